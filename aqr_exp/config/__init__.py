@@ -1,0 +1,1 @@
+"""Hydra composition, validation and run identity; imports nothing heavy."""

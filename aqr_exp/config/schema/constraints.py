@@ -1,0 +1,16 @@
+"""What a field may hold beyond its type; read by the converter, written with `Annotated`."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Range:
+    """A closed interval a number must lie in; for a tuple, every element must."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """The field cannot change the numbers of a run: it is left out of the identity."""

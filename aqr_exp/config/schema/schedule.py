@@ -1,0 +1,50 @@
+"""How a run is trained: the same for every variant of a comparison."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from aqr_exp.config.schema.constraints import Range
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """Optimiser and schedule (AdamW with the published cyclic rate and momentum).
+
+    Attributes:
+        name: The schedule's name.
+        epochs: Passes over the training split.
+        batch_size: Samples a step, over all processes.
+        learning_rate: The rate the cycle starts from.
+        weight_decay: AdamW's decoupled weight decay.
+        img_backbone_lr_mult: Multiplier on the image backbone's rate.
+        img_neck_lr_mult: Multiplier on the image neck's rate.
+        peak_ratio: The cycle's highest rate over `learning_rate`.
+        final_ratio: The cycle's last rate over `learning_rate`.
+        warm_fraction: Share of the steps on which the rate rises.
+        momentum_ratio: AdamW's beta1 at the peak over beta1 at the start.
+        grad_clip_norm: Gradients are scaled down to this L2 norm.
+        amp: Mixed precision; CUDA only.
+        validate_every_epochs: Epochs between evaluations during training; 0 never. They are
+            curves: only the evaluation of the final weights is the metric of record.
+        log_every_steps: Steps between two lines of the history.
+        keep_checkpoints: Newest checkpoints kept.
+        cbgs: Class-balanced resampling of the training split (CBGS).
+    """
+
+    name: str
+    epochs: Annotated[int, Range(1, 1000)]
+    batch_size: Annotated[int, Range(1, 1024)]
+    learning_rate: Annotated[float, Range(1e-8, 1.0)]
+    weight_decay: Annotated[float, Range(0.0, 1.0)]
+    img_backbone_lr_mult: Annotated[float, Range(0.0, 10.0)]
+    img_neck_lr_mult: Annotated[float, Range(0.0, 10.0)]
+    peak_ratio: Annotated[float, Range(1.0, 100.0)]
+    final_ratio: Annotated[float, Range(0.0, 1.0)]
+    warm_fraction: Annotated[float, Range(0.0, 1.0)]
+    momentum_ratio: Annotated[float, Range(0.1, 1.0)]
+    grad_clip_norm: Annotated[float, Range(1e-3, 1e6)]
+    amp: bool
+    validate_every_epochs: Annotated[int, Range(0, 1000)]
+    log_every_steps: Annotated[int, Range(1, 100000)]
+    keep_checkpoints: Annotated[int, Range(1, 100)]
+    cbgs: bool
