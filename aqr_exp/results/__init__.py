@@ -1,0 +1,1 @@
+"""One folder a run, and what many of them say together; imports nothing heavy."""

@@ -1,0 +1,106 @@
+"""Files that are either the old ones or the new ones, never half of either."""
+
+import json
+import math
+import os
+import secrets
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from aqr_exp.errors import AqrExpError
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Put `text` at `path` in one step: readers see the old file or the whole new one.
+
+    Args:
+        path: The file to create or replace; its folder must exist.
+        text: New content, written as UTF-8.
+
+    Raises:
+        OSError: Writing failed; the old file is untouched and the temporary one is gone.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)  # noqa: PTH105 - tests fail this very call
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def replace_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Put `value` at `path` as JSON, in one step; what JSON cannot hold becomes null.
+
+    Args:
+        path: The file to create or replace.
+        value: Nested mappings and sequences of scalars; NaN and infinities become null.
+
+    Raises:
+        TypeError: A value is no scalar, sequence or mapping.
+        OSError: Writing failed; the old file is untouched.
+    """
+    replace_text(path, json.dumps(plain(value), indent=1, allow_nan=False) + "\n")
+
+
+def plain(value: Any) -> Any:
+    """Reduce a value to what standard JSON can hold: NaN and infinities become None.
+
+    Args:
+        value: Scalars (also NumPy's and zero-dimensional tensors), sequences, mappings, paths.
+
+    Returns:
+        The same in dicts, lists, strings, numbers, booleans and None.
+
+    Raises:
+        TypeError: A value has no such form.
+    """
+    if isinstance(value, Enum):
+        return plain(value.value)
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "item"):  # NumPy scalars and zero-dimensional tensors, without their imports
+        return plain(value.item())
+    raise TypeError(f"a {type(value).__name__} cannot be written as JSON: {value!r}")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its content.
+
+    Raises:
+        AqrExpError: The file is missing, is not JSON or holds no object; names file and fault.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise AqrExpError(f"{path} is missing") from None
+    except OSError as error:
+        raise AqrExpError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise AqrExpError(f"{path} is damaged: not UTF-8 at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        raise AqrExpError(f"{path} is damaged: {error.msg} (line {error.lineno})") from None
+    except RecursionError:
+        raise AqrExpError(f"{path} is damaged: nested too deeply") from None
+    if not isinstance(value, dict):
+        raise AqrExpError(f"{path} is damaged: holds a {type(value).__name__}, not an object")
+    return value
