@@ -49,7 +49,7 @@ class DataConfig:
         augment: Training augmentation.
     """
 
-    name: str
+    name: Annotated[str, Excluded()]
     root: Annotated[str, Excluded()]
     version: str
     train_split: str

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated
 
-from aqr_exp.config.schema.constraints import Range
+from aqr_exp.config.schema.constraints import Excluded, Range
 
 
 class LidarEncoder(str, Enum):
@@ -169,7 +169,7 @@ class ModelConfig:
         head: Transformer head.
     """
 
-    name: str
+    name: Annotated[str, Excluded()]
     point_cloud_range_m: tuple[float, ...]
     lidar: LidarBranchConfig
     image: ImageBranchConfig

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from aqr_exp.config.schema.constraints import Range
+from aqr_exp.config.schema.constraints import Excluded, Range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class ScheduleConfig:
         cbgs: Class-balanced resampling of the training split (CBGS).
     """
 
-    name: str
+    name: Annotated[str, Excluded()]
     epochs: Annotated[int, Range(1, 1000)]
     batch_size: Annotated[int, Range(1, 1024)]
     learning_rate: Annotated[float, Range(1e-8, 1.0)]
@@ -45,6 +45,6 @@ class ScheduleConfig:
     grad_clip_norm: Annotated[float, Range(1e-3, 1e6)]
     amp: bool
     validate_every_epochs: Annotated[int, Range(0, 1000)]
-    log_every_steps: Annotated[int, Range(1, 100000)]
-    keep_checkpoints: Annotated[int, Range(1, 100)]
+    log_every_steps: Annotated[int, Range(1, 100000), Excluded()]
+    keep_checkpoints: Annotated[int, Range(1, 100), Excluded()]
     cbgs: bool

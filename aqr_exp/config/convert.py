@@ -1,0 +1,133 @@
+"""From a plain nested mapping to the typed objects, with every fault named at once."""
+
+import math
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, TypeVar, get_args, get_origin
+
+from aqr_exp.config.fields import FieldSpec, dotted_keys, fields_of
+from aqr_exp.config.nearest import did_you_mean
+from aqr_exp.config.schema.constraints import Range
+from aqr_exp.errors import RequestError
+
+T = TypeVar("T")
+_INVALID = object()
+
+
+def convert(cls: type[T], value: Mapping[str, Any]) -> T:
+    """Build a configuration dataclass from plain values.
+
+    Args:
+        cls: The dataclass.
+        value: Nested mappings of scalars and sequences, as read from YAML.
+
+    Returns:
+        The object, with every key known, typed and in range.
+
+    Raises:
+        RequestError: One line for each fault: key, value, what is allowed, nearest match.
+    """
+    faults: list[str] = []
+    result = _convert_node(cls, value, "", cls, faults)
+    if faults:
+        raise RequestError("\n".join(faults))
+    return result  # type: ignore[no-any-return]
+
+
+def _convert_node(cls: Any, value: Any, where: str, root: Any, faults: list[str]) -> Any:
+    """One dataclass; faults go to `faults` and leave the result unusable."""
+    if not isinstance(value, Mapping):
+        faults.append(f"{where.rstrip('.')}={_show(value)}: must be a group of keys")
+        return _INVALID
+    specs = {spec.name: spec for spec in fields_of(cls)}
+    for key in value:
+        if key not in specs:
+            guess = did_you_mean(f"{where}{key}", dotted_keys(root))
+            faults.append(f"unknown key '{where}{key}'{guess}")
+    found = {}
+    for name, spec in specs.items():
+        if name not in value:
+            faults.append(f"key '{where}{name}' is missing: it must be {allowed(spec)}")
+        elif spec.nested:
+            found[name] = _convert_node(spec.type, value[name], f"{where}{name}.", root, faults)
+        else:
+            found[name] = _convert_value(spec, value[name], where + name, faults)
+    return _INVALID if faults else cls(**found)
+
+
+def _convert_value(spec: FieldSpec, value: Any, key: str, faults: list[str]) -> Any:
+    """One value; a fault names key, value and what is allowed."""
+    result = _cast(spec.type, value, spec.range)
+    if result is _INVALID:
+        guess = ""
+        if _is_enum(spec.type) and isinstance(value, str):
+            guess = did_you_mean(value, [str(item.value) for item in spec.type])
+        faults.append(f"{key}={_show(value)}: must be {allowed(spec)}{guess}")
+    return result
+
+
+def _cast(kind: Any, value: Any, limits: Range | None) -> Any:
+    """The value as `kind`, or `_INVALID`: a bool is no number, nor is text; NaN is nothing."""
+    if get_origin(kind) is tuple:
+        return _cast_tuple(get_args(kind), value, limits)
+    if _is_enum(kind):
+        matches = [item for item in kind if item is value or item.value == value]
+        return matches[0] if matches else _INVALID
+    if kind in {bool, str}:
+        return value if isinstance(value, kind) else _INVALID
+    if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else int):
+        return _INVALID
+    if not math.isfinite(value) or (limits and not limits.low <= value <= limits.high):
+        return _INVALID
+    # Adding zero turns -0.0 into 0.0: one value, one identity.
+    return float(value) + 0.0 if kind is float else value
+
+
+def _cast_tuple(kinds: tuple[Any, ...], value: Any, limits: Range | None) -> Any:
+    """A sequence as a tuple of fixed or, with `...`, of any length."""
+    if not isinstance(value, (list, tuple)):
+        return _INVALID
+    variadic = len(kinds) == 2 and kinds[1] is Ellipsis
+    if not variadic and len(value) != len(kinds):
+        return _INVALID
+    each = [kinds[0]] * len(value) if variadic else kinds
+    items = [_cast(kind, item, limits) for kind, item in zip(each, value, strict=True)]
+    return _INVALID if any(item is _INVALID for item in items) else tuple(items)
+
+
+def allowed(spec: FieldSpec) -> str:
+    """What a field may hold, in words."""
+    kind = spec.type
+    if spec.nested:
+        return "a group of keys"
+    if get_origin(kind) is tuple:
+        kinds = get_args(kind)
+        count = "" if kinds[-1] is Ellipsis else f"{len(kinds)} "
+        noun = "whole numbers" if kinds[0] is int else "numbers"
+        return f"a list of {count}{noun}{_interval(spec.range, ', each')}"
+    return _allowed_scalar(kind, spec.range)
+
+
+def _allowed_scalar(kind: Any, limits: Range | None) -> str:
+    if _is_enum(kind):
+        return "one of " + ", ".join(str(item.value) for item in kind)
+    words = {bool: "true or false", str: "text", int: "a whole number", float: "a number"}[kind]
+    return words + _interval(limits)
+
+
+def _interval(limits: Range | None, before: str = "") -> str:
+    return f"{before} from {_number(limits.low)} to {_number(limits.high)}" if limits else ""
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
+
+def _is_enum(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Enum)
+
+
+def _show(value: Any) -> str:
+    """A value for a message, cut to a readable length."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,83 @@
+"""Which data a run sees: the content's fingerprint, read from beside the info files."""
+
+import dataclasses
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+from aqr_exp.config.nearest import did_you_mean
+from aqr_exp.config.schema import DataConfig, RunConfig
+from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.results.atomic import read_json
+
+
+def identity_path(root: Path) -> Path:
+    """The file that holds the fingerprint of the data below `root`."""
+    return root / "aqr_infos" / "fingerprint.json"
+
+
+def read_data_identity(root: Path) -> dict[str, Any]:
+    """What the data below `root` say they are.
+
+    Returns:
+        `fingerprint` (16 hex digits), `version`, `splits` (samples by name), `synthetic`.
+
+    Raises:
+        AqrExpError: The file is missing or damaged.
+    """
+    path = identity_path(root)
+    value = read_json(path)
+    digits = value.get("fingerprint")
+    if not isinstance(digits, str) or not re.fullmatch(r"[0-9a-f]{16}", digits):
+        raise AqrExpError(f"{path} is damaged: fingerprint is {digits!r}, not 16 hex digits")
+    if not isinstance(value.get("splits"), dict) or not isinstance(value.get("version"), str):
+        raise AqrExpError(f"{path} is damaged: it names no splits or no version")
+    if not isinstance(value.get("synthetic"), bool):
+        raise AqrExpError(f"{path} is damaged: it does not say whether the data are synthetic")
+    return value
+
+
+def with_data_identity(config: RunConfig) -> RunConfig:
+    """Fill `data.fingerprint` in from the data, which must be there.
+
+    Args:
+        config: The run; a fingerprint it already holds must be the data's.
+
+    Returns:
+        The same run with the data's fingerprint.
+
+    Raises:
+        RequestError: No data there (says what makes them), another version, a split is missing,
+            or the data are not those the run was made for.
+        AqrExpError: The identity file is damaged.
+    """
+    data = config.data
+    root = Path(data.root)
+    if not identity_path(root).is_file():
+        raise RequestError(f"data.root={data.root}: no data set there: {how_to_make(data)}")
+    found = read_data_identity(root)
+    if found["version"] != data.version:
+        raise RequestError(f"data.version={data.version!r}: {data.root} holds {found['version']!r}")
+    for key, split in (("train_split", data.train_split), ("val_split", data.val_split)):
+        if split not in found["splits"]:
+            guess = did_you_mean(split, found["splits"])
+            available = ", ".join(found["splits"])
+            raise RequestError(f"data.{key}={split!r}: no such split{guess} (there: {available})")
+    digits = found["fingerprint"]
+    if data.fingerprint not in {"", digits}:
+        raise RequestError(
+            f"data.root={data.root}: the data changed: they are {digits}, "
+            f"the run was made for {data.fingerprint}"
+        )
+    return dataclasses.replace(config, data=dataclasses.replace(data, fingerprint=digits))
+
+
+def how_to_make(data: DataConfig) -> str:
+    """What to type to get the data set."""
+    root = Path(data.root)
+    if data.name == "synth":
+        usual = Path("data/synth").resolve()
+        where = "" if root.resolve() == usual else f" --root {shlex.quote(str(root))}"
+        return f"make it with `aqr-exp data synth{where}`"
+    return "set data.root (or AQR_EXP_DATA, the folder that holds data sets) to where it is"

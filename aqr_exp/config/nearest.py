@@ -1,0 +1,36 @@
+"""What somebody most likely meant by a name that does not exist."""
+
+from collections.abc import Collection
+
+
+def nearest(word: str, choices: Collection[str]) -> str | None:
+    """The choice closest to a misspelt word.
+
+    Args:
+        word: What was typed; may be a dotted key or only its last part.
+        choices: What exists.
+
+    Returns:
+        The closest choice, or None when nothing is close.
+    """
+    import difflib
+
+    lowered = {choice.lower(): choice for choice in choices}
+    if word.lower() in lowered:
+        return lowered[word.lower()]
+    # A key typed without its group is meant as the one key that ends so.
+    ending = [choice for choice in choices if choice.endswith(f".{word}")]
+    if len(ending) == 1:
+        return ending[0]
+    close = difflib.get_close_matches(word.lower(), list(lowered), n=1, cutoff=0.6)
+    if close:
+        return lowered[close[0]]
+    leaves = {choice.rpartition(".")[2]: choice for choice in choices}
+    close = difflib.get_close_matches(word.rpartition(".")[2], list(leaves), n=1, cutoff=0.75)
+    return leaves[close[0]] if close else None
+
+
+def did_you_mean(word: str, choices: Collection[str]) -> str:
+    """`: did you mean 'x'?` for an error message; empty when nothing is close."""
+    match = nearest(word, choices)
+    return f": did you mean '{match}'?" if match else ""

@@ -1,0 +1,177 @@
+"""The rules between fields: what types and ranges alone cannot say, in one place."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+from aqr_exp.config.schema import ModelConfig, RunConfig
+from aqr_exp.config.schema.data import AugmentConfig
+from aqr_exp.config.schema.launcher import Device
+from aqr_exp.config.schema.model import HeadConfig, ImageBranchConfig, LidarEncoder
+from aqr_exp.errors import RequestError
+
+RESNET_DEPTHS = (18, 34, 50, 101, 152)
+CODE_WEIGHTS = 10
+
+
+def check(config: RunConfig) -> None:
+    """Refuse a configuration whose fields contradict each other.
+
+    Args:
+        config: Converted, so every field alone is of its type and in its range.
+
+    Raises:
+        RequestError: One line for each broken rule.
+    """
+    faults = broken_rules(config)
+    if faults:
+        raise RequestError("\n".join(faults))
+
+
+def broken_rules(config: RunConfig) -> list[str]:
+    """One line for each rule the configuration breaks; empty when it keeps all."""
+    rules: Sequence[Callable[[RunConfig], Iterator[str]]] = (
+        lambda c: _volume_rules(c.model),
+        lambda c: _grid_rules(c.model),
+        lambda c: _lidar_branch_rules(c.model),
+        lambda c: _image_rules(c.model.image),
+        lambda c: _head_rules(c.model.head),
+        lambda c: _augment_rules(c.data.augment),
+        _run_rules,
+    )
+    return [fault for rule in rules for fault in rule(config)]
+
+
+def _is_volume(values: Sequence[float]) -> bool:
+    return len(values) == 6 and all(
+        low < high for low, high in zip(values[:3], values[3:], strict=True)
+    )
+
+
+def _volume_rules(model: ModelConfig) -> Iterator[str]:
+    volumes = {
+        "model.point_cloud_range_m": model.point_cloud_range_m,
+        "model.head.post_center_range_m": model.head.post_center_range_m,
+    }
+    for key, values in volumes.items():
+        if not _is_volume(values):
+            rule = "must be (x, y, z, x, y, z) with each low end below its high end"
+            yield f"{key}={list(values)}: {rule}"
+
+
+def _grid_rules(model: ModelConfig) -> Iterator[str]:
+    lidar, extent = model.lidar, model.point_cloud_range_m
+    grid = f"model.lidar.grid_size={list(lidar.grid_size)}"
+    if any(cells < 1 for cells in lidar.grid_size):
+        yield f"{grid}: must be at least 1 along each axis"
+    if any(cells % lidar.stride for cells in lidar.grid_size[:2]):
+        yield f"{grid}: must be divisible by model.lidar.stride={lidar.stride} along x and y"
+    if any(size <= 0 for size in lidar.voxel_size_m):
+        yield f"model.lidar.voxel_size_m={list(lidar.voxel_size_m)}: must be positive"
+        return
+    if lidar.published_grid or not _is_volume(extent):
+        return
+    for axis in range(3):
+        exact = (extent[axis + 3] - extent[axis]) / lidar.voxel_size_m[axis]
+        if not math.isclose(exact, lidar.grid_size[axis], abs_tol=1e-4):
+            yield (
+                f"{grid}: range / voxel size is {exact:g} "
+                f"along {'xyz'[axis]}, not {lidar.grid_size[axis]} "
+                "(model.lidar.published_grid=true names the one published exception)"
+            )
+
+
+def _lidar_branch_rules(model: ModelConfig) -> Iterator[str]:
+    lidar = model.lidar
+    stages = len(lidar.backbone_channels)
+    per_stage = {
+        "backbone_channels": lidar.backbone_channels,
+        "backbone_layers": lidar.backbone_layers,
+        "backbone_strides": lidar.backbone_strides,
+        "neck_channels": lidar.neck_channels,
+        "neck_strides": lidar.neck_strides,
+    }
+    sound = True
+    for name, values in per_stage.items():
+        if len(values) != stages or not values:
+            sound = False
+            rule = f"must have {stages} entries, one a stage of model.lidar.backbone_channels"
+            yield f"model.lidar.{name}={list(values)}: {rule if stages else 'must not be empty'}"
+        low = 0 if name == "backbone_layers" else 1
+        if any(value < low if name != "neck_strides" else value <= 0 for value in values):
+            sound = False
+            word = "positive" if low else "zero or more"
+            yield f"model.lidar.{name}={list(values)}: every entry must be {word}"
+    if sound:
+        yield from _stride_rules(model)
+
+
+def _stride_rules(model: ModelConfig) -> Iterator[str]:
+    """Every neck level must come out at one stride: the BEV map's."""
+    lidar = model.lidar
+    # The sparse encoder itself reduces the voxel grid by 8 before the backbone sees it.
+    reached = 8.0 if lidar.encoder is LidarEncoder.SPARSE_VOXELS else 1.0
+    for stage, (down, up) in enumerate(
+        zip(lidar.backbone_strides, lidar.neck_strides, strict=True)
+    ):
+        reached *= down
+        if not math.isclose(reached / up, lidar.stride):
+            yield (
+                f"model.lidar.stride={lidar.stride}: stage {stage} comes out at stride "
+                f"{reached / up:g} (strides {list(lidar.backbone_strides)}, "
+                f"upsampling {list(lidar.neck_strides)})"
+            )
+
+
+def _image_rules(image: ImageBranchConfig) -> Iterator[str]:
+    for key, size in (("height_px", image.height_px), ("width_px", image.width_px)):
+        if size % image.stride:
+            rule = f"must be divisible by model.image.stride={image.stride}"
+            yield f"model.image.{key}={size}: {rule}"
+    if image.depth not in RESNET_DEPTHS:
+        depths = ", ".join(map(str, RESNET_DEPTHS))
+        yield f"model.image.depth={image.depth}: must be one of {depths}"
+    stages = image.out_stages
+    if not stages or any(not 0 <= stage <= 3 for stage in stages):
+        yield f"model.image.out_stages={list(stages)}: must be stages from 0 to 3"
+    elif list(stages) != sorted(set(stages)):
+        yield f"model.image.out_stages={list(stages)}: must rise"
+    elif 4 * 2 ** stages[0] != image.stride:
+        finest = f"stage {stages[0]} comes out at stride {4 * 2 ** stages[0]}"
+        yield f"model.image.stride={image.stride}: the finest stage of out_stages, {finest}"
+    if any(value <= 0 for value in image.std):
+        yield f"model.image.std={list(image.std)}: must be positive"
+
+
+def _head_rules(head: HeadConfig) -> Iterator[str]:
+    if head.width % head.heads:
+        yield f"model.head.width={head.width}: must be divisible by model.head.heads={head.heads}"
+    if head.width % 2:
+        yield f"model.head.width={head.width}: must be even (sines and cosines of two axes)"
+    if len(head.code_weights) != CODE_WEIGHTS:
+        rule = f"must have {CODE_WEIGHTS} entries, one a box code entry"
+        yield f"model.head.code_weights={list(head.code_weights)}: {rule}"
+    if any(weight < 0 for weight in head.code_weights):
+        yield f"model.head.code_weights={list(head.code_weights)}: must not be negative"
+
+
+def _augment_rules(augment: AugmentConfig) -> Iterator[str]:
+    for key, (low, high) in (("resize", augment.resize), ("scale", augment.scale)):
+        if not 0 < low <= high:
+            yield f"data.augment.{key}={[low, high]}: must be positive, lowest first"
+    if any(std < 0 for std in augment.translate_std_m):
+        yield f"data.augment.translate_std_m={list(augment.translate_std_m)}: must not be negative"
+    dropped = augment.drop_camera + augment.drop_lidar
+    if dropped > 1:
+        rule = "must add up to at most 1: a sample loses one sensor or none"
+        yield f"data.augment.drop_camera + data.augment.drop_lidar = {dropped:g}: {rule}"
+
+
+def _run_rules(config: RunConfig) -> Iterator[str]:
+    if config.schedule.amp and config.launcher.device is Device.CPU:
+        yield "schedule.amp=true: mixed precision needs CUDA, and launcher.device=cpu"
+    for key in ("name", "root", "version", "train_split", "val_split"):
+        if not getattr(config.data, key):
+            yield f"data.{key}='': must not be empty"
+    for key in ("version", "train_split", "val_split"):
+        if any(mark in getattr(config.data, key) for mark in "/\\\0"):
+            yield f"data.{key}={getattr(config.data, key)!r}: must be a plain name"
