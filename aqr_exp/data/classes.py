@@ -1,0 +1,25 @@
+"""The ten nuScenes detection classes in label order, and what the benchmark says about them."""
+
+CLASS_NAMES: tuple[str, ...] = (
+    "car",
+    "truck",
+    "construction_vehicle",
+    "bus",
+    "trailer",
+    "barrier",
+    "motorcycle",
+    "bicycle",
+    "pedestrian",
+    "traffic_cone",
+)
+"""Label `i` is `CLASS_NAMES[i]`, the order the published CMT checkpoints use."""
+
+CAMERA_NAMES: tuple[str, ...] = (
+    "CAM_FRONT",
+    "CAM_FRONT_RIGHT",
+    "CAM_FRONT_LEFT",
+    "CAM_BACK",
+    "CAM_BACK_LEFT",
+    "CAM_BACK_RIGHT",
+)
+"""Views in the order the published models were trained with."""

@@ -1,0 +1,149 @@
+"""From the run configuration to mmengine's data set and pipeline configuration: pure functions."""
+
+from pathlib import Path
+from typing import Any
+
+from aqr_exp.config.schema import RunConfig
+from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES
+
+META_KEYS = (
+    "sample_idx",
+    "token",
+    "timestamp",
+    "lidar2img",
+    "img_path",
+    "img_shape",
+    "pad_shape",
+    "lidar2ego",
+    "ego2global",
+    "lidar_aug_matrix",
+    "modal_dropout",
+    "box_type_3d",
+    "box_mode_3d",
+)
+
+
+def loading_steps(config: RunConfig) -> list[dict[str, Any]]:
+    """Files to points, images and projections; the same in training and evaluation."""
+    return [
+        {"type": "LoadLidarSweeps", "sweeps": config.data.sweeps},
+        {"type": "LoadImages"},
+    ]
+
+
+def _resize_step(config: RunConfig, *, training: bool) -> dict[str, Any]:
+    augment, image = config.data.augment, config.model.image
+    return {
+        "type": "ResizeCropFlipImages",
+        "height_px": image.height_px,
+        "width_px": image.width_px,
+        "resize": augment.resize,
+        "test_resize": augment.test_resize,
+        "flip": augment.flip_image,
+        "training": training,
+    }
+
+
+def _closing_steps(config: RunConfig, keys: list[str]) -> list[dict[str, Any]]:
+    image = config.model.image
+    return [
+        {"type": "KeepInRange", "point_cloud_range_m": config.model.point_cloud_range_m},
+        {"type": "NormalizeImages", "mean": image.mean, "std": image.std},
+        {"type": "Pack3DDetInputs", "keys": keys, "meta_keys": META_KEYS},
+    ]
+
+
+def train_pipeline(config: RunConfig) -> list[dict[str, Any]]:
+    """Loading, modal dropout, scene and image augmentation, packing."""
+    augment = config.data.augment
+    return [
+        *loading_steps(config),
+        {
+            "type": "ModalDropout",
+            "drop_camera": augment.drop_camera,
+            "drop_lidar": augment.drop_lidar,
+        },
+        {
+            "type": "MoveScene",
+            "rotate_deg": augment.rotate_deg,
+            "scale": augment.scale,
+            "translate_std_m": augment.translate_std_m,
+            "flip_bev": augment.flip_bev,
+        },
+        _resize_step(config, training=True),
+        *_closing_steps(config, ["points", "img", "gt_bboxes_3d", "gt_labels_3d"]),
+    ]
+
+
+def test_pipeline(config: RunConfig, blank: str | None = None) -> list[dict[str, Any]]:
+    """Loading and packing without augmentation.
+
+    Args:
+        config: The run.
+        blank: `camera` or `lidar` to evaluate without that sensor.
+    """
+    blanking = [{"type": "BlankModality", "modality": blank}] if blank else []
+    return [
+        *loading_steps(config),
+        *blanking,
+        _resize_step(config, training=False),
+        *_closing_steps(config, ["points", "img"]),
+    ]
+
+
+def dataset_config(
+    config: RunConfig, split: str, *, training: bool, blank: str | None = None
+) -> dict[str, Any]:
+    """A `KeyedNuScenesDataset` over one split.
+
+    Args:
+        config: The run.
+        split: Name of the split; `<root>/aqr_infos/<split>.pkl` must exist.
+        training: Whether samples are augmented and carry ground truth.
+        blank: `camera` or `lidar` to evaluate without that sensor.
+    """
+    root = Path(config.data.root).absolute()
+    prefixes = {camera: f"samples/{camera}" for camera in CAMERA_NAMES}
+    return {
+        "type": "KeyedNuScenesDataset",
+        "seed": config.seed,
+        "min_box_points": config.data.min_box_points,
+        "data_root": str(root),
+        "ann_file": f"aqr_infos/{split}.pkl",
+        "data_prefix": {"pts": "samples/LIDAR_TOP", "sweeps": "sweeps/LIDAR_TOP", **prefixes},
+        "metainfo": {"classes": CLASS_NAMES},
+        "modality": {"use_lidar": True, "use_camera": True},
+        "pipeline": train_pipeline(config) if training else test_pipeline(config, blank),
+        "box_type_3d": "LiDAR",
+        "test_mode": not training,
+        "lazy_init": False,
+    }
+
+
+def dataloader_config(
+    config: RunConfig,
+    split: str,
+    *,
+    training: bool,
+    batch_size: int,
+    blank: str | None = None,
+) -> dict[str, Any]:
+    """An mmengine dataloader over one split.
+
+    Args:
+        config: The run.
+        split: Name of the split.
+        training: Whether samples are augmented, shuffled and carry ground truth.
+        batch_size: Samples a step of this process.
+        blank: `camera` or `lidar` to evaluate without that sensor.
+    """
+    workers = config.launcher.loader_workers
+    return {
+        "batch_size": batch_size,
+        "num_workers": workers,
+        "persistent_workers": False,
+        "drop_last": training,
+        "sampler": {"type": "KeyedSampler", "shuffle": training, "seed": config.seed},
+        "collate_fn": {"type": "pseudo_collate"},
+        "dataset": dataset_config(config, split, training=training, blank=blank),
+    }

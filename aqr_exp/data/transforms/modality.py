@@ -1,0 +1,67 @@
+"""Take a sensor away: modal dropout in training, blanking at evaluation."""
+
+from enum import Enum
+from typing import Any
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmdet3d.registry import TRANSFORMS
+
+
+class Modality(str, Enum):
+    """A sensor that can be taken away."""
+
+    CAMERA = "camera"
+    LIDAR = "lidar"
+
+
+def blank(results: dict[str, Any], modality: Modality) -> None:
+    """Blank one sensor in place: images become black (0 before normalisation), the cloud empty."""
+    if modality is Modality.CAMERA:
+        results["img"] = [np.zeros_like(image) for image in results["img"]]
+    else:
+        results["points"] = results["points"][:0]
+
+
+@TRANSFORMS.register_module()
+class ModalDropout(BaseTransform):
+    """Blank a whole sensor of a training sample at random; part of the published recipe.
+
+    Args:
+        drop_camera: Probability that all images are blanked.
+        drop_lidar: Probability that all points are dropped; never together with the images.
+    """
+
+    def __init__(self, drop_camera: float, drop_lidar: float) -> None:
+        self.drop_camera = drop_camera
+        self.drop_lidar = drop_lidar
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Blank `img` or `points`, or neither; `modal_dropout` says which."""
+        draw = results["rng"].random()
+        dropped = None
+        if draw < self.drop_camera:
+            dropped = Modality.CAMERA
+        elif draw < self.drop_camera + self.drop_lidar:
+            dropped = Modality.LIDAR
+        if dropped is not None:
+            blank(results, dropped)
+        results["modal_dropout"] = dropped
+        return results
+
+
+@TRANSFORMS.register_module()
+class BlankModality(BaseTransform):
+    """Blank one sensor of every sample: how good is the model without it?
+
+    Args:
+        modality: `camera` or `lidar`.
+    """
+
+    def __init__(self, modality: str) -> None:
+        self.modality = Modality(modality)
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Blank the sensor."""
+        blank(results, self.modality)
+        return results

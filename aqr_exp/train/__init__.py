@@ -1,0 +1,1 @@
+"""One run inside its own process: `python -m aqr_exp.train RUN_DIR`."""

@@ -1,0 +1,52 @@
+"""Train and evaluate the run whose folder is given; the exit code says how it went."""
+
+import argparse
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    del signum, frame
+    raise KeyboardInterrupt
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run `python -m aqr_exp.train RUN_DIR`.
+
+    Args:
+        argv: Arguments after the program's name; `sys.argv` when None.
+
+    Returns:
+        0 completed, 1 failed, 2 the folder holds no usable run, 130 interrupted.
+    """
+    parser = argparse.ArgumentParser(prog="python -m aqr_exp.train", description=__doc__)
+    parser.add_argument("run_dir", type=Path, help="a run's folder with its spec.yaml")
+    arguments = parser.parse_args(argv)
+    # A polite kill is an interruption: the state says so instead of staying `running`.
+    signal.signal(signal.SIGTERM, _interrupt)
+
+    from aqr_exp.config.identity import from_spec
+    from aqr_exp.errors import AqrExpError
+    from aqr_exp.results.run_folder import RunFolder
+
+    folder = RunFolder(arguments.run_dir)
+    try:
+        config = from_spec(folder.read_spec())
+    except AqrExpError as error:
+        print(f"aqr-exp: {error}", file=sys.stderr)  # noqa: T201 - this process's own last word
+        return 2
+    if config.launcher.device.value == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    threads = config.launcher.threads or os.cpu_count() or 1
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+
+    from aqr_exp.train.session import run_in_folder
+
+    return run_in_folder(folder, config, threads=threads)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""Hooks of a run: seeds per step, the history of scalars, progress, and a stop on NaN."""
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from aqr_exp.errors import RunFailedError
+from aqr_exp.results.run_folder import RunFolder
+from aqr_exp.train.seeding import seed_step
+
+
+class SeedEachStep(Hook):
+    """Makes every random draw of a step a function of (seed, step).
+
+    Args:
+        seed: The run's seed.
+    """
+
+    priority = "VERY_HIGH"
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any | None = None
+    ) -> None:
+        """Seed the step."""
+        del batch_idx, data_batch
+        seed_step(self.seed, runner.iter)
+
+
+class RecordHistory(Hook):
+    """Writes scalars to the run's history and where the run is to its progress file.
+
+    Args:
+        folder: The run's folder.
+        every_steps: Steps between two lines.
+    """
+
+    def __init__(self, folder: RunFolder, every_steps: int) -> None:
+        self.folder = folder
+        self.every_steps = every_steps
+        self.started = self.step_started = self.step_loaded = 0.0
+        self.first_step = 0
+
+    def before_train(self, runner: Runner) -> None:
+        """Start the clock."""
+        self.started = time.monotonic()
+        self.first_step = runner.iter
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Loading of the first batch counts from here."""
+        del runner
+        self.step_started = time.monotonic()
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any | None = None
+    ) -> None:
+        """The batch is there."""
+        del runner, batch_idx, data_batch
+        self.step_loaded = time.monotonic()
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any | None = None,
+        outputs: dict[str, Any] | None = None,
+    ) -> None:
+        """Check the loss; now and then write a line and the progress.
+
+        Raises:
+            RunFailedError: The loss is not finite; names the step.
+        """
+        del batch_idx, data_batch
+        now = time.monotonic()
+        losses = {name: float(value) for name, value in (outputs or {}).items()}
+        step = runner.iter + 1
+        if not math.isfinite(losses.get("loss", 0.0)):
+            bad = ", ".join(name for name, value in losses.items() if not math.isfinite(value))
+            raise RunFailedError(f"the loss is not finite at step {step} ({bad})")
+        if step % self.every_steps == 0 or step in (1, runner.max_iters):
+            self.folder.append_history(
+                {
+                    "kind": "train",
+                    "epoch": runner.epoch + 1,
+                    "step": step,
+                    **losses,
+                    "lr": runner.optim_wrapper.get_lr()["lr"][0],
+                    "grad_norm": _scalar(runner, "train/grad_norm"),
+                    "step_time_s": round(now - self.step_started, 4),
+                    "data_time_s": round(self.step_loaded - self.step_started, 4),
+                }
+            )
+            done = step - self.first_step
+            self.folder.write_progress(
+                {
+                    "phase": "train",
+                    "epoch": runner.epoch + 1,
+                    "epochs": runner.max_epochs,
+                    "step": step,
+                    "steps": runner.max_iters,
+                    "loss": losses.get("loss"),
+                    "eta_s": (now - self.started) / done * (runner.max_iters - step),
+                }
+            )
+        self.step_started = now
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """A point of the curve; never the metric of record."""
+        if metrics:
+            kept = {name: metrics[name] for name in ("mAP", "NDS") if name in metrics}
+            self.folder.append_history({"kind": "val", "epoch": runner.epoch, **kept})
+
+    def after_test_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any | None = None,
+        outputs: Sequence[Any] | None = None,
+    ) -> None:
+        """Progress of the standalone evaluation."""
+        del data_batch, outputs
+        batches = len(runner.test_dataloader)
+        done = batch_idx + 1
+        if done == 1:
+            self.started = time.monotonic()
+        if done % 10 == 0 or done == batches:
+            elapsed = time.monotonic() - self.started
+            self.folder.write_progress(
+                {
+                    "phase": "predict" if done < batches else "score",
+                    "step": done,
+                    "steps": batches,
+                    "eta_s": elapsed / max(1, done - 1) * (batches - done),
+                }
+            )
+
+
+def _scalar(runner: Runner, name: str) -> float | None:
+    scalars = runner.message_hub.log_scalars
+    return float(scalars[name].current()) if name in scalars else None

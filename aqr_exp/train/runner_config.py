@@ -1,0 +1,146 @@
+"""From the run configuration to mmengine's Runner configuration: pure functions."""
+
+from pathlib import Path
+from typing import Any
+
+from aqr_exp.cmt.detector_config import detector_config
+from aqr_exp.config.schema import RunConfig, ScheduleConfig
+from aqr_exp.data.pipeline import dataloader_config
+
+
+def steps_per_epoch(samples: int, batch_size: int) -> int:
+    """Training steps of an epoch; an incomplete last batch is left out.
+
+    Args:
+        samples: Samples of the training split.
+        batch_size: Samples a step, over all processes.
+
+    Raises:
+        ValueError: The split is smaller than one batch.
+    """
+    if samples < batch_size:
+        raise ValueError(f"the training split has {samples} samples, fewer than one batch of {batch_size}")
+    return samples // batch_size
+
+
+def optimizer_config(schedule: ScheduleConfig) -> dict[str, Any]:
+    """AdamW with the published learning-rate groups and gradient clipping."""
+    return {
+        "type": "AmpOptimWrapper" if schedule.amp else "OptimWrapper",
+        "optimizer": {
+            "type": "AdamW",
+            "lr": schedule.learning_rate,
+            "weight_decay": schedule.weight_decay,
+        },
+        "paramwise_cfg": {
+            "custom_keys": {
+                "img_backbone": {"lr_mult": schedule.img_backbone_lr_mult},
+                "img_neck": {"lr_mult": schedule.img_neck_lr_mult},
+            }
+        },
+        "clip_grad": {"max_norm": schedule.grad_clip_norm, "norm_type": 2},
+    }
+
+
+def cycle_config(schedule: ScheduleConfig, steps: int) -> list[dict[str, Any]]:
+    """The cyclic learning rate and momentum as two cosine pieces each.
+
+    Args:
+        schedule: The schedule.
+        steps: Training steps in all.
+
+    Returns:
+        mmengine parameter schedulers: the rate rises to `peak_ratio` over the first `warm_fraction` of
+        the steps and falls to `final_ratio`; AdamW's beta1 moves the other way.
+    """
+    peak = min(max(1, round(steps * schedule.warm_fraction)), max(1, steps - 1))
+    rate, beta1 = schedule.learning_rate, 0.9
+    pieces: list[dict[str, Any]] = []
+    for kind, at_peak, at_end in (
+        ("CosineAnnealingLR", rate * schedule.peak_ratio, rate * schedule.final_ratio),
+        ("CosineAnnealingMomentum", beta1 * schedule.momentum_ratio, beta1),
+    ):
+        for begin, end, target in ((0, peak, at_peak), (peak, steps, at_end)):
+            pieces.append(
+                {
+                    "type": kind,
+                    "begin": begin,
+                    "end": end,
+                    "T_max": max(1, end - begin),
+                    "eta_min": target,
+                    "by_epoch": False,
+                }
+            )
+    return pieces
+
+
+def evaluator_config(config: RunConfig, split: str, result_path: Path) -> dict[str, Any]:
+    """The nuScenes metric over one split."""
+    return {
+        "type": "NuScenesResultMetric",
+        "root": str(Path(config.data.root).absolute()),
+        "version": config.data.version,
+        "split": split,
+        "result_path": str(result_path),
+    }
+
+
+def runner_config(
+    config: RunConfig,
+    *,
+    work_dir: Path,
+    predictions_dir: Path,
+    train_samples: int,
+    world_size: int = 1,
+) -> dict[str, Any]:
+    """Everything mmengine's Runner needs for one run.
+
+    Args:
+        config: The run.
+        work_dir: Where the Runner writes its own log.
+        predictions_dir: Where result files go.
+        train_samples: Samples of the training split.
+        world_size: Processes that share a step.
+    """
+    schedule, data = config.schedule, config.data
+    per_process = schedule.batch_size // world_size
+    steps = schedule.epochs * steps_per_epoch(train_samples, schedule.batch_size)
+    evaluation = {
+        "dataloader": dataloader_config(
+            config, data.val_split, training=False, batch_size=per_process
+        ),
+        "evaluator": evaluator_config(
+            config, data.val_split, predictions_dir / f"{data.val_split}.json"
+        ),
+    }
+    runner: dict[str, Any] = {
+        "default_scope": "mmdet3d",
+        "work_dir": str(work_dir),
+        "experiment_name": "train",
+        "model": detector_config(config.model),
+        "train_dataloader": dataloader_config(
+            config, data.train_split, training=True, batch_size=per_process
+        ),
+        "train_cfg": {"by_epoch": True, "max_epochs": schedule.epochs},
+        "optim_wrapper": optimizer_config(schedule),
+        "param_scheduler": cycle_config(schedule, steps),
+        "test_dataloader": evaluation["dataloader"],
+        "test_evaluator": evaluation["evaluator"],
+        "test_cfg": {},
+        "default_hooks": {"checkpoint": None, "logger": {"type": "LoggerHook", "interval": 50}},
+        "randomness": {"seed": config.seed},
+        "env_cfg": {"mp_cfg": {"mp_start_method": "fork", "opencv_num_threads": 0}},
+        "visualizer": {"type": "Visualizer", "vis_backends": None},
+        "log_level": "INFO",
+        "launcher": "none",
+    }
+    if schedule.validate_every_epochs:
+        runner["train_cfg"]["val_interval"] = schedule.validate_every_epochs
+        runner.update(
+            val_dataloader=evaluation["dataloader"],
+            val_evaluator=evaluator_config(
+                config, data.val_split, predictions_dir / f"{data.val_split}.during.json"
+            ),
+            val_cfg={},
+        )
+    return runner

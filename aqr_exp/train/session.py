@@ -1,0 +1,113 @@
+"""Trains, predicts and scores one run, and leaves its folder telling the truth at every moment."""
+
+import resource
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from aqr_exp.config.data_identity import read_data_identity, with_data_identity
+from aqr_exp.config.schema import RunConfig
+from aqr_exp.errors import AqrExpError
+from aqr_exp.results.run_folder import RunFolder
+from aqr_exp.results.state import RunStatus
+from aqr_exp.train.checkpoint import CheckpointEachEpoch, unwrapped
+from aqr_exp.train.hooks import RecordHistory, SeedEachStep
+from aqr_exp.train.plugins import register_plugins
+from aqr_exp.train.runner_config import runner_config
+
+INTERRUPTED = 130
+
+
+def run_in_folder(folder: RunFolder, config: RunConfig, *, threads: int) -> int:
+    """Run a whole experiment under the folder's lock.
+
+    Args:
+        folder: The run's folder.
+        config: What its `spec.yaml` says.
+        threads: Torch threads.
+
+    Returns:
+        0 completed, 1 failed, 130 interrupted; the folder's state says the same, with the reason.
+    """
+    with folder.lock():
+        folder.write_state(RunStatus.RUNNING)
+        try:
+            metrics = train_and_score(folder, config, threads=threads)
+        except KeyboardInterrupt:
+            folder.write_state(RunStatus.CANCELLED, reason="interrupted")
+            return INTERRUPTED
+        except Exception as error:  # noqa: BLE001 - whatever it was, the folder must say it
+            traceback.print_exc()
+            folder.write_state(RunStatus.FAILED, reason=reason_for(error))
+            return 1
+        folder.write_metrics(metrics)
+        folder.write_state(RunStatus.COMPLETED)
+        return 0
+
+
+def reason_for(error: Exception) -> str:
+    """One line on why a run failed."""
+    if isinstance(error, AqrExpError):
+        return str(error)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return f"out of memory: {error}".split("\n", 1)[0]
+    return f"{type(error).__name__}: {error}".split("\n", 1)[0]
+
+
+def build_runner(folder: RunFolder, config: RunConfig) -> Runner:
+    """The mmengine Runner of a run, with our hooks."""
+    register_plugins()
+    splits = read_data_identity(Path(config.data.root))["splits"]
+    runner = Runner.from_cfg(
+        Config(
+            runner_config(
+                config,
+                work_dir=folder.logs_dir,
+                predictions_dir=folder.predictions_dir,
+                train_samples=splits[config.data.train_split],
+            )
+        )
+    )
+    runner.register_hook(SeedEachStep(config.seed), "VERY_HIGH")
+    runner.register_hook(RecordHistory(folder, config.schedule.log_every_steps), "LOW")
+    runner.register_hook(
+        CheckpointEachEpoch(folder.checkpoints_dir, config.schedule.keep_checkpoints), "VERY_LOW"
+    )
+    return runner
+
+
+def train_and_score(folder: RunFolder, config: RunConfig, *, threads: int) -> dict[str, Any]:
+    """Train, then evaluate the final weights on the validation split.
+
+    Args:
+        folder: The run's folder.
+        config: The run.
+        threads: Torch threads.
+
+    Returns:
+        The metrics of record.
+    """
+    folder.write_progress({"phase": "setup"})
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(mode=True)
+    config = with_data_identity(config)
+    runner = build_runner(folder, config)
+    started = time.monotonic()
+    runner.train()
+    trained = time.monotonic()
+    scores = runner.test()
+    return {
+        **scores,
+        "split": config.data.val_split,
+        "evaluator": "official",
+        "synthetic": read_data_identity(Path(config.data.root))["synthetic"],
+        "train_time_s": round(trained - started, 1),
+        "evaluate_time_s": round(time.monotonic() - trained, 1),
+        "parameters": sum(p.numel() for p in unwrapped(runner).parameters()),
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    }
