@@ -32,7 +32,7 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 12) else f"aqr-exp needs Python 3.10 to 3.12, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=python3.11")'
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@$(PIP) --upgrade pip
-	@$(PIP) -c $(CONSTRAINTS) 'setuptools<81' wheel ninja psutil hatchling
+	@$(PIP) -c $(CONSTRAINTS) 'setuptools<81' wheel ninja psutil
 	@echo "set-up 2/5: $(TORCH)"
 	@$(PIP) -c $(CONSTRAINTS) '$(TORCH)' numpy
 	@echo "set-up 3/5: mmcv with its operators (compiles 77 files the first time: 8 minutes on 2 cores)"
@@ -40,7 +40,7 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 	  trap 'kill $$tick 2>/dev/null || true' EXIT; \
 	  MMCV_WITH_OPS=1 FORCE_CUDA=$(CUDA) MAX_JOBS=$(JOBS) $(PIP) --no-build-isolation --no-deps mmcv==2.1.0
 	@echo "set-up 4/5: mmdet3d, nuscenes-devkit and the rest"
-	@$(PIP) -c $(CONSTRAINTS) --no-build-isolation -e '.[train,dev]'
+	@$(PIP) -c $(CONSTRAINTS) -e '.[train,dev]'
 	@echo "set-up 5/5: checking"
 	@$(PY) -m pip --disable-pip-version-check check
 	@$(VENV)/bin/aqr-exp doctor
