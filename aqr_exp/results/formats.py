@@ -1,0 +1,207 @@
+"""One table, many formats, the same digits: cells are rounded once, then only laid out."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+DECIMALS = 4
+
+
+class TableFormat(str, Enum):
+    """How a table is printed."""
+
+    RICH = "rich"
+    MD = "md"
+    CSV = "csv"
+    JSON = "json"
+    LATEX = "latex"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One cell.
+
+    Attributes:
+        text: What people read.
+        value: What programs read: the same digits as a number, text, or None.
+    """
+
+    text: str
+    value: str | int | float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of rounded cells.
+
+    Attributes:
+        title: Says what the numbers are, and that they are synthetic when they are.
+        columns: Column names.
+        numeric: Names of the columns aligned to the right.
+        rows: Cells by column.
+        notes: Lines shown below: what is missing and why.
+        synthetic: Whether any number comes from synthetic data.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    numeric: frozenset[str]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...] = ()
+    synthetic: bool = False
+
+
+def text_cell(text: str) -> Cell:
+    """A cell of words."""
+    return Cell(text=text, value=text)
+
+
+def count_cell(count: int) -> Cell:
+    """A cell of a whole number."""
+    return Cell(text=str(count), value=count)
+
+
+def number_cell(value: float | None, missing: str = "-") -> Cell:
+    """A cell of a number with four decimals; `missing` where there is none."""
+    if value is None:
+        return Cell(text=missing, value=None)
+    text = f"{value:.{DECIMALS}f}"
+    if float(text) == 0:
+        text = text.lstrip("-")  # no minus zero
+    return Cell(text=text, value=float(text))
+
+
+def render(table: Table, form: TableFormat, *, terminal: bool = False) -> str:
+    """Lay a table out.
+
+    Args:
+        table: The table.
+        form: The format.
+        terminal: Whether the text goes to a terminal (matters to `rich` only).
+
+    Returns:
+        The text, with a final line break. Notes and title are part of it, except in CSV.
+    """
+    if form is TableFormat.CSV:
+        return _csv(table)
+    if form is TableFormat.JSON:
+        return json.dumps(as_json(table), indent=1, ensure_ascii=False) + "\n"
+    if form is TableFormat.MD:
+        return _markdown(table)
+    if form is TableFormat.LATEX:
+        return _latex(table)
+    return _rich(table, terminal=terminal)
+
+
+def as_json(table: Table) -> dict[str, Any]:
+    """A table as plain values: one mapping a row."""
+    rows = [
+        {name: cell.value for name, cell in zip(table.columns, row, strict=True)}
+        for row in table.rows
+    ]
+    return {
+        "title": table.title,
+        "synthetic": table.synthetic,
+        "rows": rows,
+        "notes": list(table.notes),
+    }
+
+
+def _csv(table: Table) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table.columns)
+    for row in table.rows:
+        # The text of a number keeps its digits; a missing one is an empty field.
+        writer.writerow(["" if cell.value is None else cell.text for cell in row])
+    return text.getvalue()
+
+
+def _markdown(table: Table) -> str:
+    def line(items: Sequence[str]) -> str:
+        return "| " + " | ".join(items) + " |"
+
+    escaped = [[_markdown_text(cell.text) for cell in row] for row in table.rows]
+    rule = ["---:" if name in table.numeric else "---" for name in table.columns]
+    lines = [f"**{_markdown_text(table.title)}**", "", line(table.columns), line(rule)]
+    lines += [line(row) for row in escaped]
+    if table.notes:
+        lines += ["", *[f"- {_markdown_text(note)}" for note in table.notes]]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_text(text: str) -> str:
+    for mark in "\\`*_|<>":
+        text = text.replace(mark, f"\\{mark}")
+    return " ".join(text.split())
+
+
+LATEX_MARKS = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{mark: f"\\{mark}" for mark in "&%$#_{}"},
+}
+
+
+def _latex_text(text: str) -> str:
+    return "".join(LATEX_MARKS.get(mark, mark) for mark in " ".join(text.split()))
+
+
+def _latex_command(name: str, argument: str) -> str:
+    return f"\\{name}{{{argument}}}"
+
+
+def _latex(table: Table) -> str:
+    align = "".join("r" if name in table.numeric else "l" for name in table.columns)
+    lines = [
+        "% needs " + _latex_command("usepackage", "booktabs"),
+        _latex_command("begin", "table"),
+        "\\centering",
+        _latex_command("caption", _latex_text(table.title)),
+        _latex_command("begin", "tabular") + f"{{{align}}}",
+        "\\toprule",
+        " & ".join(_latex_text(name) for name in table.columns) + r" \\",
+        "\\midrule",
+    ]
+    previous = None
+    for row in table.rows:
+        if previous is not None and row[0].text != previous:
+            lines.append("\\midrule")
+        previous = row[0].text
+        lines.append(" & ".join(_latex_text(cell.text) for cell in row) + r" \\")
+    lines += ["\\bottomrule", _latex_command("end", "tabular")]
+    lines += [f"\\par\\footnotesize {_latex_text(note)}" for note in table.notes]
+    return "\n".join([*lines, _latex_command("end", "table")]) + "\n"
+
+
+def _rich(table: Table, *, terminal: bool) -> str:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    grid = RichTable(
+        title=Text(table.title),
+        title_justify="left",
+        box=box.SIMPLE_HEAD if terminal else box.ASCII2,
+    )
+    for name in table.columns:
+        right = name in table.numeric
+        grid.add_column(Text(name), justify="right" if right else "left", no_wrap=right)
+    for index, row in enumerate(table.rows):
+        last = index + 1 == len(table.rows)
+        ends = not last and table.rows[index + 1][0].text != row[0].text
+        grid.add_row(*[Text(cell.text) for cell in row], end_section=ends)
+    # A pipe has no width: nothing is cut or wrapped there.
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=None if terminal else 1000)
+    with console.capture() as capture:
+        console.print(grid)
+        for note in table.notes:
+            console.print(Text(note), soft_wrap=True)
+    lines = capture.get().splitlines()
+    return "\n".join(line.rstrip() for line in lines) + "\n"

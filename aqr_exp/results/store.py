@@ -1,0 +1,99 @@
+"""All runs of a results folder: found by name, tolerant of whatever else lies there."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from aqr_exp.config.nearest import did_you_mean
+from aqr_exp.errors import RequestError
+from aqr_exp.results.run_folder import RunFolder
+
+
+def results_root() -> Path:
+    """Where results are kept: `$AQR_EXP_RESULTS`, or `results` below the current folder."""
+    return Path(os.environ.get("AQR_EXP_RESULTS") or "results").expanduser().absolute()
+
+
+class Store:
+    """The runs below one results folder. The folders are the truth; there is no index.
+
+    Attributes:
+        root: The results folder; it need not exist.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+
+    @property
+    def runs_dir(self) -> Path:
+        """Holds one folder a run."""
+        return self.root / "runs"
+
+    def folder(self, name: str) -> RunFolder:
+        """The folder a run of this name has or would have."""
+        return RunFolder(self.runs_dir / name)
+
+    def names(self) -> list[str]:
+        """The runs' names, sorted. A folder is a run when it holds one of a run's files."""
+        if not self.runs_dir.is_dir():
+            return []
+        with os.scandir(self.runs_dir) as entries:
+            found = [item.name for item in entries if item.is_dir() and item.name[0] != "."]
+        return sorted(name for name in found if self._is_run(self.folder(name)))
+
+    @staticmethod
+    def _is_run(folder: RunFolder) -> bool:
+        return any(
+            path.exists() for path in (folder.record_path, folder.state_path, folder.spec_path)
+        )
+
+    def __iter__(self) -> Iterator[RunFolder]:
+        """The runs in the order of their names."""
+        return (self.folder(name) for name in self.names())
+
+    def find(self, name: str) -> RunFolder:
+        """A run by its name or by the beginning of it, when only one begins so.
+
+        Args:
+            name: What was typed.
+
+        Returns:
+            The run's folder.
+
+        Raises:
+            RequestError: No run, or several, begin so; names the nearest.
+        """
+        names = self.names()
+        if name in names:
+            return self.folder(name)
+        matches = [candidate for candidate in names if name and candidate.startswith(name)]
+        if len(matches) == 1:
+            return self.folder(matches[0])
+        if matches:
+            several = ", ".join(matches[:5]) + (", ..." if len(matches) > 5 else "")
+            raise RequestError(f"'{name}' begins the names of {len(matches)} runs: {several}")
+        if not names:
+            raise RequestError(f"unknown run '{name}': there are no runs in {self.runs_dir}")
+        raise RequestError(f"unknown run '{name}'{did_you_mean(name, names)} (see `aqr-exp list`)")
+
+    def attempts(self, name: str) -> list[RunFolder]:
+        """The run of this name and those forced beside it (`-a2`, `-a3`, ...), oldest first."""
+        beside = [
+            (number, candidate)
+            for candidate in self.names()
+            if (number := forced_number(candidate, name)) is not None
+        ]
+        return [self.folder(candidate) for _, candidate in sorted(beside)]
+
+    def next_forced_name(self, name: str) -> str:
+        """The name of the next attempt beside those that are there."""
+        numbers = [forced_number(folder.name, name) or 0 for folder in self.attempts(name)]
+        return f"{name}-a{max(numbers, default=1) + 1}"
+
+
+def forced_number(candidate: str, name: str) -> int | None:
+    """Which attempt at run `name` a folder's name says it is: 1 for the name itself, else None."""
+    if candidate == name:
+        return 1
+    prefix, _, digits = candidate.rpartition("-a")
+    return int(digits) if prefix == name and digits.isdecimal() else None
