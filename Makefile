@@ -66,7 +66,7 @@ docs: $(READY) ## Build the documentation into site/
 	$(VENV)/bin/mkdocs build --strict --quiet
 
 soak: $(READY) ## The slow campaigns
-	$(PY) -m pytest -m slow
+	HYPOTHESIS_PROFILE=fresh $(PY) -m pytest
 
 clean: ## Remove what was built; data and results stay
 	rm -rf $(VENV) site dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -7,6 +7,7 @@ from mmdet3d.datasets import NuScenesDataset
 from mmdet3d.registry import DATASETS
 from mmdet3d.structures import LiDARInstance3DBoxes
 
+from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.data.sampling import SampleKey, augmentation_rng
 
 
@@ -39,10 +40,12 @@ class KeyedNuScenesDataset(NuScenesDataset):
             `gt_bboxes_3d` (bottom-centre LiDAR boxes with velocity, NaN where unknown) and
             `gt_labels_3d` (int64).
         """
+        # Files state their own label order: mmdet3d's converter uses another one than CMT.
+        names = {label: name for name, label in self.metainfo["categories"].items()}
         kept = [
             instance
             for instance in info["instances"]
-            if instance["bbox_label_3d"] >= 0
+            if names.get(instance["bbox_label_3d"]) in CLASS_NAMES
             and instance["num_lidar_pts"] + instance["num_radar_pts"] >= self.min_box_points
         ]
         boxes = np.array(
@@ -51,7 +54,8 @@ class KeyedNuScenesDataset(NuScenesDataset):
         return {
             "gt_bboxes_3d": LiDARInstance3DBoxes(boxes, box_dim=9, origin=(0.5, 0.5, 0.5)),
             "gt_labels_3d": np.array(
-                [instance["bbox_label_3d"] for instance in kept], dtype=np.int64
+                [CLASS_NAMES.index(names[instance["bbox_label_3d"]]) for instance in kept],
+                dtype=np.int64,
             ),
         }
 

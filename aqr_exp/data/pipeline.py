@@ -75,7 +75,7 @@ def train_pipeline(config: RunConfig) -> list[dict[str, Any]]:
     ]
 
 
-def test_pipeline(config: RunConfig, blank: str | None = None) -> list[dict[str, Any]]:
+def evaluation_pipeline(config: RunConfig, blank: str | None = None) -> list[dict[str, Any]]:
     """Loading and packing without augmentation.
 
     Args:
@@ -113,7 +113,7 @@ def dataset_config(
         "data_prefix": {"pts": "samples/LIDAR_TOP", "sweeps": "sweeps/LIDAR_TOP", **prefixes},
         "metainfo": {"classes": CLASS_NAMES},
         "modality": {"use_lidar": True, "use_camera": True},
-        "pipeline": train_pipeline(config) if training else test_pipeline(config, blank),
+        "pipeline": train_pipeline(config) if training else evaluation_pipeline(config, blank),
         "box_type_3d": "LiDAR",
         "test_mode": not training,
         "lazy_init": False,

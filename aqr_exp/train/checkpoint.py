@@ -29,7 +29,11 @@ def save_atomically(state: dict[str, Any], path: Path) -> None:
 
 def checkpoints(folder: Path) -> list[Path]:
     """The folder's checkpoints, newest first."""
-    found = [(int(match[1]), path) for path in folder.glob("*.pth") if (match := _NAME.fullmatch(path.name))]
+    found = [
+        (int(match[1]), path)
+        for path in folder.glob("*.pth")
+        if (match := _NAME.fullmatch(path.name))
+    ]
     return [path for _, path in sorted(found, reverse=True)]
 
 
@@ -46,7 +50,7 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             return state
-        except Exception as error:  # noqa: BLE001 - whatever damage does to a zip file or a pickle
+        except Exception as error:
             print_log(f"{path} cannot be read ({error}): the one before is taken", "current")
     return None
 

@@ -19,7 +19,9 @@ def steps_per_epoch(samples: int, batch_size: int) -> int:
         ValueError: The split is smaller than one batch.
     """
     if samples < batch_size:
-        raise ValueError(f"the training split has {samples} samples, fewer than one batch of {batch_size}")
+        raise ValueError(
+            f"the training split has {samples} samples, fewer than one batch of {batch_size}"
+        )
     return samples // batch_size
 
 
@@ -61,16 +63,14 @@ def cycle_config(schedule: ScheduleConfig, steps: int) -> list[dict[str, Any]]:
         ("CosineAnnealingMomentum", beta1 * schedule.momentum_ratio, beta1),
     ):
         for begin, end, target in ((0, peak, at_peak), (peak, steps, at_end)):
-            pieces.append(
-                {
-                    "type": kind,
-                    "begin": begin,
-                    "end": end,
-                    "T_max": max(1, end - begin),
-                    "eta_min": target,
-                    "by_epoch": False,
-                }
-            )
+            pieces.append({
+                "type": kind,
+                "begin": begin,
+                "end": end,
+                "T_max": max(1, end - begin),
+                "eta_min": target,
+                "by_epoch": False,
+            })
     return pieces
 
 

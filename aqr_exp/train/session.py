@@ -41,7 +41,7 @@ def run_in_folder(folder: RunFolder, config: RunConfig, *, threads: int) -> int:
         except KeyboardInterrupt:
             folder.write_state(RunStatus.CANCELLED, reason="interrupted")
             return INTERRUPTED
-        except Exception as error:  # noqa: BLE001 - whatever it was, the folder must say it
+        except Exception as error:
             traceback.print_exc()
             folder.write_state(RunStatus.FAILED, reason=reason_for(error))
             return 1

@@ -35,7 +35,12 @@ def image_affine(scale: float, crop_left: int, crop_top: int, width: int, flip: 
 
 
 def resize_crop_flip(
-    image: np.ndarray, scale: float, crop_left: int, crop_top: int, size: tuple[int, int], flip: bool
+    image: np.ndarray,
+    scale: float,
+    crop_left: int,
+    crop_top: int,
+    size: tuple[int, int],
+    flip: bool,
 ) -> np.ndarray:
     """Apply the transform `image_affine` describes.
 
@@ -57,8 +62,9 @@ def resize_crop_flip(
     warp = np.column_stack([matrix[:, :2], shift])
     if scale < 1.0:
         # Average instead of skipping pixels, so that small objects survive the reduction.
-        reduced = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        exact = np.array([reduced.shape[1] / image.shape[1], reduced.shape[0] / image.shape[0]])
+        rounded = (round(image.shape[1] * scale), round(image.shape[0] * scale))
+        reduced = cv2.resize(image, rounded, interpolation=cv2.INTER_AREA)
+        exact = np.array(rounded) / (image.shape[1], image.shape[0])
         linear = matrix[:, :2] / exact
         shift = matrix[:, 2] + 0.5 * (linear.sum(axis=1) - 1.0)
         image, warp = reduced, np.column_stack([linear, shift])
@@ -96,7 +102,9 @@ class ResizeCropFlipImages(BaseTransform):
         self.flip = flip
         self.training = training
 
-    def _draw(self, shape: tuple[int, int], rng: np.random.Generator) -> tuple[float, int, int, bool]:
+    def _draw(
+        self, shape: tuple[int, int], rng: np.random.Generator
+    ) -> tuple[float, int, int, bool]:
         height, width = self.size
         scale = rng.uniform(*self.resize) if self.training else self.test_resize
         spare_left = int(shape[1] * scale) - width

@@ -54,7 +54,9 @@ class MoveScene(BaseTransform):
         matrix = scene_matrix(angle, scale, shift, mirror_x, mirror_y)
         points = results["points"].tensor
         linear = torch.as_tensor(matrix[:3, :3], dtype=points.dtype)
-        points[:, :3] = points[:, :3] @ linear.T + torch.as_tensor(matrix[:3, 3], dtype=points.dtype)
+        points[:, :3] = points[:, :3] @ linear.T + torch.as_tensor(
+            matrix[:3, 3], dtype=points.dtype
+        )
         results["lidar2img"] = results["lidar2img"] @ np.linalg.inv(matrix)
         results["lidar_aug_matrix"] = matrix
         return results

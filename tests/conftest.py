@@ -1,0 +1,41 @@
+"""Fixtures shared by all tests."""
+
+import os
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# The same examples every time: a failure here is a failure everywhere. `make soak` draws fresh ones.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("fresh", deadline=None, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def real_frame_dir() -> Path:
+    """The folder of the one real nuScenes frame; tests that need it are skipped where it is absent."""
+    folder = Path(os.environ.get("AQR_EXP_REAL_FRAME", REPOSITORY.parent / "shared" / "real_frame"))
+    if not list(folder.glob("*.pkl")):
+        pytest.skip(f"no real nuScenes frame in {folder} (its licence keeps it out of the project)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_frame_root(real_frame_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real frame laid out as nuScenes stores it, with an info file of the split `frame`."""
+    root = tmp_path_factory.mktemp("real frame")
+    info = pickle.loads(next(real_frame_dir.glob("*.pkl")).read_bytes())
+    (sample,) = info["data_list"]
+    files = {name: camera["img_path"] for name, camera in sample["images"].items()}
+    files["LIDAR_TOP"] = sample["lidar_points"]["lidar_path"]
+    for sensor, name in files.items():
+        (root / "samples" / sensor).mkdir(parents=True)
+        shutil.copyfile(real_frame_dir / name, root / "samples" / sensor / name)
+    (root / "aqr_infos").mkdir()
+    (root / "aqr_infos" / "frame.pkl").write_bytes(pickle.dumps(info))
+    return root

@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aqr_exp.data.sampling import KeyedSampler, SampleKey, augmentation_rng, epoch_order
+
+
+@given(samples=st.integers(1, 200), seed=st.integers(0, 2**31 - 1), epoch=st.integers(0, 100))
+def test_an_epoch_visits_everything_once_and_is_a_function_of_seed_and_epoch(samples, seed, epoch):
+    order = epoch_order(samples, seed=seed, epoch=epoch, shuffle=True)
+    assert sorted(order) == list(range(samples))
+    again = epoch_order(samples, seed=seed, epoch=epoch, shuffle=True)
+    np.testing.assert_array_equal(order, again)
+
+
+def test_epochs_and_seeds_differ():
+    orders = {
+        tuple(epoch_order(50, seed=seed, epoch=epoch, shuffle=True))
+        for seed in range(3)
+        for epoch in range(3)
+    }
+    assert len(orders) == 9
+
+
+def test_evaluation_is_in_order():
+    sampler = KeyedSampler(range(4), shuffle=False, seed=3)
+    assert list(sampler) == [SampleKey(index, 0, index) for index in range(4)]
+
+
+def test_set_epoch_changes_order_and_keys():
+    sampler = KeyedSampler(range(30), shuffle=True, seed=3)
+    first = list(sampler)
+    sampler.set_epoch(5)
+    second = list(sampler)
+    assert {key.epoch for key in second} == {5}
+    assert [key.index for key in first] != [key.index for key in second]
+    sampler.set_epoch(0)
+    assert list(sampler) == first
+
+
+@pytest.mark.parametrize(("samples", "per_process"), [(10, 4), (9, 3), (11, 4)])
+def test_processes_share_an_epoch_without_gaps(samples, per_process):
+    shares = []
+    for rank in range(3):
+        sampler = KeyedSampler(range(samples), shuffle=True, seed=1)
+        sampler.rank, sampler.world_size = rank, 3
+        assert len(sampler) == per_process
+        shares.append(list(sampler))
+    drawn = [key for share in shares for key in share]
+    assert {key.index for key in drawn} == set(range(samples))
+    assert len({key.draw for key in drawn}) == len(drawn)
+
+
+def test_augmentation_depends_on_every_part_of_the_key():
+    keys = [SampleKey(1, 2, 3), SampleKey(2, 2, 3), SampleKey(1, 3, 3), SampleKey(1, 2, 4)]
+    draws = {augmentation_rng(seed, key).random() for key in keys for seed in (0, 1)}
+    assert len(draws) == 8
+    assert augmentation_rng(0, keys[0]).random() == augmentation_rng(0, keys[0]).random()
