@@ -1,0 +1,145 @@
+"""Multi-head attention, on torch's fused kernel.
+
+Letters: B samples, Q queries, K keys, H heads, C width, c = C / H width of a head.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class MultiHeadAttention(nn.Module):
+    """Projections packed as one [3C, C] matrix (query, key, value), attention, output projection.
+
+    Attention probabilities are never dropped.
+    """
+
+    def __init__(self, width: int, heads: int, *, bias: bool) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is not a multiple of {heads} heads")
+        self.width = width
+        self.heads = heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
+        if bias:
+            self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
+        else:
+            self.register_parameter("in_proj_bias", None)
+        self.out_proj = nn.Linear(width, width, bias=bias)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.xavier_uniform_(self.out_proj.weight)
+        if bias:
+            nn.init.zeros_(self.out_proj.bias)
+
+    def project(self, tensor: Float[Tensor, "batch n width"], part: int) -> Tensor:
+        """Project to one part and split the heads.
+
+        Args:
+            tensor: Queries, keys or values.
+            part: 0 for queries, 1 for keys, 2 for values.
+
+        Returns:
+            [B, H, n, c].
+        """
+        rows = slice(part * self.width, (part + 1) * self.width)
+        bias = None if self.in_proj_bias is None else self.in_proj_bias[rows]
+        projected = functional.linear(tensor, self.in_proj_weight[rows], bias)
+        return projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def forward(
+        self,
+        query: Float[Tensor, "batch queries width"],
+        key: Float[Tensor, "batch keys width"],
+        value: Float[Tensor, "batch keys width"],
+        blocked: Bool[Tensor, "queries keys"] | None = None,
+    ) -> Float[Tensor, "batch queries width"]:
+        """Attend.
+
+        Args:
+            query: Queries, their encoding added.
+            key: Keys, their encoding added.
+            value: Values.
+            blocked: True where a query must NOT attend to a key.
+
+        Returns:
+            The attended values, projected.
+        """
+        mixed = functional.scaled_dot_product_attention(
+            self.project(query, 0),
+            self.project(key, 1),
+            self.project(value, 2),
+            attn_mask=None if blocked is None else ~blocked,
+        )
+        return self.out_proj(mixed.transpose(1, 2).flatten(-2))
+
+
+class SelfAttention(nn.Module):
+    """Queries attend to queries; residual connection; output dropout."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.attn = MultiHeadAttention(width, heads, bias=True)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        query: Float[Tensor, "batch queries width"],
+        query_pos: Float[Tensor, "batch queries width"],
+        blocked: Bool[Tensor, "queries queries"] | None = None,
+    ) -> Float[Tensor, "batch queries width"]:
+        """Attend; the encoding is added to queries and keys, not to values.
+
+        Args:
+            query: Query content.
+            query_pos: Query encoding.
+            blocked: True where a query must NOT attend to another.
+
+        Returns:
+            New query content.
+        """
+        placed = query + query_pos
+        return query + self.dropout(self.attn(placed, placed, query, blocked))
+
+
+class CrossAttention(nn.Module):
+    """Queries attend to the tokens of both sensors; residual connection; output dropout.
+
+    The published projections have no biases.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.attn = MultiHeadAttention(width, heads, bias=False)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        query: Float[Tensor, "batch queries width"],
+        query_pos: Float[Tensor, "batch queries width"],
+        key: Float[Tensor, "batch keys width"],
+        value: Float[Tensor, "batch keys width"],
+        blocked: None = None,
+    ) -> Float[Tensor, "batch queries width"]:
+        """Attend.
+
+        Args:
+            query: Query content.
+            query_pos: Query encoding.
+            key: Token content plus token encoding.
+            value: Token content.
+            blocked: Must be None: the baseline's cross-attention has no mask, and one that would
+                be ignored is refused.
+
+        Returns:
+            New query content.
+
+        Raises:
+            ValueError: If a mask is given.
+        """
+        if blocked is not None:
+            raise ValueError(
+                "this cross-attention reads every token: it cannot use a mask of shape "
+                f"{tuple(blocked.shape)}, and will not ignore one"
+            )
+        return query + self.dropout(self.attn(query + query_pos, key, value))

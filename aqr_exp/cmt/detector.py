@@ -1,0 +1,194 @@
+"""The detector: two encoders and the CMT head.
+
+Letters: B samples, V views, N points, H and W image height and width (pixels).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from mmdet3d.models.detectors import Base3DDetector
+from mmdet3d.registry import MODELS
+from mmdet3d.structures import Det3DDataSample
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from aqr_exp.cmt.box_code import to_lidar_boxes
+from aqr_exp.cmt.grid_mask import GridMask
+from aqr_exp.cmt.voxelisation import Voxelisation
+
+_META_KEYS = ("lidar2img", "pad_shape")
+
+
+@MODELS.register_module()
+class CmtDetector(Base3DDetector):
+    """CMT (Yan et al., arXiv 2301.01283).
+
+    Args:
+        voxelisation: Arguments of `Voxelisation`.
+        pts_voxel_encoder: Configuration of the voxel feature encoder.
+        pts_middle_encoder: From voxel features to a BEV map.
+        pts_backbone: BEV backbone.
+        pts_neck: BEV neck.
+        img_backbone: Image backbone.
+        img_neck: Image neck.
+        pts_bbox_head: The head.
+        grid_mask: Hide a grid of the images while training.
+        data_preprocessor: Configuration of the data preprocessor.
+    """
+
+    def __init__(
+        self,
+        *,
+        voxelisation: Mapping[str, Any],
+        pts_voxel_encoder: Mapping[str, Any],
+        pts_middle_encoder: Mapping[str, Any],
+        pts_backbone: Mapping[str, Any],
+        pts_neck: Mapping[str, Any],
+        img_backbone: Mapping[str, Any],
+        img_neck: Mapping[str, Any],
+        pts_bbox_head: Mapping[str, Any],
+        grid_mask: bool,
+        data_preprocessor: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            data_preprocessor=dict(data_preprocessor or {"type": "mmdet3d.CmtDataPreprocessor"})
+        )
+        self.pts_voxel_layer = Voxelisation(**voxelisation)
+        self.pts_voxel_encoder = MODELS.build(dict(pts_voxel_encoder))
+        self.pts_middle_encoder = MODELS.build(dict(pts_middle_encoder))
+        self.pts_backbone = MODELS.build(dict(pts_backbone))
+        self.pts_neck = MODELS.build(dict(pts_neck))
+        self.img_backbone = MODELS.build(dict(img_backbone))
+        self.img_neck = MODELS.build(dict(img_neck))
+        self.pts_bbox_head = MODELS.build(dict(pts_bbox_head))
+        self.grid_mask = GridMask() if grid_mask else None
+
+    def extract_pts_feat(self, points: Sequence[Float[Tensor, "_ 5"]]) -> list[Tensor]:
+        """BEV features.
+
+        Args:
+            points: [N, 5] (x, y, z in metres, intensity, time in seconds) of each sample; N may be 0.
+
+        Returns:
+            One map, [B, channels, rows (y), columns (x)].
+        """
+        with torch.autocast(points[0].device.type, enabled=False):
+            voxels = self.pts_voxel_layer(points)
+            if len(voxels.points):
+                features = self.pts_voxel_encoder(
+                    voxels.features, voxels.points, voxels.coordinates
+                )
+                canvas = self.pts_middle_encoder(features, voxels.coordinates, len(points))
+            else:
+                canvas = self._empty_canvas(len(points))
+        return list(self.pts_neck(self.pts_backbone(canvas)))
+
+    def _empty_canvas(self, batch: int) -> Tensor:
+        """The BEV map of clouds without points: zeros, which the parameters still reach."""
+        grid = self.pts_voxel_layer.grid_size
+        stride = self.bev_stride
+        first = next(self.pts_backbone.parameters())
+        canvas = first.new_zeros(batch, first.shape[1], grid[1] // stride, grid[0] // stride)
+        encoders = (self.pts_voxel_encoder, self.pts_middle_encoder)
+        return canvas + sum(0.0 * p.sum() for module in encoders for p in module.parameters())
+
+    @property
+    def bev_stride(self) -> int:
+        """Voxels per cell of the map that the middle encoder gives."""
+        return 8 if hasattr(self.pts_middle_encoder, "sparse_shape") else 1
+
+    def extract_img_feat(self, images: Float[Tensor, "batch views 3 height width"]) -> list[Tensor]:
+        """Camera features.
+
+        Args:
+            images: Normalised images.
+
+        Returns:
+            One map, [B V, channels, rows, columns].
+        """
+        flat = images.flatten(0, 1)
+        if self.grid_mask is not None:
+            flat = self.grid_mask(flat)
+        return self.img_neck(self.img_backbone(flat))
+
+    def extract_feat(self, batch_inputs: Mapping[str, Any]) -> tuple[list[Tensor], list[Tensor]]:
+        """BEV and camera features of a batch; arguments as in `loss`."""
+        return (
+            self.extract_pts_feat(batch_inputs["points"]),
+            self.extract_img_feat(batch_inputs["imgs"]),
+        )
+
+    def _head_outputs(
+        self, inputs: Mapping[str, Any], metas: Sequence[Mapping[str, Any]]
+    ) -> list[list[dict[str, Any]]]:
+        return self.pts_bbox_head(*self.extract_feat(inputs), metas)
+
+    def loss(
+        self,
+        batch_inputs_dict: Mapping[str, Any],
+        batch_data_samples: list[Det3DDataSample],
+        **_: Any,
+    ) -> dict[str, Tensor]:
+        """Losses of a batch.
+
+        Args:
+            batch_inputs_dict: `points`, a list of [N, 5]; `imgs`, [B, V, 3, H, W].
+            batch_data_samples: With `lidar2img`, `pad_shape` and `gt_instances_3d`.
+
+        Returns:
+            Losses by name; their sum is trained.
+        """
+        metas = [
+            self._meta(sample)
+            | {
+                "gt_bboxes_3d": sample.gt_instances_3d.bboxes_3d,
+                "gt_labels_3d": sample.gt_instances_3d.labels_3d,
+            }
+            for sample in batch_data_samples
+        ]
+        return self.pts_bbox_head.loss(self._head_outputs(batch_inputs_dict, metas), metas)
+
+    def predict(
+        self,
+        batch_inputs_dict: Mapping[str, Any],
+        batch_data_samples: list[Det3DDataSample],
+        **_: Any,
+    ) -> list[Det3DDataSample]:
+        """Detect.
+
+        Args:
+            batch_inputs_dict: As in `loss`.
+            batch_data_samples: With `lidar2img`, `pad_shape` and `box_type_3d`.
+
+        Returns:
+            The samples, with `pred_instances_3d`: `bboxes_3d`, `scores_3d` (float32, descending),
+            `labels_3d`.
+        """
+        metas = [self._meta(sample) for sample in batch_data_samples]
+        detections = self.pts_bbox_head.decode(self._head_outputs(batch_inputs_dict, metas))
+        for sample, found in zip(batch_data_samples, detections, strict=True):
+            sample.pred_instances_3d = InstanceData(
+                bboxes_3d=to_lidar_boxes(found.boxes, sample.metainfo["box_type_3d"]),
+                scores_3d=found.scores,
+                labels_3d=found.labels,
+            )
+        return batch_data_samples
+
+    def _forward(
+        self,
+        batch_inputs_dict: Mapping[str, Any],
+        batch_data_samples: list[Det3DDataSample] | None = None,
+        **_: Any,
+    ) -> list[list[dict[str, Any]]]:
+        """The head's raw outputs."""
+        metas = [self._meta(sample) for sample in batch_data_samples or ()]
+        return self._head_outputs(batch_inputs_dict, metas)
+
+    @staticmethod
+    def _meta(sample: Det3DDataSample) -> dict[str, Any]:
+        missing = [key for key in _META_KEYS if key not in sample.metainfo]
+        if missing:
+            raise KeyError(f"a data sample lacks {', '.join(missing)} in its metainfo")
+        return {key: sample.metainfo[key] for key in _META_KEYS}

@@ -1,0 +1,234 @@
+"""The CMT head: encodings, transformer, task head, losses and decoding.
+
+Letters: B samples, V views, Q learnable queries, P denoising slots (in training, first), C width,
+L decoder layers, H and W rows and columns of a feature map.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from mmcv.cnn import ConvModule
+from mmdet3d.registry import MODELS
+from torch import Tensor, nn
+
+from aqr_exp.cmt import encodings
+from aqr_exp.cmt.box_code import from_lidar_boxes, join_branches
+from aqr_exp.cmt.decode import Detections, decode_sample
+from aqr_exp.cmt.denoising import DenoisingQueries, DenoisingSettings, make_denoising_queries
+from aqr_exp.cmt.losses import LossWeights, denoising_losses, matched_losses
+from aqr_exp.cmt.matching import MatchingWeights
+
+
+@MODELS.register_module()
+class CmtHead(nn.Module):
+    """Object queries read BEV and camera tokens and become boxes.
+
+    Args:
+        in_channels: Channels of the BEV map.
+        queries: Q.
+        width: C.
+        depth_bins: Depths along each camera ray.
+        classes: Number of classes.
+        point_cloud_range: (x, y, z, x, y, z) in metres.
+        transformer: Configuration of the transformer.
+        task_head: Configuration of the task head.
+        denoising: Arguments of `DenoisingSettings`, but range and classes.
+        matching: Arguments of `MatchingWeights`.
+        loss: Arguments of `LossWeights`.
+        max_boxes: Boxes decoded per sample.
+        post_center_range: Decoded centres outside are dropped, metres.
+        local_start: Initialise so that attention begins near each query's own position.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        queries: int,
+        width: int,
+        depth_bins: int,
+        classes: int,
+        point_cloud_range: Sequence[float],
+        transformer: Mapping[str, Any],
+        task_head: Mapping[str, Any],
+        denoising: Mapping[str, Any],
+        matching: Mapping[str, Any],
+        loss: Mapping[str, Any],
+        max_boxes: int,
+        post_center_range: Sequence[float],
+        local_start: bool = False,
+    ) -> None:
+        super().__init__()
+        self.width = width
+        self.depth_bins = depth_bins
+        self.point_cloud_range = tuple(point_cloud_range)
+        self.max_boxes = max_boxes
+        self.post_center_range = tuple(post_center_range)
+        self.denoising = DenoisingSettings(
+            **denoising, point_cloud_range=self.point_cloud_range, classes=classes
+        )
+        self.matching = MatchingWeights(**matching)
+        self.loss_weights = LossWeights(**loss)
+        self.shared_conv = ConvModule(
+            in_channels, width, kernel_size=3, padding=1, norm_cfg={"type": "BN2d"}
+        )
+        self.transformer = MODELS.build(dict(transformer))
+        self.reference_points = nn.Embedding(queries, 3)
+        nn.init.uniform_(self.reference_points.weight)
+        self.bev_embedding = nn.Sequential(
+            nn.Linear(2 * width, width), nn.ReLU(inplace=True), nn.Linear(width, width)
+        )
+        self.rv_embedding = nn.Sequential(
+            nn.Linear(3 * depth_bins, 4 * width), nn.ReLU(inplace=True), nn.Linear(4 * width, width)
+        )
+        self.task_heads = nn.ModuleList([MODELS.build(dict(task_head))])
+
+    def forward(
+        self,
+        pts_feats: Sequence[Float[Tensor, "batch channels rows columns"]],
+        img_feats: Sequence[Float[Tensor, "images width img_rows img_columns"]],
+        metas: Sequence[Mapping[str, Any]],
+    ) -> list[list[dict[str, Any]]]:
+        """Detect, for every feature level.
+
+        Args:
+            pts_feats: BEV map of each level.
+            img_feats: Camera map of each level, [B V, C, H, W].
+            metas: Of each sample: `lidar2img` (V x 4 x 4, after augmentation) and `pad_shape`; in
+                training also `gt_bboxes_3d` and `gt_labels_3d`, from which denoising queries come.
+
+        Returns:
+            For each level a list with one dict (the one task), of [L, B, Q, d] tensors: `center`
+            (x, y) and `height` in metres, `dim`, `rot`, `vel`, `cls_logits` (`box_code` says what
+            the box branches mean together). In training with ground truth also `dn_*`, [L, B, P,
+            d], and `denoising`, the `DenoisingQueries`.
+        """
+        denoising = self._denoising(metas)
+        return [
+            self._forward_level(bev, camera, metas, denoising)
+            for bev, camera in zip(pts_feats, img_feats, strict=True)
+        ]
+
+    def _denoising(self, metas: Sequence[Mapping[str, Any]]) -> DenoisingQueries | None:
+        if not self.training or "gt_bboxes_3d" not in metas[0]:
+            return None
+        device = self.reference_points.weight.device
+        boxes = [from_lidar_boxes(meta["gt_bboxes_3d"]).to(device) for meta in metas]
+        labels = [meta["gt_labels_3d"].to(device) for meta in metas]
+        queries = self.reference_points.num_embeddings
+        return make_denoising_queries(boxes, labels, queries, self.denoising)
+
+    def _forward_level(
+        self,
+        bev: Tensor,
+        camera: Tensor,
+        metas: Sequence[Mapping[str, Any]],
+        denoising: DenoisingQueries | None,
+    ) -> list[dict[str, Any]]:
+        bev = self.shared_conv(bev)
+        reference = self.reference_points.weight.expand(len(metas), -1, -1)
+        if denoising is not None:
+            reference = torch.cat((denoising.reference, reference), dim=1)
+        with torch.autocast(bev.device.type, enabled=False):
+            key_pos, query_pos = self._encode(bev, camera, reference.float(), metas)
+        camera_tokens = camera.unflatten(0, (len(metas), -1)).permute(0, 1, 3, 4, 2).flatten(1, 3)
+        memory = torch.cat((bev.flatten(2).transpose(1, 2), camera_tokens), dim=1)
+        decoded = self.transformer(
+            memory, key_pos, query_pos, None if denoising is None else denoising.blocked
+        )
+        with torch.autocast(bev.device.type, enabled=False):
+            outputs = self._predict(decoded.float(), reference.float())
+        if denoising is None:
+            return [outputs]
+        slots = denoising.slots
+        split: dict[str, Any] = {name: value[:, :, slots:] for name, value in outputs.items()}
+        split |= {f"dn_{name}": value[:, :, :slots] for name, value in outputs.items()}
+        split["denoising"] = denoising
+        return [split]
+
+    def _encode(
+        self,
+        bev: Tensor,
+        camera: Tensor,
+        reference: Float[Tensor, "batch queries 3"],
+        metas: Sequence[Mapping[str, Any]],
+    ) -> tuple[Float[Tensor, "batch keys width"], Float[Tensor, "batch queries width"]]:
+        """Encodings of all tokens and of all queries."""
+        image_size_px = encodings.padded_image_size(metas)
+        lidar2img, img2lidar = encodings.projection_matrices(metas, bev.device)
+        depths = encodings.ray_depths(self.depth_bins, self.point_cloud_range[3], bev.device)
+
+        centres = encodings.bev_cell_centres(bev.shape[2], bev.shape[3], bev.device)
+        bev_pos = self.bev_embedding(encodings.sine_embedding(centres, self.width))
+        rays = encodings.camera_token_rays(
+            img2lidar, camera.shape[2], camera.shape[3], image_size_px, depths,
+            self.point_cloud_range,
+        )  # fmt: skip
+        camera_pos = self.rv_embedding(rays).flatten(1, 2)
+        key_pos = torch.cat((bev_pos.expand(len(metas), -1, -1), camera_pos), dim=1)
+
+        reference = encodings.inverse_sigmoid(reference).sigmoid()
+        query_pos = self.bev_embedding(encodings.sine_embedding(reference, self.width))
+        rays, seen = encodings.query_rays(
+            reference, lidar2img, img2lidar, image_size_px, depths, self.point_cloud_range
+        )
+        return key_pos, query_pos + self._seen_by_cameras(rays, seen)
+
+    def _seen_by_cameras(self, rays: Tensor, seen: Tensor) -> Float[Tensor, "batch queries width"]:
+        """Camera encodings summed over the views that see a query; zero where none does."""
+        sample, _, query = seen.nonzero(as_tuple=True)
+        batch, _, queries = seen.shape
+        encoded = self.rv_embedding(rays[seen])
+        total = encoded.new_zeros(batch * queries, self.width)
+        return total.index_add(0, sample * queries + query, encoded).view(batch, queries, -1)
+
+    def _predict(
+        self,
+        decoded: Float[Tensor, "layers batch queries width"],
+        reference: Float[Tensor, "batch queries 3"],
+    ) -> dict[str, Tensor]:
+        """Task head, with centres and heights as offsets from the reference points, in metres."""
+        outputs = self.task_heads[0](decoded)
+        anchor = encodings.inverse_sigmoid(reference)
+        place = torch.cat((outputs["center"], outputs["height"]), dim=-1) + anchor
+        place = encodings.denormalise_points(place.sigmoid(), self.point_cloud_range)
+        return outputs | {"center": place[..., :2], "height": place[..., 2:3]}
+
+    def loss(
+        self, outputs: list[list[dict[str, Any]]], metas: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Tensor]:
+        """Losses of one level's outputs.
+
+        Args:
+            outputs: What `forward` returned.
+            metas: With `gt_bboxes_3d` and `gt_labels_3d` of each sample.
+
+        Returns:
+            Losses by name, float32; `dn_*` only where there are denoising queries.
+        """
+        (predicted,) = outputs[0]
+        device = predicted["center"].device
+        boxes = [from_lidar_boxes(meta["gt_bboxes_3d"]).to(device) for meta in metas]
+        labels = [meta["gt_labels_3d"].to(device) for meta in metas]
+        with torch.autocast(device.type, enabled=False):
+            losses = matched_losses(
+                predicted["cls_logits"], join_branches(predicted), labels, boxes,
+                self.matching, self.loss_weights,
+            )  # fmt: skip
+            if "denoising" in predicted:
+                losses |= denoising_losses(
+                    predicted["dn_cls_logits"], join_branches(predicted, "dn_"),
+                    predicted["denoising"], self.loss_weights,
+                )  # fmt: skip
+        return losses
+
+    def decode(self, outputs: list[list[dict[str, Any]]]) -> list[Detections]:
+        """Boxes of each sample, from the last decoder layer of the first level."""
+        (predicted,) = outputs[0]
+        logits, codes = predicted["cls_logits"][-1], join_branches(predicted)[-1]
+        return [
+            decode_sample(*sample, self.max_boxes, self.post_center_range)
+            for sample in zip(logits, codes, strict=True)
+        ]

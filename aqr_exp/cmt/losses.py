@@ -1,0 +1,170 @@
+"""Focal and L1 losses, for all decoder layers in one call each.
+
+Letters: L layers, B samples, Q queries, N predictions, C classes, G ground-truth boxes.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from aqr_exp.cmt.box_code import encode
+from aqr_exp.cmt.denoising import DenoisingQueries
+from aqr_exp.cmt.matching import MatchingWeights, match
+
+_ALPHA = 0.25
+_BACKGROUND_SHARE = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossWeights:
+    """Weights of the detection loss.
+
+    Attributes:
+        class_loss: Weight of the focal loss.
+        box_loss: Weight of the L1 loss.
+        code_weights: Weights of the box code's entries within the L1 loss.
+        denoising: Weight of both losses for denoising queries.
+        split: Noise beyond this norm is labelled background; sets the denoising normaliser.
+    """
+
+    class_loss: float
+    box_loss: float
+    code_weights: tuple[float, ...]
+    denoising: float
+    split: float
+
+
+def focal_loss(
+    logits: Float[Tensor, "layers n classes"], labels: Int[Tensor, "layers n"]
+) -> Float[Tensor, " layers"]:
+    """Sigmoid focal loss (gamma 2, alpha .25), summed over predictions and classes.
+
+    Args:
+        logits: Class logits.
+        labels: Class of each prediction; C is background.
+
+    Returns:
+        One sum per layer.
+    """
+    classes = torch.arange(logits.shape[-1], device=logits.device)
+    wanted = labels[..., None] == classes
+    signed = torch.where(wanted, -logits, logits)  # log(1 - p_true) = -softplus(signed)
+    weight = torch.where(wanted, _ALPHA, 1.0 - _ALPHA) * signed.sigmoid().square()
+    return (weight * functional.softplus(signed)).sum(dim=(1, 2))
+
+
+def box_l1_loss(
+    codes: Float[Tensor, "layers n 10"],
+    targets: Float[Tensor, "layers n 10"],
+    code_weights: Sequence[float],
+) -> Float[Tensor, " layers"]:
+    """Weighted L1 distance, summed; entries whose target is not finite do not count.
+
+    Only velocities can be unknown in nuScenes; a box without one still teaches its place, size
+    and heading. (The published code leaves the whole box out.)
+
+    Args:
+        codes: Predicted box codes.
+        targets: Target codes.
+        code_weights: Weight of each entry.
+
+    Returns:
+        One sum per layer.
+    """
+    known = torch.isfinite(targets)
+    distance = (codes - torch.where(known, targets, 0.0)).abs() * known
+    return (distance * codes.new_tensor(code_weights)).sum(dim=(1, 2))
+
+
+def _by_layer(
+    class_loss: Float[Tensor, " layers"], box_loss: Float[Tensor, " layers"], prefix: str
+) -> dict[str, Tensor]:
+    """Name the losses: the last layer's plainly, those before as d0., d1., ..."""
+    last = len(class_loss) - 1
+    losses: dict[str, Tensor] = {}
+    for layer in range(last + 1):
+        place = "" if layer == last else f"d{layer}."
+        losses[f"{place}{prefix}loss_cls"] = class_loss[layer]
+        losses[f"{place}{prefix}loss_bbox"] = box_loss[layer]
+    return losses
+
+
+def matched_losses(
+    logits: Float[Tensor, "layers batch queries classes"],
+    codes: Float[Tensor, "layers batch queries 10"],
+    labels: Sequence[Int[Tensor, " _"]],
+    boxes: Sequence[Float[Tensor, "_ 9"]],
+    matching: MatchingWeights,
+    weights: LossWeights,
+) -> dict[str, Tensor]:
+    """Losses of the learnable queries against the boxes they are matched to.
+
+    Args:
+        logits: Class logits.
+        codes: Predicted box codes.
+        labels: Ground-truth classes of each sample.
+        boxes: Ground truth of each sample, gravity-centred.
+        matching: Weights of the matching cost.
+        weights: Weights of the losses.
+
+    Returns:
+        `loss_cls` and `loss_bbox` of the last layer, and `d<i>.` ones of those before. The class
+        loss is divided by matched + 0.1 x unmatched queries, the box loss by matched queries
+        (both at least 1), over the batch.
+    """
+    layers, batch, queries, classes = logits.shape
+    target_labels = labels[0].new_full((layers, batch, queries), classes)
+    layer_index = torch.arange(layers, device=logits.device)[:, None]
+    predicted, wanted = [], []
+    for sample in range(batch):
+        targets = encode(boxes[sample])
+        rows, columns = match(
+            logits[:, sample], codes[:, sample], labels[sample], targets, matching
+        )
+        target_labels[layer_index, sample, rows] = labels[sample][columns]
+        predicted.append(codes[layer_index, sample, rows])
+        wanted.append(targets[columns])
+    matched = sum(pairs.shape[1] for pairs in predicted)
+    class_divisor = max(matched + _BACKGROUND_SHARE * (batch * queries - matched), 1.0)
+    class_loss = focal_loss(logits.flatten(1, 2), target_labels.flatten(1, 2)) / class_divisor
+    box_loss = box_l1_loss(torch.cat(predicted, 1), torch.cat(wanted, 1), weights.code_weights)
+    return _by_layer(
+        weights.class_loss * class_loss, weights.box_loss * box_loss / max(matched, 1), ""
+    )
+
+
+def denoising_losses(
+    logits: Float[Tensor, "layers batch slots classes"],
+    codes: Float[Tensor, "layers batch slots 10"],
+    denoising: DenoisingQueries,
+    weights: LossWeights,
+) -> dict[str, Tensor]:
+    """Losses of the denoising queries against the boxes they were made from.
+
+    Args:
+        logits: Class logits of all slots, padding included.
+        codes: Predicted box codes of all slots.
+        denoising: Which slot holds which noised box.
+        weights: Weights of the losses.
+
+    Returns:
+        `dn_loss_cls` and `dn_loss_bbox`, and `d<i>.` ones. The class loss is divided by the number
+        of noised boxes times pi / 6 split^3 (the share of the noise cube within `split`, up to its
+        normalisation), the box loss by the number of noised boxes; boxes are regressed even where
+        the noise made their class background.
+    """
+    at = (slice(None), denoising.sample, denoising.slot)
+    noised = len(denoising.slot)
+    layers = len(logits)
+    class_divisor = max(noised * math.pi / 6.0 * weights.split**3, 1.0)
+    labels = denoising.labels.expand(layers, -1)
+    targets = encode(denoising.boxes).expand(layers, -1, -1)
+    class_loss = weights.class_loss * focal_loss(logits[at], labels) / class_divisor
+    box_loss = box_l1_loss(codes[at], targets, weights.code_weights)
+    box_loss = weights.box_loss * box_loss / max(noised, 1)
+    return _by_layer(weights.denoising * class_loss, weights.denoising * box_loss, "dn_")

@@ -1,0 +1,29 @@
+"""Importing this module registers every CMT module with mmdet3d's `MODELS`.
+
+mmengine configurations name it in `custom_imports`; code calls `register_modules()`.
+"""
+
+from aqr_exp.cmt.data_preprocessor import CmtDataPreprocessor
+from aqr_exp.cmt.detector import CmtDetector
+from aqr_exp.cmt.head import CmtHead
+from aqr_exp.cmt.image_neck import ImageNeck
+from aqr_exp.cmt.task_head import SeparateTaskHead
+from aqr_exp.cmt.transformer import CmtTransformer
+
+__all__ = [
+    "CmtDataPreprocessor",
+    "CmtDetector",
+    "CmtHead",
+    "CmtTransformer",
+    "ImageNeck",
+    "SeparateTaskHead",
+    "register_modules",
+]
+
+
+def register_modules() -> None:
+    """Register CMT's modules and the stock ones it is built from.
+
+    Registration happens on import, once; calling this makes the dependency visible.
+    """
+    import mmdet3d.models  # noqa: F401

@@ -1,0 +1,105 @@
+"""From decoded queries to box parameters and class scores, by grouped 1-D convolutions.
+
+One group per decoder layer, so that a single convolution serves all layers at once.
+
+Letters: L layers (groups), B samples, Q queries, C width, d outputs of a branch.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from mmdet3d.registry import MODELS
+from torch import Tensor, nn
+
+PRIOR_LOGIT = -2.19
+"""Start of the class logits: a score of 0.1."""
+
+
+class GroupLayerNorm1d(nn.Module):
+    """Layer norm over each group of channels, with one weight and bias per channel.
+
+    The published task head normalises with eps 1e-6.
+    """
+
+    def __init__(self, channels: int, groups: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.groups = groups
+        self.eps = eps
+
+    def forward(
+        self, tensor: Float[Tensor, "batch channels n"]
+    ) -> Float[Tensor, "batch channels n"]:
+        """Normalise every column of every group to mean 0 and (biased) variance 1."""
+        grouped = tensor.unflatten(1, (self.groups, -1))
+        centred = grouped - grouped.mean(dim=2, keepdim=True)
+        variance = centred.square().mean(dim=2, keepdim=True)
+        normed = (centred * torch.rsqrt(variance + self.eps)).flatten(1, 2)
+        return normed * self.weight[:, None] + self.bias[:, None]
+
+
+@MODELS.register_module()
+class SeparateTaskHead(nn.Module):
+    """Two grouped 1x1 convolutions per branch.
+
+    Args:
+        width: C, channels of a decoded query.
+        layers: L, decoder layers.
+        branches: Outputs of each branch, by name; `cls_logits` starts at a score of 0.1.
+        hidden: Hidden channels per layer.
+        start_at_reference: Begin with box offsets near zero, so that boxes start at their
+            reference points; otherwise the published start, whose offsets are large.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        layers: int,
+        branches: Mapping[str, int],
+        hidden: int,
+        start_at_reference: bool = False,
+    ) -> None:
+        super().__init__()
+        self.layers = layers
+        self.branches = dict(branches)
+        for name, outputs in self.branches.items():
+            branch = nn.Sequential(
+                nn.Conv1d(width * layers, hidden * layers, 1, groups=layers, bias=False),
+                GroupLayerNorm1d(hidden * layers, layers),
+                nn.ReLU(inplace=True),
+                nn.Conv1d(hidden * layers, outputs * layers, 1, groups=layers),
+            )
+            self._initialise(name, branch, start_at_reference)
+            self.add_module(name, branch)
+
+    @staticmethod
+    def _initialise(name: str, branch: nn.Sequential, start_at_reference: bool) -> None:
+        first, last = branch[0], branch[3]
+        nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
+        if start_at_reference:
+            nn.init.normal_(last.weight, std=0.01)
+        else:
+            nn.init.kaiming_normal_(last.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.constant_(last.bias, PRIOR_LOGIT if name == "cls_logits" else 0.0)
+
+    def forward(
+        self, decoded: Float[Tensor, "layers batch queries width"]
+    ) -> dict[str, Float[Tensor, "layers batch queries _"]]:
+        """Predict.
+
+        Args:
+            decoded: Output of every decoder layer.
+
+        Returns:
+            [L, B, Q, d] for every branch, raw (before any sigmoid).
+        """
+        stacked = decoded.permute(1, 0, 3, 2).flatten(1, 2)  # B, L * C, Q
+        return {
+            name: self.get_submodule(name)(stacked)
+            .unflatten(1, (self.layers, -1))
+            .permute(1, 0, 3, 2)
+            for name in self.branches
+        }

@@ -1,0 +1,147 @@
+"""The decoder: object queries read BEV and camera tokens.
+
+Letters: B samples, Q queries, K keys (BEV cells row-major, then camera tokens by view, row,
+column), C width, L layers.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from mmdet3d.registry import MODELS
+from torch import Tensor, nn
+
+from aqr_exp.cmt.attention import CrossAttention, SelfAttention
+
+
+class FeedForward(nn.Module):
+    """Linear, ReLU, Linear with a residual connection."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Sequential(nn.Linear(width, hidden), nn.ReLU(inplace=True)), nn.Linear(hidden, width)
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, query: Float[Tensor, "*shape width"]) -> Float[Tensor, "*shape width"]:
+        """Apply the block."""
+        return query + self.layers(query)
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention, cross-attention and feed-forward block, each followed by a layer norm."""
+
+    def __init__(self, width: int, heads: int, ffn_channels: int, dropout: float) -> None:
+        super().__init__()
+        self.attentions = nn.ModuleList(
+            [SelfAttention(width, heads, dropout), CrossAttention(width, heads, dropout)]
+        )
+        self.ffns = nn.ModuleList([FeedForward(width, ffn_channels)])
+        self.norms = nn.ModuleList([nn.LayerNorm(width) for _ in range(3)])
+
+    def forward(
+        self,
+        query: Float[Tensor, "batch queries width"],
+        query_pos: Float[Tensor, "batch queries width"],
+        key: Float[Tensor, "batch keys width"],
+        value: Float[Tensor, "batch keys width"],
+        self_blocked: Bool[Tensor, "queries queries"] | None = None,
+    ) -> Float[Tensor, "batch queries width"]:
+        """Update the queries.
+
+        Args:
+            query: Query content.
+            query_pos: Query encoding.
+            key: Token content plus encoding.
+            value: Token content.
+            self_blocked: True where a query must NOT attend to another query.
+
+        Returns:
+            New query content.
+        """
+        query = self.norms[0](self.attentions[0](query, query_pos, self_blocked))
+        query = self.norms[1](self.attentions[1](query, query_pos, key, value))
+        return self.norms[2](self.ffns[0](query))
+
+
+class Decoder(nn.Module):
+    """A stack of decoder layers whose outputs share one final norm."""
+
+    def __init__(
+        self, layers: int, width: int, heads: int, ffn_channels: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            [DecoderLayer(width, heads, ffn_channels, dropout) for _ in range(layers)]
+        )
+        self.post_norm = nn.LayerNorm(width)
+
+    def forward(
+        self,
+        query: Float[Tensor, "batch queries width"],
+        query_pos: Float[Tensor, "batch queries width"],
+        key: Float[Tensor, "batch keys width"],
+        value: Float[Tensor, "batch keys width"],
+        self_blocked: Bool[Tensor, "queries queries"] | None = None,
+    ) -> Float[Tensor, "layers batch queries width"]:
+        """Run all layers; arguments as in `DecoderLayer`.
+
+        Returns:
+            The normed output of every layer.
+        """
+        outputs = []
+        for layer in self.layers:
+            query = layer(query, query_pos, key, value, self_blocked)
+            outputs.append(self.post_norm(query))
+        return torch.stack(outputs)
+
+
+@MODELS.register_module()
+class CmtTransformer(nn.Module):
+    """The transformer of CMT: a decoder over the concatenated tokens of both sensors.
+
+    Args:
+        layers: Decoder layers.
+        width: C.
+        heads: Attention heads.
+        ffn_channels: Hidden width of the feed-forward blocks.
+        dropout: Dropout on attention outputs.
+    """
+
+    def __init__(
+        self, *, layers: int, width: int, heads: int, ffn_channels: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.decoder = Decoder(layers, width, heads, ffn_channels, dropout)
+
+    @property
+    def cross_attentions(self) -> Sequence[CrossAttention]:
+        """The cross-attention of every layer."""
+        return [layer.attentions[1] for layer in self.decoder.layers]
+
+    def forward(
+        self,
+        memory: Float[Tensor, "batch keys width"],
+        key_pos: Float[Tensor, "batch keys width"],
+        query_pos: Float[Tensor, "batch queries width"],
+        self_blocked: Bool[Tensor, "queries queries"] | None = None,
+    ) -> Float[Tensor, "layers batch queries width"]:
+        """Decode the queries, which start without content.
+
+        Args:
+            memory: Token content.
+            key_pos: Token encoding, added to keys and not to values.
+            query_pos: Query encoding.
+            self_blocked: True where a query must NOT attend to another query.
+
+        Returns:
+            The normed output of every layer, finite.
+        """
+        decoded = self.decoder(
+            torch.zeros_like(query_pos), query_pos, memory + key_pos, memory, self_blocked
+        )
+        return torch.nan_to_num(decoded)
