@@ -84,26 +84,30 @@ class RecordHistory(Hook):
             bad = ", ".join(name for name, value in losses.items() if not math.isfinite(value))
             raise RunFailedError(f"the loss is not finite at step {step} ({bad})")
         if step % self.every_steps == 0 or step in (1, runner.max_iters):
-            self.folder.append_history({
-                "kind": "train",
-                "epoch": runner.epoch + 1,
-                "step": step,
-                **losses,
-                "lr": runner.optim_wrapper.get_lr()["lr"][0],
-                "grad_norm": _scalar(runner, "train/grad_norm"),
-                "step_time_s": round(now - self.step_started, 4),
-                "data_time_s": round(self.step_loaded - self.step_started, 4),
-            })
+            self.folder.append_history(
+                {
+                    "kind": "train",
+                    "epoch": runner.epoch + 1,
+                    "step": step,
+                    **losses,
+                    "lr": runner.optim_wrapper.get_lr()["lr"][0],
+                    "grad_norm": _scalar(runner, "train/grad_norm"),
+                    "step_time_s": round(now - self.step_started, 4),
+                    "data_time_s": round(self.step_loaded - self.step_started, 4),
+                }
+            )
             done = step - self.first_step
-            self.folder.write_progress({
-                "phase": "train",
-                "epoch": runner.epoch + 1,
-                "epochs": runner.max_epochs,
-                "step": step,
-                "steps": runner.max_iters,
-                "loss": losses.get("loss"),
-                "eta_s": (now - self.started) / done * (runner.max_iters - step),
-            })
+            self.folder.write_progress(
+                {
+                    "phase": "train",
+                    "epoch": runner.epoch + 1,
+                    "epochs": runner.max_epochs,
+                    "step": step,
+                    "steps": runner.max_iters,
+                    "loss": losses.get("loss"),
+                    "eta_s": (now - self.started) / done * (runner.max_iters - step),
+                }
+            )
         self.step_started = now
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
@@ -127,12 +131,14 @@ class RecordHistory(Hook):
             self.started = time.monotonic()
         if done % 10 == 0 or done == batches:
             elapsed = time.monotonic() - self.started
-            self.folder.write_progress({
-                "phase": "predict" if done < batches else "score",
-                "step": done,
-                "steps": batches,
-                "eta_s": elapsed / max(1, done - 1) * (batches - done),
-            })
+            self.folder.write_progress(
+                {
+                    "phase": "predict" if done < batches else "score",
+                    "step": done,
+                    "steps": batches,
+                    "eta_s": elapsed / max(1, done - 1) * (batches - done),
+                }
+            )
 
 
 def _scalar(runner: Runner, name: str) -> float | None:

@@ -55,22 +55,25 @@ def cycle_config(schedule: ScheduleConfig, steps: int) -> list[dict[str, Any]]:
         mmengine parameter schedulers: the rate rises to `peak_ratio` over the first `warm_fraction` of
         the steps and falls to `final_ratio`; AdamW's beta1 moves the other way.
     """
-    peak = min(max(1, round(steps * schedule.warm_fraction)), max(1, steps - 1))
+    peak = round((steps - 1) * schedule.warm_fraction)
     rate, beta1 = schedule.learning_rate, 0.9
     pieces: list[dict[str, Any]] = []
     for kind, at_peak, at_end in (
         ("CosineAnnealingLR", rate * schedule.peak_ratio, rate * schedule.final_ratio),
         ("CosineAnnealingMomentum", beta1 * schedule.momentum_ratio, beta1),
     ):
-        for begin, end, target in ((0, peak, at_peak), (peak, steps, at_end)):
-            pieces.append({
-                "type": kind,
-                "begin": begin,
-                "end": end,
-                "T_max": max(1, end - begin),
-                "eta_min": target,
-                "by_epoch": False,
-            })
+        for begin, last, target in ((0, peak, at_peak), (peak, steps - 1, at_end)):
+            # A piece reaches its target on its last step, where the next one starts from it.
+            pieces.append(
+                {
+                    "type": kind,
+                    "begin": begin,
+                    "end": last + 1,
+                    "T_max": max(1, last - begin),
+                    "eta_min": target,
+                    "by_epoch": False,
+                }
+            )
     return pieces
 
 

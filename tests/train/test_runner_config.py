@@ -1,0 +1,107 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from mmengine.optim import OptimWrapper
+from mmengine.optim.scheduler import CosineAnnealingLR, CosineAnnealingMomentum
+
+from aqr_exp.config.load import load_run
+from aqr_exp.train.runner_config import (
+    cycle_config,
+    optimizer_config,
+    runner_config,
+    steps_per_epoch,
+)
+
+
+@pytest.fixture(scope="module")
+def config():
+    return load_run("baseline", ["schedule.epochs=3", "schedule.batch_size=4"])
+
+
+def test_incomplete_batches_are_left_out():
+    assert steps_per_epoch(samples=11, batch_size=4) == 2
+    with pytest.raises(ValueError, match="has 3 samples, fewer than one batch of 4"):
+        steps_per_epoch(samples=3, batch_size=4)
+
+
+def _curve(schedule, steps):
+    """Learning rate and beta1 of every step, from mmengine's own schedulers."""
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.AdamW([weight], lr=schedule.learning_rate)
+    kinds = {
+        "CosineAnnealingLR": CosineAnnealingLR,
+        "CosineAnnealingMomentum": CosineAnnealingMomentum,
+    }
+    schedulers = [
+        kinds[piece.pop("type")](OptimWrapper(optimizer), **piece)
+        for piece in cycle_config(schedule, steps)
+    ]
+    rates, betas = [], []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        betas.append(optimizer.param_groups[0]["betas"][0])
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    return np.array(rates), np.array(betas)
+
+
+def test_the_cycle_rises_to_its_peak_and_falls_to_its_end(config):
+    schedule = dataclasses.replace(
+        config.schedule,
+        learning_rate=1e-4,
+        peak_ratio=6.0,
+        final_ratio=1e-4,
+        warm_fraction=0.4,
+        momentum_ratio=0.895,
+    )
+    rates, betas = _curve(schedule, steps=201)
+    assert rates[0] == pytest.approx(1e-4)
+    assert rates[80] == pytest.approx(6e-4, rel=1e-6)
+    assert rates[40] == pytest.approx(3.5e-4, rel=1e-6)  # half way up a cosine: the mean
+    assert rates[-1] == pytest.approx(1e-8, rel=1e-3)
+    assert rates.argmax() == 80
+    assert betas[0] == pytest.approx(0.9)
+    assert betas[80] == pytest.approx(0.9 * 0.895, rel=1e-6)
+    assert betas[-1] == pytest.approx(0.9, rel=1e-6)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_the_shortest_runs_have_a_cycle(config, steps):
+    rates, _ = _curve(config.schedule, steps)
+    assert np.isfinite(rates).all()
+
+
+def test_learning_rate_groups_are_named_by_module(config):
+    schedule = dataclasses.replace(
+        config.schedule, img_backbone_lr_mult=0.01, img_neck_lr_mult=0.1, amp=True
+    )
+    settings = optimizer_config(schedule)
+    assert settings["paramwise_cfg"]["custom_keys"] == {
+        "img_backbone": {"lr_mult": 0.01},
+        "img_neck": {"lr_mult": 0.1},
+    }
+    assert settings["type"] == "AmpOptimWrapper"
+
+
+def test_evaluation_during_training_never_overwrites_the_record(config, tmp_path):
+    curves = dataclasses.replace(
+        config, schedule=dataclasses.replace(config.schedule, validate_every_epochs=2)
+    )
+    settings = runner_config(curves, work_dir=tmp_path, predictions_dir=tmp_path, train_samples=8)
+    assert settings["train_cfg"]["val_interval"] == 2
+    record, curve = (settings[key]["result_path"] for key in ("test_evaluator", "val_evaluator"))
+    assert record != curve
+    without = runner_config(config, work_dir=tmp_path, predictions_dir=tmp_path, train_samples=8)
+    assert "val_cfg" not in without
+
+
+def test_processes_share_the_batch(config, tmp_path):
+    settings = runner_config(
+        config, work_dir=tmp_path, predictions_dir=tmp_path, train_samples=8, world_size=2
+    )
+    assert settings["train_dataloader"]["batch_size"] == 2
+    last = settings["param_scheduler"][-1]
+    assert last["end"] == 3 * 2

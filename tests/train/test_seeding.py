@@ -1,0 +1,23 @@
+import random
+
+import numpy as np
+import torch
+
+from aqr_exp.train.seeding import seed_step, step_seed
+
+
+def _draws():
+    return random.random(), float(np.random.rand()), float(torch.rand(()))  # noqa: NPY002, S311
+
+
+def test_a_step_draws_the_same_whatever_came_before():
+    seed_step(7, 41)
+    first = _draws()
+    _draws()
+    seed_step(7, 41)
+    assert _draws() == first
+
+
+def test_seeds_and_steps_differ():
+    seeds = {step_seed(seed, step) for seed in range(20) for step in range(200)}
+    assert len(seeds) == 4000
