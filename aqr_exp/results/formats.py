@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ class Table:
         rows: Cells by column.
         notes: Lines shown below: what is missing and why.
         synthetic: Whether any number comes from synthetic data.
+        context: Columns that on a terminal become one line above when all rows agree on them.
     """
 
     title: str
@@ -53,6 +55,7 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
     synthetic: bool = False
+    context: frozenset[str] = frozenset()
 
 
 def text_cell(text: str) -> Cell:
@@ -168,40 +171,65 @@ def _latex(table: Table) -> str:
         " & ".join(_latex_text(name) for name in table.columns) + r" \\",
         "\\midrule",
     ]
-    previous = None
-    for row in table.rows:
-        if previous is not None and row[0].text != previous:
-            lines.append("\\midrule")
-        previous = row[0].text
+    for row, ends_block in zip(table.rows, _block_ends(table), strict=True):
         lines.append(" & ".join(_latex_text(cell.text) for cell in row) + r" \\")
+        if ends_block:
+            lines.append("\\midrule")
     lines += ["\\bottomrule", _latex_command("end", "tabular")]
     lines += [f"\\par\\footnotesize {_latex_text(note)}" for note in table.notes]
     return "\n".join([*lines, _latex_command("end", "table")]) + "\n"
 
 
+def _shared_context(table: Table) -> dict[str, str]:
+    """Context columns all rows agree on, with what they say."""
+    shared = {}
+    for index, name in enumerate(table.columns):
+        texts = {row[index].text for row in table.rows}
+        if name in table.context and len(texts) == 1:
+            shared[name] = texts.pop()
+    return shared
+
+
 def _rich(table: Table, *, terminal: bool) -> str:
-    from rich import box
     from rich.console import Console
+    from rich.text import Text
+
+    # A pipe has no width: nothing is cut or wrapped there.
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=None if terminal else 1000)
+    shared = _shared_context(table)
+    with console.capture() as capture:
+        console.print(Text(table.title, style="bold"), soft_wrap=True)
+        context = ", ".join(f"{name} {text}" for name, text in shared.items() if text)
+        if context:
+            console.print(Text(context), soft_wrap=True)
+        console.print(_rich_grid(table, hidden=set(shared), terminal=terminal))
+        for note in table.notes:
+            console.print(Text(note), soft_wrap=True)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
+
+
+def _rich_grid(table: Table, *, hidden: set[str], terminal: bool) -> Any:
+    from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
 
     grid = RichTable(
-        title=Text(table.title),
-        title_justify="left",
-        box=box.SIMPLE_HEAD if terminal else box.ASCII2,
+        box=box.SIMPLE_HEAD if terminal else box.ASCII2, pad_edge=not terminal, padding=(0, 1)
     )
-    for name in table.columns:
-        right = name in table.numeric
-        grid.add_column(Text(name), justify="right" if right else "left", no_wrap=right)
-    for index, row in enumerate(table.rows):
-        last = index + 1 == len(table.rows)
-        ends = not last and table.rows[index + 1][0].text != row[0].text
-        grid.add_row(*[Text(cell.text) for cell in row], end_section=ends)
-    # A pipe has no width: nothing is cut or wrapped there.
-    console = Console(file=io.StringIO(), force_terminal=terminal, width=None if terminal else 1000)
-    with console.capture() as capture:
-        console.print(grid)
-        for note in table.notes:
-            console.print(Text(note), soft_wrap=True)
-    lines = capture.get().splitlines()
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+    shown = [index for index, name in enumerate(table.columns) if name not in hidden]
+    for index in shown:
+        name = table.columns[index]
+        grid.add_column(
+            Text(name), justify="right" if name in table.numeric else "left", overflow="fold"
+        )
+    for row, ends_block in zip(table.rows, _block_ends(table), strict=True):
+        grid.add_row(*[Text(row[index].text) for index in shown], end_section=ends_block)
+    return grid
+
+
+def _block_ends(table: Table) -> list[bool]:
+    """After which rows a rule is drawn: where the first column's blocks end."""
+    first = [row[0].text for row in table.rows]
+    if len(set(first)) == len(first):
+        return [False] * len(first)
+    return [text != following for text, following in itertools.pairwise(first)] + [False]

@@ -212,6 +212,10 @@ class RunFolder:
         """
         return read_json(self.progress_path) if self.progress_path.exists() else None
 
+    def clear_progress(self) -> None:
+        """Forget where an earlier attempt was."""
+        self.progress_path.unlink(missing_ok=True)
+
     def append_history(self, entry: Mapping[str, Any]) -> None:
         """Add one line of scalars; NaN and infinities are written as null."""
         append_line(self.history_path, entry)

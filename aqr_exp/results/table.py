@@ -1,6 +1,7 @@
 """From runs to tables: means over seeds with their intervals, and what is missing by name."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from aqr_exp.config.nearest import did_you_mean
 from aqr_exp.errors import RequestError
@@ -81,6 +82,30 @@ def class_table(rows: Sequence[RunRow]) -> Table:
         for index, group in enumerate(groups)
     ]
     return _table("nuScenes AP by class", columns, lines, groups, notes)
+
+
+def one_run_table(row: RunRow) -> Table:
+    """The metrics of one run: the protocol's means, then AP by class beside its ground truth.
+
+    Args:
+        row: A completed run.
+
+    Returns:
+        The table, one line a metric.
+    """
+    names = [*MEAN_METRICS, *(f"AP/{name}" for name in _classes([[row]]))]
+    lines = [
+        (
+            text_cell(name),
+            number_cell(row.metric(name)),
+            _ground_truth([row], name.removeprefix("AP/")) if name[:3] == "AP/" else text_cell(""),
+        )
+        for name in names
+    ]
+    table = _table(f"{row.name} on {row.data}", ("metric", "value", "ground truth"), lines, [], [])
+    if not row.synthetic:
+        return table
+    return replace(table, title=f"{table.title}: {SYNTHETIC_MARK}", synthetic=True)
 
 
 def group_seeds(rows: Sequence[RunRow]) -> tuple[list[Group], list[str]]:
@@ -201,7 +226,7 @@ def _table(
     notes: Sequence[str],
 ) -> Table:
     synthetic = any(row.synthetic for group in groups for row in group)
-    numeric = frozenset({"n", "mean", "AP", "sd", "95 % low", "95 % high", "ground truth"})
+    numeric = frozenset({"n", "mean", "value", "AP", "sd", "95 % low", "95 % high", "ground truth"})
     return Table(
         title=f"{title} ({SYNTHETIC_MARK})" if synthetic else title,
         columns=columns,
@@ -209,4 +234,5 @@ def _table(
         rows=tuple(lines),
         notes=tuple(notes),
         synthetic=synthetic,
+        context=frozenset({"identity", "preset", "overrides", "data"}),
     )

@@ -1,0 +1,38 @@
+"""`aqr-exp config`: what would run."""
+
+from aqr_exp.cli import arguments, output
+
+HELP = """Print the complete configuration of a run, checked, with its identity.
+
+\b
+Examples:
+  aqr-exp config baseline
+  aqr-exp config baseline schedule=standard model.head.layers=3
+  aqr-exp config baseline --json
+"""
+
+
+def command(
+    variant: arguments.Variant,
+    overrides: arguments.Overrides = None,
+    as_json: arguments.Json = False,
+) -> None:
+    """Compose, check and print one run's configuration."""
+    from aqr_exp.config.identity import as_dict, run_name, to_yaml
+    from aqr_exp.config.load import load_run
+
+    config = load_run(variant, overrides or [])
+    from aqr_exp.config.data_identity import with_data_identity
+    from aqr_exp.errors import AqrExpError
+
+    unknown = None
+    try:
+        config = with_data_identity(config)
+    except AqrExpError as error:
+        unknown = str(error)
+    name = None if unknown else run_name(config)
+    if as_json:
+        output.print_json({"run": name, "config": as_dict(config)})
+        return
+    head = f"# run: {name}" if name else f"# run: not known before its data are there: {unknown}"
+    output.data(f"{head}\n{to_yaml(config)}")

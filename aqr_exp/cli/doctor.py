@@ -1,0 +1,137 @@
+"""`aqr-exp doctor`: what is installed, what is missing, what would mend it."""
+
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from aqr_exp.cli import arguments, output
+
+HELP = """Say what is installed, what is missing and what would mend it.
+
+Exits 1 when something is missing without which nothing can be trained.
+
+\b
+Examples:
+  aqr-exp doctor
+  aqr-exp doctor --json
+"""
+
+
+def command(as_json: arguments.Json = False) -> None:
+    """Examine this installation and machine."""
+    findings = examine()
+    if as_json:
+        output.print_json(findings)
+    else:
+        output.data("\n".join(report(findings)))
+    if not findings["can_train"]:
+        raise typer.Exit(1)
+
+
+def examine() -> dict[str, Any]:
+    """Everything the doctor knows, as plain values."""
+    from aqr_exp import __version__
+    from aqr_exp.launch.preflight import FREE_SPACE_MB, free_space_mb
+    from aqr_exp.launch.requirements import REQUIREMENTS
+    from aqr_exp.results.store import results_root
+
+    packages = [
+        {
+            "name": item.distribution,
+            "version": item.version if item.installed else None,
+            "installed": item.installed,
+            "needed_for_training": item.training,
+            "purpose": item.purpose,
+            "remedy": None if item.installed else item.remedy,
+        }
+        for item in REQUIREMENTS
+    ]
+    missing = [item for item in REQUIREMENTS if item.training and not item.installed]
+    torch, fault = examine_torch()
+    free_mb = free_space_mb(results_root())
+    return {
+        "aqr_exp": __version__,
+        "python": platform.python_version(),
+        "executable": sys.executable,
+        "packages": packages,
+        "torch": torch,
+        "torch_fault": fault,
+        "data": examine_data(),
+        "results": str(results_root()),
+        "free_mb": free_mb,
+        "can_train": not missing and fault is None and free_mb >= FREE_SPACE_MB,
+    }
+
+
+def examine_torch() -> tuple[dict[str, Any] | None, str | None]:
+    """Threads and devices torch sees, or why it cannot be imported."""
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        return None, "torch is not installed"
+    try:
+        import torch
+    except Exception as error:  # a broken installation fails in many ways
+        return None, f"torch cannot be imported: {error}".split("\n", 1)[0]
+    cuda = torch.cuda.is_available()
+    devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "threads": torch.get_num_threads(),
+        "cpus": os.cpu_count(),
+        "cuda": torch.version.cuda if cuda else None,
+        "devices": devices if cuda else [],
+    }, None
+
+
+def examine_data() -> list[dict[str, Any]]:
+    """The data sets below the data folder."""
+    from aqr_exp.config.data_identity import identity_path, read_data_identity
+    from aqr_exp.errors import AqrExpError
+
+    folder = Path(os.environ.get("AQR_EXP_DATA") or "data").expanduser().absolute()
+    found = []
+    for root in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if not identity_path(root).is_file():
+            continue
+        try:
+            found.append({"root": str(root), **read_data_identity(root)})
+        except AqrExpError as error:
+            found.append({"root": str(root), "fault": str(error)})
+    return found
+
+
+def report(findings: dict[str, Any]) -> list[str]:
+    """The findings in lines, what is missing with what would mend it."""
+    lines = [
+        f"aqr-exp {findings['aqr_exp']}, Python {findings['python']} ({findings['executable']})",
+        "packages:",
+    ]
+    for item in findings["packages"]:
+        state = item["version"] or "installed"
+        if not item["installed"]:
+            need = "MISSING" if item["needed_for_training"] else "not installed"
+            state = f"{need}, for {item['purpose']}: {item['remedy']}"
+        lines.append(f"  {item['name']}: {state}")
+    torch = findings["torch"]
+    if torch:
+        devices = ", ".join(torch["devices"]) or "no CUDA device"
+        lines.append(f"torch: {torch['threads']} threads of {torch['cpus']} cores, {devices}")
+    else:
+        lines.append(f"torch: {findings['torch_fault']}")
+    lines.append("data sets:" if findings["data"] else "data sets: none (`aqr-exp data synth`)")
+    lines += [f"  {item['root']}: {_data_line(item)}" for item in findings["data"]]
+    lines.append(f"results: {findings['results']} ({findings['free_mb']} MB free)")
+    lines.append("ready to train" if findings["can_train"] else "NOT ready to train: see above")
+    return lines
+
+
+def _data_line(item: dict[str, Any]) -> str:
+    if "fault" in item:
+        return str(item["fault"])
+    splits = ", ".join(f"{name} {count}" for name, count in item["splits"].items())
+    mark = " (synthetic)" if item["synthetic"] else ""
+    return f"{item['version']}{mark}, samples: {splits}"

@@ -1,0 +1,80 @@
+"""`aqr-exp list`: every run and how it stands."""
+
+from typing import TYPE_CHECKING
+
+from aqr_exp.cli import arguments, output
+
+if TYPE_CHECKING:
+    from aqr_exp.results.collect import RunRow
+    from aqr_exp.results.formats import Table
+
+HELP = """List the runs: state, attempt, mAP and NDS.
+
+\b
+Examples:
+  aqr-exp list
+  aqr-exp list --json
+"""
+
+
+def command(as_json: arguments.Json = False) -> None:
+    """List all runs of the results folder."""
+    from aqr_exp.results.collect import collect
+    from aqr_exp.results.formats import TableFormat, render
+    from aqr_exp.results.store import Store, results_root
+
+    store = Store(results_root())
+    rows = collect(store)
+    if as_json:
+        output.print_json([row_as_json(row) for row in rows])
+    elif not rows:
+        output.say(f"no runs in {store.runs_dir}: `aqr-exp run baseline` makes one")
+    else:
+        table = runs_table(rows)
+        output.data(render(table, TableFormat.RICH, terminal=output.on_terminal()))
+
+
+def row_as_json(row: "RunRow") -> dict[str, object]:
+    """One run for programs."""
+    return {
+        "name": row.name,
+        "status": row.status,
+        "reason": row.reason,
+        "attempt": row.attempt,
+        "updated": row.updated,
+        "variant": row.variant,
+        "fingerprint": row.fingerprint,
+        "seed": row.seed,
+        "preset": row.preset,
+        "synthetic": row.synthetic,
+        "mAP": row.metric("mAP"),
+        "NDS": row.metric("NDS"),
+    }
+
+
+def runs_table(rows: "list[RunRow]") -> "Table":
+    """One line a run."""
+    from aqr_exp.results.formats import Table, count_cell, number_cell, text_cell
+    from aqr_exp.results.table import SYNTHETIC_MARK
+
+    synthetic = any(row.synthetic for row in rows)
+    return Table(
+        title=f"Runs ({SYNTHETIC_MARK})" if synthetic else "Runs",
+        columns=("run", "status", "attempt", "mAP", "NDS", "data", "updated", "reason"),
+        numeric=frozenset({"attempt", "mAP", "NDS"}),
+        rows=tuple(
+            (
+                text_cell(row.name),
+                text_cell(row.status),
+                count_cell(row.attempt),
+                number_cell(row.metric("mAP")),
+                number_cell(row.metric("NDS")),
+                text_cell(row.data if row.completed else ""),
+                text_cell(row.updated),
+                text_cell(" ".join((row.reason or "").split())),
+            )
+            for row in rows
+        ),
+        synthetic=synthetic,
+        context=frozenset({"data", "reason"}),
+    )

@@ -1,0 +1,101 @@
+"""`aqr-exp show`: everything about one run."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from aqr_exp.cli import arguments, output
+
+if TYPE_CHECKING:
+    from aqr_exp.results.collect import RunRow
+    from aqr_exp.results.run_folder import RunFolder
+
+HELP = """Show one run: its state, where it came from, its metrics.
+
+\b
+Examples:
+  aqr-exp show baseline-1a2b3c4d5e6f-s0
+  aqr-exp show baseline
+  aqr-exp show baseline --json
+"""
+
+
+def command(run: arguments.RunName, as_json: arguments.Json = False) -> None:
+    """Show one run of the results folder."""
+    from aqr_exp.results.collect import read_row
+    from aqr_exp.results.store import Store, results_root
+
+    folder = Store(results_root()).find(run)
+    row = read_row(folder)
+    if as_json:
+        output.print_json(run_as_json(folder, row))
+        return
+    output.data("\n".join(describe(folder, row)))
+    if row.completed:
+        print_metrics(row)
+
+
+def run_as_json(folder: "RunFolder", row: "RunRow") -> dict[str, Any]:
+    """One run for programs."""
+    return {
+        "name": row.name,
+        "folder": str(folder.path),
+        "status": row.status,
+        "reason": row.reason,
+        "attempt": row.attempt,
+        "updated": row.updated,
+        "record": row.record,
+        "metrics": row.metrics,
+    }
+
+
+def describe(folder: "RunFolder", row: "RunRow") -> Iterator[str]:
+    """A run in lines of `name: value`."""
+    record = row.record
+    started = f" (attempt {row.attempt})" if row.attempt > 1 else ""
+    yield f"run: {row.name}"
+    yield f"status: {row.status}{started}" + (f": {row.reason}" if row.reason else "")
+    yield f"folder: {folder.path}"
+    if record:
+        typed = " ".join(map(str, record.get("overrides") or [])) or "none"
+        yield f"preset: {row.preset}, overrides: {typed}"
+        data = record.get("data") or {}
+        yield f"data: {data.get('name')} {data.get('version')} ({data.get('fingerprint')})"
+        code = record.get("code") or {}
+        revision = str(code.get("revision") or "installed package")
+        yield f"code: {revision[:12]}" + (" with changes" if code.get("dirty") else "")
+        yield f"created: {record.get('created')} on {record.get('host')}"
+    if row.status == "running":
+        yield f"progress: {progress_line(folder.read_progress() or {})}"
+
+
+def progress_line(progress: dict[str, Any]) -> str:
+    """Where a run is, in one line."""
+    words = [str(progress.get("phase", "setup"))]
+    if "epoch" in progress:
+        words.append(f"epoch {progress['epoch']}/{progress.get('epochs', '?')}")
+    if "step" in progress:
+        words.append(f"step {progress['step']}/{progress.get('steps', '?')}")
+    loss, eta_s = progress.get("loss"), progress.get("eta_s")
+    if isinstance(loss, (int, float)):
+        words.append(f"loss {loss:.3f}")
+    if isinstance(eta_s, (int, float)):
+        words.append(f"{duration(eta_s)} left")
+    return ", ".join(words)
+
+
+def duration(seconds: float) -> str:
+    """A time span as 45 s, 3:07 or 1:02:03."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def print_metrics(row: "RunRow") -> None:
+    """Print one run's metrics and class APs."""
+    from aqr_exp.results.formats import TableFormat, render
+    from aqr_exp.results.table import one_run_table
+
+    output.data("\n" + render(one_run_table(row), TableFormat.RICH, terminal=output.on_terminal()))

@@ -1,0 +1,46 @@
+"""What must hold before a run is created, so that a wrong request leaves nothing behind."""
+
+import shutil
+from pathlib import Path
+
+from aqr_exp.config.schema import RunConfig
+from aqr_exp.config.schema.model import LidarEncoder
+from aqr_exp.errors import RequestError
+from aqr_exp.launch.requirements import REQUIREMENTS, missing_for_training
+
+FREE_SPACE_MB = 200
+
+
+def check_ready(config: RunConfig, results: Path) -> None:
+    """Refuse a run that could not end well here.
+
+    Args:
+        config: The run.
+        results: The results folder; it need not exist yet.
+
+    Raises:
+        RequestError: One line for everything that is missing, and what would mend it.
+    """
+    faults = []
+    missing = missing_for_training()
+    if missing:
+        names = ", ".join(item.distribution for item in missing)
+        faults.append(f"training needs {names}: {missing[0].remedy} (see `aqr-exp doctor`)")
+    if config.model.lidar.encoder is LidarEncoder.SPARSE_VOXELS:
+        sparse = next(item for item in REQUIREMENTS if item.distribution == "spconv")
+        if not sparse.installed:
+            faults.append(f"model={config.model.name} needs spconv: {sparse.remedy}")
+    free_mb = free_space_mb(results)
+    if free_mb < FREE_SPACE_MB:
+        faults.append(
+            f"the disk of {results} has {free_mb} MB left: a run needs {FREE_SPACE_MB} MB "
+            "(AQR_EXP_RESULTS names another folder)"
+        )
+    if faults:
+        raise RequestError("\n".join(faults))
+
+
+def free_space_mb(folder: Path) -> int:
+    """Free space where `folder` is or would be, in megabytes."""
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    return shutil.disk_usage(existing).free // 1_000_000

@@ -1,0 +1,81 @@
+"""What is written down about a run before it starts: identity, code, versions, hardware."""
+
+import hashlib
+import os
+import platform
+import socket
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import aqr_exp
+from aqr_exp.config.identity import fingerprint, run_name
+from aqr_exp.config.schema import RunConfig
+from aqr_exp.launch.requirements import installed_versions
+from aqr_exp.results.run_folder import utc_now
+
+
+def build_record(
+    config: RunConfig, *, overrides: Sequence[str], argv: Sequence[str]
+) -> dict[str, Any]:
+    """Everything `record.json` holds.
+
+    Args:
+        config: The run, with its data's fingerprint.
+        overrides: What was typed after the variant.
+        argv: The whole command line.
+
+    Returns:
+        Plain values.
+    """
+    return {
+        "name": run_name(config),
+        "variant": config.variant.name.value,
+        "fingerprint": fingerprint(config),
+        "seed": config.seed,
+        "preset": config.preset,
+        "overrides": list(overrides),
+        "argv": list(argv),
+        "created": utc_now(),
+        "data": {
+            "name": config.data.name,
+            "version": config.data.version,
+            "fingerprint": config.data.fingerprint,
+            "root": config.data.root,
+        },
+        "code": code_revision(Path(aqr_exp.__file__).resolve().parents[1]),
+        "versions": installed_versions(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "host": socket.gethostname(),
+    }
+
+
+def code_revision(checkout: Path) -> dict[str, Any] | None:
+    """Which code runs, when it runs from a git checkout.
+
+    Args:
+        checkout: The folder that holds the package.
+
+    Returns:
+        Revision, whether anything differs from it, and a SHA-256 of the difference; None for an
+        installed package or without git.
+    """
+    if not (checkout / ".git").exists():
+        return None
+    try:
+        revision = _git(checkout, "rev-parse", "HEAD").decode().strip()
+        status = _git(checkout, "status", "--porcelain", "-z")
+        difference = _git(checkout, "diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    # The status names untracked files, which the difference does not hold.
+    digest = hashlib.sha256(status + b"\0" + difference).hexdigest() if status else None
+    return {"revision": revision, "dirty": bool(status), "difference_sha256": digest}
+
+
+def _git(checkout: Path, *arguments: str) -> bytes:
+    command = ["git", "-C", os.fspath(checkout), *arguments]
+    return subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
