@@ -70,14 +70,10 @@ def _pillars(model: ModelConfig) -> dict[str, Any]:
     lidar = model.lidar
     return {
         "pts_voxel_encoder": {
-            "type": "PillarFeatureNet",
-            "in_channels": POINT_FEATURES,
-            "feat_channels": [lidar.encoder_channels],
+            "type": "PillarEncoder",
+            "out_channels": lidar.encoder_channels,
             "voxel_size": lidar.voxel_size_m,
             "point_cloud_range": model.point_cloud_range_m,
-            "norm_cfg": {"type": "BN1d", "eps": 1e-3, "momentum": 0.01},
-            # The legacy way writes the offsets into the points themselves.
-            "legacy": False,
         },
         "pts_middle_encoder": {
             "type": "PointPillarsScatter",

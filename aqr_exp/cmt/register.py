@@ -7,6 +7,7 @@ from aqr_exp.cmt.data_preprocessor import CmtDataPreprocessor
 from aqr_exp.cmt.detector import CmtDetector
 from aqr_exp.cmt.head import CmtHead
 from aqr_exp.cmt.image_neck import ImageNeck
+from aqr_exp.cmt.pillar_encoder import PillarEncoder
 from aqr_exp.cmt.task_head import SeparateTaskHead
 from aqr_exp.cmt.transformer import CmtTransformer
 
@@ -16,6 +17,7 @@ __all__ = [
     "CmtHead",
     "CmtTransformer",
     "ImageNeck",
+    "PillarEncoder",
     "SeparateTaskHead",
     "register_modules",
 ]
