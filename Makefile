@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test setup lint types unit wheel bench docs soak clean
+.PHONY: help run test setup lint types unit bench docs soak clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -23,7 +23,7 @@ run: $(READY) ## Set up, make synthetic data, train the baseline (quick preset),
 	$(VENV)/bin/aqr-exp run baseline
 	$(VENV)/bin/aqr-exp table
 
-test: lint types unit wheel ## Set up, then lint, types, every test and the installed wheel
+test: lint types unit ## Set up, then lint, types and every test
 
 setup: $(READY) ## Virtual environment and dependencies; seconds when nothing changed
 
@@ -53,11 +53,8 @@ lint: $(READY) ## ruff: rules and format
 types: $(READY) ## mypy, strict
 	$(VENV)/bin/mypy
 
-unit: $(READY) ## Unit, integration and end-to-end tests
+unit: $(READY) ## Unit, integration, end-to-end and wheel tests
 	$(PY) -m pytest -m 'not slow'
-
-wheel: $(READY) ## Build the wheel, install it elsewhere and use it there
-	$(PY) tests/wheel_smoke.py
 
 bench: $(READY) ## Benchmarks: ratios measured side by side in one run
 	$(PY) benchmarks/command_line.py

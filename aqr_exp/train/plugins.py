@@ -17,6 +17,9 @@ PLUGIN_MODULES = (
 
 
 def register_plugins() -> None:
-    """Import every module whose classes a run's configuration names."""
+    """Import every module whose classes a run's configuration names; names resolve in mmdet3d."""
+    from mmengine.registry import init_default_scope
+
     for module in PLUGIN_MODULES:
         importlib.import_module(module)
+    init_default_scope("mmdet3d")
