@@ -17,7 +17,7 @@ class CmtDataPreprocessor(BaseDataPreprocessor):
     Images arrive normalised: blanking a sensor happens before normalisation, in the pipeline.
     """
 
-    def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
+    def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:  # noqa: ARG002
         """Prepare one collated batch.
 
         Args:

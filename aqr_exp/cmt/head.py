@@ -17,6 +17,11 @@ from aqr_exp.cmt import encodings
 from aqr_exp.cmt.box_code import from_lidar_boxes, join_branches
 from aqr_exp.cmt.decode import Detections, decode_sample
 from aqr_exp.cmt.denoising import DenoisingQueries, DenoisingSettings, make_denoising_queries
+from aqr_exp.cmt.local_start import (
+    start_bev_embedding,
+    start_cross_attention,
+    start_ray_embedding,
+)
 from aqr_exp.cmt.losses import LossWeights, denoising_losses, matched_losses
 from aqr_exp.cmt.matching import MatchingWeights
 
@@ -84,6 +89,14 @@ class CmtHead(nn.Module):
             nn.Linear(3 * depth_bins, 4 * width), nn.ReLU(inplace=True), nn.Linear(4 * width, width)
         )
         self.task_heads = nn.ModuleList([MODELS.build(dict(task_head))])
+        if local_start:
+            self._start_locally()
+
+    def _start_locally(self) -> None:
+        start_bev_embedding(self.bev_embedding, self.width)
+        start_ray_embedding(self.rv_embedding, self.depth_bins, self.point_cloud_range)
+        for layer in self.transformer.cross_attentions:
+            start_cross_attention(layer.attn)
 
     def forward(
         self,

@@ -1,0 +1,167 @@
+"""A start at which every query attends to its own surroundings, for models that train for minutes.
+
+From the published start, attention is nearly uniform over thousands of tokens and takes epochs to
+find a query's own place. Here the encodings begin as place codes and the cross-attention compares
+them, without any parameter more or of another shape:
+
+- BEV: each hidden unit of the BEV embedding answers within a radius of an anchor on a grid over
+  the range: sum cos(2 pi (p - anchor) / wavelength) above a threshold is linear in the sine
+  embedding, then a ReLU.
+- Cameras: the same on the sphere of viewing directions. The hidden layer of the camera embedding is
+  random; its output layer is fitted by ridge regression to the place code on drawn camera rays.
+- Both codes are centred, scaled to a common norm and rotated at random, each in its own way.
+- Cross-attention: queries and keys of a head share one projection with orthogonal rows, times a
+  gain, so scores start as the similarity of the two codes.
+
+Letters: F width, D depths along a ray, N drawn samples, A anchors.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from aqr_exp.cmt.attention import MultiHeadAttention
+from aqr_exp.cmt.encodings import normalise_points, ray_depths, sine_embedding
+
+CODE_NORM = 12.0
+"""Root mean square norm of both encodings: about that of the token content they are added to."""
+SHARP_SCORE = 16.0
+"""Score of a query with a token at its own place, in the sharpest head."""
+_BEV_RADIUS_SPACINGS = 1.5
+_CAP_DEGREES = 25.0
+_ELEVATIONS_DEG = (-24.0, -8.0, 8.0)
+_DRAWN_RAYS = 4096
+_RIDGE = 1e-3
+
+
+def _random_rotation(size: int) -> Float[Tensor, "size size"]:
+    return nn.init.orthogonal_(torch.empty(size, size))
+
+
+def _finish_code(
+    layer: nn.Linear,
+    codes: Float[Tensor, "n code"],
+    readout: Float[Tensor, "code hidden"],
+    constant: Float[Tensor, " code"],
+) -> None:
+    """Set a layer to a centred, scaled, rotated readout of its inputs.
+
+    Args:
+        layer: The output layer of an embedding.
+        codes: Place codes at typical positions.
+        readout: From the layer's inputs to codes.
+        constant: Added to what is read out.
+    """
+    centred = codes - codes.mean(dim=0)
+    scale = CODE_NORM / centred.square().sum(dim=1).mean().sqrt()
+    mix = scale * _random_rotation(layer.out_features)[:, : codes.shape[1]]
+    layer.weight.copy_(mix @ readout)
+    layer.bias.copy_(mix @ (constant - codes.mean(dim=0)))
+
+
+@torch.no_grad()
+def start_bev_embedding(embedding: nn.Sequential, width: int) -> None:
+    """Make the BEV embedding a place code.
+
+    Args:
+        embedding: Linear(2F -> F), ReLU, Linear(F -> F).
+        width: F.
+    """
+    side = math.isqrt(width)
+    ticks = (torch.arange(side, dtype=torch.float32) + 0.5) / side
+    anchors = torch.cartesian_prod(ticks, ticks)
+    radius = _BEV_RADIUS_SPACINGS / side
+    edge = sine_embedding(torch.tensor([[0.5, 0.5], [0.5 + radius, 0.5]]), width)
+    threshold = edge[0] @ edge[1]
+    height = edge[0] @ edge[0] - threshold
+    first, last = embedding[0], embedding[2]
+    first.weight.zero_()
+    first.bias.zero_()
+    first.weight[: len(anchors)] = sine_embedding(anchors, width) / height
+    first.bias[: len(anchors)] = -threshold / height
+    codes = torch.relu(first(sine_embedding(torch.rand(_DRAWN_RAYS, 2), width)))
+    _finish_code(last, codes, torch.eye(width), torch.zeros(width))
+
+
+def _direction_code(directions: Float[Tensor, "n 3"], anchors: Float[Tensor, "a 3"]) -> Tensor:
+    """How far unit vectors lie inside the caps around the anchors, 0 to 1; [N, A]."""
+    edge = math.cos(math.radians(_CAP_DEGREES))
+    return torch.relu((directions @ anchors.T - edge) / (1.0 - edge))
+
+
+def _spherical(azimuth: Tensor, elevation: Tensor) -> Float[Tensor, "*shape 3"]:
+    flat = elevation.cos()
+    return torch.stack((azimuth.cos() * flat, azimuth.sin() * flat, elevation.sin()), dim=-1)
+
+
+def _drawn_rays(depth_bins: int, point_cloud_range: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+    """Encoded rays [N, 3D] of cameras looking outwards, and their unit directions [N, 3]."""
+    yaw = torch.rand(_DRAWN_RAYS) * 2.0 * math.pi
+    side = (torch.rand(_DRAWN_RAYS) * 2.0 - 1.0) * math.tan(math.radians(45.0))
+    down = torch.rand(_DRAWN_RAYS) * 0.9 - 0.3
+    ray = torch.stack(
+        (yaw.cos() - side * yaw.sin(), yaw.sin() + side * yaw.cos(), -down), dim=-1
+    )  # one metre along the optical axis
+    origin = torch.randn(_DRAWN_RAYS, 3) * 0.5
+    depths = ray_depths(depth_bins, point_cloud_range[3])
+    points = origin[:, None] + ray[:, None] * depths[:, None]
+    encoded = normalise_points(points, point_cloud_range).flatten(1)
+    return encoded, nn.functional.normalize(ray, dim=-1)
+
+
+@torch.no_grad()
+def start_ray_embedding(
+    embedding: nn.Sequential, depth_bins: int, point_cloud_range: tuple[float, ...]
+) -> None:
+    """Make the camera embedding a place code of the viewing direction.
+
+    Args:
+        embedding: Linear(3D -> 4F), ReLU, Linear(4F -> F).
+        depth_bins: D.
+        point_cloud_range: (x, y, z, x, y, z) in metres.
+    """
+    first, last = embedding[0], embedding[2]
+    azimuths = last.out_features // len(_ELEVATIONS_DEG)
+    azimuth = torch.arange(azimuths) * (2.0 * math.pi / azimuths)
+    elevation = torch.tensor(_ELEVATIONS_DEG).deg2rad()
+    anchors = _spherical(*torch.cartesian_prod(azimuth, elevation).unbind(-1))
+    rays, directions = _drawn_rays(depth_bins, point_cloud_range)
+    # Whitened inputs: the few directions in which rays differ drive every hidden unit.
+    centred = rays - rays.mean(dim=0)
+    _, spread, axes = torch.linalg.svd(centred, full_matrices=False)
+    kept = 6  # a ray is a line: an origin and a direction
+    whiten = axes[:kept] / (spread[:kept, None] / math.sqrt(_DRAWN_RAYS))
+    mix = torch.randn(first.out_features, kept) * torch.tensor([1.0, 1.0, 1.0, 0.1, 0.1, 0.1])
+    first.weight.copy_(mix @ whiten)
+    first.bias.copy_(torch.randn(first.out_features) - first.weight @ rays.mean(dim=0))
+    hidden = torch.cat((torch.relu(first(rays)), torch.ones(len(rays), 1)), dim=1)
+    codes = _direction_code(directions, anchors)
+    gram = hidden.T @ hidden + _RIDGE * len(rays) * torch.eye(hidden.shape[1])
+    fit = torch.linalg.solve(gram, hidden.T @ codes).T  # A, 4F + 1
+    _finish_code(last, hidden @ fit.T, fit[:, :-1], fit[:, -1])
+
+
+@torch.no_grad()
+def start_cross_attention(attention: MultiHeadAttention) -> None:
+    """Give queries and keys of every head one shared projection.
+
+    The gain makes the score of two equal codes `SHARP_SCORE` in the first head and less in every
+    further one, down to half of it in the last: sharp and broad heads.
+
+    Args:
+        attention: A cross-attention; values and output keep their start.
+    """
+    width, heads = attention.width, attention.heads
+    part = width // heads
+    # A random 1/H share of the code's squared norm falls on a head.
+    share = CODE_NORM**2 / heads / math.sqrt(part)
+    rows = []
+    for head in range(heads):
+        score = SHARP_SCORE * (1.0 - 0.5 * head / max(heads - 1, 1))
+        basis = _random_rotation(width)[:part]
+        rows.append(basis * math.sqrt(score / share))
+    shared = torch.cat(rows)
+    attention.in_proj_weight[:width] = shared
+    attention.in_proj_weight[width : 2 * width] = shared
