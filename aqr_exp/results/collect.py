@@ -10,6 +10,7 @@ from aqr_exp.results.store import Store
 
 DAMAGED = "damaged"
 INTERRUPTED = "interrupted"
+MEAN_METRICS = ("mAP", "NDS", "mATE", "mASE", "mAOE", "mAVE", "mAAE")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +116,7 @@ def check_numbers(metrics: dict[str, Any], where: str) -> None:
         AqrExpError: Names file, metric and value.
     """
     for name, value in metrics.items():
-        numeric = name in {"mAP", "NDS"} or name.startswith(("AP/", "gt/"))
+        numeric = name in MEAN_METRICS or name.startswith(("AP/", "gt/"))
         if numeric and (isinstance(value, bool) or not isinstance(value, (int, float, type(None)))):
             raise AqrExpError(f"{where} is damaged: {name} is {value!r}, not a number")
 

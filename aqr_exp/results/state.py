@@ -57,7 +57,7 @@ def state_from_json(value: dict[str, Any]) -> RunState:
     known = ", ".join(status.value for status in RunStatus)
     status, attempt = value.get("status"), value.get("attempt")
     reason, updated = value.get("reason"), value.get("updated", "")
-    if status not in {item.value for item in RunStatus}:
+    if status not in [item.value for item in RunStatus]:
         raise ValueError(f"status is {status!r}; allowed: {known}")
     if not isinstance(attempt, int) or isinstance(attempt, bool) or attempt < 1:
         raise ValueError(f"attempt is {attempt!r}; it must be a whole number from 1")

@@ -5,11 +5,10 @@ from dataclasses import replace
 
 from aqr_exp.config.nearest import did_you_mean
 from aqr_exp.errors import RequestError
-from aqr_exp.results.collect import RunRow
+from aqr_exp.results.collect import MEAN_METRICS, RunRow
 from aqr_exp.results.formats import Cell, Table, count_cell, number_cell, text_cell
 from aqr_exp.results.statistics import Summary, summarize
 
-MEAN_METRICS = ("mAP", "NDS", "mATE", "mASE", "mAOE", "mAVE", "mAAE")
 ONE_SEED = "one seed: no interval"
 SYNTHETIC_MARK = "SYNTHETIC data, not comparable with nuScenes"
 

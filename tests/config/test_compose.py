@@ -1,0 +1,135 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from aqr_exp.config.compose import compose_run, conf_dir, group_options
+from aqr_exp.config.load import load_run
+from aqr_exp.errors import RequestError
+
+
+def fault_of(variant: str, *overrides: str) -> str:
+    with pytest.raises(RequestError) as caught:
+        compose_run(variant, overrides)
+    return str(caught.value)
+
+
+def test_overrides_and_groups_reach_the_result() -> None:
+    composed = compose_run("baseline", ["schedule=standard", "model.head.layers=3", "seed=7"])
+    assert composed["schedule"]["name"] == "standard"
+    assert composed["schedule"]["epochs"] == 60
+    assert composed["model"]["head"]["layers"] == 3
+    assert composed["seed"] == 7
+
+
+def test_an_override_wins_over_the_preset() -> None:
+    composed = compose_run("baseline", ["model=cmt_r50_800x320", "preset=quick"])
+    assert composed["model"]["name"] == "cmt_r50_800x320"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fault"),
+    [
+        (["schedul.epochs=3"], "unknown key 'schedul.epochs': did you mean 'schedule.epochs'?"),
+        (["epochs=3"], "unknown key 'epochs': did you mean 'schedule.epochs'?"),
+        (["schedule.epoch=3"], "unknown key 'schedule.epoch': did you mean 'schedule.epochs'?"),
+        (["schedul=quick"], "unknown key 'schedul': did you mean 'schedule'?"),
+        (["zzz=1"], "unknown key 'zzz'"),
+        (
+            ["schedule=smok"],
+            "unknown schedule 'smok': did you mean 'smoke'? (available: quick, smoke, standard)",
+        ),
+        (
+            ["model=cmt_base"],
+            ("unknown model 'cmt_base' (available: cmt_r50_800x320, cmt_tiny)"),
+        ),
+        (["schedule"], "override 'schedule' cannot be read: write it as key=value"),
+        (["a;b=1"], "override 'a;b=1' cannot be read: write it as key=value"),
+        (
+            ["model.head=3"],
+            "'model.head' is a group of keys: set one of them, such as 'model.head.queries'",
+        ),
+        (["seed=1", "seed=2"], "'seed' is given twice"),
+        (["seed=1,2"], "override 'seed=1,2' names several values: a run takes one"),
+        (["seed=range(3)"], "override 'seed=range(3)' names several values: a run takes one"),
+        (["data.fingerprint=ab"], "'data.fingerprint' cannot be set: it is read from the data"),
+        (
+            ["variant=baseline"],
+            (
+                "override 'variant=baseline' cannot be used: "
+                "name the variant first, before the overrides"
+            ),
+        ),
+    ],
+)
+def test_a_wrong_override_is_named_in_one_line(overrides: list[str], fault: str) -> None:
+    assert fault_of("baseline", *overrides) == fault
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["+seed=1", "++seed=1", "+new=1", "~seed", "~schedule", "model@other=cmt_tiny", "+model@a=b"],
+)
+def test_keys_are_never_added_removed_or_moved(override: str) -> None:
+    assert fault_of("baseline", override) == (
+        f"override '{override}' cannot be used: keys are neither added nor removed, only changed"
+    )
+
+
+def test_an_unknown_variant_is_named_with_the_nearest() -> None:
+    assert fault_of("baselin") == (
+        "unknown variant 'baselin': did you mean 'baseline'? (available: baseline)"
+    )
+
+
+def test_all_faults_are_reported_together() -> None:
+    lines = fault_of("baselin", "schedul.epochs=3", "schedule=smok", "+x=1").splitlines()
+    assert [line.split("'")[1] for line in lines] == ["baselin", "schedul.epochs", "smok", "+x=1"]
+
+
+def test_interpolations_that_lead_nowhere_are_one_line() -> None:
+    fault = fault_of("baseline", "data.root=${oc.env:AQR_EXP_NO_SUCH_VARIABLE}")
+    assert fault.startswith("the configuration cannot be composed: ")
+    assert "AQR_EXP_NO_SUCH_VARIABLE" in fault
+    assert "\n" not in fault
+
+
+def test_works_from_a_folder_with_a_hostile_name(tmp_path: Path) -> None:
+    folder = tmp_path / "a 'b' \"c\"; echo"
+    shutil.copytree(conf_dir(), folder)
+    assert compose_run("baseline", folder=folder) == compose_run("baseline")
+
+
+def test_works_from_any_folder_and_makes_the_data_folder_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AQR_EXP_DATA", raising=False)
+    assert load_run("baseline").data.root == str(tmp_path / "data" / "synth")
+    monkeypatch.setenv("AQR_EXP_DATA", "else where")
+    assert load_run("baseline").data.root == str(tmp_path / "else where" / "synth")
+
+
+def test_every_option_of_every_group_composes_and_converts() -> None:
+    seen = 0
+    groups = group_options(conf_dir())
+    for group, options in groups.items():
+        for option in options:
+            if group == "variant":
+                assert load_run(option).variant.name.value == option
+            else:
+                load_run("baseline", [f"{group}={option}"])
+            seen += 1
+    assert seen >= 8
+    assert set(groups) == {"variant", "model", "data", "schedule", "launcher", "preset"}
+
+
+def test_every_yaml_is_an_option_or_a_base() -> None:
+    folder = conf_dir()
+    options = group_options(folder)
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.yaml"))
+    assert len(files) >= 9
+    for name in files:
+        group, _, file = name.rpartition("/")
+        stem = file.removesuffix(".yaml")
+        assert name == "config.yaml" or stem.endswith("_base") or stem in options[group]

@@ -1,0 +1,134 @@
+import copy
+from dataclasses import dataclass
+from enum import Enum
+from typing import Annotated, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aqr_exp.config.compose import compose_run
+from aqr_exp.config.convert import convert
+from aqr_exp.config.identity import as_dict
+from aqr_exp.config.schema import RunConfig
+from aqr_exp.config.schema.constraints import Range
+from aqr_exp.errors import RequestError
+
+BASE = compose_run("baseline")
+
+
+class Colour(str, Enum):
+    RED = "red"
+    GREEN = "green"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    epochs: Annotated[int, Range(1, 10)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outer:
+    inner: Inner
+    rate: Annotated[float, Range(0.0, 1.0)]
+    free: float
+    on: bool
+    colour: Colour
+    pair: tuple[float, float]
+    many: Annotated[tuple[int, ...], Range(0, 9)]
+    word: str
+
+
+GOOD: dict[str, Any] = {
+    "inner": {"epochs": 3},
+    "rate": 1,
+    "free": -2.5,
+    "on": True,
+    "colour": "green",
+    "pair": [1, 2.5],
+    "many": [],
+    "word": "x",
+}
+
+
+def faults_of(**changes: Any) -> list[str]:
+    with pytest.raises(RequestError) as caught:
+        convert(Outer, GOOD | changes)
+    return str(caught.value).splitlines()
+
+
+def test_plain_values_become_typed_objects() -> None:
+    made = convert(Outer, GOOD)
+    assert made == Outer(
+        inner=Inner(epochs=3),
+        rate=1.0,
+        free=-2.5,
+        on=True,
+        colour=Colour.GREEN,
+        pair=(1.0, 2.5),
+        many=(),
+        word="x",
+    )
+    assert isinstance(made.rate, float)
+    assert str(convert(Outer, GOOD | {"free": -0.0}).free) == "0.0"
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"rate": "two"}, "rate='two': must be a number from 0 to 1"),
+        ({"rate": True}, "rate=True: must be a number from 0 to 1"),
+        ({"rate": 1.5}, "rate=1.5: must be a number from 0 to 1"),
+        ({"rate": float("nan")}, "rate=nan: must be a number from 0 to 1"),
+        ({"free": float("inf")}, "free=inf: must be a number"),
+        ({"rate": None}, "rate=None: must be a number from 0 to 1"),
+        ({"on": 1}, "on=1: must be true or false"),
+        ({"on": "true"}, "on='true': must be true or false"),
+        ({"word": 3}, "word=3: must be text"),
+        ({"colour": "gren"}, "colour='gren': must be one of red, green: did you mean 'green'?"),
+        ({"colour": []}, "colour=[]: must be one of red, green"),
+        ({"pair": [1]}, "pair=[1]: must be a list of 2 numbers"),
+        ({"pair": [1, "x"]}, "pair=[1, 'x']: must be a list of 2 numbers"),
+        ({"pair": "12"}, "pair='12': must be a list of 2 numbers"),
+        ({"many": [1, 10]}, "many=[1, 10]: must be a list of whole numbers, each from 0 to 9"),
+        ({"many": [1.0]}, "many=[1.0]: must be a list of whole numbers, each from 0 to 9"),
+        ({"inner": 3}, "inner=3: must be a group of keys"),
+        ({"inner": {"epochs": 0}}, "inner.epochs=0: must be a whole number from 1 to 10"),
+        ({"inner": {"epochs": 3.0}}, "inner.epochs=3.0: must be a whole number from 1 to 10"),
+        ({"inner": {"epochs": False}}, "inner.epochs=False: must be a whole number from 1 to 10"),
+        ({"inner": {}}, "key 'inner.epochs' is missing: it must be a whole number from 1 to 10"),
+        ({"ratee": 1}, "unknown key 'ratee': did you mean 'rate'?"),
+    ],
+)
+def test_a_fault_names_key_value_and_what_is_allowed(changes: dict[str, Any], fault: str) -> None:
+    assert faults_of(**changes) == [fault]
+
+
+def test_all_faults_are_reported_together() -> None:
+    lines = faults_of(rate=2, on=0, inner={"epoch": 3}, colour="blue")
+    assert lines == [
+        "unknown key 'inner.epoch': did you mean 'inner.epochs'?",
+        "key 'inner.epochs' is missing: it must be a whole number from 1 to 10",
+        "rate=2: must be a number from 0 to 1",
+        "on=0: must be true or false",
+        "colour='blue': must be one of red, green",
+    ]
+
+
+@given(
+    epochs=st.integers(1, 1000),
+    rate=st.floats(1e-8, 1.0),
+    channels=st.lists(st.integers(1, 512), max_size=4),
+    seed=st.integers(0, 2**31 - 1),
+)
+def test_conversion_and_back_is_the_identity(
+    epochs: int, rate: float, channels: list[int], seed: int
+) -> None:
+    plain = copy.deepcopy(BASE)
+    plain["schedule"] |= {"epochs": epochs, "learning_rate": rate}
+    plain["model"]["lidar"]["backbone_channels"] = channels
+    plain["seed"] = seed
+    config = convert(RunConfig, plain)
+    assert convert(RunConfig, as_dict(config)) == config
+    assert config.schedule.learning_rate == rate
+    assert config.model.lidar.backbone_channels == tuple(channels)

@@ -1,0 +1,129 @@
+import copy
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aqr_exp.config.convert import convert
+from aqr_exp.config.fields import dotted_keys
+from aqr_exp.config.identity import (
+    as_dict,
+    canonical,
+    fingerprint,
+    from_spec,
+    run_name,
+    to_yaml,
+)
+from aqr_exp.config.load import load_run
+from aqr_exp.config.schema import RunConfig
+from aqr_exp.errors import RequestError
+
+EXCLUDED = {
+    "data.name",
+    "data.root",
+    "model.name",
+    "preset",
+    "schedule.keep_checkpoints",
+    "schedule.log_every_steps",
+    "schedule.name",
+    "seed",
+}
+
+BASE = as_dict(load_run("baseline"))
+
+
+def other_value(value: Any) -> Any:
+    """Another value of the same type and, for numbers, surely within any range."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, float):
+        return value / 2 if value else 0.5
+    if isinstance(value, list):
+        return [other_value(value[0]), *value[1:]]
+    return value + "x"
+
+
+def leaves(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, item in value.items():
+        if isinstance(item, dict):
+            yield from leaves(item, f"{prefix}{key}.")
+        else:
+            yield prefix + key, item
+
+
+def changed(key: str, value: Any) -> RunConfig:
+    plain = copy.deepcopy(BASE)
+    *parents, name = key.split(".")
+    node = plain
+    for parent in parents:
+        node = node[parent]
+    node[name] = value
+    return convert(RunConfig, plain)
+
+
+ENUMS = {"model.lidar.encoder", "model.head.cross_attention_init", "launcher.device"}
+LEAVES = {key: value for key, value in leaves(BASE) if key != "variant.name" and key not in ENUMS}
+
+
+def test_every_key_that_counts_changes_the_identity_and_no_other_does() -> None:
+    base = fingerprint(convert(RunConfig, BASE))
+    unchanged = {
+        key
+        for key, value in LEAVES.items()
+        if fingerprint(changed(key, other_value(value))) == base
+    }
+    launcher = {key for key in LEAVES if key.startswith("launcher.")}
+    assert unchanged == EXCLUDED | launcher
+    assert len(LEAVES) > 70
+    assert set(LEAVES) | ENUMS | {"variant.name"} == set(dotted_keys(RunConfig))
+
+
+def test_enumerations_count_too() -> None:
+    base = fingerprint(convert(RunConfig, BASE))
+    assert fingerprint(changed("model.head.cross_attention_init", "xavier")) != base
+    assert fingerprint(changed("launcher.device", "cpu")) == base
+
+
+def test_identity_is_of_the_effective_configuration() -> None:
+    by_group = load_run("baseline", ["schedule=standard"])
+    by_key = load_run("baseline", ["schedule.epochs=60", "seed=5"])
+    assert fingerprint(by_group) == fingerprint(by_key)
+    assert run_name(by_key) == f"baseline-{fingerprint(by_group)}-s5"
+    assert re.fullmatch(r"baseline-[0-9a-f]{12}-s5", run_name(by_key))
+
+
+def test_the_canonical_form_is_what_is_hashed() -> None:
+    form = canonical(load_run("baseline"))
+    assert set(form) == {"variant", "model", "data", "schedule"}
+    assert "root" not in form["data"]
+    assert form["model"]["lidar"]["encoder"] == "pillars"
+    assert form["model"]["point_cloud_range_m"] == [-54.0, -54.0, -5.0, 54.0, 54.0, 3.0]
+
+
+@given(
+    root=st.text(st.characters(blacklist_categories=("Cs",)), min_size=1, max_size=30),
+    rate=st.floats(1e-8, 1.0),
+)
+def test_the_spec_round_trips_through_yaml(root: str, rate: float) -> None:
+    plain = copy.deepcopy(BASE)
+    plain["data"]["root"] = root
+    plain["schedule"]["learning_rate"] = rate
+    config = convert(RunConfig, plain)
+    again = from_spec(yaml.safe_load(to_yaml(config)))
+    assert again == config
+    assert fingerprint(again) == fingerprint(config)
+
+
+def test_a_spec_is_checked_like_a_request() -> None:
+    spec = as_dict(load_run("baseline"))
+    with pytest.raises(RequestError, match="unknown key 'speed': did you mean 'seed'"):
+        from_spec(spec | {"speed": 1})
+    spec["model"]["head"]["heads"] = 3
+    with pytest.raises(RequestError, match=r"model\.head\.width=128: must be divisible by"):
+        from_spec(spec)
