@@ -22,10 +22,7 @@ class MultiHeadAttention(nn.Module):
         self.width = width
         self.heads = heads
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
-        if bias:
-            self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
-        else:
-            self.register_parameter("in_proj_bias", None)
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width)) if bias else None
         self.out_proj = nn.Linear(width, width, bias=bias)
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.xavier_uniform_(self.out_proj.weight)

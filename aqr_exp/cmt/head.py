@@ -17,13 +17,18 @@ from aqr_exp.cmt import encodings
 from aqr_exp.cmt.box_code import from_lidar_boxes, join_branches
 from aqr_exp.cmt.decode import Detections, decode_sample
 from aqr_exp.cmt.denoising import DenoisingQueries, DenoisingSettings, make_denoising_queries
-from aqr_exp.cmt.local_start import (
-    start_bev_embedding,
-    start_cross_attention,
-    start_ray_embedding,
-)
+from aqr_exp.cmt.local_start import start_locally
 from aqr_exp.cmt.losses import LossWeights, denoising_losses, matched_losses
 from aqr_exp.cmt.matching import MatchingWeights
+
+
+def _embedding(inputs: int, hidden: int, width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, width))
+
+
+def _linears(embedding: nn.Sequential) -> tuple[nn.Linear, nn.Linear]:
+    first, last = (module for module in embedding if isinstance(module, nn.Linear))
+    return first, last
 
 
 @MODELS.register_module()
@@ -82,21 +87,16 @@ class CmtHead(nn.Module):
         self.transformer = MODELS.build(dict(transformer))
         self.reference_points = nn.Embedding(queries, 3)
         nn.init.uniform_(self.reference_points.weight)
-        self.bev_embedding = nn.Sequential(
-            nn.Linear(2 * width, width), nn.ReLU(inplace=True), nn.Linear(width, width)
-        )
-        self.rv_embedding = nn.Sequential(
-            nn.Linear(3 * depth_bins, 4 * width), nn.ReLU(inplace=True), nn.Linear(4 * width, width)
-        )
+        self.bev_embedding = _embedding(2 * width, width, width)
+        self.rv_embedding = _embedding(3 * depth_bins, 4 * width, width)
         self.task_heads = nn.ModuleList([MODELS.build(dict(task_head))])
         if local_start:
-            self._start_locally()
-
-    def _start_locally(self) -> None:
-        start_bev_embedding(self.bev_embedding, self.width)
-        start_ray_embedding(self.rv_embedding, self.depth_bins, self.point_cloud_range)
-        for layer in self.transformer.cross_attentions:
-            start_cross_attention(layer.attn)
+            start_locally(
+                bev_embedding=_linears(self.bev_embedding),
+                ray_embedding=_linears(self.rv_embedding),
+                cross_attentions=[layer.attn for layer in self.transformer.cross_attentions],
+                point_cloud_range=self.point_cloud_range,
+            )
 
     def forward(
         self,

@@ -17,6 +17,7 @@ Letters: F width, D depths along a ray, N drawn samples, A anchors.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -62,13 +63,14 @@ def _finish_code(
 
 
 @torch.no_grad()
-def start_bev_embedding(embedding: nn.Sequential, width: int) -> None:
-    """Make the BEV embedding a place code.
+def start_bev_embedding(first: nn.Linear, last: nn.Linear) -> None:
+    """Make the BEV embedding, first -> ReLU -> last, a place code.
 
     Args:
-        embedding: Linear(2F -> F), ReLU, Linear(F -> F).
-        width: F.
+        first: Linear(2F -> F).
+        last: Linear(F -> F).
     """
+    width = last.out_features
     side = math.isqrt(width)
     ticks = (torch.arange(side, dtype=torch.float32) + 0.5) / side
     anchors = torch.cartesian_prod(ticks, ticks)
@@ -76,7 +78,6 @@ def start_bev_embedding(embedding: nn.Sequential, width: int) -> None:
     edge = sine_embedding(torch.tensor([[0.5, 0.5], [0.5 + radius, 0.5]]), width)
     threshold = edge[0] @ edge[1]
     height = edge[0] @ edge[0] - threshold
-    first, last = embedding[0], embedding[2]
     first.weight.zero_()
     first.bias.zero_()
     first.weight[: len(anchors)] = sine_embedding(anchors, width) / height
@@ -113,21 +114,20 @@ def _drawn_rays(depth_bins: int, point_cloud_range: tuple[float, ...]) -> tuple[
 
 @torch.no_grad()
 def start_ray_embedding(
-    embedding: nn.Sequential, depth_bins: int, point_cloud_range: tuple[float, ...]
+    first: nn.Linear, last: nn.Linear, point_cloud_range: tuple[float, ...]
 ) -> None:
-    """Make the camera embedding a place code of the viewing direction.
+    """Make the camera embedding, first -> ReLU -> last, a place code of the viewing direction.
 
     Args:
-        embedding: Linear(3D -> 4F), ReLU, Linear(4F -> F).
-        depth_bins: D.
+        first: Linear(3D -> 4F).
+        last: Linear(4F -> F).
         point_cloud_range: (x, y, z, x, y, z) in metres.
     """
-    first, last = embedding[0], embedding[2]
     azimuths = last.out_features // len(_ELEVATIONS_DEG)
     azimuth = torch.arange(azimuths) * (2.0 * math.pi / azimuths)
     elevation = torch.tensor(_ELEVATIONS_DEG).deg2rad()
     anchors = _spherical(*torch.cartesian_prod(azimuth, elevation).unbind(-1))
-    rays, directions = _drawn_rays(depth_bins, point_cloud_range)
+    rays, directions = _drawn_rays(first.in_features // 3, point_cloud_range)
     # Whitened inputs: the few directions in which rays differ drive every hidden unit.
     centred = rays - rays.mean(dim=0)
     _, spread, axes = torch.linalg.svd(centred, full_matrices=False)
@@ -165,3 +165,24 @@ def start_cross_attention(attention: MultiHeadAttention) -> None:
     shared = torch.cat(rows)
     attention.in_proj_weight[:width] = shared
     attention.in_proj_weight[width : 2 * width] = shared
+
+
+def start_locally(
+    *,
+    bev_embedding: tuple[nn.Linear, nn.Linear],
+    ray_embedding: tuple[nn.Linear, nn.Linear],
+    cross_attentions: Sequence[MultiHeadAttention],
+    point_cloud_range: tuple[float, ...],
+) -> None:
+    """Initialise both encodings and every cross-attention, in place.
+
+    Args:
+        bev_embedding: As `start_bev_embedding` takes it.
+        ray_embedding: As `start_ray_embedding` takes it.
+        cross_attentions: One per decoder layer.
+        point_cloud_range: (x, y, z, x, y, z) in metres.
+    """
+    start_bev_embedding(*bev_embedding)
+    start_ray_embedding(*ray_embedding, point_cloud_range)
+    for attention in cross_attentions:
+        start_cross_attention(attention)

@@ -101,8 +101,8 @@ def match(
         return nothing, nothing
     cost = matching_cost(logits, codes, labels, targets, weights)
     # A diverged run must end in a NaN loss that says so, not in the solver's complaint.
-    cost = torch.nan_to_num(cost, nan=1e6, posinf=1e6, neginf=-1e6).cpu().numpy()
-    pairs = [linear_sum_assignment(layer) for layer in cost]
+    finite = torch.nan_to_num(cost, nan=1e6, posinf=1e6, neginf=-1e6).cpu().numpy()
+    pairs = [linear_sum_assignment(layer) for layer in finite]
     queries = torch.stack([torch.as_tensor(rows) for rows, _ in pairs])
     boxes = torch.stack([torch.as_tensor(columns) for _, columns in pairs])
     return queries.to(logits.device), boxes.to(logits.device)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 PRIOR_LOGIT = -2.19
 """Start of the class logits: a score of 0.1."""
+_NEAR_ZERO_STD = 0.01
 
 
 class GroupLayerNorm1d(nn.Module):
@@ -66,24 +67,16 @@ class SeparateTaskHead(nn.Module):
         self.layers = layers
         self.branches = dict(branches)
         for name, outputs in self.branches.items():
-            branch = nn.Sequential(
-                nn.Conv1d(width * layers, hidden * layers, 1, groups=layers, bias=False),
-                GroupLayerNorm1d(hidden * layers, layers),
-                nn.ReLU(inplace=True),
-                nn.Conv1d(hidden * layers, outputs * layers, 1, groups=layers),
-            )
-            self._initialise(name, branch, start_at_reference)
-            self.add_module(name, branch)
-
-    @staticmethod
-    def _initialise(name: str, branch: nn.Sequential, start_at_reference: bool) -> None:
-        first, last = branch[0], branch[3]
-        nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
-        if start_at_reference:
-            nn.init.normal_(last.weight, std=0.01)
-        else:
-            nn.init.kaiming_normal_(last.weight, mode="fan_out", nonlinearity="relu")
-        nn.init.constant_(last.bias, PRIOR_LOGIT if name == "cls_logits" else 0.0)
+            first = nn.Conv1d(width * layers, hidden * layers, 1, groups=layers, bias=False)
+            last = nn.Conv1d(hidden * layers, outputs * layers, 1, groups=layers)
+            nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
+            if start_at_reference:
+                nn.init.normal_(last.weight, std=_NEAR_ZERO_STD)
+            else:
+                nn.init.kaiming_normal_(last.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.constant_(last.bias, PRIOR_LOGIT if name == "cls_logits" else 0.0)
+            norm = GroupLayerNorm1d(hidden * layers, layers)
+            self.add_module(name, nn.Sequential(first, norm, nn.ReLU(inplace=True), last))
 
     def forward(
         self, decoded: Float[Tensor, "layers batch queries width"]

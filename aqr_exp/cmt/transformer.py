@@ -121,7 +121,7 @@ class CmtTransformer(nn.Module):
     @property
     def cross_attentions(self) -> Sequence[CrossAttention]:
         """The cross-attention of every layer."""
-        return [layer.attentions[1] for layer in self.decoder.layers]
+        return [module for module in self.modules() if isinstance(module, CrossAttention)]
 
     def forward(
         self,

@@ -1,0 +1,154 @@
+"""Loading weights strictly: every name and every shape, or nothing.
+
+Published checkpoints wrap the state dict, prefix names with `module.`, and hold the sparse
+convolutions' weights in spconv 2's layout, [out, z, y, x, in]; without spconv, mmdet3d builds
+mmcv's, whose weights are [z, y, x, in, out]. Both load into both.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from aqr_exp.errors import RequestError
+
+_WRAPPERS = ("state_dict", "model", "model_state_dict")
+_PARALLEL_PREFIX = "module."
+_LISTED = 10
+
+
+def load_state_dict_file(path: Path) -> dict[str, Tensor]:
+    """Read a checkpoint's state dict without executing anything in the file.
+
+    Args:
+        path: A file that `torch.save` wrote: a state dict, or a dict that holds one.
+
+    Returns:
+        Parameters and buffers by name, on the CPU.
+
+    Raises:
+        RequestError: If the file cannot be read with `weights_only` or holds no state dict.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise RequestError(f"checkpoint {path} does not exist") from error
+    except Exception as error:  # torch raises what the unpickler, zip or the file system raise
+        raise RequestError(f"checkpoint {path} cannot be read as weights: {error}") from error
+    return unwrap_state_dict(content, str(path))
+
+
+def unwrap_state_dict(content: object, source: str) -> dict[str, Tensor]:
+    """Find the state dict in what a checkpoint holds, and drop `module.` prefixes.
+
+    Args:
+        content: A state dict, or a dict with one under `state_dict`.
+        source: Where it came from, for errors.
+
+    Returns:
+        A new dict of tensors by name.
+
+    Raises:
+        RequestError: If there is no state dict.
+    """
+    for wrapper in _WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+            break
+    if not isinstance(content, Mapping) or not content:
+        raise RequestError(f"checkpoint {source} holds no state dict")
+    others = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
+    if others:
+        raise RequestError(f"checkpoint {source} holds more than tensors: {_some(others)}")
+    return {str(name).removeprefix(_PARALLEL_PREFIX): value for name, value in content.items()}
+
+
+def load_strictly(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load a state dict into a model, key for key.
+
+    Args:
+        model: The model; untouched if anything is wrong.
+        state: Parameters and buffers by name; sparse convolutions in either layout.
+
+    Raises:
+        RequestError: Naming every missing, unexpected and misshapen key.
+    """
+    wanted = model.state_dict()
+    sparse = sparse_weight_names(model)
+    given = {name: _to_layout(value, wanted, name, sparse) for name, value in state.items()}
+    faults = []
+    if missing := [name for name in wanted if name not in given]:
+        faults.append(f"missing {_some(missing)}")
+    if unexpected := [name for name in given if name not in wanted]:
+        faults.append(f"unexpected {_some(unexpected)}")
+    misshapen = [
+        f"{name} {list(state[name].shape)} (allowed: {list(wanted[name].shape)})"
+        for name in wanted
+        if name in given and given[name].shape != wanted[name].shape
+    ]
+    if misshapen:
+        faults.append(f"misshapen {_some(misshapen)}")
+    if faults:
+        raise RequestError("weights do not fit the model: " + "; ".join(faults))
+    # spconv would turn weights of checkpoints without its version mark; ours are turned already.
+    with torch.no_grad():
+        for name, tensor in {
+            **dict(model.named_parameters()),
+            **dict(model.named_buffers()),
+        }.items():
+            if name in wanted:
+                tensor.copy_(given[name])
+
+
+def sparse_weight_names(model: nn.Module) -> frozenset[str]:
+    """Names of the weights of sparse convolutions."""
+    return frozenset(
+        f"{name}.weight" for name, module in model.named_modules() if _is_sparse(module)
+    )
+
+
+def published_layout(model: nn.Module) -> dict[str, Tensor]:
+    """The model's state dict as published checkpoints hold it, sparse weights in spconv 2's layout.
+
+    Args:
+        model: A detector, built with or without spconv.
+
+    Returns:
+        A new dict.
+    """
+    sparse = sparse_weight_names(model)
+    turn = bool(sparse) and not _uses_spconv2(model)
+    return {
+        name: value.permute(4, 0, 1, 2, 3).contiguous() if turn and name in sparse else value
+        for name, value in model.state_dict().items()
+    }
+
+
+def _is_sparse(module: nn.Module) -> bool:
+    return any(base.__name__ == "SparseConvolution" for base in type(module).__mro__)
+
+
+def _uses_spconv2(model: nn.Module) -> bool:
+    return any(
+        _is_sparse(module) and type(module).__module__.startswith("spconv")
+        for module in model.modules()
+    )
+
+
+def _to_layout(
+    value: Tensor, wanted: Mapping[str, Tensor], name: str, sparse: frozenset[str]
+) -> Tensor:
+    """Turn a sparse weight to the model's layout; other shapes are left for the check to refuse."""
+    if name not in sparse or value.dim() != 5 or value.shape == wanted[name].shape:
+        return value
+    for order in ((1, 2, 3, 4, 0), (4, 0, 1, 2, 3)):
+        if value.permute(order).shape == wanted[name].shape:
+            return value.permute(order)
+    return value
+
+
+def _some(names: list[str]) -> str:
+    """The first names, and how many more there are."""
+    rest = len(names) - _LISTED
+    return ", ".join(names[:_LISTED]) + (f" and {rest} more" if rest > 0 else "")
