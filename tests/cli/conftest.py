@@ -1,0 +1,61 @@
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fake_training import FAKE_TRAINING
+
+from aqr_exp.config.data_identity import identity_path, with_data_identity
+from aqr_exp.config.load import load_run
+from aqr_exp.config.schema import RunConfig
+from aqr_exp.results.store import Store, results_root
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder with a hostile name, and data and results below it."""
+    folder = tmp_path / 'it\'s "here"; echo $HOME'
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("AQR_EXP_DATA", raising=False)
+    monkeypatch.delenv("AQR_EXP_RESULTS", raising=False)
+    return folder
+
+
+@pytest.fixture
+def data(place: Path) -> Path:
+    """The identity of a synthetic data set where a run looks for it."""
+    root = place / "data" / "synth"
+    path = identity_path(root)
+    path.parent.mkdir(parents=True)
+    identity = {
+        "fingerprint": "0123456789abcdef",
+        "version": "v1.0-synth",
+        "splits": {"synth_train": 10, "synth_val": 4},
+        "synthetic": True,
+    }
+    path.write_text(json.dumps(identity))
+    return root
+
+
+@pytest.fixture
+def config(data: Path) -> RunConfig:
+    return with_data_identity(load_run("baseline"))
+
+
+@pytest.fixture
+def store(place: Path) -> Store:
+    return Store(results_root())
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Callable[[str], list[str]]:
+    """A training process that needs no torch; the run's folder is its last argument."""
+
+    def command(body: str) -> list[str]:
+        script = tmp_path / "fake training.py"
+        script.write_text(FAKE_TRAINING + body)
+        return [sys.executable, str(script)]
+
+    return command

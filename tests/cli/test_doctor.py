@@ -1,0 +1,57 @@
+import json
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from aqr_exp.cli.main import main
+from aqr_exp.launch import requirements
+
+
+def test_says_what_is_there(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["doctor", "--json"])
+    findings = json.loads(capsys.readouterr().out)
+    assert code == (0 if findings["can_train"] else 1)
+    packages = {item["name"]: item for item in findings["packages"]}
+    assert packages["numpy"]["installed"]
+    assert packages["torch"]["needed_for_training"]
+    assert not packages["spconv"]["needed_for_training"]
+    assert findings["data"][0]["root"] == str(data)
+    assert main(["doctor"]) == code
+    text = capsys.readouterr().out
+    assert f"  {data}: v1.0-synth (synthetic), samples: synth_train 10, synth_val 4" in text
+    assert "ready to train" in text
+
+
+def test_missing_packages_are_named_with_the_remedy(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    absent = requirements.Requirement(
+        distribution="aqr-absent",
+        module="aqr_absent",
+        training=True,
+        purpose="testing",
+        remedy="make setup",
+    )
+    monkeypatch.setattr(requirements, "REQUIREMENTS", (absent,))
+    assert main(["doctor"]) == 1
+    text = capsys.readouterr().out
+    assert "  aqr-absent: MISSING, for testing: make setup\n" in text
+    assert text.endswith("NOT ready to train: see above\n")
+    assert "data sets: none (`aqr-exp data synth`)" in text
+
+
+def test_a_full_disk_is_not_ready(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1, 1, 1_000_000))
+    assert main(["doctor"]) == 1
+    assert "(1 MB free)" in capsys.readouterr().out
+
+
+def test_damaged_data_are_named(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (data / "aqr_infos" / "fingerprint.json").write_text("{")
+    main(["doctor"])
+    assert "fingerprint.json is damaged: Expecting property name" in capsys.readouterr().out

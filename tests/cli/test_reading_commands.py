@@ -1,0 +1,171 @@
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from aqr_exp import __version__
+from aqr_exp.cli.main import main
+from aqr_exp.config.identity import from_spec, run_name
+from aqr_exp.config.load import load_run
+from aqr_exp.config.schema import RunConfig
+from aqr_exp.results.store import Store
+
+
+def add(store: Store, seed: int, mean_ap: float | None, *, status: str = "completed") -> str:
+    name = f"baseline-0123456789ab-s{seed}"
+    record = {"variant": "baseline", "fingerprint": "0123456789ab", "seed": seed, "preset": "quick"}
+    store.folder(name).create("", record)
+    if mean_ap is not None:
+        metrics = {"mAP": mean_ap, "NDS": 0.3, "split": "synth_val", "synthetic": True}
+        store.folder(name).write_metrics(metrics | {"AP/car": 0.5, "gt/car": 12})
+    store.folder(name).write_state(status, reason=None if mean_ap else "boom")
+    return name
+
+
+def test_config_prints_what_would_run(
+    config: RunConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["config", "baseline"]) == 0
+    text = capsys.readouterr().out
+    assert text.splitlines()[0] == f"# run: {run_name(config)}"
+    assert from_spec(yaml.safe_load(text)) == config
+
+
+def test_config_works_without_data(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "baseline", "seed=3"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("# run: not known before its data are there: data.root=")
+    assert from_spec(yaml.safe_load(text)) == load_run("baseline", ["seed=3"])
+    assert main(["config", "baseline", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["run"] is None
+    assert list(place.iterdir()) == []
+
+
+def test_list_and_table_of_nothing_say_what_makes_something(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in ("list", "table"):
+        assert main([command]) == 0
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.endswith("`aqr-exp run baseline` makes one\n")
+    assert main(["list", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_list_shows_every_run(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    add(store, 0, 0.25)
+    add(store, 1, None, status="failed")
+    add(store, 2, None, status="running")
+    (store.runs_dir / "junk").mkdir()
+    assert main(["list", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["seed"], row["status"], row["mAP"]) for row in rows] == [
+        (0, "completed", 0.25),
+        (1, "failed", None),
+        (2, "interrupted", None),
+    ]
+    assert main(["list"]) == 0
+    text = capsys.readouterr().out
+    assert "0.2500" in text
+    assert "boom" in text
+    assert "SYNTHETIC" in text
+    assert "\x1b" not in text
+
+
+def test_table_prints_every_format(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    add(store, 0, 0.25)
+    add(store, 1, 0.26)
+    failed = add(store, 2, None, status="failed")
+    note = f"not in the table: {failed}: failed: boom"
+    for form in ("rich", "md", "csv", "json", "latex"):
+        assert main(["table", "--format", form, "--metrics", "mAP"]) == 0
+        out, err = capsys.readouterr()
+        assert "0.255" in out
+        where = err if form == "csv" else out
+        assert note.replace("_", "\\_") in where.replace("_", "\\_")
+    assert main(["table", "--by", "class"]) == 0
+    assert "ground truth" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["table", "--metrics", "mAp"], "unknown metric 'mAp': did you mean 'mAP'?"),
+        (["table", "--by", "class", "--metrics", "NDS"], "--metrics and --by class cannot be used"),
+        (["table", "--format", "xml"], "'xml' is not one of 'rich', 'md', 'csv', 'json', 'latex'"),
+        (["show", "baselin-x"], "unknown run 'baselin-x'"),
+        (["runn"], "No such command 'runn'"),
+        (["run"], "Missing argument 'VARIANT'"),
+        (["data"], "Missing command"),
+        (["list", "--jsn"], "No such option: --jsn"),
+    ],
+)
+def test_a_wrong_request_is_one_line_and_exit_2(
+    place: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("aqr-exp: ")
+    assert err.count("\n") == 1
+    assert words in err
+
+
+def test_show_tells_everything_about_a_run(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = add(store, 0, 0.25)
+    assert main(["show", "base"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"run: {name}\nstatus: completed\nfolder: {store.folder(name).path}\n")
+    assert "AP/car" in text
+    assert main(["show", name, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"]["gt/car"] == 12
+
+
+def test_show_names_a_damaged_file(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    name = add(store, 0, 0.25)
+    store.folder(name).metrics_path.write_text('{"mAP": 0.2')
+    assert main(["show", name]) == 0
+    text = capsys.readouterr().out
+    assert f"status: damaged: {store.folder(name).metrics_path} is damaged: " in text
+
+
+def test_show_of_a_running_run_says_where_it_is(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = add(store, 0, None, status="running")
+    progress = {"phase": "train", "epoch": 2, "epochs": 12, "step": 7, "steps": 90, "loss": 1.5}
+    store.folder(name).write_progress(progress | {"eta_s": 187.2})
+    with store.folder(name).lock():
+        assert main(["show", name]) == 0
+    expected = "progress: train, epoch 2/12, step 7/90, loss 1.500, 3:07 left"
+    assert expected in capsys.readouterr().out
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"aqr-exp {__version__}\n"
+    assert main([]) == 0
+    assert "Examples:" in capsys.readouterr().out
+    for command in ("run", "config", "list", "show", "table", "doctor"):
+        assert main([command, "--help"]) == 0
+        assert f"  aqr-exp {command}" in capsys.readouterr().out
+    assert main(["data", "synth", "-h"]) == 0
+    assert "  aqr-exp data synth --seed 7" in capsys.readouterr().out
+
+
+def test_an_internal_error_is_one_line_unless_debugged(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(store: object) -> None:
+        raise ZeroDivisionError("by nothing")
+
+    monkeypatch.setattr("aqr_exp.results.collect.collect", broken)
+    assert main(["list"]) == 1
+    expected = "aqr-exp: internal error: ZeroDivisionError: by nothing (--debug shows where)\n"
+    assert capsys.readouterr().err == expected
+    with pytest.raises(ZeroDivisionError):
+        main(["list", "--debug"])

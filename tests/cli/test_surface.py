@@ -1,0 +1,101 @@
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from aqr_exp.cli.main import build_app
+
+# Every command and option there is: a change here is a change of what people type.
+SURFACE = {
+    "": {"--debug", "--version"},
+    "config": {"VARIANT", "[OVERRIDES]...", "--json"},
+    "data": set(),
+    "data synth": {
+        "--force",
+        "--keyframes",
+        "--root",
+        "--seed",
+        "--train-scenes",
+        "--val-scenes",
+        "--workers",
+    },
+    "doctor": {"--json"},
+    "list": {"--json"},
+    "run": {"VARIANT", "[OVERRIDES]...", "--force", "--json"},
+    "show": {"RUN", "--json"},
+    "table": {"--by", "--format", "--metrics"},
+}
+
+
+def surface(command: Any, path: str = "") -> dict[str, set[str]]:
+    names = set()
+    for parameter in command.params:
+        options = [option for option in parameter.opts if option.startswith("--")]
+        names |= set(options) or {parameter.metavar}
+    found = {path: names}
+    for name, child in getattr(command, "commands", {}).items():
+        found |= surface(child, f"{path} {name}".strip())
+    return found
+
+
+def test_the_command_line_is_as_recorded() -> None:
+    assert surface(typer.main.get_command(build_app())) == SURFACE
+
+
+HEAVY = ("torch", "mmengine", "mmcv", "mmdet", "mmdet3d", "nuscenes", "pandas")
+
+PROBE = """
+import sys
+from aqr_exp.cli.main import main
+code = main(sys.argv[2:])
+bad = [name for name in sys.argv[1].split(",") if name in sys.modules]
+sys.stderr.write("HEAVY: " + ",".join(bad) + "\\n")
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "forbidden"),
+    [
+        (["--help"], (*HEAVY, "hydra", "omegaconf", "numpy", "scipy", "yaml", "rich")),
+        (["run", "--help"], (*HEAVY, "hydra", "omegaconf", "numpy", "scipy", "yaml", "rich")),
+        (["config", "baseline"], (*HEAVY, "numpy", "scipy", "rich")),
+        (["list"], (*HEAVY, "hydra", "numpy", "scipy")),
+        (["list", "--json"], (*HEAVY, "hydra", "numpy", "scipy", "rich")),
+        (["table"], (*HEAVY, "hydra")),
+        (["show", "SEED0"], (*HEAVY, "hydra")),
+        (["run", "baseline"], HEAVY),
+    ],
+)
+def test_commands_that_answer_at_once_import_nothing_heavy(
+    completed: Path, arguments: list[str], forbidden: tuple[str, ...]
+) -> None:
+    arguments = [
+        next((completed / "runs").glob("*-s0")).name if a == "SEED0" else a for a in arguments
+    ]
+    command = [sys.executable, "-c", PROBE, ",".join(forbidden), *arguments]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.splitlines()[-1] == "HEAVY: "
+    assert result.stdout
+
+
+@pytest.fixture
+def completed(config: Any, store: Any) -> Path:
+    """Two seeds of the default run, complete."""
+    import dataclasses
+
+    from aqr_exp.config.identity import run_name, to_yaml
+    from aqr_exp.launch.record import build_record
+
+    for seed in (0, 1):
+        one = dataclasses.replace(config, seed=seed)
+        folder = store.folder(run_name(one))
+        folder.create(to_yaml(one), build_record(one, overrides=[], argv=[]))
+        metrics = {"mAP": 0.25 + seed / 100, "NDS": 0.3, "split": "synth_val", "synthetic": True}
+        folder.write_metrics(metrics)
+        folder.write_state("completed")
+    return Path(store.root)

@@ -1,0 +1,151 @@
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aqr_exp.launch.local import last_log_lines, settle, train, training_command
+from aqr_exp.results.run_folder import RunFolder
+from aqr_exp.results.state import RunStatus
+
+PRELUDE = """
+import os, signal, sys
+from pathlib import Path
+from aqr_exp.results.run_folder import RunFolder
+folder = RunFolder(Path(sys.argv[1]))
+"""
+
+COMPLETES = """
+with folder.lock():
+    folder.write_state("running")
+    print("hello from the training")
+    folder.write_metrics({"mAP": 0.25})
+    folder.write_state("completed")
+"""
+
+
+def fake(tmp_path: Path, body: str, folder: RunFolder) -> list[str]:
+    script = tmp_path / "fake training.py"
+    script.write_text(PRELUDE + body)
+    return [sys.executable, str(script), str(folder.path)]
+
+
+def ignore(progress: dict[str, Any]) -> None:
+    pass
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    made = RunFolder(tmp_path / "it's; echo $HOME" / "baseline-aa-s0")
+    made.create("seed: 0\n", {})
+    return made
+
+
+def test_the_real_training_is_a_module_of_this_python(tmp_path: Path) -> None:
+    command = training_command(tmp_path / "a b")
+    assert command == [sys.executable, "-m", "aqr_exp.train", str(tmp_path / "a b")]
+
+
+def test_a_completed_run(folder: RunFolder, tmp_path: Path) -> None:
+    state = train(folder, ignore, command=fake(tmp_path, COMPLETES, folder))
+    assert state.status is RunStatus.COMPLETED
+    assert state.attempt == 1
+    assert last_log_lines(folder)[-1] == "hello from the training"
+    assert last_log_lines(folder)[0].startswith("=== attempt 1, 20")
+
+
+def test_a_second_attempt_appends_to_the_log_and_counts(folder: RunFolder, tmp_path: Path) -> None:
+    folder.write_progress({"phase": "old"})
+    train(folder, ignore, command=fake(tmp_path, "sys.exit('boom')", folder))
+    state = train(folder, ignore, attempt=2, command=fake(tmp_path, COMPLETES, folder))
+    assert state.attempt == 2
+    log = last_log_lines(folder)
+    assert [line.split(",")[0] for line in log if line.startswith("===")] == [
+        "=== attempt 1",
+        "=== attempt 2",
+    ]
+    assert folder.read_progress() is None
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("sys.exit(3)", "the training process ended with exit code 3 and no result"),
+        ("folder.write_state('running')", "the training process ended with exit code 0 and no"),
+        ("folder.write_state('completed')", "the training process ended with exit code 0 and no"),
+        (
+            "folder.write_state('running'); os.kill(os.getpid(), signal.SIGKILL)",
+            "the training process was killed by SIGKILL (out of memory?)",
+        ),
+        ("folder.write_state('failed', reason='loss is nan'); sys.exit(1)", "loss is nan"),
+    ],
+)
+def test_whatever_did_not_complete_has_failed_with_a_reason(
+    folder: RunFolder, tmp_path: Path, body: str, reason: str
+) -> None:
+    state = train(folder, ignore, command=fake(tmp_path, body, folder))
+    assert state.status is RunStatus.FAILED
+    assert state.reason is not None
+    assert state.reason.startswith(reason)
+
+
+# The training asks its parent to stop and then waits for the interrupt: nobody has to sleep.
+STOPPED = """
+def stop(*_):
+    folder.write_state("cancelled", reason="interrupted")
+    sys.exit(130)
+signal.signal(signal.SIGINT, stop)
+folder.write_state("running")
+os.kill(os.getppid(), signal.NAME)
+while True:
+    signal.pause()
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interrupted_run_is_cancelled(folder: RunFolder, tmp_path: Path, name: str) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    command = fake(tmp_path, STOPPED.replace("NAME", name), folder)
+    state = train(folder, ignore, command=command)
+    assert (state.status, state.reason) == (RunStatus.CANCELLED, "interrupted")
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_progress_is_shown(folder: RunFolder, tmp_path: Path) -> None:
+    body = """
+folder.write_progress({"phase": "train", "step": 3})
+def stop(*_):
+    folder.write_metrics({})
+    folder.write_state("completed")
+    sys.exit(0)
+signal.signal(signal.SIGUSR1, stop)
+(folder.path / "pid").write_text(str(os.getpid()))
+while True:
+    signal.pause()
+"""
+    seen = []
+
+    def show(progress: dict[str, Any]) -> None:
+        seen.append(progress["step"])
+        if (folder.path / "pid").exists() and (folder.path / "pid").read_text():
+            os.kill(int((folder.path / "pid").read_text()), signal.SIGUSR1)
+        else:  # shown before the fake was ready: ask to be shown again
+            folder.write_progress({"phase": "train", "step": progress["step"] + 1})
+
+    state = train(folder, show, command=fake(tmp_path, body, folder))
+    assert state.status is RunStatus.COMPLETED
+    assert seen[0] == 3
+
+
+def test_a_run_that_completed_while_it_was_interrupted_is_completed(folder: RunFolder) -> None:
+    folder.write_metrics({"mAP": 0.5})
+    folder.write_state("completed")
+    assert settle(folder, -2, interrupted=True).status is RunStatus.COMPLETED
+
+
+def test_only_the_end_of_a_long_log_is_read(folder: RunFolder) -> None:
+    assert last_log_lines(folder) == []
+    folder.train_log_path.write_bytes(b"x" * 200_000 + b"\n\xff\nlast\n")
+    assert last_log_lines(folder, 2) == ["\ufffd", "last"]
