@@ -74,7 +74,8 @@ class SeparateTaskHead(nn.Module):
                 nn.init.normal_(last.weight, std=_NEAR_ZERO_STD)
             else:
                 nn.init.kaiming_normal_(last.weight, mode="fan_out", nonlinearity="relu")
-            nn.init.constant_(last.bias, PRIOR_LOGIT if name == "cls_logits" else 0.0)
+            prior = PRIOR_LOGIT if name == "cls_logits" else 0.0
+            last.bias = nn.Parameter(torch.full((outputs * layers,), prior))
             norm = GroupLayerNorm1d(hidden * layers, layers)
             self.add_module(name, nn.Sequential(first, norm, nn.ReLU(inplace=True), last))
 
