@@ -60,7 +60,7 @@ def runs_table(rows: "list[RunRow]") -> "Table":
     synthetic = any(row.synthetic for row in rows)
     return Table(
         title=f"Runs ({SYNTHETIC_MARK})" if synthetic else "Runs",
-        columns=("run", "status", "attempt", "mAP", "NDS", "data", "updated", "reason"),
+        columns=("run", "status", "attempt", "mAP", "NDS", "data", "updated (UTC)", "reason"),
         numeric=frozenset({"attempt", "mAP", "NDS"}),
         rows=tuple(
             (
@@ -70,11 +70,11 @@ def runs_table(rows: "list[RunRow]") -> "Table":
                 number_cell(row.metric("mAP")),
                 number_cell(row.metric("NDS")),
                 text_cell(row.data if row.completed else ""),
-                text_cell(row.updated),
+                text_cell(row.updated[:16].replace("T", " ")),
                 text_cell(" ".join((row.reason or "").split())),
             )
             for row in rows
         ),
         synthetic=synthetic,
-        context=frozenset({"data", "reason"}),
+        context=frozenset({"attempt", "data", "reason"}),
     )

@@ -97,7 +97,7 @@ def render(table: Table, form: TableFormat, *, terminal: bool = False) -> str:
         return _markdown(table)
     if form is TableFormat.LATEX:
         return _latex(table)
-    return _rich(table, terminal=terminal)
+    return _rich(table) if terminal else _plain(table)
 
 
 def as_json(table: Table) -> dict[str, Any]:
@@ -190,41 +190,58 @@ def _shared_context(table: Table) -> dict[str, str]:
     return shared
 
 
-def _rich(table: Table, *, terminal: bool) -> str:
-    from rich.console import Console
-    from rich.text import Text
-
-    # A pipe has no width: nothing is cut or wrapped there.
-    console = Console(file=io.StringIO(), force_terminal=terminal, width=None if terminal else 1000)
+def _head(table: Table) -> tuple[list[str], set[str]]:
+    """The lines above a table for people, and the columns they replace."""
     shared = _shared_context(table)
-    with console.capture() as capture:
-        console.print(Text(table.title, style="bold"), soft_wrap=True)
-        context = ", ".join(f"{name} {text}" for name, text in shared.items() if text)
-        if context:
-            console.print(Text(context), soft_wrap=True)
-        console.print(_rich_grid(table, hidden=set(shared), terminal=terminal))
-        for note in table.notes:
-            console.print(Text(note), soft_wrap=True)
-    return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
+    context = ", ".join(f"{name} {text}" for name, text in shared.items() if text)
+    return [table.title, *([context] if context else [])], set(shared)
 
 
-def _rich_grid(table: Table, *, hidden: set[str], terminal: bool) -> Any:
+def _plain(table: Table) -> str:
+    """The terminal's table for a pipe: nothing is coloured, cut or wrapped."""
+    head, hidden = _head(table)
+    shown = [index for index, name in enumerate(table.columns) if name not in hidden]
+    lines = [[table.columns[index] for index in shown]]
+    lines += [[row[index].text for index in shown] for row in table.rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    right = [table.columns[index] in table.numeric for index in shown]
+    rule = "+" + "+".join("-" * (width + 2) for width in widths) + "+"
+
+    def line(texts: list[str]) -> str:
+        cells = zip(texts, widths, right, strict=True)
+        padded = [text.rjust(width) if end else text.ljust(width) for text, width, end in cells]
+        return "| " + " | ".join(padded) + " |"
+
+    body = [rule, line(lines[0]), rule]
+    for texts, ends_block in zip(lines[1:], _block_ends(table), strict=True):
+        body += [line(texts), *([rule] if ends_block else [])]
+    return "\n".join([*head, *body, rule, *table.notes]) + "\n"
+
+
+def _rich(table: Table) -> str:
     from rich import box
+    from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    grid = RichTable(
-        box=box.SIMPLE_HEAD if terminal else box.ASCII2, pad_edge=not terminal, padding=(0, 1)
-    )
+    head, hidden = _head(table)
     shown = [index for index, name in enumerate(table.columns) if name not in hidden]
+    grid = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
     for index in shown:
         name = table.columns[index]
-        grid.add_column(
-            Text(name), justify="right" if name in table.numeric else "left", overflow="fold"
-        )
+        justify: Any = "right" if name in table.numeric else "left"
+        grid.add_column(Text(name), justify=justify, overflow="fold", no_wrap=index == 0)
     for row, ends_block in zip(table.rows, _block_ends(table), strict=True):
         grid.add_row(*[Text(row[index].text) for index in shown], end_section=ends_block)
-    return grid
+    console = Console(file=io.StringIO(), force_terminal=True)
+    with console.capture() as capture:
+        console.print(Text(head[0], style="bold"), soft_wrap=True)
+        for text in head[1:]:
+            console.print(Text(text), soft_wrap=True)
+        console.print(grid)
+        for note in table.notes:
+            console.print(Text(note), soft_wrap=True)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
 
 
 def _block_ends(table: Table) -> list[bool]:

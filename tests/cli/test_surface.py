@@ -63,7 +63,7 @@ sys.exit(code)
         (["--help"], (*HEAVY, "hydra", "omegaconf", "numpy", "scipy", "yaml", "rich")),
         (["run", "--help"], (*HEAVY, "hydra", "omegaconf", "numpy", "scipy", "yaml", "rich")),
         (["config", "baseline"], (*HEAVY, "numpy", "scipy", "rich")),
-        (["list"], (*HEAVY, "hydra", "numpy", "scipy")),
+        (["list"], (*HEAVY, "hydra", "numpy", "scipy", "rich")),
         (["list", "--json"], (*HEAVY, "hydra", "numpy", "scipy", "rich")),
         (["table"], (*HEAVY, "hydra")),
         (["show", "SEED0"], (*HEAVY, "hydra")),

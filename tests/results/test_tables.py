@@ -213,6 +213,35 @@ def test_columns_all_rows_agree_on_move_above_the_table() -> None:
     assert "\x1b" not in text
 
 
+def test_a_pipe_gets_aligned_text_with_a_rule_between_blocks() -> None:
+    cells = tuple((text_cell(name), number_cell(value)) for name, value in ROWS)
+    table = Table(title="T", columns=("m", "x"), numeric=frozenset({"x"}), rows=cells, notes=("n",))
+    assert render(table, TableFormat.RICH) == (
+        "T\n"
+        "+---+---------+\n"
+        "| m |       x |\n"
+        "+---+---------+\n"
+        "| a |  1.0000 |\n"
+        "| a | 10.0000 |\n"
+        "+---+---------+\n"
+        "| b |       - |\n"
+        "+---+---------+\n"
+        "n\n"
+    )
+
+
+def test_a_terminal_gets_the_same_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    table = metrics_table([row(0, 0.1), row(1, None, status="failed", reason="boom")], ["mAP"])
+    text = re.sub(r"\x1b\[[0-9;]*m", "", render(table, TableFormat.RICH, terminal=True))
+    for words in (table.title, "0.1000", "one seed: no interval", *table.notes):
+        assert words in text
+    assert max(map(len, text.splitlines()[2:-1])) <= 80
+
+
+ROWS = (("a", 1.0), ("a", 10.0), ("b", None))
+
+
 def test_one_run_shows_means_and_classes() -> None:
     table = one_run_table(row(0, 0.15))
     shown = {line[0]: line[1:] for line in texts(table)}
