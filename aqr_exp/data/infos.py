@@ -1,0 +1,235 @@
+"""nuScenes tables to info files in mmdet3d's v2 format.
+
+Written against the devkit's `NuScenes` object, for real and synthetic data alike. Frames: boxes and
+velocities are in the LiDAR frame of their keyframe (metres, radians, m/s), the box's place is its middle;
+matrices `a2b` move homogeneous points of frame a to frame b.
+"""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pyquaternion import Quaternion
+
+from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES
+from aqr_exp.data.info_fingerprint import write_fingerprint
+
+LIDAR_NAME = "LIDAR_TOP"
+MAX_SWEEPS = 10
+"""Earlier sweeps listed for a keyframe, newest first."""
+
+INFO_VERSION = "1.1"
+
+
+def _matrix(record: dict[str, Any]) -> np.ndarray:
+    """[4, 4] of a record with translation and rotation: from its own frame to its parent's."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = Quaternion(record["rotation"]).rotation_matrix
+    matrix[:3, 3] = record["translation"]
+    return matrix
+
+
+class _Recording:
+    """One sensor's recording: its file, time and matrices.
+
+    Attributes:
+        row: The row of `sample_data`.
+        sensor2ego: [4, 4].
+        ego2global: [4, 4].
+        intrinsic: [3][3] camera matrix, empty for others.
+    """
+
+    def __init__(self, nusc: Any, token: str) -> None:
+        self.row: dict[str, Any] = nusc.get("sample_data", token)
+        calibration = nusc.get("calibrated_sensor", self.row["calibrated_sensor_token"])
+        self.sensor2ego = _matrix(calibration)
+        self.ego2global = _matrix(nusc.get("ego_pose", self.row["ego_pose_token"]))
+        self.intrinsic = calibration["camera_intrinsic"]
+
+    @property
+    def sensor2global(self) -> np.ndarray:
+        """[4, 4]."""
+        return self.ego2global @ self.sensor2ego
+
+    @property
+    def timestamp_s(self) -> float:
+        """Seconds."""
+        return float(self.row["timestamp"]) / 1e6
+
+    def from_sensor(self, other: "_Recording") -> np.ndarray:
+        """[4, 4], the other recording's sensor frame to this one's, through the global frame."""
+        return np.linalg.inv(self.sensor2global) @ other.sensor2global
+
+
+def _image_info(camera: _Recording, lidar: _Recording) -> dict[str, Any]:
+    return {
+        "img_path": Path(camera.row["filename"]).name,
+        "cam2img": np.asarray(camera.intrinsic, dtype=np.float64).tolist(),
+        "cam2ego": camera.sensor2ego.tolist(),
+        "lidar2cam": camera.from_sensor(lidar).tolist(),
+        "ego2global": camera.ego2global.tolist(),
+        "sample_data_token": camera.row["token"],
+        "timestamp": camera.timestamp_s,
+        "height": camera.row["height"],
+        "width": camera.row["width"],
+    }
+
+
+def _sweep_infos(nusc: Any, lidar: _Recording) -> list[dict[str, Any]]:
+    """The LiDAR's earlier recordings, newest first; mmdet3d finds their folder by the path."""
+    sweeps: list[dict[str, Any]] = []
+    before = lidar.row["prev"]
+    while before and len(sweeps) < MAX_SWEEPS:
+        sweep = _Recording(nusc, before)
+        sweeps.append(
+            {
+                "timestamp": sweep.timestamp_s,
+                "sample_data_token": sweep.row["token"],
+                "ego2global": sweep.ego2global.tolist(),
+                "lidar_points": {
+                    "lidar_path": sweep.row["filename"],
+                    "lidar2ego": sweep.sensor2ego.tolist(),
+                    "lidar2sensor": sweep.from_sensor(lidar).tolist(),
+                },
+            }
+        )
+        before = sweep.row["prev"]
+    return sweeps
+
+
+def _attribute_labels(nusc: Any) -> dict[str, int]:
+    """Label of each attribute, in the table's order."""
+    return {row["token"]: label for label, row in enumerate(nusc.attribute)}
+
+
+def _instance_info(
+    nusc: Any, token: str, global2lidar: np.ndarray, attributes: dict[str, int]
+) -> dict[str, Any]:
+    from nuscenes.eval.detection.utils import category_to_detection_name
+
+    row = nusc.get("sample_annotation", token)
+    turn = global2lidar[:3, :3]
+    centre = turn @ np.asarray(row["translation"]) + global2lidar[:3, 3]
+    ahead = turn @ Quaternion(row["rotation"]).rotation_matrix[:, 0]
+    width, length, height = row["size"]
+    # The devkit leaves the vertical velocity as noisy as the annotations: it must not leak in.
+    velocity = nusc.box_velocity(token) * (1.0, 1.0, 0.0)
+    name = category_to_detection_name(row["category_name"])
+    label = CLASS_NAMES.index(name) if name else -1
+    points, radar = int(row["num_lidar_pts"]), int(row["num_radar_pts"])
+    kinds = row["attribute_tokens"]
+    return {
+        "bbox_label": label,
+        "bbox_3d": [
+            *centre.tolist(),
+            float(length),
+            float(width),
+            float(height),
+            float(np.arctan2(ahead[1], ahead[0])),
+        ],
+        "bbox_3d_isvalid": points + radar > 0,
+        "bbox_label_3d": label,
+        "num_lidar_pts": points,
+        "num_radar_pts": radar,
+        "velocity": (turn @ velocity)[:2].tolist(),
+        "attr_label": attributes[kinds[0]] if kinds else len(attributes),
+        "token": token,
+        "visibility": int(row["visibility_token"] or 0),
+    }
+
+
+def sample_info(nusc: Any, sample: dict[str, Any], index: int) -> dict[str, Any]:
+    """One keyframe's entry of a data list.
+
+    Args:
+        nusc: The devkit's `NuScenes`.
+        sample: A row of its `sample` table.
+        index: Its place in the data list.
+    """
+    lidar = _Recording(nusc, sample["data"][LIDAR_NAME])
+    scene = nusc.get("scene", sample["scene_token"])
+    global2lidar = np.linalg.inv(lidar.sensor2global)
+    attributes = _attribute_labels(nusc)
+    return {
+        "sample_idx": index,
+        "token": sample["token"],
+        "timestamp": float(sample["timestamp"]) / 1e6,
+        "ego2global": lidar.ego2global.tolist(),
+        "images": {
+            name: _image_info(_Recording(nusc, sample["data"][name]), lidar)
+            for name in CAMERA_NAMES
+        },
+        "lidar_points": {
+            "num_pts_feats": 5,
+            "lidar_path": Path(lidar.row["filename"]).name,
+            "lidar2ego": lidar.sensor2ego.tolist(),
+            "sample_data_token": lidar.row["token"],
+        },
+        "lidar_sweeps": _sweep_infos(nusc, lidar),
+        "instances": [
+            _instance_info(nusc, token, global2lidar, attributes) for token in sample["anns"]
+        ],
+        "scene_token": scene["token"],
+        "scene_name": scene["name"],
+        "scene_description": scene["description"],
+    }
+
+
+def build_infos(nusc: Any, scenes: list[str]) -> dict[str, Any]:
+    """The content of an info file.
+
+    Args:
+        nusc: The devkit's `NuScenes`.
+        scenes: Names of the scenes that make up the split.
+
+    Returns:
+        `metainfo` and `data_list`, scenes in the tables' order, keyframes in time order. Categories
+        that are no detection class keep their place with label -1, as mmdet3d expects.
+    """
+    wanted = set(scenes)
+    samples: list[dict[str, Any]] = []
+    for scene in nusc.scene:
+        token = scene["first_sample_token"] if scene["name"] in wanted else ""
+        while token:
+            samples.append(nusc.get("sample", token))
+            token = samples[-1]["next"]
+    attributes = [row["name"] for row in nusc.attribute]
+    return {
+        "metainfo": {
+            "categories": {name: label for label, name in enumerate(CLASS_NAMES)},
+            "attributes": [*attributes, "none"],
+            "dataset": "nuscenes",
+            "version": nusc.version,
+            "info_version": INFO_VERSION,
+        },
+        "data_list": [sample_info(nusc, sample, index) for index, sample in enumerate(samples)],
+    }
+
+
+def write_infos(root: Path, version: str, splits: list[str]) -> None:
+    """Write `<root>/aqr_infos/<split>.pkl` for each split, then `fingerprint.json`.
+
+    Args:
+        root: The data set's folder.
+        version: Its version folder.
+        splits: Predefined splits or those of the version's `splits.json`.
+
+    Raises:
+        ValueError: The devkit knows no such split.
+    """
+    from nuscenes import NuScenes
+    from nuscenes.utils.splits import get_scenes_of_split
+
+    nusc = NuScenes(version=version, dataroot=str(root), verbose=False)
+    folder = root / "aqr_infos"
+    folder.mkdir(exist_ok=True)
+    samples: dict[str, int] = {}
+    for split in splits:
+        infos = build_infos(nusc, get_scenes_of_split(split, nusc))
+        samples[split] = len(infos["data_list"])
+        temporary = folder / f".{split}.pkl.tmp"
+        # A fixed protocol: the same bytes from every Python that is supported.
+        temporary.write_bytes(pickle.dumps(infos, protocol=4))
+        temporary.replace(folder / f"{split}.pkl")
+    write_fingerprint(root, version, samples)

@@ -1,0 +1,144 @@
+"""All visible faces of a scene as quadrilaterals, and how they land in an image."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from aqr_exp.data.synth.actors import Actor
+from aqr_exp.data.synth.blocks import FACES, Block
+
+NEAR_M = 0.2
+"""Nothing nearer to the camera's plane is drawn."""
+
+_NORMALS = {
+    "front": (1.0, 0.0, 0.0),
+    "back": (-1.0, 0.0, 0.0),
+    "left": (0.0, 1.0, 0.0),
+    "right": (0.0, -1.0, 0.0),
+    "top": (0.0, 0.0, 1.0),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Polygons:
+    """P quadrilaterals, faces and the patches on them, in their owners' frames.
+
+    Attributes:
+        corners: [P, 4, 3] metres.
+        normal: [P, 3] outward.
+        owner: [P] index of the actor.
+        block: [P] index of the block within its actor.
+        colour: [P, 3] BGR by day.
+        glows: [P] whether it shines by itself.
+        is_face: [P] whether it is a whole face, not a patch.
+    """
+
+    corners: np.ndarray
+    normal: np.ndarray
+    owner: np.ndarray
+    block: np.ndarray
+    colour: np.ndarray
+    glows: np.ndarray
+    is_face: np.ndarray
+
+
+def face_corners(block: Block, face: str) -> np.ndarray:
+    """A face's corners seen from outside: bottom left, bottom right, top right, top left; [4, 3].
+
+    The top is seen from behind the object: its left is the object's left.
+    """
+    (x0, y0, z0), (x1, y1, z1) = block.low, block.high
+    corners = {
+        "front": ((x1, y0, z0), (x1, y1, z0), (x1, y1, z1), (x1, y0, z1)),
+        "back": ((x0, y1, z0), (x0, y0, z0), (x0, y0, z1), (x0, y1, z1)),
+        "left": ((x1, y1, z0), (x0, y1, z0), (x0, y1, z1), (x1, y1, z1)),
+        "right": ((x0, y0, z0), (x1, y0, z0), (x1, y0, z1), (x0, y0, z1)),
+        "top": ((x0, y1, z1), (x0, y0, z1), (x1, y0, z1), (x1, y1, z1)),
+    }
+    return np.array(corners[face])
+
+
+def stack_polygons(actors: tuple[Actor, ...]) -> Polygons:
+    """Faces of all blocks, each followed by the patches on it."""
+    rows: list[tuple[Any, ...]] = []
+    for owner, actor in enumerate(actors):
+        for number, block in enumerate(actor.blocks):
+            for face in FACES:
+                corners, normal = face_corners(block, face), _NORMALS[face]
+                rows.append((corners, normal, owner, number, block.colour, False, True))
+                right, up = corners[1] - corners[0], corners[3] - corners[0]
+                for decal in block.decals:
+                    if face not in decal.faces:
+                        continue
+                    across = np.array([decal.left, decal.right, decal.right, decal.left])
+                    along = np.array([decal.bottom, decal.bottom, decal.top, decal.top])
+                    patch = corners[0] + across[:, None] * right + along[:, None] * up
+                    rows.append((patch, normal, owner, number, decal.colour, decal.glows, False))
+    columns = list(zip(*rows, strict=True))
+    return Polygons(
+        corners=np.array(columns[0]),
+        normal=np.array(columns[1]),
+        owner=np.array(columns[2]),
+        block=np.array(columns[3]),
+        colour=np.array(columns[4], dtype=np.float64),
+        glows=np.array(columns[5]),
+        is_face=np.array(columns[6]),
+    )
+
+
+def turn_and_shift(vectors: np.ndarray, poses: np.ndarray) -> np.ndarray:
+    """Move points from their owners' frames.
+
+    Args:
+        vectors: [P, C, 3] in the owners' frames.
+        poses: [P, 3] x, y, heading of each owner.
+    """
+    cos, sin = np.cos(poses[:, 2])[:, None], np.sin(poses[:, 2])[:, None]
+    x = poses[:, 0][:, None] + cos * vectors[..., 0] - sin * vectors[..., 1]
+    y = poses[:, 1][:, None] + sin * vectors[..., 0] + cos * vectors[..., 1]
+    return np.stack([x, y, vectors[..., 2]], axis=-1)
+
+
+def clip_polygon(corners: np.ndarray, planes: np.ndarray) -> np.ndarray:
+    """Cut off what lies outside of planes through the camera or beside it.
+
+    Args:
+        corners: [C, 3] of a convex polygon.
+        planes: [L, 4]; a point is inside where n . p + offset >= 0.
+
+    Returns:
+        [C', 3] of what is left; [0, 3] when nothing is.
+    """
+    for plane in planes:
+        if len(corners) == 0:
+            break
+        heights = corners @ plane[:3] + plane[3]
+        kept: list[np.ndarray] = []
+        for index in range(len(corners)):
+            here, there = corners[index - 1], corners[index]
+            height, next_height = heights[index - 1], heights[index]
+            if (height >= 0) != (next_height >= 0):
+                kept.append(here + (there - here) * (height / (height - next_height)))
+            if next_height >= 0:
+                kept.append(there)
+        corners = np.array(kept).reshape(-1, 3)
+    return corners
+
+
+def guard_planes(intrinsic: np.ndarray, width: int, height: int) -> np.ndarray:
+    """The near plane and four planes well outside of the image, [5, 4] in the camera frame.
+
+    What is left after clipping has pixels that OpenCV's integers can hold.
+    """
+    reach_x = 3.0 * width / intrinsic[0, 0]
+    reach_y = 3.0 * height / intrinsic[1, 1]
+    return np.array(
+        [
+            (0.0, 0.0, 1.0, -NEAR_M),
+            (1.0, 0.0, reach_x, 0.0),
+            (-1.0, 0.0, reach_x, 0.0),
+            (0.0, 1.0, reach_y, 0.0),
+            (0.0, -1.0, reach_y, 0.0),
+        ]
+    )
