@@ -1,10 +1,8 @@
 """`aqr-exp data`: data sets."""
 
 import os
-import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -77,19 +75,16 @@ def synth(
     if ready(target, settings, force=force):
         output.say(f"{target}: the synthetic data set is there already")
         return
+    from aqr_exp.data.synth.generate import generate_dataset
+
     with counted_progress("scenes") as show:
-        make_synthetic(target, settings, workers or os.cpu_count() or 1, show)
+        generate_dataset(target, settings, workers=workers or os.cpu_count() or 1, progress=show)
     output.say(f"{target}: the synthetic data set is made")
 
 
 def default_root() -> Path:
     """`synth` below `$AQR_EXP_DATA`, or below `data` in the current folder."""
     return Path(os.environ.get("AQR_EXP_DATA") or "data") / "synth"
-
-
-def settings_path(root: Path) -> Path:
-    """The file that says what a synthetic data set was made from."""
-    return root / "aqr_infos" / "synth_settings.json"
 
 
 def ready(root: Path, settings: "SynthSettings", *, force: bool) -> bool:
@@ -106,49 +101,15 @@ def ready(root: Path, settings: "SynthSettings", *, force: bool) -> bool:
     Raises:
         RequestError: The folder holds other data; names it and what to do.
     """
-    from aqr_exp.config.data_identity import identity_path
+    from aqr_exp.data.synth.generate import is_generated, stored_settings
     from aqr_exp.errors import RequestError
-    from aqr_exp.results.atomic import read_json
 
-    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+    if root.exists() and not root.is_dir():
+        raise RequestError(f"{root} is no folder: choose another one with --root")
+    if not root.exists() or not any(root.iterdir()):
         return False
-    if not settings_path(root).is_file():
+    if stored_settings(root) is None:
         raise RequestError(f"{root} holds something else: choose another folder with --root")
-    made_from: dict[str, Any] = read_json(settings_path(root))
-    if made_from == settings.as_dict() and identity_path(root).is_file() and not force:
-        return True
-    if not force:
+    if not force and not is_generated(root, settings):
         raise RequestError(f"{root} was made from other settings: --force replaces it")
-    return False
-
-
-def make_synthetic(
-    root: Path, settings: "SynthSettings", workers: int, show: Callable[[int, int], None]
-) -> None:
-    """Generate beside the folder and put the whole data set in place in one step.
-
-    Args:
-        root: The data set's folder; a synthetic data set that is there is replaced.
-        settings: What is wanted.
-        workers: Processes.
-        show: Called with how many scenes of how many are done.
-    """
-    import secrets
-
-    from aqr_exp.data.synth.generate import generate_dataset
-    from aqr_exp.results.atomic import replace_json
-
-    root.parent.mkdir(parents=True, exist_ok=True)
-    mark = secrets.token_hex(4)
-    draft, old = (root.with_name(f".{root.name}.{mark}.{kind}") for kind in ("tmp", "old"))
-    try:
-        generate_dataset(draft, settings, workers=workers, progress=show)
-        replace_json(settings_path(draft), settings.as_dict())
-        if root.exists():
-            root.rename(old)
-        draft.rename(root)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-        if old.exists() and not root.exists():
-            old.rename(root)
+    return not force

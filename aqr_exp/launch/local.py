@@ -111,15 +111,20 @@ def settle(folder: RunFolder, returncode: int, *, interrupted: bool) -> RunState
 
     Returns:
         The state: completed, failed or cancelled.
+
+    Raises:
+        LockHeldError: Another process trains the run; its state is left to it.
     """
-    state = folder.read_state()
-    if state.status is RunStatus.COMPLETED and folder.metrics_path.exists():
-        return state
-    if interrupted:
-        folder.write_state(RunStatus.CANCELLED, reason="interrupted")
-    elif state.status not in {RunStatus.FAILED, RunStatus.CANCELLED}:
-        folder.write_state(RunStatus.FAILED, reason=_ending(returncode))
-    return folder.read_state()
+    # The process that ended held the lock or never got it: whoever holds it now is another one.
+    with folder.lock():
+        state = folder.read_state()
+        if state.status is RunStatus.COMPLETED and folder.metrics_path.exists():
+            return state
+        if interrupted:
+            folder.write_state(RunStatus.CANCELLED, reason="interrupted")
+        elif state.status not in {RunStatus.FAILED, RunStatus.CANCELLED}:
+            folder.write_state(RunStatus.FAILED, reason=_ending(returncode))
+        return folder.read_state()
 
 
 def _ending(returncode: int) -> str:

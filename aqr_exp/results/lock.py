@@ -47,12 +47,12 @@ def is_held(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def hold(path: Path, patience_s: float = PATIENCE_S) -> Iterator[None]:
+def hold(path: Path, patience_s: float | None = None) -> Iterator[None]:
     """Hold the lock at `path`; the kernel frees it when the process ends, however it ends.
 
     Args:
         path: The lock file; its folder must exist.
-        patience_s: How long to wait for it, in seconds.
+        patience_s: How long to wait for it, in seconds; None waits `PATIENCE_S`.
 
     Raises:
         LockHeldError: Another process holds it; names that process.
@@ -61,7 +61,7 @@ def hold(path: Path, patience_s: float = PATIENCE_S) -> Iterator[None]:
 
     lock = filelock.FileLock(path, is_singleton=False)
     try:
-        lock.acquire(timeout=patience_s)
+        lock.acquire(timeout=PATIENCE_S if patience_s is None else patience_s)
     except filelock.Timeout:
         raise LockHeldError(f"{path.parent.name} is worked on by {describe_holder(path)}") from None
     try:

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from aqr_exp.launch.local import last_log_lines, settle, train, training_command
+from aqr_exp.results.lock import LockHeldError
 from aqr_exp.results.run_folder import RunFolder
 from aqr_exp.results.state import RunStatus
 
 PRELUDE = """
 import os, signal, sys
 from pathlib import Path
+from aqr_exp.results.lock import LockHeldError
 from aqr_exp.results.run_folder import RunFolder
 folder = RunFolder(Path(sys.argv[1]))
 """
@@ -143,6 +145,16 @@ def test_a_run_that_completed_while_it_was_interrupted_is_completed(folder: RunF
     folder.write_metrics({"mAP": 0.5})
     folder.write_state("completed")
     assert settle(folder, -2, interrupted=True).status is RunStatus.COMPLETED
+
+
+def test_a_run_another_process_trains_is_left_to_it(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aqr_exp.results.lock.PATIENCE_S", 0)
+    folder.write_state("running")
+    with folder.lock(), pytest.raises(LockHeldError, match="is worked on by process"):
+        settle(folder, 1, interrupted=False)
+    assert folder.read_state().status is RunStatus.RUNNING
 
 
 def test_only_the_end_of_a_long_log_is_read(folder: RunFolder) -> None:
