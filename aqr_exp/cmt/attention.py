@@ -116,7 +116,7 @@ class CrossAttention(nn.Module):
         query_pos: Float[Tensor, "batch queries width"],
         key: Float[Tensor, "batch keys width"],
         value: Float[Tensor, "batch keys width"],
-        blocked: None = None,
+        blocked: Bool[Tensor, "queries keys"] | None = None,
     ) -> Float[Tensor, "batch queries width"]:
         """Attend.
 

@@ -26,6 +26,11 @@ def _embedding(inputs: int, hidden: int, width: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, width))
 
 
+def _with_tuples(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments, with tuples where a configuration file may have made lists."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
+
+
 def _linears(embedding: nn.Sequential) -> tuple[nn.Linear, nn.Linear]:
     first, last = (module for module in embedding if isinstance(module, nn.Linear))
     return first, last
@@ -79,8 +84,8 @@ class CmtHead(nn.Module):
         self.denoising = DenoisingSettings(
             **denoising, point_cloud_range=self.point_cloud_range, classes=classes
         )
-        self.matching = MatchingWeights(**matching)
-        self.loss_weights = LossWeights(**loss)
+        self.matching = MatchingWeights(**_with_tuples(matching))
+        self.loss_weights = LossWeights(**_with_tuples(loss))
         self.shared_conv = ConvModule(
             in_channels, width, kernel_size=3, padding=1, norm_cfg={"type": "BN2d"}
         )

@@ -1,0 +1,68 @@
+import pytest
+import torch
+
+from aqr_exp.cmt.attention import CrossAttention, MultiHeadAttention, SelfAttention
+
+
+def reference(attention):
+    """torch's own module with the same weights."""
+    other = torch.nn.MultiheadAttention(
+        attention.width, attention.heads, bias=attention.in_proj_bias is not None, batch_first=True
+    )
+    other.load_state_dict(attention.state_dict())
+    return other
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_attention_is_torch_s(bias):
+    attention = MultiHeadAttention(32, 4, bias=bias)
+    if bias:
+        torch.nn.init.normal_(attention.in_proj_bias)
+    query, key, value = torch.randn(2, 5, 32), torch.randn(2, 7, 32), torch.randn(2, 7, 32)
+    blocked = torch.rand(5, 7) < 0.4
+    blocked[:, 0] = False
+    for mask in (None, blocked):
+        wanted, _ = reference(attention)(query, key, value, attn_mask=mask)
+        torch.testing.assert_close(attention(query, key, value, mask), wanted)
+
+
+def test_a_blocked_query_is_not_seen():
+    attention = SelfAttention(32, 4, 0.0)
+    query, place = torch.randn(1, 4, 32), torch.randn(1, 4, 32)
+    blocked = torch.zeros(4, 4, dtype=torch.bool)
+    blocked[:3, 3] = True
+    changed = query.clone()
+    changed[0, 3] += 1.0
+    before, after = attention(query, place, blocked), attention(changed, place, blocked)
+    assert torch.equal(before[0, :3], after[0, :3])
+    assert not torch.allclose(attention(query, place)[0, :3], attention(changed, place)[0, :3])
+
+
+def test_cross_attention_adds_the_encoding_to_queries_only():
+    attention = CrossAttention(32, 4, 0.0)
+    query, place = torch.randn(1, 3, 32), torch.randn(1, 3, 32)
+    key, value = torch.randn(1, 6, 32), torch.randn(1, 6, 32)
+    mixed, _ = reference(attention.attn)(query + place, key, value)
+    torch.testing.assert_close(attention(query, place, key, value), query + mixed)
+
+
+def test_a_mask_that_cannot_be_used_is_refused():
+    attention = CrossAttention(32, 4, 0.0)
+    tokens = torch.zeros(1, 6, 32)
+    mask = torch.zeros(3, 6, dtype=torch.bool)
+    with pytest.raises(ValueError, match=r"cannot use a mask of shape \(3, 6\)"):
+        attention(torch.zeros(1, 3, 32), torch.zeros(1, 3, 32), tokens, tokens, blocked=mask)
+
+
+def test_parameters_are_named_as_published():
+    assert set(SelfAttention(8, 2, 0.0).state_dict()) == {
+        "attn.in_proj_weight", "attn.in_proj_bias", "attn.out_proj.weight", "attn.out_proj.bias",
+    }  # fmt: skip
+    assert set(CrossAttention(8, 2, 0.0).state_dict()) == {
+        "attn.in_proj_weight", "attn.out_proj.weight",
+    }  # fmt: skip
+
+
+def test_heads_must_divide_the_width():
+    with pytest.raises(ValueError, match="width 10 is not a multiple of 4 heads"):
+        MultiHeadAttention(10, 4, bias=True)
