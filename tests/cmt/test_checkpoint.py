@@ -1,0 +1,111 @@
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+
+from aqr_exp.cmt.checkpoint import (
+    load_state_dict_file,
+    load_strictly,
+    published_layout,
+    sparse_weight_names,
+    unwrap_state_dict,
+)
+from aqr_exp.errors import RequestError
+
+SPARSE = "pts_middle_encoder.conv_input.0.weight"
+
+
+def published_shapes():
+    lines = (Path(__file__).parent / "published_r50_state_dict.tsv").read_text().splitlines()
+    rows = [line.split("\t") for line in lines]
+    return {name: tuple(map(int, shape.split(","))) if shape else () for name, shape in rows}
+
+
+def test_the_published_model_has_the_published_names_and_shapes(published_detector):
+    wanted = published_shapes()
+    assert len(wanted) == 677
+    state = published_layout(published_detector)
+    assert {name: tuple(value.shape) for name, value in state.items()} == wanted
+
+
+def test_published_weights_load_whatever_the_sparse_layout(published_detector):
+    state = {
+        name: torch.rand(shape) if shape else torch.tensor(3)
+        for name, shape in published_shapes().items()
+    }
+    detector = copy.deepcopy(published_detector)
+    load_strictly(detector, state)
+    loaded = published_layout(detector)
+    assert all(torch.equal(loaded[name], value) for name, value in state.items())
+    names = sparse_weight_names(detector)
+    assert len(names) == 21
+    # The same weights in the detector's own layout, whichever that is, load too.
+    load_strictly(detector, detector.state_dict())
+    assert torch.equal(published_layout(detector)[SPARSE], state[SPARSE])
+
+
+def test_every_fault_is_named_and_nothing_is_loaded(published_detector):
+    state = published_layout(published_detector)
+    before = state["pts_neck.deblocks.0.0.weight"].clone()
+    state = {name: value + 1 for name, value in state.items()}
+    del state["pts_bbox_head.reference_points.weight"]
+    state["pts_neck.deblocks.0.1.bias"] = torch.zeros(3)
+    state["pts_bbox_head.extra"] = torch.zeros(1)
+    with pytest.raises(RequestError) as caught:
+        load_strictly(published_detector, state)
+    assert str(caught.value) == (
+        "weights do not fit the model: missing pts_bbox_head.reference_points.weight; "
+        "unexpected pts_bbox_head.extra; "
+        "misshapen pts_neck.deblocks.0.1.bias [3] (allowed: [256])"
+    )
+    after = published_detector.state_dict()["pts_neck.deblocks.0.0.weight"]
+    assert torch.equal(before, after)
+
+
+def test_a_misshapen_sparse_weight_is_refused(published_detector):
+    state = published_layout(published_detector)
+    state[SPARSE] = torch.zeros(16, 3, 3, 3, 4)
+    with pytest.raises(RequestError, match=rf"misshapen {SPARSE} \[16, 3, 3, 3, 4\]"):
+        load_strictly(published_detector, state)
+
+
+def test_many_faults_are_counted(tiny):
+    with pytest.raises(RequestError, match=r"missing (\S+, ){9}\S+ and \d+ more$"):
+        load_strictly(tiny, {})
+
+
+def test_unwrapping_of_published_checkpoints(tmp_path):
+    weight = torch.arange(3.0)
+    file = tmp_path / "with 'quotes' and spaces.pth"
+    torch.save({"meta": {"epoch": 20}, "state_dict": {"module.a.weight": weight}}, file)
+    state = load_state_dict_file(file)
+    assert list(state) == ["a.weight"]
+    assert torch.equal(state["a.weight"], weight)
+    assert list(unwrap_state_dict({"a.weight": weight}, "x")) == ["a.weight"]
+
+
+def test_files_without_weights_are_refused(tmp_path):
+    with pytest.raises(RequestError, match=r"checkpoint .*gone\.pth does not exist"):
+        load_state_dict_file(tmp_path / "gone.pth")
+    broken = tmp_path / "broken.pth"
+    broken.write_bytes(b"not a checkpoint")
+    with pytest.raises(RequestError, match=r"broken\.pth cannot be read as weights"):
+        load_state_dict_file(broken)
+    with pytest.raises(RequestError, match="x holds no state dict"):
+        unwrap_state_dict([1, 2], "x")
+    with pytest.raises(RequestError, match="x holds more than tensors: epoch"):
+        unwrap_state_dict({"a": torch.zeros(1), "epoch": 3}, "x")
+
+
+class Harmful:
+    def __reduce__(self):
+        return (Path.touch, (Path("executed"),))
+
+
+def test_nothing_in_a_checkpoint_is_executed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": {"a": Harmful()}}, "harmful.pth")
+    with pytest.raises(RequestError, match=r"harmful\.pth cannot be read as weights"):
+        load_state_dict_file(Path("harmful.pth"))
+    assert not Path("executed").exists()
