@@ -59,7 +59,7 @@ class KeyedNuScenesDataset(NuScenesDataset):
             ),
         }
 
-    def __getitem__(self, key: SampleKey) -> dict[str, Any]:  # type: ignore[override]
+    def __getitem__(self, key: SampleKey) -> dict[str, Any]:
         """One sample, augmented as its key says.
 
         Args:
@@ -68,7 +68,7 @@ class KeyedNuScenesDataset(NuScenesDataset):
         Returns:
             What the pipeline packs: `inputs` and `data_samples`.
         """
-        results = self.get_data_info(key.index)
+        results = self.get_data_info(key.sample)
         results["box_type_3d"] = self.box_type_3d
         results["box_mode_3d"] = self.box_mode_3d
         results["rng"] = augmentation_rng(self.seed, key)

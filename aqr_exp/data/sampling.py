@@ -17,12 +17,12 @@ class SampleKey(NamedTuple):
     """What a sampler asks a data set for.
 
     Attributes:
-        index: Position in the info file.
+        sample: Position in the info file.
         epoch: Epoch the sample is drawn for.
         draw: Position in the epoch's order; tells repeated draws of one sample apart.
     """
 
-    index: int
+    sample: int
     epoch: int
     draw: int
 
@@ -46,7 +46,7 @@ def epoch_order(samples: int, *, seed: int, epoch: int, shuffle: bool) -> np.nda
 
 def augmentation_rng(seed: int, key: SampleKey) -> np.random.Generator:
     """The random generator one drawn sample is augmented with."""
-    return np.random.default_rng((seed, 1, key.epoch, key.draw, key.index))
+    return np.random.default_rng((seed, 1, key.epoch, key.draw, key.sample))
 
 
 @DATA_SAMPLERS.register_module()
@@ -84,7 +84,7 @@ class KeyedSampler(Sampler[SampleKey]):
     def __iter__(self) -> Iterator[SampleKey]:
         order = self._order()
         for draw in range(self.rank, len(order), self.world_size):
-            yield SampleKey(index=int(order[draw]), epoch=self.epoch, draw=draw)
+            yield SampleKey(sample=int(order[draw]), epoch=self.epoch, draw=draw)
 
     def __len__(self) -> int:
         return len(range(self.rank, len(self._order()), self.world_size))

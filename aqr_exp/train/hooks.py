@@ -78,7 +78,7 @@ class RecordHistory(Hook):
         """
         del batch_idx, data_batch
         now = time.monotonic()
-        losses = {name: float(value) for name, value in (outputs or {}).items()}
+        losses = {name: float(value.detach()) for name, value in (outputs or {}).items()}
         step = runner.iter + 1
         if not math.isfinite(losses.get("loss", 0.0)):
             bad = ", ".join(name for name, value in losses.items() if not math.isfinite(value))
@@ -113,8 +113,9 @@ class RecordHistory(Hook):
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """A point of the curve; never the metric of record."""
         if metrics:
-            kept = {name: metrics[name] for name in ("mAP", "NDS") if name in metrics}
-            self.folder.append_history({"kind": "val", "epoch": runner.epoch, **kept})
+            point: dict[str, Any] = {"kind": "val", "epoch": runner.epoch}
+            point.update((name, metrics[name]) for name in ("mAP", "NDS") if name in metrics)
+            self.folder.append_history(point)
 
     def after_test_iter(
         self,

@@ -34,7 +34,7 @@ def test_set_epoch_changes_order_and_keys():
     sampler.set_epoch(5)
     second = list(sampler)
     assert {key.epoch for key in second} == {5}
-    assert [key.index for key in first] != [key.index for key in second]
+    assert [key.sample for key in first] != [key.sample for key in second]
     sampler.set_epoch(0)
     assert list(sampler) == first
 
@@ -48,7 +48,7 @@ def test_processes_share_an_epoch_without_gaps(samples, per_process):
         assert len(sampler) == per_process
         shares.append(list(sampler))
     drawn = [key for share in shares for key in share]
-    assert {key.index for key in drawn} == set(range(samples))
+    assert {key.sample for key in drawn} == set(range(samples))
     assert len({key.draw for key in drawn}) == len(drawn)
 
 

@@ -97,7 +97,7 @@ class ResizeCropFlipImages(BaseTransform):
         training: bool,
     ) -> None:
         self.size = (height_px, width_px)
-        self.resize = tuple(resize)
+        self.resize_low, self.resize_high = resize
         self.test_resize = test_resize
         self.flip = flip
         self.training = training
@@ -106,7 +106,7 @@ class ResizeCropFlipImages(BaseTransform):
         self, shape: tuple[int, int], rng: np.random.Generator
     ) -> tuple[float, int, int, bool]:
         height, width = self.size
-        scale = rng.uniform(*self.resize) if self.training else self.test_resize
+        scale = rng.uniform(self.resize_low, self.resize_high) if self.training else self.test_resize
         spare_left = int(shape[1] * scale) - width
         crop_top = int(shape[0] * scale) - height
         if not self.training:

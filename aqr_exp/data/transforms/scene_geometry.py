@@ -30,7 +30,7 @@ class MoveScene(BaseTransform):
         flip_bev: bool,
     ) -> None:
         self.rotate_deg = rotate_deg
-        self.scale = tuple(scale)
+        self.scale_low, self.scale_high = scale
         self.translate_std_m = np.asarray(translate_std_m)
         self.flip_bev = flip_bev
 
@@ -38,7 +38,7 @@ class MoveScene(BaseTransform):
         """Move `points` and `gt_bboxes_3d`, correct `lidar2img`, record `lidar_aug_matrix` [4, 4]."""
         rng = results["rng"]
         angle = np.deg2rad(rng.uniform(-self.rotate_deg, self.rotate_deg))
-        scale = rng.uniform(*self.scale)
+        scale = rng.uniform(self.scale_low, self.scale_high)
         shift = rng.normal(size=3) * self.translate_std_m
         mirror_x, mirror_y = (self.flip_bev and rng.random() < 0.5 for _ in range(2))
 
