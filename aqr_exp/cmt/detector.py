@@ -29,6 +29,7 @@ class CmtDetector(Base3DDetector):
         voxelisation: Arguments of `Voxelisation`.
         pts_voxel_encoder: Configuration of the voxel feature encoder.
         pts_middle_encoder: From voxel features to a BEV map.
+        canvas_shape: (channels, rows, columns) of that map; it is zero where no sample has a point.
         pts_backbone: BEV backbone.
         pts_neck: BEV neck.
         img_backbone: Image backbone.
@@ -44,6 +45,7 @@ class CmtDetector(Base3DDetector):
         voxelisation: Mapping[str, Any],
         pts_voxel_encoder: Mapping[str, Any],
         pts_middle_encoder: Mapping[str, Any],
+        canvas_shape: Sequence[int],
         pts_backbone: Mapping[str, Any],
         pts_neck: Mapping[str, Any],
         img_backbone: Mapping[str, Any],
@@ -58,6 +60,7 @@ class CmtDetector(Base3DDetector):
         self.pts_voxel_layer = Voxelisation(**voxelisation)
         self.pts_voxel_encoder = MODELS.build(dict(pts_voxel_encoder))
         self.pts_middle_encoder = MODELS.build(dict(pts_middle_encoder))
+        self.canvas_shape = tuple(canvas_shape)
         self.pts_backbone = MODELS.build(dict(pts_backbone))
         self.pts_neck = MODELS.build(dict(pts_neck))
         self.img_backbone = MODELS.build(dict(img_backbone))
@@ -86,18 +89,10 @@ class CmtDetector(Base3DDetector):
         return list(self.pts_neck(self.pts_backbone(canvas)))
 
     def _empty_canvas(self, batch: int) -> Tensor:
-        """The BEV map of clouds without points: zeros, which the parameters still reach."""
-        grid = self.pts_voxel_layer.grid_size
-        stride = self.bev_stride
-        first = next(self.pts_backbone.parameters())
-        canvas = first.new_zeros(batch, first.shape[1], grid[1] // stride, grid[0] // stride)
+        """The encoders' map of clouds without points: zeros, which their parameters still reach."""
+        canvas = next(self.pts_backbone.parameters()).new_zeros(batch, *self.canvas_shape)
         encoders = (self.pts_voxel_encoder, self.pts_middle_encoder)
         return canvas + sum(0.0 * p.sum() for module in encoders for p in module.parameters())
-
-    @property
-    def bev_stride(self) -> int:
-        """Voxels per cell of the map that the middle encoder gives."""
-        return 8 if hasattr(self.pts_middle_encoder, "sparse_shape") else 1
 
     def extract_img_feat(self, images: Float[Tensor, "batch views 3 height width"]) -> list[Tensor]:
         """Camera features.

@@ -9,6 +9,7 @@ CLASSES = 10
 POINT_FEATURES = 5
 _SPARSE_CHANNELS = ((16, 16, 32), (32, 32, 64), (64, 64, 128), (128, 128))
 _SPARSE_PADDINGS = ((0, 0, 1), (0, 0, 1), (0, 0, [0, 1, 1]), (0, 0))
+_SPARSE_STRIDE = 8
 _SMOOTH_NORM = {"type": "BN", "eps": 1e-3, "momentum": 0.01}
 
 
@@ -45,9 +46,10 @@ def _lidar_branch(model: ModelConfig) -> dict[str, Any]:
             "max_voxels_test": lidar.max_voxels_test,
         },
         **encoders,
+        "canvas_shape": _canvas_shape(model),
         "pts_backbone": {
             "type": "SECOND",
-            "in_channels": _bev_channels(model),
+            "in_channels": _canvas_shape(model)[0],
             "out_channels": list(lidar.backbone_channels),
             "layer_nums": list(lidar.backbone_layers),
             "layer_strides": list(lidar.backbone_strides),
@@ -100,14 +102,16 @@ def _sparse_voxels(model: ModelConfig) -> dict[str, Any]:
     }
 
 
-def _bev_channels(model: ModelConfig) -> int:
-    """Channels of the encoder's map: the sparse encoder stacks the heights that are left."""
-    if model.lidar.encoder is LidarEncoder.PILLARS:
-        return model.lidar.encoder_channels
-    height = model.lidar.grid_size[2] + 1
+def _canvas_shape(model: ModelConfig) -> tuple[int, int, int]:
+    """(channels, rows, columns) of the encoder's map: the sparse encoder stacks what height is left."""
+    lidar = model.lidar
+    columns, rows, height = lidar.grid_size
+    if lidar.encoder is LidarEncoder.PILLARS:
+        return lidar.encoder_channels, rows, columns
+    height += 1
     for padding in (1, 1, 0, 0):  # three stages and the output convolution, along z
         height = (height + 2 * padding - 3) // 2 + 1
-    return model.lidar.encoder_channels * height
+    return lidar.encoder_channels * height, rows // _SPARSE_STRIDE, columns // _SPARSE_STRIDE
 
 
 def _image_branch(model: ModelConfig) -> dict[str, Any]:

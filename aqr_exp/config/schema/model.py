@@ -17,8 +17,9 @@ class LidarEncoder(str, Enum):
 class CrossAttentionInit(str, Enum):
     """How the decoder's cross-attention starts.
 
-    `xavier` is the published start. `local` gives queries and keys one shared projection, so that
-    attention begins near each query's own position: for models that train for minutes.
+    `xavier` is the published start. `local` makes the encodings place codes and gives queries and
+    keys one shared projection, so that attention begins near each query's own position in BEV and
+    in the images, and boxes begin at their reference points: for models that train for minutes.
     """
 
     XAVIER = "xavier"
