@@ -86,6 +86,8 @@ class CmtDetector(Base3DDetector):
                 canvas = self.pts_middle_encoder(features, voxels.coordinates, len(points))
             else:
                 canvas = self._empty_canvas(len(points))
+        # Channels last: the CPU's convolutions run faster, and maps become tokens without a copy.
+        canvas = canvas.contiguous(memory_format=torch.channels_last)
         return list(self.pts_neck(self.pts_backbone(canvas)))
 
     def _empty_canvas(self, batch: int) -> Tensor:
@@ -103,7 +105,7 @@ class CmtDetector(Base3DDetector):
         Returns:
             One map, [B V, channels, rows, columns].
         """
-        flat = images.flatten(0, 1)
+        flat = images.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         if self.grid_mask is not None:
             flat = self.grid_mask(flat)
         return self.img_neck(self.img_backbone(flat))
