@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from pyquaternion import Quaternion
 
-from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES
+from aqr_exp.data.classes import CAMERA_NAMES
 from aqr_exp.data.info_fingerprint import write_fingerprint
 
 LIDAR_NAME = "LIDAR_TOP"
@@ -20,6 +20,21 @@ MAX_SWEEPS = 10
 """Earlier sweeps listed for a keyframe, newest first."""
 
 INFO_VERSION = "1.1"
+
+FILE_CLASSES: tuple[str, ...] = (
+    "car",
+    "truck",
+    "trailer",
+    "bus",
+    "construction_vehicle",
+    "bicycle",
+    "motorcycle",
+    "pedestrian",
+    "traffic_cone",
+    "barrier",
+)
+"""Label order inside the files: mmdet3d's own, which its stock data set takes for granted. It is not the
+order of `CLASS_NAMES`; readers map by name (`metainfo["categories"]`)."""
 
 
 def _matrix(record: dict[str, Any]) -> np.ndarray:
@@ -116,7 +131,7 @@ def _instance_info(
     # The devkit leaves the vertical velocity as noisy as the annotations: it must not leak in.
     velocity = nusc.box_velocity(token) * (1.0, 1.0, 0.0)
     name = category_to_detection_name(row["category_name"])
-    label = CLASS_NAMES.index(name) if name else -1
+    label = FILE_CLASSES.index(name) if name else -1
     points, radar = int(row["num_lidar_pts"]), int(row["num_radar_pts"])
     kinds = row["attribute_tokens"]
     return {
@@ -184,8 +199,8 @@ def build_infos(nusc: Any, scenes: list[str]) -> dict[str, Any]:
         scenes: Names of the scenes that make up the split.
 
     Returns:
-        `metainfo` and `data_list`, scenes in the tables' order, keyframes in time order. Categories
-        that are no detection class keep their place with label -1, as mmdet3d expects.
+        `metainfo` and `data_list`, scenes in the tables' order, keyframes in time order. Objects
+        of other categories are there too, with label -1, which mmdet3d's readers pass over.
     """
     wanted = set(scenes)
     samples: list[dict[str, Any]] = []
@@ -197,7 +212,7 @@ def build_infos(nusc: Any, scenes: list[str]) -> dict[str, Any]:
     attributes = [row["name"] for row in nusc.attribute]
     return {
         "metainfo": {
-            "categories": {name: label for label, name in enumerate(CLASS_NAMES)},
+            "categories": {name: label for label, name in enumerate(FILE_CLASSES)},
             "attributes": [*attributes, "none"],
             "dataset": "nuscenes",
             "version": nusc.version,

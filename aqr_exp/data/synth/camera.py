@@ -1,5 +1,6 @@
 """A camera: the ground by inverse projection, then every object's faces from far to near."""
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -128,7 +129,7 @@ def build_view(mount: Mount, width: int, height: int, condition: Condition) -> V
         position=position,
         planes=guard_planes(mount.intrinsic, width, height),
         top_row=top,
-        ground_xy=ground[top:],
+        ground_xy=ground[top:].astype(np.float32),
         ground_light=light_at(ground[top:], condition)[..., None].astype(np.float32),
         ground_haze=haze[top:, :, None].astype(np.float32),
         sky=sky.astype(np.uint8),
@@ -141,8 +142,10 @@ def _background(
     """Sky and ground."""
     image = view.sky.copy()
     x, y = view.ground_xy[..., 0], view.ground_xy[..., 1]
-    cos, sin = np.cos(ego[2]), np.sin(ego[2])
-    s, d = road.from_global(ego[0] + cos * x - sin * y, ego[1] + sin * x + cos * y)
+    # Plain floats keep the pixel arrays in single precision, which is ample here and twice as fast.
+    ego_x, ego_y, heading = ego.tolist()
+    cos, sin = math.cos(heading), math.sin(heading)
+    s, d = road.from_global(ego_x + cos * x - sin * y, ego_y + sin * x + cos * y)
     colours = sample_ground(ground, s, d) * view.ground_light
     haze = np.asarray(_HAZE[condition.name], dtype=np.float32)
     image[view.top_row :] = haze + (colours - haze) * view.ground_haze
@@ -261,17 +264,20 @@ def draw(
     order = np.lexsort((chosen, block_rank, rank[polygons.owner[chosen]]))
     colours = _shade(polygons, corners, normals, condition)
     current = -1
-    for index, cut in zip(chosen[order], clipped[order], strict=True):
+    chosen, clipped = chosen[order], clipped[order]
+    whole = iter(_pixels(in_camera[chosen[~clipped]], view.intrinsic))
+    for index, cut in zip(chosen, clipped, strict=True):
         owner = int(polygons.owner[index])
         if owner != current:
             _count(owners, drawn, current)
             current = owner
-        shape = in_camera[index]
         if cut:
-            shape = clip_polygon(shape, view.planes)
+            shape = clip_polygon(in_camera[index], view.planes)
             if len(shape) < 3:
                 continue
-        pixels = _pixels(shape, view.intrinsic)
+            pixels = _pixels(shape, view.intrinsic)
+        else:
+            pixels = next(whole)
         cv2.fillConvexPoly(image, pixels, colours[index].tolist(), cv2.LINE_8, _SUB_PIXEL_BITS)
         if polygons.is_face[index]:
             cv2.fillConvexPoly(owners, pixels, owner, cv2.LINE_8, _SUB_PIXEL_BITS)

@@ -62,9 +62,9 @@ def paint_ground(crossing_s: float, rng: np.random.Generator) -> np.ndarray:
     for bar in np.arange(-ROAD_HALF_WIDTH_M + 0.4, ROAD_HALF_WIDTH_M - 0.4, 1.0):
         picture[_row(bar) : _row(bar + 0.5), first : first + 30] = _MARKING
     grain = rng.integers(-9, 10, (rows // 4, columns // 4), dtype=np.int16)
-    grain = np.repeat(np.repeat(grain, 4, axis=0), 4, axis=1)[:rows, :columns]
-    tone = int(rng.integers(-12, 13))
-    return np.clip(picture.astype(np.int16) + grain[..., None] + tone, 0, 255).astype(np.uint8)
+    grain += np.int16(rng.integers(-12, 13))
+    grain = cv2.resize(grain, (columns, rows), interpolation=cv2.INTER_NEAREST)
+    return cv2.add(picture, cv2.merge([grain, grain, grain]), dtype=cv2.CV_8U)
 
 
 def sample_ground(picture: np.ndarray, s: np.ndarray, d: np.ndarray) -> np.ndarray:

@@ -75,15 +75,15 @@ def stack_polygons(actors: tuple[Actor, ...]) -> Polygons:
                     along = np.array([decal.bottom, decal.bottom, decal.top, decal.top])
                     patch = corners[0] + across[:, None] * right + along[:, None] * up
                     rows.append((patch, normal, owner, number, decal.colour, decal.glows, False))
-    columns = list(zip(*rows, strict=True))
+    columns = list(zip(*rows, strict=True)) or [()] * 7
     return Polygons(
-        corners=np.array(columns[0]),
-        normal=np.array(columns[1]),
-        owner=np.array(columns[2]),
-        block=np.array(columns[3]),
-        colour=np.array(columns[4], dtype=np.float64),
-        glows=np.array(columns[5]),
-        is_face=np.array(columns[6]),
+        corners=np.array(columns[0], dtype=np.float64).reshape(-1, 4, 3),
+        normal=np.array(columns[1], dtype=np.float64).reshape(-1, 3),
+        owner=np.array(columns[2], dtype=np.int64),
+        block=np.array(columns[3], dtype=np.int64),
+        colour=np.array(columns[4], dtype=np.float64).reshape(-1, 3),
+        glows=np.array(columns[5], dtype=bool),
+        is_face=np.array(columns[6], dtype=bool),
     )
 
 

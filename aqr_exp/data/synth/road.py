@@ -4,6 +4,7 @@ Road coordinates: s along the centre line in metres, d to its left in metres. La
 right. Global frame: x, y in the plane, metres; headings in radians, counter-clockwise from x.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,12 +58,12 @@ class Road:
             y: Global y, the same shape.
         """
         dx, dy = x - self.x, y - self.y
-        cos, sin = np.cos(self.heading), np.sin(self.heading)
+        cos, sin = math.cos(self.heading), math.sin(self.heading)
         forward, left = cos * dx + sin * dy, cos * dy - sin * dx
         if self.curvature == 0.0:
             return forward, left
         # The circle's centre lies 1/curvature to the left; measure angle and distance from it.
-        side = np.sign(self.curvature)
+        side = math.copysign(1.0, self.curvature)
         radius = 1.0 / abs(self.curvature)
         inward = radius - side * left
         s = np.arctan2(forward, inward) * radius

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pyquaternion import Quaternion
 from aqr_exp.data.classes import CAMERA_NAMES
 from aqr_exp.data.synth.annotations import FrameView, annotate
 from aqr_exp.data.synth.camera import View, build_view, draw
+from aqr_exp.data.synth.conditions import Condition
 from aqr_exp.data.synth.ground import paint_ground
 from aqr_exp.data.synth.lenses import noise_tile, through_lens
 from aqr_exp.data.synth.lidar import Returns, scan
@@ -138,14 +140,19 @@ class _Stagehands:
     noise: np.ndarray
 
 
-def _prepare(
-    settings: SynthSettings, plan: ScenePlan, world: World, rig: dict[str, Mount]
-) -> _Stagehands:
+@lru_cache(maxsize=24)
+def _view(settings: SynthSettings, log: int, name: str, condition: Condition) -> View:
+    """A camera; a worker meets the same one in several scenes."""
+    width, height = settings.image_width, settings.image_height
+    return build_view(build_rig(settings, log)[name], width, height, condition)
+
+
+def _prepare(settings: SynthSettings, plan: ScenePlan, world: World) -> _Stagehands:
     width, height = settings.image_width, settings.image_height
     rng = generator(settings.seed, plan.index, "ground")
     crossing = float(rng.uniform(-30.0, 60.0))
     return _Stagehands(
-        views={name: build_view(rig[name], width, height, plan.condition) for name in CAMERA_NAMES},
+        views={name: _view(settings, plan.log, name, plan.condition) for name in CAMERA_NAMES},
         solids=stack_solids(world.actors),
         polygons=stack_polygons(world.actors),
         ground=paint_ground(crossing, rng),
@@ -205,9 +212,12 @@ def _keyframe(recorder: _Recorder, hands: _Stagehands, number: int, points: Retu
 
 
 def _times(settings: SynthSettings) -> Iterator[tuple[int, float, bool]]:
-    """Step, seconds and whether it is a keyframe, for every LiDAR turn of a scene."""
+    """Step, seconds and whether it is a keyframe, for every LiDAR turn of a scene.
+
+    A few turns lead in, so that the first keyframe has earlier sweeps like any other.
+    """
     steps = settings.sweeps_between + 1
-    for step in range((settings.keyframes - 1) * steps + 1):
+    for step in range(-settings.sweeps_between, (settings.keyframes - 1) * steps + 1):
         yield step, step * KEYFRAME_INTERVAL_S / steps, step % steps == 0
 
 
@@ -257,7 +267,7 @@ def generate_scene(root: Path, settings: SynthSettings, plan: ScenePlan) -> Rows
     rng = generator(settings.seed, plan.index, "traffic")
     world = build_world(plan.road, settings.keyframes, rng)
     recorder = _Recorder(root=root, settings=settings, plan=plan, mounts=rig, world=world)
-    hands = _prepare(settings, plan, world, rig)
+    hands = _prepare(settings, plan, world)
     frames: list[FrameView] = []
     for step, time_s, is_keyframe in _times(settings):
         points = _scan(recorder, hands, step, time_s)

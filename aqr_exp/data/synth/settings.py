@@ -35,9 +35,9 @@ class SynthSettings:
     """
 
     seed: int = 0
-    train_scenes: int = 48
-    val_scenes: int = 16
-    keyframes: int = 10
+    train_scenes: int = 60
+    val_scenes: int = 20
+    keyframes: int = 8
     sweeps_between: int = 2
     image_width: int = 480
     image_height: int = 270

@@ -190,7 +190,9 @@ def _pedestrian(size: Size, rng: np.random.Generator, *, worker: bool) -> list[B
     face = (_patch(("front",), (0.1, 0.9), (0.0, 0.6), SKIN),)
     trousers = pick(((90, 55, 35), (60, 60, 60)), rng)
     return [
-        size.block((-0.4, 0.4), (-0.6, 0.6), (0.0, 0.47), trousers, 0.3),
+        # One leg behind, one before: the annotated box holds the stride.
+        size.block((-1, -0.1), (-0.7, -0.05), (0.0, 0.47), trousers, 0.3),
+        size.block((0.1, 1), (0.05, 0.7), (0.0, 0.47), trousers, 0.3),
         size.block((-0.5, 0.5), (-0.95, 0.95), (0.47, 0.86), shirt, 0.35, band),
         size.block((-0.35, 0.35), (-0.35, 0.35), (0.86, 1), hat, 0.35, face),
     ]

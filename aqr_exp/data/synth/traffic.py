@@ -109,7 +109,7 @@ def build_world(road: Road, keyframes: int, rng: np.random.Generator) -> World:
         works_side=int(rng.choice([-1, 1])),
     )
     # Four checks a second: at city speeds with the clearance nothing slips through between them.
-    times = np.linspace(0.0, duration, max(2, 1 + int(duration * 4)))
+    times = np.linspace(-KEYFRAME_INTERVAL_S, duration, 3 + int(duration * 4))
     ego_poses = ego.poses(road, times)
     ahead = np.stack([np.cos(ego_poses[:, 2]), np.sin(ego_poses[:, 2])], axis=-1)
     ego_poses[:, :2] += EGO_CENTRE_AHEAD_M * ahead

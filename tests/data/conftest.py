@@ -1,0 +1,44 @@
+"""A tiny synthetic data set, made once for all tests that read one."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aqr_exp.data.synth.generate import generate_dataset
+from aqr_exp.data.synth.settings import SynthSettings
+
+TINY = SynthSettings(
+    seed=3,
+    train_scenes=2,
+    val_scenes=1,
+    keyframes=3,
+    image_width=160,
+    image_height=90,
+    azimuth_steps=300,
+    night_fraction=0.5,
+    rain_fraction=0.5,
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_settings() -> SynthSettings:
+    """What `synth_root` was made from: one night and one rainy training scene, one val scene."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def synth_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generated data set; read only."""
+    # A folder name that shell strings and naive parsing would trip over.
+    root = tmp_path_factory.mktemp("synth") / "it's a; data set"
+    generate_dataset(root, TINY, workers=2)
+    return root
+
+
+@pytest.fixture(scope="session")
+def nusc(synth_root: Path) -> Any:
+    """The devkit's view of `synth_root`."""
+    from nuscenes import NuScenes
+
+    return NuScenes(version="v1.0-synth", dataroot=str(synth_root), verbose=False)
