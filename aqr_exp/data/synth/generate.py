@@ -2,8 +2,6 @@
 
 import json
 import multiprocessing
-import os
-import secrets
 import shutil
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -16,7 +14,9 @@ from aqr_exp.data.synth.plan import ScenePlan, plan_scenes
 from aqr_exp.data.synth.rig import LIDAR_NAME
 from aqr_exp.data.synth.scene_files import Rows, generate_scene
 from aqr_exp.data.synth.settings import TRAIN_SPLIT, VAL_SPLIT, VERSION, SynthSettings
+from aqr_exp.data.synth.staging import remove_leftovers, staging_folder
 from aqr_exp.data.synth.tables import build_tables, write_tables
+from aqr_exp.data.synth.workers import prepare_worker
 
 SETTINGS_FILE = "synth_settings.json"
 
@@ -70,7 +70,7 @@ def _generate_scenes(
         logs.setdefault(plan.log, []).append(plan)
     # Workers start from a clean process: nothing of the caller's threads or locks is inherited.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=prepare_worker) as pool:
         scenes: dict[Future[Rows], int] = {
             pool.submit(generate_scene, root, settings, plan): plan.index for plan in plans
         }
@@ -130,22 +130,20 @@ def generate_dataset(
     """
     if workers < 1:
         raise ValueError(f"workers={workers} (allowed: 1 or more)")
-    root = root.absolute()
+    # A link to another disk stays a link: the data are put together where they will lie.
+    root = root.resolve()
     if root.exists() and any(root.iterdir()) and stored_settings(root) is None:
         raise FileExistsError(f"{root} exists and is no synthetic data set: it is left alone")
     root.parent.mkdir(parents=True, exist_ok=True)
-    unique = f"{os.getpid()}-{secrets.token_hex(4)}"
-    fresh = root.with_name(f".{root.name}.{unique}.tmp")
+    remove_leftovers(root)
+    fresh, old = staging_folder(root, "new"), staging_folder(root, "old")
     fresh.mkdir()
     try:
         _fill(fresh, settings, workers, progress)
         if root.exists():
-            old = root.with_name(f".{root.name}.{unique}.old.tmp")
             root.rename(old)
-            fresh.rename(root)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            fresh.rename(root)
+        fresh.rename(root)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
+    shutil.rmtree(old, ignore_errors=True)

@@ -2,6 +2,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -104,29 +105,82 @@ def test_workers_are_checked(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_link_to_another_disk_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "synth").mkdir(parents=True)
+    (tmp_path / "data").symlink_to(tmp_path / "disk")
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "synth")
+    generate_dataset(tmp_path / "link", SMALL, workers=1)
+    assert (tmp_path / "link").is_symlink()
+    assert is_generated(tmp_path / "disk" / "synth", SMALL)
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["synth"]
+
+
 _LONG = """
-from pathlib import Path
+import multiprocessing
 import sys
+from pathlib import Path
 from aqr_exp.data.synth.generate import generate_dataset
 from aqr_exp.data.synth.settings import SynthSettings
+
+def say(done, _):
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+
 if __name__ == "__main__":
-    generate_dataset(
-        Path(sys.argv[1]),
-        SynthSettings(train_scenes=200, val_scenes=1),
-        workers=1,
-        progress=lambda done, _: print(done, flush=True),
-    )
+    settings = SynthSettings(train_scenes=2000, val_scenes=1, image_width=96, image_height=54)
+    generate_dataset(Path(sys.argv[1]), settings, workers=2, progress=say)
 """
 
 
-def test_killed_it_leaves_no_data_set_at_the_final_place(tmp_path: Path) -> None:
+def _start_long(tmp_path: Path, root: Path) -> tuple[subprocess.Popen[str], list[int]]:
+    """A generator in the middle of its work, and descriptors that tell when its workers end."""
     script = tmp_path / "long.py"
     script.write_text(_LONG)
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(root)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    workers = [os.pidfd_open(int(pid)) for pid in process.stdout.readline().split()]
+    assert len(workers) == 2
+    return process, workers
+
+
+def _all_end(workers: list[int]) -> bool:
+    ended = [bool(select.select([worker], [], [], 60)[0]) for worker in workers]
+    for worker in workers:
+        os.close(worker)
+    return all(ended)
+
+
+def test_killed_it_leaves_nothing_at_the_final_place_no_workers_and_the_next_run_tidies_up(
+    tmp_path: Path,
+) -> None:
     root = tmp_path / "data" / "synth"
-    with subprocess.Popen(
-        [sys.executable, str(script), str(root)], stdout=subprocess.PIPE, start_new_session=True
-    ) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        os.killpg(process.pid, signal.SIGKILL)
+    process, workers = _start_long(tmp_path, root)
+    with process:
+        process.kill()
+        process.wait()
+        assert _all_end(workers)
     assert not root.exists()
+    (left,) = root.parent.iterdir()
+    assert left.name.startswith(".synth.new-")
+    foreign = root.parent / left.name.replace(f"-{process.pid}-", "-1-")
+    foreign.mkdir()
+    generate_dataset(root, SMALL, workers=1)
+    # Process 1 runs: its folder is not ours to delete.
+    assert sorted(root.parent.iterdir()) == sorted([root, foreign])
+
+
+def test_interrupted_it_ends_without_leftovers_or_tracebacks_of_workers(tmp_path: Path) -> None:
+    root = tmp_path / "data" / "synth"
+    process, workers = _start_long(tmp_path, root)
+    with process:
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate()
+        assert _all_end(workers)
+    assert process.returncode != 0
+    assert errors.count("Traceback") == 1
+    assert list(root.parent.iterdir()) == []
