@@ -14,9 +14,6 @@ from aqr_exp.data.synth.vocabulary import attribute_token, category_token, visib
 ANNOTATION_RANGE_M = 65.0
 """Objects farther from the ego than this are not annotated."""
 
-_MIN_PIXELS = 20
-"""An object without LiDAR points is annotated where at least this much of it is seen."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class FrameView:
@@ -37,9 +34,9 @@ class FrameView:
     drawn_px: np.ndarray
 
     def noticed(self) -> np.ndarray:
-        """[N] whether an annotator could tell that an actor is there."""
+        """[N] whether an actor is near and at least one LiDAR ray came back from it."""
         near = np.linalg.norm(self.poses[:, :2] - self.ego[:2], axis=1) < ANNOTATION_RANGE_M
-        return near & ((self.lidar_points > 0) | (self.seen_px >= _MIN_PIXELS))
+        return np.asarray(near & (self.lidar_points > 0))
 
     def visible_share(self, index: int) -> float:
         """Share of an actor's pixels that nothing hides, 0 to 1."""
@@ -72,8 +69,9 @@ def annotate(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of `instance` and `sample_annotation`.
 
-    A track runs without gaps from the first to the last keyframe in which its object is noticed, as
-    annotators carry tracks through occlusions.
+    A box is annotated in the keyframes in which it is noticed: the benchmark takes boxes without points
+    out of the ground truth, so the ground truth submitted as predictions scores exactly 1. Where an
+    object is hidden for a while its track has a gap, over which `prev` and `next` lead.
 
     Args:
         actors: Everything in the scene; what has no category is left out.
@@ -88,8 +86,7 @@ def annotate(
         if not actor.category or len(times) == 0:
             continue
         track = [
-            _row(actor, frames[number], index, make_token, number)
-            for number in range(int(times[0]), int(times[-1]) + 1)
+            _row(actor, frames[number], index, make_token, number) for number in times.tolist()
         ]
         for earlier, later in itertools.pairwise(track):
             earlier["next"], later["prev"] = later["token"], earlier["token"]

@@ -12,7 +12,7 @@ VERSION = "v1.0-synth"
 TRAIN_SPLIT = "synth_train"
 VAL_SPLIT = "synth_val"
 
-GENERATOR_REVISION = 1
+GENERATOR_REVISION = 2
 """Raised whenever the same settings give other files than before."""
 
 

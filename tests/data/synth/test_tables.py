@@ -96,7 +96,7 @@ def test_chains_run_forwards_and_back(tables, name: str) -> None:
                 assert later["calibrated_sensor_token"] == row["calibrated_sensor_token"]
 
 
-def test_tracks_have_no_gaps_and_are_counted(tables) -> None:
+def test_tracks_run_forwards_are_counted_and_always_have_points(tables) -> None:
     rows = {row["token"]: row for row in tables["sample_annotation"]}
     order = {row["token"]: row["timestamp"] for row in tables["sample"]}
     for instance in tables["instance"]:
@@ -108,7 +108,8 @@ def test_tracks_have_no_gaps_and_are_counted(tables) -> None:
             token = rows[token]["next"]
         assert last == instance["last_annotation_token"]
         assert len(times) == instance["nbr_annotations"]
-        assert np.allclose(np.diff(times), 500_000)
+        assert (np.diff(times) > 0).all()
+    assert all(row["num_lidar_pts"] > 0 for row in rows.values())
 
 
 def test_keyframes_at_2_hz_with_sweeps_between_and_before(
