@@ -52,8 +52,8 @@ def score_results(result_path: Path, root: Path, version: str, split: str) -> di
     metrics: dict[str, Any] = {"mAP": summary["mean_ap"], "NDS": summary["nd_score"]}
     metrics.update({ours: summary["tp_errors"][name] for name, ours in TP_ERROR_NAMES.items()})
     metrics.update({f"AP/{name}": summary["mean_dist_aps"][name] for name in CLASS_NAMES})
-    metrics.update({
-        f"gt/{name}": sum(box.detection_name == name for box in boxes) for name in CLASS_NAMES
-    })
+    metrics.update(
+        {f"gt/{name}": sum(box.detection_name == name for box in boxes) for name in CLASS_NAMES}
+    )
     metrics["samples"] = len(evaluation.sample_tokens)
     return metrics

@@ -73,16 +73,18 @@ def sample_result(
         name = CLASS_NAMES[int(labels[index])]
         length, width, height = (float(value) for value in boxes[index, 3:6])
         half = 0.5 * float(yaws[index])
-        result.append({
-            "sample_token": token,
-            "translation": centres[index].tolist(),
-            "size": [width, length, height],
-            "rotation": [float(np.cos(half)), 0.0, 0.0, float(np.sin(half))],
-            "velocity": velocities[index].tolist(),
-            "detection_name": name,
-            "detection_score": float(scores[index]),
-            "attribute_name": attribute_name(name, float(np.hypot(*velocities[index]))),
-        })
+        result.append(
+            {
+                "sample_token": token,
+                "translation": centres[index].tolist(),
+                "size": [width, length, height],
+                "rotation": [float(np.cos(half)), 0.0, 0.0, float(np.sin(half))],
+                "velocity": velocities[index].tolist(),
+                "detection_name": name,
+                "detection_score": float(scores[index]),
+                "attribute_name": attribute_name(name, float(np.hypot(*velocities[index]))),
+            }
+        )
     return result
 
 

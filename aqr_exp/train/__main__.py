@@ -42,6 +42,8 @@ def main(argv: list[str] | None = None) -> int:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     threads = config.launcher.threads or os.cpu_count() or 1
     os.environ["OMP_NUM_THREADS"] = str(threads)
+    # NumPy multiplies 4 x 4 matrices here: its own threads would only fight with torch's.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
     from aqr_exp.train.session import run_in_folder
 

@@ -106,7 +106,9 @@ class ResizeCropFlipImages(BaseTransform):
         self, shape: tuple[int, int], rng: np.random.Generator
     ) -> tuple[float, int, int, bool]:
         height, width = self.size
-        scale = rng.uniform(self.resize_low, self.resize_high) if self.training else self.test_resize
+        scale = (
+            rng.uniform(self.resize_low, self.resize_high) if self.training else self.test_resize
+        )
         spare_left = int(shape[1] * scale) - width
         crop_top = int(shape[0] * scale) - height
         if not self.training:

@@ -10,13 +10,15 @@ from aqr_exp.data.transforms.scene_geometry import KeepInRange, MoveScene, scene
 
 def _scene(seed: int) -> dict:
     rng = np.random.default_rng(seed)
-    boxes = np.column_stack([
-        rng.uniform(-30, 30, (12, 2)),
-        rng.uniform(-2, 0, 12),
-        rng.uniform(0.5, 6, (12, 3)),
-        rng.uniform(-3, 3, 12),
-        rng.normal(size=(12, 2)) * 5,
-    ]).astype(np.float32)
+    boxes = np.column_stack(
+        [
+            rng.uniform(-30, 30, (12, 2)),
+            rng.uniform(-2, 0, 12),
+            rng.uniform(0.5, 6, (12, 3)),
+            rng.uniform(-3, 3, 12),
+            rng.normal(size=(12, 2)) * 5,
+        ]
+    ).astype(np.float32)
     inside = boxes[rng.integers(0, 12, 400), :3] + rng.uniform(-3, 3, (400, 3))
     points = np.column_stack([inside, np.ones((400, 2))]).astype(np.float32)
     return {

@@ -1,0 +1,171 @@
+"""From nothing to a table, as a user would: data, training, evaluation, table, each a real process."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+SMOKE = ["preset=smoke", "launcher.threads=1", "launcher.device=cpu"]
+
+
+class Workplace:
+    """A folder to work in and the command line used in it."""
+
+    def __init__(self, folder: Path, data: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.environment = {
+            **os.environ,
+            "AQR_EXP_DATA": str(data),
+            "AQR_EXP_RESULTS": str(folder / "results"),
+        }
+
+    def aqr_exp(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess:
+        done = subprocess.run(
+            [sys.executable, "-m", "aqr_exp.cli.main", *arguments],
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            env=self.environment,
+            check=False,
+        )
+        assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def run(self, *overrides: str) -> Path:
+        self.aqr_exp("run", "baseline", *SMOKE, *overrides)
+        return self.only_run()
+
+    def only_run(self) -> Path:
+        (folder,) = (self.folder / "results" / "runs").iterdir()
+        return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """A tiny data set: 9 training and 3 validation keyframes."""
+    place = Workplace(tmp_path_factory.mktemp("maker"), tmp_path_factory.mktemp("the data's"))
+    place.aqr_exp("data", "synth", "--train-scenes", "3", "--val-scenes", "1", "--keyframes", "3")
+    return Path(place.environment["AQR_EXP_DATA"])
+
+
+@pytest.fixture(scope="module")
+def first(data, tmp_path_factory) -> Workplace:
+    """A completed smoke run."""
+    place = Workplace(tmp_path_factory.mktemp("first") / "a b; echo 'x'", data)
+    place.run()
+    return place
+
+
+def _scalars(run: Path) -> list[dict]:
+    """The history without what a clock wrote."""
+    lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    kept = [line for line in lines if line["kind"] == "train"]
+    assert len(kept) >= 3
+    return [{k: v for k, v in line.items() if not k.endswith("_time_s")} for line in kept]
+
+
+def _numbers(run: Path) -> dict:
+    metrics = json.loads((run / "metrics.json").read_text())
+    clocks = {"train_time_s", "evaluate_time_s", "peak_memory_mb"}
+    return {name: value for name, value in metrics.items() if name not in clocks}
+
+
+def _weights(run: Path) -> dict[str, torch.Tensor]:
+    newest = max((run / "checkpoints").glob("*.pth"), key=lambda path: int(path.stem[6:]))
+    return torch.load(newest, weights_only=True)["model"]
+
+
+def test_a_run_leaves_everything_its_folder_promises(first):
+    run = first.only_run()
+    metrics = _numbers(run)
+    assert metrics["samples"] == 3
+    assert metrics["synthetic"] is True
+    assert metrics["split"] == "synth_val"
+    assert 0.0 <= metrics["mAP"] <= 1.0
+    assert 0.0 <= metrics["NDS"] <= 1.0
+    assert sum(name.startswith("AP/") for name in metrics) == 10
+    assert json.loads((run / "state.json").read_text())["status"] == "completed"
+    results = json.loads((run / "predictions" / "synth_val.json").read_text())["results"]
+    assert len(results) == 3
+    assert sum(len(boxes) for boxes in results.values()) > 100
+    loss = [line["loss"] for line in _scalars(run)]
+    assert all(0.0 < value < 1000.0 for value in loss)
+
+
+def test_the_table_shows_it_and_says_that_it_is_synthetic(first):
+    shown = first.aqr_exp("table", "--format", "md").stdout
+    metrics = _numbers(first.only_run())
+    assert f"{metrics['mAP']:.4f}" in shown
+    assert f"{metrics['NDS']:.4f}" in shown
+    assert "synthetic" in shown
+    assert "one seed: no interval" in shown
+
+
+def test_asking_again_shows_the_run_and_starts_nothing(first):
+    before = {path: path.stat().st_mtime_ns for path in first.only_run().rglob("*")}
+    again = first.aqr_exp("run", "baseline", *SMOKE)
+    assert "complete" in again.stdout + again.stderr
+    assert f"{_numbers(first.only_run())['mAP']:.4f}" in again.stdout
+    assert {path: path.stat().st_mtime_ns for path in first.only_run().rglob("*")} == before
+
+
+def test_the_same_seed_gives_the_same_bits_and_workers_do_not_matter(first, data, tmp_path):
+    again = Workplace(tmp_path / "again", data).run("launcher.loader_workers=0")
+    run = first.only_run()
+    assert again.name == run.name
+    assert _scalars(again) == _scalars(run)
+    assert _numbers(again) == _numbers(run)
+    ours, theirs = _weights(again), _weights(run)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_another_seed_gives_other_numbers_under_the_same_fingerprint(first, data, tmp_path):
+    other = Workplace(tmp_path / "other", data).run("seed=1")
+    run = first.only_run()
+    assert other.name == run.name.removesuffix("s0") + "s1"
+    assert [line["loss"] for line in _scalars(other)] != [line["loss"] for line in _scalars(run)]
+    assert not torch.equal(
+        _weights(other)["pts_bbox_head.reference_points.weight"],
+        _weights(run)["pts_bbox_head.reference_points.weight"],
+    )
+
+
+def test_a_killed_run_continues_and_ends_with_the_same_bits(data, tmp_path):
+    epochs = "schedule.epochs=3"
+    unbroken = Workplace(tmp_path / "unbroken", data).run(epochs)
+    place = Workplace(tmp_path / "killed", data)
+    # The same folder as `run` makes, trained by a process of our own that can be killed.
+    shutil.copytree(unbroken, place.folder / "results" / "runs" / unbroken.name)
+    broken = place.only_run()
+    for leftover in ("history.jsonl", "metrics.json"):
+        (broken / leftover).unlink()
+    shutil.rmtree(broken / "checkpoints")
+    (broken / "checkpoints").mkdir()
+    command = [sys.executable, "-m", "aqr_exp.train", str(broken)]
+    process = subprocess.Popen(
+        command, env=place.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 300
+    while not (broken / "checkpoints" / "epoch_1.pth").exists():
+        assert process.poll() is None, "the process ended before it could be killed"
+        assert time.monotonic() < deadline
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert json.loads((broken / "state.json").read_text())["status"] == "running"
+    assert not (broken / "metrics.json").exists()
+
+    listed = place.aqr_exp("list").stdout
+    assert "interrupted" in listed
+    place.aqr_exp("run", "baseline", *SMOKE, epochs)
+    assert _numbers(broken) == _numbers(unbroken)
+    ours, theirs = _weights(broken), _weights(unbroken)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
