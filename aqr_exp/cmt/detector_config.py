@@ -153,6 +153,7 @@ def _head(model: ModelConfig) -> dict[str, Any]:
         "classes": CLASSES,
         "point_cloud_range": model.point_cloud_range_m,
         "local_start": local,
+        "dense_supervision": head.dense_supervision,
         "transformer": {
             "type": "CmtTransformer",
             "layers": head.layers,

@@ -17,7 +17,8 @@ from aqr_exp.cmt import encodings
 from aqr_exp.cmt.box_code import from_lidar_boxes, join_branches
 from aqr_exp.cmt.decode import Detections, decode_sample
 from aqr_exp.cmt.denoising import DenoisingQueries, DenoisingSettings, make_denoising_queries
-from aqr_exp.cmt.local_start import start_locally
+from aqr_exp.cmt.dense_supervision import DenseSupervision
+from aqr_exp.cmt.local_start import start_locally, start_reference_points
 from aqr_exp.cmt.losses import LossWeights, denoising_losses, matched_losses
 from aqr_exp.cmt.matching import MatchingWeights
 
@@ -55,6 +56,7 @@ class CmtHead(nn.Module):
         max_boxes: Boxes decoded per sample.
         post_center_range: Decoded centres outside are dropped, metres.
         local_start: Initialise so that attention begins near each query's own position.
+        dense_supervision: Weight of the auxiliary supervision of the feature maps; 0 is without.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class CmtHead(nn.Module):
         max_boxes: int,
         post_center_range: Sequence[float],
         local_start: bool = False,
+        dense_supervision: float = 0.0,
     ) -> None:
         super().__init__()
         self.width = width
@@ -95,7 +98,13 @@ class CmtHead(nn.Module):
         self.bev_embedding = _embedding(2 * width, width, width)
         self.rv_embedding = _embedding(3 * depth_bins, 4 * width, width)
         self.task_heads = nn.ModuleList([MODELS.build(dict(task_head))])
+        self.dense_supervision = (
+            DenseSupervision(width, classes, self.point_cloud_range, dense_supervision)
+            if dense_supervision > 0.0
+            else None
+        )
         if local_start:
+            start_reference_points(self.reference_points.weight)
             start_locally(
                 bev_embedding=_linears(self.bev_embedding),
                 ray_embedding=_linears(self.rv_embedding),
@@ -158,13 +167,17 @@ class CmtHead(nn.Module):
         )
         with torch.autocast(bev.device.type, enabled=False):
             outputs = self._predict(decoded.float(), reference.float())
+        if self.training and self.dense_supervision is not None:
+            outputs_maps = {"bev_map": bev, "camera_map": camera}
+        else:
+            outputs_maps = {}
         if denoising is None:
-            return [outputs]
+            return [outputs | outputs_maps]
         slots = denoising.slots
         split: dict[str, Any] = {name: value[:, :, slots:] for name, value in outputs.items()}
         split |= {f"dn_{name}": value[:, :, :slots] for name, value in outputs.items()}
         split["denoising"] = denoising
-        return [split]
+        return [split | outputs_maps]
 
     def _encode(
         self,
@@ -240,6 +253,10 @@ class CmtHead(nn.Module):
                     predicted["dn_cls_logits"], join_branches(predicted, "dn_"),
                     predicted["denoising"], self.loss_weights,
                 )  # fmt: skip
+            if self.dense_supervision is not None and "bev_map" in predicted:
+                losses |= self.dense_supervision(
+                    predicted["bev_map"].float(), predicted["camera_map"].float(), metas
+                )
         return losses
 
     def decode(self, outputs: list[list[dict[str, Any]]]) -> list[Detections]:

@@ -9,9 +9,11 @@ them, without any parameter more or of another shape:
   embedding, then a ReLU.
 - Cameras: the same on the sphere of viewing directions. The hidden layer of the camera embedding is
   random; its output layer is fitted by ridge regression to the place code on drawn camera rays.
-- Both codes are centred, scaled to a common norm and rotated at random, each in its own way.
+- Both codes are centred, scaled to a common norm and put into halves of the width that are
+  orthogonal to each other.
 - Cross-attention: queries and keys of a head share one projection with orthogonal rows, times a
-  gain, so scores start as the similarity of the two codes.
+  gain, so scores start as the similarity of two codes. The first half of the heads looks at the BEV
+  half, the second half of them at the cameras': each sensor has readers of its own.
 
 Letters: F width, D depths along a ray, N drawn samples, A anchors.
 """
@@ -26,9 +28,10 @@ from torch import Tensor, nn
 from aqr_exp.cmt.attention import MultiHeadAttention
 from aqr_exp.cmt.encodings import normalise_points, ray_depths, sine_embedding
 
-CODE_NORM = 12.0
-"""Root mean square norm of both encodings: about that of the token content they are added to."""
-SHARP_SCORE = 16.0
+CODE_NORM = 40.0
+"""Root mean square norm of both encodings: several times that of the token content they meet in the
+keys, so that learning the content does not at once blur where attention looks."""
+SHARP_SCORE = 24.0
 """Score of a query with a token at its own place, in the sharpest head."""
 _BEV_RADIUS_SPACINGS = 1.5
 _CAP_DEGREES = 25.0
@@ -41,37 +44,48 @@ def _random_rotation(size: int) -> Float[Tensor, "size size"]:
     return nn.init.orthogonal_(torch.empty(size, size))
 
 
+def _subspaces(width: int) -> tuple[Float[Tensor, "width half"], Float[Tensor, "width rest"]]:
+    """Orthonormal bases of the two halves of the width: BEV's and the cameras'."""
+    rotation = _random_rotation(width)
+    return rotation[:, : width // 2], rotation[:, width // 2 :]
+
+
 def _finish_code(
     layer: nn.Linear,
     codes: Float[Tensor, "n code"],
     readout: Float[Tensor, "code hidden"],
     constant: Float[Tensor, " code"],
+    basis: Float[Tensor, "width half"],
 ) -> None:
-    """Set a layer to a centred, scaled, rotated readout of its inputs.
+    """Set a layer to a centred, scaled readout of its inputs within a subspace.
 
     Args:
         layer: The output layer of an embedding.
         codes: Place codes at typical positions.
         readout: From the layer's inputs to codes.
         constant: Added to what is read out.
+        basis: Of the subspace.
     """
     centred = codes - codes.mean(dim=0)
     scale = CODE_NORM / centred.square().sum(dim=1).mean().sqrt()
-    mix = scale * _random_rotation(layer.out_features)[:, : codes.shape[1]]
+    mix = scale * basis[:, : codes.shape[1]]
     layer.weight.copy_(mix @ readout)
     layer.bias.copy_(mix @ (constant - codes.mean(dim=0)))
 
 
 @torch.no_grad()
-def start_bev_embedding(first: nn.Linear, last: nn.Linear) -> None:
+def start_bev_embedding(
+    first: nn.Linear, last: nn.Linear, basis: Float[Tensor, "width half"]
+) -> None:
     """Make the BEV embedding, first -> ReLU -> last, a place code.
 
     Args:
         first: Linear(2F -> F).
         last: Linear(F -> F).
+        basis: Of the subspace the code lies in.
     """
     width = last.out_features
-    side = math.isqrt(width)
+    side = math.isqrt(basis.shape[1])
     ticks = (torch.arange(side, dtype=torch.float32) + 0.5) / side
     anchors = torch.cartesian_prod(ticks, ticks)
     radius = _BEV_RADIUS_SPACINGS / side
@@ -83,7 +97,8 @@ def start_bev_embedding(first: nn.Linear, last: nn.Linear) -> None:
     first.weight[: len(anchors)] = sine_embedding(anchors, width) / height
     first.bias[: len(anchors)] = -threshold / height
     codes = torch.relu(first(sine_embedding(torch.rand(_DRAWN_RAYS, 2), width)))
-    _finish_code(last, codes, torch.eye(width), torch.zeros(width))
+    codes, readout = codes[:, : len(anchors)], torch.eye(width)[: len(anchors)]
+    _finish_code(last, codes, readout, torch.zeros(len(anchors)), basis)
 
 
 def _direction_code(directions: Float[Tensor, "n 3"], anchors: Float[Tensor, "a 3"]) -> Tensor:
@@ -114,16 +129,20 @@ def _drawn_rays(depth_bins: int, point_cloud_range: tuple[float, ...]) -> tuple[
 
 @torch.no_grad()
 def start_ray_embedding(
-    first: nn.Linear, last: nn.Linear, point_cloud_range: tuple[float, ...]
+    first: nn.Linear,
+    last: nn.Linear,
+    basis: Float[Tensor, "width half"],
+    point_cloud_range: tuple[float, ...],
 ) -> None:
     """Make the camera embedding, first -> ReLU -> last, a place code of the viewing direction.
 
     Args:
         first: Linear(3D -> 4F).
         last: Linear(4F -> F).
+        basis: Of the subspace the code lies in.
         point_cloud_range: (x, y, z, x, y, z) in metres.
     """
-    azimuths = last.out_features // len(_ELEVATIONS_DEG)
+    azimuths = basis.shape[1] // len(_ELEVATIONS_DEG)
     azimuth = torch.arange(azimuths) * (2.0 * math.pi / azimuths)
     elevation = torch.tensor(_ELEVATIONS_DEG).deg2rad()
     anchors = _spherical(*torch.cartesian_prod(azimuth, elevation).unbind(-1))
@@ -140,31 +159,59 @@ def start_ray_embedding(
     codes = _direction_code(directions, anchors)
     gram = hidden.T @ hidden + _RIDGE * len(rays) * torch.eye(hidden.shape[1])
     fit = torch.linalg.solve(gram, hidden.T @ codes).T  # A, 4F + 1
-    _finish_code(last, hidden @ fit.T, fit[:, :-1], fit[:, -1])
+    _finish_code(last, hidden @ fit.T, fit[:, :-1], fit[:, -1], basis)
 
 
 @torch.no_grad()
-def start_cross_attention(attention: MultiHeadAttention) -> None:
+def start_cross_attention(
+    attention: MultiHeadAttention, bases: Sequence[Float[Tensor, "width half"]]
+) -> None:
     """Give queries and keys of every head one shared projection.
 
-    The gain makes the score of two equal codes `SHARP_SCORE` in the first head and less in every
-    further one, down to half of it in the last: sharp and broad heads.
+    The first half of the heads compares BEV codes, the second half camera codes. Within each half the
+    gain makes the score of two equal codes `SHARP_SCORE` in the first head and falls to half of it in
+    the last: sharp and broad heads.
 
     Args:
         attention: A cross-attention; values and output keep their start.
+        bases: Of the BEV and of the cameras' subspace.
     """
     width, heads = attention.width, attention.heads
     part = width // heads
-    # A random 1/H share of the code's squared norm falls on a head.
-    share = CODE_NORM**2 / heads / math.sqrt(part)
     rows = []
     for head in range(heads):
-        score = SHARP_SCORE * (1.0 - 0.5 * head / max(heads - 1, 1))
-        basis = _random_rotation(width)[:part]
-        rows.append(basis * math.sqrt(score / share))
+        basis = bases[head * 2 // heads]
+        place, last = head % ((heads + 1) // 2), max((heads + 1) // 2 - 1, 1)
+        score = SHARP_SCORE * (1.0 - 0.5 * place / last)
+        # As many random directions of the subspace as the head has rows, or all of them.
+        kept = min(part, basis.shape[1])
+        directions = _random_rotation(basis.shape[1])[:kept] @ basis.T
+        share = CODE_NORM**2 * kept / basis.shape[1] / math.sqrt(part)
+        row = torch.zeros(part, width)
+        row[:kept] = directions * math.sqrt(score / share)
+        rows.append(row)
     shared = torch.cat(rows)
     attention.in_proj_weight[:width] = shared
     attention.in_proj_weight[width : 2 * width] = shared
+
+
+@torch.no_grad()
+def start_reference_points(reference: Float[Tensor, "queries 3"]) -> None:
+    """Spread the queries over a jittered BEV grid at half height, in random order.
+
+    Uniform draws leave holes and heaps; and with heights from -5 m to 3 m most anchors project above or
+    below what stands at their place.
+
+    Args:
+        reference: Normalised reference points, set in place.
+    """
+    queries = len(reference)
+    side = math.ceil(math.sqrt(queries))
+    ticks = (torch.arange(side, dtype=reference.dtype) + 0.5) / side
+    cells = torch.cartesian_prod(ticks, ticks)[torch.randperm(side * side)[:queries]]
+    jitter = (torch.rand(queries, 2) - 0.5) * (0.5 / side)
+    reference[:, :2] = cells + jitter
+    reference[:, 2] = 0.5
 
 
 def start_locally(
@@ -182,7 +229,8 @@ def start_locally(
         cross_attentions: One per decoder layer.
         point_cloud_range: (x, y, z, x, y, z) in metres.
     """
-    start_bev_embedding(*bev_embedding)
-    start_ray_embedding(*ray_embedding, point_cloud_range)
+    bases = _subspaces(bev_embedding[1].out_features)
+    start_bev_embedding(*bev_embedding, bases[0])
+    start_ray_embedding(*ray_embedding, bases[1], point_cloud_range)
     for attention in cross_attentions:
-        start_cross_attention(attention)
+        start_cross_attention(attention, bases)

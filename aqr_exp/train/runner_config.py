@@ -25,6 +25,16 @@ def steps_per_epoch(samples: int, batch_size: int) -> int:
     return samples // batch_size
 
 
+LIDAR_MODULES = (
+    "pts_voxel_encoder",
+    "pts_middle_encoder",
+    "pts_backbone",
+    "pts_neck",
+    "pts_bbox_head.shared_conv",
+    "pts_bbox_head.dense_supervision",
+)
+
+
 def optimizer_config(schedule: ScheduleConfig) -> dict[str, Any]:
     """AdamW with the published learning-rate groups and gradient clipping."""
     return {
@@ -38,6 +48,7 @@ def optimizer_config(schedule: ScheduleConfig) -> dict[str, Any]:
             "custom_keys": {
                 "img_backbone": {"lr_mult": schedule.img_backbone_lr_mult},
                 "img_neck": {"lr_mult": schedule.img_neck_lr_mult},
+                **{name: {"lr_mult": schedule.lidar_lr_mult} for name in LIDAR_MODULES},
             }
         },
         "clip_grad": {"max_norm": schedule.grad_clip_norm, "norm_type": 2},

@@ -128,6 +128,8 @@ class HeadConfig:
         dropout: Dropout on attention outputs; attention probabilities are never dropped.
         depth_bins: Depths along each camera ray in the camera encoding.
         cross_attention_init: How the cross-attention starts.
+        dense_supervision: Weight of auxiliary losses on the feature maps themselves, for models that
+            train for minutes; 0, as published, is without.
         task_channels: Hidden channels of each task head's layers, per decoder layer.
         class_cost: Hungarian weight of the focal class cost.
         box_cost: Hungarian weight of the L1 box cost.
@@ -147,6 +149,7 @@ class HeadConfig:
     dropout: Annotated[float, Range(0.0, 0.9)]
     depth_bins: Annotated[int, Range(1, 1024)]
     cross_attention_init: CrossAttentionInit
+    dense_supervision: Annotated[float, Range(0.0, 100.0)]
     task_channels: Annotated[int, Range(1, 4096)]
     class_cost: Annotated[float, Range(0.0, 100.0)]
     box_cost: Annotated[float, Range(0.0, 100.0)]

@@ -1,0 +1,182 @@
+"""Auxiliary supervision of the feature maps themselves, for models that train for minutes.
+
+The published detector learns its features only through what the decoder's attention passes back. A
+1 x 1 convolution that must find the object centres in each sensor's map teaches them directly; it is
+used in training alone, and not at all where its weight is 0.
+
+Letters: B samples, V views, C width, K classes, G ground-truth boxes, H and W rows and columns of a
+feature map.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from aqr_exp.cmt import encodings
+from aqr_exp.cmt.box_code import from_lidar_boxes
+
+_PRIOR_LOGIT = -3.0
+_SIGMA_CELLS = 0.6
+_OFFSET_RADIUS_M = 4.0
+_OFFSET_WEIGHT = 0.5
+_EPSILON = 1e-4
+
+
+def centre_focal_loss(
+    logits: Float[Tensor, "*shape"], heat: Float[Tensor, "*shape"]
+) -> Float[Tensor, ""]:
+    """Focal loss on centre heat maps (CornerNet, Law and Deng, ECCV 2018, eq. 1; alpha 2, beta 4).
+
+    Args:
+        logits: Predictions.
+        heat: Targets in [0, 1]; exactly 1 at a centre.
+
+    Returns:
+        The sum over the number of centres (at least 1).
+    """
+    probability = logits.sigmoid().clamp(_EPSILON, 1.0 - _EPSILON)
+    centre = heat == 1.0
+    hit = (1.0 - probability).square() * probability.log()
+    miss = (1.0 - heat).pow(4) * probability.square() * (1.0 - probability).log()
+    return -torch.where(centre, hit, miss).sum() / centre.sum().clamp(min=1)
+
+
+def bev_targets(
+    centres_m: Float[Tensor, "boxes 2"],
+    labels: Int[Tensor, " boxes"],
+    cells_m: Float[Tensor, "rows columns 2"],
+    classes: int,
+) -> tuple[Float[Tensor, "classes rows columns"], Float[Tensor, "2 rows columns"], Tensor]:
+    """Heat and offsets that one sample's BEV map should show.
+
+    Args:
+        centres_m: Box centres (x, y).
+        labels: Their classes.
+        cells_m: Centres of the map's cells (x, y).
+        classes: K.
+
+    Returns:
+        Heat: a gaussian of .6 cells around each centre, 1 in the cell nearest to it. Offsets (x, y),
+        metres, from each cell to the nearest box centre. Mask [H, W]: whether one is within 4 m.
+    """
+    rows, columns, _ = cells_m.shape
+    heat = cells_m.new_zeros(classes, rows, columns)
+    offsets = cells_m.new_zeros(2, rows, columns)
+    if not len(centres_m):
+        return heat, offsets, cells_m.new_zeros(rows, columns, dtype=torch.bool)
+    apart = centres_m[:, None, None] - cells_m  # G, H, W, 2
+    squared = apart.square().sum(dim=-1)
+    pitch = (cells_m[0, 1, 0] - cells_m[0, 0, 0]).abs()
+    bumps = (-squared / (2.0 * (_SIGMA_CELLS * pitch) ** 2)).exp()
+    nearest_cell = squared.flatten(1).argmin(dim=1)
+    bumps.flatten(1)[torch.arange(len(bumps)), nearest_cell] = 1.0
+    heat.scatter_reduce_(0, labels[:, None, None].expand(-1, rows, columns), bumps, reduce="amax")
+    distance, box = squared.min(dim=0)
+    offsets = apart.gather(0, box[None, :, :, None].expand(1, -1, -1, 2))[0].permute(2, 0, 1)
+    return heat, offsets, distance < _OFFSET_RADIUS_M**2
+
+
+def camera_targets(
+    centres_m: Float[Tensor, "boxes 3"],
+    labels: Int[Tensor, " boxes"],
+    lidar2img: Float[Tensor, "views 4 4"],
+    image_size_px: tuple[float, float],
+    map_size: tuple[int, int],
+    classes: int,
+) -> Float[Tensor, "views classes rows columns"]:
+    """Heat that one sample's camera maps should show: 1 where a box centre projects to.
+
+    Args:
+        centres_m: Box centres in the LiDAR frame.
+        labels: Their classes.
+        lidar2img: Projections, after augmentation.
+        image_size_px: Padded (height, width).
+        map_size: (H, W).
+        classes: K.
+    """
+    heat = centres_m.new_zeros(len(lidar2img), classes, *map_size)
+    homogeneous = torch.cat((centres_m, torch.ones_like(centres_m[:, :1])), dim=1)
+    pixels = torch.einsum("vij,gj->vgi", lidar2img, homogeneous)
+    depth = pixels[..., 2]
+    ahead = depth > 0.5
+    safe = depth.clamp(min=0.5)
+    row = (pixels[..., 1] / safe * (map_size[0] / image_size_px[0])).floor().long()
+    column = (pixels[..., 0] / safe * (map_size[1] / image_size_px[1])).floor().long()
+    inside = ahead & (row >= 0) & (row < map_size[0]) & (column >= 0) & (column < map_size[1])
+    view, box = inside.nonzero(as_tuple=True)
+    heat[view, labels[box], row[view, box], column[view, box]] = 1.0
+    return heat
+
+
+class DenseSupervision(nn.Module):
+    """Finds object centres in the BEV map and in the camera maps.
+
+    Args:
+        width: C.
+        classes: K.
+        point_cloud_range: (x, y, z, x, y, z) in metres.
+        weight: Weight of its losses.
+    """
+
+    def __init__(
+        self, width: int, classes: int, point_cloud_range: Sequence[float], weight: float
+    ) -> None:
+        super().__init__()
+        self.classes = classes
+        self.point_cloud_range = tuple(point_cloud_range)
+        self.weight = weight
+        self.bev = nn.Conv2d(width, classes + 2, 1)
+        self.camera = nn.Conv2d(width, classes, 1)
+        for layer in (self.bev, self.camera):
+            assert layer.bias is not None  # noqa: S101 - Conv2d has one by default
+            nn.init.constant_(layer.bias[:classes], _PRIOR_LOGIT)
+
+    def forward(
+        self,
+        bev: Float[Tensor, "batch width rows columns"],
+        camera: Float[Tensor, "images width img_rows img_columns"],
+        metas: Sequence[Mapping[str, Any]],
+    ) -> dict[str, Tensor]:
+        """Losses of a batch.
+
+        Args:
+            bev: BEV map.
+            camera: Camera maps, [B V, C, H, W].
+            metas: With `lidar2img`, `pad_shape`, `gt_bboxes_3d` and `gt_labels_3d` of each sample.
+
+        Returns:
+            `loss_dense_bev`, `loss_dense_offset` and `loss_dense_camera`.
+        """
+        low, high = self.point_cloud_range[:2], self.point_cloud_range[3:5]
+        cells = encodings.bev_cell_centres(bev.shape[2], bev.shape[3], bev.device)
+        cells = cells * (cells.new_tensor(high) - cells.new_tensor(low)) + cells.new_tensor(low)
+        cells = cells.view(bev.shape[2], bev.shape[3], 2)
+        image_size_px = encodings.padded_image_size(metas)
+        lidar2img, _ = encodings.projection_matrices(metas, bev.device)
+        heats, offsets, near, views = [], [], [], []
+        for meta, projections in zip(metas, lidar2img, strict=True):
+            boxes = from_lidar_boxes(meta["gt_bboxes_3d"]).to(bev.device)
+            labels = meta["gt_labels_3d"].to(bev.device)
+            heat, offset, mask = bev_targets(boxes[:, :2], labels, cells, self.classes)
+            heats.append(heat)
+            offsets.append(offset)
+            near.append(mask)
+            size = (int(camera.shape[2]), int(camera.shape[3]))
+            views.append(
+                camera_targets(boxes[:, :3], labels, projections, image_size_px, size, self.classes)
+            )
+        found = self.bev(bev)
+        mask = torch.stack(near)[:, None].to(bev.dtype)
+        apart = (found[:, self.classes :] - torch.stack(offsets)).abs() * mask
+        return {
+            "loss_dense_bev": self.weight
+            * centre_focal_loss(found[:, : self.classes], torch.stack(heats)),
+            "loss_dense_offset": self.weight
+            * _OFFSET_WEIGHT
+            * (apart.sum() / mask.sum().clamp(min=1)),
+            "loss_dense_camera": self.weight
+            * centre_focal_loss(self.camera(camera), torch.cat(views)),
+        }

@@ -1,0 +1,97 @@
+import math
+
+import pytest
+import torch
+
+from aqr_exp.cmt.dense_supervision import (
+    DenseSupervision,
+    bev_targets,
+    camera_targets,
+    centre_focal_loss,
+)
+
+
+def _cells(rows: int, columns: int, pitch_m: float) -> torch.Tensor:
+    x = (torch.arange(columns) + 0.5) * pitch_m
+    y = (torch.arange(rows) + 0.5) * pitch_m
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
+
+
+def test_focal_loss_of_a_worked_case():
+    # A centre at p = 1/2: -(1/2)^2 log(1/2). Beside it, heat 1/2 and p = 1/2: (1/2)^4 as much again.
+    loss = centre_focal_loss(torch.zeros(2), torch.tensor([1.0, 0.5]))
+    assert loss.item() == pytest.approx(0.25 * math.log(2) * (1 + 1 / 16))
+
+
+def test_bev_targets_of_a_worked_case():
+    # Cells of 2 m. A box of class 1 at (3.5, 1.25): the cell centred on (3, 1) is its own.
+    heat, offsets, near = bev_targets(
+        torch.tensor([[3.5, 1.25]]), torch.tensor([1]), _cells(4, 6, 2.0), classes=3
+    )
+    assert heat.shape == (3, 4, 6)
+    assert heat[1, 0, 1] == 1.0
+    # One cell to the right, at (5, 1): distance^2 = 1.5^2 + .25^2, sigma = 1.2 m.
+    assert heat[1, 0, 2].item() == pytest.approx(math.exp(-(2.25 + 0.0625) / (2 * 1.44)))
+    assert heat[[0, 2]].abs().sum() == 0
+    torch.testing.assert_close(offsets[:, 0, 1], torch.tensor([0.5, 0.25]))
+    torch.testing.assert_close(offsets[:, 3, 5], torch.tensor([3.5 - 11, 1.25 - 7]))
+    assert near[0, 1]
+    assert not near[3, 5]
+
+
+def test_the_nearest_box_is_pointed_at_and_classes_do_not_mix():
+    boxes = torch.tensor([[1.0, 1.0], [9.0, 1.0]])
+    heat, offsets, _ = bev_targets(boxes, torch.tensor([0, 2]), _cells(2, 5, 2.0), classes=3)
+    assert heat[0, 0, 0] == 1.0
+    assert heat[2, 0, 4] == 1.0
+    assert (heat == 1.0).sum() == 2
+    torch.testing.assert_close(offsets[0, 0], torch.tensor([0.0, -2.0, -4.0, 2.0, 0.0]))
+
+
+def test_without_boxes_there_is_nothing_to_find():
+    heat, _, near = bev_targets(
+        torch.zeros(0, 2), torch.zeros(0, dtype=torch.long), _cells(2, 3, 1.0), classes=4
+    )
+    assert heat.abs().sum() == 0
+    assert not near.any()
+
+
+def test_camera_targets_of_a_worked_case():
+    # Looking along x: u = -y, v = -z, focal length 10 px, principal point (16, 8).
+    look = torch.tensor([[16.0, -10, 0, 0], [8.0, 0, -10, 0], [1.0, 0, 0, 0], [0, 0, 0, 1.0]])
+    boxes = torch.tensor([[10.0, 4.0, 0.0], [-10.0, 0.0, 0.0], [10.0, 40.0, 0.0]])
+    heat = camera_targets(
+        boxes, torch.tensor([2, 1, 0]), look[None], (16.0, 32.0), (4, 8), classes=3
+    )
+    # The first box: u = 16 - 4 = 12, v = 8; a token is 4 px: column 3, row 2. The others: behind, outside.
+    assert heat.nonzero().tolist() == [[0, 2, 2, 3]]
+
+
+def test_losses_are_finite_reach_the_maps_and_scale_with_the_weight():
+    from mmdet3d.structures import LiDARInstance3DBoxes
+
+    meta = {
+        "lidar2img": torch.eye(4).repeat(2, 1, 1).numpy(),
+        "pad_shape": [(16, 32, 3)] * 2,
+        "gt_bboxes_3d": LiDARInstance3DBoxes(
+            torch.tensor([[3.0, 3, 0, 4, 2, 2, 0, 0, 0]]), box_dim=9
+        ),
+        "gt_labels_3d": torch.tensor([1]),
+    }
+    empty = meta | {
+        "gt_bboxes_3d": LiDARInstance3DBoxes(torch.zeros(0, 9), box_dim=9),
+        "gt_labels_3d": torch.zeros(0, dtype=torch.long),
+    }
+    bev = torch.randn(2, 8, 6, 6, requires_grad=True)
+    camera = torch.randn(4, 8, 4, 8, requires_grad=True)
+    sums = []
+    for weight in (1.0, 3.0):
+        torch.manual_seed(0)
+        module = DenseSupervision(8, 10, (-9.0, -9.0, -5.0, 9.0, 9.0, 3.0), weight)
+        losses = module(bev, camera, [meta, empty])
+        assert sorted(losses) == ["loss_dense_bev", "loss_dense_camera", "loss_dense_offset"]
+        sums.append(sum(losses.values()))
+    assert sums[1].item() == pytest.approx(3.0 * sums[0].item(), rel=1e-5)
+    sums[0].backward()
+    assert bev.grad.abs().sum() > 0
+    assert camera.grad.abs().sum() > 0
