@@ -34,8 +34,8 @@ keys, so that learning the content does not at once blur where attention looks."
 SHARP_SCORE = 24.0
 """Score of a query with a token at its own place, in the sharpest head."""
 _BEV_RADIUS_SPACINGS = 1.5
-_CAP_DEGREES = 25.0
-_ELEVATIONS_DEG = (-24.0, -8.0, 8.0)
+_CAP_DEGREES = 15.0
+_ELEVATIONS_DEG = (-12.0, 2.0)
 _DRAWN_RAYS = 4096
 _RIDGE = 1e-3
 
