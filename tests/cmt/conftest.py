@@ -7,6 +7,12 @@ from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
 from mmengine.structures import InstanceData
 
 HEIGHT_PX, WIDTH_PX = 96, 256
+SQUARE = (
+    "model.point_cloud_range_m=[-54.0,-54.0,-5.0,54.0,54.0,3.0]",
+    "model.lidar.voxel_size_m=[0.75,0.75,8.0]",
+    "model.lidar.grid_size=[144,144,1]",
+)
+"""The range of the published models: 36 x 36 cells of 3 m."""
 
 
 def rig(height_px=HEIGHT_PX, width_px=WIDTH_PX):
@@ -65,7 +71,7 @@ def random_batch(boxes=(3, 5), points=2000, seed=0):
     return {"points": clouds, "imgs": images}, samples
 
 
-def build_detector(model="cmt_tiny", seed=0, overrides=()):
+def build_detector(model="cmt_tiny", seed=0, overrides=(), square=True):
     from mmdet3d.registry import MODELS
 
     from aqr_exp.cmt.detector_config import detector_config
@@ -74,7 +80,8 @@ def build_detector(model="cmt_tiny", seed=0, overrides=()):
 
     register_modules()
     torch.manual_seed(seed)
-    run = load_run("baseline", [f"model={model}", *overrides])
+    geometry = SQUARE if square and model == "cmt_tiny" else ()
+    run = load_run("baseline", [f"model={model}", *geometry, *overrides])
     detector = MODELS.build(detector_config(run))
     detector.init_weights()
     return detector

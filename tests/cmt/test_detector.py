@@ -8,7 +8,7 @@ LOSSES = {
     for layer in ("", "d0.")
     for kind in ("", "dn_")
     for part in ("cls", "bbox")
-}
+} | {"loss_dense_bev", "loss_dense_offset", "loss_dense_camera"}
 MATCHED = {name for name in LOSSES if "dn_" not in name}
 
 

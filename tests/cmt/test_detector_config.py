@@ -39,9 +39,10 @@ def test_the_sparse_encoder_stacks_the_heights_it_leaves():
 
 
 def test_the_bev_map_has_the_configured_stride(run, make_detector, make_batch):
+    """With the tiny model's own range, longer than wide: rows and columns cannot be mixed up."""
     import torch
 
-    detector = make_detector().eval()
+    detector = make_detector(square=False).eval()
     lidar = run.model.lidar
     with torch.no_grad():
         (bev,) = detector.extract_pts_feat(make_batch()[0]["points"])

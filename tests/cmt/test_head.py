@@ -11,7 +11,7 @@ def head(tiny):
 
 @pytest.fixture
 def maps():
-    return [torch.randn(2, 96, 36, 36)], [torch.randn(12, 128, 6, 16)]
+    return [torch.randn(2, 64, 36, 36)], [torch.randn(12, 128, 6, 16)]
 
 
 def metas_of(samples, ground_truth):
@@ -30,7 +30,7 @@ def test_outputs_of_evaluation(head, maps, make_batch):
     (task,) = outputs[0]
     # No denoising queries, although there is ground truth.
     assert {name: value.shape for name, value in task.items()} == {
-        name: (2, 2, 200, dims) for name, dims in DIMS.items()
+        name: (2, 2, 300, dims) for name, dims in DIMS.items()
     }
     assert task["center"].abs().max() <= 54.0
     assert task["height"].min() >= -5.0
@@ -40,9 +40,11 @@ def test_outputs_of_evaluation(head, maps, make_batch):
 def test_outputs_of_training(head, maps, make_batch):
     metas = metas_of(make_batch(boxes=(3, 5), points=1)[1], ground_truth=True)
     (task,) = head(*maps, metas)[0]
-    slots = 25  # 5 groups of 5
+    slots = 15  # 3 groups of 5
     assert task.pop("denoising").slots == slots
-    wanted = {name: (2, 2, 200, dims) for name, dims in DIMS.items()}
+    assert task.pop("bev_map").shape == (2, 128, 36, 36)
+    assert task.pop("camera_map").shape == (12, 128, 6, 16)
+    wanted = {name: (2, 2, 300, dims) for name, dims in DIMS.items()}
     wanted |= {f"dn_{name}": (2, 2, slots, dims) for name, dims in DIMS.items()}
     assert {name: value.shape for name, value in task.items()} == wanted
 

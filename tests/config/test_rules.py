@@ -10,7 +10,18 @@ from aqr_exp.config.rules import broken_rules, check
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.errors import RequestError
 
-BASE = as_dict(load_run("baseline"))
+BASE = as_dict(
+    load_run(
+        "baseline",
+        [
+            "model.point_cloud_range_m=[-54.0,-54.0,-5.0,54.0,54.0,3.0]",
+            "model.lidar.voxel_size_m=[0.75,0.75,8.0]",
+            "model.lidar.grid_size=[144,144,1]",
+            "model.lidar.stride=2",
+            "model.lidar.neck_strides=[1,2]",
+        ],
+    )
+)
 
 
 def broken(changes: dict[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ from mmengine.optim.scheduler import CosineAnnealingLR, CosineAnnealingMomentum
 
 from aqr_exp.config.load import load_run
 from aqr_exp.train.runner_config import (
+    LIDAR_MODULES,
     cycle_config,
     optimizer_config,
     runner_config,
@@ -76,13 +77,19 @@ def test_the_shortest_runs_have_a_cycle(config, steps):
 
 def test_learning_rate_groups_are_named_by_module(config):
     schedule = dataclasses.replace(
-        config.schedule, img_backbone_lr_mult=0.01, img_neck_lr_mult=0.1, amp=True
+        config.schedule,
+        img_backbone_lr_mult=0.01,
+        img_neck_lr_mult=0.1,
+        lidar_lr_mult=2.0,
+        amp=True,
     )
     settings = optimizer_config(schedule)
-    assert settings["paramwise_cfg"]["custom_keys"] == {
-        "img_backbone": {"lr_mult": 0.01},
-        "img_neck": {"lr_mult": 0.1},
+    multipliers = {
+        name: group["lr_mult"] for name, group in settings["paramwise_cfg"]["custom_keys"].items()
     }
+    assert multipliers.pop("img_backbone") == 0.01
+    assert multipliers.pop("img_neck") == 0.1
+    assert multipliers == dict.fromkeys(LIDAR_MODULES, 2.0)
     assert settings["type"] == "AmpOptimWrapper"
 
 
@@ -105,3 +112,15 @@ def test_processes_share_the_batch(config, tmp_path):
     assert settings["train_dataloader"]["batch_size"] == 2
     last = settings["param_scheduler"][-1]
     assert last["end"] == 3 * 2
+
+
+def test_every_group_with_a_rate_of_its_own_is_in_the_model(config):
+    from mmdet3d.registry import MODELS
+
+    from aqr_exp.cmt.detector_config import detector_config
+    from aqr_exp.cmt.register import register_modules
+
+    register_modules()
+    names = [name for name, _ in MODELS.build(detector_config(config.model)).named_parameters()]
+    groups = {*LIDAR_MODULES, "img_backbone", "img_neck"} - {"pts_middle_encoder"}  # has no weights
+    assert groups == {group for group in groups if any(group in name for name in names)}
