@@ -67,10 +67,19 @@ def test_it_lists_nothing_elsewhere(installed):
     assert done.returncode == 0, done.stderr
 
 
-def test_without_the_training_packages_a_run_says_what_to_install(installed):
+def test_without_the_training_packages_it_says_what_to_install(installed):
+    done = _aqr_exp(installed, "data", "synth")
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("aqr-exp: making data needs torch, mmengine, mmcv, mmdet, mmdet3d")
+    assert "pip install 'aqr-exp[train]'" in line
+    assert "aqr-exp doctor" in line
+    assert not (installed / "data").exists()
+
+
+def test_without_data_a_run_says_how_to_make_them_and_leaves_nothing(installed):
     done = _aqr_exp(installed, "run", "baseline")
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()
-    assert "torch" in line
-    assert "aqr-exp doctor" in line
+    assert "no data set there: make it with `aqr-exp data synth`" in line
     assert not (installed / "results").exists()

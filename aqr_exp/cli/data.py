@@ -59,6 +59,7 @@ def synth(
     from aqr_exp.cli.progress import counted_progress
     from aqr_exp.data.synth.settings import SynthSettings
     from aqr_exp.errors import RequestError
+    from aqr_exp.launch.requirements import fault_of_missing
 
     typed = {
         "seed": seed,
@@ -75,6 +76,9 @@ def synth(
     if ready(target, settings, force=force):
         output.say(f"{target}: the synthetic data set is there already")
         return
+    missing = fault_of_missing("making data")
+    if missing:
+        raise RequestError(missing)
     from aqr_exp.data.synth.generate import generate_dataset
 
     with counted_progress("scenes") as show:

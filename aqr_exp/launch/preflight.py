@@ -6,7 +6,7 @@ from pathlib import Path
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.model import LidarEncoder
 from aqr_exp.errors import RequestError
-from aqr_exp.launch.requirements import REQUIREMENTS, missing_for_training
+from aqr_exp.launch.requirements import REQUIREMENTS, fault_of_missing
 
 FREE_SPACE_MB = 200
 
@@ -22,10 +22,9 @@ def check_ready(config: RunConfig, results: Path) -> None:
         RequestError: One line for everything that is missing, and what would mend it.
     """
     faults = []
-    missing = missing_for_training()
+    missing = fault_of_missing("training")
     if missing:
-        names = ", ".join(item.distribution for item in missing)
-        faults.append(f"training needs {names}: {missing[0].remedy} (see `aqr-exp doctor`)")
+        faults.append(missing)
     if config.model.lidar.encoder is LidarEncoder.SPARSE_VOXELS:
         sparse = next(item for item in REQUIREMENTS if item.distribution == "spconv")
         if not sparse.installed:

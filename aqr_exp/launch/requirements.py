@@ -96,3 +96,16 @@ def distribution_version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def fault_of_missing(purpose: str) -> str | None:
+    """One line on the training packages that are missing, or None.
+
+    Args:
+        purpose: Who needs them, such as `training`.
+    """
+    missing = missing_for_training()
+    if not missing:
+        return None
+    names = ", ".join(item.distribution for item in missing)
+    return f"{purpose} needs {names}: {missing[0].remedy} (see `aqr-exp doctor`)"

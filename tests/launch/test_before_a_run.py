@@ -85,7 +85,7 @@ def test_missing_packages_are_named_with_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     missing = [item for item in requirements.REQUIREMENTS if item.module in {"torch", "mmdet3d"}]
-    monkeypatch.setattr(preflight, "missing_for_training", lambda: missing)
+    monkeypatch.setattr(requirements, "missing_for_training", lambda: missing)
     with pytest.raises(RequestError) as caught:
         preflight.check_ready(load_run("baseline"), tmp_path)
     assert str(caught.value) == (
@@ -98,7 +98,7 @@ def test_a_full_disk_is_named_with_what_is_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(preflight, "missing_for_training", list)
+    monkeypatch.setattr(requirements, "missing_for_training", list)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1, 1, 199_999_999))
     results = tmp_path / "not yet" / "there"
     with pytest.raises(RequestError) as caught:
