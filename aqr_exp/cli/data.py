@@ -72,13 +72,13 @@ def synth(
         settings = dataclasses.replace(SynthSettings(), **given)
     except ValueError as error:
         raise RequestError(str(error)) from None
+    missing = fault_of_missing("making data")
+    if missing:
+        raise RequestError(missing)
     target = (root or default_root()).expanduser().absolute()
     if ready(target, settings, force=force):
         output.say(f"{target}: the synthetic data set is there already")
         return
-    missing = fault_of_missing("making data")
-    if missing:
-        raise RequestError(missing)
     from aqr_exp.data.synth.generate import generate_dataset
 
     with counted_progress("scenes") as show:
