@@ -12,7 +12,7 @@ CONSTRAINTS ?= constraints-cpu.txt
 TORCH ?= torch==2.13.0
 # 1 compiles mmcv's CUDA operators.
 CUDA ?= 0
-PIP := $(PY) -m pip --disable-pip-version-check install --quiet
+PIP := $(PY) -m pip --disable-pip-version-check install -qq
 JOBS ?= $(shell nproc)
 
 help: ## List the targets
