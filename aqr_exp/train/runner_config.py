@@ -67,11 +67,10 @@ def cycle_config(schedule: ScheduleConfig, steps: int) -> list[dict[str, Any]]:
         the steps and falls to `final_ratio`; AdamW's beta1 moves the other way.
     """
     peak = round((steps - 1) * schedule.warm_fraction)
-    rate, beta1 = schedule.learning_rate, 0.9
     pieces: list[dict[str, Any]] = []
     for kind, at_peak, at_end in (
-        ("CosineAnnealingLR", rate * schedule.peak_ratio, rate * schedule.final_ratio),
-        ("CosineAnnealingMomentum", beta1 * schedule.momentum_ratio, beta1),
+        ("CosineAnnealingLR", schedule.peak_ratio, schedule.final_ratio),
+        ("CosineAnnealingMomentum", schedule.momentum_ratio, 1.0),
     ):
         for begin, last, target in ((0, peak, at_peak), (peak, steps - 1, at_end)):
             # A piece reaches its target on its last step, where the next one starts from it.
@@ -81,7 +80,8 @@ def cycle_config(schedule: ScheduleConfig, steps: int) -> list[dict[str, Any]]:
                     "begin": begin,
                     "end": last + 1,
                     "T_max": max(1, last - begin),
-                    "eta_min": target,
+                    # A ratio, since every group of parameters has a rate of its own.
+                    "eta_min_ratio": target,
                     "by_epoch": False,
                 }
             )

@@ -29,8 +29,9 @@ def test_incomplete_batches_are_left_out():
 
 def _curve(schedule, steps):
     """Learning rate and beta1 of every step, from mmengine's own schedulers."""
-    weight = torch.nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.AdamW([weight], lr=schedule.learning_rate)
+    weight, slow = (torch.nn.Parameter(torch.zeros(1)) for _ in range(2))
+    groups = [{"params": [weight]}, {"params": [slow], "lr": 0.01 * schedule.learning_rate}]
+    optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate)
     kinds = {
         "CosineAnnealingLR": CosineAnnealingLR,
         "CosineAnnealingMomentum": CosineAnnealingMomentum,
@@ -43,6 +44,8 @@ def _curve(schedule, steps):
     for _ in range(steps):
         rates.append(optimizer.param_groups[0]["lr"])
         betas.append(optimizer.param_groups[0]["betas"][0])
+        # A group with a multiplier keeps it through the whole cycle.
+        assert optimizer.param_groups[1]["lr"] == pytest.approx(0.01 * rates[-1], rel=1e-6)
         optimizer.step()
         for scheduler in schedulers:
             scheduler.step()
