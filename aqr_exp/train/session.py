@@ -54,7 +54,7 @@ def reason_for(error: Exception) -> str:
     """One line on why a run failed."""
     if isinstance(error, AqrExpError):
         return str(error)
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
         return f"out of memory: {error}".split("\n", 1)[0]
     return f"{type(error).__name__}: {error}".split("\n", 1)[0]
 
