@@ -1,0 +1,79 @@
+"""Which tokens the keys are, in which order, and where they lie.
+
+BEV cells come first, row-major (y, x); camera tokens follow by view, row, column. This is the only
+place that turns a cell into a key index.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import TypeVar
+
+from torch import Tensor
+
+# A cell or a tensor of cells: the arithmetic is the same.
+_Index = TypeVar("_Index", int, Tensor)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenLayout:
+    """The two feature maps whose cells are the keys.
+
+    Attributes:
+        bev_rows: Rows (y) of the BEV map.
+        bev_columns: Columns (x) of the BEV map.
+        bev_origin_m: (x, y) of the outer corner of cell (0, 0), metres in the LiDAR frame.
+        bev_pitch_m: (x, y) size of a cell in metres: voxel size times stride, which is the true
+            size even where the position encoding assumes another (the published r50 grid).
+        views: Cameras.
+        camera_rows: Rows of one view's feature map.
+        camera_columns: Columns of one view's feature map.
+        image_size_px: (height, width) of the padded network input.
+    """
+
+    bev_rows: int
+    bev_columns: int
+    bev_origin_m: tuple[float, float]
+    bev_pitch_m: tuple[float, float]
+    views: int
+    camera_rows: int
+    camera_columns: int
+    image_size_px: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        for name in ("bev_rows", "bev_columns", "views", "camera_rows", "camera_columns"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("bev_pitch_m", "image_size_px"):
+            if not all(0 < size < math.inf for size in getattr(self, name)):
+                raise ValueError(f"{name} must be positive and finite, not {getattr(self, name)}")
+        if not all(map(math.isfinite, self.bev_origin_m)):
+            raise ValueError(f"bev_origin_m must be finite, not {self.bev_origin_m}")
+
+    @property
+    def bev_keys(self) -> int:
+        """BEV tokens; also the index of the first camera token."""
+        return self.bev_rows * self.bev_columns
+
+    @property
+    def camera_keys(self) -> int:
+        """Camera tokens of all views."""
+        return self.views * self.camera_rows * self.camera_columns
+
+    @property
+    def keys(self) -> int:
+        """All tokens."""
+        return self.bev_keys + self.camera_keys
+
+    @property
+    def camera_pitch_px(self) -> tuple[float, float]:
+        """(height, width) in pixels of the image patch that a camera token stands for."""
+        height_px, width_px = self.image_size_px
+        return height_px / self.camera_rows, width_px / self.camera_columns
+
+    def bev_key(self, row: _Index, column: _Index) -> _Index:
+        """The key index of a BEV cell, or of each of a tensor of cells."""
+        return row * self.bev_columns + column
+
+    def camera_key(self, view: _Index, row: _Index, column: _Index) -> _Index:
+        """The key index of a camera token, or of each of a tensor of tokens."""
+        return self.bev_keys + (view * self.camera_rows + row) * self.camera_columns + column

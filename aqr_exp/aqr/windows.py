@@ -1,0 +1,191 @@
+"""Each query's windows: the keys near it in the BEV map and in the cameras that see it.
+
+Letters: B samples, V views, Q queries, S window slots (BEV slots first), R camera windows a query,
+w window size.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from aqr_exp.aqr.layout import TokenLayout
+from aqr_exp.aqr.places import QueryPlaces
+
+VIEW_POLICIES = ("first", "all")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Windows:
+    """The keys in each query's windows. A key occurs at most once among a query's valid slots.
+
+    Attributes:
+        index: [B, Q, S] key indices in token order; 0 where invalid.
+        valid: [B, Q, S] False for slots beyond a border, or of a window that a query has not.
+        offset: [S, 2] (row, column) offset in cells of each slot from the cell of its query.
+        lidar_slots: How many slots, the first ones, are BEV cells; the others are camera tokens.
+        keys: How many keys there are in all.
+    """
+
+    index: Int[Tensor, "batch queries slots"]
+    valid: Bool[Tensor, "batch queries slots"]
+    offset: Int[Tensor, "slots 2"]
+    lidar_slots: int
+    keys: int
+
+
+def window_offsets(size: int, device: torch.device | None = None) -> Int[Tensor, " size"]:
+    """Offsets of a window's cells along one axis.
+
+    Args:
+        size: Cells along the axis.
+        device: Where the result goes.
+
+    Returns:
+        -(w // 2) .. w // 2 for an odd size w; -w / 2 + 1 .. w / 2 for an even one, which reaches
+        one cell further ahead than back.
+
+    Raises:
+        ValueError: If the size is below 1.
+    """
+    if size < 1:
+        raise ValueError(f"a window must be at least 1 cell wide, not {size}")
+    first = -((size - 1) // 2)
+    return torch.arange(first, first + size, device=device)
+
+
+def cells_for(size: float, pitch: float) -> int:
+    """Window size in cells for a size in metres or pixels: the nearest number, halves up, at least 1.
+
+    Args:
+        size: Wanted width of the window.
+        pitch: Width of a cell, in the same unit.
+
+    Returns:
+        Cells.
+
+    Raises:
+        ValueError: If one of them is not positive and finite.
+    """
+    for name, value in (("size", size), ("pitch", pitch)):
+        if not 0 < value < math.inf:
+            raise ValueError(f"the {name} of a window must be positive and finite, not {value}")
+    return max(1, math.floor(size / pitch + 0.5))
+
+
+def gather_windows(
+    places: QueryPlaces,
+    layout: TokenLayout,
+    *,
+    bev_size: int,
+    camera_size: int,
+    view_policy: str,
+) -> Windows:
+    """Find the keys in each query's windows, clipped at the borders of the maps.
+
+    A query off the BEV map has no BEV window; one that no camera sees has no camera window.
+
+    Args:
+        places: Where the queries are.
+        layout: The feature maps.
+        bev_size: Cells along each side of the BEV window.
+        camera_size: Tokens along each side of a camera window.
+        view_policy: "first": a window in the first view that sees the query; "all": one in every
+            such view, in slots for as many views as see one query of the batch (at least one).
+
+    Returns:
+        The windows.
+
+    Raises:
+        ValueError: If a size is below 1 or larger than the longer side of its map (the shorter
+            one clips), the policy is unknown, or the places are of another number of views.
+    """
+    _check(places, layout, bev_size, camera_size, view_policy)
+    bev_offset = _square(bev_size, places.bev.device)
+    camera_offset = _square(camera_size, places.bev.device)
+
+    row, column, valid = _slots(
+        places.bev, places.bev_inside, bev_offset, layout.bev_rows, layout.bev_columns
+    )
+    bev_index = layout.bev_key(row, column)
+
+    cells, view, has_window = _camera_windows(places, view_policy)
+    row, column, camera_valid = _slots(
+        cells, has_window, camera_offset, layout.camera_rows, layout.camera_columns
+    )
+    camera_index = layout.camera_key(view[..., None], row, column)
+
+    windows = view.shape[-1]
+    # [B, Q, R, w * w] -> [B, Q, R * w * w]
+    index = torch.cat((bev_index, camera_index.flatten(-2)), dim=-1)
+    valid = torch.cat((valid, camera_valid.flatten(-2)), dim=-1)
+    return Windows(
+        index=index.masked_fill(~valid, 0),
+        valid=valid,
+        offset=torch.cat((bev_offset, camera_offset.repeat(windows, 1))),
+        lidar_slots=bev_size**2,
+        keys=layout.keys,
+    )
+
+
+def _check(
+    places: QueryPlaces, layout: TokenLayout, bev_size: int, camera_size: int, view_policy: str
+) -> None:
+    maps = (
+        ("BEV", bev_size, layout.bev_rows, layout.bev_columns),
+        ("camera", camera_size, layout.camera_rows, layout.camera_columns),
+    )
+    for name, size, rows, columns in maps:
+        if size < 1:
+            raise ValueError(f"the {name} window must be at least 1 cell wide, not {size}")
+        if size > max(rows, columns):
+            raise ValueError(
+                f"the {name} window of {size} cells is larger than its map "
+                f"of {rows} x {columns} cells: at most {max(rows, columns)}"
+            )
+    if view_policy not in VIEW_POLICIES:
+        raise ValueError(f"unknown view policy {view_policy!r}: one of {', '.join(VIEW_POLICIES)}")
+    if places.seen.shape[1] != layout.views:
+        raise ValueError(
+            f"the places are of {places.seen.shape[1]} views, the layout of {layout.views}"
+        )
+
+
+def _square(size: int, device: torch.device) -> Int[Tensor, "cells 2"]:
+    """(row, column) offsets of a square window, row-major."""
+    offsets = window_offsets(size, device)
+    return torch.cartesian_prod(offsets, offsets).view(-1, 2)
+
+
+def _camera_windows(
+    places: QueryPlaces, view_policy: str
+) -> tuple[
+    Float[Tensor, "batch queries windows 2"],
+    Int[Tensor, "batch queries windows"],
+    Bool[Tensor, "batch queries windows"],
+]:
+    """Cell and view of each camera window of each query, and whether the query has that window."""
+    seen = places.seen.transpose(1, 2)  # [B, Q, V]
+    # The r-th window is in the r-th view that sees the query: a stable sort puts those views first.
+    order = seen.to(torch.uint8).argsort(dim=-1, descending=True, stable=True)
+    most = int(seen.sum(-1).amax()) if view_policy == "all" and seen.numel() else 1
+    view = order[..., : max(most, 1)]
+    cells = places.camera.transpose(1, 2)  # [B, Q, V, 2]
+    return cells.take_along_dim(view[..., None], dim=2), view, seen.gather(-1, view)
+
+
+def _slots(
+    cells: Float[Tensor, "*windows 2"],
+    has_window: Bool[Tensor, "*windows"],
+    offset: Int[Tensor, "slots 2"],
+    rows: int,
+    columns: int,
+) -> tuple[
+    Int[Tensor, "*windows slots"], Int[Tensor, "*windows slots"], Bool[Tensor, "*windows slots"]
+]:
+    """Row and column of each slot of each window, and whether that cell exists."""
+    row, column = (cells.floor().long()[..., None, :] + offset).unbind(-1)
+    on_map = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
+    return row, column, on_map & has_window[..., None]
