@@ -10,6 +10,9 @@ from typing import TypeVar
 
 from torch import Tensor
 
+# Said twice because the tests' type checker does not take an int for a float.
+_Pair = tuple[int | float, int | float]
+
 # A cell or a tensor of cells: the arithmetic is the same.
 _Index = TypeVar("_Index", int, Tensor)
 
@@ -32,12 +35,12 @@ class TokenLayout:
 
     bev_rows: int
     bev_columns: int
-    bev_origin_m: tuple[float, float]
-    bev_pitch_m: tuple[float, float]
+    bev_origin_m: _Pair
+    bev_pitch_m: _Pair
     views: int
     camera_rows: int
     camera_columns: int
-    image_size_px: tuple[float, float]
+    image_size_px: _Pair
 
     def __post_init__(self) -> None:
         for name in ("bev_rows", "bev_columns", "views", "camera_rows", "camera_columns"):

@@ -56,7 +56,7 @@ def window_offsets(size: int, device: torch.device | None = None) -> Int[Tensor,
     return torch.arange(first, first + size, device=device)
 
 
-def cells_for(size: float, pitch: float) -> int:
+def cells_for(size: int | float, pitch: int | float) -> int:
     """Window size in cells for a size in metres or pixels: the nearest number, halves up, at least 1.
 
     Args:
