@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from aqr_exp import __version__
-from aqr_exp.cli import config, data, doctor, list_runs, run, show, table
+from aqr_exp.cli import analyze, config, data, doctor, list_runs, run, show, table
 from aqr_exp.errors import AqrExpError
 
 PROGRAM = "aqr-exp"
@@ -58,6 +58,7 @@ def build_app() -> typer.Typer:
     app.command("show", help=show.HELP)(show.command)
     app.command("table", help=table.HELP)(table.command)
     app.command("doctor", help=doctor.HELP)(doctor.command)
+    app.add_typer(analyze.build_app(), name="analyze")
     app.add_typer(data.build_app(), name="data")
     return app
 

@@ -22,10 +22,23 @@ def replace_text(path: Path, text: str) -> None:
     Raises:
         OSError: Writing failed; the old file is untouched and the temporary one is gone.
     """
+    replace_bytes(path, text.encode("utf-8"))
+
+
+def replace_bytes(path: Path, content: bytes) -> None:
+    """Put `content` at `path` in one step: readers see the old file or the whole new one.
+
+    Args:
+        path: The file to create or replace; its folder must exist.
+        content: New content.
+
+    Raises:
+        OSError: Writing failed; the old file is untouched and the temporary one is gone.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("x", encoding="utf-8") as file:
-            file.write(text)
+        with temporary.open("xb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)  # noqa: PTH105 - tests fail this very call

@@ -4,10 +4,12 @@ import csv
 import io
 import itertools
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
+
+from aqr_exp.results.latex import latex_table
 
 DECIMALS = 4
 
@@ -47,6 +49,9 @@ class Table:
         notes: Lines shown below: what is missing and why.
         synthetic: Whether any number comes from synthetic data.
         context: Columns that on a terminal become one line above when all rows agree on them.
+        details: Columns a terminal leaves out.
+        intervals: (mean, low, high) columns that people read as one, `mean [low, high]`; CSV and
+            JSON keep the three.
     """
 
     title: str
@@ -56,6 +61,8 @@ class Table:
     notes: tuple[str, ...] = ()
     synthetic: bool = False
     context: frozenset[str] = frozenset()
+    details: frozenset[str] = frozenset()
+    intervals: tuple[tuple[str, str, str], ...] = ()
 
 
 def text_cell(text: str) -> Cell:
@@ -68,11 +75,11 @@ def count_cell(count: int) -> Cell:
     return Cell(text=str(count), value=count)
 
 
-def number_cell(value: float | None, missing: str = "-") -> Cell:
-    """A cell of a number with four decimals; `missing` where there is none."""
+def number_cell(value: float | None, missing: str = "-", decimals: int = DECIMALS) -> Cell:
+    """A cell of a rounded number; `missing` where there is none."""
     if value is None:
         return Cell(text=missing, value=None)
-    text = f"{value:.{DECIMALS}f}"
+    text = f"{value:.{decimals}f}"
     if float(text) == 0:
         text = text.lstrip("-")  # no minus zero
     return Cell(text=text, value=float(text))
@@ -93,11 +100,36 @@ def render(table: Table, form: TableFormat, *, terminal: bool = False) -> str:
         return _csv(table)
     if form is TableFormat.JSON:
         return json.dumps(as_json(table), indent=1, ensure_ascii=False) + "\n"
+    table = _join_intervals(table)
     if form is TableFormat.MD:
         return _markdown(table)
     if form is TableFormat.LATEX:
-        return _latex(table)
+        return latex_table(
+            title=table.title,
+            columns=table.columns,
+            right=[name in table.numeric for name in table.columns],
+            rows=[[cell.text for cell in row] for row in table.rows],
+            block_ends=_block_ends(table),
+            notes=table.notes,
+        )
     return _rich(table) if terminal else _plain(table)
+
+
+def render_all(tables: Mapping[str, Table], form: TableFormat, *, terminal: bool = False) -> str:
+    """Lay several tables out, one after the other with an empty line between.
+
+    Args:
+        tables: The tables by name; in JSON they become one object with these names.
+        form: The format.
+        terminal: As in `render`.
+
+    Returns:
+        The text, with a final line break.
+    """
+    if form is TableFormat.JSON:
+        values = {name: as_json(table) for name, table in tables.items()}
+        return json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+    return "\n".join(render(table, form, terminal=terminal) for table in tables.values())
 
 
 def as_json(table: Table) -> dict[str, Any]:
@@ -112,6 +144,31 @@ def as_json(table: Table) -> dict[str, Any]:
         "rows": rows,
         "notes": list(table.notes),
     }
+
+
+def _join_intervals(table: Table) -> Table:
+    """Put each interval's ends behind their mean, as people read them."""
+    place = {name: index for index, name in enumerate(table.columns)}
+    ends = {place[name] for _, low, high in table.intervals for name in (low, high)}
+    kept = [index for index in range(len(table.columns)) if index not in ends]
+
+    def joined(row: tuple[Cell, ...]) -> tuple[Cell, ...]:
+        cells = list(row)
+        for names in table.intervals:
+            mean, low, high = (row[place[name]] for name in names)
+            if mean.value is None:
+                continue
+            # Where there is no interval, the lower end says why.
+            words = f"({low.text})" if low.value is None else f"[{low.text}, {high.text}]"
+            cells[place[names[0]]] = replace(mean, text=f"{mean.text} {words}")
+        return tuple(cells[index] for index in kept)
+
+    return replace(
+        table,
+        columns=tuple(table.columns[index] for index in kept),
+        rows=tuple(joined(row) for row in table.rows),
+        intervals=(),
+    )
 
 
 def _csv(table: Table) -> str:
@@ -130,7 +187,8 @@ def _markdown(table: Table) -> str:
 
     escaped = [[_markdown_text(cell.text) for cell in row] for row in table.rows]
     rule = ["---:" if name in table.numeric else "---" for name in table.columns]
-    lines = [f"**{_markdown_text(table.title)}**", "", line(table.columns), line(rule)]
+    head = line([_markdown_text(name) for name in table.columns])
+    lines = [f"**{_markdown_text(table.title)}**", "", head, line(rule)]
     lines += [line(row) for row in escaped]
     if table.notes:
         lines += ["", *[f"- {_markdown_text(note)}" for note in table.notes]]
@@ -141,43 +199,6 @@ def _markdown_text(text: str) -> str:
     for mark in "\\`*_|<>":
         text = text.replace(mark, f"\\{mark}")
     return " ".join(text.split())
-
-
-LATEX_MARKS = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    **{mark: f"\\{mark}" for mark in "&%$#_{}"},
-}
-
-
-def _latex_text(text: str) -> str:
-    return "".join(LATEX_MARKS.get(mark, mark) for mark in " ".join(text.split()))
-
-
-def _latex_command(name: str, argument: str) -> str:
-    return f"\\{name}{{{argument}}}"
-
-
-def _latex(table: Table) -> str:
-    align = "".join("r" if name in table.numeric else "l" for name in table.columns)
-    lines = [
-        "% needs " + _latex_command("usepackage", "booktabs"),
-        _latex_command("begin", "table"),
-        "\\centering",
-        _latex_command("caption", _latex_text(table.title)),
-        _latex_command("begin", "tabular") + f"{{{align}}}",
-        "\\toprule",
-        " & ".join(_latex_text(name) for name in table.columns) + r" \\",
-        "\\midrule",
-    ]
-    for row, ends_block in zip(table.rows, _block_ends(table), strict=True):
-        lines.append(" & ".join(_latex_text(cell.text) for cell in row) + r" \\")
-        if ends_block:
-            lines.append("\\midrule")
-    lines += ["\\bottomrule", _latex_command("end", "tabular")]
-    lines += [f"\\par\\footnotesize {_latex_text(note)}" for note in table.notes]
-    return "\n".join([*lines, _latex_command("end", "table")]) + "\n"
 
 
 def _shared_context(table: Table) -> dict[str, str]:
@@ -194,7 +215,7 @@ def _head(table: Table) -> tuple[list[str], set[str]]:
     """The lines above a table for people, and the columns they replace."""
     shared = _shared_context(table)
     context = ", ".join(f"{name} {text}" for name, text in shared.items() if text)
-    return [table.title, *([context] if context else [])], set(shared)
+    return [table.title, *([context] if context else [])], set(shared) | table.details
 
 
 def _plain(table: Table) -> str:

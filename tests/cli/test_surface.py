@@ -11,6 +11,15 @@ from aqr_exp.cli.main import build_app
 # Every command and option there is: a change here is a change of what people type.
 SURFACE = {
     "": {"--debug", "--version"},
+    "analyze": set(),
+    "analyze softmax": {
+        "--format",
+        "--keys",
+        "--plot",
+        "--scales",
+        "--weights",
+        "--window-keys",
+    },
     "config": {"VARIANT", "[OVERRIDES]...", "--json"},
     "data": set(),
     "data synth": {
@@ -62,6 +71,7 @@ sys.exit(code)
     [
         (["--help"], (*HEAVY, "hydra", "omegaconf", "numpy", "scipy", "yaml", "rich")),
         (["run", "--help"], (*HEAVY, "hydra", "omegaconf", "numpy", "scipy", "yaml", "rich")),
+        (["analyze", "softmax"], (*HEAVY, "hydra", "yaml", "scipy", "rich", "matplotlib")),
         (["config", "baseline"], (*HEAVY, "numpy", "scipy", "rich")),
         (["list"], (*HEAVY, "hydra", "numpy", "scipy", "rich")),
         (["list", "--json"], (*HEAVY, "hydra", "numpy", "scipy", "rich")),

@@ -1,0 +1,1 @@
+"""What the method does, in numbers and pictures; imports numpy at most until a picture is drawn."""

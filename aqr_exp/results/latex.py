@@ -1,0 +1,64 @@
+"""A table in LaTeX, from plain texts."""
+
+from collections.abc import Sequence
+
+LATEX_MARKS = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    # Outside math, the usual fonts hold other marks in the places of these.
+    "|": r"\textbar{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    **{mark: f"\\{mark}" for mark in "&%$#_{}"},
+}
+
+
+def latex_table(
+    *,
+    title: str,
+    columns: Sequence[str],
+    right: Sequence[bool],
+    rows: Sequence[Sequence[str]],
+    block_ends: Sequence[bool],
+    notes: Sequence[str],
+) -> str:
+    """Lay out a table with booktabs' rules.
+
+    Args:
+        title: The caption.
+        columns: Column names.
+        right: Whether a column is aligned to the right.
+        rows: Texts by column.
+        block_ends: After which rows a rule is drawn.
+        notes: Lines below the table.
+
+    Returns:
+        The LaTeX text, with a final line break.
+    """
+    align = "".join("r" if end else "l" for end in right)
+    lines = [
+        "% needs " + _command("usepackage", "booktabs"),
+        _command("begin", "table"),
+        "\\centering",
+        _command("caption", _escaped(title)),
+        _command("begin", "tabular") + f"{{{align}}}",
+        "\\toprule",
+        " & ".join(map(_escaped, columns)) + r" \\",
+        "\\midrule",
+    ]
+    for row, ends_block in zip(rows, block_ends, strict=True):
+        lines.append(" & ".join(map(_escaped, row)) + r" \\")
+        if ends_block:
+            lines.append("\\midrule")
+    lines += ["\\bottomrule", _command("end", "tabular")]
+    lines += [f"\\par\\footnotesize {_escaped(note)}" for note in notes]
+    return "\n".join([*lines, _command("end", "table")]) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return "".join(LATEX_MARKS.get(mark, mark) for mark in " ".join(text.split()))
+
+
+def _command(name: str, argument: str) -> str:
+    return f"\\{name}{{{argument}}}"
