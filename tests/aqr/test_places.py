@@ -107,7 +107,8 @@ def test_points_that_are_nowhere(value, axis):
 def test_points_that_are_very_far():
     far = 3e38
     places = locate((far, 0.25, 0.1), (-far, 0.25, 0.1), (1.0, far, 0.1), (1.0, 1.0, far))
-    assert not places.bev_inside.any()
+    # Height plays no part in the BEV map.
+    assert places.bev_inside.tolist() == [[False, False, False, True]]
     # On the axis of a camera far away is still inside its image, far above it is not.
     assert places.seen[0].tolist() == [[True, False, False, False], [False, False, True, False]]
     assert places.camera[0, 0, 0].tolist() == [2.0, 3.0]

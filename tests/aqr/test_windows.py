@@ -2,38 +2,10 @@ import re
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from small_map import LAYOUT, keys, places_of
 
-from aqr_exp.aqr.layout import TokenLayout
 from aqr_exp.aqr.places import QueryPlaces, locate_queries
-from aqr_exp.aqr.windows import cells_for, gather_windows, window_offsets
-
-# Keys: BEV 6 x 8 (0 .. 47), then views of 4 x 5 tokens: 48 .. 67, 68 .. 87, 88 .. 107.
-LAYOUT = TokenLayout(
-    bev_rows=6,
-    bev_columns=8,
-    bev_origin_m=(-4.0, -3.0),
-    bev_pitch_m=(1.0, 1.0),
-    views=3,
-    camera_rows=4,
-    camera_columns=5,
-    image_size_px=(32, 40),
-)
-
-
-def places_of(*queries):
-    """One sample; each query is (BEV cell or None, {view: camera cell})."""
-    bev = torch.zeros(1, len(queries), 2)
-    camera = torch.zeros(1, 3, len(queries), 2)
-    inside = torch.zeros(1, len(queries), dtype=torch.bool)
-    seen = torch.zeros(1, 3, len(queries), dtype=torch.bool)
-    for number, (cell, views) in enumerate(queries):
-        if cell is not None:
-            bev[0, number], inside[0, number] = torch.tensor(cell), True
-        for view, token in views.items():
-            camera[0, view, number], seen[0, view, number] = torch.tensor(token), True
-    return QueryPlaces(bev=bev, bev_inside=inside, camera=camera, seen=seen)
+from aqr_exp.aqr.windows import gather_windows
 
 
 def windows_of(*queries, bev_size=1, camera_size=1, view_policy="first"):
@@ -44,36 +16,6 @@ def windows_of(*queries, bev_size=1, camera_size=1, view_policy="first"):
         camera_size=camera_size,
         view_policy=view_policy,
     )
-
-
-def keys(windows, query=0, sample=0):
-    """Valid keys of the BEV window, and of the camera windows, in slot order."""
-    index, valid = windows.index[sample, query], windows.valid[sample, query]
-    split = windows.lidar_slots
-    return index[:split][valid[:split]].tolist(), index[split:][valid[split:]].tolist()
-
-
-@pytest.mark.parametrize(
-    ("size", "offsets"),
-    [
-        (1, [0]),
-        (2, [0, 1]),
-        (3, [-1, 0, 1]),
-        (4, [-1, 0, 1, 2]),
-        (5, [-2, -1, 0, 1, 2]),
-        (8, [-3, -2, -1, 0, 1, 2, 3, 4]),
-    ],
-)
-def test_window_offsets(size, offsets):
-    assert window_offsets(size).tolist() == offsets
-
-
-@given(st.integers(1, 60))
-def test_odd_windows_are_symmetric_and_even_ones_reach_one_further_ahead(size):
-    offsets = window_offsets(size)
-    assert len(offsets) == size
-    assert offsets[0] + offsets[-1] == (size + 1) % 2
-    assert (offsets.diff() == 1).all()
 
 
 @pytest.mark.parametrize(
@@ -223,85 +165,6 @@ def test_padded_denoising_slots_leave_the_queries_alone():
     assert torch.equal(windows.valid[:, 2], alone.valid[:, 0])
 
 
-@st.composite
-def random_places(draw):
-    """A batch of two samples with the same number of queries anywhere on the maps."""
-    count = draw(st.integers(1, 4))
-
-    def cell(rows, columns):
-        return st.tuples(
-            st.floats(0, rows, exclude_max=True, width=32),
-            st.floats(0, columns, exclude_max=True, width=32),
-        )
-
-    query = st.tuples(
-        st.none() | cell(6, 8), st.dictionaries(st.integers(0, 2), cell(4, 5), max_size=3)
-    )
-    samples = [draw(st.lists(query, min_size=count, max_size=count)) for _ in range(2)]
-    one, two = (places_of(*queries) for queries in samples)
-    places = QueryPlaces(
-        bev=torch.cat((one.bev, two.bev)),
-        bev_inside=torch.cat((one.bev_inside, two.bev_inside)),
-        camera=torch.cat((one.camera, two.camera)),
-        seen=torch.cat((one.seen, two.seen)),
-    )
-    return samples, places
-
-
-def plain_loop(cell, views, bev_size, camera_size, view_policy):
-    """Valid keys of a query, one cell at a time."""
-
-    def square(row, column, size, rows, columns):
-        low = -(size // 2) if size % 2 else -(size // 2) + 1
-        for r in range(int(row) + low, int(row) + size // 2 + 1):
-            for c in range(int(column) + low, int(column) + size // 2 + 1):
-                if 0 <= r < rows and 0 <= c < columns:
-                    yield r * columns + c
-
-    bev = [] if cell is None else list(square(*cell, bev_size, 6, 8))
-    chosen = sorted(views) if view_policy == "all" else sorted(views)[:1]
-    camera = [
-        48 + view * 20 + key for view in chosen for key in square(*views[view], camera_size, 4, 5)
-    ]
-    return bev, camera
-
-
-@given(random_places(), st.integers(1, 8), st.integers(1, 5), st.sampled_from(["first", "all"]))
-def test_windows_agree_with_a_plain_loop_and_hold_no_key_twice(
-    drawn, bev_size, camera_size, view_policy
-):
-    samples, places = drawn
-    windows = gather_windows(
-        places, LAYOUT, bev_size=bev_size, camera_size=camera_size, view_policy=view_policy
-    )
-    most = max(1, *(len(views) for queries in samples for _, views in queries))
-    camera_windows = most if view_policy == "all" else 1
-    assert windows.index.shape[-1] == bev_size**2 + camera_windows * camera_size**2
-    assert not windows.index[~windows.valid].any()
-    for sample, queries in enumerate(samples):
-        for number, (cell, views) in enumerate(queries):
-            bev, camera = keys(windows, number, sample)
-            assert (bev, camera) == plain_loop(cell, views, bev_size, camera_size, view_policy)
-            assert len({*bev, *camera}) == len(bev + camera)
-
-
-@given(random_places(), st.integers(1, 8), st.integers(1, 5))
-def test_offsets_lead_from_the_query_s_cell_to_the_key_s(drawn, bev_size, camera_size):
-    samples, places = drawn
-    windows = gather_windows(
-        places, LAYOUT, bev_size=bev_size, camera_size=camera_size, view_policy="first"
-    )
-    for sample, query, slot in windows.valid.nonzero().tolist():
-        key = int(windows.index[sample, query, slot])
-        cell, views = samples[sample][query]
-        if slot >= windows.lidar_slots:
-            cell, key, columns = views[min(views)], (key - 48) % 20, 5
-        else:
-            columns = 8
-        offset = [key // columns - int(cell[0]), key % columns - int(cell[1])]
-        assert windows.offset[slot].tolist() == offset
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -333,31 +196,3 @@ def test_places_of_another_number_of_views_are_refused():
     )
     with pytest.raises(ValueError, match="the places are of 2 views, the layout of 3"):
         gather_windows(fewer, LAYOUT, bev_size=1, camera_size=1, view_policy="first")
-
-
-def test_a_window_of_no_cells_is_refused():
-    with pytest.raises(ValueError, match="a window must be at least 1 cell wide, not 0"):
-        window_offsets(0)
-
-
-@pytest.mark.parametrize(
-    ("size", "pitch", "cells"),
-    [(4.0, 0.8, 5), (3.9, 0.8, 5), (2.0, 0.8, 3), (0.1, 0.8, 1), (128, 16, 8), (1e6, 1.0, 10**6)],
-)
-def test_cells_for_a_size_in_metres_or_pixels(size, pitch, cells):
-    assert cells_for(size, pitch) == cells
-
-
-@pytest.mark.parametrize(
-    ("size", "pitch", "message"),
-    [
-        (0.0, 0.8, "the size of a window must be positive and finite, not 0.0"),
-        (-1.0, 0.8, "the size of a window must be positive and finite, not -1.0"),
-        (float("nan"), 0.8, "the size of a window must be positive and finite, not nan"),
-        (float("inf"), 0.8, "the size of a window must be positive and finite, not inf"),
-        (4.0, 0.0, "the pitch of a window must be positive and finite, not 0.0"),
-    ],
-)
-def test_cells_for_no_size_is_refused(size, pitch, message):
-    with pytest.raises(ValueError, match=re.escape(message)):
-        cells_for(size, pitch)
