@@ -90,7 +90,7 @@ def test_units_do_not_matter(norms: list[float], factor: float) -> None:
 
 
 def test_against_a_plain_loop() -> None:
-    norms: list[float | None] = [1.0 + step * step * 7919 % 101 / 9 for step in range(200)]
+    norms: list[float | None] = [1.3 ** (step * step * 7919 % 23) for step in range(200)]
     count = judged = 0
     for at in range(5, 200):
         before = sorted(norms[at - 50 if at > 50 else 0 : at], key=lambda norm: norm or 0)
