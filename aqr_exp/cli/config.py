@@ -1,15 +1,18 @@
 """`aqr-exp config`: what would run."""
 
 from aqr_exp.cli import arguments, output
+from aqr_exp.config import short_names
 
-HELP = """Print the complete configuration of a run, checked, with its identity.
+HELP = f"""Print the complete configuration of a run, checked, with its identity.
 
 \b
 Examples:
   aqr-exp config baseline
   aqr-exp config baseline schedule=standard model.head.layers=3
   aqr-exp config baseline --json
-"""
+  aqr-exp config attention_bias bias=aggressive learnable_scale=false
+
+{short_names.HELP}"""
 
 
 def command(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aqr_exp.cli import arguments, output
+from aqr_exp.config import short_names
 
 if TYPE_CHECKING:
     from aqr_exp.config.schema import RunConfig
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from aqr_exp.results.state import RunState
     from aqr_exp.results.store import Store
 
-HELP = """Train a variant, score it by the nuScenes protocol and show its metrics.
+HELP = f"""Train a variant, score it by the nuScenes protocol and show its metrics.
 
 A run that is complete is shown, not repeated; one that failed or was interrupted starts again.
 
@@ -25,7 +26,9 @@ Examples:
   aqr-exp run baseline seed=1 schedule=standard
   aqr-exp run baseline schedule.epochs=3 model.head.layers=3
   aqr-exp run baseline --force        a new attempt beside the old one
-"""
+  aqr-exp run attention_bias bias_scale=3.5 window_size=5
+
+{short_names.HELP}"""
 
 
 def command(

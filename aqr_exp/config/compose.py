@@ -9,10 +9,18 @@ import aqr_exp
 from aqr_exp.config.fields import dotted_keys
 from aqr_exp.config.nearest import did_you_mean
 from aqr_exp.config.schema import RunConfig
+from aqr_exp.config.schema.variant import lacks_part
+from aqr_exp.config.short_names import SHORT_NAMES, keys_set_by, spelled_out
 from aqr_exp.errors import RequestError
 
 # Filled in by the program; typing it could only make the record untrue.
-COMPUTED_KEYS = {"data.fingerprint": "it is read from the data"}
+COMPUTED_KEYS = {
+    "data.fingerprint": "it is read from the data",
+    "start.sha256": "it is read from the checkpoint",
+    "variant.name": "the variant is named first, before the overrides",
+}
+# Groups that belong to one part of a variant, and what Hydra calls them where they are chosen.
+PART_GROUPS = {"bias": "bias@variant"}
 
 
 def conf_dir() -> Path:
@@ -29,7 +37,7 @@ def conf_dir() -> Path:
 
 
 def group_options(folder: Path) -> dict[str, list[str]]:
-    """The options of every Hydra group; bases that only others derive from are left out.
+    """The options of every Hydra group; what only others derive from (`*_base`) is left out.
 
     Args:
         folder: The folder with `config.yaml`.
@@ -42,7 +50,7 @@ def group_options(folder: Path) -> dict[str, list[str]]:
             option.stem for option in group.glob("*.yaml") if not option.stem.endswith("_base")
         )
         for group in sorted(folder.iterdir())
-        if group.is_dir()
+        if group.is_dir() and not group.name.endswith("_base")
     }
 
 
@@ -53,7 +61,7 @@ def compose_run(
 
     Args:
         variant: An option of the group `variant`.
-        overrides: Hydra's `key=value` and `group=option`.
+        overrides: Hydra's `key=value` and `group=option`, and the short names.
         folder: Where the groups are; the shipped ones by default.
 
     Returns:
@@ -67,18 +75,27 @@ def compose_run(
     faults = []
     if variant not in groups["variant"]:
         faults.append(_unknown_option("variant", variant, groups["variant"]))
-    faults += check_overrides(overrides, groups)
+    faults += check_overrides(overrides, groups, variant)
     if faults:
         raise RequestError("\n".join(faults))
-    return _compose(folder, [f"variant={variant}", *overrides])
+    return _compose(folder, [f"variant={variant}", *map(_placed, spelled_out(overrides))])
 
 
-def check_overrides(overrides: Sequence[str], groups: dict[str, list[str]]) -> list[str]:
+def _placed(override: str) -> str:
+    """An override as Hydra wants it: a part's group is chosen inside the variant."""
+    key, equals, value = override.partition("=")
+    return PART_GROUPS.get(key.strip(), key) + equals + value
+
+
+def check_overrides(
+    overrides: Sequence[str], groups: dict[str, list[str]], variant: str
+) -> list[str]:
     """Name everything that is wrong with overrides before Hydra sees them.
 
     Args:
         overrides: As typed.
         groups: Option names by group name.
+        variant: The variant's name; of one that does not exist every part may be changed.
 
     Returns:
         One line for each fault; empty when all keys and options exist.
@@ -88,23 +105,36 @@ def check_overrides(overrides: Sequence[str], groups: dict[str, list[str]]) -> l
 
     parser = OverridesParser.create()
     faults = []
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     for text in overrides:
         try:
             override = parser.parse_override(text)
         except HydraException:
             faults.append(f"override {text!r} cannot be read: write it as key=value")
             continue
-        fault = _override_fault(override, text, groups)
-        if fault is None and override.key_or_group in seen:
-            fault = f"'{override.key_or_group}' is given twice"
-        seen.add(override.key_or_group)
+        fault = _override_fault(override, text, groups, variant)
+        fault = fault or _twice(override.key_or_group, seen)
+        seen.setdefault(override.key_or_group, override.key_or_group)
+        for key in keys_set_by(override.key_or_group):
+            seen.setdefault(key, override.key_or_group)
         if fault:
             faults.append(fault)
     return faults
 
 
-def _override_fault(override: Any, text: str, groups: dict[str, list[str]]) -> str | None:
+def _twice(typed: str, seen: dict[str, str]) -> str | None:
+    """That a key has a value already, under this name or another."""
+    for key in (typed, *keys_set_by(typed)):
+        if key in seen:
+            other = {typed, seen[key]} - {key}
+            also = f" ({' and '.join(sorted(other))} sets it too)" if other else ""
+            return f"'{key}' is given twice{also}"
+    return None
+
+
+def _override_fault(
+    override: Any, text: str, groups: dict[str, list[str]], variant: str
+) -> str | None:
     """What is wrong with one parsed override."""
     from hydra.core.override_parser.types import OverrideType
 
@@ -116,17 +146,26 @@ def _override_fault(override: Any, text: str, groups: dict[str, list[str]]) -> s
     if key == "variant":
         return f"override {text!r} cannot be used: name the variant first, before the overrides"
     if key in groups:
-        options = groups[key]
-        return None if value in options else _unknown_option(key, str(value), options)
+        if value not in groups[key]:
+            return _unknown_option(key, str(value), groups[key])
+        return _part_fault(text, f"variant.{key}.", variant) if key in PART_GROUPS else None
     known = dotted_keys(RunConfig)
     if key in COMPUTED_KEYS:
         return f"'{key}' cannot be set: {COMPUTED_KEYS[key]}"
-    if key in known:
-        return None
+    if key in known or key in SHORT_NAMES:
+        return _part_fault(key, keys_set_by(key)[0], variant)
     below = [name for name in known if name.startswith(f"{key}.")]
     if below:
         return f"'{key}' is a group of keys: set one of them, such as '{below[0]}'"
-    return f"unknown key '{key}'{did_you_mean(key, [*known, *groups])}"
+    return f"unknown key '{key}'{did_you_mean(key, [*known, *groups, *SHORT_NAMES])}"
+
+
+def _part_fault(typed: str, key: str, variant: str) -> str | None:
+    """That the variant does not have the part a key lies in."""
+    head, _, rest = key.partition(".")
+    part, dot, _ = rest.partition(".")
+    fault = lacks_part(variant, part) if head == "variant" and dot else None
+    return f"{typed}: {fault}" if fault else None
 
 
 def _unknown_option(group: str, option: str, options: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from aqr_exp.errors import RequestError
 
 T = TypeVar("T")
 _INVALID = object()
+_NOUNS = {int: "whole number", float: "number", str: "text"}
 
 
 def convert(cls: type[T], value: Mapping[str, Any]) -> T:
@@ -44,9 +45,11 @@ def _convert_node(cls: Any, value: Any, where: str, root: Any, faults: list[str]
         if key not in specs:
             guess = did_you_mean(f"{where}{key}", dotted_keys(root))
             faults.append(f"unknown key '{where}{key}'{guess}")
-    found = {}
+    found: dict[str, Any] = {}
     for name, spec in specs.items():
-        if name not in value:
+        if spec.optional and value.get(name) is None:
+            found[name] = None
+        elif name not in value:
             faults.append(f"key '{where}{name}' is missing: it must be {allowed(spec)}")
         elif spec.nested:
             found[name] = _convert_node(spec.type, value[name], f"{where}{name}.", root, faults)
@@ -101,11 +104,23 @@ def allowed(spec: FieldSpec) -> str:
     if spec.nested:
         return "a group of keys"
     if get_origin(kind) is tuple:
-        kinds = get_args(kind)
-        count = "" if kinds[-1] is Ellipsis else f"{len(kinds)} "
-        noun = "whole numbers" if kinds[0] is int else "numbers"
-        return f"a list of {count}{noun}{_interval(spec.range, ', each')}"
+        return f"a list of {_elements(get_args(kind))}{_interval(spec.range, ', each')}"
     return _allowed_scalar(kind, spec.range)
+
+
+def _elements(kinds: tuple[Any, ...]) -> str:
+    """A tuple's elements: `2 numbers`, `texts`, `lists of (whole number, number)`."""
+    if kinds[-1] is Ellipsis:
+        return _plural(kinds[0])
+    if len(set(kinds)) == 1:
+        return f"{len(kinds)} {_plural(kinds[0])}"
+    return f"({', '.join(_NOUNS[kind] for kind in kinds)})"
+
+
+def _plural(kind: Any) -> str:
+    if get_origin(kind) is tuple:
+        return f"lists of {_elements(get_args(kind))}"
+    return f"{_NOUNS[kind]}s"
 
 
 def _allowed_scalar(kind: Any, limits: Range | None) -> str:

@@ -3,7 +3,8 @@
 import dataclasses
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from aqr_exp.config.schema.constraints import Excluded, Range
 
@@ -14,15 +15,17 @@ class FieldSpec:
 
     Attributes:
         name: Its name.
-        type: Its type without annotations.
+        type: Its type without annotations, and without None.
         range: The closed interval its numbers must lie in.
         excluded: Left out of a run's identity.
+        optional: A configuration dataclass that may be absent: None, or no key at all.
     """
 
     name: str
     type: Any
     range: Range | None
     excluded: bool
+    optional: bool
 
     @property
     def nested(self) -> bool:
@@ -41,6 +44,7 @@ def fields_of(cls: Any) -> tuple[FieldSpec, ...]:
         notes: list[Any] = []
         if get_origin(hint) is Annotated:
             plain, *notes = get_args(hint)
+        plain, optional = _without_none(plain)
         ranges = [note for note in notes if isinstance(note, Range)]
         specs.append(
             FieldSpec(
@@ -48,14 +52,25 @@ def fields_of(cls: Any) -> tuple[FieldSpec, ...]:
                 type=plain,
                 range=ranges[0] if ranges else None,
                 excluded=any(isinstance(note, Excluded) for note in notes),
+                optional=optional,
             )
         )
     return tuple(specs)
 
 
+def _without_none(hint: Any) -> tuple[Any, bool]:
+    """`X` and whether the hint was `X | None`; only a configuration dataclass may be absent."""
+    if get_origin(hint) not in {Union, UnionType}:
+        return hint, False
+    others = [kind for kind in get_args(hint) if kind is not NoneType]
+    if len(others) != 1 or not dataclasses.is_dataclass(others[0]):
+        raise TypeError(f"{hint} is no configuration field: write `Part | None` with a dataclass")
+    return others[0], True
+
+
 @cache
 def dotted_keys(cls: Any, prefix: str = "") -> dict[str, FieldSpec]:
-    """Every single value below a configuration dataclass, by its dotted key."""
+    """Every single value below a configuration dataclass by its dotted key, optional parts included."""
     keys: dict[str, FieldSpec] = {}
     for spec in fields_of(cls):
         if spec.nested:

@@ -22,13 +22,14 @@ def canonical(config: Any) -> dict[str, Any]:
         config: A configuration dataclass.
 
     Returns:
-        Plain nested dicts without the fields marked `Excluded`.
+        Plain nested dicts without the fields marked `Excluded` and without absent parts, so that
+        what one variant has cannot rename another.
     """
     return _plain(config, with_excluded=False)
 
 
 def as_dict(config: Any) -> dict[str, Any]:
-    """A configuration dataclass as plain nested dicts, lists and scalars, complete."""
+    """A configuration dataclass as plain nested dicts, lists and scalars; absent parts have no key."""
     return _plain(config, with_excluded=True)
 
 
@@ -71,9 +72,10 @@ def from_spec(spec: Mapping[str, Any]) -> RunConfig:
 
 def _plain(config: Any, *, with_excluded: bool) -> dict[str, Any]:
     return {
-        spec.name: _plain_value(getattr(config, spec.name), with_excluded=with_excluded)
+        spec.name: _plain_value(value, with_excluded=with_excluded)
         for spec in fields_of(config.__class__)
-        if with_excluded or not spec.excluded
+        if (value := getattr(config, spec.name)) is not None
+        and (with_excluded or not spec.excluded)
     }
 
 

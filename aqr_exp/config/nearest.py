@@ -26,7 +26,7 @@ def nearest(word: str, choices: Collection[str]) -> str | None:
     if close:
         return lowered[close[0]]
     leaves = {choice.rpartition(".")[2]: choice for choice in choices}
-    close = difflib.get_close_matches(word.rpartition(".")[2], list(leaves), n=1, cutoff=0.75)
+    close = difflib.get_close_matches(word.rpartition(".")[2], list(leaves), n=1, cutoff=0.7)
     return leaves[close[0]] if close else None
 
 

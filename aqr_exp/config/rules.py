@@ -1,4 +1,4 @@
-"""The rules between fields: what types and ranges alone cannot say, in one place."""
+"""The rules between fields: what types and ranges alone cannot say; a variant's own stand beside."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -7,6 +7,7 @@ from aqr_exp.config.schema import ModelConfig, RunConfig
 from aqr_exp.config.schema.data import AugmentConfig
 from aqr_exp.config.schema.launcher import Device
 from aqr_exp.config.schema.model import HeadConfig, ImageBranchConfig, LidarEncoder
+from aqr_exp.config.variant_rules import start_rules, variant_rules
 from aqr_exp.errors import RequestError
 
 RESNET_DEPTHS = (18, 34, 50, 101, 152)
@@ -36,6 +37,8 @@ def broken_rules(config: RunConfig) -> list[str]:
         lambda c: _image_rules(c.model.image),
         lambda c: _head_rules(c.model.head),
         lambda c: _augment_rules(c.data.augment),
+        variant_rules,
+        start_rules,
         _run_rules,
     )
     return [fault for rule in rules for fault in rule(config)]

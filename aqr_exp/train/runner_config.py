@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from aqr_exp.cmt.detector_config import detector_config
-from aqr_exp.config.schema import RunConfig, ScheduleConfig
+from aqr_exp.config.schema import RunConfig, ScheduleConfig, VariantConfig
 from aqr_exp.data.pipeline import dataloader_config
 
 
@@ -35,8 +35,30 @@ LIDAR_MODULES = (
 )
 
 
-def optimizer_config(schedule: ScheduleConfig) -> dict[str, Any]:
-    """AdamW with the published learning-rate groups and gradient clipping."""
+ROUTER_MODULE = "pts_bbox_head.aqr.router"
+SCALE_MODULE = "pts_bbox_head.aqr.bias.scale"
+
+
+def optimizer_config(schedule: ScheduleConfig, variant: VariantConfig) -> dict[str, Any]:
+    """AdamW with the published learning-rate groups, the variant's own and gradient clipping.
+
+    Args:
+        schedule: Rates of the detector.
+        variant: Rates of the router and of the scale, where it has them.
+
+    Returns:
+        mmengine's optimiser wrapper.
+    """
+    groups = {
+        "img_backbone": {"lr_mult": schedule.img_backbone_lr_mult},
+        "img_neck": {"lr_mult": schedule.img_neck_lr_mult},
+        **{name: {"lr_mult": schedule.lidar_lr_mult} for name in LIDAR_MODULES},
+    }
+    if variant.router is not None:
+        groups[ROUTER_MODULE] = {"lr_mult": variant.router.lr_mult}
+    if variant.bias is not None:
+        # Only the loss and its constraint move the scale: decay would pull it towards no bias.
+        groups[SCALE_MODULE] = {"lr_mult": variant.bias.scale.lr_mult, "decay_mult": 0.0}
     return {
         "type": "AmpOptimWrapper" if schedule.amp else "OptimWrapper",
         "optimizer": {
@@ -44,13 +66,7 @@ def optimizer_config(schedule: ScheduleConfig) -> dict[str, Any]:
             "lr": schedule.learning_rate,
             "weight_decay": schedule.weight_decay,
         },
-        "paramwise_cfg": {
-            "custom_keys": {
-                "img_backbone": {"lr_mult": schedule.img_backbone_lr_mult},
-                "img_neck": {"lr_mult": schedule.img_neck_lr_mult},
-                **{name: {"lr_mult": schedule.lidar_lr_mult} for name in LIDAR_MODULES},
-            }
-        },
+        "paramwise_cfg": {"custom_keys": groups},
         "clip_grad": {"max_norm": schedule.grad_clip_norm, "norm_type": 2},
     }
 
@@ -131,12 +147,12 @@ def runner_config(
         "default_scope": "mmdet3d",
         "work_dir": str(work_dir),
         "experiment_name": "train",
-        "model": detector_config(config.model),
+        "model": detector_config(config),
         "train_dataloader": dataloader_config(
             config, data.train_split, training=True, batch_size=per_process
         ),
         "train_cfg": {"by_epoch": True, "max_epochs": schedule.epochs},
-        "optim_wrapper": optimizer_config(schedule),
+        "optim_wrapper": optimizer_config(schedule, config.variant),
         "param_scheduler": cycle_config(schedule, steps),
         "test_dataloader": evaluation["dataloader"],
         "test_evaluator": evaluation["evaluator"],

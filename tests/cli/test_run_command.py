@@ -99,7 +99,12 @@ def test_a_run_somebody_works_on_is_refused(
     [
         (
             ["run", "baselin"],
-            ["unknown variant 'baselin': did you mean 'baseline'? (available: baseline)"],
+            [
+                (
+                    "unknown variant 'baselin': did you mean 'baseline'? "
+                    "(available: attention_bias, baseline, renderer_modulator)"
+                )
+            ],
         ),
         (
             ["run", "baseline", "schedul.epochs=3"],

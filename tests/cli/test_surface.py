@@ -73,6 +73,7 @@ sys.exit(code)
         (["run", "--help"], (*HEAVY, "hydra", "omegaconf", "numpy", "scipy", "yaml", "rich")),
         (["analyze", "softmax"], (*HEAVY, "hydra", "yaml", "scipy", "rich", "matplotlib")),
         (["config", "baseline"], (*HEAVY, "numpy", "scipy", "rich")),
+        (["config", "attention_bias", "bias_scale=3"], (*HEAVY, "numpy", "scipy", "rich")),
         (["list"], (*HEAVY, "hydra", "numpy", "scipy", "rich")),
         (["list", "--json"], (*HEAVY, "hydra", "numpy", "scipy", "rich")),
         (["table"], (*HEAVY, "hydra")),

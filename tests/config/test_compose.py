@@ -54,6 +54,43 @@ def test_an_override_wins_over_the_preset() -> None:
         (["seed=range(3)"], "override 'seed=range(3)' names several values: a run takes one"),
         (["data.fingerprint=ab"], "'data.fingerprint' cannot be set: it is read from the data"),
         (
+            ["variant.name=attention_bias"],
+            "'variant.name' cannot be set: the variant is named first, before the overrides",
+        ),
+        (
+            ["variant.bias.scale.start=3"],
+            (
+                "variant.bias.scale.start: variant 'baseline' has no bias "
+                "(variants that have: attention_bias)"
+            ),
+        ),
+        (
+            ["variant.router.heads=3"],
+            (
+                "variant.router.heads: variant 'baseline' has no router "
+                "(variants that have: renderer_modulator, attention_bias)"
+            ),
+        ),
+        (
+            ["bias=aggressive"],
+            (
+                "bias=aggressive: variant 'baseline' has no bias "
+                "(variants that have: attention_bias)"
+            ),
+        ),
+        (
+            ["bias=agressive"],
+            (
+                "unknown bias 'agressive': did you mean 'aggressive'? (available: aggressive, "
+                "conservative, earlier, standard, ultra_conservative)"
+            ),
+        ),
+        (
+            ["weight_activation=tanh"],
+            "unknown key 'weight_activation': did you mean 'variant.router.activation'?",
+        ),
+        (["window_base=cmt_tiny"], "unknown key 'window_base': did you mean 'window_size'?"),
+        (
             ["variant=baseline"],
             (
                 "override 'variant=baseline' cannot be used: "
@@ -78,7 +115,8 @@ def test_keys_are_never_added_removed_or_moved(override: str) -> None:
 
 def test_an_unknown_variant_is_named_with_the_nearest() -> None:
     assert fault_of("baselin") == (
-        "unknown variant 'baselin': did you mean 'baseline'? (available: baseline)"
+        "unknown variant 'baselin': did you mean 'baseline'? "
+        "(available: attention_bias, baseline, renderer_modulator)"
     )
 
 
@@ -117,11 +155,27 @@ def test_every_option_of_every_group_composes_and_converts() -> None:
         for option in options:
             if group == "variant":
                 assert load_run(option).variant.name.value == option
+            elif group == "bias":
+                load_run("attention_bias", [f"bias={option}"])
             else:
                 load_run("baseline", [f"{group}={option}"])
             seen += 1
-    assert seen >= 8
-    assert set(groups) == {"variant", "model", "data", "schedule", "launcher", "preset"}
+    assert seen >= 15
+    assert set(groups) == {
+        "bias",
+        "data",
+        "launcher",
+        "model",
+        "preset",
+        "schedule",
+        "variant",
+    }
+
+
+@pytest.mark.parametrize("variant", group_options(conf_dir())["variant"])
+@pytest.mark.parametrize("model", group_options(conf_dir())["model"])
+def test_every_variant_fits_every_model(variant: str, model: str) -> None:
+    assert load_run(variant, [f"model={model}"]).model.name == model
 
 
 def test_every_yaml_is_an_option_or_a_base() -> None:
@@ -132,4 +186,7 @@ def test_every_yaml_is_an_option_or_a_base() -> None:
     for name in files:
         group, _, file = name.rpartition("/")
         stem = file.removesuffix(".yaml")
-        assert name == "config.yaml" or stem.endswith("_base") or stem in options[group]
+        if group == "window_base":
+            assert stem in options["model"]  # else no model would ever read it
+        else:
+            assert name == "config.yaml" or stem.endswith("_base") or stem in options[group]

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from aqr_exp.config.compose import compose_run
 from aqr_exp.config.convert import convert
+from aqr_exp.config.fields import dotted_keys, fields_of
 from aqr_exp.config.identity import as_dict
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.config.schema.constraints import Range
+from aqr_exp.config.schema.constraints import Excluded, Range
 from aqr_exp.errors import RequestError
 
 BASE = compose_run("baseline")
@@ -37,6 +38,10 @@ class Outer:
     pair: tuple[float, float]
     many: Annotated[tuple[int, ...], Range(0, 9)]
     word: str
+    names: tuple[str, ...]
+    rows: tuple[tuple[int, float, float], ...]
+    maybe: Inner | None
+    perhaps: Annotated[Inner | None, Excluded()] = None
 
 
 GOOD: dict[str, Any] = {
@@ -48,7 +53,13 @@ GOOD: dict[str, Any] = {
     "pair": [1, 2.5],
     "many": [],
     "word": "x",
+    "names": ["a", "b"],
+    "rows": [[0, 1, 2.5]],
+    "maybe": {"epochs": 2},
 }
+
+
+PERHAPS_FAULT = "unknown key 'perhaps.epoch': did you mean 'perhaps.epochs'?"
 
 
 def faults_of(**changes: Any) -> list[str]:
@@ -68,6 +79,9 @@ def test_plain_values_become_typed_objects() -> None:
         pair=(1.0, 2.5),
         many=(),
         word="x",
+        names=("a", "b"),
+        rows=((0, 1.0, 2.5),),
+        maybe=Inner(epochs=2),
     )
     assert isinstance(made.rate, float)
     assert str(convert(Outer, GOOD | {"free": -0.0}).free) == "0.0"
@@ -92,6 +106,25 @@ def test_plain_values_become_typed_objects() -> None:
         ({"pair": "12"}, "pair='12': must be a list of 2 numbers"),
         ({"many": [1, 10]}, "many=[1, 10]: must be a list of whole numbers, each from 0 to 9"),
         ({"many": [1.0]}, "many=[1.0]: must be a list of whole numbers, each from 0 to 9"),
+        ({"names": [1]}, "names=[1]: must be a list of texts"),
+        ({"names": "ab"}, "names='ab': must be a list of texts"),
+        (
+            {"rows": [[0, 1.0]]},
+            "rows=[[0, 1.0]]: must be a list of lists of (whole number, number, number)",
+        ),
+        (
+            {"rows": [[0.5, 1, 2]]},
+            "rows=[[0.5, 1, 2]]: must be a list of lists of (whole number, number, number)",
+        ),
+        (
+            {"rows": [0, 1, 2]},
+            "rows=[0, 1, 2]: must be a list of lists of (whole number, number, number)",
+        ),
+        ({"maybe": 3}, "maybe=3: must be a group of keys"),
+        ({"maybe": {"epochs": 0}}, "maybe.epochs=0: must be a whole number from 1 to 10"),
+        ({"perhaps": {"epoch": 1, "epochs": 1}}, PERHAPS_FAULT),
+        ({"maybe": {}}, "key 'maybe.epochs' is missing: it must be a whole number from 1 to 10"),
+        ({"inner": None}, "inner=None: must be a group of keys"),
         ({"inner": 3}, "inner=3: must be a group of keys"),
         ({"inner": {"epochs": 0}}, "inner.epochs=0: must be a whole number from 1 to 10"),
         ({"inner": {"epochs": 3.0}}, "inner.epochs=3.0: must be a whole number from 1 to 10"),
@@ -102,6 +135,29 @@ def test_plain_values_become_typed_objects() -> None:
 )
 def test_a_fault_names_key_value_and_what_is_allowed(changes: dict[str, Any], fault: str) -> None:
     assert faults_of(**changes) == [fault]
+
+
+def test_an_optional_part_may_be_absent() -> None:
+    for absent in (GOOD | {"maybe": None}, {k: v for k, v in GOOD.items() if k != "maybe"}):
+        assert convert(Outer, absent).maybe is None
+    assert convert(Outer, GOOD | {"perhaps": {"epochs": 4}}).perhaps == Inner(epochs=4)
+
+
+def test_fields_say_what_is_optional() -> None:
+    specs = {spec.name: spec for spec in fields_of(Outer)}
+    assert [name for name, spec in specs.items() if spec.optional] == ["maybe", "perhaps"]
+    assert specs["maybe"].type is Inner
+    assert specs["perhaps"].excluded
+    assert {"maybe.epochs", "perhaps.epochs"} <= set(dotted_keys(Outer))
+
+
+def test_only_a_part_may_be_optional() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Wrong:
+        rate: float | None
+
+    with pytest.raises(TypeError, match=r"float \| None is no configuration field"):
+        fields_of(Wrong)
 
 
 def test_all_faults_are_reported_together() -> None:

@@ -1,6 +1,7 @@
 import copy
 import re
 from collections.abc import Iterator
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aqr_exp.config.compose import conf_dir, group_options
 from aqr_exp.config.convert import convert
 from aqr_exp.config.fields import dotted_keys
 from aqr_exp.config.identity import (
@@ -31,9 +33,16 @@ EXCLUDED = {
     "schedule.log_every_steps",
     "schedule.name",
     "seed",
+    "start.load_from",
+    "variant.bias.scale.warn_threshold",
 }
 
 BASE = as_dict(load_run("baseline"))
+START = {"load_from": "x.pth", "sha256": "ab", "freeze": ["img_backbone"]}
+BASES = {
+    variant: as_dict(load_run(variant)) | {"start": START}
+    for variant in group_options(conf_dir())["variant"]
+}
 
 
 def other_value(value: Any) -> Any:
@@ -44,6 +53,8 @@ def other_value(value: Any) -> Any:
         return value + 1
     if isinstance(value, float):
         return value / 2 if value else 0.5
+    if value == []:
+        return [[0, 1.0, 2.0]]
     if isinstance(value, list):
         return [other_value(value[0]), *value[1:]]
     return value + "x"
@@ -57,8 +68,8 @@ def leaves(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield prefix + key, item
 
 
-def changed(key: str, value: Any) -> RunConfig:
-    plain = copy.deepcopy(BASE)
+def changed(key: str, value: Any, base: dict[str, Any] = BASE) -> RunConfig:
+    plain = copy.deepcopy(base)
     *parents, name = key.split(".")
     node = plain
     for parent in parents:
@@ -67,27 +78,59 @@ def changed(key: str, value: Any) -> RunConfig:
     return convert(RunConfig, plain)
 
 
-ENUMS = {"model.lidar.encoder", "model.head.cross_attention_init", "launcher.device"}
-LEAVES = {key: value for key, value in leaves(BASE) if key != "variant.name" and key not in ENUMS}
+ENUMS = {
+    key: [member.value for member in spec.type]
+    for key, spec in dotted_keys(RunConfig).items()
+    if isinstance(spec.type, type) and issubclass(spec.type, Enum)
+}
 
 
-def test_every_key_that_counts_changes_the_identity_and_no_other_does() -> None:
-    base = fingerprint(convert(RunConfig, BASE))
+@pytest.mark.parametrize("variant", BASES)
+def test_every_key_that_counts_changes_the_identity_and_no_other_does(variant: str) -> None:
+    plain = BASES[variant]
+    base = fingerprint(convert(RunConfig, plain))
+    values = {key: value for key, value in leaves(plain) if key not in ENUMS}
     unchanged = {
         key
-        for key, value in LEAVES.items()
-        if fingerprint(changed(key, other_value(value))) == base
+        for key, value in values.items()
+        if fingerprint(changed(key, other_value(value), plain)) == base
     }
-    launcher = {key for key in LEAVES if key.startswith("launcher.")}
-    assert unchanged == EXCLUDED | launcher
-    assert len(LEAVES) > 70
-    assert set(LEAVES) | ENUMS | {"variant.name"} == set(dotted_keys(RunConfig))
+    launcher = {key for key in values if key.startswith("launcher.")}
+    assert unchanged == (EXCLUDED | launcher) & set(values)
+    assert len(values) > 70
+
+
+def test_every_key_is_a_key_of_some_variant() -> None:
+    assert len(BASES) == 3
+    assert {key for plain in BASES.values() for key, _ in leaves(plain)} == set(
+        dotted_keys(RunConfig)
+    )
 
 
 def test_enumerations_count_too() -> None:
-    base = fingerprint(convert(RunConfig, BASE))
-    assert fingerprint(changed("model.head.cross_attention_init", "xavier")) != base
-    assert fingerprint(changed("launcher.device", "cpu")) == base
+    seen = set()
+    for plain in BASES.values():
+        base = fingerprint(convert(RunConfig, plain))
+        for key, value in leaves(plain):
+            if key in ENUMS and key != "variant.name":
+                other = next(member for member in ENUMS[key] if member != value)
+                same = fingerprint(changed(key, other, plain)) == base
+                assert same == (key == "launcher.device"), key
+                seen.add(key)
+    assert seen | {"variant.name"} == set(ENUMS)
+    assert len(seen) >= 12
+
+
+def test_what_a_variant_lacks_is_not_in_its_identity() -> None:
+    form = canonical(load_run("baseline"))
+    assert form["variant"] == {"name": "baseline"}
+    assert "start" not in form
+    # A run's folder written before there were optional parts: the same run under the same name.
+    earlier = {**BASE, "variant": {"name": "baseline"}}
+    assert "start" not in earlier
+    assert run_name(from_spec(earlier)) == run_name(load_run("baseline"))
+    named = {**BASE, "variant": {"name": "baseline", "bias": None}, "start": None}
+    assert run_name(from_spec(named)) == run_name(load_run("baseline"))
 
 
 def test_identity_is_of_the_effective_configuration() -> None:

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.optim.scheduler import CosineAnnealingLR, CosineAnnealingMomentum
 
 from aqr_exp.config.load import load_run
@@ -86,7 +86,7 @@ def test_learning_rate_groups_are_named_by_module(config):
         lidar_lr_mult=2.0,
         amp=True,
     )
-    settings = optimizer_config(schedule)
+    settings = optimizer_config(schedule, config.variant)
     multipliers = {
         name: group["lr_mult"] for name, group in settings["paramwise_cfg"]["custom_keys"].items()
     }
@@ -94,6 +94,49 @@ def test_learning_rate_groups_are_named_by_module(config):
     assert multipliers.pop("img_neck") == 0.1
     assert multipliers == dict.fromkeys(LIDAR_MODULES, 2.0)
     assert settings["type"] == "AmpOptimWrapper"
+
+
+class _Detector(torch.nn.Module):
+    """Parameters where a variant has them, and one of the detector's own."""
+
+    def __init__(self):
+        super().__init__()
+        self.pts_bbox_head = torch.nn.Module()
+        self.pts_bbox_head.query = torch.nn.Parameter(torch.zeros(1))
+        self.pts_bbox_head.aqr = torch.nn.Module()
+        self.pts_bbox_head.aqr.router = torch.nn.Linear(2, 2)
+        self.pts_bbox_head.aqr.bias = torch.nn.Module()
+        self.pts_bbox_head.aqr.bias.scale = torch.nn.Linear(1, 1)
+
+
+@pytest.mark.parametrize(
+    ("variant", "overrides", "router", "scale"),
+    [
+        ("baseline", [], (1e-4, 0.1), (1e-4, 0.1)),
+        ("renderer_modulator", ["variant.router.lr_mult=3"], (3e-4, 0.1), (1e-4, 0.1)),
+        (
+            "attention_bias",
+            ["variant.router.lr_mult=2.0", "variant.bias.scale.lr_mult=0.1"],
+            (2e-4, 0.1),
+            (1e-5, 0.0),
+        ),
+    ],
+)
+def test_router_and_scale_have_rates_of_their_own(variant, overrides, router, scale):
+    typed = ["schedule.learning_rate=1e-4", "schedule.weight_decay=0.1", *overrides]
+    config = load_run(variant, typed)
+    model = _Detector()
+    wrapper = build_optim_wrapper(model, optimizer_config(config.schedule, config.variant))
+    found = {
+        id(parameter): (group["lr"], group["weight_decay"])
+        for group in wrapper.param_groups
+        for parameter in group["params"]
+    }
+    head = model.pts_bbox_head
+    assert found[id(head.query)] == pytest.approx((1e-4, 0.1))
+    for part, expected in ((head.aqr.router, router), (head.aqr.bias.scale, scale)):
+        for parameter in part.parameters():
+            assert found[id(parameter)] == pytest.approx(expected)
 
 
 def test_evaluation_during_training_never_overwrites_the_record(config, tmp_path):

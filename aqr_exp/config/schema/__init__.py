@@ -5,6 +5,7 @@ from aqr_exp.config.schema.launcher import LauncherConfig
 from aqr_exp.config.schema.model import ModelConfig
 from aqr_exp.config.schema.run import RunConfig
 from aqr_exp.config.schema.schedule import ScheduleConfig
+from aqr_exp.config.schema.start import StartConfig
 from aqr_exp.config.schema.variant import VariantConfig
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "ModelConfig",
     "RunConfig",
     "ScheduleConfig",
+    "StartConfig",
     "VariantConfig",
 ]

@@ -8,6 +8,7 @@ from aqr_exp.config.schema.data import DataConfig
 from aqr_exp.config.schema.launcher import LauncherConfig
 from aqr_exp.config.schema.model import ModelConfig
 from aqr_exp.config.schema.schedule import ScheduleConfig
+from aqr_exp.config.schema.start import StartConfig
 from aqr_exp.config.schema.variant import VariantConfig
 
 
@@ -23,6 +24,7 @@ class RunConfig:
         launcher: Where it executes; never part of the identity.
         preset: Name of the preset the configuration came from.
         seed: Seed of everything random; the replicate axis, kept beside the fingerprint.
+        start: What its weights start from; None trains from scratch and is not in the identity.
     """
 
     variant: VariantConfig
@@ -32,3 +34,4 @@ class RunConfig:
     launcher: Annotated[LauncherConfig, Excluded()]
     preset: Annotated[str, Excluded()]
     seed: Annotated[int, Range(0, 2**31 - 1), Excluded()]
+    start: StartConfig | None = None

@@ -1,0 +1,109 @@
+"""Window sizes in cells of a model's feature maps, and whether they fit."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from aqr_exp.config.schema.model import ModelConfig
+from aqr_exp.config.schema.window import WindowConfig, WindowUnit
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureMap:
+    """One of the maps whose cells are the keys.
+
+    Attributes:
+        name: In words.
+        rows: Cells along y, or down an image.
+        columns: Cells along x, or across an image.
+        pitch: (row, column) size of a cell.
+        unit: What the pitch is in.
+    """
+
+    name: str
+    rows: int
+    columns: int
+    pitch: tuple[float, float]
+    unit: str
+
+
+def bev_map(model: ModelConfig) -> FeatureMap:
+    """The BEV map; its pitch is the true one, voxel size times stride, in metres."""
+    lidar = model.lidar
+    return FeatureMap(
+        name="BEV map",
+        rows=lidar.grid_size[1] // lidar.stride,
+        columns=lidar.grid_size[0] // lidar.stride,
+        pitch=(lidar.voxel_size_m[1] * lidar.stride, lidar.voxel_size_m[0] * lidar.stride),
+        unit="m",
+    )
+
+
+def camera_map(model: ModelConfig) -> FeatureMap:
+    """The map of one view; its pitch is in pixels of the network's input."""
+    image = model.image
+    return FeatureMap(
+        name="camera map",
+        rows=image.height_px // image.stride,
+        columns=image.width_px // image.stride,
+        pitch=(image.stride, image.stride),
+        unit="px",
+    )
+
+
+def window_cells(window: WindowConfig, model: ModelConfig) -> tuple[int, int]:
+    """The sides of the (BEV, camera) windows in cells.
+
+    Args:
+        window: As configured; it must keep the rules below.
+        model: Whose maps.
+
+    Returns:
+        Whole cells; metric sides are rounded to the nearest number, halves up.
+    """
+    bev = _cells(window.bev, window.unit, bev_map(model))
+    return bev, _cells(window.camera, window.unit, camera_map(model))
+
+
+def window_faults(window: WindowConfig, key: str, model: ModelConfig) -> Iterator[str]:
+    """One line for each side that is no window of the model's maps.
+
+    Args:
+        window: The window.
+        key: Its dotted key.
+        model: Whose maps.
+    """
+    # The camera first: its map is the smaller one.
+    for name, side, map_ in (
+        ("camera", window.camera, camera_map(model)),
+        ("bev", window.bev, bev_map(model)),
+    ):
+        fault = _side_fault(side, window.unit, map_)
+        if fault:
+            yield f"{key}.{name}={side:g}: {fault}"
+
+
+def _side_fault(side: float, unit: WindowUnit, map_: FeatureMap) -> str | None:
+    if unit is WindowUnit.CELLS and (side < 1 or side != int(side)):
+        return "must be a whole number of cells, at least 1"
+    if unit is WindowUnit.METRIC and min(map_.pitch) > 0:
+        if not math.isclose(*map_.pitch):
+            sides = " x ".join(f"{pitch:g}" for pitch in map_.pitch)
+            return f"the cells of the {map_.name} are not square ({sides} {map_.unit}): use cells"
+        # .1 x 8 is a hair more than .8: that must not refuse a window of .8 m.
+        if side < map_.pitch[0] * (1 - 1e-9):
+            return (
+                f"must be at least one cell of the {map_.name}, {map_.pitch[0]:g} {map_.unit} wide"
+            )
+    cells = _cells(side, unit, map_) if min(map_.pitch) > 0 else 0  # else another rule names it
+    if cells > min(map_.rows, map_.columns):
+        given = "" if unit is WindowUnit.CELLS else f"{cells} cells are "
+        size = f"{map_.rows} x {map_.columns} cells (rows x columns)"
+        return f"{given}larger than the model's {map_.name} of {size}"
+    return None
+
+
+def _cells(side: float, unit: WindowUnit, map_: FeatureMap) -> int:
+    if unit is WindowUnit.CELLS:
+        return int(side)
+    return math.floor(side / map_.pitch[0] + 0.5)

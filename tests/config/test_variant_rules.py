@@ -1,0 +1,314 @@
+import copy
+import math
+from typing import Any
+
+import pytest
+
+from aqr_exp.config.convert import convert
+from aqr_exp.config.identity import as_dict, from_spec
+from aqr_exp.config.load import load_run
+from aqr_exp.config.rules import broken_rules
+from aqr_exp.config.schema import RunConfig
+from aqr_exp.config.schema.bias import BiasConfig
+from aqr_exp.config.schema.router import RouterConfig
+from aqr_exp.config.schema.variant import VARIANT_PARTS, VariantName, lacks_part
+from aqr_exp.errors import RequestError
+
+BASES = {name.value: as_dict(load_run(name.value)) for name in VariantName}
+ROUTER, BIAS, SCALE = "variant.router.", "variant.bias.", "variant.bias.scale."
+
+
+def broken(variant: str, changes: dict[str, Any]) -> list[str]:
+    plain = copy.deepcopy(BASES[variant])
+    for key, value in changes.items():
+        *parents, name = key.split(".")
+        node = plain
+        for parent in parents:
+            node = node[parent]
+        assert name in node
+        node[name] = value
+    return broken_rules(convert(RunConfig, plain))
+
+
+def router_of(config: RunConfig) -> RouterConfig:
+    assert config.variant.router is not None
+    return config.variant.router
+
+
+def bias_of(config: RunConfig) -> BiasConfig:
+    assert config.variant.bias is not None
+    return config.variant.bias
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        (
+            {ROUTER + "heads": 3},
+            "variant.router.heads=3: must divide model.head.width=128",
+        ),
+        (
+            {ROUTER + "window.camera": 7},
+            (
+                "variant.router.window.camera=7: "
+                "larger than the model's camera map of 6 x 16 cells (rows x columns)"
+            ),
+        ),
+        (
+            {BIAS + "window.bev": 0},
+            "variant.bias.window.bev=0: must be a whole number of cells, at least 1",
+        ),
+        (
+            {ROUTER + "kind": "constant", ROUTER + "constant": [1.0, -1.1]},
+            (
+                "variant.router.constant=[1.0, -1.1]: must be from -1 to 1, "
+                "where activation=tanh has its weights"
+            ),
+        ),
+        (
+            {
+                ROUTER + "kind": "constant",
+                ROUTER + "activation": "sigmoid",
+                ROUTER + "constant": [1.0, -0.1],
+            },
+            (
+                "variant.router.constant=[1.0, -0.1]: must be from 0 to 1, "
+                "where activation=sigmoid has its weights"
+            ),
+        ),
+        (
+            {ROUTER + "kind": "constant", ROUTER + "activation": "logsigmoid"},
+            (
+                "variant.router.constant=[1.0, 1.0]: must be at most 0, "
+                "where activation=logsigmoid has its weights"
+            ),
+        ),
+        (
+            {ROUTER + "kind": "constant", ROUTER + "auxiliary_loss": 0.5},
+            "variant.router.auxiliary_loss=0.5: kind=constant has nothing to learn",
+        ),
+        (
+            {BIAS + "local": False, BIAS + "gaussian": True},
+            "variant.bias.gaussian=true: acts on a window, and variant.bias.local=false has none",
+        ),
+        (
+            {BIAS + "local": False, BIAS + "recenter": True},
+            "variant.bias.recenter=true: acts on a window, and variant.bias.local=false has none",
+        ),
+        (
+            {SCALE + "minimum": 6.0},
+            "variant.bias.scale.minimum=6: must be below variant.bias.scale.maximum=5",
+        ),
+        (
+            {SCALE + "minimum": 5.0, SCALE + "learnable": False},
+            "variant.bias.scale.minimum=5: must be below variant.bias.scale.maximum=5",
+        ),
+        (
+            {SCALE + "warn_threshold": 5.5},
+            "variant.bias.scale.warn_threshold=5.5: is above variant.bias.scale.maximum=5",
+        ),
+        (
+            {SCALE + "start": 5.1},
+            (
+                "variant.bias.scale.start=5.1: a learnable scale starts within its bounds, "
+                "from 0.5 to 5 (learnable_scale=false fixes it)"
+            ),
+        ),
+        (
+            {SCALE + "start": 0.5, SCALE + "constraint": "sigmoid"},
+            (
+                "variant.bias.scale.start=0.5: constraint=sigmoid reaches no bound: "
+                "must lie between 0.5 and 5 (learnable_scale=false fixes it)"
+            ),
+        ),
+        (
+            {SCALE + "anneal": [[0, 3.0, 4.0], [5, 0.5, 5.0]]},
+            (
+                "variant.bias.scale.start=2.5: a learnable scale starts within its bounds, "
+                "from 3 to 4 (learnable_scale=false fixes it)"
+            ),
+        ),
+        (
+            {SCALE + "anneal": [[5, 1.0, 2.0], [5, 1.0, 3.0]]},
+            (
+                "variant.bias.scale.anneal=[[5, 1.0, 2.0], [5, 1.0, 3.0]]: "
+                "first epochs must rise, from 0 up"
+            ),
+        ),
+        (
+            {SCALE + "anneal": [[-1, 1.0, 3.0]]},
+            "variant.bias.scale.anneal=[[-1, 1.0, 3.0]]: first epochs must rise, from 0 up",
+        ),
+        (
+            {SCALE + "anneal": [[5, 2.0, 2.0]]},
+            (
+                "variant.bias.scale.anneal=[[5, 2.0, 2.0]]: "
+                "in every row the minimum must be below the maximum, and not negative"
+            ),
+        ),
+        (
+            {SCALE + "anneal": [[5, 1.0, 2.0]], SCALE + "learnable": False},
+            ("variant.bias.scale.anneal=[[5, 1.0, 2.0]]: bounds act on a learnable scale only"),
+        ),
+        (
+            {SCALE + "anneal": [[5, 1.0, 2.0]], SCALE + "constraint": "l2"},
+            "variant.bias.scale.anneal=[[5, 1.0, 2.0]]: constraint=l2 has no bounds",
+        ),
+    ],
+)
+def test_a_broken_rule_of_the_bias_is_one_line(changes: dict[str, Any], fault: str) -> None:
+    assert broken("attention_bias", changes) == [fault]
+
+
+def test_a_broken_rule_of_the_renderer_is_one_line() -> None:
+    assert broken("renderer_modulator", {"variant.renderer.threshold": 1.5}) == [
+        "variant.renderer.threshold=1.5: must be below variant.renderer.maximum=1.5"
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {SCALE + "start": 0.5},
+        {SCALE + "start": 5.0},
+        {SCALE + "start": 10.0, SCALE + "learnable": False},
+        {SCALE + "start": 0.0, SCALE + "learnable": False},
+        {SCALE + "anneal": [[0, 1.0, 2.5], [5, 0.5, 4.0], [15, 0.1, 5.0]]},
+        {ROUTER + "constant": [9.0, -9.0]},  # only a constant router has them
+        {ROUTER + "kind": "constant", ROUTER + "constant": [1.0, -1.0]},
+        {
+            ROUTER + "kind": "constant",
+            ROUTER + "activation": "sigmoid",
+            ROUTER + "constant": [0, 1],
+        },
+        {
+            ROUTER + "kind": "constant",
+            ROUTER + "activation": "logsigmoid",
+            ROUTER + "constant": [0.0, -50.0],
+        },
+    ],
+)
+def test_what_is_sound_is_let_through(changes: dict[str, Any]) -> None:
+    assert broken("attention_bias", changes) == []
+
+
+def test_the_parts_are_those_of_the_name() -> None:
+    parts = {name: tuple(set(plain["variant"]) - {"name"}) for name, plain in BASES.items()}
+    assert {name: set(each) for name, each in parts.items()} == {
+        name: set(each) for name, each in VARIANT_PARTS.items()
+    }
+    edited = copy.deepcopy(BASES["attention_bias"])
+    edited["variant"]["name"] = "renderer_modulator"
+    with pytest.raises(RequestError) as caught:
+        from_spec(edited)
+    assert str(caught.value).splitlines() == [
+        (
+            "variant.bias: variant 'renderer_modulator' has no bias "
+            "(variants that have: attention_bias)"
+        ),
+        "key 'variant.renderer' is missing: variant 'renderer_modulator' needs it",
+        "key 'variant.modulator' is missing: variant 'renderer_modulator' needs it",
+    ]
+
+
+def test_a_variant_that_does_not_exist_lacks_nothing() -> None:
+    assert lacks_part("attention_bais", "bias") is None
+    assert lacks_part("attention_bias", "bias") is None
+
+
+def test_the_attention_bias_starts_as_the_baseline() -> None:
+    config = load_run("attention_bias")
+    assert (router_of(config).activation.value, router_of(config).init_bias) == ("tanh", 0.0)
+    bias = bias_of(config)
+    assert (bias.local, bias.gaussian, bias.recenter, bias.unit.value) == (
+        True,
+        False,
+        False,
+        "score",
+    )
+
+
+def test_the_older_scheme_starts_as_it_did() -> None:
+    variant = load_run("renderer_modulator").variant
+    assert variant.router is not None
+    assert variant.renderer is not None
+    assert variant.modulator is not None
+    assert variant.router.activation.value == "sigmoid"
+    assert 1 / (1 + math.exp(-variant.router.init_bias)) == pytest.approx(0.82, abs=0.005)
+    assert as_dict(variant.renderer) == {
+        "method": "gaussian",
+        "sigma_cells": 1.0,
+        "threshold": 0.01,
+        "maximum": 1.5,
+    }
+    assert as_dict(variant.modulator) == {"mode": "elementwise", "residual": 0.7}
+
+
+def test_windows_and_widths_belong_to_the_size_of_the_model() -> None:
+    published = load_run("attention_bias", ["model=cmt_r50_800x320"])
+    router, bias = router_of(published), bias_of(published)
+    assert (router.window.bev, router.window.camera, router.ffn_channels) == (5, 8, 1024)
+    assert (bias.window.bev, bias.window.camera) == (8, 8)
+    tiny = load_run("attention_bias")
+    router, bias = router_of(tiny), bias_of(tiny)
+    assert (router.window.bev, router.window.camera, router.ffn_channels) == (5, 3, 256)
+    assert (bias.window.bev, bias.window.camera) == (8, 3)
+
+
+@pytest.mark.parametrize(
+    ("preset", "start", "learnable", "bounds", "warn", "max_bias", "activation"),
+    [
+        ("ultra_conservative", 2.0, True, (0.5, 3.0), 2.5, 5.0, "tanh"),
+        ("conservative", 2.5, True, (0.5, 5.0), 4.0, 5.0, "tanh"),
+        ("standard", 5.0, False, (0.5, 5.0), 4.0, 5.0, "tanh"),
+        ("aggressive", 3.5, True, (1.0, 8.0), 6.0, 8.0, "tanh"),
+        ("earlier", 5.0, False, (0.5, 5.0), 4.0, 10.0, "sigmoid"),
+    ],
+)
+def test_presets(
+    preset: str,
+    start: float,
+    learnable: bool,
+    bounds: tuple[float, float],
+    warn: float,
+    max_bias: float,
+    activation: str,
+) -> None:
+    config = load_run("attention_bias", [f"bias={preset}"])
+    bias = bias_of(config)
+    scale = bias.scale
+    assert (scale.start, scale.learnable, scale.warn_threshold) == (start, learnable, warn)
+    assert (scale.minimum, scale.maximum) == bounds
+    assert bias.max_bias == max_bias
+    assert router_of(config).activation.value == activation
+
+
+def test_the_default_is_the_conservative_preset_and_what_is_typed_wins() -> None:
+    assert load_run("attention_bias", ["bias=conservative"]) == load_run("attention_bias")
+    typed = load_run("attention_bias", ["bias_scale=4", "bias=aggressive"])
+    assert bias_of(typed).scale.start == 4.0
+    assert bias_of(typed).scale.maximum == 8.0
+
+
+def test_the_scale_takes_every_configuration_that_is_let_through() -> None:
+    from aqr_exp.aqr.scale import BiasScale
+
+    changes = [
+        [f"variant.bias.scale.constraint={constraint}", f"variant.bias.scale.sharing={sharing}"]
+        for constraint in ("clamp", "l2", "sigmoid")
+        for sharing in ("one", "modality", "layer")
+    ]
+    for overrides in [*changes, ["bias_scale=0", "learnable_scale=false"]]:
+        scale = bias_of(load_run("attention_bias", overrides)).scale
+        made = BiasScale(
+            start=scale.start,
+            learnable=scale.learnable,
+            minimum=scale.minimum,
+            maximum=scale.maximum,
+            constraint=scale.constraint.value,
+            sharing=scale.sharing.value,
+            layers=2,
+            anneal=scale.anneal,
+            l2_weight=scale.l2_weight,
+        )
+        assert made.values().tolist() == pytest.approx([scale.start] * len(made.values()))

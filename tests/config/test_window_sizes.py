@@ -1,0 +1,120 @@
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aqr_exp.aqr.windows import cells_for
+from aqr_exp.config.load import load_run
+from aqr_exp.config.schema import ModelConfig
+from aqr_exp.config.schema.window import ViewPolicy, WindowConfig, WindowUnit
+from aqr_exp.config.window_sizes import bev_map, camera_map, window_cells, window_faults
+
+TINY = load_run("baseline").model
+PUBLISHED = load_run("baseline", ["model=cmt_r50_800x320"]).model
+
+
+def window(bev: float, camera: float, unit: str = "cells") -> WindowConfig:
+    return WindowConfig(bev=bev, camera=camera, unit=WindowUnit(unit), view_policy=ViewPolicy.FIRST)
+
+
+def faults(bev: float, camera: float, unit: str = "cells", model: ModelConfig = TINY) -> list[str]:
+    return list(window_faults(window(bev, camera, unit), "w", model))
+
+
+def with_lidar(**changes: object) -> ModelConfig:
+    return dataclasses.replace(TINY, lidar=dataclasses.replace(TINY.lidar, **changes))
+
+
+def test_the_maps_are_those_of_the_model() -> None:
+    bev, camera = bev_map(TINY), camera_map(TINY)
+    assert (bev.rows, bev.columns, bev.pitch) == (48, 24, (1.5, 1.5))
+    assert (camera.rows, camera.columns, camera.pitch) == (6, 16, (16, 16))
+    # The published r50 grid: 128 cells of .8 m, the true pitch, over a range of 108 m.
+    bev, camera = bev_map(PUBLISHED), camera_map(PUBLISHED)
+    assert (bev.rows, bev.columns) == (128, 128)
+    assert bev.pitch == pytest.approx((0.8, 0.8))
+    assert (camera.rows, camera.columns) == (20, 50)
+
+
+@pytest.mark.parametrize(
+    ("bev", "camera", "unit", "cells"),
+    [
+        (8.0, 3.0, "cells", (8, 3)),
+        (6.4, 128.0, "metric", (8, 8)),
+        (4.39, 87.9, "metric", (5, 5)),  # 5.49 cells
+        (4.4, 88.0, "metric", (6, 6)),  # 5.5 cells: halves go up
+        (0.8, 16.0, "metric", (1, 1)),
+    ],
+)
+def test_sides_become_whole_cells(
+    bev: float, camera: float, unit: str, cells: tuple[int, int]
+) -> None:
+    assert window_cells(window(bev, camera, unit), PUBLISHED) == cells
+
+
+@given(st.floats(1.5, 36.0), st.floats(16.0, 96.0))
+def test_metric_sides_round_as_the_windows_themselves_do(bev: float, camera: float) -> None:
+    expected = (cells_for(bev, 1.5), cells_for(camera, 16.0))
+    assert window_cells(window(bev, camera, "metric"), TINY) == expected
+
+
+@given(st.floats(-10.0, 60.0), st.sampled_from(["cells", "metric"]))
+def test_a_side_that_is_not_refused_fits_its_map(side: float, unit: str) -> None:
+    if not faults(side, 3 if unit == "cells" else 16, unit):
+        assert 1 <= window_cells(window(side, 16, unit), TINY)[0] <= 24
+
+
+@pytest.mark.parametrize(
+    ("bev", "camera", "unit", "fault"),
+    [
+        (8, 0, "cells", "w.camera=0: must be a whole number of cells, at least 1"),
+        (-1, 3, "cells", "w.bev=-1: must be a whole number of cells, at least 1"),
+        (2.5, 3, "cells", "w.bev=2.5: must be a whole number of cells, at least 1"),
+        (
+            8,
+            7,
+            "cells",
+            "w.camera=7: larger than the model's camera map of 6 x 16 cells (rows x columns)",
+        ),
+        (
+            25,
+            6,
+            "cells",
+            "w.bev=25: larger than the model's BEV map of 48 x 24 cells (rows x columns)",
+        ),
+        (
+            37.0,
+            96,
+            "metric",
+            (
+                "w.bev=37: 25 cells are larger than the model's BEV map "
+                "of 48 x 24 cells (rows x columns)"
+            ),
+        ),
+        (12, 3, "metric", "w.camera=3: must be at least one cell of the camera map, 16 px wide"),
+        (0, 16, "metric", "w.bev=0: must be at least one cell of the BEV map, 1.5 m wide"),
+    ],
+)
+def test_a_side_that_is_no_window_is_named(
+    bev: float, camera: float, unit: str, fault: str
+) -> None:
+    assert faults(bev, camera, unit) == [fault]
+
+
+def test_the_largest_windows_fit() -> None:
+    assert faults(24, 6) == []
+    assert faults(36.7, 103.9, "metric") == []
+    assert faults(0.8, 16, "metric", PUBLISHED) == []
+
+
+def test_metric_sides_need_square_cells() -> None:
+    oblong = with_lidar(voxel_size_m=(0.375, 0.75, 8.0))
+    assert faults(8, 16, "metric", oblong) == [
+        "w.bev=8: the cells of the BEV map are not square (3 x 1.5 m): use cells"
+    ]
+    assert faults(8, 3, "cells", oblong) == []
+
+
+def test_a_model_that_other_rules_refuse_does_no_harm() -> None:
+    assert faults(8, 16, "metric", with_lidar(voxel_size_m=(0.0, 0.0, 8.0))) == []
