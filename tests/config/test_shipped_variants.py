@@ -1,0 +1,119 @@
+"""What the shipped variants and presets hold."""
+
+import math
+
+import pytest
+
+from aqr_exp.config.identity import as_dict
+from aqr_exp.config.load import load_run
+from aqr_exp.config.schema import RunConfig
+from aqr_exp.config.schema.bias import BiasConfig
+from aqr_exp.config.schema.router import RouterConfig
+
+
+def router_of(config: RunConfig) -> RouterConfig:
+    assert config.variant.router is not None
+    return config.variant.router
+
+
+def bias_of(config: RunConfig) -> BiasConfig:
+    assert config.variant.bias is not None
+    return config.variant.bias
+
+
+def test_the_attention_bias_starts_as_the_baseline() -> None:
+    config = load_run("attention_bias")
+    assert (router_of(config).activation.value, router_of(config).init_bias) == ("tanh", 0.0)
+    bias = bias_of(config)
+    assert (bias.local, bias.gaussian, bias.recenter, bias.unit.value) == (
+        True,
+        False,
+        False,
+        "score",
+    )
+
+
+def test_the_older_scheme_starts_as_it_did() -> None:
+    variant = load_run("renderer_modulator").variant
+    assert variant.router is not None
+    assert variant.renderer is not None
+    assert variant.modulator is not None
+    assert variant.router.activation.value == "sigmoid"
+    assert 1 / (1 + math.exp(-variant.router.init_bias)) == pytest.approx(0.82, abs=0.005)
+    assert as_dict(variant.renderer) == {
+        "method": "gaussian",
+        "sigma_cells": 1.0,
+        "threshold": 0.01,
+        "maximum": 1.5,
+    }
+    assert as_dict(variant.modulator) == {"mode": "elementwise", "residual": 0.7}
+
+
+def test_windows_and_widths_belong_to_the_size_of_the_model() -> None:
+    published = load_run("attention_bias", ["model=cmt_r50_800x320"])
+    router, bias = router_of(published), bias_of(published)
+    assert (router.window.bev, router.window.camera, router.ffn_channels) == (5, 8, 1024)
+    assert (bias.window.bev, bias.window.camera) == (8, 8)
+    tiny = load_run("attention_bias")
+    router, bias = router_of(tiny), bias_of(tiny)
+    assert (router.window.bev, router.window.camera, router.ffn_channels) == (5, 3, 256)
+    assert (bias.window.bev, bias.window.camera) == (8, 3)
+
+
+@pytest.mark.parametrize(
+    ("preset", "start", "learnable", "bounds", "warn", "max_bias", "activation"),
+    [
+        ("ultra_conservative", 2.0, True, (0.5, 3.0), 2.5, 5.0, "tanh"),
+        ("conservative", 2.5, True, (0.5, 5.0), 4.0, 5.0, "tanh"),
+        ("standard", 5.0, False, (0.5, 5.0), 4.0, 5.0, "tanh"),
+        ("aggressive", 3.5, True, (1.0, 8.0), 6.0, 8.0, "tanh"),
+        ("earlier", 5.0, False, (0.5, 5.0), 4.0, 10.0, "sigmoid"),
+    ],
+)
+def test_presets(
+    preset: str,
+    start: float,
+    learnable: bool,
+    bounds: tuple[float, float],
+    warn: float,
+    max_bias: float,
+    activation: str,
+) -> None:
+    config = load_run("attention_bias", [f"bias={preset}"])
+    bias = bias_of(config)
+    scale = bias.scale
+    assert (scale.start, scale.learnable, scale.warn_threshold) == (start, learnable, warn)
+    assert (scale.minimum, scale.maximum) == bounds
+    assert bias.max_bias == max_bias
+    assert router_of(config).activation.value == activation
+
+
+def test_the_default_is_the_conservative_preset_and_what_is_typed_wins() -> None:
+    assert load_run("attention_bias", ["bias=conservative"]) == load_run("attention_bias")
+    typed = load_run("attention_bias", ["bias_scale=4", "bias=aggressive"])
+    assert bias_of(typed).scale.start == 4.0
+    assert bias_of(typed).scale.maximum == 8.0
+
+
+def test_the_scale_takes_every_configuration_that_is_let_through() -> None:
+    from aqr_exp.aqr.scale import BiasScale
+
+    changes = [
+        [f"variant.bias.scale.constraint={constraint}", f"variant.bias.scale.sharing={sharing}"]
+        for constraint in ("clamp", "l2", "sigmoid")
+        for sharing in ("one", "modality", "layer")
+    ]
+    for overrides in [*changes, ["bias_scale=0", "learnable_scale=false"]]:
+        scale = bias_of(load_run("attention_bias", overrides)).scale
+        made = BiasScale(
+            start=scale.start,
+            learnable=scale.learnable,
+            minimum=scale.minimum,
+            maximum=scale.maximum,
+            constraint=scale.constraint.value,
+            sharing=scale.sharing.value,
+            layers=2,
+            anneal=scale.anneal,
+            l2_weight=scale.l2_weight,
+        )
+        assert made.values().tolist() == pytest.approx([scale.start] * len(made.values()))
