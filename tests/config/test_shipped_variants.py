@@ -1,14 +1,21 @@
 """What the shipped variants and presets hold."""
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 
+from aqr_exp.config.compose import conf_dir, group_options
+from aqr_exp.config.fields import dotted_keys
 from aqr_exp.config.identity import as_dict
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.bias import BiasConfig
 from aqr_exp.config.schema.router import RouterConfig
+from aqr_exp.config.schema.start import StartConfig
+from aqr_exp.config.schema.variant import VariantConfig
+from aqr_exp.config.short_names import SHORT_NAMES
 
 
 def router_of(config: RunConfig) -> RouterConfig:
@@ -117,3 +124,14 @@ def test_the_scale_takes_every_configuration_that_is_let_through() -> None:
             l2_weight=scale.l2_weight,
         )
         assert made.values().tolist() == pytest.approx([scale.start] * len(made.values()))
+
+
+def test_the_page_on_variants_names_every_key_preset_and_short_name() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "variants.md"
+    named = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`\n]+)`", page.read_text()))))
+    keys = {
+        key.rpartition(".")[2] for key in (*dotted_keys(VariantConfig), *dotted_keys(StartConfig))
+    }
+    wanted = (keys - {"name"}) | set(SHORT_NAMES) | set(group_options(conf_dir())["bias"])
+    assert len(wanted) > 30
+    assert wanted - named == {"sha256"}  # named in prose: it is computed, not typed
