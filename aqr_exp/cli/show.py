@@ -32,6 +32,9 @@ def command(run: arguments.RunName, as_json: arguments.Json = False) -> None:
     output.data("\n".join(describe(folder, row)))
     if row.completed:
         print_metrics(row)
+    warned = list(warning_lines(folder))
+    if warned:
+        output.data("\n".join(["warnings while training:", *warned]))
 
 
 def run_as_json(folder: "RunFolder", row: "RunRow") -> dict[str, Any]:
@@ -45,6 +48,7 @@ def run_as_json(folder: "RunFolder", row: "RunRow") -> dict[str, Any]:
         "updated": row.updated,
         "record": row.record,
         "metrics": row.metrics,
+        "warnings": list(warning_lines(folder)),
     }
 
 
@@ -66,6 +70,27 @@ def describe(folder: "RunFolder", row: "RunRow") -> Iterator[str]:
         yield f"created: {record.get('created')} on {record.get('host')}"
     if row.status == "running":
         yield f"progress: {progress_line(folder.read_progress() or {})}"
+
+
+def warning_lines(folder: "RunFolder") -> Iterator[str]:
+    """What training warned of, one line each; what a resumed run said again is said once."""
+    from aqr_exp.errors import AqrExpError
+
+    try:
+        history = folder.read_history()
+    except (AqrExpError, OSError) as error:
+        yield str(error)
+        return
+    seen = set()
+    for entry in history:
+        if entry.get("kind") != "warning":
+            continue
+        places = [f"{name} {entry[name]}" for name in ("epoch", "step") if name in entry]
+        message = " ".join(str(entry.get("message", "no message")).split())
+        line = f"{', '.join(places)}: {message}" if places else message
+        if line not in seen:
+            seen.add(line)
+            yield line
 
 
 def progress_line(progress: dict[str, Any]) -> str:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import aqr_exp
-from aqr_exp.config.identity import fingerprint, run_name
+from aqr_exp.config.identity import as_dict, fingerprint, run_name
 from aqr_exp.config.schema import RunConfig
+from aqr_exp.launch.hardware import machine
 from aqr_exp.launch.requirements import installed_versions
 from aqr_exp.results.run_folder import utc_now
+from aqr_exp.results.setting import launch_circumstances, setting_fingerprint
 
 
 def build_record(
@@ -29,6 +31,7 @@ def build_record(
     Returns:
         Plain values.
     """
+    spec = as_dict(config)
     return {
         "name": run_name(config),
         "variant": config.variant.name.value,
@@ -50,6 +53,8 @@ def build_record(
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
         "host": socket.gethostname(),
+        "setting": setting_fingerprint(spec),
+        "hardware": machine() | launch_circumstances(spec, os.cpu_count()),
     }
 
 

@@ -1,6 +1,7 @@
 """One row a run, from small files only; a damaged run is a row that says so."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aqr_exp.errors import AqrExpError
@@ -10,6 +11,10 @@ from aqr_exp.results.store import Store
 
 DAMAGED = "damaged"
 INTERRUPTED = "interrupted"
+PEAK_MEMORY = "peak_memory_mb"
+FINAL_SCALE = "aqr/final_scale"
+# Where text would be damage; classes and conditions are recognised by their beginnings.
+NUMERIC = ("train_time_s", PEAK_MEMORY, "AP/", "gt/", "stability/")
 MEAN_METRICS = ("mAP", "NDS", "mATE", "mASE", "mAOE", "mAVE", "mAAE")
 
 
@@ -79,6 +84,24 @@ class RunRow:
         split = str(self.metrics.get("split", "?"))
         return f"{split} (synthetic)" if self.synthetic else split
 
+    @property
+    def setting(self) -> str | None:
+        """What the run shares with the arms it may be compared with; None when unknown."""
+        setting = self.record.get("setting")
+        return setting if isinstance(setting, str) else None
+
+    @property
+    def hardware(self) -> dict[str, Any]:
+        """What its training time depends on; empty when unknown."""
+        hardware = self.record.get("hardware")
+        return hardware if isinstance(hardware, dict) else {}
+
+    @property
+    def final_scales(self) -> list[float]:
+        """The bias scale training ended with, one or several; empty for a run without."""
+        scales = _flat(self.metrics.get(FINAL_SCALE))
+        return [float(value) for value in scales if value is not None]
+
     def metric(self, name: str) -> float | None:
         """A metric's value; None when it is absent or was no number."""
         value = self.metrics.get(name)
@@ -116,11 +139,56 @@ def check_numbers(metrics: dict[str, Any], where: str) -> None:
         AqrExpError: Names file, metric and value.
     """
     for name, value in metrics.items():
-        numeric = name in MEAN_METRICS or name.startswith(("AP/", "gt/"))
-        if numeric and (isinstance(value, bool) or not isinstance(value, (int, float, type(None)))):
+        numeric = name in MEAN_METRICS or name.startswith(NUMERIC)
+        if numeric and not (value is None or _is_number(value)):
             raise AqrExpError(f"{where} is damaged: {name} is {value!r}, not a number")
+    scales = _flat(metrics.get(FINAL_SCALE))
+    if not all(value is None or _is_number(value) for value in scales):
+        raise AqrExpError(f"{where} is damaged: {FINAL_SCALE} is {scales!r}, not numbers")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _flat(value: Any) -> list[Any]:
+    """A value, or the values of nested lists, in order."""
+    if not isinstance(value, list):
+        return [value]
+    return [item for part in value for item in _flat(part)]
 
 
 def collect(store: Store) -> list[RunRow]:
     """Every run of a store, in the order of their names."""
     return [read_row(folder) for folder in store]
+
+
+def with_settings(store: Store, rows: Sequence[RunRow]) -> list[RunRow]:
+    """The rows, with what older records do not hold read from the runs' specifications.
+
+    Args:
+        store: Where the rows come from.
+        rows: All runs.
+
+    Returns:
+        The same rows; `setting` and `hardware` stay unknown where a specification is damaged.
+    """
+    return [
+        _with_setting(store.folder(row.name), row) if row.completed and row.setting is None else row
+        for row in rows
+    ]
+
+
+def _with_setting(folder: RunFolder, row: RunRow) -> RunRow:
+    from aqr_exp.results.setting import launch_circumstances, setting_fingerprint
+
+    try:
+        spec = folder.read_spec()
+    except AqrExpError:
+        return row
+    known = {name: row.record[name] for name in ("host", "cpus") if name in row.record}
+    facts = {
+        "setting": setting_fingerprint(spec),
+        "hardware": known | launch_circumstances(spec, known.get("cpus")),
+    }
+    return replace(row, record=row.record | facts)

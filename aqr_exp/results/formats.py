@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any
 
 from aqr_exp.results.latex import latex_table
+from aqr_exp.results.terminal import terminal_table
 
 DECIMALS = 4
 
@@ -30,11 +31,11 @@ class Cell:
 
     Attributes:
         text: What people read.
-        value: What programs read: the same digits as a number, text, or None.
+        value: What programs read: the same digits as a number or several, text, or None.
     """
 
     text: str
-    value: str | int | float | None
+    value: str | int | float | tuple[float, ...] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +148,7 @@ def as_json(table: Table) -> dict[str, Any]:
 
 
 def _join_intervals(table: Table) -> Table:
-    """Put each interval's ends behind their mean, as people read them."""
+    """Put each interval's ends behind their mean, after a line break that a wide format ignores."""
     place = {name: index for index, name in enumerate(table.columns)}
     ends = {place[name] for _, low, high in table.intervals for name in (low, high)}
     kept = [index for index in range(len(table.columns)) if index not in ends]
@@ -160,7 +161,7 @@ def _join_intervals(table: Table) -> Table:
                 continue
             # Where there is no interval, the lower end says why.
             words = f"({low.text})" if low.value is None else f"[{low.text}, {high.text}]"
-            cells[place[names[0]]] = replace(mean, text=f"{mean.text} {words}")
+            cells[place[names[0]]] = replace(mean, text=f"{mean.text}\n{words}")
         return tuple(cells[index] for index in kept)
 
     return replace(
@@ -223,7 +224,7 @@ def _plain(table: Table) -> str:
     head, hidden = _head(table)
     shown = [index for index, name in enumerate(table.columns) if name not in hidden]
     lines = [[table.columns[index] for index in shown]]
-    lines += [[row[index].text for index in shown] for row in table.rows]
+    lines += [[row[index].text.replace("\n", " ") for index in shown] for row in table.rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     right = [table.columns[index] in table.numeric for index in shown]
     rule = "+" + "+".join("-" * (width + 2) for width in widths) + "+"
@@ -240,29 +241,16 @@ def _plain(table: Table) -> str:
 
 
 def _rich(table: Table) -> str:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
     head, hidden = _head(table)
     shown = [index for index, name in enumerate(table.columns) if name not in hidden]
-    grid = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
-    for index in shown:
-        name = table.columns[index]
-        justify: Any = "right" if name in table.numeric else "left"
-        grid.add_column(Text(name), justify=justify, overflow="fold", no_wrap=index == 0)
-    for row, ends_block in zip(table.rows, _block_ends(table), strict=True):
-        grid.add_row(*[Text(row[index].text) for index in shown], end_section=ends_block)
-    console = Console(file=io.StringIO(), force_terminal=True)
-    with console.capture() as capture:
-        console.print(Text(head[0], style="bold"), soft_wrap=True)
-        for text in head[1:]:
-            console.print(Text(text), soft_wrap=True)
-        console.print(grid)
-        for note in table.notes:
-            console.print(Text(note), soft_wrap=True)
-    return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
+    return terminal_table(
+        head=head,
+        columns=[table.columns[index] for index in shown],
+        right=[table.columns[index] in table.numeric for index in shown],
+        rows=[[row[index].text for index in shown] for row in table.rows],
+        block_ends=_block_ends(table),
+        notes=table.notes,
+    )
 
 
 def _block_ends(table: Table) -> list[bool]:

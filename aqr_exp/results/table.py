@@ -38,7 +38,7 @@ def metrics_table(rows: Sequence[RunRow], metrics: Sequence[str] | None = None) 
             text_cell(name),
             *described.cells[index],
             text_cell(group[0].data),
-            *summary_cells(_over_seeds(group, name)),
+            *summary_cells(over_seeds(group, name)),
         )
         for name in names
         for index, group in enumerate(groups)
@@ -75,7 +75,7 @@ def class_table(rows: Sequence[RunRow]) -> Table:
             *described.cells[index],
             text_cell(group[0].data),
             _ground_truth(group, name),
-            *summary_cells(_over_seeds(group, f"AP/{name}")),
+            *summary_cells(over_seeds(group, f"AP/{name}")),
         )
         for name in classes
         for index, group in enumerate(groups)
@@ -158,12 +158,16 @@ def check_metric_names(names: Sequence[str], rows: Sequence[RunRow]) -> None:
 
 def summary_cells(summary: Summary) -> tuple[Cell, ...]:
     """n, mean, sd and the interval's ends as cells."""
-    if summary.low is None:
-        words = ONE_SEED if summary.n == 1 else "no value"
-        ends = (Cell(text=words, value=None), Cell(text="", value=None))
-    else:
-        ends = (number_cell(summary.low), number_cell(summary.high))
-    return (count_cell(summary.n), number_cell(summary.mean), number_cell(summary.sd), *ends)
+    mean, sd = number_cell(summary.mean), number_cell(summary.sd)
+    return (count_cell(summary.n), mean, sd, *interval_cells(summary))
+
+
+def interval_cells(summary: Summary) -> tuple[Cell, Cell]:
+    """The interval's ends; where there is none, the lower end says why."""
+    if summary.low is not None:
+        return number_cell(summary.low), number_cell(summary.high)
+    words = ONE_SEED if summary.n == 1 else "no value"
+    return Cell(text=words, value=None), Cell(text="", value=None)
 
 
 class _Described:
@@ -190,7 +194,8 @@ def _describe(groups: Sequence[Group]) -> _Described:
     return _Described(columns, cells)
 
 
-def _over_seeds(group: Group, name: str) -> Summary:
+def over_seeds(group: Group, name: str) -> Summary:
+    """A metric over the seeds that have it."""
     values = [row.metric(name) for row in group]
     return summarize([value for value in values if value is not None])
 
@@ -217,6 +222,12 @@ def _ground_truth(group: Group, name: str) -> Cell:
     return text_cell(f"{min(counts)} to {max(counts)}")
 
 
+def titled(title: str, groups: Sequence[Group]) -> tuple[str, bool]:
+    """A title that says when anything below it is synthetic, and whether it is."""
+    synthetic = any(row.synthetic for group in groups for row in group)
+    return (f"{title} ({SYNTHETIC_MARK})" if synthetic else title), synthetic
+
+
 def _table(
     title: str,
     columns: tuple[str, ...],
@@ -224,10 +235,10 @@ def _table(
     groups: Sequence[Group],
     notes: Sequence[str],
 ) -> Table:
-    synthetic = any(row.synthetic for group in groups for row in group)
+    title, synthetic = titled(title, groups)
     numeric = frozenset({"n", "mean", "value", "AP", "sd", "95 % low", "95 % high", "ground truth"})
     return Table(
-        title=f"{title} ({SYNTHETIC_MARK})" if synthetic else title,
+        title=title,
         columns=columns,
         numeric=numeric,
         rows=tuple(lines),

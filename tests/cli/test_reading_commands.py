@@ -87,6 +87,29 @@ def test_table_prints_every_format(store: Store, capsys: pytest.CaptureFixture[s
         assert note.replace("_", "\\_") in where.replace("_", "\\_")
     assert main(["table", "--by", "class"]) == 0
     assert "ground truth" in capsys.readouterr().out
+    assert main(["table", "--by", "metric"]) == 0
+    text = capsys.readouterr().out
+    assert "| mAP    | baseline | 2 | 0.2550 | 0.0071 |" in text
+    assert "| mAAE   | baseline |" in text
+
+
+def test_the_usual_table_has_one_line_an_arm(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(store, 0, 0.25)
+    assert main(["table"]) == 0
+    assert "| baseline | 1 | 0.2500 (one seed: no interval) |" in capsys.readouterr().out
+    add(store, 1, 0.26)
+    assert main(["table", "--format", "json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    # Two seeds .01 apart: t(1) = 12.7062, half of the interval is 12.7062 * .005.
+    assert (row["n"], row["mAP"], row["mAP low"], row["mAP high"]) == (2, 0.255, 0.1915, 0.3185)
+    assert row["time / baseline"] is None
+    assert main(["table", "--by", "arm", "--format", "csv", "--metrics", "NDS"]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[0].split(",")[5:9] == ["n", "NDS", "NDS low", "NDS high"]
+    note = "training time of baseline 0123456789ab: none of its runs was timed in one go"
+    assert note in err
 
 
 @pytest.mark.parametrize(
@@ -131,6 +154,44 @@ def test_show_names_a_damaged_file(store: Store, capsys: pytest.CaptureFixture[s
     assert main(["show", name]) == 0
     text = capsys.readouterr().out
     assert f"status: damaged: {store.folder(name).metrics_path} is damaged: " in text
+
+
+def test_show_lists_what_training_warned_of(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = add(store, 0, 0.25)
+    assert main(["show", name]) == 0
+    assert "warnings" not in capsys.readouterr().out
+    near = {"kind": "warning", "epoch": 2, "step": 40, "message": "scale 4.10 is near\nits bound"}
+    said = (
+        {"kind": "train", "step": 40, "loss": 1.0},
+        near,
+        {"kind": "warning", "message": "saturated"},
+        near,
+        {"kind": "warning", "step": 41},
+    )
+    for entry in said:
+        store.folder(name).append_history(entry)
+    lines = [
+        "epoch 2, step 40: scale 4.10 is near its bound",
+        "saturated",
+        "step 41: no message",
+    ]
+    assert main(["show", name]) == 0
+    text = capsys.readouterr().out
+    assert text.endswith("\n".join(["warnings while training:", *lines]) + "\n")
+    assert text.index("AP/car") < text.index("warnings")
+    assert main(["show", name, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["warnings"] == lines
+
+
+def test_show_survives_a_damaged_history(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    name = add(store, 0, 0.25)
+    store.folder(name).history_path.write_text("[1]\n")
+    assert main(["show", name]) == 0
+    text = capsys.readouterr().out
+    assert "AP/car" in text
+    assert text.endswith("history.jsonl is damaged: line 1 is no object\n")
 
 
 def test_show_of_a_running_run_says_where_it_is(

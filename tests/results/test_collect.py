@@ -59,6 +59,30 @@ def test_text_in_place_of_a_number_is_damage(folder: RunFolder) -> None:
     assert row.reason == f"{folder.metrics_path} is damaged: mAP is '0.5', not a number"
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("train_time_s", "4 h", "'4 h', not a number"),
+        ("stability/loss_oscillation", True, "True, not a number"),
+        ("peak_memory_mb", [1], "[1], not a number"),
+        ("aqr/final_scale", [2.5, ["x"]], "[2.5, 'x'], not numbers"),
+    ],
+)
+def test_what_a_run_cost_is_checked_too(
+    folder: RunFolder, name: str, value: object, shown: str
+) -> None:
+    folder.write_metrics({name: value})
+    folder.write_state("completed")
+    assert read_row(folder).reason == f"{folder.metrics_path} is damaged: {name} is {shown}"
+
+
+def test_scales_are_read_one_or_several(folder: RunFolder) -> None:
+    folder.write_state("completed")
+    for value, scales in ((2.5, [2.5]), ([1, [2.0, 3.0]], [1.0, 2.0, 3.0]), (None, []), ([], [])):
+        folder.write_metrics({"aqr/final_scale": value})
+        assert read_row(folder).final_scales == scales
+
+
 def test_one_damaged_run_hides_no_other(folder: RunFolder, tmp_path: Path) -> None:
     torn = Store(tmp_path).folder("torn")
     torn.create("", {})
