@@ -96,7 +96,8 @@ def _side_fault(side: float, unit: WindowUnit, map_: FeatureMap) -> str | None:
                 f"must be at least one cell of the {map_.name}, {map_.pitch[0]:g} {map_.unit} wide"
             )
     cells = _cells(side, unit, map_) if min(map_.pitch) > 0 else 0  # else another rule names it
-    if cells > min(map_.rows, map_.columns):
+    # The shorter side of a map clips a window, as its borders do.
+    if cells > max(map_.rows, map_.columns):
         given = "" if unit is WindowUnit.CELLS else f"{cells} cells are "
         size = f"{map_.rows} x {map_.columns} cells (rows x columns)"
         return f"{given}larger than the model's {map_.name} of {size}"

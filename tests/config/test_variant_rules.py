@@ -35,9 +35,9 @@ def broken(variant: str, changes: dict[str, Any]) -> list[str]:
             "variant.router.heads=3: must divide model.head.width=128",
         ),
         (
-            {ROUTER + "window.camera": 7},
+            {ROUTER + "window.camera": 17},
             (
-                "variant.router.window.camera=7: "
+                "variant.router.window.camera=17: "
                 "larger than the model's camera map of 6 x 16 cells (rows x columns)"
             ),
         ),

@@ -62,7 +62,7 @@ def test_metric_sides_round_as_the_windows_themselves_do(bev: float, camera: flo
 @given(st.floats(-10.0, 60.0), st.sampled_from(["cells", "metric"]))
 def test_a_side_that_is_not_refused_fits_its_map(side: float, unit: str) -> None:
     if not faults(side, 3 if unit == "cells" else 16, unit):
-        assert 1 <= window_cells(window(side, 16, unit), TINY)[0] <= 24
+        assert 1 <= window_cells(window(side, 16, unit), TINY)[0] <= 48
 
 
 @pytest.mark.parametrize(
@@ -73,22 +73,22 @@ def test_a_side_that_is_not_refused_fits_its_map(side: float, unit: str) -> None
         (2.5, 3, "cells", "w.bev=2.5: must be a whole number of cells, at least 1"),
         (
             8,
-            7,
+            17,
             "cells",
-            "w.camera=7: larger than the model's camera map of 6 x 16 cells (rows x columns)",
+            "w.camera=17: larger than the model's camera map of 6 x 16 cells (rows x columns)",
         ),
         (
-            25,
+            49,
             6,
             "cells",
-            "w.bev=25: larger than the model's BEV map of 48 x 24 cells (rows x columns)",
+            "w.bev=49: larger than the model's BEV map of 48 x 24 cells (rows x columns)",
         ),
         (
-            37.0,
+            73.0,
             96,
             "metric",
             (
-                "w.bev=37: 25 cells are larger than the model's BEV map "
+                "w.bev=73: 49 cells are larger than the model's BEV map "
                 "of 48 x 24 cells (rows x columns)"
             ),
         ),
@@ -103,8 +103,9 @@ def test_a_side_that_is_no_window_is_named(
 
 
 def test_the_largest_windows_fit() -> None:
-    assert faults(24, 6) == []
-    assert faults(36.7, 103.9, "metric") == []
+    # The longer side counts: the shorter one clips a window, as every border does.
+    assert faults(48, 16) == []
+    assert faults(72.7, 263.9, "metric") == []
     assert faults(0.8, 16, "metric", PUBLISHED) == []
 
 
