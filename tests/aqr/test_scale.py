@@ -154,6 +154,8 @@ def test_a_scale_carried_past_a_bound_goes_on_from_the_bound():
     scale = scale_of("clamp", anneal=ANNEAL)
     scale.raw.data.fill_(2.9)
     assert scale.values().item() == 2.5
+    scale.set_epoch(4)  # the same bounds: nothing moves, not even what is outside
+    assert scale.raw.item() == pytest.approx(2.9)
     scale.set_epoch(5)
     assert scale.values().item() == 2.5
     assert gradient(scale).item() == 1.0

@@ -1,0 +1,169 @@
+"""What a bias in the windows changes about plain attention: outputs and gradients.
+
+Works through a few queries at a time, so that their windows' keys, gathered, take a few megabytes.
+Sums are in single precision or better, whatever the type of the keys.
+
+Letters: B samples, H heads, Q queries, K keys, S window slots, c width of a head; N = B * Q queries
+of all samples, n queries of one chunk, M = B * K keys of all samples.
+"""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+# Numbers gathered at once, for keys and again for values: 4 MiB each in single precision.
+_CHUNK_NUMBERS = 2**20
+
+
+def correct_output(
+    query: Float[Tensor, "batch heads queries c"],
+    key: Float[Tensor, "batch heads keys c"],
+    value: Float[Tensor, "batch heads keys c"],
+    index: Int[Tensor, "batch queries slots"],
+    bias: Float[Tensor, "batch queries slots"],
+    output: Float[Tensor, "batch heads queries c"],
+    log_sum: Float[Tensor, "batch heads queries"],
+) -> tuple[
+    Float[Tensor, "batch heads queries c"],
+    Float[Tensor, "batch heads queries"],
+    Float[Tensor, "batch heads queries"],
+]:
+    """From plain attention to attention with the bias.
+
+    Args:
+        query: Projected queries.
+        key: Projected keys.
+        value: Projected values.
+        index: Which key each slot is.
+        bias: What the slot adds to the score.
+        output: Attended values without the bias.
+        log_sum: Log-sum-exp of the scores without the bias.
+
+    Returns:
+        Attended values and log-sum-exp with the bias, in the dtype of `log_sum`, and what is left of
+        the sum of exponentials, over its largest term or its former value, whichever is larger: the
+        smaller, the more the result has suffered from cancellation.
+    """
+    dtype, scale = log_sum.dtype, 1.0 / math.sqrt(query.shape[-1])
+    query_rows, key_rows, value_rows = (_rows(part) for part in (query, key, value))
+    new_output, new_sum = _rows(output).to(dtype, copy=True), _rows(log_sum).clone()
+    remainder = torch.empty_like(new_sum)
+    slot_bias = bias.flatten(0, 1)
+    for part, picked in _chunks(index, key):
+        near_key = _gather(key_rows, picked, dtype)
+        score = torch.einsum("nhc,nshc->nhs", query_rows[part].to(dtype) * scale, near_key)
+        plain = score - new_sum[part][..., None]  # log of the attention without the bias
+        biased = plain + slot_bias[part][:, None]
+        # A common factor e^-peak keeps large biases from overflowing.
+        peak = biased.amax(dim=-1, keepdim=True).clamp(min=0.0)
+        change = (biased - peak).exp() - (plain - peak).exp()
+        total = change.sum(dim=-1, keepdim=True)
+        left = (-peak).exp() + total
+        mixed = torch.einsum("nhs,nshc->nhc", change, _gather(value_rows, picked, dtype))
+        new_output[part] = (new_output[part] * (-peak).exp() + mixed) / left
+        new_sum[part] += (peak + torch.log1p(torch.expm1(-peak) + total)).squeeze(-1)
+        remainder[part] = left.squeeze(-1)
+    batch = len(query)
+    return _heads(new_output, batch), _heads(new_sum, batch), _heads(remainder, batch)
+
+
+def correct_gradients(
+    grad_output: Float[Tensor, "batch heads queries c"],
+    query: Float[Tensor, "batch heads queries c"],
+    key: Float[Tensor, "batch heads keys c"],
+    value: Float[Tensor, "batch heads keys c"],
+    index: Int[Tensor, "batch queries slots"],
+    bias: Float[Tensor, "batch queries slots"],
+    output: Float[Tensor, "batch heads queries c"],
+    log_sum: Float[Tensor, "batch heads queries"],
+    gradients: tuple[Tensor, Tensor, Tensor],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """From the gradients of a backward pass that knew the biased result, but not the bias.
+
+    That pass took e^(score - log_sum) for the attention to a key in a window; the truth is e^bias
+    times that.
+
+    Args:
+        grad_output: Gradient of the attended values.
+        query: Projected queries.
+        key: Projected keys.
+        value: Projected values.
+        index: Which key each slot is.
+        bias: What the slot adds to the score.
+        output: Attended values with the bias.
+        log_sum: Log-sum-exp of the scores with the bias; a row of infinity is passed over.
+        gradients: Of query, key and value, from the pass without the bias.
+
+    Returns:
+        Gradients of query, key, value [as these] and bias [B, Q, S], in the dtype of `log_sum`.
+    """
+    dtype, scale = log_sum.dtype, 1.0 / math.sqrt(query.shape[-1])
+    query_rows, key_rows, value_rows = (_rows(part) for part in (query, key, value))
+    output_grads, sums = _rows(grad_output), _rows(log_sum)
+    # What the softmax takes off every score's gradient: the mean, by attention, of its values'.
+    mean_grad = _rows((grad_output.to(dtype) * output.to(dtype)).sum(dim=-1))
+    grad_query, grad_key, grad_value = (_rows(part).to(dtype) for part in gradients)
+    slot_bias, grad_bias = bias.flatten(0, 1), torch.empty_like(bias).flatten(0, 1)
+    for part, picked in _chunks(index, key):
+        near_query = query_rows[part].to(dtype) * scale
+        near_grad = output_grads[part].to(dtype)
+        near_key = _gather(key_rows, picked, dtype)
+        score = torch.einsum("nhc,nshc->nhs", near_query, near_key)
+        taken = score - sums[part][..., None]
+        attention = (taken + slot_bias[part][:, None]).exp()
+        missing = attention - taken.exp()
+        slope = torch.einsum("nhc,nshc->nhs", near_grad, _gather(value_rows, picked, dtype))
+        slope -= mean_grad[part][..., None]
+        grad_bias[part] = (attention * slope).sum(dim=1)
+        grad_score = missing * slope
+        grad_query[part] += torch.einsum("nhs,nshc->nhc", grad_score, near_key) * scale
+        _scatter(grad_key, picked, grad_score, near_query)
+        _scatter(grad_value, picked, missing, near_grad)
+    batch = len(query)
+    return (
+        _heads(grad_query, batch), _heads(grad_key, batch), _heads(grad_value, batch),
+        grad_bias.view_as(bias),
+    )  # fmt: skip
+
+
+def _rows(tensor: Float[Tensor, "batch heads n *c"]) -> Float[Tensor, "all heads *c"]:
+    """One row per token of any sample, all its heads side by side: what is gathered lies together."""
+    return tensor.transpose(1, 2).flatten(0, 1)
+
+
+def _heads(rows: Float[Tensor, "all heads *c"], batch: int) -> Float[Tensor, "batch heads n *c"]:
+    """The reverse of `_rows`."""
+    return rows.view(batch, -1, *rows.shape[1:]).transpose(1, 2)
+
+
+def _chunks(
+    index: Int[Tensor, "batch queries slots"], key: Float[Tensor, "batch heads keys c"]
+) -> Iterator[tuple[slice, Int[Tensor, "n slots"]]]:
+    """Queries of one chunk, and the rows of all samples' keys that their slots name."""
+    batch, heads, keys, width = key.shape
+    first_row = torch.arange(batch, device=index.device) * keys
+    rows = (index + first_row[:, None, None]).flatten(0, 1)
+    step = max(1, _CHUNK_NUMBERS // (rows.shape[-1] * heads * width))
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        yield part, rows[part]
+
+
+def _gather(
+    rows: Float[Tensor, "all heads c"], picked: Int[Tensor, "n slots"], dtype: torch.dtype
+) -> Float[Tensor, "n slots heads c"]:
+    return rows.index_select(0, picked.flatten()).to(dtype).view(*picked.shape, *rows.shape[1:])
+
+
+def _scatter(
+    rows: Float[Tensor, "all heads c"],
+    picked: Int[Tensor, "n slots"],
+    weight: Float[Tensor, "n heads slots"],
+    vector: Float[Tensor, "n heads c"],
+) -> None:
+    """Add weight * vector to the row of each slot."""
+    terms = weight.transpose(1, 2)[..., None] * vector[:, None]
+    rows.index_add_(0, picked.flatten(), terms.flatten(0, 1))
