@@ -1,0 +1,224 @@
+"""The adaptive query router: two modality weights for every query.
+
+It derives from the router of MoME (Park et al., CVPR 2025, arXiv 2503.19776), and differs: MoME sorts
+each query into one of three experts (both sensors, LiDAR, camera), takes the best, and learns that
+from sample-level labels by cross-entropy. Here a query gets two continuous weights, which the
+detection loss alone trains.
+
+Letters: B samples, Q queries (denoising ones included), K keys, S window slots, C width.
+The last axis of weights is (lidar, camera).
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from aqr_exp.aqr.gathered_attention import GatheredAttention
+from aqr_exp.aqr.windows import Windows
+
+ACTIVATIONS = ("tanh", "sigmoid", "logsigmoid")
+KINDS = ("learned", "constant", "shuffled")
+MODALITIES = ("both", "lidar", "camera")
+
+# Keeps the logarithms of the sample-level loss finite.
+_SHARE_EPS = 1e-6
+
+
+class Router(nn.Module):
+    """Reads the keys around each query and says how much each modality is to count.
+
+    One layer: attention to the windows' keys, norm, feed-forward block, norm; then a linear layer and
+    the activation. The content of a query starts at zero, so the residual connection around the
+    attention has nothing to add: what a weight depends on is what the query found in its windows.
+    There is no dropout.
+
+    The last layer starts from weight zero. All weights of all queries therefore start at
+    activation(init_bias), and `tanh` with init_bias 0 starts exactly without any effect. The layers
+    before it learn from the second step on.
+
+    Args:
+        width: C.
+        heads: Heads of the attention; divides C.
+        ffn_channels: Hidden width of the feed-forward block.
+        activation: `tanh`: weights in [-1, 1], a negative one pushes attention away. `sigmoid`: in
+            [0, 1]. `logsigmoid`: at most 0, the logarithm of what `sigmoid` gives.
+        init_bias: Where both biases of the last layer start.
+        kind: `learned`; or a control. `constant`: the same two weights for every query; the router
+            has no parameters. `shuffled`: learned weights, dealt to other queries of the same
+            sample: anew at each training step, from torch's global generator, and in evaluation
+            always in the same way.
+        constant: The weights of the kind `constant`.
+        modalities: `both`, or the only one whose weight acts.
+        neutral: The weight of a switched-off modality: what has no effect where the weights are used.
+
+    Raises:
+        ValueError: An unknown name, heads that do not divide the width, or a number that is not
+            finite.
+    """
+
+    constant: Tensor
+    neutral: Tensor
+    switched_off: Tensor
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        heads: int,
+        ffn_channels: int,
+        activation: str,
+        init_bias: float,
+        kind: str = "learned",
+        constant: Sequence[float] = (1.0, 1.0),
+        modalities: str = "both",
+        neutral: float = 0.0,
+    ) -> None:
+        super().__init__()
+        _check_name("activation", activation, ACTIVATIONS)
+        _check_name("kind", kind, KINDS)
+        _check_name("modalities", modalities, MODALITIES)
+        if len(constant) != 2 or not all(map(math.isfinite, constant)):
+            raise ValueError(f"constant={tuple(constant)}: must be two finite weights")
+        for name, number in (("init_bias", init_bias), ("neutral", neutral)):
+            if not math.isfinite(number):
+                raise ValueError(f"{name}={number}: must be a finite number")
+        self.activation = activation
+        self.kind = kind
+        off = [modalities == "camera", modalities == "lidar"]
+        # Not in the state: the configuration says them.
+        for name, value in (("constant", constant), ("neutral", neutral), ("switched_off", off)):
+            self.register_buffer(name, torch.tensor(value), persistent=False)
+        if kind == "constant":
+            return
+        self.cross_attn = GatheredAttention(width, heads)
+        self.attn_norm = nn.LayerNorm(width)
+        first, last = nn.Linear(width, ffn_channels), nn.Linear(ffn_channels, width)
+        for linear in (first, last):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+        self.ffn = nn.Sequential(first, nn.ReLU(), last)
+        self.ffn_norm = nn.LayerNorm(width)
+        self.output = nn.Linear(width, 2)
+        nn.init.zeros_(self.output.weight)
+        nn.init.constant_(self.output.bias, init_bias)
+
+    def forward(
+        self,
+        query_pos: Float[Tensor, "batch queries width"],
+        memory: Float[Tensor, "batch keys width"],
+        key_pos: Float[Tensor, "batch keys width"],
+        windows: Windows,
+    ) -> Float[Tensor, "batch queries 2"]:
+        """Weigh.
+
+        Args:
+            query_pos: Query encoding.
+            memory: Token content.
+            key_pos: Token encoding.
+            windows: Which keys each query reads.
+
+        Returns:
+            The weights, in the parameters' precision under autocast too. A query without any valid
+            key gets the weights of an empty content.
+
+        Raises:
+            ValueError: If the windows are of other queries or keys.
+        """
+        if self.kind == "constant":
+            dtype = torch.promote_types(query_pos.dtype, torch.float32)
+            weights = self.constant.to(dtype).expand(*query_pos.shape[:2], 2)
+        else:
+            # A weight may be multiplied by 10 and added to a score: no place for half precision.
+            with torch.autocast(query_pos.device.type, enabled=False):
+                weights = self._learned(query_pos, memory, key_pos, windows)
+        if self.kind == "shuffled":
+            weights = weights.take_along_dim(self._deal(weights)[..., None], dim=1)
+        return torch.where(self.switched_off, self.neutral.to(weights.dtype), weights)
+
+    def _learned(
+        self, query_pos: Tensor, memory: Tensor, key_pos: Tensor, windows: Windows
+    ) -> Tensor:
+        dtype = self.output.weight.dtype
+        query_pos, memory, key_pos = (t.to(dtype) for t in (query_pos, memory, key_pos))
+        content = self.attn_norm(self.cross_attn(query_pos, memory + key_pos, memory, windows))
+        content = self.ffn_norm(content + self.ffn(content))
+        return activate(self.output(content), self.activation)
+
+    def _deal(self, weights: Tensor) -> Tensor:
+        """Whose weights each query gets, [B, Q] or [1, Q]."""
+        samples, queries, _ = weights.shape
+        # Drawn on the CPU, so that it is the same on every device.
+        if self.training:
+            order = torch.rand(samples, queries).argsort(dim=-1)
+        else:
+            order = torch.randperm(queries, generator=torch.Generator().manual_seed(0))[None]
+        return order.to(weights.device)
+
+
+def activate(logits: Float[Tensor, "*shape"], activation: str) -> Float[Tensor, "*shape"]:
+    """Apply an activation by name.
+
+    Args:
+        logits: Any numbers.
+        activation: One of `ACTIVATIONS`.
+
+    Returns:
+        Weights in [-1, 1], [0, 1] or (-inf, 0].
+
+    Raises:
+        ValueError: If the name is unknown.
+    """
+    _check_name("activation", activation, ACTIVATIONS)
+    if activation == "tanh":
+        return logits.tanh()
+    return logits.sigmoid() if activation == "sigmoid" else functional.logsigmoid(logits)
+
+
+def sample_level_loss(
+    weights: Float[Tensor, "batch queries 2"],
+    usable: Bool[Tensor, "batch 2"],
+    *,
+    activation: str,
+) -> Float[Tensor, ""]:
+    """Pull weights to the low end of their range where the sensor is absent, else to the high end.
+
+    An ablation; by default nothing but the detection loss trains the weights. MoME's own loss is a
+    cross-entropy between each query's three expert scores and a label of the sample (which sensors
+    it has). Here the two modalities are two separate yes-or-no questions, and only the mean weight of
+    a sample is held to the answer: single queries stay free to differ.
+
+    The mean weight m is read as a share p: (1 + m) / 2 for `tanh`, m for `sigmoid`, exp(m) for
+    `logsigmoid`. The loss is -log p where the sensor is usable and -log(1 - p) where it is not,
+    averaged over samples and sensors. Both logarithms' arguments are at least 1e-6; from there on
+    the gradient is zero, but for `logsigmoid`, whose -log p is simply -m.
+
+    Args:
+        weights: The router's weights of (lidar, camera).
+        usable: True where the sample has the sensor.
+        activation: What the weights come from.
+
+    Returns:
+        The mean, at least 0.
+
+    Raises:
+        ValueError: If the activation is unknown.
+    """
+    _check_name("activation", activation, ACTIVATIONS)
+    mean = weights.to(torch.promote_types(weights.dtype, torch.float32)).mean(dim=1)
+    if activation == "logsigmoid":
+        log_share = mean.clamp(max=0.0)
+        log_rest = (-log_share.expm1()).clamp(min=_SHARE_EPS).log()
+    else:
+        share = (1.0 + mean) / 2.0 if activation == "tanh" else mean
+        log_share = share.clamp(_SHARE_EPS, 1.0).log()
+        log_rest = (1.0 - share).clamp(_SHARE_EPS, 1.0).log()
+    return -torch.where(usable.to(mean.device), log_share, log_rest).mean()
+
+
+def _check_name(what: str, name: str, known: Sequence[str]) -> None:
+    if name not in known:
+        raise ValueError(f"{what}={name!r}: must be one of {', '.join(known)}")
