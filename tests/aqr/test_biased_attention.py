@@ -176,7 +176,7 @@ def test_half_precision_is_corrected_in_single_precision():
     half = [tensor.bfloat16().requires_grad_() for tensor in exact]
     rounded = [tensor.detach().float().requires_grad_() for tensor in half]
     got, wanted = results(attend, half, bias), results(attend_dense, rounded, bias)
-    assert got[0].dtype == torch.bfloat16
+    assert got[0].dtype == attend_dense(*half, bias).dtype == torch.bfloat16
     assert [gradient.dtype for gradient in got[1]] == [torch.bfloat16] * 3 + [torch.float32]
     torch.testing.assert_close(got[0].float(), wanted[0], atol=0.03, rtol=0.03)
     with torch.autocast("cpu", dtype=torch.bfloat16):
