@@ -1,18 +1,30 @@
-"""Multi-head attention, on torch's fused kernel.
+"""Multi-head attention, on torch's fused kernel; the cross-attention's scores may carry a bias.
 
 Letters: B samples, Q queries, K keys, H heads, C width, c = C / H width of a head.
 """
+
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from aqr_exp.aqr.attention import attend
+from aqr_exp.aqr.bias import GlobalBias, LocalBias
+
+ScoreBias = LocalBias | GlobalBias
+Observer = Callable[[Tensor, Tensor, ScoreBias | None], None]
+"""Called with the projected queries [B, H, Q, c] and keys [B, H, K, c], detached, and the bias."""
+
 
 class MultiHeadAttention(nn.Module):
     """Projections packed as one [3C, C] matrix (query, key, value), attention, output projection.
 
     Attention probabilities are never dropped.
+
+    Attributes:
+        observer: Sees what every forward pass attends with; None, as built, is nobody.
     """
 
     def __init__(self, width: int, heads: int, *, bias: bool) -> None:
@@ -21,6 +33,7 @@ class MultiHeadAttention(nn.Module):
             raise ValueError(f"width {width} is not a multiple of {heads} heads")
         self.width = width
         self.heads = heads
+        self.observer: Observer | None = None
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width)) if bias else None
         self.out_proj = nn.Linear(width, width, bias=bias)
@@ -50,6 +63,7 @@ class MultiHeadAttention(nn.Module):
         key: Float[Tensor, "batch keys width"],
         value: Float[Tensor, "batch keys width"],
         blocked: Bool[Tensor, "queries keys"] | None = None,
+        bias: ScoreBias | None = None,
     ) -> Float[Tensor, "batch queries width"]:
         """Attend.
 
@@ -58,16 +72,15 @@ class MultiHeadAttention(nn.Module):
             key: Keys, their encoding added.
             value: Values.
             blocked: True where a query must NOT attend to a key.
+            bias: Added to the scores before the softmax, the same for all heads.
 
         Returns:
             The attended values, projected.
         """
-        mixed = functional.scaled_dot_product_attention(
-            self.project(query, 0),
-            self.project(key, 1),
-            self.project(value, 2),
-            attn_mask=None if blocked is None else ~blocked,
-        )
+        queries, keys = self.project(query, 0), self.project(key, 1)
+        if self.observer is not None:
+            self.observer(queries.detach(), keys.detach(), bias)
+        mixed = attend(queries, keys, self.project(value, 2), bias, blocked)
         return self.out_proj(mixed.transpose(1, 2).flatten(-2))
 
 
@@ -117,6 +130,7 @@ class CrossAttention(nn.Module):
         key: Float[Tensor, "batch keys width"],
         value: Float[Tensor, "batch keys width"],
         blocked: Bool[Tensor, "queries keys"] | None = None,
+        bias: ScoreBias | None = None,
     ) -> Float[Tensor, "batch queries width"]:
         """Attend.
 
@@ -125,18 +139,10 @@ class CrossAttention(nn.Module):
             query_pos: Query encoding.
             key: Token content plus token encoding.
             value: Token content.
-            blocked: Must be None: the baseline's cross-attention has no mask, and one that would
-                be ignored is refused.
+            blocked: True where a query must NOT attend to a token; CMT itself blocks none.
+            bias: Added to the scores, together with the mask.
 
         Returns:
             New query content.
-
-        Raises:
-            ValueError: If a mask is given.
         """
-        if blocked is not None:
-            raise ValueError(
-                "this cross-attention reads every token: it cannot use a mask of shape "
-                f"{tuple(blocked.shape)}, and will not ignore one"
-            )
-        return query + self.dropout(self.attn(query + query_pos, key, value))
+        return query + self.dropout(self.attn(query + query_pos, key, value, blocked, bias))

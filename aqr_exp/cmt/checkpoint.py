@@ -64,12 +64,19 @@ def unwrap_state_dict(content: object, source: str) -> dict[str, Tensor]:
     return {str(name).removeprefix(_PARALLEL_PREFIX): value for name, value in content.items()}
 
 
-def load_strictly(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+def load_strictly(
+    model: nn.Module, state: Mapping[str, Tensor], may_miss: tuple[str, ...] = ()
+) -> list[str]:
     """Load a state dict into a model, key for key.
 
     Args:
         model: The model; untouched if anything is wrong.
         state: Parameters and buffers by name; sparse convolutions in either layout.
+        may_miss: What begins with one of these may be absent and stays as it is: the parts a
+            checkpoint of the baseline does not have.
+
+    Returns:
+        Names of the model's parameters and buffers that were absent.
 
     Raises:
         RequestError: Naming every missing, unexpected and misshapen key.
@@ -78,7 +85,8 @@ def load_strictly(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     sparse = sparse_weight_names(model)
     given = {name: _to_layout(value, wanted, name, sparse) for name, value in state.items()}
     faults = []
-    if missing := [name for name in wanted if name not in given]:
+    new = [name for name in wanted if name not in given and name.startswith(may_miss)]
+    if missing := [name for name in wanted if name not in given and name not in new]:
         faults.append(f"missing {_some(missing)}")
     if unexpected := [name for name in given if name not in wanted]:
         faults.append(f"unexpected {_some(unexpected)}")
@@ -97,8 +105,9 @@ def load_strictly(model: nn.Module, state: Mapping[str, Tensor]) -> None:
             **dict(model.named_parameters()),
             **dict(model.named_buffers()),
         }.items():
-            if name in wanted:
+            if name in given:
                 tensor.copy_(given[name])
+    return new
 
 
 def sparse_weight_names(model: nn.Module) -> frozenset[str]:

@@ -23,6 +23,7 @@ _SIGMA_CELLS = 0.6
 _OFFSET_RADIUS_M = 4.0
 _OFFSET_WEIGHT = 0.5
 _EPSILON = 1e-4
+_NEAREST_M = 0.5
 
 
 def centre_focal_loss(
@@ -79,35 +80,63 @@ def bev_targets(
     return heat, offsets, distance < _OFFSET_RADIUS_M**2
 
 
+def box_corners(boxes: Float[Tensor, "boxes 9"]) -> Float[Tensor, "boxes 8 3"]:
+    """Corners of boxes (x, y, z, l, w, h, yaw, ...), gravity centre, in their frame, metres."""
+    signs = torch.cartesian_prod(*[boxes.new_tensor([-0.5, 0.5])] * 3)
+    local = signs * boxes[:, None, 3:6]
+    sine, cosine = boxes[:, None, 6].sin(), boxes[:, None, 6].cos()
+    x = local[..., 0] * cosine - local[..., 1] * sine
+    y = local[..., 0] * sine + local[..., 1] * cosine
+    return torch.stack((x, y, local[..., 2]), dim=-1) + boxes[:, None, :3]
+
+
 def camera_targets(
-    centres_m: Float[Tensor, "boxes 3"],
+    boxes: Float[Tensor, "boxes 9"],
     labels: Int[Tensor, " boxes"],
     lidar2img: Float[Tensor, "views 4 4"],
     image_size_px: tuple[float, float],
     map_size: tuple[int, int],
     classes: int,
 ) -> Float[Tensor, "views classes rows columns"]:
-    """Heat that one sample's camera maps should show: 1 where a box centre projects to.
+    """Heat that one sample's camera maps should show: 1 for the class of the box a token looks at.
+
+    Every token on an object says what it is, not only the one at its centre: a query looks about its
+    reference point, which is seldom right at a centre.
 
     Args:
-        centres_m: Box centres in the LiDAR frame.
+        boxes: Boxes in the LiDAR frame, gravity centre.
         labels: Their classes.
         lidar2img: Projections, after augmentation.
         image_size_px: Padded (height, width).
         map_size: (H, W).
         classes: K.
+
+    Returns:
+        1 where the centre of a token lies in a box's rectangle around its corners, or where the box's own
+        centre lies in the token; of several boxes the nearest is seen.
     """
-    heat = centres_m.new_zeros(len(lidar2img), classes, *map_size)
-    homogeneous = torch.cat((centres_m, torch.ones_like(centres_m[:, :1])), dim=1)
-    pixels = torch.einsum("vij,gj->vgi", lidar2img, homogeneous)
+    rows, columns = map_size
+    heat = boxes.new_zeros(len(lidar2img), classes, rows, columns)
+    if not len(boxes):
+        return heat
+    scale = boxes.new_tensor([columns / image_size_px[1], rows / image_size_px[0]])
+    points = torch.cat((box_corners(boxes), boxes[:, None, :3]), dim=1)
+    pixels = points @ lidar2img[:, None, :3, :3].transpose(-1, -2) + lidar2img[:, None, None, :3, 3]
     depth = pixels[..., 2]
-    ahead = depth > 0.5
-    safe = depth.clamp(min=0.5)
-    row = (pixels[..., 1] / safe * (map_size[0] / image_size_px[0])).floor().long()
-    column = (pixels[..., 0] / safe * (map_size[1] / image_size_px[1])).floor().long()
-    inside = ahead & (row >= 0) & (row < map_size[0]) & (column >= 0) & (column < map_size[1])
-    view, box = inside.nonzero(as_tuple=True)
-    heat[view, labels[box], row[view, box], column[view, box]] = 1.0
+    place = pixels[..., :2] / depth.clamp(min=_NEAREST_M)[..., None] * scale  # V, G, 9, (u, v)
+    low, high = place[:, :, :8].amin(dim=2), place[:, :, :8].amax(dim=2)
+    centre = place[:, :, 8].floor()
+    grid = torch.stack(
+        torch.meshgrid(torch.arange(columns), torch.arange(rows), indexing="xy"), dim=-1
+    ).to(boxes)
+    middle = grid + 0.5
+    inside = (middle >= low[:, :, None, None]) & (middle <= high[:, :, None, None])
+    covered = inside.all(dim=-1) | (grid == centre[:, :, None, None]).all(dim=-1)
+    covered &= (depth[..., 8] > _NEAREST_M)[..., None, None]
+    distance = torch.where(covered, depth[:, :, 8, None, None], torch.inf)
+    nearest, box = distance.min(dim=1)
+    view, row, column = nearest.isfinite().nonzero(as_tuple=True)
+    heat[view, labels[box[view, row, column]], row, column] = 1.0
     return heat
 
 
@@ -166,7 +195,7 @@ class DenseSupervision(nn.Module):
             near.append(mask)
             size = (int(camera.shape[2]), int(camera.shape[3]))
             views.append(
-                camera_targets(boxes[:, :3], labels, projections, image_size_px, size, self.classes)
+                camera_targets(boxes, labels, projections, image_size_px, size, self.classes)
             )
         found = self.bev(bev)
         mask = torch.stack(near)[:, None].to(bev.dtype)

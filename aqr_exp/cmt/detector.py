@@ -19,6 +19,7 @@ from aqr_exp.cmt.grid_mask import GridMask
 from aqr_exp.cmt.voxelisation import Voxelisation
 
 _META_KEYS = ("lidar2img", "pad_shape")
+_TRAIN_META_KEYS = ("modal_dropout",)
 
 
 @MODELS.register_module()
@@ -143,6 +144,7 @@ class CmtDetector(Base3DDetector):
                 "gt_bboxes_3d": sample.gt_instances_3d.bboxes_3d,
                 "gt_labels_3d": sample.gt_instances_3d.labels_3d,
             }
+            | {key: sample.metainfo[key] for key in _TRAIN_META_KEYS if key in sample.metainfo}
             for sample in batch_data_samples
         ]
         return self.pts_bbox_head.loss(self._head_outputs(batch_inputs_dict, metas), metas)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from aqr_exp.cmt.arm_config import arm_config
 from aqr_exp.config.schema.model import CrossAttentionInit, LidarEncoder, ModelConfig
 from aqr_exp.config.schema.run import RunConfig
 
@@ -17,19 +18,22 @@ def detector_config(config: RunConfig | ModelConfig) -> dict[str, Any]:
     """The detector's configuration for mmdet3d's `MODELS.build`.
 
     Args:
-        config: A run, or its model.
+        config: A run, or its model alone, which is the baseline.
 
     Returns:
         A new dict; nothing in it is shared with `config`.
     """
     model = config.model if isinstance(config, RunConfig) else config
+    head = _head(model)
+    if isinstance(config, RunConfig):
+        head["aqr"] = arm_config(config.variant, model)
     return {
         "type": "CmtDetector",
         "data_preprocessor": {"type": "mmdet3d.CmtDataPreprocessor"},
         "grid_mask": model.image.grid_mask,
         **_lidar_branch(model),
         **_image_branch(model),
-        "pts_bbox_head": _head(model),
+        "pts_bbox_head": head,
     }
 
 
@@ -137,6 +141,7 @@ def _image_branch(model: ModelConfig) -> dict[str, Any]:
             "type": "ImageNeck",
             "in_channels": channels,
             "out_channels": model.head.width,
+            "norm": image.neck_norm,
         },
     }
 

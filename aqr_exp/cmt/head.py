@@ -13,7 +13,9 @@ from mmcv.cnn import ConvModule
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
+from aqr_exp.aqr.layout import TokenLayout
 from aqr_exp.cmt import encodings
+from aqr_exp.cmt.arms import Arm, Recentre, TokenScene, usable_sensors
 from aqr_exp.cmt.box_code import from_lidar_boxes, join_branches
 from aqr_exp.cmt.decode import Detections, decode_sample
 from aqr_exp.cmt.denoising import DenoisingQueries, DenoisingSettings, make_denoising_queries
@@ -21,6 +23,7 @@ from aqr_exp.cmt.dense_supervision import DenseSupervision
 from aqr_exp.cmt.local_start import start_locally, start_reference_points
 from aqr_exp.cmt.losses import LossWeights, denoising_losses, matched_losses
 from aqr_exp.cmt.matching import MatchingWeights
+from aqr_exp.cmt.position_encoding import encode_positions
 
 
 def _embedding(inputs: int, hidden: int, width: int) -> nn.Sequential:
@@ -35,6 +38,12 @@ def _with_tuples(arguments: Mapping[str, Any]) -> dict[str, Any]:
 def _linears(embedding: nn.Sequential) -> tuple[nn.Linear, nn.Linear]:
     first, last = (module for module in embedding if isinstance(module, nn.Linear))
     return first, last
+
+
+def _tokens(bev: Tensor, camera: Tensor) -> Float[Tensor, "batch keys width"]:
+    """Both maps as tokens: BEV cells row-major, then camera tokens by view, row, column."""
+    views = camera.unflatten(0, (len(bev), -1)).permute(0, 1, 3, 4, 2).flatten(1, 3)
+    return torch.cat((bev.flatten(2).transpose(1, 2), views), dim=1)
 
 
 @MODELS.register_module()
@@ -57,6 +66,7 @@ class CmtHead(nn.Module):
         post_center_range: Decoded centres outside are dropped, metres.
         local_start: Initialise so that attention begins near each query's own position.
         dense_supervision: Weight of the auxiliary supervision of the feature maps; 0 is without.
+        aqr: Configuration of the arm; None is the baseline, whose parameters every arm shares.
     """
 
     def __init__(
@@ -77,6 +87,7 @@ class CmtHead(nn.Module):
         post_center_range: Sequence[float],
         local_start: bool = False,
         dense_supervision: float = 0.0,
+        aqr: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.width = width
@@ -93,6 +104,7 @@ class CmtHead(nn.Module):
             in_channels, width, kernel_size=3, padding=1, norm_cfg={"type": "BN2d"}
         )
         self.transformer = MODELS.build(dict(transformer))
+        self.layers = int(transformer["layers"])
         self.reference_points = nn.Embedding(queries, 3)
         nn.init.uniform_(self.reference_points.weight)
         self.bev_embedding = _embedding(2 * width, width, width)
@@ -111,6 +123,9 @@ class CmtHead(nn.Module):
                 cross_attentions=[layer.attn for layer in self.transformer.cross_attentions],
                 point_cloud_range=self.point_cloud_range,
             )
+        # What an arm draws must not shift the draws of what it shares with the baseline.
+        with torch.random.fork_rng():
+            self.aqr: Arm | None = None if aqr is None else MODELS.build(dict(aqr))
 
     def forward(
         self,
@@ -130,7 +145,7 @@ class CmtHead(nn.Module):
             For each level a list with one dict (the one task), of [L, B, Q, d] tensors: `center`
             (x, y) and `height` in metres, `dim`, `rot`, `vel`, `cls_logits` (`box_code` says what
             the box branches mean together). In training with ground truth also `dn_*`, [L, B, P,
-            d], and `denoising`, the `DenoisingQueries`.
+            d], and `denoising`, the `DenoisingQueries`; with an arm also `aqr_weights`, [B, Q, 2].
         """
         denoising = self._denoising(metas)
         return [
@@ -159,61 +174,75 @@ class CmtHead(nn.Module):
         if denoising is not None:
             reference = torch.cat((denoising.reference, reference), dim=1)
         with torch.autocast(bev.device.type, enabled=False):
-            key_pos, query_pos = self._encode(bev, camera, reference.float(), metas)
-        camera_tokens = camera.unflatten(0, (len(metas), -1)).permute(0, 1, 3, 4, 2).flatten(1, 3)
-        memory = torch.cat((bev.flatten(2).transpose(1, 2), camera_tokens), dim=1)
+            key_pos, query_pos = encode_positions(
+                self.bev_embedding, self.rv_embedding, bev, camera, reference.float(), metas,
+                depth_bins=self.depth_bins, point_cloud_range=self.point_cloud_range,
+            )  # fmt: skip
+        memory = _tokens(bev, camera)
+        extras: dict[str, Any] = {}
+        source = None
+        if self.aqr is not None:
+            scene = TokenScene(
+                memory=memory.float(),
+                key_pos=key_pos,
+                query_pos=query_pos,
+                points_m=encodings.denormalise_points(reference.detach(), self.point_cloud_range),
+                lidar2img=encodings.projection_matrices(metas, bev.device)[0],
+                layout=self._layout(bev, camera, metas, self.aqr.bev_pitch_m),
+                first_query=0 if denoising is None else denoising.slots,
+            )
+            with torch.autocast(bev.device.type, enabled=False):
+                weights = self.aqr.weigh(scene)
+            bev, camera = self.aqr.modulate(scene, weights, bev, camera)
+            memory = _tokens(bev, camera)
+            source = self.aqr.bias_source(scene, weights, self._recentre(reference.float()))
+            extras["aqr_weights"] = weights[:, scene.first_query :]
         decoded = self.transformer(
-            memory, key_pos, query_pos, None if denoising is None else denoising.blocked
+            memory, key_pos, query_pos, None if denoising is None else denoising.blocked, source
         )
         with torch.autocast(bev.device.type, enabled=False):
             outputs = self._predict(decoded.float(), reference.float())
         if self.training and self.dense_supervision is not None:
-            outputs_maps = {"bev_map": bev, "camera_map": camera}
-        else:
-            outputs_maps = {}
+            extras |= {"bev_map": bev, "camera_map": camera}
         if denoising is None:
-            return [outputs | outputs_maps]
+            return [outputs | extras]
         slots = denoising.slots
         split: dict[str, Any] = {name: value[:, :, slots:] for name, value in outputs.items()}
         split |= {f"dn_{name}": value[:, :, :slots] for name, value in outputs.items()}
         split["denoising"] = denoising
-        return [split | outputs_maps]
+        return [split | extras]
 
-    def _encode(
+    def _layout(
         self,
         bev: Tensor,
         camera: Tensor,
-        reference: Float[Tensor, "batch queries 3"],
         metas: Sequence[Mapping[str, Any]],
-    ) -> tuple[Float[Tensor, "batch keys width"], Float[Tensor, "batch queries width"]]:
-        """Encodings of all tokens and of all queries."""
-        image_size_px = encodings.padded_image_size(metas)
-        lidar2img, img2lidar = encodings.projection_matrices(metas, bev.device)
-        depths = encodings.ray_depths(self.depth_bins, self.point_cloud_range[3], bev.device)
-
-        centres = encodings.bev_cell_centres(bev.shape[2], bev.shape[3], bev.device)
-        bev_pos = self.bev_embedding(encodings.sine_embedding(centres, self.width))
-        rays = encodings.camera_token_rays(
-            img2lidar, camera.shape[2], camera.shape[3], image_size_px, depths,
-            self.point_cloud_range,
-        )  # fmt: skip
-        camera_pos = self.rv_embedding(rays).flatten(1, 2)
-        key_pos = torch.cat((bev_pos.expand(len(metas), -1, -1), camera_pos), dim=1)
-
-        reference = encodings.inverse_sigmoid(reference).sigmoid()
-        query_pos = self.bev_embedding(encodings.sine_embedding(reference, self.width))
-        rays, seen = encodings.query_rays(
-            reference, lidar2img, img2lidar, image_size_px, depths, self.point_cloud_range
+        bev_pitch_m: tuple[float, float],
+    ) -> TokenLayout:
+        """Which token is where; the pitch is the true one, whatever the encodings assume."""
+        return TokenLayout(
+            bev_rows=bev.shape[2],
+            bev_columns=bev.shape[3],
+            bev_origin_m=(self.point_cloud_range[0], self.point_cloud_range[1]),
+            bev_pitch_m=bev_pitch_m,
+            views=camera.shape[0] // bev.shape[0],
+            camera_rows=camera.shape[2],
+            camera_columns=camera.shape[3],
+            image_size_px=encodings.padded_image_size(metas),
         )
-        return key_pos, query_pos + self._seen_by_cameras(rays, seen)
 
-    def _seen_by_cameras(self, rays: Tensor, seen: Tensor) -> Float[Tensor, "batch queries width"]:
-        """Camera encodings summed over the views that see a query; zero where none does."""
-        sample, _, query = seen.nonzero(as_tuple=True)
-        batch, _, queries = seen.shape
-        encoded = self.rv_embedding(rays[seen])
-        total = encoded.new_zeros(batch * queries, self.width)
-        return total.index_add(0, sample * queries + query, encoded).view(batch, queries, -1)
+    def _recentre(self, reference: Float[Tensor, "batch queries 3"]) -> Recentre:
+        """How an arm asks where a layer's boxes are."""
+
+        @torch.no_grad()
+        def centres(layer: int, decoded: Tensor) -> Tensor:
+            # The task head takes the outputs of all layers at once; only one of them is there yet.
+            every = decoded.float().expand(self.layers, *decoded.shape)
+            predicted = self._predict(every, reference)
+            code = join_branches({name: value[layer] for name, value in predicted.items()})
+            return code[..., [0, 1, 4]]
+
+        return centres
 
     def _predict(
         self,
@@ -257,6 +286,8 @@ class CmtHead(nn.Module):
                 losses |= self.dense_supervision(
                     predicted["bev_map"].float(), predicted["camera_map"].float(), metas
                 )
+            if self.aqr is not None:
+                losses |= self.aqr.losses(predicted["aqr_weights"].float(), usable_sensors(metas))
         return losses
 
     def decode(self, outputs: list[list[dict[str, Any]]]) -> list[Detections]:

@@ -20,15 +20,27 @@ class ImageNeck(BaseModule):
     Args:
         in_channels: Channels of the backbone's maps, finest first.
         out_channels: Channels of the output.
+        norm: Batch norm after the output convolution.
     """
 
-    def __init__(self, *, in_channels: Sequence[int], out_channels: int) -> None:
+    def __init__(
+        self, *, in_channels: Sequence[int], out_channels: int, norm: bool = False
+    ) -> None:
         super().__init__(init_cfg={"type": "Xavier", "layer": "Conv2d", "distribution": "uniform"})
         self.lateral_convs = ModuleList(
             [ConvModule(channels, out_channels, 1, act_cfg=None) for channels in in_channels]
         )
         self.fpn_convs = ModuleList(
-            [ConvModule(out_channels, out_channels, 3, padding=1, act_cfg=None)]
+            [
+                ConvModule(
+                    out_channels,
+                    out_channels,
+                    3,
+                    padding=1,
+                    norm_cfg={"type": "BN2d"} if norm else None,
+                    act_cfg=None,
+                )
+            ]
         )
 
     def forward(

@@ -3,20 +3,24 @@
 mmengine configurations name it in `custom_imports`; code calls `register_modules()`.
 """
 
+from aqr_exp.cmt.attention_bias_arm import AttentionBiasArm
 from aqr_exp.cmt.data_preprocessor import CmtDataPreprocessor
 from aqr_exp.cmt.detector import CmtDetector
 from aqr_exp.cmt.head import CmtHead
 from aqr_exp.cmt.image_neck import ImageNeck
+from aqr_exp.cmt.modulation_arm import ModulationArm
 from aqr_exp.cmt.pillar_encoder import PillarEncoder
 from aqr_exp.cmt.task_head import SeparateTaskHead
 from aqr_exp.cmt.transformer import CmtTransformer
 
 __all__ = [
+    "AttentionBiasArm",
     "CmtDataPreprocessor",
     "CmtDetector",
     "CmtHead",
     "CmtTransformer",
     "ImageNeck",
+    "ModulationArm",
     "PillarEncoder",
     "SeparateTaskHead",
     "register_modules",

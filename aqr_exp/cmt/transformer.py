@@ -4,14 +4,18 @@ Letters: B samples, Q queries, K keys (BEV cells row-major, then camera tokens b
 column), C width, L layers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Bool, Float
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
-from aqr_exp.cmt.attention import CrossAttention, SelfAttention
+from aqr_exp.cmt.attention import CrossAttention, ScoreBias, SelfAttention
+
+BiasSource = Callable[[int, Tensor | None], ScoreBias]
+"""From a layer's number, and the normed output of the layer before it (None for the first), to the bias
+of its cross-attention."""
 
 
 class FeedForward(nn.Module):
@@ -50,6 +54,7 @@ class DecoderLayer(nn.Module):
         key: Float[Tensor, "batch keys width"],
         value: Float[Tensor, "batch keys width"],
         self_blocked: Bool[Tensor, "queries queries"] | None = None,
+        bias: ScoreBias | None = None,
     ) -> Float[Tensor, "batch queries width"]:
         """Update the queries.
 
@@ -59,12 +64,13 @@ class DecoderLayer(nn.Module):
             key: Token content plus encoding.
             value: Token content.
             self_blocked: True where a query must NOT attend to another query.
+            bias: Added to the scores of the cross-attention, never of the self-attention.
 
         Returns:
             New query content.
         """
         query = self.norms[0](self.attentions[0](query, query_pos, self_blocked))
-        query = self.norms[1](self.attentions[1](query, query_pos, key, value))
+        query = self.norms[1](self.attentions[1](query, query_pos, key, value, bias=bias))
         return self.norms[2](self.ffns[0](query))
 
 
@@ -87,15 +93,25 @@ class Decoder(nn.Module):
         key: Float[Tensor, "batch keys width"],
         value: Float[Tensor, "batch keys width"],
         self_blocked: Bool[Tensor, "queries queries"] | None = None,
+        bias: BiasSource | None = None,
     ) -> Float[Tensor, "layers batch queries width"]:
-        """Run all layers; arguments as in `DecoderLayer`.
+        """Run all layers.
+
+        Args:
+            query: Query content.
+            query_pos: Query encoding.
+            key: Token content plus encoding.
+            value: Token content.
+            self_blocked: True where a query must NOT attend to another query.
+            bias: Asked for the bias of each layer when its turn comes.
 
         Returns:
             The normed output of every layer.
         """
-        outputs = []
-        for layer in self.layers:
-            query = layer(query, query_pos, key, value, self_blocked)
+        outputs: list[Tensor] = []
+        for index, layer in enumerate(self.layers):
+            term = None if bias is None else bias(index, outputs[-1] if outputs else None)
+            query = layer(query, query_pos, key, value, self_blocked, term)
             outputs.append(self.post_norm(query))
         return torch.stack(outputs)
 
@@ -129,6 +145,7 @@ class CmtTransformer(nn.Module):
         key_pos: Float[Tensor, "batch keys width"],
         query_pos: Float[Tensor, "batch queries width"],
         self_blocked: Bool[Tensor, "queries queries"] | None = None,
+        bias: BiasSource | None = None,
     ) -> Float[Tensor, "layers batch queries width"]:
         """Decode the queries, which start without content.
 
@@ -137,11 +154,12 @@ class CmtTransformer(nn.Module):
             key_pos: Token encoding, added to keys and not to values.
             query_pos: Query encoding.
             self_blocked: True where a query must NOT attend to another query.
+            bias: Asked for the bias of each layer's cross-attention scores.
 
         Returns:
             The normed output of every layer, finite.
         """
         decoded = self.decoder(
-            torch.zeros_like(query_pos), query_pos, memory + key_pos, memory, self_blocked
+            torch.zeros_like(query_pos), query_pos, memory + key_pos, memory, self_blocked, bias
         )
         return torch.nan_to_num(decoded)

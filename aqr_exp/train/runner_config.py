@@ -35,6 +35,7 @@ LIDAR_MODULES = (
 )
 
 
+ENCODINGS = ("pts_bbox_head.bev_embedding", "pts_bbox_head.rv_embedding")
 ROUTER_MODULE = "pts_bbox_head.aqr.router"
 SCALE_MODULE = "pts_bbox_head.aqr.bias.scale"
 
@@ -52,6 +53,7 @@ def optimizer_config(schedule: ScheduleConfig, variant: VariantConfig) -> dict[s
     groups = {
         "img_backbone": {"lr_mult": schedule.img_backbone_lr_mult},
         "img_neck": {"lr_mult": schedule.img_neck_lr_mult},
+        **{name: {"lr_mult": schedule.encoding_lr_mult} for name in ENCODINGS},
         **{name: {"lr_mult": schedule.lidar_lr_mult} for name in LIDAR_MODULES},
     }
     if variant.router is not None:

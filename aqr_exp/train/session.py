@@ -10,15 +10,19 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from aqr_exp.config.checkpoint_identity import with_checkpoint_identity
 from aqr_exp.config.data_identity import read_data_identity, with_data_identity
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.errors import AqrExpError
 from aqr_exp.results.run_folder import RunFolder
+from aqr_exp.results.stability import stability_metrics
 from aqr_exp.results.state import RunStatus
 from aqr_exp.train.checkpoint import CheckpointEachEpoch, unwrapped
 from aqr_exp.train.hooks import RecordHistory, SeedEachStep
 from aqr_exp.train.plugins import register_plugins
 from aqr_exp.train.runner_config import runner_config
+from aqr_exp.train.start import StartFrom
+from aqr_exp.train.watch_arm import WatchArm, final_scale
 
 INTERRUPTED = 130
 
@@ -73,8 +77,16 @@ def build_runner(folder: RunFolder, config: RunConfig) -> Runner:
             )
         )
     )
+    if config.start is not None:
+        runner.register_hook(StartFrom(config.start), "VERY_HIGH")
     runner.register_hook(SeedEachStep(config.seed), "VERY_HIGH")
     runner.register_hook(RecordHistory(folder, config.schedule.log_every_steps), "LOW")
+    head: Any = unwrapped(runner).pts_bbox_head
+    if head.aqr is not None:
+        bias = config.variant.bias
+        threshold = bias.scale.warn_threshold if bias is not None else None
+        every = config.schedule.log_every_steps
+        runner.register_hook(WatchArm(folder, head, head.aqr, every, threshold), "LOW")
     runner.register_hook(
         CheckpointEachEpoch(folder.checkpoints_dir, config.schedule.keep_checkpoints), "VERY_LOW"
     )
@@ -95,14 +107,17 @@ def train_and_score(folder: RunFolder, config: RunConfig, *, threads: int) -> di
     folder.write_progress({"phase": "setup"})
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(mode=True)
-    config = with_data_identity(config)
+    config = with_checkpoint_identity(with_data_identity(config))
     runner = build_runner(folder, config)
     started = time.monotonic()
     runner.train()
     trained = time.monotonic()
     scores = runner.test()
+    scale = final_scale(unwrapped(runner))
     return {
         **scores,
+        **stability_metrics(folder.read_history()),
+        **({} if scale is None else {"aqr/final_scale": scale}),
         "split": config.data.val_split,
         "evaluator": "official",
         "synthetic": read_data_identity(Path(config.data.root))["synthetic"],

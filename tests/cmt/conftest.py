@@ -71,7 +71,7 @@ def random_batch(boxes=(3, 5), points=2000, seed=0):
     return {"points": clouds, "imgs": images}, samples
 
 
-def build_detector(model="cmt_tiny", seed=0, overrides=(), square=True):
+def build_detector(model="cmt_tiny", seed=0, overrides=(), square=True, variant="baseline"):
     from mmdet3d.registry import MODELS
 
     from aqr_exp.cmt.detector_config import detector_config
@@ -81,7 +81,7 @@ def build_detector(model="cmt_tiny", seed=0, overrides=(), square=True):
     register_modules()
     torch.manual_seed(seed)
     geometry = SQUARE if square and model == "cmt_tiny" else ()
-    run = load_run("baseline", [f"model={model}", *geometry, *overrides])
+    run = load_run(variant, [f"model={model}", *geometry, *overrides])
     detector = MODELS.build(detector_config(run))
     detector.init_weights()
     return detector

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from aqr_exp.aqr.bias import LocalBias
 from aqr_exp.cmt.attention import CrossAttention, MultiHeadAttention, SelfAttention
 
 
@@ -46,12 +47,26 @@ def test_cross_attention_adds_the_encoding_to_queries_only():
     torch.testing.assert_close(attention(query, place, key, value), query + mixed)
 
 
-def test_a_mask_that_cannot_be_used_is_refused():
-    attention = CrossAttention(32, 4, 0.0)
-    tokens = torch.zeros(1, 6, 32)
-    mask = torch.zeros(3, 6, dtype=torch.bool)
-    with pytest.raises(ValueError, match=r"cannot use a mask of shape \(3, 6\)"):
-        attention(torch.zeros(1, 3, 32), torch.zeros(1, 3, 32), tokens, tokens, blocked=mask)
+def test_a_mask_and_a_bias_act_together():
+    """Against a softmax written out: the bias on unblocked keys, nothing from blocked ones."""
+    attention = CrossAttention(8, 2, 0.0)
+    query, key, value = torch.randn(1, 3, 8), torch.randn(1, 6, 8), torch.randn(1, 6, 8)
+    blocked = torch.zeros(3, 6, dtype=torch.bool)
+    blocked[1, 2:] = True
+    bias = LocalBias(
+        index=torch.tensor([[[0], [1], [5]]]),
+        valid=torch.ones(1, 3, 1, dtype=torch.bool),
+        value=torch.tensor([[[2.0], [-1.5], [3.0]]]),
+    )
+    matrix = torch.zeros(3, 6)
+    matrix[0, 0], matrix[1, 1], matrix[2, 5] = 2.0, -1.5, 3.0
+    q, k, v = (attention.attn.project(t, part) for part, t in enumerate((query, key, value)))
+    scores = q @ k.transpose(-1, -2) / 2.0 + matrix
+    mixed = scores.masked_fill(blocked, -torch.inf).softmax(-1) @ v
+    wanted = query + attention.attn.out_proj(mixed.transpose(1, 2).flatten(-2))
+    got = attention(query, torch.zeros_like(query), key, value, blocked, bias)
+    torch.testing.assert_close(got, wanted)
+    assert (got - attention(query, torch.zeros_like(query), key, value)).abs().max() > 1e-3
 
 
 def test_parameters_are_named_as_published():

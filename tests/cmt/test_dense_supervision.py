@@ -6,6 +6,7 @@ import torch
 from aqr_exp.cmt.dense_supervision import (
     DenseSupervision,
     bev_targets,
+    box_corners,
     camera_targets,
     centre_focal_loss,
 )
@@ -56,15 +57,52 @@ def test_without_boxes_there_is_nothing_to_find():
     assert not near.any()
 
 
-def test_camera_targets_of_a_worked_case():
-    # Looking along x: u = -y, v = -z, focal length 10 px, principal point (16, 8).
-    look = torch.tensor([[16.0, -10, 0, 0], [8.0, 0, -10, 0], [1.0, 0, 0, 0], [0, 0, 0, 1.0]])
-    boxes = torch.tensor([[10.0, 4.0, 0.0], [-10.0, 0.0, 0.0], [10.0, 40.0, 0.0]])
-    heat = camera_targets(
-        boxes, torch.tensor([2, 1, 0]), look[None], (16.0, 32.0), (4, 8), classes=3
-    )
-    # The first box: u = 16 - 4 = 12, v = 8; a token is 4 px: column 3, row 2. The others: behind, outside.
-    assert heat.nonzero().tolist() == [[0, 2, 2, 3]]
+# Looking along x: u = 16 - 10 y / x, v = 8 - 10 z / x; a token is 4 px of a 16 x 32 image.
+LOOK = torch.tensor([[16.0, -10, 0, 0], [8.0, 0, -10, 0], [1.0, 0, 0, 0], [0, 0, 0, 1.0]])
+
+
+def _camera_heat(boxes, labels):
+    boxes = torch.tensor(boxes, dtype=torch.float32).view(-1, 9)
+    return camera_targets(
+        boxes, torch.tensor(labels, dtype=torch.long), LOOK[None], (16.0, 32.0), (4, 8), classes=3
+    )[0]
+
+
+def test_corners_of_a_turned_box():
+    # Length 4 along y after a quarter turn, width 2 along x, height 2.
+    box = torch.tensor([[10.0, 4.0, 1.0, 4.0, 2.0, 2.0, math.pi / 2, 0.0, 0.0]])
+    (corners,) = box_corners(box)
+    torch.testing.assert_close(corners.amin(dim=0), torch.tensor([9.0, 2.0, 0.0]))
+    torch.testing.assert_close(corners.amax(dim=0), torch.tensor([11.0, 6.0, 2.0]))
+
+
+def test_every_token_on_a_box_has_its_class():
+    # Corners at x = 8 and 12, y and z = +-4: the near face spans u = 11 to 21 and v = 3 to 13.
+    heat = _camera_heat([[10.0, 0.0, 0.0, 4.0, 8.0, 8.0, 0.0, 0.0, 0.0]], [2])
+    # Token centres at 4 i + 2 px: columns 3 (14) and 4 (18); rows 1 (6) and 2 (10).
+    assert heat.nonzero().tolist() == [[2, 1, 3], [2, 1, 4], [2, 2, 3], [2, 2, 4]]
+
+
+def test_a_box_smaller_than_a_token_is_seen_at_its_centre():
+    # u = 16 - 4.1 = 11.9, v = 8: no token centre is inside, its own token is (row 2, column 2).
+    heat = _camera_heat([[10.0, 4.1, 0.0, 0.2, 0.2, 0.2, 0.0, 0.0, 0.0]], [1])
+    assert heat.nonzero().tolist() == [[1, 2, 2]]
+
+
+def test_the_nearest_box_hides_what_is_behind():
+    far = [20.0, 0.0, 0.0, 2.0, 24.0, 8.0, 0.0, 0.0, 0.0]
+    near = [10.0, 0.0, 0.0, 2.0, 4.0, 4.0, 0.0, 0.0, 0.0]
+    heat = _camera_heat([far, near], [0, 1])
+    assert not (heat[0] * heat[1]).any()
+    # The near one: y = +-2 at x = 9, u from 13.8 to 18.2: both middle columns.
+    assert heat[1].nonzero().tolist() == [[1, 3], [1, 4], [2, 3], [2, 4]]
+    assert heat[0, 1].tolist() == [0, 0, 1, 0, 0, 1, 0, 0]
+
+
+def test_what_is_behind_or_beside_the_camera_is_not_seen():
+    size = [2.0, 2.0, 2.0, 0.0, 0.0, 0.0]
+    assert not _camera_heat([[-10.0, 0.0, 0.0, *size], [10.0, 40.0, 0.0, *size]], [1, 0]).any()
+    assert _camera_heat([], []).shape == (3, 4, 8)
 
 
 def test_losses_are_finite_reach_the_maps_and_scale_with_the_weight():

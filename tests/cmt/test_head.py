@@ -1,6 +1,8 @@
 import pytest
 import torch
 
+from aqr_exp.cmt.position_encoding import encode_positions
+
 DIMS = {"center": 2, "height": 1, "dim": 3, "rot": 2, "vel": 2, "cls_logits": 10}
 
 
@@ -98,7 +100,10 @@ def test_camera_encoding_sums_over_views(head, camera_rig):
     metas = [{"lidar2img": camera_rig(), "pad_shape": (96, 256)}] * 2
     bev, camera = torch.zeros(2, 128, 4, 4), torch.zeros(12, 128, 6, 16)
     with torch.no_grad():
-        _, got = head._encode(bev, camera, reference, metas)
+        _, got = encode_positions(
+            head.bev_embedding, head.rv_embedding, bev, camera, reference, metas,
+            depth_bins=head.depth_bins, point_cloud_range=head.point_cloud_range,
+        )  # fmt: skip
         got = got - head.bev_embedding(
             encodings.sine_embedding(encodings.inverse_sigmoid(reference).sigmoid(), 128)
         )

@@ -31,3 +31,14 @@ def test_only_the_finest_level_has_an_output():
     assert len(neck.fpn_convs) == 1
     with pytest.raises(ValueError, match="expected 2 maps, got 1"):
         neck([torch.zeros(1, 4, 2, 2)])
+
+
+def test_a_norm_bounds_what_comes_out():
+    neck = ImageNeck(in_channels=[4, 8], out_channels=6, norm=True)
+    (got,) = neck([100.0 + 50.0 * torch.randn(3, 4, 8, 8), torch.randn(3, 8, 4, 4)])
+    torch.testing.assert_close(got.mean(dim=(0, 2, 3)), torch.zeros(6), atol=1e-4, rtol=0)
+    torch.testing.assert_close(got.std(dim=(0, 2, 3)), torch.ones(6), atol=0.01, rtol=0)
+    plain = ImageNeck(in_channels=[4, 8], out_channels=6).state_dict()
+    assert set(plain) == {name for name in neck.state_dict() if ".bn." not in name} | {
+        "fpn_convs.0.conv.bias"
+    }

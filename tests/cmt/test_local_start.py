@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from aqr_exp.cmt import encodings
+from aqr_exp.cmt.position_encoding import encode_positions
 
 NEAR_M = 5.0
 NEAR_PX = 32.0
@@ -16,7 +17,10 @@ def attention_at_the_start(detector, camera_rig):
     metas = [{"lidar2img": camera_rig(), "pad_shape": (96, 256)}]
     bev, camera = torch.zeros(1, 128, 36, 36), torch.zeros(6, 128, 6, 16)
     with torch.no_grad():
-        key_pos, query_pos = head._encode(bev, camera, reference, metas)
+        key_pos, query_pos = encode_positions(
+            head.bev_embedding, head.rv_embedding, bev, camera, reference, metas,
+            depth_bins=head.depth_bins, point_cloud_range=head.point_cloud_range,
+        )  # fmt: skip
         attention = head.transformer.cross_attentions[0].attn
         query, key = attention.project(query_pos, 0), attention.project(key_pos, 1)
         scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5

@@ -17,7 +17,7 @@ def fault_of(variant: str, *overrides: str) -> str:
 def test_overrides_and_groups_reach_the_result() -> None:
     composed = compose_run("baseline", ["schedule=standard", "model.head.layers=3", "seed=7"])
     assert composed["schedule"]["name"] == "standard"
-    assert composed["schedule"]["epochs"] == 12
+    assert composed["schedule"]["epochs"] == 24
     assert composed["model"]["head"]["layers"] == 3
     assert composed["seed"] == 7
 

@@ -135,7 +135,7 @@ def test_what_a_variant_lacks_is_not_in_its_identity() -> None:
 
 def test_identity_is_of_the_effective_configuration() -> None:
     by_group = load_run("baseline", ["schedule=standard"])
-    by_key = load_run("baseline", ["schedule.epochs=12", "seed=5"])
+    by_key = load_run("baseline", ["schedule.epochs=24", "schedule.learning_rate=1e-4", "seed=5"])
     assert fingerprint(by_group) == fingerprint(by_key)
     assert run_name(by_key) == f"baseline-{fingerprint(by_group)}-s5"
     assert re.fullmatch(r"baseline-[0-9a-f]{12}-s5", run_name(by_key))

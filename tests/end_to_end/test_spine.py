@@ -1,7 +1,6 @@
 """From nothing to a table, as a user would: data, training, evaluation, table, each a real process."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -11,49 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-
-SMOKE = ["preset=smoke", "launcher.threads=1", "launcher.device=cpu"]
-
-
-class Workplace:
-    """A folder to work in and the command line used in it."""
-
-    def __init__(self, folder: Path, data: Path) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        self.environment = {
-            **os.environ,
-            "AQR_EXP_DATA": str(data),
-            "AQR_EXP_RESULTS": str(folder / "results"),
-        }
-
-    def aqr_exp(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess:
-        done = subprocess.run(
-            [sys.executable, "-m", "aqr_exp.cli.main", *arguments],
-            capture_output=True,
-            text=True,
-            cwd=self.folder,
-            env=self.environment,
-            check=False,
-        )
-        assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done
-
-    def run(self, *overrides: str) -> Path:
-        self.aqr_exp("run", "baseline", *SMOKE, *overrides)
-        return self.only_run()
-
-    def only_run(self) -> Path:
-        (folder,) = (self.folder / "results" / "runs").iterdir()
-        return folder
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    """A tiny data set: 9 training and 3 validation keyframes."""
-    place = Workplace(tmp_path_factory.mktemp("maker"), tmp_path_factory.mktemp("the data's"))
-    place.aqr_exp("data", "synth", "--train-scenes", "3", "--val-scenes", "1", "--keyframes", "3")
-    return Path(place.environment["AQR_EXP_DATA"])
+from workplace import SMOKE, Workplace
 
 
 @pytest.fixture(scope="module")

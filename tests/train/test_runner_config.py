@@ -8,6 +8,7 @@ from mmengine.optim.scheduler import CosineAnnealingLR, CosineAnnealingMomentum
 
 from aqr_exp.config.load import load_run
 from aqr_exp.train.runner_config import (
+    ENCODINGS,
     LIDAR_MODULES,
     cycle_config,
     optimizer_config,
@@ -84,6 +85,7 @@ def test_learning_rate_groups_are_named_by_module(config):
         img_backbone_lr_mult=0.01,
         img_neck_lr_mult=0.1,
         lidar_lr_mult=2.0,
+        encoding_lr_mult=0.5,
         amp=True,
     )
     settings = optimizer_config(schedule, config.variant)
@@ -92,6 +94,7 @@ def test_learning_rate_groups_are_named_by_module(config):
     }
     assert multipliers.pop("img_backbone") == 0.01
     assert multipliers.pop("img_neck") == 0.1
+    assert {multipliers.pop(name) for name in ENCODINGS} == {0.5}
     assert multipliers == dict.fromkeys(LIDAR_MODULES, 2.0)
     assert settings["type"] == "AmpOptimWrapper"
 

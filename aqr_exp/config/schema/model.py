@@ -76,6 +76,7 @@ class ImageBranchConfig:
         stride: Pixels per camera token.
         frozen_stages: Stages that are not trained; -1 trains all.
         norm_eval: Keep batch statistics fixed while training.
+        neck_norm: Batch norm on the camera tokens; without, as published, their size is free.
         checkpointing: Recompute activations to save memory.
         grid_mask: Hide a grid of the images while training.
         mean: Channel means (B, G, R), 0 to 255.
@@ -90,6 +91,7 @@ class ImageBranchConfig:
     stride: Annotated[int, Range(4, 64)]
     frozen_stages: Annotated[int, Range(-1, 4)]
     norm_eval: bool
+    neck_norm: bool
     checkpointing: bool
     grid_mask: bool
     mean: tuple[float, float, float]

@@ -19,6 +19,7 @@ class ScheduleConfig:
         img_backbone_lr_mult: Multiplier on the image backbone's rate.
         img_neck_lr_mult: Multiplier on the image neck's rate.
         lidar_lr_mult: Multiplier on the rate of the LiDAR branch up to the shared convolution.
+        encoding_lr_mult: Multiplier on the rate of the coordinate encodings.
         peak_ratio: The cycle's highest rate over `learning_rate`.
         final_ratio: The cycle's last rate over `learning_rate`.
         warm_fraction: Share of the steps on which the rate rises.
@@ -40,6 +41,7 @@ class ScheduleConfig:
     img_backbone_lr_mult: Annotated[float, Range(0.0, 10.0)]
     img_neck_lr_mult: Annotated[float, Range(0.0, 10.0)]
     lidar_lr_mult: Annotated[float, Range(0.0, 10.0)]
+    encoding_lr_mult: Annotated[float, Range(0.0, 10.0)]
     peak_ratio: Annotated[float, Range(1.0, 100.0)]
     final_ratio: Annotated[float, Range(0.0, 1.0)]
     warm_fraction: Annotated[float, Range(0.0, 1.0)]

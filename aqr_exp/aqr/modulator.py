@@ -1,0 +1,99 @@
+"""Features times their weight map.
+
+Letters: N feature maps, C channels, H and W rows and columns.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+MODES = ("elementwise", "channelwise", "adaptive")
+
+
+class FeatureModulator(nn.Module):
+    """x * (r + (1 - r) * map), where r is the share of the feature that passes whatever the map says.
+
+    In every mode, and whatever has been learned, r = 1 returns the features exactly.
+
+    - `elementwise`: the formula, with the same map for all channels. Nothing is learned. r = 0 is
+      exactly the product x * map.
+    - `channelwise`: the map is replaced by a gain for each channel, a learned 1 x 1 convolution of
+      the map (factor and offset a channel). It starts at factor 1 and offset 0, hence as
+      `elementwise`. r = 0 is exactly x * gain.
+    - `adaptive`: r is replaced by a learned gate for each cell, which mixes the features (gate 1)
+      with the product (gate 0): x * (gate + (1 - gate) * map), where
+      gate = sigmoid(logit(r) + a 1 x 1 convolution of features and map). The convolution starts
+      from zero, so the gate starts at r everywhere, hence as `elementwise`. At r = 0 the gate is
+      exactly 0 and the result exactly x * map, at r = 1 it is exactly 1; between them it can go
+      anywhere.
+
+    Args:
+        channels: C.
+        mode: One of the above.
+        residual: r, from 0 to 1.
+
+    Raises:
+        ValueError: If the mode is unknown, or r is not from 0 to 1.
+    """
+
+    def __init__(self, *, channels: int, mode: str, residual: float) -> None:
+        super().__init__()
+        if mode not in MODES:
+            raise ValueError(f"mode={mode!r}: must be one of {', '.join(MODES)}")
+        if not 0.0 <= residual <= 1.0:
+            raise ValueError(f"residual={residual}: must be from 0 to 1")
+        self.mode = mode
+        self.residual = residual
+        if mode == "channelwise":
+            self.gain = _convolution(1, channels, start=1.0)
+        elif mode == "adaptive":
+            self.gate = _convolution(channels + 1, 1, start=0.0)
+
+    def forward(
+        self,
+        feature: Float[Tensor, "maps channels rows columns"],
+        weight_map: Float[Tensor, "maps 1 rows columns"],
+    ) -> Float[Tensor, "maps channels rows columns"]:
+        """Modulate.
+
+        Args:
+            feature: x.
+            weight_map: Of the same maps.
+
+        Returns:
+            New features, of the features' type.
+
+        Raises:
+            ValueError: If the maps' sizes differ.
+        """
+        wanted = (len(feature), 1, *feature.shape[2:])
+        if weight_map.shape != wanted:
+            raise ValueError(
+                f"a weight map of shape {tuple(weight_map.shape)} does not fit features of shape "
+                f"{tuple(feature.shape)}: it must be {wanted}"
+            )
+        with torch.autocast(feature.device.type, enabled=False):
+            share: Tensor | float = self.residual
+            if self.mode == "channelwise":
+                weight_map = self.gain(weight_map)
+            elif self.mode == "adaptive":
+                both = torch.cat((feature.to(weight_map.dtype), weight_map), dim=1)
+                share = (self.gate(both) + _logit(self.residual)).sigmoid()
+            return feature * (share + (1.0 - share) * weight_map).to(feature.dtype)
+
+
+def _convolution(inputs: int, outputs: int, start: float) -> nn.Conv2d:
+    """1 x 1, every factor at `start`, every offset at zero."""
+    convolution = nn.Conv2d(inputs, outputs, 1)
+    for name, parameter in convolution.named_parameters():
+        nn.init.constant_(parameter, start if name == "weight" else 0.0)
+    return convolution
+
+
+def _logit(share: float) -> float:
+    """Where the sigmoid is `share`; infinite at 0 and 1."""
+    if share in {0.0, 1.0}:
+        return math.copysign(math.inf, share - 0.5)
+    return math.log(share / (1.0 - share))

@@ -1,0 +1,161 @@
+"""Where the method's parts meet the detector's head: per-query weights, and hooks for the arms.
+
+`aqr_exp.aqr` has the parts and knows no detector. The baseline has no arm.
+
+Letters: B samples, V views, Q queries (denoising ones first), K keys, C width.
+The last axis of weights is (lidar, camera).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from aqr_exp.aqr.layout import TokenLayout
+from aqr_exp.aqr.places import QueryPlaces, locate_queries
+from aqr_exp.aqr.router import Router, sample_level_loss
+from aqr_exp.aqr.windows import Windows, gather_windows
+from aqr_exp.cmt.arm_record import ArmRecord
+from aqr_exp.cmt.transformer import BiasSource
+
+Recentre = Callable[[int, Tensor], Tensor]
+"""From a layer's number and its normed output to the centres of its boxes, [B, Q, 3], metres."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TokenScene:
+    """What one forward pass of the head offers.
+
+    Attributes:
+        memory: [B, K, C] token content.
+        key_pos: [B, K, C] token encoding.
+        query_pos: [B, Q, C] query encoding.
+        points_m: [B, Q, 3] reference points, LiDAR frame, metres.
+        lidar2img: [B, V, 4, 4] after augmentation.
+        layout: Which token is where.
+        first_query: How many denoising queries there are before the learnable ones.
+    """
+
+    memory: Float[Tensor, "batch keys width"]
+    key_pos: Float[Tensor, "batch keys width"]
+    query_pos: Float[Tensor, "batch queries width"]
+    points_m: Float[Tensor, "batch queries 3"]
+    lidar2img: Float[Tensor, "batch views 4 4"]
+    layout: TokenLayout
+    first_query: int
+
+    def places(self, points_m: Float[Tensor, "batch queries 3"] | None = None) -> QueryPlaces:
+        """Where the reference points, or other points, lie on the feature maps."""
+        points = self.points_m if points_m is None else points_m
+        return locate_queries(points, self.lidar2img, self.layout)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowSettings:
+    """Window sides in cells and tokens, and which views get one (`gather_windows`)."""
+
+    bev: int
+    camera: int
+    view_policy: str
+
+    def around(self, places: QueryPlaces, layout: TokenLayout) -> Windows:
+        """The windows of every query."""
+        return gather_windows(
+            places,
+            layout,
+            bev_size=self.bev,
+            camera_size=self.camera,
+            view_policy=self.view_policy,
+        )
+
+
+class Arm(nn.Module):
+    """A router, and hooks at the two places where an arm may act: the features and the scores.
+
+    Args:
+        router: Arguments of `Router`.
+        router_window: Arguments of `WindowSettings`.
+        bev_pitch_m: (x, y) true size of a BEV cell in metres.
+        auxiliary_loss: Weight of the sample-level loss on the weights; 0 is without.
+
+    Attributes:
+        record: Filled during a forward pass where it is not None.
+    """
+
+    def __init__(
+        self,
+        *,
+        router: Mapping[str, Any],
+        router_window: Mapping[str, Any],
+        bev_pitch_m: tuple[float, float],
+        auxiliary_loss: float,
+    ) -> None:
+        super().__init__()
+        self.router = Router(**router)
+        self.router_window = WindowSettings(**router_window)
+        self.bev_pitch_m = bev_pitch_m
+        self.auxiliary_loss = auxiliary_loss
+        self.record: ArmRecord | None = None
+
+    def weigh(self, scene: TokenScene) -> Float[Tensor, "batch queries 2"]:
+        """Two weights for every query, from the tokens around it."""
+        windows = self.router_window.around(scene.places(), scene.layout)
+        weights: Tensor = self.router(scene.query_pos, scene.memory, scene.key_pos, windows)
+        if self.record is not None:
+            self.record.see_weights(weights, scene.first_query)
+        return weights
+
+    def modulate(
+        self,
+        scene: TokenScene,
+        weights: Float[Tensor, "batch queries 2"],
+        bev: Float[Tensor, "batch width rows columns"],
+        camera: Float[Tensor, "images width img_rows img_columns"],
+    ) -> tuple[Tensor, Tensor]:
+        """The feature maps after the arm; unchanged by an arm that does not touch them."""
+        del scene, weights
+        return bev, camera
+
+    def bias_source(
+        self, scene: TokenScene, weights: Float[Tensor, "batch queries 2"], recentre: Recentre
+    ) -> BiasSource | None:
+        """Biases for the decoder's layers; None from an arm that has none."""
+        del scene, weights, recentre
+        return None
+
+    def losses(
+        self,
+        weights: Float[Tensor, "batch queries 2"],
+        usable: Bool[Tensor, "batch 2"] | None,
+    ) -> dict[str, Tensor]:
+        """Losses of the arm itself.
+
+        Args:
+            weights: Of the learnable queries.
+            usable: Whether each sample has its (LiDAR, cameras); None where that is not known.
+
+        Raises:
+            ValueError: The sample-level loss is wanted and `usable` is not known.
+        """
+        if self.auxiliary_loss == 0.0:
+            return {}
+        if usable is None:
+            raise ValueError("the sample-level loss needs `modal_dropout` in the metas")
+        return {
+            "loss_sample_level": self.auxiliary_loss
+            * sample_level_loss(weights, usable, activation=self.router.activation)
+        }
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell the arm which epoch begins, from 0."""
+
+
+def usable_sensors(metas: Sequence[Mapping[str, Any]]) -> Bool[Tensor, "batch 2"] | None:
+    """Whether each sample has its (LiDAR, cameras), [B, 2]; None where the metas do not say."""
+    if any("modal_dropout" not in meta for meta in metas):
+        return None
+    dropped = [meta["modal_dropout"] for meta in metas]
+    return torch.tensor([[name != "lidar", name != "camera"] for name in dropped])
