@@ -70,6 +70,24 @@ def test_a_misshapen_sparse_weight_is_refused(published_detector):
         load_strictly(published_detector, state)
 
 
+def test_what_may_be_new_is_reported_and_keeps_its_start(tiny, make_detector):
+    """A checkpoint of the baseline in a variant; anything else that differs is still a fault."""
+    state = {name: torch.full_like(value, 2) for name, value in tiny.state_dict().items()}
+    detector = make_detector(variant="attention_bias")
+    before = {name: value.clone() for name, value in detector.state_dict().items()}
+    new = load_strictly(detector, state, may_miss=("pts_bbox_head.aqr.",))
+    assert new == [name for name in before if name.startswith("pts_bbox_head.aqr.")]
+    assert len(new) > 10
+    for name, value in detector.state_dict().items():
+        assert torch.equal(value, before[name] if name in new else state[name]), name
+    state["stray"] = torch.zeros(1)
+    del state["pts_bbox_head.reference_points.weight"]
+    with pytest.raises(
+        RequestError, match=r"missing pts_bbox_head\.reference_points\.weight; unexpected stray$"
+    ):
+        load_strictly(detector, state, may_miss=("pts_bbox_head.aqr.",))
+
+
 def test_many_faults_are_counted(tiny):
     with pytest.raises(RequestError, match=r"missing (\S+, ){9}\S+ and \d+ more$"):
         load_strictly(tiny, {})

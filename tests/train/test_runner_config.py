@@ -10,6 +10,8 @@ from aqr_exp.config.load import load_run
 from aqr_exp.train.runner_config import (
     ENCODINGS,
     LIDAR_MODULES,
+    ROUTER_MODULE,
+    SCALE_MODULE,
     cycle_config,
     optimizer_config,
     runner_config,
@@ -163,13 +165,15 @@ def test_processes_share_the_batch(config, tmp_path):
     assert last["end"] == 3 * 2
 
 
-def test_every_group_with_a_rate_of_its_own_is_in_the_model(config):
+def test_every_group_with_a_rate_of_its_own_is_in_the_model():
     from mmdet3d.registry import MODELS
 
     from aqr_exp.cmt.detector_config import detector_config
     from aqr_exp.cmt.register import register_modules
 
     register_modules()
-    names = [name for name, _ in MODELS.build(detector_config(config.model)).named_parameters()]
-    groups = {*LIDAR_MODULES, "img_backbone", "img_neck"} - {"pts_middle_encoder"}  # has no weights
+    detector = MODELS.build(detector_config(load_run("attention_bias")))
+    names = [name for name, _ in detector.named_parameters()]
+    detectors = {*LIDAR_MODULES, *ENCODINGS, "img_backbone", "img_neck"}
+    groups = {*detectors, ROUTER_MODULE, SCALE_MODULE} - {"pts_middle_encoder"}  # has no weights
     assert groups == {group for group in groups if any(group in name for name in names)}
