@@ -1,8 +1,8 @@
 """Auxiliary supervision of the feature maps themselves, for models that train for minutes.
 
-The published detector learns its features only through what the decoder's attention passes back. A
-1 x 1 convolution that must find the object centres in each sensor's map teaches them directly; it is
-used in training alone, and not at all where its weight is 0.
+The published detector learns its features only through what the decoder's attention passes back. Two
+1 x 1 convolutions teach them directly: one must find object centres in the BEV map, one must say which
+class each camera token looks at. They are used in training alone, and not at all where the weight is 0.
 
 Letters: B samples, V views, C width, K classes, G ground-truth boxes, H and W rows and columns of a
 feature map.
@@ -141,7 +141,7 @@ def camera_targets(
 
 
 class DenseSupervision(nn.Module):
-    """Finds object centres in the BEV map and in the camera maps.
+    """Finds object centres in the BEV map and the classes that camera tokens look at.
 
     Args:
         width: C.
