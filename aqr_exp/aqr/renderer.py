@@ -147,10 +147,10 @@ def _own_cell(place: Float[Tensor, "maps queries 2"], _rows: int, columns: int) 
 def _four_nearest(place: Float[Tensor, "maps queries 2"], rows: int, columns: int) -> _Spread:
     """Bilinear shares of the four nearest centres."""
     last = place.new_tensor([rows - 1, columns - 1])
-    from_first = (place - 0.5).clamp(min=0.0).minimum(last)
+    from_first = (place - 0.5).clamp(min=0.0)
     low = from_first.floor()
     part = from_first - low
-    # [N, Q, 2 (row, column), 2 (low, high)]; beyond the last cell the share is 0, on any cell.
+    # [N, Q, 2 (row, column), 2 (low, high)]; beyond the last centre both are the last cell.
     cell = torch.stack((low, (low + 1.0).minimum(last)), dim=-1).long()
     share = torch.stack((1.0 - part, part), dim=-1)
     cells = cell[..., 0, :, None] * columns + cell[..., 1, None, :]
