@@ -8,7 +8,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from aqr_exp.aqr.statistics import scale_scalars
+from aqr_exp.aqr.statistics import MODALITIES, scale_scalars
 from aqr_exp.cmt.arm_record import ArmRecord
 from aqr_exp.cmt.arms import Arm
 from aqr_exp.cmt.attention_bias_arm import AttentionBiasArm
@@ -21,6 +21,8 @@ SATURATED_SHARE = 0.5
 """More of the biases than this beyond +-3: softmax answers to them no longer."""
 COLLAPSED_SHARE = 0.95
 """More of the queries than this prefer one modality."""
+STEADY_MEAN, STEADY_SPREAD = 0.9, 0.02
+"""Weights near the end of their range that hardly differ between queries: the router routes nothing."""
 
 
 class WatchArm(Hook):
@@ -143,20 +145,26 @@ def warnings(
     for label in [key for key in scalars if _is_scale(key)]:
         if warn_threshold is not None and scalars[label] > warn_threshold:
             yield label, f"{label} is {scalars[label]:.3g}, above {warn_threshold:g}"
-        if scalars.get(f"{label}_gradient") == 0.0:
-            yield (
-                f"{label}_gradient",
-                f"{label} gets no gradient: it has left its bounds, or no bias acts",
-            )
+        if scalars.get(f"{label}_gradient") == 0.0 and not _weights_are_zero(scalars):
+            yield f"{label}_gradient", f"{label} gets no gradient: it has left its bounds"
     if scalars.get("bias_share_above_3", 0.0) > SATURATED_SHARE:
         share = scalars["bias_share_above_3"]
         yield "saturated", f"{share:.0%} of the biases are beyond +-3, where softmax is saturated"
     if scalars.get("router_gradient") == 0.0:
         yield "router_gradient", "the router gets no gradient"
-    for modality in ("lidar", "camera"):
+    for modality in MODALITIES:
         share = scalars.get(f"prefers_{modality}", 0.0)
         if share > COLLAPSED_SHARE:
             yield f"prefers_{modality}", f"{share:.0%} of the queries prefer the {modality}"
+        mean = scalars.get(f"weight_{modality}_mean", 0.0)
+        if abs(mean) > STEADY_MEAN and scalars[f"weight_{modality}_std"] < STEADY_SPREAD:
+            yield f"weight_{modality}", f"every query gets the same {modality} weight, {mean:.2f}"
+
+
+def _weights_are_zero(scalars: Mapping[str, float]) -> bool:
+    """As before the first step of a router that starts from zero: nothing acts yet."""
+    names = [f"weight_{modality}_{what}" for modality in MODALITIES for what in ("mean", "std")]
+    return all(scalars.get(name) == 0.0 for name in names)
 
 
 def _is_scale(name: str) -> bool:

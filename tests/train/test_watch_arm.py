@@ -25,7 +25,7 @@ def test_a_sound_step_says_nothing():
         (
             {"scale_layer3": 6.0, "scale_layer3_gradient": 0.0},
             None,
-            "scale_layer3 gets no gradient: it has left its bounds, or no bias acts",
+            "scale_layer3 gets no gradient: it has left its bounds",
         ),
         (
             {"bias_share_above_3": 0.62},
@@ -34,10 +34,23 @@ def test_a_sound_step_says_nothing():
         ),
         ({"router_gradient": 0.0}, None, "the router gets no gradient"),
         ({"prefers_camera": 0.97}, None, "97% of the queries prefer the camera"),
+        (
+            {"weight_lidar_mean": -0.986, "weight_lidar_std": 0.004},
+            None,
+            "every query gets the same lidar weight, -0.99",
+        ),
     ],
 )
 def test_what_goes_astray_is_said_in_one_line(scalars, threshold, message):
     assert said(scalars, threshold) == [message]
+
+
+def test_a_router_at_its_zero_start_is_no_reason_to_warn():
+    zero = {
+        f"weight_{name}_{what}": 0.0 for name in ("lidar", "camera") for what in ("mean", "std")
+    }
+    assert said({"scale": 2.5, "scale_gradient": 0.0, **zero}) == []
+    assert said({"scale": 2.5, "scale_gradient": 0.0, **zero, "weight_lidar_std": 0.1}) != []
 
 
 def test_no_threshold_no_warning_about_the_scale():
