@@ -41,7 +41,7 @@ class RouterConfig:
         heads: Heads of its cross-attention; they divide the width of the detector's head.
         ffn_channels: Hidden width of its feed-forward block.
         activation: Where the weights lie.
-        init_bias: Bias of the last layer at the start; its weight starts at zero, so all queries start alike.
+        init_bias: Bias of the last layer at the start, where the weight of that layer is zero.
         kind: Learned, or a control.
         constant: The weights (lidar, camera) of the kind `constant`.
         modalities: Which weights act.
