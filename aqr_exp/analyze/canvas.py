@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, without its yellow, which vanishes on white.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+# After Okabe and Ito: no yellow, which vanishes on white; their green is kept for ground truth.
+COLOURS = ("#0072B2", "#D55E00", "#CC79A7", "#56B4E9", "#E69F00", "#6A3D9A", "#444444")
 Corner = Literal["best", "center left", "center right", "lower right", "upper left", "upper right"]
 LINE_STYLES = ("-", "--", ":", "-.")
 LEGEND_LINES = 8
