@@ -112,6 +112,7 @@ class Router(nn.Module):
         memory: Float[Tensor, "batch keys width"],
         key_pos: Float[Tensor, "batch keys width"],
         windows: Windows,
+        first_query: int = 0,
     ) -> Float[Tensor, "batch queries 2"]:
         """Weigh.
 
@@ -120,6 +121,8 @@ class Router(nn.Module):
             memory: Token content.
             key_pos: Token encoding.
             windows: Which keys each query reads.
+            first_query: How many denoising queries come first: `shuffled` deals their weights among
+                themselves, since they sit at noised ground truth, which the others must not know.
 
         Returns:
             The weights, in the parameters' precision under autocast too. A query without any valid
@@ -136,7 +139,7 @@ class Router(nn.Module):
             with torch.autocast(query_pos.device.type, enabled=False):
                 weights = self._learned(query_pos, memory, key_pos, windows)
         if self.kind == "shuffled":
-            weights = weights.take_along_dim(self._deal(weights)[..., None], dim=1)
+            weights = weights.take_along_dim(self._deal(weights, first_query)[..., None], dim=1)
         return torch.where(self.switched_off, self.neutral.to(weights.dtype), weights)
 
     def _learned(
@@ -148,15 +151,23 @@ class Router(nn.Module):
         content = self.ffn_norm(content + self.ffn(content))
         return activate(self.output(content), self.activation)
 
-    def _deal(self, weights: Tensor) -> Tensor:
+    def _deal(self, weights: Tensor, first_query: int) -> Tensor:
         """Whose weights each query gets, [B, Q] or [1, Q]."""
         samples, queries, _ = weights.shape
-        # Drawn on the CPU, so that it is the same on every device.
-        if self.training:
-            order = torch.rand(samples, queries).argsort(dim=-1)
-        else:
-            order = torch.randperm(queries, generator=torch.Generator().manual_seed(0))[None]
+        order = torch.cat(
+            (
+                self._order(samples, first_query),
+                self._order(samples, queries - first_query) + first_query,
+            ),
+            dim=-1,
+        )
         return order.to(weights.device)
+
+    def _order(self, samples: int, queries: int) -> Tensor:
+        """A random order, drawn on the CPU, so that it is the same on every device."""
+        if self.training:
+            return torch.rand(samples, queries).argsort(dim=-1)
+        return torch.randperm(queries, generator=torch.Generator().manual_seed(0))[None]
 
 
 def activate(logits: Float[Tensor, "*shape"], activation: str) -> Float[Tensor, "*shape"]:

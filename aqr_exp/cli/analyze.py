@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from aqr_exp.cli import output
+from aqr_exp.cli import arguments, output
 from aqr_exp.results.formats import TableFormat
 
-HELP = "Show what the method does: how a bias moves attention."
+HELP = "Show what the method does: weights, windows and how a bias moves attention."
 
 SOFTMAX_HELP = """Show how attention answers to weights times a bias scale.
 
@@ -22,13 +22,35 @@ Examples:
   aqr-exp analyze softmax --keys 56400 --window-keys 25,225 --plot softmax.png
 """
 
+WINDOWS_HELP = """Draw the windows of a sample's boxes over the BEV and the six images.
+
+Takes what `aqr-exp run` takes, and draws the windows of the bias, or of the router with --router.
+
+\b
+Examples:
+  aqr-exp analyze windows attention_bias
+  aqr-exp analyze windows attention_bias window_size=5 --sample 12 --boxes 10
+  aqr-exp analyze windows attention_bias model=cmt_r50_800x320 --router --output /tmp
+"""
+
+BIAS_HELP = """Draw what a trained run's weights and bias do.
+
+The bias of some queries over the BEV and the six images; the weights by class, distance and condition;
+scale, weights and attention over training. Files go to the run's folder figures/ unless told otherwise.
+
+\b
+Examples:
+  aqr-exp analyze bias attention_bias-3f
+  aqr-exp analyze bias attention_bias-3f --sample 12 --queries 5 --samples 40
+"""
+
 
 def build_app() -> typer.Typer:
     """The commands below `aqr-exp analyze`."""
     app = typer.Typer(help=HELP, rich_markup_mode=None)
-    # With a callback the group stays a group although it has one command.
-    app.callback()(lambda: None)
     app.command("softmax", help=SOFTMAX_HELP)(softmax)
+    app.command("windows", help=WINDOWS_HELP)(windows)
+    app.command("bias", help=BIAS_HELP)(bias)
     return app
 
 
@@ -83,3 +105,90 @@ def softmax(
 
         save(softmax_figure(given.weights, given.scales, given.windows, given.keys), plot)
         output.say(f"{plot}: the figure is drawn")
+
+
+Sample = Annotated[int, typer.Option("--sample", help="Which sample of the split.", min=0)]
+Split = Annotated[
+    str | None, typer.Option("--split", help="Which split; the validation split by default.")
+]
+
+
+def windows(
+    variant: arguments.Variant,
+    overrides: arguments.Overrides = None,
+    sample: Sample = 0,
+    boxes: Annotated[int, typer.Option("--boxes", help="How many boxes.", min=1, max=100)] = 10,
+    split: Split = None,
+    router: Annotated[bool, typer.Option("--router", help="The router's windows.")] = False,
+    folder: Annotated[
+        Path, typer.Option("--output", help="Folder for the pictures.", metavar="FOLDER")
+    ] = Path(),
+) -> None:
+    """Draw windows_bev.png and windows_cameras.png."""
+    from aqr_exp.analyze.figure_file import check_target
+    from aqr_exp.config.load import load_run
+    from aqr_exp.errors import RequestError
+
+    config = load_run(variant, overrides or ())
+    part = config.variant.router if router else config.variant.bias
+    if part is None:
+        name = "router" if router else "bias"
+        raise RequestError(f"variant '{variant}' has no {name}, so no windows of one")
+    check_target(folder / "windows_bev.png")
+    from aqr_exp.analyze.samples import Samples
+    from aqr_exp.analyze.windows_report import draw_windows, windows_of_boxes
+
+    _silence()
+    seen = Samples(config, split or config.data.val_split).sample(sample)
+    if not len(seen.boxes):
+        raise RequestError(f"sample {sample} has no boxes within the model's range")
+    drawn = windows_of_boxes(seen, boxes, part.window, config.model)
+    for path in draw_windows(seen, drawn, folder):
+        output.data(str(path))
+
+
+def bias(
+    run: arguments.RunName,
+    sample: Sample = 0,
+    queries: Annotated[
+        int, typer.Option("--queries", help="How many queries of it.", min=0, max=50)
+    ] = 3,
+    samples: Annotated[
+        int, typer.Option("--samples", help="How many samples the weights are read from.", min=1)
+    ] = 40,
+    folder: Annotated[
+        Path | None, typer.Option("--output", help="Folder for the pictures.", metavar="FOLDER")
+    ] = None,
+) -> None:
+    """Draw the bias, the weights and how both came about."""
+    from aqr_exp.analyze.figure_file import check_target
+    from aqr_exp.cli.progress import counted_progress
+    from aqr_exp.results.store import Store, results_root
+
+    found = Store(results_root()).find(run)
+    folder = folder or found.figures_dir
+    check_target(folder / "training.png")
+    from aqr_exp.analyze.bias_report import draw_biases, draw_history, draw_weights
+    from aqr_exp.analyze.box_weights import weights_of_boxes
+    from aqr_exp.analyze.samples import Samples
+    from aqr_exp.analyze.trained_run import open_run
+
+    _silence()
+    opened = open_run(found)
+    split = Samples(opened.config, opened.config.data.val_split)
+    # Spread over the split: neighbours are half a second apart and look alike.
+    chosen = [place * len(split) // samples for place in range(min(samples, len(split)))]
+    files = draw_history(opened, folder)
+    files += draw_biases(opened, split, sample, queries, folder)
+    with counted_progress("samples") as show:
+        boxes = weights_of_boxes(opened, split, chosen, lambda done: show(done, len(chosen)))
+    files += draw_weights(opened, boxes, folder)
+    for path in files:
+        output.data(str(path))
+
+
+def _silence() -> None:
+    """What the data set says of itself while it loads is no part of the answer."""
+    import logging
+
+    logging.disable(logging.INFO)

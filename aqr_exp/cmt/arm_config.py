@@ -33,7 +33,7 @@ def arm_config(variant: VariantConfig, model: ModelConfig) -> dict[str, Any] | N
             "kind": router.kind.value,
             "constant": router.constant,
             "modalities": router.modalities.value,
-            # What a switched-off weight is: no bias, or features as they are.
+            # What a switched-off weight is: no bias, or a full share.
             "neutral": 0.0 if variant.bias is not None else 1.0,
         },
         "router_window": _window(router.window, model),

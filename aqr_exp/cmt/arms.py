@@ -103,7 +103,9 @@ class Arm(nn.Module):
     def weigh(self, scene: TokenScene) -> Float[Tensor, "batch queries 2"]:
         """Two weights for every query, from the tokens around it."""
         windows = self.router_window.around(scene.places(), scene.layout)
-        weights: Tensor = self.router(scene.query_pos, scene.memory, scene.key_pos, windows)
+        weights: Tensor = self.router(
+            scene.query_pos, scene.memory, scene.key_pos, windows, scene.first_query
+        )
         if self.record is not None:
             self.record.see_weights(weights, scene.first_query)
         return weights

@@ -48,4 +48,10 @@ class ModulationArm(Arm):
         first = scene.first_query
         places = scene.places(scene.points_m[:, first:])
         bev_map, camera_map = self.renderer(weights[:, first:], places, scene.layout)
-        return self.bev_modulator(bev, bev_map), self.camera_modulator(camera, camera_map)
+        # The features of a switched-off modality stay as they are: even a weight of one would
+        # dim the cells that no query reaches.
+        lidar_off, camera_off = self.router.switched_off.tolist()
+        return (
+            bev if lidar_off else self.bev_modulator(bev, bev_map),
+            camera if camera_off else self.camera_modulator(camera, camera_map),
+        )

@@ -31,7 +31,8 @@ def loading_steps(config: RunConfig) -> list[dict[str, Any]]:
     ]
 
 
-def _resize_step(config: RunConfig, *, training: bool) -> dict[str, Any]:
+def resize_step(config: RunConfig, *, training: bool) -> dict[str, Any]:
+    """From stored images to the network's input; at random where `training`."""
     augment, image = config.data.augment, config.model.image
     return {
         "type": "ResizeCropFlipImages",
@@ -70,7 +71,7 @@ def train_pipeline(config: RunConfig) -> list[dict[str, Any]]:
             "translate_std_m": augment.translate_std_m,
             "flip_bev": augment.flip_bev,
         },
-        _resize_step(config, training=True),
+        resize_step(config, training=True),
         *_closing_steps(config, ["points", "img", "gt_bboxes_3d", "gt_labels_3d"]),
     ]
 
@@ -86,7 +87,7 @@ def evaluation_pipeline(config: RunConfig, blank: str | None = None) -> list[dic
     return [
         *loading_steps(config),
         *blanking,
-        _resize_step(config, training=False),
+        resize_step(config, training=False),
         *_closing_steps(config, ["points", "img"]),
     ]
 

@@ -39,6 +39,15 @@ def test_shuffling_deals_the_same_pairs_to_other_queries_of_the_sample(training)
     assert as_set(got[0]) != as_set(got[1])
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_denoising_queries_are_shuffled_among_themselves(training):
+    learned, shuffled, case = shuffle_case(training)
+    wanted, got = learned(*case), shuffled(*case, first_query=12)
+    for part in (slice(0, 12), slice(12, None)):
+        assert as_set(got[0, part]) == as_set(wanted[0, part])
+        assert not torch.equal(got[0, part], wanted[0, part])
+
+
 def test_shuffling_in_training_follows_the_seed_and_is_new_every_time():
     learned, shuffled, case = shuffle_case(training=True)
     torch.manual_seed(11)

@@ -12,6 +12,16 @@ from aqr_exp.cli.main import build_app
 SURFACE = {
     "": {"--debug", "--version"},
     "analyze": set(),
+    "analyze bias": {"RUN", "--sample", "--queries", "--samples", "--output"},
+    "analyze windows": {
+        "VARIANT",
+        "[OVERRIDES]...",
+        "--sample",
+        "--boxes",
+        "--split",
+        "--router",
+        "--output",
+    },
     "analyze softmax": {
         "--format",
         "--keys",

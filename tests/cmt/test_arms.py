@@ -142,6 +142,21 @@ def test_the_detection_loss_reaches_router_scale_and_features(
     assert silent == []
 
 
+@pytest.mark.parametrize(("on", "lidar_acts", "camera_acts"), [("lidar", 1, 0), ("camera", 0, 1)])
+def test_a_switched_off_modality_keeps_its_features(
+    make_detector, maps, make_batch, on, lidar_acts, camera_acts
+):
+    head = make_detector(
+        variant="renderer_modulator", overrides=[f"variant.router.modalities={on}"]
+    ).pts_bbox_head.eval()
+    calls = []
+    head.aqr.bev_modulator.register_forward_hook(lambda *_: calls.append("lidar"))
+    head.aqr.camera_modulator.register_forward_hook(lambda *_: calls.append("camera"))
+    with torch.no_grad():
+        head(*maps, metas_of(make_batch(points=1)[1]))
+    assert calls == ["lidar"] * lidar_acts + ["camera"] * camera_acts
+
+
 def test_denoising_queries_get_weights_but_render_nothing(make_detector, maps, make_batch):
     head = make_detector(variant="renderer_modulator").pts_bbox_head.train()
     seen = []

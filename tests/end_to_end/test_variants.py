@@ -63,6 +63,45 @@ def test_the_arm_is_watched(place):
     assert not any(line["kind"] == "arm" for line in _history(_run(place, "baseline")))
 
 
+def test_a_run_is_drawn(place):
+    run = _run(place, "attention_bias")
+    told = place.aqr_exp(
+        "analyze", "bias", run.name, "--samples", "2", "--queries", "2", "--sample", "1"
+    )
+    files = [Path(line) for line in told.stdout.splitlines()]
+    names = [path.name for path in files]
+    assert names[:2] == ["training.png", "scale.png"]
+    assert sum(name.startswith("bias_query") for name in names) == 2
+    assert {"weights_by_class.png", "weights_by_distance.png"} <= set(names)
+    assert all(path.parent == run / "figures" for path in files)
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in files)
+
+    other = _run(place, "renderer_modulator").name
+    drawn = place.aqr_exp("analyze", "bias", other, "--samples", "1", "--queries", "1").stdout
+    assert "bias_query" not in drawn
+    assert "weights_by_class.png" in drawn
+
+    refused = place.aqr_exp("analyze", "bias", _run(place, "baseline").name, code=2).stderr
+    assert "variant 'baseline' has no modality weights" in refused
+
+
+def test_windows_are_drawn(place):
+    told = place.aqr_exp("analyze", "windows", "attention_bias", "--boxes", "3")
+    assert told.stdout.splitlines() == ["windows_bev.png", "windows_cameras.png"]
+    for arguments, said in (
+        (
+            ("attention_bias", "--sample", "99"),
+            "sample 99: the split 'synth_val' has samples 0 to 2",
+        ),
+        (("attention_bias", "--split", "mini"), "there are no info files of the split 'mini'"),
+        (("baseline",), "variant 'baseline' has no bias"),
+        (("attention_bias", "--output", "nowhere"), "there is no folder nowhere"),
+    ):
+        refused = place.aqr_exp("analyze", "windows", *arguments, code=2).stderr
+        assert said in refused
+        assert len(refused.splitlines()) == 1
+
+
 def test_fine_tuning_starts_from_the_checkpoint_and_keeps_what_is_frozen(place, data, tmp_path):
     checkpoint = _run(place, "baseline") / "checkpoints" / "epoch_1.pth"
     tuned = Workplace(tmp_path / "tuned", data).run_variant(

@@ -1,0 +1,147 @@
+"""Samples of a split as the model sees them, and as a person wants to look at them."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from mmengine.dataset import pseudo_collate
+from numpy.typing import NDArray
+
+from aqr_exp.analyze.scene_axes import Scene
+from aqr_exp.aqr.layout import TokenLayout
+from aqr_exp.config.schema import RunConfig
+from aqr_exp.config.window_sizes import bev_map, camera_map
+from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES
+from aqr_exp.data.pipeline import dataset_config, loading_steps, resize_step
+from aqr_exp.data.sampling import SampleKey
+from aqr_exp.errors import RequestError
+from aqr_exp.train.plugins import register_plugins
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sample:
+    """One sample without augmentation.
+
+    Attributes:
+        token: Its nuScenes token.
+        layout: Which token of the model is where.
+        scene: What is drawn: points, images in the stored resolution, matrices, boxes.
+        boxes: [G, 9] ground truth (gravity centre, l, w, h, yaw, vx, vy), LiDAR frame, metres.
+        labels: [G] their classes.
+    """
+
+    token: str
+    layout: TokenLayout
+    scene: Scene
+    boxes: Float[NDArray[Any], "boxes 9"]
+    labels: Int[NDArray[Any], " boxes"]
+
+    @property
+    def names(self) -> list[str]:
+        """Class names of the boxes."""
+        return [CLASS_NAMES[label] for label in self.labels]
+
+
+def token_layout(config: RunConfig) -> TokenLayout:
+    """Which token is where in the model's feature maps."""
+    model = config.model
+    bev, camera = bev_map(model), camera_map(model)
+    return TokenLayout(
+        bev_rows=bev.rows,
+        bev_columns=bev.columns,
+        bev_origin_m=(model.point_cloud_range_m[0], model.point_cloud_range_m[1]),
+        bev_pitch_m=(bev.pitch[1], bev.pitch[0]),
+        views=len(CAMERA_NAMES),
+        camera_rows=camera.rows,
+        camera_columns=camera.columns,
+        image_size_px=(model.image.height_px, model.image.width_px),
+    )
+
+
+class Samples:
+    """The samples of one split.
+
+    Args:
+        config: The run whose model and data they are.
+        split: Which split.
+
+    Raises:
+        RequestError: There are no info files of the split.
+    """
+
+    def __init__(self, config: RunConfig, split: str) -> None:
+        from mmdet3d.registry import DATASETS
+
+        infos = Path(config.data.root) / "aqr_infos" / f"{split}.pkl"
+        if not infos.is_file():
+            raise RequestError(
+                f"{infos} is missing: there are no info files of the split '{split}'"
+            )
+        register_plugins()
+        self.config = config
+        self.split = split
+        self.layout = token_layout(config)
+        settings = dataset_config(config, split, training=False)
+        self.model_input = DATASETS.build(settings)
+        # With ground truth, unpacked, and at the resolution the images are stored in.
+        keep = {"type": "KeepInRange", "point_cloud_range_m": config.model.point_cloud_range_m}
+        pipeline = [
+            *loading_steps(config),
+            resize_step(_at_full_size(config), training=False),
+            keep,
+        ]
+        self.pictures = DATASETS.build({**settings, "pipeline": pipeline, "test_mode": False})
+
+    def __len__(self) -> int:
+        return len(self.model_input)
+
+    def batch(self, index: int) -> dict[str, Any]:
+        """One sample as the detector takes it at evaluation."""
+        return dict(pseudo_collate([self.model_input[self._key(index)]]))
+
+    def sample(self, index: int) -> Sample:
+        """One sample to look at."""
+        seen = self.pictures[self._key(index)]
+        boxes = seen["gt_bboxes_3d"]
+        centred = boxes.tensor.numpy().astype(np.float64)
+        centred[:, :3] = boxes.gravity_center.numpy()
+        model_input = self.model_input[self._key(index)]["data_samples"]
+        return Sample(
+            token=str(seen["token"]),
+            layout=self.layout,
+            scene=Scene(
+                layout=self.layout,
+                points_m=np.asarray(seen["points"].tensor[:, :3]),
+                images=[np.ascontiguousarray(i[..., ::-1]).astype(np.uint8) for i in seen["img"]],
+                lidar2img=np.asarray(model_input.lidar2img),
+                boxes_m=centred[:, :7],
+            ),
+            boxes=centred,
+            labels=np.asarray(seen["gt_labels_3d"]),
+        )
+
+    def _key(self, index: int) -> SampleKey:
+        if not 0 <= index < len(self):
+            raise RequestError(
+                f"sample {index}: the split '{self.split}' has samples 0 to {len(self) - 1}"
+            )
+        return SampleKey(index, 0, 0)
+
+
+def _at_full_size(config: RunConfig) -> RunConfig:
+    """The same cut of the images, not made smaller."""
+    image, resize = config.model.image, config.data.augment.test_resize
+    if resize >= 1.0:
+        return config
+    larger = dataclasses.replace(
+        image,
+        height_px=round(image.height_px / resize),
+        width_px=round(image.width_px / resize),
+    )
+    model = dataclasses.replace(config.model, image=larger)
+    augment = dataclasses.replace(config.data.augment, test_resize=1.0)
+    data = dataclasses.replace(config.data, augment=augment)
+    return dataclasses.replace(config, model=model, data=data)
