@@ -20,6 +20,7 @@ from aqr_exp.analyze.scale_figure import scale_history_figure
 from aqr_exp.analyze.trained_run import TrainedRun, local_bias
 from aqr_exp.analyze.weights_figure import weights_by_group_figure
 from aqr_exp.analyze.windows_report import choose_boxes
+from aqr_exp.aqr.statistics import is_scale
 from aqr_exp.config.schema.bias import ScaleConfig
 from aqr_exp.config.schema.router import Activation
 
@@ -130,15 +131,11 @@ def draw_history(run: TrainedRun, folder: Path) -> list[Path]:
     files = [folder / "training.png"]
     save(attention_history_figure(rows), files[0])
     bias = run.config.variant.bias
-    names = [name for name in rows[-1] if _is_scale(name)]
+    names = [name for name in rows[-1] if is_scale(name)]
     if bias is not None and names:
         files.append(folder / "scale.png")
         save(_scale_figure(rows, names, bias.scale), files[1])
     return files
-
-
-def _is_scale(name: str) -> bool:
-    return name.startswith("scale") and not name.endswith(("_of_max", "_gradient"))
 
 
 def _scale_figure(rows: list[dict[str, Any]], names: list[str], scale: ScaleConfig) -> Any:

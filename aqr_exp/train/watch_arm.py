@@ -8,7 +8,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from aqr_exp.aqr.statistics import MODALITIES, scale_scalars
+from aqr_exp.aqr.statistics import MODALITIES, is_scale, scale_scalars
 from aqr_exp.cmt.arm_record import ArmRecord
 from aqr_exp.cmt.arms import Arm
 from aqr_exp.cmt.attention_bias_arm import AttentionBiasArm
@@ -142,7 +142,7 @@ def warnings(
         value, share = scalars[label], scalars[name]
         if share > NEAR_BOUND:
             yield name, f"{label} is {value:.3g}, {share:.0%} of its upper bound"
-    for label in [key for key in scalars if _is_scale(key)]:
+    for label in [key for key in scalars if is_scale(key)]:
         if warn_threshold is not None and scalars[label] > warn_threshold:
             yield label, f"{label} is {scalars[label]:.3g}, above {warn_threshold:g}"
         if scalars.get(f"{label}_gradient") == 0.0 and not _weights_are_zero(scalars):
@@ -165,10 +165,6 @@ def _weights_are_zero(scalars: Mapping[str, float]) -> bool:
     """As before the first step of a router that starts from zero: nothing acts yet."""
     names = [f"weight_{modality}_{what}" for modality in MODALITIES for what in ("mean", "std")]
     return all(scalars.get(name) == 0.0 for name in names)
-
-
-def _is_scale(name: str) -> bool:
-    return name.startswith("scale") and not name.endswith(("_of_max", "_gradient"))
 
 
 def final_scale(model: nn.Module) -> float | list[float] | None:
