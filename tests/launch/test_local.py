@@ -1,7 +1,6 @@
 import os
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -107,15 +106,6 @@ while True:
 """
 
 
-@pytest.fixture
-def _heeds_interrupts() -> Iterator[None]:
-    """As in the foreground: a shell's background processes are told to ignore SIGINT."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("_heeds_interrupts")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_an_interrupted_run_is_cancelled(folder: RunFolder, tmp_path: Path, name: str) -> None:
     before = signal.getsignal(signal.SIGTERM)
