@@ -17,7 +17,7 @@ from aqr_exp.analyze.box_weights import (
 from aqr_exp.analyze.figure_file import save
 from aqr_exp.analyze.samples import Samples
 from aqr_exp.analyze.scale_figure import scale_history_figure
-from aqr_exp.analyze.trained_run import TrainedRun, local_bias
+from aqr_exp.analyze.trained_run import TrainedRun, last_local_bias
 from aqr_exp.analyze.weights_figure import weights_by_group_figure
 from aqr_exp.analyze.windows_report import choose_boxes
 from aqr_exp.aqr.statistics import is_scale
@@ -48,7 +48,7 @@ def draw_biases(
     """
     seen = samples.sample(sample)
     record = run.observe(samples.batch(sample))
-    bias = local_bias(record, len(record.biases) - 1)
+    bias = last_local_bias(record)
     if bias is None:
         return []
     references = run.references_m.numpy()

@@ -90,9 +90,9 @@ def open_run(folder: RunFolder) -> TrainedRun:
     return TrainedRun(folder=folder, config=config, detector=detector.eval())
 
 
-def local_bias(record: ArmRecord, layer: int) -> LocalBias | None:
-    """The bias of one layer, where it is one of windows."""
-    if layer >= len(record.biases):
+def last_local_bias(record: ArmRecord) -> LocalBias | None:
+    """The bias of the last decoder layer; None without one, or where it is not one of windows."""
+    if not record.biases:
         return None
-    bias = record.biases[layer]
+    bias = record.biases[-1]
     return bias if isinstance(bias, LocalBias) else None
