@@ -23,16 +23,19 @@ def attention_history_figure(rows: Sequence[Mapping[str, Any]]) -> "Figure":
         rows: The history's lines of kind `arm`, in order.
 
     Returns:
-        The figure: two axes, one above the other.
+        The figure: attention above, where there is a bias, and weights below.
     """
-    figure = new_figure(9.0, 7.2)
-    above, below = figure.subplots(2, 1, sharex=True)
-    plain_axes(above, title="What the bias does to attention", x="", y="share of attention")
-    for index, (name, label) in enumerate(LINES.items()):
-        steps, values = _series(rows, name)
-        if steps:
-            above.plot(steps, values, color=colour(index), linestyle=dashes(index), label=label)
-    above.set_ylim(bottom=0)
+    attended = {name: _series(rows, name) for name in LINES if _series(rows, name)[0]}
+    figure = new_figure(9.0, 7.2 if attended else 3.8)
+    all_axes = figure.subplots(2 if attended else 1, 1, sharex=True, squeeze=False)[:, 0]
+    if attended:
+        above = all_axes[0]
+        plain_axes(above, title="What the bias does to attention", x="", y="share of attention")
+        for index, (name, series) in enumerate(attended.items()):
+            style = {"color": colour(index), "linestyle": dashes(index)}
+            above.plot(*series, label=LINES[name], **style)
+        above.set_ylim(bottom=0)
+    below = all_axes[-1]
     plain_axes(below, title="Weights: mean and spread over queries", x="training step", y="weight")
     for index, (modality, label) in enumerate(WEIGHTS.items()):
         steps, means = _series(rows, f"weight_{modality}_mean")
@@ -41,7 +44,7 @@ def attention_history_figure(rows: Sequence[Mapping[str, Any]]) -> "Figure":
         high = [mean + spread for mean, spread in zip(means, spreads, strict=True)]
         below.plot(steps, means, color=colour(index), label=label)
         below.fill_between(steps, low, high, color=colour(index), alpha=0.2, linewidth=0)
-    for axes in (above, below):
+    for axes in all_axes:
         if axes.get_legend_handles_labels()[0]:
             legend(axes, "best")
     return figure
