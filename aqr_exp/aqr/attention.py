@@ -51,9 +51,7 @@ def attend(
     check_fit(query, key, value, bias, blocked)
     if isinstance(bias, LocalBias):
         if blocked is None and has_kernel(query):
-            return attend_windowed(
-                query, key, value, bias.index, bias.value.masked_fill(~bias.valid, 0.0)
-            )
+            return attend_windowed(query, key, value, bias.index, bias.valid, bias.value)
         return _attend_in_chunks(query, key, value, bias, blocked)
     allowed = None if blocked is None else ~blocked
     if bias is None:
