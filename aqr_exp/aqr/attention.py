@@ -16,6 +16,11 @@ from torch.utils.checkpoint import checkpoint
 from aqr_exp.aqr.bias import GlobalBias, LocalBias
 from aqr_exp.aqr.windowed_attention import attend_windowed, has_kernel
 
+BACKENDS = ("auto", "windowed", "dense")
+
+# On a small map with large windows the matrix is faster than its correction: measured on a CPU, from
+# a quarter of the keys in the windows on, as long as the matrix stays in the cache (16 MiB).
+_DENSE_SHARE, _DENSE_SCORES = 4, 2**22
 # Scores held at once where the matrix cannot be avoided: 64 MiB in single precision.
 _CHUNK_SCORES = 2**24
 
@@ -26,6 +31,8 @@ def attend(
     value: Float[Tensor, "batch heads keys c"],
     bias: LocalBias | GlobalBias | None,
     blocked: Bool[Tensor, "queries keys"] | None = None,
+    *,
+    backend: str = "auto",
 ) -> Float[Tensor, "batch heads queries c"]:
     """softmax(query key^T / sqrt(c) + bias) value.
 
@@ -41,19 +48,25 @@ def attend(
         bias: What is added to the scores, the same for all heads; it may need a gradient.
         blocked: True where a query must NOT attend to a key, in every sample and head. A query that
             is blocked from all keys gets zeros.
+        backend: For a bias of windows: `windowed`, the corrected kernel, where that works; `dense`,
+            the matrix, some rows at a time; `auto`, the faster of the two: the matrix if a window
+            has a quarter of all keys or more and there are at most four million scores.
 
     Returns:
         The attended values, in the queries' dtype.
 
     Raises:
-        ValueError: If the bias or the mask does not fit the queries and keys, or the dtypes differ.
+        ValueError: If the bias or the mask does not fit the queries and keys, the dtypes differ, or
+            the backend is unknown.
     """
     check_fit(query, key, value, bias, blocked)
+    if backend not in BACKENDS:
+        raise ValueError(f"backend={backend!r}: must be one of {', '.join(BACKENDS)}")
     if isinstance(bias, LocalBias):
-        if blocked is None and has_kernel(query):
-            return attend_windowed(
-                query, key, value, bias.index, bias.value.masked_fill(~bias.valid, 0.0)
-            )
+        if backend == "auto" and _is_small(query, key, bias):
+            return attend_dense(query, key, value, bias, blocked)
+        if backend != "dense" and blocked is None and has_kernel(query):
+            return attend_windowed(query, key, value, bias.index, bias.valid, bias.value)
         return _attend_in_chunks(query, key, value, bias, blocked)
     allowed = None if blocked is None else ~blocked
     if bias is None:
@@ -150,6 +163,12 @@ def check_fit(
             raise ValueError(
                 f"a local bias names keys {low} to {high}, but there are keys 0 to {keys - 1}"
             )
+
+
+def _is_small(query: Tensor, key: Tensor, bias: LocalBias) -> bool:
+    keys = key.shape[2]
+    scores = query.shape[:3].numel() * keys
+    return bias.index.shape[-1] * _DENSE_SHARE >= keys and scores <= _DENSE_SCORES
 
 
 def _attend_global(

@@ -1,7 +1,8 @@
 """Attention from each query to the keys of its own windows, without a [queries x keys] mask.
 
-The windows' keys are gathered for some queries at a time, and again in the backward pass, so that
-[B, Q, S, C] is never held as a whole.
+Compiled kernels read the windows' keys where they are, where they can (`kernel_choice`). Otherwise
+the keys are gathered for some queries at a time, and again in the backward pass, so that [B, Q, S, C]
+is never held as a whole.
 
 Letters: B samples, Q queries, K keys, S window slots, H heads, C width, c = C / H width of a head,
 N = B Q queries and M = B K keys of all samples.
@@ -15,6 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from aqr_exp.aqr import compiled_windows, kernel_choice
 from aqr_exp.aqr.windows import Windows
 
 # Gathered numbers held at once, for the keys and again for the values: 4 MiB in single precision,
@@ -69,26 +71,66 @@ class GatheredAttention(nn.Module):
             The attended values; zero, without any gradient, for a query whose windows are empty.
 
         Raises:
-            ValueError: If the windows are of other queries or keys.
+            ValueError: If the windows are of other queries or keys, or (where that can be told
+                without waiting for a device) name a key that there is not.
         """
         if windows.index.shape[:2] != query.shape[:2] or windows.keys != key.shape[1]:
             raise ValueError(
                 f"windows of {tuple(windows.index.shape[:2])} queries and {windows.keys} keys do "
                 f"not fit {tuple(query.shape[:2])} queries and {key.shape[1]} keys"
             )
-        samples = torch.arange(len(key), device=key.device)
-        attended: Tensor = _GatheredAttention.apply(  # type: ignore[no-untyped-call]
-            self.query(query).flatten(0, 1),
-            self.key(key).flatten(0, 1),
-            self.value(value).flatten(0, 1),
-            (windows.index.long() + samples[:, None, None] * key.shape[1]).flatten(0, 1),
-            windows.valid.flatten(0, 1),
-            self.heads,
-        )
+        if windows.index.device.type == "cpu" and windows.index.numel():
+            low, high = (int(end) for end in windows.index.aminmax())
+            if low < 0 or high >= windows.keys:
+                raise ValueError(
+                    f"windows name keys {low} to {high}, but there are keys 0 to {windows.keys - 1}"
+                )
+        projected = self.query(query), self.key(key), self.value(value)
+        index = windows.index.long()
+        if kernel_choice.serves(*projected):
+            attended: Tensor = _CompiledAttention.apply(  # type: ignore[no-untyped-call]
+                *projected, index, windows.valid, self.heads
+            )
+        else:
+            samples = torch.arange(len(key), device=key.device)
+            attended = _GatheredAttention.apply(  # type: ignore[no-untyped-call]
+                *(part.flatten(0, 1) for part in projected),
+                (index + samples[:, None, None] * key.shape[1]).flatten(0, 1),
+                windows.valid.flatten(0, 1),
+                self.heads,
+            )
         some = windows.valid.any(dim=-1, keepdim=True)
         # Here and not in the shares: the output projection's bias must not reach these queries either.
         output: Tensor = self.out(attended.view_as(query))
         return output.masked_fill(~some, 0.0)
+
+
+class _CompiledAttention(torch.autograd.Function):
+    """The kernels as one differentiable step; the backward pass attends again."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        index: Tensor,
+        valid: Tensor,
+        heads: int,
+    ) -> Tensor:
+        ctx.heads = heads
+        output = compiled_windows.attend(query, key, value, index, valid, heads)
+        ctx.save_for_backward(query, key, value, index, valid, output)
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, index, valid, output = ctx.saved_tensors
+        gradients = compiled_windows.attend_gradients(
+            grad_output, query, key, value, index, valid, output, ctx.heads
+        )
+        return *gradients, None, None, None
 
 
 class _GatheredAttention(torch.autograd.Function):

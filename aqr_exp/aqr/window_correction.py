@@ -1,7 +1,8 @@
 """What a bias in the windows changes about plain attention: outputs and gradients.
 
-Works through a few queries at a time, so that their windows' keys, gathered, take a few megabytes.
-Sums are in single precision or better, whatever the type of the keys.
+Compiled kernels do it where they can (`kernel_choice`). Otherwise torch works through a few queries
+at a time, so that their windows' keys, gathered, take a few megabytes. Sums are in single precision or
+better, whatever the type of the keys.
 
 Letters: B samples, H heads, Q queries, K keys, S window slots, c width of a head; N = B * Q queries
 of all samples, n queries of one chunk, M = B * K keys of all samples.
@@ -11,8 +12,10 @@ import math
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from aqr_exp.aqr import compiled_windows, kernel_choice
 
 # Numbers gathered at once, for keys and again for values: 4 MiB each in single precision.
 _CHUNK_NUMBERS = 2**20
@@ -23,6 +26,7 @@ def correct_output(
     key: Float[Tensor, "batch heads keys c"],
     value: Float[Tensor, "batch heads keys c"],
     index: Int[Tensor, "batch queries slots"],
+    valid: Bool[Tensor, "batch queries slots"],
     bias: Float[Tensor, "batch queries slots"],
     output: Float[Tensor, "batch heads queries c"],
     log_sum: Float[Tensor, "batch heads queries"],
@@ -38,15 +42,20 @@ def correct_output(
         key: Projected keys.
         value: Projected values.
         index: Which key each slot is.
-        bias: What the slot adds to the score.
-        output: Attended values without the bias.
-        log_sum: Log-sum-exp of the scores without the bias.
+        valid: Which slots count; the others may be passed over.
+        bias: What the slot adds to the score; 0 where it does not count.
+        output: Attended values without the bias; may be changed.
+        log_sum: Log-sum-exp of the scores without the bias; may be changed.
 
     Returns:
         Attended values and log-sum-exp with the bias, in the dtype of `log_sum`, and what is left of
         the sum of exponentials, over its largest term or its former value, whichever is larger: the
         smaller, the more the result has suffered from cancellation.
     """
+    if kernel_choice.serves(query, key, value):
+        return compiled_windows.correct_output(
+            query, key, value, index, valid, bias, output, log_sum
+        )
     dtype, scale = log_sum.dtype, 1.0 / math.sqrt(query.shape[-1])
     query_rows, key_rows, value_rows = (_rows(part) for part in (query, key, value))
     new_output, new_sum = _rows(output).to(dtype, copy=True), _rows(log_sum).clone()
@@ -76,6 +85,7 @@ def correct_gradients(
     key: Float[Tensor, "batch heads keys c"],
     value: Float[Tensor, "batch heads keys c"],
     index: Int[Tensor, "batch queries slots"],
+    valid: Bool[Tensor, "batch queries slots"],
     bias: Float[Tensor, "batch queries slots"],
     output: Float[Tensor, "batch heads queries c"],
     log_sum: Float[Tensor, "batch heads queries"],
@@ -92,14 +102,19 @@ def correct_gradients(
         key: Projected keys.
         value: Projected values.
         index: Which key each slot is.
-        bias: What the slot adds to the score.
+        valid: Which slots count; the others may be passed over.
+        bias: What the slot adds to the score; 0 where it does not count.
         output: Attended values with the bias.
         log_sum: Log-sum-exp of the scores with the bias; a row of infinity is passed over.
-        gradients: Of query, key and value, from the pass without the bias.
+        gradients: Of query, key and value, from the pass without the bias; may be changed.
 
     Returns:
         Gradients of query, key, value [as these] and bias [B, Q, S], in the dtype of `log_sum`.
     """
+    if kernel_choice.serves(query, key, value):
+        return compiled_windows.correct_gradients(
+            grad_output, query, key, value, index, valid, bias, output, log_sum, gradients
+        )
     dtype, scale = log_sum.dtype, 1.0 / math.sqrt(query.shape[-1])
     query_rows, key_rows, value_rows = (_rows(part) for part in (query, key, value))
     output_grads, sums = _rows(grad_output), _rows(log_sum)

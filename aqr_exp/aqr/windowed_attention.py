@@ -15,7 +15,7 @@ Letters: B samples, H heads, Q queries, K keys, S window slots, c width of a hea
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -40,6 +40,7 @@ def attend_windowed(
     key: Float[Tensor, "batch heads keys c"],
     value: Float[Tensor, "batch heads keys c"],
     index: Int[Tensor, "batch queries slots"],
+    valid: Bool[Tensor, "batch queries slots"],
     bias: Float[Tensor, "batch queries slots"],
 ) -> Float[Tensor, "batch heads queries c"]:
     """Attend with a bias in the windows, where `has_kernel` says that this works.
@@ -48,8 +49,8 @@ def attend_windowed(
         query: Projected queries.
         key: Projected keys.
         value: Projected values.
-        index: Which key each slot is. A slot whose bias is 0 has no effect, whichever it names; no
-            two others of one query name the same key.
+        index: Which key each slot is; no two valid ones of one query name the same.
+        valid: Which slots count.
         bias: What the slot adds to the score.
 
     Returns:
@@ -58,7 +59,7 @@ def attend_windowed(
     """
     dtype = torch.promote_types(query.dtype, torch.float32)
     output: Tensor = _WindowedAttention.apply(  # type: ignore[no-untyped-call]
-        query, key, value, index.long(), bias.to(dtype)
+        query, key, value, index.long(), valid, bias.masked_fill(~valid, 0.0).to(dtype)
     )
     return output
 
@@ -84,12 +85,18 @@ class _WindowedAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, index: Tensor, bias: Tensor
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        index: Tensor,
+        valid: Tensor,
+        bias: Tensor,
     ) -> Tensor:
         with torch.autocast("cpu", enabled=False):
             output, log_sum = plain_attention(query, key, value)
             output, log_sum, remainder = window_correction.correct_output(
-                query, key, value, index, bias, output, log_sum
+                query, key, value, index, valid, bias, output, log_sum
             )
             cancelled = remainder < _LEAST_REMAINDER
             if cancelled.any():
@@ -97,13 +104,13 @@ class _WindowedAttention(torch.autograd.Function):
                     cancelled, query, key, value, index, bias, output, log_sum
                 )
         output = output.to(query.dtype)
-        ctx.save_for_backward(query, key, value, index, bias, output, log_sum, cancelled)
+        ctx.save_for_backward(query, key, value, index, valid, bias, output, log_sum, cancelled)
         return output
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, index, bias, output, log_sum, cancelled = ctx.saved_tensors
+        query, key, value, index, valid, bias, output, log_sum, cancelled = ctx.saved_tensors
         grad_output = _packed(grad_output)
         with torch.autocast("cpu", enabled=False):
             # An infinite log-sum-exp makes every attention of a row zero: the rows that are computed
@@ -120,7 +127,16 @@ class _WindowedAttention(torch.autograd.Function):
                 False,
             )
             gradients = window_correction.correct_gradients(
-                grad_output, query, key, value, index, bias, output, plain_sum, gradients
+                grad_output,
+                query,
+                key,
+                value,
+                index,
+                valid,
+                bias,
+                output,
+                plain_sum,
+                gradients,
             )
             if cancelled.any():
                 exact_rows.add_gradients(
@@ -138,7 +154,7 @@ class _WindowedAttention(torch.autograd.Function):
         grad_query, grad_key, grad_value, grad_bias = gradients
         return (
             grad_query.to(query.dtype), grad_key.to(query.dtype), grad_value.to(query.dtype),
-            None, grad_bias,
+            None, None, grad_bias,
         )  # fmt: skip
 
 

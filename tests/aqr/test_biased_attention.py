@@ -1,15 +1,27 @@
 import dataclasses
+import functools
 import math
 
 import pytest
 import torch
 from attention_cases import assert_same, leaves, random_bias, results
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aqr_exp.aqr import window_correction
-from aqr_exp.aqr.attention import attend, attend_dense
+from aqr_exp.aqr import kernel_choice, window_correction
+from aqr_exp.aqr.attention import attend as attend_by_choice
+from aqr_exp.aqr.attention import attend_dense
 from aqr_exp.aqr.bias import GlobalBias, LocalBias
+
+attend = functools.partial(attend_by_choice, backend="windowed")
+
+
+@pytest.fixture(params=["compiled", "uncompiled"], autouse=True)
+def kernels(request, monkeypatch):
+    """Everything here holds with numba and without."""
+    if request.param == "uncompiled":
+        monkeypatch.setattr(kernel_choice, "serves", lambda *_: False)
+    return request.param
 
 
 def plain_loops(query, key, value, bias):
@@ -55,6 +67,7 @@ def test_windows_are_exact_in_single_precision(sizes, strength):
     assert_same(results(attend, tensors, bias), results(attend_dense, tensors, bias), 1e-6, 1e-5)
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_windows_are_exact_in_double_precision(data):
     batch, heads, width = (data.draw(st.integers(1, 3)) for _ in range(3))

@@ -1,0 +1,106 @@
+"""Compiled correction of attention in windows (numba).
+
+A call does a range of queries in one thread, lets go of the interpreter's lock, and writes nothing
+outside its range: ranges may run side by side, and sums are taken in the same order however they are
+cut. Only imported where numba is: `kernel_choice`.
+
+Letters: N = B Q queries and M = B K keys of all samples, S window slots, H heads, c width of a head;
+n queries and E valid slots of one sample.
+"""
+
+import math
+
+import numpy as np
+
+from aqr_exp.aqr.kernel_compiler import compiled
+from aqr_exp.aqr.kernel_parts import (
+    ONE,
+    ZERO,
+    add_rows,
+    dot,
+    exp,
+    products,
+    spread,
+    take_slots,
+    take_values,
+    whole,
+)
+from aqr_exp.aqr.key_kernels import file_terms
+
+
+@compiled(loose=True)
+def correct_output(
+    first, last, order, query, key, value, index, valid, bias, scale, queries, keys, output, log_sum,
+    left,
+):  # fmt: skip
+    """`window_correction.correct_output` of rows first to last of `order`; changes the last three."""
+    slots, heads = whole(index.shape[1]), log_sum.shape[1]
+    c = query.shape[1] // heads
+    places, near_bias = np.empty(slots, np.int64), np.empty(slots, np.float32)
+    score = np.empty((heads, slots), np.float32)
+    for n in order[first:last]:
+        count = take_slots(index, valid, n, n // queries * keys, places)
+        take_values(bias, valid, n, near_bias)
+        products(query, n, key, places, count, scale, score)
+        for h in range(heads):
+            before = log_sum[n, h]
+            peak = ZERO
+            for j in range(count):
+                peak = max(peak, (score[h, j] - before) + near_bias[j])
+            total = ZERO
+            for j in range(count):
+                plain = score[h, j] - before
+                change = exp((plain + near_bias[j]) - peak) - exp(plain - peak)
+                score[h, j] = change
+                total += change
+            kept = exp(-peak)
+            rest = kept + total
+            left[n, h] = rest
+            log_sum[n, h] = before + (peak + np.float32(math.log1p(math.expm1(-peak) + total)))
+            for j in range(count):
+                score[h, j] /= rest
+            kept /= rest
+            for i in range(c):
+                output[n, h * c + i] *= kept
+        add_rows(score, value, places, count, output, n)
+
+
+@compiled(loose=True)
+def correct_gradients(
+    first, last, order, grad_output, query, key, value, index, valid, bias, output, log_sum, scale,
+    queries, keys, position, grad_query, grad_bias, terms,
+):  # fmt: skip
+    """`window_correction.correct_gradients` of rows first to last of `order`, but the sums by key.
+
+    Adds to grad_query, fills grad_bias, and terms [E, 2 H] with what every slot contributes to its
+    key (times the query) and to its value (times the gradient of the output).
+    """
+    slots, heads = whole(index.shape[1]), log_sum.shape[1]
+    c = query.shape[1] // heads
+    places, near_bias = np.empty(slots, np.int64), np.empty(slots, np.float32)
+    score, slope = np.empty((heads, slots), np.float32), np.empty((heads, slots), np.float32)
+    near_grad = np.empty(slots, np.float32)
+    for n in order[first:last]:
+        count = take_slots(index, valid, n, n // queries * keys, places)
+        take_values(bias, valid, n, near_bias)
+        products(query, n, key, places, count, scale, score)
+        products(grad_output, n, value, places, count, ONE, slope)
+        near_grad[:count] = ZERO
+        for h in range(heads):
+            after = log_sum[n, h]
+            if after == np.inf:
+                score[h, :count] = ZERO
+                slope[h, :count] = ZERO
+                continue
+            mean = dot(grad_output, output, n, h * c, c)
+            for j in range(count):
+                taken = score[h, j] - after
+                attention = exp(taken + near_bias[j])
+                missing = attention - exp(taken)
+                rise = slope[h, j] - mean
+                near_grad[j] += attention * rise
+                score[h, j] = missing * rise * scale
+                slope[h, j] = missing
+        add_rows(score, key, places, count, grad_query, n)
+        spread(near_grad, valid, n, grad_bias)
+        file_terms(score, slope, valid, n, position, n % queries, terms)
