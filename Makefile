@@ -58,6 +58,8 @@ unit: $(READY) ## Unit, integration, end-to-end and wheel tests
 
 bench: $(READY) ## Benchmarks: ratios measured side by side in one run
 	$(PY) benchmarks/command_line.py
+	$(PY) benchmarks/attention.py
+	$(PY) benchmarks/step.py
 
 docs: $(READY) ## Build the documentation into site/
 	$(VENV)/bin/mkdocs build --strict --quiet

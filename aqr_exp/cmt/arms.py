@@ -8,6 +8,7 @@ The last axis of weights is (lidar, camera).
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -49,8 +50,14 @@ class TokenScene:
 
     def places(self, points_m: Float[Tensor, "batch queries 3"] | None = None) -> QueryPlaces:
         """Where the reference points, or other points, lie on the feature maps."""
-        points = self.points_m if points_m is None else points_m
-        return locate_queries(points, self.lidar2img, self.layout)
+        if points_m is None:
+            return self._reference_places
+        return locate_queries(points_m, self.lidar2img, self.layout)
+
+    @cached_property
+    def _reference_places(self) -> QueryPlaces:
+        """Asked for by the router and again by what uses its weights."""
+        return locate_queries(self.points_m, self.lidar2img, self.layout)
 
 
 @dataclass(frozen=True, kw_only=True)

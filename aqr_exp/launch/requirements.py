@@ -75,7 +75,7 @@ REQUIREMENTS = (
 )
 
 # Versions kept with every run, besides those above.
-RECORDED = ("aqr-exp", "hydra-core", "omegaconf")
+RECORDED = ("aqr-exp", "hydra-core", "omegaconf", "numba")
 
 
 def missing_for_training() -> list[Requirement]:
