@@ -88,11 +88,17 @@ class Lease:
         return self.beat() if time.monotonic() - self._beat_at >= BEAT_S else True
 
     def hand_over(self, pid: int) -> None:
-        """Make a process of this machine the holder, for example a child that was just started."""
-        beside = self.path.with_name(f"{self.path.name}.{self.file.stem}.tmp")
+        """Make a process of this machine the holder, for example a child that was just started.
+
+        Where that cannot be written (a full disk), this process stays the holder.
+        """
         # Not in the lease's own folder: what a kill left there would keep others from claiming it.
-        replace_json(beside, process(pid).as_json())
-        beside.replace(self.file)
+        beside = self.path.with_name(f"{self.path.name}.{self.file.stem}.tmp")
+        try:
+            replace_json(beside, process(pid).as_json())
+            beside.replace(self.file)
+        except OSError:
+            beside.unlink(missing_ok=True)
 
     def release(self) -> None:
         """Give the lease back; one that was taken away is left to its new holder."""
@@ -116,6 +122,11 @@ def claim(path: Path) -> Lease | Standing:
     draft = path.with_name(f"{path.name}.{token}.tmp")
     try:
         for _ in range(TRIES):
+            standing = look(path)
+            if standing is not None:
+                if standing.life is not Life.DEAD:
+                    return standing
+                evict(standing.file)
             _write_draft(draft, token)
             try:
                 os.rename(draft, path)  # noqa: PTH104 - Path.replace says the same less clearly
@@ -127,12 +138,6 @@ def claim(path: Path) -> Lease | Standing:
             else:
                 _remove_drafts(path)
                 return Lease(path, path / f"{token}.json")
-            standing = look(path)
-            if standing is None:
-                continue  # released meanwhile
-            if standing.life is not Life.DEAD:
-                return standing
-            evict(standing.file)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return Standing(file=path, holder=None, life=Life.UNKNOWN, beat_age_s=0.0)
