@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from aqr_exp import __version__
-from aqr_exp.cli import analyze, config, data, doctor, list_runs, run, show, table
+from aqr_exp.cli import (
+    analyze,
+    cancel,
+    config,
+    data,
+    doctor,
+    list_runs,
+    resume,
+    retry,
+    run,
+    show,
+    table,
+    watch,
+)
 from aqr_exp.errors import AqrExpError
 
 PROGRAM = "aqr-exp"
@@ -53,6 +66,10 @@ def build_app() -> typer.Typer:
     )
     app.callback(help=HELP)(_root)
     app.command("run", help=run.HELP)(run.command)
+    app.command("watch", help=watch.HELP)(watch.command)
+    app.command("cancel", help=cancel.HELP)(cancel.command)
+    app.command("retry", help=retry.HELP)(retry.command)
+    app.command("resume", help=resume.HELP)(resume.command)
     app.command("config", help=config.HELP)(config.command)
     app.command("list", help=list_runs.HELP)(list_runs.command)
     app.command("show", help=show.HELP)(show.command)

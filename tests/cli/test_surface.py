@@ -20,6 +20,7 @@ SURFACE = {
         "--weights",
         "--window-keys",
     },
+    "cancel": {"NAME..."},
     "config": {"VARIANT", "[OVERRIDES]...", "--json"},
     "data": set(),
     "data synth": {
@@ -33,9 +34,12 @@ SURFACE = {
     },
     "doctor": {"--json"},
     "list": {"--json"},
+    "resume": {"[NAME]...", "--detach", "--slots", "--steal"},
+    "retry": {"[NAME]...", "--detach", "--failed", "--slots"},
     "run": {"VARIANT", "[OVERRIDES]...", "--force", "--json"},
     "show": {"RUN", "--json"},
     "table": {"--by", "--format", "--metrics"},
+    "watch": {"[SWEEP]", "--json", "--once"},
 }
 
 
