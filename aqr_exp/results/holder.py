@@ -119,23 +119,29 @@ def judge(holder: Holder, beat_age_s: float) -> Life:
     return _judge_here(holder)
 
 
-def _judge_here(holder: Holder) -> Life:
-    """Whether a process of this machine and process namespace lives."""
+def is_gone(pid: int) -> bool:
+    """Whether no process of this number will ever run again on this machine as the one it was."""
     try:
-        os.kill(holder.pid, 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
-        return Life.DEAD
+        return True
     except PermissionError:
         pass  # somebody else's process: it is there
+    facts = _stat(pid)
+    # A process that was killed and not yet collected by its parent never runs again.
+    return facts is not None and facts[0] in "ZX" and _threads(pid) <= 1
+
+
+def _judge_here(holder: Holder) -> Life:
+    """Whether a process of this machine and process namespace lives."""
+    if is_gone(holder.pid):
+        return Life.DEAD
     facts = _stat(holder.pid)
     if facts is None:
         # It ended between the two looks, or the system shows nothing of others' processes.
         return Life.UNKNOWN
-    state, started = facts
-    if holder.started is not None and started != holder.started:
-        return Life.DEAD
-    # A process that was killed and not yet collected by its parent never runs again.
-    return Life.DEAD if state in "ZX" and _threads(holder.pid) <= 1 else Life.ALIVE
+    reused = holder.started is not None and facts[1] != holder.started
+    return Life.DEAD if reused else Life.ALIVE
 
 
 def _stat(pid: int) -> tuple[str, int] | None:

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.results.atomic import read_json, replace_json
-from aqr_exp.results.holder import Holder, Life, holder_from_json, judge, process
+from aqr_exp.results.atomic import read_json
+from aqr_exp.results.holder import Holder, Life, holder_from_json, is_gone, judge, process
 
 BEAT_S = 5.0
 # How often one claim is tried when others claim, release and die at the same moment.
@@ -93,9 +93,9 @@ class Lease:
         Where that cannot be written (a full disk), this process stays the holder.
         """
         # Not in the lease's own folder: what a kill left there would keep others from claiming it.
-        beside = self.path.with_name(f"{self.path.name}.{self.file.stem}.tmp")
+        beside = _draft(self.path, self.file.stem)
         try:
-            replace_json(beside, process(pid).as_json())
+            _write(beside, process(pid))
             beside.replace(self.file)
         except OSError:
             beside.unlink(missing_ok=True)
@@ -119,7 +119,7 @@ def claim(path: Path) -> Lease | Standing:
         OSError: The file system refused something else than the claim.
     """
     token = secrets.token_hex(8)
-    draft = path.with_name(f"{path.name}.{token}.tmp")
+    draft = _draft(path, token)
     try:
         for _ in range(TRIES):
             standing = look(path)
@@ -127,10 +127,14 @@ def claim(path: Path) -> Lease | Standing:
                 if standing.life is not Life.DEAD:
                     return standing
                 evict(standing.file)
-            _write_draft(draft, token)
             try:
+                if not draft.exists():
+                    draft.mkdir()
+                    _write(draft / f"{token}.json", process())
                 os.rename(draft, path)  # noqa: PTH104 - Path.replace says the same less clearly
             except FileNotFoundError:
+                if not path.parent.exists():
+                    raise
                 continue  # somebody took the draft for litter
             except OSError as error:
                 if error.errno not in TAKEN:
@@ -173,14 +177,16 @@ def evict(file: Path) -> bool:
     return True
 
 
-def _write_draft(draft: Path, token: str) -> None:
-    if draft.exists():
-        return
-    draft.mkdir()
-    with (draft / f"{token}.json").open("x", encoding="utf-8") as file:
-        json.dump(process().as_json(), file)
-        file.flush()
-        os.fsync(file.fileno())
+def _draft(path: Path, token: str) -> Path:
+    """Where this process prepares a lease: beside it, under a name that tells who did."""
+    return path.with_name(f"{path.name}.{os.getpid()}.{token}.tmp")
+
+
+def _write(file: Path, holder: Holder) -> None:
+    with file.open("x", encoding="utf-8") as opened:
+        json.dump(holder.as_json(), opened)
+        opened.flush()
+        os.fsync(opened.fileno())
 
 
 def _files(path: Path) -> list[Path]:
@@ -220,7 +226,10 @@ def clear_dead(folder: Path) -> None:
 def clear(path: Path) -> None:
     """Remove the lease at `path` when its holder is dead, and what killed claimers of it left."""
     standing = look(path)
-    if standing is not None and standing.life is Life.DEAD:
+    if standing is None:
+        with contextlib.suppress(OSError):
+            path.rmdir()  # one that was killed while it gave the lease back leaves it empty
+    elif standing.life is Life.DEAD:
         evict(standing.file)
     _remove_drafts(path)
 
@@ -235,12 +244,13 @@ def _remove_drafts(path: Path) -> None:
 
 
 def _remove_if_litter(draft: Path) -> None:
-    """Remove a draft whose writer is dead; a living one would write it anew."""
-    with contextlib.suppress(OSError):
-        standing = look(draft)
-        if standing is None or standing.holder is None:
-            litter = time.time() - draft.stat().st_mtime > DRAFT_AGE_S
-        else:
-            litter = standing.life is Life.DEAD
-        if litter:
-            shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
+    """Remove a draft whose writer is gone; a living one, on another machine say, writes it anew."""
+    with contextlib.suppress(OSError, ValueError):
+        name, pid, _, _ = draft.name.rsplit(".", 3)
+        old = time.time() - draft.stat().st_mtime > DRAFT_AGE_S
+        if not (old or is_gone(int(pid))):
+            return
+        # Renamed first: should its writer claim with it at this moment, one of the two fails.
+        litter = _draft(draft.with_name(name), secrets.token_hex(8))
+        draft.rename(litter)
+        shutil.rmtree(litter) if litter.is_dir() else litter.unlink()

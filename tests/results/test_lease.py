@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,7 +12,16 @@ from pathlib import Path
 import pytest
 
 from aqr_exp.results.holder import FRESH_S, Life, process
-from aqr_exp.results.lease import DRAFT_AGE_S, Lease, Standing, claim, evict, look
+from aqr_exp.results.lease import (
+    DRAFT_AGE_S,
+    Lease,
+    Standing,
+    claim,
+    clear,
+    clear_dead,
+    evict,
+    look,
+)
 from aqr_exp.results.lock import LockHeldError, hold
 
 HOSTILE = ["plain", "with space", "quo'te\"s; echo $HOME", "ünï", "-rf"]
@@ -191,15 +201,54 @@ def test_of_many_who_claim_at_once_one_wins(quiet: Path) -> None:
 
 
 def test_litter_of_killed_claimers_goes(quiet: Path) -> None:
-    fresh, old = (quiet.with_name(f".lease.{name}.tmp") for name in ("fresh", "old"))
-    dead = quiet.with_name(".lease.dead.tmp")
+    def draft(pid: int, token: str) -> Path:
+        return quiet.with_name(f".lease.{pid}.{token}.tmp")
+
+    fresh, old = draft(os.getpid(), "fresh"), draft(os.getpid(), "old")
+    dead, torn = draft(ended_process(), "dead"), draft(ended_process(), "torn")
     for folder in (fresh, old, dead):
         folder.mkdir()
-    gone = process().as_json() | {"pid": ended_process()}
-    (dead / "dead.json").write_text(json.dumps(gone))
+    torn.write_text("{")
     age(old, 2 * DRAFT_AGE_S)
+    foreign = quiet.with_name(".lease.tmp")
+    foreign.mkdir()
     taken(quiet).release()
-    assert left(quiet) == [fresh.name]
+    assert left(quiet) == sorted([fresh.name, foreign.name])
+
+
+def test_what_is_left_of_a_killed_release_is_cleared(quiet: Path) -> None:
+    quiet.mkdir()
+    assert look(quiet) is None
+    clear(quiet)
+    assert left(quiet) == []
+    lease = taken(quiet)
+    clear(quiet)
+    assert lease.beat(), "a living holder's stays"
+    held_by_the_dead = process().as_json() | {"pid": ended_process()}
+    lease.file.write_text(json.dumps(held_by_the_dead))
+    clear_dead(quiet.parent)
+    assert left(quiet) == []
+
+
+def test_a_claim_without_a_folder_to_be_in_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        claim(tmp_path / "absent" / ".lease")
+
+
+def test_a_claimer_whose_draft_was_taken_for_litter_claims_all_the_same(
+    quiet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename, lost = os.rename, []
+
+    def lose_the_first(source: Path, target: Path) -> None:
+        if not lost:
+            lost.append(source)
+            shutil.rmtree(source)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", lose_the_first)
+    taken(quiet).release()
+    assert len(lost) == 1
 
 
 def test_holding_waits_for_one_who_is_about_to_end(quiet: Path) -> None:
