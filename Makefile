@@ -58,6 +58,7 @@ unit: $(READY) ## Unit, integration, end-to-end and wheel tests
 
 bench: $(READY) ## Benchmarks: ratios measured side by side in one run
 	$(PY) benchmarks/command_line.py
+	$(PY) benchmarks/planning.py
 
 docs: $(READY) ## Build the documentation into site/
 	$(VENV)/bin/mkdocs build --strict --quiet

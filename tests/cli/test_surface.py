@@ -38,8 +38,18 @@ SURFACE = {
     "retry": {"[NAME]...", "--detach", "--failed", "--slots"},
     "run": {"VARIANT", "[OVERRIDES]...", "--force", "--json"},
     "show": {"RUN", "--json"},
+    "sweep": {
+        "SWEEP",
+        "[OVERRIDES]...",
+        "--detach",
+        "--dry-run",
+        "--fill",
+        "--json",
+        "--slots",
+    },
     "table": {"--by", "--format", "--metrics"},
     "watch": {"[SWEEP]", "--json", "--once"},
+    "why": {"A", "B", "--json"},
 }
 
 
@@ -83,6 +93,8 @@ sys.exit(code)
         (["table"], (*HEAVY, "hydra")),
         (["show", "SEED0"], (*HEAVY, "hydra")),
         (["run", "baseline"], HEAVY),
+        (["sweep", "smoke", "--dry-run"], (*HEAVY, "numpy", "scipy", "rich")),
+        (["why", "baseline", "attention_bias"], (*HEAVY, "numpy", "scipy", "rich")),
     ],
 )
 def test_commands_that_answer_at_once_import_nothing_heavy(
