@@ -10,7 +10,7 @@ from typing import Any
 from aqr_exp.errors import AqrExpError
 from aqr_exp.launch.training import GRACE_S, Training, queue, training_command
 from aqr_exp.results.run_folder import RunFolder
-from aqr_exp.results.state import RunState
+from aqr_exp.results.state import RunState, RunStatus
 
 POLL_S = 0.2
 
@@ -38,7 +38,11 @@ def train(
     Raises:
         LockHeldError: A process that outlived its launcher trains the run; names it.
     """
-    queue(folder, attempt)
+    with folder.lock():
+        state = folder.read_state()
+        if state.status is RunStatus.COMPLETED and folder.metrics_path.exists():
+            return state  # such a process has just finished it
+        queue(folder, attempt)
     command = command or training_command(folder.path, attempt=attempt)
     with _sigterm_interrupts():
         training = Training(folder, command, attempt=attempt)

@@ -63,7 +63,7 @@ def past_of(folder: RunFolder) -> Past:
     return Past(attempts=ended, cancel=folder.cancel_time())
 
 
-def view_of(folder: RunFolder, past: Past, *, launching: bool = False) -> View:
+def view_of(folder: RunFolder, past: Past, *, ours: bool = False) -> View:
     """Decide what is to be done with a run.
 
     What failed, or was cancelled on request, before the launcher came is due again; what did so
@@ -72,7 +72,7 @@ def view_of(folder: RunFolder, past: Past, *, launching: bool = False) -> View:
     Args:
         folder: The run's folder, which need not exist.
         past: What had happened when the launcher came.
-        launching: The launcher has claimed the run: only who trains it counts.
+        ours: The launcher holds both of the run's leases: nobody else works on it.
 
     Returns:
         The decision; a damaged folder has failed.
@@ -81,7 +81,7 @@ def view_of(folder: RunFolder, past: Past, *, launching: bool = False) -> View:
         if not folder.state_path.exists():
             strange = folder.path.exists() and any(folder.path.iterdir())
             return _damaged(f"{folder.state_path} is missing") if strange else View(outlook=_DUE)
-        status = folder.effective_status(launching=launching)
+        status = folder.effective_status(ours=ours)
         state = folder.read_state()
         if status == RunStatus.COMPLETED.value:
             folder.read_metrics()

@@ -8,7 +8,6 @@ from aqr_exp.launch.outlook import Outlook, Past, View, view_of
 from aqr_exp.launch.slots import Slot
 from aqr_exp.launch.training import Training, queue, training_command
 from aqr_exp.results.lease import Lease, Standing, claim
-from aqr_exp.results.lock import LockHeldError
 from aqr_exp.results.run_folder import RunFolder
 from aqr_exp.results.state import RunStatus
 
@@ -40,32 +39,27 @@ def start(folder: RunFolder, past: Past, slot: Slot) -> Started | View:
         The started run; or what it is instead: somebody else's, finished meanwhile, or failed
         because it cannot be started.
     """
-    lease = None
+    kept: list[Lease] = []
     try:
-        answer = claim(folder.launch_lease_path)
-        if isinstance(answer, Standing):
-            return View(outlook=Outlook.ELSEWHERE, reason=f"held by {answer}")
-        lease = answer
-        view = view_of(folder, past, launching=True)
-        if view.outlook is Outlook.DUE:
-            training = _train(folder, view.attempt, slot)
-            started = Started(training=training, lease=lease, attempt=view.attempt)
-            lease = None
-            return started
-    except LockHeldError as error:
-        return View(outlook=Outlook.ELSEWHERE, reason=str(error))
+        for path in (folder.launch_lease_path, folder.lease_path):
+            answer = claim(path)
+            if isinstance(answer, Standing):
+                return View(outlook=Outlook.ELSEWHERE, reason=f"held by {answer}")
+            kept.append(answer)
+        # Decided while nobody trains: what a process that outlived its launcher did until now counts.
+        view = view_of(folder, past, ours=True)
+        if view.outlook is not Outlook.DUE:
+            return view
+        queue(folder, view.attempt)
+        kept.pop().release()
+        command = training_command(folder.path, attempt=view.attempt, threads=slot.threads)
+        training = Training(folder, command, attempt=view.attempt, environment=slot.environment)
+        return Started(training=training, lease=kept.pop(), attempt=view.attempt)
     except (AqrExpError, OSError) as error:
         reason = f"cannot be started: {error}"
         with contextlib.suppress(AqrExpError, OSError):
             folder.write_state(RunStatus.FAILED, reason=reason)
         return View(outlook=Outlook.FAILED, reason=reason)
     finally:
-        if lease is not None:
+        for lease in kept:
             lease.release()
-    return view
-
-
-def _train(folder: RunFolder, attempt: int, slot: Slot) -> Training:
-    command = training_command(folder.path, attempt=attempt, threads=slot.threads)
-    queue(folder, attempt)
-    return Training(folder, command, attempt=attempt, environment=slot.environment)

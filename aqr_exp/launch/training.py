@@ -57,23 +57,19 @@ def _program() -> list[str]:
 
 
 def queue(folder: RunFolder, attempt: int) -> None:
-    """Make an attempt the one that is to be trained; the caller holds the launch lease.
+    """Make an attempt the one that is to be trained; the caller holds both leases.
 
-    Nobody trains the run at this moment: a process of an earlier attempt that has not begun yet
+    So nobody trains the run at this moment: a process of an earlier attempt that has not begun yet
     finds this one in its place and leaves.
 
     Args:
         folder: The run's folder.
         attempt: The number of this start.
-
-    Raises:
-        LockHeldError: A process that outlived its launcher trains the run; names it.
     """
-    with folder.lock():
-        folder.clear_progress()
-        folder.forget_cancel()
-        folder.write_state(RunStatus.QUEUED, attempt=attempt)
-        folder.logs_dir.mkdir(exist_ok=True)
+    folder.clear_progress()
+    folder.forget_cancel()
+    folder.logs_dir.mkdir(exist_ok=True)
+    folder.write_state(RunStatus.QUEUED, attempt=attempt)
 
 
 class Training:

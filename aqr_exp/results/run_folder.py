@@ -244,14 +244,9 @@ class RunFolder(RunPaths):
         with hold(self.launch_lease_path) as lease:
             yield lease
 
-    def standing(self, *, launching: bool = False) -> Standing | None:
-        """Who trains or launches the run, alive or unknown; None when certainly nobody does.
-
-        Args:
-            launching: This process launches it: only who trains is asked for.
-        """
-        paths = [self.lease_path] if launching else [self.lease_path, self.launch_lease_path]
-        looks = [look(path) for path in paths]
+    def standing(self) -> Standing | None:
+        """Who trains or launches the run, alive or unknown; None when certainly nobody does."""
+        looks = (look(path) for path in (self.lease_path, self.launch_lease_path))
         held = [found for found in looks if found is not None and found.life is not Life.DEAD]
         # One that lives says more than one that may not.
         return min(held, key=lambda found: found.life is Life.UNKNOWN, default=None)
@@ -266,11 +261,11 @@ class RunFolder(RunPaths):
         for path in (self.lease_path, self.launch_lease_path):
             clear(path)
 
-    def effective_status(self, *, launching: bool = False) -> str:
+    def effective_status(self, *, ours: bool = False) -> str:
         """The state's status as far as a living process stands behind it.
 
         Args:
-            launching: This process launches it: it is no reason to call the run running.
+            ours: This process holds both leases: nobody else works on the run.
 
         Returns:
             A `RunStatus` value; instead of running or queued `interrupted` when certainly nobody
@@ -282,7 +277,7 @@ class RunFolder(RunPaths):
         status = self.read_state().status
         if status not in IN_HAND:
             return status.value
-        standing = self.standing(launching=launching)
+        standing = None if ours else self.standing()
         if standing is not None:
             return UNKNOWN if standing.life is Life.UNKNOWN else status.value
         # It may have ended between the two looks.

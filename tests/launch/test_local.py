@@ -91,8 +91,15 @@ def test_a_run_that_outlived_its_launcher_is_not_queued(
     monkeypatch.setattr("aqr_exp.results.lock.PATIENCE_S", 0)
     folder.write_state("running")
     with folder.lock(), pytest.raises(LockHeldError, match="is worked on by process"):
-        queue(folder, 2)
+        train(folder, ignore, attempt=2)
     assert folder.read_state().status is RunStatus.RUNNING
+
+
+def test_a_run_that_just_completed_is_not_started_again(folder: RunFolder) -> None:
+    folder.write_metrics({"mAP": 0.5})
+    folder.write_state("completed")
+    state = train(folder, ignore, attempt=2, command=["certainly absent"])
+    assert (state.status, state.attempt) == (RunStatus.COMPLETED, 1)
 
 
 def test_a_run_that_was_asked_to_stop_is_cancelled_with_the_reason(folder: RunFolder) -> None:
