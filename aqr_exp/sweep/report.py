@@ -6,7 +6,7 @@ from typing import Any
 from aqr_exp.results.formats import Cell, Table, count_cell, text_cell
 from aqr_exp.sweep.matrix import Matrix, completeness
 from aqr_exp.sweep.plan import Plan
-from aqr_exp.sweep.standing import Standing, totals
+from aqr_exp.sweep.standing import DONE, Standing, totals
 
 UNKNOWN_TIME = "?"
 
@@ -66,7 +66,8 @@ def summary(plan: Plan, standings: Sequence[Standing]) -> str:
         line += f"; {count} {subject} {words}" if count else ""
     holes = sum(standing.hole for standing in standings)
     if not holes:
-        return f"{line}\nnothing is left to do"
+        done = all(standing.state == DONE for standing in standings)
+        return f"{line}\nnothing is left to {'do' if done else 'start'}"
     left = f"{holes} to do"
     if sums.untimed < holes:
         left += f", about {duration(sums.expected_s)} of training one after the other"

@@ -131,6 +131,8 @@ def test_a_reference_to_several_keys_is_left_to_hydra(tmp_path: Path) -> None:
     assert chain.plain
     assert chain.mapping({"d": 2}) == {"a": 2, "b": {"c": 2}, "d": 2, "e": "home"}
     assert chain.mapping({"b.c": 3}) == {"a": 3, "b": {"c": 3}, "d": 1, "e": "home"}
+    # What a point changes is its own.
+    assert chain.resolved == {"a": 1, "b": {"c": 1}, "d": 1, "e": "home"}
     assert chain.depends["a"] == {"a", "b", "d"}
 
 

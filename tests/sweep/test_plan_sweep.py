@@ -129,6 +129,15 @@ def test_every_setting_brings_its_own_baseline(sweep_file: Write) -> None:
     ]
 
 
+def test_what_baselines_change_wins_over_their_points(sweep_file: Write) -> None:
+    text = (
+        "variant: attention_bias\ngrid:\n  schedule.epochs: [1, 2]\n"
+        "baseline: {schedule.epochs: 5}\n"
+    )
+    assert lines(planned(sweep_file, text))[0] == "baseline schedule.epochs=5 seed=0"
+    assert len(lines(planned(sweep_file, text))) == 3
+
+
 def test_conditions_leave_points_and_seeds_out_before_they_are_checked(sweep_file: Write) -> None:
     text = (
         "variant: attention_bias\ngrid:\n  bias_scale: [0, 2]\n  learnable_scale: [true, false]\n"

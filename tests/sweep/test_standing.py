@@ -160,6 +160,11 @@ def test_a_finished_sweep_says_so(store: Store, plan: Plan) -> None:
         "smoke: 6 runs: 6 done; 2 points are the same run as another",
         "nothing is left to do",
     ]
+    store.folder(plan.runs[5].name).state_path.write_text("{")
+    assert summary(plan, Standings(store).of(plan)).splitlines() == [
+        "smoke: 6 runs: 5 done, 1 damaged; 2 points are the same run as another",
+        "nothing is left to start",
+    ]
 
 
 def test_times_that_nothing_tells_are_said_to_be_unknown(store: Store, plan: Plan) -> None:
