@@ -60,6 +60,7 @@ bench: $(READY) ## Benchmarks: ratios measured side by side in one run
 	$(PY) benchmarks/command_line.py
 	$(PY) benchmarks/attention.py
 	$(PY) benchmarks/step.py
+	$(PY) benchmarks/planning.py
 
 docs: $(READY) ## Build the documentation into site/
 	$(VENV)/bin/mkdocs build --strict --quiet

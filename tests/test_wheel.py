@@ -56,6 +56,23 @@ def test_the_wheel_holds_every_configuration_and_no_tests(wheel):
     assert not [name for name in names if name.startswith("tests")]
 
 
+def test_the_wheel_holds_every_sweep(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    shipped = {Path(name).name for name in names if name.startswith("aqr_exp/sweeps/")}
+    ours = {path.name for path in (REPOSITORY / "sweeps").glob("*.yaml")}
+    assert len(ours) >= 9
+    assert shipped == ours
+
+
+def test_it_finds_the_sweeps_elsewhere(installed):
+    done = _aqr_exp(installed, "sweep", "smoke", "--dry-run")
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    # The sweep is there; its data are not.
+    assert "no data set there: make it with `aqr-exp data synth`" in line
+    assert not (installed / "results").exists()
+
+
 def test_it_composes_elsewhere(installed):
     done = _aqr_exp(installed, "config", "baseline", "schedule.epochs=3")
     assert done.returncode == 0, done.stderr

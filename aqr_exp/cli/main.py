@@ -8,7 +8,22 @@ from typing import Annotated
 import typer
 
 from aqr_exp import __version__
-from aqr_exp.cli import analyze, config, data, doctor, list_runs, run, show, table
+from aqr_exp.cli import (
+    analyze,
+    cancel,
+    config,
+    data,
+    doctor,
+    list_runs,
+    resume,
+    retry,
+    run,
+    show,
+    sweep,
+    table,
+    watch,
+    why,
+)
 from aqr_exp.errors import AqrExpError
 
 PROGRAM = "aqr-exp"
@@ -21,6 +36,7 @@ Examples:
   aqr-exp data synth                  make the synthetic data set
   aqr-exp run baseline                train it, score it, show its metrics
   aqr-exp run baseline seed=1         another seed of the same
+  aqr-exp sweep variants --dry-run    all variants over seeds: what would run, and how long
   aqr-exp table                       all results, with intervals
 """
 
@@ -53,6 +69,12 @@ def build_app() -> typer.Typer:
     )
     app.callback(help=HELP)(_root)
     app.command("run", help=run.HELP)(run.command)
+    app.command("sweep", help=sweep.HELP)(sweep.command)
+    app.command("watch", help=watch.HELP)(watch.command)
+    app.command("cancel", help=cancel.HELP)(cancel.command)
+    app.command("retry", help=retry.HELP)(retry.command)
+    app.command("resume", help=resume.HELP)(resume.command)
+    app.command("why", help=why.HELP)(why.command)
     app.command("config", help=config.HELP)(config.command)
     app.command("list", help=list_runs.HELP)(list_runs.command)
     app.command("show", help=show.HELP)(show.command)

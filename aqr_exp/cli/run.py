@@ -1,6 +1,5 @@
 """`aqr-exp run`: train and score one run, or show it when it is complete."""
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -76,6 +75,7 @@ def run_config(
             or another process works on it (exit 1).
     """
     from aqr_exp.config.identity import run_name
+    from aqr_exp.launch.create import create_run
     from aqr_exp.launch.plan import Action, plan_run
 
     plan = plan_run(store, run_name(config), force=force)
@@ -84,7 +84,7 @@ def run_config(
 
         check_ready(config, store.root)
         if plan.action is Action.START and not plan.folder.state_path.exists():
-            _create(plan.folder, config, overrides)
+            create_run(plan.folder, config, overrides)
         return _start(plan, as_json=as_json, command=command)
     if not as_json:
         hint = "--force starts it anew beside this one"
@@ -92,20 +92,8 @@ def run_config(
     return _report_completed(plan.folder, as_json=as_json)
 
 
-def _create(folder: "RunFolder", config: "RunConfig", overrides: Sequence[str]) -> None:
-    """Make the run's folder; one that another process made meanwhile is as good."""
-    from contextlib import suppress
-
-    from aqr_exp.config.identity import to_yaml
-    from aqr_exp.launch.record import build_record
-
-    record = {**build_record(config, overrides=overrides, argv=sys.argv), "name": folder.name}
-    with suppress(FileExistsError):
-        folder.create(to_yaml(config), record)
-
-
 def _start(plan: "Plan", *, as_json: bool, command: Sequence[str] | None) -> int:
-    """Train under the launch lock and report."""
+    """Train under the launch lease and report."""
     from aqr_exp.cli.progress import run_progress
     from aqr_exp.launch.local import train
     from aqr_exp.launch.plan import Action
@@ -150,7 +138,7 @@ def _report_completed(folder: "RunFolder", *, as_json: bool) -> int:
 
 def _report_unfinished(folder: "RunFolder", state: "RunState", *, as_json: bool) -> int:
     from aqr_exp.cli.show import run_as_json
-    from aqr_exp.launch.local import last_log_lines
+    from aqr_exp.launch.training import last_log_lines
     from aqr_exp.results.collect import read_row
     from aqr_exp.results.state import RunStatus
 

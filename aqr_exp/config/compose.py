@@ -70,6 +70,13 @@ def compose_run(
     Raises:
         RequestError: One line for each unknown variant, group, option or key.
     """
+    return compose_with_references(variant, overrides, folder)[0]
+
+
+def compose_with_references(
+    variant: str, overrides: Sequence[str] = (), folder: Path | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """As `compose_run`, and the same mapping with its interpolations as they are written."""
     folder = folder or conf_dir()
     groups = group_options(folder)
     faults = []
@@ -173,8 +180,8 @@ def _unknown_option(group: str, option: str, options: Sequence[str]) -> str:
     return f"unknown {group} '{option}'{guess} (available: {', '.join(options)})"
 
 
-def _compose(folder: Path, overrides: list[str]) -> dict[str, Any]:
-    """Let Hydra compose, and turn whatever it says into one line."""
+def _compose(folder: Path, overrides: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Let Hydra compose, and turn whatever it says into one line; resolved, and as written."""
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
@@ -184,9 +191,14 @@ def _compose(folder: Path, overrides: list[str]) -> dict[str, Any]:
         with initialize_config_dir(config_dir=os.fspath(folder.resolve()), version_base="1.3"):
             composed = compose("config", overrides)
         resolved = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+        written = OmegaConf.to_container(composed, resolve=False)
     except (HydraException, OmegaConfBaseException) as error:
         fault = str(error.__cause__ or error).splitlines()[0]
         raise RequestError(f"the configuration cannot be composed: {fault}") from error
-    if not isinstance(resolved, dict):
+    if not isinstance(resolved, dict) or not isinstance(written, dict):
         raise RequestError(f"{folder / 'config.yaml'} holds no mapping")
-    return {str(key): value for key, value in resolved.items()}
+    return _named(resolved), _named(written)
+
+
+def _named(mapping: dict[Any, Any]) -> dict[str, Any]:
+    return {str(key): value for key, value in mapping.items()}

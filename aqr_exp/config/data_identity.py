@@ -52,7 +52,11 @@ def with_data_identity(config: RunConfig) -> RunConfig:
             or the data are not those the run was made for.
         AqrExpError: The identity file is damaged.
     """
-    data = config.data
+    return dataclasses.replace(config, data=identified(config.data))
+
+
+def identified(data: DataConfig) -> DataConfig:
+    """The data with their content's fingerprint; see `with_data_identity`."""
     root = Path(data.root)
     if not identity_path(root).is_file():
         raise RequestError(f"data.root={data.root}: no data set there: {how_to_make(data)}")
@@ -70,7 +74,7 @@ def with_data_identity(config: RunConfig) -> RunConfig:
             f"data.root={data.root}: the data changed: they are {digits}, "
             f"the run was made for {data.fingerprint}"
         )
-    return dataclasses.replace(config, data=dataclasses.replace(data, fingerprint=digits))
+    return dataclasses.replace(data, fingerprint=digits)
 
 
 def how_to_make(data: DataConfig) -> str:

@@ -1,29 +1,20 @@
-"""A run's training process on this machine: started, followed, interrupted, accounted for."""
+"""One run trained on this machine while its launcher waits: followed, interrupted, accounted for."""
 
-import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.results.run_folder import RunFolder, utc_now
+from aqr_exp.launch.training import GRACE_S, Training, queue, training_command
+from aqr_exp.results.run_folder import RunFolder
 from aqr_exp.results.state import RunState, RunStatus
 
 POLL_S = 0.2
-# How long an interrupted process may take to put its state in order before it is killed.
-GRACE_S = 30.0
 
 ShowProgress = Callable[[dict[str, Any]], None]
-
-
-def training_command(run_dir: Path) -> list[str]:
-    """The command that trains the run of a folder."""
-    return [sys.executable, "-m", "aqr_exp.train", os.fspath(run_dir.absolute())]
 
 
 def train(
@@ -33,7 +24,7 @@ def train(
     attempt: int = 1,
     command: Sequence[str] | None = None,
 ) -> RunState:
-    """Train a run in its own process and wait for it; the caller holds the launch lock.
+    """Train a run in its own process and wait for it; the caller holds the launch lease.
 
     Args:
         folder: The run's folder.
@@ -43,46 +34,40 @@ def train(
 
     Returns:
         The state it ended in: completed, failed or cancelled (Ctrl-C, SIGTERM), never another.
+
+    Raises:
+        LockHeldError: A process that outlived its launcher trains the run; names it.
     """
-    folder.clear_progress()
-    folder.write_state(RunStatus.QUEUED, attempt=attempt)
-    folder.logs_dir.mkdir(exist_ok=True)
-    interrupted = False
-    with folder.train_log_path.open("ab") as log, _sigterm_interrupts():
-        log.write(f"=== attempt {attempt}, {utc_now()}\n".encode())
-        log.flush()
-        child = subprocess.Popen(
-            list(command or training_command(folder.path)),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            # Its own session: Ctrl-C reaches it once, from here, and not also from the terminal.
-            start_new_session=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
+    with folder.lock():
+        state = folder.read_state()
+        if state.status is RunStatus.COMPLETED and folder.metrics_path.exists():
+            return state  # such a process has just finished it
+        queue(folder, attempt)
+    command = command or training_command(folder.path, attempt=attempt)
+    with _sigterm_interrupts():
+        training = Training(folder, command, attempt=attempt)
         try:
-            _follow(child, folder, show)
+            _follow(training, show)
         except KeyboardInterrupt:
-            interrupted = True
-            _interrupt(child)
+            _stop(training)
         except BaseException:
-            _interrupt(child)
+            _stop(training)
             raise
-    return settle(folder, child.returncode, interrupted=interrupted)
+    return training.settle()
 
 
-def _follow(child: subprocess.Popen[bytes], folder: RunFolder, show: ShowProgress) -> None:
+def _follow(training: Training, show: ShowProgress) -> None:
     """Report progress until the process ends."""
     last = None
     while True:
         try:
-            child.wait(timeout=POLL_S)
+            training.process.wait(timeout=POLL_S)
         except subprocess.TimeoutExpired:
             pass
         else:
             return
         try:
-            progress = folder.read_progress()
+            progress = training.folder.read_progress()
         except (AqrExpError, OSError):
             continue  # what cannot be shown does not stop a training
         if progress is not None and progress != last:
@@ -90,59 +75,14 @@ def _follow(child: subprocess.Popen[bytes], folder: RunFolder, show: ShowProgres
             show(progress)
 
 
-def _interrupt(child: subprocess.Popen[bytes]) -> None:
+def _stop(training: Training) -> None:
     """Ask the process to stop and wait; kill it when it does not, or when asked twice."""
-    if child.poll() is None:
-        child.send_signal(signal.SIGINT)
+    training.interrupt()
     try:
-        child.wait(timeout=GRACE_S)
+        training.process.wait(timeout=GRACE_S)
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        child.kill()
-        child.wait()
-
-
-def settle(folder: RunFolder, returncode: int, *, interrupted: bool) -> RunState:
-    """Make the state say how a process that has ended did end.
-
-    Args:
-        folder: The run's folder.
-        returncode: The process's exit code; negative for the signal that killed it.
-        interrupted: Whether it was asked to stop.
-
-    Returns:
-        The state: completed, failed or cancelled.
-
-    Raises:
-        LockHeldError: Another process trains the run; its state is left to it.
-    """
-    # The process that ended held the lock or never got it: whoever holds it now is another one.
-    with folder.lock():
-        state = folder.read_state()
-        if state.status is RunStatus.COMPLETED and folder.metrics_path.exists():
-            return state
-        if interrupted:
-            folder.write_state(RunStatus.CANCELLED, reason="interrupted")
-        elif state.status not in {RunStatus.FAILED, RunStatus.CANCELLED}:
-            folder.write_state(RunStatus.FAILED, reason=_ending(returncode))
-        return folder.read_state()
-
-
-def _ending(returncode: int) -> str:
-    if returncode >= 0:
-        return f"the training process ended with exit code {returncode} and no result"
-    name = signal.Signals(-returncode).name
-    hint = " (out of memory?)" if name == "SIGKILL" else ""
-    return f"the training process was killed by {name}{hint}"
-
-
-def last_log_lines(folder: RunFolder, count: int = 15) -> list[str]:
-    """The last lines of the training log, read from its end."""
-    if not folder.train_log_path.exists():
-        return []
-    with folder.train_log_path.open("rb") as log:
-        log.seek(max(0, log.seek(0, os.SEEK_END) - 64 * 1024))
-        text = log.read().decode("utf-8", errors="replace")
-    return text.splitlines()[-count:]
+        training.kill()
+        training.process.wait()
 
 
 @contextmanager

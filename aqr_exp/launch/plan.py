@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from aqr_exp.errors import AqrExpError
+from aqr_exp.results.holder import Life
 from aqr_exp.results.lock import LockHeldError
 from aqr_exp.results.run_folder import RunFolder
 from aqr_exp.results.state import RunStatus
@@ -68,9 +69,13 @@ def plan_restart(folder: RunFolder) -> Plan:
         LockHeldError: Somebody works on it; names the process.
         AqrExpError: Its state cannot be read.
     """
-    holder = folder.holder()
-    if holder:
-        raise LockHeldError(f"{folder.name} is worked on by {holder}")
+    standing = folder.standing()
+    if standing is not None:
+        unknown = standing.life is Life.UNKNOWN
+        hint = (
+            f"; once you know it is dead: aqr-exp resume {folder.name} --steal" if unknown else ""
+        )
+        raise LockHeldError(f"{folder.name} is worked on by {standing}{hint}")
     attempt = folder.read_state().attempt
     status = _status(folder)
     if status == RunStatus.PLANNED.value:

@@ -6,11 +6,10 @@ from typing import Any
 
 from aqr_exp.errors import AqrExpError
 from aqr_exp.results.run_folder import RunFolder
-from aqr_exp.results.state import RunStatus
+from aqr_exp.results.state import INTERRUPTED, UNKNOWN, RunStatus
 from aqr_exp.results.store import Store
 
 DAMAGED = "damaged"
-INTERRUPTED = "interrupted"
 PEAK_MEMORY = "peak_memory_mb"
 FINAL_SCALE = "aqr/final_scale"
 # Where text would be damage; classes and conditions are recognised by their beginnings.
@@ -24,7 +23,7 @@ class RunRow:
 
     Attributes:
         name: The run's name.
-        status: A `RunStatus` value, `interrupted` or `damaged`.
+        status: A `RunStatus` value, `interrupted`, `unknown` or `damaged`.
         reason: Why it failed, was cancelled or cannot be read.
         attempt: How often it was started.
         updated: When its state was last written.
@@ -121,6 +120,8 @@ def read_row(folder: RunFolder) -> RunRow:
     reason = state.reason
     if status == INTERRUPTED:
         reason = "its process ended without saying so"
+    elif status == UNKNOWN:
+        reason = f"held by {folder.holder()}"
     return RunRow(
         name=folder.name,
         status=status,

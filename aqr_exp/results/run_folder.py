@@ -1,18 +1,27 @@
-"""A run's folder: every path in it, and the only code that reads and writes them."""
+"""A run's folder: the only code that reads and writes its files."""
 
 import contextlib
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 from aqr_exp.errors import AqrExpError
 from aqr_exp.results.atomic import read_json, replace_json, replace_text
 from aqr_exp.results.history import append_line, read_lines
-from aqr_exp.results.lock import describe_holder, hold, is_held
-from aqr_exp.results.state import RunState, RunStatus, state_from_json
+from aqr_exp.results.holder import Life
+from aqr_exp.results.lease import Lease, Standing, clear, look
+from aqr_exp.results.lock import hold
+from aqr_exp.results.run_paths import RunPaths
+from aqr_exp.results.state import (
+    IN_HAND,
+    INTERRUPTED,
+    UNKNOWN,
+    RunState,
+    RunStatus,
+    state_from_json,
+)
 
 
 def utc_now() -> str:
@@ -20,89 +29,12 @@ def utc_now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-class RunFolder:
-    """One run's folder. Nobody else joins paths below it.
+class RunFolder(RunPaths):
+    """One run's folder: its files are read and written here and nowhere else.
 
     Attributes:
         path: The folder.
     """
-
-    def __init__(self, path: Path) -> None:
-        self.path = Path(path)
-
-    def __repr__(self) -> str:
-        """The folder's path."""
-        return f"RunFolder({str(self.path)!r})"
-
-    @property
-    def name(self) -> str:
-        """The run's name."""
-        return self.path.name
-
-    @property
-    def spec_path(self) -> Path:
-        """The resolved configuration; never changed."""
-        return self.path / "spec.yaml"
-
-    @property
-    def record_path(self) -> Path:
-        """Identity, overrides, code revision, versions, hardware."""
-        return self.path / "record.json"
-
-    @property
-    def state_path(self) -> Path:
-        """Status, attempt and reason."""
-        return self.path / "state.json"
-
-    @property
-    def progress_path(self) -> Path:
-        """Where a running process is."""
-        return self.path / "progress.json"
-
-    @property
-    def history_path(self) -> Path:
-        """Scalars, one JSON object a line."""
-        return self.path / "history.jsonl"
-
-    @property
-    def metrics_path(self) -> Path:
-        """The metrics of record; written last, only by a completed run."""
-        return self.path / "metrics.json"
-
-    @property
-    def predictions_dir(self) -> Path:
-        """Detections in nuScenes' result format."""
-        return self.path / "predictions"
-
-    @property
-    def checkpoints_dir(self) -> Path:
-        """Weights and optimiser states."""
-        return self.path / "checkpoints"
-
-    @property
-    def logs_dir(self) -> Path:
-        """What the processes printed."""
-        return self.path / "logs"
-
-    @property
-    def train_log_path(self) -> Path:
-        """What the training process printed, all attempts."""
-        return self.logs_dir / "train.log"
-
-    @property
-    def figures_dir(self) -> Path:
-        """Pictures."""
-        return self.path / "figures"
-
-    @property
-    def lock_path(self) -> Path:
-        """Held by the training process for its lifetime."""
-        return self.path / ".lock"
-
-    @property
-    def launch_lock_path(self) -> Path:
-        """Held by the process that started the training process and waits for it."""
-        return self.path / ".launch.lock"
 
     def create(self, spec_yaml_text: str, record: Mapping[str, Any]) -> None:
         """Make the folder, complete and planned, in one step.
@@ -200,6 +132,15 @@ class RunFolder:
         )
         replace_json(self.state_path, state.as_json())
 
+    def is_queued(self, attempt: int) -> bool:
+        """Whether this attempt waits for its training process.
+
+        Raises:
+            AqrExpError: The state file is missing or damaged.
+        """
+        state = self.read_state()
+        return state.status is RunStatus.QUEUED and state.attempt == attempt
+
     def write_progress(self, progress: Mapping[str, Any]) -> None:
         """Replace the progress; `updated` (ISO 8601, UTC) is added when absent."""
         replace_json(self.progress_path, {"updated": utc_now(), **progress})
@@ -240,42 +181,105 @@ class RunFolder:
         """
         return read_json(self.metrics_path)
 
+    def request_cancel(self, reason: str) -> None:
+        """Ask whoever trains the run to stop; the next attempt forgets it."""
+        # The random part tells two requests of one second apart.
+        requested = f"{utc_now()} {secrets.token_hex(4)}"
+        replace_json(self.cancel_path, {"reason": reason, "requested": requested})
+
+    def cancel_requested(self) -> str | None:
+        """Why the run is to stop; None when nobody asked for it."""
+        if not self.cancel_path.exists():
+            return None
+        try:
+            return str(read_json(self.cancel_path).get("reason"))
+        except AqrExpError:
+            return "cancelled"
+
+    def cancel_time(self) -> str | None:
+        """When the stop was asked for, different for every request; None when nobody asked."""
+        if not self.cancel_path.exists():
+            return None
+        try:
+            return str(read_json(self.cancel_path).get("requested"))
+        except AqrExpError:
+            return "damaged"
+
+    def forget_cancel(self) -> None:
+        """Forget that an earlier attempt was to stop."""
+        self.cancel_path.unlink(missing_ok=True)
+
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(
+        self,
+        *,
+        on_beat: Callable[[], None] | None = None,
+        on_loss: Callable[[], None] | None = None,
+    ) -> Iterator[Lease]:
         """Hold the run while training; the training process wraps its whole life in it.
 
+        Args:
+            on_beat: Called with every heartbeat, in a thread of its own.
+            on_loss: Called once, in that thread, when somebody took the run away.
+
+        Yields:
+            The lease.
+
         Raises:
             LockHeldError: Another process holds it; names that process.
         """
-        with hold(self.lock_path):
-            yield
+        with hold(self.lease_path, on_beat=on_beat, on_loss=on_loss) as lease:
+            yield lease
 
     @contextlib.contextmanager
-    def launch_lock(self) -> Iterator[None]:
+    def launch_lock(self) -> Iterator[Lease]:
         """Hold the right to start the run; the launching process keeps it until the child ended.
+
+        Yields:
+            The lease.
 
         Raises:
             LockHeldError: Another process holds it; names that process.
         """
-        with hold(self.launch_lock_path):
-            yield
+        with hold(self.launch_lease_path) as lease:
+            yield lease
+
+    def standing(self) -> Standing | None:
+        """Who trains or launches the run, alive or unknown; None when certainly nobody does."""
+        looks = (look(path) for path in (self.lease_path, self.launch_lease_path))
+        held = [found for found in looks if found is not None and found.life is not Life.DEAD]
+        # One that lives says more than one that may not.
+        return min(held, key=lambda found: found.life is Life.UNKNOWN, default=None)
 
     def holder(self) -> str | None:
         """Who trains or launches the run, such as `process 12 on host`; None when nobody does."""
-        for path in (self.lock_path, self.launch_lock_path):
-            if is_held(path):
-                return describe_holder(path)
-        return None
+        standing = self.standing()
+        return str(standing) if standing else None
 
-    def effective_status(self) -> str:
-        """The state's status, or `interrupted` when it says running and nobody holds the lock.
+    def clear_dead_leases(self) -> None:
+        """Remove what processes that are certainly dead hold of the run."""
+        for path in (self.lease_path, self.launch_lease_path):
+            clear(path)
+
+    def effective_status(self, *, ours: bool = False) -> str:
+        """The state's status as far as a living process stands behind it.
+
+        Args:
+            ours: This process holds both leases: nobody else works on the run.
+
+        Returns:
+            A `RunStatus` value; instead of running or queued `interrupted` when certainly nobody
+            works on it, and `unknown` when nobody can tell whether its process lives.
 
         Raises:
             AqrExpError: The state file is missing or damaged.
         """
         status = self.read_state().status
-        if status is not RunStatus.RUNNING or is_held(self.lock_path):
+        if status not in IN_HAND:
             return status.value
+        standing = None if ours else self.standing()
+        if standing is not None:
+            return UNKNOWN if standing.life is Life.UNKNOWN else status.value
         # It may have ended between the two looks.
         status = self.read_state().status
-        return "interrupted" if status is RunStatus.RUNNING else status.value
+        return INTERRUPTED if status in IN_HAND else status.value

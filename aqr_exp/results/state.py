@@ -16,6 +16,12 @@ class RunStatus(str, Enum):
     CANCELLED = "cancelled"
 
 
+# States behind which a process must stand, and what a run is when none does or nobody can tell.
+IN_HAND = frozenset({RunStatus.QUEUED, RunStatus.RUNNING})
+INTERRUPTED = "interrupted"
+UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunState:
     """One reading of `state.json`.

@@ -7,6 +7,7 @@ from pathlib import Path
 from aqr_exp.config.nearest import did_you_mean
 from aqr_exp.errors import RequestError
 from aqr_exp.results.run_folder import RunFolder
+from aqr_exp.results.sweep_folder import SweepFolder
 
 
 def results_root() -> Path:
@@ -28,6 +29,27 @@ class Store:
     def runs_dir(self) -> Path:
         """Holds one folder a run."""
         return self.root / "runs"
+
+    @property
+    def sweeps_dir(self) -> Path:
+        """Holds one folder a sweep."""
+        return self.root / "sweeps"
+
+    @property
+    def slots_dir(self) -> Path:
+        """Where the launchers of each machine claim its GPUs and cores."""
+        return self.root / ".slots"
+
+    def sweep(self, name: str) -> SweepFolder:
+        """The folder a sweep of this name has or would have."""
+        return SweepFolder(self.sweeps_dir / name)
+
+    def sweep_names(self) -> list[str]:
+        """The sweeps that were ever started, sorted."""
+        if not self.sweeps_dir.is_dir():
+            return []
+        names = [path.name for path in self.sweeps_dir.iterdir() if path.name[0] != "."]
+        return sorted(name for name in names if self.sweep(name).plan_path.exists())
 
     def folder(self, name: str) -> RunFolder:
         """The folder a run of this name has or would have."""

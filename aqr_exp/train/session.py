@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from aqr_exp.config.checkpoint_identity import with_checkpoint_identity
@@ -18,6 +19,7 @@ from aqr_exp.results.run_folder import RunFolder
 from aqr_exp.results.stability import stability_metrics
 from aqr_exp.results.state import RunStatus
 from aqr_exp.train.checkpoint import CheckpointEachEpoch, unwrapped
+from aqr_exp.train.claim import held_for_training
 from aqr_exp.train.hooks import RecordHistory, SeedEachStep
 from aqr_exp.train.plugins import register_plugins
 from aqr_exp.train.runner_config import runner_config
@@ -27,28 +29,40 @@ from aqr_exp.train.watch_arm import WatchArm, final_scale
 INTERRUPTED = 130
 
 
-def run_in_folder(folder: RunFolder, config: RunConfig, *, threads: int) -> int:
-    """Run a whole experiment under the folder's lock.
+def run_in_folder(
+    folder: RunFolder, config: RunConfig, *, threads: int, attempt: int | None = None
+) -> int:
+    """Run a whole experiment, holding the folder's lease.
 
     Args:
         folder: The run's folder.
         config: What its `spec.yaml` says.
         threads: Torch threads.
+        attempt: The attempt this process is; None trains whatever the folder says.
 
     Returns:
-        0 completed, 1 failed, 130 interrupted; the folder's state says the same, with the reason.
+        0 completed, 1 failed, 130 interrupted; the folder's state says the same, with the reason. A
+        process that is not the queued attempt (another launcher has started a later one, or the run
+        is complete) leaves the folder as it is.
     """
-    with folder.lock():
+    with held_for_training(folder) as claim:
+        if attempt is not None and not folder.is_queued(attempt):
+            print_log(f"attempt {attempt} is not the queued one: nothing to do", "current")
+            return INTERRUPTED
         folder.write_state(RunStatus.RUNNING)
         try:
             metrics = train_and_score(folder, config, threads=threads)
         except KeyboardInterrupt:
-            folder.write_state(RunStatus.CANCELLED, reason="interrupted")
+            if not claim.lost:
+                reason = folder.cancel_requested() or "interrupted"
+                folder.write_state(RunStatus.CANCELLED, reason=reason)
             return INTERRUPTED
         except Exception as error:
             traceback.print_exc()
             folder.write_state(RunStatus.FAILED, reason=reason_for(error))
             return 1
+        if not claim.still_ours():
+            return INTERRUPTED
         folder.write_metrics(metrics)
         folder.write_state(RunStatus.COMPLETED)
         return 0

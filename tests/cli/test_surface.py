@@ -30,6 +30,7 @@ SURFACE = {
         "--weights",
         "--window-keys",
     },
+    "cancel": {"NAME..."},
     "config": {"VARIANT", "[OVERRIDES]...", "--json"},
     "data": set(),
     "data synth": {
@@ -43,9 +44,22 @@ SURFACE = {
     },
     "doctor": {"--json"},
     "list": {"--json"},
+    "resume": {"[NAME]...", "--detach", "--slots", "--steal"},
+    "retry": {"[NAME]...", "--detach", "--failed", "--slots"},
     "run": {"VARIANT", "[OVERRIDES]...", "--force", "--json"},
     "show": {"RUN", "--json"},
+    "sweep": {
+        "SWEEP",
+        "[OVERRIDES]...",
+        "--detach",
+        "--dry-run",
+        "--fill",
+        "--json",
+        "--slots",
+    },
     "table": {"--by", "--format", "--metrics"},
+    "watch": {"[SWEEP]", "--json", "--once"},
+    "why": {"A", "B", "--json"},
 }
 
 
@@ -89,6 +103,8 @@ sys.exit(code)
         (["table"], (*HEAVY, "hydra")),
         (["show", "SEED0"], (*HEAVY, "hydra")),
         (["run", "baseline"], HEAVY),
+        (["sweep", "smoke", "--dry-run"], (*HEAVY, "numpy", "scipy", "rich")),
+        (["why", "baseline", "attention_bias"], (*HEAVY, "numpy", "scipy", "rich")),
     ],
 )
 def test_commands_that_answer_at_once_import_nothing_heavy(

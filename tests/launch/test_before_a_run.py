@@ -74,6 +74,14 @@ def test_a_run_somebody_works_on_is_left_alone(store: Store) -> None:
         plan_run(store, NAME, force=False)
 
 
+def test_a_run_nobody_can_tell_about_says_how_to_take_it(store: Store) -> None:
+    make(store, NAME, "running")
+    with store.folder(NAME).lock() as lease:
+        lease.file.write_text("{")
+        with pytest.raises(LockHeldError, match=f"once you know it is dead: .* {NAME} --steal"):
+            plan_run(store, NAME, force=False)
+
+
 def test_a_damaged_state_says_what_to_do(store: Store) -> None:
     make(store, NAME, "completed")
     store.folder(NAME).state_path.write_text("{")

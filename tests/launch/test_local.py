@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from aqr_exp.launch.local import last_log_lines, settle, train, training_command
+from aqr_exp.errors import AqrExpError
+from aqr_exp.launch.local import train
+from aqr_exp.launch.training import last_log_lines, queue, settle, training_command
 from aqr_exp.results.lock import LockHeldError
 from aqr_exp.results.run_folder import RunFolder
 from aqr_exp.results.state import RunStatus
@@ -14,6 +16,7 @@ from aqr_exp.results.state import RunStatus
 PRELUDE = """
 import os, signal, sys
 from pathlib import Path
+from aqr_exp.errors import AqrExpError
 from aqr_exp.results.lock import LockHeldError
 from aqr_exp.results.run_folder import RunFolder
 folder = RunFolder(Path(sys.argv[1]))
@@ -48,6 +51,62 @@ def folder(tmp_path: Path) -> RunFolder:
 def test_the_real_training_is_a_module_of_this_python(tmp_path: Path) -> None:
     command = training_command(tmp_path / "a b")
     assert command == [sys.executable, "-m", "aqr_exp.train", str(tmp_path / "a b")]
+    command = training_command(tmp_path, attempt=3, threads=2)
+    assert command[3:] == [str(tmp_path), "--attempt", "3", "--threads", "2"]
+
+
+def test_the_training_is_replaced_by_a_list_and_never_by_a_shell_string(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AQR_EXP_TRAIN_COMMAND", '["a b", "; echo"]')
+    assert training_command(tmp_path) == ["a b", "; echo", str(tmp_path)]
+    for wrong in ("python x.py", "[]", '"python"', "[1]"):
+        monkeypatch.setenv("AQR_EXP_TRAIN_COMMAND", wrong)
+        with pytest.raises(AqrExpError, match="must be a JSON list of arguments") as caught:
+            training_command(tmp_path)
+        assert wrong in str(caught.value)
+
+
+def test_a_process_of_an_earlier_attempt_does_not_begin(folder: RunFolder) -> None:
+    queue(folder, 2)
+    assert folder.is_queued(2)
+    assert not folder.is_queued(1)
+    folder.write_state("running")
+    assert not folder.is_queued(2)
+
+
+def test_queueing_forgets_what_an_earlier_attempt_was_told(folder: RunFolder) -> None:
+    folder.request_cancel("not now")
+    folder.write_progress({"phase": "train"})
+    assert folder.cancel_requested() == "not now"
+    queue(folder, 2)
+    assert folder.cancel_requested() is None
+    assert folder.cancel_time() is None
+    assert folder.read_progress() is None
+
+
+def test_a_run_that_outlived_its_launcher_is_not_queued(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aqr_exp.results.lock.PATIENCE_S", 0)
+    folder.write_state("running")
+    with folder.lock(), pytest.raises(LockHeldError, match="is worked on by process"):
+        train(folder, ignore, attempt=2)
+    assert folder.read_state().status is RunStatus.RUNNING
+
+
+def test_a_run_that_just_completed_is_not_started_again(folder: RunFolder) -> None:
+    folder.write_metrics({"mAP": 0.5})
+    folder.write_state("completed")
+    state = train(folder, ignore, attempt=2, command=["certainly absent"])
+    assert (state.status, state.attempt) == (RunStatus.COMPLETED, 1)
+
+
+def test_a_run_that_was_asked_to_stop_is_cancelled_with_the_reason(folder: RunFolder) -> None:
+    folder.write_state("running")
+    folder.request_cancel("cancelled by ann on host")
+    state = settle(folder, 1, interrupted=False)
+    assert (state.status, state.reason) == (RunStatus.CANCELLED, "cancelled by ann on host")
 
 
 def test_a_completed_run(folder: RunFolder, tmp_path: Path) -> None:

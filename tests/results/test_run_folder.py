@@ -10,7 +10,7 @@ from aqr_exp.errors import AqrExpError
 from aqr_exp.results import history
 from aqr_exp.results.lock import LockHeldError, hold
 from aqr_exp.results.run_folder import RunFolder
-from aqr_exp.results.state import RunStatus
+from aqr_exp.results.state import IN_HAND, RunStatus
 
 HOSTILE = ["plain", "with space", "quo'te\"s", "; echo x", "$HOME", "ünï", "-rf"]
 
@@ -168,7 +168,7 @@ def test_running_without_a_living_process_is_interrupted(folder: RunFolder) -> N
         assert holder.startswith(f"process {other.pid} on ")
         with (
             pytest.raises(LockHeldError, match=f"is worked on by process {other.pid} on"),
-            hold(folder.lock_path, patience_s=0),
+            hold(folder.lease_path, patience_s=0),
         ):
             pass
         other.kill()
@@ -179,7 +179,7 @@ def test_running_without_a_living_process_is_interrupted(folder: RunFolder) -> N
 def test_other_states_need_no_process(folder: RunFolder) -> None:
     for status in RunStatus:
         folder.write_state(status)
-        expected = "interrupted" if status is RunStatus.RUNNING else status.value
+        expected = "interrupted" if status in IN_HAND else status.value
         assert folder.effective_status() == expected
 
 

@@ -1,0 +1,98 @@
+"""`aqr-exp cancel`: stop a run or a sweep from another terminal or machine."""
+
+import getpass
+import socket
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aqr_exp.cli import output
+
+if TYPE_CHECKING:
+    from aqr_exp.results.run_folder import RunFolder
+    from aqr_exp.results.store import Store
+    from aqr_exp.results.sweep_folder import SweepFolder
+
+HELP = """Stop runs or sweeps, wherever they run: the request is a file that they look for.
+
+A running training stops within seconds and says `cancelled`; one that waits is not started. A sweep
+is stopped as Ctrl-C in its own terminal does it. `aqr-exp resume` and the sweep itself go on later.
+
+\b
+Examples:
+  aqr-exp cancel baseline-1a2b3c4d5e6f-s0
+  aqr-exp cancel bias_scale
+"""
+
+
+def command(
+    names: Annotated[list[str], typer.Argument(help="Runs or sweeps.", metavar="NAME...")],
+) -> int:
+    """Stop runs and sweeps; returns the exit code."""
+    from aqr_exp.results.store import Store, results_root
+
+    store = Store(results_root())
+    sweeps = set(store.sweep_names())
+    # Everything is found before anything is stopped.
+    found = [store.sweep(name) if name in sweeps else store.find(name) for name in names]
+    for item in found:
+        output.say(_cancel(item, store))
+    return 0
+
+
+def _cancel(item: "RunFolder | SweepFolder", store: "Store") -> str:
+    from aqr_exp.results.sweep_folder import SweepFolder
+
+    return cancel_sweep(item, store) if isinstance(item, SweepFolder) else cancel_run(item)
+
+
+def cancel_sweep(sweep: "SweepFolder", store: "Store") -> str:
+    """Ask everybody who works on a sweep to stop, and its runs that nobody watches over.
+
+    Returns:
+        What was done.
+    """
+    from aqr_exp.results.state import RunStatus
+    from aqr_exp.results.sweep_status import WatchedRun, line_of
+
+    workers = sweep.schedulers()
+    sweep.request_cancel()
+    running = [
+        run.folder
+        for entry in sweep.read_plan()
+        if line_of(run := WatchedRun(folder=store.folder(entry.name), label="")).status
+        == RunStatus.RUNNING.value
+    ]
+    for folder in running:
+        folder.request_cancel(_reason())
+    asked = ", ".join(map(str, workers)) or "nobody works on it"
+    return f"sweep {sweep.name}: asked to stop ({asked}; {len(running)} runs running)"
+
+
+def cancel_run(folder: "RunFolder") -> str:
+    """Ask whoever trains a run to stop, or keep it from being started.
+
+    Returns:
+        What was done.
+
+    Raises:
+        RequestError: The run has ended: there is nothing to stop.
+    """
+    from aqr_exp.errors import RequestError
+    from aqr_exp.results.state import INTERRUPTED, RunStatus
+
+    status = folder.effective_status()
+    if status in {RunStatus.PLANNED.value, INTERRUPTED}:
+        with folder.launch_lock(), folder.lock():
+            folder.request_cancel(_reason())
+            folder.write_state(RunStatus.CANCELLED, reason=_reason())
+        return f"{folder.name}: cancelled"
+    holder = folder.holder()
+    if holder is None:
+        raise RequestError(f"{folder.name} is {status}: there is nothing to cancel")
+    folder.request_cancel(_reason())
+    return f"{folder.name}: asked to stop ({holder})"
+
+
+def _reason() -> str:
+    return f"cancelled by {getpass.getuser()} on {socket.gethostname()}"

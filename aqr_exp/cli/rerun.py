@@ -1,0 +1,191 @@
+"""What `retry` and `resume` share: picking runs by their status and executing them again."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aqr_exp.cli import output
+
+if TYPE_CHECKING:
+    from aqr_exp.config.schema import RunConfig
+    from aqr_exp.launch.scheduler import Task
+    from aqr_exp.results.run_folder import RunFolder
+    from aqr_exp.results.store import Store
+    from aqr_exp.results.sweep_folder import SweepEntry, SweepFolder
+
+Names = Annotated[
+    list[str] | None, typer.Argument(help="Runs or sweeps; all without.", metavar="[NAME]...")
+]
+Slots = Annotated[
+    int | None, typer.Option("--slots", help="Runs side by side; one a GPU or a core without.")
+]
+Detach = Annotated[
+    bool, typer.Option("--detach", help="Go on when the terminal closes, and return at once.")
+]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A run that may be executed again.
+
+    Attributes:
+        folder: Its folder, which need not exist when `entry` tells how to make it.
+        entry: What a sweep wrote down about it.
+    """
+
+    folder: "RunFolder"
+    entry: "SweepEntry | None" = None
+
+    @property
+    def label(self) -> str:
+        """What a person calls it."""
+        return self.entry.label if self.entry else self.folder.name
+
+
+def rerun(
+    title: str,
+    names: Sequence[str],
+    wanted: frozenset[str],
+    *,
+    slots: int | None,
+    detach: bool,
+    steal: bool = False,
+) -> int:
+    """Execute again the runs that are in one of the wanted states.
+
+    Args:
+        title: The command.
+        names: Runs or sweeps; every run of the results folder when empty.
+        wanted: Effective statuses.
+        slots: How many run side by side.
+        detach: Go on without a terminal.
+        steal: Take over the runs whose holder is unknown.
+
+    Returns:
+        The exit code: 0 all are complete, 1 one has failed, 130 interrupted.
+
+    Raises:
+        RequestError: A name is unknown.
+        AqrExpError: Nothing can be started here.
+    """
+    from aqr_exp.cli.sweep_execute import run_tasks
+    from aqr_exp.launch.slots import find_slots
+    from aqr_exp.results.state import RunStatus
+    from aqr_exp.results.store import Store, results_root
+
+    store = Store(results_root())
+    sweeps = [store.sweep(name) for name in names if name in store.sweep_names()]
+    candidates = _candidates(names, sweeps, store)
+    if steal:
+        for candidate in candidates:
+            steal_from_unknown(candidate.folder)
+    chosen = [one for one in candidates if _status(one, RunStatus.PLANNED.value) in wanted]
+    if not chosen:
+        output.say(f"nothing to {title}: no run is {' or '.join(sorted(wanted))}")
+        return 0
+    check_all_ready(chosen, store)
+    found = find_slots(slots, on_gpus=any(map(_may_use_gpus, chosen)))
+    tasks = [_task(one, found[0].threads) for one in chosen]
+    labels = {one.folder.name: one.label for one in chosen}
+    sweep = sweeps[0] if len(sweeps) == len(names) == 1 else None
+    return run_tasks(title, tasks, labels, store, found, sweep=sweep, detached=detach)
+
+
+def _candidates(
+    names: Sequence[str], sweeps: "Sequence[SweepFolder]", store: "Store"
+) -> list[Candidate]:
+    """The runs that were named, each once, in the order of the names."""
+    if not names:
+        return [Candidate(folder=folder) for folder in store]
+    known = {sweep.name: sweep for sweep in sweeps}
+    found: dict[str, Candidate] = {}
+    for name in names:
+        if name in known:
+            for entry in known[name].read_plan():
+                found[entry.name] = Candidate(folder=store.folder(entry.name), entry=entry)
+        else:
+            folder = store.find(name)
+            found.setdefault(folder.name, Candidate(folder=folder))
+    return list(found.values())
+
+
+def _status(candidate: Candidate, missing: str) -> str | None:
+    """The run's effective status; `missing` when a sweep means it and it was never made."""
+    from aqr_exp.errors import AqrExpError
+
+    folder = candidate.folder
+    if candidate.entry is not None and not folder.path.exists():
+        return missing
+    try:
+        return folder.effective_status()
+    except AqrExpError as error:
+        output.say(f"{folder.name} is left out: {error}")
+        return None
+
+
+def steal_from_unknown(folder: "RunFolder") -> None:
+    """Take a run from holders nobody can tell about; a living one's is not touched."""
+    from aqr_exp.results.holder import Life
+    from aqr_exp.results.lease import evict, look
+
+    for path in (folder.lease_path, folder.launch_lease_path):
+        standing = look(path)
+        if standing is not None and standing.life is Life.UNKNOWN and evict(standing.file):
+            output.say(f"{folder.name}: taken from {standing}")
+
+
+def check_all_ready(chosen: Sequence[Candidate], store: "Store") -> None:
+    """Refuse what could not end well here, asked once a model."""
+    from aqr_exp.launch.preflight import check_ready
+
+    configs = [_config(one) for one in chosen]
+    for config in {(c.variant.name, c.model.name): c for c in configs}.values():
+        check_ready(config, store.root)
+
+
+def _config(candidate: Candidate) -> "RunConfig":
+    """The run's configuration: what its folder says, or what its sweep wrote down composes to.
+
+    Raises:
+        AqrExpError: The specification is damaged, or the configuration has changed since.
+    """
+    from aqr_exp.config.data_identity import with_data_identity
+    from aqr_exp.config.identity import from_spec, run_name
+    from aqr_exp.config.load import load_run
+    from aqr_exp.errors import AqrExpError
+
+    if candidate.entry is None or candidate.folder.path.exists():
+        return from_spec(candidate.folder.read_spec())
+    entry = candidate.entry
+    config = load_run(entry.variant, [*entry.overrides, f"seed={entry.seed}"])
+    config = with_data_identity(config)
+    if run_name(config) != entry.name:
+        raise AqrExpError(
+            f"{entry.name} was never started and `{entry.label}` means {run_name(config)} now: "
+            "run the sweep again"
+        )
+    return config
+
+
+def _may_use_gpus(candidate: Candidate) -> bool:
+    from aqr_exp.config.schema.launcher import Device
+
+    return _config(candidate).launcher.device is not Device.CPU
+
+
+def _task(candidate: Candidate, threads: int) -> "Task":
+    from aqr_exp.cli.sweep_execute import with_threads
+    from aqr_exp.launch.create import create_run
+    from aqr_exp.launch.scheduler import Task
+
+    entry = candidate.entry
+    if entry is None:
+        return Task(folder=candidate.folder)
+
+    def create() -> None:
+        typed = [*entry.overrides, f"seed={entry.seed}"]
+        create_run(candidate.folder, with_threads(_config(candidate), threads), typed)
+
+    return Task(folder=candidate.folder, create=create, expected_s=entry.expected_s)

@@ -1,0 +1,140 @@
+"""`aqr-exp sweep`: every run of a sweep, each once; with --dry-run, only what would run."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aqr_exp.cli import arguments, output
+from aqr_exp.config import short_names
+
+if TYPE_CHECKING:
+    from aqr_exp.results.store import Store
+    from aqr_exp.sweep.plan import Plan
+    from aqr_exp.sweep.standing import Standing
+
+HELP = f"""Run what is missing or failed of a sweep, and nothing else.
+
+A sweep is a shipped one (variants, bias_scale, window_size, bias_scale_x_window_size,
+learnable_scale, constraints, presets, controls, smoke), a file, or a variant with values. Running
+it again, from several terminals or after a crash, never runs a completed run twice.
+
+\b
+Examples:
+  aqr-exp sweep smoke
+  aqr-exp sweep bias_scale --dry-run           every run, its state and expected time
+  aqr-exp sweep sweeps/mine.yaml preset=smoke
+  aqr-exp sweep attention_bias bias_scale=1,2.5,5 window_size=5,8 seed=0,1,2
+  aqr-exp sweep attention_bias 'bias=glob(*)' 'seed=range(0,5)'
+
+\b
+Values:
+  bias_scale=1,2.5,5       each of a list; several such keys: their product
+  'seed=range(0,3)'        0, 1, 2; range(start,stop,step) for steps other than 1
+  'bias=glob(*)'           every option of a group
+
+{short_names.HELP}"""
+
+What = Annotated[
+    str, typer.Argument(help="A shipped sweep, a sweep file or a variant.", metavar="SWEEP")
+]
+
+
+def command(
+    what: What,
+    overrides: arguments.Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show every run, its state and time; start nothing.")
+    ] = False,
+    fill: Annotated[
+        bool,
+        typer.Option("--fill", help="Show only the holes; they are what a sweep runs anyway."),
+    ] = False,
+    slots: Annotated[
+        int | None, typer.Option("--slots", help="Runs side by side; one a GPU or a core without.")
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Go on when the terminal closes, and return at once.")
+    ] = False,
+    as_json: arguments.Json = False,
+) -> int:
+    """Plan a sweep, and run or show it; returns the exit code."""
+    from aqr_exp.errors import RequestError
+    from aqr_exp.results.store import Store, results_root
+
+    if not dry_run and (as_json or fill):
+        raise RequestError("--json and --fill show a plan: use them with --dry-run")
+    store = Store(results_root())
+    plan, standings = plan_and_standings(what, overrides or [], store)
+    if dry_run:
+        show_plan(plan, standings, only_holes=fill, as_json=as_json)
+        return 0
+    return _execute(plan, standings, store, slots=slots, detach=detach)
+
+
+def plan_and_standings(
+    what: str, overrides: Sequence[str], store: "Store"
+) -> "tuple[Plan, list[Standing]]":
+    """The plan of what was asked for, and how its runs stand.
+
+    Args:
+        what: A shipped sweep, a sweep file or a variant.
+        overrides: As typed.
+        store: Where runs are kept.
+
+    Raises:
+        RequestError: One line for each fault of the request.
+    """
+    from aqr_exp.sweep.plan import plan_sweep
+    from aqr_exp.sweep.standing import Standings
+    from aqr_exp.sweep.typed import sweep_request
+
+    request = sweep_request(what, overrides)
+    standings = Standings(store)
+    plan = plan_sweep(request, standings.expected())
+    return plan, standings.of(plan)
+
+
+def show_plan(
+    plan: "Plan", standings: "Sequence[Standing]", *, only_holes: bool, as_json: bool
+) -> None:
+    """Print every run of a plan, its completeness and its totals.
+
+    Args:
+        plan: The plan.
+        standings: How its runs stand.
+        only_holes: Leave out of the list what is done or in somebody's hands.
+        as_json: Print JSON.
+    """
+    from aqr_exp.results.formats import TableFormat, render
+    from aqr_exp.sweep import report
+
+    shown = [standing for standing in standings if standing.hole or not only_holes]
+    if as_json:
+        output.print_json(report.as_json(plan, standings, shown))
+        return
+    terminal = output.on_terminal()
+    if shown:
+        output.data(render(report.runs_table(plan, shown), TableFormat.RICH, terminal=terminal))
+    output.data(render(report.matrix_table(plan, standings), TableFormat.RICH, terminal=terminal))
+    output.data(report.summary(plan, standings))
+
+
+def _execute(
+    plan: "Plan",
+    standings: "Sequence[Standing]",
+    store: "Store",
+    *,
+    slots: int | None,
+    detach: bool,
+) -> int:
+    """Run the holes; when there are none, say so without loading what runs them."""
+    from aqr_exp.sweep.report import summary
+    from aqr_exp.sweep.standing import DONE
+
+    output.say(summary(plan, standings))
+    if all(standing.state == DONE for standing in standings):
+        return 0
+    from aqr_exp.cli.sweep_execute import execute
+
+    return execute(plan, store, slots=slots, detached=detach)

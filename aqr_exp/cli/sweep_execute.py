@@ -1,0 +1,270 @@
+"""Executing a sweep: its runs over the slots of this machine, shown while they run."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from aqr_exp.cli import output
+from aqr_exp.cli.show import duration
+from aqr_exp.cli.sweep_view import LOG_LINES, Screen, failure_lines, screen, totals_line
+from aqr_exp.launch.outlook import Outlook, View
+from aqr_exp.launch.scheduler import Scheduler, Task
+from aqr_exp.launch.slots import Slot, SlotLeases, find_slots
+
+if TYPE_CHECKING:
+    from aqr_exp.config.schema import RunConfig
+    from aqr_exp.results.run_folder import RunFolder
+    from aqr_exp.results.store import Store
+    from aqr_exp.results.sweep_folder import SweepEntry, SweepFolder
+    from aqr_exp.results.sweep_status import SweepStatus
+    from aqr_exp.sweep.plan import Plan, PlannedRun
+
+INTERRUPTED = 130
+
+
+def execute(
+    plan: "Plan", store: "Store", *, slots: int | None = None, detached: bool = False
+) -> int:
+    """Run what is missing or failed of a plan, and report.
+
+    Several processes that execute the same plan, here or on machines that share the results, share
+    its runs; each is executed once.
+
+    Args:
+        plan: The runs.
+        store: Where runs are kept.
+        slots: How many run side by side; None takes one a GPU, or one a core without GPUs.
+        detached: Go on in a process without a terminal, and return at once.
+
+    Returns:
+        0 every run is complete or cancelled on request (or the detached process was started), 1 one
+        has failed or nobody can tell about it, 130 interrupted.
+
+    Raises:
+        AqrExpError: Nothing was started: training packages or disk space are missing, or the name
+            or the slots cannot be (exit 2).
+    """
+    from aqr_exp.config.schema.launcher import Device
+    from aqr_exp.launch.preflight import check_ready
+    from aqr_exp.results.sweep_folder import check_sweep_name
+
+    check_sweep_name(plan.name)
+    on_gpus = any(run.config.launcher.device is not Device.CPU for run in plan.runs)
+    found = find_slots(slots, on_gpus=on_gpus)
+    # Models differ in what they need, and seeds do not.
+    for run in {(run.variant, run.config.model.name): run for run in plan.runs}.values():
+        check_ready(run.config, store.root)
+    sweep = store.sweep(plan.name)
+    sweep.write_plan([entry_of(run) for run in plan.runs])
+    beside = attempts_beside(store)
+    tasks = [planned_task(run, store, beside, found[0].threads) for run in plan.runs]
+    labels = {
+        task.folder.name: entry_of(run).label for task, run in zip(tasks, plan.runs, strict=True)
+    }
+    return run_tasks(plan.name, tasks, labels, store, found, sweep=sweep, detached=detached)
+
+
+def entry_of(run: "PlannedRun") -> "SweepEntry":
+    """What is written down about a planned run."""
+    from aqr_exp.results.sweep_folder import SweepEntry
+
+    return SweepEntry(
+        name=run.name,
+        variant=run.variant,
+        overrides=run.overrides,
+        seed=run.seed,
+        expected_s=run.expected_s,
+    )
+
+
+def attempts_beside(store: "Store") -> dict[str, list[str]]:
+    """The names of forced attempts (`-a2`, ...) by the name of the run they stand beside."""
+    beside: dict[str, list[str]] = {}
+    for name in store.names():
+        base, mark, digits = name.rpartition("-a")
+        if mark and digits.isdecimal():
+            beside.setdefault(base, []).append(name)
+    return beside
+
+
+def folder_of(name: str, store: "Store", beside: dict[str, list[str]]) -> "RunFolder":
+    """A run's folder: of several attempts the newest completed one, else the newest."""
+    if name not in beside:
+        return store.folder(name)
+    attempts = store.attempts(name)
+    completed = [folder for folder in attempts if folder.metrics_path.exists()]
+    return (completed or attempts)[-1]
+
+
+def planned_task(
+    run: "PlannedRun", store: "Store", beside: dict[str, list[str]], threads: int
+) -> Task:
+    """A planned run as a task of the scheduler.
+
+    Args:
+        run: The run.
+        store: Where runs are kept.
+        beside: Forced attempts by name.
+        threads: The threads of a slot, which the run's record is to show.
+    """
+    folder = folder_of(run.name, store, beside)
+
+    def create() -> None:
+        from aqr_exp.launch.create import create_run
+
+        typed = [*run.overrides, f"seed={run.seed}"]
+        create_run(folder, with_threads(run.config, threads), typed)
+
+    return Task(folder=folder, create=create, expected_s=run.expected_s)
+
+
+def with_threads(config: "RunConfig", threads: int) -> "RunConfig":
+    """The run with the threads it will use, so that its specification and record tell them."""
+    if config.launcher.threads:
+        return config
+    return dataclasses.replace(
+        config, launcher=dataclasses.replace(config.launcher, threads=threads)
+    )
+
+
+class Narrator:
+    """Says what a scheduler does.
+
+    Args:
+        screen: Where it is said.
+        total: How many runs there are.
+    """
+
+    def __init__(self, screen: Screen, total: int) -> None:
+        self._screen = screen
+        self._total = total
+        self._started_at: dict[str, float] = {}
+        self._ended = 0
+        self.before = 0
+
+    def started(self, task: Task, slot: Slot, attempt: int) -> None:
+        """A run was started here."""
+        again = f", attempt {attempt}" if attempt > 1 else ""
+        self._started_at[task.folder.name] = time.monotonic()
+        self._screen.say(f"{task.folder.name}: starts on {slot.name}{again}")
+
+    def ended(self, task: Task, view: View, *, here: bool) -> None:
+        """A run has an outcome."""
+        self._ended += 1
+        folder, place = task.folder, f"[{self._ended}/{self._total}]"
+        if view.outlook is Outlook.FAILED:
+            for line in failure_lines(folder.name, view.reason, *_log(folder)):
+                self._screen.say(f"{place} {line}" if not line.startswith(" ") else line)
+        elif here:
+            since = self._started_at.get(folder.name)
+            took = f" in {duration(time.monotonic() - since)}" if since is not None else ""
+            reason = f": {view.reason}" if view.reason else ""
+            self._screen.say(f"{place} {folder.name} {view.outlook.value}{took}{reason}")
+        elif view.outlook is Outlook.COMPLETED:
+            self.before += 1
+        else:
+            self._screen.say(f"{place} {folder.name} {view.outlook.value}: {view.reason or '?'}")
+
+    def tick(self) -> None:
+        """Time passes."""
+        self._screen.refresh()
+
+
+def _log(folder: "RunFolder") -> tuple[list[str], str]:
+    from aqr_exp.launch.training import last_log_lines
+
+    try:
+        return last_log_lines(folder, LOG_LINES), str(folder.train_log_path)
+    except OSError:
+        return [], str(folder.train_log_path)
+
+
+def run_tasks(
+    title: str,
+    tasks: Sequence[Task],
+    labels: dict[str, str],
+    store: "Store",
+    slots: Sequence[Slot],
+    *,
+    sweep: "SweepFolder | None" = None,
+    detached: bool = False,
+) -> int:
+    """Run tasks and report; see `execute`.
+
+    Args:
+        title: What they are together.
+        tasks: The runs.
+        labels: What a person calls them, by run name.
+        store: Where runs are kept.
+        slots: Where they may run.
+        sweep: The sweep whose requests to stop are obeyed.
+        detached: Go on in a process without a terminal, and return at once.
+
+    Returns:
+        The exit code.
+    """
+    from aqr_exp.results.sweep_status import SweepStatus, WatchedRun
+
+    if detached and _detach(title, store, sweep):
+        return 0
+    watched = [
+        WatchedRun(
+            folder=task.folder,
+            label=labels.get(task.folder.name, task.folder.name),
+            expected_s=task.expected_s,
+        )
+        for task in tasks
+    ]
+    status = SweepStatus(watched)
+    scheduler = _schedule(tasks, store, slots, status, sweep)
+    output.say(f"{title}: {totals_line(status.look())}")
+    failed = [
+        name
+        for name, view in scheduler.outcomes.items()
+        if view.outlook in {Outlook.FAILED, Outlook.UNKNOWN}
+    ]
+    if failed:
+        output.say(f"{len(failed)} did not end well: `aqr-exp retry --failed` runs them again")
+    if scheduler.stopped:
+        return INTERRUPTED
+    return 1 if failed else 0
+
+
+def _schedule(
+    tasks: Sequence[Task],
+    store: "Store",
+    slots: Sequence[Slot],
+    status: "SweepStatus",
+    sweep: "SweepFolder | None",
+) -> Scheduler:
+    """Let a scheduler work, seen by others and obeying signals and requests."""
+    from contextlib import nullcontext
+
+    from aqr_exp.launch.signals import stop_on_signals
+
+    before = sweep.cancel_time() if sweep else None
+    with sweep.registered() if sweep else nullcontext(), screen(status) as shown:
+        scheduler = Scheduler(
+            tasks,
+            SlotLeases(store.slots_dir, slots),
+            Narrator(shown, len(tasks)),
+            lambda: sweep is not None and sweep.cancel_time() != before,
+        )
+        with stop_on_signals(scheduler.ask_to_stop):
+            scheduler.run()
+    return scheduler
+
+
+def _detach(title: str, store: "Store", sweep: "SweepFolder | None") -> bool:
+    """Go on in a process without a terminal; returns True in the one that is to end."""
+    from aqr_exp.launch.detach import detach
+
+    store.root.mkdir(parents=True, exist_ok=True)
+    log = sweep.detached_log_path if sweep else store.root / "detached.log"
+    number = detach(log)
+    if number is None:
+        return False
+    watch = f"aqr-exp watch {sweep.name}" if sweep else "aqr-exp watch"
+    output.say(f"{title}: goes on as process {number} (log: {log}; see it with `{watch}`)")
+    return True

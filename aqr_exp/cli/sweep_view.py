@@ -1,0 +1,165 @@
+"""What one sees of a sweep: live lines on a terminal, few plain lines elsewhere."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from aqr_exp.cli import output
+from aqr_exp.cli.show import duration, progress_line
+from aqr_exp.results.state import UNKNOWN, RunStatus
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from aqr_exp.results.sweep_status import RunLine, SweepStatus
+
+LIVE_EVERY_S = 0.5
+PLAIN_EVERY_S = 60.0
+# More lines than this of running runs would push the totals off a terminal.
+MOST_LINES = 40
+LOG_LINES = 8
+
+
+class Screen(Protocol):
+    """Where lines go, and where the standing of a sweep is kept up to date."""
+
+    def say(self, text: str) -> None:
+        """Print one line that stays."""
+
+    def refresh(self, *, now: bool = False) -> None:
+        """Show how the sweep stands, when it is time to, or now."""
+
+
+def totals_line(lines: "Sequence[RunLine]") -> str:
+    """How many runs are done, running, failed and so on, and when all are through."""
+    from aqr_exp.results.sweep_status import left_s, totals
+
+    words = [f"{count} {status}" for status, count in totals(lines).items()]
+    remaining_s = left_s(lines)
+    if remaining_s is not None:
+        words.append(f"about {duration(remaining_s)} left")
+    return f"{len(lines)} runs: " + (", ".join(words) or "nothing to do")
+
+
+def run_words(line: "RunLine") -> str:
+    """One running run in one line."""
+    return f"{line.name}: {progress_line(line.progress)}"
+
+
+def failure_lines(name: str, reason: str | None, log: Sequence[str], log_path: str) -> list[str]:
+    """A failed run: its reason, and the end of its log.
+
+    Args:
+        name: The run's name.
+        reason: Why it failed.
+        log: The log's last lines.
+        log_path: Where the whole log is.
+    """
+    lines = [f"{name} failed: {' '.join((reason or 'no reason given').split())}"]
+    if log:
+        lines += [f"  the last lines of {log_path}:", *(f"  | {line}" for line in log)]
+    return lines
+
+
+class PlainScreen:
+    """Prints totals once a minute and what is said.
+
+    Args:
+        status: Looks at the runs.
+        say: Where lines go.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        status: "SweepStatus",
+        say: Callable[[str], None] = output.say,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._status = status
+        self._clock = clock
+        self._shown_at = clock()
+        self.say = say
+
+    def refresh(self, *, now: bool = False) -> None:
+        """Print totals and a line a running run, at most once a minute unless told."""
+        if not now and self._clock() - self._shown_at < PLAIN_EVERY_S:
+            return
+        self._shown_at = self._clock()
+        lines = self._status.look()
+        running = [line for line in lines if line.status == RunStatus.RUNNING.value]
+        for line in running[:MOST_LINES]:
+            self.say(f"  {run_words(line)}")
+        self.say(totals_line(lines))
+
+
+class LiveScreen:
+    """Keeps a table of the running runs and the totals at the bottom of a terminal.
+
+    Args:
+        status: Looks at the runs.
+        live: What is updated.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(
+        self, status: "SweepStatus", live: Any, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._status = status
+        self._live = live
+        self._clock = clock
+        self._shown_at = float("-inf")
+
+    def say(self, text: str) -> None:
+        """Print one line above the table."""
+        self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def refresh(self, *, now: bool = False) -> None:
+        """Draw anew, twice a second."""
+        if now or self._clock() - self._shown_at >= LIVE_EVERY_S:
+            self._shown_at = self._clock()
+            self._live.update(live_table(self._status.look()), refresh=True)
+
+
+def live_table(lines: "Sequence[RunLine]") -> "RenderableType":
+    """The running runs, a line each, and the totals."""
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, expand=True, show_header=False)
+    # Where the terminal is narrow, the label gives way to the numbers.
+    table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column(width=16)
+    table.add_column(no_wrap=True, overflow="ellipsis")
+    shown = [line for line in lines if line.status in {RunStatus.RUNNING.value, UNKNOWN}]
+    for line in shown[:MOST_LINES]:
+        done, total = _steps(line.progress)
+        words = line.reason or UNKNOWN if line.status == UNKNOWN else progress_line(line.progress)
+        bar = ProgressBar(total=total, completed=done, width=16, pulse=False)
+        table.add_row(Text(line.label), bar, Text(words))
+    more = [Text(f"and {len(shown) - MOST_LINES} more")] if len(shown) > MOST_LINES else []
+    return Group(table, *more, Text(totals_line(lines), style="bold"))
+
+
+def _steps(progress: Mapping[str, Any]) -> tuple[float, float]:
+    """Steps done and all steps, as far as the progress has them."""
+    step, steps = progress.get("step"), progress.get("steps")
+    if isinstance(step, (int, float)) and isinstance(steps, (int, float)) and steps > 0:
+        return step, steps
+    return 0.0, 1.0
+
+
+@contextmanager
+def screen(status: "SweepStatus") -> Iterator[Screen]:
+    """A screen for as long as the context lasts: live on a terminal, plain elsewhere."""
+    if not output.on_terminal():
+        yield PlainScreen(status)
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
+        yield LiveScreen(status, live)

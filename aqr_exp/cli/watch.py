@@ -1,0 +1,129 @@
+"""`aqr-exp watch`: how a sweep stands, from another terminal."""
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aqr_exp.cli import arguments, output
+
+if TYPE_CHECKING:
+    from aqr_exp.results.store import Store
+    from aqr_exp.results.sweep_folder import SweepFolder
+    from aqr_exp.results.sweep_status import RunLine, WatchedRun
+
+HELP = """Watch a sweep, or every run there is: progress, loss, time left, totals.
+
+Only the runs' files are read: it works from any terminal and machine that sees the results, and
+Ctrl-C ends the watching alone. It ends by itself when nothing is running or waiting any more.
+
+\b
+Examples:
+  aqr-exp watch                       every run of the results folder
+  aqr-exp watch bias_scale            the runs of one sweep
+  aqr-exp watch bias_scale --once     how it stands now
+  aqr-exp watch bias_scale --json
+"""
+
+LOOK_EVERY_S = 0.5
+# A sweep that was just started has registered nobody yet.
+SETTLING_S = 3.0
+
+
+def command(
+    sweep: Annotated[
+        str | None, typer.Argument(help="The sweep's name; every run without.", metavar="[SWEEP]")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Look once and end.")] = False,
+    as_json: arguments.Json = False,
+) -> int:
+    """Watch the runs of a sweep or of the results folder; returns the exit code."""
+    from aqr_exp.cli.sweep_view import screen
+    from aqr_exp.results.state import RunStatus
+    from aqr_exp.results.store import Store, results_root
+    from aqr_exp.results.sweep_status import TO_DO, SweepStatus
+
+    store = Store(results_root())
+    folder = find_sweep(store, sweep) if sweep else None
+    status = SweepStatus(watched_runs(store, folder))
+    if as_json:
+        output.print_json(as_values(status.look(), folder))
+        return 0
+    if once:
+        say_once(status.look(), folder)
+        return 0
+    started = time.monotonic()
+    with screen(status) as shown:
+        shown.refresh(now=True)
+        while True:
+            standing = {line.status for line in status.look()}
+            waiting = TO_DO in standing and (folder is None or bool(folder.schedulers()))
+            settled = time.monotonic() - started > SETTLING_S
+            if RunStatus.RUNNING.value not in standing and not waiting and settled:
+                break
+            time.sleep(LOOK_EVERY_S)
+            shown.refresh()
+    say_once(status.look(), folder)
+    return 0
+
+
+def find_sweep(store: "Store", name: str) -> "SweepFolder":
+    """A sweep that was started, by its name.
+
+    Raises:
+        RequestError: There is none; names the nearest.
+    """
+    from aqr_exp.config.nearest import did_you_mean
+    from aqr_exp.errors import RequestError
+
+    names = store.sweep_names()
+    if name in names:
+        return store.sweep(name)
+    known = f" (started: {', '.join(names)})" if names else ": no sweep was started here"
+    raise RequestError(f"unknown sweep '{name}'{did_you_mean(name, names)}{known}")
+
+
+def watched_runs(store: "Store", sweep: "SweepFolder | None") -> "list[WatchedRun]":
+    """The runs of a sweep, or all."""
+    from aqr_exp.results.sweep_status import WatchedRun
+
+    if sweep is None:
+        return [WatchedRun(folder=folder, label=folder.name) for folder in store]
+    return [
+        WatchedRun(folder=store.folder(entry.name), label=entry.label, expected_s=entry.expected_s)
+        for entry in sweep.read_plan()
+    ]
+
+
+def say_once(lines: "list[RunLine]", sweep: "SweepFolder | None") -> None:
+    """Print how every run that is not complete or waiting stands, who works, and the totals."""
+    from aqr_exp.cli.show import progress_line
+    from aqr_exp.cli.sweep_view import totals_line
+    from aqr_exp.results.state import RunStatus
+    from aqr_exp.results.sweep_status import COMPLETED, TO_DO
+
+    for line in lines:
+        if line.status == RunStatus.RUNNING.value:
+            output.data(f"{line.name} running: {progress_line(line.progress)}")
+        elif line.status not in {COMPLETED, TO_DO}:
+            reason = " ".join((line.reason or "").split())
+            output.data(f"{line.name} {line.status}" + (f": {reason}" if reason else ""))
+    if sweep is not None:
+        workers = ", ".join(map(str, sweep.schedulers())) or "nobody"
+        output.data(f"worked on by: {workers}")
+    output.data(totals_line(lines))
+
+
+def as_values(lines: "list[RunLine]", sweep: "SweepFolder | None") -> dict[str, object]:
+    """How a sweep stands, for programs."""
+    from dataclasses import asdict
+
+    from aqr_exp.results.sweep_status import left_s, totals
+
+    return {
+        "sweep": sweep.name if sweep else None,
+        "schedulers": [str(standing) for standing in sweep.schedulers()] if sweep else [],
+        "totals": totals(lines),
+        "left_s": left_s(lines),
+        "runs": [asdict(line) for line in lines],
+    }

@@ -1,0 +1,107 @@
+"""What is to be done with a run of a sweep: start it, wait for who works on it, or nothing."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from aqr_exp.errors import AqrExpError
+from aqr_exp.results.run_folder import RunFolder
+from aqr_exp.results.state import INTERRUPTED, UNKNOWN, RunStatus
+
+
+class Outlook(str, Enum):
+    """What a run is to a launcher that has it in its plan."""
+
+    DUE = "due"
+    ELSEWHERE = "elsewhere"
+    UNKNOWN = "unknown"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+FINAL = frozenset({Outlook.COMPLETED, Outlook.FAILED, Outlook.CANCELLED})
+_ENDED_BADLY = frozenset({RunStatus.FAILED.value, RunStatus.CANCELLED.value, INTERRUPTED})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Past:
+    """What had happened to a run when a launcher came to it: that is what the launcher mends.
+
+    Attributes:
+        attempts: Attempts that had ended, without a result.
+        cancel: When the stop was asked for that it obeyed; None when nobody had.
+    """
+
+    attempts: int = 0
+    cancel: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """One look at a run.
+
+    Attributes:
+        outlook: What it is to the launcher.
+        reason: Why it failed, was cancelled or is unknown; who works on it.
+        attempt: The number its next start has, or that of the last one.
+    """
+
+    outlook: Outlook
+    reason: str | None = None
+    attempt: int = 1
+
+
+def past_of(folder: RunFolder) -> Past:
+    """What has happened to a run up to now."""
+    try:
+        if not folder.state_path.exists():
+            return Past()
+        attempt, status = folder.read_state().attempt, folder.effective_status()
+    except (AqrExpError, OSError):
+        return Past()
+    ended = attempt if status in _ENDED_BADLY else attempt - 1
+    return Past(attempts=ended, cancel=folder.cancel_time())
+
+
+def view_of(folder: RunFolder, past: Past, *, ours: bool = False) -> View:
+    """Decide what is to be done with a run.
+
+    What failed, or was cancelled on request, before the launcher came is due again; what did so
+    since then (under another launcher of the same plan) is an outcome. What was interrupted is due.
+
+    Args:
+        folder: The run's folder, which need not exist.
+        past: What had happened when the launcher came.
+        ours: The launcher holds both of the run's leases: nobody else works on it.
+
+    Returns:
+        The decision; a damaged folder has failed.
+    """
+    try:
+        if not folder.state_path.exists():
+            strange = folder.path.exists() and any(folder.path.iterdir())
+            return _damaged(f"{folder.state_path} is missing") if strange else View(outlook=_DUE)
+        status = folder.effective_status(ours=ours)
+        state = folder.read_state()
+        if status == RunStatus.COMPLETED.value:
+            folder.read_metrics()
+            return View(outlook=Outlook.COMPLETED)
+        if status in {UNKNOWN, RunStatus.QUEUED.value, RunStatus.RUNNING.value}:
+            outlook = Outlook.UNKNOWN if status == UNKNOWN else Outlook.ELSEWHERE
+            return View(outlook=outlook, reason=f"held by {folder.holder()}", attempt=state.attempt)
+        cancel = folder.cancel_time()
+    except (AqrExpError, OSError) as error:
+        return _damaged(str(error))
+    if status == RunStatus.FAILED.value and state.attempt > past.attempts:
+        return View(outlook=Outlook.FAILED, reason=state.reason, attempt=state.attempt)
+    if status == RunStatus.CANCELLED.value and cancel not in {None, past.cancel}:
+        return View(outlook=Outlook.CANCELLED, reason=state.reason, attempt=state.attempt)
+    started = status != RunStatus.PLANNED.value
+    return View(outlook=_DUE, attempt=state.attempt + 1 if started else state.attempt)
+
+
+_DUE = Outlook.DUE
+
+
+def _damaged(fault: str) -> View:
+    return View(outlook=Outlook.FAILED, reason=fault)

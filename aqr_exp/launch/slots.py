@@ -1,0 +1,179 @@
+"""Slots: the GPUs and the shares of the cores that runs get, so that they never fight for one."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aqr_exp.errors import RequestError
+from aqr_exp.results.holder import Life
+from aqr_exp.results.lease import Lease, Standing, claim, clear_dead, look
+
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """Room for one run.
+
+    Attributes:
+        name: Such as `cpu-0`; the same for every process of this machine.
+        threads: Threads its run may use.
+        environment: Variables its run gets.
+    """
+
+    name: str
+    threads: int
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def usable_cores() -> int:
+    """Cores this process may use: its affinity and the share its container gets."""
+    known = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+    try:
+        quota, period = CPU_QUOTA.read_text(encoding="ascii").split()
+        cores = min(cores, int(quota) // int(period))
+    except (OSError, ValueError):
+        pass  # no container, or one without a limit ("max")
+    return max(1, cores)
+
+
+def visible_gpus(environment: Mapping[str, str]) -> list[str]:
+    """The GPUs a process started now may use, as `CUDA_VISIBLE_DEVICES` names them.
+
+    Args:
+        environment: Where `CUDA_VISIBLE_DEVICES` may be set; it ends at the first entry that is no
+            device, as CUDA has it.
+
+    Returns:
+        Numbers or identifiers; those the driver names when the variable is not set.
+    """
+    given = environment.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        names = [name.strip() for name in given.split(",")]
+        bad = next((at for at, name in enumerate(names) if name in {"", "-1"}), len(names))
+        return names[:bad]
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    command = [program, "--query-gpu=index", "--format=csv,noheader"]
+    try:
+        listed = subprocess.run(command, capture_output=True, check=True, timeout=20, text=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [line.strip() for line in listed.stdout.splitlines() if line.strip().isdecimal()]
+
+
+def cpu_slots(count: int | None = None, cores: int | None = None) -> list[Slot]:
+    """Slots of the cores.
+
+    Args:
+        count: How many; one a core when None: two trainings of one thread do more work together
+            than one of two threads.
+        cores: Cores to divide; those this process may use when None.
+
+    Returns:
+        Slots that together use each core once, as long as there are no more slots than cores.
+
+    Raises:
+        RequestError: Fewer than one slot is asked for.
+    """
+    cores = usable_cores() if cores is None else cores
+    count = cores if count is None else count
+    _check(count)
+    threads = max(1, cores // count)
+    environment = _threads(threads) | {"CUDA_VISIBLE_DEVICES": ""}
+    return [Slot(name=f"cpu-{at}", threads=threads, environment=environment) for at in range(count)]
+
+
+def gpu_slots(
+    gpus: Sequence[str], count: int | None = None, cores: int | None = None
+) -> list[Slot]:
+    """One slot a GPU.
+
+    Args:
+        gpus: Their names.
+        count: The first so many; all when None.
+        cores: Cores to divide among them; those this process may use when None.
+
+    Returns:
+        The slots.
+
+    Raises:
+        RequestError: Fewer than one slot is asked for, or more than there are GPUs.
+    """
+    count = len(gpus) if count is None else count
+    _check(count)
+    if count > len(gpus):
+        raise RequestError(f"--slots {count}: there are {len(gpus)} GPUs ({', '.join(gpus)})")
+    threads = max(1, (usable_cores() if cores is None else cores) // count)
+    # The driver counts in the order of the buses; CUDA does so only when told.
+    order = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    return [
+        Slot(
+            name="gpu-" + re.sub(r"[^A-Za-z0-9-]", "_", gpu),
+            threads=threads,
+            environment=_threads(threads) | order | {"CUDA_VISIBLE_DEVICES": gpu},
+        )
+        for gpu in gpus[:count]
+    ]
+
+
+def find_slots(count: int | None, *, on_gpus: bool) -> list[Slot]:
+    """The slots of this machine.
+
+    Args:
+        count: How many; None takes one a GPU, or one a core without GPUs.
+        on_gpus: Whether the runs may use GPUs.
+
+    Raises:
+        RequestError: So many cannot be had.
+    """
+    gpus = visible_gpus(os.environ) if on_gpus else []
+    return gpu_slots(gpus, count) if gpus else cpu_slots(count)
+
+
+def _check(count: int) -> None:
+    if count < 1:
+        raise RequestError(f"--slots {count}: must be at least 1")
+
+
+def _threads(threads: int) -> dict[str, str]:
+    return dict.fromkeys(THREAD_VARIABLES, str(threads))
+
+
+class SlotLeases:
+    """The slots, shared with every other launcher of this machine on the same results.
+
+    Args:
+        folder: Where slots are claimed, for all machines.
+        slots: The slots this launcher may use.
+    """
+
+    def __init__(self, folder: Path, slots: Sequence[Slot]) -> None:
+        self._folder = folder / re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname())
+        self._slots = list(slots)
+
+    def free(self) -> tuple[Slot, Lease] | None:
+        """Claim a slot nobody uses; None when all are in use."""
+        for slot in self._slots:
+            path = self._folder / slot.name
+            standing = look(path)
+            if standing is not None and standing.life is not Life.DEAD:
+                continue
+            self._folder.mkdir(parents=True, exist_ok=True)
+            lease = claim(path)
+            if not isinstance(lease, Standing):
+                return slot, lease
+        return None
+
+    def clear_dead(self) -> None:
+        """Give back the slots of processes that are certainly dead."""
+        if self._folder.is_dir():
+            clear_dead(self._folder)

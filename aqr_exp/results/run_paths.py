@@ -1,0 +1,93 @@
+"""Every path in a run's folder. Nobody else joins paths below it."""
+
+from pathlib import Path
+
+
+class RunPaths:
+    """Where the files of one run are.
+
+    Attributes:
+        path: The run's folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+
+    def __repr__(self) -> str:
+        """The folder's path."""
+        return f"{type(self).__name__}({str(self.path)!r})"
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.path.name
+
+    @property
+    def spec_path(self) -> Path:
+        """The resolved configuration; never changed."""
+        return self.path / "spec.yaml"
+
+    @property
+    def record_path(self) -> Path:
+        """Identity, overrides, code revision, versions, hardware."""
+        return self.path / "record.json"
+
+    @property
+    def state_path(self) -> Path:
+        """Status, attempt and reason."""
+        return self.path / "state.json"
+
+    @property
+    def progress_path(self) -> Path:
+        """Where a running process is."""
+        return self.path / "progress.json"
+
+    @property
+    def history_path(self) -> Path:
+        """Scalars, one JSON object a line."""
+        return self.path / "history.jsonl"
+
+    @property
+    def metrics_path(self) -> Path:
+        """The metrics of record; written last, only by a completed run."""
+        return self.path / "metrics.json"
+
+    @property
+    def predictions_dir(self) -> Path:
+        """Detections in nuScenes' result format."""
+        return self.path / "predictions"
+
+    @property
+    def checkpoints_dir(self) -> Path:
+        """Weights and optimiser states."""
+        return self.path / "checkpoints"
+
+    @property
+    def logs_dir(self) -> Path:
+        """What the processes printed."""
+        return self.path / "logs"
+
+    @property
+    def train_log_path(self) -> Path:
+        """What the training process printed, all attempts."""
+        return self.logs_dir / "train.log"
+
+    @property
+    def figures_dir(self) -> Path:
+        """Pictures."""
+        return self.path / "figures"
+
+    @property
+    def lease_path(self) -> Path:
+        """Held by the training process for its lifetime."""
+        return self.path / ".lease"
+
+    @property
+    def launch_lease_path(self) -> Path:
+        """Held by the process that started the training process and waits for it."""
+        return self.path / ".launch"
+
+    @property
+    def cancel_path(self) -> Path:
+        """There while somebody wants the run to stop."""
+        return self.path / ".cancel.json"

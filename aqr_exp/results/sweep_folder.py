@@ -1,0 +1,145 @@
+"""A sweep's folder: which runs it means, who works on it, and whether it is to stop."""
+
+import contextlib
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.results.atomic import read_json, replace_json
+from aqr_exp.results.holder import Life
+from aqr_exp.results.lease import Standing, clear_dead, look
+from aqr_exp.results.lock import hold
+from aqr_exp.results.run_folder import utc_now
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepEntry:
+    """One run of a sweep, as the last launcher of the sweep meant it.
+
+    Attributes:
+        name: The run's name.
+        variant: Its arm.
+        overrides: What would be typed after the variant to get the same run, without the seed.
+        seed: Its replicate.
+        expected_s: How long it was expected to take, in seconds.
+    """
+
+    name: str
+    variant: str
+    overrides: tuple[str, ...]
+    seed: int
+    expected_s: float | None = None
+
+    @property
+    def label(self) -> str:
+        """What a person would type for it."""
+        return " ".join([self.variant, *self.overrides, f"seed={self.seed}"])
+
+
+class SweepFolder:
+    """What is written down about one sweep. Nobody else joins paths below it.
+
+    Attributes:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def name(self) -> str:
+        """The sweep's name."""
+        return self.path.name
+
+    @property
+    def plan_path(self) -> Path:
+        """The runs it means."""
+        return self.path / "plan.json"
+
+    @property
+    def schedulers_dir(self) -> Path:
+        """One lease for every process that works on it."""
+        return self.path / "schedulers"
+
+    @property
+    def cancel_path(self) -> Path:
+        """The last request that it stops."""
+        return self.path / "cancel.json"
+
+    @property
+    def detached_log_path(self) -> Path:
+        """What launchers without a terminal printed."""
+        return self.path / "detached.log"
+
+    def write_plan(self, entries: Sequence[SweepEntry]) -> None:
+        """Write down the runs the sweep means from now on."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        runs = [asdict(entry) for entry in entries]
+        replace_json(self.plan_path, {"name": self.name, "written": utc_now(), "runs": runs})
+
+    def read_plan(self) -> list[SweepEntry]:
+        """The runs the sweep means.
+
+        Raises:
+            AqrExpError: The file is missing or damaged.
+        """
+        try:
+            return [_entry(value) for value in read_json(self.plan_path)["runs"]]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise AqrExpError(f"{self.plan_path} is damaged: {error!r}") from None
+
+    @contextlib.contextmanager
+    def registered(self) -> Iterator[None]:
+        """Be seen as working on the sweep."""
+        self.schedulers_dir.mkdir(parents=True, exist_ok=True)
+        clear_dead(self.schedulers_dir)
+        with hold(self.schedulers_dir / secrets.token_hex(8)):
+            yield
+
+    def schedulers(self) -> list[Standing]:
+        """Who works on the sweep; the dead are left out."""
+        looks = (look(path) for path in self._schedulers())
+        return [found for found in looks if found is not None and found.life is not Life.DEAD]
+
+    def _schedulers(self) -> list[Path]:
+        if not self.schedulers_dir.is_dir():
+            return []
+        return sorted(p for p in self.schedulers_dir.iterdir() if p.suffix != ".tmp")
+
+    def request_cancel(self) -> None:
+        """Ask everybody who works on the sweep now to stop."""
+        requested = f"{utc_now()} {secrets.token_hex(4)}"
+        replace_json(self.cancel_path, {"requested": requested})
+
+    def cancel_time(self) -> str | None:
+        """When the last stop was asked for, different for every request; None when never."""
+        if not self.cancel_path.exists():
+            return None
+        try:
+            return str(read_json(self.cancel_path).get("requested"))
+        except AqrExpError:
+            return None
+
+
+def _entry(value: Any) -> SweepEntry:
+    expected_s = value.get("expected_s")
+    return SweepEntry(
+        name=str(value["name"]),
+        variant=str(value["variant"]),
+        overrides=tuple(map(str, value["overrides"])),
+        seed=int(value["seed"]),
+        expected_s=None if expected_s is None else float(expected_s),
+    )
+
+
+def check_sweep_name(name: str) -> None:
+    """Refuse a name that cannot be a folder's.
+
+    Raises:
+        RequestError: Names the sweep.
+    """
+    if not name or name.startswith(".") or "/" in name or "\0" in name or len(name.encode()) > 200:
+        raise RequestError(f"{name!r} cannot be a sweep's name: it must be able to name a folder")

@@ -1,0 +1,1 @@
+"""From a sweep, as a file or as typed, to the list of runs it means; imports nothing heavy."""

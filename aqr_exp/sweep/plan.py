@@ -1,0 +1,168 @@
+"""A plan: the runs a sweep means, each once, in order. It changes nothing; launching carries it out."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aqr_exp.config.points import Override, Point, PointLoader
+from aqr_exp.config.schema import RunConfig
+from aqr_exp.config.short_names import keys_set_by
+from aqr_exp.errors import RequestError
+from aqr_exp.sweep.members import BASELINE, POINT, Member, fitting_nothing, members
+from aqr_exp.sweep.request import SweepRequest
+
+__all__ = ["BASELINE", "POINT", "Plan", "PlannedRun", "plan_sweep"]
+
+MOST_RUNS = 100_000
+MOST_FAULTS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRun:
+    """One run of a plan.
+
+    Attributes:
+        variant: Its arm.
+        overrides: What would be typed after the variant to get the same run, without the seed.
+        seed: Its replicate.
+        config: The complete, checked configuration, with the identity of its data.
+        name: Its folder's name, and its identity: no other run of the plan has it.
+        labels: Why it is in the plan: `point`, `baseline`, or both.
+        expected_s: How long it is expected to train, in seconds; None when nothing tells.
+    """
+
+    variant: str
+    overrides: tuple[str, ...]
+    seed: int
+    config: RunConfig
+    name: str
+    labels: tuple[str, ...]
+    expected_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The runs of a sweep.
+
+    Attributes:
+        name: The sweep's name.
+        runs: Unique by name, in the order of the sweep; seed after seed, so that what is finished
+            first is a whole replicate.
+        collapsed: Points that were the same run as an earlier one; baselines that points share
+            are not counted.
+        skipped: Points that a condition of the sweep left out.
+    """
+
+    name: str
+    runs: tuple[PlannedRun, ...]
+    collapsed: int = 0
+    skipped: int = 0
+
+
+def plan_sweep(
+    request: SweepRequest, expected: Callable[[RunConfig], float | None] | None = None
+) -> Plan:
+    """Work out every run of a sweep; reads the data's identity and changes nothing.
+
+    Args:
+        request: The sweep.
+        expected: How long a run is expected to train, in seconds.
+
+    Returns:
+        Each run once, whatever points name it.
+
+    Raises:
+        RequestError: One line for each fault of a point, with the line of the file it comes from;
+            or the sweep holds too many runs, or none.
+    """
+    _check_size(request)
+    loader = PointLoader(with_data=True)
+    loaded: list[tuple[Member, Point]] = []
+    faults: dict[str, None] = {}
+    skipped = 0
+    for member in members(request, loader):
+        if isinstance(member, RequestError):
+            faults |= dict.fromkeys(str(member).splitlines())
+            continue
+        skipped += len(request.seeds) - len(member.seeds) if member.label == POINT else 0
+        if not member.seeds:
+            continue
+        try:
+            loaded.append((member, loader.load(member.variant, member.overrides)))
+        except RequestError as error:
+            faults |= dict.fromkeys(placed(str(error), member.overrides, request.source))
+    if faults:
+        lines = list(faults)
+        more = [f"{request.name}: and {len(lines) - MOST_FAULTS} more faults"]
+        raise RequestError("\n".join(lines[:MOST_FAULTS] + more * (len(lines) > MOST_FAULTS)))
+    if not loaded:
+        raise RequestError(f"{request.name}: every point is skipped: no run is left")
+    runs, collapsed = _unique(request, loaded, expected or (lambda _: None))
+    return Plan(name=request.name, runs=runs, collapsed=collapsed, skipped=skipped)
+
+
+def placed(message: str, overrides: tuple[Override, ...], source: str) -> list[str]:
+    """The lines of an error message, each with the file and line of the override it speaks of.
+
+    Args:
+        message: One line a fault, with the key near its beginning.
+        overrides: Those of the point.
+        source: The file; empty for a sweep that was typed.
+    """
+    lines = []
+    for line in message.splitlines():
+        matching = [
+            (line.find(key), -len(key), key != item.key, item.where)
+            for item in overrides
+            for key in (item.key, *keys_set_by(item.key))
+            if key in line
+        ]
+        # The key that is named first, and of several names for it the one that was written.
+        where = min(matching)[-1] if matching else source
+        lines.append(f"{where or source}: {line}" if where or source else line)
+    return lines
+
+
+def _check_size(request: SweepRequest) -> None:
+    """Refuse what would plan for ever, and what would plan something else than is written."""
+    runs = request.size * len(request.seeds)
+    if runs > MOST_RUNS:
+        raise RequestError(f"{request.name}: names {runs} runs: at most {MOST_RUNS}")
+    idle = fitting_nothing(request)
+    if idle:
+        arms = ", ".join(request.arms)
+        fault = f"no variant of this sweep has it ({arms})"
+        raise RequestError(
+            "\n".join(f"{item.where}: {item.key}: {fault}".removeprefix(": ") for item in idle)
+        )
+
+
+def _unique(
+    request: SweepRequest,
+    loaded: list[tuple[Member, Point]],
+    expected: Callable[[RunConfig], float | None],
+) -> tuple[tuple[PlannedRun, ...], int]:
+    """Each run once, seed after seed, and how many points were another's run."""
+    labels: dict[str, dict[str, None]] = {}
+    first: dict[str, PlannedRun] = {}
+    collapsed = 0
+    times = [expected(point.config) for _, point in loaded]
+    for seed in request.seeds:
+        for (member, point), expected_s in zip(loaded, times, strict=True):
+            if seed not in member.seeds:
+                continue
+            name = point.name_of(seed)
+            collapsed += member.label == POINT and POINT in labels.get(name, ())
+            labels.setdefault(name, {})[member.label] = None
+            if name not in first:
+                first[name] = PlannedRun(
+                    variant=member.variant,
+                    overrides=tuple(item.typed for item in member.overrides),
+                    seed=seed,
+                    config=dataclasses.replace(point.config, seed=seed),
+                    name=name,
+                    labels=(),
+                    expected_s=expected_s,
+                )
+    runs = (dataclasses.replace(run, labels=tuple(labels[name])) for name, run in first.items())
+    return tuple(runs), collapsed

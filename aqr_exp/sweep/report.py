@@ -1,0 +1,148 @@
+"""A plan for people and for programs: tables, words and plain values."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from aqr_exp.results.formats import Cell, Table, count_cell, text_cell
+from aqr_exp.sweep.matrix import Matrix, completeness
+from aqr_exp.sweep.plan import Plan
+from aqr_exp.sweep.standing import DONE, Standing, totals
+
+UNKNOWN_TIME = "?"
+
+
+def runs_table(plan: Plan, standings: Sequence[Standing]) -> Table:
+    """One line a run, in the order of the sweep."""
+    return Table(
+        title=f"Runs of {plan.name}",
+        columns=("run", "overrides", "seed", "state", "expected", "why", "reason"),
+        numeric=frozenset({"seed", "expected"}),
+        rows=tuple(_run_cells(standing) for standing in standings),
+        context=frozenset({"overrides", "reason"}),
+    )
+
+
+def _run_cells(standing: Standing) -> tuple[Cell, ...]:
+    run = standing.run
+    seconds = run.expected_s
+    return (
+        text_cell(run.name),
+        text_cell(" ".join(run.overrides)),
+        count_cell(run.seed),
+        text_cell(standing.state),
+        Cell(text=UNKNOWN_TIME if seconds is None else duration(seconds), value=seconds),
+        text_cell(", ".join(run.labels)),
+        text_cell(" ".join((standing.reason or "").split())),
+    )
+
+
+def matrix_table(plan: Plan, standings: Sequence[Standing]) -> Table:
+    """Points down, seeds across."""
+    matrix = completeness(standings)
+    return Table(
+        title=f"Completeness of {plan.name}",
+        columns=("point", *(f"seed {seed}" for seed in matrix.seeds)),
+        numeric=frozenset(),
+        rows=tuple(
+            (
+                text_cell(" ".join((row.variant, *row.overrides))),
+                *(text_cell(state or "-") for state in row.states),
+            )
+            for row in matrix.rows
+        ),
+    )
+
+
+def summary(plan: Plan, standings: Sequence[Standing]) -> str:
+    """How a plan stands, in a line or two."""
+    sums = totals(standings)
+    states = ", ".join(f"{count} {state}" for state, count in sums.states.items())
+    line = f"{plan.name}: {sums.runs} runs: {states}"
+    for count, words in (
+        (plan.collapsed, "the same run as another"),
+        (plan.skipped, "skipped by a condition"),
+    ):
+        subject = "point is" if count == 1 else "points are"
+        line += f"; {count} {subject} {words}" if count else ""
+    holes = sum(standing.hole for standing in standings)
+    if not holes:
+        done = all(standing.state == DONE for standing in standings)
+        return f"{line}\nnothing is left to {'do' if done else 'start'}"
+    left = f"{holes} to do"
+    if sums.untimed < holes:
+        left += f", about {duration(sums.expected_s)} of training one after the other"
+    if sums.untimed:
+        left += f" ({sums.untimed} of unknown time: no such run has been completed)"
+    return f"{line}\n{left}"
+
+
+def as_json(
+    plan: Plan, standings: Sequence[Standing], shown: Sequence[Standing] | None = None
+) -> dict[str, Any]:
+    """The plan as plain values.
+
+    Args:
+        plan: The plan.
+        standings: How all its runs stand.
+        shown: The runs to list; all by default. Totals and completeness are of all.
+    """
+    sums = totals(standings)
+    return {
+        "sweep": plan.name,
+        "runs": [_run_json(standing) for standing in (standings if shown is None else shown)],
+        "totals": {
+            "runs": sums.runs,
+            "states": dict(sums.states),
+            "to_do": sum(standing.hole for standing in standings),
+            "expected_s": sums.expected_s,
+            "untimed": sums.untimed,
+            "collapsed": plan.collapsed,
+            "skipped": plan.skipped,
+        },
+        "completeness": _matrix_json(completeness(standings)),
+    }
+
+
+def _run_json(standing: Standing) -> dict[str, Any]:
+    run = standing.run
+    return {
+        "name": run.name,
+        "variant": run.variant,
+        "overrides": list(run.overrides),
+        "seed": run.seed,
+        "state": standing.state,
+        "reason": standing.reason,
+        "folder": standing.folder,
+        "expected_s": run.expected_s,
+        "labels": list(run.labels),
+    }
+
+
+def _matrix_json(matrix: Matrix) -> dict[str, Any]:
+    return {
+        "seeds": list(matrix.seeds),
+        "points": [
+            {
+                "variant": row.variant,
+                "overrides": list(row.overrides),
+                "fingerprint": row.fingerprint,
+                "labels": list(row.labels),
+                "states": list(row.states),
+            }
+            for row in matrix.rows
+        ],
+    }
+
+
+def duration(seconds: float) -> str:
+    """A time in words short enough for a table: `45 s`, `6 min`, `1 h 20 min`, `2 d 3 h`."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"

@@ -1,0 +1,116 @@
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from aqr_exp.cli.sweep_view import (
+    LiveScreen,
+    PlainScreen,
+    failure_lines,
+    live_table,
+    screen,
+    totals_line,
+)
+from aqr_exp.results.store import Store
+from aqr_exp.results.sweep_status import RunLine, SweepStatus, WatchedRun
+
+RUNNING = RunLine(
+    name="attention_bias-aa-s0",
+    label="attention_bias [bold]bias_scale=2[/bold] seed=0",
+    status="running",
+    progress={"phase": "train", "step": 1, "steps": 4, "loss": 2.5, "eta_s": 90},
+)
+LINES = [
+    RUNNING,
+    RunLine(name="b", label="b", status="completed"),
+    RunLine(name="c", label="c", status="unknown", reason="held by process 3 on far"),
+    RunLine(name="d", label="d", status="failed", reason="no"),
+    RunLine(name="e", label="e", status="to do", expected_s=30.0),
+]
+
+
+def text(lines: list[RunLine], width: int = 120) -> str:
+    console = Console(width=width, force_terminal=False)
+    with console.capture() as captured:
+        console.print(live_table(lines))
+    return captured.get()
+
+
+def test_totals() -> None:
+    assert totals_line([]) == "0 runs: nothing to do"
+    assert totals_line(LINES) == (
+        "5 runs: 1 completed, 1 running, 1 to do, 1 failed, 1 unknown, about 2:00 left"
+    )
+
+
+def test_the_live_table_has_a_line_a_running_run_and_the_totals() -> None:
+    shown = text(LINES).splitlines()
+    assert len(shown) == 3
+    assert shown[0].startswith("attention_bias [bold]bias_scale=2[/bold] seed=0")
+    assert shown[0].rstrip().endswith("train, step 1/4, loss 2.500, 1:30 left")
+    assert "held by process 3 on far" in shown[1]
+    assert shown[2].rstrip() == totals_line(LINES)
+
+
+def test_more_runs_than_a_screen_are_counted() -> None:
+    shown = text([RUNNING] * 45).splitlines()
+    assert shown[-2].rstrip() == "and 5 more"
+    assert len(shown) == 42
+
+
+def test_a_narrow_terminal_keeps_one_line_a_run() -> None:
+    assert len(text(LINES, width=40).splitlines()) <= 5
+
+
+def test_a_failure_has_its_reason_on_one_line_and_its_log() -> None:
+    lines = failure_lines("x-s0", "bad\nthing", ["a", "b"], "/r/train.log")
+    assert lines == [
+        "x-s0 failed: bad thing",
+        "  the last lines of /r/train.log:",
+        "  | a",
+        "  | b",
+    ]
+    assert failure_lines("x-s0", None, [], "") == ["x-s0 failed: no reason given"]
+
+
+def status(tmp_path: Path) -> SweepStatus:
+    folder = Store(tmp_path).folder("run-s0")
+    return SweepStatus([WatchedRun(folder=folder, label="run", expected_s=5.0)])
+
+
+def test_plain_totals_come_once_a_minute(tmp_path: Path) -> None:
+    said: list[str] = []
+    times = iter([0.0, 30.0, 61.0, 61.0, 62.0])
+    plain = PlainScreen(status(tmp_path), said.append, clock=lambda: next(times))
+    plain.refresh()
+    assert said == []
+    plain.refresh()
+    assert said == ["1 runs: 1 to do, about 5 s left"]
+    plain.refresh()
+    assert len(said) == 1
+
+
+def test_the_live_screen_draws_twice_a_second_and_prints_above(tmp_path: Path) -> None:
+    class Live:
+        def __init__(self) -> None:
+            self.console = Console(width=80)
+            self.drawn = 0
+
+        def update(self, table: Any, *, refresh: bool) -> None:
+            del table
+            self.drawn += refresh
+
+    live = Live()
+    times = iter([0.0, 0.0, 0.3, 0.6, 0.6])
+    drawn = LiveScreen(status(tmp_path), live, clock=lambda: next(times))
+    for _ in range(3):
+        drawn.refresh()
+    assert live.drawn == 2
+    with live.console.capture() as captured:
+        drawn.say("[red] x")
+    assert captured.get() == "[red] x\n"
+
+
+def test_without_a_terminal_the_screen_is_plain(tmp_path: Path) -> None:
+    with screen(status(tmp_path)) as shown:
+        assert isinstance(shown, PlainScreen)

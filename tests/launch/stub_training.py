@@ -1,0 +1,87 @@
+"""A training that needs no torch: everything around it is the real thing.
+
+What it is to do comes from `STUB_PLAN`, JSON by run name ("*" for all others):
+`{"sleep_s": 0.5, "ends": "completes" | "raises" | "nan" | "exits" | "killed" | "hangs"}`, and what it
+did goes to the file `STUB_AUDIT`, one line an event, each in one write.
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from aqr_exp.results.holder import Holder, Life, judge, process
+from aqr_exp.results.run_folder import RunFolder
+
+
+def note(event: str, folder: RunFolder, attempt: int) -> None:
+    """Append one event to the audit file."""
+    line = json.dumps([event, folder.name, attempt, process().as_json()]) + "\n"
+    with Path(os.environ["STUB_AUDIT"]).open("ab", buffering=0) as audit:
+        audit.write(line.encode())
+
+
+def read_audit(path: Path) -> list[tuple[str, str, int, Holder]]:
+    """Every whole line of an audit file: event, run, attempt, process."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    events = [json.loads(line) for line in lines]
+    return [(event, name, attempt, Holder(**who)) for event, name, attempt, who in events]
+
+
+def note_if_not_alone(folder: RunFolder, attempt: int) -> None:
+    """Note it when a process that began this run still lives."""
+    for event, name, _, who in read_audit(Path(os.environ["STUB_AUDIT"])):
+        if event == "begins" and name == folder.name and judge(who, 0.0) is not Life.DEAD:
+            note("not alone", folder, attempt)
+
+
+def work(folder: RunFolder, todo: dict, attempt: int) -> int:
+    """Do what the plan says."""
+    until = time.monotonic() + todo.get("sleep_s", 0.0)
+    folder.write_progress({"phase": "train", "step": 1, "steps": 2, "loss": 1.5, "eta_s": 1.0})
+    ends = todo.get("ends", "completes")
+    while time.monotonic() < until or ends == "hangs":
+        time.sleep(0.01)
+    if ends == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if ends == "exits":
+        return 3
+    if ends != "completes":
+        sys.stdout.write(f"line before the end of {folder.name}\n")
+        reasons = {"nan": "the loss is not finite at step 7 (loss_cls)", "raises": "ValueError: no"}
+        folder.write_state("failed", reason=reasons[ends])
+        return 1
+    note("finishes", folder, attempt)
+    folder.write_metrics({"mAP": 0.25, "NDS": 0.3, "split": "synth_val", "synthetic": True})
+    folder.write_state("completed")
+    note("completed", folder, attempt)
+    return 0
+
+
+def main() -> int:
+    """Train the run whose folder is given, as `aqr_exp.train` would."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("--attempt", type=int)
+    parser.add_argument("--threads", type=int)
+    arguments = parser.parse_args()
+    folder = RunFolder(arguments.run_dir)
+    plan = json.loads(os.environ.get("STUB_PLAN", "{}"))
+    with folder.lock():
+        if not folder.is_queued(arguments.attempt):
+            return 130
+        note_if_not_alone(folder, arguments.attempt)
+        note("begins", folder, arguments.attempt)
+        folder.write_state("running")
+        try:
+            return work(folder, plan.get(folder.name, plan.get("*", {})), arguments.attempt)
+        except KeyboardInterrupt:
+            folder.write_state("cancelled", reason=folder.cancel_requested() or "interrupted")
+            return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

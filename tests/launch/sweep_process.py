@@ -1,0 +1,60 @@
+"""One launcher of stub runs as a process of its own: `sweep_process.py RESULTS RUNS SLOTS [detached]`."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from aqr_exp.cli.sweep_execute import run_tasks
+from aqr_exp.launch.scheduler import Task
+from aqr_exp.launch.slots import cpu_slots
+from aqr_exp.results.run_folder import RunFolder
+from aqr_exp.results.store import Store
+from aqr_exp.results.sweep_folder import SweepEntry
+
+STUB = Path(__file__).with_name("stub_training.py")
+
+
+def stub_environment(audit: Path, plan: dict | None = None) -> dict[str, str]:
+    """The variables under which stubs are started instead of trainings."""
+    return {
+        "AQR_EXP_TRAIN_COMMAND": json.dumps([sys.executable, str(STUB)]),
+        "STUB_AUDIT": str(audit),
+        "STUB_PLAN": json.dumps(plan or {}),
+    }
+
+
+def stub_task(store: Store, seed: int, expected_s: float | None = None) -> Task:
+    """A task whose run can be made from nothing."""
+    folder = store.folder(f"baseline-{seed:012x}-s{seed}")
+    return Task(folder=folder, create=lambda: make(folder, seed), expected_s=expected_s)
+
+
+def make(folder: RunFolder, seed: int) -> None:
+    """Make a run that a stub can train."""
+    record = {"variant": "baseline", "fingerprint": f"{seed:012x}", "seed": seed}
+    folder.create(f"seed: {seed}\n", record)
+
+
+def main() -> int:
+    """Execute the runs 0, 1, 2, ... of the sweep `stubs`."""
+    results, runs, slots = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    store = Store(results)
+    plan = json.loads(os.environ.get("STUB_PLAN", "{}"))
+    tasks = []
+    for seed in range(runs):
+        name = stub_task(store, seed).folder.name
+        tasks.append(stub_task(store, seed, plan.get(name, plan.get("*", {})).get("sleep_s")))
+    sweep = store.sweep("stubs")
+    sweep.write_plan(
+        [
+            SweepEntry(name=task.folder.name, variant="baseline", overrides=(), seed=seed)
+            for seed, task in enumerate(tasks)
+        ]
+    )
+    detached = "detached" in sys.argv
+    return run_tasks("stubs", tasks, {}, store, cpu_slots(slots), sweep=sweep, detached=detached)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

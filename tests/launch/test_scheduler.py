@@ -1,0 +1,213 @@
+"""One launcher, its trainings replaced by stubs."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from stub_training import read_audit
+from sweep_process import make, stub_task
+
+from aqr_exp.errors import AqrExpError
+from aqr_exp.launch.outlook import Outlook, View
+from aqr_exp.launch.scheduler import Scheduler, Task
+from aqr_exp.launch.slots import Slot, SlotLeases, cpu_slots
+from aqr_exp.results.run_folder import RunFolder
+from aqr_exp.results.store import Store
+
+Stubs = Callable[[dict], None]
+
+
+class Recorder:
+    """Remembers what it is told, and may do something when time passes."""
+
+    def __init__(self) -> None:
+        self.started_names: list[str] = []
+        self.ended_here: dict[str, bool] = {}
+        self.on_tick: Callable[[], None] = lambda: None
+
+    def started(self, task: Task, slot: Slot, attempt: int) -> None:
+        del slot, attempt
+        self.started_names.append(task.folder.name)
+
+    def ended(self, task: Task, view: View, *, here: bool) -> None:
+        del view
+        self.ended_here[task.folder.name] = here
+
+    def tick(self) -> None:
+        self.on_tick()
+
+
+def scheduler(
+    store: Store, tasks: list[Task], recorder: Recorder | None = None, slots: int = 2
+) -> Scheduler:
+    leases = SlotLeases(store.slots_dir, cpu_slots(slots))
+    return Scheduler(tasks, leases, recorder or Recorder())
+
+
+def outlooks(views: dict[str, View]) -> list[str]:
+    return [views[name].outlook.value for name in sorted(views)]
+
+
+def running(folder: RunFolder) -> bool:
+    return folder.state_path.exists() and folder.read_state().status.value == "running"
+
+
+def test_every_kind_of_failure_has_its_reason_and_the_rest_goes_on(
+    store: Store, stubs: Stubs
+) -> None:
+    tasks = [stub_task(store, seed) for seed in range(6)]
+    kinds = ["raises", "nan", "exits", "killed"]
+    stubs({task.folder.name: {"ends": kind} for task, kind in zip(tasks, kinds, strict=False)})
+    recorder = Recorder()
+    views = scheduler(store, tasks, recorder).run()
+    assert outlooks(views) == ["failed"] * 4 + ["completed"] * 2
+    assert [views[task.folder.name].reason for task in tasks] == [
+        "ValueError: no",
+        "the loss is not finite at step 7 (loss_cls)",
+        "the training process ended with exit code 3 and no result",
+        "the training process was killed by SIGKILL (out of memory?)",
+        None,
+        None,
+    ]
+    assert set(recorder.ended_here.values()) == {True}
+    assert sum(path.is_file() for path in store.slots_dir.rglob("*")) == 0
+    assert not any(path.name.startswith(".l") for path in store.runs_dir.glob("*/.*"))
+
+
+def test_asking_again_runs_only_what_failed(store: Store, stubs: Stubs, audit: Path) -> None:
+    tasks = [stub_task(store, seed) for seed in range(3)]
+    stubs({tasks[1].folder.name: {"ends": "nan"}})
+    scheduler(store, tasks).run()
+    stubs({})
+    recorder = Recorder()
+    views = scheduler(store, tasks, recorder).run()
+    assert outlooks(views) == ["completed"] * 3
+    assert recorder.started_names == [tasks[1].folder.name]
+    assert recorder.ended_here[tasks[0].folder.name] is False
+    assert tasks[1].folder.read_state().attempt == 2
+    begun = [(name, attempt) for event, name, attempt, _ in read_audit(audit) if event == "begins"]
+    assert sorted(begun) == sorted(
+        [(t.folder.name, 1) for t in tasks] + [(tasks[1].folder.name, 2)]
+    )
+
+
+def test_the_longest_expected_starts_first_and_the_unknown_before_it(
+    store: Store, stubs: Stubs
+) -> None:
+    tasks = [stub_task(store, seed, s) for seed, s in enumerate([1.0, 3.0, None, 2.0])]
+    recorder = Recorder()
+    scheduler(store, tasks, recorder, slots=1).run()
+    assert [int(name.rpartition("s")[2]) for name in recorder.started_names] == [2, 1, 3, 0]
+
+
+def test_interrupted_once_the_trainings_end_cleanly(store: Store, stubs: Stubs) -> None:
+    tasks = [stub_task(store, seed) for seed in range(3)]
+    stubs({"*": {"ends": "hangs"}})
+    recorder = Recorder()
+    work = scheduler(store, tasks, recorder)
+
+    def stop_when_both_run() -> None:
+        if not work.stopped and sum(running(task.folder) for task in tasks) == 2:
+            work.ask_to_stop()
+
+    recorder.on_tick = stop_when_both_run
+    assert outlooks(work.run()) == ["cancelled", "cancelled"]
+    assert work.stopped
+    assert len(recorder.started_names) == 2
+    for name in recorder.started_names:
+        assert store.folder(name).read_state().reason == "interrupted"
+
+
+def test_interrupted_twice_they_end_at_once(
+    store: Store, stubs: Stubs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deaf = tmp_path / "deaf.py"
+    deaf.write_text(
+        "import signal, sys\n"
+        "from pathlib import Path\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "Path(sys.argv[1], 'deaf').touch()\n"
+        "while True: signal.pause()\n"
+    )
+    monkeypatch.setenv("AQR_EXP_TRAIN_COMMAND", json.dumps([sys.executable, str(deaf)]))
+    task = stub_task(store, 0)
+    recorder = Recorder()
+    work = scheduler(store, [task], recorder)
+
+    def press() -> None:
+        if (task.folder.path / "deaf").exists():
+            work.ask_to_stop()
+
+    recorder.on_tick = press
+    started = time.monotonic()
+    views = work.run()
+    assert time.monotonic() - started < 25, "it was not waited for"
+    assert views[task.folder.name].outlook is Outlook.CANCELLED
+
+
+def test_a_cancelled_run_stops_and_the_others_go_on(store: Store, stubs: Stubs) -> None:
+    tasks = [stub_task(store, seed, 9.0 - seed) for seed in range(3)]
+    first = tasks[0].folder
+    stubs({first.name: {"ends": "hangs"}})
+    recorder = Recorder()
+
+    def cancel() -> None:
+        if running(first) and first.cancel_requested() is None:
+            first.request_cancel("cancelled by ann on host")
+
+    recorder.on_tick = cancel
+    views = scheduler(store, tasks, recorder).run()
+    assert outlooks(views) == ["cancelled", "completed", "completed"]
+    assert views[first.name].reason == "cancelled by ann on host"
+
+
+def test_a_run_that_cannot_be_made_or_started_takes_no_other_down(
+    store: Store, stubs: Stubs
+) -> None:
+    def refuse() -> None:
+        raise AqrExpError("disk full")
+
+    broken = Task(folder=store.folder("a-broken-s0"), create=refuse, expected_s=9.0)
+    unlogged = stub_task(store, 1, 8.0)
+    make(unlogged.folder, 1)
+    unlogged.folder.logs_dir.rmdir()
+    unlogged.folder.logs_dir.write_text("in the way")
+    views = scheduler(store, [stub_task(store, 2), broken, unlogged]).run()
+    assert views["a-broken-s0"].reason == "cannot be created: disk full"
+    assert (views[unlogged.folder.name].reason or "").startswith("cannot be started: ")
+    assert unlogged.folder.effective_status() == "failed"
+    assert views[stub_task(store, 2).folder.name].outlook is Outlook.COMPLETED
+
+
+def test_a_run_trained_elsewhere_is_waited_for(store: Store, stubs: Stubs) -> None:
+    task = stub_task(store, 0)
+    make(task.folder, 0)
+    recorder = Recorder()
+    with task.folder.lock() as lease:
+        task.folder.write_state("running")
+
+        def finish() -> None:
+            task.folder.write_metrics({"mAP": 0.5})
+            task.folder.write_state("completed")
+            lease.release()
+
+        recorder.on_tick = finish
+        views = scheduler(store, [task], recorder).run()
+    assert views[task.folder.name].outlook is Outlook.COMPLETED
+    assert recorder.started_names == []
+    assert recorder.ended_here == {task.folder.name: False}
+
+
+def test_a_run_nobody_can_tell_about_is_left_alone(store: Store, stubs: Stubs) -> None:
+    unknown, other = stub_task(store, 0), stub_task(store, 1)
+    make(unknown.folder, 0)
+    unknown.folder.write_state("running")
+    with unknown.folder.lock() as lease:
+        lease.file.write_text("{")
+        views = scheduler(store, [unknown, other]).run()
+        assert lease.beat()
+    assert outlooks(views) == ["unknown", "completed"]
+    assert (views[unknown.folder.name].reason or "").startswith("held by ")

@@ -1,0 +1,101 @@
+"""What becomes of a run that looked due when others finish, fail or hold it at that moment."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sweep_process import make, stub_task
+
+from aqr_exp.launch import start as starting
+from aqr_exp.launch.outlook import Outlook, Past, View
+from aqr_exp.launch.slots import cpu_slots
+from aqr_exp.launch.start import Started, start
+from aqr_exp.results.lease import Lease, Standing, claim
+from aqr_exp.results.run_folder import RunFolder
+from aqr_exp.results.store import Store
+
+SLOT = cpu_slots(1, 1)[0]
+
+
+@pytest.fixture
+def folder(store: Store) -> RunFolder:
+    made = stub_task(store, 0).folder
+    make(made, 0)
+    # Its launcher was killed, and its training process has not begun yet.
+    made.write_state("queued", attempt=1)
+    return made
+
+
+def leases(folder: RunFolder) -> list[Path]:
+    return [path for path in (folder.lease_path, folder.launch_lease_path) if path.exists()]
+
+
+def before_it_is_ours(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], None]) -> None:
+    """Let something happen after the launcher claimed the launch and before it claims the run."""
+
+    def claim_late(path: Path) -> Lease | Standing:
+        if path.name == ".lease":
+            happens()
+        return claim(path)
+
+    monkeypatch.setattr(starting, "claim", claim_late)
+
+
+def test_a_run_that_is_still_due_is_started(
+    folder: RunFolder, stubs: Callable[[dict], None]
+) -> None:
+    started = start(folder, Past(), SLOT)
+    assert isinstance(started, Started)
+    assert started.attempt == 2
+    assert started.training.process.wait() == 0
+    assert started.training.settle().status.value == "completed"
+    assert leases(folder) == [folder.launch_lease_path]
+    started.lease.release()
+    assert leases(folder) == []
+
+
+def test_a_run_that_an_orphan_completes_at_that_moment_is_not_started_again(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def complete() -> None:
+        folder.write_metrics({"mAP": 0.5})
+        folder.write_state("completed")
+
+    before_it_is_ours(monkeypatch, complete)
+    answer = start(folder, Past(), SLOT)
+    assert isinstance(answer, View)
+    assert answer.outlook is Outlook.COMPLETED
+    assert (folder.effective_status(), folder.read_state().attempt) == ("completed", 1)
+    assert leases(folder) == []
+
+
+def test_a_run_that_an_orphan_fails_at_that_moment_has_failed(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before_it_is_ours(monkeypatch, lambda: folder.write_state("failed", reason="no memory"))
+    answer = start(folder, Past(), SLOT)
+    assert isinstance(answer, View)
+    assert (answer.outlook, answer.reason) == (Outlook.FAILED, "no memory")
+    assert leases(folder) == []
+
+
+@pytest.mark.parametrize("holds", ["lock", "launch_lock"])
+def test_a_run_somebody_works_on_is_theirs(folder: RunFolder, holds: str) -> None:
+    with getattr(folder, holds)():
+        answer = start(folder, Past(), SLOT)
+        assert isinstance(answer, View)
+        assert answer.outlook is Outlook.ELSEWHERE
+        assert len(leases(folder)) == 1
+    assert folder.read_state().attempt == 1
+
+
+def test_a_run_that_cannot_be_started_has_failed(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AQR_EXP_TRAIN_COMMAND", '["/certainly/absent"]')
+    answer = start(folder, Past(), SLOT)
+    assert isinstance(answer, View)
+    assert answer.outlook is Outlook.FAILED
+    assert (answer.reason or "").startswith("cannot be started: [Errno 2]")
+    assert folder.read_state().reason == answer.reason
+    assert leases(folder) == []

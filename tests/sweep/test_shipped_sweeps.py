@@ -1,0 +1,103 @@
+from pathlib import Path
+
+import pytest
+
+from aqr_exp.config.compose import conf_dir, group_options
+from aqr_exp.errors import RequestError
+from aqr_exp.sweep.plan import Plan, plan_sweep
+from aqr_exp.sweep.typed import shipped_sweeps, sweep_request, sweeps_dir
+
+# Runs of each, worked out by hand: points and baselines times seeds.
+RUNS = {
+    "bias_scale": (8 + 1) * 3,
+    # At scale 0 one of the four sizes.
+    "bias_scale_x_window_size": (7 * 4 + 1 + 1) * 3,
+    "constraints": (4 + 1) * 3,
+    # The last control brings a baseline of its own.
+    "controls": (7 + 2) * 3,
+    "learnable_scale": (4 + 1) * 3,
+    "presets": (5 + 1) * 3,
+    # The baseline takes no scale: one run a seed.
+    "smoke": (1 + 2) * 2,
+    "variants": 3 * 3,
+    "window_size": (4 + 1) * 3,
+}
+
+
+@pytest.fixture(autouse=True)
+def _data(data: Path) -> None:
+    """Every plan here needs the identity of its data."""
+
+
+def plan(name: str, *overrides: str) -> Plan:
+    return plan_sweep(sweep_request(name, overrides))
+
+
+def test_every_shipped_sweep_is_known_here() -> None:
+    assert shipped_sweeps() == sorted(RUNS)
+    assert sorted(path.name for path in sweeps_dir().iterdir()) == [
+        f"{name}.yaml" for name in sorted(RUNS)
+    ]
+    assert not set(RUNS) & set(group_options(conf_dir())["variant"])  # one word, one meaning
+
+
+@pytest.mark.parametrize("name", sorted(RUNS))
+def test_every_shipped_sweep_can_be_planned(name: str) -> None:
+    request = sweep_request(name)
+    assert request.description
+    found = plan_sweep(request)
+    assert (found.name, len(found.runs)) == (name, RUNS[name])
+    # All but the smoke test compare with the baseline on the same seeds.
+    seeds = {run.seed for run in found.runs}
+    assert {run.seed for run in found.runs if run.variant == "baseline"} == seeds
+    assert seeds == ({0, 1} if name == "smoke" else {0, 1, 2})
+
+
+@pytest.mark.parametrize("name", sorted(RUNS))
+def test_every_shipped_sweep_takes_another_preset(name: str) -> None:
+    found = plan(name, "preset=smoke", "seed=7")
+    assert {run.config.preset for run in found.runs} == {"smoke"}
+    assert {run.config.schedule.epochs for run in found.runs} == {1}
+    assert {run.seed for run in found.runs} == {7}
+
+
+def test_the_controls_are_what_they_say() -> None:
+    configs = [run.config for run in plan("controls", "seed=0").runs]
+    routers = [config.variant.router for config in configs if config.variant.router]
+    assert [(router.kind.value, router.modalities.value) for router in routers] == [
+        ("learned", "both"),
+        ("constant", "both"),
+        ("shuffled", "both"),
+        ("learned", "lidar"),
+        ("learned", "camera"),
+        ("learned", "both"),
+        ("learned", "both"),
+    ]
+    undropped = [
+        config.variant.name.value
+        for config in configs
+        if (config.data.augment.drop_camera, config.data.augment.drop_lidar) == (0.0, 0.0)
+    ]
+    assert undropped == ["baseline", "attention_bias"]
+    scales = [config.variant.bias.scale for config in configs if config.variant.bias]
+    assert [(scale.start, scale.learnable) for scale in scales][5] == (0.0, False)
+
+
+def test_the_widening_bounds_fit_the_epochs_they_are_written_for() -> None:
+    annealed = [
+        config
+        for run in plan("constraints").runs
+        if (config := run.config).variant.bias and config.variant.bias.scale.anneal
+    ]
+    assert len(annealed) == 3
+    for config in annealed:
+        assert config.variant.bias is not None
+        assert config.variant.bias.scale.anneal[-1][0] == config.schedule.epochs - 1
+
+
+def test_an_unknown_sweep_is_named_with_the_nearest() -> None:
+    with pytest.raises(RequestError) as refused:
+        sweep_request("bias_scal")
+    assert str(refused.value).startswith("unknown sweep 'bias_scal': did you mean 'bias_scale'? (")
+    with pytest.raises(RequestError, match=r"^no such sweep file: gone/it.yaml$"):
+        sweep_request("gone/it.yaml")
