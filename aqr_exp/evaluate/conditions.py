@@ -1,0 +1,128 @@
+"""Metrics of parts of the data: night and rain, range bands, small and large objects.
+
+Letters: R weightings, S samples.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int
+
+from aqr_exp.data.classes import CLASS_NAMES
+from aqr_exp.evaluate.protocol import CLASS_RANGE_M
+from aqr_exp.evaluate.records import BANDS_M, WHOLE, MatchRecords
+from aqr_exp.evaluate.samples import Samples
+from aqr_exp.evaluate.scorer import Scorer
+from aqr_exp.evaluate.scores import ALL_LABELS, Scores
+
+SMALL = frozenset({"pedestrian", "motorcycle", "bicycle", "traffic_cone", "barrier"})
+_SMALL_LABELS = tuple(label for label, name in enumerate(CLASS_NAMES) if name in SMALL)
+_LARGE_LABELS = tuple(label for label, name in enumerate(CLASS_NAMES) if name not in SMALL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """A part of the data.
+
+    Attributes:
+        table: Which match table it is computed from.
+        word: The condition a sample must, or must not, be taken under; None takes all samples.
+        present: Whether it must.
+        labels: The classes whose metrics count: those that the part can hold.
+    """
+
+    table: str = WHOLE
+    word: str | None = None
+    present: bool = True
+    labels: tuple[int, ...] = ALL_LABELS
+
+    def select(self, samples: Samples, weights: Int[np.ndarray, "R S"]) -> Int[np.ndarray, "R S"]:
+        """The weights with 0 for samples that do not belong.
+
+        Args:
+            samples: The split's samples.
+            weights: How often each occurs.
+        """
+        if self.word is None:
+            return weights
+        return weights * (samples.under(self.word) == self.present)
+
+
+def _reaching(low_m: float) -> tuple[int, ...]:
+    """Classes that are evaluated beyond a distance."""
+    return tuple(label for label in ALL_LABELS if CLASS_RANGE_M[label] > low_m)
+
+
+CONDITIONS: Mapping[str, Condition] = {
+    "night": Condition(word="night"),
+    "day": Condition(word="night", present=False),
+    "rain": Condition(word="rain"),
+    "dry": Condition(word="rain", present=False),
+    **{name: Condition(table=name, labels=_reaching(low)) for name, (low, _) in BANDS_M.items()},
+    "small": Condition(labels=_SMALL_LABELS),
+    "large": Condition(labels=_LARGE_LABELS),
+}
+"""Every condition by the name that stands behind the @ of a metric."""
+
+
+class RunScorer:
+    """Evaluates a run's records under any weighting and condition.
+
+    Args:
+        records: The records.
+    """
+
+    def __init__(self, records: MatchRecords) -> None:
+        self.samples = records.samples
+        self._tables = records.tables
+        self._scorers: dict[str, Scorer] = {}
+
+    def scores(
+        self, condition: Condition | None = None, weights: Int[np.ndarray, "R S"] | None = None
+    ) -> Scores:
+        """Scores under each weighting.
+
+        Args:
+            condition: The part of the data that counts; None takes all of it.
+            weights: How often each sample occurs; None counts each once, as R = 1.
+
+        Raises:
+            KeyError: The records were made without range bands, and the condition is one.
+            ValueError: The weights are no whole numbers of 0 or more, one for each sample.
+        """
+        part = condition or Condition()
+        if weights is None:
+            weights = np.ones((1, len(self.samples)), dtype=np.int64)
+        if part.table not in self._scorers:
+            self._scorers[part.table] = Scorer(self._tables[part.table])
+        return self._scorers[part.table].scores(part.select(self.samples, weights))
+
+
+def condition_metrics(records: MatchRecords) -> dict[str, dict[str, float | int]]:
+    """The metrics under each condition, with the ground truths they rest on.
+
+    Args:
+        records: A run's records; range bands are left out where it has none.
+
+    Returns:
+        By condition, what `Scores.metrics` gives for the classes that the condition can hold.
+    """
+    scorer = RunScorer(records)
+    return {
+        name: scorer.scores(condition).metrics(condition.labels)
+        for name, condition in CONDITIONS.items()
+        if condition.table in records.tables
+    }
+
+
+def sample_weights(
+    samples: Samples, scene_weights: Int[np.ndarray, "R scenes"]
+) -> Int[np.ndarray, "R S"]:
+    """Weights of samples from those of their scenes: what a bootstrap over scenes needs.
+
+    Args:
+        samples: The split's samples.
+        scene_weights: How often each scene occurs.
+    """
+    return scene_weights[:, samples.scene]

@@ -1,0 +1,90 @@
+"""From a result file to the benchmark's metrics, without the devkit."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from aqr_exp.evaluate.boxes import ego_distances, in_racks, in_range
+from aqr_exp.evaluate.ground_truth import GroundTruth, load_ground_truth
+from aqr_exp.evaluate.matching import match
+from aqr_exp.evaluate.predictions import Predictions, read_predictions
+from aqr_exp.evaluate.protocol import NAME
+from aqr_exp.evaluate.records import BANDS_M, WHOLE, MatchRecords
+from aqr_exp.evaluate.scorer import Scorer
+
+
+def make_records(
+    truth: GroundTruth,
+    predictions: Predictions,
+    *,
+    bands: bool = True,
+    header: Mapping[str, Any] | None = None,
+) -> MatchRecords:
+    """Filter and match a run's detections.
+
+    Args:
+        truth: The split.
+        predictions: The detections.
+        bands: Whether to match within each range band too.
+        header: Plain values to keep with the records.
+
+    Raises:
+        RequestError: A matched detection's size is not above 0; names it.
+    """
+    boxes = predictions.boxes
+    counted = in_range(boxes, truth.ego_xy)
+    counted[counted] = ~in_racks(boxes.take(counted), truth.racks)
+    predictions = predictions.take(counted)
+    tables = {WHOLE: match(truth, truth.boxes, predictions)}
+    if bands:
+        distance = ego_distances(predictions.boxes, truth.ego_xy)
+        truth_distance = ego_distances(truth.boxes, truth.ego_xy)
+        for name, (low, high) in BANDS_M.items():
+            inside = (distance >= low) & (distance < high)
+            truth_inside = (truth_distance >= low) & (truth_distance < high)
+            tables[name] = match(truth, truth.boxes.take(truth_inside), predictions.take(inside))
+    return MatchRecords(
+        samples=truth.samples,
+        tables=tables,
+        header={"protocol": NAME, "split": truth.split, **(header or {})},
+    )
+
+
+def records_of_file(
+    result_path: Path, root: Path, version: str, split: str, *, bands: bool = True
+) -> MatchRecords:
+    """Match the detections of a result file.
+
+    Args:
+        result_path: nuScenes result JSON that holds every sample of the split.
+        root: The data set's root.
+        version: Its version folder, such as `v1.0-trainval`.
+        split: A predefined split or one of the version's `splits.json`.
+        bands: Whether to match within each range band too.
+
+    Raises:
+        RequestError: The file is refused, naming the place, or there is no such split.
+        AqrExpError: A table of the data set is missing or damaged.
+    """
+    truth = load_ground_truth(root, version, split)
+    return make_records(truth, read_predictions(result_path, truth), bands=bands)
+
+
+def score_results(result_path: Path, root: Path, version: str, split: str) -> dict[str, Any]:
+    """Score a result file; takes and gives what `official.score_results` does.
+
+    Args:
+        result_path: nuScenes result JSON that holds every sample of the split.
+        root: The data set's root.
+        version: Its version folder, such as `v1.0-trainval`.
+        split: A predefined split or one of the version's `splits.json`.
+
+    Returns:
+        As `aqr_exp.evaluate.official.score_results`.
+
+    Raises:
+        RequestError: The file is refused, naming the place, or there is no such split.
+        AqrExpError: A table of the data set is missing or damaged.
+    """
+    records = records_of_file(result_path, root, version, split, bands=False)
+    return dict(Scorer(records.tables[WHOLE]).scores().metrics())

@@ -1,0 +1,193 @@
+"""Which detection finds which ground truth, for all samples at once.
+
+The benchmark goes through a class's detections by falling score; each takes the nearest ground truth of
+its class and sample that no earlier one took, if it is near enough. That is a queue whose members choose in
+turn, and such a queue has exactly one stable outcome: nobody prefers a ground truth that went to somebody
+behind them. So all detections may propose at once, every ground truth keeps the foremost proposer, and who
+is turned away proposes to the next nearest, until nobody is.
+
+Letters: P detections (ranked), G ground truths, N pairs of the two that are near enough.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from aqr_exp.data.classes import CLASS_NAMES
+from aqr_exp.evaluate.boxes import Boxes, heading_errors, size_errors, yaws
+from aqr_exp.evaluate.ground_truth import GroundTruth
+from aqr_exp.evaluate.match_table import (
+    DISTANCES,
+    MatchTable,
+    exact_floats,
+    smallest_unsigned,
+)
+from aqr_exp.evaluate.predictions import Predictions, refusal
+from aqr_exp.evaluate.protocol import ERROR_MATCH, MATCH_DISTANCES_M
+
+_PAIRS_AT_ONCE = 1 << 21
+"""Distances are computed for this many pairs at a time, to bound the memory."""
+
+_CLASSES = len(CLASS_NAMES)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Pairs:
+    """Detections and ground truths of one sample and class within 4 m of each other.
+
+    Sorted by detection, then by distance, then by the ground truth's place.
+    """
+
+    detection: Int[np.ndarray, " N"]
+    truth: Int[np.ndarray, " N"]
+    distance_m: Float[np.ndarray, " N"]
+
+    def take(self, index: np.ndarray) -> "_Pairs":
+        """Some of the pairs."""
+        return _Pairs(**{name: value[index] for name, value in vars(self).items()})
+
+
+def match(truth: GroundTruth, truth_boxes: Boxes, predictions: Predictions) -> MatchTable:
+    """Match detections with ground truths.
+
+    Args:
+        truth: The split.
+        truth_boxes: The ground truths that count, by sample.
+        predictions: The detections that count, in the order that ranks equal scores.
+
+    Raises:
+        RequestError: A matched detection's size is not above 0, so that it has no IoU; names it.
+    """
+    ranked = predictions.take(_ranking(predictions))
+    boxes = ranked.boxes
+    groups = len(truth.samples) * _CLASSES
+    pairs = _near_pairs(boxes, truth_boxes, groups)
+    matched = np.zeros(len(boxes), dtype=np.uint8)
+    errors = np.empty((0, 5))
+    for bit in DISTANCES:
+        near = pairs.take(pairs.distance_m < MATCH_DISTANCES_M[bit])
+        chosen = near.take(_choose(near.detection, near.truth, len(boxes), len(truth_boxes)))
+        _check_sizes(ranked, truth, chosen.detection)
+        matched[chosen.detection] |= np.uint8(1 << bit)
+        if bit == ERROR_MATCH:
+            errors = _errors(chosen, boxes, truth_boxes)
+    counts = np.bincount(_group(truth_boxes), minlength=groups)
+    return MatchTable(
+        class_start=np.searchsorted(boxes.label, np.arange(_CLASSES + 1)),
+        sample=smallest_unsigned(boxes.sample),
+        score=exact_floats(ranked.score),
+        matched=matched,
+        errors=errors,
+        truths=smallest_unsigned(counts.reshape(-1, _CLASSES)),
+    )
+
+
+def _ranking(predictions: Predictions) -> Int[np.ndarray, " P"]:
+    """By class, then falling score; of equal scores the later detection comes first."""
+    score, label = predictions.score, predictions.boxes.label
+    falling = len(score) - 1 - np.argsort(-score[::-1], kind="stable")
+    return falling[np.argsort(label[falling].astype(np.uint8), kind="stable")]
+
+
+def _group(boxes: Boxes) -> np.ndarray:
+    """A number for each pair of sample and class."""
+    return boxes.sample * _CLASSES + boxes.label
+
+
+def _near_pairs(boxes: Boxes, truths: Boxes, groups: int) -> _Pairs:
+    """All pairs of one sample and class that are less than 4 m apart."""
+    # Stable: a group's ground truths keep the order that breaks ties of distance.
+    truth_order = np.argsort(_group(truths), kind="stable")
+    sizes = np.bincount(_group(truths), minlength=groups)
+    first = (np.cumsum(sizes) - sizes)[_group(boxes)]
+    count = sizes[_group(boxes)]
+    ends = np.cumsum(count)
+    parts: list[_Pairs] = []
+    start = 0
+    while start < len(boxes):
+        done = int(ends[start - 1]) if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, done + _PAIRS_AT_ONCE, side="right")))
+        counts = count[start:stop]
+        detection = np.repeat(np.arange(start, stop), counts)
+        within = np.arange(len(detection)) - np.repeat(np.cumsum(counts) - counts, counts)
+        truth = truth_order[np.repeat(first[start:stop], counts) + within]
+        parts.append(_closer_than_4m(boxes, truths, detection, truth))
+        start = stop
+    joined = {
+        name: np.concatenate([getattr(part, name) for part in parts] or [np.zeros(0, dtype=kind)])
+        for name, kind in (("detection", int), ("truth", int), ("distance_m", float))
+    }
+    order = np.lexsort((joined["truth"], joined["distance_m"], joined["detection"]))
+    return _Pairs(**joined).take(order)
+
+
+def _closer_than_4m(
+    boxes: Boxes, truths: Boxes, detection: Int[np.ndarray, " N"], truth: Int[np.ndarray, " N"]
+) -> _Pairs:
+    offset = boxes.centre[detection, :2] - truths.centre[truth, :2]
+    limit = MATCH_DISTANCES_M[-1]
+    perhaps = np.flatnonzero((np.abs(offset) < limit).all(axis=1))
+    offset = offset[perhaps]
+    # The devkit's distance is a dot product, whose last bit may differ from a sum of squares (fused
+    # multiply-add). A product of matrices of one row and one column is that same dot product, for all.
+    distance = np.sqrt(np.matmul(offset[:, None, :], offset[:, :, None])[:, 0, 0])
+    near = distance < limit
+    return _Pairs(
+        detection=detection[perhaps][near], truth=truth[perhaps][near], distance_m=distance[near]
+    )
+
+
+def _choose(
+    detection: Int[np.ndarray, " N"], truth: Int[np.ndarray, " N"], detections: int, truths: int
+) -> Int[np.ndarray, " M"]:
+    """The pairs that come about when detections choose in order of rank.
+
+    Args:
+        detection: Sorted; equal ones in order of preference.
+        truth: The other half of each pair.
+        detections: P.
+        truths: G.
+
+    Returns:
+        Places of the chosen pairs, sorted.
+    """
+    nobody = detections
+    holder = np.full(truths, nobody)
+    pointer = np.searchsorted(detection, np.arange(detections), side="left")
+    end = np.searchsorted(detection, np.arange(detections), side="right")
+    asking = np.flatnonzero(pointer < end)
+    while len(asking):
+        wanted = truth[pointer[asking]]
+        before = holder[wanted]
+        np.minimum.at(holder, wanted, asking)
+        displaced = np.unique(before[(before != nobody) & (holder[wanted] != before)])
+        refused = np.concatenate([asking[holder[wanted] != asking], displaced])
+        pointer[refused] += 1
+        asking = refused[pointer[refused] < end[refused]]
+    return np.sort(pointer[holder[holder != nobody]])
+
+
+def _check_sizes(ranked: Predictions, truth: GroundTruth, detection: np.ndarray) -> None:
+    flat = detection[(ranked.boxes.size[detection] <= 0).any(axis=1)]
+    if len(flat):
+        index = int(flat.min())
+        size = ranked.boxes.size[index].tolist()
+        raise refusal(ranked, truth, index, f"size={size} (allowed: above 0)")
+
+
+def _errors(pairs: _Pairs, boxes: Boxes, truths: Boxes) -> Float[np.ndarray, "M 5"]:
+    """The five true-positive errors of matched pairs."""
+    found, real = boxes.take(pairs.detection), truths.take(pairs.truth)
+    slip = found.velocity - real.velocity
+    attribute = np.where(real.attribute < 0, np.nan, found.attribute != real.attribute)
+    return np.stack(
+        [
+            pairs.distance_m,
+            size_errors(real.size, found.size),
+            heading_errors(yaws(real.rotation), yaws(found.rotation), real.label),
+            np.hypot(slip[:, 0], slip[:, 1]),
+            attribute,
+        ],
+        axis=1,
+    )

@@ -1,0 +1,256 @@
+"""Detections as arrays: from a nuScenes result file or from memory, checked before anything is computed.
+
+Letters: P detections.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from jaxtyping import Float, Int
+
+from aqr_exp.data.classes import CLASS_NAMES
+from aqr_exp.errors import RequestError
+from aqr_exp.evaluate.boxes import Boxes
+from aqr_exp.evaluate.ground_truth import GroundTruth
+from aqr_exp.evaluate.protocol import ATTRIBUTE_NAMES, MAX_BOXES
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Predictions:
+    """Detections of a whole split, before the benchmark's filters.
+
+    Attributes:
+        source: Where they are from, for messages.
+        boxes: P boxes; of equal scores the later one is ranked first.
+        score: Scores in [0, 1].
+        place: Which of its sample's detections each is, for messages.
+    """
+
+    source: str
+    boxes: Boxes
+    score: Float[np.ndarray, " P"]
+    place: Int[np.ndarray, " P"]
+
+    def take(self, index: np.ndarray) -> "Predictions":
+        """Some of the detections.
+
+        Args:
+            index: Their places, or True for each that is wanted.
+        """
+        return Predictions(
+            source=self.source,
+            boxes=self.boxes.take(index),
+            score=self.score[index],
+            place=self.place[index],
+        )
+
+
+class _Detection(msgspec.Struct, gc=False):
+    """One box of a result file; what else it may hold is passed over."""
+
+    sample_token: str
+    translation: tuple[float, float, float]
+    size: tuple[float, float, float]
+    rotation: tuple[float, float, float, float]
+    velocity: tuple[float, float]
+    detection_name: Literal[CLASS_NAMES]  # type: ignore[valid-type]  # as many names as there are
+    detection_score: float
+    attribute_name: Literal[("", *ATTRIBUTE_NAMES)]  # type: ignore[valid-type]
+    num_pts: int = -1
+
+
+class _ResultFile(msgspec.Struct):
+    """A result file whose boxes are not decoded yet."""
+
+    meta: msgspec.Raw
+    results: dict[str, msgspec.Raw]
+
+
+_VECTORS = {"translation": 3, "size": 3, "rotation": 4, "velocity": 2}
+_NAMES = {
+    "detection_name": {name: label for label, name in enumerate(CLASS_NAMES)},
+    "attribute_name": {name: label for label, name in enumerate(ATTRIBUTE_NAMES)} | {"": -1},
+}
+_NUMBERS = ("detection_score", "num_pts")
+_DECODER = msgspec.json.Decoder(list[_Detection])
+# No number of standard JSON, but Python writes and the devkit reads it, for unknown velocities.
+_NOT_JSON = (b"NaN", b"Infinity")
+
+
+def read_predictions(path: Path, truth: GroundTruth) -> Predictions:
+    """The detections of a nuScenes result file.
+
+    Args:
+        path: The file.
+        truth: The split it must cover, sample by sample.
+
+    Raises:
+        RequestError: It is missing, no result file, lacks a sample, has one of another split, or a box
+            that the benchmark does not allow; names the file and the place.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise RequestError(f"{path} is missing") from None
+    except OSError as error:
+        raise RequestError(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        try:
+            results: Mapping[str, Any] = msgspec.json.decode(content, type=_ResultFile).results
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            if not any(word in content for word in _NOT_JSON):
+                raise
+            results = _python_results(content)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"{path} is no result file: {error}") from None
+    return _collect(str(path), results, truth)
+
+
+def predictions_in_memory(
+    results: Mapping[str, Sequence[Mapping[str, Any]]], truth: GroundTruth
+) -> Predictions:
+    """Detections that are not in a file.
+
+    Args:
+        results: Boxes as a result file has them, by sample token.
+        truth: The split they must cover, sample by sample.
+
+    Raises:
+        RequestError: A sample lacks or is of another split, or a box is not allowed; names the place.
+    """
+    return _collect("these detections", results, truth)
+
+
+def _python_results(content: bytes) -> dict[str, Any]:
+    """The content of a file with NaN or Infinity in it."""
+    value = json.loads(content)
+    if not isinstance(value, dict) or "meta" not in value:
+        raise ValueError("Object missing required field `meta`")
+    if not isinstance(value.get("results"), dict):
+        raise ValueError("Expected `object` - at `$.results`")
+    return dict(value["results"])
+
+
+def _collect(source: str, results: Mapping[str, Any], truth: GroundTruth) -> Predictions:
+    """Arrays of all samples' boxes, in the order that ranks equal scores."""
+    place_of = {token: index for index, token in enumerate(truth.samples.tokens)}
+    _check_samples(source, results, place_of, truth.split)
+    order = results if truth.keeps_file_order else truth.samples.tokens
+    columns: dict[str, list[np.ndarray]] = {
+        name: [] for name in ("sample", "place", *_VECTORS, *_NAMES, *_NUMBERS)
+    }
+    for token in order:
+        boxes = _decode(source, token, results[token])
+        count = len(boxes)
+        columns["sample"].append(np.full(count, place_of[token]))
+        columns["place"].append(np.arange(count))
+        for name, width in _VECTORS.items():
+            numbers = chain.from_iterable(map(attrgetter(name), boxes))
+            columns[name].append(np.fromiter(numbers, np.float64, count * width))
+        for name, labels in _NAMES.items():
+            found = map(labels.__getitem__, map(attrgetter(name), boxes))
+            columns[name].append(np.fromiter(found, np.int64, count))
+        for name in _NUMBERS:
+            columns[name].append(np.fromiter(map(attrgetter(name), boxes), np.float64, count))
+    joined = {name: np.concatenate(parts) for name, parts in columns.items()}
+    predictions = _arrays(source, joined)
+    _check_numbers(predictions, truth)
+    # As in the benchmark, a box that says it holds no point does not count.
+    return predictions.take(joined["num_pts"] != 0)
+
+
+def _arrays(source: str, joined: dict[str, np.ndarray]) -> Predictions:
+    boxes = Boxes(
+        sample=joined["sample"],
+        label=joined["detection_name"],
+        centre=joined["translation"].reshape(-1, 3),
+        size=joined["size"].reshape(-1, 3),
+        rotation=joined["rotation"].reshape(-1, 4),
+        velocity=joined["velocity"].reshape(-1, 2),
+        attribute=joined["attribute_name"],
+    )
+    return Predictions(
+        source=source, boxes=boxes, score=joined["detection_score"], place=joined["place"]
+    )
+
+
+def _check_samples(
+    source: str, results: Mapping[str, Any], place_of: Mapping[str, int], split: str
+) -> None:
+    faults = {
+        "is missing": [token for token in place_of if token not in results],
+        f"is not of the split {split}": [token for token in results if token not in place_of],
+    }
+    for fault, tokens in faults.items():
+        if tokens:
+            more = f" (and {len(tokens) - 1} more)" if len(tokens) > 1 else ""
+            raise RequestError(f"{source}: sample {tokens[0]} {fault}{more}")
+
+
+def _decode(source: str, token: str, boxes: Any) -> list[_Detection]:
+    """One sample's boxes, checked against the format."""
+    try:
+        if isinstance(boxes, msgspec.Raw):
+            found = _DECODER.decode(boxes)
+        else:
+            found = msgspec.convert(boxes, list[_Detection])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RequestError(f"{source}: sample {token}{_in_words(str(error))}") from None
+    if len(found) > MAX_BOXES:
+        raise RequestError(f"{source}: sample {token} has {len(found)} boxes (at most {MAX_BOXES})")
+    for place, box in enumerate(found):
+        if box.sample_token != token:
+            raise RequestError(
+                f"{source}: sample {token}, box {place}: its sample_token is {box.sample_token}"
+            )
+    return found
+
+
+def _in_words(fault: str) -> str:
+    """The message of msgspec with the place first, and the names that are allowed."""
+    located = re.fullmatch(r"(.*) - at `\$\[(\d+)\]\.?(.*)`", fault)
+    if located is None:
+        return f": {fault}"
+    what, place, field = located.groups()
+    known = ", ".join(name or "(empty)" for name in _NAMES.get(field, ()))
+    words = f"{what} (allowed: {known})" if known else what
+    return f", box {place}{f', {field}' if field else ''}: {words}"
+
+
+def _check_numbers(predictions: Predictions, truth: GroundTruth) -> None:
+    boxes, score = predictions.boxes, predictions.score
+    finite = "finite numbers"
+    checks = (
+        ("translation", boxes.centre, ~np.isfinite(boxes.centre).all(axis=1), finite),
+        ("size", boxes.size, ~np.isfinite(boxes.size).all(axis=1), finite),
+        ("rotation", boxes.rotation, ~np.isfinite(boxes.rotation).all(axis=1), finite),
+        ("velocity", boxes.velocity, np.isinf(boxes.velocity).any(axis=1), "finite numbers or NaN"),
+        ("detection_score", score, ~((score >= 0) & (score <= 1)), "0 to 1"),
+    )
+    for name, values, wrong, allowed in checks:
+        if wrong.any():
+            index = int(np.argmax(wrong))
+            fault = f"{name}={values[index]} (allowed: {allowed})"
+            raise refusal(predictions, truth, index, fault)
+
+
+def refusal(predictions: Predictions, truth: GroundTruth, index: int, fault: str) -> RequestError:
+    """The error that names one detection.
+
+    Args:
+        predictions: All detections.
+        truth: The split they are of.
+        index: Which one.
+        fault: What is wrong with it.
+    """
+    token = truth.samples.tokens[int(predictions.boxes.sample[index])]
+    place = int(predictions.place[index])
+    return RequestError(f"{predictions.source}: sample {token}, box {place}: {fault}")
