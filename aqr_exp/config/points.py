@@ -4,7 +4,6 @@ What comes out is what `load_run` gives for the same overrides, at a hundredth o
 a configuration (variant, model, data, ...) that runs share are converted, checked and hashed once.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from aqr_exp.config.compose import (
     conf_dir,
     group_options,
 )
+from aqr_exp.config.composition import Base, is_plain
 from aqr_exp.config.convert import convert
 from aqr_exp.config.data_identity import identified
 from aqr_exp.config.fields import fields_of
@@ -27,10 +27,6 @@ from aqr_exp.config.schema import DataConfig, RunConfig, StartConfig
 from aqr_exp.config.short_names import keys_set_by
 from aqr_exp.errors import RequestError
 
-# `${model.head.width}` and nothing else: such a value follows a key that changes.
-_REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*(?:\.\w+)*)\}")
-# `${oc.env:NAME,default}`: such a value follows no key.
-_ENVIRONMENT = re.compile(r"[^$]*\$\{oc\.env:[^${}]*\}[^$]*")
 _PARTS = {spec.name: spec for spec in fields_of(RunConfig) if spec.nested}
 
 
@@ -78,61 +74,6 @@ class Point:
         return f"{self.config.variant.name.value}-{self.fingerprint}-s{seed}"
 
 
-class _Base:
-    """One composition that many points start from, and the parts they have made of it."""
-
-    def __init__(self, resolved: dict[str, Any], written: dict[str, Any]) -> None:
-        self.resolved = resolved
-        self.references: dict[str, str] = {}
-        self.plain = True
-        self._find_references(written, "")
-        self.parts: dict[tuple[object, ...], Any] = {}
-        depends: dict[str, set[str]] = {name: {name} for name in resolved}
-        for key, target in self.references.items():
-            depends[_top(key)].add(_top(target))
-        for _ in depends:  # long enough for chains of references
-            depends = {
-                name: set().union(*(depends[other] for other in others))
-                for name, others in depends.items()
-            }
-        self.depends = depends
-
-    def _find_references(self, written: Mapping[str, Any], prefix: str) -> None:
-        for name, value in written.items():
-            key = f"{prefix}{name}"
-            if isinstance(value, Mapping):
-                self._find_references(value, f"{key}.")
-            elif isinstance(value, list):
-                self.plain &= _is_plain(value)
-            elif isinstance(value, str) and "${" in value:
-                match = _REFERENCE.fullmatch(value)
-                if match and not isinstance(_at(self.resolved, match[1]), Mapping):
-                    self.references[key] = match[1]
-                elif not _ENVIRONMENT.fullmatch(value):
-                    self.plain = False
-
-    def mapping(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """The composition with changed keys; what nothing changed is shared, not copied."""
-        changes = dict(changes)
-        for key, target in self.references.items():
-            if key not in changes:
-                source = self._source(target, changes)
-                if source in changes:
-                    changes[key] = changes[source]
-        result = dict(self.resolved)
-        own: dict[str, dict[str, Any]] = {"": result}
-        for key, value in changes.items():
-            above, _, leaf = key.rpartition(".")
-            _own_node(above, own)[leaf] = value
-        return result
-
-    def _source(self, key: str, changes: Mapping[str, Any]) -> str:
-        """The key that a reference's target takes its value from in the end."""
-        while key not in changes and key in self.references:
-            key = self.references[key]
-        return key
-
-
 class PointLoader:
     """Loads many points; keep one for a whole plan.
 
@@ -145,7 +86,7 @@ class PointLoader:
         self._with_data = with_data
         self._folder = folder or conf_dir()
         self.groups = group_options(self._folder)
-        self._bases: dict[tuple[str, ...], _Base] = {}
+        self._bases: dict[tuple[str, ...], Base] = {}
         self._checked: set[tuple[str, ...]] = set()
         self._data: dict[DataConfig, DataConfig] = {}
         self._starts: dict[StartConfig | None, StartConfig | None] = {}
@@ -163,7 +104,7 @@ class PointLoader:
         """
         base = self._base(variant, overrides)
         changes, changed = self._changes(overrides)
-        if base.plain and all(map(_is_plain, changes.values())):
+        if base.plain and all(map(is_plain, changes.values())):
             config = self._checked_config(base, changes, changed, overrides)
         else:
             typed = [override.typed for override in overrides]
@@ -179,7 +120,7 @@ class PointLoader:
         """
         base = self._base(variant, overrides)
         changes, _ = self._changes(overrides)
-        if base.plain and all(map(_is_plain, changes.values())):
+        if base.plain and all(map(is_plain, changes.values())):
             return base.mapping(changes)
         return compose_run(variant, [override.typed for override in overrides], self._folder)
 
@@ -196,14 +137,14 @@ class PointLoader:
                 changed.setdefault(_top(keys[0]), []).append(override)
         return changes, changed
 
-    def _base(self, variant: str, overrides: Sequence[Override]) -> _Base:
+    def _base(self, variant: str, overrides: Sequence[Override]) -> Base:
         """The composition with the point's group choices, every key of the point checked."""
         groups = [item.typed for item in overrides if item.key in self.groups]
         self._check(variant, overrides)
         key = (variant, *sorted(groups))
         if key not in self._bases:
             both = compose_with_references(variant, groups, self._folder)
-            self._bases[key] = _Base(*both)
+            self._bases[key] = Base(*both)
         return self._bases[key]
 
     def _check(self, variant: str, overrides: Sequence[Override]) -> None:
@@ -220,7 +161,7 @@ class PointLoader:
 
     def _checked_config(
         self,
-        base: _Base,
+        base: Base,
         changes: Mapping[str, Any],
         changed: Mapping[str, Sequence[Override]],
         overrides: Sequence[Override],
@@ -235,7 +176,7 @@ class PointLoader:
         return config
 
     def _assembled(
-        self, base: _Base, changes: Mapping[str, Any], changed: Mapping[str, Sequence[Override]]
+        self, base: Base, changes: Mapping[str, Any], changed: Mapping[str, Sequence[Override]]
     ) -> RunConfig:
         """The run of parts, each converted once for all points that share it."""
         mapping: dict[str, Any] | None = None
@@ -276,29 +217,5 @@ class PointLoader:
         return fingerprint_of({name: self._texts[part] for name, part in parts.items()})
 
 
-def _own_node(path: str, own: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The node at a dotted path, copied the first time it is written to."""
-    if path not in own:
-        above, _, leaf = path.rpartition(".")
-        parent = _own_node(above, own)
-        parent[leaf] = own[path] = dict(parent[leaf])
-    return own[path]
-
-
-def _at(mapping: Mapping[str, Any], key: str) -> Any:
-    for name in key.split("."):
-        mapping = mapping[name]
-    return mapping
-
-
 def _top(key: str) -> str:
     return key.partition(".")[0]
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether a value means itself to OmegaConf."""
-    if isinstance(value, str):
-        return "${" not in value and value != "???"
-    if isinstance(value, list):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, (bool, int, float))

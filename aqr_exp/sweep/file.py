@@ -18,6 +18,7 @@ from aqr_exp.sweep.nodes import (
     is_text,
     kind,
     known_entries,
+    quiet_entries,
     read_root,
     text_of,
     value_of,
@@ -234,7 +235,7 @@ class _Reader:
     def _points(self, node: Any) -> tuple[Corner, ...]:
         corners = []
         for item in self._items(node, "points"):
-            own = {name: value for name, _, value in _quiet_entries(item)}
+            own = {name: value for name, _, value in quiet_entries(item)}
             variant = self._variant(own["variant"]) if "variant" in own else None
             overrides = self._overrides(item, "a point", leave="variant")
             corners.append(Corner(variant=variant, overrides=overrides))
@@ -292,12 +293,7 @@ class _Reader:
         """Refuse a key that fixed, grid and zip set twice."""
         seen: dict[str, str] = {}
         for part in ("fixed", "grid", "zip"):
-            for name, key, _ in _quiet_entries(found[part][1]) if part in found else ():
+            for name, key, _ in quiet_entries(found[part][1]) if part in found else ():
                 if seen.setdefault(name, part) != part:
                     fault = f"'{name}' stands under '{seen[name]}' too: leave one of them out"
                     self.faults.add(key, fault)
-
-
-def _quiet_entries(node: Any) -> list[tuple[str, Any, Any]]:
-    """The entries of a mapping, where its faults are said elsewhere."""
-    return list(entries(node, Faults(""), "")) if node.id == "mapping" else []

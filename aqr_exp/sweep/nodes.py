@@ -114,6 +114,11 @@ def entries(node: Any, faults: Faults, what: str) -> Iterator[tuple[str, Any, An
             yield key.value, key, value
 
 
+def quiet_entries(node: Any) -> list[tuple[str, Any, Any]]:
+    """The entries of a mapping, where its faults are said elsewhere; none of anything else."""
+    return list(entries(node, Faults(""), "")) if node.id == "mapping" else []
+
+
 def known_entries(
     node: Any, faults: Faults, what: str, known: Collection[str]
 ) -> dict[str, tuple[Any, Any]]:

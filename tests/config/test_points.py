@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aqr_exp.config import points
+from aqr_exp.config.composition import Base
 from aqr_exp.config.data_identity import identity_path, with_data_identity
 from aqr_exp.config.identity import fingerprint, run_name
 from aqr_exp.config.load import load_run
@@ -120,11 +121,11 @@ def test_hydra_composes_once_a_set_of_group_choices(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_reference_to_several_keys_is_left_to_hydra(tmp_path: Path) -> None:
-    base = points._Base(
+    base = Base(
         {"a": {"b": 1}, "c": {"b": 1}, "d": "x1"}, {"a": {"b": 1}, "c": "${a}", "d": "x${a.b}"}
     )
     assert not base.plain
-    chain = points._Base(
+    chain = Base(
         {"a": 1, "b": {"c": 1}, "d": 1, "e": "home"},
         {"a": "${b.c}", "b": {"c": "${d}"}, "d": 1, "e": "${oc.env:HOME,home}"},
     )
