@@ -13,7 +13,8 @@ import pytest
 import torch
 from workplace import SMOKE, Workplace
 
-LASTS = "schedule.epochs=3"
+EPOCHS = 3
+LASTS = f"schedule.epochs={EPOCHS}"
 CLOCKS = {"train_time_s", "evaluate_time_s", "peak_memory_mb"}
 
 
@@ -63,11 +64,13 @@ def _kill_and_compare(folder: Path, data: Path, variant: str, kills: int, seed: 
     unbroken = Workplace(folder / "unbroken", data).run_variant(variant, LASTS)
     lasts_s = time.monotonic() - started
     expected = _everything(unbroken)
+    epoch_s = json.loads((unbroken / "metrics.json").read_text())["train_time_s"] / EPOCHS
     place = Workplace(folder / "killed", data)
     run = place.folder / "results" / "runs" / unbroken.name
     _anew(unbroken, run)
-    compared = 0
     while kills:
+        done = max((int(p.stem[6:]) for p in (run / "checkpoints").glob("*.pth")), default=0)
+        needs_s = lasts_s - done * epoch_s
         process = subprocess.Popen(
             [sys.executable, "-m", "aqr_exp.train", str(run)],
             env=place.environment,
@@ -75,7 +78,7 @@ def _kill_and_compare(folder: Path, data: Path, variant: str, kills: int, seed: 
             stderr=subprocess.DEVNULL,
         )
         try:
-            code = process.wait(draw.uniform(0.2, 0.9) * lasts_s)
+            code = process.wait(draw.uniform(0.25, 0.95) * needs_s)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             assert process.wait() == -signal.SIGKILL
@@ -84,7 +87,6 @@ def _kill_and_compare(folder: Path, data: Path, variant: str, kills: int, seed: 
         # It ended before its kill: what had been killed before is compared, and begun anew.
         assert code == 0
         _assert_same_bits(_everything(run), expected)
-        compared += 1
         _anew(unbroken, run)
     place.aqr_exp("run", variant, *SMOKE, LASTS)
     _assert_same_bits(_everything(run), expected)
