@@ -59,6 +59,7 @@ unit: $(READY) ## Unit, integration, end-to-end and wheel tests
 bench: $(READY) ## Benchmarks: ratios measured side by side in one run
 	$(PY) benchmarks/command_line.py
 	$(PY) benchmarks/planning.py
+	$(PY) benchmarks/orchestration.py
 
 docs: $(READY) ## Build the documentation into site/
 	$(VENV)/bin/mkdocs build --strict --quiet
