@@ -61,6 +61,7 @@ bench: $(READY) ## Benchmarks: ratios measured side by side in one run
 	$(PY) benchmarks/attention.py
 	$(PY) benchmarks/step.py
 	$(PY) benchmarks/planning.py
+	$(PY) benchmarks/orchestration.py
 
 docs: $(READY) ## Build the documentation into site/
 	$(VENV)/bin/mkdocs build --strict --quiet
