@@ -110,10 +110,6 @@ class Scorer:
                 scorer.score_rows(
                     weights[part], truths[part, label], ap[part, label], errors[part, label]
                 )
-        # A class without ground truth has AP 0 and errors 1, whatever was detected.
-        absent = truths == 0
-        ap[absent] = 0.0
-        errors = np.where(absent[:, :, None] & MEASURED, 1.0, errors)
         return Scores(ap=ap, errors=errors, truths=truths, samples=weights.sum(axis=1))
 
 

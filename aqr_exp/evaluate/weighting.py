@@ -118,7 +118,7 @@ def curve(
     precision, next_precision = below / np.maximum(rank, 1), (below + 1) / (rank + 1)
     precision = np.where(rank == 0, next_precision, precision)
     next_score = score[match_index[upper]]
-    point_score = np.where(rank == 0, next_score, score[ranks.reaching(rank)])
+    point_score = score[ranks.reaching(rank)]
     # A recall that is the highest of all is read at the last rank; higher ones are never reached.
     at_end = (below == found.total) & (found.total / truths == RECALLS) & (found.total > 0)
     last_precision = np.where(at_end, found.total / np.maximum(ranks.total, 1), 0.0)

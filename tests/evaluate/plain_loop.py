@@ -5,9 +5,11 @@ from typing import Any
 import numpy as np
 
 from aqr_exp.data.classes import CLASS_NAMES
-from aqr_exp.evaluate.boxes import Boxes
+from aqr_exp.evaluate.boxes import Boxes, Racks
+from aqr_exp.evaluate.ground_truth import GroundTruth
 from aqr_exp.evaluate.match_table import MatchTable
 from aqr_exp.evaluate.protocol import MATCH_DISTANCES_M, MEASURED
+from aqr_exp.evaluate.samples import Samples
 
 
 def boxes_of(rows: list[tuple[int, int, float, float]], **columns: Any) -> Boxes:
@@ -22,6 +24,25 @@ def boxes_of(rows: list[tuple[int, int, float, float]], **columns: Any) -> Boxes
         rotation=columns.get("rotation", np.tile([1.0, 0.0, 0.0, 0.0], (count, 1))),
         velocity=columns.get("velocity", np.zeros((count, 2))),
         attribute=columns.get("attribute", np.full(count, -1)),
+    )
+
+
+_NO_RACKS = Racks(sample=np.zeros(0, dtype=int), corner=np.zeros((0, 3)), edges=np.zeros((0, 3, 3)))
+
+
+def truth_of(boxes: Boxes, samples: int = 3) -> GroundTruth:
+    """A split of one scene with the vehicle at the origin."""
+    return GroundTruth(
+        split="tiny",
+        samples=Samples(
+            tokens=tuple(f"sample{index}" for index in range(samples)),
+            scene=np.zeros(samples, dtype=int),
+            scene_names=("scene",),
+            scene_descriptions=("",),
+        ),
+        ego_xy=np.zeros((samples, 2)),
+        boxes=boxes,
+        racks=_NO_RACKS,
     )
 
 

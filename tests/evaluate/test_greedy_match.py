@@ -2,34 +2,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from plain_loop import boxes_of, choices
+from plain_loop import boxes_of, choices, truth_of
 from pyquaternion import Quaternion
 
-from aqr_exp.evaluate.boxes import Boxes, Racks
-from aqr_exp.evaluate.ground_truth import GroundTruth
+from aqr_exp.evaluate.boxes import Boxes
 from aqr_exp.evaluate.match_table import MatchTable
 from aqr_exp.evaluate.matching import match
 from aqr_exp.evaluate.predictions import Predictions
 from aqr_exp.evaluate.protocol import ATTRIBUTE_NAMES, MATCH_DISTANCES_M
-from aqr_exp.evaluate.samples import Samples
 
 CAR, BARRIER, BICYCLE = 0, 5, 7
-NO_RACKS = Racks(sample=np.zeros(0, dtype=int), corner=np.zeros((0, 3)), edges=np.zeros((0, 3, 3)))
-
-
-def truth_of(boxes: Boxes, samples: int = 3) -> GroundTruth:
-    return GroundTruth(
-        split="tiny",
-        samples=Samples(
-            tokens=tuple(f"sample{index}" for index in range(samples)),
-            scene=np.zeros(samples, dtype=int),
-            scene_names=("scene",),
-            scene_descriptions=("",),
-        ),
-        ego_xy=np.zeros((samples, 2)),
-        boxes=boxes,
-        racks=NO_RACKS,
-    )
 
 
 def run(truths: Boxes, boxes: Boxes, score: list[float]) -> MatchTable:
@@ -52,11 +34,13 @@ def test_the_foremost_takes_the_nearest_and_the_next_what_is_left():
 
 
 def test_one_turned_away_may_turn_away_another():
-    # a wants x; b prefers x, then y; c prefers y. Ranked a, b, c: b is pushed to y and pushes c out.
-    truths = boxes_of([(0, CAR, 0, 0), (0, CAR, 1.5, 0)])
-    boxes = boxes_of([(0, CAR, 1.4, 0.2), (0, CAR, 0.1, 0), (0, CAR, 0.2, 0)])
+    # In order a, b, c: a and b want the first ground truth, c the second. b is pushed to the second, which
+    # pushes c to the third: but only where b may reach so far.
+    truths = boxes_of([(0, CAR, 0, 0), (0, CAR, 1.5, 0), (0, CAR, 3, 0)])
+    boxes = boxes_of([(0, CAR, 1.75, 0), (0, CAR, 0.125, 0), (0, CAR, 0.25, 0)])
     table = run(truths, boxes, [0.1, 0.9, 0.5])
-    np.testing.assert_array_equal(table.matched, [0b1111, 0b1100, 0b0011])
+    np.testing.assert_array_equal(table.matched, [0b1111, 0b1100, 0b1111])
+    np.testing.assert_array_equal(table.errors[:, 0], [0.125, 1.25, 1.25])
 
 
 def test_other_samples_and_classes_are_out_of_reach():
@@ -130,10 +114,13 @@ def test_a_matched_box_without_size_is_named():
     assert not run(boxes_of([(1, CAR, 9, 9)]), boxes, [0.5, 0.6]).matched.any()
 
 
-# A coarse grid: equal distances, distances at a threshold and equal scores are common.
+# A coarse grid: equal distances, distances at a threshold, equal scores and crowds are common.
 _place = st.tuples(
-    st.integers(0, 2), st.sampled_from([CAR, BICYCLE]), st.integers(0, 8), st.integers(0, 4)
-).map(lambda row: (row[0], row[1], row[2] / 2, row[3] / 2))
+    st.sampled_from([0, 0, 0, 1]),
+    st.sampled_from([CAR, CAR, CAR, BICYCLE]),
+    st.integers(0, 8).map(lambda x: x / 2),
+    st.integers(0, 3).map(lambda y: y / 2),
+)
 _scored = st.tuples(_place, st.integers(0, 4).map(lambda score: score / 4))
 
 

@@ -90,6 +90,7 @@ def test_filters_by_hand(tmp_path):
         MadeUpBox(sample=0, category=CAR, centre=(1, 0, 0), points=0),
         MadeUpBox(sample=0, category="animal", centre=(1, 0, 0)),
         MadeUpBox(sample=0, category="vehicle.bicycle", centre=(12, 1, 1)),
+        MadeUpBox(sample=0, category="vehicle.motorcycle", centre=(8, -1, -1)),
         MadeUpBox(sample=0, category="vehicle.bicycle", centre=(12.001, 1, 1)),
         MadeUpBox(sample=1, category="vehicle.bicycle", centre=(11, 0, 0)),
         MadeUpBox(sample=0, category=CAR, centre=(10, 0, 0)),

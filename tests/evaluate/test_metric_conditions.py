@@ -3,6 +3,7 @@ import pytest
 from detection_cases import CASES
 from devkit_verdict import TOLERANCE, Verdict, write_file
 from made_up_tables import sample_token
+from plain_loop import boxes_of, truth_of
 from small_world import World
 
 from aqr_exp.data.classes import CLASS_NAMES
@@ -14,9 +15,9 @@ from aqr_exp.evaluate.conditions import (
     sample_weights,
 )
 from aqr_exp.evaluate.evaluation import make_records
-from aqr_exp.evaluate.predictions import predictions_in_memory
+from aqr_exp.evaluate.predictions import Predictions, predictions_in_memory
 from aqr_exp.evaluate.protocol import ERROR_NAMES
-from aqr_exp.evaluate.records import MatchRecords
+from aqr_exp.evaluate.records import BANDS_M, MatchRecords
 from aqr_exp.evaluate.samples import Samples
 
 SPLIT = "everything"
@@ -56,6 +57,16 @@ def test_bands_share_out_the_ground_truths(records):
     bands = [scorer.scores(CONDITIONS[name]).truths for name in ("0-20m", "20-30m", "30-50m")]
     np.testing.assert_array_equal(sum(bands), whole)
     assert all(band.sum() > 5 for band in bands)
+
+
+def test_a_box_at_a_bands_edge_is_in_the_next():
+    boxes = boxes_of([(0, 0, np.nextafter(20, 0), 0), (0, 0, 20, 0), (0, 0, 0, 30)])
+    found = Predictions(source="", boxes=boxes, score=np.full(3, 0.5), place=np.arange(3))
+    tables = make_records(truth_of(boxes), found).tables
+    assert [tables[name].truths.sum() for name in ("all", *BANDS_M)] == [3, 1, 1, 1]
+    assert [len(tables[name].score) for name in ("all", *BANDS_M)] == [3, 1, 1, 1]
+    # Each is matched within its band alone.
+    np.testing.assert_array_equal(tables["0-20m"].matched, [0b1111])
 
 
 def test_a_band_counts_the_classes_it_can_hold():
