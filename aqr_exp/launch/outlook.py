@@ -79,8 +79,11 @@ def view_of(folder: RunFolder, past: Past, *, ours: bool = False) -> View:
     """
     try:
         if not folder.state_path.exists():
-            strange = folder.path.exists() and any(folder.path.iterdir())
-            return _damaged(f"{folder.state_path} is missing") if strange else View(outlook=_DUE)
+            if not (folder.path.exists() and any(folder.path.iterdir())):
+                return View(outlook=_DUE)
+            # A folder arrives whole: another launcher may have made it between the two looks.
+            if not folder.state_path.exists():
+                return _damaged(f"{folder.state_path} is missing")
         status = folder.effective_status(ours=ours)
         state = folder.read_state()
         if status == RunStatus.COMPLETED.value:

@@ -62,7 +62,6 @@ class Place:
         return sorted({who.pid for who in begun if judge(who, 0.0) is Life.ALIVE})
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("launchers", [2, 4])
 def test_launchers_share_a_hundred_runs(tmp_path: Path, launchers: int) -> None:
     place = Place(tmp_path, runs=100, slots=8, plan={})
