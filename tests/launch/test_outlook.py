@@ -20,6 +20,30 @@ def test_a_run_that_is_not_there_is_due(tmp_path: Path) -> None:
     assert (view.outlook, view.attempt) == (Outlook.DUE, 1)
 
 
+def test_a_run_that_arrives_between_two_looks_is_due(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another launcher makes the folder just after this one has missed its state."""
+    folder = RunFolder(tmp_path / "run-s0")
+    look = Path.exists
+
+    def exists(path: Path) -> bool:
+        found = look(path)
+        if path == folder.state_path and not look(folder.path):
+            folder.create("seed: 0\n", {})
+        return found
+
+    monkeypatch.setattr(Path, "exists", exists)
+    view = view_of(folder, Past())
+    assert (view.outlook, view.reason) == (Outlook.DUE, None)
+
+
+def test_a_folder_without_its_state_is_damaged(folder: RunFolder) -> None:
+    folder.state_path.unlink()
+    view = view_of(folder, Past())
+    assert (view.outlook, view.reason) == (Outlook.FAILED, f"{folder.state_path} is missing")
+
+
 def test_a_planned_run_is_due_for_the_first_time(folder: RunFolder) -> None:
     assert past_of(folder).attempts == 0
     view = view_of(folder, past_of(folder))
