@@ -5,8 +5,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aqr_exp.errors import AqrExpError
+from aqr_exp.results.artifacts import FILES, check_sizes, sizes_of
+from aqr_exp.results.checksum import read_checked_json
 from aqr_exp.results.run_folder import RunFolder
-from aqr_exp.results.state import INTERRUPTED, UNKNOWN, RunStatus
+from aqr_exp.results.spec_file import check_spec
+from aqr_exp.results.state import IN_HAND, INTERRUPTED, UNKNOWN, RunStatus
 from aqr_exp.results.store import Store
 
 DAMAGED = "damaged"
@@ -29,6 +32,8 @@ class RunRow:
         updated: When its state was last written.
         record: `record.json`; empty when damaged.
         metrics: `metrics.json` of a completed run; empty otherwise.
+        sizes: Bytes of the larger files by path in the run's folder, as they were on completion.
+        verified: Whether every file the row was read from has a checksum, which it then fits.
     """
 
     name: str
@@ -38,6 +43,13 @@ class RunRow:
     updated: str = ""
     record: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    verified: bool = False
+
+    @property
+    def resumed(self) -> int:
+        """How often it was started again after its first start."""
+        return self.attempt - 1
 
     @property
     def completed(self) -> bool:
@@ -110,13 +122,26 @@ class RunRow:
 def read_row(folder: RunFolder) -> RunRow:
     """One run's row; whatever is wrong with its files becomes status and reason."""
     try:
-        state = folder.read_state()
-        status = folder.effective_status()
-        record = folder.read_record()
-        metrics = folder.read_metrics() if status == RunStatus.COMPLETED.value else {}
-        check_numbers(metrics, str(folder.metrics_path))
+        return _read_row(folder)
     except (AqrExpError, OSError) as error:
         return RunRow(name=folder.name, status=DAMAGED, reason=str(error))
+
+
+def _read_row(folder: RunFolder) -> RunRow:
+    state, said = folder.read_checked_state()
+    status = folder.effective_status() if state.status in IN_HAND else state.status.value
+    if status != state.status.value:
+        state = folder.read_state()  # it may have ended between the two looks
+    record = read_checked_json(folder.record_path)
+    verified = [said, record.verified, check_spec(folder.spec_path)]
+    metrics, sizes = {}, {}
+    if status == RunStatus.COMPLETED.value:
+        measured = read_checked_json(folder.metrics_path)
+        metrics = measured.value
+        sizes = sizes_of(metrics.pop(FILES, None), str(folder.metrics_path))
+        check_numbers(metrics, str(folder.metrics_path))
+        check_sizes(str(folder.path), sizes)
+        verified.append(measured.verified)
     reason = state.reason
     if status == INTERRUPTED:
         reason = "its process ended without saying so"
@@ -128,8 +153,10 @@ def read_row(folder: RunFolder) -> RunRow:
         reason=reason,
         attempt=state.attempt,
         updated=state.updated,
-        record=record,
+        record=record.value,
         metrics=metrics,
+        sizes=sizes,
+        verified=all(verified),
     )
 
 

@@ -53,6 +53,11 @@ class RunPaths:
         return self.path / "metrics.json"
 
     @property
+    def records_path(self) -> Path:
+        """The match records, from which every metric can be computed."""
+        return self.path / "records.npz"
+
+    @property
     def predictions_dir(self) -> Path:
         """Detections in nuScenes' result format."""
         return self.path / "predictions"
