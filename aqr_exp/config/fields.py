@@ -19,6 +19,8 @@ class FieldSpec:
         range: The closed interval its numbers must lie in.
         excluded: Left out of a run's identity.
         optional: A configuration dataclass that may be absent: None, or no key at all.
+        default: What a missing key means, of a field that is left out of the identity: runs that were
+            made before there was such a field stay readable. `dataclasses.MISSING` where it must be given.
     """
 
     name: str
@@ -26,6 +28,7 @@ class FieldSpec:
     range: Range | None
     excluded: bool
     optional: bool
+    default: Any
 
     @property
     def nested(self) -> bool:
@@ -53,6 +56,7 @@ def fields_of(cls: Any) -> tuple[FieldSpec, ...]:
                 range=ranges[0] if ranges else None,
                 excluded=any(isinstance(note, Excluded) for note in notes),
                 optional=optional,
+                default=field.default,
             )
         )
     return tuple(specs)

@@ -54,13 +54,21 @@ class RunPaths:
 
     @property
     def records_path(self) -> Path:
-        """The match records, from which every metric can be computed."""
+        """Matches of the final detections, by sample: what any metric on any part of the data needs."""
         return self.path / "records.npz"
 
     @property
     def predictions_dir(self) -> Path:
         """Detections in nuScenes' result format."""
         return self.path / "predictions"
+
+    def predictions_path(self, split: str) -> Path:
+        """The final weights' detections.
+
+        Args:
+            split: The split they cover.
+        """
+        return self.predictions_dir / f"{split}.json"
 
     @property
     def checkpoints_dir(self) -> Path:

@@ -143,6 +143,17 @@ def test_an_optional_part_may_be_absent() -> None:
     assert convert(Outer, GOOD | {"perhaps": {"epochs": 4}}).perhaps == Inner(epochs=4)
 
 
+def test_what_an_older_run_lacks_takes_its_default_only_outside_the_identity() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Newer:
+        colour: Annotated[Colour, Excluded()] = Colour.RED
+        rate: float = 0.5
+
+    assert convert(Newer, {"rate": 0.1}) == Newer(rate=0.1)
+    with pytest.raises(RequestError, match=r"^key 'rate' is missing: it must be a number$"):
+        convert(Newer, {})
+
+
 def test_fields_say_what_is_optional() -> None:
     specs = {spec.name: spec for spec in fields_of(Outer)}
     assert [name for name, spec in specs.items() if spec.optional] == ["maybe", "perhaps"]
