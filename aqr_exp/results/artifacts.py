@@ -4,20 +4,16 @@ They are kept in `metrics.json`. The size is compared wherever a run is read, wh
 the folder; the content where the file is used, and by `aqr-exp show` and `table --verify`.
 """
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.results.run_paths import RunPaths
+from aqr_exp.results.run_paths import HISTORY, RunPaths
 
 FILES = "files"
 """The key of `metrics.json`: by path in the run's folder, `bytes` and `sha256`."""
-
-HISTORY = "history.jsonl"
-_CHUNK_BYTES = 1 << 20
 
 
 def measured(folder: RunPaths) -> dict[str, dict[str, Any]]:
@@ -26,6 +22,8 @@ def measured(folder: RunPaths) -> dict[str, dict[str, Any]]:
     Raises:
         OSError: One cannot be read.
     """
+    from aqr_exp.config.checkpoint_identity import file_sha256
+
     return {
         path.relative_to(folder.path).as_posix(): {
             "bytes": path.stat().st_size,
@@ -41,19 +39,6 @@ def _paths(folder: RunPaths) -> Iterator[Path]:
     yield folder.records_path
     if folder.predictions_dir.is_dir():
         yield from sorted(path for path in folder.predictions_dir.iterdir() if path.name[0] != ".")
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file in hex.
-
-    Raises:
-        OSError: It cannot be read.
-    """
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def check_sizes(folder: str, sizes: Mapping[str, int]) -> None:

@@ -25,12 +25,13 @@ def replace_text(path: Path, text: str) -> None:
     replace_bytes(path, text.encode("utf-8"))
 
 
-def replace_bytes(path: Path, content: bytes) -> None:
+def replace_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Put `content` at `path` in one step: readers see the old file or the whole new one.
 
     Args:
         path: The file to create or replace; its folder must exist.
         content: New content.
+        durable: Whether to wait until it would survive a crash of the machine; a cache need not.
 
     Raises:
         OSError: Writing failed; the old file is untouched and the temporary one is gone.
@@ -40,7 +41,8 @@ def replace_bytes(path: Path, content: bytes) -> None:
         with temporary.open("xb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.replace(temporary, path)  # noqa: PTH105 - tests fail this very call
     except BaseException:
         temporary.unlink(missing_ok=True)

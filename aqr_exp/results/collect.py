@@ -1,13 +1,16 @@
 """One row a run, from small files only; a damaged run is a row that says so."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from aqr_exp.errors import AqrExpError
+from aqr_exp.results import index
 from aqr_exp.results.artifacts import FILES, check_sizes, sizes_of
 from aqr_exp.results.checksum import read_checked_json
+from aqr_exp.results.index import ABSENT, Entry, Stamp, settled, stamp
 from aqr_exp.results.run_folder import RunFolder
+from aqr_exp.results.run_paths import IDENTIFYING, METRICS
 from aqr_exp.results.spec_file import check_spec
 from aqr_exp.results.state import IN_HAND, INTERRUPTED, UNKNOWN, RunStatus
 from aqr_exp.results.store import Store
@@ -17,6 +20,8 @@ PEAK_MEMORY = "peak_memory_mb"
 FINAL_SCALE = "aqr/final_scale"
 # Where text would be damage; classes and conditions are recognised by their beginnings.
 NUMERIC = ("train_time_s", PEAK_MEMORY, "AP/", "gt/", "stability/")
+# Nobody works on such a run, so its files alone say how it stands.
+SETTLED = frozenset(status.value for status in RunStatus if status not in IN_HAND)
 MEAN_METRICS = ("mAP", "NDS", "mATE", "mASE", "mAOE", "mAVE", "mAAE")
 
 
@@ -119,6 +124,9 @@ class RunRow:
         return float(value) if isinstance(value, (int, float)) else None
 
 
+ROW_FIELDS = tuple(item.name for item in fields(RunRow))
+
+
 def read_row(folder: RunFolder) -> RunRow:
     """One run's row; whatever is wrong with its files becomes status and reason."""
     try:
@@ -187,8 +195,58 @@ def _flat(value: Any) -> list[Any]:
 
 
 def collect(store: Store) -> list[RunRow]:
-    """Every run of a store, in the order of their names."""
-    return [read_row(folder) for folder in store]
+    """Every run of a store, in the order of their names.
+
+    What the index knows and what has not changed since is not read again; runs that somebody may be
+    working on always are.
+    """
+    known = index.load(store.index_path)
+    rows: list[RunRow] = []
+    kept: dict[str, Entry] = {}
+    fresh = 0
+    for name in store.folder_names():
+        stamps = _stamps(f"{store.runs_dir}/{name}")
+        if stamps is not None and all(found == ABSENT for found in stamps[: len(IDENTIFYING)]):
+            continue
+        entry = known.get(name)
+        if entry is not None and _is_current(entry, stamps, f"{store.runs_dir}/{name}"):
+            kept[name] = entry
+            rows.append(_row_of(entry))
+            continue
+        row = read_row(store.folder(name))
+        rows.append(row)
+        if stamps is not None and row.status in SETTLED and settled(stamps):
+            kept[name] = _entry_of(row, stamps)
+            fresh += 1
+    if index.worth_saving(fresh, len(known.keys() - kept.keys()), len(rows)):
+        index.save(store.index_path, kept)
+    return rows
+
+
+def _stamps(folder: str) -> list[Stamp] | None:
+    """Of the files a row is read from; None when they cannot be looked at."""
+    try:
+        return [stamp(f"{folder}/{name}") for name in (*IDENTIFYING, METRICS)]
+    except OSError:
+        return None
+
+
+def _is_current(entry: Entry, stamps: list[Stamp] | None, folder: str) -> bool:
+    if entry.stamps != stamps:
+        return False
+    try:
+        check_sizes(folder, entry.sizes)
+    except AqrExpError:
+        return False
+    return True
+
+
+def _entry_of(row: RunRow, stamps: list[Stamp]) -> Entry:
+    return Entry(stamps=stamps, **{name: getattr(row, name) for name in ROW_FIELDS})
+
+
+def _row_of(entry: Entry) -> RunRow:
+    return RunRow(**{name: getattr(entry, name) for name in ROW_FIELDS})
 
 
 def with_settings(store: Store, rows: Sequence[RunRow]) -> list[RunRow]:
