@@ -136,15 +136,19 @@ def json_object(path: Path, content: bytes) -> dict[str, Any]:
         AqrExpError: It is not JSON or no object; names file and fault.
     """
     try:
-        value = json.loads(content.decode("utf-8"))
+        value = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
         raise AqrExpError(f"{path} is damaged: not UTF-8 at byte {error.start}") from None
     except json.JSONDecodeError as error:
         raise AqrExpError(f"{path} is damaged: {error.msg} (line {error.lineno})") from None
     except (RecursionError, ValueError) as error:
-        # The latter: a whole number of thousands of digits.
+        # The latter: NaN, or a whole number of thousands of digits.
         fault = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise AqrExpError(f"{path} is damaged: {fault}") from None
     if not isinstance(value, dict):
         raise AqrExpError(f"{path} is damaged: holds a {type(value).__name__}, not an object")
     return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")

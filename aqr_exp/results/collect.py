@@ -1,5 +1,6 @@
 """One row a run, from small files only; a damaged run is a row that says so."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -8,10 +9,11 @@ from aqr_exp.errors import AqrExpError
 from aqr_exp.results import index
 from aqr_exp.results.artifacts import FILES, check_sizes, sizes_of
 from aqr_exp.results.checksum import read_checked_json
-from aqr_exp.results.index import ABSENT, Entry, Stamp, settled, stamp
+from aqr_exp.results.index import Entry
 from aqr_exp.results.run_folder import RunFolder
 from aqr_exp.results.run_paths import IDENTIFYING, METRICS
 from aqr_exp.results.spec_file import check_spec
+from aqr_exp.results.stamp import ABSENT, Stamp, settled, stamp
 from aqr_exp.results.state import IN_HAND, INTERRUPTED, UNKNOWN, RunStatus
 from aqr_exp.results.store import Store
 
@@ -184,7 +186,8 @@ def check_numbers(metrics: dict[str, Any], where: str) -> None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and math.isfinite(value)
 
 
 def _flat(value: Any) -> list[Any]:
@@ -204,12 +207,13 @@ def collect(store: Store) -> list[RunRow]:
     rows: list[RunRow] = []
     kept: dict[str, Entry] = {}
     fresh = 0
+    runs_dir = str(store.runs_dir)
     for name in store.folder_names():
-        stamps = _stamps(f"{store.runs_dir}/{name}")
+        stamps = _stamps(f"{runs_dir}/{name}")
         if stamps is not None and all(found == ABSENT for found in stamps[: len(IDENTIFYING)]):
             continue
         entry = known.get(name)
-        if entry is not None and _is_current(entry, stamps, f"{store.runs_dir}/{name}"):
+        if entry is not None and _is_current(entry, stamps, f"{runs_dir}/{name}"):
             kept[name] = entry
             rows.append(_row_of(entry))
             continue

@@ -146,7 +146,7 @@ class RunFolder(RunPaths):
 
     def write_progress(self, progress: Mapping[str, Any]) -> None:
         """Replace the progress; `updated` (ISO 8601, UTC) is added when absent."""
-        replace_json(self.progress_path, {"updated": utc_now(), **progress})
+        replace_checked_json(self.progress_path, {"updated": utc_now(), **progress})
 
     def read_progress(self) -> dict[str, Any] | None:
         """Where the process is; None before it said so.
@@ -154,7 +154,9 @@ class RunFolder(RunPaths):
         Raises:
             AqrExpError: The file is damaged.
         """
-        return read_json(self.progress_path) if self.progress_path.exists() else None
+        if not self.progress_path.exists():
+            return None
+        return read_checked_json(self.progress_path).value
 
     def clear_progress(self) -> None:
         """Forget where an earlier attempt was."""

@@ -51,6 +51,11 @@ class Store:
         """Caches what the runs' small files hold."""
         return self.cache_dir / "runs.msgpack"
 
+    @property
+    def hashes_path(self) -> Path:
+        """Caches the SHA-256 of the runs' files."""
+        return self.cache_dir / "hashes.msgpack"
+
     def sweep(self, name: str) -> SweepFolder:
         """The folder a sweep of this name has or would have."""
         return SweepFolder(self.sweeps_dir / name)
