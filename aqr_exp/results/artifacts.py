@@ -29,12 +29,13 @@ def measured(folder: RunPaths) -> dict[str, dict[str, Any]]:
             "bytes": path.stat().st_size,
             "sha256": file_sha256(path),
         }
-        for path in _paths(folder)
+        for path in artifact_paths(folder)
         if path.is_file()
     }
 
 
-def _paths(folder: RunPaths) -> Iterator[Path]:
+def artifact_paths(folder: RunPaths) -> Iterator[Path]:
+    """The larger files that a run's numbers come from, those of detections only where they are."""
     yield folder.history_path
     yield folder.records_path
     if folder.predictions_dir.is_dir():
