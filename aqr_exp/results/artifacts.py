@@ -1,23 +1,34 @@
 """What a completed run's larger files were when it completed: their size and SHA-256.
 
 They are kept in `metrics.json`. The size is compared wherever a run is read, which costs one look at
-the folder; the content where the file is used, and by `aqr-exp show` and `table --verify`.
+the folder; the content where the file is used, by `aqr-exp show` (all but the checkpoints, which are
+large and no number comes from) and by `table --verify`.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from aqr_exp.errors import AqrExpError
 from aqr_exp.results.run_paths import HISTORY, RunPaths
 
-FILES = "files"
-"""The key of `metrics.json`: by path in the run's folder, `bytes` and `sha256`."""
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A larger file of a run when it completed.
+
+    Attributes:
+        size_bytes: Its size.
+        sha256: Of its content, in hex.
+    """
+
+    size_bytes: int
+    sha256: str
 
 
-def measured(folder: RunPaths) -> dict[str, dict[str, Any]]:
-    """Size and SHA-256 of each file that there is, by path in the run's folder.
+def measured(folder: RunPaths) -> dict[str, Artifact]:
+    """The larger files that there are, by path in the run's folder.
 
     Raises:
         OSError: One cannot be read.
@@ -25,21 +36,24 @@ def measured(folder: RunPaths) -> dict[str, dict[str, Any]]:
     from aqr_exp.config.checkpoint_identity import file_sha256
 
     return {
-        path.relative_to(folder.path).as_posix(): {
-            "bytes": path.stat().st_size,
-            "sha256": file_sha256(path),
-        }
-        for path in artifact_paths(folder)
-        if path.is_file()
+        path.relative_to(folder.path).as_posix(): Artifact(
+            size_bytes=path.stat().st_size, sha256=file_sha256(path)
+        )
+        for path in (*sources(folder), *_files_in(folder.checkpoints_dir))
     }
 
 
-def artifact_paths(folder: RunPaths) -> Iterator[Path]:
-    """The larger files that a run's numbers come from, those of detections only where they are."""
-    yield folder.history_path
-    yield folder.records_path
-    if folder.predictions_dir.is_dir():
-        yield from sorted(path for path in folder.predictions_dir.iterdir() if path.name[0] != ".")
+def sources(folder: RunPaths) -> list[Path]:
+    """The larger files that a run's numbers come from, those of them that there are."""
+    single = [path for path in (folder.history_path, folder.records_path) if path.is_file()]
+    return [*single, *_files_in(folder.predictions_dir)]
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """What lies in a folder, sorted, without what is being written."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
 
 
 def check_sizes(folder: str, sizes: Mapping[str, int]) -> None:
@@ -63,22 +77,3 @@ def check_sizes(folder: str, sizes: Mapping[str, int]) -> None:
             raise AqrExpError(
                 f"{folder}/{name} is damaged: {found} bytes, {expected} when the run completed"
             )
-
-
-def sizes_of(files: Any, where: str) -> dict[str, int]:
-    """The sizes out of what `metrics.json` holds under `files`.
-
-    Args:
-        files: The value; None in one that an older version wrote.
-        where: The file, for the message.
-
-    Raises:
-        AqrExpError: It has another form.
-    """
-    try:
-        sizes = {str(name): facts["bytes"] for name, facts in dict(files or {}).items()}
-    except (TypeError, KeyError, ValueError):
-        sizes = {FILES: None}
-    if not all(isinstance(size, int) for size in sizes.values()):
-        raise AqrExpError(f"{where} is damaged: {FILES} does not say the sizes of files")
-    return sizes

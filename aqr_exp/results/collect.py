@@ -7,9 +7,10 @@ from typing import Any
 
 from aqr_exp.errors import AqrExpError
 from aqr_exp.results import index
-from aqr_exp.results.artifacts import FILES, check_sizes, sizes_of
+from aqr_exp.results.artifacts import check_sizes
 from aqr_exp.results.checksum import read_checked_json
 from aqr_exp.results.index import Entry
+from aqr_exp.results.metrics_file import read_metrics_file
 from aqr_exp.results.run_folder import RunFolder
 from aqr_exp.results.run_paths import IDENTIFYING, METRICS
 from aqr_exp.results.spec_file import check_spec
@@ -144,14 +145,15 @@ def _read_row(folder: RunFolder) -> RunRow:
         state = folder.read_state()  # it may have ended between the two looks
     record = read_checked_json(folder.record_path)
     verified = [said, record.verified, check_spec(folder.spec_path)]
-    metrics, sizes = {}, {}
+    metrics: dict[str, Any] = {}
+    sizes: dict[str, int] = {}
     if status == RunStatus.COMPLETED.value:
-        measured = read_checked_json(folder.metrics_path)
-        metrics = measured.value
-        sizes = sizes_of(metrics.pop(FILES, None), str(folder.metrics_path))
+        read = read_metrics_file(folder.metrics_path)
+        metrics = read.metrics
+        sizes = {name: file.size_bytes for name, file in read.files.items()}
         check_numbers(metrics, str(folder.metrics_path))
         check_sizes(str(folder.path), sizes)
-        verified.append(measured.verified)
+        verified.append(read.verified)
     reason = state.reason
     if status == INTERRUPTED:
         reason = "its process ended without saying so"

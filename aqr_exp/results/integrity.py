@@ -5,9 +5,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.results.artifacts import FILES, check_sizes, sizes_of
+from aqr_exp.results.artifacts import Artifact, check_sizes
 from aqr_exp.results.checksum import read_checked_json
 from aqr_exp.results.file_hashes import FileHashes
+from aqr_exp.results.metrics_file import read_metrics_file
 from aqr_exp.results.run_folder import RunFolder
 from aqr_exp.results.run_paths import HISTORY, METRICS, RECORD, SPEC, STATE
 from aqr_exp.results.spec_file import check_spec
@@ -43,7 +44,7 @@ class Integrity:
 
 
 def check_run(folder: RunFolder, hashes: FileHashes) -> Integrity:
-    """Check the checksum of every file of a run that its numbers come from.
+    """Check the checksum of every file of a run that its numbers come from, and the checkpoints' sizes.
 
     Args:
         folder: The run's folder.
@@ -56,7 +57,7 @@ def check_run(folder: RunFolder, hashes: FileHashes) -> Integrity:
     }
     completed = _is_completed(folder)
     if completed:
-        small[METRICS] = lambda: read_checked_json(folder.metrics_path).verified
+        small[METRICS] = lambda: read_metrics_file(folder.metrics_path).verified
     faults, unverified = [], []
     for name, verified in small.items():
         try:
@@ -83,28 +84,25 @@ def _is_completed(folder: RunFolder) -> bool:
         return folder.metrics_path.exists()
 
 
-def _files(folder: RunFolder) -> dict[str, dict[str, Any]]:
+def _files(folder: RunFolder) -> dict[str, Artifact]:
     """What `metrics.json` says of the larger files; nothing when it is absent or damaged."""
     try:
-        files = read_checked_json(folder.metrics_path).value.get(FILES)
-        sizes_of(files, str(folder.metrics_path))
+        return read_metrics_file(folder.metrics_path).files
     except AqrExpError:
         return {}
-    return dict(files or {})
 
 
-def _faults(
-    folder: RunFolder, name: str, facts: dict[str, Any], hashes: FileHashes
-) -> Iterator[str]:
+def _faults(folder: RunFolder, name: str, file: Artifact, hashes: FileHashes) -> Iterator[str]:
     path = folder.path / name
-    if not path.exists():
-        return
     try:
-        check_sizes(str(folder.path), {name: facts["bytes"]})
-        grown = name == HISTORY and path.stat().st_size > facts["bytes"]
-        if not grown and hashes.of(path) != facts.get("sha256"):
+        check_sizes(str(folder.path), {name: file.size_bytes})
+        grown = name == HISTORY and path.stat().st_size > file.size_bytes
+        checked_by_size = grown or path.parent == folder.checkpoints_dir
+        if not checked_by_size and hashes.of(path) != file.sha256:
             yield f"{path} is damaged: it is not what it was when the run completed"
     except AqrExpError as error:
         yield str(error)
+    except FileNotFoundError:
+        return  # said to be missing
     except OSError as error:
         yield f"{path} cannot be read: {error.strerror}"

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.results.artifacts import FILES, measured
+from aqr_exp.results.artifacts import measured
 from aqr_exp.results.atomic import read_json, replace_json
 from aqr_exp.results.checksum import read_checked_json, replace_checked_json
 from aqr_exp.results.history import ATTEMPT, append_line, read_lines
 from aqr_exp.results.holder import Life
 from aqr_exp.results.lease import Lease, Standing, clear, look
 from aqr_exp.results.lock import hold
+from aqr_exp.results.metrics_file import read_metrics_file, write_metrics_file
 from aqr_exp.results.run_paths import RunPaths
 from aqr_exp.results.spec_file import read_spec, write_spec
 from aqr_exp.results.state import (
@@ -182,7 +183,7 @@ class RunFolder(RunPaths):
         What the history and the files of detections are at this moment is written down beside
         them: whatever changes in these later is damage.
         """
-        replace_checked_json(self.metrics_path, {**metrics, FILES: measured(self)})
+        write_metrics_file(self.metrics_path, metrics, measured(self))
 
     def read_metrics(self) -> dict[str, Any]:
         """The metrics of record.
@@ -190,9 +191,7 @@ class RunFolder(RunPaths):
         Raises:
             AqrExpError: The file is missing or damaged.
         """
-        metrics = read_checked_json(self.metrics_path).value
-        metrics.pop(FILES, None)
-        return metrics
+        return read_metrics_file(self.metrics_path).metrics
 
     def request_cancel(self, reason: str) -> None:
         """Ask whoever trains the run to stop; the next attempt forgets it."""

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from aqr_exp.results.artifacts import artifact_paths
+from aqr_exp.results.artifacts import sources
 from aqr_exp.results.collect import RunRow
 from aqr_exp.results.file_hashes import FileHashes
 from aqr_exp.results.run_folder import RunFolder
@@ -81,9 +81,7 @@ def _trace(row: RunRow, folder: RunFolder, metrics: Sequence[str], hashes: FileH
         commit=revision if isinstance(revision, str) else None,
         modified=code.get("dirty") is True,
         files=tuple(
-            _traced(folder, path, hashes)
-            for path in (*small, *artifact_paths(folder))
-            if path.is_file()
+            _traced(folder, path, hashes) for path in (*small, *sources(folder)) if path.is_file()
         ),
         metrics=tuple(name for name in metrics if name in row.metrics),
     )

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from aqr_exp.errors import AqrExpError
+from aqr_exp.results.artifacts import Artifact
+from aqr_exp.results.metrics_file import read_metrics_file
 from aqr_exp.results.run_folder import RunFolder
 from aqr_exp.results.stability import stability_metrics
 
@@ -18,7 +20,7 @@ def verify_run(folder: RunFolder, *, data_root: Path | None = None) -> list[str]
     """Recompute a completed run's metrics and compare them with `metrics.json`.
 
     From the match records without the data set, from the detections with its tables, and stability
-    from the history; the hashes that `metrics.json` holds are compared too.
+    from the history; the hashes that `metrics.json` holds, of checkpoints too, are compared.
 
     Args:
         folder: The run's folder.
@@ -28,13 +30,18 @@ def verify_run(folder: RunFolder, *, data_root: Path | None = None) -> list[str]
         One line for each problem, a missing data set among them; empty when everything agrees.
     """
     try:
+        read = read_metrics_file(folder.metrics_path)
         claim = _Claim(
-            metrics=folder.read_metrics(), data=_part(folder.read_record(), "data"), folder=folder
+            folder=folder,
+            metrics=read.metrics,
+            files=read.files,
+            data=_part(folder.read_record(), "data"),
         )
         folder.read_spec()
     except AqrExpError as error:
         return [str(error)]
     return [
+        *_changed_checkpoints(claim),
         *_from_records(claim),
         *_from_predictions(claim, data_root),
         *_from_history(claim),
@@ -43,10 +50,11 @@ def verify_run(folder: RunFolder, *, data_root: Path | None = None) -> list[str]
 
 @dataclass(frozen=True, kw_only=True)
 class _Claim:
-    """What a run says of itself: its metrics and its data set."""
+    """What a run says of itself: its metrics, its larger files and its data set."""
 
     folder: RunFolder
     metrics: Mapping[str, Any]
+    files: Mapping[str, Artifact]
     data: Mapping[str, Any]
 
 
@@ -108,6 +116,18 @@ def _from_history(claim: _Claim) -> Iterator[str]:
     # An older version did not have them.
     known = {name: value for name, value in found.items() if name in claim.metrics}
     yield from _differences(claim, known, claim.folder.history_path.name)
+
+
+def _changed_checkpoints(claim: _Claim) -> Iterator[str]:
+    """Checkpoints that are there and not what they were when the run completed."""
+    from aqr_exp.config.checkpoint_identity import file_sha256
+
+    for name, file in claim.files.items():
+        path = claim.folder.path / name
+        if path.parent != claim.folder.checkpoints_dir or not path.exists():
+            continue
+        if file_sha256(path) != file.sha256:
+            yield f"{path} is damaged: it is not what it was when the run completed"
 
 
 def _hash_faults(claim: _Claim, path: Path, key: str) -> Iterator[str]:
