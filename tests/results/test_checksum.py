@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aqr_exp.errors import AqrExpError
@@ -67,6 +67,7 @@ def test_a_changed_digit_is_called_a_misfit(tmp_path: Path) -> None:
     assert str(caught.value) == f"{path} {MISFIT}"
 
 
+@settings(max_examples=30)
 @given(
     st.dictionaries(
         st.text().filter(lambda key: key != "checksum"),

@@ -31,7 +31,7 @@ def test_any_flipped_bit_is_named_with_its_line(path: Path) -> None:
         for bit in range(8):
             flipped = bytes([whole[place] ^ 1 << bit])
             path.write_bytes(whole[:place] + flipped + whole[place + 1 :])
-            with pytest.raises(AqrExpError, match="is damaged: line [23] ") as caught:
+            with pytest.raises(AqrExpError, match=r"is damaged: line [23] ") as caught:
                 read_lines(path)
             assert str(path) in str(caught.value)
 
@@ -54,7 +54,9 @@ def test_lines_of_an_older_version_are_read(path: Path) -> None:
 
 
 def test_a_changed_number_is_called_a_misfit(path: Path) -> None:
-    path.write_text(path.read_text().replace('"step": 2, "loss": 0.125', '"step": 2, "loss": 0.725'))
+    path.write_text(
+        path.read_text().replace('"step": 2, "loss": 0.125', '"step": 2, "loss": 0.725')
+    )
     with pytest.raises(AqrExpError) as caught:
         read_lines(path)
     assert str(caught.value) == f"{path} is damaged: line 2 does not fit its checksum"
