@@ -23,8 +23,8 @@ PEAK_MEMORY = "peak_memory_mb"
 FINAL_SCALE = "aqr/final_scale"
 # Where text would be damage; classes and conditions are recognised by their beginnings.
 NUMERIC = ("train_time_s", PEAK_MEMORY, "AP/", "gt/", "stability/")
-# Nobody works on such a run, so its files alone say how it stands.
-SETTLED = frozenset(status.value for status in RunStatus if status not in IN_HAND)
+# Of such a run its files alone do not say how it stands, or they cannot be read.
+NOT_CACHED = frozenset({*(status.value for status in IN_HAND), INTERRUPTED, UNKNOWN, DAMAGED})
 MEAN_METRICS = ("mAP", "NDS", "mATE", "mASE", "mAOE", "mAVE", "mAAE")
 
 
@@ -140,7 +140,7 @@ def read_row(folder: RunFolder) -> RunRow:
 
 def _read_row(folder: RunFolder) -> RunRow:
     state, said = folder.read_checked_state()
-    status = folder.effective_status() if state.status in IN_HAND else state.status.value
+    status = folder.effective_status()
     if status != state.status.value:
         state = folder.read_state()  # it may have ended between the two looks
     record = read_checked_json(folder.record_path)
@@ -221,7 +221,7 @@ def collect(store: Store) -> list[RunRow]:
             continue
         row = read_row(store.folder(name))
         rows.append(row)
-        if stamps is not None and row.status in SETTLED and settled(stamps):
+        if stamps is not None and row.status not in NOT_CACHED and settled(stamps):
             kept[name] = _entry_of(row, stamps)
             fresh += 1
     if index.worth_saving(fresh, len(known.keys() - kept.keys()), len(rows)):
