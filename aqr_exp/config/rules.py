@@ -7,6 +7,7 @@ from aqr_exp.config.schema import ModelConfig, RunConfig
 from aqr_exp.config.schema.data import AugmentConfig
 from aqr_exp.config.schema.launcher import Device
 from aqr_exp.config.schema.model import HeadConfig, ImageBranchConfig, LidarEncoder
+from aqr_exp.config.stages import stage_rules, stages_of
 from aqr_exp.config.variant_rules import start_rules, variant_rules
 from aqr_exp.errors import RequestError
 
@@ -36,7 +37,9 @@ def broken_rules(config: RunConfig) -> list[str]:
         lambda c: _lidar_branch_rules(c.model),
         lambda c: _image_rules(c.model.image),
         lambda c: _head_rules(c.model.head),
-        lambda c: _augment_rules(c.data.augment),
+        lambda c: _augment_rules(c.data.augment, "data.augment"),
+        stage_rules,
+        _stage_augment_rules,
         variant_rules,
         start_rules,
         _run_rules,
@@ -157,16 +160,24 @@ def _head_rules(head: HeadConfig) -> Iterator[str]:
         yield f"model.head.code_weights={list(head.code_weights)}: must not be negative"
 
 
-def _augment_rules(augment: AugmentConfig) -> Iterator[str]:
+def _augment_rules(augment: AugmentConfig, where: str) -> Iterator[str]:
     for key, (low, high) in (("resize", augment.resize), ("scale", augment.scale)):
         if not 0 < low <= high:
-            yield f"data.augment.{key}={[low, high]}: must be positive, lowest first"
+            yield f"{where}.{key}={[low, high]}: must be positive, lowest first"
     if any(std < 0 for std in augment.translate_std_m):
-        yield f"data.augment.translate_std_m={list(augment.translate_std_m)}: must not be negative"
+        yield f"{where}.translate_std_m={list(augment.translate_std_m)}: must not be negative"
     dropped = augment.drop_camera + augment.drop_lidar
     if dropped > 1:
         rule = "must add up to at most 1: a sample loses one sensor or none"
-        yield f"data.augment.drop_camera + data.augment.drop_lidar = {dropped:g}: {rule}"
+        yield f"{where}.drop_camera + {where}.drop_lidar = {dropped:g}: {rule}"
+
+
+def _stage_augment_rules(config: RunConfig) -> Iterator[str]:
+    if any(_augment_rules(config.data.augment, "data.augment")):
+        return  # said already, and every stage would repeat it
+    for stage in stages_of(config):
+        where = f"schedule.stages[{stage.number - 1}]"
+        yield from _augment_rules(stage.config.data.augment, where)
 
 
 def _run_rules(config: RunConfig) -> Iterator[str]:
