@@ -93,7 +93,7 @@ def _during(config: RunConfig, stage: StageConfig) -> RunConfig:
     said = dict(_said(stage))
     augment = {name: value for name, value in said.items() if name not in _NOT_AUGMENT}
     changes: dict[str, Any] = {"augment": dataclasses.replace(config.data.augment, **augment)}
-    if stage.gt_sampling is False:
+    if stage.gt_sampling is False and _gt_sampling(config) is not None:
         changes["gt_sampling"] = None
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **changes))
 
