@@ -139,15 +139,13 @@ class KeepCheckpoints(Hook):
             raise KeyboardInterrupt
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Save, then drop the oldest.
+        """Save.
 
         Raises:
             KeyboardInterrupt: The process was asked to stop; everything is saved.
         """
         epoch = runner.epoch + 1
         self._save(runner, epoch, runner.iter, f"epoch_{epoch}.pth")
-        for path in self.folder.glob("epoch_*_step_*.pth"):
-            path.unlink()
         if self.stop.asked:
             raise KeyboardInterrupt
 
@@ -176,8 +174,13 @@ class KeepCheckpoints(Hook):
             "schedulers": [scheduler.state_dict() for scheduler in runner.param_schedulers],
         }
         save_atomically(state, self.folder / name)
-        for path in checkpoints(self.folder)[self.keep :]:
-            path.unlink()
+        newest, *others = checkpoints(self.folder)
+        # What was saved within an epoch is of no use after it, and must not displace what is.
+        spent = [path for path in others if "_step_" in path.name and "_step_" not in newest.name]
+        kept = [path for path in others if path not in spent][: self.keep - 1]
+        for path in others:
+            if path not in kept:
+                path.unlink()
 
 
 def _steps_per_epoch(runner: Runner) -> int:

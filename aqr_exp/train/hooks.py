@@ -148,3 +148,28 @@ class RecordHistory(Hook):
 def _scalar(runner: Runner, name: str) -> float | None:
     scalars = runner.message_hub.log_scalars
     return float(scalars[name].current()) if name in scalars else None
+
+
+class MakeUpValidation(Hook):
+    """Evaluates after a resume what an evaluation between epochs was interrupted at.
+
+    Args:
+        folder: The run's folder; its history tells which evaluations were made.
+    """
+
+    # When the checkpoint has been loaded.
+    priority = "LOWEST"
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+
+    def before_train(self, runner: Runner) -> None:
+        """Make the point of the curve that is missing, if one is."""
+        loop, epoch = runner.val_loop, runner.epoch
+        due = epoch % runner.train_loop.val_interval == 0 or epoch == runner.max_epochs
+        within_epoch = runner.iter != epoch * (runner.max_iters // runner.max_epochs)
+        if loop is None or not epoch or not due or within_epoch:
+            return
+        made = {line.get("epoch") for line in self.folder.read_history() if line["kind"] == "val"}
+        if epoch not in made:
+            loop.run()

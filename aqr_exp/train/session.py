@@ -21,7 +21,7 @@ from aqr_exp.results.stability import stability_metrics
 from aqr_exp.results.state import RunStatus
 from aqr_exp.train.checkpoint import KeepCheckpoints, unwrapped
 from aqr_exp.train.claim import held_for_training
-from aqr_exp.train.hooks import RecordHistory, SeedEachStep
+from aqr_exp.train.hooks import MakeUpValidation, RecordHistory, SeedEachStep
 from aqr_exp.train.interruption import StopRequest, stops_wait
 from aqr_exp.train.plugins import register_plugins
 from aqr_exp.train.runner_config import runner_config
@@ -82,6 +82,12 @@ def reason_for(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".split("\n", 1)[0]
 
 
+def set_up_torch(threads: int) -> None:
+    """Make torch use so many threads, and only algorithms that repeat their bits."""
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(mode=True)
+
+
 def build_runner(folder: RunFolder, config: RunConfig, stop: StopRequest) -> Runner:
     """The mmengine Runner of a run, with our hooks.
 
@@ -118,6 +124,7 @@ def build_runner(folder: RunFolder, config: RunConfig, stop: StopRequest) -> Run
         runner.register_hook(WatchArm(folder, head, head.aqr, every, threshold, stages), "LOW")
     kept = config.schedule.keep_checkpoints
     runner.register_hook(KeepCheckpoints(folder.checkpoints_dir, kept, stop), "VERY_LOW")
+    runner.register_hook(MakeUpValidation(folder), "LOWEST")
     return runner
 
 
@@ -139,8 +146,7 @@ def train_and_score(
         KeyboardInterrupt: It was asked to stop; what it can continue from is saved.
     """
     folder.write_progress({"phase": "setup"})
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(mode=True)
+    set_up_torch(threads)
     config = with_checkpoint_identity(with_data_identity(config))
     runner = build_runner(folder, config, stop)
     started = time.monotonic()

@@ -2,7 +2,6 @@
 
 import json
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -10,51 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
+from run_bits import assert_same_bits, begun_anew, everything
 from workplace import SMOKE, Workplace
 
 EPOCHS = 3
 LASTS = f"schedule.epochs={EPOCHS}"
-CLOCKS = {"train_time_s", "evaluate_time_s", "peak_memory_mb"}
-
-
-def _everything(run: Path) -> dict:
-    """What a run ended with, without what a clock wrote; of repeated steps the last counts."""
-    metrics = json.loads((run / "metrics.json").read_text())
-    lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
-    curve = {
-        (line["kind"], line["epoch"], line.get("step")): {
-            name: value for name, value in line.items() if not name.endswith("_time_s")
-        }
-        for line in lines
-        if line["kind"] in {"train", "arm"}
-    }
-    assert len(curve) >= 3
-    newest = max((run / "checkpoints").glob("*.pth"), key=lambda path: int(path.stem[6:]))
-    return {
-        "metrics": {name: value for name, value in metrics.items() if name not in CLOCKS},
-        "curve": curve,
-        "weights": torch.load(newest, weights_only=True)["model"],
-    }
-
-
-def _assert_same_bits(ours: dict, theirs: dict) -> None:
-    assert ours["metrics"] == theirs["metrics"]
-    assert ours["curve"] == theirs["curve"]
-    assert ours["weights"].keys() == theirs["weights"].keys()
-    for name, value in ours["weights"].items():
-        assert torch.equal(value, theirs["weights"][name]), name
-
-
-def _anew(unbroken: Path, run: Path) -> None:
-    """The run as it is before its first step."""
-    shutil.rmtree(run, ignore_errors=True)
-    shutil.copytree(unbroken, run)
-    for leftover in ("history.jsonl", "metrics.json", "progress.json"):
-        (run / leftover).unlink()
-    for folder in ("checkpoints", "predictions"):
-        shutil.rmtree(run / folder)
-        (run / folder).mkdir()
 
 
 def _kill_and_compare(folder: Path, data: Path, variant: str, kills: int, seed: int) -> None:
@@ -63,11 +22,11 @@ def _kill_and_compare(folder: Path, data: Path, variant: str, kills: int, seed: 
     started = time.monotonic()
     unbroken = Workplace(folder / "unbroken", data).run_variant(variant, LASTS)
     lasts_s = time.monotonic() - started
-    expected = _everything(unbroken)
+    expected = everything(unbroken)
     epoch_s = json.loads((unbroken / "metrics.json").read_text())["train_time_s"] / EPOCHS
     place = Workplace(folder / "killed", data)
     run = place.folder / "results" / "runs" / unbroken.name
-    _anew(unbroken, run)
+    begun_anew(unbroken, run)
     while kills:
         done = max((int(p.stem[6:]) for p in (run / "checkpoints").glob("*.pth")), default=0)
         needs_s = lasts_s - done * epoch_s
@@ -86,10 +45,10 @@ def _kill_and_compare(folder: Path, data: Path, variant: str, kills: int, seed: 
             continue
         # It ended before its kill: what had been killed before is compared, and begun anew.
         assert code == 0
-        _assert_same_bits(_everything(run), expected)
-        _anew(unbroken, run)
+        assert_same_bits(everything(run), expected)
+        begun_anew(unbroken, run)
     place.aqr_exp("run", variant, *SMOKE, LASTS)
-    _assert_same_bits(_everything(run), expected)
+    assert_same_bits(everything(run), expected)
     assert not list(run.glob(".l*")), "no lease is left"
     assert not list((run / "checkpoints").glob(".*")), "nothing half written is left"
 
