@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from aqr_exp.config.augment_rules import augment_rules
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.stage import StageConfig
 
@@ -81,11 +82,21 @@ def stage_rules(config: RunConfig) -> Iterator[str]:
     for index, (one, other) in enumerate(pairwise(schedule.stages)):
         if dict(_said(one)) == dict(_said(other)):
             yield f"schedule.stages[{index + 1}]: is as the stage before it: make them one"
-    for index, stage in enumerate(schedule.stages):
-        if stage.gt_sampling is not None and _gt_sampling(config) is None:
-            word = _word(stage.gt_sampling)
+    for where, place in stage_places(config).items():
+        if place.gt_sampling is not None and _gt_sampling(config) is None:
+            word = _word(place.gt_sampling)
             rule = "there is no data.gt_sampling to switch on or off"
-            yield f"schedule.stages[{index}].gt_sampling={word}: {rule}"
+            yield f"{where}.gt_sampling={word}: {rule}"
+    if any(augment_rules(config.data.augment, "data.augment")):
+        return  # said already, and every stage would repeat it
+    for where, stage in zip(stage_places(config), stages_of(config), strict=True):
+        yield from augment_rules(stage.config.data.augment, where)
+
+
+def stage_places(config: RunConfig) -> dict[str, StageConfig]:
+    """The stages of a run by what their keys begin with in messages: `schedule.stages[0]`, ..."""
+    stages = enumerate(config.schedule.stages or ())
+    return {f"schedule.stages[{index}]": stage for index, stage in stages}
 
 
 def _during(config: RunConfig, stage: StageConfig) -> RunConfig:
