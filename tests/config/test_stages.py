@@ -14,6 +14,7 @@ from aqr_exp.config.points import Override, PointLoader
 from aqr_exp.config.rules import broken_rules
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.data import AugmentConfig
+from aqr_exp.config.schema.model import Sensors
 from aqr_exp.config.schema.schedule import ScheduleConfig
 from aqr_exp.config.schema.stage import StageConfig
 from aqr_exp.config.stages import stage_at, stages_of
@@ -144,6 +145,15 @@ def test_the_stages_divide_the_epochs(epochs: list[int]) -> None:
 )
 def test_a_broken_rule_of_stages_is_one_line(config: RunConfig, fault: str) -> None:
     assert broken_rules(config) == [fault]
+
+
+def test_a_model_of_one_sensor_drops_none_in_any_stage() -> None:
+    config = staged({"epochs": 1}, {"epochs": 1, "drop_camera": 0.5})
+    one = dataclasses.replace(config.model, sensors=Sensors.LIDAR)
+    assert (
+        "schedule.stages[1].drop_camera=0.5: must be 0: model.sensors=lidar reads one sensor"
+        in broken_rules(dataclasses.replace(config, model=one))
+    )
 
 
 def test_a_fault_of_the_data_is_not_repeated_by_every_stage() -> None:
