@@ -12,8 +12,7 @@ import pytest
 from run_bits import assert_same_bits, begun_anew, everything
 from workplace import SMOKE, Workplace
 
-EPOCHS = 3
-LASTS = (f"schedule.epochs={EPOCHS}",)
+LASTS = ("schedule.epochs=3",)
 STAGED = (
     *LASTS,
     "schedule.stages=[{epochs:1},{epochs:2,rotate_deg:90.0,drop_lidar:0.5}]",
@@ -21,35 +20,52 @@ STAGED = (
 )
 
 
+def _train_until(run: Path, environment: dict, draw: random.Random) -> int:
+    """Train and kill at a random instant, before the first step or after; the exit code.
+
+    Instants are drawn in shares of what this process itself has taken so far, so that a busy machine
+    moves them with the training.
+    """
+    (run / "progress.json").unlink(missing_ok=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aqr_exp.train", str(run)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    phase = draw.choice(["setup", "train", "train", "train", "predict"])
+    started = time.monotonic()
+    while process.poll() is None and _phase(run) not in {phase, "predict", "score"}:
+        time.sleep(0.02)
+    lasted = time.monotonic() - started
+    try:
+        share = 0.1 if phase == "predict" else 0.8
+        return process.wait(draw.uniform(0.0, share) * lasted)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        print(f"{run.name}: killed at {_phase(run)}, in the drawn phase {phase}")  # noqa: T201
+        return process.wait()
+
+
+def _phase(run: Path) -> str | None:
+    """What the training says it does: setup, train, predict or score; None before it says anything."""
+    path = run / "progress.json"
+    return json.loads(path.read_text())["phase"] if path.exists() else None
+
+
 def _kill_and_compare(
     folder: Path, data: Path, variant: str, overrides: tuple[str, ...], kills: int, seed: int
 ) -> None:
     """Kill trainings of one run at random instants; whatever completes is compared."""
     draw = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
-    started = time.monotonic()
     unbroken = Workplace(folder / "unbroken", data).run_variant(variant, *overrides)
-    lasts_s = time.monotonic() - started
     expected = everything(unbroken)
-    epoch_s = json.loads((unbroken / "metrics.json").read_text())["train_time_s"] / EPOCHS
     place = Workplace(folder / "killed", data)
-    run = place.folder / "results" / "runs" / unbroken.name
-    begun_anew(unbroken, run)
+    run = begun_anew(unbroken, place.folder / "results" / "runs" / unbroken.name)
     while kills:
-        done = max((int(p.stem[6:]) for p in (run / "checkpoints").glob("*.pth")), default=0)
-        needs_s = lasts_s - done * epoch_s
-        process = subprocess.Popen(
-            [sys.executable, "-m", "aqr_exp.train", str(run)],
-            env=place.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            code = process.wait(draw.uniform(0.25, 0.95) * needs_s)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            assert process.wait() == -signal.SIGKILL
+        code = _train_until(run, place.environment, draw)
+        if code == -signal.SIGKILL:
             kills -= 1
-            _tell(run, kills)
             continue
         # It ended before its kill: what had been killed before is compared, and begun anew.
         assert code == 0
@@ -59,13 +75,6 @@ def _kill_and_compare(
     assert_same_bits(everything(run), expected)
     assert not list(run.glob(".l*")), "no lease is left"
     assert not list((run / "checkpoints").glob(".*")), "nothing half written is left"
-
-
-def _tell(run: Path, left: int) -> None:
-    """Where the kill came, for whoever looks on (`pytest -s`)."""
-    path = run / "progress.json"
-    progress = json.loads(path.read_text()) if path.exists() else {}
-    print(f"killed at {progress.get('phase')} {progress.get('step')}, {left} to go")  # noqa: T201
 
 
 def test_five_kills_change_no_bit(data, tmp_path):

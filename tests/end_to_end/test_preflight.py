@@ -25,7 +25,7 @@ def test_what_cannot_train_is_refused_before_anything_is_queued(place, tmp_path)
     torch.save({"state_dict": {"backbone.weight": torch.zeros(2)}}, checkpoint)
     sweep = tmp_path / "both.yaml"
     points = [{"schedule.epochs": 2}, {"start.load_from": str(checkpoint)}]
-    sweep.write_text(json.dumps({"variants": ["baseline"], "points": points, "seeds": [0, 1]}))
+    sweep.write_text(json.dumps({"variant": "baseline", "points": points, "seeds": [0, 1]}))
     done = place.aqr_exp("sweep", str(sweep), *SMOKE, code=2)
     lines = done.stderr.splitlines()
     (good,) = (line for line in lines if "schedule.epochs=2" in line)
