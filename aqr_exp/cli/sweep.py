@@ -56,6 +56,12 @@ def command(
     detach: Annotated[
         bool, typer.Option("--detach", help="Go on when the terminal closes, and return at once.")
     ] = False,
+    no_preflight: Annotated[
+        bool,
+        typer.Option(
+            "--no-preflight", help="Queue without trying a few steps of each configuration."
+        ),
+    ] = False,
     as_json: arguments.Json = False,
 ) -> int:
     """Plan a sweep, and run or show it; returns the exit code."""
@@ -69,7 +75,7 @@ def command(
     if dry_run:
         show_plan(plan, standings, only_holes=fill, as_json=as_json)
         return 0
-    return _execute(plan, standings, store, slots=slots, detach=detach)
+    return _execute(plan, standings, store, slots=slots, detach=detach, try_first=not no_preflight)
 
 
 def plan_and_standings(
@@ -127,6 +133,7 @@ def _execute(
     *,
     slots: int | None,
     detach: bool,
+    try_first: bool,
 ) -> int:
     """Run the holes; when there are none, say so without loading what runs them."""
     from aqr_exp.sweep.report import summary
@@ -137,4 +144,4 @@ def _execute(
         return 0
     from aqr_exp.cli.sweep_execute import execute
 
-    return execute(plan, store, slots=slots, detached=detach)
+    return execute(plan, store, slots=slots, detached=detach, try_first=try_first)

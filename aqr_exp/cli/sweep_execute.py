@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from aqr_exp.cli import output
+from aqr_exp.cli.preflight import preflight
 from aqr_exp.cli.show import duration
 from aqr_exp.cli.sweep_view import LOG_LINES, Screen, failure_lines, screen, totals_line
 from aqr_exp.launch.outlook import Outlook, View
@@ -24,7 +25,12 @@ INTERRUPTED = 130
 
 
 def execute(
-    plan: "Plan", store: "Store", *, slots: int | None = None, detached: bool = False
+    plan: "Plan",
+    store: "Store",
+    *,
+    slots: int | None = None,
+    detached: bool = False,
+    try_first: bool = False,
 ) -> int:
     """Run what is missing or failed of a plan, and report.
 
@@ -36,14 +42,15 @@ def execute(
         store: Where runs are kept.
         slots: How many run side by side; None takes one a GPU, or one a core without GPUs.
         detached: Go on in a process without a terminal, and return at once.
+        try_first: Let each distinct configuration make its first steps before anything is queued.
 
     Returns:
         0 every run is complete or cancelled on request (or the detached process was started), 1 one
         has failed or nobody can tell about it, 130 interrupted.
 
     Raises:
-        AqrExpError: Nothing was started: training packages or disk space are missing, or the name
-            or the slots cannot be (exit 2).
+        AqrExpError: Nothing was started: training packages or disk space are missing, the name or
+            the slots cannot be, or a configuration cannot make its first steps (exit 2).
     """
     from aqr_exp.config.schema.launcher import Device
     from aqr_exp.launch.preflight import check_ready
@@ -55,6 +62,8 @@ def execute(
     # Models differ in what they need, and seeds do not.
     for run in {(run.variant, run.config.model.name): run for run in plan.runs}.values():
         check_ready(run.config, store.root)
+    if try_first:
+        preflight(plan, store, found[0])
     sweep = store.sweep(plan.name)
     sweep.write_plan([entry_of(run) for run in plan.runs])
     beside = attempts_beside(store)

@@ -54,6 +54,7 @@ SURFACE = {
         "--detach",
         "--dry-run",
         "--fill",
+        "--no-preflight",
         "--json",
         "--slots",
     },
