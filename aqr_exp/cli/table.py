@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from aqr_exp.cli import output
-from aqr_exp.results.formats import TableFormat
+from aqr_exp.results.tables.formats import TableFormat
 
 HELP = """Tabulate completed runs over seeds, every mean with its n and 95 % interval.
 
@@ -45,11 +45,11 @@ def command(
 ) -> None:
     """Print the table of all runs of the results folder."""
     from aqr_exp.errors import RequestError
-    from aqr_exp.results.arm_table import arm_table
     from aqr_exp.results.collect import collect, with_settings
-    from aqr_exp.results.formats import render
     from aqr_exp.results.store import Store, results_root
-    from aqr_exp.results.table import class_table, metrics_table
+    from aqr_exp.results.tables.arm_table import arm_table
+    from aqr_exp.results.tables.formats import render
+    from aqr_exp.results.tables.metric_table import class_table, metrics_table
 
     if by is By.CLASS and metrics:
         raise RequestError("--metrics and --by class cannot be used together: the latter shows AP")

@@ -7,7 +7,7 @@ from aqr_exp.analyze.softmax_tables import (
     response_table,
     saturation_table,
 )
-from aqr_exp.results.formats import Table, as_json
+from aqr_exp.results.tables.formats import Table, as_json
 
 
 def texts(table: Table) -> list[list[str]]:

@@ -6,8 +6,8 @@ from dataclasses import replace
 from aqr_exp.config.nearest import did_you_mean
 from aqr_exp.errors import RequestError
 from aqr_exp.results.collect import MEAN_METRICS, RunRow
-from aqr_exp.results.formats import Cell, Table, count_cell, number_cell, text_cell
 from aqr_exp.results.statistics import Summary, summarize
+from aqr_exp.results.tables.formats import Cell, Table, count_cell, number_cell, text_cell
 
 ONE_SEED = "one seed: no interval"
 SYNTHETIC_MARK = "SYNTHETIC data, not comparable with nuScenes"

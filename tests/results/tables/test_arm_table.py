@@ -9,9 +9,9 @@ import pytest
 from run_rows import HARDWARE, run_row
 
 from aqr_exp.errors import RequestError
-from aqr_exp.results.arm_table import arm_table
 from aqr_exp.results.collect import RunRow
-from aqr_exp.results.formats import Table, TableFormat, render
+from aqr_exp.results.tables.arm_table import arm_table
+from aqr_exp.results.tables.formats import Table, TableFormat, render
 
 SEEDS = (0.15, 0.16, 0.18)
 BIAS: dict[str, Any] = {"variant": "attention_bias", "fingerprint": "b" * 12}

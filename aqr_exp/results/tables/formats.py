@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
-from aqr_exp.results.latex import latex_table
-from aqr_exp.results.terminal import terminal_table
+from aqr_exp.results.tables.latex import latex_table
+from aqr_exp.results.tables.terminal import terminal_table
 
 DECIMALS = 4
 

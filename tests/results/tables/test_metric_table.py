@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from aqr_exp.errors import RequestError
 from aqr_exp.results.collect import RunRow
-from aqr_exp.results.formats import Table, TableFormat, number_cell, render, text_cell
 from aqr_exp.results.statistics import summarize
-from aqr_exp.results.table import class_table, metrics_table, one_run_table
+from aqr_exp.results.tables.formats import Table, TableFormat, number_cell, render, text_cell
+from aqr_exp.results.tables.metric_table import class_table, metrics_table, one_run_table
 
 SEEDS = (0.15, 0.16, 0.18)
 

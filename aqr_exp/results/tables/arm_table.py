@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from aqr_exp.results.collect import PEAK_MEMORY, RunRow
-from aqr_exp.results.formats import Cell, Table, count_cell, number_cell, text_cell
 from aqr_exp.results.stability import GRADIENT_SPIKES, LOSS_OSCILLATION
-from aqr_exp.results.table import (
+from aqr_exp.results.tables.formats import Cell, Table, count_cell, number_cell, text_cell
+from aqr_exp.results.tables.metric_table import (
     Group,
     check_metric_names,
     group_seeds,
@@ -14,7 +14,7 @@ from aqr_exp.results.table import (
     over_seeds,
     titled,
 )
-from aqr_exp.results.train_time import BASELINE, RelativeTime, relative_time
+from aqr_exp.results.tables.train_time import BASELINE, RelativeTime, relative_time
 
 ARM_METRICS = ("mAP", "NDS")
 COST_COLUMNS = ("time / baseline", "memory (MB)", "loss oscillation", "gradient spikes")
