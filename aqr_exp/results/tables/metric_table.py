@@ -70,7 +70,7 @@ def block_table(study: Study, by: By, marks: Marks, truths: Truths) -> Table:
             *described.cells[index],
             text_cell(arm.first.data),
             *([truth_cell(truths.of(arm.group, item))] if counted else []),
-            *count_and_mean_cells(arm.means[item.name]),
+            *count_and_mean_cells(arm.measured.means[item.name]),
             *(_compared_cells(arm, item, marks) if study.compares else ()),
         )
         for item in study.quantities
