@@ -107,8 +107,12 @@ def _joined(name: str, compares: bool) -> list[Joined]:
     mean = Joined(value=name, sd=f"{name} sd", low=f"{name} low", high=f"{name} high")
     if not compares:
         return [mean]
+    return [mean, _joined_difference(name)]
+
+
+def _joined_difference(name: str) -> Joined:
     word = f"{name} difference"
-    return [mean, Joined(value=word, low=f"{word} low", high=f"{word} high")]
+    return Joined(value=word, low=f"{word} low", high=f"{word} high", words=f"{name} verdict")
 
 
 def _line(study: Study, index: int, common: Sequence[str], marks: Marks) -> Row:

@@ -79,7 +79,8 @@ def block_table(study: Study, by: By, marks: Marks, truths: Truths) -> Table:
     title, synthetic = titled(f"{TITLES[by]}: {MEASURE}", study.groups)
     joined = [Joined(value="mean", sd="sd", low="95 % low", high="95 % high")]
     if study.compares:
-        joined.append(Joined(value=DIFFERENCE[0], low=DIFFERENCE[1], high=DIFFERENCE[2]))
+        value, low, high, words = DIFFERENCE
+        joined.append(Joined(value=value, low=low, high=high, words=words))
     return Table(
         title=title,
         columns=columns,
