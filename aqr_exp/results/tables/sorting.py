@@ -8,6 +8,9 @@ from aqr_exp.errors import RequestError
 from aqr_exp.results.collect import MEAN_METRICS
 from aqr_exp.results.tables.cells import Row, Table
 
+HEADS = ("class", "condition", "range", "metric")
+"""Columns that say what a block measures; the metric, where there is one, stands last."""
+
 
 def sorted_table(table: Table, asked: str) -> Table:
     """The table with its lines in another order; blocks stay together where they are.
@@ -31,12 +34,13 @@ def sorted_table(table: Table, asked: str) -> Table:
             f"--sort {asked!r}: no such column{guess} (there: {', '.join(table.columns)})"
         )
     place = table.columns.index(name)
-    blocks: dict[str, list[Row]] = {}
+    heads = [index for index, column in enumerate(table.columns) if column in HEADS]
+    blocks: dict[tuple[str, ...], list[Row]] = {}
     for row in table.rows:
-        blocks.setdefault(row[0].text if table.blocks else "", []).append(row)
+        blocks.setdefault(tuple(row[index].text for index in heads), []).append(row)
     rows: list[Row] = []
-    for first, block in blocks.items():
-        quality = _is_quality(name, first if table.blocks else name, blocks=table.blocks)
+    for head, block in blocks.items():
+        quality = _is_quality(name, head[-1] if heads else name, blocks=bool(heads))
         given = [row for row in block if row[place].value is not None]
         given.sort(key=lambda row: _order(row[place].value), reverse=quality != backwards)
         rows += [*given, *(row for row in block if row[place].value is None)]

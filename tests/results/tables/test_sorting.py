@@ -49,6 +49,21 @@ def test_blocks_stay_where_they_are() -> None:
     ]
 
 
+def test_in_a_block_of_several_metrics_each_has_its_own_order() -> None:
+    values = {"mAP@night": 0.1, "mATE@night": 0.5}
+    first = run_row(0, 0.2, **values)
+    better = {"mAP@night": 0.2, "mATE@night": 0.4}
+    second = run_row(0, 0.2, variant="attention_bias", fingerprint="1" * 12, **better)
+    table = table_of([first, second], ["mAP", "mATE"], by=By.CONDITION, sort="mean")
+    shown = [(line["condition"], line["metric"], line["identity"][0]) for line in lines(table)]
+    assert shown[:4] == [
+        ("night", "mAP", "1"),
+        ("night", "mAP", "0"),
+        ("night", "mATE", "1"),
+        ("night", "mATE", "0"),
+    ]
+
+
 def test_an_unknown_column_is_named_with_the_nearest() -> None:
     with pytest.raises(RequestError) as caught:
         table_of(rows(), sort="-map")
