@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from aqr_exp.cli import arguments, output
-from aqr_exp.results.formats import TableFormat
+from aqr_exp.results.tables.formats import TableFormat
 
 HELP = "Show what the method does: weights, windows and how a bias moves attention."
 
@@ -90,7 +90,7 @@ def softmax(
         response_table,
         saturation_table,
     )
-    from aqr_exp.results.formats import render_all
+    from aqr_exp.results.tables.formats import render_all
 
     found = responses(given.weights, given.scales)
     tables = {

@@ -165,7 +165,7 @@ def duration(seconds: float) -> str:
 
 def print_metrics(row: "RunRow") -> None:
     """Print one run's metrics and class APs."""
-    from aqr_exp.results.formats import TableFormat, render
-    from aqr_exp.results.table import one_run_table
+    from aqr_exp.results.tables.formats import TableFormat, render
+    from aqr_exp.results.tables.metric_table import one_run_table
 
     output.data("\n" + render(one_run_table(row), TableFormat.RICH, terminal=output.on_terminal()))

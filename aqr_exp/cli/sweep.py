@@ -112,7 +112,7 @@ def show_plan(
         only_holes: Leave out of the list what is done or in somebody's hands.
         as_json: Print JSON.
     """
-    from aqr_exp.results.formats import TableFormat, render
+    from aqr_exp.results.tables.formats import TableFormat, render
     from aqr_exp.sweep import report
 
     shown = [standing for standing in standings if standing.hole or not only_holes]
