@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from aqr_exp.config.schema import ModelConfig, RunConfig
 from aqr_exp.config.schema.data import AugmentConfig
 from aqr_exp.config.schema.launcher import Device
-from aqr_exp.config.schema.model import HeadConfig, ImageBranchConfig, LidarEncoder
+from aqr_exp.config.schema.model import HeadConfig, ImageBackbone, ImageBranchConfig, LidarEncoder
 from aqr_exp.config.variant_rules import start_rules, variant_rules
 from aqr_exp.errors import RequestError
 
 RESNET_DEPTHS = (18, 34, 50, 101, 152)
+VOVNET_DEPTH = 99
+VOVNET_BASE_CHANNELS = 256
 CODE_WEIGHTS = 10
 
 
@@ -130,7 +132,14 @@ def _image_rules(image: ImageBranchConfig) -> Iterator[str]:
         if size % image.stride:
             rule = f"must be divisible by model.image.stride={image.stride}"
             yield f"model.image.{key}={size}: {rule}"
-    if image.depth not in RESNET_DEPTHS:
+    if image.backbone is ImageBackbone.VOVNET99:
+        for key, value, only in (
+            ("depth", image.depth, VOVNET_DEPTH),
+            ("base_channels", image.base_channels, VOVNET_BASE_CHANNELS),
+        ):
+            if value != only:
+                yield f"model.image.{key}={value}: must be {only}: model.image.backbone=vovnet99"
+    elif image.depth not in RESNET_DEPTHS:
         depths = ", ".join(map(str, RESNET_DEPTHS))
         yield f"model.image.depth={image.depth}: must be one of {depths}"
     stages = image.out_stages

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated
 
-from aqr_exp.config.schema.constraints import Excluded, Range
+from aqr_exp.config.schema.constraints import Before, Excluded, Range
 
 
 class LidarEncoder(str, Enum):
@@ -12,6 +12,13 @@ class LidarEncoder(str, Enum):
 
     PILLARS = "pillars"
     SPARSE_VOXELS = "sparse_voxels"
+
+
+class ImageBackbone(str, Enum):
+    """How images become maps: a ResNet of any depth, or VoVNetV2-99."""
+
+    RESNET = "resnet"
+    VOVNET99 = "vovnet99"
 
 
 class CrossAttentionInit(str, Enum):
@@ -70,9 +77,10 @@ class ImageBranchConfig:
     Attributes:
         height_px: Height of the network's input.
         width_px: Width of the network's input.
-        depth: ResNet depth.
-        base_channels: Channels of ResNet's first stage.
-        out_stages: ResNet stages (0-based) the neck reads.
+        backbone: The family; VoVNet-99 has one depth and one width.
+        depth: ResNet depth; 99 of VoVNet-99.
+        base_channels: Channels of ResNet's first stage; 256 of VoVNet-99.
+        out_stages: Stages (0-based) the neck reads.
         stride: Pixels per camera token.
         frozen_stages: Stages that are not trained; -1 trains all.
         norm_eval: Keep batch statistics fixed while training.
@@ -85,6 +93,7 @@ class ImageBranchConfig:
 
     height_px: Annotated[int, Range(32, 4096)]
     width_px: Annotated[int, Range(32, 8192)]
+    backbone: Annotated[ImageBackbone, Before(ImageBackbone.RESNET)]
     depth: Annotated[int, Range(18, 152)]
     base_channels: Annotated[int, Range(4, 256)]
     out_stages: tuple[int, ...]
