@@ -15,6 +15,7 @@ from aqr_exp.cli import (
     data,
     doctor,
     list_runs,
+    plot,
     resume,
     retry,
     run,
@@ -80,6 +81,7 @@ def build_app() -> typer.Typer:
     app.command("show", help=show.HELP)(show.command)
     app.command("table", help=table.HELP)(table.command)
     app.command("doctor", help=doctor.HELP)(doctor.command)
+    app.add_typer(plot.build_app(), name="plot")
     app.add_typer(analyze.build_app(), name="analyze")
     app.add_typer(data.build_app(), name="data")
     return app

@@ -51,7 +51,8 @@ def draw_heat_map(
         image = _draw_map(axes, series, metric, limits, best=place)
         axes.set_ylabel(words(parameters[0]), fontsize=TEXT_PT, color=INK)
         axes.set_xlabel(words(parameters[1]), fontsize=TEXT_PT, color=INK)
-        axes.set_title(words(series.label), loc="left", fontsize=TEXT_PT, color=INK)
+        title = words(series.label) if len(found.series) > 1 else ""
+        axes.set_title(title, loc="left", fontsize=TEXT_PT, color=INK)
     bar = figure.colorbar(image, ax=list(all_axes), shrink=0.9, pad=0.02)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=SMALL_PT)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from aqr_exp.results.collect import RunRow
-from aqr_exp.results.plots.canvas import INK, new_figure, plain_axes, words
+from aqr_exp.results.plots.canvas import INK, LINE_STYLES, new_figure, plain_axes, words
 from aqr_exp.results.tables.metric_table import SYNTHETIC_MARK
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ PAGE_IN = 7.0
 TEXT_PT, SMALL_PT = 8.0, 7.0
 # Letters of small type that stand side by side in a column's width.
 LETTERS_A_COLUMN = 60
+LINE_IN = 0.15
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 BAND_ALPHA = 0.2
 REFERENCE_INK = "#444444"
@@ -40,7 +41,7 @@ def paper_figure(rows: Sequence[RunRow], width_in: float, height_in: float) -> "
 def paper_axes(axes: "Axes", *, x: str, y: str, title: str = "") -> None:
     """Labels with units in a paper's type sizes, a faint grid, no box."""
     plain_axes(axes, title=title, x=x, y=y)
-    axes.set_title(title, loc="left", fontsize=TEXT_PT, color=INK, fontweight="normal")
+    axes.set_title(title, loc="left", fontsize=SMALL_PT, color=INK, fontweight="normal")
     axes.xaxis.label.set_fontsize(TEXT_PT)
     axes.yaxis.label.set_fontsize(TEXT_PT)
     axes.tick_params(labelsize=SMALL_PT)
@@ -61,11 +62,15 @@ def paper_legend(figure: "Figure") -> None:
         return
     longest = max(map(len, named))
     letters = figure.get_figwidth() / COLUMN_IN * LETTERS_A_COLUMN
+    columns = max(1, min(len(named), int(letters // (longest + 5))))
+    # A long legend makes the figure higher and leaves the axes what they had.
+    lines = -(-len(named) // columns)
+    figure.set_figheight(figure.get_figheight() + LINE_IN * max(0, lines - 2))
     figure.legend(
         [*named.values()],
         [*named],
         loc="outside lower center",
-        ncols=max(1, min(len(named), int(letters // (longest + 5)))),
+        ncols=columns,
         fontsize=SMALL_PT,
         frameon=False,
         labelcolor=INK,
@@ -75,6 +80,11 @@ def paper_legend(figure: "Figure") -> None:
 def marker(index: int) -> str:
     """The mark of the `index`-th thing; marks repeat."""
     return MARKERS[index % len(MARKERS)]
+
+
+def line_style(index: int) -> str:
+    """The line of the `index`-th curve: lines differ in grey, too."""
+    return LINE_STYLES[index % len(LINE_STYLES)]
 
 
 def metric_label(metric: str) -> str:

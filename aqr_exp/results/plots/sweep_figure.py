@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from aqr_exp.errors import RequestError
 from aqr_exp.results.collect import RunRow
-from aqr_exp.results.plots.canvas import INK, colour, dashes, words
+from aqr_exp.results.plots.canvas import INK, colour, words
 from aqr_exp.results.plots.heat_map import draw_heat_map
 from aqr_exp.results.plots.mean_interval import MeanInterval, mean_interval
 from aqr_exp.results.plots.paper import (
     BAND_ALPHA,
     COLUMN_IN,
     REFERENCE_INK,
+    line_style,
     marker,
     metric_label,
     paper_axes,
@@ -165,16 +166,15 @@ def _draw_series(
             drawn.append((layout.places[index][point.values[0]], interval, interval.mean))
     if not drawn:
         return
-    name = series.label or series.points[0].group[0].variant
     axes.plot(
         [place for place, _, _ in drawn],
         [mean for _, _, mean in drawn],
         color=colour(index),
-        linestyle=dashes(index) if layout.by_size else "none",
+        linestyle=line_style(index) if layout.by_size else "none",
         marker=marker(index),
         markersize=3.5,
         linewidth=1.2,
-        label=words(f"{name} ({seeds_words([interval.n for _, interval, _ in drawn])})"),
+        label=words(f"{series.label} ({seeds_words([interval.n for _, interval, _ in drawn])})"),
     )
     bounded = [(place, one.low, one.high) for place, one, _ in drawn if one.low is not None]
     if not bounded:

@@ -11,6 +11,7 @@ from aqr_exp.errors import RequestError
 from aqr_exp.results.collect import RunRow
 from aqr_exp.results.store import Store
 from aqr_exp.results.tables.metric_table import Group, group_seeds
+from aqr_exp.results.tables.train_time import BASELINE
 
 Value = str | int | float | bool
 NOT_SET = "default"
@@ -35,7 +36,7 @@ class SweptSeries:
     """Arms that differ in the swept parameters alone.
 
     Attributes:
-        label: What tells it from the other series; empty when it is the only one.
+        label: What tells it from the other series; its variant, or `mean`, when it is the only one.
         points: Its arms, by rising values.
     """
 
@@ -112,10 +113,10 @@ def value_of(key: str, spec: Mapping[str, Any], row: RunRow) -> Value | None:
         row: The run.
 
     Returns:
-        A number or text; None when the run has no such part.
+        A number or text; None when the run has no such part, and for the baseline among variants.
     """
     if key == "variant":
-        return row.variant
+        return None if row.variant == BASELINE else row.variant
     chosen = [
         word.partition("=")[2] for word in row.overrides.split() if word.startswith(f"{key}=")
     ]
@@ -163,10 +164,11 @@ def _series(arms: Sequence[_Arm], parameters: Sequence[str]) -> tuple[SweptSerie
     several = len({arm.group[0].variant for arm in arms}) > 1 and "variant" not in parameters
     for arm in arms:
         row = arm.group[0]
+        only = "mean" if "variant" in parameters else row.variant
         words = [row.variant] * several
         words += dict.fromkeys(f"{typed_name(key)}={text(one)}" for key, one in arm.others.items())
         point = SweptPoint(values=tuple(v for v in arm.values if v is not None), group=arm.group)
-        by_label.setdefault(" ".join(words), []).append(point)
+        by_label.setdefault(" ".join(words) or only, []).append(point)
     return tuple(
         SweptSeries(label=label, points=tuple(sorted(points, key=lambda item: order(item.values))))
         for label, points in by_label.items()

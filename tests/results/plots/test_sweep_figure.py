@@ -109,11 +109,15 @@ def test_a_group_is_told_by_what_was_typed(made_up: MadeUpStore) -> None:
 
 
 def test_variants_can_be_the_parameter(made_up: MadeUpStore) -> None:
-    for variant, mean_ap in (("baseline", 0.3), ("attention_bias", 0.32)):
+    arms = {"baseline": 0.3, "attention_bias": 0.32, "renderer_modulator": 0.31}
+    for variant, mean_ap in arms.items():
         made_up.add(variant, ["preset=quick"], 0, mAP=mean_ap)
     (axes,) = sweep_figure(collect(made_up), ["variant"], "mAP", store=made_up).axes
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["attention_bias", "baseline"]
-    np.testing.assert_allclose(axes.lines[0].get_ydata(), [0.32, 0.3])
+    ticks = [tick.get_text() for tick in axes.get_xticklabels()]
+    assert ticks == ["attention_bias", "renderer_modulator"]
+    labels = {line.get_label(): line.get_ydata() for line in axes.lines}
+    np.testing.assert_allclose(labels["mean (n = 1)"], [0.32, 0.31])
+    np.testing.assert_allclose(labels["baseline (n = 1)"], [0.3, 0.3])
 
 
 def test_two_parameters_make_a_heat_map(made_up: MadeUpStore) -> None:
