@@ -107,6 +107,7 @@ def sweep(
     from aqr_exp.results.plots.sweep_figure import sweep_figure
 
     figure = sweep_figure(rows, parameters, metric, store=store, width_in=_width_in(width))
+    _say_missing(rows)
     _save(figure, path, store, "-".join(["sweep", *parameters, metric]))
 
 
@@ -134,7 +135,9 @@ def classes(of: Of = None, width: WidthOption = Width.COLUMN, path: Output = Non
     store, rows = _rows(of)
     from aqr_exp.results.plots.classes_figure import classes_figure
 
-    _save(classes_figure(rows, width_in=_width_in(width)), path, store, "classes")
+    figure = classes_figure(rows, width_in=_width_in(width))
+    _say_missing(rows)
+    _save(figure, path, store, "classes")
 
 
 def scale(of: Of = None, width: WidthOption = Width.COLUMN, path: Output = None) -> None:
@@ -159,6 +162,14 @@ def _rows(of: str | None) -> "tuple[Store, Sequence[RunRow]]":
     store = Store(results_root())
     names = [name.strip() for name in (of or "").split(",") if name.strip()]
     return store, selected(collect(store), names, store=store)
+
+
+def _say_missing(rows: "Sequence[RunRow]") -> None:
+    """Name the runs that have no metrics to draw."""
+    for row in rows:
+        if not row.completed:
+            reason = " ".join((row.reason or "no metrics yet").split())
+            output.say(f"not drawn: {row.name}: {row.status}: {reason}")
 
 
 def _width_in(width: Width) -> float:
