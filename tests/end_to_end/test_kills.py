@@ -15,7 +15,9 @@ from workplace import SMOKE, Workplace
 
 EPOCHS = 3
 LASTS = f"schedule.epochs={EPOCHS}"
-CLOCKS = {"train_time_s", "evaluate_time_s", "peak_memory_mb"}
+# What a clock wrote, and what it reaches: the history's times, and checksums over them.
+CLOCKS = {"train_time_s", "evaluate_time_s", "peak_memory_mb", "files", "checksum"}
+NOT_COMPARED = {"crc32", "attempt"}
 
 
 def _everything(run: Path) -> dict:
@@ -24,7 +26,9 @@ def _everything(run: Path) -> dict:
     lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
     curve = {
         (line["kind"], line["epoch"], line.get("step")): {
-            name: value for name, value in line.items() if not name.endswith("_time_s")
+            name: value
+            for name, value in line.items()
+            if not name.endswith("_time_s") and name not in NOT_COMPARED
         }
         for line in lines
         if line["kind"] in {"train", "arm"}
