@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from aqr_exp.results.arm_table import arm_table
+from aqr_exp.results.formats import as_json
 from stored_runs import DataSet, make_data_set, make_record, make_run
 
 from aqr_exp.cli.main import main
 from aqr_exp.results import stamp
-from aqr_exp.results.arm_table import arm_table
 from aqr_exp.results.collect import RunRow, collect, with_settings
-from aqr_exp.results.formats import as_json
 from aqr_exp.results.run_paths import METRICS, RECORD, SPEC, STATE
 from aqr_exp.results.store import Store
 from aqr_exp.results.verify import verify_run

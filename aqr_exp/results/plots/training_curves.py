@@ -1,11 +1,12 @@
 """Scalars of runs over epochs, from their histories: stitched where a run was resumed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from aqr_exp.results.arm_labels import arm_labels
 from aqr_exp.results.collect import RunRow
+from aqr_exp.results.stitch import stitched
 from aqr_exp.results.store import Store
 
 Line = Mapping[str, Any]
@@ -60,7 +61,7 @@ def run_curves(row: RunRow, store: Store) -> RunCurves:
     """
     history = store.folder(row.name).read_history()
     by_kind: dict[str, list[Line]] = {"train": [], "val": [], "arm": []}
-    for line in stitched(history):
+    for line in filter(_has_place, stitched(history)):
         by_kind.setdefault(str(line.get("kind")), []).append(line)
     return RunCurves(
         row=row,
@@ -69,39 +70,6 @@ def run_curves(row: RunRow, store: Store) -> RunCurves:
         arm=by_kind["arm"],
         steps_an_epoch=_steps_an_epoch(row, by_kind["train"], store),
     )
-
-
-def stitched(history: Sequence[Line]) -> list[Line]:
-    """One curve of a run that was interrupted: what a resume did again counts in place of the first.
-
-    Args:
-        history: Lines in the order they were written.
-
-    Returns:
-        The lines that count.
-    """
-    kept: list[Line] = []
-    for line in history:
-        if line.get("kind") == "train" and isinstance(line.get("step"), int):
-            last = next(_steps(reversed(kept)), 0)
-            if line["step"] <= last:
-                kept = [other for other in kept if _before(other, line)]
-        kept.append(line)
-    return [line for line in kept if _has_place(line)]
-
-
-def _steps(lines: Iterator[Line]) -> Iterator[int]:
-    return (line["step"] for line in lines if line.get("kind") == "train" and _has_place(line))
-
-
-def _before(line: Line, first: Line) -> bool:
-    """Whether a line was written of a time before the one that training went back to."""
-    if not _has_place(line):
-        return False
-    if line.get("kind") == "val":
-        epoch = first.get("epoch")
-        return not isinstance(epoch, int) or line["epoch"] < epoch
-    return bool(line["step"] < first["step"])
 
 
 def _has_place(line: Line) -> bool:

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_up_runs import MadeUpData, Spread, kept_run, made_up_arms, made_up_records
+from made_up_runs import MadeUpData, kept_run, made_up_arms, made_up_records
 from scipy import stats
 
 from aqr_exp.errors import RequestError

@@ -7,7 +7,7 @@ from swept_store import MadeUpStore
 from aqr_exp.errors import RequestError
 from aqr_exp.results.collect import collect
 from aqr_exp.results.plots.curves_figure import curves_figure
-from aqr_exp.results.plots.training_curves import arm_curves, over_seeds, smoothed, stitched
+from aqr_exp.results.plots.training_curves import arm_curves, over_seeds, smoothed
 
 
 def train(epoch: int, step: int, loss: float | None) -> dict[str, Any]:
@@ -18,23 +18,23 @@ def val(epoch: int, mean_ap: float) -> dict[str, Any]:
     return {"kind": "val", "epoch": epoch, "mAP": mean_ap}
 
 
-def test_what_a_resume_did_again_counts_in_place_of_the_first() -> None:
+def test_a_resumed_run_is_one_curve(made_up: MadeUpStore) -> None:
+    folder = made_up.add("baseline", ["preset=quick"], 0, mAP=0.3)
     history = [
-        train(1, 10, 5.0),
-        train(1, 20, 4.0),
-        val(1, 0.1),
-        train(2, 30, 3.0),
-        {"kind": "arm", "epoch": 2, "step": 30, "scale": 9.0},
-        train(2, 40, 2.9),
-        val(2, 0.9),
+        *(train(1, 10, 5.0), train(1, 20, 4.0), val(1, 0.1)),
+        *(train(2, 30, 3.0), train(2, 40, 2.9), val(2, 0.9), train(3, 50, 2.8)),
         # Killed in its third epoch, and taken up from the end of the first.
-        train(2, 30, 2.0),
-        {"kind": "arm", "epoch": 2, "step": 30, "scale": 2.5},
+        *(train(2, 30, 2.0), train(2, 40, 1.9), val(2, 0.2), train(3, 50, 1.8), train(3, 60, 1.7)),
         {"kind": "warning", "message": "lines without a place are left out"},
-        {"kind": "train", "step": "torn"},
+        {"kind": "train", "epoch": 3, "step": "torn", "loss": 9.0},
     ]
-    assert stitched(history) == [history[0], history[1], history[2], history[7], history[8]]
-    assert stitched([]) == []
+    for line in history:
+        folder.append_history(line)
+    (arm,) = arm_curves(collect(made_up), made_up)
+    (run,) = arm.runs
+    losses = {0.5: 5.0, 1.0: 4.0, 1.5: 2.0, 2.0: 1.9, 2.5: 1.8, 3.0: 1.7}
+    assert run.series("train", "loss") == losses
+    assert run.series("val", "mAP") == {1.0: 0.1, 2.0: 0.2}
 
 
 def test_curves_are_means_where_all_seeds_are() -> None:
