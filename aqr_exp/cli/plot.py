@@ -126,7 +126,7 @@ def curves(
     from aqr_exp.results.plots.training_curves import arm_curves
 
     arms = arm_curves(rows, store)
-    figure = curves_figure(arms, loss=loss, metric=metric, width_in=_width_in(width))
+    figure = curves_figure(arms, store=store, loss=loss, metric=metric, width_in=_width_in(width))
     _save(figure, path, store, f"curves-{loss}-{metric}")
 
 
@@ -135,7 +135,7 @@ def classes(of: Of = None, width: WidthOption = Width.COLUMN, path: Output = Non
     store, rows = _rows(of)
     from aqr_exp.results.plots.classes_figure import classes_figure
 
-    figure = classes_figure(rows, width_in=_width_in(width))
+    figure = classes_figure(rows, store=store, width_in=_width_in(width))
     _say_missing(rows)
     _save(figure, path, store, "classes")
 

@@ -7,7 +7,7 @@ from aqr_exp.errors import RequestError
 from aqr_exp.results.arm_labels import arm_labels
 from aqr_exp.results.collect import RunRow
 from aqr_exp.results.plots.canvas import colour, words
-from aqr_exp.results.plots.mean_interval import mean_interval
+from aqr_exp.results.plots.means import Means
 from aqr_exp.results.plots.paper import (
     COLUMN_IN,
     marker,
@@ -16,6 +16,7 @@ from aqr_exp.results.plots.paper import (
     paper_legend,
     seeds_words,
 )
+from aqr_exp.results.store import Store
 from aqr_exp.results.tables.metric_table import Group, group_seeds
 
 if TYPE_CHECKING:
@@ -28,11 +29,14 @@ STRIP = 0.6
 MOST_ARMS = 8
 
 
-def classes_figure(rows: Sequence[RunRow], *, width_in: float = COLUMN_IN) -> "Figure":
+def classes_figure(
+    rows: Sequence[RunRow], *, store: Store, width_in: float = COLUMN_IN
+) -> "Figure":
     """Draw AP by class: a mark an arm with its interval as a bar; the best class of all on top.
 
     Args:
         rows: Runs, also those without metrics.
+        store: Where they are.
         width_in: Width, in inches.
 
     Raises:
@@ -48,7 +52,8 @@ def classes_figure(rows: Sequence[RunRow], *, width_in: float = COLUMN_IN) -> "F
         raise RequestError(
             f"{len(groups)} arms: at most {MOST_ARMS} can be told apart: choose them by --of"
         )
-    classes = sorted(names, key=lambda name: _highest(groups, name))
+    means = Means(store)
+    classes = sorted(names, key=lambda name: _highest(groups, name, means))
     shown = [row for group in groups for row in group]
     height_in = 0.9 + len(classes) * (0.16 + 0.075 * len(groups))
     figure = paper_figure(shown, width_in, height_in)
@@ -56,7 +61,8 @@ def classes_figure(rows: Sequence[RunRow], *, width_in: float = COLUMN_IN) -> "F
     paper_axes(axes, x="AP, mean and 95 % interval", y="class (ground-truth boxes)")
     labels = arm_labels([group[0] for group in groups])
     for index, (group, label) in enumerate(zip(groups, labels, strict=True)):
-        _draw_arm(axes, group, classes, index, len(groups), label)
+        beside = STRIP * (0.5 - (index + 0.5) / len(groups))
+        _draw_arm(axes, group, classes, index, beside, label, means)
     axes.set_yticks(range(len(classes)), [_class_words(groups, name) for name in classes])
     axes.set_ylim(-0.5, len(classes) - 0.5)
     axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
@@ -64,9 +70,9 @@ def classes_figure(rows: Sequence[RunRow], *, width_in: float = COLUMN_IN) -> "F
     return figure
 
 
-def _highest(groups: Sequence[Group], name: str) -> float:
-    means = [mean_interval(group, name).mean for group in groups]
-    return max((mean for mean in means if mean is not None), default=0.0)
+def _highest(groups: Sequence[Group], name: str, means: Means) -> float:
+    found = [means.of(group, name).mean for group in groups]
+    return max((mean for mean in found if mean is not None), default=0.0)
 
 
 def _class_words(groups: Sequence[Group], name: str) -> str:
@@ -85,14 +91,19 @@ def _class_words(groups: Sequence[Group], name: str) -> str:
 
 
 def _draw_arm(
-    axes: "Axes", group: Group, classes: Sequence[str], index: int, arms: int, label: str
+    axes: "Axes",
+    group: Group,
+    classes: Sequence[str],
+    index: int,
+    beside: float,
+    label: str,
+    means: Means,
 ) -> None:
     """One arm's marks, the first arm uppermost within a class's strip."""
-    beside = STRIP * (0.5 - (index + 0.5) / arms)
     drawn = [
         (place + beside, interval, interval.mean)
         for place, name in enumerate(classes)
-        if (interval := mean_interval(group, name)).mean is not None
+        if (interval := means.of(group, name)).mean is not None
     ]
     axes.plot(
         [mean for _, _, mean in drawn],

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from aqr_exp.errors import RequestError
+from aqr_exp.results.history import ATTEMPT
 from aqr_exp.results.plots.canvas import colour, words
-from aqr_exp.results.plots.mean_interval import mean_interval
+from aqr_exp.results.plots.means import Means
 from aqr_exp.results.plots.paper import (
     BAND_ALPHA,
     PAGE_IN,
@@ -17,6 +18,7 @@ from aqr_exp.results.plots.paper import (
     paper_legend,
 )
 from aqr_exp.results.plots.training_curves import ArmCurves, Series, over_seeds, smoothed
+from aqr_exp.results.store import Store
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +30,12 @@ SPREAD = "band: range over seeds"
 
 
 def curves_figure(
-    arms: Sequence[ArmCurves], *, loss: str = "loss", metric: str = "mAP", width_in: float = PAGE_IN
+    arms: Sequence[ArmCurves],
+    *,
+    store: Store,
+    loss: str = "loss",
+    metric: str = "mAP",
+    width_in: float = PAGE_IN,
 ) -> "Figure":
     """Draw a training loss, and a metric evaluated while training, over epochs.
 
@@ -37,6 +44,7 @@ def curves_figure(
 
     Args:
         arms: What to draw.
+        store: Where their runs are.
         loss: A scalar of the training lines.
         metric: A metric of the evaluations; without any there is only the loss.
         width_in: Width, in inches.
@@ -50,7 +58,7 @@ def curves_figure(
     losses = [[run.series("train", loss) for run in arm.runs] for arm in arms]
     if not any(series for group in losses for series in group):
         known = {name for arm in arms for run in arm.runs for line in run.train for name in line}
-        names = ", ".join(sorted(known - {"kind", "epoch", "step"})) or "none"
+        names = ", ".join(sorted(known - {"kind", "epoch", "step", ATTEMPT})) or "none"
         raise RequestError(f"no training history has '{loss}' (it has: {names})")
     metrics = [[run.series("val", metric) for run in arm.runs] for arm in arms]
     both = any(series for group in metrics for series in group)
@@ -70,7 +78,7 @@ def curves_figure(
         for index, (arm, group) in enumerate(zip(arms, metrics, strict=True)):
             if any(group):
                 _draw_curve(all_axes[1], group, index, words(arm.words()), marker=marker(index))
-                _draw_record(all_axes[1], arm, index, metric)
+                _draw_record(all_axes[1], arm, index, metric, Means(store))
     for axes in all_axes:
         axes.set_xlim(left=0)
     paper_legend(figure)
@@ -100,10 +108,10 @@ def _draw_curve(
         axes.fill_between(epochs, low, high, color=colour(index), alpha=BAND_ALPHA, linewidth=0)
 
 
-def _draw_record(axes: "Axes", arm: ArmCurves, index: int, metric: str) -> None:
+def _draw_record(axes: "Axes", arm: ArmCurves, index: int, metric: str, means: Means) -> None:
     """The metric of record of the arm's finished seeds, beside the end of its curve."""
     finished = [run for run in arm.runs if run.row.completed]
-    interval = mean_interval([run.row for run in finished], metric)
+    interval = means.of([run.row for run in finished], metric)
     if interval.mean is None:
         return
     end = max(float(line["epoch"]) for run in finished for line in run.train)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aqr_exp.results.plots.canvas import INK, words
-from aqr_exp.results.plots.mean_interval import mean_interval
+from aqr_exp.results.plots.means import Means
 from aqr_exp.results.plots.paper import SMALL_PT, TEXT_PT, metric_label
 from aqr_exp.results.plots.swept import Swept, SweptSeries, Value, order, text
 
@@ -26,6 +26,7 @@ def draw_heat_map(
     found: Swept,
     parameters: Sequence[str],
     metric: str,
+    means: Means,
     *,
     best: tuple[int, int] | None,
 ) -> None:
@@ -36,19 +37,20 @@ def draw_heat_map(
         found: Arms by two parameters.
         parameters: The parameter along y, then the one along x.
         metric: A metric's name.
+        means: Gives the arms' means.
         best: Series and place of the best point, which is framed.
     """
-    means = [
+    values = [
         mean
         for series in found.series
         for point in series.points
-        if (mean := mean_interval(point.group, metric).mean) is not None
+        if (mean := means.of(point.group, metric).mean) is not None
     ]
-    limits = (min(means, default=0.0), max(means, default=1.0))
+    limits = (min(values, default=0.0), max(values, default=1.0))
     all_axes = figure.subplots(len(found.series), 1, squeeze=False)[:, 0]
     for at, (axes, series) in enumerate(zip(all_axes, found.series, strict=True)):
         place = best[1] if best is not None and best[0] == at else None
-        image = _draw_map(axes, series, metric, limits, best=place)
+        image = _draw_map(axes, series, metric, means, limits, best=place)
         axes.set_ylabel(words(parameters[0]), fontsize=TEXT_PT, color=INK)
         axes.set_xlabel(words(parameters[1]), fontsize=TEXT_PT, color=INK)
         title = words(series.label) if len(found.series) > 1 else ""
@@ -57,13 +59,13 @@ def draw_heat_map(
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=SMALL_PT)
     bar.set_label(metric_label(metric), fontsize=TEXT_PT, color=INK)
-    lines = [_reference_words(group, metric) for group in found.references]
+    lines = [_reference_words(group, metric, means) for group in found.references]
     lines += ["frame: best, selected on val"] if best is not None else []
     figure.supxlabel("\n".join(lines), fontsize=SMALL_PT, color=INK)
 
 
-def _reference_words(group: Any, metric: str) -> str:
-    interval = mean_interval(group, metric)
+def _reference_words(group: Any, metric: str, means: Means) -> str:
+    interval = means.of(group, metric)
     if interval.mean is None:
         return words(f"{group[0].variant}: no {metric}")
     ends = "" if interval.low is None else f" [{interval.low:.4f}, {interval.high:.4f}]"
@@ -74,6 +76,7 @@ def _draw_map(
     axes: "Axes",
     series: SweptSeries,
     metric: str,
+    means: Means,
     limits: tuple[float, float],
     *,
     best: int | None,
@@ -84,7 +87,7 @@ def _draw_map(
     texts = {}
     for number, point in enumerate(series.points):
         cell = (down.index(point.values[0]), across.index(point.values[1]))
-        interval = mean_interval(point.group, metric)
+        interval = means.of(point.group, metric)
         if interval.mean is not None:
             grid[cell] = interval.mean
             texts[cell] = f"{interval.mean:.3f}\nn = {interval.n}"

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from aqr_exp.errors import RequestError
 from aqr_exp.results.collect import RunRow
+from aqr_exp.results.inference.estimates import Interval
+from aqr_exp.results.inference.metric_values import lower_is_better
 from aqr_exp.results.plots.canvas import INK, colour, words
 from aqr_exp.results.plots.heat_map import draw_heat_map
-from aqr_exp.results.plots.mean_interval import MeanInterval, mean_interval
+from aqr_exp.results.plots.means import Means
 from aqr_exp.results.plots.paper import (
     BAND_ALPHA,
     COLUMN_IN,
@@ -35,7 +37,6 @@ LOGARITHMIC_FROM = 200.0
 MOST_BANDS = 3
 # Bars stand beside one another, by this share of the width.
 SIDE_STEP = 0.012
-LOWER_IS_BETTER = frozenset({"mATE", "mASE", "mAOE", "mAVE", "mAAE"})
 
 
 def sweep_figure(
@@ -70,7 +71,8 @@ def sweep_figure(
             f"a sweep is drawn over one or two parameters, not over {len(parameters)}"
             f" ({', '.join(parameters) or 'none'})"
         )
-    check_metric_names([metric], rows)
+    check_metric_names([metric.partition("@")[0]], rows)
+    means = Means(store)
     found = swept(rows, parameters, store=store)
     shown = [row for series in found.series for point in series.points for row in point.group]
     shown += [row for group in found.references for row in group]
@@ -78,28 +80,29 @@ def sweep_figure(
         figure = paper_figure(
             shown, width_in, 0.25 * width_in + 0.65 * width_in * len(found.series)
         )
-        draw_heat_map(figure, found, parameters, metric, best=best_point(found, metric))
+        best = best_point(found, metric, means)
+        draw_heat_map(figure, found, parameters, metric, means, best=best)
         return figure
     figure = paper_figure(shown, width_in, 0.75 * width_in)
     axes = figure.subplots()
     paper_axes(axes, x=words(parameters[0]), y=f"{metric_label(metric)}\nmean, 95 % interval")
-    _draw_curves(axes, found, metric)
+    _draw_curves(axes, found, metric, means)
     paper_legend(figure)
     return figure
 
 
-def best_point(found: Swept, metric: str) -> tuple[int, int] | None:
+def best_point(found: Swept, metric: str, means: Means) -> tuple[int, int] | None:
     """Series and place of the best mean; None where there is one point only, or none."""
-    means = {
+    found_means = {
         (at, place): value
         for at, series in enumerate(found.series)
         for place, point in enumerate(series.points)
-        if (value := mean_interval(point.group, metric).mean) is not None
+        if (value := means.of(point.group, metric).mean) is not None
     }
-    if len(means) < 2:
+    if len(found_means) < 2:
         return None
-    sign = -1.0 if metric.partition("@")[0] in LOWER_IS_BETTER else 1.0
-    return max(means, key=lambda key: sign * means[key])
+    sign = -1.0 if lower_is_better(metric.partition("@")[0]) else 1.0
+    return max(found_means, key=lambda key: sign * found_means[key])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,16 +140,17 @@ def _layout(found: Swept) -> _Layout:
     return _Layout(values=values, places=places, by_size=by_size, banded=banded)
 
 
-def _draw_curves(axes: "Axes", found: Swept, metric: str) -> None:
+def _draw_curves(axes: "Axes", found: Swept, metric: str, means: Means) -> None:
     layout = _layout(found)
     for index, series in enumerate(found.series):
-        _draw_series(axes, series, index, layout, metric)
+        _draw_series(axes, series, index, layout, metric, means)
     for index, group in enumerate(found.references):
-        _draw_reference(axes, group, index, metric)
-    best = best_point(found, metric)
+        _draw_reference(axes, group, index, metric, means)
+    best = best_point(found, metric, means)
     if best is not None:
         point = found.series[best[0]].points[best[1]]
-        _draw_best(axes, layout.places[best[0]][point.values[0]], point.group, metric)
+        mean = means.of(point.group, metric).mean
+        _draw_best(axes, layout.places[best[0]][point.values[0]], mean)
     values = layout.values
     if not layout.by_size:
         axes.set_xticks(range(len(values)), [words(text(value)) for value in values])
@@ -156,12 +160,12 @@ def _draw_curves(axes: "Axes", found: Swept, metric: str) -> None:
 
 
 def _draw_series(
-    axes: "Axes", series: SweptSeries, index: int, layout: _Layout, metric: str
+    axes: "Axes", series: SweptSeries, index: int, layout: _Layout, metric: str, means: Means
 ) -> None:
     """One series: its means, and its intervals."""
-    drawn: list[tuple[float, MeanInterval, float]] = []
+    drawn: list[tuple[float, Interval, float]] = []
     for point in series.points:
-        interval = mean_interval(point.group, metric)
+        interval = means.of(point.group, metric)
         if interval.mean is not None:
             drawn.append((layout.places[index][point.values[0]], interval, interval.mean))
     if not drawn:
@@ -186,9 +190,9 @@ def _draw_series(
         axes.vlines(where, low, high, color=colour(index), linewidth=0.9, alpha=0.7)
 
 
-def _draw_reference(axes: "Axes", group: Group, index: int, metric: str) -> None:
+def _draw_reference(axes: "Axes", group: Group, index: int, metric: str, means: Means) -> None:
     """An arm without the parameter: a line across, its interval as a band."""
-    interval = mean_interval(group, metric)
+    interval = means.of(group, metric)
     if interval.mean is None:
         return
     label = words(f"{group[0].variant} ({seeds_words([interval.n])})")
@@ -200,8 +204,7 @@ def _draw_reference(axes: "Axes", group: Group, index: int, metric: str) -> None
         )
 
 
-def _draw_best(axes: "Axes", place: float, group: Group, metric: str) -> None:
-    mean = mean_interval(group, metric).mean
+def _draw_best(axes: "Axes", place: float, mean: float | None) -> None:
     if mean is None:
         return
     axes.plot(

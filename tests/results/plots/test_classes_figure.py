@@ -17,7 +17,7 @@ def test_each_class_has_a_mark_an_arm_and_its_count(made_up: MadeUpStore) -> Non
         metrics = {"mAP": 0.3, "AP/car": ap, "AP/bus": 0.1}
         made_up.add("baseline", ["preset=quick"], seed, **metrics, **counts)
     made_up.add("attention_bias", [], 0, mAP=0.3, **{"AP/car": 0.6}, **counts | {"gt/bus": 13})
-    figure = classes_figure(collect(made_up))
+    figure = classes_figure(collect(made_up), store=made_up)
     (axes,) = figure.axes
     ticks = [tick.get_text() for tick in axes.get_yticklabels()]
     assert ticks == ["bus (12 to 13)", "car (793)"]
@@ -39,11 +39,11 @@ def test_each_class_has_a_mark_an_arm_and_its_count(made_up: MadeUpStore) -> Non
 
 def test_what_cannot_be_drawn_is_refused(made_up: MadeUpStore) -> None:
     with pytest.raises(RequestError, match=r"^no completed run has AP by class$"):
-        classes_figure([])
+        classes_figure([], store=made_up)
     for scale in range(9):
         metrics = {"mAP": 0.3, "AP/car": 0.5}
         made_up.add("attention_bias", [f"bias_scale={1 + scale / 4}"], 0, **metrics)
     with pytest.raises(
         RequestError, match=r"^9 arms: at most 8 can be told apart: choose them by --of$"
     ):
-        classes_figure(collect(made_up))
+        classes_figure(collect(made_up), store=made_up)

@@ -68,7 +68,7 @@ def trained(made_up: MadeUpStore) -> MadeUpStore:
 
 
 def test_both_panels_are_drawn(trained: MadeUpStore) -> None:
-    figure = curves_figure(arm_curves(collect(trained), trained))
+    figure = curves_figure(arm_curves(collect(trained), trained), store=trained)
     losses, metrics = figure.axes
     baseline, other = losses.lines
     np.testing.assert_allclose(baseline.get_xdata(), [0.5, 1.0, 1.5, 2.0])
@@ -99,12 +99,12 @@ def test_resumes_are_said(trained: MadeUpStore) -> None:
 
 
 def test_without_evaluations_there_is_only_the_loss(trained: MadeUpStore) -> None:
-    figure = curves_figure(arm_curves(collect(trained), trained), metric="NDS")
+    figure = curves_figure(arm_curves(collect(trained), trained), store=trained, metric="NDS")
     assert [axes.get_ylabel() for axes in figure.axes] == ["training loss"]
 
 
 def test_a_scalar_nobody_wrote_is_refused(trained: MadeUpStore) -> None:
     with pytest.raises(RequestError, match=r"^no training history has 'los' \(it has: loss\)$"):
-        curves_figure(arm_curves(collect(trained), trained), loss="los")
+        curves_figure(arm_curves(collect(trained), trained), store=trained, loss="los")
     with pytest.raises(RequestError, match=r"^no training history has 'loss' \(it has: none\)$"):
-        curves_figure([])
+        curves_figure([], store=trained)
