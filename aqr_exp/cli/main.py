@@ -11,6 +11,7 @@ from aqr_exp import __version__
 from aqr_exp.cli import (
     analyze,
     cancel,
+    compare,
     config,
     data,
     doctor,
@@ -80,6 +81,7 @@ def build_app() -> typer.Typer:
     app.command("list", help=list_runs.HELP)(list_runs.command)
     app.command("show", help=show.HELP)(show.command)
     app.command("table", help=table.HELP)(table.command)
+    app.command("compare", help=compare.HELP)(compare.command)
     app.command("doctor", help=doctor.HELP)(doctor.command)
     app.add_typer(plot.build_app(), name="plot")
     app.add_typer(analyze.build_app(), name="analyze")
