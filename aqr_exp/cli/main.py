@@ -13,6 +13,7 @@ from aqr_exp.cli import (
     cancel,
     compare,
     config,
+    confirm,
     data,
     doctor,
     list_runs,
@@ -82,6 +83,7 @@ def build_app() -> typer.Typer:
     app.command("show", help=show.HELP)(show.command)
     app.command("table", help=table.HELP)(table.command)
     app.command("compare", help=compare.HELP)(compare.command)
+    app.command("confirm", help=confirm.HELP)(confirm.command)
     app.command("doctor", help=doctor.HELP)(doctor.command)
     app.add_typer(plot.build_app(), name="plot")
     app.add_typer(analyze.build_app(), name="analyze")
