@@ -1,6 +1,5 @@
 """`aqr-exp compare`: two arms or runs, what differs in them and what that did to the numbers."""
 
-import time
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,8 +8,6 @@ import typer
 from aqr_exp.cli import output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from aqr_exp.results.comparison.comparison import Comparison, Request
     from aqr_exp.results.store import Store
 
@@ -27,10 +24,6 @@ Examples:
   aqr-exp compare baseline-8fe737191530-s0 baseline-8fe737191530-s1 --by scene --scenes 20
   aqr-exp compare baseline-8f attention_bias-ac --format md > comparison.md
 """
-
-
-# What takes less needs no progress.
-QUIET_S = 2.0
 
 
 class CompareFormat(str, Enum):
@@ -86,9 +79,7 @@ def command(
 
 
 def _compared(reference: str, other: str, store: "Store", request: "Request") -> "Comparison":
-    from contextlib import ExitStack
-
-    from aqr_exp.cli.progress import counted_progress
+    from aqr_exp.cli.slow_progress import slow_progress
     from aqr_exp.errors import RequestError
     from aqr_exp.results.collect import collect
     from aqr_exp.results.comparison.comparison import compare_two
@@ -100,17 +91,7 @@ def _compared(reference: str, other: str, store: "Store", request: "Request") ->
     if {row.name for row in arms[0]} & {row.name for row in arms[1]}:
         raise RequestError(f"'{reference}' and '{other}' have runs in common: nothing to compare")
     check_metric_names(request.metrics, [row for arm in arms for row in arm])
-    shown: dict[str, Callable[[int, int], None]] = {}
-    started = time.monotonic()
-    with ExitStack() as stack:
-
-        def progress(what: str, done: int, total: int) -> None:
-            if what not in shown:
-                if time.monotonic() - started < QUIET_S:
-                    return
-                shown[what] = stack.enter_context(counted_progress(what))
-            shown[what](done, total)
-
+    with slow_progress() as progress:
         return compare_two(*arms, store=store, request=request, progress=progress)
 
 

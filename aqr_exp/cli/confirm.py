@@ -137,6 +137,8 @@ def _report(
     selection: "Selection", planned: "Confirmation", seeds: int, store: "Store", form: TableFormat
 ) -> None:
     """Print what is known by now."""
+    from aqr_exp.cli.slow_progress import resample_ahead
+    from aqr_exp.evaluate.conditions import Condition
     from aqr_exp.results.collect import collect
     from aqr_exp.results.comparison.confirmation import (
         ConfirmedPoint,
@@ -157,6 +159,8 @@ def _report(
             selection.points, selection.baselines, planned.baseline_arms, strict=True
         )
     ]
+    shown = [row for point in points for group in vars(point).values() for row in group]
+    resample_ahead(shown, [Condition()], store)
     found = confirm(points, selection.metric, store=store)
     table = confirmation_table(
         selection.sweep, selection.metric, found, candidates=selection.candidates, planned=seeds

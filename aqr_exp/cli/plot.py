@@ -106,6 +106,7 @@ def sweep(
     store, rows = _rows(of)
     from aqr_exp.results.plots.sweep_figure import sweep_figure
 
+    _resample(rows, store, metric)
     figure = sweep_figure(rows, parameters, metric, store=store, width_in=_width_in(width))
     _say_missing(rows)
     _save(figure, path, store, "-".join(["sweep", *parameters, metric]))
@@ -126,6 +127,7 @@ def curves(
     from aqr_exp.results.plots.training_curves import arm_curves
 
     arms = arm_curves(rows, store)
+    _resample(rows, store, metric)
     figure = curves_figure(arms, store=store, loss=loss, metric=metric, width_in=_width_in(width))
     _save(figure, path, store, f"curves-{loss}-{metric}")
 
@@ -135,6 +137,7 @@ def classes(of: Of = None, width: WidthOption = Width.COLUMN, path: Output = Non
     store, rows = _rows(of)
     from aqr_exp.results.plots.classes_figure import classes_figure
 
+    _resample(rows, store)
     figure = classes_figure(rows, store=store, width_in=_width_in(width))
     _say_missing(rows)
     _save(figure, path, store, "classes")
@@ -162,6 +165,15 @@ def _rows(of: str | None) -> "tuple[Store, Sequence[RunRow]]":
     store = Store(results_root())
     names = [name.strip() for name in (of or "").split(",") if name.strip()]
     return store, selected(collect(store), names, store=store)
+
+
+def _resample(rows: "Sequence[RunRow]", store: "Store", metric: str = "mAP") -> None:
+    """Compute what the intervals need, which takes long the first time."""
+    from aqr_exp.cli.slow_progress import resample_ahead
+    from aqr_exp.evaluate.conditions import CONDITIONS, Condition
+
+    condition = CONDITIONS.get(metric.partition("@")[2], Condition())
+    resample_ahead(rows, [condition], store)
 
 
 def _say_missing(rows: "Sequence[RunRow]") -> None:
