@@ -84,7 +84,7 @@ def _compared(reference: str, other: str, store: "Store", request: "Request") ->
     from aqr_exp.results.collect import collect
     from aqr_exp.results.comparison.comparison import compare_two
     from aqr_exp.results.selection import one_arm
-    from aqr_exp.results.tables.metric_table import check_metric_names
+    from aqr_exp.results.tables.arms import check_metric_names
 
     rows = collect(store)
     arms = [one_arm(rows, name) for name in (reference, other)]

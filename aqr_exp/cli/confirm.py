@@ -59,7 +59,7 @@ def command(
     """Confirm a sweep; returns the exit code."""
     from aqr_exp.results.collect import collect, with_settings
     from aqr_exp.results.store import Store, results_root
-    from aqr_exp.results.tables.metric_table import check_metric_names
+    from aqr_exp.results.tables.arms import check_metric_names
     from aqr_exp.sweep.confirmation import confirmation, select_best
     from aqr_exp.sweep.standing import DONE, Standings
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from enum import Enum
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
@@ -33,6 +34,14 @@ class FieldSpec:
     def nested(self) -> bool:
         """Whether the field holds another configuration dataclass."""
         return dataclasses.is_dataclass(self.type)
+
+    def is_as_before(self, value: Any) -> bool:
+        """Whether a value, as a specification holds it, does what was done before there was the field."""
+        if self.before is None:
+            return False
+        before = self.before.value
+        plain = before.value if isinstance(before, Enum) else before
+        return bool(value == (list(plain) if isinstance(plain, tuple) else plain))
 
 
 @cache

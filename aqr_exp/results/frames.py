@@ -9,7 +9,7 @@ from aqr_exp.results.arm_labels import arm_labels
 from aqr_exp.results.collect import RunRow, collect
 from aqr_exp.results.selection import one_arm, selected
 from aqr_exp.results.store import Store, results_root
-from aqr_exp.results.tables.metric_table import check_metric_names, group_seeds
+from aqr_exp.results.tables.arms import check_metric_names, group_seeds
 
 if TYPE_CHECKING:
     import pandas as pd

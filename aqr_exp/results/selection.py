@@ -6,7 +6,7 @@ from aqr_exp.config.nearest import did_you_mean
 from aqr_exp.errors import RequestError
 from aqr_exp.results.collect import RunRow
 from aqr_exp.results.store import Store, forced_number
-from aqr_exp.results.tables.metric_table import Group, group_seeds
+from aqr_exp.results.tables.arms import Group, group_seeds
 
 
 def selected(rows: Sequence[RunRow], names: Sequence[str], *, store: Store) -> list[RunRow]:

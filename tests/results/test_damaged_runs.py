@@ -8,15 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from aqr_exp.results.arm_table import arm_table
-from aqr_exp.results.formats import as_json
 from stored_runs import DataSet, make_data_set, make_record, make_run
 
 from aqr_exp.cli.main import main
 from aqr_exp.results import stamp
-from aqr_exp.results.collect import RunRow, collect, with_settings
+from aqr_exp.results.collect import RunRow, collect
 from aqr_exp.results.run_paths import METRICS, RECORD, SPEC, STATE
 from aqr_exp.results.store import Store
+from aqr_exp.results.tables.build import build_table
+from aqr_exp.results.tables.formats import as_json
+from aqr_exp.results.tables.request import TableRequest
 from aqr_exp.results.verify import verify_run
 
 VARIANTS = ("baseline", "attention_bias", "renderer_modulator")
@@ -89,7 +90,7 @@ def _run_files(store: Store) -> list[Path]:
 
 
 def _table(store: Store, rows: list[RunRow]) -> list[dict]:
-    return as_json(arm_table(with_settings(store, rows)))["rows"]
+    return as_json(build_table(store, rows, TableRequest()).table)["rows"]
 
 
 def _printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict | list:

@@ -10,10 +10,17 @@ from aqr_exp.results.inference.estimates import Difference, Interval
 from aqr_exp.results.inference.resampling import Resampling
 from aqr_exp.results.inference.verdicts import Verdict, decide
 from aqr_exp.results.store import Store
-from aqr_exp.results.tables.formats import Cell, Table, count_cell, number_cell, text_cell
-from aqr_exp.results.tables.metric_table import SYNTHETIC_MARK
+from aqr_exp.results.tables.arms import SYNTHETIC_MARK
+from aqr_exp.results.tables.cells import (
+    NO_VALUE,
+    Cell,
+    Joined,
+    Table,
+    count_cell,
+    number_cell,
+    text_cell,
+)
 
-NO_VALUE = Cell(text="-", value=None)
 INTERVALS = (
     ("confirmed", "confirmed low", "confirmed high"),
     ("shrinkage", "shrinkage low", "shrinkage high"),
@@ -135,7 +142,8 @@ def confirmation_table(
         rows=tuple(_cells(item) for item in found),
         notes=tuple(_notes(found, metric, candidates, planned)),
         synthetic=synthetic,
-        intervals=INTERVALS,
+        joined=tuple(Joined(value=mean, low=low, high=high) for mean, low, high in INTERVALS),
+        blocks=False,
     )
 
 

@@ -7,11 +7,18 @@ from aqr_exp.results.arm_labels import arm_labels
 from aqr_exp.results.collect import RunRow
 from aqr_exp.results.comparison.comparison import Compared, Comparison
 from aqr_exp.results.comparison.scene_changes import SCENE_METRIC, SceneChange
-from aqr_exp.results.tables.formats import Cell, Table, count_cell, number_cell, text_cell
-from aqr_exp.results.tables.metric_table import SYNTHETIC_MARK
+from aqr_exp.results.tables.arms import SYNTHETIC_MARK
+from aqr_exp.results.tables.cells import (
+    NO_VALUE,
+    Cell,
+    Joined,
+    Table,
+    count_cell,
+    number_cell,
+    text_cell,
+)
 
 LONGEST_VALUE = 60
-NO_VALUE = Cell(text="-", value=None)
 NUMBERS = ("ground truth", "A", "B", "difference", "low", "high", "p", "samples")
 
 
@@ -100,7 +107,8 @@ def _compared_table(
         rows=tuple(_compared_cells(item) for item in items),
         notes=tuple(dict.fromkeys(notes)),
         synthetic=_synthetic(found),
-        intervals=(("difference", "low", "high"),),
+        joined=(Joined(value="difference", low="low", high="high"),),
+        blocks=False,
     )
 
 

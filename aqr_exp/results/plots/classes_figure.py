@@ -17,7 +17,7 @@ from aqr_exp.results.plots.paper import (
     seeds_words,
 )
 from aqr_exp.results.store import Store
-from aqr_exp.results.tables.metric_table import Group, group_seeds
+from aqr_exp.results.tables.arms import Group, group_seeds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

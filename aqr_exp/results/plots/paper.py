@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from aqr_exp.results.collect import RunRow
 from aqr_exp.results.plots.canvas import INK, LINE_STYLES, new_figure, plain_axes, words
-from aqr_exp.results.tables.metric_table import SYNTHETIC_MARK
+from aqr_exp.results.tables.arms import SYNTHETIC_MARK
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

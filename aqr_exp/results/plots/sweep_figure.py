@@ -25,7 +25,7 @@ from aqr_exp.results.plots.paper import (
 )
 from aqr_exp.results.plots.swept import Swept, SweptSeries, Value, order, swept, text
 from aqr_exp.results.store import Store
-from aqr_exp.results.tables.metric_table import Group, check_metric_names
+from aqr_exp.results.tables.arms import Group, check_metric_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,7 @@ from aqr_exp.config.short_names import SHORT_NAMES, keys_set_by
 from aqr_exp.errors import RequestError
 from aqr_exp.results.collect import RunRow
 from aqr_exp.results.store import Store
-from aqr_exp.results.tables.metric_table import Group, group_seeds
+from aqr_exp.results.tables.arms import Group, group_seeds
 from aqr_exp.results.tables.train_time import BASELINE
 
 Value = str | int | float | bool

@@ -1,144 +1,154 @@
-"""The table of a comparison: one line an arm, quality with intervals beside what it costs."""
+"""The table of a comparison: one line an arm, quality and verdicts beside what it costs."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from statistics import fmean
 
-from aqr_exp.results.collect import PEAK_MEMORY, RunRow
+from aqr_exp.results.collect import PEAK_MEMORY
 from aqr_exp.results.stability import GRADIENT_SPIKES, LOSS_OSCILLATION
-from aqr_exp.results.tables.formats import Cell, Table, count_cell, number_cell, text_cell
-from aqr_exp.results.tables.metric_table import (
-    Group,
-    check_metric_names,
-    group_seeds,
-    interval_cells,
-    over_seeds,
-    titled,
+from aqr_exp.results.tables.arms import common_words, over_seeds, titled
+from aqr_exp.results.tables.cells import (
+    NO_VALUE,
+    Cell,
+    Joined,
+    Row,
+    Table,
+    count_cell,
+    number_cell,
+    text_cell,
 )
-from aqr_exp.results.tables.train_time import BASELINE, RelativeTime, relative_time
+from aqr_exp.results.tables.comparison_cells import (
+    CONFOUNDERS,
+    Marks,
+    confounders_cell,
+    difference_cells,
+    mean_cells,
+)
+from aqr_exp.results.tables.notes import time_notes, value_notes
+from aqr_exp.results.tables.study import Arm, Study
+from aqr_exp.results.tables.train_time import RelativeTime, relative_time
 
-ARM_METRICS = ("mAP", "NDS")
-COST_COLUMNS = ("time / baseline", "memory (MB)", "loss oscillation", "gradient spikes")
-SCALE_COLUMN = "final scale"
-NO_VALUE = Cell(text="-", value=None)
+IDENTITY = ("variant", "changes", "identity", "preset", "data")
+COSTS = ("time / baseline", "memory (MB)", "loss oscillation", "gradient spikes", "final scale")
+SELECTION = "selection"
+SELECTED = "selected on val"
 
 
-def arm_table(rows: Sequence[RunRow], metrics: Sequence[str] | None = None) -> Table:
-    """One line an arm: what it is, its metrics with 95 % intervals, time, memory, stability, scale.
+def arm_table(
+    study: Study,
+    marks: Marks,
+    *,
+    costs: bool = True,
+    selected: Collection[int] | None = None,
+) -> Table:
+    """One line an arm: what it is, its metrics, how they differ from the baseline's, what it costs.
 
     Args:
-        rows: All runs, also those without metrics.
-        metrics: Metric names; mAP and NDS by default.
+        study: The arms and what is measured of them.
+        marks: Hands out the letters of footnotes.
+        costs: Whether training time, memory, stability and final scale are shown.
+        selected: Which lines were selected by the numbers they show; None when nothing was.
 
     Returns:
-        The table; runs without metrics, and why a time cannot be compared, are in its notes.
-
-    Raises:
-        RequestError: No run has a metric of that name.
+        The table; where a mean is over fewer seeds, and why times cannot be compared, is in its notes.
     """
-    groups, notes = group_seeds(rows)
-    names = list(dict.fromkeys(metrics or ARM_METRICS))
-    check_metric_names(names, rows)
-    groups = _by_setting(groups)
-    common = _common_words(groups)
-    times = _relative_times(groups)
-    intervals = tuple((name, f"{name} low", f"{name} high") for name in names)
-    identified = ("variant", "changes", "identity", "preset", "data")
-    columns = (
-        *identified,
-        "n",
-        *(column for interval in intervals for column in interval),
-        *COST_COLUMNS,
-        SCALE_COLUMN,
-    )
-    lines = [
-        (*_identity_cells(group, common), *_metric_cells(group, names), *_cost_cells(group, time))
-        for group, time in zip(groups, times, strict=True)
-    ]
-    title, synthetic = titled("nuScenes metrics by arm: mean [95 % interval] over n seeds", groups)
+    common = common_words(study.groups)
+    times = [_relative_time(arm) for arm in study.arms] if costs else []
+    joined = tuple(item for one in study.quantities for item in _joined(one.name, study.compares))
+    lines = [_line(study, index, common, marks) for index in range(len(study.arms))]
+    columns = (*IDENTITY, "n", *_metric_columns(study))
+    if study.compares:
+        columns = (*columns, CONFOUNDERS)
+    if selected is not None:
+        columns = (*columns, SELECTION)
+        words = [SELECTED if index in selected else "" for index in range(len(lines))]
+        lines = [(*line, text_cell(word)) for line, word in zip(lines, words, strict=True)]
+    if costs:
+        columns = (*columns, *COSTS)
+        pairs = zip(lines, study.arms, times, strict=True)
+        lines = [(*line, *_cost_cells(arm, time)) for line, arm, time in pairs]
+    title, synthetic = titled(_title(study), study.groups)
+    verdicts = {name for name in columns if name.endswith(" verdict")}
     return Table(
         title=title,
         columns=columns,
-        numeric=frozenset(columns) - {*identified},
+        numeric=frozenset(columns) - {*IDENTITY, *verdicts, CONFOUNDERS, SELECTION},
         rows=tuple(lines),
         notes=(
             *([f"all arms with: {' '.join(common)}"] if common else []),
-            *_value_notes(groups, names),
-            *_time_notes(groups, times),
-            *notes,
+            *value_notes(study),
+            *time_notes(study, times),
         ),
         synthetic=synthetic,
         context=frozenset({"changes", "preset", "data"}),
         details=_details(lines),
-        intervals=intervals,
+        programs=frozenset({CONFOUNDERS}) & set(columns),
+        joined=joined,
+        blocks=False,
     )
 
 
-def arm_name(group: Group) -> str:
-    """An arm in words: its variant and the beginning of its identity."""
-    return f"{group[0].variant} {group[0].fingerprint}"
+def _title(study: Study) -> str:
+    differences = ", difference to the baseline" if study.compares else ""
+    return f"nuScenes metrics by arm: mean ± sd [95 % interval] over n seeds{differences}"
 
 
-def _by_setting(groups: Sequence[Group]) -> list[Group]:
-    """Arms that can be compared stand together, each baseline before what it is compared with."""
-    rank: dict[tuple[str, str | None], int] = {}
-    for group in groups:
-        rank.setdefault((group[0].data, group[0].setting), len(rank))
-    return sorted(groups, key=lambda group: rank[group[0].data, group[0].setting])
+def _metric_columns(study: Study) -> list[str]:
+    names = []
+    for item in study.quantities:
+        name = item.name
+        names += [name, f"{name} sd", f"{name} low", f"{name} high"]
+        if study.compares:
+            names += [f"{name} difference", f"{name} difference low", f"{name} difference high"]
+            names.append(f"{name} verdict")
+    return names
 
 
-def _relative_times(groups: Sequence[Group]) -> list[RelativeTime]:
-    baselines: dict[tuple[str, str | None], Group] = {
-        (group[0].data, group[0].setting): group
-        for group in groups
-        if group[0].variant == BASELINE and group[0].setting is not None
-    }
-    return [
-        relative_time(
-            group,
-            # A baseline is its own measure, also where nothing else is known about it.
-            group
-            if group[0].variant == BASELINE
-            else baselines.get((group[0].data, group[0].setting)),
-        )
-        for group in groups
-    ]
+def _joined(name: str, compares: bool) -> list[Joined]:
+    mean = Joined(value=name, sd=f"{name} sd", low=f"{name} low", high=f"{name} high")
+    if not compares:
+        return [mean]
+    word = f"{name} difference"
+    return [mean, Joined(value=word, low=f"{word} low", high=f"{word} high")]
 
 
-def _common_words(groups: Sequence[Group]) -> list[str]:
-    """What was typed for every arm, which tells none apart."""
-    first, *others = [group[0].overrides.split() for group in groups] or [[]]
-    return [word for word in first if all(word in words for words in others)]
-
-
-def _identity_cells(group: Group, common: Sequence[str]) -> tuple[Cell, ...]:
-    row = group[0]
+def _line(study: Study, index: int, common: Sequence[str], marks: Marks) -> Row:
+    arm = study.arms[index]
+    row = arm.first
     changes = " ".join(word for word in row.overrides.split() if word not in common)
     words = (row.variant, changes, row.fingerprint, row.preset, row.data)
-    return (*map(text_cell, words), count_cell(len(group)))
-
-
-def _metric_cells(group: Group, names: Sequence[str]) -> tuple[Cell, ...]:
-    cells: list[Cell] = []
-    for name in names:
-        summary = over_seeds(group, name)
-        cells += [number_cell(summary.mean), *interval_cells(summary)]
+    cells = [*map(text_cell, words), count_cell(len(arm.group))]
+    for item in study.quantities:
+        cells += mean_cells(arm.means[item.name])
+        if study.compares:
+            cells += difference_cells(arm, item.name, marks)
+    if study.compares:
+        cells.append(confounders_cell(arm))
     return tuple(cells)
 
 
-def _cost_cells(group: Group, time: RelativeTime) -> tuple[Cell, ...]:
+def _relative_time(arm: Arm) -> RelativeTime:
+    opponent = arm.opponent.group
+    # A baseline is its own measure, also where nothing else is known about it.
+    if opponent is None and arm.opponent.reason is None:
+        opponent = arm.group
+    return relative_time(arm.group, opponent)
+
+
+def _cost_cells(arm: Arm, time: RelativeTime) -> tuple[Cell, ...]:
+    group = arm.group
     memory = over_seeds(group, PEAK_MEMORY).mean
     return (
         number_cell(time.ratio, decimals=2),
         NO_VALUE if memory is None else count_cell(round(memory)),
         number_cell(over_seeds(group, LOSS_OSCILLATION).mean),
         number_cell(over_seeds(group, GRADIENT_SPIKES).mean),
-        _scale_cell(group),
+        _scale_cell(arm),
     )
 
 
-def _scale_cell(group: Group) -> Cell:
+def _scale_cell(arm: Arm) -> Cell:
     """The final scale, or each of several, in the mean over seeds."""
-    found = [row.final_scales for row in group]
+    found = [row.final_scales for row in arm.group]
     given = [scales for scales in found if scales]
     if not given or len({len(scales) for scales in given}) > 1:
         return NO_VALUE
@@ -149,26 +159,7 @@ def _scale_cell(group: Group) -> Cell:
     return Cell(text=text, value=tuple(float(cell.text) for cell in means))
 
 
-def _value_notes(groups: Sequence[Group], names: Sequence[str]) -> list[str]:
-    """Where a mean is over fewer seeds than its line's n says."""
-    return [
-        f"{arm_name(group)}: {name} is over {count} of {len(group)} seeds, the others have none"
-        for group in groups
-        for name in names
-        if (count := over_seeds(group, name).n) < len(group)
-    ]
-
-
-def _time_notes(groups: Sequence[Group], times: Sequence[RelativeTime]) -> list[str]:
-    """Why times are not compared: arms with the same reason share a line."""
-    arms: dict[str, list[str]] = {}
-    for group, time in zip(groups, times, strict=True):
-        if time.reason:
-            arms.setdefault(time.reason, []).append(arm_name(group))
-    return [f"training time of {', '.join(names)}: {reason}" for reason, names in arms.items()]
-
-
-def _details(lines: Sequence[tuple[Cell, ...]]) -> frozenset[str]:
+def _details(lines: Sequence[Row]) -> frozenset[str]:
     """The identity is left out on a terminal where the other columns tell all arms apart."""
     told = {tuple(cell.text for cell in (*line[:2], *line[3:5])) for line in lines}
     return frozenset({"identity"}) if len(told) == len(lines) else frozenset()

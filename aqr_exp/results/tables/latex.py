@@ -1,6 +1,9 @@
 """A table in LaTeX, from plain texts."""
 
+import re
 from collections.abc import Sequence
+
+from aqr_exp.results.tables.cells import PLUS_MINUS
 
 LATEX_MARKS = {
     "\\": r"\textbackslash{}",
@@ -11,7 +14,11 @@ LATEX_MARKS = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     **{mark: f"\\{mark}" for mark in "&%$#_{}"},
+    PLUS_MINUS: r"$\pm$",
 }
+# Two hyphens in a row would become a dash.
+_LIGATURE = re.compile("-(?=-)")
+_MINUS = re.compile(r"(?<![\w.])-(?=[\d.])")
 
 
 def latex_table(
@@ -19,7 +26,7 @@ def latex_table(
     title: str,
     columns: Sequence[str],
     right: Sequence[bool],
-    rows: Sequence[Sequence[str]],
+    rows: Sequence[Sequence[tuple[str, str]]],
     block_ends: Sequence[bool],
     notes: Sequence[str],
 ) -> str:
@@ -29,7 +36,7 @@ def latex_table(
         title: The caption.
         columns: Column names.
         right: Whether a column is aligned to the right.
-        rows: Texts by column.
+        rows: (text, mark of its footnotes) by column.
         block_ends: After which rows a rule is drawn.
         notes: Lines below the table.
 
@@ -48,7 +55,12 @@ def latex_table(
         "\\midrule",
     ]
     for row, ends_block in zip(rows, block_ends, strict=True):
-        lines.append(" & ".join(map(_escaped, row)) + r" \\")
+        cells = [
+            _cell(text, mark, number=end) for (text, mark), end in zip(row, right, strict=True)
+        ]
+        # After the line before, a bracket would be the argument of its end.
+        guard = "{}" if cells[0].startswith("[") else ""
+        lines.append(guard + " & ".join(cells) + r" \\")
         if ends_block:
             lines.append("\\midrule")
     lines += ["\\bottomrule", _command("end", "tabular")]
@@ -56,8 +68,16 @@ def latex_table(
     return "\n".join([*lines, _command("end", "table")]) + "\n"
 
 
+def _cell(text: str, mark: str, *, number: bool) -> str:
+    shown = _escaped(text)
+    if number:
+        shown = _MINUS.sub("$-$", shown)
+    return shown + (_command("textsuperscript", _escaped(mark)) if mark else "")
+
+
 def _escaped(text: str) -> str:
-    return "".join(LATEX_MARKS.get(mark, mark) for mark in " ".join(text.split()))
+    shown = "".join(LATEX_MARKS.get(mark, mark) for mark in " ".join(text.split()))
+    return _LIGATURE.sub("-{}", shown)
 
 
 def _command(name: str, argument: str) -> str:

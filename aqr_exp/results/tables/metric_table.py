@@ -1,86 +1,96 @@
-"""From runs to tables: means over seeds with their intervals, and what is missing by name."""
+"""Tables in blocks, one line an arm in each: by metric, class, condition or range; and of one run."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 
-from aqr_exp.config.nearest import did_you_mean
-from aqr_exp.errors import RequestError
 from aqr_exp.results.collect import MEAN_METRICS, RunRow
-from aqr_exp.results.statistics import Summary, summarize
-from aqr_exp.results.tables.formats import Cell, Table, count_cell, number_cell, text_cell
+from aqr_exp.results.tables.arms import SYNTHETIC_MARK, Group, classes_of, titled
+from aqr_exp.results.tables.cells import (
+    Cell,
+    Joined,
+    Row,
+    Table,
+    count_cell,
+    number_cell,
+    text_cell,
+    words_cell,
+)
+from aqr_exp.results.tables.comparison_cells import (
+    CONFOUNDERS,
+    Marks,
+    confounders_cell,
+    count_and_mean_cells,
+    difference_cells,
+)
+from aqr_exp.results.tables.notes import value_notes
+from aqr_exp.results.tables.quantities import By, Quantity
+from aqr_exp.results.tables.study import Arm, Study
+from aqr_exp.results.tables.truths import Truths
 
-ONE_SEED = "one seed: no interval"
-SYNTHETIC_MARK = "SYNTHETIC data, not comparable with nuScenes"
-
-Group = list[RunRow]
-
-
-def metrics_table(rows: Sequence[RunRow], metrics: Sequence[str] | None = None) -> Table:
-    """Means over seeds: one block a metric, one line an arm in it.
-
-    Args:
-        rows: All runs, also those without metrics.
-        metrics: Metric names; the seven of the nuScenes protocol by default.
-
-    Returns:
-        The table; runs without metrics are in its notes.
-
-    Raises:
-        RequestError: No run has a metric of that name.
-    """
-    groups, notes = group_seeds(rows)
-    names = list(metrics or MEAN_METRICS)
-    check_metric_names(names, rows)
-    described = _describe(groups)
-    columns = ("metric", *described.columns, "data", "n", "mean", "sd", "95 % low", "95 % high")
-    lines = [
-        (
-            text_cell(name),
-            *described.cells[index],
-            text_cell(group[0].data),
-            *summary_cells(over_seeds(group, name)),
-        )
-        for name in names
-        for index, group in enumerate(groups)
-    ]
-    return _table("nuScenes metrics", columns, lines, groups, notes)
+MEAN = ("n", "mean", "sd", "95 % low", "95 % high")
+DIFFERENCE = ("difference", "difference low", "difference high", "verdict")
+GROUND_TRUTH = "ground truth"
+NUMERIC = frozenset({*MEAN, *DIFFERENCE[:3], GROUND_TRUTH, "value"})
+TITLES = {
+    By.METRIC: "nuScenes metrics",
+    By.CLASS: "nuScenes AP by class",
+    By.CONDITION: "nuScenes metrics by condition",
+    By.RANGE: "nuScenes metrics by distance from the vehicle",
+}
+MEASURE = "mean ± sd [95 % interval] over n seeds"
 
 
-def class_table(rows: Sequence[RunRow]) -> Table:
-    """AP of each class over seeds, beside how much ground truth it was measured on.
+def block_table(study: Study, by: By, marks: Marks, truths: Truths) -> Table:
+    """One block a quantity, one line an arm in it.
 
     Args:
-        rows: All runs, also those without metrics.
+        study: The arms and what is measured of them.
+        by: What a block is; not `By.ARM`.
+        marks: Hands out the letters of footnotes.
+        truths: Tells how many ground truths stand behind a number.
 
     Returns:
-        The table; one block a class, one line an arm in it.
+        The table; where a mean is over fewer seeds than the arm has is in its notes.
     """
-    groups, notes = group_seeds(rows)
-    classes = _classes(groups)
-    described = _describe(groups)
+    described = _describe(study.groups)
+    heads = ("condition", "metric") if by is By.CONDITION else (by.value,)
+    heads = ("range", "metric") if by is By.RANGE else heads
+    counted = by is not By.METRIC
     columns = (
-        "class",
+        *heads,
         *described.columns,
         "data",
-        "ground truth",
-        "n",
-        "AP",
-        "sd",
-        "95 % low",
-        "95 % high",
+        *([GROUND_TRUTH] if counted else []),
+        *MEAN,
+        *((*DIFFERENCE, CONFOUNDERS) if study.compares else ()),
     )
-    lines = [
+    lines: list[Row] = [
         (
-            text_cell(name),
+            *map(text_cell, _heads(item, by)),
             *described.cells[index],
-            text_cell(group[0].data),
-            _ground_truth(group, name),
-            *summary_cells(over_seeds(group, f"AP/{name}")),
+            text_cell(arm.first.data),
+            *([truth_cell(truths.of(arm.group, item))] if counted else []),
+            *count_and_mean_cells(arm.means[item.name]),
+            *(_compared_cells(arm, item, marks) if study.compares else ()),
         )
-        for name in classes
-        for index, group in enumerate(groups)
+        for item in study.quantities
+        for index, arm in enumerate(study.arms)
     ]
-    return _table("nuScenes AP by class", columns, lines, groups, notes)
+    title, synthetic = titled(f"{TITLES[by]}: {MEASURE}", study.groups)
+    joined = [Joined(value="mean", sd="sd", low="95 % low", high="95 % high")]
+    if study.compares:
+        joined.append(Joined(value=DIFFERENCE[0], low=DIFFERENCE[1], high=DIFFERENCE[2]))
+    return Table(
+        title=title,
+        columns=columns,
+        numeric=NUMERIC,
+        rows=tuple(lines),
+        notes=tuple(value_notes(study)),
+        synthetic=synthetic,
+        context=frozenset({"identity", "preset", "overrides", "data"}),
+        programs=frozenset({CONFOUNDERS}) & set(columns),
+        joined=tuple(joined),
+    )
 
 
 def one_run_table(row: RunRow) -> Table:
@@ -92,90 +102,52 @@ def one_run_table(row: RunRow) -> Table:
     Returns:
         The table, one line a metric.
     """
-    names = [*MEAN_METRICS, *(f"AP/{name}" for name in _classes([[row]]))]
+    truths = Truths()
+    items = [Quantity(metric=name) for name in MEAN_METRICS]
+    items += [Quantity(metric=f"AP/{name}") for name in classes_of([[row]])]
     lines = [
         (
-            text_cell(name),
-            number_cell(row.metric(name)),
-            _ground_truth([row], name.removeprefix("AP/")) if name[:3] == "AP/" else text_cell(""),
+            text_cell(item.name),
+            number_cell(row.metric(item.metric)),
+            truth_cell(truths.of([row], item)) if "/" in item.metric else text_cell(""),
         )
-        for name in names
+        for item in items
     ]
-    table = _table(f"{row.name} on {row.data}", ("metric", "value", "ground truth"), lines, [], [])
-    if not row.synthetic:
-        return table
-    return replace(table, title=f"{table.title}: {SYNTHETIC_MARK}", synthetic=True)
+    mark = f": {SYNTHETIC_MARK}" if row.synthetic else ""
+    return Table(
+        title=f"{row.name} on {row.data}{mark}",
+        columns=("metric", "value", GROUND_TRUTH),
+        numeric=NUMERIC,
+        rows=tuple(lines),
+        synthetic=row.synthetic,
+    )
 
 
-def group_seeds(rows: Sequence[RunRow]) -> tuple[list[Group], list[str]]:
-    """Sort runs into arms; every run that is left out is named.
-
-    Args:
-        rows: All runs.
-
-    Returns:
-        Completed runs by (variant, fingerprint, data), baseline first, one a seed; and one line
-        for each run that is not among them.
-    """
-    newest: dict[tuple[str, str, str, int | None], RunRow] = {}
-    notes = []
-    for row in sorted(rows, key=lambda row: (row.updated, row.name)):
-        if not row.completed:
-            reason = " ".join((row.reason or "no metrics yet").split())
-            notes.append(f"not in the table: {row.name}: {row.status}: {reason}")
-            continue
-        key = (row.variant, row.fingerprint, row.data, row.seed)
-        if key in newest:
-            older = newest[key].name
-            notes.append(f"not in the table: {older}: the same seed was run again as {row.name}")
-        newest[key] = row
-    groups: dict[tuple[str, str, str], Group] = {}
-    for (variant, fingerprint, data, _), row in newest.items():
-        groups.setdefault((variant, fingerprint, data), []).append(row)
-    order = sorted(groups, key=lambda key: (key[0] != "baseline", *key))
-    return [sorted(groups[key], key=lambda row: row.name) for key in order], sorted(notes)
+def truth_cell(counts: set[int]) -> Cell:
+    """How many ground truths: seeds of one arm share them."""
+    if len(counts) == 1:
+        return count_cell(min(counts))
+    return text_cell(f"{min(counts)} to {max(counts)}") if counts else words_cell("-")
 
 
-def check_metric_names(names: Sequence[str], rows: Sequence[RunRow]) -> None:
-    """Refuse metric names no run has.
-
-    Raises:
-        RequestError: Names each unknown metric with its nearest match.
-    """
-    known = list(MEAN_METRICS)
-    for row in rows:
-        known += [name for name in row.metrics if row.metric(name) is not None]
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise RequestError(
-            "\n".join(
-                f"unknown metric '{name}'{did_you_mean(name, known)} "
-                f"(available: {', '.join(dict.fromkeys(known))})"
-                for name in unknown
-            )
-        )
+def _compared_cells(arm: Arm, item: Quantity, marks: Marks) -> tuple[Cell, ...]:
+    return (*difference_cells(arm, item.name, marks), confounders_cell(arm))
 
 
-def summary_cells(summary: Summary) -> tuple[Cell, ...]:
-    """n, mean, sd and the interval's ends as cells."""
-    mean, sd = number_cell(summary.mean), number_cell(summary.sd)
-    return (count_cell(summary.n), mean, sd, *interval_cells(summary))
+def _heads(item: Quantity, by: By) -> tuple[str, ...]:
+    if by is By.CLASS:
+        return (item.metric.removeprefix("AP/"),)
+    if by is By.METRIC:
+        return (item.name,)
+    return (item.condition or "", item.metric)
 
 
-def interval_cells(summary: Summary) -> tuple[Cell, Cell]:
-    """The interval's ends; where there is none, the lower end says why."""
-    if summary.low is not None:
-        return number_cell(summary.low), number_cell(summary.high)
-    words = ONE_SEED if summary.n == 1 else "no value"
-    return Cell(text=words, value=None), Cell(text="", value=None)
-
-
+@dataclass(frozen=True, kw_only=True)
 class _Described:
     """Columns that tell arms apart, and their cells for each arm."""
 
-    def __init__(self, columns: tuple[str, ...], cells: list[tuple[Cell, ...]]) -> None:
-        self.columns = columns
-        self.cells = cells
+    columns: tuple[str, ...]
+    cells: list[tuple[Cell, ...]]
 
 
 def _describe(groups: Sequence[Group]) -> _Described:
@@ -191,58 +163,4 @@ def _describe(groups: Sequence[Group]) -> _Described:
             (*cell, text_cell(group[0].overrides))
             for cell, group in zip(cells, groups, strict=True)
         ]
-    return _Described(columns, cells)
-
-
-def over_seeds(group: Group, name: str) -> Summary:
-    """A metric over the seeds that have it."""
-    values = [row.metric(name) for row in group]
-    return summarize([value for value in values if value is not None])
-
-
-def _classes(groups: Sequence[Group]) -> list[str]:
-    """Class names in the order the metrics hold them."""
-    names = [
-        name.removeprefix("AP/")
-        for group in groups
-        for row in group
-        for name in row.metrics
-        if name.startswith("AP/")
-    ]
-    return list(dict.fromkeys(names))
-
-
-def _ground_truth(group: Group, name: str) -> Cell:
-    """Boxes the class was measured on; seeds of one arm share them."""
-    counts = {int(value) for row in group if (value := row.metric(f"gt/{name}")) is not None}
-    if len(counts) == 1:
-        return count_cell(counts.pop())
-    if not counts:
-        return Cell(text="-", value=None)
-    return text_cell(f"{min(counts)} to {max(counts)}")
-
-
-def titled(title: str, groups: Sequence[Group]) -> tuple[str, bool]:
-    """A title that says when anything below it is synthetic, and whether it is."""
-    synthetic = any(row.synthetic for group in groups for row in group)
-    return (f"{title} ({SYNTHETIC_MARK})" if synthetic else title), synthetic
-
-
-def _table(
-    title: str,
-    columns: tuple[str, ...],
-    lines: Sequence[tuple[Cell, ...]],
-    groups: Sequence[Group],
-    notes: Sequence[str],
-) -> Table:
-    title, synthetic = titled(title, groups)
-    numeric = frozenset({"n", "mean", "value", "AP", "sd", "95 % low", "95 % high", "ground truth"})
-    return Table(
-        title=title,
-        columns=columns,
-        numeric=numeric,
-        rows=tuple(lines),
-        notes=tuple(notes),
-        synthetic=synthetic,
-        context=frozenset({"identity", "preset", "overrides", "data"}),
-    )
+    return _Described(columns=columns, cells=cells)

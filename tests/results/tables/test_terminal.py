@@ -5,7 +5,8 @@ from unittest import mock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aqr_exp.results.tables.formats import Table, TableFormat, number_cell, render, text_cell
+from aqr_exp.results.tables.cells import Table, number_cell, text_cell
+from aqr_exp.results.tables.formats import TableFormat, render
 from aqr_exp.results.tables.terminal import split, terminal_table
 
 COLUMNS = ("variant", "n", "mAP", "loss oscillation")
