@@ -52,6 +52,17 @@ def command(
         ),
     ] = None,
     scenes: Annotated[int, typer.Option("--scenes", help="How many scenes.", min=1)] = 10,
+    factor: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--factor",
+            help="What the two may differ in besides the variant; may be repeated.",
+            metavar="KEY",
+        ),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse a confounded comparison with exit code 2.")
+    ] = False,
     resamples: Annotated[
         int, typer.Option("--resamples", help="How often scenes are drawn again.", min=100)
     ] = 1000,
@@ -70,6 +81,8 @@ def command(
         metrics=_names(metrics) or Request.metrics,
         errors=metrics is None,
         parts=_parts(by),
+        factors=tuple(factor or ()),
+        strict=strict,
         settings=Resampling(resamples=resamples),
     )
     found = _compared(reference, other, Store(results_root()), request)

@@ -26,7 +26,7 @@ between the runs makes curves of their own.
 \b
 Examples:
   aqr-exp plot sweep bias_scale --of bias_scale
-  aqr-exp plot sweep bias_scale window_size --metric NDS
+  aqr-exp plot sweep bias_scale window_size --metric NDS --where 'learnable_scale == false'
   aqr-exp plot sweep variant.bias.scale.constraint --of constraints --output figures/constraints
 """
 
@@ -70,6 +70,14 @@ Of = Annotated[
         metavar="NAMES",
     ),
 ]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        help="Only runs of which this is true, such as 'window_size == 8'; may be repeated.",
+        metavar="CONDITION",
+    ),
+]
 Output = Annotated[
     Path | None,
     typer.Option(
@@ -99,11 +107,12 @@ def sweep(
     ],
     metric: Metric = "mAP",
     of: Of = None,
+    where: Where = None,
     width: WidthOption = Width.COLUMN,
     path: Output = None,
 ) -> None:
     """Draw a sweep."""
-    store, rows = _rows(of)
+    store, rows = _rows(of, where)
     from aqr_exp.results.plots.sweep_figure import sweep_figure
 
     _resample(rows, store, metric)
@@ -118,11 +127,12 @@ def curves(
     ] = "loss",
     metric: Metric = "mAP",
     of: Of = None,
+    where: Where = None,
     width: WidthOption = Width.PAGE,
     path: Output = None,
 ) -> None:
     """Draw training and evaluation over epochs."""
-    store, rows = _rows(of)
+    store, rows = _rows(of, where)
     from aqr_exp.results.plots.curves_figure import curves_figure
     from aqr_exp.results.plots.training_curves import arm_curves
 
@@ -132,9 +142,11 @@ def curves(
     _save(figure, path, store, f"curves-{loss}-{metric}")
 
 
-def classes(of: Of = None, width: WidthOption = Width.COLUMN, path: Output = None) -> None:
+def classes(
+    of: Of = None, where: Where = None, width: WidthOption = Width.COLUMN, path: Output = None
+) -> None:
     """Draw AP by class."""
-    store, rows = _rows(of)
+    store, rows = _rows(of, where)
     from aqr_exp.results.plots.classes_figure import classes_figure
 
     _resample(rows, store)
@@ -143,9 +155,11 @@ def classes(of: Of = None, width: WidthOption = Width.COLUMN, path: Output = Non
     _save(figure, path, store, "classes")
 
 
-def scale(of: Of = None, width: WidthOption = Width.COLUMN, path: Output = None) -> None:
+def scale(
+    of: Of = None, where: Where = None, width: WidthOption = Width.COLUMN, path: Output = None
+) -> None:
     """Draw the bias scale over training."""
-    store, rows = _rows(of)
+    store, rows = _rows(of, where)
     from aqr_exp.results.plots.scales_figure import bounds_of, scales_figure
     from aqr_exp.results.plots.training_curves import arm_curves
 
@@ -154,17 +168,24 @@ def scale(of: Of = None, width: WidthOption = Width.COLUMN, path: Output = None)
     _save(scales_figure(arms, bounds, width_in=_width_in(width)), path, store, "scale")
 
 
-def _rows(of: str | None) -> "tuple[Store, Sequence[RunRow]]":
+def _rows(of: str | None, where: list[str] | None) -> "tuple[Store, Sequence[RunRow]]":
     """The runs to draw; refused at once where nothing can be drawn."""
     from aqr_exp.results.collect import collect
     from aqr_exp.results.plots.figure_file import check_matplotlib
     from aqr_exp.results.selection import selected
     from aqr_exp.results.store import Store, results_root
+    from aqr_exp.results.tables.specs import Specs
+    from aqr_exp.results.tables.where import meeting, read_conditions
 
     check_matplotlib("plot")
     store = Store(results_root())
     names = [name.strip() for name in (of or "").split(",") if name.strip()]
-    return store, selected(collect(store), names, store=store)
+    rows = selected(collect(store), names, store=store)
+    if where:
+        rows, unread = meeting(rows, read_conditions(where), Specs(store).of_run)
+        for note in unread:
+            output.say(note)
+    return store, rows
 
 
 def _resample(rows: "Sequence[RunRow]", store: "Store", metric: str = "mAP") -> None:

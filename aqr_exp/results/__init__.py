@@ -33,26 +33,48 @@ def load(results: str | Path | None = None, *, configuration: bool = False) -> "
 def table(
     results: str | Path | None = None,
     *,
-    metrics: Sequence[str] = ("mAP", "NDS"),
-    of: Sequence[str] = (),
+    by: str = "arm",
+    metrics: Sequence[str] | None = None,
+    where: Sequence[str] = (),
+    sweep: str | None = None,
+    baseline: str | None = None,
+    factors: Sequence[str] = (),
+    sort: str | None = None,
+    at_epoch: str | None = None,
 ) -> "pd.DataFrame":
-    """Means over seeds with their intervals, one row an arm and metric.
+    """What `aqr-exp table` prints, with the same digits.
 
     Args:
         results: The folder, as in `load`.
-        metrics: Names such as `mAP`, `AP/car` or `mAP@night`.
-        of: Sweeps, or beginnings of runs' names; all runs by default.
+        by: `arm`, `metric`, `class`, `condition` or `range`.
+        metrics: Metric names; None takes the usual ones.
+        where: Conditions that runs must meet, such as `bias_scale >= 2`.
+        sweep: The sweep whose runs are shown; None shows all.
+        baseline: The arm that all others are compared with; None takes each arm's own.
+        factors: What two arms may differ in besides their variant.
+        sort: A column, `-` in front for the other order.
+        at_epoch: `last-common` or an epoch; None takes the metrics of record.
 
     Returns:
-        Indexed by `arm` and `metric`; `variant`, `fingerprint`, `overrides`, `split`, `synthetic`, `n`,
-        `mean`, `sd`, `low`, `high`, `method`, `note`.
+        The table's columns; `attrs` holds its `title`, its `notes` and whether it is `synthetic`.
 
     Raises:
-        RequestError: No run has a metric, or nothing begins with a name of `of`.
+        RequestError: Something that was asked for does not exist.
     """
-    from aqr_exp.results.frames import means_frame
+    from aqr_exp.results.frames import table_frame, table_parts
+    from aqr_exp.results.tables.request import TableRequest
 
-    return means_frame(results, metrics, of)
+    request = TableRequest(
+        by=table_parts(by),
+        metrics=metrics,
+        where=where,
+        sweep=sweep,
+        baseline=baseline,
+        factors=factors,
+        sort=sort,
+        at_epoch=at_epoch,
+    )
+    return table_frame(results, request)
 
 
 def compare(
@@ -62,6 +84,7 @@ def compare(
     *,
     by: Sequence[str] = ("metric", "class", "condition", "scene"),
     metrics: Sequence[str] = (),
+    factors: Sequence[str] = (),
     resamples: int = 1000,
 ) -> "pd.DataFrame":
     """Two arms or runs, one row a number: other minus reference.
@@ -72,15 +95,19 @@ def compare(
         results: The folder, as in `load`.
         by: Of `metric`, `class`, `condition`, `scene`.
         metrics: In place of mAP, NDS and the errors.
+        factors: What the two may differ in besides their variant.
         resamples: How often scenes are drawn again.
 
     Returns:
         Columns `part` (as in `by`), `name`, `condition`, `ground_truth`, `reference`, `other`,
-        `difference`, `low`, `high`, `p`, `p_holm`, `verdict`, `sentence`, `pairs`, `agreeing`.
+        `difference`, `low`, `high`, `p`, `p_holm`, `verdict`, `sentence`, `pairs`, `agreeing`; `attrs`
+        holds `configuration` (key: the two values), `confounders`, `notes` and whether it is `synthetic`.
 
     Raises:
         RequestError: A name is no arm and no run, or no run has a metric.
     """
     from aqr_exp.results.frames import comparison_frame
 
-    return comparison_frame(reference, other, results, by=by, metrics=metrics, resamples=resamples)
+    return comparison_frame(
+        reference, other, results, by=by, metrics=metrics, factors=factors, resamples=resamples
+    )

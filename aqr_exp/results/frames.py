@@ -4,18 +4,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aqr_exp.config.nearest import did_you_mean
 from aqr_exp.errors import AqrExpError, RequestError
-from aqr_exp.results.arm_labels import arm_labels
 from aqr_exp.results.collect import RunRow, collect
-from aqr_exp.results.selection import one_arm, selected
+from aqr_exp.results.selection import one_arm
 from aqr_exp.results.store import Store, results_root
-from aqr_exp.results.tables.arms import check_metric_names, group_seeds
+from aqr_exp.results.tables.arms import check_metric_names
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from aqr_exp.results.comparison.comparison import Compared, Comparison
     from aqr_exp.results.comparison.scene_changes import SceneChange
+    from aqr_exp.results.tables.quantities import By
+    from aqr_exp.results.tables.request import TableRequest
 
 RUN_COLUMNS = (
     "status",
@@ -85,46 +87,36 @@ def _configuration(store: Store, row: RunRow) -> dict[str, Any]:
     return {f"config.{key}": value for key, value in flat(spec).items()}
 
 
-def means_frame(
-    results: str | Path | None, metrics: Sequence[str], of: Sequence[str]
-) -> "pd.DataFrame":
+def table_parts(by: str) -> "By":
+    """What a block of a table is, by its name.
+
+    Raises:
+        RequestError: There is no such; tells the nearest.
+    """
+    from aqr_exp.results.tables.quantities import By
+
+    names = [part.value for part in By]
+    if by not in names:
+        raise RequestError(f"by: '{by}'{did_you_mean(by, names)} (available: {', '.join(names)})")
+    return By(by)
+
+
+def table_frame(results: str | Path | None, request: "TableRequest") -> "pd.DataFrame":
     """As `aqr_exp.results.table`."""
     import pandas as pd
 
-    from aqr_exp.results.inference.differences import arm_interval
+    from aqr_exp.results.tables.build import build_table
 
     store = store_at(results)
-    rows = selected(collect(store), of, store=store)
-    check_metric_names([name.partition("@")[0] for name in metrics], rows)
-    groups, _ = group_seeds(rows)
-    values = []
-    for group, label in zip(groups, arm_labels([group[0] for group in groups]), strict=True):
-        first = group[0]
-        for metric in metrics:
-            name, _, condition = metric.partition("@")
-            interval = arm_interval(group, name, condition or None, store=store)
-            values.append(
-                {
-                    "arm": label,
-                    "metric": metric,
-                    "variant": first.variant,
-                    "fingerprint": first.fingerprint,
-                    "overrides": first.overrides,
-                    "split": first.metrics.get("split"),
-                    "synthetic": first.synthetic,
-                    **_interval_values(interval),
-                }
-            )
-    columns = ["arm", "metric", "variant", "fingerprint", "overrides", "split", "synthetic"]
-    frame = pd.DataFrame(values, columns=[*columns, *_INTERVAL])
-    return frame.set_index(["arm", "metric"])
-
-
-_INTERVAL = ("n", "mean", "sd", "low", "high", "method", "note")
-
-
-def _interval_values(interval: Any) -> dict[str, Any]:
-    return {name: getattr(interval, name) for name in _INTERVAL}
+    built = build_table(store, collect(store), request).table
+    values = [[cell.value for cell in row] for row in built.all_rows]
+    frame = pd.DataFrame(values, columns=list(built.columns))
+    frame.attrs |= {
+        "title": built.title,
+        "notes": list(built.notes),
+        "synthetic": built.synthetic,
+    }
+    return frame
 
 
 def comparison_frame(
@@ -134,6 +126,7 @@ def comparison_frame(
     *,
     by: Sequence[str],
     metrics: Sequence[str],
+    factors: Sequence[str],
     resamples: int,
 ) -> "pd.DataFrame":
     """As `aqr_exp.results.compare`."""
@@ -152,6 +145,7 @@ def comparison_frame(
         metrics=names,
         errors=not metrics,
         parts=tuple(by),
+        factors=tuple(factors),
         settings=Resampling(resamples=resamples),
     )
     return as_frame(compare_two(*arms, store=store, request=request))
@@ -174,7 +168,15 @@ def as_frame(found: "Comparison") -> "pd.DataFrame":
     ]
     values += [_scene_values(change) for change in found.scenes.changes]
     counts = dict.fromkeys(("ground_truth", "pairs", "agreeing"), "Int64")
-    return pd.DataFrame(values, columns=list(_COMPARED)).astype(counts)
+    frame = pd.DataFrame(values, columns=list(_COMPARED)).astype(counts)
+    rows = found.rows
+    frame.attrs |= {
+        "configuration": {item.key: (item.ours, item.theirs) for item in found.configuration},
+        "confounders": [str(item) for item in found.confounders],
+        "notes": [*found.notes, *found.scenes.notes],
+        "synthetic": any(row.synthetic for row in rows),
+    }
+    return frame
 
 
 _COMPARED = (

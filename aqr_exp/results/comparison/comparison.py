@@ -1,15 +1,23 @@
 """Two arms compared: configuration, metrics, classes, conditions and scenes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from aqr_exp.config.difference import Bearing, Difference, differences
 from aqr_exp.data.classes import CLASS_NAMES
+from aqr_exp.errors import RequestError
 from aqr_exp.evaluate.conditions import CONDITIONS, Condition
 from aqr_exp.evaluate.protocol import ERROR_NAMES
 from aqr_exp.results.collect import RunRow
 from aqr_exp.results.comparison.scene_changes import SceneChanges, scene_changes
 from aqr_exp.results.comparison.truth_counts import TruthCounts, truth_counts
+from aqr_exp.results.fairness import (
+    Confounder,
+    check_factors,
+    configuration_confounders,
+    record_confounders,
+)
 from aqr_exp.results.inference.differences import DEFAULT, arm_intervals, compare_arms
 from aqr_exp.results.inference.estimates import Interval
 from aqr_exp.results.inference.resampling import Resampling
@@ -31,12 +39,16 @@ class Request:
         metrics: Metric names.
         errors: Whether the five true-positive errors are compared as well.
         parts: Of `PARTS`.
+        factors: What the arms may differ in besides their variant.
+        strict: Whether a confounded comparison is refused.
         settings: How intervals are made.
     """
 
     metrics: tuple[str, ...] = MAIN_METRICS
     errors: bool = True
     parts: tuple[str, ...] = PARTS
+    factors: tuple[str, ...] = ()
+    strict: bool = False
     settings: Resampling = DEFAULT
 
 
@@ -69,24 +81,28 @@ class Comparison:
     """Everything that is said about two arms.
 
     Attributes:
-        reference: Runs of the reference arm.
-        other: Runs of the other arm; differences are other minus reference.
+        reference: Runs of the reference arm that are compared.
+        other: Those of the other arm; differences are other minus reference.
         configuration: Keys that can change the numbers and differ.
+        confounders: What differs besides the declared factors.
         metrics: By metric, each block corrected for its number of comparisons.
         errors: The true-positive errors.
         classes: AP by class.
         conditions: The first metric by condition.
         scenes: Scenes by how much they changed.
+        notes: Which runs were left out.
     """
 
     reference: tuple[RunRow, ...]
     other: tuple[RunRow, ...]
     configuration: tuple[Difference, ...]
+    confounders: tuple[Confounder, ...] = ()
     metrics: tuple[Compared, ...] = ()
     errors: tuple[Compared, ...] = ()
     classes: tuple[Compared, ...] = ()
     conditions: tuple[Compared, ...] = ()
     scenes: SceneChanges = field(default_factory=SceneChanges)
+    notes: tuple[str, ...] = ()
 
     @property
     def rows(self) -> tuple[RunRow, ...]:
@@ -112,8 +128,16 @@ def compare_two(
         progress: Told (what, done, total) where it takes long.
 
     Raises:
+        RequestError: A factor is unknown; or, when strict, the comparison is confounded.
         AqrExpError: A configuration is damaged; names the file.
     """
+    declared = check_factors(request.factors)
+    specs = [store.folder(arm[0].name).read_spec() for arm in (reference, other)]
+    confounders = _confounders(reference, other, specs, declared)
+    if request.strict and confounders:
+        names = "; ".join(map(str, confounders))
+        raise RequestError(f"--strict: the two differ in more than the declared factor: {names}")
+    reference, other, notes = _with_common_seeds(reference, other)
     work = _Work(reference, other, store, request)
     parts = [Condition()] * any(part in request.parts for part in (METRIC, CLASS))
     parts += [*CONDITIONS.values()] if CONDITION in request.parts else []
@@ -127,7 +151,9 @@ def compare_two(
     found = Comparison(
         reference=tuple(reference),
         other=tuple(other),
-        configuration=_configuration(reference[0], other[0], store),
+        configuration=tuple(item for item in differences(*specs) if item.bearing is Bearing.COUNTS),
+        confounders=confounders,
+        notes=notes,
     )
     if METRIC in request.parts:
         errors = work.metrics(ERROR_NAMES) if request.errors else ()
@@ -146,9 +172,37 @@ def _telling(progress: Progress | None, what: str) -> Callable[[int, int], None]
     return None if progress is None else lambda done, total: progress(what, done, total)
 
 
-def _configuration(ours: RunRow, theirs: RunRow, store: Store) -> tuple[Difference, ...]:
-    one, other = (store.folder(row.name).read_spec() for row in (ours, theirs))
-    return tuple(item for item in differences(one, other) if item.bearing is Bearing.COUNTS)
+def _with_common_seeds(
+    reference: Sequence[RunRow], other: Sequence[RunRow]
+) -> tuple[Sequence[RunRow], Sequence[RunRow], tuple[str, ...]]:
+    """The runs that are compared in pairs, where there are such pairs, as `compare_arms` takes them.
+
+    Both means are then of the seeds that the difference is of.
+    """
+    common = {row.seed for row in reference} & {row.seed for row in other} - {None}
+    if not common or (len(common) == 1 and min(len(reference), len(other)) > 1):
+        return reference, other, ()
+    left_out = sorted(row.name for row in (*reference, *other) if row.seed not in common)
+    note = f"left out, without a run of the same seed in the other arm: {', '.join(left_out)}"
+    return (
+        [row for row in reference if row.seed in common],
+        [row for row in other if row.seed in common],
+        (note,) * bool(left_out),
+    )
+
+
+def _confounders(
+    reference: Sequence[RunRow],
+    other: Sequence[RunRow],
+    specs: Sequence[Mapping[str, Any]],
+    declared: Sequence[str],
+) -> tuple[Confounder, ...]:
+    """What differs besides the declared factors: in the configurations, and in the runs' records."""
+    found = configuration_confounders(specs[1], specs[0], declared)
+    names = {item.name for item in found}
+    records = record_confounders(other, reference, declared)
+    # A data set that the configurations name is said once.
+    return (*found, *(item for item in records if f"{item.name}.fingerprint" not in names))
 
 
 class _Work:

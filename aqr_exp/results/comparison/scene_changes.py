@@ -71,7 +71,7 @@ def scene_changes(
     """Order scenes by the difference between two arms.
 
     Args:
-        reference: Runs of the reference arm; where arms share seeds only those are used.
+        reference: Runs of the reference arm.
         other: Runs of the other arm.
         store: Where they are.
         progress: Told (done, total) runs.
@@ -79,7 +79,7 @@ def scene_changes(
     Returns:
         All scenes with ground truth; none where a run has no match records or another split, with why.
     """
-    chosen = _sharing_seeds(newest_by_seed(reference), newest_by_seed(other))
+    chosen = (newest_by_seed(reference), newest_by_seed(other))
     total, done = sum(map(len, chosen)), 0
     scored: list[list[SceneScores]] = [[], []]
     for rows, scores in zip(chosen, scored, strict=True):
@@ -100,19 +100,6 @@ def scene_changes(
         )
     paired = {row.seed for row in chosen[0]} == {row.seed for row in chosen[1]}
     return SceneChanges(changes=_ordered(*scored, paired=paired))
-
-
-def _sharing_seeds(
-    reference: list[RunRow], other: list[RunRow]
-) -> tuple[list[RunRow], list[RunRow]]:
-    """The runs of common seeds, as differences of metrics use them; all where none is common."""
-    common = {row.seed for row in reference} & {row.seed for row in other} - {None}
-    if not common:
-        return reference, other
-    return (
-        [row for row in reference if row.seed in common],
-        [row for row in other if row.seed in common],
-    )
 
 
 def _ordered(

@@ -7,6 +7,7 @@ from aqr_exp.results.arm_labels import arm_labels
 from aqr_exp.results.collect import RunRow
 from aqr_exp.results.comparison.comparison import Compared, Comparison
 from aqr_exp.results.comparison.scene_changes import SCENE_METRIC, SceneChange
+from aqr_exp.results.fairness import Confounder
 from aqr_exp.results.tables.arms import SYNTHETIC_MARK
 from aqr_exp.results.tables.cells import (
     NO_VALUE,
@@ -57,15 +58,25 @@ def configuration_table(found: Comparison) -> Table:
     labels = arm_labels([found.reference[0], found.other[0]])
     ours = arm_words(found.reference, labels[0])
     theirs = arm_words(found.other, labels[1])
-    notes = () if found.configuration else ("the configurations are the same but for the seed",)
+    notes = [] if found.configuration else ["the configurations are the same but for the seed"]
+    notes += found.notes
+    # Confounders are told as (in the arm, in what it is compared with): B and A.
+    notes += [
+        f"confounded: {item.name} is {item.theirs} in A and {item.ours} in B{_in_pairs(item)}"
+        for item in found.confounders
+    ]
     return Table(
         title=f"A: {ours}; B: {theirs}; differences are B - A",
         columns=("key", "A", "B"),
         numeric=frozenset(),
         rows=tuple(_configuration_cells(item) for item in found.configuration),
-        notes=notes,
+        notes=tuple(notes),
         synthetic=_synthetic(found),
     )
+
+
+def _in_pairs(item: Confounder) -> str:
+    return "" if item.pairs == item.of else f" ({item.pairs} of {item.of} pairs of runs)"
 
 
 def _configuration_cells(item: Difference) -> tuple[Cell, ...]:
