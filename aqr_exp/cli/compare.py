@@ -87,6 +87,10 @@ def command(
     )
     found = _compared(reference, other, Store(results_root()), request)
     tables = comparison_tables(found, scenes)
+    if form is not CompareFormat.JSON:
+        for name in [name for name, table in tables.items() if not table.rows]:
+            table = tables.pop(name)
+            output.data("\n".join([table.title, *table.notes, ""]))
     table_format = TableFormat(form.value)
     output.data(render_all(tables, table_format, terminal=output.on_terminal()))
 

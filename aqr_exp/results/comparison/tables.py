@@ -50,7 +50,9 @@ def comparison_tables(found: Comparison, scenes: int) -> dict[str, Table]:
 def arm_words(rows: Sequence[RunRow], label: str) -> str:
     """An arm with its identity and seeds, such as `baseline (8fe737191530), seeds 0, 1, 2`."""
     seeds = ", ".join(str(row.seed) for row in rows)
-    return f"{label} ({rows[0].fingerprint}), {'seed' if len(rows) == 1 else 'seeds'} {seeds}"
+    identity = rows[0].fingerprint
+    named = label if label.endswith(identity) else f"{label} ({identity})"
+    return f"{named}, {'seed' if len(rows) == 1 else 'seeds'} {seeds}"
 
 
 def configuration_table(found: Comparison) -> Table:
@@ -94,12 +96,7 @@ def _compared_table(
 ) -> Table:
     """One line a metric, with both means, the difference and its interval, and the verdict."""
     title = f"{what}: means, B - A [95 % interval], verdict after Holm over {len(items)}"
-    notes = [item.verdict.sentence for item in items] if sentences else []
-    notes += [
-        f"{_name(item)}: {item.verdict.difference.note}"
-        for item in items
-        if not sentences and item.verdict.difference.note
-    ]
+    notes = [item.verdict.sentence for item in items] if sentences else _shared_notes(items)
     return Table(
         title=f"{title} ({SYNTHETIC_MARK})" if _synthetic(found) else title,
         columns=(
@@ -116,11 +113,19 @@ def _compared_table(
         ),
         numeric=frozenset({*NUMBERS, "pairs"}),
         rows=tuple(_compared_cells(item) for item in items),
-        notes=tuple(dict.fromkeys(notes)),
+        notes=tuple(notes),
         synthetic=_synthetic(found),
         joined=(Joined(value="difference", low="low", high="high"),),
         blocks=False,
     )
+
+
+def _shared_notes(items: Sequence[Compared]) -> list[str]:
+    """What has to be known about numbers: those with the same note share a line."""
+    names: dict[str, list[str]] = {}
+    for item in items:
+        names.setdefault(item.verdict.difference.note, []).append(_name(item))
+    return [f"{', '.join(named)}: {note}" for note, named in names.items() if note]
 
 
 def _name(item: Compared) -> str:
