@@ -36,9 +36,9 @@ def detector_config(config: RunConfig | ModelConfig) -> dict[str, Any]:
     return {
         "type": "CmtDetector",
         "data_preprocessor": {"type": "mmdet3d.CmtDataPreprocessor"},
-        "grid_mask": model.image.grid_mask,
-        **_lidar_branch(model),
-        **_image_branch(model),
+        "grid_mask": model.image.grid_mask and model.sensors.camera,
+        **(_lidar_branch(model) if model.sensors.lidar else {}),
+        **(_image_branch(model) if model.sensors.camera else {}),
         "pts_bbox_head": head,
     }
 
@@ -177,7 +177,8 @@ def _head(model: ModelConfig) -> dict[str, Any]:
     local = head.cross_attention_init is CrossAttentionInit.LOCAL
     return {
         "type": "CmtHead",
-        "in_channels": sum(model.lidar.neck_channels),
+        "in_channels": sum(model.lidar.neck_channels) if model.sensors.lidar else None,
+        "camera": model.sensors.camera,
         "queries": head.queries,
         "width": head.width,
         "depth_bins": head.depth_bins,
@@ -201,6 +202,7 @@ def _head(model: ModelConfig) -> dict[str, Any]:
                 "center": 2, "height": 1, "dim": 3, "rot": 2, "vel": 2, "cls_logits": CLASSES,
             },
             "hidden": head.task_channels,
+            "kernel": head.task_kernel,
             "start_at_reference": local,
         },
         "denoising": {

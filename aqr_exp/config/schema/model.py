@@ -7,6 +7,24 @@ from typing import Annotated
 from aqr_exp.config.schema.constraints import Before, Excluded, Range
 
 
+class Sensors(str, Enum):
+    """Which sensors a detector reads; one that is not read has no branch and no tokens."""
+
+    BOTH = "both"
+    LIDAR = "lidar"
+    CAMERA = "camera"
+
+    @property
+    def lidar(self) -> bool:
+        """Whether the LiDAR is read."""
+        return self is not Sensors.CAMERA
+
+    @property
+    def camera(self) -> bool:
+        """Whether the cameras are read."""
+        return self is not Sensors.LIDAR
+
+
 class LidarEncoder(str, Enum):
     """How points become a BEV map: pillars train on a CPU, the sparse encoder needs CUDA."""
 
@@ -142,6 +160,8 @@ class HeadConfig:
         dense_supervision: Weight of auxiliary losses on the feature maps themselves, for models that
             train for minutes; 0, as published, is without.
         task_channels: Hidden channels of each task head's layers, per decoder layer.
+        task_kernel: Neighbouring queries that a task head's convolutions see: 1, but 3 in the
+            published LiDAR model, where the order of queries therefore matters.
         class_cost: Hungarian weight of the focal class cost.
         box_cost: Hungarian weight of the L1 box cost.
         class_loss: Weight of the focal loss.
@@ -162,6 +182,7 @@ class HeadConfig:
     cross_attention_init: CrossAttentionInit
     dense_supervision: Annotated[float, Range(0.0, 100.0)]
     task_channels: Annotated[int, Range(1, 4096)]
+    task_kernel: Annotated[int, Range(1, 9), Before(1)]
     class_cost: Annotated[float, Range(0.0, 100.0)]
     box_cost: Annotated[float, Range(0.0, 100.0)]
     class_loss: Annotated[float, Range(0.0, 100.0)]
@@ -179,6 +200,7 @@ class ModelConfig:
     Attributes:
         name: The model's name.
         point_cloud_range_m: (x, y, z, x, y, z) in the LiDAR frame.
+        sensors: Which are read; the branch of another is not built, whatever stands below.
         lidar: LiDAR branch.
         image: Image branch.
         head: Transformer head.
@@ -186,6 +208,7 @@ class ModelConfig:
 
     name: Annotated[str, Excluded()]
     point_cloud_range_m: tuple[float, ...]
+    sensors: Annotated[Sensors, Before(Sensors.BOTH)]
     lidar: LidarBranchConfig
     image: ImageBranchConfig
     head: HeadConfig
