@@ -2,8 +2,8 @@
 
 Run `make bench`. The runs are written by the store's own writers, with records and metrics as a
 training leaves them; detections, match records and checkpoints are a few bytes each, since neither
-command reads them. Printed are the first call, which reads every run and writes the index, and the warm ones after it: wall and
-CPU seconds, of which the latter stay the same on a busy machine.
+command reads them. Printed are the first call, which reads every run and writes the index, and the
+warm ones after it: wall and CPU seconds, of which the latter stay the same on a busy machine.
 """
 
 import argparse

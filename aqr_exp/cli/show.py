@@ -86,8 +86,8 @@ def describe_record(row: "RunRow") -> Iterator[str]:
     yield f"preset: {row.preset}, overrides: {typed or 'none'}"
     data, code = (_part(record, name) for name in ("data", "code"))
     yield f"data: {data.get('name')} {data.get('version')} ({data.get('fingerprint')})"
-    revision = str(code.get("revision") or "installed package")
-    yield f"code: {revision[:12]}" + (" with changes" if code.get("dirty") else "")
+    revision = str(code["revision"])[:12] if code.get("revision") else "installed package"
+    yield f"code: {revision}" + (" with changes" if code.get("dirty") else "")
     yield f"created: {record.get('created')} on {record.get('host')}"
 
 

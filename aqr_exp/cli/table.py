@@ -15,8 +15,9 @@ from aqr_exp.results.tables.quantities import By
 
 if TYPE_CHECKING:
     from aqr_exp.results.store import Store
+    from aqr_exp.results.tables.measures import Step
     from aqr_exp.results.tables.request import TableRequest
-    from aqr_exp.results.tables.study import Step, Study
+    from aqr_exp.results.tables.study import Study
 
 SLOW_S = 2.0
 
@@ -107,6 +108,10 @@ def _run(request: "TableRequest", form: TableFormat, *, verify: bool) -> int:
 
     if form is TableFormat.PARQUET and output.on_terminal():
         raise RequestError("--format parquet is no text: write it to a file, `> table.parquet`")
+    if verify and request.at_epoch is not None:
+        raise RequestError(
+            "--verify and --at-epoch cannot be used together: a curve is not recomputed"
+        )
     store = Store(results_root())
     rows = collect(store)
     with _slow_progress("arms compared") as step:

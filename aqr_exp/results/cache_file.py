@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import time
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,6 +14,8 @@ from aqr_exp.results.atomic import replace_bytes
 _DIGEST_BYTES = hashlib.sha256().digest_size
 # To be raised when what is cached is computed in another way.
 _FORM = 1
+# A file that a writer was killed over is litter after so long.
+_LITTER_S = 60.0
 
 Content = TypeVar("Content")
 
@@ -49,4 +52,7 @@ def write_cache(path: Path, content: object) -> None:
     packed = msgspec.msgpack.encode((__version__, _FORM, content))
     with contextlib.suppress(OSError):
         path.parent.mkdir(exist_ok=True)
+        for left in path.parent.glob(f".{path.name}.*.tmp"):
+            if time.time() - left.stat().st_mtime > _LITTER_S:
+                left.unlink()
         replace_bytes(path, hashlib.sha256(packed).digest() + packed, durable=False)

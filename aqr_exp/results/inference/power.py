@@ -5,8 +5,10 @@ follows a chi-square distribution, over which is averaged; the variance of scene
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+from jaxtyping import Float
 
 from aqr_exp.results.inference.noise import Noise
 
@@ -26,10 +28,9 @@ def power(effect: float, seeds: Noise, scenes: Noise | None, alpha: float) -> fl
     Returns:
         A share, for no effect at most alpha.
     """
-    from scipy.special import chdtri, ndtr, stdtrit
+    from scipy.special import ndtr, stdtrit
 
-    shares = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
-    seen = seeds.variance * chdtri(seeds.degrees, shares) / seeds.degrees
+    seen = seeds.variance * _seen_variances(seeds.degrees)
     square = stdtrit(seeds.degrees, alpha / 2) ** 2 * seen
     variance = seeds.variance
     if scenes is not None:
@@ -39,6 +40,15 @@ def power(effect: float, seeds: Noise, scenes: Noise | None, alpha: float) -> fl
         return 1.0 if effect else 0.0
     half, sd = np.sqrt(square), variance**0.5
     return float((ndtr((effect - half) / sd) + ndtr((-effect - half) / sd)).mean())
+
+
+@lru_cache(maxsize=256)
+def _seen_variances(degrees: float) -> Float[np.ndarray, " quantiles"]:
+    """Estimates of a variance of 1, each as likely as the others."""
+    from scipy.special import chdtri
+
+    shares = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
+    return np.asarray(chdtri(degrees, shares) / degrees)
 
 
 def detectable(seeds: Noise, scenes: Noise | None, alpha: float, wanted: float) -> float:

@@ -16,8 +16,11 @@ from aqr_exp.evaluate.records import MatchRecords
 from aqr_exp.evaluate.samples import Samples
 from aqr_exp.evaluate.scores import Scores
 
-_ROWS_AT_ONCE = 100
-"""Resamples between two reports of progress."""
+_REPORTS = 40
+"""How often progress is told of at least, for a run large enough to wait for."""
+
+_ENTRIES_AT_ONCE = 1 << 20
+"""Evaluations are shared out to threads in parts of at least so many detections."""
 
 Progress = Callable[[int, int], None]
 """Takes (done, total), in evaluations."""
@@ -139,7 +142,9 @@ def resample(
     weights = _scene_weights(len(eligible), settings)
     scenes = np.zeros((len(weights), len(samples.scene_names)), dtype=np.int64)
     scenes[:, eligible] = weights
-    scores = _evaluate(RunScorer(records), condition, scenes, progress)
+    scores = _evaluate(
+        RunScorer(records), condition, scenes, len(records.tables[part.table].score), progress
+    )
     truths = records.tables[part.table].truths.astype(np.int64)
     scene_truths = np.zeros((len(samples.scene_names), truths.shape[1]), dtype=np.int64)
     np.add.at(scene_truths, samples.scene, truths)
@@ -175,29 +180,36 @@ def _evaluate(
     scorer: RunScorer,
     condition: Condition,
     scenes: Int[np.ndarray, "E scenes"],
+    detections: int,
     progress: Progress | None,
 ) -> Scores:
     scorer.scores(condition, np.zeros((0, len(scorer.samples)), dtype=np.int64))  # lays out once
-    starts = range(0, len(scenes), _ROWS_AT_ONCE)
-    done = 0
+    threads, done = _threads(), 0
+    step = _rows_at_once(len(scenes), detections, threads)
 
     def evaluate(start: int) -> Scores:
         nonlocal done
-        rows = scenes[start : start + _ROWS_AT_ONCE]
+        rows = scenes[start : start + step]
         scores = scorer.scores(condition, rows[:, scorer.samples.scene])
         done += len(rows)
         if progress is not None:
             progress(done, len(scenes))
         return scores
 
-    with ThreadPoolExecutor(_threads()) as pool:
-        parts = list(pool.map(evaluate, starts))
+    with ThreadPoolExecutor(threads) as pool:
+        parts = list(pool.map(evaluate, range(0, len(scenes), step)))
     return Scores(
         ap=np.concatenate([each.ap for each in parts]),
         errors=np.concatenate([each.errors for each in parts]),
         truths=np.concatenate([each.truths for each in parts]),
         samples=np.concatenate([each.samples for each in parts]),
     )
+
+
+def _rows_at_once(rows: int, detections: int, threads: int) -> int:
+    """Few parts for a small run, where each costs more than its rows; many where one waits."""
+    shared = -(-rows // threads)
+    return max(1, -(-rows // _REPORTS), min(shared, _ENTRIES_AT_ONCE // max(detections, 1)))
 
 
 def _threads() -> int:

@@ -5,7 +5,7 @@ from statistics import fmean
 
 from aqr_exp.results.collect import PEAK_MEMORY
 from aqr_exp.results.stability import GRADIENT_SPIKES, LOSS_OSCILLATION
-from aqr_exp.results.tables.arms import common_words, over_seeds, titled
+from aqr_exp.results.tables.arms import common_words, mean_over_seeds, titled
 from aqr_exp.results.tables.cells import (
     NO_VALUE,
     Cell,
@@ -107,8 +107,12 @@ def _joined(name: str, compares: bool) -> list[Joined]:
     mean = Joined(value=name, sd=f"{name} sd", low=f"{name} low", high=f"{name} high")
     if not compares:
         return [mean]
+    return [mean, _joined_difference(name)]
+
+
+def _joined_difference(name: str) -> Joined:
     word = f"{name} difference"
-    return [mean, Joined(value=word, low=f"{word} low", high=f"{word} high")]
+    return Joined(value=word, low=f"{word} low", high=f"{word} high", words=f"{name} verdict")
 
 
 def _line(study: Study, index: int, common: Sequence[str], marks: Marks) -> Row:
@@ -118,7 +122,7 @@ def _line(study: Study, index: int, common: Sequence[str], marks: Marks) -> Row:
     words = (row.variant, changes, row.fingerprint, row.preset, row.data)
     cells = [*map(text_cell, words), count_cell(len(arm.group))]
     for item in study.quantities:
-        cells += mean_cells(arm.means[item.name])
+        cells += mean_cells(arm.measured.means[item.name])
         if study.compares:
             cells += difference_cells(arm, item.name, marks)
     if study.compares:
@@ -136,12 +140,12 @@ def _relative_time(arm: Arm) -> RelativeTime:
 
 def _cost_cells(arm: Arm, time: RelativeTime) -> tuple[Cell, ...]:
     group = arm.group
-    memory = over_seeds(group, PEAK_MEMORY).mean
+    memory = mean_over_seeds(group, PEAK_MEMORY)
     return (
         number_cell(time.ratio, decimals=2),
         NO_VALUE if memory is None else count_cell(round(memory)),
-        number_cell(over_seeds(group, LOSS_OSCILLATION).mean),
-        number_cell(over_seeds(group, GRADIENT_SPIKES).mean),
+        number_cell(mean_over_seeds(group, LOSS_OSCILLATION)),
+        number_cell(mean_over_seeds(group, GRADIENT_SPIKES)),
         _scale_cell(arm),
     )
 

@@ -1,11 +1,11 @@
 """Runs sorted into arms: seeds are replicates of one, and what is left out is named."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from statistics import fmean
 
 from aqr_exp.config.nearest import did_you_mean
 from aqr_exp.errors import RequestError
 from aqr_exp.results.collect import MEAN_METRICS, RunRow
-from aqr_exp.results.statistics import Summary, summarize
 from aqr_exp.results.tables.cells import printable
 
 SYNTHETIC_MARK = "SYNTHETIC data, not comparable with nuScenes"
@@ -58,10 +58,10 @@ def arm_name(group: Group) -> str:
     return f"{group[0].variant} {group[0].fingerprint}"
 
 
-def over_seeds(group: Group, name: str) -> Summary:
-    """A number of `metrics.json` over the seeds that have it."""
-    values = [row.metric(name) for row in group]
-    return summarize([value for value in values if value is not None])
+def mean_over_seeds(group: Group, name: str) -> float | None:
+    """The mean of a number of `metrics.json` over the seeds that have it; None when none has."""
+    values = [value for row in group if (value := row.metric(name)) is not None]
+    return fmean(values) if values else None
 
 
 def common_words(groups: Sequence[Group]) -> list[str]:
@@ -88,20 +88,19 @@ def classes_of(groups: Sequence[Group]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def check_metric_names(
-    names: Sequence[str], rows: Sequence[RunRow], also: Mapping[str, object] | None = None
-) -> None:
+def check_metric_names(names: Sequence[str], rows: Sequence[RunRow]) -> None:
     """Refuse metric names no run has.
 
     Args:
         names: What was asked for.
         rows: All runs.
-        also: Names that can be had although no `metrics.json` holds them.
 
     Raises:
         RequestError: Names each unknown metric with its nearest match.
     """
-    known = dict.fromkeys([*MEAN_METRICS, *(also or {})])
+    known = dict.fromkeys(MEAN_METRICS)
+    if known.keys() >= set(names):
+        return
     for row in rows:
         known |= {name: None for name in row.metrics if row.metric(name) is not None}
     unknown = [name for name in names if name not in known]

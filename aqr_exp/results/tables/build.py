@@ -13,17 +13,19 @@ from aqr_exp.results.tables.arms import Group, by_setting, group_seeds
 from aqr_exp.results.tables.baselines import Baselines, Opponent, chosen_arm
 from aqr_exp.results.tables.cells import Table
 from aqr_exp.results.tables.comparison_cells import Marks
-from aqr_exp.results.tables.curves import CURVE_MARK, at_epoch, read_epoch
+from aqr_exp.results.tables.curves import CURVE_MARK, at_epoch, read_epoch, without_records
+from aqr_exp.results.tables.measure_cache import measured_once
+from aqr_exp.results.tables.measures import Measures, Step
 from aqr_exp.results.tables.metric_table import block_table
 from aqr_exp.results.tables.notes import baseline_notes, unlike_pairs
-from aqr_exp.results.tables.quantities import By, quantities
+from aqr_exp.results.tables.quantities import By, Quantity, quantities
 from aqr_exp.results.tables.reference_rows import with_references
 from aqr_exp.results.tables.request import TableRequest
 from aqr_exp.results.tables.selection import rows_of_sweep, selected_on_val, selection_notes
 from aqr_exp.results.tables.sorting import sorted_table
 from aqr_exp.results.tables.specs import Specs, shared_by_an_arm
 from aqr_exp.results.tables.statistics_notes import statistics_notes
-from aqr_exp.results.tables.study import Step, Study, compared
+from aqr_exp.results.tables.study import Study, study_of
 from aqr_exp.results.tables.tracing import with_trace
 from aqr_exp.results.tables.truths import Truths
 from aqr_exp.results.tables.where import meeting, read_conditions
@@ -67,8 +69,8 @@ def build_table(
     opponents = _opponents(groups, chosen.specs, request)
     if request.strict:
         refuse_confounded(groups, opponents)
-    arms = compared(groups, opponents, asked, store, step=step)
-    study = Study(arms=arms, quantities=asked, notes=(*left_out, *chosen.notes))
+    measures = _measured(groups, opponents, asked, store, chosen.epoch, step)
+    study = study_of(groups, opponents, asked, measures, (*left_out, *chosen.notes))
     table = _laid_out(store, study, request, chosen)
     if request.sort is not None:
         table = sorted_table(table, request.sort)
@@ -77,6 +79,23 @@ def build_table(
     if request.references:
         table = with_references(table, store.root, asked)
     return Built(table=table, study=study)
+
+
+def _measured(
+    groups: Sequence[Group],
+    opponents: Sequence[Opponent],
+    asked: Sequence[Quantity],
+    store: Store,
+    epoch: int | None,
+    step: Step | None,
+) -> Measures:
+    if epoch is not None:
+        groups = [without_records(group, epoch) for group in groups]
+        opponents = [
+            replace(item, group=item.group and without_records(item.group, epoch))
+            for item in opponents
+        ]
+    return measured_once(groups, opponents, asked, store, step)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +193,6 @@ def _laid_out(store: Store, study: Study, request: TableRequest, chosen: _Chosen
             *unlike_pairs(study),
             *baseline_notes(study),
             *table.notes,
-            *study.notes,
+            *study.left_out,
         ),
     )

@@ -31,19 +31,21 @@ Row = tuple[Cell, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Joined:
-    """Columns that people read as one, `value ± sd [low, high]`; programs get each.
+    """Columns that people read as one, `value ± sd [low, high], words`; programs get each.
 
     Attributes:
         value: The column that stays.
         low: The column of the interval's lower end.
         high: That of its upper end.
         sd: That of the standard deviation; None where there is none.
+        words: That of what is said of it; None where nothing is.
     """
 
     value: str
     low: str
     high: str
     sd: str | None = None
+    words: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

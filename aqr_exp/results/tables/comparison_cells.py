@@ -9,7 +9,8 @@ from aqr_exp.results.tables.cells import (
     text_cell,
     words_cell,
 )
-from aqr_exp.results.tables.study import Arm, Mean
+from aqr_exp.results.tables.measures import Mean
+from aqr_exp.results.tables.study import Arm
 
 ONE_SEED = "one seed: no interval"
 NO_BASELINE = "no comparable baseline"
@@ -65,18 +66,17 @@ def difference_cells(arm: Arm, name: str, marks: Marks) -> tuple[Cell, Cell, Cel
         name: The quantity's.
         marks: Hands out the letter that names the confounders.
     """
-    difference = arm.differences.get(name)
-    if difference is None:
+    decided = arm.measured.decided.get(name)
+    if decided is None:
         words = NO_BASELINE if arm.opponent.reason else "-"
         return (words_cell(words), NO_VALUE, NO_VALUE, NO_VALUE)
     mark = marks.of(confounded_by(arm)) if arm.opponent.confounders else ""
-    value = number_cell(difference.mean, signed=True)
-    verdict = arm.verdicts[name]
+    value = number_cell(decided.mean, signed=True)
     return (
         Cell(text=value.text, value=value.value, mark=mark),
-        number_cell(difference.low, signed=True),
-        number_cell(difference.high, signed=True),
-        text_cell(verdict.word),
+        number_cell(decided.low, signed=True),
+        number_cell(decided.high, signed=True),
+        text_cell(decided.word),
     )
 
 

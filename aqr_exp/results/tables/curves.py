@@ -7,6 +7,7 @@ from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.results.collect import DAMAGED, RunRow
 from aqr_exp.results.state import RunStatus
 from aqr_exp.results.store import Store
+from aqr_exp.results.tables.arms import Group
 from aqr_exp.results.tables.specs import Specs
 
 LAST_COMMON = "last-common"
@@ -65,6 +66,11 @@ def at_epoch(
         else _at(row, curves[row.name], epoch, specs)
         for row in rows
     ], epoch
+
+
+def without_records(group: Group, epoch: int) -> Group:
+    """The runs under names that no folder has: the records of the finished run are not the curve's."""
+    return [replace(row, name=f"{row.name} after epoch {epoch}") for row in group]
 
 
 def _curve(store: Store, row: RunRow) -> Curve:

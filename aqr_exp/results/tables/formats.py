@@ -4,7 +4,7 @@ import csv
 import io
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
 from typing import Any
@@ -108,7 +108,7 @@ def _for_people(table: Table) -> Table:
     place = {name: index for index, name in enumerate(table.columns)}
     gone = {place[name] for name in table.programs}
     for group in table.joined:
-        gone |= {place[name] for name in (group.low, group.high, group.sd) if name}
+        gone |= {place[name] for name in (group.low, group.high, group.sd, group.words) if name}
     kept = [index for index in range(len(table.columns)) if index not in gone]
 
     def shown(row: Row) -> Row:
@@ -138,6 +138,8 @@ def _join(group: Joined, row: Row, place: Mapping[str, int]) -> Cell:
     elif low.text and low != NO_VALUE:
         # Where there is no interval, the lower end says why.
         text += f"\n({low.text})"
+    if group.words:
+        text += f",\n{row[place[group.words]].text}"
     return replace(mean, text=text)
 
 
@@ -152,14 +154,24 @@ def _csv(table: Table) -> str:
 
 
 def _for_screen(table: Table, *, terminal: bool) -> str:
-    shared = _shared_context(table)
-    context = ", ".join(f"{name} {text}" for name, text in shared.items() if text)
-    hidden = set(shared) | table.details
-    shown = [index for index, name in enumerate(table.columns) if name not in hidden]
     from aqr_exp.results.tables.plain import plain_table
     from aqr_exp.results.tables.terminal import terminal_table
 
     layout = terminal_table if terminal else plain_table
+    parts = [table]
+    if table.references:
+        # A screen has no room for references among the columns of what was measured.
+        from aqr_exp.results.tables.reference_rows import references_apart
+
+        parts = list(references_apart(table))
+    return "\n".join(_screen_part(part, layout) for part in parts)
+
+
+def _screen_part(table: Table, layout: Callable[..., str]) -> str:
+    shared = _shared_context(table)
+    context = ", ".join(f"{name} {text}" for name, text in shared.items() if text)
+    hidden = set(shared) | table.details
+    shown = [index for index, name in enumerate(table.columns) if name not in hidden]
     return layout(
         head=[table.title, *([context] if context else [])],
         columns=[table.columns[index] for index in shown],

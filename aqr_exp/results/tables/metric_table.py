@@ -70,7 +70,7 @@ def block_table(study: Study, by: By, marks: Marks, truths: Truths) -> Table:
             *described.cells[index],
             text_cell(arm.first.data),
             *([truth_cell(truths.of(arm.group, item))] if counted else []),
-            *count_and_mean_cells(arm.means[item.name]),
+            *count_and_mean_cells(arm.measured.means[item.name]),
             *(_compared_cells(arm, item, marks) if study.compares else ()),
         )
         for item in study.quantities
@@ -79,7 +79,8 @@ def block_table(study: Study, by: By, marks: Marks, truths: Truths) -> Table:
     title, synthetic = titled(f"{TITLES[by]}: {MEASURE}", study.groups)
     joined = [Joined(value="mean", sd="sd", low="95 % low", high="95 % high")]
     if study.compares:
-        joined.append(Joined(value=DIFFERENCE[0], low=DIFFERENCE[1], high=DIFFERENCE[2]))
+        value, low, high, words = DIFFERENCE
+        joined.append(Joined(value=value, low=low, high=high, words=words))
     return Table(
         title=title,
         columns=columns,

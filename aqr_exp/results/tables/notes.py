@@ -12,7 +12,7 @@ def value_notes(study: Study) -> list[str]:
         f"{arm.name}: {item.name} is over {count} of {len(arm.group)} seeds, the others have none"
         for arm in study.arms
         for item in study.quantities
-        if 0 < (count := arm.means[item.name].n) < len(arm.group)
+        if 0 < (count := arm.measured.means[item.name].n) < len(arm.group)
     ]
 
 

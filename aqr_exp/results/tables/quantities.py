@@ -40,6 +40,11 @@ class Quantity:
         """As it is written and typed: `mAP`, `AP/car`, `NDS@night`."""
         return self.metric if self.condition is None else f"{self.metric}@{self.condition}"
 
+    @property
+    def in_points(self) -> bool:
+        """Whether people say it in points, of which there are 100: precisions and the score."""
+        return self.metric in MAIN_METRICS or self.metric.startswith("AP/")
+
 
 def condition_names() -> list[str]:
     """The parts of the data that are no range bands."""

@@ -53,6 +53,52 @@ def with_references(table: Table, results_root: Path, asked: Sequence[Quantity])
     )
 
 
+def references_apart(table: Table) -> tuple[Table, Table]:
+    """What was measured and the references as two tables, each with the columns that it fills.
+
+    Args:
+        table: What `with_references` gave, with the columns that people read.
+    """
+    measured = _with_columns(
+        replace(table, references=()),
+        [name for name in table.columns if name not in {ORIGIN, SOURCE}],
+    )
+    place = {name: index for index, name in enumerate(table.columns)}
+    sources = list(dict.fromkeys(row[place[SOURCE]].text for row in table.references))
+    marked = [
+        replace(cell, mark=str(sources.index(row[place[SOURCE]].text) + 1))
+        for row in table.references
+        for cell in (row[place["variant"]],)
+    ]
+    rows = [
+        tuple(mark if index == place["variant"] else cell for index, cell in enumerate(row))
+        for row, mark in zip(table.references, marked, strict=True)
+    ]
+    filled = [
+        name
+        for name in table.columns
+        if name not in {ORIGIN, SOURCE} and any(row[place[name]] != NO_VALUE for row in rows)
+    ]
+    apart = replace(
+        table,
+        title=NOT_MEASURED.capitalize(),
+        rows=tuple(rows),
+        references=(),
+        notes=tuple(f"({number}) {text}" for number, text in enumerate(sources, start=1)),
+        details=frozenset(),
+    )
+    return measured, _with_columns(apart, filled)
+
+
+def _with_columns(table: Table, names: Sequence[str]) -> Table:
+    places = [table.columns.index(name) for name in names]
+    return replace(
+        table,
+        columns=tuple(names),
+        rows=tuple(tuple(row[place] for place in places) for row in table.rows),
+    )
+
+
 def _in_line(columns: Sequence[str], item: Reference) -> Row:
     decimals = {TIME: 2}
     numbers = {

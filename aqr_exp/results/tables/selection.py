@@ -25,7 +25,7 @@ def selected_on_val(study: Study) -> set[int]:
     sign = -1.0 if lower_is_better(quantity.metric) else 1.0
     by_data: dict[str, list[tuple[float, int]]] = {}
     for index, arm in enumerate(study.arms):
-        mean = arm.means[quantity.name].mean
+        mean = arm.measured.means[quantity.name].mean
         if arm.first.variant != BASELINE and mean is not None:
             by_data.setdefault(arm.first.data, []).append((sign * mean, index))
     return {max(points)[1] for points in by_data.values() if len(points) > 1}

@@ -1,6 +1,5 @@
 """`--sort`: the lines of a table by one of its columns, the best metric first."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +7,9 @@ from aqr_exp.config.nearest import did_you_mean
 from aqr_exp.errors import RequestError
 from aqr_exp.results.collect import MEAN_METRICS
 from aqr_exp.results.tables.cells import Row, Table
+
+HEADS = ("class", "condition", "range", "metric")
+"""Columns that say what a block measures; the metric, where there is one, stands last."""
 
 
 def sorted_table(table: Table, asked: str) -> Table:
@@ -32,17 +34,17 @@ def sorted_table(table: Table, asked: str) -> Table:
             f"--sort {asked!r}: no such column{guess} (there: {', '.join(table.columns)})"
         )
     place = table.columns.index(name)
-    blocks = table.blocks
-    order = list(dict.fromkeys(row[0].text for row in table.rows)) if blocks else []
-
-    def key(row: Row) -> tuple[int, bool, tuple[Any, ...]]:
-        block = order.index(row[0].text) if blocks else 0
-        value = row[place].value
-        metric = row[0].text if blocks else name
-        falling = _is_quality(name, metric, blocks=blocks) != backwards
-        return block, value is None, _ordered(value, falling)
-
-    return replace(table, rows=tuple(sorted(table.rows, key=key)))
+    heads = [index for index, column in enumerate(table.columns) if column in HEADS]
+    blocks: dict[tuple[str, ...], list[Row]] = {}
+    for row in table.rows:
+        blocks.setdefault(tuple(row[index].text for index in heads), []).append(row)
+    rows: list[Row] = []
+    for head, block in blocks.items():
+        quality = _is_quality(name, head[-1] if heads else name, blocks=bool(heads))
+        given = [row for row in block if row[place].value is not None]
+        given.sort(key=lambda row: _order(row[place].value), reverse=quality != backwards)
+        rows += [*given, *(row for row in block if row[place].value is None)]
+    return replace(table, rows=tuple(rows))
 
 
 def _is_quality(column: str, metric: str, *, blocks: bool) -> bool:
@@ -56,11 +58,8 @@ def _is_quality(column: str, metric: str, *, blocks: bool) -> bool:
     return known and not lower_is_better(base)
 
 
-def _ordered(value: Any, falling: bool) -> tuple[Any, ...]:
-    if value is None:
-        return ()
-    numbers: Sequence[Any] = value if isinstance(value, tuple) else (value,)
-    if all(isinstance(item, (int, float)) for item in numbers):
-        return (0, *(-item if falling else item for item in numbers))
-    text = str(value)
-    return (1, tuple(-ord(mark) for mark in text) if falling else tuple(map(ord, text)))
+def _order(value: Any) -> tuple[int, Any]:
+    """Numbers by their size, before texts."""
+    if isinstance(value, (int, float)):
+        return 0, (value,)
+    return (0, value) if isinstance(value, tuple) else (1, str(value))

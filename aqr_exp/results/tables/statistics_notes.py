@@ -1,15 +1,14 @@
 """How differences and verdicts were made, and what these runs could have shown: below every table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from aqr_exp.results.tables.quantities import MAIN_METRICS, Quantity
-from aqr_exp.results.tables.study import ALPHA, Arm, Study
+from aqr_exp.results.tables.measures import ALPHA, WANTED, Decided
+from aqr_exp.results.tables.quantities import Quantity
+from aqr_exp.results.tables.study import Arm, Study
 
 # Beyond so many comparisons their sentences would bury the table.
 MOST_SENTENCES = 8
 MOST_REMARKS = 2
-WANTED = 0.003
-"""The effect that seeds are planned for: .3 points, about what reports in this field turn on."""
 
 
 def statistics_notes(study: Study) -> list[str]:
@@ -18,45 +17,39 @@ def statistics_notes(study: Study) -> list[str]:
     Args:
         study: The arms with their differences.
     """
-    compared = [
-        (arm, item, arm.differences[item.name])
+    decided = [
+        (arm, arm.measured.decided[item.name])
         for arm in study.arms
         for item in study.quantities
-        if item.name in arm.differences
+        if item.name in arm.measured.decided
     ]
-    if not compared:
+    if not decided:
         return []
-    return [_method(study), *_sentences(study), *_detectable(study)]
+    return [_method(decided), *_sentences(decided), *_detectable(study)]
 
 
-def _method(study: Study) -> str:
-    from aqr_exp.results.inference.differences import DEFAULT
-
-    verdicts = [verdict for arm in study.arms for verdict in arm.verdicts.values()]
-    methods = dict.fromkeys(verdict.difference.method for verdict in verdicts)
-    tested = sum(verdict.p_holm is not None for verdict in verdicts)
-    scenes = max(verdict.difference.scenes for verdict in verdicts)
-    drawn = f", {DEFAULT.resamples} resamples of up to {scenes} scenes" if scenes else ""
+def _method(decided: Sequence[tuple[Arm, Decided]]) -> str:
+    methods = dict.fromkeys(item.method for _, item in decided)
+    tested = sum(item.p_holm is not None for _, item in decided)
+    scenes = max(item.scenes for _, item in decided)
+    drawn = f", {_resamples()} resamples of up to {scenes} scenes" if scenes else ""
     return (
         f"differences: {'; '.join(methods)}{drawn}; verdicts at alpha = {ALPHA:g} after Holm's "
         f"correction for {tested} comparison{'s' if tested != 1 else ''}"
     )
 
 
-def _sentences(study: Study) -> list[str]:
-    verdicts = [
-        (arm, arm.verdicts[item.name])
-        for arm in study.arms
-        for item in study.quantities
-        if item.name in arm.verdicts
-    ]
+def _resamples() -> int:
+    from aqr_exp.results.inference.differences import DEFAULT
+
+    return DEFAULT.resamples
+
+
+def _sentences(decided: Sequence[tuple[Arm, Decided]]) -> list[str]:
     # What all comparisons of an arm have in common to say is said once.
-    remarks = [(arm.name, verdict.difference.note) for arm, verdict in verdicts]
-    said = [
-        f"{arm.name}: {verdict.sentence.removesuffix(f'; {verdict.difference.note}')}"
-        for arm, verdict in verdicts
-    ]
-    return [*(said if len(said) <= MOST_SENTENCES else []), *_remarks(remarks)]
+    said = [f"{arm.name}: {item.sentence.removesuffix(f'; {item.note}')}" for arm, item in decided]
+    remarks = _remarks([(arm.name, item.note) for arm, item in decided])
+    return [*(said if len(said) <= MOST_SENTENCES else []), *remarks]
 
 
 def _remarks(pairs: Sequence[tuple[str, str]]) -> list[str]:
@@ -80,24 +73,20 @@ def _detectable(study: Study) -> list[str]:
     """For each quantity the comparison that could show least: nothing smaller is sure to be seen."""
     notes = []
     for item in study.quantities[:MOST_SENTENCES]:
-        known = [
-            (difference.mde, arm)
-            for arm in study.arms
-            if (difference := arm.differences.get(item.name)) is not None and difference.mde
-        ]
-        if known:
-            notes.append(_plan(item, max(known, key=lambda pair: pair[0])[1]))
+        known = [arm.measured.decided.get(item.name) for arm in study.arms]
+        given = [(each.mde, each) for each in known if each is not None and each.mde]
+        if given:
+            least = max(given, key=lambda pair: pair[0])[1]
+            notes.append(_plan(item, least, study.seeds_for_wanted))
     return notes
 
 
-def _plan(item: Quantity, arm: Arm) -> str:
-    difference = arm.differences[item.name]
-    seeds = f"{difference.n} seed{'s' if difference.n != 1 else ''}"
-    seen = _amount(item, difference.mde or 0.0)
-    text = f"{item.name}: with these {seeds} you could see {seen}"
-    if not _in_points(item) or (difference.mde or 0.0) <= WANTED:
+def _plan(item: Quantity, least: Decided, plans: Mapping[str, int | None]) -> str:
+    seeds = f"{least.n} seed{'s' if least.n != 1 else ''}"
+    text = f"{item.name}: with these {seeds} you could see {_amount(item, least.mde or 0.0)}"
+    if item.name not in plans:
         return text
-    needed = difference.seeds_for(WANTED)
+    needed = plans[item.name]
     plan = (
         f"plan {needed} seeds"
         if needed is not None
@@ -107,8 +96,4 @@ def _plan(item: Quantity, arm: Arm) -> str:
 
 
 def _amount(item: Quantity, value: float) -> str:
-    return f"±{100 * value:.2g} points" if _in_points(item) else f"±{value:.2g}"
-
-
-def _in_points(item: Quantity) -> bool:
-    return item.metric in MAIN_METRICS or item.metric.startswith("AP/")
+    return f"±{100 * value:.2g} points" if item.in_points else f"±{value:.2g}"

@@ -1,7 +1,7 @@
 """A table on a terminal, from plain texts: no number is ever broken, whatever the width.
 
 A table that is too wide first breaks its cells where they allow it (at a line break, and at words),
-then continues below, its first columns repeated.
+then continues below, repeating of its first columns those that tell the rows apart.
 """
 
 import io
@@ -84,7 +84,7 @@ def split(
         width: Characters a line may have.
 
     Returns:
-        The parts; each holds the columns that name the row and at least one other. Only a part of
+        The parts; each holds columns that name the row and at least one other. Only a part of
         a single column too many is wider than `width`.
     """
     every = range(len(columns))
@@ -92,12 +92,26 @@ def split(
     least = [_least(columns[index], texts[index], right=right[index]) for index in every]
     most = [max(map(_longest_line, [columns[index], *texts[index]])) for index in every]
     keys = [*right, True].index(True) or 1
+    telling = _telling(rows, keys)
     parts: list[list[int]] = [[*range(keys)]]
     for index in every[keys:]:
-        if len(parts[-1]) > keys and _total([least[i] for i in (*parts[-1], index)]) > width:
-            parts.append([*range(keys)])
+        begun = len(parts[-1]) > (keys if len(parts) == 1 else len(telling))
+        if begun and _total([least[i] for i in (*parts[-1], index)]) > width:
+            parts.append([*telling])
         parts[-1].append(index)
     return [Part(columns=tuple(part), widths=_widened(part, least, most, width)) for part in parts]
+
+
+def _telling(rows: Sequence[Sequence[str]], keys: int) -> list[int]:
+    """The fewest of the columns that name a row by which all rows can be told apart, the first kept."""
+    chosen = [0]
+    told = len({row[0] for row in rows})
+    for index in range(1, keys):
+        more = len({tuple(row[i] for i in (*chosen, index)) for row in rows})
+        if more > told:
+            chosen.append(index)
+            told = more
+    return chosen
 
 
 def _least(name: str, texts: Sequence[str], *, right: bool) -> int:

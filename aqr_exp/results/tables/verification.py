@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from aqr_exp.results.store import Store
-from aqr_exp.results.tables.study import Arm, Step, Study
+from aqr_exp.results.tables.measures import Step
+from aqr_exp.results.tables.study import Arm, Study
 from aqr_exp.results.verify import verify_run
 
 ALL_CELLS = "every cell"
@@ -81,7 +82,9 @@ def verify_cells(study: Study, store: Store, *, step: Step | None = None) -> Ver
         if step is not None:
             step(done, len(names))
     problems = [problem for arm in study.arms for problem in _problems(arm, study, faults)]
-    cells = sum(arm.means[item.name].n > 0 for arm in study.arms for item in study.quantities)
+    cells = sum(
+        arm.measured.means[item.name].n > 0 for arm in study.arms for item in study.quantities
+    )
     return Verification(cells=cells, runs=len(names), problems=tuple(problems))
 
 

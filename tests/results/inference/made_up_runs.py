@@ -7,7 +7,7 @@ Letters: S samples, T scenes, G ground truths.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,12 +40,12 @@ class MadeUpData:
         per_scene: int = 4,
         objects: float = 1.5,
         night: int = 0,
-        absent: tuple[str, ...] = (),
+        present: Collection[str] = CLASS_NAMES,
     ) -> "MadeUpData":
         """Scenes of equal length; the first `night` are night scenes; `objects` of a class in a sample."""
         count = scenes * per_scene
         truths = rng.poisson(objects, (count, len(CLASS_NAMES)))
-        truths[:, [CLASS_NAMES.index(name) for name in absent]] = 0
+        truths *= np.array([name in present for name in CLASS_NAMES])
         samples = Samples(
             tokens=tuple(f"t{sample}" for sample in range(count)),
             scene=np.repeat(np.arange(scenes), per_scene),
@@ -62,7 +62,8 @@ def made_up_records(
     truth_sample, truth_label = _places(data.truths)
     chance = 1 / (1 + np.exp(-logit[data.samples.scene]))[truth_sample]
     found = rng.random(len(chance)) < chance
-    false_sample, false_label = _places(rng.poisson(false, data.truths.shape))
+    expected = false * data.truths.any(axis=0)
+    false_sample, false_label = _places(rng.poisson(expected, data.truths.shape))
     hits, misses = int(found.sum()), len(false_sample)
     sample = np.concatenate([truth_sample[found], false_sample])
     label = np.concatenate([truth_label[found], false_label])

@@ -6,6 +6,7 @@ import pytest
 from made_up_runs import MadeUpData, kept_run, made_up_arms, made_up_records
 from scipy import stats
 
+from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.errors import RequestError
 from aqr_exp.evaluate.conditions import CONDITIONS, RunScorer, sample_weights
 from aqr_exp.evaluate.records import read_records
@@ -30,7 +31,7 @@ def store(tmp_path_factory) -> Store:
 @pytest.fixture(scope="module")
 def arms(store) -> dict[str, list[RunRow]]:
     rng = np.random.default_rng(1)
-    data = MadeUpData.draw(rng, scenes=8, night=3, absent=("bus",))
+    data = MadeUpData.draw(rng, scenes=8, night=3, present=set(CLASS_NAMES) - {"bus"})
     return made_up_arms(store, rng, ("a", "b", "c"), seeds=4, data=data)
 
 

@@ -16,7 +16,10 @@ HARDWARE = {
 
 
 def run_row(seed: int, mean_ap: float | None, **changes: Any) -> RunRow:
-    """A completed run; metrics by their name, anything of the record or the row by its own."""
+    """A completed run; metrics by their name, anything of the record or the row by its own.
+
+    What `also` holds comes into the record besides.
+    """
     record = {
         "variant": "baseline",
         "fingerprint": "0123456789ab",
@@ -27,6 +30,7 @@ def run_row(seed: int, mean_ap: float | None, **changes: Any) -> RunRow:
         "hardware": HARDWARE,
     }
     record |= {name: changes.pop(name) for name in list(changes) if name in record}
+    record |= changes.pop("also", {})
     row = {
         "name": f"{record['variant']}-{record['fingerprint']}-s{seed}",
         "status": "completed",
