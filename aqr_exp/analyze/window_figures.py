@@ -11,7 +11,6 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
 from aqr_exp.analyze.canvas import INK, colour, new_figure
-from aqr_exp.analyze.projection import project
 from aqr_exp.analyze.scene_axes import (
     IMAGE_COLUMNS,
     Scene,
@@ -28,6 +27,7 @@ from aqr_exp.analyze.token_cells import (
     camera_corners_px,
     split_by_sensor,
 )
+from aqr_exp.data.box_geometry import project
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

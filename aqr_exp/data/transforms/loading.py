@@ -4,6 +4,7 @@ Frames: a sweep's points are stored in the LiDAR frame of its own moment (x righ
 metres); all leave this module in the keyframe's LiDAR frame.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,40 @@ def to_keyframe(points: np.ndarray, lidar2sensor: np.ndarray) -> np.ndarray:
     return moved
 
 
+def merged_sweeps(sample: Mapping[str, Any], sweeps: int) -> tuple[np.ndarray, np.ndarray]:
+    """The points of a keyframe and its newest earlier sweeps in the keyframe's LiDAR frame.
+
+    Args:
+        sample: `timestamp`, `lidar_points` and `lidar_sweeps` as in an info file, with whole paths.
+        sweeps: How many earlier sweeps, newest first; fewer where a scene begins.
+
+    Returns:
+        Points [N, 5] (x, y, z in metres, intensity, seconds before the keyframe) and the sweep [N]
+        each is of (0 the keyframe).
+    """
+    keyframe = read_points(sample["lidar_points"]["lidar_path"]).copy()
+    keyframe[:, 4] = 0.0
+    clouds = [keyframe]
+    for sweep in sample.get("lidar_sweeps", [])[:sweeps]:
+        points = without_ego(read_points(sweep["lidar_points"]["lidar_path"]))
+        points = to_keyframe(points, np.asarray(sweep["lidar_points"]["lidar2sensor"], float))
+        points[:, 4] = sample["timestamp"] - sweep["timestamp"]
+        clouds.append(points)
+    numbers = np.repeat(np.arange(len(clouds)), [len(cloud) for cloud in clouds])
+    return np.concatenate(clouds), numbers
+
+
+def lidar_to_image(camera: Mapping[str, Any]) -> np.ndarray:
+    """[4, 4] from the LiDAR frame to pixels of a stored image (u d, v d, d, 1).
+
+    Args:
+        camera: `cam2img` and `lidar2cam` as in an info file.
+    """
+    intrinsics = np.eye(4)
+    intrinsics[:3, :3] = np.asarray(camera["cam2img"])[:3, :3]
+    return intrinsics @ np.asarray(camera["lidar2cam"], dtype=np.float64)
+
+
 @TRANSFORMS.register_module()
 class LoadLidarSweeps(BaseTransform):
     """Load the keyframe's points and the newest earlier sweeps; the fifth column becomes time.
@@ -70,15 +105,8 @@ class LoadLidarSweeps(BaseTransform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add `points` [N, 5]: x, y, z (m), intensity, seconds before the keyframe."""
-        keyframe = read_points(results["lidar_points"]["lidar_path"]).copy()
-        keyframe[:, 4] = 0.0
-        clouds = [keyframe]
-        for sweep in results.get("lidar_sweeps", [])[: self.sweeps]:
-            points = without_ego(read_points(sweep["lidar_points"]["lidar_path"]))
-            points = to_keyframe(points, np.asarray(sweep["lidar_points"]["lidar2sensor"], float))
-            points[:, 4] = results["timestamp"] - sweep["timestamp"]
-            clouds.append(points)
-        results["points"] = LiDARPoints(np.concatenate(clouds), points_dim=POINT_FEATURES)
+        points, _ = merged_sweeps(results, self.sweeps)
+        results["points"] = LiDARPoints(points, points_dim=POINT_FEATURES)
         results["lidar2ego"] = results["lidar_points"]["lidar2ego"]
         return results
 
@@ -99,9 +127,7 @@ class LoadImages(BaseTransform):
             image = cv2.imread(camera["img_path"], cv2.IMREAD_COLOR)
             if image is None:
                 raise ValueError(f"{camera['img_path']}: missing or not a decodable image")
-            intrinsics = np.eye(4)
-            intrinsics[:3, :3] = np.asarray(camera["cam2img"])[:3, :3]
-            projections.append(intrinsics @ np.asarray(camera["lidar2cam"], dtype=np.float64))
+            projections.append(lidar_to_image(camera))
             images.append(image)
             paths.append(camera["img_path"])
         results.update(
