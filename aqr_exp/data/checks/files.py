@@ -139,12 +139,14 @@ def bad_image(path: Path, row: SampleData) -> str | None:
     import cv2
 
     content = path.read_bytes()
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
-    if image is None:
-        return "empty" if not content else "no image that can be decoded"
-    # A decoder fills what is missing with grey and says nothing.
+    if not content:
+        return "empty"
+    # Some decoders fill what is missing with grey and say nothing.
     if content[:2] == b"\xff\xd8" and b"\xff\xd9" not in content[-64:]:
         return "the JPEG ends early"
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        return "no image that can be decoded"
     height, width = image.shape[:2]
     if (width, height) != (row.width, row.height):
         return f"{width} x {height} px, the table says {row.width} x {row.height}"
