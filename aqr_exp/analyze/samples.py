@@ -15,7 +15,7 @@ from aqr_exp.aqr.layout import TokenLayout
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.window_sizes import bev_map, camera_map
 from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES
-from aqr_exp.data.pipeline import dataset_config, loading_steps, resize_step
+from aqr_exp.data.pipeline import dataset_config, keep_in_range_step, loading_steps, resize_step
 from aqr_exp.data.sampling import SampleKey
 from aqr_exp.errors import RequestError
 from aqr_exp.train.plugins import register_plugins
@@ -87,11 +87,10 @@ class Samples:
         settings = dataset_config(config, split, training=False)
         self.model_input = DATASETS.build(settings)
         # With ground truth, unpacked, and at the resolution the images are stored in.
-        keep = {"type": "KeepInRange", "point_cloud_range_m": config.model.point_cloud_range_m}
         pipeline = [
             *loading_steps(config),
             resize_step(_at_full_size(config), training=False),
-            keep,
+            keep_in_range_step(config),
         ]
         self.pictures = DATASETS.build({**settings, "pipeline": pipeline, "test_mode": False})
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 
 from aqr_exp.config.schema import ModelConfig, RunConfig
-from aqr_exp.config.schema.data import AugmentConfig
+from aqr_exp.config.schema.data import AugmentConfig, GtSamplingConfig
 from aqr_exp.config.schema.launcher import Device
 from aqr_exp.config.schema.model import HeadConfig, ImageBranchConfig, LidarEncoder
 from aqr_exp.config.variant_rules import start_rules, variant_rules
@@ -12,6 +12,7 @@ from aqr_exp.errors import RequestError
 
 RESNET_DEPTHS = (18, 34, 50, 101, 152)
 CODE_WEIGHTS = 10
+CLASSES = 10
 
 
 def check(config: RunConfig) -> None:
@@ -37,6 +38,7 @@ def broken_rules(config: RunConfig) -> list[str]:
         lambda c: _image_rules(c.model.image),
         lambda c: _head_rules(c.model.head),
         lambda c: _augment_rules(c.data.augment),
+        lambda c: _gt_sampling_rules(c.data.gt_sampling),
         variant_rules,
         start_rules,
         _run_rules,
@@ -167,6 +169,12 @@ def _augment_rules(augment: AugmentConfig) -> Iterator[str]:
     if dropped > 1:
         rule = "must add up to at most 1: a sample loses one sensor or none"
         yield f"data.augment.drop_camera + data.augment.drop_lidar = {dropped:g}: {rule}"
+
+
+def _gt_sampling_rules(sampling: GtSamplingConfig | None) -> Iterator[str]:
+    if sampling is not None and len(sampling.per_class) != CLASSES:
+        rule = f"must have {CLASSES} entries, one a class"
+        yield f"data.gt_sampling.per_class={list(sampling.per_class)}: {rule}"
 
 
 def _run_rules(config: RunConfig) -> Iterator[str]:

@@ -1,10 +1,12 @@
 """From the run configuration to mmengine's data set and pipeline configuration: pure functions."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES
+from aqr_exp.data.objects.store import objects_folder
 
 META_KEYS = (
     "sample_idx",
@@ -45,20 +47,50 @@ def resize_step(config: RunConfig, *, training: bool) -> dict[str, Any]:
     }
 
 
-def _closing_steps(config: RunConfig, keys: list[str]) -> list[dict[str, Any]]:
+def keep_in_range_step(config: RunConfig) -> dict[str, Any]:
+    """Drop what is outside the model's range."""
+    return {"type": "KeepInRange", "point_cloud_range_m": config.model.point_cloud_range_m}
+
+
+def _packing_steps(config: RunConfig, keys: list[str]) -> list[dict[str, Any]]:
     image = config.model.image
     return [
-        {"type": "KeepInRange", "point_cloud_range_m": config.model.point_cloud_range_m},
         {"type": "NormalizeImages", "mean": image.mean, "std": image.std},
         {"type": "Pack3DDetInputs", "keys": keys, "meta_keys": META_KEYS},
     ]
 
 
-def train_pipeline(config: RunConfig) -> list[dict[str, Any]]:
-    """Loading, modal dropout, scene and image augmentation, packing."""
+def paste_steps(config: RunConfig, epochs: Sequence[bool] | None) -> list[dict[str, Any]]:
+    """Ground-truth sampling where the data have it.
+
+    Args:
+        config: The run.
+        epochs: Whether each epoch pastes; None pastes in all. A resumed run goes by its epoch alone.
+    """
+    sampling = config.data.gt_sampling
+    if sampling is None:
+        return []
+    root = Path(config.data.root).absolute()
+    return [
+        {
+            "type": "PasteObjects",
+            "folder": str(objects_folder(root, config.data.train_split)),
+            "per_class": sampling.per_class,
+            "min_points": sampling.min_points,
+            "sweeps": config.data.sweeps,
+            "epochs": epochs,
+        }
+    ]
+
+
+def augmentation_steps(
+    config: RunConfig, paste_epochs: Sequence[bool] | None = None
+) -> list[dict[str, Any]]:
+    """From files to an augmented sample whose images can still be looked at."""
     augment = config.data.augment
     return [
         *loading_steps(config),
+        *paste_steps(config, paste_epochs),
         {
             "type": "ModalDropout",
             "drop_camera": augment.drop_camera,
@@ -72,8 +104,22 @@ def train_pipeline(config: RunConfig) -> list[dict[str, Any]]:
             "flip_bev": augment.flip_bev,
         },
         resize_step(config, training=True),
-        *_closing_steps(config, ["points", "img", "gt_bboxes_3d", "gt_labels_3d"]),
+        keep_in_range_step(config),
     ]
+
+
+def train_pipeline(
+    config: RunConfig, paste_epochs: Sequence[bool] | None = None
+) -> list[dict[str, Any]]:
+    """Loading, ground-truth sampling, modal dropout, scene and image augmentation, packing.
+
+    Args:
+        config: The run.
+        paste_epochs: Whether each epoch pastes objects, where the data have ground-truth sampling;
+            None pastes in all.
+    """
+    keys = ["points", "img", "gt_bboxes_3d", "gt_labels_3d"]
+    return [*augmentation_steps(config, paste_epochs), *_packing_steps(config, keys)]
 
 
 def evaluation_pipeline(config: RunConfig, blank: str | None = None) -> list[dict[str, Any]]:
@@ -88,12 +134,18 @@ def evaluation_pipeline(config: RunConfig, blank: str | None = None) -> list[dic
         *loading_steps(config),
         *blanking,
         resize_step(config, training=False),
-        *_closing_steps(config, ["points", "img"]),
+        keep_in_range_step(config),
+        *_packing_steps(config, ["points", "img"]),
     ]
 
 
 def dataset_config(
-    config: RunConfig, split: str, *, training: bool, blank: str | None = None
+    config: RunConfig,
+    split: str,
+    *,
+    training: bool,
+    blank: str | None = None,
+    paste_epochs: Sequence[bool] | None = None,
 ) -> dict[str, Any]:
     """A `KeyedNuScenesDataset` over one split.
 
@@ -102,7 +154,11 @@ def dataset_config(
         split: Name of the split; `<root>/aqr_infos/<split>.pkl` must exist.
         training: Whether samples are augmented and carry ground truth.
         blank: `camera` or `lidar` to evaluate without that sensor.
+        paste_epochs: As `train_pipeline` takes them.
     """
+    pipeline = (
+        train_pipeline(config, paste_epochs) if training else evaluation_pipeline(config, blank)
+    )
     root = Path(config.data.root).absolute()
     prefixes = {camera: f"samples/{camera}" for camera in CAMERA_NAMES}
     return {
@@ -114,7 +170,7 @@ def dataset_config(
         "data_prefix": {"pts": "samples/LIDAR_TOP", "sweeps": "sweeps/LIDAR_TOP", **prefixes},
         "metainfo": {"classes": CLASS_NAMES},
         "modality": {"use_lidar": True, "use_camera": True},
-        "pipeline": train_pipeline(config) if training else evaluation_pipeline(config, blank),
+        "pipeline": pipeline,
         "box_type_3d": "LiDAR",
         "test_mode": not training,
         "lazy_init": False,
@@ -128,6 +184,7 @@ def dataloader_config(
     training: bool,
     batch_size: int,
     blank: str | None = None,
+    paste_epochs: Sequence[bool] | None = None,
 ) -> dict[str, Any]:
     """An mmengine dataloader over one split.
 
@@ -137,6 +194,7 @@ def dataloader_config(
         training: Whether samples are augmented, shuffled and carry ground truth.
         batch_size: Samples a step of this process.
         blank: `camera` or `lidar` to evaluate without that sensor.
+        paste_epochs: As `train_pipeline` takes them.
     """
     workers = config.launcher.loader_workers
     return {
@@ -144,7 +202,14 @@ def dataloader_config(
         "num_workers": workers,
         "persistent_workers": False,
         "drop_last": training,
-        "sampler": {"type": "KeyedSampler", "shuffle": training, "seed": config.seed},
+        "sampler": {
+            "type": "KeyedSampler",
+            "shuffle": training,
+            "seed": config.seed,
+            "balanced": training and config.schedule.cbgs,
+        },
         "collate_fn": {"type": "pseudo_collate"},
-        "dataset": dataset_config(config, split, training=training, blank=blank),
+        "dataset": dataset_config(
+            config, split, training=training, blank=blank, paste_epochs=paste_epochs
+        ),
     }

@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from aqr_exp.config.checkpoint_identity import with_checkpoint_identity
 from aqr_exp.config.data_identity import read_data_identity, with_data_identity
 from aqr_exp.config.schema import RunConfig
+from aqr_exp.data.epoch_length import epoch_samples
 from aqr_exp.errors import AqrExpError
 from aqr_exp.results.run_folder import RunFolder
 from aqr_exp.results.stability import stability_metrics
@@ -87,7 +88,7 @@ def build_runner(folder: RunFolder, config: RunConfig) -> Runner:
                 config,
                 work_dir=folder.logs_dir,
                 predictions_dir=folder.predictions_dir,
-                train_samples=splits[config.data.train_split],
+                train_samples=epoch_samples(config, splits[config.data.train_split]),
             )
         )
     )

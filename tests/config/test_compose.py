@@ -164,6 +164,7 @@ def test_every_option_of_every_group_composes_and_converts() -> None:
     assert set(groups) == {
         "bias",
         "data",
+        "gt_sampling",
         "launcher",
         "model",
         "preset",

@@ -210,7 +210,6 @@ def backward_timestamp(root: Path) -> tuple[str, str]:
 
 
 def late_camera(root: Path) -> tuple[str, str]:
-    _, row = key_file(root, "CAM_BACK")
     last = next(
         r for r in rows(root, "sample_data") if "CAM_BACK/" in r["filename"] and not r["next"]
     )
