@@ -40,7 +40,7 @@ EXCLUDED = {
 BASE = as_dict(load_run("baseline"))
 START = {"load_from": "x.pth", "sha256": "ab", "freeze": ["img_backbone"]}
 BASES = {
-    variant: as_dict(load_run(variant)) | {"start": START}
+    variant: as_dict(load_run(variant, ["gt_sampling=cmt"])) | {"start": START}
     for variant in group_options(conf_dir())["variant"]
 }
 
