@@ -1,7 +1,7 @@
 """How much a trained run depends on each sensor: its validation score whole, and with one blanked.
 
 Run `python benchmarks/blanked_sensors.py results/runs/<run>`. Images are black before normalisation, or
-the point cloud is empty; the weights are the run's last checkpoint, the score is the official devkit's.
+the point cloud is empty; the weights are the run's last checkpoint.
 """
 
 import dataclasses

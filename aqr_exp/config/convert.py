@@ -49,6 +49,8 @@ def _convert_node(cls: Any, value: Any, where: str, root: Any, faults: list[str]
     for name, spec in specs.items():
         if spec.optional and value.get(name) is None:
             found[name] = None
+        elif name not in value and spec.before is not None:
+            found[name] = spec.before.value
         elif name not in value:
             faults.append(f"key '{where}{name}' is missing: it must be {allowed(spec)}")
         elif spec.nested:

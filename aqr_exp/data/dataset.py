@@ -81,7 +81,6 @@ class KeyedNuScenesDataset(NuScenesDataset):
         results["box_mode_3d"] = self.box_mode_3d
         results["rng"] = augmentation_rng(self.seed, key)
         results["paste_rng"] = paste_rng(self.seed, key)
-        results["epoch"] = key.epoch
         if not self.test_mode:
             results.update(results["ann_info"])
         return self.pipeline(results)

@@ -1,6 +1,5 @@
 """From the run configuration to mmengine's data set and pipeline configuration: pure functions."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +59,8 @@ def _packing_steps(config: RunConfig, keys: list[str]) -> list[dict[str, Any]]:
     ]
 
 
-def paste_steps(config: RunConfig, epochs: Sequence[bool] | None) -> list[dict[str, Any]]:
-    """Ground-truth sampling where the data have it.
-
-    Args:
-        config: The run.
-        epochs: Whether each epoch pastes; None pastes in all. A resumed run goes by its epoch alone.
-    """
+def paste_steps(config: RunConfig) -> list[dict[str, Any]]:
+    """Ground-truth sampling where the data have it; a stage without has `data.gt_sampling` None."""
     sampling = config.data.gt_sampling
     if sampling is None:
         return []
@@ -78,19 +72,16 @@ def paste_steps(config: RunConfig, epochs: Sequence[bool] | None) -> list[dict[s
             "per_class": sampling.per_class,
             "min_points": sampling.min_points,
             "sweeps": config.data.sweeps,
-            "epochs": epochs,
         }
     ]
 
 
-def augmentation_steps(
-    config: RunConfig, paste_epochs: Sequence[bool] | None = None
-) -> list[dict[str, Any]]:
+def augmentation_steps(config: RunConfig) -> list[dict[str, Any]]:
     """From files to an augmented sample whose images can still be looked at."""
     augment = config.data.augment
     return [
         *loading_steps(config),
-        *paste_steps(config, paste_epochs),
+        *paste_steps(config),
         {
             "type": "ModalDropout",
             "drop_camera": augment.drop_camera,
@@ -108,18 +99,10 @@ def augmentation_steps(
     ]
 
 
-def train_pipeline(
-    config: RunConfig, paste_epochs: Sequence[bool] | None = None
-) -> list[dict[str, Any]]:
-    """Loading, ground-truth sampling, modal dropout, scene and image augmentation, packing.
-
-    Args:
-        config: The run.
-        paste_epochs: Whether each epoch pastes objects, where the data have ground-truth sampling;
-            None pastes in all.
-    """
+def train_pipeline(config: RunConfig) -> list[dict[str, Any]]:
+    """Loading, ground-truth sampling, modal dropout, scene and image augmentation, packing."""
     keys = ["points", "img", "gt_bboxes_3d", "gt_labels_3d"]
-    return [*augmentation_steps(config, paste_epochs), *_packing_steps(config, keys)]
+    return [*augmentation_steps(config), *_packing_steps(config, keys)]
 
 
 def evaluation_pipeline(config: RunConfig, blank: str | None = None) -> list[dict[str, Any]]:
@@ -145,7 +128,6 @@ def dataset_config(
     *,
     training: bool,
     blank: str | None = None,
-    paste_epochs: Sequence[bool] | None = None,
 ) -> dict[str, Any]:
     """A `KeyedNuScenesDataset` over one split.
 
@@ -154,11 +136,7 @@ def dataset_config(
         split: Name of the split; `<root>/aqr_infos/<split>.pkl` must exist.
         training: Whether samples are augmented and carry ground truth.
         blank: `camera` or `lidar` to evaluate without that sensor.
-        paste_epochs: As `train_pipeline` takes them.
     """
-    pipeline = (
-        train_pipeline(config, paste_epochs) if training else evaluation_pipeline(config, blank)
-    )
     root = Path(config.data.root).absolute()
     prefixes = {camera: f"samples/{camera}" for camera in CAMERA_NAMES}
     return {
@@ -170,7 +148,7 @@ def dataset_config(
         "data_prefix": {"pts": "samples/LIDAR_TOP", "sweeps": "sweeps/LIDAR_TOP", **prefixes},
         "metainfo": {"classes": CLASS_NAMES},
         "modality": {"use_lidar": True, "use_camera": True},
-        "pipeline": pipeline,
+        "pipeline": train_pipeline(config) if training else evaluation_pipeline(config, blank),
         "box_type_3d": "LiDAR",
         "test_mode": not training,
         "lazy_init": False,
@@ -184,7 +162,6 @@ def dataloader_config(
     training: bool,
     batch_size: int,
     blank: str | None = None,
-    paste_epochs: Sequence[bool] | None = None,
 ) -> dict[str, Any]:
     """An mmengine dataloader over one split.
 
@@ -194,7 +171,6 @@ def dataloader_config(
         training: Whether samples are augmented, shuffled and carry ground truth.
         batch_size: Samples a step of this process.
         blank: `camera` or `lidar` to evaluate without that sensor.
-        paste_epochs: As `train_pipeline` takes them.
     """
     workers = config.launcher.loader_workers
     return {
@@ -209,7 +185,5 @@ def dataloader_config(
             "balanced": training and config.schedule.cbgs,
         },
         "collate_fn": {"type": "pseudo_collate"},
-        "dataset": dataset_config(
-            config, split, training=training, blank=blank, paste_epochs=paste_epochs
-        ),
+        "dataset": dataset_config(config, split, training=training, blank=blank),
     }

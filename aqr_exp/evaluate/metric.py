@@ -8,27 +8,43 @@ import numpy as np
 from mmdet3d.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
-from aqr_exp.evaluate.official import score_results
+from aqr_exp.config.schema.evaluator import Evaluator
+from aqr_exp.evaluate import official
+from aqr_exp.evaluate.evaluation import records_of_file
+from aqr_exp.evaluate.records import WHOLE, write_records
 from aqr_exp.evaluate.result_json import sample_result, write_results
+from aqr_exp.evaluate.scorer import Scorer
 
 
 @METRICS.register_module()
 class NuScenesResultMetric(BaseMetric):
-    """Turns decoded boxes into a nuScenes result file and its official score.
+    """Turns decoded boxes into a nuScenes result file, its match records and its score.
 
     Args:
         root: The data set's root.
         version: Its version folder.
         split: The split the predictions cover.
         result_path: Where the result file goes.
+        evaluator: Whose code scores it: an `Evaluator` value.
+        records_path: Where the match records go; None keeps none.
     """
 
-    def __init__(self, root: str, version: str, split: str, result_path: str) -> None:
+    def __init__(
+        self,
+        root: str,
+        version: str,
+        split: str,
+        result_path: str,
+        evaluator: str = Evaluator.AQR.value,
+        records_path: str | None = None,
+    ) -> None:
         super().__init__(collect_device="cpu")
         self.root = Path(root)
         self.version = version
         self.split = split
         self.result_path = Path(result_path)
+        self.evaluator = Evaluator(evaluator)
+        self.records_path = None if records_path is None else Path(records_path)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
         """Keep a batch's detections in the global frame."""
@@ -50,11 +66,21 @@ class NuScenesResultMetric(BaseMetric):
     def compute_metrics(self, results: list[Any]) -> dict[str, Any]:
         """Write and score what was collected.
 
+        The file is read back to be scored: what is scored is what is stored.
+
         Args:
             results: (token, detections) of every sample.
 
         Returns:
-            As `score_results`.
+            As `aqr_exp.evaluate.official.score_results`.
         """
         write_results(self.result_path, dict(results))
-        return score_results(self.result_path, self.root, self.version, self.split)
+        place = (self.result_path, self.root, self.version, self.split)
+        if self.records_path is None and self.evaluator is Evaluator.OFFICIAL:
+            return official.score_results(*place)
+        records = records_of_file(*place, bands=self.records_path is not None)
+        if self.records_path is not None:
+            write_records(self.records_path, records)
+        if self.evaluator is Evaluator.OFFICIAL:
+            return official.score_results(*place)
+        return dict(Scorer(records.tables[WHOLE]).scores().metrics())

@@ -53,9 +53,22 @@ class RunPaths:
         return self.path / "metrics.json"
 
     @property
+    def records_path(self) -> Path:
+        """Matches of the final detections, by sample: what any metric on any part of the data needs."""
+        return self.path / "records.npz"
+
+    @property
     def predictions_dir(self) -> Path:
         """Detections in nuScenes' result format."""
         return self.path / "predictions"
+
+    def predictions_path(self, split: str) -> Path:
+        """The final weights' detections.
+
+        Args:
+            split: The split they cover.
+        """
+        return self.predictions_dir / f"{split}.json"
 
     @property
     def checkpoints_dir(self) -> Path:

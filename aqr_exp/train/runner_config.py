@@ -106,14 +106,25 @@ def cycle_config(schedule: ScheduleConfig, steps: int) -> list[dict[str, Any]]:
     return pieces
 
 
-def evaluator_config(config: RunConfig, split: str, result_path: Path) -> dict[str, Any]:
-    """The nuScenes metric over one split."""
+def evaluator_config(
+    config: RunConfig, split: str, result_path: Path, records_path: Path | None = None
+) -> dict[str, Any]:
+    """The nuScenes metric over one split.
+
+    Args:
+        config: The run.
+        split: The split.
+        result_path: Where the result file goes.
+        records_path: Where the match records go; None keeps none.
+    """
     return {
         "type": "NuScenesResultMetric",
         "root": str(Path(config.data.root).absolute()),
         "version": config.data.version,
         "split": split,
         "result_path": str(result_path),
+        "evaluator": config.evaluator.value,
+        "records_path": None if records_path is None else str(records_path),
     }
 
 
@@ -122,6 +133,7 @@ def runner_config(
     *,
     work_dir: Path,
     predictions_dir: Path,
+    records_path: Path | None = None,
     train_samples: int,
     world_size: int = 1,
 ) -> dict[str, Any]:
@@ -131,6 +143,7 @@ def runner_config(
         config: The run.
         work_dir: Where the Runner writes its own log.
         predictions_dir: Where result files go.
+        records_path: Where the match records of the final evaluation go; None keeps none.
         train_samples: Samples of the training split.
         world_size: Processes that share a step.
     """
@@ -142,7 +155,7 @@ def runner_config(
             config, data.val_split, training=False, batch_size=per_process
         ),
         "evaluator": evaluator_config(
-            config, data.val_split, predictions_dir / f"{data.val_split}.json"
+            config, data.val_split, predictions_dir / f"{data.val_split}.json", records_path
         ),
     }
     runner: dict[str, Any] = {

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from aqr_exp.config.checkpoint_identity import with_checkpoint_identity
+from aqr_exp.config.checkpoint_identity import file_sha256, with_checkpoint_identity
 from aqr_exp.config.data_identity import read_data_identity, with_data_identity
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.data.epoch_length import epoch_samples
@@ -88,6 +88,7 @@ def build_runner(folder: RunFolder, config: RunConfig) -> Runner:
                 config,
                 work_dir=folder.logs_dir,
                 predictions_dir=folder.predictions_dir,
+                records_path=folder.records_path,
                 train_samples=epoch_samples(config, splits[config.data.train_split]),
             )
         )
@@ -134,7 +135,9 @@ def train_and_score(folder: RunFolder, config: RunConfig, *, threads: int) -> di
         **stability_metrics(folder.read_history()),
         **({} if scale is None else {"aqr/final_scale": scale}),
         "split": config.data.val_split,
-        "evaluator": "official",
+        "evaluator": config.evaluator.value,
+        "predictions_sha256": file_sha256(folder.predictions_path(config.data.val_split)),
+        "records_sha256": file_sha256(folder.records_path),
         "synthetic": read_data_identity(Path(config.data.root))["synthetic"],
         "train_time_s": round(trained - started, 1),
         "evaluate_time_s": round(time.monotonic() - trained, 1),

@@ -1,5 +1,6 @@
 """From nothing to a table, as a user would: data, training, evaluation, table, each a real process."""
 
+import hashlib
 import json
 import shutil
 import signal
@@ -11,6 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 from workplace import SMOKE, Workplace
+
+from aqr_exp.evaluate.records import WHOLE, read_records
+from aqr_exp.evaluate.scorer import Scorer
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +57,11 @@ def test_a_run_leaves_everything_its_folder_promises(first):
     results = json.loads((run / "predictions" / "synth_val.json").read_text())["results"]
     assert len(results) == 3
     assert sum(len(boxes) for boxes in results.values()) > 100
+    records = read_records(run / "records.npz")
+    assert Scorer(records.tables[WHOLE]).scores().metrics()["mAP"] == metrics["mAP"]
+    for name, file in (("predictions", "predictions/synth_val.json"), ("records", "records.npz")):
+        content = (run / file).read_bytes()
+        assert metrics[f"{name}_sha256"] == hashlib.sha256(content).hexdigest()
     loss = [line["loss"] for line in _scalars(run)]
     assert all(0.0 < value < 1000.0 for value in loss)
 

@@ -31,7 +31,6 @@ class PasteObjects(BaseTransform):
         per_class: Each class is filled up to so many objects.
         min_points: Only objects with so many points are pasted.
         sweeps: Earlier sweeps in use.
-        epochs: Whether each epoch pastes; None pastes in all. Epochs beyond its end paste nothing.
     """
 
     def __init__(
@@ -40,13 +39,11 @@ class PasteObjects(BaseTransform):
         per_class: Sequence[int],
         min_points: int,
         sweeps: int,
-        epochs: Sequence[bool] | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.per_class = tuple(per_class)
         self.min_points = min_points
         self.sweeps = sweeps
-        self.epochs = None if epochs is None else tuple(epochs)
         self._store: ObjectStore | None = None
         self._pools: list[np.ndarray] = []
 
@@ -60,15 +57,9 @@ class PasteObjects(BaseTransform):
             self._pools = self._store.pools(sweeps=self.sweeps, min_points=self.min_points)
         return self._store
 
-    def pastes_in(self, epoch: int) -> bool:
-        """Whether samples of an epoch get objects."""
-        return self.epochs is None or (epoch < len(self.epochs) and self.epochs[epoch])
-
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add to `points`, `img`, `gt_bboxes_3d` and `gt_labels_3d`; `pasted` says how many came."""
-        chosen: list[CutObject] = []
-        if self.pastes_in(results["epoch"]):
-            chosen = self._choose(results)
+        chosen = self._choose(results)
         results["pasted"] = len(chosen)
         if chosen:
             boxes = np.stack([item.box for item in chosen])
