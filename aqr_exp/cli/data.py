@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aqr_exp.cli import data_check, data_prepare, output
+from aqr_exp.cli import data_check, data_prepare, data_show, output
 
 if TYPE_CHECKING:
     from aqr_exp.data.synth.settings import SynthSettings
 
-HELP = "Make, prepare and check data sets."
+HELP = "Make, prepare, check and show data sets."
 
 SYNTH_HELP = """Make the synthetic nuScenes data set: for trying things out, not for results.
 
@@ -28,6 +28,7 @@ def build_app() -> typer.Typer:
     app.command("synth", help=SYNTH_HELP)(synth)
     app.command("prepare", help=data_prepare.HELP)(data_prepare.command)
     app.command("check", help=data_check.HELP)(data_check.command)
+    app.command("show", help=data_show.HELP)(data_show.command)
     return app
 
 

@@ -33,6 +33,9 @@ SURFACE = {
     "cancel": {"NAME..."},
     "config": {"VARIANT", "[OVERRIDES]...", "--json"},
     "data": set(),
+    "data check": {"--all", "--images", "--json", "--root", "--version"},
+    "data prepare": {"--json", "--no-objects", "--objects", "--root", "--version", "--workers"},
+    "data show": {"N", "[OVERRIDES]...", "--augmented", "--epoch", "--out", "--split"},
     "data synth": {
         "--force",
         "--keyframes",
