@@ -83,8 +83,9 @@ def overlaps_any(box_m: Float[Numbers, " 7"], others_m: Float[Numbers, "G 7"]) -
     one, others = footprints_m(box_m[None])[0], footprints_m(others_m)
     apart = np.zeros(len(others), dtype=bool)
     for yaw in (np.full(len(others), box_m[6]), others_m[:, 6]):
-        for quarter in (0.0, np.pi / 2):
-            axis = np.stack((np.cos(yaw + quarter), np.sin(yaw + quarter)), axis=-1)
+        along = np.stack((np.cos(yaw), np.sin(yaw)), axis=-1)
+        across = np.stack((-along[:, 1], along[:, 0]), axis=-1)
+        for axis in (along, across):
             mine = axis @ one.T
             theirs = np.einsum("gcd,gd->gc", others, axis)
             apart |= mine.max(axis=1) <= theirs.min(axis=1)

@@ -48,6 +48,28 @@ def patch_homography(patch: Patch, box: np.ndarray, lidar2img: np.ndarray) -> np
     return np.asarray(matrix / matrix[2, 2])
 
 
+def landing_error_px(patch: Patch, box: np.ndarray, lidar2img: np.ndarray) -> float:
+    """How far from its place a corner of the box lands at most, of those that the patch shows.
+
+    Cars carry their cameras at slightly different places: near and deep boxes look different then.
+
+    Args:
+        patch: The patch.
+        box: [7 or more] the object's box.
+        lidar2img: [4, 4] of the camera it is pasted into.
+    """
+    corners = corners_m(np.asarray(box, dtype=np.float64)[None, :7])[0]
+    source, wanted = project(corners, patch.lidar2img), project(corners, lidar2img)
+    if not np.isfinite(wanted).all():
+        return float("inf")
+    height, width = patch.image.shape[:2]
+    place = source - (patch.left, patch.top)
+    shown = ((place >= 0) & (place <= (width, height))).all(axis=1)
+    moved = np.column_stack([source, np.ones(8)]) @ patch_homography(patch, box, lidar2img).T
+    landed = moved[:, :2] / moved[:, 2:]
+    return float(np.abs(landed - wanted)[shown].max(initial=0.0))
+
+
 def outline_mask(
     box: np.ndarray, lidar2img: np.ndarray, size_px: tuple[int, ...]
 ) -> np.ndarray | None:

@@ -13,9 +13,12 @@ from mmdet3d.structures import LiDARInstance3DBoxes, LiDARPoints
 from aqr_exp.data.box_geometry import inside_boxes
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.data.objects.choosing import choose_objects, without_collisions
-from aqr_exp.data.objects.painting import layers_of, paint
+from aqr_exp.data.objects.painting import landing_error_px, layers_of, paint
 from aqr_exp.data.objects.store import CutObject, ObjectStore, Patch
 from aqr_exp.data.transforms.loading import POINT_FEATURES
+
+# Of the stored image. An object that would show its corners further away is not pasted.
+FARTHEST_PX = 1.0
 
 
 @TRANSFORMS.register_module()
@@ -23,7 +26,7 @@ class PasteObjects(BaseTransform):
     """Fill a training sample up with objects of others, where they stood in their own samples.
 
     A pasted object overlaps no box from above (objects of other categories and without points
-    included). The points that were inside its box go, its own come. In every view its patch is moved
+    included), and its pictures fit this sample's cameras to a pixel. The points that were inside its box go, its own come. In every view its patch is moved
     to where this sample's camera sees the box, and painted in the order of depth with what is there.
 
     Args:
@@ -73,7 +76,16 @@ class PasteObjects(BaseTransform):
         present = np.bincount(results["gt_labels_3d"], minlength=len(CLASS_NAMES))
         places = choose_objects(self._pools, self.per_class, present, results["paste_rng"])
         kept = without_collisions(places, lambda i: store.objects[i]["box"], standing(results))
-        return [store.read(place, sweeps=self.sweeps) for place in kept]
+        objects = [store.read(place, sweeps=self.sweeps) for place in kept]
+        return [item for item in objects if _fits(item, results["lidar2img"])]
+
+
+def _fits(item: CutObject, matrices: np.ndarray) -> bool:
+    """Whether every picture of an object shows its corners where its box will say they are."""
+    return all(
+        landing_error_px(patch, item.box, matrices[patch.view]) <= FARTHEST_PX
+        for patch in item.patches
+    )
 
 
 def standing(results: dict[str, Any]) -> np.ndarray:
