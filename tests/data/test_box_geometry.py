@@ -46,7 +46,7 @@ def test_a_point_is_inside_by_its_place_in_the_boxs_frame(box, seed):
     share = share[(np.abs(np.abs(share) - 0.5) > 1e-6).all(axis=1)]
     local = share * [length, width, height]
     turn = np.array([[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]])
-    points = np.column_stack([local[:, :2] @ turn.T, local[:, 2]]) + [x, y, z]
+    points = np.column_stack([local[:, :2] @ turn.T, local[:, 2]]) + np.array([x, y, z])
     expected = (np.abs(share) < 0.5).all(axis=1)
     np.testing.assert_array_equal(inside_boxes(points, np.array([box]))[0], expected)
     assert inside_boxes(points, np.empty((0, 7))).shape == (0, len(points))

@@ -11,7 +11,7 @@ from aqr_exp.data.checks.raw_tables import RawTables
 from aqr_exp.data.checks.references import SENSORS
 from aqr_exp.data.checks.rows import SampleData
 from aqr_exp.data.classes import CAMERA_NAMES
-from aqr_exp.data.transforms.loading import POINT_FEATURES, read_points
+from aqr_exp.data.point_clouds import POINT_FEATURES, read_points
 
 LIDAR_NAME = "LIDAR_TOP"
 POINT_BYTES = POINT_FEATURES * 4

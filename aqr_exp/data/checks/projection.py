@@ -11,7 +11,7 @@ from aqr_exp.data.checks.files import LIDAR_NAME, SEEN_SHARE, SensorFiles, chose
 from aqr_exp.data.checks.raw_tables import RawTables
 from aqr_exp.data.checks.rows import SampleData
 from aqr_exp.data.classes import CAMERA_NAMES
-from aqr_exp.data.transforms.loading import read_points
+from aqr_exp.data.point_clouds import read_points
 
 NEAREST_M = 1.0
 # Some recordings of each calibration: in one alone a lorry may stand before the lens.

@@ -9,7 +9,7 @@ import numpy as np
 from aqr_exp.data.box_geometry import NEAREST_M, corners_m, depths_m, inside_boxes, project
 from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES
 from aqr_exp.data.infos import MAX_SWEEPS
-from aqr_exp.data.transforms.loading import lidar_to_image, merged_sweeps
+from aqr_exp.data.point_clouds import lidar_to_image, merged_sweeps
 
 JPEG_QUALITY = 95
 # A smaller patch shows nothing.

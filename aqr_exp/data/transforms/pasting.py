@@ -15,7 +15,7 @@ from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.data.objects.choosing import choose_objects, without_collisions
 from aqr_exp.data.objects.painting import landing_error_px, layers_of, paint
 from aqr_exp.data.objects.store import CutObject, ObjectStore, Patch
-from aqr_exp.data.transforms.loading import POINT_FEATURES
+from aqr_exp.data.point_clouds import POINT_FEATURES
 
 # Of the stored image. An object that would show its corners further away is not pasted.
 FARTHEST_PX = 1.0
@@ -26,8 +26,9 @@ class PasteObjects(BaseTransform):
     """Fill a training sample up with objects of others, where they stood in their own samples.
 
     A pasted object overlaps no box from above (objects of other categories and without points
-    included), and its pictures fit this sample's cameras to a pixel. The points that were inside its box go, its own come. In every view its patch is moved
-    to where this sample's camera sees the box, and painted in the order of depth with what is there.
+    included), and its pictures fit this sample's cameras to a pixel. The points that were inside its
+    box go, its own come. In every view its patch is moved to where this sample's camera sees the box,
+    and painted in the order of depth with what is there.
 
     Args:
         folder: The split's object store.
