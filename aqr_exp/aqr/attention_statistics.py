@@ -12,7 +12,7 @@ from torch import Tensor
 
 from aqr_exp.aqr.attention import check_fit
 from aqr_exp.aqr.bias import GlobalBias, LocalBias
-from aqr_exp.aqr.windowed_attention import has_kernel, plain_attention
+from aqr_exp.aqr.windowed_attention import plain_attention, refusal
 
 # Scores held at once where the fused CPU kernel cannot be used: 64 MiB in single precision.
 _CHUNK_SCORES = 2**24
@@ -123,7 +123,7 @@ def _log_sum_and_mean_score(
     gives.
     """
     dtype, scale = _wide(query), 1.0 / math.sqrt(query.shape[-1])
-    if has_kernel(query):
+    if refusal(query) is None:
         mean_key, log_sum = plain_attention(query, key, key)
         return log_sum, (query.to(dtype) * mean_key.to(dtype)).sum(dim=-1) * scale
     rows = max(1, _CHUNK_SCORES // (query.shape[0] * query.shape[1] * key.shape[2]))

@@ -30,9 +30,17 @@ _KERNEL_BACKWARD: Any = getattr(torch.ops.aten, f"{_NAME}_backward", None)
 _LEAST_REMAINDER = 0.25
 
 
-def has_kernel(query: Tensor) -> bool:
-    """Whether the fused kernel runs where these queries are."""
-    return query.device.type == "cpu" and _KERNEL is not None
+def refusal(query: Tensor) -> str | None:
+    """Why the fused kernel cannot serve where these queries are; None where it can.
+
+    Args:
+        query: [B, H, Q, c] projected queries.
+    """
+    if query.device.type != "cpu":
+        return f"tensors on {query.device.type}"
+    if _KERNEL is None:
+        return f"torch {torch.__version__} has no fused kernel for CPUs"
+    return None
 
 
 def attend_windowed(
@@ -43,7 +51,7 @@ def attend_windowed(
     valid: Bool[Tensor, "batch queries slots"],
     bias: Float[Tensor, "batch queries slots"],
 ) -> Float[Tensor, "batch heads queries c"]:
-    """Attend with a bias in the windows, where `has_kernel` says that this works.
+    """Attend with a bias in the windows, where `refusal` has nothing to say.
 
     Args:
         query: Projected queries.

@@ -25,6 +25,7 @@ class MultiHeadAttention(nn.Module):
 
     Attributes:
         observer: Sees what every forward pass attends with; None, as built, is nobody.
+        backend: Of attention with a bias in windows (`aqr_exp.aqr.attention.attend`).
     """
 
     def __init__(self, width: int, heads: int, *, bias: bool) -> None:
@@ -34,6 +35,7 @@ class MultiHeadAttention(nn.Module):
         self.width = width
         self.heads = heads
         self.observer: Observer | None = None
+        self.backend = "auto"
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width)) if bias else None
         self.out_proj = nn.Linear(width, width, bias=bias)
@@ -80,7 +82,7 @@ class MultiHeadAttention(nn.Module):
         queries, keys = self.project(query, 0), self.project(key, 1)
         if self.observer is not None:
             self.observer(queries.detach(), keys.detach(), bias)
-        mixed = attend(queries, keys, self.project(value, 2), bias, blocked)
+        mixed = attend(queries, keys, self.project(value, 2), bias, blocked, backend=self.backend)
         return self.out_proj(mixed.transpose(1, 2).flatten(-2))
 
 

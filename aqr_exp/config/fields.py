@@ -6,7 +6,7 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-from aqr_exp.config.schema.constraints import Excluded, Range
+from aqr_exp.config.schema.constraints import Excluded, ExcludedAtDefault, Range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,17 +18,26 @@ class FieldSpec:
         type: Its type without annotations, and without None.
         range: The closed interval its numbers must lie in.
         excluded: Left out of a run's identity.
+        excluded_at_default: Left out of it while it has its default.
         optional: A configuration dataclass that may be absent: None, or no key at all.
-        default: What a missing key means, of a field that is left out of the identity: runs that were
-            made before there was such a field stay readable. `dataclasses.MISSING` where it must be given.
+        default: What a missing key means, of a field that is left out of the identity then: runs that
+            were made before there was such a field stay readable. `dataclasses.MISSING` where it
+            must be given.
     """
 
     name: str
     type: Any
     range: Range | None
     excluded: bool
+    excluded_at_default: bool
     optional: bool
     default: Any
+
+    @property
+    def may_be_missing(self) -> bool:
+        """Whether a mapping without the field means its default."""
+        excluded = self.excluded or self.excluded_at_default
+        return excluded and self.default is not dataclasses.MISSING
 
     @property
     def nested(self) -> bool:
@@ -55,6 +64,7 @@ def fields_of(cls: Any) -> tuple[FieldSpec, ...]:
                 type=plain,
                 range=ranges[0] if ranges else None,
                 excluded=any(isinstance(note, Excluded) for note in notes),
+                excluded_at_default=any(isinstance(note, ExcludedAtDefault) for note in notes),
                 optional=optional,
                 default=field.default,
             )

@@ -12,5 +12,13 @@ class Range:
 
 
 @dataclass(frozen=True)
+class ExcludedAtDefault:
+    """The field is left out of the identity as long as it has its default.
+
+    For a field that came after runs were made with what is now its default.
+    """
+
+
+@dataclass(frozen=True)
 class Excluded:
     """The field cannot change the numbers of a run: it is left out of the identity."""
