@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from aqr_exp.aqr import compiled_windows, kernel_choice
+from aqr_exp.aqr.window_statistics import window_sums
 
 # Numbers gathered at once, for keys and again for values: 4 MiB each in single precision on a CPU,
 # whose cache holds them, and 64 MiB elsewhere.
@@ -32,6 +33,7 @@ def correct_output(
     bias: Float[Tensor, "batch queries slots"],
     output: Float[Tensor, "batch heads queries c"],
     log_sum: Float[Tensor, "batch heads queries"],
+    watched: Float[Tensor, "batch queries heads 4"] | None = None,
 ) -> tuple[
     Float[Tensor, "batch heads queries c"],
     Float[Tensor, "batch heads queries"],
@@ -48,6 +50,7 @@ def correct_output(
         bias: What the slot adds to the score; 0 where it does not count.
         output: Attended values without the bias; may be changed.
         log_sum: Log-sum-exp of the scores without the bias; may be changed.
+        watched: Filled, where given, with `window_statistics.window_sums` of every query.
 
     Returns:
         Attended values and log-sum-exp with the bias, in the dtype of `log_sum`, and what is left of
@@ -56,17 +59,19 @@ def correct_output(
     """
     if kernel_choice.serves(query, key, value):
         return compiled_windows.correct_output(
-            query, key, value, index, valid, bias, output, log_sum
+            query, key, value, index, valid, bias, output, log_sum, watched
         )
     dtype, scale = log_sum.dtype, 1.0 / math.sqrt(query.shape[-1])
     query_rows, key_rows, value_rows = (_rows(part) for part in (query, key, value))
     new_output, new_sum = _rows(output).to(dtype, copy=True), _rows(log_sum).clone()
     remainder = torch.empty_like(new_sum)
-    slot_bias = bias.flatten(0, 1)
+    slot_bias, slot_valid = bias.flatten(0, 1), valid.flatten(0, 1)
     for part, picked in _chunks(index, key):
         near_key = _gather(key_rows, picked, dtype)
         score = torch.einsum("nhc,nshc->nhs", query_rows[part].to(dtype) * scale, near_key)
         plain = score - new_sum[part][..., None]  # log of the attention without the bias
+        if watched is not None:
+            watched.flatten(0, 1)[part] = window_sums(plain, slot_bias[part], slot_valid[part])
         biased = plain + slot_bias[part][:, None]
         # A common factor e^-peak keeps large biases from overflowing.
         peak = biased.amax(dim=-1, keepdim=True).clamp(min=0.0)
