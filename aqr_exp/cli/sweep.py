@@ -64,35 +64,27 @@ def command(
 
     if not dry_run and (as_json or fill):
         raise RequestError("--json and --fill show a plan: use them with --dry-run")
-    store = Store(results_root())
-    plan, standings = plan_and_standings(what, overrides or [], store)
-    if dry_run:
-        show_plan(plan, standings, only_holes=fill, as_json=as_json)
-        return 0
-    return _execute(plan, standings, store, slots=slots, detach=detach)
-
-
-def plan_and_standings(
-    what: str, overrides: Sequence[str], store: "Store"
-) -> "tuple[Plan, list[Standing]]":
-    """The plan of what was asked for, and how its runs stand.
-
-    Args:
-        what: A shipped sweep, a sweep file or a variant.
-        overrides: As typed.
-        store: Where runs are kept.
-
-    Raises:
-        RequestError: One line for each fault of the request.
-    """
     from aqr_exp.sweep.plan import plan_sweep
     from aqr_exp.sweep.standing import Standings
     from aqr_exp.sweep.typed import sweep_request
 
-    request = sweep_request(what, overrides)
-    standings = Standings(store)
-    plan = plan_sweep(request, standings.expected())
-    return plan, standings.of(plan)
+    store = Store(results_root())
+    request = sweep_request(what, overrides or [])
+    if request.search is not None:
+        from aqr_exp.cli import sweep_search
+
+        if dry_run:
+            sweep_search.show_search(request, store, as_json=as_json)
+            return 0
+        expected = Standings(store).expected()
+        return sweep_search.execute_search(request, store, expected, slots=slots, detached=detach)
+    known = Standings(store)
+    plan = plan_sweep(request, known.expected())
+    standings = known.of(plan)
+    if dry_run:
+        show_plan(plan, standings, only_holes=fill, as_json=as_json)
+        return 0
+    return _execute(plan, standings, store, slots=slots, detach=detach)
 
 
 def show_plan(

@@ -2,15 +2,16 @@
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from aqr_exp.cli import output
 from aqr_exp.cli.show import duration
 from aqr_exp.cli.sweep_view import LOG_LINES, Screen, failure_lines, screen, totals_line
 from aqr_exp.launch.outlook import Outlook, View
-from aqr_exp.launch.scheduler import Scheduler, Task
+from aqr_exp.launch.scheduler import Scheduler
 from aqr_exp.launch.slots import Slot, SlotLeases, find_slots
+from aqr_exp.launch.task import Source, Task
 
 if TYPE_CHECKING:
     from aqr_exp.config.schema import RunConfig
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from aqr_exp.sweep.plan import Plan, PlannedRun
 
 INTERRUPTED = 130
+SourceOf = Callable[[Callable[[str], None], "SweepStatus"], Source]
+"""Makes a source of tasks from what says a line, and from what is looked at."""
 
 
 def execute(
@@ -133,10 +136,10 @@ class Narrator:
 
     Args:
         screen: Where it is said.
-        total: How many runs there are.
+        total: How many runs there are by now.
     """
 
-    def __init__(self, screen: Screen, total: int) -> None:
+    def __init__(self, screen: Screen, total: Callable[[], int]) -> None:
         self._screen = screen
         self._total = total
         self._started_at: dict[str, float] = {}
@@ -152,7 +155,7 @@ class Narrator:
     def ended(self, task: Task, view: View, *, here: bool) -> None:
         """A run has an outcome."""
         self._ended += 1
-        folder, place = task.folder, f"[{self._ended}/{self._total}]"
+        folder, place = task.folder, f"[{self._ended}/{self._total()}]"
         if view.outlook is Outlook.FAILED:
             for line in failure_lines(folder.name, view.reason, *_log(folder)):
                 self._screen.say(f"{place} {line}" if not line.startswith(" ") else line)
@@ -189,6 +192,7 @@ def run_tasks(
     *,
     sweep: "SweepFolder | None" = None,
     detached: bool = False,
+    source_of: SourceOf | None = None,
 ) -> int:
     """Run tasks and report; see `execute`.
 
@@ -200,6 +204,7 @@ def run_tasks(
         slots: Where they may run.
         sweep: The sweep whose requests to stop are obeyed.
         detached: Go on in a process without a terminal, and return at once.
+        source_of: Makes what proposes further tasks, once that can be seen.
 
     Returns:
         The exit code.
@@ -217,7 +222,7 @@ def run_tasks(
         for task in tasks
     ]
     status = SweepStatus(watched)
-    scheduler = _schedule(tasks, store, slots, status, sweep)
+    scheduler = _schedule(tasks, store, slots, status, sweep, source_of)
     output.say(f"{title}: {totals_line(status.look())}")
     failed = [
         name
@@ -237,6 +242,7 @@ def _schedule(
     slots: Sequence[Slot],
     status: "SweepStatus",
     sweep: "SweepFolder | None",
+    source_of: SourceOf | None,
 ) -> Scheduler:
     """Let a scheduler work, seen by others and obeying signals and requests."""
     from contextlib import nullcontext
@@ -248,8 +254,9 @@ def _schedule(
         scheduler = Scheduler(
             tasks,
             SlotLeases(store.slots_dir, slots),
-            Narrator(shown, len(tasks)),
+            Narrator(shown, lambda: len(status)),
             lambda: sweep is not None and sweep.cancel_time() != before,
+            source_of(shown.say, status) if source_of else None,
         )
         with stop_on_signals(scheduler.ask_to_stop):
             scheduler.run()

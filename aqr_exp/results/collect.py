@@ -23,7 +23,7 @@ class RunRow:
 
     Attributes:
         name: The run's name.
-        status: A `RunStatus` value, `interrupted`, `unknown` or `damaged`.
+        status: A `RunStatus` value, `interrupted`, `pruned`, `unknown` or `damaged`.
         reason: Why it failed, was cancelled or cannot be read.
         attempt: How often it was started.
         updated: When its state was last written.
@@ -117,7 +117,7 @@ def read_row(folder: RunFolder) -> RunRow:
         check_numbers(metrics, str(folder.metrics_path))
     except (AqrExpError, OSError) as error:
         return RunRow(name=folder.name, status=DAMAGED, reason=str(error))
-    reason = state.reason
+    reason = state.why
     if status == INTERRUPTED:
         reason = "its process ended without saying so"
     elif status == UNKNOWN:

@@ -74,6 +74,29 @@ class SweepFolder:
         """What launchers without a terminal printed."""
         return self.path / "detached.log"
 
+    @property
+    def study_path(self) -> Path:
+        """The trials of a search: Optuna's journal."""
+        return self.path / "study.journal"
+
+    @property
+    def study_log_path(self) -> Path:
+        """What Optuna had to say."""
+        return self.path / "study.log"
+
+    @property
+    def study_lease_path(self) -> Path:
+        """Held by whoever changes the study, for the moment of the change."""
+        return self.path / ".study"
+
+    def add_to_plan(self, entries: Sequence[SweepEntry]) -> None:
+        """Write down runs the sweep means besides those it means already."""
+        known = self.read_plan() if self.plan_path.exists() else []
+        names = {entry.name for entry in known}
+        new = [entry for entry in entries if entry.name not in names]
+        if new or not known:
+            self.write_plan([*known, *new])
+
     def write_plan(self, entries: Sequence[SweepEntry]) -> None:
         """Write down the runs the sweep means from now on."""
         self.path.mkdir(parents=True, exist_ok=True)
