@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING
 from enum import Enum
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -50,8 +49,8 @@ def _convert_node(cls: Any, value: Any, where: str, root: Any, faults: list[str]
     for name, spec in specs.items():
         if spec.optional and value.get(name) is None:
             found[name] = None
-        elif name not in value and spec.excluded and spec.default is not MISSING:
-            found[name] = spec.default
+        elif name not in value and spec.before is not None:
+            found[name] = spec.before.value
         elif name not in value:
             faults.append(f"key '{where}{name}' is missing: it must be {allowed(spec)}")
         elif spec.nested:

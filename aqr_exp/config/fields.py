@@ -6,7 +6,7 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-from aqr_exp.config.schema.constraints import Excluded, Range
+from aqr_exp.config.schema.constraints import Before, Excluded, Range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +19,7 @@ class FieldSpec:
         range: The closed interval its numbers must lie in.
         excluded: Left out of a run's identity.
         optional: A configuration dataclass that may be absent: None, or no key at all.
-        default: What a missing key means, of a field that is left out of the identity: runs that were
-            made before there was such a field stay readable. `dataclasses.MISSING` where it must be given.
+        before: What runs did before there was such a field; None of a field that all have.
     """
 
     name: str
@@ -28,7 +27,7 @@ class FieldSpec:
     range: Range | None
     excluded: bool
     optional: bool
-    default: Any
+    before: Before | None
 
     @property
     def nested(self) -> bool:
@@ -49,6 +48,7 @@ def fields_of(cls: Any) -> tuple[FieldSpec, ...]:
             plain, *notes = get_args(hint)
         plain, optional = _without_none(plain)
         ranges = [note for note in notes if isinstance(note, Range)]
+        earlier = [note for note in notes if isinstance(note, Before)]
         specs.append(
             FieldSpec(
                 name=field.name,
@@ -56,7 +56,7 @@ def fields_of(cls: Any) -> tuple[FieldSpec, ...]:
                 range=ranges[0] if ranges else None,
                 excluded=any(isinstance(note, Excluded) for note in notes),
                 optional=optional,
-                default=field.default,
+                before=earlier[0] if earlier else None,
             )
         )
     return tuple(specs)

@@ -22,8 +22,9 @@ def canonical(config: Any) -> dict[str, Any]:
         config: A configuration dataclass.
 
     Returns:
-        Plain nested dicts without the fields marked `Excluded` and without absent parts, so that
-        what one variant has cannot rename another.
+        Plain nested dicts without the fields marked `Excluded`, without absent parts, so that what
+        one variant has cannot rename another, and without fields that do what was done before
+        there were such fields, so that they cannot rename earlier runs.
     """
     return _plain(config, with_excluded=False)
 
@@ -93,7 +94,7 @@ def _plain(config: Any, *, with_excluded: bool) -> dict[str, Any]:
         spec.name: _plain_value(value, with_excluded=with_excluded)
         for spec in fields_of(config.__class__)
         if (value := getattr(config, spec.name)) is not None
-        and (with_excluded or not spec.excluded)
+        and (with_excluded or not (spec.excluded or (spec.before and spec.before.value == value)))
     }
 
 
