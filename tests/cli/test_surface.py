@@ -51,6 +51,7 @@ SURFACE = {
     "sweep": {
         "SWEEP",
         "[OVERRIDES]...",
+        "--cancel-removed",
         "--detach",
         "--dry-run",
         "--fill",
@@ -103,7 +104,10 @@ sys.exit(code)
         (["table"], (*HEAVY, "hydra")),
         (["show", "SEED0"], (*HEAVY, "hydra")),
         (["run", "baseline"], HEAVY),
-        (["sweep", "smoke", "--dry-run"], (*HEAVY, "numpy", "scipy", "rich")),
+        (
+            ["sweep", "smoke", "--dry-run"],
+            (*HEAVY, "numpy", "scipy", "rich", "optuna", "matplotlib"),
+        ),
         (["why", "baseline", "attention_bias"], (*HEAVY, "numpy", "scipy", "rich")),
     ],
 )
