@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from aqr_exp.cli import output
 from aqr_exp.cli.show import duration
+from aqr_exp.cli.sweep_summary import summarize
 from aqr_exp.cli.sweep_view import LOG_LINES, Screen, failure_lines, screen, totals_line
 from aqr_exp.launch.outlook import Outlook, View
 from aqr_exp.launch.scheduler import Scheduler
@@ -27,7 +28,12 @@ SourceOf = Callable[[Callable[[str], None], "SweepStatus"], Source]
 
 
 def execute(
-    plan: "Plan", store: "Store", *, slots: int | None = None, detached: bool = False
+    plan: "Plan",
+    store: "Store",
+    *,
+    slots: int | None = None,
+    detached: bool = False,
+    summarized: bool = True,
 ) -> int:
     """Run what is missing or failed of a plan, and report.
 
@@ -39,6 +45,7 @@ def execute(
         store: Where runs are kept.
         slots: How many run side by side; None takes one a GPU, or one a core without GPUs.
         detached: Go on in a process without a terminal, and return at once.
+        summarized: Show table and best point at the end.
 
     Returns:
         0 every run is complete or cancelled on request (or the detached process was started), 1 one
@@ -65,7 +72,16 @@ def execute(
     labels = {
         task.folder.name: entry_of(run).label for task, run in zip(tasks, plan.runs, strict=True)
     }
-    return run_tasks(plan.name, tasks, labels, store, found, sweep=sweep, detached=detached)
+    return run_tasks(
+        plan.name,
+        tasks,
+        labels,
+        store,
+        found,
+        sweep=sweep,
+        detached=detached,
+        at_end=(lambda: summarize(sweep, store)) if summarized else None,
+    )
 
 
 def entry_of(run: "PlannedRun") -> "SweepEntry":
@@ -193,6 +209,7 @@ def run_tasks(
     sweep: "SweepFolder | None" = None,
     detached: bool = False,
     source_of: SourceOf | None = None,
+    at_end: Callable[[], None] | None = None,
 ) -> int:
     """Run tasks and report; see `execute`.
 
@@ -205,6 +222,7 @@ def run_tasks(
         sweep: The sweep whose requests to stop are obeyed.
         detached: Go on in a process without a terminal, and return at once.
         source_of: Makes what proposes further tasks, once that can be seen.
+        at_end: Called when the tasks have ended, unless that was asked for.
 
     Returns:
         The exit code.
@@ -233,6 +251,8 @@ def run_tasks(
         output.say(f"{len(failed)} did not end well: `aqr-exp retry --failed` runs them again")
     if scheduler.stopped:
         return INTERRUPTED
+    if at_end is not None:
+        at_end()
     return 1 if failed else 0
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from aqr_exp.cli import output
 from aqr_exp.cli.sweep_execute import attempts_beside, entry_of, planned_task, run_tasks
+from aqr_exp.cli.sweep_summary import summarize
 from aqr_exp.launch.slots import find_slots
 from aqr_exp.launch.task import Source, Task
 from aqr_exp.launch.trial_source import TrialSource
@@ -80,12 +81,23 @@ def execute_search(
 
         return TrialSource(planner, study, sweep, task_of=task_of, note=note, say=say)
 
-    code = run_tasks(
-        request.name, [], {}, store, found, sweep=sweep, detached=detached, source_of=source_of
+    search = planner.search
+
+    def at_end() -> None:
+        output.say(trials_line(search, study.trials()))
+        summarize(sweep, store, metric=search.objective, direction=search.direction)
+
+    return run_tasks(
+        request.name,
+        [],
+        {},
+        store,
+        found,
+        sweep=sweep,
+        detached=detached,
+        source_of=source_of,
+        at_end=at_end,
     )
-    if not detached:
-        output.say(trials_line(planner.search, study.trials()))
-    return code
 
 
 def show_search(request: "SweepRequest", store: "Store", *, as_json: bool) -> None:

@@ -179,11 +179,13 @@ class SearchStudy:
     def _sampler(self, number: int) -> "optuna.samplers.BaseSampler":
         import optuna
 
+        from aqr_exp.sweep.rounded_sampler import RoundedSampler
+
         seed = SEED + number
         if self.search.strategy is Strategy.OPTUNA:
             # Trials that run side by side keep away from each other's points.
-            return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-        return optuna.samplers.RandomSampler(seed=seed)
+            return RoundedSampler(optuna.samplers.TPESampler(seed=seed, constant_liar=True))
+        return RoundedSampler(optuna.samplers.RandomSampler(seed=seed))
 
     def _frozen(self, number: int) -> "optuna.trial.FrozenTrial":
         return self._study.get_trials(deepcopy=False)[number]

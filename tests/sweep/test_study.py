@@ -1,9 +1,11 @@
 from pathlib import Path
 
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from aqr_exp.errors import RequestError
 from aqr_exp.sweep import study as study_module
+from aqr_exp.sweep.rounded_sampler import rounded
 from aqr_exp.sweep.search import (
     Dimension,
     Direction,
@@ -65,10 +67,22 @@ def test_points_lie_in_the_space(folder: Path) -> None:
     trials = [study.ask() for _ in range(30)]
     scales, epochs, windows = zip(*(trial.values for trial in trials), strict=True)
     assert all(0.5 <= item.value <= 10 for item in scales)
+    # Four digits: a point can be typed again.
+    assert all(item.value == float(f"{item.value:.4g}") for item in scales)
+    assert max(len(item.text) for item in scales) <= 6
     assert {item.value for item in epochs} == {2, 4, 6, 8}
     assert {item.value for item in windows} == {5, 8, 15}
     # Of ratios: as many below the geometric middle, 2.24, as above.
     assert 8 <= sum(item.value < 2.236 for item in scales) <= 22
+
+
+def test_rounding_does_not_leave_the_range() -> None:
+    narrow = FloatDistribution(1.00006, 1.00014)
+    assert [rounded(value, narrow) for value in (1.00007, 1.00013)] == [1.00006, 1.00014]
+    assert rounded(0.1234567, FloatDistribution(0, 1)) == 0.1235
+    assert rounded(0.1, FloatDistribution(0, 1, step=0.05)) == 0.1
+    assert rounded("5", CategoricalDistribution(["5", "8"])) == "5"
+    assert rounded(12345, IntDistribution(0, 20000)) == 12345
 
 
 def test_a_trial_stays_open_until_it_is_told(folder: Path) -> None:
