@@ -1,5 +1,6 @@
-"""Proposed numbers as people write them: four significant digits are enough to type a point again."""
+"""Proposed numbers as people write them: four digits are enough, and can be typed again."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -69,5 +70,9 @@ def rounded(value: Any, distribution: BaseDistribution) -> Any:
     """A proposed value, rounded when it is a decimal number that no step determines."""
     if not isinstance(distribution, FloatDistribution) or distribution.step is not None:
         return value
-    near = float(f"{value:.{DIGITS}g}")
+    # As many decimals as tell four digits of the number, and of the range where that is narrow.
+    magnitude = min(abs(value) or math.inf, distribution.high - distribution.low or math.inf)
+    if not math.isfinite(magnitude):
+        return value
+    near = round(value, DIGITS - 1 - math.floor(math.log10(magnitude)))
     return min(max(near, distribution.low), distribution.high)

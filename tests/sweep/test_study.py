@@ -78,7 +78,12 @@ def test_points_lie_in_the_space(folder: Path) -> None:
 
 def test_rounding_does_not_leave_the_range() -> None:
     narrow = FloatDistribution(1.00006, 1.00014)
-    assert [rounded(value, narrow) for value in (1.00007, 1.00013)] == [1.00006, 1.00014]
+    assert [rounded(value, narrow) for value in (1.000071237, 1.0001399999)] == [
+        1.00007124,
+        1.00014,
+    ]
+    assert rounded(9.99996, FloatDistribution(0.5, 9.9999)) == 9.9999
+    assert rounded(1.23456e-6, FloatDistribution(1e-6, 1e-2, log=True)) == 1.235e-6
     assert rounded(0.1234567, FloatDistribution(0, 1)) == 0.1235
     assert rounded(0.1, FloatDistribution(0, 1, step=0.05)) == 0.1
     assert rounded("5", CategoricalDistribution(["5", "8"])) == "5"
