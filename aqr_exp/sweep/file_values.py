@@ -7,7 +7,7 @@ from typing import Any
 from aqr_exp.config.compose import check_overrides, conf_dir, group_options
 from aqr_exp.config.points import Override
 from aqr_exp.errors import RequestError
-from aqr_exp.sweep.nodes import Faults, entries, kind, text_of, value_of
+from aqr_exp.sweep.nodes import CUT, Faults, entries, is_cut, kind, text_of, value_of
 from aqr_exp.sweep.request import Axis, Overrides
 from aqr_exp.sweep.values import read_values
 
@@ -88,6 +88,9 @@ class ValueReader:
         if node.id == "scalar" and value_of(node) is None:
             self.faults.add(node, f"'{key}' is empty: write a value")
             return ()
+        if node.id == "scalar" and is_cut(text):
+            self.faults.add(node, CUT)
+            return ()
         try:
             found = tuple(
                 Override(key=key, text=item, value=value, where=where)
@@ -106,7 +109,9 @@ class ValueReader:
     def known(self, name: str, key: Any) -> bool:
         """Whether a key may be set here; said at the key, once, whatever its values."""
         fault: Sequence[str]
-        if name in _ELSEWHERE:
+        if is_cut(name):
+            fault = [CUT]
+        elif name in _ELSEWHERE:
             fault = [f"'{name}' cannot be set here: {_ELSEWHERE[name]}"]
         elif name in self.groups:
             fault = []

@@ -6,7 +6,7 @@ from typing import Any
 from aqr_exp.errors import RequestError
 from aqr_exp.sweep.dimensions import HOW, read_dimension
 from aqr_exp.sweep.file_values import ValueReader
-from aqr_exp.sweep.nodes import entries, kind, known_entries, text_of
+from aqr_exp.sweep.nodes import CUT, entries, is_cut, kind, known_entries, text_of
 from aqr_exp.sweep.search import Dimension, Search
 from aqr_exp.sweep.search_settings import HELP, read_setting, search_of
 
@@ -79,6 +79,9 @@ def _space(reader: ValueReader, node: Any) -> tuple[Dimension, ...]:
             continue
         if value.id == "mapping":
             reader.faults.add(value, f"'{name}' is {kind(value)}: {HOW}")
+            continue
+        if value.id == "scalar" and is_cut(value.value):
+            reader.faults.add(value, CUT)
             continue
         try:
             dimension = read_dimension(

@@ -121,6 +121,10 @@ SPACE = "search: {bias_scale: [1, 2]}\n"
          "2: 'prune' compares curves, and mATE has none: write objective: mAP or NDS"),
         (HEAD + SPACE + "grid: {window_size: [5, 8]}\n",
          "5: 'grid' lists points, and 'strategy' proposes them: leave one of them out"),
+        (HEAD + "search: {bias_scale: interval(5, 9)}\n",
+         '4: a value is cut at its comma: within { } write it in quotes, "range(0, 3)"'),
+        ("variant: attention_bias\ngrid: {bias_scale: range(1, 3)}\n",
+         '2: a value is cut at its comma: within { } write it in quotes, "range(0, 3)"'),
         (HEAD + SPACE + "fixed: {bias_scale: 1}\n",
          "4: 'bias_scale' stands under 'fixed' too: leave one of them out"),
     ],
@@ -153,6 +157,16 @@ def test_a_space_that_reaches_too_far_is_refused_before_it_is_searched(
     with pytest.raises(RequestError) as caught:
         TrialPlanner(read_sweep(sweep_file(text), "it.yaml")).check_space()
     assert str(caught.value).startswith(fault)
+
+
+def test_what_stands_in_braces_is_quoted(sweep_file: Write) -> None:
+    search = read_sweep(sweep_file(HEAD + 'search: {bias_scale: "interval(5, 9)"}\n')).search
+    assert search is not None
+    assert [str(item) for item in search.space] == ["5 to 9"]
+    text = 'variant: attention_bias\ngrid: {bias_scale: "range(1, 3)"}\nseeds: "range(0, 2)"\n'
+    request = read_sweep(sweep_file(text))
+    assert [item.value for item in request.grid[0].values] == [1, 2]
+    assert request.seeds == (0, 1)
 
 
 def test_a_trial_is_its_point_its_seeds_and_its_baseline(data: Path, sweep_file: Write) -> None:
