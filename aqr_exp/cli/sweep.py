@@ -66,6 +66,12 @@ def command(
             "--cancel-removed", help="Cancel runs that the sweep meant once and means no more."
         ),
     ] = False,
+    no_preflight: Annotated[
+        bool,
+        typer.Option(
+            "--no-preflight", help="Queue without trying a few steps of each configuration."
+        ),
+    ] = False,
     as_json: arguments.Json = False,
 ) -> int:
     """Plan a sweep, and run or show it; returns the exit code."""
@@ -89,7 +95,9 @@ def command(
             sweep_search.show_search(request, store, as_json=as_json)
             return 0
         expected = Standings(store).expected()
-        return sweep_search.execute_search(request, store, expected, slots=slots, detached=detach)
+        return sweep_search.execute_search(
+            request, store, expected, slots=slots, detached=detach, try_first=not no_preflight
+        )
     known = Standings(store)
     plan = plan_sweep(request, known.expected())
     standings = known.of(plan)
@@ -101,7 +109,7 @@ def command(
         sweep_removed.cancel_removed(plan.name, removed)
     else:
         sweep_removed.say_removed(plan.name, removed)
-    return _execute(plan, standings, store, slots=slots, detach=detach)
+    return _execute(plan, standings, store, slots=slots, detach=detach, try_first=not no_preflight)
 
 
 def show_plan(
@@ -121,7 +129,7 @@ def show_plan(
         only_holes: Leave out of the list what is done or in somebody's hands.
         as_json: Print JSON.
     """
-    from aqr_exp.results.formats import TableFormat, render
+    from aqr_exp.results.tables.formats import TableFormat, render
     from aqr_exp.sweep import report
 
     shown = [standing for standing in standings if standing.hole or not only_holes]
@@ -145,6 +153,7 @@ def _execute(
     *,
     slots: int | None,
     detach: bool,
+    try_first: bool,
 ) -> int:
     """Run the holes; when there are none, say so without loading what runs them."""
     from aqr_exp.sweep.report import summary
@@ -156,7 +165,7 @@ def _execute(
         return 0
     from aqr_exp.cli.sweep_execute import execute
 
-    return execute(plan, store, slots=slots, detached=detach)
+    return execute(plan, store, slots=slots, detached=detach, try_first=try_first)
 
 
 def _remember(plan: "Plan", store: "Store") -> None:

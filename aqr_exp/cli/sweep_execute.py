@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from aqr_exp.cli import output
+from aqr_exp.cli.preflight import preflight
 from aqr_exp.cli.show import duration
 from aqr_exp.cli.sweep_summary import summarize
 from aqr_exp.cli.sweep_view import LOG_LINES, Screen, failure_lines, screen, totals_line
@@ -33,6 +34,7 @@ def execute(
     *,
     slots: int | None = None,
     detached: bool = False,
+    try_first: bool = False,
     summarized: bool = True,
 ) -> int:
     """Run what is missing or failed of a plan, and report.
@@ -45,6 +47,7 @@ def execute(
         store: Where runs are kept.
         slots: How many run side by side; None takes one a GPU, or one a core without GPUs.
         detached: Go on in a process without a terminal, and return at once.
+        try_first: Let each distinct configuration make its first steps before anything is queued.
         summarized: Show table and best point at the end.
 
     Returns:
@@ -52,8 +55,8 @@ def execute(
         has failed or nobody can tell about it, 130 interrupted.
 
     Raises:
-        AqrExpError: Nothing was started: training packages or disk space are missing, or the name
-            or the slots cannot be (exit 2).
+        AqrExpError: Nothing was started: training packages or disk space are missing, the name or
+            the slots cannot be, or a configuration cannot make its first steps (exit 2).
     """
     from aqr_exp.config.schema.launcher import Device
     from aqr_exp.launch.preflight import check_ready
@@ -65,6 +68,8 @@ def execute(
     # Models differ in what they need, and seeds do not.
     for run in {(run.variant, run.config.model.name): run for run in plan.runs}.values():
         check_ready(run.config, store.root)
+    if try_first:
+        preflight(plan, store, found[0])
     sweep = store.sweep(plan.name)
     sweep.write_plan([entry_of(run) for run in plan.runs])
     beside = attempts_beside(store)

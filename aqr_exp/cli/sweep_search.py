@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from aqr_exp.cli import output
+from aqr_exp.cli.preflight import preflight
 from aqr_exp.cli.sweep_execute import attempts_beside, entry_of, planned_task, run_tasks
 from aqr_exp.cli.sweep_summary import summarize
 from aqr_exp.launch.slots import find_slots
@@ -32,6 +33,7 @@ def execute_search(
     *,
     slots: int | None = None,
     detached: bool = False,
+    try_first: bool = False,
 ) -> int:
     """Propose and run trials until there are as many as asked for, and report.
 
@@ -43,6 +45,7 @@ def execute_search(
         expected: How long a run is expected to train, in seconds.
         slots: How many run side by side; None takes one a GPU, or one a core without GPUs.
         detached: Go on in a process without a terminal, and return at once.
+        try_first: Let a point make its first steps before a search is begun.
 
     Returns:
         0 every trial has ended (or the detached process was started), 1 a run has failed or nobody
@@ -64,6 +67,8 @@ def execute_search(
     for run in {(run.variant, run.config.model.name): run for run in probe.runs}.values():
         check_ready(run.config, store.root)
     sweep = store.sweep(request.name)
+    if try_first and not sweep.study_path.exists():
+        preflight(probe, store, found[0])
     sweep.path.mkdir(parents=True, exist_ok=True)
     study = SearchStudy(sweep.study_path, sweep.study_log_path, planner.search)
     sweep.add_to_plan([])
@@ -111,7 +116,7 @@ def show_search(request: "SweepRequest", store: "Store", *, as_json: bool) -> No
     Raises:
         RequestError: The search cannot be.
     """
-    from aqr_exp.results.formats import TableFormat, render
+    from aqr_exp.results.tables.formats import TableFormat, render
     from aqr_exp.sweep import search_report
 
     check_installed()

@@ -1,5 +1,6 @@
 """What is shown when a sweep has ended: its table, its figure and its best point."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from aqr_exp.cli import output
@@ -27,35 +28,55 @@ def summarize(
         direction: Which of its values are better; the largest by default.
     """
     from aqr_exp.errors import AqrExpError
+    from aqr_exp.results.collect import collect, with_settings
+    from aqr_exp.results.tables.selection import rows_of_sweep
     from aqr_exp.sweep.outcome import best_point
     from aqr_exp.sweep.search import Direction
 
     entries = sweep.read_plan()
-    rows = _rows(entries, store)
-    if not any(row.completed for row in rows.values()):
+    everything = collect(store)
+    rows, _ = rows_of_sweep(everything, [entry.name for entry in entries], store)
+    rows = with_settings(store, rows)
+    if not any(row.completed for row in rows):
         return
-    try:
-        _print_table(list(rows.values()))
-    except AqrExpError as error:
-        output.say(f"{sweep.name}: {error}")
+    for show in (
+        lambda: _print_table(sweep, everything, store),
+        lambda: _draw(sweep, entries, rows, metric, store),
+    ):
+        try:
+            show()
+        except AqrExpError as error:  # what cannot be shown does not make the sweep a failure
+            output.say(f"{sweep.name}: {error}")
     best = best_point(entries, rows, metric, direction or Direction.MAXIMIZE)
     if best is not None:
         output.say(f"{sweep.name}: {best.words()}")
 
 
-def _rows(entries: "list[SweepEntry]", store: "Store") -> "dict[str, RunRow]":
-    """How the sweep's runs stand, by their names; those that were never made are left out."""
-    from aqr_exp.cli.sweep_execute import attempts_beside, folder_of
-    from aqr_exp.results.collect import read_row, with_settings
+def _print_table(sweep: "SweepFolder", rows: "Sequence[RunRow]", store: "Store") -> None:
+    from aqr_exp.results.tables.build import build_table
+    from aqr_exp.results.tables.formats import TableFormat, render
+    from aqr_exp.results.tables.request import TableRequest
 
-    beside = attempts_beside(store)
-    folders = {entry.name: folder_of(entry.name, store, beside) for entry in entries}
-    found = {name: read_row(folder) for name, folder in folders.items() if folder.path.exists()}
-    return dict(zip(found, with_settings(store, list(found.values())), strict=True))
+    table = build_table(store, rows, TableRequest(sweep=sweep.name)).table
+    output.data(render(table, TableFormat.RICH, terminal=output.on_terminal()))
 
 
-def _print_table(rows: "list[RunRow]") -> None:
-    from aqr_exp.results.arm_table import arm_table
-    from aqr_exp.results.formats import TableFormat, render
+def _draw(
+    sweep: "SweepFolder",
+    entries: "Sequence[SweepEntry]",
+    rows: "Sequence[RunRow]",
+    metric: str,
+    store: "Store",
+) -> None:
+    """Draw the metric against what was swept, and say where; nothing where nothing was swept."""
+    from aqr_exp.results.plots.figure_file import check_matplotlib, save_figure
+    from aqr_exp.results.plots.sweep_figure import sweep_figure
+    from aqr_exp.sweep.outcome import swept_keys
 
-    output.data(render(arm_table(rows), TableFormat.RICH, terminal=output.on_terminal()))
+    parameters = swept_keys(entries)[:2]
+    if not parameters:
+        return
+    check_matplotlib("the figure")
+    figure = sweep_figure(rows, parameters, metric, store=store)
+    paths = save_figure(figure, sweep.figure_stem(metric))
+    output.say(f"{sweep.name}: drawn in {' and '.join(map(str, paths))}")

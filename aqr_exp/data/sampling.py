@@ -67,11 +67,17 @@ class KeyedSampler(Sampler[SampleKey]):
         self.shuffle = shuffle
         self.seed = seed
         self.epoch = 0
+        self.done = 0
         self.rank, self.world_size = get_dist_info()
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch the next iteration runs through."""
+        """Choose the epoch the next iteration runs through, from its beginning."""
         self.epoch = epoch
+        self.done = 0
+
+    def leave_out(self, samples: int) -> None:
+        """Begin the next iteration after so many samples of this process's share of the epoch."""
+        self.done = samples
 
     def _order(self) -> np.ndarray:
         order = epoch_order(
@@ -83,7 +89,8 @@ class KeyedSampler(Sampler[SampleKey]):
 
     def __iter__(self) -> Iterator[SampleKey]:
         order = self._order()
-        for draw in range(self.rank, len(order), self.world_size):
+        first = self.rank + self.done * self.world_size
+        for draw in range(first, len(order), self.world_size):
             yield SampleKey(sample=int(order[draw]), epoch=self.epoch, draw=draw)
 
     def __len__(self) -> int:

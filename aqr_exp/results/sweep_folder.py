@@ -89,6 +89,10 @@ class SweepFolder:
         """Held by whoever changes the study, for the moment of the change."""
         return self.path / ".study"
 
+    def figure_stem(self, metric: str) -> Path:
+        """The figure of a metric against what the sweep varied, without the ending of its format."""
+        return self.path / metric.replace("/", "_")
+
     def add_to_plan(self, entries: Sequence[SweepEntry]) -> None:
         """Write down runs the sweep means besides those it means already."""
         known = self.read_plan() if self.plan_path.exists() else []

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from aqr_exp.results.formats import Cell, Table, count_cell, text_cell
+from aqr_exp.results.tables.cells import Cell, Table, count_cell, text_cell
 from aqr_exp.sweep.matrix import Matrix, completeness
 from aqr_exp.sweep.plan import Plan
 from aqr_exp.sweep.removed import RemovedRun

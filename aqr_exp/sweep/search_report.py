@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from aqr_exp.results.formats import Cell, Table, count_cell, number_cell, text_cell
+from aqr_exp.results.tables.cells import Cell, Table, count_cell, number_cell, text_cell
 from aqr_exp.sweep.request import SweepRequest
 from aqr_exp.sweep.search import Direction, Search
 from aqr_exp.sweep.study import Trial, TrialState
