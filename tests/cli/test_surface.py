@@ -55,6 +55,9 @@ SURFACE = {
         "--slots",
     },
     "data": set(),
+    "data check": {"--all", "--images", "--json", "--root", "--version"},
+    "data prepare": {"--json", "--no-objects", "--objects", "--root", "--version", "--workers"},
+    "data show": {"N", "[OVERRIDES]...", "--augmented", "--epoch", "--out", "--split"},
     "data synth": {
         "--force",
         "--keyframes",

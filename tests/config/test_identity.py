@@ -41,7 +41,7 @@ BASE = as_dict(load_run("baseline"))
 START = {"load_from": "x.pth", "sha256": "ab", "freeze": ["img_backbone"]}
 STAGES = "schedule.stages=[{epochs:3},{epochs:1,drop_camera:0}]"
 BASES = {
-    variant: as_dict(load_run(variant, [STAGES])) | {"start": START}
+    variant: as_dict(load_run(variant, [STAGES, "gt_sampling=cmt"])) | {"start": START}
     for variant in group_options(conf_dir())["variant"]
 }
 
