@@ -81,6 +81,7 @@ SURFACE = {
     "sweep": {
         "SWEEP",
         "[OVERRIDES]...",
+        "--cancel-removed",
         "--detach",
         "--dry-run",
         "--fill",
@@ -148,7 +149,10 @@ sys.exit(code)
         (["table"], (*HEAVY, "hydra")),
         (["show", "SEED0"], (*HEAVY, "hydra")),
         (["run", "baseline"], HEAVY),
-        (["sweep", "smoke", "--dry-run"], (*HEAVY, "numpy", "scipy", "rich")),
+        (
+            ["sweep", "smoke", "--dry-run"],
+            (*HEAVY, "numpy", "scipy", "rich", "optuna", "matplotlib"),
+        ),
         (["why", "baseline", "attention_bias"], (*HEAVY, "numpy", "scipy", "rich")),
     ],
 )
