@@ -42,7 +42,9 @@ Examples:
 """
 
 _FORM = typer.Option("--format", help="How to print it.")
-_BY = typer.Option("--by", help="One line an arm, or one block a metric, class, condition, range; or costs.")
+_BY = typer.Option(
+    "--by", help="One line an arm, or one block a metric, class, condition, range; or costs."
+)
 _METRICS = typer.Option("--metrics", help="Metric names with commas between.", metavar="NAMES")
 _WHERE = typer.Option(
     "--where", help="Only runs of which this is true; may be repeated.", metavar="CONDITION"
@@ -114,7 +116,9 @@ def _run(request: "TableRequest", form: TableFormat, *, verify: bool) -> int:
             "--verify and --at-epoch cannot be used together: a curve is not recomputed"
         )
     if verify and request.by is By.COST:
-        raise RequestError("--verify and --by cost cannot be used together: costs are not recomputed")
+        raise RequestError(
+            "--verify and --by cost cannot be used together: costs are not recomputed"
+        )
     store = Store(results_root())
     rows = collect(store)
     with _slow_progress("arms compared") as step:

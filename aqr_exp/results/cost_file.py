@@ -22,7 +22,8 @@ class Cost:
         parameters: Of the whole detector.
         flops: Operations of a forward pass of one sample, with those made by formula.
         latencies_ms: Of each timed pass of one sample, in milliseconds.
-        memory_mb: The most a pass holds beyond the idle model, in 10^6 bytes; None where unknown.
+        memory_mb: The most a pass holds beyond the idle model, median over passes, in 10^6 bytes; None
+            where the system does not tell.
         about: What else is known: checkpoint, split, samples, versions.
     """
 

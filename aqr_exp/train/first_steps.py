@@ -121,7 +121,9 @@ def _peak_mb() -> float:
     if torch.cuda.is_available():
         return float(torch.cuda.max_memory_allocated() / 1e6)
     peak = process_memory.peak_bytes()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 if peak is None else peak / 2**20
+    return (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 if peak is None else peak / 2**20
+    )
 
 
 def outcomes(folders: list[RunFolder]) -> Iterator[dict[str, Any]]:

@@ -82,6 +82,12 @@ def window_flops(batch: int, queries: int, slots: int, width: int) -> int:
     return 4 * batch * queries * slots * width
 
 
+def _window_flops_of(query: Tensor, index: Tensor) -> int:
+    """Of queries [B, Q, C] and slots [B, Q, S]."""
+    batch, queries, width = query.shape
+    return window_flops(batch, queries, index.shape[-1], width)
+
+
 def _fused_attention_flops(
     query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: Any, **__: Any
 ) -> int:
@@ -96,7 +102,7 @@ def _gathered(added: list[int]) -> Callable[[nn.Module, tuple[Any, ...]], None]:
     def add(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         del module
         query, windows = inputs[0], inputs[3]
-        added.append(window_flops(*query.shape[:2], windows.index.shape[-1], query.shape[-1]))
+        added.append(_window_flops_of(query, windows.index))
 
     return add
 
@@ -110,9 +116,9 @@ def _corrected(added: list[int]) -> Callable[[nn.Module, tuple[Any, ...]], None]
         assert isinstance(module, MultiHeadAttention)  # noqa: S101  # nobody else gets this hook
         if not isinstance(bias, LocalBias) or not kernel_choice.serves(query):
             return
-        heads = (_split(part, module.heads) for part in (query, key))
-        if choose(module.backend, *heads, bias, blocked) == "windowed":
-            added.append(window_flops(*query.shape[:2], bias.index.shape[-1], query.shape[-1]))
+        queries, keys = _split(query, module.heads), _split(key, module.heads)
+        if choose(module.backend, queries, keys, bias, blocked) == "windowed":
+            added.append(_window_flops_of(query, bias.index))
 
     return add
 

@@ -14,8 +14,10 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -23,6 +25,7 @@ from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from torch import nn
 
+from aqr_exp.cmt.detector_config import detector_config
 from aqr_exp.config.data_identity import with_data_identity
 from aqr_exp.config.identity import from_spec
 from aqr_exp.config.schema.launcher import Device
@@ -33,7 +36,6 @@ from aqr_exp.train import process_memory
 from aqr_exp.train.checkpoint import load_newest
 from aqr_exp.train.flops import Flops, count_flops
 from aqr_exp.train.plugins import register_plugins
-from aqr_exp.cmt.detector_config import detector_config
 from aqr_exp.train.session import reason_for, set_up_torch
 
 WARM_ROUNDS = 3
@@ -87,11 +89,13 @@ class Subject:
         """Count the operations and the memory of a pass, which warms it as well."""
         self._take_threads()
         self.flops = count_flops(self.model, lambda: self.forward(0))
-        self.forward(0)
-        passes = [lambda at=at: self.forward(at) for at in range(len(self._batches))]
-        peaks = [peak_beyond_mb(one, self.device) for one in passes]
-        known = [peak for peak in peaks if peak is not None]
-        self.memory_mb = max(known) if known else None
+        peaks = []
+        for number in range(WARM_ROUNDS + len(self._batches)):
+            peak = peak_beyond_mb(partial(self.forward, number), self.device)
+            if peak is not None and number >= WARM_ROUNDS:
+                peaks.append(peak)
+        # What the allocator reuses differs from pass to pass.
+        self.memory_mb = median(peaks) if peaks else None
 
     def timed(self, number: int) -> float:
         """Milliseconds of one pass; on CUDA until the device has finished."""
@@ -173,17 +177,18 @@ def measure(
     """
     total = len(folders) + WARM_ROUNDS + passes
     subjects: list[Subject] = []
-    for done, folder in enumerate(folders, start=1):
+    for folder in folders:
         try:
-            subject = Subject(folder, samples, threads)
-            subject.weigh()
-            subjects.append(subject)
+            subjects.append(Subject(folder, samples, threads))
         except Exception as error:
             traceback.print_exc()
             yield {"name": folder.name, "fault": reason_for(error)}
-        yield {"done": done, "total": total}
     if not subjects:
         return
+    # Only when all are loaded: what loading one allocates and frees would be weighed with another.
+    for subject in subjects:
+        subject.weigh()
+    yield {"done": len(folders), "total": total}
     for number in range(WARM_ROUNDS + passes):
         first = number % len(subjects)
         for subject in (*subjects[first:], *subjects[:first]):

@@ -74,7 +74,9 @@ def build_table(
     if request.by is By.COST:
         study = study_of(groups, opponents, [], unmeasured(groups), (*left_out, *chosen.notes))
         table = cost_table(study, store)
-        return Built(table=sorted_table(table, request.sort) if request.sort else table, study=study)
+        return Built(
+            table=sorted_table(table, request.sort) if request.sort else table, study=study
+        )
     asked = quantities(request.by, request.metrics, chosen.rows, groups)
     measures = _measured(groups, opponents, asked, store, chosen.epoch, step)
     study = study_of(groups, opponents, asked, measures, (*left_out, *chosen.notes))
