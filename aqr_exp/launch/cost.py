@@ -73,7 +73,7 @@ def measure_together(
 def _outcome(folder: RunFolder, answer: Mapping[str, Any], shared: Mapping[str, str]) -> Outcome:
     if "fault" in answer:
         return Outcome(name=folder.name, fault=answer["fault"])
-    found = dict(answer)
+    found = {name: value for name, value in answer.items() if name != "name"}
     hardware = machine() | {name: found.pop(name) for name in ("device", "threads")}
     cost = cost_of({**found, **shared, "hardware": hardware})
     write_cost(folder.cost_path, cost)

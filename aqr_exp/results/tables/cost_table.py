@@ -173,8 +173,12 @@ def _how(lines: Sequence[Line]) -> list[str]:
         where = place or hardware.get("device") or "an unknown device"
         left_out = ", ".join(map(str, about.get("flops_not_counted") or ()))
         said[
-            f"costs: {where}, {hardware.get('threads', '?')} threads, torch "
+            f"costs: {where}, {_threads(hardware.get('threads'))}, torch "
             f"{about.get('torch', '?')}: {len(cost.latencies_ms)} passes of one sample each; memory "
             "beyond the idle model" + (f"; GFLOPs without {left_out}" if left_out else "")
         ] = None
     return list(said)
+
+
+def _threads(count: object) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"

@@ -51,7 +51,7 @@ def test_cells_and_the_ratio_of_runs_measured_together(tmp_path: Path) -> None:
     assert first["memory (MB)"] == "21.5"
     assert table.synthetic
     assert "SYNTHETIC" in table.title
-    how = "costs: AMD EPYC, 1 threads, torch 2.13.0: 5 passes of one sample each; memory"
+    how = "costs: AMD EPYC, 1 thread, torch 2.13.0: 5 passes of one sample each; memory"
     assert table.notes[0].startswith(how)
 
 
