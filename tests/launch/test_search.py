@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from aqr_exp.results.table import group_seeds
 from made_up_data import write_identity
 from stub_trial import read_trial_audit
 
@@ -19,6 +18,7 @@ from aqr_exp.cli.main import main
 from aqr_exp.results.collect import collect
 from aqr_exp.results.lease import look
 from aqr_exp.results.store import Store
+from aqr_exp.results.tables.arms import group_seeds
 
 SEARCH = """\
 variant: attention_bias
