@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from enum import Enum
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
@@ -39,6 +40,14 @@ class FieldSpec:
         """The configuration dataclass that the field holds a list of; None when it holds no such list."""
         kinds = get_args(self.type) if get_origin(self.type) is tuple else ()
         return kinds[0] if len(kinds) == 2 and dataclasses.is_dataclass(kinds[0]) else None
+
+    def is_as_before(self, value: Any) -> bool:
+        """Whether a value, as a specification holds it, does what was done before there was the field."""
+        if self.before is None:
+            return False
+        before = self.before.value
+        plain = before.value if isinstance(before, Enum) else before
+        return bool(value == (list(plain) if isinstance(plain, tuple) else plain))
 
 
 @cache

@@ -8,7 +8,8 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from aqr_exp.aqr.statistics import MODALITIES, is_scale, scale_scalars
+from aqr_exp.aqr.scale_names import is_scale
+from aqr_exp.aqr.statistics import MODALITIES, scale_scalars
 from aqr_exp.cmt.arm_record import ArmRecord
 from aqr_exp.cmt.arms import Arm
 from aqr_exp.cmt.attention_bias_arm import AttentionBiasArm

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import torch
 
-CLOCKS = {"train_time_s", "evaluate_time_s", "peak_memory_mb"}
+# What a clock wrote, and what it reaches: the history's times, and checksums over them.
+CLOCKS = {"train_time_s", "evaluate_time_s", "peak_memory_mb", "files", "checksum"}
+NOT_COMPARED = {"crc32", "attempt"}
 
 
 def everything(run: Path) -> dict:
@@ -25,7 +27,9 @@ def curve(run: Path) -> dict:
     lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
     found = {
         (line["kind"], line["epoch"], line.get("step")): {
-            name: value for name, value in line.items() if not name.endswith("_time_s")
+            name: value
+            for name, value in line.items()
+            if not name.endswith("_time_s") and name not in NOT_COMPARED
         }
         for line in lines
         if line["kind"] in {"train", "arm", "val"}
