@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from aqr_exp.config.augment_rules import augment_rules
 from aqr_exp.config.schema import ModelConfig, RunConfig
+from aqr_exp.config.schema.data import GtSamplingConfig
 from aqr_exp.config.schema.launcher import Device
 from aqr_exp.config.schema.model import (
     CrossAttentionInit,
@@ -23,6 +24,7 @@ RESNET_DEPTHS = (18, 34, 50, 101, 152)
 VOVNET_DEPTH = 99
 VOVNET_BASE_CHANNELS = 256
 CODE_WEIGHTS = 10
+CLASSES = 10
 
 
 def check(config: RunConfig) -> None:
@@ -50,6 +52,7 @@ def broken_rules(config: RunConfig) -> list[str]:
         _sensor_rules,
         lambda c: augment_rules(c.data.augment, "data.augment"),
         stage_rules,
+        lambda c: _gt_sampling_rules(c.data.gt_sampling),
         variant_rules,
         start_rules,
         _run_rules,
@@ -177,6 +180,12 @@ def _head_rules(head: HeadConfig) -> Iterator[str]:
         yield f"model.head.code_weights={list(head.code_weights)}: {rule}"
     if any(weight < 0 for weight in head.code_weights):
         yield f"model.head.code_weights={list(head.code_weights)}: must not be negative"
+
+
+def _gt_sampling_rules(sampling: GtSamplingConfig | None) -> Iterator[str]:
+    if sampling is not None and len(sampling.per_class) != CLASSES:
+        rule = f"must have {CLASSES} entries, one a class"
+        yield f"data.gt_sampling.per_class={list(sampling.per_class)}: {rule}"
 
 
 def _sensor_rules(config: RunConfig) -> Iterator[str]:

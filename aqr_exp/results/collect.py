@@ -34,7 +34,7 @@ class RunRow:
 
     Attributes:
         name: The run's name.
-        status: A `RunStatus` value, `interrupted`, `unknown` or `damaged`.
+        status: A `RunStatus` value, `interrupted`, `pruned`, `unknown` or `damaged`.
         reason: Why it failed, was cancelled or cannot be read.
         attempt: How often it was started.
         updated: When its state was last written.
@@ -154,7 +154,7 @@ def _read_row(folder: RunFolder) -> RunRow:
         check_numbers(metrics, str(folder.metrics_path))
         check_sizes(str(folder.path), sizes)
         verified.append(read.verified)
-    reason = state.reason
+    reason = state.why
     if status == INTERRUPTED:
         reason = "its process ended without saying so"
     elif status == UNKNOWN:

@@ -15,6 +15,7 @@ from aqr_exp.config.checkpoint_identity import file_sha256, with_checkpoint_iden
 from aqr_exp.config.data_identity import read_data_identity, with_data_identity
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.stages import stages_of
+from aqr_exp.data.epoch_length import epoch_samples
 from aqr_exp.errors import AqrExpError
 from aqr_exp.results.run_folder import RunFolder
 from aqr_exp.results.stability import stability_metrics
@@ -105,7 +106,7 @@ def build_runner(folder: RunFolder, config: RunConfig, stop: StopRequest) -> Run
                 work_dir=folder.logs_dir,
                 predictions_dir=folder.predictions_dir,
                 records_path=folder.records_path,
-                train_samples=splits[config.data.train_split],
+                train_samples=epoch_samples(config, splits[config.data.train_split]),
             )
         )
     )

@@ -55,6 +55,9 @@ SURFACE = {
         "--slots",
     },
     "data": set(),
+    "data check": {"--all", "--images", "--json", "--root", "--version"},
+    "data prepare": {"--json", "--no-objects", "--objects", "--root", "--version", "--workers"},
+    "data show": {"N", "[OVERRIDES]...", "--augmented", "--epoch", "--out", "--split"},
     "data synth": {
         "--force",
         "--keyframes",
@@ -78,6 +81,7 @@ SURFACE = {
     "sweep": {
         "SWEEP",
         "[OVERRIDES]...",
+        "--cancel-removed",
         "--detach",
         "--dry-run",
         "--fill",
@@ -145,7 +149,10 @@ sys.exit(code)
         (["table"], (*HEAVY, "hydra")),
         (["show", "SEED0"], (*HEAVY, "hydra")),
         (["run", "baseline"], HEAVY),
-        (["sweep", "smoke", "--dry-run"], (*HEAVY, "numpy", "scipy", "rich")),
+        (
+            ["sweep", "smoke", "--dry-run"],
+            (*HEAVY, "numpy", "scipy", "rich", "optuna", "matplotlib"),
+        ),
         (["why", "baseline", "attention_bias"], (*HEAVY, "numpy", "scipy", "rich")),
     ],
 )

@@ -170,6 +170,7 @@ def test_every_option_of_every_group_composes_and_converts() -> None:
     assert set(groups) == {
         "bias",
         "data",
+        "gt_sampling",
         "launcher",
         "model",
         "preset",
@@ -198,7 +199,7 @@ def test_every_yaml_is_an_option_or_a_base() -> None:
     for name in files:
         group, _, file = name.rpartition("/")
         stem = file.removesuffix(".yaml")
-        if group in {"augment_base", "renderer_base", "window_base"}:
+        if group in {"augment_base", "nuscenes_augment_base", "renderer_base", "window_base"}:
             assert stem in options["model"]  # else no model would ever read it
         else:
             assert name == "config.yaml" or stem.endswith("_base") or stem in options[group]
