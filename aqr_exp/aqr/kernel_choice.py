@@ -69,13 +69,13 @@ def in_ranges(kernel: Callable[..., None], total: int, work: int, *arguments: An
     # A list's iterator gives each item to one thread alone.
     left = iter([*itertools.pairwise(ends)])
 
-    def work() -> None:
+    def take_ranges() -> None:
         for first, last in left:
             kernel(first, last, *arguments)
 
-    helpers = [_pool(threads).submit(work) for _ in range(threads - 1)]
+    helpers = [_pool(threads).submit(take_ranges) for _ in range(threads - 1)]
     try:
-        work()
+        take_ranges()
     finally:
         # Torch's own threads may still spin on the other cores: who has not begun is not waited for.
         begun = [helper for helper in helpers if not helper.cancel()]
