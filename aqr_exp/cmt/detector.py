@@ -1,4 +1,4 @@
-"""The detector: two encoders and the CMT head.
+"""The detector: an encoder for each sensor it reads, and the CMT head.
 
 Letters: B samples, V views, N points, H and W image height and width (pixels).
 """
@@ -27,45 +27,50 @@ class CmtDetector(Base3DDetector):
     """CMT (Yan et al., arXiv 2301.01283).
 
     Args:
-        voxelisation: Arguments of `Voxelisation`.
+        pts_bbox_head: The head.
+        grid_mask: Hide a grid of the images while training.
+        voxelisation: Arguments of `Voxelisation`; None, with all that concerns points, for a detector
+            that reads cameras alone.
         pts_voxel_encoder: Configuration of the voxel feature encoder.
         pts_middle_encoder: From voxel features to a BEV map.
         canvas_shape: (channels, rows, columns) of that map; it is zero where no sample has a point.
         pts_backbone: BEV backbone.
         pts_neck: BEV neck.
-        img_backbone: Image backbone.
+        img_backbone: Image backbone; None, with the neck, for a detector that reads the LiDAR alone.
         img_neck: Image neck.
-        pts_bbox_head: The head.
-        grid_mask: Hide a grid of the images while training.
         data_preprocessor: Configuration of the data preprocessor.
     """
 
     def __init__(
         self,
         *,
-        voxelisation: Mapping[str, Any],
-        pts_voxel_encoder: Mapping[str, Any],
-        pts_middle_encoder: Mapping[str, Any],
-        canvas_shape: Sequence[int],
-        pts_backbone: Mapping[str, Any],
-        pts_neck: Mapping[str, Any],
-        img_backbone: Mapping[str, Any],
-        img_neck: Mapping[str, Any],
         pts_bbox_head: Mapping[str, Any],
         grid_mask: bool,
+        voxelisation: Mapping[str, Any] | None = None,
+        pts_voxel_encoder: Mapping[str, Any] | None = None,
+        pts_middle_encoder: Mapping[str, Any] | None = None,
+        canvas_shape: Sequence[int] = (),
+        pts_backbone: Mapping[str, Any] | None = None,
+        pts_neck: Mapping[str, Any] | None = None,
+        img_backbone: Mapping[str, Any] | None = None,
+        img_neck: Mapping[str, Any] | None = None,
         data_preprocessor: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(
             data_preprocessor=dict(data_preprocessor or {"type": "mmdet3d.CmtDataPreprocessor"})
         )
-        self.pts_voxel_layer = Voxelisation(**voxelisation)
-        self.pts_voxel_encoder = MODELS.build(dict(pts_voxel_encoder))
-        self.pts_middle_encoder = MODELS.build(dict(pts_middle_encoder))
-        self.canvas_shape = tuple(canvas_shape)
-        self.pts_backbone = MODELS.build(dict(pts_backbone))
-        self.pts_neck = MODELS.build(dict(pts_neck))
-        self.img_backbone = MODELS.build(dict(img_backbone))
-        self.img_neck = MODELS.build(dict(img_neck))
+        self.reads_lidar = voxelisation is not None
+        self.reads_cameras = img_backbone is not None
+        if voxelisation is not None:
+            self.pts_voxel_layer = Voxelisation(**voxelisation)
+            self.pts_voxel_encoder = MODELS.build(pts_voxel_encoder)
+            self.pts_middle_encoder = MODELS.build(pts_middle_encoder)
+            self.canvas_shape = tuple(canvas_shape)
+            self.pts_backbone = MODELS.build(pts_backbone)
+            self.pts_neck = MODELS.build(pts_neck)
+        if img_backbone is not None:
+            self.img_backbone = MODELS.build(img_backbone)
+            self.img_neck = MODELS.build(img_neck)
         self.pts_bbox_head = MODELS.build(dict(pts_bbox_head))
         self.grid_mask = GridMask() if grid_mask else None
 
@@ -111,11 +116,13 @@ class CmtDetector(Base3DDetector):
             flat = self.grid_mask(flat)
         return self.img_neck(self.img_backbone(flat))
 
-    def extract_feat(self, batch_inputs: Mapping[str, Any]) -> tuple[list[Tensor], list[Tensor]]:
-        """BEV and camera features of a batch; arguments as in `loss`."""
+    def extract_feat(
+        self, batch_inputs: Mapping[str, Any]
+    ) -> tuple[list[Tensor] | None, list[Tensor] | None]:
+        """BEV and camera features of a batch, None for a sensor that is not read; see `loss`."""
         return (
-            self.extract_pts_feat(batch_inputs["points"]),
-            self.extract_img_feat(batch_inputs["imgs"]),
+            self.extract_pts_feat(batch_inputs["points"]) if self.reads_lidar else None,
+            self.extract_img_feat(batch_inputs["imgs"]) if self.reads_cameras else None,
         )
 
     def _head_outputs(

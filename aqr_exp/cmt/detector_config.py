@@ -3,7 +3,13 @@
 from typing import Any
 
 from aqr_exp.cmt.arm_config import arm_config
-from aqr_exp.config.schema.model import CrossAttentionInit, LidarEncoder, ModelConfig
+from aqr_exp.config.schema.model import (
+    CrossAttentionInit,
+    ImageBackbone,
+    ImageBranchConfig,
+    LidarEncoder,
+    ModelConfig,
+)
 from aqr_exp.config.schema.run import RunConfig
 
 CLASSES = 10
@@ -30,9 +36,9 @@ def detector_config(config: RunConfig | ModelConfig) -> dict[str, Any]:
     return {
         "type": "CmtDetector",
         "data_preprocessor": {"type": "mmdet3d.CmtDataPreprocessor"},
-        "grid_mask": model.image.grid_mask,
-        **_lidar_branch(model),
-        **_image_branch(model),
+        "grid_mask": model.image.grid_mask and model.sensors.camera,
+        **(_lidar_branch(model) if model.sensors.lidar else {}),
+        **(_image_branch(model) if model.sensors.camera else {}),
         "pts_bbox_head": head,
     }
 
@@ -120,23 +126,10 @@ def _canvas_shape(model: ModelConfig) -> tuple[int, int, int]:
 
 def _image_branch(model: ModelConfig) -> dict[str, Any]:
     image = model.image
-    expansion = 1 if image.depth < 50 else 4
-    channels = [image.base_channels * expansion * 2**stage for stage in image.out_stages]
+    vovnet = image.backbone is ImageBackbone.VOVNET99
+    backbone, channels = _vovnet(image) if vovnet else _resnet(image)
     return {
-        "img_backbone": {
-            "type": "mmdet.ResNet",
-            "depth": image.depth,
-            "base_channels": image.base_channels,
-            "num_stages": max(image.out_stages) + 1,
-            "strides": (1, 2, 2, 2)[: max(image.out_stages) + 1],
-            "dilations": (1, 1, 1, 1)[: max(image.out_stages) + 1],
-            "out_indices": tuple(image.out_stages),
-            "frozen_stages": image.frozen_stages,
-            "norm_cfg": {"type": "BN", "requires_grad": True},
-            "norm_eval": image.norm_eval,
-            "with_cp": image.checkpointing,
-            "style": "pytorch",
-        },
+        "img_backbone": backbone,
         "img_neck": {
             "type": "ImageNeck",
             "in_channels": channels,
@@ -146,12 +139,46 @@ def _image_branch(model: ModelConfig) -> dict[str, Any]:
     }
 
 
+def _vovnet(image: ImageBranchConfig) -> tuple[dict[str, Any], list[int]]:
+    """The backbone, and the channels of its maps."""
+    backbone = {
+        "type": "VoVNet99",
+        "out_stages": tuple(image.out_stages),
+        "frozen_stages": image.frozen_stages,
+        "norm_eval": image.norm_eval,
+        "checkpointing": image.checkpointing,
+    }
+    return backbone, [image.base_channels * (stage + 1) for stage in image.out_stages]
+
+
+def _resnet(image: ImageBranchConfig) -> tuple[dict[str, Any], list[int]]:
+    """The backbone, and the channels of its maps."""
+    expansion = 1 if image.depth < 50 else 4
+    channels = [image.base_channels * expansion * 2**stage for stage in image.out_stages]
+    backbone = {
+        "type": "mmdet.ResNet",
+        "depth": image.depth,
+        "base_channels": image.base_channels,
+        "num_stages": max(image.out_stages) + 1,
+        "strides": (1, 2, 2, 2)[: max(image.out_stages) + 1],
+        "dilations": (1, 1, 1, 1)[: max(image.out_stages) + 1],
+        "out_indices": tuple(image.out_stages),
+        "frozen_stages": image.frozen_stages,
+        "norm_cfg": {"type": "BN", "requires_grad": True},
+        "norm_eval": image.norm_eval,
+        "with_cp": image.checkpointing,
+        "style": "pytorch",
+    }
+    return backbone, channels
+
+
 def _head(model: ModelConfig) -> dict[str, Any]:
     head, denoising = model.head, model.head.denoising
     local = head.cross_attention_init is CrossAttentionInit.LOCAL
     return {
         "type": "CmtHead",
-        "in_channels": sum(model.lidar.neck_channels),
+        "in_channels": sum(model.lidar.neck_channels) if model.sensors.lidar else None,
+        "camera": model.sensors.camera,
         "queries": head.queries,
         "width": head.width,
         "depth_bins": head.depth_bins,
@@ -175,6 +202,7 @@ def _head(model: ModelConfig) -> dict[str, Any]:
                 "center": 2, "height": 1, "dim": 3, "rot": 2, "vel": 2, "cls_logits": CLASSES,
             },
             "hidden": head.task_channels,
+            "kernel": head.task_kernel,
             "start_at_reference": local,
         },
         "denoising": {

@@ -24,6 +24,7 @@ from aqr_exp.cmt.local_start import start_locally, start_reference_points
 from aqr_exp.cmt.losses import LossWeights, denoising_losses, matched_losses
 from aqr_exp.cmt.matching import MatchingWeights
 from aqr_exp.cmt.position_encoding import encode_positions
+from aqr_exp.cmt.tokens import map_tokens
 
 
 def _embedding(inputs: int, hidden: int, width: int) -> nn.Sequential:
@@ -40,18 +41,12 @@ def _linears(embedding: nn.Sequential) -> tuple[nn.Linear, nn.Linear]:
     return first, last
 
 
-def _tokens(bev: Tensor, camera: Tensor) -> Float[Tensor, "batch keys width"]:
-    """Both maps as tokens: BEV cells row-major, then camera tokens by view, row, column."""
-    views = camera.unflatten(0, (len(bev), -1)).permute(0, 1, 3, 4, 2).flatten(1, 3)
-    return torch.cat((bev.flatten(2).transpose(1, 2), views), dim=1)
-
-
 @MODELS.register_module()
 class CmtHead(nn.Module):
-    """Object queries read BEV and camera tokens and become boxes.
+    """Object queries read BEV and camera tokens, or those of one sensor, and become boxes.
 
     Args:
-        in_channels: Channels of the BEV map.
+        in_channels: Channels of the BEV map; None for a head that reads cameras alone.
         queries: Q.
         width: C.
         depth_bins: Depths along each camera ray.
@@ -67,12 +62,13 @@ class CmtHead(nn.Module):
         local_start: Initialise so that attention begins near each query's own position.
         dense_supervision: Weight of the auxiliary supervision of the feature maps; 0 is without.
         aqr: Configuration of the arm; None is the baseline, whose parameters every arm shares.
+        camera: Whether there are camera maps.
     """
 
     def __init__(
         self,
         *,
-        in_channels: int,
+        in_channels: int | None,
         queries: int,
         width: int,
         depth_bins: int,
@@ -88,6 +84,7 @@ class CmtHead(nn.Module):
         local_start: bool = False,
         dense_supervision: float = 0.0,
         aqr: Mapping[str, Any] | None = None,
+        camera: bool = True,
     ) -> None:
         super().__init__()
         self.width = width
@@ -99,22 +96,24 @@ class CmtHead(nn.Module):
         self.denoising = DenoisingSettings(**denoising, point_cloud_range=area, classes=classes)
         self.matching = MatchingWeights(**_with_tuples(matching))
         self.loss_weights = LossWeights(**_with_tuples(loss))
-        self.shared_conv = ConvModule(
-            in_channels, width, kernel_size=3, padding=1, norm_cfg={"type": "BN2d"}
+        self.shared_conv = (
+            None
+            if in_channels is None
+            else ConvModule(in_channels, width, 3, padding=1, norm_cfg={"type": "BN2d"})
         )
         self.transformer = MODELS.build(dict(transformer))
         self.layers = int(transformer["layers"])
         self.reference_points = nn.Embedding(queries, 3)
         nn.init.uniform_(self.reference_points.weight)
         self.bev_embedding = _embedding(2 * width, width, width)
-        self.rv_embedding = _embedding(3 * depth_bins, 4 * width, width)
+        self.rv_embedding = _embedding(3 * depth_bins, 4 * width, width) if camera else None
         self.task_heads = nn.ModuleList([MODELS.build(dict(task_head))])
         self.dense_supervision = (
             DenseSupervision(width, classes, self.point_cloud_range, dense_supervision)
             if dense_supervision > 0.0
             else None
         )
-        if local_start:
+        if local_start and self.rv_embedding is not None:
             start_reference_points(self.reference_points.weight)
             start_locally(
                 bev_embedding=_linears(self.bev_embedding),
@@ -129,15 +128,15 @@ class CmtHead(nn.Module):
 
     def forward(
         self,
-        pts_feats: Sequence[Float[Tensor, "batch channels rows columns"]],
-        img_feats: Sequence[Float[Tensor, "images width img_rows img_columns"]],
+        pts_feats: Sequence[Float[Tensor, "batch channels rows columns"]] | None,
+        img_feats: Sequence[Float[Tensor, "images width img_rows img_columns"]] | None,
         metas: Sequence[Mapping[str, Any]],
     ) -> list[list[dict[str, Any]]]:
         """Detect, for every feature level.
 
         Args:
-            pts_feats: BEV map of each level.
-            img_feats: Camera map of each level, [B V, C, H, W].
+            pts_feats: BEV map of each level; None where the LiDAR is not read.
+            img_feats: Camera map of each level, [B V, C, H, W]; None where no camera is read.
             metas: Of each sample: `lidar2img` (V x 4 x 4, after augmentation) and `pad_shape`; in
                 training also `gt_bboxes_3d` and `gt_labels_3d`, from which denoising queries come.
 
@@ -148,9 +147,15 @@ class CmtHead(nn.Module):
             d], and `denoising`, the `DenoisingQueries`; with an arm also `aqr_weights`, [B, Q, 2].
         """
         denoising = self._denoising(metas)
+        levels = len(pts_feats or img_feats or ())
         return [
-            self._forward_level(bev, camera, metas, denoising)
-            for bev, camera in zip(pts_feats, img_feats, strict=True)
+            self._forward_level(
+                None if pts_feats is None else pts_feats[level],
+                None if img_feats is None else img_feats[level],
+                metas,
+                denoising,
+            )
+            for level in range(levels)
         ]
 
     def _denoising(self, metas: Sequence[Mapping[str, Any]]) -> DenoisingQueries | None:
@@ -164,43 +169,45 @@ class CmtHead(nn.Module):
 
     def _forward_level(
         self,
-        bev: Tensor,
-        camera: Tensor,
+        bev: Tensor | None,
+        camera: Tensor | None,
         metas: Sequence[Mapping[str, Any]],
         denoising: DenoisingQueries | None,
     ) -> list[dict[str, Any]]:
-        bev = self.shared_conv(bev)
+        if self.shared_conv is not None:
+            bev = self.shared_conv(bev)
         reference = self.reference_points.weight.expand(len(metas), -1, -1)
         if denoising is not None:
             reference = torch.cat((denoising.reference, reference), dim=1)
-        with torch.autocast(bev.device.type, enabled=False):
+        device = self.reference_points.weight.device
+        with torch.autocast(device.type, enabled=False):
             key_pos, query_pos = encode_positions(
                 self.bev_embedding, self.rv_embedding, bev, camera, reference.float(), metas,
-                depth_bins=self.depth_bins, point_cloud_range=self.point_cloud_range,
+                width=self.width, depth_bins=self.depth_bins, point_cloud_range=self.point_cloud_range,
             )  # fmt: skip
-        memory = _tokens(bev, camera)
+        memory = map_tokens(bev, camera, len(metas))
         extras: dict[str, Any] = {}
         source = None
-        if self.aqr is not None:
+        if self.aqr is not None and bev is not None and camera is not None:
             scene = TokenScene(
                 memory=memory.float(),
                 key_pos=key_pos,
                 query_pos=query_pos,
                 points_m=encodings.denormalise_points(reference.detach(), self.point_cloud_range),
-                lidar2img=encodings.projection_matrices(metas, bev.device)[0],
+                lidar2img=encodings.projection_matrices(metas, device)[0],
                 layout=self._layout(bev, camera, metas, self.aqr.bev_pitch_m),
                 first_query=0 if denoising is None else denoising.slots,
             )
-            with torch.autocast(bev.device.type, enabled=False):
+            with torch.autocast(device.type, enabled=False):
                 weights = self.aqr.weigh(scene)
             bev, camera = self.aqr.modulate(scene, weights, bev, camera)
-            memory = _tokens(bev, camera)
+            memory = map_tokens(bev, camera, len(metas))
             source = self.aqr.bias_source(scene, weights, self._recentre(reference.float()))
             extras["aqr_weights"] = weights[:, scene.first_query :]
         decoded = self.transformer(
             memory, key_pos, query_pos, None if denoising is None else denoising.blocked, source
         )
-        with torch.autocast(bev.device.type, enabled=False):
+        with torch.autocast(device.type, enabled=False):
             outputs = self._predict(decoded.float(), reference.float())
         if self.training and self.dense_supervision is not None:
             extras |= {"bev_map": bev, "camera_map": camera}

@@ -15,12 +15,13 @@ from aqr_exp.cmt import encodings
 
 def encode_positions(
     bev_embedding: nn.Module,
-    rv_embedding: nn.Module,
-    bev: Float[Tensor, "batch width rows columns"],
-    camera: Float[Tensor, "images width img_rows img_columns"],
+    rv_embedding: nn.Module | None,
+    bev: Float[Tensor, "batch width rows columns"] | None,
+    camera: Float[Tensor, "images width img_rows img_columns"] | None,
     reference: Float[Tensor, "batch queries 3"],
     metas: Sequence[Mapping[str, Any]],
     *,
+    width: int,
     depth_bins: int,
     point_cloud_range: Sequence[float],
 ) -> tuple[Float[Tensor, "batch keys width"], Float[Tensor, "batch queries width"]]:
@@ -28,11 +29,13 @@ def encode_positions(
 
     Args:
         bev_embedding: From the sine embedding of a BEV position to C.
-        rv_embedding: From a ray to C.
-        bev: BEV map; only its size counts.
+        rv_embedding: From a ray to C; None, with `camera`, where no camera is read: then queries are
+            encoded by their BEV position alone.
+        bev: BEV map; only its size counts. None where the LiDAR is not read.
         camera: Camera maps; only their size counts.
         reference: Reference points in [0, 1].
         metas: With `lidar2img` and `pad_shape`.
+        width: C.
         depth_bins: Depths along a ray.
         point_cloud_range: (x, y, z, x, y, z) in metres.
 
@@ -40,25 +43,26 @@ def encode_positions(
         Encodings of the tokens, in their order, and of the queries: BEV plus, summed over the views
         that see one, camera.
     """
-    width = bev.shape[1]
+    keys: list[Tensor] = []
+    reference = encodings.inverse_sigmoid(reference).sigmoid()
+    if bev is not None:
+        centres = encodings.bev_cell_centres(bev.shape[2], bev.shape[3], bev.device)
+        bev_pos = bev_embedding(encodings.sine_embedding(centres, width))
+        keys.append(bev_pos.expand(len(metas), -1, -1))
+    if camera is None or rv_embedding is None:
+        return keys[0], bev_embedding(encodings.sine_embedding(reference, width))
     image_size_px = encodings.padded_image_size(metas)
-    lidar2img, img2lidar = encodings.projection_matrices(metas, bev.device)
-    depths = encodings.ray_depths(depth_bins, point_cloud_range[3], bev.device)
-
-    centres = encodings.bev_cell_centres(bev.shape[2], bev.shape[3], bev.device)
-    bev_pos = bev_embedding(encodings.sine_embedding(centres, width))
+    lidar2img, img2lidar = encodings.projection_matrices(metas, camera.device)
+    depths = encodings.ray_depths(depth_bins, point_cloud_range[3], camera.device)
     rays = encodings.camera_token_rays(
         img2lidar, camera.shape[2], camera.shape[3], image_size_px, depths, point_cloud_range
     )
-    camera_pos = rv_embedding(rays).flatten(1, 2)
-    key_pos = torch.cat((bev_pos.expand(len(metas), -1, -1), camera_pos), dim=1)
-
-    reference = encodings.inverse_sigmoid(reference).sigmoid()
+    keys.append(rv_embedding(rays).flatten(1, 2))
     query_pos = bev_embedding(encodings.sine_embedding(reference, width))
     rays, seen = encodings.query_rays(
         reference, lidar2img, img2lidar, image_size_px, depths, point_cloud_range
     )
-    return key_pos, query_pos + _seen_by_cameras(rv_embedding, rays, seen)
+    return torch.cat(keys, dim=1), query_pos + _seen_by_cameras(rv_embedding, rays, seen)
 
 
 def _seen_by_cameras(

@@ -12,6 +12,7 @@ from aqr_exp.cmt.modulation_arm import ModulationArm
 from aqr_exp.cmt.pillar_encoder import PillarEncoder
 from aqr_exp.cmt.task_head import SeparateTaskHead
 from aqr_exp.cmt.transformer import CmtTransformer
+from aqr_exp.cmt.vovnet import VoVNet99
 
 __all__ = [
     "AttentionBiasArm",
@@ -23,6 +24,7 @@ __all__ = [
     "ModulationArm",
     "PillarEncoder",
     "SeparateTaskHead",
+    "VoVNet99",
     "register_modules",
 ]
 

@@ -43,13 +43,14 @@ class GroupLayerNorm1d(nn.Module):
 
 @MODELS.register_module()
 class SeparateTaskHead(nn.Module):
-    """Two grouped 1x1 convolutions per branch.
+    """Two grouped convolutions over the queries per branch.
 
     Args:
         width: C, channels of a decoded query.
         layers: L, decoder layers.
         branches: Outputs of each branch, by name; `cls_logits` starts at a score of 0.1.
         hidden: Hidden channels per layer.
+        kernel: Queries each convolution sees, odd; 1 sees each alone.
         start_at_reference: Begin with box offsets near zero, so that boxes start at their
             reference points; otherwise the published start, whose offsets are large.
     """
@@ -61,14 +62,24 @@ class SeparateTaskHead(nn.Module):
         layers: int,
         branches: Mapping[str, int],
         hidden: int,
+        kernel: int = 1,
         start_at_reference: bool = False,
     ) -> None:
         super().__init__()
         self.layers = layers
         self.branches = dict(branches)
         for name, outputs in self.branches.items():
-            first = nn.Conv1d(width * layers, hidden * layers, 1, groups=layers, bias=False)
-            last = nn.Conv1d(hidden * layers, outputs * layers, 1, groups=layers)
+            first = nn.Conv1d(
+                width * layers,
+                hidden * layers,
+                kernel,
+                padding=kernel // 2,
+                groups=layers,
+                bias=False,
+            )
+            last = nn.Conv1d(
+                hidden * layers, outputs * layers, kernel, padding=kernel // 2, groups=layers
+            )
             nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
             if start_at_reference:
                 nn.init.normal_(last.weight, std=_NEAR_ZERO_STD)

@@ -9,7 +9,7 @@ from typing import Any
 
 from aqr_exp.config import rules
 from aqr_exp.config.convert import convert
-from aqr_exp.config.fields import FieldSpec, fields_of
+from aqr_exp.config.fields import fields_of
 from aqr_exp.config.schema import RunConfig
 
 FINGERPRINT_DIGITS = 12
@@ -22,8 +22,9 @@ def canonical(config: Any) -> dict[str, Any]:
         config: A configuration dataclass.
 
     Returns:
-        Plain nested dicts without the fields marked `Excluded`, those marked `ExcludedAtDefault`
-        that have their default, and absent parts: what one variant has cannot rename another.
+        Plain nested dicts without the fields marked `Excluded`, without absent parts, so that what
+        one variant has cannot rename another, and without fields that do what was done before
+        there were such fields, so that they cannot rename earlier runs.
     """
     return _plain(config, with_excluded=False)
 
@@ -93,12 +94,8 @@ def _plain(config: Any, *, with_excluded: bool) -> dict[str, Any]:
         spec.name: _plain_value(value, with_excluded=with_excluded)
         for spec in fields_of(config.__class__)
         if (value := getattr(config, spec.name)) is not None
-        and (with_excluded or not _is_excluded(spec, value))
+        and (with_excluded or not (spec.excluded or (spec.before and spec.before.value == value)))
     }
-
-
-def _is_excluded(spec: FieldSpec, value: Any) -> bool:
-    return spec.excluded or (spec.excluded_at_default and value == spec.default)
 
 
 def _plain_value(value: Any, *, with_excluded: bool) -> Any:

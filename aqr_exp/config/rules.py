@@ -3,15 +3,28 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 
+from aqr_exp.config.augment_rules import augment_rules
 from aqr_exp.config.schema import ModelConfig, RunConfig
-from aqr_exp.config.schema.data import AugmentConfig
+from aqr_exp.config.schema.data import GtSamplingConfig
 from aqr_exp.config.schema.launcher import Device
-from aqr_exp.config.schema.model import HeadConfig, ImageBranchConfig, LidarEncoder
+from aqr_exp.config.schema.model import (
+    CrossAttentionInit,
+    HeadConfig,
+    ImageBackbone,
+    ImageBranchConfig,
+    LidarEncoder,
+    Sensors,
+)
+from aqr_exp.config.schema.variant import VariantName
+from aqr_exp.config.stages import stage_places, stage_rules
 from aqr_exp.config.variant_rules import start_rules, variant_rules
 from aqr_exp.errors import RequestError
 
 RESNET_DEPTHS = (18, 34, 50, 101, 152)
+VOVNET_DEPTH = 99
+VOVNET_BASE_CHANNELS = 256
 CODE_WEIGHTS = 10
+CLASSES = 10
 
 
 def check(config: RunConfig) -> None:
@@ -36,7 +49,10 @@ def broken_rules(config: RunConfig) -> list[str]:
         lambda c: _lidar_branch_rules(c.model),
         lambda c: _image_rules(c.model.image),
         lambda c: _head_rules(c.model.head),
-        lambda c: _augment_rules(c.data.augment),
+        _sensor_rules,
+        lambda c: augment_rules(c.data.augment, "data.augment"),
+        stage_rules,
+        lambda c: _gt_sampling_rules(c.data.gt_sampling),
         variant_rules,
         start_rules,
         _run_rules,
@@ -130,7 +146,14 @@ def _image_rules(image: ImageBranchConfig) -> Iterator[str]:
         if size % image.stride:
             rule = f"must be divisible by model.image.stride={image.stride}"
             yield f"model.image.{key}={size}: {rule}"
-    if image.depth not in RESNET_DEPTHS:
+    if image.backbone is ImageBackbone.VOVNET99:
+        for key, value, only in (
+            ("depth", image.depth, VOVNET_DEPTH),
+            ("base_channels", image.base_channels, VOVNET_BASE_CHANNELS),
+        ):
+            if value != only:
+                yield f"model.image.{key}={value}: must be {only}: model.image.backbone=vovnet99"
+    elif image.depth not in RESNET_DEPTHS:
         depths = ", ".join(map(str, RESNET_DEPTHS))
         yield f"model.image.depth={image.depth}: must be one of {depths}"
     stages = image.out_stages
@@ -150,6 +173,8 @@ def _head_rules(head: HeadConfig) -> Iterator[str]:
         yield f"model.head.width={head.width}: must be divisible by model.head.heads={head.heads}"
     if head.width % 2:
         yield f"model.head.width={head.width}: must be even (sines and cosines of two axes)"
+    if head.task_kernel % 2 == 0:
+        yield f"model.head.task_kernel={head.task_kernel}: must be odd"
     if len(head.code_weights) != CODE_WEIGHTS:
         rule = f"must have {CODE_WEIGHTS} entries, one a box code entry"
         yield f"model.head.code_weights={list(head.code_weights)}: {rule}"
@@ -157,16 +182,30 @@ def _head_rules(head: HeadConfig) -> Iterator[str]:
         yield f"model.head.code_weights={list(head.code_weights)}: must not be negative"
 
 
-def _augment_rules(augment: AugmentConfig) -> Iterator[str]:
-    for key, (low, high) in (("resize", augment.resize), ("scale", augment.scale)):
-        if not 0 < low <= high:
-            yield f"data.augment.{key}={[low, high]}: must be positive, lowest first"
-    if any(std < 0 for std in augment.translate_std_m):
-        yield f"data.augment.translate_std_m={list(augment.translate_std_m)}: must not be negative"
-    dropped = augment.drop_camera + augment.drop_lidar
-    if dropped > 1:
-        rule = "must add up to at most 1: a sample loses one sensor or none"
-        yield f"data.augment.drop_camera + data.augment.drop_lidar = {dropped:g}: {rule}"
+def _gt_sampling_rules(sampling: GtSamplingConfig | None) -> Iterator[str]:
+    if sampling is not None and len(sampling.per_class) != CLASSES:
+        rule = f"must have {CLASSES} entries, one a class"
+        yield f"data.gt_sampling.per_class={list(sampling.per_class)}: {rule}"
+
+
+def _sensor_rules(config: RunConfig) -> Iterator[str]:
+    """A model of one sensor has nothing that weighs, drops or supervises two."""
+    model, sensors = config.model, config.model.sensors
+    if sensors is Sensors.BOTH:
+        return
+    one = f"model.sensors={sensors.value} reads one sensor"
+    if config.variant.name is not VariantName.BASELINE:
+        yield f"variant {config.variant.name.value}: weighs two sensors, and {one}"
+    for name in ("drop_camera", "drop_lidar"):
+        places = {"data.augment": config.data.augment} | stage_places(config)
+        for where, place in places.items():
+            if value := getattr(place, name):
+                yield f"{where}.{name}={value:g}: must be 0: {one}"
+    if model.head.dense_supervision:
+        yield f"model.head.dense_supervision={model.head.dense_supervision:g}: must be 0: {one}"
+    if model.head.cross_attention_init is not CrossAttentionInit.XAVIER:
+        kind = model.head.cross_attention_init.value
+        yield f"model.head.cross_attention_init={kind}: must be xavier: {one}"
 
 
 def _run_rules(config: RunConfig) -> Iterator[str]:

@@ -102,7 +102,8 @@ def test_camera_encoding_sums_over_views(head, camera_rig):
     with torch.no_grad():
         _, got = encode_positions(
             head.bev_embedding, head.rv_embedding, bev, camera, reference, metas,
-            depth_bins=head.depth_bins, point_cloud_range=head.point_cloud_range,
+            width=head.width, depth_bins=head.depth_bins,
+            point_cloud_range=head.point_cloud_range,
         )  # fmt: skip
         got = got - head.bev_embedding(
             encodings.sine_embedding(encodings.inverse_sigmoid(reference).sigmoid(), 128)

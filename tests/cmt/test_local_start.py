@@ -19,7 +19,8 @@ def attention_at_the_start(detector, camera_rig):
     with torch.no_grad():
         key_pos, query_pos = encode_positions(
             head.bev_embedding, head.rv_embedding, bev, camera, reference, metas,
-            depth_bins=head.depth_bins, point_cloud_range=head.point_cloud_range,
+            width=head.width, depth_bins=head.depth_bins,
+            point_cloud_range=head.point_cloud_range,
         )  # fmt: skip
         attention = head.transformer.cross_attentions[0].attn
         query, key = attention.project(query_pos, 0), attention.project(key_pos, 1)

@@ -37,11 +37,14 @@ def test_an_override_wins_over_the_preset() -> None:
         (["zzz=1"], "unknown key 'zzz'"),
         (
             ["schedule=smok"],
-            "unknown schedule 'smok': did you mean 'smoke'? (available: quick, smoke, standard)",
+            "unknown schedule 'smok': did you mean 'smoke'? (available: published, quick, smoke, standard)",
         ),
         (
             ["model=cmt_base"],
-            ("unknown model 'cmt_base' (available: cmt_r50_800x320, cmt_tiny)"),
+            (
+                "unknown model 'cmt_base': did you mean 'cmt_camera'? (available: cmt_camera, "
+                "cmt_lidar, cmt_r50_800x320, cmt_tiny, cmt_vov_1600x640)"
+            ),
         ),
         (["schedule"], "override 'schedule' cannot be read: write it as key=value"),
         (["a;b=1"], "override 'a;b=1' cannot be read: write it as key=value"),
@@ -157,6 +160,9 @@ def test_every_option_of_every_group_composes_and_converts() -> None:
                 assert load_run(option).variant.name.value == option
             elif group == "bias":
                 load_run("attention_bias", [f"bias={option}"])
+            elif (group, option) == ("schedule", "published"):
+                with pytest.raises(RequestError, match=r"there is no data\.gt_sampling"):
+                    load_run("baseline", ["schedule=published"])
             else:
                 load_run("baseline", [f"{group}={option}"])
             seen += 1
@@ -164,6 +170,7 @@ def test_every_option_of_every_group_composes_and_converts() -> None:
     assert set(groups) == {
         "bias",
         "data",
+        "gt_sampling",
         "launcher",
         "model",
         "preset",
@@ -175,7 +182,13 @@ def test_every_option_of_every_group_composes_and_converts() -> None:
 @pytest.mark.parametrize("variant", group_options(conf_dir())["variant"])
 @pytest.mark.parametrize("model", group_options(conf_dir())["model"])
 def test_every_variant_fits_every_model(variant: str, model: str) -> None:
-    assert load_run(variant, [f"model={model}"]).model.name == model
+    if variant != "baseline" and model in {"cmt_camera", "cmt_lidar"}:
+        with pytest.raises(RequestError) as caught:
+            load_run(variant, [f"model={model}"])
+        one = f"model.sensors={model.removeprefix('cmt_')} reads one sensor"
+        assert str(caught.value) == f"variant {variant}: weighs two sensors, and {one}"
+    else:
+        assert load_run(variant, [f"model={model}"]).model.name == model
 
 
 def test_every_yaml_is_an_option_or_a_base() -> None:
@@ -186,7 +199,7 @@ def test_every_yaml_is_an_option_or_a_base() -> None:
     for name in files:
         group, _, file = name.rpartition("/")
         stem = file.removesuffix(".yaml")
-        if group == "window_base":
+        if group in {"augment_base", "nuscenes_augment_base", "renderer_base", "window_base"}:
             assert stem in options["model"]  # else no model would ever read it
         else:
             assert name == "config.yaml" or stem.endswith("_base") or stem in options[group]

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from aqr_exp.config.compose import compose_run
 from aqr_exp.config.convert import convert
 from aqr_exp.config.fields import dotted_keys, fields_of
-from aqr_exp.config.identity import as_dict
+from aqr_exp.config.identity import as_dict, canonical
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.config.schema.constraints import Excluded, Range
+from aqr_exp.config.schema.constraints import Before, Excluded, Range
 from aqr_exp.errors import RequestError
 
 BASE = compose_run("baseline")
@@ -143,15 +143,22 @@ def test_an_optional_part_may_be_absent() -> None:
     assert convert(Outer, GOOD | {"perhaps": {"epochs": 4}}).perhaps == Inner(epochs=4)
 
 
-def test_what_an_older_run_lacks_takes_its_default_only_outside_the_identity() -> None:
+def test_what_an_older_run_lacks_is_what_was_done_before_and_not_in_its_identity() -> None:
     @dataclass(frozen=True, kw_only=True)
     class Newer:
-        colour: Annotated[Colour, Excluded()] = Colour.RED
-        rate: float = 0.5
+        rate: float
+        colour: Annotated[Colour, Before(Colour.RED)]
 
-    assert convert(Newer, {"rate": 0.1}) == Newer(rate=0.1)
+    old = convert(Newer, {"rate": 0.1})
+    assert old == Newer(rate=0.1, colour=Colour.RED)
+    assert canonical(old) == {"rate": 0.1}
+    assert as_dict(old) == {"rate": 0.1, "colour": "red"}
+    assert canonical(convert(Newer, {"rate": 0.1, "colour": "green"})) == {
+        "rate": 0.1,
+        "colour": "green",
+    }
     with pytest.raises(RequestError, match=r"^key 'rate' is missing: it must be a number$"):
-        convert(Newer, {})
+        convert(Newer, {"colour": "red"})
 
 
 def test_fields_say_what_is_optional() -> None:
@@ -162,12 +169,12 @@ def test_fields_say_what_is_optional() -> None:
     assert {"maybe.epochs", "perhaps.epochs"} <= set(dotted_keys(Outer))
 
 
-def test_only_a_part_may_be_optional() -> None:
+def test_a_field_is_of_one_type() -> None:
     @dataclass(frozen=True, kw_only=True)
     class Wrong:
-        rate: float | None
+        rate: float | str | None
 
-    with pytest.raises(TypeError, match=r"float \| None is no configuration field"):
+    with pytest.raises(TypeError, match=r"float \| str \| None is no configuration field"):
         fields_of(Wrong)
 
 

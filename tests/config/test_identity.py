@@ -39,8 +39,9 @@ EXCLUDED = {
 
 BASE = as_dict(load_run("baseline"))
 START = {"load_from": "x.pth", "sha256": "ab", "freeze": ["img_backbone"]}
+STAGES = "schedule.stages=[{epochs:3},{epochs:1,drop_camera:0}]"
 BASES = {
-    variant: as_dict(load_run(variant)) | {"start": START}
+    variant: as_dict(load_run(variant, [STAGES, "gt_sampling=cmt"])) | {"start": START}
     for variant in group_options(conf_dir())["variant"]
 }
 
@@ -53,6 +54,8 @@ def other_value(value: Any) -> Any:
         return value + 1
     if isinstance(value, float):
         return value / 2 if value else 0.5
+    if isinstance(value, dict):
+        return {**value, "drop_camera": 0.5}
     if value == []:
         return [[0, 1.0, 2.0]]
     if isinstance(value, list):

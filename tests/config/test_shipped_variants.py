@@ -61,6 +61,12 @@ def test_windows_and_widths_belong_to_the_size_of_the_model() -> None:
     router, bias = router_of(published), bias_of(published)
     assert (router.window.bev, router.window.camera, router.ffn_channels) == (5, 8, 1024)
     assert (bias.window.bev, bias.window.camera) == (8, 8)
+    large = load_run("attention_bias", ["model=cmt_vov_1600x640"])
+    assert (router_of(large).window.bev, router_of(large).window.camera) == (5, 15)
+    assert (bias_of(large).window.bev, bias_of(large).window.camera) == (8, 15)
+    rendered = load_run("renderer_modulator", ["model=cmt_vov_1600x640"]).variant.renderer
+    assert rendered is not None
+    assert rendered.sigma_cells == 2.0
     tiny = load_run("attention_bias")
     router, bias = router_of(tiny), bias_of(tiny)
     assert (router.window.bev, router.window.camera, router.ffn_channels) == (5, 3, 256)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated
 
-from aqr_exp.config.schema.constraints import Excluded, ExcludedAtDefault, Range
+from aqr_exp.config.schema.constraints import Before, Excluded, Range
 from aqr_exp.config.schema.window import WindowConfig
 
 
@@ -101,4 +101,4 @@ class BiasConfig:
     unit: BiasUnit
     max_bias: Annotated[float, Range(0.01, 100.0)]
     scale: ScaleConfig
-    attention: Annotated[AttentionBackend, ExcludedAtDefault()] = AttentionBackend.AUTO
+    attention: Annotated[AttentionBackend, Before(AttentionBackend.AUTO)]

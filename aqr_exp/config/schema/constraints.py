@@ -12,13 +12,16 @@ class Range:
 
 
 @dataclass(frozen=True)
-class ExcludedAtDefault:
-    """The field is left out of the identity as long as it has its default.
-
-    For a field that came after runs were made with what is now its default.
-    """
+class Excluded:
+    """The field cannot change the numbers of a run: it is left out of the identity."""
 
 
 @dataclass(frozen=True)
-class Excluded:
-    """The field cannot change the numbers of a run: it is left out of the identity."""
+class Before:
+    """Marks a field that came later: what runs did that were made before there was one.
+
+    Their specifications lack it, and it stands in no identity where it has this value, so that they
+    remain the runs they are.
+    """
+
+    value: object

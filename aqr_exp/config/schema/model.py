@@ -4,7 +4,25 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated
 
-from aqr_exp.config.schema.constraints import Excluded, Range
+from aqr_exp.config.schema.constraints import Before, Excluded, Range
+
+
+class Sensors(str, Enum):
+    """Which sensors a detector reads; one that is not read has no branch and no tokens."""
+
+    BOTH = "both"
+    LIDAR = "lidar"
+    CAMERA = "camera"
+
+    @property
+    def lidar(self) -> bool:
+        """Whether the LiDAR is read."""
+        return self is not Sensors.CAMERA
+
+    @property
+    def camera(self) -> bool:
+        """Whether the cameras are read."""
+        return self is not Sensors.LIDAR
 
 
 class LidarEncoder(str, Enum):
@@ -12,6 +30,13 @@ class LidarEncoder(str, Enum):
 
     PILLARS = "pillars"
     SPARSE_VOXELS = "sparse_voxels"
+
+
+class ImageBackbone(str, Enum):
+    """How images become maps: a ResNet of any depth, or VoVNetV2-99."""
+
+    RESNET = "resnet"
+    VOVNET99 = "vovnet99"
 
 
 class CrossAttentionInit(str, Enum):
@@ -70,9 +95,10 @@ class ImageBranchConfig:
     Attributes:
         height_px: Height of the network's input.
         width_px: Width of the network's input.
-        depth: ResNet depth.
-        base_channels: Channels of ResNet's first stage.
-        out_stages: ResNet stages (0-based) the neck reads.
+        backbone: The family; VoVNet-99 has one depth and one width.
+        depth: ResNet depth; 99 of VoVNet-99.
+        base_channels: Channels of ResNet's first stage; 256 of VoVNet-99.
+        out_stages: Stages (0-based) the neck reads.
         stride: Pixels per camera token.
         frozen_stages: Stages that are not trained; -1 trains all.
         norm_eval: Keep batch statistics fixed while training.
@@ -85,6 +111,7 @@ class ImageBranchConfig:
 
     height_px: Annotated[int, Range(32, 4096)]
     width_px: Annotated[int, Range(32, 8192)]
+    backbone: Annotated[ImageBackbone, Before(ImageBackbone.RESNET)]
     depth: Annotated[int, Range(18, 152)]
     base_channels: Annotated[int, Range(4, 256)]
     out_stages: tuple[int, ...]
@@ -133,6 +160,8 @@ class HeadConfig:
         dense_supervision: Weight of auxiliary losses on the feature maps themselves, for models that
             train for minutes; 0, as published, is without.
         task_channels: Hidden channels of each task head's layers, per decoder layer.
+        task_kernel: Neighbouring queries that a task head's convolutions see: 1, but 3 in the
+            published LiDAR model, where the order of queries therefore matters.
         class_cost: Hungarian weight of the focal class cost.
         box_cost: Hungarian weight of the L1 box cost.
         class_loss: Weight of the focal loss.
@@ -153,6 +182,7 @@ class HeadConfig:
     cross_attention_init: CrossAttentionInit
     dense_supervision: Annotated[float, Range(0.0, 100.0)]
     task_channels: Annotated[int, Range(1, 4096)]
+    task_kernel: Annotated[int, Range(1, 9), Before(1)]
     class_cost: Annotated[float, Range(0.0, 100.0)]
     box_cost: Annotated[float, Range(0.0, 100.0)]
     class_loss: Annotated[float, Range(0.0, 100.0)]
@@ -170,6 +200,7 @@ class ModelConfig:
     Attributes:
         name: The model's name.
         point_cloud_range_m: (x, y, z, x, y, z) in the LiDAR frame.
+        sensors: Which are read; the branch of another is not built, whatever stands below.
         lidar: LiDAR branch.
         image: Image branch.
         head: Transformer head.
@@ -177,6 +208,7 @@ class ModelConfig:
 
     name: Annotated[str, Excluded()]
     point_cloud_range_m: tuple[float, ...]
+    sensors: Annotated[Sensors, Before(Sensors.BOTH)]
     lidar: LidarBranchConfig
     image: ImageBranchConfig
     head: HeadConfig

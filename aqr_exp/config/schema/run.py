@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from aqr_exp.config.schema.constraints import Excluded, Range
+from aqr_exp.config.schema.constraints import Before, Excluded, Range
 from aqr_exp.config.schema.data import DataConfig
 from aqr_exp.config.schema.evaluator import Evaluator
 from aqr_exp.config.schema.launcher import LauncherConfig
@@ -36,5 +36,5 @@ class RunConfig:
     launcher: Annotated[LauncherConfig, Excluded()]
     preset: Annotated[str, Excluded()]
     seed: Annotated[int, Range(0, 2**31 - 1), Excluded()]
-    evaluator: Annotated[Evaluator, Excluded()] = Evaluator.AQR
+    evaluator: Annotated[Evaluator, Excluded(), Before(Evaluator.OFFICIAL)]
     start: StartConfig | None = None
