@@ -1,9 +1,9 @@
 """What a bias in windows costs: forward and backward beside attention without a bias, interleaved.
 
-Run `make bench`, or `python benchmarks/attention.py [rounds] [--json] [--big] [--device cuda]`. On CUDA
-inputs are in bfloat16 and FlexAttention takes the place of the corrected kernel (not run yet: no GPU was at
-hand). Every round times every way once; a figure is the median over the rounds, a ratio the median of the rounds' ratios. Memory is
-the growth of the peak over the inputs, each way in a process of its own.
+Run `make bench`, or `python benchmarks/attention.py [rounds] [--json] [--big] [--device cuda]`. Every
+round times every way once; a figure is the median over the rounds, a ratio the median of the rounds'
+ratios. Memory is the growth of the peak over the inputs, each way in a process of its own. On CUDA inputs
+are in bfloat16 and FlexAttention takes the place of the corrected kernel; no GPU was at hand to run that.
 """
 
 import argparse
