@@ -141,7 +141,7 @@ def print_family(found: Sequence[Found]) -> None:
     print(f"any of {len(OTHERS)} identical arms by mAP or NDS, 3 seeds: {share(both)}", flush=True)
 
 
-def true_minimum(found: Sequence[Found], count: int) -> float:
+def minimum_detectable(found: Sequence[Found], count: int) -> float:
     """The minimum detectable effect on mAP, from the variances averaged over all repetitions."""
     each = [one[OTHERS[0], count, "mAP"] for one in found]
     seeds = np.mean([float(one.seed_sd or 0.0) ** 2 for one in each]) / count
@@ -154,51 +154,42 @@ def true_minimum(found: Sequence[Found], count: int) -> float:
     )
 
 
-def mean_effect(shift: float, seed: int, pairs: int = 400) -> float:
-    """By how much mAP rises on average when every logit rises by `shift`."""
-    rises = []
+def shift_for(effect: float, seed: int, pairs: int = 100) -> float:
+    """By how much every logit must rise so that mAP rises by an effect on average."""
+    shifts = np.linspace(0, 2.5, 6)
+    rises = np.zeros(len(shifts))
     for pair in range(pairs):
         rng = np.random.default_rng([seed, 99, pair])
         data, logit = data_of(rng), 0.8 + rng.normal(0, SPREAD.scene, SCENES)
-        values = [
-            Scorer(
-                made_up_records(data, logit + up, np.random.default_rng([seed, pair])).tables[WHOLE]
-            )
-            .scores()
-            .mean_ap()[0]
-            for up in (0.0, shift)
-        ]
-        rises.append(values[1] - values[0])
-    return float(np.mean(rises))
+        for place, shift in enumerate(shifts):
+            records = made_up_records(data, logit + shift, np.random.default_rng([seed, pair]))
+            rises[place] += Scorer(records.tables[WHOLE]).scores().mean_ap()[0] / pairs
+    return float(np.interp(effect, rises - rises[0], shifts))
 
 
-def print_power(
-    count: int, minimum: float, repetitions: int, workers: int, seed: int, resamples: int
-) -> None:
+def print_power(count: int, repetitions: int, workers: int, seed: int, resamples: int) -> None:
     """How often twice the minimum detectable effect is found."""
-    shifts = np.linspace(0, 3, 13)
-    effects = [mean_effect(float(shift), seed) for shift in shifts]
-    shift = float(np.interp(2 * minimum, effects, shifts))
-    run = partial(
-        experiment,
-        seed=seed + count,
-        resamples=resamples,
-        seeds=(count,),
-        spread=replace(SPREAD, effects={OTHERS[0]: shift}),
-    )
-    found = repeated(run, repetitions, workers, f"an effect, {count} seeds")
+    run = partial(experiment, seed=seed + count, resamples=resamples, seeds=(count,))
+    pilot = repeated(run, repetitions // 8, workers, f"pilot, {count} seeds")
+    shift = shift_for(2 * minimum_detectable(pilot, count), seed)
+    moved = partial(run, spread=replace(SPREAD, effects={OTHERS[0]: shift}))
+    found = repeated(moved, repetitions, workers, f"an effect, {count} seeds")
     each = [one[OTHERS[0], count, "mAP"] for one in found]
+    minimum = minimum_detectable(found, count)
     means = np.array([one.mean for one in each])
+    said = np.median([one.mde or 0.0 for one in each])
     print(
         f"minimum detectable effect with {count} seeds: {100 * minimum:.2f} points of mAP (median of "
-        f"what was said: {100 * np.median([one.mde or 0.0 for one in each]):.2f}); true effect "
-        f"{100 * means.mean():.2f} +- {100 * means.std() / len(means) ** 0.5:.2f}, which is "
-        f"{means.mean() / minimum:.2f} times as large: found "
-        f"{share(decide([one])[0].word == BETTER for one in each)}",
+        f"what was said: {100 * said:.2f}); true effect {100 * means.mean():.2f} "
+        f"+- {100 * means.std() / len(means) ** 0.5:.2f}, which is {means.mean() / minimum:.2f} times "
+        f"as large: found {share(decide([one])[0].word == BETTER for one in each)}",
         flush=True,
     )
     held = [bool(one.low <= means.mean() <= one.high) for one in each]  # type: ignore[operator]
     print(f"its intervals hold the true effect: {share(held)}", flush=True)
+
+
+PARTS = ("identical", "effect", "uneven")
 
 
 def main() -> None:
@@ -208,19 +199,22 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     choices = parser.parse_args()
     run = partial(experiment, seed=choices.seed, resamples=choices.resamples)
     work = (choices.repetitions, choices.workers)
-    same = repeated(partial(run, others=OTHERS), *work, "identical arms")
-    print_false_calls(same, "identical arms")
-    print_family(same)
-    for count in (3, 5):
-        minimum = true_minimum(same, count)
-        print_power(count, minimum, *work, choices.seed, choices.resamples)
-    uneven = repeated(
-        partial(run, spread=replace(SPREAD, arm_scene=0.2)), *work, "equal on average"
-    )
-    print_false_calls(uneven, "equal on average")
+    if "identical" in choices.parts:
+        same = repeated(partial(run, others=OTHERS), *work, "identical arms")
+        print_false_calls(same, "identical arms")
+        print_family(same)
+    if "effect" in choices.parts:
+        for count in (3, 5):
+            print_power(count, *work, choices.seed, choices.resamples)
+    if "uneven" in choices.parts:
+        uneven = replace(SPREAD, arm_scene=0.2)
+        print_false_calls(
+            repeated(partial(run, spread=uneven), *work, "equal on average"), "equal on average"
+        )
 
 
 if __name__ == "__main__":

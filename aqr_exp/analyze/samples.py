@@ -15,7 +15,13 @@ from aqr_exp.aqr.layout import TokenLayout
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.window_sizes import bev_map, camera_map
 from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES
-from aqr_exp.data.pipeline import dataset_config, loading_steps, resize_step
+from aqr_exp.data.pipeline import (
+    augmentation_steps,
+    dataset_config,
+    keep_in_range_step,
+    loading_steps,
+    resize_step,
+)
 from aqr_exp.data.sampling import SampleKey
 from aqr_exp.errors import RequestError
 from aqr_exp.train.plugins import register_plugins
@@ -23,7 +29,7 @@ from aqr_exp.train.plugins import register_plugins
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sample:
-    """One sample without augmentation.
+    """One sample, augmented or not.
 
     Attributes:
         token: Its nuScenes token.
@@ -31,6 +37,8 @@ class Sample:
         scene: What is drawn: points, images in the stored resolution, matrices, boxes.
         boxes: [G, 9] ground truth (gravity centre, l, w, h, yaw, vx, vy), LiDAR frame, metres.
         labels: [G] their classes.
+        pasted: Objects that ground-truth sampling added; some may lie outside the model's range.
+        dropped: The sensor that modal dropout took away, `camera` or `lidar`.
     """
 
     token: str
@@ -38,6 +46,8 @@ class Sample:
     scene: Scene
     boxes: Float[NDArray[Any], "boxes 9"]
     labels: Int[NDArray[Any], " boxes"]
+    pasted: int = 0
+    dropped: str | None = None
 
     @property
     def names(self) -> list[str]:
@@ -87,11 +97,10 @@ class Samples:
         settings = dataset_config(config, split, training=False)
         self.model_input = DATASETS.build(settings)
         # With ground truth, unpacked, and at the resolution the images are stored in.
-        keep = {"type": "KeepInRange", "point_cloud_range_m": config.model.point_cloud_range_m}
         pipeline = [
             *loading_steps(config),
             resize_step(_at_full_size(config), training=False),
-            keep,
+            keep_in_range_step(config),
         ]
         self.pictures = DATASETS.build({**settings, "pipeline": pipeline, "test_mode": False})
 
@@ -105,10 +114,28 @@ class Samples:
     def sample(self, index: int) -> Sample:
         """One sample to look at."""
         seen = self.pictures[self._key(index)]
+        model_input = self.model_input[self._key(index)]["data_samples"]
+        return self._sample(seen, np.asarray(model_input.lidar2img))
+
+    def augmented(self, index: int, epoch: int) -> Sample:
+        """One sample as training would see it.
+
+        Args:
+            index: Which.
+            epoch: Zero-based epoch; each draws another augmentation.
+        """
+        from mmdet3d.registry import DATASETS
+
+        settings = dataset_config(self.config, self.split, training=True)
+        training = DATASETS.build({**settings, "pipeline": augmentation_steps(self.config)})
+        seen = training[self._key(index)._replace(epoch=epoch)]
+        return self._sample(seen, np.asarray(seen["lidar2img"]))
+
+    def _sample(self, seen: dict[str, Any], lidar2img: Float[NDArray[Any], "views 4 4"]) -> Sample:
         boxes = seen["gt_bboxes_3d"]
         centred = boxes.tensor.numpy().astype(np.float64)
         centred[:, :3] = boxes.gravity_center.numpy()
-        model_input = self.model_input[self._key(index)]["data_samples"]
+        dropped = seen.get("modal_dropout")
         return Sample(
             token=str(seen["token"]),
             layout=self.layout,
@@ -116,11 +143,13 @@ class Samples:
                 layout=self.layout,
                 points_m=np.asarray(seen["points"].tensor[:, :3]),
                 images=[np.ascontiguousarray(i[..., ::-1]).astype(np.uint8) for i in seen["img"]],
-                lidar2img=np.asarray(model_input.lidar2img),
+                lidar2img=lidar2img,
                 boxes_m=centred[:, :7],
             ),
             boxes=centred,
             labels=np.asarray(seen["gt_labels_3d"]),
+            pasted=int(seen.get("pasted", 0)),
+            dropped=None if dropped is None else dropped.value,
         )
 
     def _key(self, index: int) -> SampleKey:

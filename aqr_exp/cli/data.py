@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aqr_exp.cli import output
+from aqr_exp.cli import data_check, data_prepare, data_show, output
 
 if TYPE_CHECKING:
     from aqr_exp.data.synth.settings import SynthSettings
 
-HELP = "Make and check data sets."
+HELP = "Make, prepare, check and show data sets."
 
 SYNTH_HELP = """Make the synthetic nuScenes data set: for trying things out, not for results.
 
@@ -25,9 +25,10 @@ Examples:
 def build_app() -> typer.Typer:
     """The commands below `aqr-exp data`."""
     app = typer.Typer(help=HELP, rich_markup_mode=None)
-    # With a callback the group stays a group although it has one command.
-    app.callback()(lambda: None)
     app.command("synth", help=SYNTH_HELP)(synth)
+    app.command("prepare", help=data_prepare.HELP)(data_prepare.command)
+    app.command("check", help=data_check.HELP)(data_check.command)
+    app.command("show", help=data_show.HELP)(data_show.command)
     return app
 
 

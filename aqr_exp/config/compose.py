@@ -194,6 +194,8 @@ def _compose(folder: Path, overrides: list[str]) -> tuple[dict[str, Any], dict[s
         written = OmegaConf.to_container(composed, resolve=False)
     except (HydraException, OmegaConfBaseException) as error:
         fault = str(error.__cause__ or error).splitlines()[0]
+        if "is not in struct" in fault:
+            fault += ": it is of an optional part that is absent (such as gt_sampling=none)"
         raise RequestError(f"the configuration cannot be composed: {fault}") from error
     if not isinstance(resolved, dict) or not isinstance(written, dict):
         raise RequestError(f"{folder / 'config.yaml'} holds no mapping")

@@ -82,7 +82,8 @@ def _own_node(path: str, own: dict[str, dict[str, Any]]) -> dict[str, Any]:
     if path not in own:
         above, _, leaf = path.rpartition(".")
         parent = _own_node(above, own)
-        parent[leaf] = own[path] = dict(parent[leaf])
+        # An absent part becomes one with nothing but the changed key: what it lacks is found later.
+        parent[leaf] = own[path] = dict(parent[leaf] or {})
     return own[path]
 
 
@@ -102,4 +103,6 @@ def is_plain(value: Any) -> bool:
         return "${" not in value and value != "???"
     if isinstance(value, list):
         return all(map(is_plain, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and is_plain(item) for key, item in value.items())
     return value is None or isinstance(value, (bool, int, float))

@@ -74,7 +74,16 @@ def identified(data: DataConfig) -> DataConfig:
             f"data.root={data.root}: the data changed: they are {digits}, "
             f"the run was made for {data.fingerprint}"
         )
+    _check_objects(root, data)
     return dataclasses.replace(data, fingerprint=digits)
+
+
+def _check_objects(root: Path, data: DataConfig) -> None:
+    """Refuse ground-truth sampling from objects that were never cut out."""
+    index = root / "aqr_infos" / f"{data.train_split}.objects" / "index.json"
+    if data.gt_sampling is not None and not index.is_file():
+        remedy = f"`aqr-exp data prepare --root {shlex.quote(str(root))}` makes them"
+        raise RequestError(f"data.gt_sampling: no objects of {data.train_split}: {remedy}")
 
 
 def how_to_make(data: DataConfig) -> str:
@@ -84,4 +93,7 @@ def how_to_make(data: DataConfig) -> str:
         usual = Path("data/synth").resolve()
         where = "" if root.resolve() == usual else f" --root {shlex.quote(str(root))}"
         return f"make it with `aqr-exp data synth{where}`"
+    if (root / data.version).is_dir():
+        command = f"aqr-exp data prepare --root {shlex.quote(str(root))} --version {data.version}"
+        return f"prepare it with `{command}`"
     return "set data.root (or AQR_EXP_DATA, the folder that holds data sets) to where it is"

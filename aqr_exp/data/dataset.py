@@ -8,7 +8,7 @@ from mmdet3d.registry import DATASETS
 from mmdet3d.structures import LiDARInstance3DBoxes
 
 from aqr_exp.data.classes import CLASS_NAMES
-from aqr_exp.data.sampling import SampleKey, augmentation_rng
+from aqr_exp.data.sampling import SampleKey, augmentation_rng, paste_rng
 
 
 @DATASETS.register_module()
@@ -59,6 +59,14 @@ class KeyedNuScenesDataset(NuScenesDataset):
             ),
         }
 
+    def samples_by_class(self) -> list[np.ndarray]:
+        """For each class in label order, the samples with a box of it that is trained on."""
+        holds = np.zeros((len(self), len(CLASS_NAMES)), dtype=bool)
+        for sample in range(len(self)):
+            labels = self.parse_ann_info(self.get_data_info(sample))["gt_labels_3d"]
+            holds[sample, labels] = True
+        return [np.flatnonzero(column) for column in holds.T]
+
     def __getitem__(self, key: SampleKey) -> dict[str, Any]:
         """One sample, augmented as its key says.
 
@@ -72,6 +80,7 @@ class KeyedNuScenesDataset(NuScenesDataset):
         results["box_type_3d"] = self.box_type_3d
         results["box_mode_3d"] = self.box_mode_3d
         results["rng"] = augmentation_rng(self.seed, key)
+        results["paste_rng"] = paste_rng(self.seed, key)
         if not self.test_mode:
             results.update(results["ann_info"])
         return self.pipeline(results)

@@ -5,7 +5,6 @@ velocities are in the LiDAR frame of their keyframe (metres, radians, m/s), the 
 matrices `a2b` move homogeneous points of frame a to frame b.
 """
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import numpy as np
 from pyquaternion import Quaternion
 
 from aqr_exp.data.classes import CAMERA_NAMES
-from aqr_exp.data.info_fingerprint import write_fingerprint
 
 LIDAR_NAME = "LIDAR_TOP"
 MAX_SWEEPS = 10
@@ -191,6 +189,32 @@ def sample_info(nusc: Any, sample: dict[str, Any], index: int) -> dict[str, Any]
     }
 
 
+def scene_samples(nusc: Any, scene: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a scene's keyframes in time order.
+
+    Args:
+        nusc: The devkit's `NuScenes`.
+        scene: A row of its `scene` table.
+    """
+    samples: list[dict[str, Any]] = []
+    token = scene["first_sample_token"]
+    while token:
+        samples.append(nusc.get("sample", token))
+        token = samples[-1]["next"]
+    return samples
+
+
+def build_metainfo(nusc: Any) -> dict[str, Any]:
+    """What an info file says of itself: label order, attributes, version."""
+    return {
+        "categories": {name: label for label, name in enumerate(FILE_CLASSES)},
+        "attributes": [*(row["name"] for row in nusc.attribute), "none"],
+        "dataset": "nuscenes",
+        "version": nusc.version,
+        "info_version": INFO_VERSION,
+    }
+
+
 def build_infos(nusc: Any, scenes: list[str]) -> dict[str, Any]:
     """The content of an info file.
 
@@ -203,48 +227,13 @@ def build_infos(nusc: Any, scenes: list[str]) -> dict[str, Any]:
         of other categories are there too, with label -1, which mmdet3d's readers pass over.
     """
     wanted = set(scenes)
-    samples: list[dict[str, Any]] = []
-    for scene in nusc.scene:
-        token = scene["first_sample_token"] if scene["name"] in wanted else ""
-        while token:
-            samples.append(nusc.get("sample", token))
-            token = samples[-1]["next"]
-    attributes = [row["name"] for row in nusc.attribute]
+    samples = [
+        sample
+        for scene in nusc.scene
+        if scene["name"] in wanted
+        for sample in scene_samples(nusc, scene)
+    ]
     return {
-        "metainfo": {
-            "categories": {name: label for label, name in enumerate(FILE_CLASSES)},
-            "attributes": [*attributes, "none"],
-            "dataset": "nuscenes",
-            "version": nusc.version,
-            "info_version": INFO_VERSION,
-        },
+        "metainfo": build_metainfo(nusc),
         "data_list": [sample_info(nusc, sample, index) for index, sample in enumerate(samples)],
     }
-
-
-def write_infos(root: Path, version: str, splits: list[str]) -> None:
-    """Write `<root>/aqr_infos/<split>.pkl` for each split, then `fingerprint.json`.
-
-    Args:
-        root: The data set's folder.
-        version: Its version folder.
-        splits: Predefined splits or those of the version's `splits.json`.
-
-    Raises:
-        ValueError: The devkit knows no such split.
-    """
-    from nuscenes import NuScenes
-    from nuscenes.utils.splits import get_scenes_of_split
-
-    nusc = NuScenes(version=version, dataroot=str(root), verbose=False)
-    folder = root / "aqr_infos"
-    folder.mkdir(exist_ok=True)
-    samples: dict[str, int] = {}
-    for split in splits:
-        infos = build_infos(nusc, get_scenes_of_split(split, nusc))
-        samples[split] = len(infos["data_list"])
-        temporary = folder / f".{split}.pkl.tmp"
-        # A fixed protocol: the same bytes from every Python that is supported.
-        temporary.write_bytes(pickle.dumps(infos, protocol=4))
-        temporary.replace(folder / f"{split}.pkl")
-    write_fingerprint(root, version, samples)

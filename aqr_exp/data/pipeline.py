@@ -5,6 +5,7 @@ from typing import Any
 
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES
+from aqr_exp.data.objects.store import objects_folder
 
 META_KEYS = (
     "sample_idx",
@@ -45,20 +46,42 @@ def resize_step(config: RunConfig, *, training: bool) -> dict[str, Any]:
     }
 
 
-def _closing_steps(config: RunConfig, keys: list[str]) -> list[dict[str, Any]]:
+def keep_in_range_step(config: RunConfig) -> dict[str, Any]:
+    """Drop what is outside the model's range."""
+    return {"type": "KeepInRange", "point_cloud_range_m": config.model.point_cloud_range_m}
+
+
+def _packing_steps(config: RunConfig, keys: list[str]) -> list[dict[str, Any]]:
     image = config.model.image
     return [
-        {"type": "KeepInRange", "point_cloud_range_m": config.model.point_cloud_range_m},
         {"type": "NormalizeImages", "mean": image.mean, "std": image.std},
         {"type": "Pack3DDetInputs", "keys": keys, "meta_keys": META_KEYS},
     ]
 
 
-def train_pipeline(config: RunConfig) -> list[dict[str, Any]]:
-    """Loading, modal dropout, scene and image augmentation, packing."""
+def paste_steps(config: RunConfig) -> list[dict[str, Any]]:
+    """Ground-truth sampling where the data have it; a stage without has `data.gt_sampling` None."""
+    sampling = config.data.gt_sampling
+    if sampling is None:
+        return []
+    root = Path(config.data.root).absolute()
+    return [
+        {
+            "type": "PasteObjects",
+            "folder": str(objects_folder(root, config.data.train_split)),
+            "per_class": sampling.per_class,
+            "min_points": sampling.min_points,
+            "sweeps": config.data.sweeps,
+        }
+    ]
+
+
+def augmentation_steps(config: RunConfig) -> list[dict[str, Any]]:
+    """From files to an augmented sample whose images can still be looked at."""
     augment = config.data.augment
     return [
         *loading_steps(config),
+        *paste_steps(config),
         {
             "type": "ModalDropout",
             "drop_camera": augment.drop_camera,
@@ -72,8 +95,14 @@ def train_pipeline(config: RunConfig) -> list[dict[str, Any]]:
             "flip_bev": augment.flip_bev,
         },
         resize_step(config, training=True),
-        *_closing_steps(config, ["points", "img", "gt_bboxes_3d", "gt_labels_3d"]),
+        keep_in_range_step(config),
     ]
+
+
+def train_pipeline(config: RunConfig) -> list[dict[str, Any]]:
+    """Loading, ground-truth sampling, modal dropout, scene and image augmentation, packing."""
+    keys = ["points", "img", "gt_bboxes_3d", "gt_labels_3d"]
+    return [*augmentation_steps(config), *_packing_steps(config, keys)]
 
 
 def evaluation_pipeline(config: RunConfig, blank: str | None = None) -> list[dict[str, Any]]:
@@ -88,12 +117,17 @@ def evaluation_pipeline(config: RunConfig, blank: str | None = None) -> list[dic
         *loading_steps(config),
         *blanking,
         resize_step(config, training=False),
-        *_closing_steps(config, ["points", "img"]),
+        keep_in_range_step(config),
+        *_packing_steps(config, ["points", "img"]),
     ]
 
 
 def dataset_config(
-    config: RunConfig, split: str, *, training: bool, blank: str | None = None
+    config: RunConfig,
+    split: str,
+    *,
+    training: bool,
+    blank: str | None = None,
 ) -> dict[str, Any]:
     """A `KeyedNuScenesDataset` over one split.
 
@@ -144,7 +178,12 @@ def dataloader_config(
         "num_workers": workers,
         "persistent_workers": False,
         "drop_last": training,
-        "sampler": {"type": "KeyedSampler", "shuffle": training, "seed": config.seed},
+        "sampler": {
+            "type": "KeyedSampler",
+            "shuffle": training,
+            "seed": config.seed,
+            "balanced": training and config.schedule.cbgs,
+        },
         "collate_fn": {"type": "pseudo_collate"},
         "dataset": dataset_config(config, split, training=training, blank=blank),
     }

@@ -4,7 +4,7 @@ Nothing about the order or the augmentation lives in a worker's or a process's r
 not depend on the number of loader workers and a resumed run draws what an unbroken one would have drawn.
 """
 
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Sequence, Sized
 from typing import NamedTuple
 
 import numpy as np
@@ -44,6 +44,46 @@ def epoch_order(samples: int, *, seed: int, epoch: int, shuffle: bool) -> np.nda
     return np.random.default_rng((seed, epoch)).permutation(samples)
 
 
+def balanced_draws(by_class: Sequence[np.ndarray]) -> int:
+    """How many samples an epoch of `balanced_order` has.
+
+    Args:
+        by_class: For each class, the samples that hold one of it.
+    """
+    present = [samples for samples in by_class if len(samples)]
+    if not present:
+        return 0
+    return len(present) * (sum(map(len, present)) // len(present))
+
+
+def balanced_order(by_class: Sequence[np.ndarray], *, seed: int, epoch: int) -> np.ndarray:
+    """Class-balanced resampling (CBGS, Zhu et al., arXiv 1908.09492), drawn anew each epoch.
+
+    Every class that occurs gives the same number of draws: the sum over the classes of the samples that
+    hold one, shared out evenly, each drawn with replacement from the class's samples.
+
+    Args:
+        by_class: For each class, the samples that hold one of it.
+        seed: The run's seed.
+        epoch: Zero-based epoch.
+
+    Returns:
+        Integer array of shape [`balanced_draws`], shuffled.
+    """
+    present = [samples for samples in by_class if len(samples)]
+    if not present:
+        return np.empty(0, dtype=np.int64)
+    rng = np.random.default_rng((seed, epoch, 1))
+    share = balanced_draws(by_class) // len(present)
+    drawn = [samples[rng.integers(len(samples), size=share)] for samples in present]
+    return rng.permutation(np.concatenate(drawn))
+
+
+def paste_rng(seed: int, key: SampleKey) -> np.random.Generator:
+    """The generator that chooses what is pasted: its own, so that pasting changes no other draw."""
+    return np.random.default_rng((seed, 2, key.epoch, key.draw, key.sample))
+
+
 def augmentation_rng(seed: int, key: SampleKey) -> np.random.Generator:
     """The random generator one drawn sample is augmented with."""
     return np.random.default_rng((seed, 1, key.epoch, key.draw, key.sample))
@@ -60,30 +100,48 @@ class KeyedSampler(Sampler[SampleKey]):
         dataset: Anything with a length.
         shuffle: Whether the order is random.
         seed: The run's seed.
+        balanced: Class-balanced resampling; needs shuffling and a data set with `samples_by_class`.
     """
 
-    def __init__(self, dataset: Sized, shuffle: bool = True, seed: int = 0) -> None:
+    def __init__(
+        self, dataset: Sized, shuffle: bool = True, seed: int = 0, balanced: bool = False
+    ) -> None:
+        if balanced and not shuffle:
+            raise ValueError("balanced=True needs shuffle=True: it draws samples at random")
         self.dataset = dataset
         self.shuffle = shuffle
         self.seed = seed
+        self.by_class: list[np.ndarray] | None = (
+            dataset.samples_by_class() if balanced else None  # type: ignore[attr-defined]
+        )
         self.epoch = 0
+        self.done = 0
         self.rank, self.world_size = get_dist_info()
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch the next iteration runs through."""
+        """Choose the epoch the next iteration runs through, from its beginning."""
         self.epoch = epoch
+        self.done = 0
+
+    def leave_out(self, samples: int) -> None:
+        """Begin the next iteration after so many samples of this process's share of the epoch."""
+        self.done = samples
 
     def _order(self) -> np.ndarray:
-        order = epoch_order(
-            len(self.dataset), seed=self.seed, epoch=self.epoch, shuffle=self.shuffle
-        )
+        if self.by_class is not None:
+            order = balanced_order(self.by_class, seed=self.seed, epoch=self.epoch)
+        else:
+            order = epoch_order(
+                len(self.dataset), seed=self.seed, epoch=self.epoch, shuffle=self.shuffle
+            )
         if self.shuffle and len(order) % self.world_size:
             order = np.concatenate([order, order[: -len(order) % self.world_size]])
         return order
 
     def __iter__(self) -> Iterator[SampleKey]:
         order = self._order()
-        for draw in range(self.rank, len(order), self.world_size):
+        first = self.rank + self.done * self.world_size
+        for draw in range(first, len(order), self.world_size):
             yield SampleKey(sample=int(order[draw]), epoch=self.epoch, draw=draw)
 
     def __len__(self) -> int:

@@ -23,8 +23,8 @@ PEAK_MEMORY = "peak_memory_mb"
 FINAL_SCALE = "aqr/final_scale"
 # Where text would be damage; classes and conditions are recognised by their beginnings.
 NUMERIC = ("train_time_s", PEAK_MEMORY, "AP/", "gt/", "stability/")
-# Nobody works on such a run, so its files alone say how it stands.
-SETTLED = frozenset(status.value for status in RunStatus if status not in IN_HAND)
+# Of such a run its files alone do not say how it stands, or they cannot be read.
+NOT_CACHED = frozenset({*(status.value for status in IN_HAND), INTERRUPTED, UNKNOWN, DAMAGED})
 MEAN_METRICS = ("mAP", "NDS", "mATE", "mASE", "mAOE", "mAVE", "mAAE")
 
 
@@ -34,7 +34,7 @@ class RunRow:
 
     Attributes:
         name: The run's name.
-        status: A `RunStatus` value, `interrupted`, `unknown` or `damaged`.
+        status: A `RunStatus` value, `interrupted`, `pruned`, `unknown` or `damaged`.
         reason: Why it failed, was cancelled or cannot be read.
         attempt: How often it was started.
         updated: When its state was last written.
@@ -140,7 +140,7 @@ def read_row(folder: RunFolder) -> RunRow:
 
 def _read_row(folder: RunFolder) -> RunRow:
     state, said = folder.read_checked_state()
-    status = folder.effective_status() if state.status in IN_HAND else state.status.value
+    status = folder.effective_status()
     if status != state.status.value:
         state = folder.read_state()  # it may have ended between the two looks
     record = read_checked_json(folder.record_path)
@@ -154,7 +154,7 @@ def _read_row(folder: RunFolder) -> RunRow:
         check_numbers(metrics, str(folder.metrics_path))
         check_sizes(str(folder.path), sizes)
         verified.append(read.verified)
-    reason = state.reason
+    reason = state.why
     if status == INTERRUPTED:
         reason = "its process ended without saying so"
     elif status == UNKNOWN:
@@ -221,7 +221,7 @@ def collect(store: Store) -> list[RunRow]:
             continue
         row = read_row(store.folder(name))
         rows.append(row)
-        if stamps is not None and row.status in SETTLED and settled(stamps):
+        if stamps is not None and row.status not in NOT_CACHED and settled(stamps):
             kept[name] = _entry_of(row, stamps)
             fresh += 1
     if index.worth_saving(fresh, len(known.keys() - kept.keys()), len(rows)):

@@ -22,6 +22,7 @@ from aqr_exp.results.spec_file import read_spec, write_spec
 from aqr_exp.results.state import (
     IN_HAND,
     INTERRUPTED,
+    PRUNED,
     UNKNOWN,
     RunState,
     RunStatus,
@@ -281,17 +282,21 @@ class RunFolder(RunPaths):
 
         Returns:
             A `RunStatus` value; instead of running or queued `interrupted` when certainly nobody
-            works on it, and `unknown` when nobody can tell whether its process lives.
+            works on it, and `unknown` when nobody can tell whether its process lives; instead of
+            cancelled `pruned` when a pruner stopped it.
 
         Raises:
             AqrExpError: The state file is missing or damaged.
         """
-        status = self.read_state().status
+        state = self.read_state()
+        status = state.status
         if status not in IN_HAND:
-            return status.value
+            return PRUNED if state.pruned else status.value
         standing = None if ours else self.standing()
         if standing is not None:
             return UNKNOWN if standing.life is Life.UNKNOWN else status.value
         # It may have ended between the two looks.
-        status = self.read_state().status
-        return INTERRUPTED if status in IN_HAND else status.value
+        state = self.read_state()
+        if state.pruned:
+            return PRUNED
+        return INTERRUPTED if state.status in IN_HAND else state.status.value

@@ -9,6 +9,7 @@ PLUGIN_MODULES = (
     "aqr_exp.data.transforms.image_geometry",
     "aqr_exp.data.transforms.loading",
     "aqr_exp.data.transforms.modality",
+    "aqr_exp.data.transforms.pasting",
     "aqr_exp.data.transforms.scene_geometry",
     "aqr_exp.evaluate.metric",
     "mmdet3d.datasets.transforms.formating",

@@ -37,7 +37,7 @@ def test_an_override_wins_over_the_preset() -> None:
         (["zzz=1"], "unknown key 'zzz'"),
         (
             ["schedule=smok"],
-            "unknown schedule 'smok': did you mean 'smoke'? (available: quick, smoke, standard)",
+            "unknown schedule 'smok': did you mean 'smoke'? (available: published, quick, smoke, standard)",
         ),
         (
             ["model=cmt_base"],
@@ -160,6 +160,9 @@ def test_every_option_of_every_group_composes_and_converts() -> None:
                 assert load_run(option).variant.name.value == option
             elif group == "bias":
                 load_run("attention_bias", [f"bias={option}"])
+            elif (group, option) == ("schedule", "published"):
+                with pytest.raises(RequestError, match=r"there is no data\.gt_sampling"):
+                    load_run("baseline", ["schedule=published"])
             else:
                 load_run("baseline", [f"{group}={option}"])
             seen += 1
@@ -167,6 +170,7 @@ def test_every_option_of_every_group_composes_and_converts() -> None:
     assert set(groups) == {
         "bias",
         "data",
+        "gt_sampling",
         "launcher",
         "model",
         "preset",
@@ -195,7 +199,7 @@ def test_every_yaml_is_an_option_or_a_base() -> None:
     for name in files:
         group, _, file = name.rpartition("/")
         stem = file.removesuffix(".yaml")
-        if group in {"augment_base", "renderer_base", "window_base"}:
+        if group in {"augment_base", "nuscenes_augment_base", "renderer_base", "window_base"}:
             assert stem in options["model"]  # else no model would ever read it
         else:
             assert name == "config.yaml" or stem.endswith("_base") or stem in options[group]

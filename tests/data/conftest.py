@@ -1,10 +1,13 @@
 """A tiny synthetic data set, made once for all tests that read one."""
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aqr_exp.data.objects.making import make_objects
 from aqr_exp.data.synth.generate import generate_dataset
 from aqr_exp.data.synth.settings import SynthSettings
 
@@ -42,3 +45,12 @@ def nusc(synth_root: Path) -> Any:
     from nuscenes import NuScenes
 
     return NuScenes(version="v1.0-synth", dataroot=str(synth_root), verbose=False)
+
+
+@pytest.fixture(scope="session")
+def prepared_root(synth_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of `synth_root` whose training objects are cut out; read only."""
+    root = tmp_path_factory.mktemp("prepared") / "it's a; data set"
+    shutil.copytree(synth_root, root, copy_function=os.link)
+    make_objects(root, "synth_train", workers=1)
+    return root

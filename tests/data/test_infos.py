@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES
-from aqr_exp.data.infos import MAX_SWEEPS, build_infos, write_infos
+from aqr_exp.data.info_files import write_infos
+from aqr_exp.data.infos import MAX_SWEEPS, build_infos
 
 
 @pytest.fixture(scope="module")

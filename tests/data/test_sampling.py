@@ -3,7 +3,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aqr_exp.data.sampling import KeyedSampler, SampleKey, augmentation_rng, epoch_order
+from aqr_exp.data.sampling import (
+    KeyedSampler,
+    SampleKey,
+    augmentation_rng,
+    balanced_draws,
+    balanced_order,
+    epoch_order,
+)
 
 
 @given(samples=st.integers(1, 200), seed=st.integers(0, 2**31 - 1), epoch=st.integers(0, 100))
@@ -57,3 +64,55 @@ def test_augmentation_depends_on_every_part_of_the_key():
     draws = {augmentation_rng(seed, key).random() for key in keys for seed in (0, 1)}
     assert len(draws) == 8
     assert augmentation_rng(0, keys[0]).random() == augmentation_rng(0, keys[0]).random()
+
+
+@given(samples=st.integers(1, 40), done=st.integers(0, 45), epoch=st.integers(0, 3))
+def test_an_epoch_continues_with_the_keys_it_would_have_had(samples, done, epoch):
+    sampler = KeyedSampler(range(samples), shuffle=True, seed=3)
+    sampler.set_epoch(epoch)
+    whole = list(sampler)
+    sampler.leave_out(done)
+    assert list(sampler) == whole[done:]
+    sampler.set_epoch(epoch)
+    assert list(sampler) == whole
+
+
+BY_CLASS = [np.arange(90), np.array([3, 4, 5]), np.empty(0, int), np.array([7])]
+
+
+def test_every_class_that_occurs_gives_the_same_number_of_draws():
+    # 90 + 3 + 1 = 94 draws shared among three classes: 31 each.
+    assert balanced_draws(BY_CLASS) == 93
+    order = balanced_order(BY_CLASS, seed=0, epoch=0)
+    assert len(order) == 93
+    assert set(order) <= set(range(90))
+    counts = np.bincount(order, minlength=90)
+    assert counts[7] >= 31
+    assert counts[3:6].sum() >= 31
+    # What comes 31 times of 90 is drawn from the many.
+    assert counts.sum() - counts[7] - counts[3:6].sum() <= 31
+    assert balanced_draws([np.empty(0, int)]) == 0
+    assert len(balanced_order([np.empty(0, int)], seed=0, epoch=0)) == 0
+
+
+@given(seed=st.integers(0, 2**31 - 1), epoch=st.integers(0, 100))
+def test_balanced_draws_are_a_function_of_seed_and_epoch(seed, epoch):
+    order = balanced_order(BY_CLASS, seed=seed, epoch=epoch)
+    np.testing.assert_array_equal(order, balanced_order(BY_CLASS, seed=seed, epoch=epoch))
+    assert (order != balanced_order(BY_CLASS, seed=seed, epoch=epoch + 1)).any()
+    assert not (np.diff(np.flatnonzero(order == 7)) == 1).all()  # shuffled, not class by class
+
+
+class _Balanced(list):
+    def samples_by_class(self):
+        return BY_CLASS
+
+
+def test_a_balanced_sampler_yields_them_and_knows_its_length():
+    sampler = KeyedSampler(_Balanced(range(90)), shuffle=True, seed=3, balanced=True)
+    keys = list(sampler)
+    assert len(keys) == len(sampler) == 93
+    assert [key.sample for key in keys] == balanced_order(BY_CLASS, seed=3, epoch=0).tolist()
+    assert [key.draw for key in keys] == list(range(93))
+    with pytest.raises(ValueError, match="balanced=True needs shuffle=True"):
+        KeyedSampler(_Balanced(range(90)), shuffle=False, balanced=True)

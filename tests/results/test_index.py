@@ -197,6 +197,9 @@ def test_a_larger_file_that_shrank_is_noticed_without_the_run_being_read(store: 
     path.write_text("{}")
     row = collect.collect(store)[-1]
     assert row.reason == f"{path} is damaged: 2 bytes, 15 when the run completed"
+    path.write_text('{"results": {}, "more": {}}')
+    row = collect.collect(store)[-1]
+    assert row.reason == f"{path} is damaged: 27 bytes, 15 when the run completed"
     path.unlink()
     assert collect.collect(store)[-1].status == "completed"
 

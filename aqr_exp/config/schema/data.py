@@ -34,6 +34,19 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GtSamplingConfig:
+    """Ground-truth sampling: objects of other training samples are pasted in, points and images.
+
+    Attributes:
+        per_class: Each class is filled up to so many objects a sample, in the order of the labels.
+        min_points: Only objects with so many LiDAR points, of the sweeps in use, are pasted.
+    """
+
+    per_class: Annotated[tuple[int, ...], Range(0, 100)]
+    min_points: Annotated[int, Range(1, 1000)]
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """A nuScenes-format data set and its splits.
 
@@ -47,6 +60,7 @@ class DataConfig:
         min_box_points: Training boxes with fewer LiDAR and radar points are left out.
         fingerprint: Identity of the data's content; filled in from the info files, not typed.
         augment: Training augmentation.
+        gt_sampling: Ground-truth sampling; None is without and not in the identity.
     """
 
     name: Annotated[str, Excluded()]
@@ -58,3 +72,4 @@ class DataConfig:
     min_box_points: Annotated[int, Range(0, 100)]
     fingerprint: str
     augment: AugmentConfig
+    gt_sampling: GtSamplingConfig | None = None

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from aqr_exp.data.classes import CAMERA_NAMES
-from aqr_exp.data.infos import write_infos
+from aqr_exp.data.info_files import write_infos
 from aqr_exp.data.synth.maps import write_map
 from aqr_exp.data.synth.plan import ScenePlan, plan_scenes
 from aqr_exp.data.synth.rig import LIDAR_NAME

@@ -1,10 +1,5 @@
-"""Files to arrays: LiDAR sweeps merged with ego-motion compensation, six images, projections.
+"""Files to a sample: LiDAR sweeps merged in the keyframe's LiDAR frame, six images, projections."""
 
-Frames: a sweep's points are stored in the LiDAR frame of its own moment (x right, y forward, z up,
-metres); all leave this module in the keyframe's LiDAR frame.
-"""
-
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -14,43 +9,7 @@ from mmdet3d.registry import TRANSFORMS
 from mmdet3d.structures import LiDARPoints
 
 from aqr_exp.data.classes import CAMERA_NAMES
-
-POINT_FEATURES = 5
-"""Numbers a stored point has: x, y, z, intensity, ring."""
-
-
-def read_points(path: str | Path) -> np.ndarray:
-    """A nuScenes `.pcd.bin` as float32 [N, 5] (x, y, z, intensity, ring).
-
-    Raises:
-        ValueError: The file's size is no multiple of a point's.
-    """
-    values = np.fromfile(path, dtype=np.float32)
-    if values.size % POINT_FEATURES:
-        raise ValueError(f"{path}: {values.size} numbers are no multiple of {POINT_FEATURES}")
-    return values.reshape(-1, POINT_FEATURES)
-
-
-def without_ego(points: np.ndarray, half_side_m: float = 1.0) -> np.ndarray:
-    """Points outside the square around the sensor in which the ego vehicle itself is seen."""
-    near = (np.abs(points[:, 0]) < half_side_m) & (np.abs(points[:, 1]) < half_side_m)
-    return points[~near]
-
-
-def to_keyframe(points: np.ndarray, lidar2sensor: np.ndarray) -> np.ndarray:
-    """Move a sweep's points into the keyframe's LiDAR frame.
-
-    Args:
-        points: [N, 5] in the sweep's frame.
-        lidar2sensor: [4, 4], keyframe LiDAR frame to the sweep's frame, as info files store it.
-
-    Returns:
-        A new array [N, 5].
-    """
-    sensor2lidar = np.linalg.inv(lidar2sensor)
-    moved = points.copy()
-    moved[:, :3] = points[:, :3] @ sensor2lidar[:3, :3].T + sensor2lidar[:3, 3]
-    return moved
+from aqr_exp.data.point_clouds import POINT_FEATURES, lidar_to_image, merged_sweeps
 
 
 @TRANSFORMS.register_module()
@@ -70,15 +29,8 @@ class LoadLidarSweeps(BaseTransform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add `points` [N, 5]: x, y, z (m), intensity, seconds before the keyframe."""
-        keyframe = read_points(results["lidar_points"]["lidar_path"]).copy()
-        keyframe[:, 4] = 0.0
-        clouds = [keyframe]
-        for sweep in results.get("lidar_sweeps", [])[: self.sweeps]:
-            points = without_ego(read_points(sweep["lidar_points"]["lidar_path"]))
-            points = to_keyframe(points, np.asarray(sweep["lidar_points"]["lidar2sensor"], float))
-            points[:, 4] = results["timestamp"] - sweep["timestamp"]
-            clouds.append(points)
-        results["points"] = LiDARPoints(np.concatenate(clouds), points_dim=POINT_FEATURES)
+        points, _ = merged_sweeps(results, self.sweeps)
+        results["points"] = LiDARPoints(points, points_dim=POINT_FEATURES)
         results["lidar2ego"] = results["lidar_points"]["lidar2ego"]
         return results
 
@@ -99,9 +51,7 @@ class LoadImages(BaseTransform):
             image = cv2.imread(camera["img_path"], cv2.IMREAD_COLOR)
             if image is None:
                 raise ValueError(f"{camera['img_path']}: missing or not a decodable image")
-            intrinsics = np.eye(4)
-            intrinsics[:3, :3] = np.asarray(camera["cam2img"])[:3, :3]
-            projections.append(intrinsics @ np.asarray(camera["lidar2cam"], dtype=np.float64))
+            projections.append(lidar_to_image(camera))
             images.append(image)
             paths.append(camera["img_path"])
         results.update(

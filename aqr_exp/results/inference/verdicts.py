@@ -100,7 +100,7 @@ def _said(
     parts = [f"{word}: {_amount(difference)}", reason, difference.note]
     if p_holm is not None:
         corrected = f", Holm over {comparisons}" if comparisons > 1 else ""
-        parts.insert(1, f"p = {_p(p_holm)}{corrected}")
+        parts.insert(1, f"p {_p(p_holm)}{corrected}")
     sentence = "; ".join(part for part in parts if part)
     return Verdict(
         difference=difference,
@@ -181,4 +181,4 @@ def _number(metric: str, value: float, sign: str) -> str:
 
 
 def _p(value: float) -> str:
-    return "< .001" if value < 0.001 else f"{value:.3f}".lstrip("0")
+    return "< .001" if value < 0.001 else f"= {value:.3f}".replace("= 0.", "= .")

@@ -3,13 +3,8 @@ import numpy as np
 import pytest
 
 from aqr_exp.data.classes import CAMERA_NAMES
-from aqr_exp.data.transforms.loading import (
-    LoadImages,
-    LoadLidarSweeps,
-    read_points,
-    to_keyframe,
-    without_ego,
-)
+from aqr_exp.data.point_clouds import read_points, to_keyframe, without_ego
+from aqr_exp.data.transforms.loading import LoadImages, LoadLidarSweeps
 
 
 def _write(path, rows):

@@ -1,0 +1,162 @@
+"""All checks of one data set, in an order in which no fault hides behind another one's noise."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aqr_exp.config.data_identity import identity_path, read_data_identity
+from aqr_exp.data.checks.calibration import annotation_faults, calibration_faults
+from aqr_exp.data.checks.fault import Fault
+from aqr_exp.data.checks.files import (
+    SensorFiles,
+    broken_images,
+    missing_files,
+    missing_maps,
+    odd_points,
+    short_clouds,
+)
+from aqr_exp.data.checks.info_files import info_faults
+from aqr_exp.data.checks.projection import blind_cameras
+from aqr_exp.data.checks.raw_tables import RawTables
+from aqr_exp.data.checks.references import (
+    broken_chains,
+    dangling_tokens,
+    incomplete_samples,
+    scene_ends,
+    unmapped_logs,
+)
+from aqr_exp.data.info_files import info_folder
+from aqr_exp.data.info_fingerprint import content_fingerprint
+from aqr_exp.data.versions import splits_of
+from aqr_exp.errors import AqrExpError
+
+Progress = Callable[[int, int], None]
+Stage = Callable[[str], AbstractContextManager[Progress]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a check found.
+
+    Attributes:
+        version: The version checked.
+        counts: Rows, recordings and what was read, by name.
+        faults: Everything that is wrong, sorted by file.
+        skipped: Checks that made no sense on what is wrong already.
+    """
+
+    version: str
+    counts: dict[str, int]
+    faults: list[Fault]
+    skipped: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Depth:
+    """How much is read; None reads everything.
+
+    Attributes:
+        images: Images of each camera.
+        clouds: LiDAR files.
+        infos: Samples compared whole, of each split.
+    """
+
+    images: int | None
+    clouds: int | None
+    infos: int | None
+
+
+def _no_progress(_: str) -> AbstractContextManager[Progress]:
+    return nullcontext(lambda _done, _total: None)
+
+
+def table_faults(tables: RawTables) -> list[Fault]:
+    """What is wrong with the tables alone."""
+    faults = [*tables.faults, *dangling_tokens(tables), *unmapped_logs(tables)]
+    if faults:
+        return faults
+    faults = [*broken_chains(tables), *scene_ends(tables)]
+    if not faults:
+        faults = list(incomplete_samples(tables))
+    return [*faults, *calibration_faults(tables), *annotation_faults(tables)]
+
+
+def check_root(root: Path, version: str, depth: Depth, stage: Stage = _no_progress) -> Report:
+    """Check a data set and its info files.
+
+    Args:
+        root: The data set's folder.
+        version: Its version folder, which exists.
+        depth: How much is read.
+        stage: Shows the progress of what takes long, by its name.
+    """
+    tables = RawTables(root, version)
+    faults = table_faults(tables)
+    counts = {name: len(rows) for name, rows in tables.rows.items()}
+    skipped: list[str] = []
+    if tables.faults or any(fault.kind == "dangling token" for fault in faults):
+        skipped = ["sensor files", "info files"]
+    else:
+        files = SensorFiles(tables)
+        counts.update(files.counts)
+        clean = not faults
+        faults += _file_faults(tables, files, depth, stage)
+        # Broken links or poses move points everywhere: only sound ones are worth a projection.
+        if clean and not any(fault.kind == "damaged points" for fault in faults):
+            faults += blind_cameras(tables, files)
+        if not clean or any(fault.kind == "calibration" for fault in faults):
+            skipped = ["info files"]
+        elif not info_folder(root).is_dir():
+            skipped = ["info files (there are none yet: `aqr-exp data prepare` makes them)"]
+        else:
+            faults += _derived_faults(root, version, depth, stage, faults)
+    return Report(version=version, counts=counts, faults=sorted(set(faults)), skipped=skipped)
+
+
+def _file_faults(
+    tables: RawTables, files: SensorFiles, depth: Depth, stage: Stage
+) -> Iterator[Fault]:
+    yield from missing_files(files)
+    yield from missing_maps(tables)
+    yield from short_clouds(files)
+    with stage("images") as progress:
+        yield from broken_images(files, depth.images, progress)
+    with stage("clouds") as progress:
+        yield from odd_points(files, depth.clouds, progress)
+
+
+def _derived_faults(
+    root: Path, version: str, depth: Depth, stage: Stage, found: list[Fault]
+) -> list[Fault]:
+    """What does not fit the tables among the files made from them."""
+    try:
+        identity = read_data_identity(root)
+        splits = splits_of(root, version)
+    except AqrExpError as error:
+        cause = str(error).removeprefix(f"{identity_path(root)} ")
+        return [_identity_fault(root, cause)]
+    if identity["version"] != version:
+        return [_identity_fault(root, f"made from {identity['version']}, not from {version}")]
+    if any(fault.kind == "missing file" and fault.file.startswith("maps/") for fault in found):
+        return []  # the devkit refuses such tables
+    from nuscenes import NuScenes
+
+    nusc: Any = NuScenes(version=version, dataroot=str(root), verbose=False)
+    faults: list[Fault] = []
+    for split in splits:
+        with stage(f"infos of {split}") as progress:
+            faults += info_faults(nusc, root, split, depth.infos, progress)
+    if not found and not faults:
+        current = content_fingerprint(root, version, list(identity["splits"]))
+        if current != identity["fingerprint"]:
+            cause = f"made from other content: {identity['fingerprint']}, now it is {current}"
+            faults.append(_identity_fault(root, f"{cause}: run `aqr-exp data prepare`"))
+    return faults
+
+
+def _identity_fault(root: Path, cause: str) -> Fault:
+    return Fault(
+        file=identity_path(root).relative_to(root).as_posix(), kind="identity", cause=cause
+    )

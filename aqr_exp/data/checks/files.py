@@ -1,0 +1,174 @@
+"""Sensor files: whether they are there, whether points and images can be what they are called."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from aqr_exp.data.checks.fault import Fault
+from aqr_exp.data.checks.raw_tables import RawTables
+from aqr_exp.data.checks.references import SENSORS
+from aqr_exp.data.checks.rows import SampleData
+from aqr_exp.data.classes import CAMERA_NAMES
+from aqr_exp.data.point_clouds import POINT_FEATURES, read_points
+
+LIDAR_NAME = "LIDAR_TOP"
+POINT_BYTES = POINT_FEATURES * 4
+# A cloud with fewer points than this share of the usual one was cut short; rain takes far less away.
+SHORTEST_SHARE = 0.05
+# Of the points around the vehicle, each of the six cameras sees a tenth or more.
+SEEN_SHARE = 0.002
+
+Progress = Callable[[int, int], None]
+
+
+class SensorFiles:
+    """The files that training and evaluation read: keyframes of all sensors and LiDAR sweeps.
+
+    Args:
+        tables: With sound references.
+
+    Attributes:
+        rows: The recordings by channel.
+        size_bytes: Size of every file that is there, by name.
+        missing: Recordings without a file, by channel.
+    """
+
+    def __init__(self, tables: RawTables) -> None:
+        self.root = tables.root
+        self.rows: dict[str, list[SampleData]] = {name: [] for name in SENSORS}
+        for row in tables.rows["sample_data"].values():
+            channel = tables.channel(row)
+            if channel == LIDAR_NAME or (channel in self.rows and row.is_key_frame):
+                self.rows[channel].append(row)
+        self.size_bytes = self._sizes()
+        self.missing = {
+            channel: [row for row in rows if row.filename not in self.size_bytes]
+            for channel, rows in self.rows.items()
+        }
+
+    def _sizes(self) -> dict[str, int]:
+        """One listing a folder: far faster than asking for each of half a million files."""
+        names = {row.filename for rows in self.rows.values() for row in rows}
+        sizes: dict[str, int] = {}
+        for folder in sorted({os.path.dirname(name) for name in names}):  # noqa: PTH120
+            try:
+                with os.scandir(self.root / folder) as entries:
+                    for entry in entries:
+                        name = f"{folder}/{entry.name}"
+                        if name in names and entry.is_file():
+                            sizes[name] = entry.stat().st_size
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+        return sizes
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Recordings by channel; those of the LiDAR that are no keyframes as `sweeps`."""
+        counts = {name: sum(row.is_key_frame for row in rows) for name, rows in self.rows.items()}
+        return {**counts, "sweeps": sum(not row.is_key_frame for row in self.rows[LIDAR_NAME])}
+
+
+def missing_files(files: SensorFiles) -> Iterator[Fault]:
+    """Every file that a table names and that is not there."""
+    for channel, rows in files.missing.items():
+        for row in rows:
+            cause = f"the file of {channel} {row.token} is missing"
+            yield Fault(file=row.filename, kind="missing file", cause=cause)
+
+
+def missing_maps(tables: RawTables) -> Iterator[Fault]:
+    """Every map image that is not there: the devkit cannot open the tables then."""
+    for token, row in tables.rows["map"].items():
+        if not (tables.root / row.filename).is_file():
+            cause = f"the map of {token} is missing"
+            yield Fault(file=row.filename, kind="missing file", cause=cause)
+
+
+def short_clouds(files: SensorFiles) -> Iterator[Fault]:
+    """LiDAR files that are empty, end within a point or hold far fewer points than the others."""
+    rows = [row for row in files.rows[LIDAR_NAME] if row.filename in files.size_bytes]
+    points = [files.size_bytes[row.filename] // POINT_BYTES for row in rows]
+    usual = float(np.median(points)) if points else 0.0
+    for row, count in zip(rows, points, strict=True):
+        size = files.size_bytes[row.filename]
+        cause = None
+        if size == 0:
+            cause = "empty"
+        elif size % POINT_BYTES:
+            cause = f"{size} bytes are no multiple of a point's {POINT_BYTES}: cut short"
+        elif count < SHORTEST_SHARE * usual:
+            cause = f"{count} points, where the usual cloud has {usual:.0f}"
+        if cause:
+            yield Fault(file=row.filename, kind="damaged points", cause=cause)
+
+
+def chosen(rows: Sequence[SampleData], count: int | None) -> list[SampleData]:
+    """So many rows spread over all of them; all when None."""
+    if count is None or count >= len(rows):
+        return list(rows)
+    return [rows[place * len(rows) // count] for place in range(count)]
+
+
+def broken_images(
+    files: SensorFiles, count: int | None, progress: Progress | None = None
+) -> Iterator[Fault]:
+    """Images that cannot be decoded, end early or have another size than their table says.
+
+    Args:
+        files: The data set's.
+        count: At most so many a camera, spread over the data set; None reads all.
+        progress: Called with (images done, all images).
+    """
+    rows = [
+        row
+        for name in CAMERA_NAMES
+        for row in chosen([r for r in files.rows[name] if r.filename in files.size_bytes], count)
+    ]
+    for index, row in enumerate(rows):
+        cause = bad_image(files.root / row.filename, row)
+        if progress is not None:
+            progress(index + 1, len(rows))
+        if cause:
+            yield Fault(file=row.filename, kind="broken image", cause=cause)
+
+
+def bad_image(path: Path, row: SampleData) -> str | None:
+    """What is wrong with an image file that exists."""
+    import cv2
+
+    content = path.read_bytes()
+    if not content:
+        return "empty"
+    # Some decoders fill what is missing with grey and say nothing.
+    if content[:2] == b"\xff\xd8" and b"\xff\xd9" not in content[-64:]:
+        return "the JPEG ends early"
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        return "no image that can be decoded"
+    height, width = image.shape[:2]
+    if (width, height) != (row.width, row.height):
+        return f"{width} x {height} px, the table says {row.width} x {row.height}"
+    return None
+
+
+def odd_points(
+    files: SensorFiles, count: int | None, progress: Progress | None = None
+) -> Iterator[Fault]:
+    """Clouds with numbers that are not finite; arguments as in `broken_images`."""
+    damaged = {fault.file for fault in short_clouds(files)}
+    rows = [
+        row
+        for row in files.rows[LIDAR_NAME]
+        if row.filename in files.size_bytes and row.filename not in damaged
+    ]
+    rows = chosen(rows, count)
+    for index, row in enumerate(rows):
+        points = read_points(files.root / row.filename)
+        if progress is not None:
+            progress(index + 1, len(rows))
+        bad = int((~np.isfinite(points)).any(axis=1).sum())
+        if bad:
+            cause = f"{bad} of {len(points)} points hold numbers that are not finite"
+            yield Fault(file=row.filename, kind="damaged points", cause=cause)

@@ -1,0 +1,130 @@
+"""Ground-truth sampling: paste objects of other training samples, their points and their pictures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmdet3d.registry import TRANSFORMS
+from mmdet3d.structures import LiDARInstance3DBoxes, LiDARPoints
+
+from aqr_exp.data.box_geometry import inside_boxes
+from aqr_exp.data.classes import CLASS_NAMES
+from aqr_exp.data.objects.choosing import choose_objects, without_collisions
+from aqr_exp.data.objects.painting import landing_error_px, layers_of, paint
+from aqr_exp.data.objects.store import CutObject, ObjectStore, Patch
+from aqr_exp.data.point_clouds import POINT_FEATURES
+
+# Of the stored image. An object that would show its corners further away is not pasted.
+FARTHEST_PX = 1.0
+
+
+@TRANSFORMS.register_module()
+class PasteObjects(BaseTransform):
+    """Fill a training sample up with objects of others, where they stood in their own samples.
+
+    A pasted object overlaps no box from above (objects of other categories and without points
+    included), and its pictures fit this sample's cameras to a pixel. The points that were inside its
+    box go, its own come. In every view its patch is moved to where this sample's camera sees the box,
+    and painted in the order of depth with what is there.
+
+    Args:
+        folder: The split's object store.
+        per_class: Each class is filled up to so many objects.
+        min_points: Only objects with so many points are pasted.
+        sweeps: Earlier sweeps in use.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        per_class: Sequence[int],
+        min_points: int,
+        sweeps: int,
+    ) -> None:
+        self.folder = Path(folder)
+        self.per_class = tuple(per_class)
+        self.min_points = min_points
+        self.sweeps = sweeps
+        self._store: ObjectStore | None = None
+        self._pools: list[np.ndarray] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the open store: every worker maps the files itself."""
+        return {**self.__dict__, "_store": None, "_pools": []}
+
+    def _open(self) -> ObjectStore:
+        if self._store is None:
+            self._store = ObjectStore(self.folder)
+            self._pools = self._store.pools(sweeps=self.sweeps, min_points=self.min_points)
+        return self._store
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Add to `points`, `img`, `gt_bboxes_3d` and `gt_labels_3d`; `pasted` says how many came."""
+        chosen = self._choose(results)
+        results["pasted"] = len(chosen)
+        if chosen:
+            boxes = np.stack([item.box for item in chosen])
+            _add_points(results, boxes, chosen)
+            _add_pictures(results, boxes, chosen)
+            _add_boxes(results, boxes, chosen)
+        return results
+
+    def _choose(self, results: dict[str, Any]) -> list[CutObject]:
+        store = self._open()
+        present = np.bincount(results["gt_labels_3d"], minlength=len(CLASS_NAMES))
+        places = choose_objects(self._pools, self.per_class, present, results["paste_rng"])
+        kept = without_collisions(places, lambda i: store.objects[i]["box"], standing(results))
+        objects = [store.read(place, sweeps=self.sweeps) for place in kept]
+        return [item for item in objects if _fits(item, results["lidar2img"])]
+
+
+def _fits(item: CutObject, matrices: np.ndarray) -> bool:
+    """Whether every picture of an object shows its corners where its box will say they are."""
+    return all(
+        landing_error_px(patch, item.box, matrices[patch.view]) <= FARTHEST_PX
+        for patch in item.patches
+    )
+
+
+def standing(results: dict[str, Any]) -> np.ndarray:
+    """[G, 7] every annotated box of a sample, trained on or not."""
+    boxes = [instance["bbox_3d"] for instance in results["instances"]]
+    return np.array(boxes, dtype=np.float64).reshape(-1, 7)
+
+
+def _add_points(results: dict[str, Any], boxes: np.ndarray, chosen: Sequence[CutObject]) -> None:
+    points = results["points"].tensor.numpy()
+    taken = inside_boxes(points[:, :3], boxes[:, :7]).any(axis=0)
+    fresh = [item.points[:, :POINT_FEATURES] for item in chosen]
+    merged = np.concatenate([points[~taken], *fresh])
+    results["points"] = LiDARPoints(merged, points_dim=POINT_FEATURES)
+
+
+def _add_pictures(results: dict[str, Any], boxes: np.ndarray, chosen: Sequence[CutObject]) -> None:
+    there = standing(results)
+    every = np.concatenate([there, boxes[:, :7]])
+    for view, matrix in enumerate(results["lidar2img"]):
+        patches = [_patch_of(item, view) for item in chosen]
+        if not any(patches):
+            continue
+        shown = [index for index, patch in enumerate(patches) if patch is not None]
+        kept = [*range(len(there)), *(len(there) + index for index in shown)]
+        looks = [*(None for _ in there), *(patches[index] for index in shown)]
+        layers = layers_of(every[kept], looks, matrix)
+        results["img"][view] = paint(results["img"][view], layers, matrix)
+
+
+def _patch_of(item: CutObject, view: int) -> Patch | None:
+    return next((patch for patch in item.patches if patch.view == view), None)
+
+
+def _add_boxes(results: dict[str, Any], boxes: np.ndarray, chosen: Sequence[CutObject]) -> None:
+    fresh = LiDARInstance3DBoxes(
+        torch.as_tensor(boxes, dtype=torch.float32), box_dim=9, origin=(0.5, 0.5, 0.5)
+    )
+    results["gt_bboxes_3d"] = LiDARInstance3DBoxes.cat([results["gt_bboxes_3d"], fresh])
+    labels = np.array([item.label for item in chosen], dtype=np.int64)
+    results["gt_labels_3d"] = np.concatenate([results["gt_labels_3d"], labels])
