@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from aqr_exp.analyze.canvas import colour, dashes, legend, new_figure, plain_axes
+from aqr_exp.results.plots.canvas import colour, dashes, legend, new_figure, plain_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

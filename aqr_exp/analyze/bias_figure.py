@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
-from aqr_exp.analyze.canvas import INK, new_figure
 from aqr_exp.analyze.scene_axes import (
     IMAGE_COLUMNS,
     Scene,
@@ -21,6 +20,7 @@ from aqr_exp.analyze.scene_axes import (
 )
 from aqr_exp.analyze.token_cells import bev_cells, camera_cells, split_by_sensor, value_map
 from aqr_exp.data.box_geometry import project
+from aqr_exp.results.plots.canvas import INK, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,15 +14,15 @@ from aqr_exp.analyze.box_weights import (
     by_distance,
     nearest_queries,
 )
-from aqr_exp.analyze.figure_file import save
 from aqr_exp.analyze.samples import Samples
 from aqr_exp.analyze.scale_figure import scale_history_figure
 from aqr_exp.analyze.trained_run import TrainedRun, last_local_bias
 from aqr_exp.analyze.weights_figure import weights_by_group_figure
 from aqr_exp.analyze.windows_report import choose_boxes
-from aqr_exp.aqr.statistics import is_scale
+from aqr_exp.aqr.scale_names import is_scale
 from aqr_exp.config.schema.bias import ScaleConfig
 from aqr_exp.config.schema.router import Activation
+from aqr_exp.results.plots.figure_file import save
 
 WEIGHT_BOUNDS = {
     Activation.TANH: (-1.0, 1.0),

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
-from aqr_exp.analyze.canvas import colour, dashes, legend, new_figure, plain_axes
+from aqr_exp.results.plots.canvas import colour, dashes, legend, new_figure, plain_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

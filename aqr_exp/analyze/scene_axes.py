@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
 
-from aqr_exp.analyze.canvas import GRID, INK, TRUTH_COLOUR
 from aqr_exp.analyze.projection import box_lines_px
 from aqr_exp.analyze.token_cells import TokenGrid
 from aqr_exp.data.box_geometry import footprints_m
 from aqr_exp.data.classes import CAMERA_NAMES
+from aqr_exp.results.plots.canvas import GRID, INK, TRUTH_COLOUR
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aqr_exp.analyze.canvas import (
+from aqr_exp.analyze.softmax import SATURATION_BIASES, bias_for_mass, responses, slope, window_mass
+from aqr_exp.analyze.verdict_regions import shade_verdicts
+from aqr_exp.results.plots.canvas import (
     INK,
     colour,
     dashes,
     legend,
     new_figure,
     plain_axes,
-    shade_verdicts,
 )
-from aqr_exp.analyze.softmax import SATURATION_BIASES, bias_for_mass, responses, slope, window_mass
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,7 @@ from aqr_exp.analyze.softmax import (
     verdict,
     window_mass,
 )
-from aqr_exp.results.formats import Cell, Table, count_cell, number_cell, text_cell
+from aqr_exp.results.tables.cells import Cell, Table, count_cell, number_cell, text_cell
 
 PROBABILITY_DECIMALS = 6
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from aqr_exp.analyze.canvas import (
+from aqr_exp.results.plots.canvas import (
     CAMERA_COLOUR,
     INK,
     LIDAR_COLOUR,

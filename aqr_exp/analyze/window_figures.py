@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
-from aqr_exp.analyze.canvas import INK, colour, new_figure
 from aqr_exp.analyze.scene_axes import (
     IMAGE_COLUMNS,
     Scene,
@@ -28,6 +27,7 @@ from aqr_exp.analyze.token_cells import (
     split_by_sensor,
 )
 from aqr_exp.data.box_geometry import project
+from aqr_exp.results.plots.canvas import INK, colour, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
-from aqr_exp.analyze.figure_file import save
 from aqr_exp.analyze.samples import Sample
 from aqr_exp.analyze.window_figures import bev_windows_figure, camera_windows_figure
 from aqr_exp.aqr.places import locate_queries
@@ -17,6 +16,7 @@ from aqr_exp.aqr.windows import Windows, gather_windows
 from aqr_exp.config.schema.model import ModelConfig
 from aqr_exp.config.schema.window import WindowConfig
 from aqr_exp.config.window_sizes import window_cells
+from aqr_exp.results.plots.figure_file import save
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

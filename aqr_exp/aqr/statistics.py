@@ -124,11 +124,6 @@ def scale_scalars(
     return scalars
 
 
-def is_scale(name: str) -> bool:
-    """Whether a number of `scale_scalars` is a scale itself, not what is said of one."""
-    return name.startswith("scale") and not name.endswith(("_of_max", "_gradient"))
-
-
 @torch.no_grad()
 def attention_scalars(statistics: AttentionStatistics, *, first_query: int) -> dict[str, float]:
     """What the bias does to attention, averaged over samples, heads and queries.

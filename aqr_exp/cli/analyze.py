@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from aqr_exp.cli import arguments, output
-from aqr_exp.results.formats import TableFormat
+from aqr_exp.results.tables.formats import TableFormat
 
 HELP = "Show what the method does: weights, windows and how a bias moves attention."
 
@@ -80,7 +80,7 @@ def softmax(
 
     given = softmax_request(weights, scales, window_keys, keys)
     if plot is not None:
-        from aqr_exp.analyze.figure_file import check_target
+        from aqr_exp.results.plots.figure_file import check_target
 
         check_target(plot)
     from aqr_exp.analyze.softmax import responses
@@ -90,7 +90,7 @@ def softmax(
         response_table,
         saturation_table,
     )
-    from aqr_exp.results.formats import render_all
+    from aqr_exp.results.tables.formats import render_all
 
     found = responses(given.weights, given.scales)
     tables = {
@@ -100,8 +100,8 @@ def softmax(
     }
     output.data(render_all(tables, form, terminal=output.on_terminal()))
     if plot is not None:
-        from aqr_exp.analyze.figure_file import save
         from aqr_exp.analyze.softmax_figure import softmax_figure
+        from aqr_exp.results.plots.figure_file import save
 
         save(softmax_figure(given.weights, given.scales, given.windows, given.keys), plot)
         output.say(f"{plot}: the figure is drawn")
@@ -125,9 +125,9 @@ def windows(
     ] = Path(),
 ) -> None:
     """Draw windows_bev.png and windows_cameras.png."""
-    from aqr_exp.analyze.figure_file import check_target
     from aqr_exp.config.load import load_run
     from aqr_exp.errors import RequestError
+    from aqr_exp.results.plots.figure_file import check_target
 
     config = load_run(variant, overrides or ())
     part = config.variant.router if router else config.variant.bias
@@ -161,8 +161,8 @@ def bias(
     ] = None,
 ) -> None:
     """Draw the bias, the weights and how both came about."""
-    from aqr_exp.analyze.figure_file import check_target
     from aqr_exp.cli.progress import counted_progress
+    from aqr_exp.results.plots.figure_file import check_target
     from aqr_exp.results.store import Store, results_root
 
     found = Store(results_root()).find(run)

@@ -39,9 +39,9 @@ def command(
     """Draw one picture."""
     import logging
 
-    from aqr_exp.analyze.figure_file import check_target, save
     from aqr_exp.config.data_identity import with_data_identity
     from aqr_exp.config.load import load_run
+    from aqr_exp.results.plots.figure_file import check_target, save
 
     out = out or Path(f"sample-{number}{'-augmented' if augmented else ''}.png")
     check_target(out)

@@ -6,7 +6,7 @@ from aqr_exp.cli import arguments, output
 
 if TYPE_CHECKING:
     from aqr_exp.results.collect import RunRow
-    from aqr_exp.results.formats import Table
+    from aqr_exp.results.tables.cells import Table
 
 HELP = """List the runs: state, attempt, mAP and NDS.
 
@@ -20,8 +20,8 @@ Examples:
 def command(as_json: arguments.Json = False) -> None:
     """List all runs of the results folder."""
     from aqr_exp.results.collect import collect
-    from aqr_exp.results.formats import TableFormat, render
     from aqr_exp.results.store import Store, results_root
+    from aqr_exp.results.tables.formats import TableFormat, render
 
     store = Store(results_root())
     rows = collect(store)
@@ -54,8 +54,8 @@ def row_as_json(row: "RunRow") -> dict[str, object]:
 
 def runs_table(rows: "list[RunRow]") -> "Table":
     """One line a run."""
-    from aqr_exp.results.formats import Table, count_cell, number_cell, text_cell
-    from aqr_exp.results.table import SYNTHETIC_MARK
+    from aqr_exp.results.tables.arms import SYNTHETIC_MARK
+    from aqr_exp.results.tables.cells import Table, count_cell, number_cell, text_cell
 
     synthetic = any(row.synthetic for row in rows)
     return Table(

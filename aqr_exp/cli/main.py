@@ -11,10 +11,13 @@ from aqr_exp import __version__
 from aqr_exp.cli import (
     analyze,
     cancel,
+    compare,
     config,
+    confirm,
     data,
     doctor,
     list_runs,
+    plot,
     resume,
     retry,
     run,
@@ -79,7 +82,10 @@ def build_app() -> typer.Typer:
     app.command("list", help=list_runs.HELP)(list_runs.command)
     app.command("show", help=show.HELP)(show.command)
     app.command("table", help=table.HELP)(table.command)
+    app.command("compare", help=compare.HELP)(compare.command)
+    app.command("confirm", help=confirm.HELP)(confirm.command)
     app.command("doctor", help=doctor.HELP)(doctor.command)
+    app.add_typer(plot.build_app(), name="plot")
     app.add_typer(analyze.build_app(), name="analyze")
     app.add_typer(data.build_app(), name="data")
     return app

@@ -10,7 +10,7 @@ from aqr_exp.cli import output
 
 if TYPE_CHECKING:
     from aqr_exp.config.schema import RunConfig
-    from aqr_exp.launch.scheduler import Task
+    from aqr_exp.launch.task import Task
     from aqr_exp.results.run_folder import RunFolder
     from aqr_exp.results.store import Store
     from aqr_exp.results.sweep_folder import SweepEntry, SweepFolder
@@ -178,7 +178,7 @@ def _may_use_gpus(candidate: Candidate) -> bool:
 def _task(candidate: Candidate, threads: int) -> "Task":
     from aqr_exp.cli.sweep_execute import with_threads
     from aqr_exp.launch.create import create_run
-    from aqr_exp.launch.scheduler import Task
+    from aqr_exp.launch.task import Task
 
     entry = candidate.entry
     if entry is None:

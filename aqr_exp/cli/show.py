@@ -8,6 +8,7 @@ from aqr_exp.cli import arguments, output
 if TYPE_CHECKING:
     from aqr_exp.results.collect import RunRow
     from aqr_exp.results.run_folder import RunFolder
+    from aqr_exp.results.stitch import Joint
 
 HELP = """Show one run: its state, where it came from, its metrics.
 
@@ -22,14 +23,19 @@ Examples:
 def command(run: arguments.RunName, as_json: arguments.Json = False) -> None:
     """Show one run of the results folder."""
     from aqr_exp.results.collect import read_row
+    from aqr_exp.results.file_hashes import FileHashes
+    from aqr_exp.results.integrity import check_run
     from aqr_exp.results.store import Store, results_root
 
-    folder = Store(results_root()).find(run)
+    store = Store(results_root())
+    folder = store.find(run)
     row = read_row(folder)
+    with FileHashes(store) as hashes:
+        integrity = check_run(folder, hashes)
     if as_json:
-        output.print_json(run_as_json(folder, row))
+        output.print_json(run_as_json(folder, row) | {"integrity": integrity.as_json()})
         return
-    output.data("\n".join(describe(folder, row)))
+    output.data("\n".join([*describe(folder, row), f"integrity: {integrity}"]))
     if row.completed:
         print_metrics(row)
     warned = list(warning_lines(folder))
@@ -45,6 +51,11 @@ def run_as_json(folder: "RunFolder", row: "RunRow") -> dict[str, Any]:
         "status": row.status,
         "reason": row.reason,
         "attempt": row.attempt,
+        "resumed": row.resumed,
+        "joints": [
+            {"attempt": joint.attempt, "epoch": joint.epoch, "step": joint.step}
+            for joint in found_joints(folder)
+        ],
         "updated": row.updated,
         "record": row.record,
         "metrics": row.metrics,
@@ -54,22 +65,56 @@ def run_as_json(folder: "RunFolder", row: "RunRow") -> dict[str, Any]:
 
 def describe(folder: "RunFolder", row: "RunRow") -> Iterator[str]:
     """A run in lines of `name: value`."""
-    record = row.record
-    started = f" (attempt {row.attempt})" if row.attempt > 1 else ""
+    started = f" (attempt {row.attempt}, resumed x{row.resumed})" if row.resumed else ""
     yield f"run: {row.name}"
     yield f"status: {row.status}{started}" + (f": {row.reason}" if row.reason else "")
     yield f"folder: {folder.path}"
-    if record:
-        typed = " ".join(map(str, record.get("overrides") or [])) or "none"
-        yield f"preset: {row.preset}, overrides: {typed}"
-        data = record.get("data") or {}
-        yield f"data: {data.get('name')} {data.get('version')} ({data.get('fingerprint')})"
-        code = record.get("code") or {}
-        revision = str(code.get("revision") or "installed package")
-        yield f"code: {revision[:12]}" + (" with changes" if code.get("dirty") else "")
-        yield f"created: {record.get('created')} on {record.get('host')}"
+    if row.record:
+        yield from describe_record(row)
+    joined = found_joints(folder)
+    if joined:
+        yield f"curve joined: {', '.join(map(str, joined))}"
     if row.status == "running":
-        yield f"progress: {progress_line(folder.read_progress() or {})}"
+        yield f"progress: {found_progress(folder)}"
+
+
+def describe_record(row: "RunRow") -> Iterator[str]:
+    """Where a run came from, in lines of `name: value`."""
+    record = row.record
+    overrides = record.get("overrides")
+    typed = " ".join(map(str, overrides)) if isinstance(overrides, list) else ""
+    yield f"preset: {row.preset}, overrides: {typed or 'none'}"
+    data, code = (_part(record, name) for name in ("data", "code"))
+    yield f"data: {data.get('name')} {data.get('version')} ({data.get('fingerprint')})"
+    revision = str(code["revision"])[:12] if code.get("revision") else "installed package"
+    yield f"code: {revision}" + (" with changes" if code.get("dirty") else "")
+    yield f"created: {record.get('created')} on {record.get('host')}"
+
+
+def _part(record: dict[str, Any], name: str) -> dict[str, Any]:
+    part = record.get(name)
+    return part if isinstance(part, dict) else {}
+
+
+def found_joints(folder: "RunFolder") -> "list[Joint]":
+    """Where attempts took over from earlier ones; none when the history is damaged."""
+    from aqr_exp.errors import AqrExpError
+    from aqr_exp.results.stitch import joints
+
+    try:
+        return joints(folder.read_history())
+    except (AqrExpError, OSError):
+        return []
+
+
+def found_progress(folder: "RunFolder") -> str:
+    """Where a run is, or why that cannot be told."""
+    from aqr_exp.errors import AqrExpError
+
+    try:
+        return progress_line(folder.read_progress() or {})
+    except (AqrExpError, OSError) as error:
+        return str(error)
 
 
 def warning_lines(folder: "RunFolder") -> Iterator[str]:
@@ -120,7 +165,7 @@ def duration(seconds: float) -> str:
 
 def print_metrics(row: "RunRow") -> None:
     """Print one run's metrics and class APs."""
-    from aqr_exp.results.formats import TableFormat, render
-    from aqr_exp.results.table import one_run_table
+    from aqr_exp.results.tables.formats import TableFormat, render
+    from aqr_exp.results.tables.metric_table import one_run_table
 
     output.data("\n" + render(one_run_table(row), TableFormat.RICH, terminal=output.on_terminal()))

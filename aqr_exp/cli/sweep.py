@@ -11,13 +11,14 @@ from aqr_exp.config import short_names
 if TYPE_CHECKING:
     from aqr_exp.results.store import Store
     from aqr_exp.sweep.plan import Plan
+    from aqr_exp.sweep.removed import RemovedRun
     from aqr_exp.sweep.standing import Standing
 
 HELP = f"""Run what is missing or failed of a sweep, and nothing else.
 
 A sweep is a shipped one (variants, bias_scale, window_size, bias_scale_x_window_size,
-learnable_scale, constraints, presets, controls, smoke), a file, or a variant with values. Running
-it again, from several terminals or after a crash, never runs a completed run twice.
+learnable_scale, constraints, presets, controls, search_bias, smoke), a file, or a variant with
+values. Running it again, from several terminals or after a crash, never runs a completed run twice.
 
 \b
 Examples:
@@ -26,12 +27,15 @@ Examples:
   aqr-exp sweep sweeps/mine.yaml preset=smoke
   aqr-exp sweep attention_bias bias_scale=1,2.5,5 window_size=5,8 seed=0,1,2
   aqr-exp sweep attention_bias 'bias=glob(*)' 'seed=range(0,5)'
+  aqr-exp sweep search_bias                    Optuna proposes the points
+  aqr-exp sweep attention_bias strategy=optuna trials=20 'bias_scale=interval(0.5,10)'
 
 \b
 Values:
   bias_scale=1,2.5,5       each of a list; several such keys: their product
   'seed=range(0,3)'        0, 1, 2; range(start,stop,step) for steps other than 1
   'bias=glob(*)'           every option of a group
+  'bias_scale=interval(.5,10)'   with strategy=optuna, random or asha: points are proposed in it
 
 {short_names.HELP}"""
 
@@ -56,6 +60,18 @@ def command(
     detach: Annotated[
         bool, typer.Option("--detach", help="Go on when the terminal closes, and return at once.")
     ] = False,
+    cancel_removed: Annotated[
+        bool,
+        typer.Option(
+            "--cancel-removed", help="Cancel runs that the sweep meant once and means no more."
+        ),
+    ] = False,
+    no_preflight: Annotated[
+        bool,
+        typer.Option(
+            "--no-preflight", help="Queue without trying a few steps of each configuration."
+        ),
+    ] = False,
     as_json: arguments.Json = False,
 ) -> int:
     """Plan a sweep, and run or show it; returns the exit code."""
@@ -64,59 +80,69 @@ def command(
 
     if not dry_run and (as_json or fill):
         raise RequestError("--json and --fill show a plan: use them with --dry-run")
-    store = Store(results_root())
-    plan, standings = plan_and_standings(what, overrides or [], store)
-    if dry_run:
-        show_plan(plan, standings, only_holes=fill, as_json=as_json)
-        return 0
-    return _execute(plan, standings, store, slots=slots, detach=detach)
-
-
-def plan_and_standings(
-    what: str, overrides: Sequence[str], store: "Store"
-) -> "tuple[Plan, list[Standing]]":
-    """The plan of what was asked for, and how its runs stand.
-
-    Args:
-        what: A shipped sweep, a sweep file or a variant.
-        overrides: As typed.
-        store: Where runs are kept.
-
-    Raises:
-        RequestError: One line for each fault of the request.
-    """
+    from aqr_exp.cli import sweep_removed
     from aqr_exp.sweep.plan import plan_sweep
+    from aqr_exp.sweep.removed import removed_runs
     from aqr_exp.sweep.standing import Standings
     from aqr_exp.sweep.typed import sweep_request
 
-    request = sweep_request(what, overrides)
-    standings = Standings(store)
-    plan = plan_sweep(request, standings.expected())
-    return plan, standings.of(plan)
+    store = Store(results_root())
+    request = sweep_request(what, overrides or [])
+    if request.search is not None:
+        from aqr_exp.cli import sweep_search
+
+        if dry_run:
+            sweep_search.show_search(request, store, as_json=as_json)
+            return 0
+        expected = Standings(store).expected()
+        return sweep_search.execute_search(
+            request, store, expected, slots=slots, detached=detach, try_first=not no_preflight
+        )
+    known = Standings(store)
+    plan = plan_sweep(request, known.expected())
+    standings = known.of(plan)
+    removed = removed_runs(plan.name, {run.name for run in plan.runs}, store)
+    if dry_run:
+        show_plan(plan, standings, removed, only_holes=fill, as_json=as_json)
+        return 0
+    if cancel_removed:
+        sweep_removed.cancel_removed(plan.name, removed)
+    else:
+        sweep_removed.say_removed(plan.name, removed)
+    return _execute(plan, standings, store, slots=slots, detach=detach, try_first=not no_preflight)
 
 
 def show_plan(
-    plan: "Plan", standings: "Sequence[Standing]", *, only_holes: bool, as_json: bool
+    plan: "Plan",
+    standings: "Sequence[Standing]",
+    removed: "Sequence[RemovedRun]" = (),
+    *,
+    only_holes: bool,
+    as_json: bool,
 ) -> None:
     """Print every run of a plan, its completeness and its totals.
 
     Args:
         plan: The plan.
         standings: How its runs stand.
+        removed: Runs that it means no more and that are not complete.
         only_holes: Leave out of the list what is done or in somebody's hands.
         as_json: Print JSON.
     """
-    from aqr_exp.results.formats import TableFormat, render
+    from aqr_exp.results.tables.formats import TableFormat, render
     from aqr_exp.sweep import report
 
     shown = [standing for standing in standings if standing.hole or not only_holes]
     if as_json:
-        output.print_json(report.as_json(plan, standings, shown))
+        output.print_json(report.as_json(plan, standings, shown, removed))
         return
     terminal = output.on_terminal()
     if shown:
         output.data(render(report.runs_table(plan, shown), TableFormat.RICH, terminal=terminal))
     output.data(render(report.matrix_table(plan, standings), TableFormat.RICH, terminal=terminal))
+    if removed:
+        table = report.removed_table(plan.name, removed)
+        output.data(render(table, TableFormat.RICH, terminal=terminal))
     output.data(report.summary(plan, standings))
 
 
@@ -127,6 +153,7 @@ def _execute(
     *,
     slots: int | None,
     detach: bool,
+    try_first: bool,
 ) -> int:
     """Run the holes; when there are none, say so without loading what runs them."""
     from aqr_exp.sweep.report import summary
@@ -134,7 +161,18 @@ def _execute(
 
     output.say(summary(plan, standings))
     if all(standing.state == DONE for standing in standings):
+        _remember(plan, store)
         return 0
     from aqr_exp.cli.sweep_execute import execute
 
-    return execute(plan, store, slots=slots, detached=detach)
+    return execute(plan, store, slots=slots, detached=detach, try_first=try_first)
+
+
+def _remember(plan: "Plan", store: "Store") -> None:
+    """Write down what a sweep means now, when it meant something else before."""
+    sweep = store.sweep(plan.name)
+    names = [run.name for run in plan.runs]
+    if sweep.plan_path.exists() and [entry.name for entry in sweep.read_plan()] != names:
+        from aqr_exp.cli.sweep_execute import entry_of
+
+        sweep.write_plan([entry_of(run) for run in plan.runs])

@@ -2,15 +2,18 @@
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from aqr_exp.cli import output
+from aqr_exp.cli.preflight import preflight
 from aqr_exp.cli.show import duration
+from aqr_exp.cli.sweep_summary import summarize
 from aqr_exp.cli.sweep_view import LOG_LINES, Screen, failure_lines, screen, totals_line
 from aqr_exp.launch.outlook import Outlook, View
-from aqr_exp.launch.scheduler import Scheduler, Task
+from aqr_exp.launch.scheduler import Scheduler
 from aqr_exp.launch.slots import Slot, SlotLeases, find_slots
+from aqr_exp.launch.task import Source, Task
 
 if TYPE_CHECKING:
     from aqr_exp.config.schema import RunConfig
@@ -21,10 +24,18 @@ if TYPE_CHECKING:
     from aqr_exp.sweep.plan import Plan, PlannedRun
 
 INTERRUPTED = 130
+SourceOf = Callable[[Callable[[str], None], "SweepStatus"], Source]
+"""Makes a source of tasks from what says a line, and from what is looked at."""
 
 
 def execute(
-    plan: "Plan", store: "Store", *, slots: int | None = None, detached: bool = False
+    plan: "Plan",
+    store: "Store",
+    *,
+    slots: int | None = None,
+    detached: bool = False,
+    try_first: bool = False,
+    summarized: bool = True,
 ) -> int:
     """Run what is missing or failed of a plan, and report.
 
@@ -36,14 +47,16 @@ def execute(
         store: Where runs are kept.
         slots: How many run side by side; None takes one a GPU, or one a core without GPUs.
         detached: Go on in a process without a terminal, and return at once.
+        try_first: Let each distinct configuration make its first steps before anything is queued.
+        summarized: Show table and best point at the end.
 
     Returns:
         0 every run is complete or cancelled on request (or the detached process was started), 1 one
         has failed or nobody can tell about it, 130 interrupted.
 
     Raises:
-        AqrExpError: Nothing was started: training packages or disk space are missing, or the name
-            or the slots cannot be (exit 2).
+        AqrExpError: Nothing was started: training packages or disk space are missing, the name or
+            the slots cannot be, or a configuration cannot make its first steps (exit 2).
     """
     from aqr_exp.config.schema.launcher import Device
     from aqr_exp.launch.preflight import check_ready
@@ -55,6 +68,8 @@ def execute(
     # Models differ in what they need, and seeds do not.
     for run in {(run.variant, run.config.model.name): run for run in plan.runs}.values():
         check_ready(run.config, store.root)
+    if try_first:
+        preflight(plan, store, found[0])
     sweep = store.sweep(plan.name)
     sweep.write_plan([entry_of(run) for run in plan.runs])
     beside = attempts_beside(store)
@@ -62,7 +77,16 @@ def execute(
     labels = {
         task.folder.name: entry_of(run).label for task, run in zip(tasks, plan.runs, strict=True)
     }
-    return run_tasks(plan.name, tasks, labels, store, found, sweep=sweep, detached=detached)
+    return run_tasks(
+        plan.name,
+        tasks,
+        labels,
+        store,
+        found,
+        sweep=sweep,
+        detached=detached,
+        at_end=(lambda: summarize(sweep, store)) if summarized else None,
+    )
 
 
 def entry_of(run: "PlannedRun") -> "SweepEntry":
@@ -133,10 +157,10 @@ class Narrator:
 
     Args:
         screen: Where it is said.
-        total: How many runs there are.
+        total: How many runs there are by now.
     """
 
-    def __init__(self, screen: Screen, total: int) -> None:
+    def __init__(self, screen: Screen, total: Callable[[], int]) -> None:
         self._screen = screen
         self._total = total
         self._started_at: dict[str, float] = {}
@@ -152,7 +176,7 @@ class Narrator:
     def ended(self, task: Task, view: View, *, here: bool) -> None:
         """A run has an outcome."""
         self._ended += 1
-        folder, place = task.folder, f"[{self._ended}/{self._total}]"
+        folder, place = task.folder, f"[{self._ended}/{self._total()}]"
         if view.outlook is Outlook.FAILED:
             for line in failure_lines(folder.name, view.reason, *_log(folder)):
                 self._screen.say(f"{place} {line}" if not line.startswith(" ") else line)
@@ -189,6 +213,8 @@ def run_tasks(
     *,
     sweep: "SweepFolder | None" = None,
     detached: bool = False,
+    source_of: SourceOf | None = None,
+    at_end: Callable[[], None] | None = None,
 ) -> int:
     """Run tasks and report; see `execute`.
 
@@ -200,6 +226,8 @@ def run_tasks(
         slots: Where they may run.
         sweep: The sweep whose requests to stop are obeyed.
         detached: Go on in a process without a terminal, and return at once.
+        source_of: Makes what proposes further tasks, once that can be seen.
+        at_end: Called when the tasks have ended, unless that was asked for.
 
     Returns:
         The exit code.
@@ -217,7 +245,7 @@ def run_tasks(
         for task in tasks
     ]
     status = SweepStatus(watched)
-    scheduler = _schedule(tasks, store, slots, status, sweep)
+    scheduler = _schedule(tasks, store, slots, status, sweep, source_of)
     output.say(f"{title}: {totals_line(status.look())}")
     failed = [
         name
@@ -228,6 +256,8 @@ def run_tasks(
         output.say(f"{len(failed)} did not end well: `aqr-exp retry --failed` runs them again")
     if scheduler.stopped:
         return INTERRUPTED
+    if at_end is not None:
+        at_end()
     return 1 if failed else 0
 
 
@@ -237,6 +267,7 @@ def _schedule(
     slots: Sequence[Slot],
     status: "SweepStatus",
     sweep: "SweepFolder | None",
+    source_of: SourceOf | None,
 ) -> Scheduler:
     """Let a scheduler work, seen by others and obeying signals and requests."""
     from contextlib import nullcontext
@@ -248,8 +279,9 @@ def _schedule(
         scheduler = Scheduler(
             tasks,
             SlotLeases(store.slots_dir, slots),
-            Narrator(shown, len(tasks)),
+            Narrator(shown, lambda: len(status)),
             lambda: sweep is not None and sweep.cancel_time() != before,
+            source_of(shown.say, status) if source_of else None,
         )
         with stop_on_signals(scheduler.ask_to_stop):
             scheduler.run()

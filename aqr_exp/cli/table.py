@@ -1,69 +1,171 @@
-"""`aqr-exp table`: all results over seeds, with intervals."""
+"""`aqr-exp table`: all results over seeds, with intervals and verdicts."""
 
-from enum import Enum
-from typing import Annotated
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aqr_exp.cli import output
-from aqr_exp.results.formats import TableFormat
+from aqr_exp.results.tables.cells import Table
+from aqr_exp.results.tables.formats import TableFormat, render
+from aqr_exp.results.tables.quantities import By
 
-HELP = """Tabulate completed runs over seeds, every mean with its n and 95 % interval.
+if TYPE_CHECKING:
+    from aqr_exp.results.store import Store
+    from aqr_exp.results.tables.measures import Step
+    from aqr_exp.results.tables.request import TableRequest
+    from aqr_exp.results.tables.study import Study
 
-One line an arm, with training time relative to the baseline, memory, stability and final scale.
-Runs without metrics are listed below the table by name and reason.
+SLOW_S = 2.0
+
+HELP = """Tabulate completed runs over seeds: means with intervals, differences to the baseline, verdicts.
+
+One line an arm, with training time relative to the baseline, memory, stability and final scale. What
+confounds a comparison is marked at the difference and named below; so are runs without metrics.
 
 \b
 Examples:
   aqr-exp table
-  aqr-exp table --metrics mAP,mAVE
-  aqr-exp table --by metric           one block a metric, with standard deviations
-  aqr-exp table --by class
-  aqr-exp table --format latex > table.tex
+  aqr-exp table --metrics mAP,mAVE,mAP@night --sort mAP
+  aqr-exp table --by metric           one block a metric; also class, condition, range
+  aqr-exp table --where 'bias_scale >= 2' --where 'seed < 3'
+  aqr-exp table --sweep bias_scale    the runs of a sweep; its best point is marked
+  aqr-exp table --strict --factor data
+  aqr-exp table --at-epoch last-common
+  aqr-exp table --reference --format latex > table.tex
+  aqr-exp table --format parquet > table.parquet
+  aqr-exp table --verify
 """
 
-
-class By(str, Enum):
-    """What a block of the table is."""
-
-    ARM = "arm"
-    METRIC = "metric"
-    CLASS = "class"
+_FORM = typer.Option("--format", help="How to print it.")
+_BY = typer.Option("--by", help="One line an arm, or one block a metric, class, condition, range.")
+_METRICS = typer.Option("--metrics", help="Metric names with commas between.", metavar="NAMES")
+_WHERE = typer.Option(
+    "--where", help="Only runs of which this is true; may be repeated.", metavar="CONDITION"
+)
+_SWEEP = typer.Option("--sweep", help="Only the runs of a sweep.", metavar="NAME")
+_SORT = typer.Option(
+    "--sort", help="A column, the best metric first; -COLUMN turns it round.", metavar="COLUMN"
+)
+_BASELINE = typer.Option(
+    "--baseline", help="Compare all arms with this one: an identity, variant or run.", metavar="ARM"
+)
+_FACTOR = typer.Option(
+    "--factor", help="What arms may differ in besides the variant; may be repeated.", metavar="KEY"
+)
+_STRICT = typer.Option("--strict", help="Refuse a confounded comparison with exit code 2.")
+_REFERENCE = typer.Option("--reference", help="Published numbers below, never compared with.")
+_EPOCH = typer.Option(
+    "--at-epoch", help="All runs after this epoch, or `last-common`.", metavar="EPOCH"
+)
+_TRACE = typer.Option("--trace", help="Name the runs, files and hashes behind every cell.")
+_VERIFY = typer.Option("--verify", help="Recompute all cells from the stored predictions.")
 
 
 def command(
-    form: Annotated[TableFormat, typer.Option("--format", help="How to print it.")] = (
-        TableFormat.RICH
-    ),
-    by: Annotated[
-        By, typer.Option("--by", help="One line an arm, one block a metric, or AP by class.")
-    ] = By.ARM,
-    metrics: Annotated[
-        str | None,
-        typer.Option("--metrics", help="Metric names with commas between.", metavar="NAMES"),
-    ] = None,
-) -> None:
-    """Print the table of all runs of the results folder."""
-    from aqr_exp.errors import RequestError
-    from aqr_exp.results.arm_table import arm_table
-    from aqr_exp.results.collect import collect, with_settings
-    from aqr_exp.results.formats import render
-    from aqr_exp.results.store import Store, results_root
-    from aqr_exp.results.table import class_table, metrics_table
+    form: Annotated[TableFormat, _FORM] = TableFormat.RICH,
+    by: Annotated[By, _BY] = By.ARM,
+    metrics: Annotated[str | None, _METRICS] = None,
+    where: Annotated[list[str] | None, _WHERE] = None,
+    sweep: Annotated[str | None, _SWEEP] = None,
+    sort: Annotated[str | None, _SORT] = None,
+    baseline: Annotated[str | None, _BASELINE] = None,
+    factor: Annotated[list[str] | None, _FACTOR] = None,
+    strict: Annotated[bool, _STRICT] = False,
+    reference: Annotated[bool, _REFERENCE] = False,
+    at_epoch: Annotated[str | None, _EPOCH] = None,
+    trace: Annotated[bool, _TRACE] = False,
+    verify: Annotated[bool, _VERIFY] = False,
+) -> int:
+    """Print the table of the runs of the results folder; returns the exit code."""
+    from aqr_exp.results.tables.request import TableRequest
 
-    if by is By.CLASS and metrics:
-        raise RequestError("--metrics and --by class cannot be used together: the latter shows AP")
+    names = [name.strip() for name in metrics.split(",") if name.strip()] if metrics else None
+    request = TableRequest(
+        by=by,
+        metrics=names,
+        where=where or (),
+        sweep=sweep,
+        factors=factor or (),
+        baseline=baseline,
+        strict=strict,
+        sort=sort,
+        references=reference,
+        trace=trace,
+        at_epoch=at_epoch,
+    )
+    return _run(request, form, verify=verify)
+
+
+def _run(request: "TableRequest", form: TableFormat, *, verify: bool) -> int:
+    from aqr_exp.errors import RequestError
+    from aqr_exp.results.collect import collect
+    from aqr_exp.results.store import Store, results_root
+    from aqr_exp.results.tables.build import build_table
+
+    if form is TableFormat.PARQUET and output.on_terminal():
+        raise RequestError("--format parquet is no text: write it to a file, `> table.parquet`")
+    if verify and request.at_epoch is not None:
+        raise RequestError(
+            "--verify and --at-epoch cannot be used together: a curve is not recomputed"
+        )
     store = Store(results_root())
     rows = collect(store)
-    names = [name.strip() for name in metrics.split(",") if name.strip()] if metrics else None
-    if by is By.ARM:
-        table = arm_table(with_settings(store, rows), names)
-    else:
-        table = class_table(rows) if by is By.CLASS else metrics_table(rows, names)
+    with _slow_progress("arms compared") as step:
+        built = build_table(store, rows, request, step=step)
+    if verify:
+        return _verify(built.study, store, as_json=form is TableFormat.JSON)
+    table = built.table
     if not table.rows:
         output.say(f"no completed runs in {store.runs_dir}: `aqr-exp run baseline` makes one")
-    if form is TableFormat.CSV or not table.rows:
+    if form in {TableFormat.CSV, TableFormat.PARQUET} or not table.rows:
         for note in table.notes:
             output.say(note)
     if table.rows or form is not TableFormat.RICH:
-        output.data(render(table, form, terminal=output.on_terminal()))
+        _print(table, form)
+    return 0
+
+
+def _verify(study: "Study", store: "Store", *, as_json: bool) -> int:
+    """Recompute the cells; the exit code says whether they hold."""
+    from aqr_exp.results.tables.verification import verify_cells
+
+    with _slow_progress("runs verified") as step:
+        found = verify_cells(study, store, step=step)
+    if as_json:
+        output.print_json(found.as_json())
+    else:
+        output.data("\n".join(found.lines()))
+    return 1 if found.problems else 0
+
+
+def _print(table: Table, form: TableFormat) -> None:
+    if form is TableFormat.PARQUET:
+        from aqr_exp.results.tables.parquet import parquet_bytes
+
+        sys.stdout.buffer.write(parquet_bytes(table))
+        sys.stdout.flush()
+        return
+    output.data(render(table, form, terminal=output.on_terminal()))
+
+
+@contextmanager
+def _slow_progress(what: str) -> Iterator["Step"]:
+    """Show how many are done, once it takes long enough for somebody to wonder."""
+    from aqr_exp.cli.progress import counted_progress
+
+    started = time.monotonic()
+    with ExitStack() as stack:
+        shown: Step | None = None
+
+        def step(done: int, total: int) -> None:
+            nonlocal shown
+            if shown is None and time.monotonic() - started >= SLOW_S:
+                shown = stack.enter_context(counted_progress(what))
+            if shown is not None:
+                shown(done, total)
+
+        yield step

@@ -103,4 +103,6 @@ def is_plain(value: Any) -> bool:
         return "${" not in value and value != "???"
     if isinstance(value, list):
         return all(map(is_plain, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and is_plain(item) for key, item in value.items())
     return value is None or isinstance(value, (bool, int, float))

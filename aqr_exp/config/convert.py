@@ -1,7 +1,7 @@
 """From a plain nested mapping to the typed objects, with every fault named at once."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import Enum
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -43,7 +43,7 @@ def _convert_node(cls: Any, value: Any, where: str, root: Any, faults: list[str]
     specs = {spec.name: spec for spec in fields_of(cls)}
     for key in value:
         if key not in specs:
-            guess = did_you_mean(f"{where}{key}", dotted_keys(root))
+            guess = did_you_mean(f"{where}{key}", _known_keys(root, where, specs))
             faults.append(f"unknown key '{where}{key}'{guess}")
     found: dict[str, Any] = {}
     for name, spec in specs.items():
@@ -55,9 +55,27 @@ def _convert_node(cls: Any, value: Any, where: str, root: Any, faults: list[str]
             faults.append(f"key '{where}{name}' is missing: it must be {allowed(spec)}")
         elif spec.nested:
             found[name] = _convert_node(spec.type, value[name], f"{where}{name}.", root, faults)
+        elif spec.listed:
+            found[name] = _convert_list(spec, value[name], where + name, root, faults)
         else:
             found[name] = _convert_value(spec, value[name], where + name, faults)
     return _INVALID if faults else cls(**found)
+
+
+def _known_keys(root: Any, where: str, specs: Collection[str]) -> list[str]:
+    """What an unknown key may have meant; in a list's entry, a key of the entry."""
+    return [f"{where}{name}" for name in specs] if "[" in where else [*dotted_keys(root)]
+
+
+def _convert_list(spec: FieldSpec, value: Any, key: str, root: Any, faults: list[str]) -> Any:
+    """A list of dataclasses, whose entries messages name `key[0]`, `key[1]`, ..."""
+    if not isinstance(value, (list, tuple)):
+        faults.append(f"{key}={_show(value)}: must be {allowed(spec)}")
+        return _INVALID
+    entries = enumerate(value)
+    return tuple(
+        _convert_node(spec.listed, item, f"{key}[{i}].", root, faults) for i, item in entries
+    )
 
 
 def _convert_value(spec: FieldSpec, value: Any, key: str, faults: list[str]) -> Any:
@@ -105,6 +123,9 @@ def allowed(spec: FieldSpec) -> str:
     kind = spec.type
     if spec.nested:
         return "a group of keys"
+    if spec.listed:
+        names = ", ".join(item.name for item in fields_of(spec.listed))
+        return f"a list of groups of keys (each of {names})"
     if get_origin(kind) is tuple:
         return f"a list of {_elements(get_args(kind))}{_interval(spec.range, ', each')}"
     return _allowed_scalar(kind, spec.range)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from enum import Enum
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
@@ -18,7 +19,7 @@ class FieldSpec:
         type: Its type without annotations, and without None.
         range: The closed interval its numbers must lie in.
         excluded: Left out of a run's identity.
-        optional: A configuration dataclass that may be absent: None, or no key at all.
+        optional: It may be absent: None, or no key at all; it is not in the identity then.
         before: What runs did before there was such a field; None of a field that all have.
     """
 
@@ -33,6 +34,20 @@ class FieldSpec:
     def nested(self) -> bool:
         """Whether the field holds another configuration dataclass."""
         return dataclasses.is_dataclass(self.type)
+
+    @property
+    def listed(self) -> Any:
+        """The configuration dataclass that the field holds a list of; None when it holds no such list."""
+        kinds = get_args(self.type) if get_origin(self.type) is tuple else ()
+        return kinds[0] if len(kinds) == 2 and dataclasses.is_dataclass(kinds[0]) else None
+
+    def is_as_before(self, value: Any) -> bool:
+        """Whether a value, as a specification holds it, does what was done before there was the field."""
+        if self.before is None:
+            return False
+        before = self.before.value
+        plain = before.value if isinstance(before, Enum) else before
+        return bool(value == (list(plain) if isinstance(plain, tuple) else plain))
 
 
 @cache
@@ -63,12 +78,12 @@ def fields_of(cls: Any) -> tuple[FieldSpec, ...]:
 
 
 def _without_none(hint: Any) -> tuple[Any, bool]:
-    """`X` and whether the hint was `X | None`; only a configuration dataclass may be absent."""
+    """`X` and whether the hint was `X | None`."""
     if get_origin(hint) not in {Union, UnionType}:
         return hint, False
     others = [kind for kind in get_args(hint) if kind is not NoneType]
-    if len(others) != 1 or not dataclasses.is_dataclass(others[0]):
-        raise TypeError(f"{hint} is no configuration field: write `Part | None` with a dataclass")
+    if len(others) != 1:
+        raise TypeError(f"{hint} is no configuration field: write one type, or `Type | None`")
     return others[0], True
 
 

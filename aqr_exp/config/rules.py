@@ -3,8 +3,9 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 
+from aqr_exp.config.augment_rules import augment_rules
 from aqr_exp.config.schema import ModelConfig, RunConfig
-from aqr_exp.config.schema.data import AugmentConfig, GtSamplingConfig
+from aqr_exp.config.schema.data import GtSamplingConfig
 from aqr_exp.config.schema.launcher import Device
 from aqr_exp.config.schema.model import (
     CrossAttentionInit,
@@ -15,6 +16,7 @@ from aqr_exp.config.schema.model import (
     Sensors,
 )
 from aqr_exp.config.schema.variant import VariantName
+from aqr_exp.config.stages import stage_places, stage_rules
 from aqr_exp.config.variant_rules import start_rules, variant_rules
 from aqr_exp.errors import RequestError
 
@@ -48,7 +50,8 @@ def broken_rules(config: RunConfig) -> list[str]:
         lambda c: _image_rules(c.model.image),
         lambda c: _head_rules(c.model.head),
         _sensor_rules,
-        lambda c: _augment_rules(c.data.augment),
+        lambda c: augment_rules(c.data.augment, "data.augment"),
+        stage_rules,
         lambda c: _gt_sampling_rules(c.data.gt_sampling),
         variant_rules,
         start_rules,
@@ -179,18 +182,6 @@ def _head_rules(head: HeadConfig) -> Iterator[str]:
         yield f"model.head.code_weights={list(head.code_weights)}: must not be negative"
 
 
-def _augment_rules(augment: AugmentConfig) -> Iterator[str]:
-    for key, (low, high) in (("resize", augment.resize), ("scale", augment.scale)):
-        if not 0 < low <= high:
-            yield f"data.augment.{key}={[low, high]}: must be positive, lowest first"
-    if any(std < 0 for std in augment.translate_std_m):
-        yield f"data.augment.translate_std_m={list(augment.translate_std_m)}: must not be negative"
-    dropped = augment.drop_camera + augment.drop_lidar
-    if dropped > 1:
-        rule = "must add up to at most 1: a sample loses one sensor or none"
-        yield f"data.augment.drop_camera + data.augment.drop_lidar = {dropped:g}: {rule}"
-
-
 def _gt_sampling_rules(sampling: GtSamplingConfig | None) -> Iterator[str]:
     if sampling is not None and len(sampling.per_class) != CLASSES:
         rule = f"must have {CLASSES} entries, one a class"
@@ -206,8 +197,10 @@ def _sensor_rules(config: RunConfig) -> Iterator[str]:
     if config.variant.name is not VariantName.BASELINE:
         yield f"variant {config.variant.name.value}: weighs two sensors, and {one}"
     for name in ("drop_camera", "drop_lidar"):
-        if value := getattr(config.data.augment, name):
-            yield f"data.augment.{name}={value:g}: must be 0: {one}"
+        places = {"data.augment": config.data.augment} | stage_places(config)
+        for where, place in places.items():
+            if value := getattr(place, name):
+                yield f"{where}.{name}={value:g}: must be 0: {one}"
     if model.head.dense_supervision:
         yield f"model.head.dense_supervision={model.head.dense_supervision:g}: must be 0: {one}"
     if model.head.cross_attention_init is not CrossAttentionInit.XAVIER:

@@ -115,11 +115,17 @@ class KeyedSampler(Sampler[SampleKey]):
             dataset.samples_by_class() if balanced else None  # type: ignore[attr-defined]
         )
         self.epoch = 0
+        self.done = 0
         self.rank, self.world_size = get_dist_info()
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch the next iteration runs through."""
+        """Choose the epoch the next iteration runs through, from its beginning."""
         self.epoch = epoch
+        self.done = 0
+
+    def leave_out(self, samples: int) -> None:
+        """Begin the next iteration after so many samples of this process's share of the epoch."""
+        self.done = samples
 
     def _order(self) -> np.ndarray:
         if self.by_class is not None:
@@ -134,7 +140,8 @@ class KeyedSampler(Sampler[SampleKey]):
 
     def __iter__(self) -> Iterator[SampleKey]:
         order = self._order()
-        for draw in range(self.rank, len(order), self.world_size):
+        first = self.rank + self.done * self.world_size
+        for draw in range(first, len(order), self.world_size):
             yield SampleKey(sample=int(order[draw]), epoch=self.epoch, draw=draw)
 
     def __len__(self) -> int:

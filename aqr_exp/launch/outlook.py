@@ -5,7 +5,7 @@ from enum import Enum
 
 from aqr_exp.errors import AqrExpError
 from aqr_exp.results.run_folder import RunFolder
-from aqr_exp.results.state import INTERRUPTED, UNKNOWN, RunStatus
+from aqr_exp.results.state import INTERRUPTED, PRUNED, UNKNOWN, RunStatus
 
 
 class Outlook(str, Enum):
@@ -17,9 +17,10 @@ class Outlook(str, Enum):
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    PRUNED = "pruned"
 
 
-FINAL = frozenset({Outlook.COMPLETED, Outlook.FAILED, Outlook.CANCELLED})
+FINAL = frozenset({Outlook.COMPLETED, Outlook.FAILED, Outlook.CANCELLED, Outlook.PRUNED})
 _ENDED_BADLY = frozenset({RunStatus.FAILED.value, RunStatus.CANCELLED.value, INTERRUPTED})
 
 
@@ -92,6 +93,8 @@ def view_of(folder: RunFolder, past: Past, *, ours: bool = False) -> View:
         if status in {UNKNOWN, RunStatus.QUEUED.value, RunStatus.RUNNING.value}:
             outlook = Outlook.UNKNOWN if status == UNKNOWN else Outlook.ELSEWHERE
             return View(outlook=outlook, reason=f"held by {folder.holder()}", attempt=state.attempt)
+        if status == PRUNED:
+            return View(outlook=Outlook.PRUNED, reason=state.why, attempt=state.attempt)
         cancel = folder.cancel_time()
     except (AqrExpError, OSError) as error:
         return _damaged(str(error))

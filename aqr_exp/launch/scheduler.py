@@ -6,46 +6,17 @@ import select
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.launch.outlook import FINAL, Outlook, View, past_of, view_of
+from aqr_exp.launch.outlook import FINAL, Outlook, Past, View, past_of, view_of
 from aqr_exp.launch.slots import Slot, SlotLeases
 from aqr_exp.launch.start import Started, start
+from aqr_exp.launch.task import Observer, Source, Task
 from aqr_exp.launch.training import GRACE_S
 from aqr_exp.results.lease import Lease
 from aqr_exp.results.lock import LockHeldError
-from aqr_exp.results.run_folder import RunFolder
 
 TICK_S = 0.25
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """One run a scheduler has to see through.
-
-    Attributes:
-        folder: The run's folder.
-        create: Makes the folder when it is not there; None when it must be.
-        expected_s: How long it is expected to take, in seconds; None when nothing tells.
-    """
-
-    folder: RunFolder
-    create: Callable[[], None] | None = None
-    expected_s: float | None = None
-
-
-class Observer(Protocol):
-    """Whoever shows what a scheduler does."""
-
-    def started(self, task: Task, slot: Slot, attempt: int) -> None:
-        """A run was started here."""
-
-    def ended(self, task: Task, view: View, *, here: bool) -> None:
-        """A run has an outcome; `here` when this scheduler executed it."""
-
-    def tick(self) -> None:
-        """Time passes; called several times a second."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +36,7 @@ class Scheduler:
         slots: Where they may run.
         observer: Who is told.
         stop_asked: Whether somebody asked from outside that the sweep stops.
+        source: Proposes further tasks; None when the tasks are all there are.
 
     Attributes:
         outcomes: Final views by run name.
@@ -76,9 +48,12 @@ class Scheduler:
         slots: SlotLeases,
         observer: Observer,
         stop_asked: Callable[[], bool] = lambda: False,
+        source: Source | None = None,
     ) -> None:
-        self._pending = sorted(tasks, key=_longest_first)
-        self._pasts = {task.folder.name: past_of(task.folder) for task in tasks}
+        self._pending: list[Task] = []
+        self._pasts: dict[str, Past] = {}
+        self._add(tasks)
+        self._source = source
         self._slots = slots
         self._observer = observer
         self._stop_asked = stop_asked
@@ -107,6 +82,8 @@ class Scheduler:
                 with contextlib.suppress(OSError):  # a terminal that went away stops no training
                     self._observer.tick()
                 self._wait()
+            if self._source is not None:
+                self._source.look(now=True)  # what has ended last is accounted for, too
         finally:
             # Only after a fault of ours is anything left to end here.
             for working in list(self._working):
@@ -123,8 +100,10 @@ class Scheduler:
         if self.stopped:
             self._press()
             return bool(self._working)
+        if self._source is not None:
+            self._add(self._source.look())
         self._fill()
-        if self._working:
+        if self._working or (self._source is not None and not self._source.exhausted):
             return True
         views = {task: self._view(task) for task in self._pending}
         if any(view.outlook is not Outlook.UNKNOWN for view in views.values()):
@@ -132,6 +111,11 @@ class Scheduler:
         for task, view in views.items():
             self._finish(task, view, here=False)
         return False
+
+    def _add(self, tasks: Sequence[Task]) -> None:
+        """Take on tasks."""
+        self._pasts |= {task.folder.name: past_of(task.folder) for task in tasks}
+        self._pending = sorted([*self._pending, *tasks], key=_longest_first)
 
     def _view(self, task: Task) -> View:
         return view_of(task.folder, self._pasts[task.folder.name])
@@ -173,9 +157,8 @@ class Scheduler:
             view = View(outlook=Outlook.FAILED, reason=str(error), attempt=working.run.attempt)
             self._finish(working.task, view, here=True)
         else:
-            view = View(
-                outlook=Outlook(state.status.value), reason=state.reason, attempt=state.attempt
-            )
+            outlook = Outlook.PRUNED if state.pruned else Outlook(state.status.value)
+            view = View(outlook=outlook, reason=state.why, attempt=state.attempt)
             self._finish(working.task, view, here=True)
         finally:
             working.run.lease.release()
@@ -198,9 +181,23 @@ class Scheduler:
                     return
                 if self._create(task) and self._start(task, *room):
                     room = None
+            self._propose(room)
         finally:
             if room is not None:
                 room[1].release()
+
+    def _propose(self, room: tuple[Slot, Lease] | None) -> None:
+        """Have further tasks proposed when a slot would stay free; they start at the next step."""
+        if self._source is None or self._source.exhausted:
+            return
+        free = room or self._room()
+        if free is None:
+            return
+        try:
+            self._add(self._source.more())
+        finally:
+            if room is None:
+                free[1].release()
 
     def _room(self) -> tuple[Slot, Lease] | None:
         """A slot nobody uses; none for now when claiming it fails (a full disk) while others work."""
@@ -259,6 +256,6 @@ class Scheduler:
                 working.run.training.kill()
 
 
-def _longest_first(task: Task) -> tuple[bool, float, str]:
+def _longest_first(task: Task) -> tuple[bool, bool, float, str]:
     known = task.expected_s is not None
-    return known, -(task.expected_s or 0.0), task.folder.name
+    return not task.first, known, -(task.expected_s or 0.0), task.folder.name

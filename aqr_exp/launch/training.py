@@ -166,11 +166,16 @@ def settle(folder: RunFolder, returncode: int, *, interrupted: bool) -> RunState
         if interrupted or asked:
             folder.write_state(RunStatus.CANCELLED, reason=asked or "interrupted")
         elif state.status not in {RunStatus.FAILED, RunStatus.CANCELLED}:
-            folder.write_state(RunStatus.FAILED, reason=_ending(returncode))
+            folder.write_state(RunStatus.FAILED, reason=ending(returncode))
         return folder.read_state()
 
 
-def _ending(returncode: int) -> str:
+def ending(returncode: int) -> str:
+    """How a training process ended that left no result.
+
+    Args:
+        returncode: Its exit code; negative for the signal that killed it.
+    """
     if returncode >= 0:
         return f"the training process ended with exit code {returncode} and no result"
     name = signal.Signals(-returncode).name

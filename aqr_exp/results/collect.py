@@ -1,12 +1,21 @@
 """One row a run, from small files only; a damaged run is a row that says so."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from aqr_exp.errors import AqrExpError
+from aqr_exp.results import index
+from aqr_exp.results.artifacts import check_sizes
+from aqr_exp.results.checksum import read_checked_json
+from aqr_exp.results.index import Entry
+from aqr_exp.results.metrics_file import read_metrics_file
 from aqr_exp.results.run_folder import RunFolder
-from aqr_exp.results.state import INTERRUPTED, UNKNOWN, RunStatus
+from aqr_exp.results.run_paths import IDENTIFYING, METRICS
+from aqr_exp.results.spec_file import check_spec
+from aqr_exp.results.stamp import ABSENT, Stamp, settled, stamp
+from aqr_exp.results.state import IN_HAND, INTERRUPTED, UNKNOWN, RunStatus
 from aqr_exp.results.store import Store
 
 DAMAGED = "damaged"
@@ -14,6 +23,8 @@ PEAK_MEMORY = "peak_memory_mb"
 FINAL_SCALE = "aqr/final_scale"
 # Where text would be damage; classes and conditions are recognised by their beginnings.
 NUMERIC = ("train_time_s", PEAK_MEMORY, "AP/", "gt/", "stability/")
+# Of such a run its files alone do not say how it stands, or they cannot be read.
+NOT_CACHED = frozenset({*(status.value for status in IN_HAND), INTERRUPTED, UNKNOWN, DAMAGED})
 MEAN_METRICS = ("mAP", "NDS", "mATE", "mASE", "mAOE", "mAVE", "mAAE")
 
 
@@ -23,12 +34,14 @@ class RunRow:
 
     Attributes:
         name: The run's name.
-        status: A `RunStatus` value, `interrupted`, `unknown` or `damaged`.
+        status: A `RunStatus` value, `interrupted`, `pruned`, `unknown` or `damaged`.
         reason: Why it failed, was cancelled or cannot be read.
         attempt: How often it was started.
         updated: When its state was last written.
         record: `record.json`; empty when damaged.
         metrics: `metrics.json` of a completed run; empty otherwise.
+        sizes: Bytes of the larger files by path in the run's folder, as they were on completion.
+        verified: Whether every file the row was read from has a checksum, which it then fits.
     """
 
     name: str
@@ -38,6 +51,13 @@ class RunRow:
     updated: str = ""
     record: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    verified: bool = False
+
+    @property
+    def resumed(self) -> int:
+        """How often it was started again after its first start."""
+        return self.attempt - 1
 
     @property
     def completed(self) -> bool:
@@ -107,17 +127,34 @@ class RunRow:
         return float(value) if isinstance(value, (int, float)) else None
 
 
+ROW_FIELDS = tuple(item.name for item in fields(RunRow))
+
+
 def read_row(folder: RunFolder) -> RunRow:
     """One run's row; whatever is wrong with its files becomes status and reason."""
     try:
-        state = folder.read_state()
-        status = folder.effective_status()
-        record = folder.read_record()
-        metrics = folder.read_metrics() if status == RunStatus.COMPLETED.value else {}
-        check_numbers(metrics, str(folder.metrics_path))
+        return _read_row(folder)
     except (AqrExpError, OSError) as error:
         return RunRow(name=folder.name, status=DAMAGED, reason=str(error))
-    reason = state.reason
+
+
+def _read_row(folder: RunFolder) -> RunRow:
+    state, said = folder.read_checked_state()
+    status = folder.effective_status()
+    if status != state.status.value:
+        state = folder.read_state()  # it may have ended between the two looks
+    record = read_checked_json(folder.record_path)
+    verified = [said, record.verified, check_spec(folder.spec_path)]
+    metrics: dict[str, Any] = {}
+    sizes: dict[str, int] = {}
+    if status == RunStatus.COMPLETED.value:
+        read = read_metrics_file(folder.metrics_path)
+        metrics = read.metrics
+        sizes = {name: file.size_bytes for name, file in read.files.items()}
+        check_numbers(metrics, str(folder.metrics_path))
+        check_sizes(str(folder.path), sizes)
+        verified.append(read.verified)
+    reason = state.why
     if status == INTERRUPTED:
         reason = "its process ended without saying so"
     elif status == UNKNOWN:
@@ -128,8 +165,10 @@ def read_row(folder: RunFolder) -> RunRow:
         reason=reason,
         attempt=state.attempt,
         updated=state.updated,
-        record=record,
+        record=record.value,
         metrics=metrics,
+        sizes=sizes,
+        verified=all(verified),
     )
 
 
@@ -149,7 +188,8 @@ def check_numbers(metrics: dict[str, Any], where: str) -> None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and math.isfinite(value)
 
 
 def _flat(value: Any) -> list[Any]:
@@ -160,8 +200,59 @@ def _flat(value: Any) -> list[Any]:
 
 
 def collect(store: Store) -> list[RunRow]:
-    """Every run of a store, in the order of their names."""
-    return [read_row(folder) for folder in store]
+    """Every run of a store, in the order of their names.
+
+    What the index knows and what has not changed since is not read again; runs that somebody may be
+    working on always are.
+    """
+    known = index.load(store.index_path)
+    rows: list[RunRow] = []
+    kept: dict[str, Entry] = {}
+    fresh = 0
+    runs_dir = str(store.runs_dir)
+    for name in store.folder_names():
+        stamps = _stamps(f"{runs_dir}/{name}")
+        if stamps is not None and all(found == ABSENT for found in stamps[: len(IDENTIFYING)]):
+            continue
+        entry = known.get(name)
+        if entry is not None and _is_current(entry, stamps, f"{runs_dir}/{name}"):
+            kept[name] = entry
+            rows.append(_row_of(entry))
+            continue
+        row = read_row(store.folder(name))
+        rows.append(row)
+        if stamps is not None and row.status not in NOT_CACHED and settled(stamps):
+            kept[name] = _entry_of(row, stamps)
+            fresh += 1
+    if index.worth_saving(fresh, len(known.keys() - kept.keys()), len(rows)):
+        index.save(store.index_path, kept)
+    return rows
+
+
+def _stamps(folder: str) -> list[Stamp] | None:
+    """Of the files a row is read from; None when they cannot be looked at."""
+    try:
+        return [stamp(f"{folder}/{name}") for name in (*IDENTIFYING, METRICS)]
+    except OSError:
+        return None
+
+
+def _is_current(entry: Entry, stamps: list[Stamp] | None, folder: str) -> bool:
+    if entry.stamps != stamps:
+        return False
+    try:
+        check_sizes(folder, entry.sizes)
+    except AqrExpError:
+        return False
+    return True
+
+
+def _entry_of(row: RunRow, stamps: list[Stamp]) -> Entry:
+    return Entry(stamps=stamps, **{name: getattr(row, name) for name in ROW_FIELDS})
+
+
+def _row_of(entry: Entry) -> RunRow:
+    return RunRow(**{name: getattr(entry, name) for name in ROW_FIELDS})
 
 
 def with_settings(store: Store, rows: Sequence[RunRow]) -> list[RunRow]:

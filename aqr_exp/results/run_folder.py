@@ -5,18 +5,24 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.results.atomic import read_json, replace_json, replace_text
-from aqr_exp.results.history import append_line, read_lines
+from aqr_exp.results.artifacts import measured
+from aqr_exp.results.atomic import read_json, replace_json
+from aqr_exp.results.checksum import read_checked_json, replace_checked_json
+from aqr_exp.results.history import ATTEMPT, append_line, read_lines
 from aqr_exp.results.holder import Life
 from aqr_exp.results.lease import Lease, Standing, clear, look
 from aqr_exp.results.lock import hold
+from aqr_exp.results.metrics_file import read_metrics_file, write_metrics_file
 from aqr_exp.results.run_paths import RunPaths
+from aqr_exp.results.spec_file import read_spec, write_spec
 from aqr_exp.results.state import (
     IN_HAND,
     INTERRUPTED,
+    PRUNED,
     UNKNOWN,
     RunState,
     RunStatus,
@@ -35,6 +41,10 @@ class RunFolder(RunPaths):
     Attributes:
         path: The folder.
     """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._attempt: int | None = None
 
     def create(self, spec_yaml_text: str, record: Mapping[str, Any]) -> None:
         """Make the folder, complete and planned, in one step.
@@ -59,8 +69,8 @@ class RunFolder(RunPaths):
                 draft.figures_dir,
             ):
                 folder.mkdir()
-            replace_text(draft.spec_path, spec_yaml_text)
-            replace_json(draft.record_path, record)
+            write_spec(draft.spec_path, spec_yaml_text)
+            replace_checked_json(draft.record_path, record)
             draft.write_state(RunStatus.PLANNED, attempt=1)
             # Renaming onto a folder that holds anything fails; onto an empty one it succeeds.
             draft.path.rename(self.path)
@@ -79,21 +89,7 @@ class RunFolder(RunPaths):
         Raises:
             AqrExpError: The file is missing or damaged.
         """
-        import yaml
-
-        try:
-            value = yaml.safe_load(self.spec_path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise AqrExpError(f"{self.spec_path} is missing") from None
-        except OSError as error:
-            raise AqrExpError(f"{self.spec_path} cannot be read: {error.strerror}") from None
-        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-            fault = " ".join(str(error).split())
-            raise AqrExpError(f"{self.spec_path} is damaged: {fault}") from None
-        if not isinstance(value, dict):
-            kind = type(value).__name__
-            raise AqrExpError(f"{self.spec_path} is damaged: holds a {kind}, not a mapping")
-        return value
+        return read_spec(self.spec_path)
 
     def read_record(self) -> dict[str, Any]:
         """What was known when the run was made.
@@ -101,7 +97,7 @@ class RunFolder(RunPaths):
         Raises:
             AqrExpError: The file is missing or damaged.
         """
-        return read_json(self.record_path)
+        return read_checked_json(self.record_path).value
 
     def read_state(self) -> RunState:
         """What the run says it is doing (see `effective_status` for whether that is so).
@@ -109,9 +105,17 @@ class RunFolder(RunPaths):
         Raises:
             AqrExpError: The file is missing or damaged.
         """
-        value = read_json(self.state_path)
+        return self.read_checked_state()[0]
+
+    def read_checked_state(self) -> tuple[RunState, bool]:
+        """What `read_state` gives, and whether the file has a checksum.
+
+        Raises:
+            AqrExpError: The file is missing or damaged.
+        """
+        read = read_checked_json(self.state_path)
         try:
-            return state_from_json(value)
+            return state_from_json(read.value), read.verified
         except ValueError as error:
             raise AqrExpError(f"{self.state_path} is damaged: {error}") from None
 
@@ -130,7 +134,8 @@ class RunFolder(RunPaths):
         state = RunState(
             status=RunStatus(status), attempt=attempt, reason=reason, updated=utc_now()
         )
-        replace_json(self.state_path, state.as_json())
+        replace_checked_json(self.state_path, state.as_json())
+        self._attempt = attempt
 
     def is_queued(self, attempt: int) -> bool:
         """Whether this attempt waits for its training process.
@@ -143,7 +148,7 @@ class RunFolder(RunPaths):
 
     def write_progress(self, progress: Mapping[str, Any]) -> None:
         """Replace the progress; `updated` (ISO 8601, UTC) is added when absent."""
-        replace_json(self.progress_path, {"updated": utc_now(), **progress})
+        replace_checked_json(self.progress_path, {"updated": utc_now(), **progress})
 
     def read_progress(self) -> dict[str, Any] | None:
         """Where the process is; None before it said so.
@@ -151,15 +156,19 @@ class RunFolder(RunPaths):
         Raises:
             AqrExpError: The file is damaged.
         """
-        return read_json(self.progress_path) if self.progress_path.exists() else None
+        if not self.progress_path.exists():
+            return None
+        return read_checked_json(self.progress_path).value
 
     def clear_progress(self) -> None:
         """Forget where an earlier attempt was."""
         self.progress_path.unlink(missing_ok=True)
 
     def append_history(self, entry: Mapping[str, Any]) -> None:
-        """Add one line of scalars; NaN and infinities are written as null."""
-        append_line(self.history_path, entry)
+        """Add one line of scalars, and the attempt; NaN and infinities are written as null."""
+        if self._attempt is None:
+            self._attempt = self.read_state().attempt
+        append_line(self.history_path, {ATTEMPT: self._attempt, **entry})
 
     def read_history(self) -> list[dict[str, Any]]:
         """Every whole line of the history, in order; a torn one is left out.
@@ -170,8 +179,12 @@ class RunFolder(RunPaths):
         return read_lines(self.history_path)
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
-        """Write the metrics of record; call it last, before the state becomes completed."""
-        replace_json(self.metrics_path, metrics)
+        """Write the metrics of record; call it last, before the state becomes completed.
+
+        What the history and the files of detections are at this moment is written down beside
+        them: whatever changes in these later is damage.
+        """
+        write_metrics_file(self.metrics_path, metrics, measured(self))
 
     def read_metrics(self) -> dict[str, Any]:
         """The metrics of record.
@@ -179,7 +192,7 @@ class RunFolder(RunPaths):
         Raises:
             AqrExpError: The file is missing or damaged.
         """
-        return read_json(self.metrics_path)
+        return read_metrics_file(self.metrics_path).metrics
 
     def request_cancel(self, reason: str) -> None:
         """Ask whoever trains the run to stop; the next attempt forgets it."""
@@ -269,17 +282,21 @@ class RunFolder(RunPaths):
 
         Returns:
             A `RunStatus` value; instead of running or queued `interrupted` when certainly nobody
-            works on it, and `unknown` when nobody can tell whether its process lives.
+            works on it, and `unknown` when nobody can tell whether its process lives; instead of
+            cancelled `pruned` when a pruner stopped it.
 
         Raises:
             AqrExpError: The state file is missing or damaged.
         """
-        status = self.read_state().status
+        state = self.read_state()
+        status = state.status
         if status not in IN_HAND:
-            return status.value
+            return PRUNED if state.pruned else status.value
         standing = None if ours else self.standing()
         if standing is not None:
             return UNKNOWN if standing.life is Life.UNKNOWN else status.value
         # It may have ended between the two looks.
-        status = self.read_state().status
-        return INTERRUPTED if status in IN_HAND else status.value
+        state = self.read_state()
+        if state.pruned:
+            return PRUNED
+        return INTERRUPTED if state.status in IN_HAND else state.status.value

@@ -2,6 +2,11 @@
 
 from pathlib import Path
 
+STATE, RECORD, SPEC, METRICS = "state.json", "record.json", "spec.yaml", "metrics.json"
+HISTORY, RECORDS = "history.jsonl", "records.npz"
+# A folder is a run's when it holds one of these.
+IDENTIFYING = (STATE, RECORD, SPEC)
+
 
 class RunPaths:
     """Where the files of one run are.
@@ -25,17 +30,17 @@ class RunPaths:
     @property
     def spec_path(self) -> Path:
         """The resolved configuration; never changed."""
-        return self.path / "spec.yaml"
+        return self.path / SPEC
 
     @property
     def record_path(self) -> Path:
         """Identity, overrides, code revision, versions, hardware."""
-        return self.path / "record.json"
+        return self.path / RECORD
 
     @property
     def state_path(self) -> Path:
         """Status, attempt and reason."""
-        return self.path / "state.json"
+        return self.path / STATE
 
     @property
     def progress_path(self) -> Path:
@@ -45,17 +50,17 @@ class RunPaths:
     @property
     def history_path(self) -> Path:
         """Scalars, one JSON object a line."""
-        return self.path / "history.jsonl"
+        return self.path / HISTORY
 
     @property
     def metrics_path(self) -> Path:
         """The metrics of record; written last, only by a completed run."""
-        return self.path / "metrics.json"
+        return self.path / METRICS
 
     @property
     def records_path(self) -> Path:
         """Matches of the final detections, by sample: what any metric on any part of the data needs."""
-        return self.path / "records.npz"
+        return self.path / RECORDS
 
     @property
     def predictions_dir(self) -> Path:

@@ -34,7 +34,7 @@ def _effective(values: Mapping[str, Any], cls: Any) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for key, value in values.items():
         spec = specs.get(key)
-        if value is None or (spec is not None and spec.excluded):
+        if value is None or (spec is not None and (spec.excluded or spec.is_as_before(value))):
             continue
         nested = spec is not None and spec.nested and isinstance(value, Mapping)
         kept[key] = _effective(value, spec.type) if spec is not None and nested else value

@@ -20,6 +20,14 @@ class RunStatus(str, Enum):
 IN_HAND = frozenset({RunStatus.QUEUED, RunStatus.RUNNING})
 INTERRUPTED = "interrupted"
 UNKNOWN = "unknown"
+# What a cancelled run is whose reason says that a pruner stopped it.
+PRUNED = "pruned"
+_PRUNED_REASON = f"{PRUNED}: "
+
+
+def pruned_reason(why: str) -> str:
+    """The reason of a request to stop, or of a state, that makes it a pruner's."""
+    return _PRUNED_REASON + why
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +45,17 @@ class RunState:
     attempt: int = 1
     reason: str | None = None
     updated: str = ""
+
+    @property
+    def pruned(self) -> bool:
+        """Whether a pruner stopped the run: it is not to be started again by itself."""
+        reason = self.reason or ""
+        return self.status is RunStatus.CANCELLED and reason.startswith(_PRUNED_REASON)
+
+    @property
+    def why(self) -> str | None:
+        """The reason, without the mark of a pruner."""
+        return self.reason and self.reason.removeprefix(_PRUNED_REASON)
 
     def as_json(self) -> dict[str, Any]:
         """What `state.json` holds."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from aqr_exp.config.nearest import did_you_mean
 from aqr_exp.errors import RequestError
 from aqr_exp.results.run_folder import RunFolder
+from aqr_exp.results.run_paths import IDENTIFYING
 from aqr_exp.results.sweep_folder import SweepFolder
 
 
@@ -16,7 +17,7 @@ def results_root() -> Path:
 
 
 class Store:
-    """The runs below one results folder. The folders are the truth; there is no index.
+    """The runs below one results folder. The folders are the truth; what is cached may be deleted.
 
     Attributes:
         root: The results folder; it need not exist.
@@ -40,6 +41,21 @@ class Store:
         """Where the launchers of each machine claim its GPUs and cores."""
         return self.root / ".slots"
 
+    @property
+    def cache_dir(self) -> Path:
+        """Holds what can be computed from the runs again; it may be deleted at any moment."""
+        return self.root / ".cache"
+
+    @property
+    def index_path(self) -> Path:
+        """Caches what the runs' small files hold."""
+        return self.cache_dir / "runs.msgpack"
+
+    @property
+    def hashes_path(self) -> Path:
+        """Caches the SHA-256 of the runs' files."""
+        return self.cache_dir / "hashes.msgpack"
+
     def sweep(self, name: str) -> SweepFolder:
         """The folder a sweep of this name has or would have."""
         return SweepFolder(self.sweeps_dir / name)
@@ -57,17 +73,20 @@ class Store:
 
     def names(self) -> list[str]:
         """The runs' names, sorted. A folder is a run when it holds one of a run's files."""
-        if not self.runs_dir.is_dir():
-            return []
-        with os.scandir(self.runs_dir) as entries:
-            found = [item.name for item in entries if item.is_dir() and item.name[0] != "."]
-        return sorted(name for name in found if self._is_run(self.folder(name)))
+        return [name for name in self.folder_names() if self._is_run(name)]
 
-    @staticmethod
-    def _is_run(folder: RunFolder) -> bool:
-        return any(
-            path.exists() for path in (folder.record_path, folder.state_path, folder.spec_path)
-        )
+    def folder_names(self) -> list[str]:
+        """The names of all folders among the runs, sorted; drafts are left out."""
+        try:
+            with os.scandir(self.runs_dir) as entries:
+                found = [item.name for item in entries if item.name[0] != "." and item.is_dir()]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(found)
+
+    def _is_run(self, name: str) -> bool:
+        folder = f"{self.runs_dir}/{name}"
+        return any(os.path.exists(f"{folder}/{file}") for file in IDENTIFYING)  # noqa: PTH110
 
     def __iter__(self) -> Iterator[RunFolder]:
         """The runs in the order of their names."""

@@ -74,11 +74,48 @@ class SweepFolder:
         """What launchers without a terminal printed."""
         return self.path / "detached.log"
 
+    @property
+    def study_path(self) -> Path:
+        """The trials of a search: Optuna's journal."""
+        return self.path / "study.journal"
+
+    @property
+    def study_log_path(self) -> Path:
+        """What Optuna had to say."""
+        return self.path / "study.log"
+
+    @property
+    def study_lease_path(self) -> Path:
+        """Held by whoever changes the study, for the moment of the change."""
+        return self.path / ".study"
+
+    def figure_stem(self, metric: str) -> Path:
+        """The figure of a metric against what the sweep varied, without the ending of its format."""
+        return self.path / metric.replace("/", "_")
+
+    def add_to_plan(self, entries: Sequence[SweepEntry]) -> None:
+        """Write down runs the sweep means besides those it means already."""
+        known = self.read_plan() if self.plan_path.exists() else []
+        names = {entry.name for entry in known}
+        new = [entry for entry in entries if entry.name not in names]
+        if new or not known:
+            self.write_plan([*known, *new])
+
     def write_plan(self, entries: Sequence[SweepEntry]) -> None:
-        """Write down the runs the sweep means from now on."""
+        """Write down the runs the sweep means from now on; those it meant before are not forgotten."""
+        names = {entry.name for entry in entries}
+        try:
+            before = self.read_known() if self.plan_path.exists() else []
+        except AqrExpError:
+            before = []  # a damaged plan is replaced
         self.path.mkdir(parents=True, exist_ok=True)
-        runs = [asdict(entry) for entry in entries]
-        replace_json(self.plan_path, {"name": self.name, "written": utc_now(), "runs": runs})
+        plan = {
+            "name": self.name,
+            "written": utc_now(),
+            "runs": [asdict(entry) for entry in entries],
+            "removed": [asdict(entry) for entry in before if entry.name not in names],
+        }
+        replace_json(self.plan_path, plan)
 
     def read_plan(self) -> list[SweepEntry]:
         """The runs the sweep means.
@@ -86,8 +123,25 @@ class SweepFolder:
         Raises:
             AqrExpError: The file is missing or damaged.
         """
+        return self._read(("runs",))
+
+    def read_known(self) -> list[SweepEntry]:
+        """The runs the sweep means or ever meant.
+
+        Raises:
+            AqrExpError: The file is missing or damaged.
+        """
+        return self._read(("runs", "removed"))
+
+    def _read(self, parts: Sequence[str]) -> list[SweepEntry]:
+        plan = read_json(self.plan_path)
         try:
-            return [_entry(value) for value in read_json(self.plan_path)["runs"]]
+            # Plans that were written before there was such a part have none removed.
+            return [
+                _entry(value)
+                for part in parts
+                for value in (plan[part] if part == "runs" else plan.get(part, []))
+            ]
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise AqrExpError(f"{self.plan_path} is damaged: {error!r}") from None
 

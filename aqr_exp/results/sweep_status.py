@@ -8,7 +8,7 @@ from typing import Any
 from aqr_exp.errors import AqrExpError
 from aqr_exp.results.collect import DAMAGED
 from aqr_exp.results.run_folder import RunFolder
-from aqr_exp.results.state import INTERRUPTED, UNKNOWN, RunStatus
+from aqr_exp.results.state import INTERRUPTED, PRUNED, UNKNOWN, RunStatus
 
 TO_DO = "to do"
 COMPLETED = RunStatus.COMPLETED.value
@@ -20,6 +20,7 @@ STATUSES = (
     TO_DO,
     RunStatus.FAILED.value,
     RunStatus.CANCELLED.value,
+    PRUNED,
     INTERRUPTED,
     UNKNOWN,
     DAMAGED,
@@ -83,6 +84,14 @@ class SweepStatus:
         self._runs = list(runs)
         self._complete: dict[str, RunLine] = {}
 
+    def __len__(self) -> int:
+        """How many runs there are."""
+        return len(self._runs)
+
+    def add(self, run: WatchedRun) -> None:
+        """Look at one more run."""
+        self._runs.append(run)
+
     def look(self) -> list[RunLine]:
         """How every run stands now, in order."""
         return [self._complete.get(run.folder.name) or self._line(run) for run in self._runs]
@@ -106,7 +115,7 @@ def line_of(run: WatchedRun) -> RunLine:
         if not folder.path.exists():
             return RunLine(status=TO_DO, **about)
         status, state = folder.effective_status(), folder.read_state()
-        about |= {"attempt": state.attempt, "reason": state.reason}
+        about |= {"attempt": state.attempt, "reason": state.why}
         if status == RunStatus.PLANNED.value:
             return RunLine(status=TO_DO, **about)
         if status in {RUNNING, RunStatus.QUEUED.value}:

@@ -1,31 +1,29 @@
 """Sweep files: read, typed and checked; every fault of a file is named with line and remedy."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from aqr_exp.config.compose import check_overrides, conf_dir, group_options
 from aqr_exp.config.nearest import did_you_mean
-from aqr_exp.config.points import Override
 from aqr_exp.errors import RequestError
 from aqr_exp.sweep.condition_names import condition_names
 from aqr_exp.sweep.conditions import Condition, read_condition
+from aqr_exp.sweep.file_values import ValueReader
 from aqr_exp.sweep.nodes import (
     Faults,
-    entries,
     is_text,
     kind,
     known_entries,
     quiet_entries,
     read_root,
-    text_of,
     value_of,
 )
 from aqr_exp.sweep.request import Axis, Corner, Overrides, SweepRequest
+from aqr_exp.sweep.search_file import read_search
+from aqr_exp.sweep.search_settings import HELP as SEARCH_KEYS
 from aqr_exp.sweep.seeds import SEED_RULE, is_seed
-from aqr_exp.sweep.values import read_override, read_values
+from aqr_exp.sweep.values import read_override
 
 KEYS = {
     "name": "the sweep's name; the file's by default",
@@ -38,15 +36,11 @@ KEYS = {
     "skip": "conditions that leave points out",
     "seeds": "a list of whole numbers, or range(start, stop)",
     "baseline": "true, or overrides: every point brings its baseline",
+    **SEARCH_KEYS,
 }
 """The keys of a sweep file, and what each holds."""
 
 _NAME = re.compile(r"[^./\0][^/\0]{0,99}")
-# Keys that stand elsewhere in the file when used as an override.
-_ELSEWHERE = {
-    "seed": "seeds stand under 'seeds', as a list",
-    "variant": "variants stand under 'variant', or within one of the 'points'",
-}
 
 
 def read_sweep(path: Path, shown: str | None = None) -> SweepRequest:
@@ -69,14 +63,8 @@ def read_sweep(path: Path, shown: str | None = None) -> SweepRequest:
     return request
 
 
-@dataclass
-class _Reader:
+class _Reader(ValueReader):
     """Reads the parts of one file; what is wrong with them goes to `faults`."""
-
-    faults: Faults
-
-    def __post_init__(self) -> None:
-        self.groups = group_options(conf_dir())
 
     def request(self, root: Any, stem: str) -> SweepRequest:
         found = known_entries(root, self.faults, "the file", KEYS)
@@ -89,7 +77,7 @@ class _Reader:
         if "variant" not in found and not (points and all(item.variant for item in points)):
             options = ", ".join(self.groups["variant"])
             self.faults.add(root, f"key 'variant' is missing: name one or several ({options})")
-        grid, zipped = part("grid", self._axes, ()), part("zip", self._zip, ())
+        grid, zipped = part("grid", self.axes, ()), part("zip", self._zip, ())
         if "variant" not in found and (grid or zipped):
             self.faults.add(root, "grid and zip need 'variant': those of points are theirs alone")
         request = SweepRequest(
@@ -97,13 +85,14 @@ class _Reader:
             source=self.faults.shown,
             description=part("description", self._text, ""),
             variants=variants,
-            fixed=part("fixed", self._overrides, ()),
+            fixed=part("fixed", self.overrides, ()),
             grid=grid,
             zipped=zipped,
             points=points,
             skip=part("skip", self._conditions, ()),
             seeds=part("seeds", self._seeds, (0,)),
             baseline=part("baseline", self._baseline, None),
+            search=read_search(self, found),
         )
         self._check_clashes(found)
         return request
@@ -121,7 +110,7 @@ class _Reader:
         return name
 
     def _variants(self, node: Any) -> tuple[str, ...]:
-        nodes = self._items(node, "variant") if node.id == "sequence" else [node]
+        nodes = self.items(node, "variant") if node.id == "sequence" else [node]
         return tuple(name for item in nodes if (name := self._variant(item)))
 
     def _variant(self, node: Any) -> str | None:
@@ -136,95 +125,8 @@ class _Reader:
         self.faults.add(node, fault)
         return None
 
-    def _items(self, node: Any, what: str) -> Sequence[Any]:
-        """The nodes of a list that holds at least one."""
-        if node.id != "sequence":
-            self.faults.add(node, f"'{what}' is {kind(node)}: write a list, [a, b]")
-            return ()
-        if not node.value:
-            self.faults.add(node, f"'{what}' is an empty list: write values, or leave the key out")
-        return node.value  # type: ignore[no-any-return]
-
-    def _overrides(self, node: Any, what: str = "this", leave: str = "") -> Overrides:
-        """Keys with one value each; `leave` is a key that something else reads."""
-        found: list[Override] = []
-        for name, key, value in entries(node, self.faults, what):
-            if name == leave or not self._known(name, key):
-                continue
-            several = self._read(name, value)
-            if len(several) > 1:
-                fault = f"{name}={value.value}: names several values: put it under 'grid'"
-                self.faults.add(value, fault)
-            found += several[:1]
-        return tuple(found)
-
-    def _read(self, key: str, node: Any) -> Overrides:
-        """The values of one node as overrides of a key."""
-        where = self.faults.place(node)
-        try:
-            text = text_of(node)
-        except ValueError:
-            self.faults.add(node, f"'{key}' is {kind(node)}: write a value")
-            return ()
-        if node.id == "scalar" and value_of(node) is None:
-            self.faults.add(node, f"'{key}' is empty: write a value")
-            return ()
-        try:
-            found = tuple(
-                Override(key=key, text=item, value=value, where=where)
-                for item, value in read_values(key, text, self.groups)
-            )
-        except RequestError as error:
-            self.faults.add(node, str(error))
-            return ()
-        for override in found if key in self.groups else found[:1]:
-            fault = check_overrides([override.typed], self.groups, "")
-            if fault:
-                self.faults.add(node, fault[0])
-                return ()
-        return found
-
-    def _known(self, name: str, key: Any) -> bool:
-        """Whether a key may be set here; said at the key, once, whatever its values."""
-        fault: Sequence[str]
-        if name in _ELSEWHERE:
-            fault = [f"'{name}' cannot be set here: {_ELSEWHERE[name]}"]
-        elif name in self.groups:
-            fault = []
-        else:
-            fault = check_overrides([f"{name}=0"], self.groups, "")
-        self.faults.add(key, "\n".join(fault))
-        return not fault
-
-    def _axes(self, node: Any) -> tuple[Axis, ...]:
-        found = []
-        for name, key, value in entries(node, self.faults, "this"):
-            if not self._known(name, key):
-                continue
-            if value.id == "sequence":
-                values = [
-                    each for item in self._items(value, name) for each in self._one(name, item)
-                ]
-            else:
-                values = list(self._read(name, value))
-                if len(values) == 1 and "(" not in value.value:
-                    fault = f"'{name}' is {kind(value)}: write a list, or put it under 'fixed'"
-                    self.faults.add(value, fault)
-            if values:
-                place = self.faults.place(key)
-                found.append(Axis(key=name, values=tuple(values), where=place))
-        return tuple(found)
-
-    def _one(self, key: str, node: Any) -> Overrides:
-        """One element of a list of values."""
-        found = self._read(key, node)
-        if len(found) > 1:
-            fault = f"{key}: {node.value} in a list names several: write it instead of the list"
-            self.faults.add(node, fault)
-        return found[:1]
-
     def _zip(self, node: Any) -> tuple[Axis, ...]:
-        axes = self._axes(node)
+        axes = self.axes(node)
         lengths = {axis.key: len(axis.values) for axis in axes}
         if len(set(lengths.values())) > 1:
             shown = ", ".join(f"{key} has {length}" for key, length in lengths.items())
@@ -234,15 +136,15 @@ class _Reader:
 
     def _points(self, node: Any) -> tuple[Corner, ...]:
         corners = []
-        for item in self._items(node, "points"):
+        for item in self.items(node, "points"):
             own = {name: value for name, _, value in quiet_entries(item)}
             variant = self._variant(own["variant"]) if "variant" in own else None
-            overrides = self._overrides(item, "a point", leave="variant")
+            overrides = self.overrides(item, "a point", leave="variant")
             corners.append(Corner(variant=variant, overrides=overrides))
         return tuple(corners)
 
     def _conditions(self, node: Any) -> tuple[Condition, ...]:
-        nodes = self._items(node, "skip") if node.id == "sequence" else [node]
+        nodes = self.items(node, "skip") if node.id == "sequence" else [node]
         found = []
         for item in nodes:
             if not is_text(item):
@@ -259,7 +161,7 @@ class _Reader:
     def _seeds(self, node: Any) -> tuple[int, ...]:
         if node.id == "sequence":
             found: list[int] = []
-            for item in self._items(node, "seeds"):
+            for item in self.items(node, "seeds"):
                 value = None if item.id == "mapping" else value_of(item)
                 if is_seed(value):
                     found.append(value)
@@ -283,16 +185,16 @@ class _Reader:
 
     def _baseline(self, node: Any) -> Overrides | None:
         if node.id == "mapping":
-            return self._overrides(node, "baseline")
+            return self.overrides(node, "baseline")
         value = value_of(node)
         if not isinstance(value, bool):
             self.faults.add(node, f"'baseline' is {kind(node)}: write true, false or overrides")
         return () if value is True else None
 
     def _check_clashes(self, found: Mapping[str, tuple[Any, Any]]) -> None:
-        """Refuse a key that fixed, grid and zip set twice."""
+        """Refuse a key that fixed, grid, zip and search set twice."""
         seen: dict[str, str] = {}
-        for part in ("fixed", "grid", "zip"):
+        for part in ("fixed", "grid", "zip", "search"):
             for name, key, _ in quiet_entries(found[part][1]) if part in found else ():
                 if seen.setdefault(name, part) != part:
                     fault = f"'{name}' stands under '{seen[name]}' too: leave one of them out"

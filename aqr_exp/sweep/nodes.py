@@ -12,7 +12,10 @@ from aqr_exp.sweep.values import as_text
 
 # As YAML 1.2 and the command line read them; YAML 1.1 takes 1e-4 for text.
 _NUMBER = re.compile(r"[-+]?(\.\d+|\d[\d_]*(\.\d*)?)([eE][-+]?\d+)?")
+# What names several values; within { } its commas make it need quotes.
+_FUNCTION = re.compile(r"(range|choice|glob|interval|tag|int|float)\(.*\)", re.DOTALL)
 MOST_BYTES = 1_000_000
+CUT = 'a value is cut at its comma: within { } write it in quotes, "range(0, 3)"'
 
 
 class Faults:
@@ -175,13 +178,20 @@ def value_of(node: Any) -> Any:
 
 
 def text_of(node: Any) -> str:
-    """A node as it would be typed; an unquoted word as it stands, `range(0, 3)` for example.
+    """A node as it would be typed; an unquoted word and `range(0, 3)` and the like as they stand.
 
     Raises:
         ValueError: It is or holds a mapping.
     """
     value = value_of(node)
-    return value if isinstance(value, str) and _unquoted(node) else as_text(value)
+    if isinstance(value, str) and (_unquoted(node) or _FUNCTION.fullmatch(value)):
+        return value
+    return as_text(value)
+
+
+def is_cut(text: str) -> bool:
+    """Whether a word is half of a value that YAML parted at its comma."""
+    return text.count("(") != text.count(")")
 
 
 def _unquoted(node: Any) -> bool:

@@ -60,13 +60,16 @@ class Plan:
 
 
 def plan_sweep(
-    request: SweepRequest, expected: Callable[[RunConfig], float | None] | None = None
+    request: SweepRequest,
+    expected: Callable[[RunConfig], float | None] | None = None,
+    loader: PointLoader | None = None,
 ) -> Plan:
     """Work out every run of a sweep; reads the data's identity and changes nothing.
 
     Args:
         request: The sweep.
         expected: How long a run is expected to train, in seconds.
+        loader: One with the identity of the data, kept for many plans.
 
     Returns:
         Each run once, whatever points name it.
@@ -76,7 +79,7 @@ def plan_sweep(
             or the sweep holds too many runs, or none.
     """
     _check_size(request)
-    loader = PointLoader(with_data=True)
+    loader = loader or PointLoader(with_data=True)
     loaded: list[tuple[Member, Point]] = []
     faults: dict[str, None] = {}
     skipped = 0
@@ -125,6 +128,8 @@ def placed(message: str, overrides: tuple[Override, ...], source: str) -> list[s
 
 def _check_size(request: SweepRequest) -> None:
     """Refuse what would plan for ever, and what would plan something else than is written."""
+    if request.search is not None:
+        raise RequestError(f"{request.name}: is a search: its points are proposed, not planned")
     runs = request.size * len(request.seeds)
     if runs > MOST_RUNS:
         raise RequestError(f"{request.name}: names {runs} runs: at most {MOST_RUNS}")

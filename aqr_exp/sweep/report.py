@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from aqr_exp.results.formats import Cell, Table, count_cell, text_cell
+from aqr_exp.results.tables.cells import Cell, Table, count_cell, text_cell
 from aqr_exp.sweep.matrix import Matrix, completeness
 from aqr_exp.sweep.plan import Plan
+from aqr_exp.sweep.removed import RemovedRun
 from aqr_exp.sweep.standing import DONE, Standing, totals
 
 UNKNOWN_TIME = "?"
@@ -33,6 +34,26 @@ def _run_cells(standing: Standing) -> tuple[Cell, ...]:
         Cell(text=UNKNOWN_TIME if seconds is None else duration(seconds), value=seconds),
         text_cell(", ".join(run.labels)),
         text_cell(" ".join((standing.reason or "").split())),
+    )
+
+
+def removed_table(name: str, removed: Sequence[RemovedRun]) -> Table:
+    """One line for each run that the sweep means no more and that is not complete."""
+    return Table(
+        title=f"Removed from {name}",
+        columns=("run", "overrides", "seed", "state", "reason"),
+        numeric=frozenset({"seed"}),
+        rows=tuple(
+            (
+                text_cell(run.entry.name),
+                text_cell(" ".join(run.entry.overrides)),
+                count_cell(run.entry.seed),
+                text_cell(f"removed, {run.state}"),
+                text_cell(" ".join((run.reason or "").split())),
+            )
+            for run in removed
+        ),
+        context=frozenset({"overrides", "reason"}),
     )
 
 
@@ -77,7 +98,10 @@ def summary(plan: Plan, standings: Sequence[Standing]) -> str:
 
 
 def as_json(
-    plan: Plan, standings: Sequence[Standing], shown: Sequence[Standing] | None = None
+    plan: Plan,
+    standings: Sequence[Standing],
+    shown: Sequence[Standing] | None = None,
+    removed: Sequence[RemovedRun] = (),
 ) -> dict[str, Any]:
     """The plan as plain values.
 
@@ -85,6 +109,7 @@ def as_json(
         plan: The plan.
         standings: How all its runs stand.
         shown: The runs to list; all by default. Totals and completeness are of all.
+        removed: Runs that it means no more and that are not complete.
     """
     sums = totals(standings)
     return {
@@ -100,6 +125,9 @@ def as_json(
             "skipped": plan.skipped,
         },
         "completeness": _matrix_json(completeness(standings)),
+        "removed": [
+            {"name": run.entry.name, "state": run.state, "reason": run.reason} for run in removed
+        ],
     }
 
 

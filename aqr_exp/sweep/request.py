@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from aqr_exp.config.points import Override
 from aqr_exp.sweep.conditions import Condition
+from aqr_exp.sweep.search import Search
 
 Overrides = tuple[Override, ...]
 
@@ -55,6 +56,7 @@ class SweepRequest:
         seeds: Replicates of every point.
         baseline: None, or that every point brings its baseline: the same without what the baseline
             has no part for, with these overrides on top.
+        search: None, or that points are proposed instead of listed: then there are no axes.
     """
 
     name: str
@@ -68,6 +70,7 @@ class SweepRequest:
     skip: tuple[Condition, ...] = ()
     seeds: tuple[int, ...] = (0,)
     baseline: Overrides | None = None
+    search: Search | None = None
 
     @property
     def size(self) -> int:

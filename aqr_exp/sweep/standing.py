@@ -11,7 +11,7 @@ from aqr_exp.results.collect import RunRow, collect, with_settings
 from aqr_exp.results.setting import setting_fingerprint
 from aqr_exp.results.state import IN_HAND, INTERRUPTED, RunStatus
 from aqr_exp.results.store import Store
-from aqr_exp.results.train_time import TRAIN_TIME
+from aqr_exp.results.tables.train_time import TRAIN_TIME
 from aqr_exp.sweep.plan import Plan, PlannedRun
 
 DONE = "done"

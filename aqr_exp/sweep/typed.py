@@ -10,7 +10,9 @@ from aqr_exp.config.nearest import did_you_mean
 from aqr_exp.config.short_names import keys_set_by
 from aqr_exp.errors import RequestError
 from aqr_exp.sweep.request import Axis, Overrides, SweepRequest
+from aqr_exp.sweep.search import Dimension
 from aqr_exp.sweep.seeds import SEED_RULE, is_seed
+from aqr_exp.sweep.typed_search import split_search, with_search
 from aqr_exp.sweep.values import read_override
 
 
@@ -46,10 +48,12 @@ def sweep_request(what: str, overrides: Sequence[str] = ()) -> SweepRequest:
 
     groups = group_options(conf_dir())
     if what in groups["variant"]:
-        request = with_overrides(SweepRequest(name=what, variants=(what,)), overrides, groups)
+        request = _changed(SweepRequest(name=what, variants=(what,)), overrides, groups)
         # Named after what it sweeps: values that are added later join the same sweep.
-        axes = "-".join(axis.key for axis in request.grid)
-        return dataclasses.replace(request, name=f"{what}-by-{axes}" if axes else what)
+        axes: Sequence[Axis | Dimension] = request.search.space if request.search else request.grid
+        keys = "-".join(axis.key for axis in axes)
+        word = "search" if request.search else "by"
+        return dataclasses.replace(request, name=f"{what}-{word}-{keys}" if keys else what)
     if "/" in what or what.endswith((".yaml", ".yml")):
         path = Path(what).expanduser()
         if not path.is_file():
@@ -64,7 +68,15 @@ def sweep_request(what: str, overrides: Sequence[str] = ()) -> SweepRequest:
                 f"or a variant: {', '.join(groups['variant'])}; or a file)"
             )
         request = read_sweep(sweeps_dir() / f"{what}.yaml", f"sweeps/{what}.yaml")
-    return with_overrides(request, overrides, groups)
+    return _changed(request, overrides, groups)
+
+
+def _changed(
+    request: SweepRequest, typed: Sequence[str], groups: Mapping[str, Sequence[str]]
+) -> SweepRequest:
+    """A sweep with everything that was typed beside it."""
+    for_search, others = split_search(request, typed, groups)
+    return with_search(with_overrides(request, others, groups), for_search, groups)
 
 
 def with_overrides(

@@ -52,7 +52,7 @@ def read_values(
     """
     if text == "":
         raise RequestError(f"{key}: no value: write one, or several with commas between")
-    parsed = _parsed(text)
+    parsed = parsed_value(text)
     if isinstance(parsed, str):
         raise RequestError(f"{key}={text}: {parsed}")
     found = _glob(key, text, parsed, groups) if _kind(parsed) == "Glob" else _all(key, text, parsed)
@@ -62,7 +62,7 @@ def read_values(
 
 
 @cache
-def _parsed(text: str) -> Any:
+def parsed_value(text: str) -> Any:
     """Hydra's reading of a value; a fault in words when there is none."""
     from hydra.errors import HydraException
 
@@ -109,12 +109,13 @@ def _all(key: str, text: str, override: Any) -> tuple[tuple[str, Any], ...]:
         return ((override.get_value_string(), override.value()),)
     kind, sweep = _kind(override), override.value()
     if kind == "IntervalSweep":
-        raise RequestError(f"{key}={text}: an interval holds no list of values: {_RANGE}")
+        fault = f"an interval holds no list of values: {_RANGE}; a search has intervals"
+        raise RequestError(f"{key}={text}: {fault} (strategy: optuna)")
     if sweep.shuffle:
         raise RequestError(f"{key}={text}: shuffled values make no plan: leave shuffle out")
     if kind == "RangeSweep":
         return _range(key, text, sweep)
-    found = [(item, _parsed(item).value()) for item in override.sweep_string_iterator()]
+    found = [(item, parsed_value(item).value()) for item in override.sweep_string_iterator()]
     return tuple(
         (as_text(value) if isinstance(value, bool) else item, value) for item, value in found
     )
@@ -151,7 +152,7 @@ def as_text(value: Any) -> str:
     if isinstance(value, list):
         return f"[{','.join(map(as_text, value))}]"
     if isinstance(value, str):
-        parsed: Any = _parsed(value) if value else ""
+        parsed: Any = parsed_value(value) if value else ""
         alone = not isinstance(parsed, str) and not parsed.is_sweep_override()
         if alone and parsed.value() == value:
             return value

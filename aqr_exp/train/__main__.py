@@ -27,8 +27,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--attempt", type=int, help="do nothing unless this attempt is queued")
     parser.add_argument("--threads", type=int, help="the most threads to use")
     arguments = parser.parse_args(argv)
-    # A polite kill is an interruption: the state says so instead of staying `running`.
+    # A polite kill is an interruption: the state says so instead of staying `running`. A launcher in
+    # a shell's background ignores Ctrl-C, and this process must not take that over from it.
     signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, _interrupt)
 
     from aqr_exp.config.identity import from_spec
     from aqr_exp.errors import AqrExpError

@@ -2,6 +2,8 @@
 
 import os
 import re
+import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,10 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-_NAME = re.compile(r"epoch_(\d+)\.pth")
+from aqr_exp.train.interruption import StopRequest
+
+# After whole epochs, or within one: so many whole epochs, and so many steps in all.
+_NAME = re.compile(r"epoch_(\d+)(?:_step_(\d+))?\.pth")
 
 
 def save_atomically(state: dict[str, Any], path: Path) -> None:
@@ -30,11 +35,25 @@ def save_atomically(state: dict[str, Any], path: Path) -> None:
 def checkpoints(folder: Path) -> list[Path]:
     """The folder's checkpoints, newest first."""
     found = [
-        (int(match[1]), path)
+        (int(match[1]), int(match[2] or 0), path)
         for path in folder.glob("*.pth")
         if (match := _NAME.fullmatch(path.name))
     ]
-    return [path for _, path in sorted(found, reverse=True)]
+    return [path for _, _, path in sorted(found, reverse=True)]
+
+
+def read_checked(path: Path) -> dict[str, Any]:
+    """A checkpoint's content; tensors and numbers only, nothing is executed.
+
+    Raises:
+        Exception: It is truncated or damaged, or holds something else.
+    """
+    with zipfile.ZipFile(path) as archive:  # torch itself does not compare the checksums
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"the checksum of {damaged} is wrong")
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
 
 
 def load_newest(folder: Path) -> dict[str, Any] | None:
@@ -48,15 +67,14 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
     """
     for path in checkpoints(folder):
         try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-            return state
+            return read_checked(path)
         except Exception as error:
             print_log(f"{path} cannot be read ({error}): the one before is taken", "current")
     return None
 
 
-class CheckpointEachEpoch(Hook):
-    """Saves after every epoch and continues from the newest intact checkpoint.
+class KeepCheckpoints(Hook):
+    """Saves after every epoch, and within one when asked to stop; continues from the newest intact one.
 
     Together with seeds per step and keyed samples, what a resumed run computes from there on is what an
     unbroken one would have computed.
@@ -64,16 +82,21 @@ class CheckpointEachEpoch(Hook):
     Args:
         folder: Where checkpoints are kept.
         keep: How many newest ones stay.
+        stop: Whether the process was asked to stop.
     """
 
     priority = "VERY_LOW"
 
-    def __init__(self, folder: Path, keep: int) -> None:
+    def __init__(self, folder: Path, keep: int, stop: StopRequest) -> None:
         self.folder = folder
         self.keep = keep
+        self.stop = stop
+        self.steps_done = 0
 
     def before_train(self, runner: Runner) -> None:
         """Load the newest intact checkpoint, if there is one."""
+        for torn in self.folder.glob(".*.pth.tmp"):
+            torn.unlink()
         state = load_newest(self.folder)
         if state is None:
             return
@@ -83,21 +106,85 @@ class CheckpointEachEpoch(Hook):
             scheduler.load_state_dict(saved)
         runner.train_loop._epoch = state["epoch"]  # noqa: SLF001 - mmengine's own resume does so
         runner.train_loop._iter = state["step"]  # noqa: SLF001
-        print_log(f"continues after epoch {state['epoch']}", "current")
+        self.steps_done = state["step"] - state["epoch"] * _steps_per_epoch(runner)
+        within = f" and {self.steps_done} steps" if self.steps_done else ""
+        print_log(f"continues after epoch {state['epoch']}{within}", "current")
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Leave out what the epoch had trained on before it was interrupted."""
+        loader = runner.train_dataloader
+        if self.steps_done:
+            loader.sampler.leave_out(self.steps_done * loader.batch_size)
+            self.steps_done = 0
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any | None = None,
+        outputs: dict[str, Any] | None = None,
+    ) -> None:
+        """Save and end when asked to stop.
+
+        Raises:
+            KeyboardInterrupt: The process was asked to stop; everything is saved.
+        """
+        del batch_idx, data_batch, outputs
+        if not self.stop.asked:
+            return
+        step = runner.iter + 1
+        # The epoch's last step is saved when the epoch has ended.
+        if step < (runner.epoch + 1) * _steps_per_epoch(runner):
+            self._save(runner, runner.epoch, step, f"epoch_{runner.epoch}_step_{step}.pth")
+            raise KeyboardInterrupt
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Save, then drop the oldest."""
+        """Save.
+
+        Raises:
+            KeyboardInterrupt: The process was asked to stop; everything is saved.
+        """
         epoch = runner.epoch + 1
+        self._save(runner, epoch, runner.iter, f"epoch_{epoch}.pth")
+        if self.stop.asked:
+            raise KeyboardInterrupt
+
+    def after_val_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any | None = None,
+        outputs: Sequence[Any] | None = None,
+    ) -> None:
+        """Evaluation between epochs has nothing to save.
+
+        Raises:
+            KeyboardInterrupt: The process was asked to stop.
+        """
+        del runner, batch_idx, data_batch, outputs
+        if self.stop.asked:
+            raise KeyboardInterrupt
+
+    def _save(self, runner: Runner, epoch: int, step: int, name: str) -> None:
         state = {
             "epoch": epoch,
-            "step": runner.iter,
+            "step": step,
             "model": unwrapped(runner).state_dict(),
             "optimizer": runner.optim_wrapper.state_dict(),
             "schedulers": [scheduler.state_dict() for scheduler in runner.param_schedulers],
         }
-        save_atomically(state, self.folder / f"epoch_{epoch}.pth")
-        for path in checkpoints(self.folder)[self.keep :]:
-            path.unlink()
+        save_atomically(state, self.folder / name)
+        newest, *others = checkpoints(self.folder)
+        # What was saved within an epoch is of no use after it, and must not displace what is.
+        spent = [path for path in others if "_step_" in path.name and "_step_" not in newest.name]
+        kept = [path for path in others if path not in spent][: self.keep - 1]
+        for path in others:
+            if path not in kept:
+                path.unlink()
+
+
+def _steps_per_epoch(runner: Runner) -> int:
+    return int(runner.max_iters // runner.max_epochs)
 
 
 def unwrapped(runner: Runner) -> torch.nn.Module:

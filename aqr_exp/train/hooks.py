@@ -8,9 +8,11 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from aqr_exp.config.stages import Stage
 from aqr_exp.errors import RunFailedError
 from aqr_exp.results.run_folder import RunFolder
 from aqr_exp.train.seeding import seed_step
+from aqr_exp.train.stages import stage_entry
 
 
 class SeedEachStep(Hook):
@@ -39,23 +41,22 @@ class RecordHistory(Hook):
     Args:
         folder: The run's folder.
         every_steps: Steps between two lines.
+        stages: Of the run; the lines name theirs.
     """
 
-    def __init__(self, folder: RunFolder, every_steps: int) -> None:
+    def __init__(self, folder: RunFolder, every_steps: int, stages: tuple[Stage, ...] = ()) -> None:
         self.folder = folder
         self.every_steps = every_steps
+        self.stages = stages
         self.started = self.step_started = self.step_loaded = 0.0
-        self.first_step = 0
-
-    def before_train(self, runner: Runner) -> None:
-        """Start the clock."""
-        self.started = time.monotonic()
-        self.first_step = runner.iter
+        self.first_step: int | None = None
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Loading of the first batch counts from here."""
-        del runner
+        """Loading of the first batch counts from here; of the first epoch, the time that is left."""
         self.step_started = time.monotonic()
+        if self.first_step is None:
+            # Not before the training: there a run that continues has not been loaded yet.
+            self.started, self.first_step = self.step_started, runner.iter
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any | None = None
@@ -88,6 +89,7 @@ class RecordHistory(Hook):
                 {
                     "kind": "train",
                     "epoch": runner.epoch + 1,
+                    **stage_entry(self.stages, runner.epoch),
                     "step": step,
                     **losses,
                     "lr": runner.optim_wrapper.get_lr()["lr"][0],
@@ -96,7 +98,7 @@ class RecordHistory(Hook):
                     "data_time_s": round(self.step_loaded - self.step_started, 4),
                 }
             )
-            done = step - self.first_step
+            done = step - (self.first_step or 0)
             self.folder.write_progress(
                 {
                     "phase": "train",
@@ -114,6 +116,7 @@ class RecordHistory(Hook):
         """A point of the curve; never the metric of record."""
         if metrics:
             point: dict[str, Any] = {"kind": "val", "epoch": runner.epoch}
+            point.update(stage_entry(self.stages, runner.epoch - 1))
             point.update((name, metrics[name]) for name in ("mAP", "NDS") if name in metrics)
             self.folder.append_history(point)
 
@@ -145,3 +148,28 @@ class RecordHistory(Hook):
 def _scalar(runner: Runner, name: str) -> float | None:
     scalars = runner.message_hub.log_scalars
     return float(scalars[name].current()) if name in scalars else None
+
+
+class MakeUpValidation(Hook):
+    """Evaluates after a resume what an evaluation between epochs was interrupted at.
+
+    Args:
+        folder: The run's folder; its history tells which evaluations were made.
+    """
+
+    # When the checkpoint has been loaded.
+    priority = "LOWEST"
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+
+    def before_train(self, runner: Runner) -> None:
+        """Make the point of the curve that is missing, if one is."""
+        loop, epoch = runner.val_loop, runner.epoch
+        due = epoch % runner.train_loop.val_interval == 0 or epoch == runner.max_epochs
+        within_epoch = runner.iter != epoch * (runner.max_iters // runner.max_epochs)
+        if loop is None or not epoch or not due or within_epoch:
+            return
+        made = {line.get("epoch") for line in self.folder.read_history() if line["kind"] == "val"}
+        if epoch not in made:
+            loop.run()

@@ -5,6 +5,7 @@ from typing import Any
 
 from aqr_exp.cmt.detector_config import detector_config
 from aqr_exp.config.schema import RunConfig, ScheduleConfig, VariantConfig
+from aqr_exp.config.stages import stages_of
 from aqr_exp.data.pipeline import dataloader_config
 
 
@@ -150,6 +151,7 @@ def runner_config(
     schedule, data = config.schedule, config.data
     per_process = schedule.batch_size // world_size
     steps = schedule.epochs * steps_per_epoch(train_samples, schedule.batch_size)
+    stages = stages_of(config)
     evaluation = {
         "dataloader": dataloader_config(
             config, data.val_split, training=False, batch_size=per_process
@@ -164,7 +166,10 @@ def runner_config(
         "experiment_name": "train",
         "model": detector_config(config),
         "train_dataloader": dataloader_config(
-            config, data.train_split, training=True, batch_size=per_process
+            stages[0].config if stages else config,
+            data.train_split,
+            training=True,
+            batch_size=per_process,
         ),
         "train_cfg": {"by_epoch": True, "max_epochs": schedule.epochs},
         "optim_wrapper": optimizer_config(schedule, config.variant),

@@ -14,16 +14,19 @@ from mmengine.runner import Runner
 from aqr_exp.config.checkpoint_identity import file_sha256, with_checkpoint_identity
 from aqr_exp.config.data_identity import read_data_identity, with_data_identity
 from aqr_exp.config.schema import RunConfig
+from aqr_exp.config.stages import stages_of
 from aqr_exp.data.epoch_length import epoch_samples
 from aqr_exp.errors import AqrExpError
 from aqr_exp.results.run_folder import RunFolder
 from aqr_exp.results.stability import stability_metrics
 from aqr_exp.results.state import RunStatus
-from aqr_exp.train.checkpoint import CheckpointEachEpoch, unwrapped
+from aqr_exp.train.checkpoint import KeepCheckpoints, unwrapped
 from aqr_exp.train.claim import held_for_training
-from aqr_exp.train.hooks import RecordHistory, SeedEachStep
+from aqr_exp.train.hooks import MakeUpValidation, RecordHistory, SeedEachStep
+from aqr_exp.train.interruption import StopRequest, stops_wait
 from aqr_exp.train.plugins import register_plugins
 from aqr_exp.train.runner_config import runner_config
+from aqr_exp.train.stages import ChangeStage
 from aqr_exp.train.start import StartFrom
 from aqr_exp.train.watch_arm import WatchArm, final_scale
 
@@ -51,8 +54,10 @@ def run_in_folder(
             print_log(f"attempt {attempt} is not the queued one: nothing to do", "current")
             return INTERRUPTED
         folder.write_state(RunStatus.RUNNING)
+        # A cancelled run is told so by its launcher and by its own look at the request: once.
+        stop = StopRequest(lambda: claim.lost, lambda: folder.cancel_requested() is not None)
         try:
-            metrics = train_and_score(folder, config, threads=threads)
+            metrics = train_and_score(folder, config, threads=threads, stop=stop)
         except KeyboardInterrupt:
             if not claim.lost:
                 reason = folder.cancel_requested() or "interrupted"
@@ -78,8 +83,20 @@ def reason_for(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".split("\n", 1)[0]
 
 
-def build_runner(folder: RunFolder, config: RunConfig) -> Runner:
-    """The mmengine Runner of a run, with our hooks."""
+def set_up_torch(threads: int) -> None:
+    """Make torch use so many threads, and only algorithms that repeat their bits."""
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(mode=True)
+
+
+def build_runner(folder: RunFolder, config: RunConfig, stop: StopRequest) -> Runner:
+    """The mmengine Runner of a run, with our hooks.
+
+    Args:
+        folder: The run's folder.
+        config: The run.
+        stop: Whether the process was asked to stop.
+    """
     register_plugins()
     splits = read_data_identity(Path(config.data.root))["splits"]
     runner = Runner.from_cfg(
@@ -95,38 +112,49 @@ def build_runner(folder: RunFolder, config: RunConfig) -> Runner:
     )
     if config.start is not None:
         runner.register_hook(StartFrom(config.start), "VERY_HIGH")
+    stages = stages_of(config)
+    if stages:
+        runner.register_hook(ChangeStage(stages, config.schedule.batch_size), "VERY_HIGH")
     runner.register_hook(SeedEachStep(config.seed), "VERY_HIGH")
-    runner.register_hook(RecordHistory(folder, config.schedule.log_every_steps), "LOW")
+    every = config.schedule.log_every_steps
+    runner.register_hook(RecordHistory(folder, every, stages), "LOW")
     head: Any = unwrapped(runner).pts_bbox_head
     if head.aqr is not None:
         bias = config.variant.bias
         threshold = bias.scale.warn_threshold if bias is not None else None
-        every = config.schedule.log_every_steps
-        runner.register_hook(WatchArm(folder, head, head.aqr, every, threshold), "LOW")
-    runner.register_hook(
-        CheckpointEachEpoch(folder.checkpoints_dir, config.schedule.keep_checkpoints), "VERY_LOW"
-    )
+        runner.register_hook(WatchArm(folder, head, head.aqr, every, threshold, stages), "LOW")
+    kept = config.schedule.keep_checkpoints
+    runner.register_hook(KeepCheckpoints(folder.checkpoints_dir, kept, stop), "VERY_LOW")
+    runner.register_hook(MakeUpValidation(folder), "LOWEST")
     return runner
 
 
-def train_and_score(folder: RunFolder, config: RunConfig, *, threads: int) -> dict[str, Any]:
+def train_and_score(
+    folder: RunFolder, config: RunConfig, *, threads: int, stop: StopRequest
+) -> dict[str, Any]:
     """Train, then evaluate the final weights on the validation split.
 
     Args:
         folder: The run's folder.
         config: The run.
         threads: Torch threads.
+        stop: Takes the signals that mean stop while it trains.
 
     Returns:
         The metrics of record.
+
+    Raises:
+        KeyboardInterrupt: It was asked to stop; what it can continue from is saved.
     """
     folder.write_progress({"phase": "setup"})
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(mode=True)
+    set_up_torch(threads)
     config = with_checkpoint_identity(with_data_identity(config))
-    runner = build_runner(folder, config)
+    runner = build_runner(folder, config, stop)
     started = time.monotonic()
-    runner.train()
+    with stops_wait(stop):
+        runner.train()
+    if stop.asked:
+        raise KeyboardInterrupt
     trained = time.monotonic()
     scores = runner.test()
     scale = final_scale(unwrapped(runner))

@@ -8,12 +8,15 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from aqr_exp.aqr.statistics import MODALITIES, is_scale, scale_scalars
+from aqr_exp.aqr.scale_names import is_scale
+from aqr_exp.aqr.statistics import MODALITIES, scale_scalars
 from aqr_exp.cmt.arm_record import ArmRecord
 from aqr_exp.cmt.arms import Arm
 from aqr_exp.cmt.attention_bias_arm import AttentionBiasArm
 from aqr_exp.cmt.head import CmtHead
+from aqr_exp.config.stages import Stage
 from aqr_exp.results.run_folder import RunFolder
+from aqr_exp.train.stages import stage_entry
 
 NEAR_BOUND = 0.8
 """A scale beyond this share of its upper bound is about to be held there."""
@@ -34,6 +37,7 @@ class WatchArm(Hook):
         arm: Its arm.
         every_steps: Steps between two lines.
         warn_threshold: A scale above it is warned about; None warns about none.
+        stages: Of the run; the lines name theirs.
     """
 
     priority = "LOW"
@@ -45,12 +49,14 @@ class WatchArm(Hook):
         arm: Arm,
         every_steps: int,
         warn_threshold: float | None,
+        stages: tuple[Stage, ...] = (),
     ) -> None:
         self.folder = folder
         self.head = head
         self.arm = arm
         self.every_steps = every_steps
         self.warn_threshold = warn_threshold
+        self.stages = stages
         self.gradients: dict[str, Tensor] = {}
         self.warned: set[str] = set()
 
@@ -92,7 +98,8 @@ class WatchArm(Hook):
             return
         self._observe(None)
         scalars = record.scalars() | self._scale() | self._gradient_norms()
-        where = {"epoch": runner.epoch + 1, "step": runner.iter + 1}
+        stage = stage_entry(self.stages, runner.epoch)
+        where = {"epoch": runner.epoch + 1, **stage, "step": runner.iter + 1}
         self.folder.append_history({"kind": "arm", **where, **scalars})
         for kind, message in warnings(scalars, self.warn_threshold):
             if kind not in self.warned:

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from aqr_exp.analyze.figure_file import rendered
 from aqr_exp.analyze.softmax import responses, slope, window_mass
 from aqr_exp.analyze.softmax_figure import softmax_figure
+from aqr_exp.results.plots.figure_file import rendered
 
 WEIGHTS, SCALES = (0.0, 0.8, -0.6, 0.3), (1.0, 2.5, 5.0)
 

@@ -7,7 +7,8 @@ from aqr_exp.analyze.softmax_tables import (
     response_table,
     saturation_table,
 )
-from aqr_exp.results.formats import Table, as_json
+from aqr_exp.results.tables.cells import Table
+from aqr_exp.results.tables.formats import as_json
 
 
 def texts(table: Table) -> list[list[str]]:

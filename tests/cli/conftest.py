@@ -1,12 +1,12 @@
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from fake_training import FAKE_TRAINING
+from made_up_data import write_identity
 
-from aqr_exp.config.data_identity import identity_path, with_data_identity
+from aqr_exp.config.data_identity import with_data_identity
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.results.store import Store, results_root
@@ -27,15 +27,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def data(place: Path) -> Path:
     """The identity of a synthetic data set where a run looks for it."""
     root = place / "data" / "synth"
-    path = identity_path(root)
-    path.parent.mkdir(parents=True)
-    identity = {
-        "fingerprint": "0123456789abcdef",
-        "version": "v1.0-synth",
-        "splits": {"synth_train": 10, "synth_val": 4},
-        "synthetic": True,
-    }
-    path.write_text(json.dumps(identity))
+    write_identity(root)
     return root
 
 

@@ -89,7 +89,7 @@ def test_table_prints_every_format(store: Store, capsys: pytest.CaptureFixture[s
     assert "ground truth" in capsys.readouterr().out
     assert main(["table", "--by", "metric"]) == 0
     text = capsys.readouterr().out
-    assert "| mAP    | baseline | 2 | 0.2550 | 0.0071 |" in text
+    assert "| mAP    | baseline | 2 | 0.2550 ± 0.0071 [0.1915, 0.3185] |" in text
     assert "| mAAE   | baseline |" in text
 
 
@@ -107,7 +107,7 @@ def test_the_usual_table_has_one_line_an_arm(
     assert row["time / baseline"] is None
     assert main(["table", "--by", "arm", "--format", "csv", "--metrics", "NDS"]) == 0
     out, err = capsys.readouterr()
-    assert out.splitlines()[0].split(",")[5:9] == ["n", "NDS", "NDS low", "NDS high"]
+    assert out.splitlines()[0].split(",")[5:10] == ["n", "NDS", "NDS sd", "NDS low", "NDS high"]
     note = "training time of baseline 0123456789ab: none of its runs was timed in one go"
     assert note in err
 

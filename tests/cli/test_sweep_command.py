@@ -73,7 +73,7 @@ def test_a_finished_sweep_is_not_launched(
     assert main(["sweep", "smoke", "--slots", "2"]) == 1
     ((given, options),) = launched
     assert [run.name for run in given.runs] == [run.name for run in plan.runs]
-    assert options == {"slots": 2, "detached": False}
+    assert options == {"slots": 2, "detached": False, "try_first": True}
     capsys.readouterr()
     launched.clear()
     store.folder(plan.runs[5].name)

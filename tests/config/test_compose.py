@@ -37,7 +37,7 @@ def test_an_override_wins_over_the_preset() -> None:
         (["zzz=1"], "unknown key 'zzz'"),
         (
             ["schedule=smok"],
-            "unknown schedule 'smok': did you mean 'smoke'? (available: quick, smoke, standard)",
+            "unknown schedule 'smok': did you mean 'smoke'? (available: published, quick, smoke, standard)",
         ),
         (
             ["model=cmt_base"],
@@ -160,6 +160,9 @@ def test_every_option_of_every_group_composes_and_converts() -> None:
                 assert load_run(option).variant.name.value == option
             elif group == "bias":
                 load_run("attention_bias", [f"bias={option}"])
+            elif (group, option) == ("schedule", "published"):
+                with pytest.raises(RequestError, match=r"there is no data\.gt_sampling"):
+                    load_run("baseline", ["schedule=published"])
             else:
                 load_run("baseline", [f"{group}={option}"])
             seen += 1

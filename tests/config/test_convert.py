@@ -169,12 +169,12 @@ def test_fields_say_what_is_optional() -> None:
     assert {"maybe.epochs", "perhaps.epochs"} <= set(dotted_keys(Outer))
 
 
-def test_only_a_part_may_be_optional() -> None:
+def test_a_field_is_of_one_type() -> None:
     @dataclass(frozen=True, kw_only=True)
     class Wrong:
-        rate: float | None
+        rate: float | str | None
 
-    with pytest.raises(TypeError, match=r"float \| None is no configuration field"):
+    with pytest.raises(TypeError, match=r"float \| str \| None is no configuration field"):
         fields_of(Wrong)
 
 

@@ -39,8 +39,9 @@ EXCLUDED = {
 
 BASE = as_dict(load_run("baseline"))
 START = {"load_from": "x.pth", "sha256": "ab", "freeze": ["img_backbone"]}
+STAGES = "schedule.stages=[{epochs:3},{epochs:1,drop_camera:0}]"
 BASES = {
-    variant: as_dict(load_run(variant, ["gt_sampling=cmt"])) | {"start": START}
+    variant: as_dict(load_run(variant, [STAGES, "gt_sampling=cmt"])) | {"start": START}
     for variant in group_options(conf_dir())["variant"]
 }
 
@@ -53,6 +54,8 @@ def other_value(value: Any) -> Any:
         return value + 1
     if isinstance(value, float):
         return value / 2 if value else 0.5
+    if isinstance(value, dict):
+        return {**value, "drop_camera": 0.5}
     if value == []:
         return [[0, 1.0, 2.0]]
     if isinstance(value, list):
@@ -170,3 +173,15 @@ def test_a_spec_is_checked_like_a_request() -> None:
     spec["model"]["head"]["heads"] = 3
     with pytest.raises(RequestError, match=r"model\.head\.width=128: must be divisible by"):
         from_spec(spec)
+
+
+def test_a_key_left_out_at_its_default_counts_otherwise() -> None:
+    base = load_run("attention_bias")
+    earlier = as_dict(base)
+    # A run from before there was such a key: readable, and the same.
+    del earlier["variant"]["bias"]["attention"]
+    assert from_spec(earlier) == base
+    assert "attention" not in canonical(base)["variant"]["bias"]
+    dense = load_run("attention_bias", ["variant.bias.attention=dense"])
+    assert canonical(dense)["variant"]["bias"]["attention"] == "dense"
+    assert fingerprint(dense) != fingerprint(base)

@@ -66,6 +66,17 @@ def test_augmentation_depends_on_every_part_of_the_key():
     assert augmentation_rng(0, keys[0]).random() == augmentation_rng(0, keys[0]).random()
 
 
+@given(samples=st.integers(1, 40), done=st.integers(0, 45), epoch=st.integers(0, 3))
+def test_an_epoch_continues_with_the_keys_it_would_have_had(samples, done, epoch):
+    sampler = KeyedSampler(range(samples), shuffle=True, seed=3)
+    sampler.set_epoch(epoch)
+    whole = list(sampler)
+    sampler.leave_out(done)
+    assert list(sampler) == whole[done:]
+    sampler.set_epoch(epoch)
+    assert list(sampler) == whole
+
+
 BY_CLASS = [np.arange(90), np.array([3, 4, 5]), np.empty(0, int), np.array([7])]
 
 

@@ -2,7 +2,6 @@
 
 import json
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -10,97 +9,82 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
+from run_bits import assert_same_bits, begun_anew, everything
 from workplace import SMOKE, Workplace
 
-EPOCHS = 3
-LASTS = f"schedule.epochs={EPOCHS}"
-CLOCKS = {"train_time_s", "evaluate_time_s", "peak_memory_mb"}
+LASTS = ("schedule.epochs=3",)
+STAGED = (
+    *LASTS,
+    "schedule.stages=[{epochs:1},{epochs:2,rotate_deg:90.0,drop_lidar:0.5}]",
+    "schedule.validate_every_epochs=2",
+)
 
 
-def _everything(run: Path) -> dict:
-    """What a run ended with, without what a clock wrote; of repeated steps the last counts."""
-    metrics = json.loads((run / "metrics.json").read_text())
-    lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
-    curve = {
-        (line["kind"], line["epoch"], line.get("step")): {
-            name: value for name, value in line.items() if not name.endswith("_time_s")
-        }
-        for line in lines
-        if line["kind"] in {"train", "arm"}
-    }
-    assert len(curve) >= 3
-    newest = max((run / "checkpoints").glob("*.pth"), key=lambda path: int(path.stem[6:]))
-    return {
-        "metrics": {name: value for name, value in metrics.items() if name not in CLOCKS},
-        "curve": curve,
-        "weights": torch.load(newest, weights_only=True)["model"],
-    }
+def _train_until(run: Path, environment: dict, draw: random.Random) -> int:
+    """Train and kill at a random instant, before the first step or after; the exit code.
+
+    Instants are drawn in shares of what this process itself has taken so far, so that a busy machine
+    moves them with the training.
+    """
+    (run / "progress.json").unlink(missing_ok=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aqr_exp.train", str(run)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    phase = draw.choice(["setup", "train", "train", "train", "predict"])
+    started = time.monotonic()
+    while process.poll() is None and _phase(run) not in {phase, "predict", "score"}:
+        time.sleep(0.02)
+    lasted = time.monotonic() - started
+    try:
+        share = 0.1 if phase == "predict" else 0.8
+        return process.wait(draw.uniform(0.0, share) * lasted)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        print(f"{run.name}: killed at {_phase(run)}, in the drawn phase {phase}")  # noqa: T201
+        return process.wait()
 
 
-def _assert_same_bits(ours: dict, theirs: dict) -> None:
-    assert ours["metrics"] == theirs["metrics"]
-    assert ours["curve"] == theirs["curve"]
-    assert ours["weights"].keys() == theirs["weights"].keys()
-    for name, value in ours["weights"].items():
-        assert torch.equal(value, theirs["weights"][name]), name
+def _phase(run: Path) -> str | None:
+    """What the training says it does: setup, train, predict or score; None before it says anything."""
+    path = run / "progress.json"
+    return json.loads(path.read_text())["phase"] if path.exists() else None
 
 
-def _anew(unbroken: Path, run: Path) -> None:
-    """The run as it is before its first step."""
-    shutil.rmtree(run, ignore_errors=True)
-    shutil.copytree(unbroken, run)
-    for leftover in ("history.jsonl", "metrics.json", "progress.json"):
-        (run / leftover).unlink()
-    for folder in ("checkpoints", "predictions"):
-        shutil.rmtree(run / folder)
-        (run / folder).mkdir()
-
-
-def _kill_and_compare(folder: Path, data: Path, variant: str, kills: int, seed: int) -> None:
+def _kill_and_compare(
+    folder: Path, data: Path, variant: str, overrides: tuple[str, ...], kills: int, seed: int
+) -> None:
     """Kill trainings of one run at random instants; whatever completes is compared."""
     draw = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
-    started = time.monotonic()
-    unbroken = Workplace(folder / "unbroken", data).run_variant(variant, LASTS)
-    lasts_s = time.monotonic() - started
-    expected = _everything(unbroken)
-    epoch_s = json.loads((unbroken / "metrics.json").read_text())["train_time_s"] / EPOCHS
+    unbroken = Workplace(folder / "unbroken", data).run_variant(variant, *overrides)
+    expected = everything(unbroken)
     place = Workplace(folder / "killed", data)
-    run = place.folder / "results" / "runs" / unbroken.name
-    _anew(unbroken, run)
+    run = begun_anew(unbroken, place.folder / "results" / "runs" / unbroken.name)
     while kills:
-        done = max((int(p.stem[6:]) for p in (run / "checkpoints").glob("*.pth")), default=0)
-        needs_s = lasts_s - done * epoch_s
-        process = subprocess.Popen(
-            [sys.executable, "-m", "aqr_exp.train", str(run)],
-            env=place.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            code = process.wait(draw.uniform(0.25, 0.95) * needs_s)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            assert process.wait() == -signal.SIGKILL
+        code = _train_until(run, place.environment, draw)
+        if code == -signal.SIGKILL:
             kills -= 1
             continue
         # It ended before its kill: what had been killed before is compared, and begun anew.
         assert code == 0
-        _assert_same_bits(_everything(run), expected)
-        _anew(unbroken, run)
-    place.aqr_exp("run", variant, *SMOKE, LASTS)
-    _assert_same_bits(_everything(run), expected)
+        assert_same_bits(everything(run), expected)
+        begun_anew(unbroken, run)
+    place.aqr_exp("run", variant, *SMOKE, *overrides)
+    assert_same_bits(everything(run), expected)
     assert not list(run.glob(".l*")), "no lease is left"
     assert not list((run / "checkpoints").glob(".*")), "nothing half written is left"
 
 
 def test_five_kills_change_no_bit(data, tmp_path):
-    _kill_and_compare(tmp_path, data, "attention_bias", kills=5, seed=5)
+    _kill_and_compare(tmp_path, data, "attention_bias", STAGED, kills=5, seed=5)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("variant", "kills"), [("baseline", 7), ("attention_bias", 7), ("renderer_modulator", 6)]
+    ("variant", "overrides", "kills"),
+    [("baseline", LASTS, 7), ("attention_bias", STAGED, 7), ("renderer_modulator", STAGED, 6)],
 )
-def test_twenty_kills_over_the_variants_change_no_bit(data, tmp_path, variant, kills):
-    _kill_and_compare(tmp_path, data, variant, kills, seed=20 + kills)
+def test_twenty_kills_over_the_variants_change_no_bit(data, tmp_path, variant, overrides, kills):
+    _kill_and_compare(tmp_path, data, variant, overrides, kills, seed=20 + kills)

@@ -12,8 +12,9 @@ from sweep_process import make, stub_task
 
 from aqr_exp.errors import AqrExpError
 from aqr_exp.launch.outlook import Outlook, View
-from aqr_exp.launch.scheduler import Scheduler, Task
+from aqr_exp.launch.scheduler import Scheduler
 from aqr_exp.launch.slots import Slot, SlotLeases, cpu_slots
+from aqr_exp.launch.task import Task
 from aqr_exp.results.run_folder import RunFolder
 from aqr_exp.results.store import Store
 

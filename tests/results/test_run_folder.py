@@ -115,7 +115,10 @@ def test_history_has_no_nan(folder: RunFolder) -> None:
     folder.append_history({"kind": "train", "loss": float("nan")})
     folder.append_history({"kind": "val", "mAP": 0.25})
     assert "NaN" not in folder.history_path.read_text()
-    assert folder.read_history() == [{"kind": "train", "loss": None}, {"kind": "val", "mAP": 0.25}]
+    assert folder.read_history() == [
+        {"attempt": 1, "kind": "train", "loss": None},
+        {"attempt": 1, "kind": "val", "mAP": 0.25},
+    ]
 
 
 @given(cut=st.integers(min_value=1, max_value=20))

@@ -1,26 +1,15 @@
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from aqr_exp.config.data_identity import identity_path
+from made_up_data import write_identity
 
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The identity of a synthetic data set, and nothing else of it."""
     monkeypatch.setenv("AQR_EXP_DATA", str(tmp_path / "data sets"))
-    path = identity_path(tmp_path / "data sets" / "synth")
-    path.parent.mkdir(parents=True)
-    identity = {
-        "fingerprint": "0123456789abcdef",
-        "version": "v1.0-synth",
-        "splits": {"synth_train": 10, "synth_val": 4},
-        "synthetic": True,
-    }
-    path.write_text(json.dumps(identity))
-    return path
+    return write_identity(tmp_path / "data sets" / "synth")
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import pytest
 from aqr_exp.config.compose import conf_dir, group_options
 from aqr_exp.errors import RequestError
 from aqr_exp.sweep.plan import Plan, plan_sweep
+from aqr_exp.sweep.trial_plan import TrialPlanner
 from aqr_exp.sweep.typed import shipped_sweeps, sweep_request, sweeps_dir
 
 # Runs of each, worked out by hand: points and baselines times seeds.
@@ -22,6 +23,8 @@ RUNS = {
     "variants": 3 * 3,
     "window_size": (4 + 1) * 3,
 }
+SEARCHES = {"search_bias": 20}
+"""Trials of each."""
 
 
 @pytest.fixture(autouse=True)
@@ -34,11 +37,12 @@ def plan(name: str, *overrides: str) -> Plan:
 
 
 def test_every_shipped_sweep_is_known_here() -> None:
-    assert shipped_sweeps() == sorted(RUNS)
+    known = sorted([*RUNS, *SEARCHES])
+    assert shipped_sweeps() == known
     assert sorted(path.name for path in sweeps_dir().iterdir()) == [
-        f"{name}.yaml" for name in sorted(RUNS)
+        f"{name}.yaml" for name in known
     ]
-    assert not set(RUNS) & set(group_options(conf_dir())["variant"])  # one word, one meaning
+    assert not set(known) & set(group_options(conf_dir())["variant"])  # one word, one meaning
 
 
 @pytest.mark.parametrize("name", sorted(RUNS))
@@ -59,6 +63,18 @@ def test_every_shipped_sweep_takes_another_preset(name: str) -> None:
     assert {run.config.preset for run in found.runs} == {"smoke"}
     assert {run.config.schedule.epochs for run in found.runs} == {1}
     assert {run.seed for run in found.runs} == {7}
+
+
+@pytest.mark.parametrize("name", sorted(SEARCHES))
+@pytest.mark.parametrize("preset", [(), ("preset=smoke",)])
+def test_every_shipped_search_can_be_searched(name: str, preset: tuple[str, ...]) -> None:
+    request = sweep_request(name, preset)
+    assert request.description
+    planner = TrialPlanner(request)
+    assert planner.search.trials == SEARCHES[name]
+    assert {run.variant for run in planner.check_space().runs} == {"baseline", "attention_bias"}
+    with pytest.raises(RequestError, match=f"{name}: is a search: its points are proposed"):
+        plan_sweep(request)
 
 
 def test_the_controls_are_what_they_say() -> None:

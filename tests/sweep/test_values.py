@@ -44,6 +44,7 @@ def test_a_glob_chooses_among_the_options_of_its_group() -> None:
     ]
 
 
+SEARCH = "a search has intervals (strategy: optuna)"
 RANGE = "write range(start, stop) or range(start, stop, step), the stop left out"
 
 VALUE = "write a value, a list with commas between, range(...) or choice(...)"
@@ -58,7 +59,10 @@ OPTIONS = "available: aggressive, conservative, earlier"
         ("s=range(1,2,0)", f"s=range(1,2,0): is no range: its step is 0: {RANGE}"),
         ("s=range(1,a)", f"s=range(1,a): is no range: {RANGE}"),
         ("s=range(0,1e9)", "s=range(0,1e9): holds 1e+09 values, at most 100000"),
-        ("s=interval(0,1)", f"s=interval(0,1): an interval holds no list of values: {RANGE}"),
+        (
+            "s=interval(0,1)",
+            f"s=interval(0,1): an interval holds no list of values: {RANGE}; {SEARCH}",
+        ),
         ("s=shuffle(1,2)", "s=shuffle(1,2): shuffled values make no plan: leave shuffle out"),
         ("s=", "s: no value: write one, or several with commas between"),
         ("s=1,", f"s=1,: cannot be read: {VALUE}"),

@@ -3,7 +3,7 @@ import pickle
 import pytest
 import torch
 
-from aqr_exp.train.checkpoint import checkpoints, load_newest, save_atomically
+from aqr_exp.train.checkpoint import checkpoints, load_newest, read_checked, save_atomically
 
 
 def _save(folder, epoch):
@@ -22,6 +22,34 @@ def test_the_newest_comes_first_by_number_not_by_name(tmp_path):
         "epoch_9.pth",
         "epoch_2.pth",
     ]
+
+
+def test_what_was_saved_within_an_epoch_comes_between_its_neighbours(tmp_path):
+    names = ["epoch_1_step_12.pth", "epoch_2.pth", "epoch_1_step_9.pth", "epoch_1.pth"]
+    for name in [*names, "epoch_0_step_3.pth", "step_4.pth", "epoch_1_step_.pth"]:
+        (tmp_path / name).touch()
+    found = [path.name for path in checkpoints(tmp_path)]
+    assert found == [
+        "epoch_2.pth",
+        "epoch_1_step_12.pth",
+        "epoch_1_step_9.pth",
+        "epoch_1.pth",
+        "epoch_0_step_3.pth",
+    ]
+
+
+def test_a_flipped_bit_is_noticed(tmp_path, capsys):
+    _save(tmp_path, 1)
+    _save(tmp_path, 2)
+    path = tmp_path / "epoch_2.pth"
+    data = bytearray(path.read_bytes())
+    at = data.index(torch.full((3,), 2.0).numpy().tobytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+    assert torch.load(path, weights_only=True)["model"]["w"][0] != 2.0, "torch does not notice"
+    with pytest.raises(ValueError, match=r"the checksum of \S+/data/0 is wrong"):
+        read_checked(path)
+    assert load_newest(tmp_path)["epoch"] == 1
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 1, 100, -1])

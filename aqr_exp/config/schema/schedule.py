@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from aqr_exp.config.schema.constraints import Excluded, Range
+from aqr_exp.config.schema.stage import StageConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,8 @@ class ScheduleConfig:
         log_every_steps: Steps between two lines of the history.
         keep_checkpoints: Newest checkpoints kept.
         cbgs: Class-balanced resampling of the training split (CBGS).
+        stages: Parts of the run whose data are augmented differently, in order; their epochs add up
+            to `epochs`. The cycles of rate and momentum span them all. None is one stage.
     """
 
     name: Annotated[str, Excluded()]
@@ -52,3 +55,4 @@ class ScheduleConfig:
     log_every_steps: Annotated[int, Range(1, 100000), Excluded()]
     keep_checkpoints: Annotated[int, Range(1, 100), Excluded()]
     cbgs: bool
+    stages: tuple[StageConfig, ...] | None = None

@@ -1,0 +1,131 @@
+"""`aqr-exp compare`: two arms or runs, what differs in them and what that did to the numbers."""
+
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aqr_exp.cli import output
+
+if TYPE_CHECKING:
+    from aqr_exp.results.comparison.comparison import Comparison, Request
+    from aqr_exp.results.store import Store
+
+HELP = """Compare two arms or two runs: configuration, metrics with intervals, classes, conditions, scenes.
+
+An arm is the beginning of its runs' names (its seeds are compared in pairs), a run is its whole name.
+Differences are B - A. The first time, scenes are drawn again a thousand times for every run; what was
+computed is kept.
+
+\b
+Examples:
+  aqr-exp compare baseline-8f attention_bias-ac
+  aqr-exp compare baseline-8f attention_bias-ac --by metric,class
+  aqr-exp compare baseline-8fe737191530-s0 baseline-8fe737191530-s1 --by scene --scenes 20
+  aqr-exp compare baseline-8f attention_bias-ac --format md > comparison.md
+"""
+
+
+class CompareFormat(str, Enum):
+    """How a comparison is printed."""
+
+    RICH = "rich"
+    MD = "md"
+    JSON = "json"
+
+
+def command(
+    reference: Annotated[str, typer.Argument(help="The reference: an arm or run.", metavar="A")],
+    other: Annotated[str, typer.Argument(help="What is compared with it.", metavar="B")],
+    by: Annotated[
+        str,
+        typer.Option(
+            "--by", help="Of metric, class, condition, scene; commas between.", metavar="PARTS"
+        ),
+    ] = "metric,class,condition,scene",
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            "--metrics",
+            help="In place of mAP, NDS and the errors; the first also by condition.",
+            metavar="NAMES",
+        ),
+    ] = None,
+    scenes: Annotated[int, typer.Option("--scenes", help="How many scenes.", min=1)] = 10,
+    factor: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--factor",
+            help="What the two may differ in besides the variant; may be repeated.",
+            metavar="KEY",
+        ),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse a confounded comparison with exit code 2.")
+    ] = False,
+    resamples: Annotated[
+        int, typer.Option("--resamples", help="How often scenes are drawn again.", min=100)
+    ] = 1000,
+    form: Annotated[CompareFormat, typer.Option("--format", help="How to print it.")] = (
+        CompareFormat.RICH
+    ),
+) -> None:
+    """Print a comparison."""
+    from aqr_exp.results.comparison.comparison import Request
+    from aqr_exp.results.comparison.tables import comparison_tables
+    from aqr_exp.results.inference.resampling import Resampling
+    from aqr_exp.results.store import Store, results_root
+    from aqr_exp.results.tables.formats import TableFormat, render_all
+
+    request = Request(
+        metrics=_names(metrics) or Request.metrics,
+        errors=metrics is None,
+        parts=_parts(by),
+        factors=tuple(factor or ()),
+        strict=strict,
+        settings=Resampling(resamples=resamples),
+    )
+    found = _compared(reference, other, Store(results_root()), request)
+    tables = comparison_tables(found, scenes)
+    if form is not CompareFormat.JSON:
+        for name in [name for name, table in tables.items() if not table.rows]:
+            table = tables.pop(name)
+            output.data("\n".join([table.title, *table.notes, ""]))
+    table_format = TableFormat(form.value)
+    output.data(render_all(tables, table_format, terminal=output.on_terminal()))
+
+
+def _compared(reference: str, other: str, store: "Store", request: "Request") -> "Comparison":
+    from aqr_exp.cli.slow_progress import slow_progress
+    from aqr_exp.errors import RequestError
+    from aqr_exp.results.collect import collect
+    from aqr_exp.results.comparison.comparison import compare_two
+    from aqr_exp.results.selection import one_arm
+    from aqr_exp.results.tables.arms import check_metric_names
+
+    rows = collect(store)
+    arms = [one_arm(rows, name) for name in (reference, other)]
+    if {row.name for row in arms[0]} & {row.name for row in arms[1]}:
+        raise RequestError(f"'{reference}' and '{other}' have runs in common: nothing to compare")
+    check_metric_names(request.metrics, [row for arm in arms for row in arm])
+    with slow_progress() as progress:
+        return compare_two(*arms, store=store, request=request, progress=progress)
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in (text or "").split(",") if name.strip()))
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    from aqr_exp.config.nearest import did_you_mean
+    from aqr_exp.errors import RequestError
+    from aqr_exp.results.comparison.comparison import PARTS
+
+    parts = _names(text)
+    for part in parts:
+        if part not in PARTS:
+            hint = did_you_mean(part, PARTS)
+            raise RequestError(f"--by '{part}'{hint} (available: {', '.join(PARTS)})")
+    if not parts:
+        raise RequestError(f"--by names nothing (available: {', '.join(PARTS)})")
+    return parts

@@ -1,0 +1,171 @@
+"""`aqr-exp confirm`: a sweep's best points and the baseline again, on fresh seeds."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aqr_exp.cli import arguments, output
+from aqr_exp.results.tables.formats import TableFormat
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aqr_exp.results.store import Store
+    from aqr_exp.sweep.confirmation import Confirmation, Selection
+    from aqr_exp.sweep.plan import Plan
+    from aqr_exp.sweep.standing import Standing
+
+HELP = """Run the best points of a sweep and their baseline again on fresh seeds, and report the shrinkage.
+
+The best of many points was selected by its own number, so that number is too good. Asked again, it
+does what is missing and prints the report; the runs are those of a sweep called confirm-SWEEP.
+
+\b
+Examples:
+  aqr-exp confirm bias_scale --dry-run         what was best, and what would run
+  aqr-exp confirm bias_scale
+  aqr-exp confirm bias_scale --best 1 --seeds 10 --metric NDS
+  aqr-exp confirm bias_scale --format md > confirmation.md
+"""
+
+What = Annotated[
+    str,
+    typer.Argument(help="A sweep that was run, by its name or as it was typed.", metavar="SWEEP"),
+]
+
+
+def command(
+    what: What,
+    overrides: arguments.Overrides = None,
+    best: Annotated[int, typer.Option("--best", help="How many points.", min=1)] = 3,
+    seeds: Annotated[int, typer.Option("--seeds", help="Fresh seeds of each.", min=1)] = 5,
+    metric: Annotated[
+        str, typer.Option("--metric", help="By which the best are chosen.", metavar="NAME")
+    ] = "mAP",
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show what would run and what is known; start nothing."),
+    ] = False,
+    slots: Annotated[
+        int | None, typer.Option("--slots", help="Runs side by side; one a GPU or a core without.")
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Go on when the terminal closes, and return at once.")
+    ] = False,
+    form: Annotated[TableFormat, typer.Option("--format", help="How the report is printed.")] = (
+        TableFormat.RICH
+    ),
+) -> int:
+    """Confirm a sweep; returns the exit code."""
+    from aqr_exp.results.collect import collect, with_settings
+    from aqr_exp.results.store import Store, results_root
+    from aqr_exp.results.tables.arms import check_metric_names
+    from aqr_exp.sweep.confirmation import confirmation, select_best
+    from aqr_exp.sweep.standing import DONE, Standings
+
+    store = Store(results_root())
+    name = _sweep_name(what, overrides or [], store)
+    entries = store.sweep(name).read_plan()
+    rows = with_settings(store, collect(store))
+    check_metric_names([metric], rows)
+    selection = select_best(name, entries, rows, metric=metric, best=best)
+    standings = Standings(store)
+    planned = confirmation(selection, seeds, standings.expected())
+    plan = planned.plan
+    _say_selection(selection, plan)
+    code, done = 0, all(item.state == DONE for item in standings.of(plan))
+    if dry_run:
+        _say_plan(plan, standings.of(plan))
+    elif not done:
+        from aqr_exp.cli.sweep_execute import execute
+
+        code = execute(plan, store, slots=slots, detached=detach)
+        if detach:
+            return code
+    _report(selection, planned, seeds, store, form)
+    return code
+
+
+def _sweep_name(what: str, overrides: "Sequence[str]", store: "Store") -> str:
+    """The name of a sweep that was run.
+
+    Raises:
+        RequestError: There is no such sweep; names the nearest.
+    """
+    from aqr_exp.config.nearest import did_you_mean
+    from aqr_exp.errors import RequestError
+    from aqr_exp.sweep.typed import sweep_request
+
+    names = store.sweep_names()
+    if what in names:
+        if overrides:
+            raise RequestError(f"'{what}' names a sweep that was run: it takes no overrides")
+        return what
+    try:
+        name = sweep_request(what, overrides).name
+    except RequestError:
+        name = what
+    if name not in names:
+        known = f" (sweeps that were run: {', '.join(names) or 'none'})"
+        raise RequestError(f"sweep '{name}' was not run yet{did_you_mean(name, names)}{known}")
+    return name
+
+
+def _say_selection(selection: "Selection", plan: "Plan") -> None:
+    seeds = ", ".join(map(str, dict.fromkeys(run.seed for run in plan.runs)))
+    output.say(
+        f"{selection.sweep}: the best {len(selection.points)} of {selection.candidates} points by "
+        f"{selection.metric}, again with the baseline on fresh seeds {seeds}"
+    )
+    if selection.unscored:
+        output.say(
+            f"{selection.unscored} more points have no completed run and were not considered"
+        )
+
+
+def _say_plan(plan: "Plan", standings: "Sequence[Standing]") -> None:
+    from aqr_exp.sweep.report import summary
+
+    for standing in standings:
+        run = standing.run
+        typed = " ".join([run.variant, *run.overrides, f"seed={run.seed}"])
+        output.say(f"  {standing.state}: {run.name}: {typed}")
+    output.say(summary(plan, standings))
+
+
+def _report(
+    selection: "Selection", planned: "Confirmation", seeds: int, store: "Store", form: TableFormat
+) -> None:
+    """Print what is known by now."""
+    from aqr_exp.cli.slow_progress import resample_ahead
+    from aqr_exp.evaluate.conditions import Condition
+    from aqr_exp.results.collect import collect
+    from aqr_exp.results.comparison.confirmation import (
+        ConfirmedPoint,
+        confirm,
+        confirmation_table,
+    )
+    from aqr_exp.results.tables.formats import render
+
+    rows = collect(store)
+    points = [
+        ConfirmedPoint(
+            selected=point.rows,
+            fresh=planned.completed(point.arm, rows),
+            selected_baseline=baseline.rows if baseline else (),
+            fresh_baseline=planned.completed(baseline_arm, rows),
+        )
+        for point, baseline, baseline_arm in zip(
+            selection.points, selection.baselines, planned.baseline_arms, strict=True
+        )
+    ]
+    shown = [row for point in points for group in vars(point).values() for row in group]
+    resample_ahead(shown, [Condition()], store)
+    found = confirm(points, selection.metric, store=store)
+    table = confirmation_table(
+        selection.sweep, selection.metric, found, candidates=selection.candidates, planned=seeds
+    )
+    if form is TableFormat.CSV:
+        for note in table.notes:
+            output.say(note)
+    output.data(render(table, form, terminal=output.on_terminal()))

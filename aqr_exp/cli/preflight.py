@@ -1,0 +1,82 @@
+"""The pre-flight of a sweep: each distinct configuration makes its first steps before any is queued."""
+
+import time
+from typing import TYPE_CHECKING
+
+from aqr_exp.cli import output
+from aqr_exp.cli.show import duration
+
+if TYPE_CHECKING:
+    from aqr_exp.config.schema import RunConfig
+    from aqr_exp.launch.first_steps import FirstSteps
+    from aqr_exp.launch.slots import Slot
+    from aqr_exp.results.store import Store
+    from aqr_exp.sweep.plan import Plan
+
+HINT = "--no-preflight leaves it out"
+
+
+def preflight(plan: "Plan", store: "Store", slot: "Slot") -> None:
+    """Let every configuration that has never trained here make its first steps, and tell.
+
+    Args:
+        plan: The runs; seeds share a configuration.
+        store: Where runs are kept; what has trained there is not tried again.
+        slot: Where a run executes.
+
+    Raises:
+        RequestError: One line for each configuration that cannot make them, with its reason.
+    """
+    from aqr_exp.errors import RequestError
+    from aqr_exp.launch.first_steps import can_be_tried, try_first_steps
+
+    configs = untried(plan, store) if can_be_tried() else {}
+    if not configs:
+        return
+    output.say(f"pre-flight: {counted(len(configs))}, a few steps each ({HINT})")
+    started = time.monotonic()
+    faults = []
+    for steps in try_first_steps(configs, slot):
+        output.say(f"  {told(steps)}")
+        if steps.fault is not None:
+            faults.append(f"pre-flight: {steps.name}: {steps.fault}")
+    took = duration(time.monotonic() - started)
+    if faults:
+        raise RequestError("\n".join([*faults, f"nothing was started ({HINT})"]))
+    output.say(f"pre-flight: {counted(len(configs))} can train ({took})")
+
+
+def untried(plan: "Plan", store: "Store") -> "dict[str, RunConfig]":
+    """One run of each configuration of which no run of the plan has ever made a step.
+
+    Args:
+        plan: The runs.
+        store: Where runs are kept.
+
+    Returns:
+        Configurations by what would be typed for them.
+    """
+    found: dict[str, tuple[str, RunConfig]] = {}
+    tried = set()
+    for run in plan.runs:
+        # Beside the seed a run's name is its variant and fingerprint.
+        arm = run.name.rpartition("-s")[0]
+        if store.folder(run.name).history_path.exists():
+            tried.add(arm)
+        found.setdefault(arm, (" ".join([run.variant, *run.overrides]), run.config))
+    return {label: config for arm, (label, config) in found.items() if arm not in tried}
+
+
+def counted(configurations: int) -> str:
+    """`1 configuration`, `3 configurations`."""
+    return f"{configurations} configuration{'' if configurations == 1 else 's'}"
+
+
+def told(steps: "FirstSteps") -> str:
+    """One line on the first steps of a configuration."""
+    if steps.fault is not None:
+        return f"{steps.name}: {steps.fault}"
+    return (
+        f"{steps.name}: {steps.step_s:.2f} s a step, {steps.memory_mb:.0f} MB at most, "
+        f"loss {steps.loss:.4g}"
+    )

@@ -1,0 +1,144 @@
+"""Executing a search: trials are proposed while slots are free, and run as any sweep's runs are."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from aqr_exp.cli import output
+from aqr_exp.cli.preflight import preflight
+from aqr_exp.cli.sweep_execute import attempts_beside, entry_of, planned_task, run_tasks
+from aqr_exp.cli.sweep_summary import summarize
+from aqr_exp.launch.slots import find_slots
+from aqr_exp.launch.task import Source, Task
+from aqr_exp.launch.trial_source import TrialSource
+from aqr_exp.sweep.plan import POINT
+from aqr_exp.sweep.search_report import trials_line
+from aqr_exp.sweep.study import SearchStudy, Trial, check_installed
+from aqr_exp.sweep.trial_plan import TrialPlanner
+
+if TYPE_CHECKING:
+    from aqr_exp.config.schema import RunConfig
+    from aqr_exp.results.store import Store
+    from aqr_exp.results.sweep_status import SweepStatus, WatchedRun
+    from aqr_exp.sweep.plan import PlannedRun
+    from aqr_exp.sweep.request import SweepRequest
+
+Expected = Callable[["RunConfig"], float | None]
+
+
+def execute_search(
+    request: "SweepRequest",
+    store: "Store",
+    expected: Expected,
+    *,
+    slots: int | None = None,
+    detached: bool = False,
+    try_first: bool = False,
+) -> int:
+    """Propose and run trials until there are as many as asked for, and report.
+
+    Several processes that execute the same search share its trials.
+
+    Args:
+        request: A sweep that searches.
+        store: Where runs are kept.
+        expected: How long a run is expected to train, in seconds.
+        slots: How many run side by side; None takes one a GPU, or one a core without GPUs.
+        detached: Go on in a process without a terminal, and return at once.
+        try_first: Let a point make its first steps before a search is begun.
+
+    Returns:
+        0 every trial has ended (or the detached process was started), 1 a run has failed or nobody
+        can tell about it, 130 interrupted.
+
+    Raises:
+        RequestError: The search cannot be; nothing was started.
+    """
+    from aqr_exp.config.schema.launcher import Device
+    from aqr_exp.launch.preflight import check_ready
+    from aqr_exp.results.sweep_folder import check_sweep_name
+
+    check_sweep_name(request.name)
+    check_installed()
+    planner = TrialPlanner(request, expected)
+    probe = planner.check_space()
+    on_gpus = any(run.config.launcher.device is not Device.CPU for run in probe.runs)
+    found = find_slots(slots, on_gpus=on_gpus)
+    for run in {(run.variant, run.config.model.name): run for run in probe.runs}.values():
+        check_ready(run.config, store.root)
+    sweep = store.sweep(request.name)
+    if try_first and not sweep.study_path.exists():
+        preflight(probe, store, found[0])
+    sweep.path.mkdir(parents=True, exist_ok=True)
+    study = SearchStudy(sweep.study_path, sweep.study_log_path, planner.search)
+    sweep.add_to_plan([])
+    beside = attempts_beside(store)
+
+    def source_of(say: Callable[[str], None], status: "SweepStatus") -> Source:
+        def task_of(run: "PlannedRun") -> Task:
+            task = planned_task(run, store, beside, found[0].threads)
+            task = dataclasses.replace(task, first=POINT not in run.labels)
+            status.add(_watched(task, run))
+            return task
+
+        def note(runs: "Sequence[PlannedRun]") -> None:
+            sweep.add_to_plan([entry_of(run) for run in runs])
+
+        return TrialSource(planner, study, sweep, task_of=task_of, note=note, say=say)
+
+    search = planner.search
+
+    def at_end() -> None:
+        output.say(trials_line(search, study.trials()))
+        summarize(sweep, store, metric=search.objective, direction=search.direction)
+
+    return run_tasks(
+        request.name,
+        [],
+        {},
+        store,
+        found,
+        sweep=sweep,
+        detached=detached,
+        source_of=source_of,
+        at_end=at_end,
+    )
+
+
+def show_search(request: "SweepRequest", store: "Store", *, as_json: bool) -> None:
+    """Print the space and the trials so far; nothing is proposed, and nothing is left behind.
+
+    Args:
+        request: A sweep that searches.
+        store: Where runs are kept.
+        as_json: Print JSON.
+
+    Raises:
+        RequestError: The search cannot be.
+    """
+    from aqr_exp.results.tables.formats import TableFormat, render
+    from aqr_exp.sweep import search_report
+
+    check_installed()
+    planner = TrialPlanner(request)
+    planner.check_space()
+    search, sweep = planner.search, store.sweep(request.name)
+    trials: list[Trial] = []
+    if sweep.study_path.exists():
+        trials = SearchStudy(sweep.study_path, sweep.study_log_path, search).trials()
+    if as_json:
+        output.print_json(search_report.as_json(request, search, trials))
+        return
+    tables = [search_report.space_table(request.name, search)]
+    if trials:
+        tables.append(search_report.trials_table(request.name, search, trials))
+    for table in tables:
+        output.data(render(table, TableFormat.RICH, terminal=output.on_terminal()))
+    output.data(search_report.strategy_line(request, search))
+    output.data(search_report.trials_line(search, trials))
+
+
+def _watched(task: Task, run: "PlannedRun") -> "WatchedRun":
+    from aqr_exp.results.sweep_status import WatchedRun
+
+    return WatchedRun(folder=task.folder, label=entry_of(run).label, expected_s=task.expected_s)

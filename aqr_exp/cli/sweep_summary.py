@@ -1,0 +1,82 @@
+"""What is shown when a sweep has ended: its table, its figure and its best point."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from aqr_exp.cli import output
+
+if TYPE_CHECKING:
+    from aqr_exp.results.collect import RunRow
+    from aqr_exp.results.store import Store
+    from aqr_exp.results.sweep_folder import SweepEntry, SweepFolder
+    from aqr_exp.sweep.search import Direction
+
+
+def summarize(
+    sweep: "SweepFolder",
+    store: "Store",
+    *,
+    metric: str = "mAP",
+    direction: "Direction | None" = None,
+) -> None:
+    """Print the table of a sweep's runs, draw its figure, and name its best point.
+
+    Args:
+        sweep: The sweep.
+        store: Where runs are kept.
+        metric: The metric of the figure, by which the best point is chosen.
+        direction: Which of its values are better; the largest by default.
+    """
+    from aqr_exp.errors import AqrExpError
+    from aqr_exp.results.collect import collect, with_settings
+    from aqr_exp.results.tables.selection import rows_of_sweep
+    from aqr_exp.sweep.outcome import best_point
+    from aqr_exp.sweep.search import Direction
+
+    entries = sweep.read_plan()
+    everything = collect(store)
+    rows, _ = rows_of_sweep(everything, [entry.name for entry in entries], store)
+    rows = with_settings(store, rows)
+    if not any(row.completed for row in rows):
+        return
+    for show in (
+        lambda: _print_table(sweep, everything, store),
+        lambda: _draw(sweep, entries, rows, metric, store),
+    ):
+        try:
+            show()
+        except AqrExpError as error:  # what cannot be shown does not make the sweep a failure
+            output.say(f"{sweep.name}: {error}")
+    best = best_point(entries, rows, metric, direction or Direction.MAXIMIZE)
+    if best is not None:
+        output.say(f"{sweep.name}: {best.words()}")
+
+
+def _print_table(sweep: "SweepFolder", rows: "Sequence[RunRow]", store: "Store") -> None:
+    from aqr_exp.results.tables.build import build_table
+    from aqr_exp.results.tables.formats import TableFormat, render
+    from aqr_exp.results.tables.request import TableRequest
+
+    table = build_table(store, rows, TableRequest(sweep=sweep.name)).table
+    output.data(render(table, TableFormat.RICH, terminal=output.on_terminal()))
+
+
+def _draw(
+    sweep: "SweepFolder",
+    entries: "Sequence[SweepEntry]",
+    rows: "Sequence[RunRow]",
+    metric: str,
+    store: "Store",
+) -> None:
+    """Draw the metric against what was swept, and say where; nothing where nothing was swept."""
+    from aqr_exp.results.plots.figure_file import check_matplotlib, save_figure
+    from aqr_exp.results.plots.sweep_figure import sweep_figure
+    from aqr_exp.sweep.outcome import swept_keys
+
+    parameters = swept_keys(entries)[:2]
+    if not parameters:
+        return
+    check_matplotlib("the figure")
+    figure = sweep_figure(rows, parameters, metric, store=store)
+    paths = save_figure(figure, sweep.figure_stem(metric))
+    output.say(f"{sweep.name}: drawn in {' and '.join(map(str, paths))}")

@@ -1,0 +1,125 @@
+"""The stages of a run: which epochs they cover, and the configuration each trains with."""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from aqr_exp.config.augment_rules import augment_rules
+from aqr_exp.config.schema import RunConfig
+from aqr_exp.config.schema.stage import StageConfig
+
+_NOT_AUGMENT = {"epochs", "gt_sampling"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A stage of one run.
+
+    Attributes:
+        number: Counted from 1.
+        first_epoch: Its first epoch, counted from 0.
+        epochs: How many it lasts.
+        config: The run, with the data as this stage trains on them.
+        changes: What differs from `data`, in words such as `gt_sampling=false, drop_camera=0`.
+    """
+
+    number: int
+    first_epoch: int
+    epochs: int
+    config: RunConfig
+    changes: str
+
+    def __str__(self) -> str:
+        last = self.first_epoch + self.epochs
+        span = f"epoch {last}" if self.epochs == 1 else f"epochs {self.first_epoch + 1}-{last}"
+        return f"stage {self.number} ({span}; {self.changes or 'as data says'})"
+
+
+def stages_of(config: RunConfig) -> tuple[Stage, ...]:
+    """The stages of a run in order; empty when it has none.
+
+    Args:
+        config: A checked run.
+    """
+    stages = []
+    first = 0
+    for number, stage in enumerate(config.schedule.stages or (), start=1):
+        stages.append(
+            Stage(
+                number=number,
+                first_epoch=first,
+                epochs=stage.epochs,
+                config=_during(config, stage),
+                changes=", ".join(f"{name}={_word(value)}" for name, value in _said(stage)),
+            )
+        )
+        first += stage.epochs
+    return tuple(stages)
+
+
+def stage_at(stages: tuple[Stage, ...], epoch: int) -> Stage | None:
+    """The stage an epoch (counted from 0) lies in; None when the run has no stages."""
+    begun = [stage for stage in stages if stage.first_epoch <= epoch]
+    return begun[-1] if begun else None
+
+
+def stage_rules(config: RunConfig) -> Iterator[str]:
+    """One line for each broken rule of a schedule's stages."""
+    schedule = config.schedule
+    if schedule.stages is None:
+        return
+    total = sum(stage.epochs for stage in schedule.stages)
+    if total != schedule.epochs:
+        yield (
+            f"schedule.epochs={schedule.epochs}: the epochs of schedule.stages add up to {total}: "
+            "they must be equal"
+        )
+    if len(schedule.stages) < 2:
+        rule = "fewer than two stages: set what they change in data, and leave them out"
+        yield f"schedule.stages: {rule}"
+    for index, (one, other) in enumerate(pairwise(schedule.stages)):
+        if dict(_said(one)) == dict(_said(other)):
+            yield f"schedule.stages[{index + 1}]: is as the stage before it: make them one"
+    for where, place in stage_places(config).items():
+        if place.gt_sampling is not None and _gt_sampling(config) is None:
+            word = _word(place.gt_sampling)
+            rule = "there is no data.gt_sampling to switch on or off"
+            yield f"{where}.gt_sampling={word}: {rule}"
+    if any(augment_rules(config.data.augment, "data.augment")):
+        return  # said already, and every stage would repeat it
+    for where, stage in zip(stage_places(config), stages_of(config), strict=True):
+        yield from augment_rules(stage.config.data.augment, where)
+
+
+def stage_places(config: RunConfig) -> dict[str, StageConfig]:
+    """The stages of a run by what their keys begin with in messages: `schedule.stages[0]`, ..."""
+    stages = enumerate(config.schedule.stages or ())
+    return {f"schedule.stages[{index}]": stage for index, stage in stages}
+
+
+def _during(config: RunConfig, stage: StageConfig) -> RunConfig:
+    """The run as it is while a stage lasts."""
+    said = dict(_said(stage))
+    augment = {name: value for name, value in said.items() if name not in _NOT_AUGMENT}
+    changes: dict[str, Any] = {"augment": dataclasses.replace(config.data.augment, **augment)}
+    if stage.gt_sampling is False and _gt_sampling(config) is not None:
+        changes["gt_sampling"] = None
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, **changes))
+
+
+def _gt_sampling(config: RunConfig) -> Any:
+    return getattr(config.data, "gt_sampling", None)
+
+
+def _said(stage: StageConfig) -> list[tuple[str, Any]]:
+    """What a stage says besides its length."""
+    names = [field.name for field in dataclasses.fields(stage) if field.name != "epochs"]
+    return [(name, value) for name in names if (value := getattr(stage, name)) is not None]
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,233 @@
+"""Where a scheduler gets the runs of a search from: trials are proposed as slots become free."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from statistics import fmean
+
+from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.launch.giving_up import mark_pruned
+from aqr_exp.launch.task import Task
+from aqr_exp.results.collect import read_row
+from aqr_exp.results.lease import Standing, claim
+from aqr_exp.results.run_folder import RunFolder
+from aqr_exp.results.state import PRUNED, RunStatus
+from aqr_exp.results.sweep_folder import SweepFolder
+from aqr_exp.sweep.curves import Curves
+from aqr_exp.sweep.plan import BASELINE, POINT, Plan, PlannedRun
+from aqr_exp.sweep.search import PruneRule
+from aqr_exp.sweep.study import SearchStudy, Trial, TrialState
+from aqr_exp.sweep.trial_plan import TrialPlanner
+
+LOOK_EVERY_S = 1.0
+COMPLETED = RunStatus.COMPLETED.value
+
+
+class TrialSource:
+    """The runs of a search's trials, as far as they have been proposed.
+
+    A trial belongs to the study and not to a process: every process that works on the sweep sees all
+    open trials, and the leases of their runs decide who executes them. What becomes of a trial
+    follows from its runs' folders alone.
+
+    Args:
+        planner: Plans trials.
+        study: The trials.
+        sweep: The sweep's folder, with the lease of the study.
+        task_of: Makes a planned run a task; called once a run.
+        note: Writes planned runs down for others to see.
+        say: Told in a line what becomes of trials.
+        clock: Seconds that only grow.
+
+    Attributes:
+        exhausted: Whether as many trials have been proposed as were asked for.
+    """
+
+    def __init__(
+        self,
+        planner: TrialPlanner,
+        study: SearchStudy,
+        sweep: SweepFolder,
+        *,
+        task_of: Callable[[PlannedRun], Task],
+        note: Callable[[Sequence[PlannedRun]], None],
+        say: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._planner = planner
+        self._study = study
+        self._sweep = sweep
+        self._task_of = task_of
+        self._note = note
+        self._say = say
+        self._clock = clock
+        self._looked_at = float("-inf")
+        self._plans: dict[int, Plan] = {}
+        self._tasks: dict[str, Task] = {}
+        self._curves = Curves(study.search.objective)
+        self._judged: set[tuple[int, int]] = set()
+        self.exhausted = False
+
+    def look(self, *, now: bool = False) -> list[Task]:
+        """Account for trials whose runs have ended, give up what is hopeless, see what others do.
+
+        Args:
+            now: Whatever the time of the last look.
+
+        Returns:
+            Tasks that were not returned before; none while another process changes the study.
+        """
+        if not now and self._clock() - self._looked_at < LOOK_EVERY_S:
+            return []
+        self._looked_at = self._clock()
+        with self._held() as held:
+            return self._open_tasks() if held else []
+
+    def more(self) -> list[Task]:
+        """Propose trials until one of them has something to run; called when a slot is free.
+
+        Returns:
+            Its tasks; none when all trials have been proposed, or another process proposes now.
+        """
+        with self._held() as held:
+            tasks = self._open_tasks() if held else []
+            while held and not tasks and not self.exhausted and not self._copy_in_hand():
+                tasks = self._advance(self._study.ask())
+                self._count()
+            return tasks
+
+    def _copy_in_hand(self) -> bool:
+        """Whether an open trial waits for runs of another: a space so small is asked again later."""
+        seen: set[str] = set()
+        for trial in self._study.trials():
+            if trial.state is TrialState.OPEN and trial.number in self._plans:
+                names = {run.name for run in self._plans[trial.number].runs if POINT in run.labels}
+                if names & seen and any(self._tasks[name].folder.standing() for name in names):
+                    return True
+                seen |= names
+        return False
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[bool]:
+        """Hold the study, if nobody else does at this moment."""
+        lease = claim(self._sweep.study_lease_path)
+        if isinstance(lease, Standing):
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lease.release()
+
+    def _count(self) -> None:
+        self.exhausted = len(self._study.trials()) >= self._study.search.trials
+
+    def _open_tasks(self) -> list[Task]:
+        """New tasks of all open trials."""
+        trials = self._study.trials()
+        self.exhausted = len(trials) >= self._study.search.trials
+        found = []
+        for trial in trials:
+            if trial.state is TrialState.OPEN:
+                found += self._advance(trial)
+        return found
+
+    def _advance(self, trial: Trial) -> list[Task]:
+        """Bring one open trial up to date; returns its tasks that are new."""
+        number = trial.number
+        if number not in self._plans:
+            try:
+                self._plans[number] = self._planner.plan(trial.values)
+            except RequestError as error:
+                reason = " ".join(str(error).split())
+                self._study.fail(number, reason)
+                self._say(f"trial {number} is no run: {reason}")
+                return []
+            self._note(self._plans[number].runs)
+        runs = self._plans[number].runs
+        new = [run for run in runs if run.name not in self._tasks]
+        self._tasks |= {run.name: self._task_of(run) for run in new}
+        self._settle(trial, [run for run in runs if POINT in run.labels], runs)
+        return [self._tasks[run.name] for run in new if not _ended(self._folder(run))]
+
+    def _settle(
+        self, trial: Trial, points: Sequence[PlannedRun], runs: Sequence[PlannedRun]
+    ) -> None:
+        """Tell a trial's end when it has one, and judge it when it has none yet."""
+        folders = [self._folder(run) for run in points]
+        rows = [read_row(folder) for folder in folders if folder.state_path.exists()]
+        if len(rows) == len(folders) and all(row.completed for row in rows):
+            values = [row.metric(self._study.search.objective) for row in rows]
+            self._complete(trial, [value for value in values if value is not None], len(rows))
+            return
+        reason = trial.given_up
+        if reason is None:
+            pruned = [row.reason or "given up" for row in rows if row.status == PRUNED]
+            reason = pruned[0] if pruned else self._hopeless(trial, points, runs)
+            if reason is None:
+                return
+            self._study.give_up(trial.number, reason)
+            self._say(f"trial {trial.number} is given up: {reason}")
+        ended = [mark_pruned(self._tasks[run.name], reason) for run in points]
+        if all(ended):
+            self._study.prune(trial.number)
+
+    def _complete(self, trial: Trial, values: Sequence[float], runs: int) -> None:
+        """Tell the objective: the mean over seeds, which all must have it."""
+        objective = self._study.search.objective
+        if len(values) < runs:
+            reason = f"{runs - len(values)} of {runs} runs have no {objective}"
+            self._study.fail(trial.number, reason)
+            self._say(f"trial {trial.number}: {reason}")
+            return
+        self._study.complete(trial.number, fmean(values))
+        words = " ".join(item.typed for item in trial.values)
+        self._say(f"trial {trial.number}: {objective} {fmean(values):.4f} ({words})")
+
+    def _hopeless(
+        self, trial: Trial, points: Sequence[PlannedRun], runs: Sequence[PlannedRun]
+    ) -> str | None:
+        """Why a trial is to be given up at its newest epoch; None when it is not."""
+        pruning = self._study.search.pruning
+        if pruning is None:
+            return None
+        ends = min(run.config.schedule.epochs for run in points)
+        curve = self._curves.mean([self._folder(run) for run in points])
+        # What is reached in the last epoch is there: stopping would spare nothing.
+        curve = {epoch: value for epoch, value in curve.items() if epoch < ends}
+        for epoch in sorted(curve.keys() - trial.reported.keys()):
+            self._study.report(trial.number, epoch, curve[epoch])
+        if not curve or (trial.number, max(curve)) in self._judged:
+            return None
+        newest = max(curve)
+        baseline = None
+        if pruning.rule is PruneRule.BASELINE:
+            folders = [self._folder(run) for run in runs if BASELINE in run.labels]
+            baseline = self._curves.mean(folders).get(newest)
+            if baseline is None:
+                return None
+        self._judged.add((trial.number, newest))
+        if not self._study.hopeless(trial.number, baseline):
+            return None
+        objective = self._study.search.objective
+        against = {
+            PruneRule.BASELINE: f"{_number(baseline)} of the baseline",
+            PruneRule.MEDIAN: "the median of earlier points",
+            PruneRule.ASHA: "those promoted by successive halving",
+        }[pruning.rule]
+        return f"{objective} {_number(curve[newest])} after epoch {newest}, behind {against}"
+
+    def _folder(self, run: PlannedRun) -> RunFolder:
+        return self._tasks[run.name].folder
+
+
+def _ended(folder: RunFolder) -> bool:
+    """Whether a run needs no launcher: it is complete or given up."""
+    try:
+        return folder.state_path.exists() and folder.effective_status() in {COMPLETED, PRUNED}
+    except AqrExpError:
+        return False  # the scheduler says what is wrong with it
+
+
+def _number(value: float | None) -> str:
+    return "?" if value is None else f"{value:.4f}"

@@ -1,0 +1,1 @@
+"""Figures of what many runs say together: sweeps, curves, classes and scales."""

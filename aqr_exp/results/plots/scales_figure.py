@@ -1,0 +1,132 @@
+"""The bias scale over training, of several arms and seeds, beside the bounds that hold it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aqr_exp.aqr.scale_names import is_scale
+from aqr_exp.errors import RequestError
+from aqr_exp.results.plots.canvas import colour, words
+from aqr_exp.results.plots.paper import (
+    BAND_ALPHA,
+    COLUMN_IN,
+    REFERENCE_INK,
+    line_style,
+    paper_axes,
+    paper_figure,
+    paper_legend,
+)
+from aqr_exp.results.plots.training_curves import ArmCurves, over_seeds
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """What holds a learnable scale.
+
+    Attributes:
+        rows: (first epoch, minimum, maximum), rising; epochs from 0, the first row from 0.
+    """
+
+    rows: tuple[tuple[int, float, float], ...]
+
+    def until(self, end: float) -> tuple[list[float], list[float], list[float]]:
+        """Epochs, minima and maxima as steps up to `end`."""
+        shown = [row for row in self.rows if row[0] < end or row[0] == 0]
+        epochs, low, high = (list(part) for part in zip(*shown, strict=True))
+        return [*epochs, end], [*low, low[-1]], [*high, high[-1]]
+
+
+def bounds_of(spec: Mapping[str, Any]) -> Bounds | None:
+    """The bounds of a run's scale by epoch; None for a fixed scale and for a run without.
+
+    Args:
+        spec: The run's complete configuration.
+    """
+    scale: Any = spec
+    for part in ("variant", "bias", "scale"):
+        scale = scale.get(part) if isinstance(scale, Mapping) else None
+    if not isinstance(scale, Mapping) or scale.get("learnable") is not True:
+        return None
+    if scale.get("constraint") == "l2":
+        return None
+    first = (0, float(scale["minimum"]), float(scale["maximum"]))
+    later = [(int(at), float(low), float(high)) for at, low, high in scale.get("anneal") or ()]
+    if any(at == 0 for at, _, _ in later):
+        return Bounds(rows=tuple(later))
+    return Bounds(rows=(first, *later))
+
+
+def scales_figure(
+    arms: Sequence[ArmCurves],
+    bounds: Sequence[Bounds | None],
+    *,
+    width_in: float = COLUMN_IN,
+) -> "Figure":
+    """Draw how the scale of each arm moved: means, and bands for the range of its seeds.
+
+    Args:
+        arms: What to draw; arms without a scale are passed over.
+        bounds: For each arm; drawn where all that are drawn agree.
+        width_in: Width, in inches.
+
+    Raises:
+        RequestError: No run has a scale.
+    """
+    drawn = [
+        (arm, held, name)
+        for arm, held in zip(arms, bounds, strict=True)
+        for name in dict.fromkeys(n for run in arm.runs for line in run.arm for n in line)
+        if is_scale(name)
+    ]
+    if not drawn:
+        raise RequestError(
+            "no run has a bias scale in its history (variants that have: attention_bias)"
+        )
+    rows = [run.row for arm, _, _ in drawn for run in arm.runs]
+    figure = paper_figure(rows, width_in, 0.75 * width_in)
+    axes = figure.subplots()
+    paper_axes(axes, x="epoch", y="bias scale", title="band: range over seeds")
+    ends = [
+        _draw_scale(axes, arm, name, index, several=_scales_of(drawn, arm) > 1)
+        for index, (arm, _, name) in enumerate(drawn)
+    ]
+    held_by = {held for _, held, _ in drawn}
+    if len(held_by) == 1:
+        _draw_bounds(axes, held_by.pop(), max(ends))
+    axes.set_xlim(0, max(ends))
+    axes.set_ylim(bottom=0)
+    paper_legend(figure)
+    return figure
+
+
+def _scales_of(drawn: Sequence[tuple[ArmCurves, Bounds | None, str]], arm: ArmCurves) -> int:
+    return sum(other is arm for other, _, _ in drawn)
+
+
+def _draw_scale(axes: "Axes", arm: ArmCurves, name: str, index: int, *, several: bool) -> float:
+    """One scale of one arm; returns the last epoch drawn."""
+    curves = [run.series("arm", name) for run in arm.runs]
+    epochs, values = over_seeds([curve for curve in curves if curve])
+    if not epochs:
+        return 1.0
+    label = f"{arm.words()}: {name}" if several else arm.words()
+    means = [sum(group) / len(group) for group in values]
+    style = {"color": colour(index), "linestyle": line_style(index)}
+    axes.plot(epochs, means, linewidth=1.2, label=words(label), **style)  # type: ignore[arg-type]
+    if len(values[0]) > 1:
+        low, high = [min(group) for group in values], [max(group) for group in values]
+        axes.fill_between(epochs, low, high, color=colour(index), alpha=BAND_ALPHA, linewidth=0)
+    return epochs[-1]
+
+
+def _draw_bounds(axes: "Axes", held: Bounds | None, end: float) -> None:
+    if held is None:
+        return
+    epochs, low, high = held.until(end)
+    for bound, name, line in ((low, "lower bound", ":"), (high, "upper bound", "-.")):
+        (drawn,) = axes.step(epochs, bound, where="post", color=REFERENCE_INK, linestyle=line)
+        drawn.set(linewidth=0.9, label=name)

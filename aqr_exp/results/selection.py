@@ -1,0 +1,87 @@
+"""Runs by what a person types: a sweep, an arm or a run, by the beginning of its name."""
+
+from collections.abc import Sequence
+
+from aqr_exp.config.nearest import did_you_mean
+from aqr_exp.errors import RequestError
+from aqr_exp.results.collect import RunRow
+from aqr_exp.results.store import Store, forced_number
+from aqr_exp.results.tables.arms import Group, group_seeds
+
+
+def selected(rows: Sequence[RunRow], names: Sequence[str], *, store: Store) -> list[RunRow]:
+    """The runs of sweeps, and those whose names begin with what was typed.
+
+    Args:
+        rows: All runs.
+        names: Sweeps, or beginnings of runs' names; none selects all runs.
+        store: Where the sweeps are written down.
+
+    Returns:
+        Each run once, in the order of `rows`.
+
+    Raises:
+        RequestError: A name is no sweep and begins no run's name; tells the nearest.
+        AqrExpError: A sweep's plan is damaged.
+    """
+    if not names:
+        return list(rows)
+    sweeps = set(store.sweep_names())
+    chosen: set[str] = set()
+    for name in names:
+        if name in sweeps:
+            planned = {entry.name for entry in store.sweep(name).read_plan()}
+            found = {row.name for row in rows if _is_of(row.name, planned)}
+        else:
+            found = {row.name for row in rows if name and row.name.startswith(name)}
+            if not found:
+                known = [*sweeps, *beginnings(rows)]
+                raise RequestError(
+                    f"no sweep and no run begins with '{name}'{did_you_mean(name, known)}"
+                    " (see `aqr-exp list`)"
+                )
+        chosen |= found
+    return [row for row in rows if row.name in chosen]
+
+
+def beginnings(rows: Sequence[RunRow]) -> list[str]:
+    """What could have been meant: runs, arms and variants."""
+    arms = dict.fromkeys(f"{row.variant}-{row.fingerprint}" for row in rows)
+    return [*dict.fromkeys(row.variant for row in rows), *arms, *(row.name for row in rows)]
+
+
+def _is_of(name: str, planned: set[str]) -> bool:
+    """Whether a run is planned, or an attempt forced beside one that is."""
+    base = name.rpartition("-a")[0]
+    return name in planned or (base in planned and forced_number(name, base) is not None)
+
+
+def one_arm(rows: Sequence[RunRow], name: str) -> Group:
+    """The completed runs of the one arm, or the one run, that a name stands for.
+
+    Args:
+        rows: All runs.
+        name: A run's name, or the beginning of the names of an arm's runs.
+
+    Returns:
+        One run a seed; only the run itself where its whole name was typed.
+
+    Raises:
+        RequestError: No completed run, or several arms, begin so; names them.
+    """
+    exact = [row for row in rows if row.name == name]
+    matching = exact or [row for row in rows if name and row.name.startswith(name)]
+    if not matching:
+        known = beginnings(rows)
+        raise RequestError(
+            f"no run begins with '{name}'{did_you_mean(name, known)} (see `aqr-exp list`)"
+        )
+    groups, _ = group_seeds(matching)
+    if not groups:
+        states = ", ".join(f"{row.name} is {row.status}" for row in matching[:3])
+        raise RequestError(f"'{name}' has no completed run: {states}")
+    if len(groups) > 1:
+        arms = ", ".join(f"{group[0].variant}-{group[0].fingerprint}" for group in groups[:5])
+        more = ", ..." if len(groups) > 5 else ""
+        raise RequestError(f"'{name}' begins the names of {len(groups)} arms: {arms}{more}")
+    return groups[0]

@@ -1,0 +1,1 @@
+"""Tables of runs: what is in them, and the formats they are printed in."""

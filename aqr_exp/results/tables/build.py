@@ -1,0 +1,198 @@
+"""From a store and a request to a table: what is chosen, compared, checked and laid out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from aqr_exp.config.nearest import did_you_mean
+from aqr_exp.errors import RequestError
+from aqr_exp.results.collect import RunRow, with_settings
+from aqr_exp.results.fairness import check_factors
+from aqr_exp.results.store import Store
+from aqr_exp.results.tables.arm_table import arm_table
+from aqr_exp.results.tables.arms import Group, by_setting, group_seeds
+from aqr_exp.results.tables.baselines import Baselines, Opponent, chosen_arm
+from aqr_exp.results.tables.cells import Table
+from aqr_exp.results.tables.comparison_cells import Marks
+from aqr_exp.results.tables.curves import CURVE_MARK, at_epoch, read_epoch, without_records
+from aqr_exp.results.tables.measure_cache import measured_once
+from aqr_exp.results.tables.measures import Measures, Step
+from aqr_exp.results.tables.metric_table import block_table
+from aqr_exp.results.tables.notes import baseline_notes, unlike_pairs
+from aqr_exp.results.tables.quantities import By, Quantity, quantities
+from aqr_exp.results.tables.reference_rows import with_references
+from aqr_exp.results.tables.request import TableRequest
+from aqr_exp.results.tables.selection import rows_of_sweep, selected_on_val, selection_notes
+from aqr_exp.results.tables.sorting import sorted_table
+from aqr_exp.results.tables.specs import Specs, shared_by_an_arm
+from aqr_exp.results.tables.statistics_notes import statistics_notes
+from aqr_exp.results.tables.study import Study, study_of
+from aqr_exp.results.tables.tracing import with_trace
+from aqr_exp.results.tables.truths import Truths
+from aqr_exp.results.tables.where import meeting, read_conditions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A table and what it was made of.
+
+    Attributes:
+        table: The table.
+        study: The arms behind its lines.
+    """
+
+    table: Table
+    study: Study
+
+
+def build_table(
+    store: Store, rows: Sequence[RunRow], request: TableRequest, *, step: Step | None = None
+) -> Built:
+    """Make the table of a store's runs.
+
+    Args:
+        store: Where the runs are.
+        rows: All of them, as `collect` gives them.
+        request: What is wanted.
+        step: Told about the progress of comparisons.
+
+    Returns:
+        The table. Runs that are not in it are among its notes.
+
+    Raises:
+        RequestError: Something that was asked for does not exist; or, when strict, a comparison is
+            confounded.
+    """
+    chosen = _chosen_rows(store, rows, request)
+    groups, left_out = group_seeds(chosen.rows)
+    groups = by_setting(groups)
+    asked = quantities(request.by, request.metrics, chosen.rows, groups)
+    opponents = _opponents(groups, chosen.specs, request)
+    if request.strict:
+        refuse_confounded(groups, opponents)
+    measures = _measured(groups, opponents, asked, store, chosen.epoch, step)
+    study = study_of(groups, opponents, asked, measures, (*left_out, *chosen.notes))
+    table = _laid_out(store, study, request, chosen)
+    if request.sort is not None:
+        table = sorted_table(table, request.sort)
+    if request.trace:
+        table = with_trace(table, study, store)
+    if request.references:
+        table = with_references(table, store.root, asked)
+    return Built(table=table, study=study)
+
+
+def _measured(
+    groups: Sequence[Group],
+    opponents: Sequence[Opponent],
+    asked: Sequence[Quantity],
+    store: Store,
+    epoch: int | None,
+    step: Step | None,
+) -> Measures:
+    if epoch is not None:
+        groups = [without_records(group, epoch) for group in groups]
+        opponents = [
+            replace(item, group=item.group and without_records(item.group, epoch))
+            for item in opponents
+        ]
+    return measured_once(groups, opponents, asked, store, step)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Chosen:
+    """The runs a table is of.
+
+    Attributes:
+        rows: The runs.
+        specs: Their specifications.
+        notes: Runs that cannot be among them.
+        epoch: After which epoch they stand; None where they are those of record.
+    """
+
+    rows: Sequence[RunRow]
+    specs: Specs
+    notes: Sequence[str]
+    epoch: int | None
+
+
+def _chosen_rows(store: Store, rows: Sequence[RunRow], request: TableRequest) -> _Chosen:
+    specs = Specs(store)
+    notes: list[str] = []
+    epoch = None
+    if request.sweep is not None:
+        rows, notes = rows_of_sweep(rows, _planned(store, request.sweep), store)
+    conditions = read_conditions(request.where)
+    names = [name for condition in conditions for name in condition.names]
+    read = specs.of_arm if shared_by_an_arm(names) else specs.of_run
+    rows, unread = meeting(rows, conditions, read)
+    if request.at_epoch is not None:
+        rows, epoch = at_epoch(rows, read_epoch(request.at_epoch), store, specs)
+    rows = with_settings(store, rows)
+    return _Chosen(rows=rows, specs=specs, notes=[*notes, *unread], epoch=epoch)
+
+
+def _planned(store: Store, sweep: str) -> list[str]:
+    known = store.sweep_names()
+    if sweep not in known:
+        there = ", ".join(known) or "none"
+        raise RequestError(
+            f"--sweep {sweep!r}: no such sweep was started{did_you_mean(sweep, known)} (there: {there})"
+        )
+    return list(dict.fromkeys(entry.name for entry in store.sweep(sweep).read_plan()))
+
+
+def _opponents(groups: Sequence[Group], specs: Specs, request: TableRequest) -> list[Opponent]:
+    declared = check_factors(request.factors)
+    chosen = None if request.baseline is None else chosen_arm(groups, request.baseline)
+    baselines = Baselines(groups, specs, declared, chosen)
+    return [baselines.of(group) for group in groups]
+
+
+def refuse_confounded(groups: Sequence[Group], opponents: Sequence[Opponent]) -> None:
+    """Refuse comparisons in which not only the declared factor differs.
+
+    Raises:
+        RequestError: Names the first arm, the first confounders and how many comparisons there are.
+    """
+    found = [
+        (group, opponent)
+        for group, opponent in zip(groups, opponents, strict=True)
+        if opponent.confounders
+    ]
+    if not found:
+        return
+    group, opponent = found[0]
+    assert opponent.group is not None  # noqa: S101  # our own law: confounders are of a pair
+    shown = ", ".join(map(str, opponent.confounders[:3]))
+    more = len(opponent.confounders) - 3
+    rest = f" and {more} more" if more > 0 else ""
+    raise RequestError(
+        f"--strict: {group[0].variant} {group[0].fingerprint} and {opponent.group[0].variant} "
+        f"{opponent.group[0].fingerprint} differ in {shown}{rest} "
+        f"({len(found)} of {sum(item.group is not None for item in opponents)} comparisons are confounded)"
+    )
+
+
+def _laid_out(store: Store, study: Study, request: TableRequest, chosen: _Chosen) -> Table:
+    marks = Marks()
+    notes: list[str] = []
+    if request.by is By.ARM:
+        selected = selected_on_val(study) if request.sweep is not None else None
+        table = arm_table(study, marks, costs=chosen.epoch is None, selected=selected)
+        notes = selection_notes(study, selected or set())
+    else:
+        table = block_table(study, request.by, marks, Truths(store))
+    if chosen.epoch is not None:
+        table = replace(table, title=f"After epoch {chosen.epoch} ({CURVE_MARK}): {table.title}")
+    return replace(
+        table,
+        notes=(
+            *marks.notes(),
+            *notes,
+            *statistics_notes(study),
+            *unlike_pairs(study),
+            *baseline_notes(study),
+            *table.notes,
+            *study.left_out,
+        ),
+    )

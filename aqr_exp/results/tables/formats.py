@@ -1,0 +1,207 @@
+"""One table, many formats, the same digits: cells are rounded once, then only laid out."""
+
+import csv
+import io
+import itertools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from enum import Enum
+from typing import Any
+
+from aqr_exp.errors import RequestError
+from aqr_exp.results.tables.cells import NO_VALUE, PLUS_MINUS, Cell, Joined, Row, Table, printable
+
+
+class TableFormat(str, Enum):
+    """How a table is printed."""
+
+    RICH = "rich"
+    MD = "md"
+    CSV = "csv"
+    JSON = "json"
+    LATEX = "latex"
+    HTML = "html"
+    PARQUET = "parquet"
+
+
+def render(table: Table, form: TableFormat, *, terminal: bool = False) -> str:
+    """Lay a table out as text.
+
+    Args:
+        table: The table.
+        form: The format.
+        terminal: Whether the text goes to a terminal (matters to `rich` only).
+
+    Returns:
+        The text, with a final line break. Notes and title are part of it, except in CSV.
+
+    Raises:
+        RequestError: The format is not text (see `tables.parquet`).
+    """
+    if form is TableFormat.CSV:
+        return _csv(table)
+    if form is TableFormat.JSON:
+        return json.dumps(as_json(table), indent=1, ensure_ascii=False) + "\n"
+    if form is TableFormat.PARQUET:
+        raise RequestError(
+            "parquet is no text: write it to a file, `--format parquet > table.parquet`"
+        )
+    table = _for_people(table)
+    if form is TableFormat.RICH:
+        return _for_screen(table, terminal=terminal)
+    from aqr_exp.results.tables import html, latex, markdown
+
+    layout = {
+        TableFormat.MD: markdown.markdown_table,
+        TableFormat.LATEX: latex.latex_table,
+        TableFormat.HTML: html.html_table,
+    }[form]
+    return layout(
+        title=table.title,
+        columns=table.columns,
+        right=[name in table.numeric for name in table.columns],
+        rows=[[(cell.text, cell.mark) for cell in row] for row in table.all_rows],
+        block_ends=_block_ends(table),
+        notes=[printable(note) for note in table.notes],
+    )
+
+
+def render_all(tables: Mapping[str, Table], form: TableFormat, *, terminal: bool = False) -> str:
+    """Lay several tables out, one after the other with an empty line between.
+
+    Args:
+        tables: The tables by name; in JSON they become one object with these names.
+        form: The format.
+        terminal: As in `render`.
+
+    Returns:
+        The text, with a final line break.
+    """
+    if form is TableFormat.JSON:
+        values = {name: as_json(table) for name, table in tables.items()}
+        return json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+    return "\n".join(render(table, form, terminal=terminal) for table in tables.values())
+
+
+def as_json(table: Table) -> dict[str, Any]:
+    """A table as plain values: one mapping a row; references stand apart."""
+
+    def values(rows: Sequence[Row]) -> list[dict[str, Any]]:
+        return [
+            {name: cell.value for name, cell in zip(table.columns, row, strict=True)}
+            for row in rows
+        ]
+
+    return {
+        "title": table.title,
+        "synthetic": table.synthetic,
+        "rows": values(table.rows),
+        **({"references": values(table.references)} if table.references else {}),
+        "notes": list(table.notes),
+        **({"trace": table.trace} if table.trace is not None else {}),
+    }
+
+
+def _for_people(table: Table) -> Table:
+    """The columns people read: joined ones as one, after a line break that a wide format ignores."""
+    place = {name: index for index, name in enumerate(table.columns)}
+    gone = {place[name] for name in table.programs}
+    for group in table.joined:
+        gone |= {place[name] for name in (group.low, group.high, group.sd, group.words) if name}
+    kept = [index for index in range(len(table.columns)) if index not in gone]
+
+    def shown(row: Row) -> Row:
+        cells = list(row)
+        for group in table.joined:
+            cells[place[group.value]] = _join(group, row, place)
+        return tuple(cells[index] for index in kept)
+
+    return replace(
+        table,
+        columns=tuple(table.columns[index] for index in kept),
+        rows=tuple(map(shown, table.rows)),
+        references=tuple(map(shown, table.references)),
+        programs=frozenset(),
+        joined=(),
+    )
+
+
+def _join(group: Joined, row: Row, place: Mapping[str, int]) -> Cell:
+    mean, low, high = (row[place[name]] for name in (group.value, group.low, group.high))
+    if mean.value is None:
+        return mean
+    sd = row[place[group.sd]] if group.sd else NO_VALUE
+    text = mean.text if sd.value is None else f"{mean.text} {PLUS_MINUS} {sd.text}"
+    if low.value is not None:
+        text += f"\n[{low.text}, {high.text}]"
+    elif low.text and low != NO_VALUE:
+        # Where there is no interval, the lower end says why.
+        text += f"\n({low.text})"
+    if group.words:
+        text += f",\n{row[place[group.words]].text}"
+    return replace(mean, text=text)
+
+
+def _csv(table: Table) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table.columns)
+    for row in table.all_rows:
+        # The text of a number keeps its digits; a missing one is an empty field.
+        writer.writerow(["" if cell.value is None else cell.text for cell in row])
+    return text.getvalue()
+
+
+def _for_screen(table: Table, *, terminal: bool) -> str:
+    from aqr_exp.results.tables.plain import plain_table
+    from aqr_exp.results.tables.terminal import terminal_table
+
+    layout = terminal_table if terminal else plain_table
+    parts = [table]
+    if table.references:
+        # A screen has no room for references among the columns of what was measured.
+        from aqr_exp.results.tables.reference_rows import references_apart
+
+        parts = list(references_apart(table))
+    return "\n".join(_screen_part(part, layout) for part in parts)
+
+
+def _screen_part(table: Table, layout: Callable[..., str]) -> str:
+    shared = _shared_context(table)
+    context = ", ".join(f"{name} {text}" for name, text in shared.items() if text)
+    hidden = set(shared) | table.details
+    shown = [index for index, name in enumerate(table.columns) if name not in hidden]
+    return layout(
+        head=[table.title, *([context] if context else [])],
+        columns=[table.columns[index] for index in shown],
+        right=[table.columns[index] in table.numeric for index in shown],
+        rows=[[_marked(row[index]) for index in shown] for row in table.all_rows],
+        block_ends=_block_ends(table),
+        notes=[printable(note) for note in table.notes],
+    )
+
+
+def _marked(cell: Cell) -> str:
+    return f"{cell.text} ({cell.mark})" if cell.mark else cell.text
+
+
+def _shared_context(table: Table) -> dict[str, str]:
+    """Context columns all rows agree on, with what they say."""
+    shared = {}
+    for index, name in enumerate(table.columns):
+        texts = {row[index].text for row in table.all_rows}
+        if name in table.context and len(texts) == 1:
+            shared[name] = texts.pop()
+    return shared
+
+
+def _block_ends(table: Table) -> list[bool]:
+    """After which rows a rule is drawn: where the first column's blocks and the measured end."""
+    first = [row[0].text for row in table.rows]
+    ends = [False] * len(first)
+    if table.blocks and len(set(first)) < len(first):
+        ends = [text != following for text, following in itertools.pairwise(first)] + [False]
+    if table.references and ends:
+        ends[-1] = True
+    return ends + [False] * len(table.references)

@@ -1,0 +1,245 @@
+"""Confirming a sweep: which of its points were the best, and a plan that runs them on fresh seeds.
+
+The best of many points was chosen by the very numbers that it shows: they are too good. Seeds that had no
+part in the choice tell how much.
+"""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from aqr_exp.config.points import Override, PointLoader
+from aqr_exp.config.schema import RunConfig
+from aqr_exp.config.schema.variant import VariantName
+from aqr_exp.errors import RequestError
+from aqr_exp.results.collect import RunRow
+from aqr_exp.results.inference.metric_values import lower_is_better
+from aqr_exp.results.store import forced_number
+from aqr_exp.results.sweep_folder import SweepEntry
+from aqr_exp.sweep.members import fits
+from aqr_exp.sweep.plan import Plan, plan_sweep
+from aqr_exp.sweep.request import Corner, SweepRequest
+from aqr_exp.sweep.values import read_override
+
+PREFIX = "confirm-"
+_BASELINE = VariantName.BASELINE.value
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepPoint:
+    """One point of a sweep and its completed runs.
+
+    Attributes:
+        arm: `<variant>-<fingerprint>`: the beginning of its runs' names.
+        variant: Its variant.
+        overrides: What would be typed after the variant, without the seed.
+        rows: Completed runs of the sweep's own seeds.
+    """
+
+    arm: str
+    variant: str
+    overrides: tuple[str, ...]
+    rows: tuple[RunRow, ...]
+
+    @property
+    def setting(self) -> str | None:
+        """What it shares with the baseline it is compared with."""
+        return self.rows[0].setting if self.rows else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """The best points of a sweep.
+
+    Attributes:
+        sweep: The sweep's name.
+        metric: By which they were chosen.
+        points: The best first.
+        baselines: For each point the sweep's baseline of the same setting; None where it has none.
+        candidates: Among how many points they were chosen.
+        unscored: Points that no run of has the metric yet.
+        used_seeds: Seeds that had a part in the choice.
+    """
+
+    sweep: str
+    metric: str
+    points: tuple[SweepPoint, ...]
+    baselines: tuple[SweepPoint | None, ...]
+    candidates: int
+    unscored: int
+    used_seeds: frozenset[int]
+
+    def fresh_seeds(self, count: int) -> tuple[int, ...]:
+        """The smallest seeds that had no part in the choice.
+
+        Args:
+            count: How many.
+        """
+        fresh = (seed for seed in itertools.count() if seed not in self.used_seeds)
+        return tuple(itertools.islice(fresh, count))
+
+
+def select_best(
+    sweep: str, entries: Sequence[SweepEntry], rows: Sequence[RunRow], *, metric: str, best: int
+) -> Selection:
+    """Choose a sweep's best points by the mean of a metric over its seeds.
+
+    Args:
+        sweep: The sweep's name.
+        entries: The runs it means.
+        rows: All runs of the results folder, with their settings.
+        metric: A metric; of errors the lowest is the best.
+        best: How many points.
+
+    Raises:
+        RequestError: No run of a point but the baseline has the metric.
+    """
+    points = _points(entries, rows)
+    means = {
+        point.arm: fmean(values)
+        for point in points
+        if (values := [v for row in point.rows if (v := row.metric(metric)) is not None])
+    }
+    others = [point for point in points if point.variant != _BASELINE]
+    scored = [point for point in others if point.arm in means]
+    if not scored:
+        raise RequestError(
+            f"sweep '{sweep}' has no completed run with {metric} besides baselines: nothing to confirm"
+        )
+    sign = 1.0 if lower_is_better(metric) else -1.0
+    chosen = sorted(scored, key=lambda point: (sign * means[point.arm], point.arm))[:best]
+    baselines = [point for point in points if point.variant == _BASELINE]
+    return Selection(
+        sweep=sweep,
+        metric=metric,
+        points=tuple(chosen),
+        baselines=tuple(_baseline_of(point, baselines) for point in chosen),
+        candidates=len(scored),
+        unscored=len(others) - len(scored),
+        used_seeds=frozenset(entry.seed for entry in entries),
+    )
+
+
+def _points(entries: Sequence[SweepEntry], rows: Sequence[RunRow]) -> list[SweepPoint]:
+    """The points of a sweep in its order; of a seed's attempts the newest completed counts."""
+    newest = newest_completed(rows)
+    by_arm: dict[str, list[SweepEntry]] = {}
+    for entry in entries:
+        by_arm.setdefault(entry.name.rpartition("-s")[0], []).append(entry)
+    return [
+        SweepPoint(
+            arm=arm,
+            variant=group[0].variant,
+            overrides=group[0].overrides,
+            rows=tuple(newest[entry.name] for entry in group if entry.name in newest),
+        )
+        for arm, group in by_arm.items()
+    ]
+
+
+def newest_completed(rows: Sequence[RunRow]) -> dict[str, RunRow]:
+    """Completed runs by the run that they are an attempt at."""
+    newest: dict[str, RunRow] = {}
+    for row in sorted(rows, key=lambda row: (row.updated, row.name)):
+        if row.completed:
+            newest[_first_attempt(row.name)] = row
+    return newest
+
+
+def _first_attempt(name: str) -> str:
+    """The run that an attempt was forced beside; itself when it was not."""
+    base = name.rpartition("-a")[0]
+    return base if base and forced_number(name, base) is not None else name
+
+
+def _baseline_of(point: SweepPoint, baselines: Sequence[SweepPoint]) -> SweepPoint | None:
+    fitting = [one for one in baselines if one.setting is not None and one.setting == point.setting]
+    return fitting[0] if fitting else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirmation:
+    """The runs that confirm a selection.
+
+    Attributes:
+        plan: The runs: the points and their baselines on fresh seeds.
+        baseline_arms: For each point `baseline-<fingerprint>`.
+    """
+
+    plan: Plan
+    baseline_arms: tuple[str, ...]
+
+    def completed(self, arm: str, rows: Sequence[RunRow]) -> tuple[RunRow, ...]:
+        """The completed runs of an arm of the plan.
+
+        Args:
+            arm: `<variant>-<fingerprint>`.
+            rows: All runs of the results folder.
+        """
+        newest = newest_completed(rows)
+        names = [run.name for run in self.plan.runs if run.name.rpartition("-s")[0] == arm]
+        return tuple(newest[name] for name in names if name in newest)
+
+
+def confirmation(
+    selection: Selection, seeds: int, expected: Callable[[RunConfig], float | None] | None = None
+) -> Confirmation:
+    """Plan the chosen points and their baselines on fresh seeds; changes nothing.
+
+    Args:
+        selection: The chosen points.
+        seeds: How many fresh seeds.
+        expected: How long a run is expected to train, in seconds.
+
+    Raises:
+        RequestError: A point means another run now than when it was swept, or cannot be composed.
+    """
+    loader = PointLoader(with_data=True)
+    corners: dict[tuple[str, tuple[str, ...]], Corner] = {}
+    baseline_arms = []
+    for point, baseline in zip(selection.points, selection.baselines, strict=True):
+        for known in (point, baseline):
+            if known is not None:
+                _check_same(known, loader)
+        overrides = _read(point.overrides, loader.groups)
+        reference = _baseline_overrides(overrides, baseline, loader)
+        typed = tuple(item.typed for item in reference)
+        corners[_BASELINE, typed] = Corner(variant=_BASELINE, overrides=reference)
+        corners[point.variant, point.overrides] = Corner(variant=point.variant, overrides=overrides)
+        baseline_arms.append(f"{_BASELINE}-{loader.load(_BASELINE, reference).fingerprint}")
+    request = SweepRequest(
+        name=f"{PREFIX}{selection.sweep}",
+        variants=tuple(dict.fromkeys(variant for variant, _ in corners)),
+        points=tuple(corners.values()),
+        seeds=selection.fresh_seeds(seeds),
+    )
+    return Confirmation(plan=plan_sweep(request, expected), baseline_arms=tuple(baseline_arms))
+
+
+def _baseline_overrides(
+    overrides: Sequence[Override], baseline: SweepPoint | None, loader: PointLoader
+) -> tuple[Override, ...]:
+    """Those of the sweep's own baseline; where it has none, of the point what a baseline has."""
+    if baseline is not None:
+        return _read(baseline.overrides, loader.groups)
+    return tuple(item for item in overrides if fits(_BASELINE, item))
+
+
+def _read(typed: Sequence[str], groups: Mapping[str, Sequence[str]]) -> tuple[Override, ...]:
+    return tuple(item for text in typed for item in read_override(text, groups))
+
+
+def _check_same(point: SweepPoint, loader: PointLoader) -> None:
+    """Refuse to confirm a point by runs of something else.
+
+    Raises:
+        RequestError: Defaults or data have changed since the sweep.
+    """
+    now = loader.load(point.variant, _read(point.overrides, loader.groups))
+    if f"{point.variant}-{now.fingerprint}" != point.arm:
+        typed = " ".join([point.variant, *point.overrides])
+        raise RequestError(
+            f"{point.arm}: `{typed}` means {point.variant}-{now.fingerprint} now: the configuration or "
+            "the data have changed since the sweep; run the sweep again"
+        )

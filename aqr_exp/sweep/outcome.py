@@ -1,0 +1,112 @@
+"""What a sweep came to: its completed runs, what it varied, and its best point with a caveat."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from aqr_exp.config.schema.variant import VariantName
+from aqr_exp.results.collect import RunRow
+from aqr_exp.results.sweep_folder import SweepEntry
+from aqr_exp.sweep.search import Direction
+
+BASELINE = VariantName.BASELINE.value
+MOST_PARAMETERS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The point with the best mean.
+
+    Attributes:
+        label: What would be typed for it, without what all points share.
+        metric: By which it was chosen.
+        mean: Over its seeds, all of which are complete.
+        seeds: How many.
+        candidates: How many points it is the best of.
+        unfinished: Points that lack a seed and so had no part in the choice.
+        split: The data it was scored on.
+        baseline: The baseline's mean, where the sweep has one baseline; else None.
+    """
+
+    label: str
+    metric: str
+    mean: float
+    seeds: int
+    candidates: int
+    unfinished: int
+    split: str
+    baseline: float | None = None
+
+    def words(self) -> str:
+        """The point and what its number is worth, in two sentences."""
+        of = f"of {self.candidates} points" if self.candidates > 1 else "and only point"
+        seeds = "1 seed" if self.seeds == 1 else f"{self.seeds} seeds"
+        rival = "" if self.baseline is None else f" (baseline {self.baseline:.4f})"
+        left = f"; {self.unfinished} more are not complete" if self.unfinished else ""
+        return (
+            f"best {of} by {self.metric}: {self.label}: {self.mean:.4f}, mean of {seeds}{rival}"
+            f"{left}\nselected on {self.split}, the data it is reported on: the number of a winner "
+            "is too good; only fresh seeds tell how much"
+        )
+
+
+def best_point(
+    entries: Sequence[SweepEntry],
+    rows: Mapping[str, RunRow],
+    metric: str,
+    direction: Direction = Direction.MAXIMIZE,
+) -> Best | None:
+    """The best of a sweep's points that are complete; baselines are what points are compared with.
+
+    Args:
+        entries: The runs the sweep means.
+        rows: How they stand, by the names of the entries.
+        metric: A metric of record.
+        direction: Which of its values are better.
+
+    Returns:
+        The first of several equal ones; None while no point is complete.
+    """
+    values = {name: row.metric(metric) for name, row in rows.items() if row.completed}
+    arms: dict[str, list[SweepEntry]] = {}
+    for entry in entries:
+        arms.setdefault(entry.name.rpartition("-s")[0], []).append(entry)
+    means: dict[str, float] = {}
+    for arm, own in arms.items():
+        found = [value for entry in own if (value := values.get(entry.name)) is not None]
+        if len(found) == len(own):
+            means[arm] = fmean(found)
+    references = [arm for arm, own in arms.items() if own[0].variant == BASELINE]
+    points = [arm for arm in arms if arm not in references] or references
+    done = [arm for arm in points if arm in means]
+    if not done:
+        return None
+    sign = 1 if direction is Direction.MAXIMIZE else -1
+    chosen = max(done, key=lambda arm: sign * means[arm])
+    shared = set.intersection(*(set(arms[arm][0].overrides) for arm in points))
+    first = arms[chosen][0]
+    rivals = [means[arm] for arm in references if arm in means and arm not in points]
+    return Best(
+        label=" ".join([first.variant, *(o for o in first.overrides if o not in shared)]),
+        metric=metric,
+        mean=means[chosen],
+        seeds=len(arms[chosen]),
+        candidates=len(done),
+        unfinished=len(points) - len(done),
+        split=rows[first.name].data,
+        baseline=rivals[0] if len(rivals) == 1 else None,
+    )
+
+
+def swept_keys(entries: Sequence[SweepEntry]) -> list[str]:
+    """The keys a sweep varies, as typed, those with most values first; `variant` when only that."""
+    points = [entry for entry in entries if entry.variant != BASELINE] or list(entries)
+    values: dict[str, set[str]] = {}
+    for entry in points:
+        for override in entry.overrides:
+            key, _, value = override.partition("=")
+            values.setdefault(key, set()).add(value)
+    several = [key for key, found in values.items() if len(found) > 1]
+    if not several and len({entry.variant for entry in entries}) > 1:
+        return ["variant"]
+    return sorted(several, key=lambda key: -len(values[key]))

@@ -1,0 +1,163 @@
+"""`python -m aqr_exp.train.first_steps RUN_DIR...`: a few real iterations of each run, one after another.
+
+Each folder holds a `spec.yaml`. One line of JSON a folder goes to stdout (see `first_steps`); whatever
+else is printed goes to stderr. One process serves many runs, because loading the packages takes longer
+than the iterations of a small model.
+"""
+
+import argparse
+import gc
+import json
+import os
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.registry import LOOPS
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+from aqr_exp.config.identity import from_spec
+from aqr_exp.config.stages import stages_of
+from aqr_exp.errors import RunFailedError
+from aqr_exp.results.run_folder import RunFolder
+from aqr_exp.train.checkpoint import unwrapped
+from aqr_exp.train.interruption import StopRequest
+from aqr_exp.train.session import build_runner, reason_for, set_up_torch
+
+STEPS = 2
+"""The first iteration compiles and allocates; the second takes what the others will."""
+
+
+@LOOPS.register_module()
+class FirstStepsLoop(EpochBasedTrainLoop):
+    """Trains on the first batches of some epochs, through the same hooks as a whole training.
+
+    Args:
+        first_epochs: Those epochs, counted from 0: one a stage.
+        **kwargs: As mmengine's own loop takes them.
+
+    Attributes:
+        step_s: How long the last iteration took, in seconds, without waiting for data.
+    """
+
+    def __init__(self, *, first_epochs: list[int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.first_epochs = first_epochs
+        self.step_s = float("nan")
+
+    def run(self) -> torch.nn.Module:
+        """Make the iterations.
+
+        Raises:
+            RunFailedError: A loss, or a weight after an optimiser step, is not finite.
+        """
+        self.runner.call_hook("before_train")
+        for epoch in self.first_epochs:
+            self._epoch = epoch
+            self.runner.call_hook("before_train_epoch")
+            self.runner.model.train()
+            for index, batch in enumerate(islice(self.dataloader, STEPS)):
+                started = time.monotonic()
+                self.run_iter(index, batch)
+                self.step_s = time.monotonic() - started
+        for name, parameter in unwrapped(self.runner).named_parameters():
+            if not bool(torch.isfinite(parameter).all()):
+                raise RunFailedError(f"{name} is not finite after {self.iter} optimiser steps")
+        return self.runner.model
+
+
+def first_steps(folder: RunFolder) -> dict[str, Any]:
+    """Train a run for a moment and evaluate one batch; nothing of it is kept.
+
+    Args:
+        folder: A folder with its `spec.yaml`; what the run writes goes there.
+
+    Returns:
+        `step_s` (of one iteration, without waiting for data), `memory_mb` (the most that was in
+        use: of the GPU where it trains, else of the process) and `loss` (of the first).
+
+    Raises:
+        Exception: Whatever the training would raise.
+    """
+    config = from_spec(folder.read_spec())
+    first_epochs = [stage.first_epoch for stage in stages_of(config)] or [0]
+    _forget_peak()
+    runner = build_runner(folder, config, StopRequest())
+    loop = {"type": FirstStepsLoop.__name__, "first_epochs": first_epochs}
+    runner._train_loop = {**_train_cfg(runner), **loop}  # noqa: SLF001 - it takes no loop otherwise
+    runner.train()
+    losses = [line["loss"] for line in folder.read_history() if line["kind"] == "train"]
+    runner.model.eval()
+    batch = next(iter(runner.test_dataloader))
+    runner.test_loop.run_iter(0, batch)
+    return {
+        "step_s": round(runner.train_loop.step_s, 4),
+        "memory_mb": round(_peak_mb(), 1),
+        "loss": losses[0],
+    }
+
+
+def _train_cfg(runner: Runner) -> dict[str, Any]:
+    settings = dict(runner.cfg.train_cfg)
+    return {name: value for name, value in settings.items() if name != "by_epoch"}
+
+
+def _forget_peak() -> None:
+    """Count the most memory in use from here."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def _peak_mb() -> float:
+    if torch.cuda.is_available():
+        return float(torch.cuda.max_memory_allocated() / 1e6)
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return float(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def outcomes(folders: list[RunFolder]) -> Iterator[dict[str, Any]]:
+    """What became of each run: what `first_steps` gives, or `fault`, the reason."""
+    for folder in folders:
+        try:
+            yield {"name": folder.name, **first_steps(folder)}
+        except Exception as error:
+            traceback.print_exc()
+            yield {"name": folder.name, "fault": reason_for(error)}
+        gc.collect()  # a Runner refers to itself: its memory would count for the next one
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the module; returns 0 whatever became of the runs.
+
+    Args:
+        argv: Arguments after the program's name; `sys.argv` when None.
+    """
+    parser = argparse.ArgumentParser(prog="python -m aqr_exp.train.first_steps")
+    parser.add_argument("folders", type=Path, nargs="+", help="folders with a spec.yaml")
+    parser.add_argument("--threads", type=int, required=True, help="torch threads")
+    arguments = parser.parse_args(argv)
+    set_up_torch(arguments.threads)
+    # The open-mmlab packages print: only the answers may reach whoever reads stdout.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    with answers:
+        for outcome in outcomes([RunFolder(path) for path in arguments.folders]):
+            answers.write(json.dumps(outcome) + "\n")
+            answers.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""What a training step of a run would hold in memory, from shapes alone: nothing is computed.
+
+`python -m aqr_exp.train.memory_estimate RUN.yaml` prints it as JSON. The model is built of tensors
+without content, and what its forward pass keeps for the backward pass is counted. Not counted: the
+sparse encoder's own activations, which follow the points; the arm of a variant; the transient memory of
+operators; the CUDA context.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from aqr_exp.cmt.detector import CmtDetector
+from aqr_exp.cmt.detector_config import detector_config
+from aqr_exp.cmt.tokens import map_tokens
+from aqr_exp.config.identity import from_spec
+from aqr_exp.config.schema import ModelConfig, RunConfig
+from aqr_exp.train.plugins import register_plugins
+
+VIEWS = 6
+_BOXES = 40
+"""Boxes of a sample, for the number of denoising queries: nuScenes has about as many."""
+_ADAM_COPIES = 4
+"""Weights, gradients and AdamW's two moments, all of them float32."""
+
+
+class _Kept:
+    """Bytes that the backward pass will need, each storage once, the parameters left out."""
+
+    def __init__(self, parameters: list[torch.nn.Parameter]) -> None:
+        self._own = {parameter.untyped_storage()._cdata for parameter in parameters}  # noqa: SLF001
+        self._seen: dict[int, tuple[Tensor, int]] = {}
+
+    def keep(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self._own:  # noqa: SLF001
+            # The tensor is held so that no other storage gets the same address.
+            self._seen[storage._cdata] = (tensor, storage.nbytes())  # noqa: SLF001
+        return tensor
+
+    @property
+    def total(self) -> int:
+        return sum(size for _, size in self._seen.values())
+
+
+def estimate(config: RunConfig) -> dict[str, float]:
+    """Gigabytes (10^9 bytes) of one process's training step.
+
+    Args:
+        config: The run.
+
+    Returns:
+        `weights_gb` (with gradients and AdamW's moments), `activations_gb`, and their sum `total_gb`.
+    """
+    from mmdet3d.registry import MODELS
+
+    register_plugins()
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        detector = MODELS.build(detector_config(config.model)).train()
+        parameters = list(detector.parameters())
+        kept = _Kept(parameters)
+        saving = torch.autograd.graph.saved_tensors_hooks(kept.keep, lambda tensor: tensor)
+        half = torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.schedule.amp)
+        with saving, half:
+            _forward(detector, config.model, config.schedule.batch_size)
+        weights = sum(parameter.numel() for parameter in parameters) * 4 * _ADAM_COPIES
+    sizes = {"weights_gb": weights / 1e9, "activations_gb": kept.total / 1e9}
+    return sizes | {"total_gb": sum(sizes.values())}
+
+
+def _forward(detector: CmtDetector, model: ModelConfig, batch: int) -> None:
+    """Everything of the forward pass whose shapes do not follow the content of the data."""
+    # Whether the mask acts is drawn, and what is drawn has no content here.
+    detector.grid_mask = None
+    head: Any = detector.pts_bbox_head
+    bev = camera = None
+    if model.sensors.lidar:
+        canvas = torch.randn(batch, *detector.canvas_shape)
+        bev = head.shared_conv(detector.pts_neck(detector.pts_backbone(canvas))[0])
+    if model.sensors.camera:
+        images = torch.randn(batch, VIEWS, 3, model.image.height_px, model.image.width_px)
+        camera = detector.extract_img_feat(images)[0]
+    memory = map_tokens(bev, camera, batch)
+    denoising = min(model.head.denoising.groups, model.head.queries // _BOXES) * _BOXES
+    queries = model.head.queries + denoising
+    encoding = torch.randn(memory.shape, requires_grad=True)
+    query_encoding = torch.randn(batch, queries, model.head.width, requires_grad=True)
+    blocked = torch.zeros(queries, queries, dtype=torch.bool)
+    head.task_heads[0](head.transformer(memory, encoding, query_encoding, blocked).float())
+
+
+def main() -> None:
+    """Estimate the run of the file that is named."""
+    spec = yaml.safe_load(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    sys.stdout.write(json.dumps(estimate(from_spec(spec))) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""What a run ended with, to be compared bit by bit, and a run put back to its beginning."""
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+
+# What a clock wrote, and what it reaches: the history's times, and checksums over them.
+CLOCKS = {"train_time_s", "evaluate_time_s", "peak_memory_mb", "files", "checksum"}
+NOT_COMPARED = {"crc32", "attempt"}
+
+
+def everything(run: Path) -> dict:
+    """What a run ended with, without what a clock wrote; of repeated steps the last counts."""
+    metrics = json.loads((run / "metrics.json").read_text())
+    newest = max((run / "checkpoints").glob("epoch_?.pth"))
+    return {
+        "metrics": {name: value for name, value in metrics.items() if name not in CLOCKS},
+        "curve": curve(run),
+        "weights": torch.load(newest, weights_only=True)["model"],
+    }
+
+
+def curve(run: Path) -> dict:
+    """The history's scalars by kind, epoch and step."""
+    lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    found = {
+        (line["kind"], line["epoch"], line.get("step")): {
+            name: value
+            for name, value in line.items()
+            if not name.endswith("_time_s") and name not in NOT_COMPARED
+        }
+        for line in lines
+        if line["kind"] in {"train", "arm", "val"}
+    }
+    assert len(found) >= 3
+    return found
+
+
+def assert_same_bits(ours: dict, theirs: dict) -> None:
+    """Compare two runs' everything."""
+    assert ours["metrics"] == theirs["metrics"]
+    assert ours["curve"] == theirs["curve"]
+    assert ours["weights"].keys() == theirs["weights"].keys()
+    for name, value in ours["weights"].items():
+        assert torch.equal(value, theirs["weights"][name]), name
+
+
+def begun_anew(unbroken: Path, run: Path) -> Path:
+    """Make a run as another was before its first step."""
+    shutil.rmtree(run, ignore_errors=True)
+    shutil.copytree(unbroken, run)
+    for leftover in ("history.jsonl", "metrics.json", "progress.json", "records.npz"):
+        (run / leftover).unlink()
+    for folder in ("checkpoints", "predictions"):
+        shutil.rmtree(run / folder)
+        (run / folder).mkdir()
+    return run

@@ -1,0 +1,56 @@
+"""A sweep tries each distinct configuration for a few real steps before it queues anything."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from workplace import SMOKE, Workplace
+
+GOOD = r"  baseline .*: \d+\.\d\d s a step, \d{3,4} MB at most, loss \d+\.\d+"
+
+
+@pytest.fixture
+def place(data, tmp_path, monkeypatch) -> Workplace:
+    """Temporary files go to the workplace too, where they can be counted."""
+    (tmp_path / "temporary").mkdir()
+    place = Workplace(tmp_path / "a b; echo 'x'", data)
+    place.environment["TMPDIR"] = str(tmp_path / "temporary")
+    return place
+
+
+def test_what_cannot_train_is_refused_before_anything_is_queued(place, tmp_path):
+    checkpoint = tmp_path / "other.pth"
+    torch.save({"state_dict": {"backbone.weight": torch.zeros(2)}}, checkpoint)
+    sweep = tmp_path / "both.yaml"
+    points = [{"schedule.epochs": 2}, {"start.load_from": str(checkpoint)}]
+    sweep.write_text(json.dumps({"variant": "baseline", "points": points, "seeds": [0, 1]}))
+    done = place.aqr_exp("sweep", str(sweep), *SMOKE, code=2)
+    lines = done.stderr.splitlines()
+    (good,) = (line for line in lines if "schedule.epochs=2" in line)
+    assert re.fullmatch(GOOD, good)
+    faults = [line for line in lines if line.startswith("aqr-exp: ")]
+    assert len(faults) == 2
+    assert re.match(r"aqr-exp: pre-flight: baseline .*start\.load_from=\S+: \S+", faults[0])
+    assert faults[1] == "aqr-exp: nothing was started (--no-preflight leaves it out)"
+    assert not place.runs()
+    assert not (place.folder / "results" / "sweeps").exists()
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_seeds_share_one_trial_and_what_has_trained_needs_none(place, tmp_path):
+    stages = "schedule.stages=[{epochs:1},{epochs:1,drop_lidar:1.0,drop_camera:0.0}]"
+    typed = ("sweep", "baseline", *SMOKE, "schedule.epochs=2", stages)
+    first = place.aqr_exp(*typed, "seed=0", "--slots", "1").stderr
+    assert "pre-flight: 1 configuration, a few steps each" in first
+    assert len(re.findall(f"^{GOOD}$", first, re.MULTILINE)) == 1
+    assert "pre-flight: 1 configuration can train" in first
+    (run,) = place.runs()
+    # The run is as one without: no step of the trial is in its history.
+    lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["kind"] == "train"] == list(range(1, 9))
+    assert not list(Path(place.environment["TMPDIR"]).glob("aqr-exp-*"))
+    second = place.aqr_exp(*typed, "seed=0,1", "--slots", "1").stderr
+    assert "pre-flight" not in second
+    assert len(place.runs()) == 2
