@@ -18,7 +18,7 @@ from aqr_exp.cli.main import main
 from aqr_exp.results.collect import collect
 from aqr_exp.results.lease import look
 from aqr_exp.results.store import Store
-from aqr_exp.results.table import group_seeds
+from aqr_exp.results.tables.arms import group_seeds
 
 SEARCH = """\
 variant: attention_bias
