@@ -13,14 +13,11 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from aqr_exp.aqr.attention_backends import BACKENDS, choose, is_small
 from aqr_exp.aqr.bias import GlobalBias, LocalBias
-from aqr_exp.aqr.windowed_attention import attend_windowed, has_kernel
+from aqr_exp.aqr.flex_windows import attend_flex
+from aqr_exp.aqr.windowed_attention import attend_windowed
 
-BACKENDS = ("auto", "windowed", "dense")
-
-# On a small map with large windows the matrix is faster than its correction: measured on a CPU, from
-# a quarter of the keys in the windows on, as long as the matrix stays in the cache (16 MiB).
-_DENSE_SHARE, _DENSE_SCORES = 4, 2**22
 # Scores held at once where the matrix cannot be avoided: 64 MiB in single precision.
 _CHUNK_SCORES = 2**24
 
@@ -38,8 +35,9 @@ def attend(
 
     Without a bias this is torch's fused kernel; with one for all keys of a modality too. A bias of
     windows is exact as well: on a CPU the fused kernel runs without it and its result is corrected
-    in the windows. On other devices, or together with a mask, the matrix is computed for some
-    queries at a time, and again in the backward pass, so that it is never held as a whole.
+    in the windows, on CUDA FlexAttention adds it score by score. What neither can serve, a mask
+    among it, is computed with the matrix for some queries at a time, and again in the backward
+    pass, so that it is never held as a whole.
 
     Args:
         query: Projected queries.
@@ -48,9 +46,9 @@ def attend(
         bias: What is added to the scores, the same for all heads; it may need a gradient.
         blocked: True where a query must NOT attend to a key, in every sample and head. A query that
             is blocked from all keys gets zeros.
-        backend: For a bias of windows: `windowed`, the corrected kernel, where that works; `dense`,
-            the matrix, some rows at a time; `auto`, the faster of the two: the matrix if a window
-            has a quarter of all keys or more and there are at most four million scores.
+        backend: For a bias of windows: `windowed`, the corrected kernel of CPUs; `flex`,
+            FlexAttention; `dense`, the matrix, some rows at a time; `auto`, the fastest of them. The
+            first two give way where they cannot serve, and the log says why.
 
     Returns:
         The attended values, in the queries' dtype.
@@ -63,10 +61,13 @@ def attend(
     if backend not in BACKENDS:
         raise ValueError(f"backend={backend!r}: must be one of {', '.join(BACKENDS)}")
     if isinstance(bias, LocalBias):
-        if backend == "auto" and _is_small(query, key, bias):
-            return attend_dense(query, key, value, bias, blocked)
-        if backend != "dense" and blocked is None and has_kernel(query):
+        way = choose(backend, query, key, bias, blocked)
+        if way == "windowed":
             return attend_windowed(query, key, value, bias.index, bias.valid, bias.value)
+        if way == "flex":
+            return attend_flex(query, key, value, bias)
+        if backend == "auto" and is_small(query, key, bias):
+            return attend_dense(query, key, value, bias, blocked)
         return _attend_in_chunks(query, key, value, bias, blocked)
     allowed = None if blocked is None else ~blocked
     if bias is None:
@@ -163,12 +164,6 @@ def check_fit(
             raise ValueError(
                 f"a local bias names keys {low} to {high}, but there are keys 0 to {keys - 1}"
             )
-
-
-def _is_small(query: Tensor, key: Tensor, bias: LocalBias) -> bool:
-    keys = key.shape[2]
-    scores = query.shape[:3].numel() * keys
-    return bias.index.shape[-1] * _DENSE_SHARE >= keys and scores <= _DENSE_SCORES
 
 
 def _attend_global(

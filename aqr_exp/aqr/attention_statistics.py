@@ -10,9 +10,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from aqr_exp.aqr.attention import check_fit
+from aqr_exp.aqr.attention import attend, check_fit
+from aqr_exp.aqr.attention_backends import choose
 from aqr_exp.aqr.bias import GlobalBias, LocalBias
-from aqr_exp.aqr.windowed_attention import has_kernel, plain_attention
+from aqr_exp.aqr.window_statistics import window_sums
+from aqr_exp.aqr.windowed_attention import attend_windowed, plain_attention, refusal
 
 # Scores held at once where the fused CPU kernel cannot be used: 64 MiB in single precision.
 _CHUNK_SCORES = 2**24
@@ -37,6 +39,60 @@ class AttentionStatistics:
     change: Float[Tensor, "batch heads queries"]
     entropy: Float[Tensor, "batch heads queries"]
     has_window: Bool[Tensor, "batch queries"]
+
+
+def attend_watched(
+    query: Float[Tensor, "batch heads queries c"],
+    key: Float[Tensor, "batch heads keys c"],
+    value: Float[Tensor, "batch heads keys c"],
+    bias: LocalBias | GlobalBias,
+    blocked: Bool[Tensor, "queries keys"] | None = None,
+    *,
+    backend: str = "auto",
+) -> tuple[Float[Tensor, "batch heads queries c"], AttentionStatistics]:
+    """Attend, and compare with attention without the bias.
+
+    The backend `windowed` has all that the statistics need at hand while it attends; the others
+    attend a second time for them.
+
+    Args:
+        query: As `attend` takes it.
+        key: As `attend` takes it.
+        value: As `attend` takes it.
+        bias: As `attend` takes it, but not None.
+        blocked: As `attend` takes it; the statistics leave it out.
+        backend: As `attend` takes it.
+
+    Returns:
+        What `attend` gives, to the bit, and the statistics.
+
+    Raises:
+        ValueError: As `attend` does.
+    """
+    if isinstance(bias, LocalBias):
+        check_fit(query, key, value, bias, blocked)
+        if choose(backend, query, key, bias, blocked) == "windowed":
+            sums = query.new_empty(*bias.value.shape[:2], query.shape[1], 4, dtype=_wide(query))
+            output = attend_windowed(
+                query, key, value, bias.index, bias.valid, bias.value, watched=sums
+            )
+            return output, _from_sums(sums.transpose(1, 2), bias)
+    output = attend(query, key, value, bias, blocked, backend=backend)
+    return output, attention_statistics(query.detach(), key.detach(), bias)
+
+
+def _from_sums(
+    sums: Float[Tensor, "batch heads queries 4"], bias: LocalBias
+) -> AttentionStatistics:
+    """What `window_sums` gives, by name."""
+    mass_before, mass_after, change, entropy = sums.unbind(dim=-1)
+    return AttentionStatistics(
+        mass_before=mass_before,
+        mass_after=mass_after,
+        change=change,
+        entropy=entropy,
+        has_window=bias.valid.any(dim=-1),
+    )
 
 
 @torch.no_grad()
@@ -67,23 +123,9 @@ def attention_statistics(
 
 def _of_windows(query: Tensor, key: Tensor, bias: LocalBias) -> AttentionStatistics:
     log_sum, _ = _log_sum_and_mean_score(query, key)
-    score = _window_scores(query, key, bias).to(log_sum.dtype)
-    valid = bias.valid[:, None]
-    before = (score - log_sum[..., None]).exp().masked_fill(~valid, 0.0)
-    raised = before * bias.value[:, None].to(log_sum.dtype).exp()
-    mass_before = before.sum(dim=-1).clamp(max=1.0)
-    outside = 1.0 - mass_before
-    total = outside + raised.sum(dim=-1)
-    after = raised / total[..., None]
-    mass_after = after.sum(dim=-1)
-    share = after / mass_after.clamp(min=torch.finfo(after.dtype).tiny)[..., None]
-    return AttentionStatistics(
-        mass_before=mass_before,
-        mass_after=mass_after,
-        change=(outside / total - outside).abs() + (after - before).abs().sum(dim=-1),
-        entropy=torch.special.entr(share).sum(dim=-1),
-        has_window=bias.valid.any(dim=-1),
-    )
+    plain = _window_scores(query, key, bias).to(log_sum.dtype) - log_sum[..., None]
+    sums = window_sums(plain.transpose(1, 2), bias.value, bias.valid)
+    return _from_sums(sums.transpose(1, 2), bias)
 
 
 def _of_modalities(query: Tensor, key: Tensor, bias: GlobalBias) -> AttentionStatistics:
@@ -123,7 +165,7 @@ def _log_sum_and_mean_score(
     gives.
     """
     dtype, scale = _wide(query), 1.0 / math.sqrt(query.shape[-1])
-    if has_kernel(query):
+    if refusal(query) is None:
         mean_key, log_sum = plain_attention(query, key, key)
         return log_sum, (query.to(dtype) * mean_key.to(dtype)).sum(dim=-1) * scale
     rows = max(1, _CHUNK_SCORES // (query.shape[0] * query.shape[1] * key.shape[2]))

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from aqr_exp.aqr.scale import BiasScale
-from aqr_exp.aqr.windows import Windows
+from aqr_exp.aqr.windows import WindowGrid, Windows
 
 UNITS = ("score", "log_odds")
 
@@ -28,11 +28,13 @@ class LocalBias:
             a query's valid slots.
         valid: True where the slot holds a key.
         value: What is added to the score, the same for all heads; 0 where the slot is invalid.
+        grid: The windows by their places; None where the slots are of no square windows.
     """
 
     index: Int[Tensor, "batch queries slots"]
     valid: Bool[Tensor, "batch queries slots"]
     value: Float[Tensor, "batch queries slots"]
+    grid: WindowGrid | None = None
 
     def dense(self, keys: int) -> Float[Tensor, "batch queries {keys}"]:
         """The same bias as a matrix: for tests, and for few queries at a time.
@@ -48,7 +50,7 @@ class LocalBias:
         return matrix.scatter_add(-1, self.index.long(), self.value * self.valid)
 
     def rows(self, part: slice) -> "LocalBias":
-        """The bias of some of the queries."""
+        """The bias of some of the queries, without the grid."""
         return LocalBias(
             index=self.index[:, part], valid=self.valid[:, part], value=self.value[:, part]
         )
@@ -167,6 +169,7 @@ class AttentionBias(nn.Module):
             index=windows.index,
             valid=windows.valid,
             value=value.masked_fill(~windows.valid, 0.0),
+            grid=windows.grid,
         )
 
     def _falloff(self, windows: Windows) -> Float[Tensor, " slots"]:

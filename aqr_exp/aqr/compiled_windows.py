@@ -17,6 +17,8 @@ from aqr_exp.aqr.kernel_choice import in_ranges, kernels
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+_NONE_WATCHED = np.empty((0, 0, 0), np.float32)
+
 
 def correct_output(
     query: Float[Tensor, "batch heads queries c"],
@@ -27,6 +29,7 @@ def correct_output(
     bias: Float[Tensor, "batch queries slots"],
     output: Float[Tensor, "batch heads queries c"],
     log_sum: Float[Tensor, "batch heads queries"],
+    watched: Float[Tensor, "batch queries heads 4"] | None,
 ) -> tuple[
     Float[Tensor, "batch heads queries c"],
     Float[Tensor, "batch heads queries"],
@@ -48,6 +51,7 @@ def correct_output(
         output_rows.numpy(),
         sums.numpy(),
         remainder.numpy(),
+        _NONE_WATCHED if watched is None else watched.flatten(0, 1).numpy(),
     )
     batch, heads = query.shape[:2]
     return (

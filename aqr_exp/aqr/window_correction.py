@@ -10,15 +10,18 @@ of all samples, n queries of one chunk, M = B * K keys of all samples.
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from aqr_exp.aqr import compiled_windows, kernel_choice
+from aqr_exp.aqr.window_statistics import window_sums
 
-# Numbers gathered at once, for keys and again for values: 4 MiB each in single precision.
-_CHUNK_NUMBERS = 2**20
+# Numbers gathered at once, for keys and again for values: 4 MiB each in single precision on a CPU,
+# whose cache holds them, and 64 MiB elsewhere.
+_CHUNK_NUMBERS, _DEVICE_CHUNK_NUMBERS = 2**20, 2**24
 
 
 def correct_output(
@@ -30,6 +33,7 @@ def correct_output(
     bias: Float[Tensor, "batch queries slots"],
     output: Float[Tensor, "batch heads queries c"],
     log_sum: Float[Tensor, "batch heads queries"],
+    watched: Float[Tensor, "batch queries heads 4"] | None = None,
 ) -> tuple[
     Float[Tensor, "batch heads queries c"],
     Float[Tensor, "batch heads queries"],
@@ -46,6 +50,7 @@ def correct_output(
         bias: What the slot adds to the score; 0 where it does not count.
         output: Attended values without the bias; may be changed.
         log_sum: Log-sum-exp of the scores without the bias; may be changed.
+        watched: Filled, where given, with `window_statistics.window_sums` of every query.
 
     Returns:
         Attended values and log-sum-exp with the bias, in the dtype of `log_sum`, and what is left of
@@ -54,17 +59,19 @@ def correct_output(
     """
     if kernel_choice.serves(query, key, value):
         return compiled_windows.correct_output(
-            query, key, value, index, valid, bias, output, log_sum
+            query, key, value, index, valid, bias, output, log_sum, watched
         )
     dtype, scale = log_sum.dtype, 1.0 / math.sqrt(query.shape[-1])
     query_rows, key_rows, value_rows = (_rows(part) for part in (query, key, value))
     new_output, new_sum = _rows(output).to(dtype, copy=True), _rows(log_sum).clone()
     remainder = torch.empty_like(new_sum)
-    slot_bias = bias.flatten(0, 1)
+    slot_bias, slot_valid = bias.flatten(0, 1), valid.flatten(0, 1)
     for part, picked in _chunks(index, key):
         near_key = _gather(key_rows, picked, dtype)
         score = torch.einsum("nhc,nshc->nhs", query_rows[part].to(dtype) * scale, near_key)
         plain = score - new_sum[part][..., None]  # log of the attention without the bias
+        if watched is not None:
+            watched.flatten(0, 1)[part] = window_sums(plain, slot_bias[part], slot_valid[part])
         biased = plain + slot_bias[part][:, None]
         # A common factor e^-peak keeps large biases from overflowing.
         peak = biased.amax(dim=-1, keepdim=True).clamp(min=0.0)
@@ -116,32 +123,96 @@ def correct_gradients(
             grad_output, query, key, value, index, valid, bias, output, log_sum, gradients
         )
     dtype, scale = log_sum.dtype, 1.0 / math.sqrt(query.shape[-1])
-    query_rows, key_rows, value_rows = (_rows(part) for part in (query, key, value))
-    output_grads, sums = _rows(grad_output), _rows(log_sum)
-    # What the softmax takes off every score's gradient: the mean, by attention, of its values'.
-    mean_grad = _rows((grad_output.to(dtype) * output.to(dtype)).sum(dim=-1))
     grad_query, grad_key, grad_value = (_rows(part).to(dtype) for part in gradients)
     slot_bias, grad_bias = bias.flatten(0, 1), torch.empty_like(bias).flatten(0, 1)
-    for part, picked in _chunks(index, key):
-        near_query = query_rows[part].to(dtype) * scale
-        near_grad = output_grads[part].to(dtype)
-        near_key = _gather(key_rows, picked, dtype)
-        score = torch.einsum("nhc,nshc->nhs", near_query, near_key)
-        taken = score - sums[part][..., None]
-        attention = (taken + slot_bias[part][:, None]).exp()
-        missing = attention - taken.exp()
-        slope = torch.einsum("nhc,nshc->nhs", near_grad, _gather(value_rows, picked, dtype))
-        slope -= mean_grad[part][..., None]
-        grad_bias[part] = (attention * slope).sum(dim=1)
-        grad_score = missing * slope
-        grad_query[part] += torch.einsum("nhs,nshc->nhc", grad_score, near_key) * scale
-        _scatter(grad_key, picked, grad_score, near_query)
-        _scatter(grad_value, picked, missing, near_grad)
+    for near in _slopes(grad_output, query, key, value, index, output, log_sum):
+        attention = (near.taken + slot_bias[near.part][:, None]).exp()
+        missing = attention - near.taken.exp()
+        grad_bias[near.part] = (attention * near.slope).sum(dim=1)
+        grad_score = missing * near.slope
+        grad_query[near.part] += torch.einsum("nhs,nshc->nhc", grad_score, near.key) * scale
+        _scatter(grad_key, near.picked, grad_score, near.query)
+        _scatter(grad_value, near.picked, missing, near.grad)
     batch = len(query)
     return (
         _heads(grad_query, batch), _heads(grad_key, batch), _heads(grad_value, batch),
         grad_bias.view_as(bias),
     )  # fmt: skip
+
+
+def bias_gradient(
+    grad_output: Float[Tensor, "batch heads queries c"],
+    query: Float[Tensor, "batch heads queries c"],
+    key: Float[Tensor, "batch heads keys c"],
+    value: Float[Tensor, "batch heads keys c"],
+    index: Int[Tensor, "batch queries slots"],
+    valid: Bool[Tensor, "batch queries slots"],
+    bias: Float[Tensor, "batch queries slots"],
+    output: Float[Tensor, "batch heads queries c"],
+    log_sum: Float[Tensor, "batch heads queries"],
+) -> Float[Tensor, "batch queries slots"]:
+    """The bias's gradient alone, where another kernel gives those of queries, keys and values.
+
+    Args:
+        grad_output: Gradient of the attended values.
+        query: Projected queries.
+        key: Projected keys.
+        value: Projected values.
+        index: Which key each slot is.
+        valid: Which slots count; the others' gradient is zero.
+        bias: What the slot adds to the score.
+        output: Attended values with the bias.
+        log_sum: Log-sum-exp of the scores with the bias.
+
+    Returns:
+        In the dtype of the bias.
+    """
+    slot_bias, grad_bias = bias.flatten(0, 1), torch.empty_like(bias).flatten(0, 1)
+    for near in _slopes(grad_output, query, key, value, index, output, log_sum):
+        attention = (near.taken + slot_bias[near.part][:, None]).exp()
+        grad_bias[near.part] = (attention * near.slope).sum(dim=1).to(bias.dtype)
+    return grad_bias.view_as(bias).masked_fill_(~valid, 0.0)
+
+
+class _Near(NamedTuple):
+    """Some queries and the keys of their slots.
+
+    Attributes:
+        part: Which rows of all queries.
+        picked: [n, S] rows of all keys.
+        query: [n, H, c] queries, over sqrt(c).
+        grad: [n, H, c] gradients of the attended values.
+        key: [n, S, H, c] keys.
+        taken: [n, H, S] logarithms of the attention, before the bias is added.
+        slope: [n, H, S] what the loss gains by more attention to a key, less its mean.
+    """
+
+    part: slice
+    picked: Tensor
+    query: Tensor
+    grad: Tensor
+    key: Tensor
+    taken: Tensor
+    slope: Tensor
+
+
+def _slopes(
+    grad_output: Tensor, query: Tensor, key: Tensor, value: Tensor, index: Tensor, output: Tensor,
+    log_sum: Tensor,
+) -> Iterator[_Near]:  # fmt: skip
+    dtype, scale = log_sum.dtype, 1.0 / math.sqrt(query.shape[-1])
+    query_rows, key_rows, value_rows = (_rows(part) for part in (query, key, value))
+    output_grads, sums = _rows(grad_output), _rows(log_sum)
+    # What the softmax takes off every score's gradient: the mean, by attention, of its values'.
+    mean_grad = _rows((grad_output.to(dtype) * output.to(dtype)).sum(dim=-1))
+    for part, picked in _chunks(index, key):
+        near_query = query_rows[part].to(dtype) * scale
+        near_grad = output_grads[part].to(dtype)
+        near_key = _gather(key_rows, picked, dtype)
+        taken = torch.einsum("nhc,nshc->nhs", near_query, near_key) - sums[part][..., None]
+        slope = torch.einsum("nhc,nshc->nhs", near_grad, _gather(value_rows, picked, dtype))
+        slope -= mean_grad[part][..., None]
+        yield _Near(part, picked, near_query, near_grad, near_key, taken, slope)
 
 
 def _rows(tensor: Float[Tensor, "batch heads n *c"]) -> Float[Tensor, "all heads *c"]:
@@ -161,7 +232,8 @@ def _chunks(
     batch, heads, keys, width = key.shape
     first_row = torch.arange(batch, device=index.device) * keys
     rows = (index + first_row[:, None, None]).flatten(0, 1)
-    step = max(1, _CHUNK_NUMBERS // (rows.shape[-1] * heads * width))
+    most = _CHUNK_NUMBERS if key.device.type == "cpu" else _DEVICE_CHUNK_NUMBERS
+    step = max(1, most // (rows.shape[-1] * heads * width))
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
         yield part, rows[part]

@@ -29,11 +29,36 @@ from aqr_exp.aqr.key_kernels import file_terms
 
 
 @compiled(loose=True)
+def _window_sums(scores, before, bias, count, sums):
+    """`window_statistics.window_sums` of a query in one head; the entropy without a logarithm a slot."""
+    inside, raised, tilt = ZERO, ZERO, ZERO
+    for j in range(count):
+        plain = scores[j] - before
+        inside += exp(plain)
+        share = exp(plain) * exp(bias[j])
+        raised += share
+        tilt += share * (plain + bias[j])
+    inside = min(inside, ONE)
+    outside = ONE - inside
+    total = outside + raised
+    change = abs(outside / total - outside)
+    for j in range(count):
+        plain = exp(scores[j] - before)
+        change += abs(plain * exp(bias[j]) / total - plain)
+    sums[0], sums[1], sums[2], sums[3] = inside, raised / total, change, ZERO
+    if raised > ZERO:
+        sums[3] = max(ZERO, np.float32(math.log(raised)) - tilt / raised)
+
+
+@compiled(loose=True)
 def correct_output(
     first, last, order, query, key, value, index, valid, bias, scale, queries, keys, output, log_sum,
-    left,
+    left, watched,
 ):  # fmt: skip
-    """`window_correction.correct_output` of rows first to last of `order`; changes the last three."""
+    """`window_correction.correct_output` of rows first to last of `order`; changes the last four.
+
+    `watched` is [N, H, 4], or empty where nobody watches.
+    """
     slots, heads = whole(index.shape[1]), log_sum.shape[1]
     c = query.shape[1] // heads
     places, near_bias = np.empty(slots, np.int64), np.empty(slots, np.float32)
@@ -44,6 +69,8 @@ def correct_output(
         products(query, n, key, places, count, scale, score)
         for h in range(heads):
             before = log_sum[n, h]
+            if len(watched):
+                _window_sums(score[h], before, near_bias, count, watched[n, h])
             peak = ZERO
             for j in range(count):
                 peak = max(peak, (score[h, j] - before) + near_bias[j])

@@ -30,9 +30,17 @@ _KERNEL_BACKWARD: Any = getattr(torch.ops.aten, f"{_NAME}_backward", None)
 _LEAST_REMAINDER = 0.25
 
 
-def has_kernel(query: Tensor) -> bool:
-    """Whether the fused kernel runs where these queries are."""
-    return query.device.type == "cpu" and _KERNEL is not None
+def refusal(query: Tensor) -> str | None:
+    """Why the fused kernel cannot serve where these queries are; None where it can.
+
+    Args:
+        query: [B, H, Q, c] projected queries.
+    """
+    if query.device.type != "cpu":
+        return f"tensors on {query.device.type}"
+    if _KERNEL is None:
+        return f"torch {torch.__version__} has no fused kernel for CPUs"
+    return None
 
 
 def attend_windowed(
@@ -42,8 +50,10 @@ def attend_windowed(
     index: Int[Tensor, "batch queries slots"],
     valid: Bool[Tensor, "batch queries slots"],
     bias: Float[Tensor, "batch queries slots"],
+    *,
+    watched: Float[Tensor, "batch queries heads 4"] | None = None,
 ) -> Float[Tensor, "batch heads queries c"]:
-    """Attend with a bias in the windows, where `has_kernel` says that this works.
+    """Attend with a bias in the windows, where `refusal` has nothing to say.
 
     Args:
         query: Projected queries.
@@ -52,6 +62,7 @@ def attend_windowed(
         index: Which key each slot is; no two valid ones of one query name the same.
         valid: Which slots count.
         bias: What the slot adds to the score.
+        watched: Filled, where given, with what `window_statistics.window_sums` gives for each query.
 
     Returns:
         The attended values. Gradients reach queries, keys, values and the bias (once: there are no
@@ -59,7 +70,7 @@ def attend_windowed(
     """
     dtype = torch.promote_types(query.dtype, torch.float32)
     output: Tensor = _WindowedAttention.apply(  # type: ignore[no-untyped-call]
-        query, key, value, index.long(), valid, bias.masked_fill(~valid, 0.0).to(dtype)
+        query, key, value, index.long(), valid, bias.masked_fill(~valid, 0.0).to(dtype), watched
     )
     return output
 
@@ -92,11 +103,12 @@ class _WindowedAttention(torch.autograd.Function):
         index: Tensor,
         valid: Tensor,
         bias: Tensor,
+        watched: Tensor | None,
     ) -> Tensor:
         with torch.autocast("cpu", enabled=False):
             output, log_sum = plain_attention(query, key, value)
             output, log_sum, remainder = window_correction.correct_output(
-                query, key, value, index, valid, bias, output, log_sum
+                query, key, value, index, valid, bias, output, log_sum, watched
             )
             cancelled = remainder < _LEAST_REMAINDER
             if cancelled.any():
@@ -154,7 +166,7 @@ class _WindowedAttention(torch.autograd.Function):
         grad_query, grad_key, grad_value, grad_bias = gradients
         return (
             grad_query.to(query.dtype), grad_key.to(query.dtype), grad_value.to(query.dtype),
-            None, None, grad_bias,
+            None, None, grad_bias, None,
         )  # fmt: skip
 
 

@@ -1,11 +1,12 @@
 """Each query's windows: the keys near it in the BEV map and in the cameras that see it.
 
 Letters: B samples, V views, Q queries, S window slots (BEV slots first), R camera windows a query,
-w window size.
+W = 1 + R windows a query, w window size.
 """
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -18,6 +19,42 @@ VIEW_POLICIES = ("first", "all")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class WindowGrid:
+    """The same windows by their places: whether a key lies in one, and in which slot, can be computed.
+
+    Attributes:
+        places: Where the queries are.
+        layout: The feature maps.
+        bev_size: w of the BEV window.
+        camera_size: w of the camera windows.
+        view_policy: As `gather_windows` takes it.
+    """
+
+    places: QueryPlaces
+    layout: TokenLayout
+    bev_size: int
+    camera_size: int
+    view_policy: str
+
+    @cached_property
+    def corner(self) -> Int[Tensor, "batch queries windows 3"]:
+        """(map, row, column) of each window's first cell, BEV window first.
+
+        The map is 0 for the BEV, 1 + v for view v, and -1 where the query has not that window. Rows
+        and columns may lie beyond the border of the map.
+        """
+        cells, view, has_window = _camera_windows(self.places, self.view_policy)
+        bev_map = torch.where(self.places.bev_inside, 0, -1)[..., None]
+        return torch.cat(
+            (
+                _corners(self.places.bev[:, :, None], bev_map, self.bev_size),
+                _corners(cells, torch.where(has_window, view + 1, -1), self.camera_size),
+            ),
+            dim=2,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Windows:
     """The keys in each query's windows. A key occurs at most once among a query's valid slots.
 
@@ -27,6 +64,7 @@ class Windows:
         offset: [S, 2] (row, column) offset in cells of each slot from the cell of its query.
         lidar_slots: How many slots, the first ones, are BEV cells; the others are camera tokens.
         keys: How many keys there are in all.
+        grid: Where the windows lie; None where slots are of no square window.
     """
 
     index: Int[Tensor, "batch queries slots"]
@@ -34,6 +72,7 @@ class Windows:
     offset: Int[Tensor, "slots 2"]
     lidar_slots: int
     keys: int
+    grid: WindowGrid | None = None
 
 
 def window_offsets(size: int, device: torch.device | None = None) -> Int[Tensor, " size"]:
@@ -127,6 +166,13 @@ def gather_windows(
         offset=torch.cat((bev_offset, camera_offset.repeat(windows, 1))),
         lidar_slots=bev_size**2,
         keys=layout.keys,
+        grid=WindowGrid(
+            places=places,
+            layout=layout,
+            bev_size=bev_size,
+            camera_size=camera_size,
+            view_policy=view_policy,
+        ),
     )
 
 
@@ -174,6 +220,16 @@ def _camera_windows(
     view = order[..., : max(most, 1)]
     cells = places.camera.transpose(1, 2)  # [B, Q, V, 2]
     return cells.take_along_dim(view[..., None], dim=2), view, seen.gather(-1, view)
+
+
+def _corners(
+    cells: Float[Tensor, "batch queries windows 2"],
+    map_number: Int[Tensor, "batch queries windows"],
+    size: int,
+) -> Int[Tensor, "batch queries windows 3"]:
+    """Map, row and column of each window's first cell."""
+    first = int(window_offsets(size)[0])
+    return torch.cat((map_number[..., None], cells.floor().long() + first), dim=-1)
 
 
 def _slots(

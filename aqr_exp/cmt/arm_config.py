@@ -84,6 +84,7 @@ def _bias(bias: BiasConfig, model: ModelConfig) -> dict[str, Any]:
         },
         "window": _window(bias.window, model),
         "recenter": bias.recenter,
+        "attention": bias.attention.value,
     }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from aqr_exp.aqr.attention_statistics import AttentionStatistics, attention_statistics
+from aqr_exp.aqr.attention_statistics import AttentionStatistics
 from aqr_exp.aqr.statistics import attention_scalars, bias_scalars, weight_scalars
 from aqr_exp.aqr.windows import Windows
 from aqr_exp.cmt.attention import ScoreBias
@@ -41,10 +41,9 @@ class ArmRecord:
         self.biases.append(bias)
         self.windows.append(windows)
 
-    def see_attention(self, query: Tensor, key: Tensor, bias: ScoreBias | None) -> None:
+    def see_attention(self, statistics: AttentionStatistics) -> None:
         """An observer of a cross-attention (`MultiHeadAttention.observer`)."""
-        if bias is not None:
-            self.attention.append(attention_statistics(query, key, bias))
+        self.attention.append(statistics)
 
     def scalars(self) -> dict[str, float]:
         """The numbers worth watching; attention and bias are averaged over the layers."""

@@ -89,8 +89,11 @@ class Arm(nn.Module):
         auxiliary_loss: Weight of the sample-level loss on the weights; 0 is without.
 
     Attributes:
+        attention: The `backend` of the decoder's cross-attentions.
         record: Filled during a forward pass where it is not None.
     """
+
+    attention = "auto"
 
     def __init__(
         self,

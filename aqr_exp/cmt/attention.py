@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from aqr_exp.aqr.attention import attend
+from aqr_exp.aqr.attention_statistics import AttentionStatistics, attend_watched
 from aqr_exp.aqr.bias import GlobalBias, LocalBias
 
 ScoreBias = LocalBias | GlobalBias
-Observer = Callable[[Tensor, Tensor, ScoreBias | None], None]
-"""Called with the projected queries [B, H, Q, c] and keys [B, H, K, c], detached, and the bias."""
+Observer = Callable[[AttentionStatistics], None]
+"""Called with what a bias did to attention."""
 
 
 class MultiHeadAttention(nn.Module):
@@ -24,7 +25,8 @@ class MultiHeadAttention(nn.Module):
     Attention probabilities are never dropped.
 
     Attributes:
-        observer: Sees what every forward pass attends with; None, as built, is nobody.
+        observer: Sees what the bias does in every forward pass that has one; None, as built, is nobody.
+        backend: Of attention with a bias in windows (`aqr_exp.aqr.attention.attend`).
     """
 
     def __init__(self, width: int, heads: int, *, bias: bool) -> None:
@@ -34,6 +36,7 @@ class MultiHeadAttention(nn.Module):
         self.width = width
         self.heads = heads
         self.observer: Observer | None = None
+        self.backend = "auto"
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width)) if bias else None
         self.out_proj = nn.Linear(width, width, bias=bias)
@@ -77,10 +80,12 @@ class MultiHeadAttention(nn.Module):
         Returns:
             The attended values, projected.
         """
-        queries, keys = self.project(query, 0), self.project(key, 1)
-        if self.observer is not None:
-            self.observer(queries.detach(), keys.detach(), bias)
-        mixed = attend(queries, keys, self.project(value, 2), bias, blocked)
+        parts = self.project(query, 0), self.project(key, 1), self.project(value, 2)
+        if self.observer is None or bias is None:
+            mixed = attend(*parts, bias, blocked, backend=self.backend)
+        else:
+            mixed, seen = attend_watched(*parts, bias, blocked, backend=self.backend)
+            self.observer(seen)
         return self.out_proj(mixed.transpose(1, 2).flatten(-2))
 
 

@@ -26,6 +26,7 @@ class AttentionBiasArm(Arm):
         bias: Arguments of `AttentionBias`, but the scale.
         window: Arguments of `WindowSettings`.
         recenter: From the second layer on, windows sit at the boxes of the layer before.
+        attention: The `backend` of the decoder's cross-attentions (`aqr_exp.aqr.attention.attend`).
         arm: Arguments of `Arm`.
     """
 
@@ -36,12 +37,14 @@ class AttentionBiasArm(Arm):
         bias: Mapping[str, Any],
         window: Mapping[str, Any],
         recenter: bool,
+        attention: str = "auto",
         **arm: Any,
     ) -> None:
         super().__init__(**arm)
         self.bias = AttentionBias(scale=BiasScale(**scale), **bias)
         self.window = WindowSettings(**window)
         self.recenter = recenter
+        self.attention = attention
 
     @property
     def scale(self) -> BiasScale:

@@ -92,9 +92,8 @@ class CmtHead(nn.Module):
         self.point_cloud_range = tuple(point_cloud_range)
         self.max_boxes = max_boxes
         self.post_center_range = tuple(post_center_range)
-        self.denoising = DenoisingSettings(
-            **denoising, point_cloud_range=self.point_cloud_range, classes=classes
-        )
+        area = self.point_cloud_range
+        self.denoising = DenoisingSettings(**denoising, point_cloud_range=area, classes=classes)
         self.matching = MatchingWeights(**_with_tuples(matching))
         self.loss_weights = LossWeights(**_with_tuples(loss))
         self.shared_conv = (
@@ -125,6 +124,7 @@ class CmtHead(nn.Module):
         # What an arm draws must not shift the draws of what it shares with the baseline.
         with torch.random.fork_rng():
             self.aqr: Arm | None = None if aqr is None else MODELS.build(dict(aqr))
+        self.transformer.attend_by("auto" if self.aqr is None else self.aqr.attention)
 
     def forward(
         self,

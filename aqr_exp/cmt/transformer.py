@@ -139,6 +139,11 @@ class CmtTransformer(nn.Module):
         """The cross-attention of every layer."""
         return [module for module in self.modules() if isinstance(module, CrossAttention)]
 
+    def attend_by(self, backend: str) -> None:
+        """Give every cross-attention a `backend` (`aqr_exp.aqr.attention.attend`)."""
+        for layer in self.cross_attentions:
+            layer.attn.backend = backend
+
     def forward(
         self,
         memory: Float[Tensor, "batch keys width"],

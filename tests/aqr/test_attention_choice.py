@@ -1,15 +1,20 @@
 """The other ways to attend: a mask, a bias for all keys of a modality; and what does not fit."""
 
 import dataclasses
+import logging
 import math
 
 import pytest
 import torch
 from attention_cases import assert_same, leaves, random_bias, results
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from aqr_exp.aqr import attention
+from aqr_exp.aqr import attention, attention_backends, windowed_attention
 from aqr_exp.aqr.attention import attend, attend_dense, check_fit
 from aqr_exp.aqr.bias import GlobalBias, LocalBias
+from aqr_exp.aqr.layout import TokenLayout
+from aqr_exp.aqr.places import locate_queries
+from aqr_exp.aqr.windows import gather_windows
 
 
 @pytest.mark.parametrize("chunk_scores", [1, 700, 2**24])
@@ -105,8 +110,64 @@ def test_misfits_are_named():
 
 def test_without_the_fused_kernel(monkeypatch):
     torch.manual_seed(0)
-    monkeypatch.setattr(attention, "has_kernel", lambda _: False)
+    monkeypatch.setattr(windowed_attention, "_KERNEL", None)
     monkeypatch.setattr(attention, "_CHUNK_SCORES", 700)
     tensors, bias = leaves(2, 2, 9, 50, 8), random_bias(2, 9, 50, 6, 3.0)
     got, wanted = results(attend, tensors, bias), results(attend_dense, tensors, bias)
     assert_same(got, wanted, 1e-6, 1e-5)
+
+
+@pytest.mark.parametrize("backend", ["auto", "windowed", "flex", "dense"])
+def test_every_backend_gives_what_the_definition_gives(backend):
+    torch.manual_seed(4)
+    tensors, bias = leaves(2, 2, 9, 200, 8), random_bias(2, 9, 200, 6, 3.0)
+    got = results(lambda *a: attend(*a, backend=backend), tensors, bias)
+    assert_same(got, results(attend_dense, tensors, bias), 1e-6, 1e-5)
+
+
+def test_a_backend_that_cannot_serve_gives_way_and_says_why_once(caplog, monkeypatch):
+    attention_backends._say.cache_clear()
+    torch.manual_seed(4)
+    tensors, bias = leaves(2, 2, 9, 200, 8), random_bias(2, 9, 200, 6, 3.0)
+    blocked = torch.zeros(9, 200, dtype=torch.bool)
+    with caplog.at_level(logging.INFO):
+        for _ in range(2):
+            attend(*tensors, bias, backend="auto")
+            attend(*tensors, bias, backend="dense")
+            attend(*tensors, bias, backend="windowed")
+        assert not caplog.messages
+        for _ in range(2):
+            attend(*tensors, bias, backend="flex")
+            attend(*tensors, bias, blocked)
+        monkeypatch.setattr(windowed_attention, "_KERNEL", None)
+        attend(*tensors, bias)
+        attend(*tensors, bias, backend="flex")
+    no_kernel = f"torch {torch.__version__} has no fused kernel for CPUs"
+    no_backward = "tensors on cpu, where FlexAttention has no backward pass"
+    assert caplog.messages == [
+        f"attention backend flex cannot serve, windowed does: {no_backward}",
+        "attention backend windowed cannot serve, dense does: a mask beside the bias",
+        f"attention backend windowed cannot serve, dense does: {no_kernel}",
+        f"attention backend flex cannot serve, dense does: {no_backward}",
+    ]
+
+
+def test_on_cuda_auto_is_flex():
+    bias = random_bias(1, 9, 200, 6, 3.0)
+    with FakeTensorMode():  # no CUDA needed to say where a tensor is
+        query, key = (torch.empty(1, 2, n, 16, device="cuda") for n in (9, 200))
+    layout = TokenLayout(
+        bev_rows=10, bev_columns=14, bev_origin_m=(0.0, 0.0), bev_pitch_m=(1.0, 1.0), views=1,
+        camera_rows=6, camera_columns=10, image_size_px=(96, 160),
+    )  # fmt: skip
+    places = locate_queries(torch.zeros(1, 9, 3), torch.eye(4)[None, None], layout)
+    grid = gather_windows(places, layout, bev_size=1, camera_size=1, view_policy="first").grid
+
+    def choice(wanted, bias):
+        return attention_backends.choose(wanted, query, key, bias, None)
+
+    placed = dataclasses.replace(bias, grid=grid)
+    assert [choice(w, placed) for w in ("auto", "flex", "windowed", "dense")] == [
+        "flex", "flex", "flex", "dense",
+    ]  # fmt: skip
+    assert [choice(w, bias) for w in ("auto", "flex", "windowed")] == ["dense"] * 3

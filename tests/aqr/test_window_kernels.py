@@ -250,5 +250,7 @@ def test_auto_takes_the_matrix_where_it_is_small_and_the_windows_large(
 
 def test_an_unknown_backend_is_refused():
     tensors, bias = leaves(1, 1, 3, 9, 2), random_bias(1, 3, 9, 1, 1.0)
-    with pytest.raises(ValueError, match=r"^backend='fast': must be one of auto, windowed, dense$"):
+    with pytest.raises(
+        ValueError, match=r"^backend='fast': must be one of auto, windowed, dense, flex$"
+    ):
         attend(*tensors, bias, backend="fast")

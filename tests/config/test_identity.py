@@ -173,3 +173,15 @@ def test_a_spec_is_checked_like_a_request() -> None:
     spec["model"]["head"]["heads"] = 3
     with pytest.raises(RequestError, match=r"model\.head\.width=128: must be divisible by"):
         from_spec(spec)
+
+
+def test_a_key_left_out_at_its_default_counts_otherwise() -> None:
+    base = load_run("attention_bias")
+    earlier = as_dict(base)
+    # A run from before there was such a key: readable, and the same.
+    del earlier["variant"]["bias"]["attention"]
+    assert from_spec(earlier) == base
+    assert "attention" not in canonical(base)["variant"]["bias"]
+    dense = load_run("attention_bias", ["variant.bias.attention=dense"])
+    assert canonical(dense)["variant"]["bias"]["attention"] == "dense"
+    assert fingerprint(dense) != fingerprint(base)

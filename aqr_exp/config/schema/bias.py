@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated
 
-from aqr_exp.config.schema.constraints import Excluded, Range
+from aqr_exp.config.schema.constraints import Before, Excluded, Range
 from aqr_exp.config.schema.window import WindowConfig
 
 
@@ -17,6 +17,19 @@ class BiasUnit(str, Enum):
 
     SCORE = "score"
     LOG_ODDS = "log_odds"
+
+
+class AttentionBackend(str, Enum):
+    """How scores with a bias in windows are attended with; all agree to rounding.
+
+    `windowed` is for CPUs and `flex` for CUDA, `dense` holds matrices and is what they are held
+    against; `auto` takes the fastest that serves.
+    """
+
+    AUTO = "auto"
+    WINDOWED = "windowed"
+    DENSE = "dense"
+    FLEX = "flex"
 
 
 class ScaleConstraint(str, Enum):
@@ -77,6 +90,8 @@ class BiasConfig:
         unit: What the scale multiplies.
         max_bias: The bias is clamped to +- this.
         scale: Its scale.
+        attention: How scores with the bias are attended with. Anything but `auto` is part of the
+            identity: it changes last digits, and training enlarges them.
     """
 
     window: WindowConfig
@@ -86,3 +101,4 @@ class BiasConfig:
     unit: BiasUnit
     max_bias: Annotated[float, Range(0.01, 100.0)]
     scale: ScaleConfig
+    attention: Annotated[AttentionBackend, Before(AttentionBackend.AUTO)]
