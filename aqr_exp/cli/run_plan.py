@@ -62,8 +62,7 @@ def _as_json(plan: "RunPlan", memory: dict[str, float]) -> dict[str, Any]:
 
 def _lines(config: "RunConfig", plan: "RunPlan", memory: dict[str, float]) -> list[str]:
     schedule = config.schedule
-    parts = {"model": config.model, "data": config.data, "schedule": schedule}
-    names = ", ".join(f"{part} {value.name}" for part, value in parts.items())
+    names = f"model {config.model.name}, data {config.data.name}, schedule {schedule.name}"
     steps = f"steps an epoch: {_steps(config, plan)}, steps in all: {_known(plan.steps)}"
     peak = f"{max(plan.rates):.3g} after {100 * plan.peak_share:.0f} % of the run"
     lines = [
