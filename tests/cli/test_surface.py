@@ -56,7 +56,7 @@ SURFACE = {
     },
     "data": set(),
     "data check": {"--all", "--images", "--json", "--root", "--version"},
-    "data prepare": {"--json", "--objects", "--root", "--version", "--workers"},
+    "data prepare": {"--json", "--no-objects", "--objects", "--root", "--version", "--workers"},
     "data show": {"N", "[OVERRIDES]...", "--augmented", "--epoch", "--out", "--split"},
     "data synth": {
         "--force",
