@@ -1,7 +1,6 @@
 """The whole training pipeline: corners land where the image shows them, points stay in their boxes."""
 
 import copy
-import dataclasses
 import pickle
 import shutil
 from pathlib import Path
@@ -11,17 +10,14 @@ import cv2
 import numpy as np
 import pytest
 
-from aqr_exp.config.data_identity import with_data_identity
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.data.box_geometry import corners_m, inside_boxes, project
-from aqr_exp.data.epoch_length import epoch_samples
 from aqr_exp.data.objects.making import make_objects
 from aqr_exp.data.objects.painting import outline_mask
 from aqr_exp.data.objects.store import ObjectStore, objects_folder
-from aqr_exp.data.pipeline import augmentation_steps, dataloader_config, dataset_config
+from aqr_exp.data.pipeline import augmentation_steps, dataset_config
 from aqr_exp.data.sampling import SampleKey
-from aqr_exp.errors import RequestError
 from aqr_exp.train.plugins import register_plugins
 
 RECIPE = [
@@ -230,49 +226,6 @@ def test_what_is_pasted_depends_on_seed_epoch_and_draw_and_disturbs_no_other_dra
     results = loaded(data, steps, one)
     untouched = results["rng"].bit_generator.state
     assert steps["PasteObjects"].transform(results)["rng"].bit_generator.state == untouched
-
-
-def test_without_it_the_pipeline_is_as_it_was_and_a_stage_can_switch_it_off(
-    config: RunConfig,
-) -> None:
-    without = dataclasses.replace(config, data=dataclasses.replace(config.data, gt_sampling=None))
-    names = [step["type"] for step in augmentation_steps(config)]
-    assert names.pop(2) == "PasteObjects"
-    assert [step["type"] for step in augmentation_steps(without)] == names
-    assert names == [
-        "LoadLidarSweeps",
-        "LoadImages",
-        "ModalDropout",
-        "MoveScene",
-        "ResizeCropFlipImages",
-        "KeepInRange",
-    ]
-
-
-def test_without_objects_a_run_is_refused_in_one_line(synth_root: Path) -> None:
-    config = load_run("baseline", [f"data.root={str(synth_root)!r}", "gt_sampling=cmt"])
-    with pytest.raises(RequestError, match=r"data\.gt_sampling: no objects of synth_train: `aqr"):
-        with_data_identity(config)
-
-
-def test_cbgs_draws_as_often_as_its_classes_say(config: RunConfig) -> None:
-    from mmdet3d.registry import DATASETS
-
-    assert epoch_samples(config, 6) == 6
-    schedule = dataclasses.replace(config.schedule, cbgs=True)
-    balanced = dataclasses.replace(config, schedule=schedule)
-    settings = dataloader_config(balanced, "synth_train", training=True, batch_size=2)
-    assert settings["sampler"]["balanced"]
-    val = dataloader_config(balanced, "synth_val", training=False, batch_size=2)
-    assert not val["sampler"]["balanced"]
-    data = DATASETS.build(settings["dataset"])
-    by_class = data.samples_by_class()
-    for label, samples in enumerate(by_class):
-        for sample in range(len(data)):
-            held = label in data.get_data_info(sample)["ann_info"]["gt_labels_3d"]
-            assert held == (sample in samples)
-    wanted = sum(map(len, by_class)) // sum(bool(len(s)) for s in by_class)
-    assert epoch_samples(balanced, 6) == wanted * sum(bool(len(s)) for s in by_class) > 6
 
 
 @pytest.mark.real_frame
