@@ -63,7 +63,8 @@ def build_table(
             confounded.
     """
     chosen = _chosen_rows(store, rows, request)
-    groups, left_out = group_seeds(chosen.rows)
+    groups, lines = group_seeds(chosen.rows)
+    left_out = [f"not in the table: {line}" for line in lines]
     groups = by_setting(groups)
     asked = quantities(request.by, request.metrics, chosen.rows, groups)
     opponents = _opponents(groups, chosen.specs, request)
