@@ -100,16 +100,20 @@ def _compared(reference: str, other: str, store: "Store", request: "Request") ->
     from aqr_exp.errors import RequestError
     from aqr_exp.results.collect import collect
     from aqr_exp.results.comparison.comparison import compare_two
-    from aqr_exp.results.selection import one_arm
+    from aqr_exp.results.selection import all_left_out, one_arm
     from aqr_exp.results.tables.arms import check_metric_names
 
     rows = collect(store)
     arms = [one_arm(rows, name) for name in (reference, other)]
-    if {row.name for row in arms[0]} & {row.name for row in arms[1]}:
+    runs = [arm.runs for arm in arms]
+    if {row.name for row in runs[0]} & {row.name for row in runs[1]}:
         raise RequestError(f"'{reference}' and '{other}' have runs in common: nothing to compare")
-    check_metric_names(request.metrics, [row for arm in arms for row in arm])
+    check_metric_names(request.metrics, [row for arm in runs for row in arm])
+    left_out = all_left_out(arms)
     with slow_progress() as progress:
-        return compare_two(*arms, store=store, request=request, progress=progress)
+        return compare_two(
+            *runs, store=store, request=request, left_out=left_out, progress=progress
+        )
 
 
 def _names(text: str | None) -> tuple[str, ...]:

@@ -117,7 +117,7 @@ def sweep(
 
     _resample(rows, store, metric)
     figure = sweep_figure(rows, parameters, metric, store=store, width_in=_width_in(width))
-    _say_missing(rows)
+    _say_left_out(rows)
     _save(figure, path, store, "-".join(["sweep", *parameters, metric]))
 
 
@@ -134,11 +134,12 @@ def curves(
     """Draw training and evaluation over epochs."""
     store, rows = _rows(of, where)
     from aqr_exp.results.plots.curves_figure import curves_figure
-    from aqr_exp.results.plots.training_curves import arm_curves
+    from aqr_exp.results.plots.training_curves import arm_curves, without_curves
 
     arms = arm_curves(rows, store)
     _resample(rows, store, metric)
     figure = curves_figure(arms, store=store, loss=loss, metric=metric, width_in=_width_in(width))
+    _say_not_drawn(without_curves(rows, arms))
     _save(figure, path, store, f"curves-{loss}-{metric}")
 
 
@@ -151,7 +152,7 @@ def classes(
 
     _resample(rows, store)
     figure = classes_figure(rows, store=store, width_in=_width_in(width))
-    _say_missing(rows)
+    _say_left_out(rows)
     _save(figure, path, store, "classes")
 
 
@@ -161,11 +162,13 @@ def scale(
     """Draw the bias scale over training."""
     store, rows = _rows(of, where)
     from aqr_exp.results.plots.scales_figure import bounds_of, scales_figure
-    from aqr_exp.results.plots.training_curves import arm_curves
+    from aqr_exp.results.plots.training_curves import arm_curves, without_curves
 
     arms = arm_curves(rows, store)
     bounds = [bounds_of(store.folder(arm.runs[0].row.name).read_spec()) for arm in arms]
-    _save(scales_figure(arms, bounds, width_in=_width_in(width)), path, store, "scale")
+    figure = scales_figure(arms, bounds, width_in=_width_in(width))
+    _say_not_drawn(without_curves(rows, arms))
+    _save(figure, path, store, "scale")
 
 
 def _rows(of: str | None, where: list[str] | None) -> "tuple[Store, Sequence[RunRow]]":
@@ -197,12 +200,16 @@ def _resample(rows: "Sequence[RunRow]", store: "Store", metric: str = "mAP") -> 
     resample_ahead(rows, [condition], store)
 
 
-def _say_missing(rows: "Sequence[RunRow]") -> None:
-    """Name the runs that have no metrics to draw."""
-    for row in rows:
-        if not row.completed:
-            reason = " ".join((row.reason or "no metrics yet").split())
-            output.say(f"not drawn: {row.name}: {row.status}: {reason}")
+def _say_left_out(rows: "Sequence[RunRow]") -> None:
+    """Name the runs whose metrics are not drawn."""
+    from aqr_exp.results.tables.arms import group_seeds
+
+    _say_not_drawn(group_seeds(rows)[1])
+
+
+def _say_not_drawn(lines: "Sequence[str]") -> None:
+    for line in lines:
+        output.say(f"not drawn: {line}")
 
 
 def _width_in(width: Width) -> float:

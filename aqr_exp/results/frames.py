@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from aqr_exp.config.nearest import did_you_mean
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.results.collect import RunRow, collect
-from aqr_exp.results.selection import one_arm
+from aqr_exp.results.selection import all_left_out, one_arm
 from aqr_exp.results.store import Store, results_root
 from aqr_exp.results.tables.arms import check_metric_names
 
@@ -140,7 +140,7 @@ def comparison_frame(
     rows = collect(store)
     arms = [one_arm(rows, name) for name in (reference, other)]
     names = tuple(metrics) or Request.metrics
-    check_metric_names(names, [row for arm in arms for row in arm])
+    check_metric_names(names, [row for arm in arms for row in arm.runs])
     request = Request(
         metrics=names,
         errors=not metrics,
@@ -148,7 +148,9 @@ def comparison_frame(
         factors=tuple(factors),
         settings=Resampling(resamples=resamples),
     )
-    return as_frame(compare_two(*arms, store=store, request=request))
+    runs = [arm.runs for arm in arms]
+    left_out = all_left_out(arms)
+    return as_frame(compare_two(*runs, store=store, request=request, left_out=left_out))
 
 
 def as_frame(found: "Comparison") -> "pd.DataFrame":

@@ -1,12 +1,15 @@
 """Runs by what a person types: a sweep, an arm or a run, by the beginning of its name."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from aqr_exp.config.nearest import did_you_mean
 from aqr_exp.errors import RequestError
 from aqr_exp.results.collect import RunRow
 from aqr_exp.results.store import Store, forced_number
-from aqr_exp.results.tables.arms import Group, group_seeds
+from aqr_exp.results.tables.arms import Group, group_seeds, why_left_out
+
+MOST_NAMED = 3
 
 
 def selected(rows: Sequence[RunRow], names: Sequence[str], *, store: Store) -> list[RunRow]:
@@ -56,7 +59,20 @@ def _is_of(name: str, planned: set[str]) -> bool:
     return name in planned or (base in planned and forced_number(name, base) is not None)
 
 
-def one_arm(rows: Sequence[RunRow], name: str) -> Group:
+@dataclass(frozen=True, kw_only=True)
+class ChosenArm:
+    """What a name stands for.
+
+    Attributes:
+        runs: Completed runs of one arm, one a seed.
+        left_out: A line for each run that is meant by the name and is not among them.
+    """
+
+    runs: Group
+    left_out: tuple[str, ...] = ()
+
+
+def one_arm(rows: Sequence[RunRow], name: str) -> ChosenArm:
     """The completed runs of the one arm, or the one run, that a name stands for.
 
     Args:
@@ -64,7 +80,8 @@ def one_arm(rows: Sequence[RunRow], name: str) -> Group:
         name: A run's name, or the beginning of the names of an arm's runs.
 
     Returns:
-        One run a seed; only the run itself where its whole name was typed.
+        Its runs, only the run itself where its whole name was typed; and what was left out, such as
+        a run whose files are damaged.
 
     Raises:
         RequestError: No completed run, or several arms, begin so; names them.
@@ -76,12 +93,19 @@ def one_arm(rows: Sequence[RunRow], name: str) -> Group:
         raise RequestError(
             f"no run begins with '{name}'{did_you_mean(name, known)} (see `aqr-exp list`)"
         )
-    groups, _ = group_seeds(matching)
+    groups, left_out = group_seeds(matching)
     if not groups:
-        states = ", ".join(f"{row.name} is {row.status}" for row in matching[:3])
-        raise RequestError(f"'{name}' has no completed run: {states}")
+        states = "; ".join(map(why_left_out, matching[:MOST_NAMED]))
+        more = len(matching) - MOST_NAMED
+        rest = f"; and {more} more (see `aqr-exp list`)" if more > 0 else ""
+        raise RequestError(f"'{name}' has no completed run: {states}{rest}")
     if len(groups) > 1:
         arms = ", ".join(f"{group[0].variant}-{group[0].fingerprint}" for group in groups[:5])
         more = ", ..." if len(groups) > 5 else ""
         raise RequestError(f"'{name}' begins the names of {len(groups)} arms: {arms}{more}")
-    return groups[0]
+    return ChosenArm(runs=groups[0], left_out=tuple(f"not compared: {line}" for line in left_out))
+
+
+def all_left_out(arms: Sequence[ChosenArm]) -> tuple[str, ...]:
+    """What was left out of several arms, each line once."""
+    return tuple(dict.fromkeys(line for arm in arms for line in arm.left_out))

@@ -132,6 +132,26 @@ def _assert_honest(
     return "listed"
 
 
+COMPARE = ("compare", "baseline-", "attention_bias-", "--resamples", "100", "--format", "json")
+
+
+def _assert_compared(
+    before: dict, store: Store, path: Path, capsys: pytest.CaptureFixture[str], noticed: str
+) -> None:
+    """A comparison without a damaged run names it and its file; all else says what it said."""
+    name = path.relative_to(store.runs_dir).parts[0]
+    found = _printed(capsys, *COMPARE, "--by", "metric,scene")
+    if not name.startswith(("baseline-", "attention_bias-")):
+        assert found == before
+    elif noticed == "listed":
+        notes = [note for note in found["configuration"]["notes"] if "not compared: " in note]
+        assert any(name in note and str(path) in note for note in notes)
+    elif found != before:
+        # A record that fits no more: the numbers of metrics.json stay, scenes are not scored.
+        assert name in json.dumps(found)
+        assert found["metrics"]["rows"] == before["metrics"]["rows"]
+
+
 def _verified(store: Store, name: str, path: Path) -> bool:
     folder = store.folder(name)
     if not folder.metrics_path.exists():
@@ -156,6 +176,7 @@ def _expected(store: Store, path: Path, damage: Damage) -> set[str]:
 def _campaign(store: Store, capsys: pytest.CaptureFixture[str], count: int, seed: int) -> set[str]:
     draw = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
     before, noticed = collect(store), set()
+    compared = _printed(capsys, *COMPARE, "--by", "metric,scene")
     files = _run_files(store)
     for number in range(count):
         path = draw.choice(files)
@@ -163,6 +184,7 @@ def _campaign(store: Store, capsys: pytest.CaptureFixture[str], count: int, seed
         kept = _damage(path, damage, draw)
         found = _assert_honest(store, before, path, capsys)
         assert found in _expected(store, path, damage), (number, path, damage, found)
+        _assert_compared(compared, store, path, capsys, found)
         noticed.add(found)
         path.write_bytes(kept)
     assert collect(store) == before

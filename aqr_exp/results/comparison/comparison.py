@@ -90,7 +90,7 @@ class Comparison:
         classes: AP by class.
         conditions: The first metric by condition.
         scenes: Scenes by how much they changed.
-        notes: Which runs were left out.
+        notes: Which runs were left out, and why.
     """
 
     reference: tuple[RunRow, ...]
@@ -116,6 +116,7 @@ def compare_two(
     *,
     store: Store,
     request: Request = EVERYTHING,
+    left_out: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Comparison:
     """Compare two arms, or two runs.
@@ -125,6 +126,7 @@ def compare_two(
         other: Those of the other arm.
         store: Where they are, and what was computed before.
         request: What is to be compared.
+        left_out: What was said of runs of the two that are not among them.
         progress: Told (what, done, total) where it takes long.
 
     Raises:
@@ -153,7 +155,7 @@ def compare_two(
         other=tuple(other),
         configuration=tuple(item for item in differences(*specs) if item.bearing is Bearing.COUNTS),
         confounders=confounders,
-        notes=notes,
+        notes=(*left_out, *notes),
     )
     if METRIC in request.parts:
         errors = work.metrics(ERROR_NAMES) if request.errors else ()

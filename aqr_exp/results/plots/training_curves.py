@@ -8,6 +8,7 @@ from aqr_exp.results.arm_labels import arm_labels
 from aqr_exp.results.collect import RunRow
 from aqr_exp.results.stitch import stitched
 from aqr_exp.results.store import Store
+from aqr_exp.results.tables.arms import why_left_out
 
 Line = Mapping[str, Any]
 Series = dict[float, float]
@@ -129,7 +130,7 @@ def arm_curves(rows: Sequence[RunRow], store: Store) -> list[ArmCurves]:
     newest: dict[tuple[str, str, int | None], RunRow] = {}
     for row in sorted(rows, key=lambda row: (row.completed, row.updated, row.name)):
         if row.record:
-            newest[row.variant, row.fingerprint, row.seed] = row
+            newest[_seed_of(row)] = row
     groups: dict[tuple[str, str], list[RunCurves]] = {}
     for (variant, fingerprint, _), row in newest.items():
         curves = run_curves(row, store)
@@ -141,6 +142,32 @@ def arm_curves(rows: Sequence[RunRow], store: Store) -> list[ArmCurves]:
         ArmCurves(label=label, runs=tuple(sorted(groups[key], key=lambda run: run.row.name)))
         for key, label in zip(order, labels, strict=True)
     ]
+
+
+def without_curves(rows: Sequence[RunRow], arms: Sequence[ArmCurves]) -> list[str]:
+    """A line for each run that is in no arm: its name, and why.
+
+    Args:
+        rows: The runs that `arm_curves` was given.
+        arms: What it made of them.
+    """
+    drawn = {run.row.name for arm in arms for run in arm.runs}
+    seeds = {_seed_of(run.row): run.row.name for arm in arms for run in arm.runs}
+    lines = []
+    for row in rows:
+        if row.name in drawn:
+            continue
+        if not row.record:
+            lines.append(why_left_out(row))
+        elif _seed_of(row) in seeds:
+            lines.append(f"{row.name}: the same seed was run again as {seeds[_seed_of(row)]}")
+        else:
+            lines.append(f"{row.name}: {row.status}: no training history")
+    return lines
+
+
+def _seed_of(row: RunRow) -> tuple[str, str, int | None]:
+    return row.variant, row.fingerprint, row.seed
 
 
 def over_seeds(curves: Sequence[Series]) -> tuple[list[float], list[list[float]]]:

@@ -21,28 +21,30 @@ def group_seeds(rows: Sequence[RunRow]) -> tuple[list[Group], list[str]]:
 
     Returns:
         Completed runs by (variant, fingerprint, data), baseline first, one a seed; and one line
-        for each run that is not among them.
+        for each run that is not among them, its name first.
     """
     newest: dict[tuple[str, str, str, int | None], RunRow] = {}
-    notes = []
+    left_out = []
     for row in sorted(rows, key=lambda row: (row.updated, row.name)):
         if not row.completed:
-            notes.append(f"not in the table: {row.name}: {row.status}: {_reason(row)}")
+            left_out.append(why_left_out(row))
             continue
         key = (row.variant, row.fingerprint, row.data, row.seed)
         if key in newest:
             older = newest[key].name
-            notes.append(f"not in the table: {older}: the same seed was run again as {row.name}")
+            left_out.append(f"{older}: the same seed was run again as {row.name}")
         newest[key] = row
     groups: dict[tuple[str, str, str], Group] = {}
     for (variant, fingerprint, data, _), row in newest.items():
         groups.setdefault((variant, fingerprint, data), []).append(row)
     order = sorted(groups, key=lambda key: (key[0] != "baseline", *key))
-    return [sorted(groups[key], key=lambda row: row.name) for key in order], sorted(notes)
+    return [sorted(groups[key], key=lambda row: row.name) for key in order], sorted(left_out)
 
 
-def _reason(row: RunRow) -> str:
-    return printable(" ".join((row.reason or "no metrics yet").split()))
+def why_left_out(row: RunRow) -> str:
+    """A run without metrics of record in one line: its name, how it stands and why."""
+    reason = printable(" ".join((row.reason or "no metrics yet").split()))
+    return f"{row.name}: {row.status}: {reason}"
 
 
 def by_setting(groups: Sequence[Group]) -> list[Group]:

@@ -66,7 +66,8 @@ def build_table(
     if request.by is By.COST:
         refuse_with_cost(request)
     chosen = _chosen_rows(store, rows, request)
-    groups, left_out = group_seeds(chosen.rows)
+    groups, lines = group_seeds(chosen.rows)
+    left_out = [f"not in the table: {line}" for line in lines]
     groups = by_setting(groups)
     opponents = _opponents(groups, chosen.specs, request)
     if request.strict:
