@@ -91,6 +91,6 @@ def test_without_matplotlib_it_says_so(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     assert main([*EXAMPLE, "--plot", "x.png"]) == 2
-    expected = "aqr-exp: x.png: figures need matplotlib: pip install matplotlib\n"
+    expected = "aqr-exp: x.png: figures need matplotlib: pip install 'aqr-exp[figures]'\n"
     assert capsys.readouterr().err == expected
     assert main(EXAMPLE) == 0

@@ -54,6 +54,7 @@ SURFACE = {
         "--seeds",
         "--slots",
     },
+    "cost": {"RUN...", "--json", "--passes", "--samples"},
     "data": set(),
     "data check": {"--all", "--images", "--json", "--root", "--version"},
     "data prepare": {"--json", "--no-objects", "--objects", "--root", "--version", "--workers"},

@@ -49,7 +49,7 @@ def test_a_scale_of_zero_is_no_baseline(data: Path, capsys: Out) -> None:
     assert lines[2:] == [
         "  variant.name: baseline | attention_bias",
         "  variant.router: absent | present (10 keys)",
-        "  variant.bias: absent | present (7 keys)",
+        "  variant.bias: absent | present (8 keys)",
     ]
 
 

@@ -81,7 +81,13 @@ def test_what_is_typed_wins_over_the_file(path: str) -> None:
             ),
         ),
         (["bias_scal=2"], "unknown key 'bias_scal': did you mean 'bias_scale'?"),
-        (["preset=glob(z*)"], "preset=glob(z*): matches no preset (available: quick, smoke)"),
+        (
+            ["preset=glob(z*)"],
+            (
+                "preset=glob(z*): matches no preset (available: aqr_finetune, full_24e, paper_r50, "
+                "paper_vov, quick, smoke)"
+            ),
+        ),
     ],
 )
 def test_what_cannot_be_typed_is_named(path: str, overrides: list[str], fault: str) -> None:

@@ -21,6 +21,7 @@ class By(str, Enum):
     CLASS = "class"
     CONDITION = "condition"
     RANGE = "range"
+    COST = "cost"
 
 
 @dataclass(frozen=True, kw_only=True)
