@@ -8,7 +8,7 @@ import typer
 from aqr_exp.cli import arguments, output
 from aqr_exp.results.tables.formats import TableFormat
 
-HELP = "Show what the method does: weights, windows and how a bias moves attention."
+HELP = "Show what the method does: weights, windows, attention."
 
 SOFTMAX_HELP = """Show how attention answers to weights times a bias scale.
 
@@ -22,7 +22,7 @@ Examples:
   aqr-exp analyze softmax --keys 56400 --window-keys 25,225 --plot softmax.png
 """
 
-WINDOWS_HELP = """Draw the windows of a sample's boxes over the BEV and the six images.
+WINDOWS_HELP = """Draw the windows of a sample's boxes, in BEV and images.
 
 Takes what `aqr-exp run` takes, and draws the windows of the bias, or of the router with --router.
 

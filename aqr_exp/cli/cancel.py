@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from aqr_exp.results.store import Store
     from aqr_exp.results.sweep_folder import SweepFolder
 
-HELP = """Stop runs or sweeps, wherever they run: the request is a file that they look for.
+HELP = """Stop runs or sweeps, wherever they run.
 
-A running training stops within seconds and says `cancelled`; one that waits is not started. A sweep
-is stopped as Ctrl-C in its own terminal does it. `aqr-exp resume` and the sweep itself go on later.
+The request is a file that they look for. A running training stops within seconds and says
+`cancelled`; one that waits is not started. A sweep is stopped as Ctrl-C in its own terminal does it.
+`aqr-exp resume` and the sweep itself go on later.
 
 \b
 Examples:

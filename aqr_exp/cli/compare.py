@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from aqr_exp.results.comparison.comparison import Comparison, Request
     from aqr_exp.results.store import Store
 
-HELP = """Compare two arms or two runs: configuration, metrics with intervals, classes, conditions, scenes.
+HELP = """Compare two arms or two runs: what differs, by how much.
 
+Configuration, metrics with intervals, classes, conditions and scenes, block by block.
 An arm is the beginning of its runs' names (its seeds are compared in pairs), a run is its whole name.
 Differences are B - A. The first time, scenes are drawn again a thousand times for every run; what was
 computed is kept.

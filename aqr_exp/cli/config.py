@@ -3,7 +3,7 @@
 from aqr_exp.cli import arguments, output
 from aqr_exp.config import short_names
 
-HELP = f"""Print the complete configuration of a run, checked, with its identity.
+HELP = f"""Print a run's complete, checked configuration and identity.
 
 \b
 Examples:

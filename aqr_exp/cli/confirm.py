@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from aqr_exp.sweep.plan import Plan
     from aqr_exp.sweep.standing import Standing
 
-HELP = """Run the best points of a sweep and their baseline again on fresh seeds, and report the shrinkage.
+HELP = """Run a sweep's best points again on fresh seeds.
 
+Their baseline runs with them; the report says by how much the best points shrank.
 The best of many points was selected by its own number, so that number is too good. Asked again, it
 does what is missing and prints the report; the runs are those of a sweep called confirm-SWEEP.
 

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 HELP = "Make, prepare, check and show data sets."
 
-SYNTH_HELP = """Make the synthetic nuScenes data set: for trying things out, not for results.
+SYNTH_HELP = """Make the synthetic data set: to try things out on.
+
+It has the schema of nuScenes; no number measured on it says anything about nuScenes.
 
 \b
 Examples:

@@ -8,8 +8,9 @@ import typer
 from aqr_exp.cli import arguments, output
 from aqr_exp.cli.data_prepare import Root, Version
 
-HELP = """Check a nuScenes folder: tables, tokens, times, calibrations, boxes, files, info files.
+HELP = """Check a nuScenes folder, and name every fault.
 
+Tables, tokens, times, calibrations, boxes, files and info files are checked.
 Images, clouds and info files are read by sampling; --all reads every one. Prints one line a fault, with
 its file and cause, and exits with 1 when there is any.
 

@@ -8,11 +8,12 @@ import typer
 
 from aqr_exp.cli import arguments, output
 
-HELP = """Prepare a nuScenes folder for training: check it, write info files, cut out objects.
+HELP = """Prepare a nuScenes folder for training.
 
-Version v1.0-mini has the splits mini_train and mini_val, v1.0-trainval has train and val; others name
-theirs in splits.json. What is done is not done again; stopped at any moment, the same command goes on.
-Objects are what ground-truth sampling (gt_sampling=cmt) pastes into other samples.
+Checks it, writes info files and cuts out objects. Version v1.0-mini has the splits mini_train and
+mini_val, v1.0-trainval has train and val; others name theirs in splits.json. What is done is not done
+again; stopped at any moment, the same command goes on. Objects are what ground-truth sampling
+(gt_sampling=cmt) pastes into other samples.
 
 \b
 Examples:

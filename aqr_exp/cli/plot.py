@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from aqr_exp.results.collect import RunRow
     from aqr_exp.results.store import Store
 
-HELP = "Draw what the runs say, as PDF and PNG in the sizes of a two-column paper."
+HELP = "Draw what the runs say, as PDF and PNG for a paper."
 
-SWEEP_HELP = """Draw a metric against one swept parameter, or a heat map over two.
+SWEEP_HELP = """Draw a metric over one or two swept parameters.
 
-Intervals are bands, arms without the parameter (the baseline) are lines. Whatever else differs
-between the runs makes curves of their own.
+Over one it is a curve, over two a heat map. Intervals are bands, arms without the parameter (the
+baseline) are lines. Whatever else differs between the runs makes curves of their own.
 
 \b
 Examples:
@@ -30,7 +30,9 @@ Examples:
   aqr-exp plot sweep variant.bias.scale.constraint --of constraints --output figures/constraints
 """
 
-CURVES_HELP = """Draw training loss and evaluations over epochs, resumes stitched into one curve.
+CURVES_HELP = """Draw training loss and evaluations over epochs.
+
+A run that was resumed is one curve.
 
 \b
 Examples:
@@ -38,7 +40,9 @@ Examples:
   aqr-exp plot curves --of baseline-8f,attention_bias-ac --loss loss_cls --metric NDS
 """
 
-CLASSES_HELP = """Draw AP by class for each arm, with intervals and ground-truth counts.
+CLASSES_HELP = """Draw AP by class for each arm, with intervals.
+
+Ground-truth counts stand beside the classes.
 
 \b
 Examples:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from aqr_exp.results.state import RunState
     from aqr_exp.results.store import Store
 
-HELP = f"""Train a variant, score it by the nuScenes protocol and show its metrics.
+HELP = f"""Train a variant, score it as nuScenes does, show its metrics.
 
 A run that is complete is shown, not repeated; one that failed or was interrupted starts again.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from aqr_exp.cli import output
 from aqr_exp.cli.preflight import preflight
-from aqr_exp.cli.sweep_execute import attempts_beside, entry_of, planned_task, run_tasks
+from aqr_exp.cli.sweep_execute import SourceOf, attempts_beside, entry_of, planned_task, run_tasks
 from aqr_exp.cli.sweep_summary import summarize
 from aqr_exp.launch.slots import find_slots
 from aqr_exp.launch.task import Source, Task
@@ -19,9 +19,11 @@ from aqr_exp.sweep.trial_plan import TrialPlanner
 if TYPE_CHECKING:
     from aqr_exp.config.schema import RunConfig
     from aqr_exp.results.store import Store
+    from aqr_exp.results.sweep_folder import SweepFolder
     from aqr_exp.results.sweep_status import SweepStatus, WatchedRun
     from aqr_exp.sweep.plan import PlannedRun
     from aqr_exp.sweep.request import SweepRequest
+    from aqr_exp.sweep.search import Search
 
 Expected = Callable[["RunConfig"], float | None]
 
@@ -72,34 +74,6 @@ def execute_search(
     sweep.path.mkdir(parents=True, exist_ok=True)
     study = SearchStudy(sweep.study_path, sweep.study_log_path, planner.search)
     sweep.add_to_plan([])
-    beside = attempts_beside(store)
-
-    def source_of(say: Callable[[str], None], status: "SweepStatus") -> Source:
-        def task_of(run: "PlannedRun") -> Task:
-            task = planned_task(run, store, beside, found[0].threads)
-            task = dataclasses.replace(task, first=POINT not in run.labels)
-            status.add(_watched(task, run))
-            return task
-
-        def note(runs: "Sequence[PlannedRun]") -> None:
-            sweep.add_to_plan([entry_of(run) for run in runs])
-
-        return TrialSource(planner, study, sweep, task_of=task_of, note=note, say=say)
-
-    search = planner.search
-
-    def at_end() -> None:
-        output.say(trials_line(search, study.trials()))
-        # Hardly any two points share a number of a range: such a key alone makes the x axis.
-        ranges = [item.key for item in search.space if item.low is not None][:1]
-        summarize(
-            sweep,
-            store,
-            metric=search.objective,
-            direction=search.direction,
-            parameters=ranges,
-        )
-
     return run_tasks(
         request.name,
         [],
@@ -108,8 +82,8 @@ def execute_search(
         found,
         sweep=sweep,
         detached=detached,
-        source_of=source_of,
-        at_end=at_end,
+        source_of=_source_maker(planner, study, sweep, store, found[0].threads),
+        at_end=lambda: _report(sweep, store, planner.search, study),
     )
 
 
@@ -150,3 +124,32 @@ def _watched(task: Task, run: "PlannedRun") -> "WatchedRun":
     from aqr_exp.results.sweep_status import WatchedRun
 
     return WatchedRun(folder=task.folder, label=entry_of(run).label, expected_s=task.expected_s)
+
+
+def _report(sweep: "SweepFolder", store: "Store", search: "Search", study: SearchStudy) -> None:
+    """Say how the search ended, and which point is best."""
+    output.say(trials_line(search, study.trials()))
+    # Hardly any two points share a number of a range: such a key alone makes the x axis.
+    ranges = [item.key for item in search.space if item.low is not None][:1]
+    summarize(sweep, store, metric=search.objective, direction=search.direction, parameters=ranges)
+
+
+def _source_maker(
+    planner: TrialPlanner, study: SearchStudy, sweep: "SweepFolder", store: "Store", threads: int
+) -> SourceOf:
+    """What makes the source of trials, once there is somewhere to say things."""
+    beside = attempts_beside(store)
+
+    def source_of(say: Callable[[str], None], status: "SweepStatus") -> Source:
+        def task_of(run: "PlannedRun") -> Task:
+            task = planned_task(run, store, beside, threads)
+            task = dataclasses.replace(task, first=POINT not in run.labels)
+            status.add(_watched(task, run))
+            return task
+
+        def note(runs: "Sequence[PlannedRun]") -> None:
+            sweep.add_to_plan([entry_of(run) for run in runs])
+
+        return TrialSource(planner, study, sweep, task_of=task_of, note=note, say=say)
+
+    return source_of

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
 SLOW_S = 2.0
 
-HELP = """Tabulate completed runs over seeds: means with intervals, differences to the baseline, verdicts.
+HELP = """Tabulate runs over seeds: intervals, differences, verdicts.
 
-One line an arm, with training time relative to the baseline, memory, stability and final scale. What
-confounds a comparison is marked at the difference and named below; so are runs without metrics.
+One line an arm of completed runs: means, differences to the baseline, training time relative to it,
+memory, stability and final scale. What confounds a comparison is marked at the difference and named
+below; so are runs without metrics.
 
 \b
 Examples:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from aqr_exp.results.sweep_folder import SweepFolder
     from aqr_exp.results.sweep_status import RunLine, WatchedRun
 
-HELP = """Watch a sweep, or every run there is: progress, loss, time left, totals.
+HELP = """Watch a sweep, or every run: progress, loss, time left.
 
 Only the runs' files are read: it works from any terminal and machine that sees the results, and
 Ctrl-C ends the watching alone. It ends by itself when nothing is running or waiting any more.

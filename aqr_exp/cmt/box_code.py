@@ -14,7 +14,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-CODE_SIZE = 10
 MATCHED_ENTRIES = 8
 """Entries that the matching cost compares: all but the velocity."""
 

@@ -213,27 +213,3 @@ def build_metainfo(nusc: Any) -> dict[str, Any]:
         "version": nusc.version,
         "info_version": INFO_VERSION,
     }
-
-
-def build_infos(nusc: Any, scenes: list[str]) -> dict[str, Any]:
-    """The content of an info file.
-
-    Args:
-        nusc: The devkit's `NuScenes`.
-        scenes: Names of the scenes that make up the split.
-
-    Returns:
-        `metainfo` and `data_list`, scenes in the tables' order, keyframes in time order. Objects
-        of other categories are there too, with label -1, which mmdet3d's readers pass over.
-    """
-    wanted = set(scenes)
-    samples = [
-        sample
-        for scene in nusc.scene
-        if scene["name"] in wanted
-        for sample in scene_samples(nusc, scene)
-    ]
-    return {
-        "metainfo": build_metainfo(nusc),
-        "data_list": [sample_info(nusc, sample, index) for index, sample in enumerate(samples)],
-    }

@@ -164,7 +164,7 @@ def runner_config(
         ),
     }
     runner: dict[str, Any] = {
-        "default_scope": "mmdet3d",
+        **_same_for_every_run(),
         "work_dir": str(work_dir),
         "experiment_name": "train",
         "model": detector_config(config),
@@ -180,12 +180,7 @@ def runner_config(
         "test_dataloader": evaluation["dataloader"],
         "test_evaluator": evaluation["evaluator"],
         "test_cfg": {},
-        "default_hooks": {"checkpoint": None, "logger": {"type": "LoggerHook", "interval": 50}},
         "randomness": {"seed": config.seed},
-        "env_cfg": {"mp_cfg": {"mp_start_method": "fork", "opencv_num_threads": 0}},
-        "visualizer": {"type": "Visualizer", "vis_backends": None},
-        "log_level": "INFO",
-        "launcher": "none",
     }
     if schedule.validate_every_epochs:
         runner["train_cfg"]["val_interval"] = schedule.validate_every_epochs
@@ -197,3 +192,14 @@ def runner_config(
             val_cfg={},
         )
     return runner
+
+
+def _same_for_every_run() -> dict[str, Any]:
+    return {
+        "default_scope": "mmdet3d",
+        "default_hooks": {"checkpoint": None, "logger": {"type": "LoggerHook", "interval": 50}},
+        "env_cfg": {"mp_cfg": {"mp_start_method": "fork", "opencv_num_threads": 0}},
+        "visualizer": {"type": "Visualizer", "vis_backends": None},
+        "log_level": "INFO",
+        "launcher": "none",
+    }

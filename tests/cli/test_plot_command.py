@@ -80,7 +80,7 @@ def test_a_name_of_ones_own(
             "no sweep and no run begins with 'basline': did you mean 'ba",
         ),
         (["classes", "--output", "absent/figure"], "absent/figure.pdf: there is no folder absent"),
-        (["curves", "--loss", "none"], "no training history has 'none' (it has: loss)"),
+        (["curves", "--loss", "none"], "no training history has 'none' (available: loss)"),
     ],
 )
 def test_a_wrong_request_is_one_line_and_leaves_nothing(

@@ -34,7 +34,6 @@ CHOICES: dict[str, dict[str, object]] = {
     "launcher.threads": {"1": 1},
     "seed": {"0": 0, "7": 7, "x": "x"},
 }
-LACKING = {"bias", "bias_scale", "learnable_scale", "window_size"}
 
 
 @st.composite

@@ -7,7 +7,7 @@ import pytest
 
 from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES
 from aqr_exp.data.info_files import write_infos
-from aqr_exp.data.infos import MAX_SWEEPS, build_infos
+from aqr_exp.data.infos import MAX_SWEEPS, sample_info
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +183,7 @@ def test_validity_attributes_and_scene_words(infos: dict[str, Any], nusc: Any) -
 def test_other_categories_get_label_minus_one(nusc: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     token = nusc.sample[0]["anns"][0]
     monkeypatch.setitem(nusc.get("sample_annotation", token), "category_name", "animal")
-    (info, *_) = build_infos(nusc, ["scene-0001"])["data_list"]
+    info = sample_info(nusc, nusc.sample[0], 0)
     labels = {instance["token"]: instance["bbox_label_3d"] for instance in info["instances"]}
     assert labels[token] == -1
     assert sum(label == -1 for label in labels.values()) == 1

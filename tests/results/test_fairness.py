@@ -10,7 +10,6 @@ from aqr_exp.results.fairness import (
     record_confounders,
 )
 
-DECLARED = check_factors([])
 RECORD: dict[str, Any] = {
     "data": {"fingerprint": "0123456789abcdef", "root": "/data"},
     "code": {"revision": "a" * 40, "dirty": False, "difference_sha256": None},

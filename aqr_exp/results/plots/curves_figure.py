@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from aqr_exp.config.nearest import did_you_mean
 from aqr_exp.errors import RequestError
 from aqr_exp.results.history import ATTEMPT
 from aqr_exp.results.plots.canvas import colour, words
@@ -58,8 +59,13 @@ def curves_figure(
     losses = [[run.series("train", loss) for run in arm.runs] for arm in arms]
     if not any(series for group in losses for series in group):
         known = {name for arm in arms for run in arm.runs for line in run.train for name in line}
-        names = ", ".join(sorted(known - {"kind", "epoch", "step", ATTEMPT})) or "none"
-        raise RequestError(f"no training history has '{loss}' (it has: {names})")
+        names = sorted(known - {"kind", "epoch", "step", ATTEMPT})
+        if not names:
+            raise RequestError("no run to draw has a training history")
+        raise RequestError(
+            f"no training history has '{loss}'{did_you_mean(loss, names)} "
+            f"(available: {', '.join(names)})"
+        )
     metrics = [[run.series("val", metric) for run in arm.runs] for arm in arms]
     both = any(series for group in metrics for series in group)
     rows = [run.row for arm in arms for run in arm.runs]

@@ -104,7 +104,7 @@ def test_without_evaluations_there_is_only_the_loss(trained: MadeUpStore) -> Non
 
 
 def test_a_scalar_nobody_wrote_is_refused(trained: MadeUpStore) -> None:
-    with pytest.raises(RequestError, match=r"^no training history has 'los' \(it has: loss\)$"):
+    with pytest.raises(RequestError, match=r"^no training history has 'los': did you mean 'loss'"):
         curves_figure(arm_curves(collect(trained), trained), store=trained, loss="los")
-    with pytest.raises(RequestError, match=r"^no training history has 'loss' \(it has: none\)$"):
+    with pytest.raises(RequestError, match=r"^no run to draw has a training history$"):
         curves_figure([], store=trained)
