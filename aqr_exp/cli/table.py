@@ -30,7 +30,7 @@ confounds a comparison is marked at the difference and named below; so are runs 
 Examples:
   aqr-exp table
   aqr-exp table --metrics mAP,mAVE,mAP@night --sort mAP
-  aqr-exp table --by metric           one block a metric; also class, condition, range
+  aqr-exp table --by metric           one block a metric; also class, condition, range, failure
   aqr-exp table --where 'bias_scale >= 2' --where 'seed < 3'
   aqr-exp table --sweep bias_scale    the runs of a sweep; its best point is marked
   aqr-exp table --strict --factor data
@@ -41,7 +41,9 @@ Examples:
 """
 
 _FORM = typer.Option("--format", help="How to print it.")
-_BY = typer.Option("--by", help="One line an arm, or one block a metric, class, condition, range.")
+_BY = typer.Option(
+    "--by", help="One line an arm, or one block a metric, class, condition, range, failure."
+)
 _METRICS = typer.Option("--metrics", help="Metric names with commas between.", metavar="NAMES")
 _WHERE = typer.Option(
     "--where", help="Only runs of which this is true; may be repeated.", metavar="CONDITION"
@@ -112,6 +114,8 @@ def _run(request: "TableRequest", form: TableFormat, *, verify: bool) -> int:
         raise RequestError(
             "--verify and --at-epoch cannot be used together: a curve is not recomputed"
         )
+    if request.by is By.FAILURE:
+        _refuse_of_record(request, verify=verify)
     store = Store(results_root())
     rows = collect(store)
     with _slow_progress("arms compared") as step:
@@ -127,6 +131,28 @@ def _run(request: "TableRequest", form: TableFormat, *, verify: bool) -> int:
     if table.rows or form is not TableFormat.RICH:
         _print(table, form)
     return 0
+
+
+def _refuse_of_record(request: "TableRequest", *, verify: bool) -> None:
+    """Refuse with `--by failure` what is about the evaluation of record alone.
+
+    Raises:
+        RequestError: Names the option.
+    """
+    from aqr_exp.errors import RequestError
+
+    given = {
+        "--verify": verify,
+        "--trace": request.trace,
+        "--reference": request.references,
+        "--at-epoch": request.at_epoch is not None,
+    }
+    for option, is_given in given.items():
+        if is_given:
+            raise RequestError(
+                f"{option} and --by failure cannot be used together: it is about the evaluation of "
+                "record; <run>/failures/<case>/metrics.json names a case's files and hashes"
+            )
 
 
 def _verify(study: "Study", store: "Store", *, as_json: bool) -> int:

@@ -14,6 +14,7 @@ from aqr_exp.results.tables.baselines import Baselines, Opponent, chosen_arm
 from aqr_exp.results.tables.cells import Table
 from aqr_exp.results.tables.comparison_cells import Marks
 from aqr_exp.results.tables.curves import CURVE_MARK, at_epoch, read_epoch, without_records
+from aqr_exp.results.tables.failure_table import failure_table
 from aqr_exp.results.tables.measure_cache import measured_once
 from aqr_exp.results.tables.measures import Measures, Step
 from aqr_exp.results.tables.metric_table import block_table
@@ -69,6 +70,8 @@ def build_table(
     opponents = _opponents(groups, chosen.specs, request)
     if request.strict:
         refuse_confounded(groups, opponents)
+    if request.by is By.FAILURE:
+        return _by_failure(store, groups, asked, request, (*left_out, *chosen.notes))
     measures = _measured(groups, opponents, asked, store, chosen.epoch, step)
     study = study_of(groups, opponents, asked, measures, (*left_out, *chosen.notes))
     table = _laid_out(store, study, request, chosen)
@@ -79,6 +82,21 @@ def build_table(
     if request.references:
         table = with_references(table, store.root, asked)
     return Built(table=table, study=study)
+
+
+def _by_failure(
+    store: Store,
+    groups: Sequence[Group],
+    asked: Sequence[Quantity],
+    request: TableRequest,
+    left_out: Sequence[str],
+) -> Built:
+    """The table by failure, whose cells come from evaluations beside those of record."""
+    table = failure_table(groups, [item.metric for item in asked], store)
+    table = replace(table, notes=(*table.notes, *left_out))
+    if request.sort is not None:
+        table = sorted_table(table, request.sort)
+    return Built(table=table, study=Study(arms=(), quantities=asked, left_out=left_out))
 
 
 def _measured(
