@@ -21,7 +21,7 @@ def test_every_registered_failure_has_one_implementation():
 
 
 def test_names_are_unique_and_can_be_typed():
-    assert len({case.name for case in standard_cases()}) == len(standard_cases()) == 41
+    assert len({case.name for case in standard_cases()}) == len(standard_cases()) == 42
     for case in standard_cases():
         assert read_cases(case.name) == [case]
         assert "/" not in case.name
