@@ -85,7 +85,7 @@ def test_an_empty_cloud_is_evaluated_and_a_killed_process_leaves_nothing_to_do_t
 
 
 def test_the_command_shows_what_is_there_and_the_process_is_one_at_a_time(run, place):
-    evaluate_cases(run, CASES, lambda answer: None)
+    evaluate_cases(run, CASES, lambda _: None)
     shown = place.aqr_exp("eval", "baseline", "--failures", "beams@4,lidar_drop@empty")
     assert "0 of 2 cases to evaluate" in shown.stderr
     assert "lidar_drop@empty" in shown.stdout
