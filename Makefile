@@ -12,6 +12,9 @@ CONSTRAINTS ?= constraints-cpu.txt
 TORCH ?= torch==2.13.0
 # 1 compiles mmcv's CUDA operators.
 CUDA ?= 0
+comma := ,
+# The CPU wheel of spconv; with CUDA the wheel of one's CUDA version is installed by hand.
+EXTRAS := train,dev$(if $(filter 0,$(CUDA)),$(comma)sparse)
 PIP := $(PY) -m pip --disable-pip-version-check install -qq
 JOBS ?= $(shell nproc)
 
@@ -40,7 +43,7 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 	  trap 'kill $$tick 2>/dev/null || true' EXIT; \
 	  MMCV_WITH_OPS=1 FORCE_CUDA=$(CUDA) MAX_JOBS=$(JOBS) $(PIP) --no-build-isolation --no-deps mmcv==2.1.0
 	@echo "set-up 4/5: mmdet3d, nuscenes-devkit and the rest"
-	@$(PIP) -c $(CONSTRAINTS) -e '.[train,dev]'
+	@$(PIP) -c $(CONSTRAINTS) -e '.[$(EXTRAS)]'
 	@echo "set-up 5/5: checking"
 	@$(PY) -m pip --disable-pip-version-check check
 	@$(VENV)/bin/aqr-exp doctor
@@ -62,6 +65,9 @@ bench: $(READY) ## Benchmarks: ratios measured side by side in one run
 	$(PY) benchmarks/step.py
 	$(PY) benchmarks/planning.py
 	$(PY) benchmarks/orchestration.py
+	$(PY) benchmarks/store.py
+	$(PY) benchmarks/evaluate.py
+	$(PY) benchmarks/inference.py
 
 docs: $(READY) ## Build the documentation into site/
 	$(VENV)/bin/mkdocs build --strict --quiet

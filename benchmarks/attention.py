@@ -1,8 +1,9 @@
 """What a bias in windows costs: forward and backward beside attention without a bias, interleaved.
 
-Run `make bench`, or `python benchmarks/attention.py [rounds] [--json] [--big]`. Every round times every
-way once; a figure is the median over the rounds, a ratio the median of the rounds' ratios. Memory is
-the growth of the peak over the inputs, each way in a process of its own.
+Run `make bench`, or `python benchmarks/attention.py [rounds] [--json] [--big] [--device cuda]`. Every
+round times every way once; a figure is the median over the rounds, a ratio the median of the rounds'
+ratios. Memory is the growth of the peak over the inputs, each way in a process of its own. On CUDA inputs
+are in bfloat16 and FlexAttention takes the place of the corrected kernel; no GPU was at hand to run that.
 """
 
 import argparse
@@ -77,25 +78,36 @@ def random_windows(shape: Shape, batch: int, bev: int, camera: int) -> Windows:
 class Case:
     """Inputs, and the ways to attend."""
 
-    def __init__(self, name: str, batch: int, bev: int, camera: int) -> None:
+    def __init__(self, name: str, batch: int, bev: int, camera: int, device: str = "cpu") -> None:
         torch.manual_seed(0)
+        self.device = torch.device(device)
         shape = SHAPES[name]
         windows = random_windows(shape, batch, bev, camera)
+        dtype = torch.float32 if device == "cpu" else torch.bfloat16
         self.scores = batch * shape.heads * shape.queries * windows.keys
         self.inputs = [
-            torch.randn(batch, n, shape.heads, WIDTH).transpose(1, 2).requires_grad_()
+            torch.randn(batch, n, shape.heads, WIDTH)
+            .to(self.device, dtype)
+            .transpose(1, 2)
+            .requires_grad_()
             for n in (shape.queries, windows.keys, windows.keys)
         ]
         self.value = torch.randn(windows.index.shape).masked_fill(~windows.valid, 0.0)
-        self.value.requires_grad_()
-        self.bias = LocalBias(index=windows.index, valid=windows.valid, value=self.value)
-        self.wanted = torch.randn(batch, shape.queries, shape.heads, WIDTH).transpose(1, 2)
+        self.value = self.value.to(self.device).requires_grad_()
+        self.bias = LocalBias(
+            index=windows.index.to(self.device), valid=windows.valid.to(self.device),
+            value=self.value, grid=windows.grid,
+        )  # fmt: skip
+        wanted = torch.randn(batch, shape.queries, shape.heads, WIDTH)
+        self.wanted = wanted.to(self.device, dtype).transpose(1, 2)
 
     def ways(self) -> dict[str, Callable[[], Tensor]]:
         """What is compared; the first is what the others are measured against."""
         ways: dict[str, Callable[[], Tensor]] = {
             "unbiased": lambda: attend(*self.inputs, None),
-            "windowed": lambda: attend(*self.inputs, self.bias),
+            "windowed" if self.device.type == "cpu" else "flex": lambda: attend(
+                *self.inputs, self.bias
+            ),
         }
         if self.scores <= MOST_SCORES:
             ways["dense mask"] = self._masked
@@ -103,21 +115,32 @@ class Case:
         return ways
 
     def _masked(self) -> Tensor:
-        mask = self.bias.dense(self.inputs[1].shape[2])[:, None]
+        mask = self.bias.dense(self.inputs[1].shape[2])[:, None].to(self.inputs[0].dtype)
         return functional.scaled_dot_product_attention(*self.inputs, attn_mask=mask)
 
     def time(self, way: str) -> tuple[float, float]:
         """Milliseconds forward, and forward with backward."""
         leaves = [*self.inputs] if way == "unbiased" else [*self.inputs, self.value]
-        started = time.perf_counter()
+        started = self._now()
         output = self.ways()[way]()
-        half = time.perf_counter()
+        half = self._now()
         torch.autograd.grad(output, leaves, self.wanted)
-        return (half - started) * 1e3, (time.perf_counter() - started) * 1e3
+        return (half - started) * 1e3, (self._now() - started) * 1e3
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
 
 
-def peak_mb(case: tuple[str, int, int, int], way: str) -> float:
-    """Growth of a fresh process's peak memory in one forward and backward pass."""
+def peak_mb(case: tuple[str, int, int, int], way: str, device: str) -> float:
+    """Growth of peak memory in one forward and backward pass: of a fresh process, or of the CUDA device."""
+    if device == "cuda":
+        inputs = Case(*case, device)
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        inputs.time(way)
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
     command = [sys.executable, __file__, "--memory", json.dumps([*case, way])]
     threads = ["--threads", str(torch.get_num_threads())]
     done = subprocess.run([*command, *threads], check=True, capture_output=True, text=True)
@@ -141,9 +164,9 @@ def high_water_mb() -> float:
     return int(line.split()[1]) / 1024
 
 
-def measure(case: tuple[str, int, int, int], rounds: int) -> list[dict]:
+def measure(case: tuple[str, int, int, int], rounds: int, device: str) -> list[dict]:
     """A row for every way."""
-    inputs = Case(*case)
+    inputs = Case(*case, device)
     times: dict[str, list[tuple[float, float]]] = {way: [] for way in inputs.ways()}
     for _ in range(rounds + 1):
         for way, measured in times.items():
@@ -160,7 +183,7 @@ def measure(case: tuple[str, int, int, int], rounds: int) -> list[dict]:
                 "ratio": round(
                     statistics.median(a / b for a, b in zip(both, base, strict=True)), 3
                 ),
-                "peak_mb": round(peak_mb(case, way)),
+                "peak_mb": round(peak_mb(case, way, device)), "device": device,
                 "threads": torch.get_num_threads(), "rounds": rounds,
             }
         )  # fmt: skip
@@ -174,6 +197,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one line of JSON a row")
     parser.add_argument("--big", action="store_true", help="batch 2 and 56,400 keys as well")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--memory", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.threads:
@@ -182,13 +206,14 @@ def main() -> None:
         print_peak(*json.loads(options.memory))
         return
     if not options.json:
-        print(f"{torch.get_num_threads()} threads, torch {torch.__version__}; FlexAttention has no "
-              "backward pass on CPUs and is left out")  # fmt: skip
+        left_out = "; FlexAttention has no backward pass on CPUs and is left out"
+        print(f"{torch.get_num_threads()} threads, {options.device}, torch {torch.__version__}"
+              f"{left_out if options.device == 'cpu' else ''}")  # fmt: skip
         print(
             f"{'':23s}{'way':12s}{'forward':>11s}{'with backward':>15s}{'ratio':>8s}{'peak':>10s}"
         )
     for case in CASES + (BIG_CASES if options.big else []):
-        for row in measure(case, options.rounds):
+        for row in measure(case, options.rounds, options.device):
             if options.json:
                 print(json.dumps(row), flush=True)
                 continue

@@ -64,6 +64,14 @@ def test_the_wheel_holds_every_sweep(wheel):
     assert shipped == ours
 
 
+def test_the_wheel_holds_every_reference(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    shipped = {Path(name).name for name in names if name.startswith("aqr_exp/reference/")}
+    ours = {path.name for path in (REPOSITORY / "results" / "reference").glob("*.csv")}
+    assert len(ours) >= 2
+    assert shipped == ours
+
+
 def test_it_finds_the_sweeps_elsewhere(installed):
     done = _aqr_exp(installed, "sweep", "smoke", "--dry-run")
     assert done.returncode == 2

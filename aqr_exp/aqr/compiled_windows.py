@@ -42,6 +42,7 @@ def correct_output(
     in_ranges(
         kernels("window_kernels").correct_output,
         len(output_rows),
+        slots[0].size * output_rows.shape[1],
         _order(slots[0], slots[1], query.shape[2], key.shape[2]),
         *(_rows(part).numpy() for part in (query, key, value)),
         *slots,
@@ -113,6 +114,7 @@ def attend(
     in_ranges(
         kernels("gathered_kernels").attend,
         len(index_rows),
+        index_rows.size * query.shape[2],
         _order(index_rows, valid_rows, query.shape[1], key.shape[1]),
         *(_rows_of_slots(part) for part in (query, key, value)),
         index_rows,
@@ -186,6 +188,7 @@ def _by_sample(
     module = kernels("key_kernels")
     queries, keys = sizes
     order = _order(index, valid, queries, keys)
+    work = queries * index.shape[1] * totals[0].shape[1]
     starts = np.empty(keys + 1, np.int64)
     position = np.empty((queries, index.shape[1]), np.int32)
     for sample in range(len(index) // queries if queries else 0):
@@ -194,8 +197,10 @@ def _by_sample(
         rows = np.empty(entries, np.int64)
         module.sort_slots(index, valid, first, first + queries, keys, starts, rows, position)
         terms = np.empty((entries, 2 * heads), np.float32)
-        in_ranges(fill, queries, order[first : first + queries], position, terms)
-        in_ranges(module.add_to_keys, keys, starts, rows, terms, *factors, sample * keys, *totals)
+        in_ranges(fill, queries, work, order[first : first + queries], position, terms)
+        in_ranges(
+            module.add_to_keys, keys, work, starts, rows, terms, *factors, sample * keys, *totals
+        )
 
 
 def _order(index: Array, valid: Array, queries: int, keys: int) -> Array:

@@ -85,7 +85,7 @@ def attend_flex(
     # Tensors of their own: compiled kernels take no views of what they capture.
     corner = [
         functional.pad(part, (0, 0, 0, extra), value=-1).contiguous()
-        for part in bias.grid.corner.int().unbind(-1)
+        for part in bias.grid.corner.to(query.device, torch.int32).unbind(-1)
     ]
     if compiler is not None:
         for tensor, axis in ((padded, 2), (padded_bias, 1), *((part, 1) for part in corner)):

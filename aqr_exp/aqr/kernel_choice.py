@@ -2,7 +2,7 @@
 
 numba is optional, and imported at the first use alone. Its own thread layers are not used: they do
 not survive the fork of a data loader's worker. Kernels let go of the interpreter's lock instead, and
-plain Python threads, as many as torch has, share the rows.
+plain Python threads, as many as torch has with the calling one, share the rows.
 """
 
 import importlib
@@ -10,7 +10,7 @@ import itertools
 import logging
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -21,8 +21,9 @@ from torch import Tensor
 _LOG = logging.getLogger(__name__)
 # More ranges than threads, so that a thread that is late does not keep the others waiting for long.
 _RANGES_PER_THREAD = 4
-# Less than this is done in one go: handing it over would take longer.
-_LEAST_SHARED = 64
+# Multiplications below which the calling thread works alone, one to two milliseconds: torch's own threads
+# still spin on the other cores after a kernel of theirs, and another thread would wait for as long.
+_LEAST_SHARED = 2**23
 
 
 def serves(*tensors: Tensor) -> bool:
@@ -50,26 +51,37 @@ def kernels(name: str) -> ModuleType:
     return importlib.import_module(f"aqr_exp.aqr.{name}")
 
 
-def in_ranges(kernel: Callable[..., None], total: int, *arguments: Any) -> None:
+def in_ranges(kernel: Callable[..., None], total: int, work: int, *arguments: Any) -> None:
     """Call kernel(first, last, *arguments) for ranges that cover 0 .. total.
 
     Args:
         kernel: Writes nothing outside its range.
         total: End of the last range.
+        work: About how many multiplications it takes in all.
         arguments: Passed on.
     """
     threads = torch.get_num_threads()
-    if threads == 1 or total < _LEAST_SHARED:
+    if threads == 1 or work < _LEAST_SHARED:
         kernel(0, total, *arguments)
         return
-    ranges = min(total, threads * _RANGES_PER_THREAD)
+    ranges = max(1, min(total, threads * _RANGES_PER_THREAD))
     ends = [total * number // ranges for number in range(ranges + 1)]
-    tasks = [
-        _pool(threads).submit(kernel, first, last, *arguments)
-        for first, last in itertools.pairwise(ends)
-    ]
-    for task in tasks:
-        task.result()
+    # A list's iterator gives each item to one thread alone.
+    left = iter([*itertools.pairwise(ends)])
+
+    def take_ranges() -> None:
+        for first, last in left:
+            kernel(first, last, *arguments)
+
+    helpers = [_pool(threads).submit(take_ranges) for _ in range(threads - 1)]
+    try:
+        take_ranges()
+    finally:
+        # Torch's own threads may still spin on the other cores: who has not begun is not waited for.
+        begun = [helper for helper in helpers if not helper.cancel()]
+        wait(begun)
+    for helper in begun:
+        helper.result()
 
 
 @cache

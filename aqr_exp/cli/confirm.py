@@ -79,7 +79,7 @@ def command(
     elif not done:
         from aqr_exp.cli.sweep_execute import execute
 
-        code = execute(plan, store, slots=slots, detached=detach)
+        code = execute(plan, store, slots=slots, detached=detach, summarized=False)
         if detach:
             return code
     _report(selection, planned, seeds, store, form)

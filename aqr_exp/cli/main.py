@@ -14,6 +14,7 @@ from aqr_exp.cli import (
     compare,
     config,
     confirm,
+    cost,
     data,
     doctor,
     evaluate,
@@ -86,6 +87,7 @@ def build_app() -> typer.Typer:
     app.command("table", help=table.HELP)(table.command)
     app.command("compare", help=compare.HELP)(compare.command)
     app.command("confirm", help=confirm.HELP)(confirm.command)
+    app.command("cost", help=cost.HELP)(cost.command)
     app.command("doctor", help=doctor.HELP)(doctor.command)
     app.add_typer(plot.build_app(), name="plot")
     app.add_typer(analyze.build_app(), name="analyze")

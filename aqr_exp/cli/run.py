@@ -25,6 +25,7 @@ Examples:
   aqr-exp run baseline seed=1 schedule=standard
   aqr-exp run baseline schedule.epochs=3 model.head.layers=3
   aqr-exp run baseline --force        a new attempt beside the old one
+  aqr-exp run baseline --dry-run      steps, stages, learning rate, memory; what is missing
   aqr-exp run attention_bias bias_scale=3.5 window_size=5
 
 {short_names.HELP}"""
@@ -36,6 +37,10 @@ def command(
     force: Annotated[
         bool, typer.Option("--force", help="Start a new attempt beside those that are there.")
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show what it would do and what is missing; do nothing."),
+    ] = False,
     as_json: arguments.Json = False,
 ) -> int:
     """Run one variant on this machine; returns the exit code."""
@@ -44,7 +49,12 @@ def command(
     from aqr_exp.results.store import Store, results_root
 
     typed = list(overrides or [])
-    config = with_data_identity(load_run(variant, typed))
+    config = load_run(variant, typed)
+    if dry_run:
+        from aqr_exp.cli.run_plan import show_run_plan
+
+        return show_run_plan(config, Store(results_root()), as_json=as_json)
+    config = with_data_identity(config)
     return run_config(config, Store(results_root()), typed, force=force, as_json=as_json)
 
 

@@ -17,18 +17,18 @@ QUIET_S = 2.0
 
 @contextmanager
 def slow_progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Show how many of how many are done, once two seconds have passed.
+    """Show how many of how many are done, two seconds after the first was told.
 
     Yields:
         A function of (what, done, total).
     """
     shown: dict[str, Callable[[int, int], None]] = {}
-    started = time.monotonic()
+    started: dict[str, float] = {}
     with ExitStack() as stack:
 
         def progress(what: str, done: int, total: int) -> None:
             if what not in shown:
-                if time.monotonic() - started < QUIET_S:
+                if time.monotonic() - started.setdefault(what, time.monotonic()) < QUIET_S:
                     return
                 shown[what] = stack.enter_context(counted_progress(what))
             shown[what](done, total)

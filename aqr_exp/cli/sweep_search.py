@@ -90,7 +90,15 @@ def execute_search(
 
     def at_end() -> None:
         output.say(trials_line(search, study.trials()))
-        summarize(sweep, store, metric=search.objective, direction=search.direction)
+        # Hardly any two points share a number of a range: such a key alone makes the x axis.
+        ranges = [item.key for item in search.space if item.low is not None][:1]
+        summarize(
+            sweep,
+            store,
+            metric=search.objective,
+            direction=search.direction,
+            parameters=ranges,
+        )
 
     return run_tasks(
         request.name,

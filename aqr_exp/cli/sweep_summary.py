@@ -8,7 +8,7 @@ from aqr_exp.cli import output
 if TYPE_CHECKING:
     from aqr_exp.results.collect import RunRow
     from aqr_exp.results.store import Store
-    from aqr_exp.results.sweep_folder import SweepEntry, SweepFolder
+    from aqr_exp.results.sweep_folder import SweepFolder
     from aqr_exp.sweep.search import Direction
 
 
@@ -18,6 +18,7 @@ def summarize(
     *,
     metric: str = "mAP",
     direction: "Direction | None" = None,
+    parameters: "Sequence[str]" = (),
 ) -> None:
     """Print the table of a sweep's runs, draw its figure, and name its best point.
 
@@ -26,11 +27,12 @@ def summarize(
         store: Where runs are kept.
         metric: The metric of the figure, by which the best point is chosen.
         direction: Which of its values are better; the largest by default.
+        parameters: Keys it is drawn against; by default one or two that the sweep varied.
     """
     from aqr_exp.errors import AqrExpError
     from aqr_exp.results.collect import collect, with_settings
     from aqr_exp.results.tables.selection import rows_of_sweep
-    from aqr_exp.sweep.outcome import best_point
+    from aqr_exp.sweep.outcome import MOST_PARAMETERS, best_point, by_entry, swept_keys
     from aqr_exp.sweep.search import Direction
 
     entries = sweep.read_plan()
@@ -39,15 +41,12 @@ def summarize(
     rows = with_settings(store, rows)
     if not any(row.completed for row in rows):
         return
-    for show in (
-        lambda: _print_table(sweep, everything, store),
-        lambda: _draw(sweep, entries, rows, metric, store),
-    ):
-        try:
-            show()
-        except AqrExpError as error:  # what cannot be shown does not make the sweep a failure
-            output.say(f"{sweep.name}: {error}")
-    best = best_point(entries, rows, metric, direction or Direction.MAXIMIZE)
+    try:
+        _print_table(sweep, everything, store)
+        _draw(sweep, rows, metric, parameters or swept_keys(entries)[:MOST_PARAMETERS], store)
+    except AqrExpError as error:  # what cannot be shown does not make the sweep a failure
+        output.say(f"{sweep.name}: {error}")
+    best = best_point(entries, by_entry(entries, rows), metric, direction or Direction.MAXIMIZE)
     if best is not None:
         output.say(f"{sweep.name}: {best.words()}")
 
@@ -63,17 +62,15 @@ def _print_table(sweep: "SweepFolder", rows: "Sequence[RunRow]", store: "Store")
 
 def _draw(
     sweep: "SweepFolder",
-    entries: "Sequence[SweepEntry]",
     rows: "Sequence[RunRow]",
     metric: str,
+    parameters: "Sequence[str]",
     store: "Store",
 ) -> None:
     """Draw the metric against what was swept, and say where; nothing where nothing was swept."""
     from aqr_exp.results.plots.figure_file import check_matplotlib, save_figure
     from aqr_exp.results.plots.sweep_figure import sweep_figure
-    from aqr_exp.sweep.outcome import swept_keys
 
-    parameters = swept_keys(entries)[:2]
     if not parameters:
         return
     check_matplotlib("the figure")

@@ -31,6 +31,7 @@ Examples:
   aqr-exp table
   aqr-exp table --metrics mAP,mAVE,mAP@night --sort mAP
   aqr-exp table --by metric           one block a metric; also class, condition, range, failure
+  aqr-exp table --by cost             what detecting costs, once `aqr-exp cost` has measured it
   aqr-exp table --where 'bias_scale >= 2' --where 'seed < 3'
   aqr-exp table --sweep bias_scale    the runs of a sweep; its best point is marked
   aqr-exp table --strict --factor data
@@ -42,7 +43,8 @@ Examples:
 
 _FORM = typer.Option("--format", help="How to print it.")
 _BY = typer.Option(
-    "--by", help="One line an arm, or one block a metric, class, condition, range, failure."
+    "--by",
+    help="One line an arm, or one block a metric, class, condition, range, failure; or costs.",
 )
 _METRICS = typer.Option("--metrics", help="Metric names with commas between.", metavar="NAMES")
 _WHERE = typer.Option(
@@ -116,6 +118,10 @@ def _run(request: "TableRequest", form: TableFormat, *, verify: bool) -> int:
         )
     if request.by is By.FAILURE:
         _refuse_of_record(request, verify=verify)
+    if verify and request.by is By.COST:
+        raise RequestError(
+            "--verify and --by cost cannot be used together: costs are not recomputed"
+        )
     store = Store(results_root())
     rows = collect(store)
     with _slow_progress("arms compared") as step:

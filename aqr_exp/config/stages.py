@@ -83,9 +83,9 @@ def stage_rules(config: RunConfig) -> Iterator[str]:
         if dict(_said(one)) == dict(_said(other)):
             yield f"schedule.stages[{index + 1}]: is as the stage before it: make them one"
     for where, place in stage_places(config).items():
-        if place.gt_sampling is not None and _gt_sampling(config) is None:
+        if place.gt_sampling is not None and config.data.gt_sampling is None:
             word = _word(place.gt_sampling)
-            rule = "there is no data.gt_sampling to switch on or off"
+            rule = "there is no data.gt_sampling to switch on or off (gt_sampling=cmt gives one)"
             yield f"{where}.gt_sampling={word}: {rule}"
     if any(augment_rules(config.data.augment, "data.augment")):
         return  # said already, and every stage would repeat it
@@ -104,13 +104,9 @@ def _during(config: RunConfig, stage: StageConfig) -> RunConfig:
     said = dict(_said(stage))
     augment = {name: value for name, value in said.items() if name not in _NOT_AUGMENT}
     changes: dict[str, Any] = {"augment": dataclasses.replace(config.data.augment, **augment)}
-    if stage.gt_sampling is False and _gt_sampling(config) is not None:
+    if stage.gt_sampling is False:
         changes["gt_sampling"] = None
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **changes))
-
-
-def _gt_sampling(config: RunConfig) -> Any:
-    return getattr(config.data, "gt_sampling", None)
 
 
 def _said(stage: StageConfig) -> list[tuple[str, Any]]:

@@ -1,10 +1,6 @@
 """A few real iterations of each distinct configuration, before hours of them are queued."""
 
-import json
 import os
-import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +10,9 @@ from typing import Any
 from aqr_exp.config.identity import to_yaml
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.launcher import Device
+from aqr_exp.launch.answering import answering, answers, last_words
 from aqr_exp.launch.slots import Slot
-from aqr_exp.launch.training import COMMAND_VARIABLE, ending
+from aqr_exp.launch.training import COMMAND_VARIABLE
 from aqr_exp.results.run_folder import RunFolder
 
 MODULE = "aqr_exp.train.first_steps"
@@ -76,45 +73,11 @@ def _in_one_process(
         for folder, config in zip(folders, configs, strict=True):
             folder.create(to_yaml(config), {})
         log = Path(place) / "log"
-        process = _started([str(folder.path) for folder in folders], log, slot, environment)
-        try:
+        arguments = ["--threads", str(slot.threads), *(str(folder.path) for folder in folders)]
+        with answering(MODULE, arguments, log, environment) as process:
             known = 0
-            for line in process.stdout or ():
+            for answer in answers(process):
                 known += 1
-                yield json.loads(line)
+                yield answer
             if known < len(folders):
-                yield {"fault": _last_words(process.wait(), log)}
-        finally:
-            _end(process)
-
-
-def _started(
-    folders: Sequence[str], log: Path, slot: Slot, environment: Mapping[str, str]
-) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", MODULE, "--threads", str(slot.threads), *folders]
-    with log.open("wb") as words:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=words,
-            text=True,
-            # Ctrl-C is for whoever waits here, who ends the whole group.
-            start_new_session=True,
-            env={**os.environ, **environment},
-        )
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    """End the process with its loader workers, whatever they are at."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
-
-
-def _last_words(returncode: int, log: Path) -> str:
-    """Why the process ended: its exit code or signal, and the last line it wrote."""
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return f"{ending(returncode)}; its last line: {lines[-1] if lines else 'none'}"
+                yield {"fault": last_words(process.wait(), log)}

@@ -62,12 +62,8 @@ class RunFolder(RunPaths):
         draft = RunFolder(self.path.with_name(f".{self.name}.{secrets.token_hex(4)}.tmp"))
         try:
             draft.path.mkdir()
-            for folder in (
-                draft.predictions_dir,
-                draft.checkpoints_dir,
-                draft.logs_dir,
-                draft.figures_dir,
-            ):
+            below = (draft.predictions_dir, draft.checkpoints_dir, draft.logs_dir)
+            for folder in (*below, draft.figures_dir):
                 folder.mkdir()
             write_spec(draft.spec_path, spec_yaml_text)
             replace_checked_json(draft.record_path, record)
@@ -202,21 +198,19 @@ class RunFolder(RunPaths):
 
     def cancel_requested(self) -> str | None:
         """Why the run is to stop; None when nobody asked for it."""
-        if not self.cancel_path.exists():
-            return None
-        try:
-            return str(read_json(self.cancel_path).get("reason"))
-        except AqrExpError:
-            return "cancelled"
+        return self._cancel_request("reason", damaged="cancelled")
 
     def cancel_time(self) -> str | None:
         """When the stop was asked for, different for every request; None when nobody asked."""
+        return self._cancel_request("requested", damaged="damaged")
+
+    def _cancel_request(self, name: str, *, damaged: str) -> str | None:
         if not self.cancel_path.exists():
             return None
         try:
-            return str(read_json(self.cancel_path).get("requested"))
+            return str(read_json(self.cancel_path).get(name))
         except AqrExpError:
-            return "damaged"
+            return damaged
 
     def forget_cancel(self) -> None:
         """Forget that an earlier attempt was to stop."""

@@ -92,6 +92,11 @@ class RunPaths:
         return self.path / RECORDS
 
     @property
+    def cost_path(self) -> Path:
+        """What a forward pass of its detector costs; there once `aqr-exp cost` has measured it."""
+        return self.path / "cost.json"
+
+    @property
     def predictions_dir(self) -> Path:
         """Detections in nuScenes' result format."""
         return self.path / "predictions"

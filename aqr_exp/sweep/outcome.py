@@ -46,8 +46,24 @@ class Best:
         return (
             f"best {of} by {self.metric}: {self.label}: {self.mean:.4f}, mean of {seeds}{rival}"
             f"{left}\nselected on {self.split}, the data it is reported on: the number of a winner "
-            "is too good; only fresh seeds tell how much"
+            "is too good; `aqr-exp confirm` tells how much, on fresh seeds"
         )
+
+
+def by_entry(entries: Sequence[SweepEntry], rows: Sequence[RunRow]) -> dict[str, RunRow]:
+    """Rows by the names of a sweep's runs; of attempts forced beside one the last completed counts.
+
+    Args:
+        entries: The runs the sweep means.
+        rows: Its rows, in the order of their names.
+    """
+    names = {entry.name for entry in entries}
+    found: dict[str, RunRow] = {}
+    for row in rows:
+        name = row.name if row.name in names else row.name.rpartition("-a")[0]
+        if name in names and (row.completed or name not in found):
+            found[name] = row
+    return found
 
 
 def best_point(
@@ -60,7 +76,7 @@ def best_point(
 
     Args:
         entries: The runs the sweep means.
-        rows: How they stand, by the names of the entries.
+        rows: How they stand, as `by_entry` has them.
         metric: A metric of record.
         direction: Which of its values are better.
 

@@ -14,7 +14,6 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from aqr_exp.config.identity import from_spec
 from aqr_exp.config.stages import stages_of
 from aqr_exp.errors import RunFailedError
 from aqr_exp.results.run_folder import RunFolder
+from aqr_exp.train import process_memory
 from aqr_exp.train.checkpoint import unwrapped
 from aqr_exp.train.interruption import StopRequest
 from aqr_exp.train.session import build_runner, reason_for, set_up_torch
@@ -114,17 +114,16 @@ def _forget_peak() -> None:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    process_memory.forget_peak()
 
 
 def _peak_mb() -> float:
     if torch.cuda.is_available():
         return float(torch.cuda.max_memory_allocated() / 1e6)
-    with suppress(OSError, StopIteration):
-        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-        return float(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = process_memory.peak_bytes()
+    return (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 if peak is None else peak / 2**20
+    )
 
 
 def outcomes(folders: list[RunFolder]) -> Iterator[dict[str, Any]]:

@@ -52,7 +52,10 @@ def optimizer_config(schedule: ScheduleConfig, variant: VariantConfig) -> dict[s
         mmengine's optimiser wrapper.
     """
     groups = {
-        "img_backbone": {"lr_mult": schedule.img_backbone_lr_mult},
+        "img_backbone": {
+            "lr_mult": schedule.img_backbone_lr_mult,
+            "decay_mult": schedule.img_backbone_decay_mult,
+        },
         "img_neck": {"lr_mult": schedule.img_neck_lr_mult},
         **{name: {"lr_mult": schedule.encoding_lr_mult} for name in ENCODINGS},
         **{name: {"lr_mult": schedule.lidar_lr_mult} for name in LIDAR_MODULES},

@@ -1,5 +1,6 @@
 """Trains, predicts and scores one run, and leaves its folder telling the truth at every moment."""
 
+import os
 import resource
 import time
 import traceback
@@ -84,9 +85,15 @@ def reason_for(error: Exception) -> str:
 
 
 def set_up_torch(threads: int) -> None:
-    """Make torch use so many threads, and only algorithms that repeat their bits."""
+    """Make torch use so many threads, and algorithms that repeat their bits.
+
+    On a CPU there are no others. On a GPU some operators have none that do (nearest-neighbour upsampling
+    backwards, for one): there torch warns and goes on.
+    """
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(mode=True)
+    # cuBLAS repeats its bits with a workspace of fixed size alone, and torch refuses it without.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(mode=True, warn_only=torch.cuda.is_available())
 
 
 def build_runner(folder: RunFolder, config: RunConfig, stop: StopRequest) -> Runner:

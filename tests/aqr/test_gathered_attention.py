@@ -8,7 +8,7 @@ import pytest
 import torch
 from small_map import LAYOUT, places_of
 
-from aqr_exp.aqr import gathered_attention
+from aqr_exp.aqr import gathered_rows
 from aqr_exp.aqr.gathered_attention import GatheredAttention
 from aqr_exp.aqr.windows import Windows, gather_windows
 
@@ -85,7 +85,7 @@ def results(function, attention, inputs, windows):
 @pytest.mark.parametrize("heads", [1, 2, 8])
 def test_values_and_all_gradients_are_the_dense_ones(heads, chunk_numbers, monkeypatch):
     # Ten queries of 9 + 2 * 4 slots and width 8: one, two, or all of them at a time.
-    monkeypatch.setattr(gathered_attention, "_CHUNK_NUMBERS", chunk_numbers)
+    monkeypatch.setattr(gathered_rows, "_CHUNK_NUMBERS", chunk_numbers)
     attention, inputs, windows = attention_of(heads=heads), inputs_of(), small_windows()
     assert windows.valid.any(-1).tolist() == [[1, 1, 1, 1, 0], [0, 1, 1, 1, 1]]
     got = results(attention, attention, inputs, windows)
@@ -96,12 +96,19 @@ def test_values_and_all_gradients_are_the_dense_ones(heads, chunk_numbers, monke
         torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-12)
 
 
-@pytest.mark.parametrize(("queries", "wanted"), [(5, [2, 2, 1]), (4, [2, 2]), (1, [1]), (0, [])])
+@pytest.mark.parametrize(
+    ("queries", "wanted"), [(5, [2, 2, 2, 2, 2]), (2, [2, 2]), (1, [2]), (0, [])]
+)
 def test_chunks_cover_every_query_once(queries, wanted, monkeypatch):
-    monkeypatch.setattr(gathered_attention, "_CHUNK_NUMBERS", 2 * 3 * 4 + 1)
-    chunks = gathered_attention._chunks(queries, 3, 4)
-    assert [len(range(queries)[chunk]) for chunk in chunks] == wanted
-    assert [number for chunk in chunks for number in range(queries)[chunk]] == [*range(queries)]
+    monkeypatch.setattr(gathered_rows, "_CHUNK_NUMBERS", 2 * 3 * 4 + 1)
+    # Two samples: their queries follow each other, and so do their 7 keys.
+    index = torch.arange(queries * 2 * 3).view(2, queries, 3) % 7
+    chunks = [*gathered_rows._chunks(index, torch.zeros(2, 7, 4))]
+    assert [len(places) for _, places in chunks] == wanted
+    assert [row for part, _ in chunks for row in range(2 * queries)[part]] == [*range(2 * queries)]
+    if queries:
+        places = torch.cat([places for _, places in chunks]).view(2, queries, 3)
+        assert torch.equal(places - index, torch.tensor([0, 7])[:, None, None].expand_as(index))
 
 
 def identity_attention(width=2, heads=1):

@@ -6,6 +6,8 @@ import math
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -75,7 +77,8 @@ def test_no_query_has_a_window():
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_the_same_bits_with_any_number_of_threads(count, threads):
+def test_the_same_bits_with_any_number_of_threads(count, threads, monkeypatch):
+    monkeypatch.setattr(kernel_choice, "_LEAST_SHARED", 1)
     torch.manual_seed(0)
     tensors, bias = leaves(2, 4, 150, 900, 16), random_bias(2, 150, 900, 40, 3.0)
     threads(1)
@@ -104,6 +107,7 @@ def router_attention(threads_wanted, threads):
 
 
 def test_the_router_s_attention_agrees_with_torch_and_between_threads(monkeypatch, threads):
+    monkeypatch.setattr(kernel_choice, "_LEAST_SHARED", 1)
     alone, shared = router_attention(1, threads), router_attention(2, threads)
     assert all(torch.equal(one, other) for one, other in zip(alone, shared, strict=True))
     monkeypatch.setattr(kernel_choice, "serves", lambda *_: False)
@@ -139,14 +143,37 @@ def test_slots_sorted_by_key():
 def test_ranges_cover_everything_once(total, threads):
     threads(3)
     seen = []
-    kernel_choice.in_ranges(lambda first, last: seen.extend(range(first, last)), total)
+    kernel_choice.in_ranges(
+        lambda first, last: seen.extend(range(first, last)), total, kernel_choice._LEAST_SHARED
+    )
     assert sorted(seen) == [*range(total)]
+
+
+def test_little_work_is_not_handed_over(threads):
+    threads(3)
+    seen = []
+    function = lambda first, last: seen.append((first, last, threading.get_ident()))  # noqa: E731
+    kernel_choice.in_ranges(function, 1000, kernel_choice._LEAST_SHARED - 1)
+    assert seen == [(0, 1000, threading.get_ident())]
+
+
+def test_who_has_not_begun_is_not_waited_for(threads, monkeypatch):
+    threads(2)
+    # One worker, busy until the test lets it go.
+    gate, pool = threading.Event(), ThreadPoolExecutor(1)
+    pool.submit(gate.wait)
+    monkeypatch.setattr(kernel_choice, "_pool", lambda _: pool)
+    seen = []
+    kernel_choice.in_ranges(lambda first, last: seen.extend(range(first, last)), 1000, 10**9)
+    assert seen == [*range(1000)]
+    gate.set()
+    pool.shutdown()
 
 
 def test_what_fails_in_a_thread_is_heard(threads):
     threads(2)
     with pytest.raises(ZeroDivisionError):
-        kernel_choice.in_ranges(lambda first, _: first / 0, 1000)
+        kernel_choice.in_ranges(lambda first, _: first / 0, 1000, kernel_choice._LEAST_SHARED)
 
 
 def test_what_is_not_served_is_said_once(caplog, monkeypatch):
@@ -182,6 +209,8 @@ if sys.argv[1] == "without":
     sys.modules["numba"] = None
 from aqr_exp.aqr.attention import attend
 from aqr_exp.aqr.bias import LocalBias
+from aqr_exp.aqr import kernel_choice
+kernel_choice._LEAST_SHARED = 1
 torch.set_num_threads(2)
 torch.manual_seed(0)
 tensors = [torch.randn(1, 2, n, 8, requires_grad=True) for n in (200, 400, 400)]
@@ -198,7 +227,7 @@ if child == 0:
         attend(*tensors, bias)
     from aqr_exp.aqr import kernel_choice
     torch.set_num_threads(2)
-    kernel_choice.in_ranges(lambda first, last: None, 1000)
+    kernel_choice.in_ranges(lambda first, last: None, 1000, 10**9)
     os._exit(7)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 print(first, float(step()), "numba" in sys.modules and sys.modules["numba"] is not None)

@@ -1,6 +1,7 @@
 """Comparing and confirming as a person does, with stubs for trainings."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -185,3 +186,21 @@ def test_a_comparison_that_cannot_be_is_one_line(
     assert err.startswith(f"aqr-exp: {fault}")
     assert len(err.splitlines()) == 1
     assert out == ""
+
+
+PROBE = """
+import sys
+from aqr_exp.cli.main import main
+code = main(sys.argv[1:])
+heavy = ("torch", "mmengine", "mmcv", "nuscenes", "pandas", "hydra", "matplotlib", "rich")
+sys.stderr.write("HEAVY: " + ",".join(name for name in heavy if name in sys.modules) + "\\n")
+sys.exit(code)
+"""
+
+
+def test_a_comparison_imports_nothing_heavy(swept: Plan) -> None:
+    command = [sys.executable, "-c", PROBE, "compare", arm(swept, 0), arm(swept, 2)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.splitlines()[-1] == "HEAVY: "
+    assert "AP/car" in result.stdout

@@ -54,6 +54,7 @@ SURFACE = {
         "--seeds",
         "--slots",
     },
+    "cost": {"RUN...", "--json", "--passes", "--samples"},
     "data": set(),
     "data check": {"--all", "--images", "--json", "--root", "--version"},
     "data failures": {"[OVERRIDES]...", "--out", "--sample", "--split"},
@@ -78,7 +79,7 @@ SURFACE = {
     "plot sweep": {"PARAMETER...", "--where", "--metric", "--of", "--output", "--width"},
     "resume": {"[NAME]...", "--detach", "--slots", "--steal"},
     "retry": {"[NAME]...", "--detach", "--failed", "--slots"},
-    "run": {"VARIANT", "[OVERRIDES]...", "--force", "--json"},
+    "run": {"VARIANT", "[OVERRIDES]...", "--dry-run", "--force", "--json"},
     "show": {"RUN", "--json"},
     "sweep": {
         "SWEEP",
@@ -114,7 +115,11 @@ SURFACE = {
 def surface(command: Any, path: str = "") -> dict[str, set[str]]:
     names = set()
     for parameter in command.params:
-        options = [option for option in parameter.opts if option.startswith("--")]
+        options = [
+            option
+            for option in [*parameter.opts, *parameter.secondary_opts]
+            if option.startswith("--")
+        ]
         names |= set(options) or {parameter.metavar}
     found = {path: names}
     for name, child in getattr(command, "commands", {}).items():

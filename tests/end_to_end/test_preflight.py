@@ -36,7 +36,7 @@ def test_what_cannot_train_is_refused_before_anything_is_queued(place, tmp_path)
     assert faults[1] == "aqr-exp: nothing was started (--no-preflight leaves it out)"
     assert not place.runs()
     assert not (place.folder / "results" / "sweeps").exists()
-    assert not list((tmp_path / "temporary").iterdir())
+    assert not list((tmp_path / "temporary").glob("aqr-exp*"))
 
 
 def test_seeds_share_one_trial_and_what_has_trained_needs_none(place, tmp_path):
@@ -50,7 +50,7 @@ def test_seeds_share_one_trial_and_what_has_trained_needs_none(place, tmp_path):
     # The run is as one without: no step of the trial is in its history.
     lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if line["kind"] == "train"] == list(range(1, 9))
-    assert not list(Path(place.environment["TMPDIR"]).glob("aqr-exp-*"))
+    assert not list(Path(place.environment["TMPDIR"]).glob("aqr-exp*"))
     second = place.aqr_exp(*typed, "seed=0,1", "--slots", "1").stderr
     assert "pre-flight" not in second
     assert len(place.runs()) == 2

@@ -138,3 +138,26 @@ def test_a_killed_run_continues_and_ends_with_the_same_bits(data, tmp_path):
     assert _numbers(broken) == _numbers(unbroken)
     ours, theirs = _weights(broken), _weights(unbroken)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_the_cost_of_detecting_is_measured_and_tabulated(first):
+    name = first.only_run().name
+    command = ["cost", "baseline", "--passes", "2", "--samples", "2", "--json"]
+    (found,) = json.loads(first.aqr_exp(*command).stdout)
+    held = json.loads((first.only_run() / "cost.json").read_text())
+    assert found == {"run": name, "fault": None, "cost": {k: held[k] for k in found["cost"]}}
+    assert held["parameters"] == _numbers(first.only_run())["parameters"]
+    assert (held["samples"], len(held["latencies_ms"])) == (2, 2)
+    assert held["hardware"]["device"] == "cpu"
+    assert held["hardware"]["threads"] == 1
+    assert held["flops"] > 100 * held["parameters"]
+    (line,) = json.loads(first.aqr_exp("table", "--by", "cost", "--format", "json").stdout)["rows"]
+    assert line["GFLOPs"] == round(held["flops"] / 1e9, 3)
+    assert line["n"] == 1
+
+
+def test_a_cost_that_cannot_be_measured_is_refused(first):
+    refused = first.aqr_exp("cost", "baseline", "--passes", "0", code=2)
+    assert refused.stderr == "aqr-exp: --passes 0: must be at least 1\n"
+    refused = first.aqr_exp("table", "--by", "cost", "--verify", code=2)
+    assert "--verify and --by cost" in refused.stderr

@@ -30,6 +30,10 @@ def test_a_sweep_ends_with_its_table_and_its_best_point(
         "smoke: best of 2 points by mAP: attention_bias bias_scale=2.5: 0.3782, mean of 2 seeds "
         "(baseline 0.3005)\nselected on synth_val (synthetic), the data it is reported on"
     ) in err
+    figures = [tmp_path / "results" / "sweeps" / "smoke" / f"mAP.{form}" for form in ("pdf", "png")]
+    assert f"smoke: drawn in {figures[0]} and {figures[1]}\n" in err
+    assert figures[0].read_bytes()[:5] == b"%PDF-"
+    assert figures[1].read_bytes()[:4] == b"\x89PNG"
     begun = read_trial_audit(tmp_path / "audit.jsonl")
     assert main(["sweep", "smoke"]) == 0
     out, err = capsys.readouterr()

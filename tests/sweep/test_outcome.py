@@ -1,6 +1,6 @@
 from aqr_exp.results.collect import RunRow
 from aqr_exp.results.sweep_folder import SweepEntry
-from aqr_exp.sweep.outcome import best_point, swept_keys
+from aqr_exp.sweep.outcome import best_point, by_entry, swept_keys
 from aqr_exp.sweep.search import Direction
 
 
@@ -48,8 +48,8 @@ def test_the_best_point_has_the_best_mean_of_whole_points() -> None:
     assert best.words() == (
         "best of 2 points by mAP: attention_bias bias_scale=2: 0.3600, mean of 2 seeds "
         "(baseline 0.5100); 1 more are not complete\n"
-        "selected on val, the data it is reported on: the number of a winner is too good; only "
-        "fresh seeds tell how much"
+        "selected on val, the data it is reported on: the number of a winner is too good; "
+        "`aqr-exp confirm` tells how much, on fresh seeds"
     )
 
 
@@ -82,3 +82,20 @@ def test_what_a_sweep_varied() -> None:
     variants = [entry(name, "a", 0) for name in ("baseline", "attention_bias")]
     assert swept_keys(variants) == ["variant"]
     assert swept_keys(variants[:1]) == []
+
+
+def test_an_attempt_that_was_forced_beside_a_run_counts_for_it() -> None:
+    found = by_entry(
+        ENTRIES[:2],
+        [
+            row("attention_bias-c-s0", None, "failed"),
+            row("attention_bias-c-s0-a2", 0.5),
+            row("attention_bias-z-s0", 0.9),
+            row("baseline-b-s0", 0.25),
+            row("baseline-b-s0-a2", None, "failed"),
+        ],
+    )
+    assert {name: item.metric("mAP") for name, item in found.items()} == {
+        "attention_bias-c-s0": 0.5,
+        "baseline-b-s0": 0.25,
+    }

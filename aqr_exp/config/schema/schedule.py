@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from aqr_exp.config.schema.constraints import Excluded, Range
+from aqr_exp.config.schema.constraints import Before, Excluded, Range
 from aqr_exp.config.schema.stage import StageConfig
 
 
@@ -18,6 +18,7 @@ class ScheduleConfig:
         learning_rate: The rate the cycle starts from.
         weight_decay: AdamW's decoupled weight decay.
         img_backbone_lr_mult: Multiplier on the image backbone's rate.
+        img_backbone_decay_mult: Multiplier on the image backbone's weight decay.
         img_neck_lr_mult: Multiplier on the image neck's rate.
         lidar_lr_mult: Multiplier on the rate of the LiDAR branch up to the shared convolution.
         encoding_lr_mult: Multiplier on the rate of the coordinate encodings.
@@ -42,6 +43,7 @@ class ScheduleConfig:
     learning_rate: Annotated[float, Range(1e-8, 1.0)]
     weight_decay: Annotated[float, Range(0.0, 1.0)]
     img_backbone_lr_mult: Annotated[float, Range(0.0, 10.0)]
+    img_backbone_decay_mult: Annotated[float, Range(0.0, 100.0), Before(1.0)]
     img_neck_lr_mult: Annotated[float, Range(0.0, 10.0)]
     lidar_lr_mult: Annotated[float, Range(0.0, 10.0)]
     encoding_lr_mult: Annotated[float, Range(0.0, 10.0)]

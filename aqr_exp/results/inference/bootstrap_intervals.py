@@ -66,7 +66,8 @@ def bca_interval(
 def two_level_draws(draws: Float[np.ndarray, "N R"], seed: int) -> Float[np.ndarray, " R"]:
     """Means over seeds drawn again, each under its resample of scenes: a bootstrap of both levels.
 
-    With few seeds it is too narrow (by sqrt((n - 1) / n), and it knows no t); it is shown, not decided by.
+    It is shown, not decided by: of few seeds it shows (n - 1) / n of their variance and knows no t, while
+    what scenes do to single seeds is counted twice.
 
     Args:
         draws: Values of each seed under the same resamples of scenes.

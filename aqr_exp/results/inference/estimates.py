@@ -33,7 +33,7 @@ class Difference:
         scene_sd: Standard deviation that the choice of scenes gives the mean: scene noise.
         percentile: Bootstrap over scenes, these seeds: percentile interval.
         bca: The same, bias-corrected and accelerated.
-        two_level: Bootstrap over seeds and scenes: percentile interval; too narrow with few seeds.
+        two_level: Bootstrap over seeds and scenes: percentile interval.
         exact_p: Exact sign-flip test of the pairs.
         least_p: The least that so many pairs could have given it.
         note: What a reader has to know; empty when nothing.

@@ -19,6 +19,7 @@ COLOUR_MAP = "cividis"
 # Up to this share of the colours white letters are the ones that can be read.
 WHITE_BELOW = 0.6
 NO_RUN = "-"
+SAME = 1e-3
 
 
 def draw_heat_map(
@@ -46,7 +47,9 @@ def draw_heat_map(
         for point in series.points
         if (mean := means.of(point.group, metric).mean) is not None
     ]
-    limits = (min(values, default=0.0), max(values, default=1.0))
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    # Equal values get the middle of the colours, where letters can be read.
+    limits = (low, high) if high > low else (low - SAME, high + SAME)
     all_axes = figure.subplots(len(found.series), 1, squeeze=False)[:, 0]
     for at, (axes, series) in enumerate(zip(all_axes, found.series, strict=True)):
         place = best[1] if best is not None and best[0] == at else None

@@ -13,10 +13,11 @@ from aqr_exp.results.tables.arms import Group, by_setting, group_seeds
 from aqr_exp.results.tables.baselines import Baselines, Opponent, chosen_arm
 from aqr_exp.results.tables.cells import Table
 from aqr_exp.results.tables.comparison_cells import Marks
+from aqr_exp.results.tables.cost_table import cost_table, refuse_with_cost
 from aqr_exp.results.tables.curves import CURVE_MARK, at_epoch, read_epoch, without_records
 from aqr_exp.results.tables.failure_table import failure_table
 from aqr_exp.results.tables.measure_cache import measured_once
-from aqr_exp.results.tables.measures import Measures, Step
+from aqr_exp.results.tables.measures import Measures, Step, unmeasured
 from aqr_exp.results.tables.metric_table import block_table
 from aqr_exp.results.tables.notes import baseline_notes, unlike_pairs
 from aqr_exp.results.tables.quantities import By, Quantity, quantities
@@ -63,13 +64,21 @@ def build_table(
         RequestError: Something that was asked for does not exist; or, when strict, a comparison is
             confounded.
     """
+    if request.by is By.COST:
+        refuse_with_cost(request)
     chosen = _chosen_rows(store, rows, request)
     groups, left_out = group_seeds(chosen.rows)
     groups = by_setting(groups)
-    asked = quantities(request.by, request.metrics, chosen.rows, groups)
     opponents = _opponents(groups, chosen.specs, request)
     if request.strict:
         refuse_confounded(groups, opponents)
+    if request.by is By.COST:
+        study = study_of(groups, opponents, [], unmeasured(groups), (*left_out, *chosen.notes))
+        table = cost_table(study, store)
+        return Built(
+            table=sorted_table(table, request.sort) if request.sort else table, study=study
+        )
+    asked = quantities(request.by, request.metrics, chosen.rows, groups)
     if request.by is By.FAILURE:
         return _by_failure(store, groups, asked, request, (*left_out, *chosen.notes))
     measures = _measured(groups, opponents, asked, store, chosen.epoch, step)

@@ -98,6 +98,11 @@ class Measures:
     seeds_for_wanted: dict[str, int | None] = field(default_factory=dict)
 
 
+def unmeasured(groups: Sequence[Group]) -> Measures:
+    """The arms of a table that shows no metrics."""
+    return Measures(arms=[Measured() for _ in groups])
+
+
 def measure(
     groups: Sequence[Group],
     opponents: Sequence[Opponent],

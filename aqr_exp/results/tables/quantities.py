@@ -22,6 +22,7 @@ class By(str, Enum):
     CONDITION = "condition"
     RANGE = "range"
     FAILURE = "failure"
+    COST = "cost"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,7 +56,7 @@ def test_a_turned_camera_with_another_lens_sees_every_corner_where_the_patch_lan
 
 
 def test_a_moved_camera_is_exact_at_the_centres_depth_and_the_error_is_told_elsewhere():
-    source, target = camera(), camera(at=(0.3, 0.0, 0.0))
+    source, target = camera(at=(-0.2, 0.0, 0.05)), camera(at=(0.1, 0.0, 0.05))
     patch = patch_of(BOX, source, ramp())
     homography = patch_homography(patch, BOX, target)
     centre = homography @ [*project(BOX[:3], source), 1.0]

@@ -146,6 +146,21 @@ def test_two_parameters_make_a_heat_map(made_up: MadeUpStore) -> None:
     assert words == ["baseline: 0.3100, n = 1", "frame: best, selected on val"]
 
 
+def test_equal_cells_can_be_read(made_up: MadeUpStore) -> None:
+    for scale, window in ((1, 5), (2, 8)):
+        typed = [*FIXED, f"bias_scale={scale}", f"window_size={window}"]
+        made_up.add("attention_bias", typed, 0, mAP=0.3)
+    figure = sweep_figure(collect(made_up), ["bias_scale", "window_size"], "mAP", store=made_up)
+    image = figure.axes[0].images[0]
+    low, high = image.get_clim()
+    assert low < 0.3 < high
+    red, green, blue, _ = image.cmap(image.norm(0.3))
+    darkness = 1 - (0.299 * red + 0.587 * green + 0.114 * blue)
+    written = [text for text in figure.axes[0].texts if text.get_text() != "-"]
+    assert [text.get_color() for text in written] == ["white", "white"]
+    assert darkness > 0.4
+
+
 def test_what_cannot_be_drawn_is_refused(made_up: MadeUpStore) -> None:
     with pytest.raises(RequestError, match=r"^no completed run to draw: `aqr-exp list` shows"):
         sweep_figure([], ["bias_scale"], "mAP", store=made_up)

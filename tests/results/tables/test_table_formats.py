@@ -237,10 +237,8 @@ def test_parquet_without_pyarrow_says_what_to_install(monkeypatch: pytest.Monkey
 
 
 def test_parquet_holds_the_rows_of_the_csv(tmp_path: Path) -> None:
-    try:
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        pytest.skip(f"pyarrow cannot be imported: {error}")
+    import pyarrow.parquet as pq
+
     table = compared()
     found = pq.read_table(io.BytesIO(parquet_bytes(table)))
     assert tuple(found.column_names) == table.columns

@@ -1,0 +1,104 @@
+"""`aqr-exp cost`: what a forward pass of runs' detectors costs."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from aqr_exp.cli import arguments, output
+
+if TYPE_CHECKING:
+    from aqr_exp.launch.cost import Outcome
+    from aqr_exp.results.cost_file import Cost
+    from aqr_exp.results.run_folder import RunFolder
+
+HELP = """Measure what detecting in one sample costs: parameters, operations, latency, memory.
+
+The newest checkpoint of each run detects in real samples of the validation split. Runs named together
+are timed in turn, pass by pass, so only they are compared. Each run's folder gets a cost.json, which
+`aqr-exp table --by cost` shows.
+
+\b
+Examples:
+  aqr-exp cost baseline-1a2b3c4d5e6f-s0 attention_bias-0f1e2d3c4b5a-s0
+  aqr-exp cost baseline attention_bias --passes 200
+  aqr-exp cost baseline --json
+"""
+
+_RUNS = typer.Argument(
+    help="Runs' names, or their beginnings when unambiguous.", metavar="RUN...", show_default=False
+)
+_PASSES = typer.Option("--passes", help="Timed passes of each run.", metavar="N")
+_SAMPLES = typer.Option("--samples", help="Samples they go through.", metavar="N")
+
+
+def command(
+    runs: Annotated[list[str], _RUNS],
+    passes: Annotated[int, _PASSES] = 50,
+    samples: Annotated[int, _SAMPLES] = 5,
+    as_json: arguments.Json = False,
+) -> int:
+    """Measure runs of the results folder; returns the exit code."""
+    from aqr_exp.cli.progress import counted_progress
+    from aqr_exp.errors import RequestError
+    from aqr_exp.launch.cost import measure_together
+    from aqr_exp.results.store import Store, results_root
+
+    for name, number in (("passes", passes), ("samples", samples)):
+        if number < 1:
+            raise RequestError(f"--{name} {number}: must be at least 1")
+    store = Store(results_root())
+    folders = {folder.name: folder for folder in map(store.find, runs)}
+    _check_measurable(list(folders.values()))
+    counted = f"{len(folders)} run{'' if len(folders) == 1 else 's'}"
+    output.say(f"measuring {counted}: loading, then {passes} timed passes each")
+    outcomes = {}
+    with counted_progress("steps") as step:
+        for outcome in measure_together(
+            list(folders.values()), passes=passes, samples=samples, step=step
+        ):
+            outcomes[outcome.name] = outcome
+    ordered = [outcomes[name] for name in folders]
+    if as_json:
+        output.print_json([_as_json(outcome) for outcome in ordered])
+    else:
+        output.data("\n".join(line for outcome in ordered for line in _lines(outcome)))
+    for outcome in ordered:
+        if outcome.fault is not None:
+            output.say(f"not measured: {outcome.name}: {outcome.fault}")
+    return 1 if any(outcome.fault is not None for outcome in ordered) else 0
+
+
+def _check_measurable(folders: "list[RunFolder]") -> None:
+    """Refuse runs without any checkpoint, before anything is loaded.
+
+    Raises:
+        RequestError: One line for each of them.
+    """
+    from aqr_exp.errors import RequestError
+
+    without = [folder for folder in folders if not any(folder.checkpoints_dir.glob("*.pth"))]
+    if without:
+        raise RequestError(
+            "\n".join(f"{folder.name}: no checkpoint to measure yet" for folder in without)
+        )
+
+
+def _as_json(outcome: "Outcome") -> dict[str, Any]:
+    cost = None if outcome.cost is None else outcome.cost.as_json()
+    return {"run": outcome.name, "fault": outcome.fault, "cost": cost}
+
+
+def _lines(outcome: "Outcome") -> list[str]:
+    return [] if outcome.cost is None else [f"{outcome.name}: {told(outcome.cost)}"]
+
+
+def told(cost: "Cost") -> str:
+    """A cost in one line."""
+    from aqr_exp.results.cost_file import median_and_p95
+
+    median, p95 = median_and_p95(cost.latencies_ms)
+    memory = "unknown memory" if cost.memory_mb is None else f"{cost.memory_mb:.1f} MB"
+    return (
+        f"{cost.parameters / 1e6:.3f} M parameters, {cost.flops / 1e9:.3f} GFLOPs, "
+        f"{median:.1f} ms (p95 {p95:.1f}), {memory} beyond the idle model"
+    )

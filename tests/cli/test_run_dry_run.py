@@ -1,0 +1,36 @@
+import json
+
+from made_up_data import write_identity
+
+from aqr_exp.cli.main import main
+
+
+def test_a_dry_run_shows_the_plan_and_does_nothing(tmp_path, capsys, monkeypatch):
+    write_identity(tmp_path / "data")
+    monkeypatch.setenv("AQR_EXP_RESULTS", str(tmp_path / "results"))
+    root = f"data.root={tmp_path / 'data'}"
+    assert main(["run", "baseline", root, "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "baseline, model cmt_tiny, data synth, schedule quick, seed 0"
+    assert lines[2].startswith("epochs: 4, steps an epoch: ")
+    assert lines[3].startswith("learning rate: 0.00016, at its highest 0.000959 after 15 %")
+    assert lines[5].startswith("memory of a step: about 0.")
+    assert not (tmp_path / "results").exists()
+
+
+def test_what_is_missing_is_refused_after_the_plan(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("AQR_EXP_DATA", str(tmp_path))
+    monkeypatch.setattr("aqr_exp.launch.preflight.gpu_models", list)
+    assert main(["run", "baseline", "preset=paper_r50", "--dry-run", "--json"]) == 2
+    told = capsys.readouterr()
+    plan = json.loads(told.out)
+    assert plan["stages"] == [
+        "stage 1 (epochs 1-15; as data says)",
+        "stage 2 (epochs 16-20; gt_sampling=false)",
+    ]
+    assert plan["memory"]["total_gb"] > 5
+    assert len(plan["learning_rates"]) > 40
+    faults = [line for line in told.err.splitlines() if line.startswith("aqr-exp: ")]
+    assert faults == [f"aqr-exp: {fault}" for fault in plan["faults"]]
+    assert any("no data set there" in fault for fault in faults)
+    assert any("trains on a CUDA GPU, and this machine has none" in fault for fault in faults)

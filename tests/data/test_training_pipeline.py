@@ -1,0 +1,63 @@
+"""What the training pipeline is made of, and how often an epoch draws."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from aqr_exp.config.data_identity import with_data_identity
+from aqr_exp.config.load import load_run
+from aqr_exp.config.schema import RunConfig
+from aqr_exp.data.epoch_length import epoch_samples
+from aqr_exp.data.pipeline import augmentation_steps, dataloader_config
+from aqr_exp.errors import RequestError
+from aqr_exp.train.plugins import register_plugins
+
+
+@pytest.fixture(scope="module")
+def config(synth_root: Path) -> RunConfig:
+    register_plugins()
+    return load_run("baseline", [f"data.root={str(synth_root)!r}", "gt_sampling=cmt"])
+
+
+def test_without_it_the_pipeline_is_as_it_was_and_a_stage_can_switch_it_off(
+    config: RunConfig,
+) -> None:
+    without = dataclasses.replace(config, data=dataclasses.replace(config.data, gt_sampling=None))
+    names = [step["type"] for step in augmentation_steps(config)]
+    assert names.pop(2) == "PasteObjects"
+    assert [step["type"] for step in augmentation_steps(without)] == names
+    assert names == [
+        "LoadLidarSweeps",
+        "LoadImages",
+        "ModalDropout",
+        "MoveScene",
+        "ResizeCropFlipImages",
+        "KeepInRange",
+    ]
+
+
+def test_without_objects_a_run_is_refused_in_one_line(synth_root: Path) -> None:
+    config = load_run("baseline", [f"data.root={str(synth_root)!r}", "gt_sampling=cmt"])
+    with pytest.raises(RequestError, match=r"data\.gt_sampling: no objects of synth_train: `aqr"):
+        with_data_identity(config)
+
+
+def test_cbgs_draws_as_often_as_its_classes_say(config: RunConfig) -> None:
+    from mmdet3d.registry import DATASETS
+
+    assert epoch_samples(config, 6) == 6
+    schedule = dataclasses.replace(config.schedule, cbgs=True)
+    balanced = dataclasses.replace(config, schedule=schedule)
+    settings = dataloader_config(balanced, "synth_train", training=True, batch_size=2)
+    assert settings["sampler"]["balanced"]
+    val = dataloader_config(balanced, "synth_val", training=False, batch_size=2)
+    assert not val["sampler"]["balanced"]
+    data = DATASETS.build(settings["dataset"])
+    by_class = data.samples_by_class()
+    for label, samples in enumerate(by_class):
+        for sample in range(len(data)):
+            held = label in data.get_data_info(sample)["ann_info"]["gt_labels_3d"]
+            assert held == (sample in samples)
+    wanted = sum(map(len, by_class)) // sum(bool(len(s)) for s in by_class)
+    assert epoch_samples(balanced, 6) == wanted * sum(bool(len(s)) for s in by_class) > 6

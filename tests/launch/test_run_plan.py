@@ -1,0 +1,80 @@
+import dataclasses
+
+import pytest
+from made_up_data import write_identity
+
+from aqr_exp.config.load import load_run
+from aqr_exp.config.schema.launcher import Device
+from aqr_exp.errors import AqrExpError
+from aqr_exp.launch import memory
+from aqr_exp.launch.memory import estimate_memory
+from aqr_exp.launch.preflight import gpu_faults
+from aqr_exp.launch.run_plan import CURVE_POINTS, plan_of
+
+
+def _config(root, *overrides):
+    return load_run("baseline", [f"data.root={str(root)!r}", *overrides])
+
+
+def test_steps_stages_and_rates(tmp_path):
+    root = tmp_path / "it's data"
+    write_identity(root)
+    stages = "schedule.stages=[{epochs:3},{epochs:1,drop_camera:0}]"
+    config = _config(root, "schedule.batch_size=3", stages)
+    plan = plan_of(config, tmp_path / "results")
+    assert plan.samples is not None
+    assert plan.steps_per_epoch == plan.samples // 3
+    assert plan.steps == 4 * plan.steps_per_epoch
+    assert [words.split(";")[0] for words in plan.stages] == [
+        "stage 1 (epochs 1-3",
+        "stage 2 (epoch 4",
+    ]
+    assert len(plan.rates) == CURVE_POINTS
+    assert plan.rates[0] == pytest.approx(config.schedule.learning_rate)
+    assert max(plan.rates) == pytest.approx(6 * config.schedule.learning_rate, rel=0.01)
+    assert plan.peak_share == pytest.approx(config.schedule.warm_fraction, abs=0.001)
+    assert plan.faults == ()
+    assert not (tmp_path / "results").exists()
+
+
+def test_missing_data_are_a_fault_and_leave_the_rest_known(tmp_path):
+    plan = plan_of(_config(tmp_path), tmp_path / "results")
+    assert (plan.samples, plan.steps_per_epoch, plan.steps) == (None, None, None)
+    assert plan.epochs == 4
+    (fault,) = plan.faults
+    assert fault.startswith(f"data.root={tmp_path}: no data set there: make it with `aqr-exp data")
+
+
+def test_resampling_decides_the_steps(tmp_path):
+    write_identity(tmp_path)
+    plan = plan_of(_config(tmp_path, "schedule.cbgs=true"), tmp_path / "results")
+    assert plan.samples is not None
+    assert plan.steps_per_epoch is None
+
+
+def test_what_needs_a_gpu():
+    published = load_run("baseline", ["preset=paper_r50"])
+    both = "the sparse encoder of model=cmt_r50_800x320 and schedule.amp=true trains on a CUDA GPU"
+    assert gpu_faults(published, []) == [f"{both}, and this machine has none"]
+    assert gpu_faults(published, ["NVIDIA H200"]) == []
+    cameras = load_run("baseline", ["model=cmt_camera"])
+    assert gpu_faults(cameras, []) == []
+    on_cpu = dataclasses.replace(
+        load_run("baseline", ["model=cmt_lidar"]),
+        launcher=dataclasses.replace(cameras.launcher, device=Device.CPU),
+    )
+    assert gpu_faults(on_cpu, ["NVIDIA H200"]) == [
+        "the sparse encoder of model=cmt_lidar trains on a CUDA GPU, and launcher.device=cpu"
+    ]
+
+
+def test_the_memory_comes_from_a_process_of_its_own():
+    sizes = estimate_memory(load_run("baseline", ["model.head.queries=50"]))
+    assert sizes["total_gb"] == pytest.approx(sizes["weights_gb"] + sizes["activations_gb"])
+    assert 0.01 < sizes["total_gb"] < 1
+
+
+def test_a_process_that_fails_says_why(monkeypatch):
+    monkeypatch.setattr(memory, "MODULE", "aqr_exp.train.nothing_of_the_kind")
+    with pytest.raises(AqrExpError, match=r"cannot be estimated: .*No module named"):
+        estimate_memory(load_run("baseline"))
