@@ -62,7 +62,7 @@ class KeyedNuScenesDataset(NuScenesDataset):
         if self.in_time is None:
             return info
         stale = stale_data(self.in_time, sample, info["token"], self._previous)
-        return with_stale_files(info, stale, stale and self._info(stale.sample))
+        return with_stale_files(info, stale, self._info(stale.sample)) if stale else info
 
     def parse_ann_info(self, info: dict[str, Any]) -> dict[str, Any]:
         """Boxes [N, 9] (LiDAR frame, metres, m/s) and labels of one sample.

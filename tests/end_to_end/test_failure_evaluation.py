@@ -34,7 +34,9 @@ def run(data, place, tmp_path_factory) -> RunFolder:
     from mmdet3d.registry import MODELS
 
     register_plugins()
-    config = with_data_identity(load_run("baseline", [*SMOKE, f"data.root={str(data)!r}"]))
+    config = with_data_identity(
+        load_run("baseline", [*SMOKE, f"data.root={str(data / 'synth')!r}"])
+    )
     folder = RunFolder(place.folder / "results" / "runs" / "baseline-0123456789ab-s0")
     record = {"variant": "baseline", "fingerprint": "0123456789ab", "seed": 0}
     folder.create(to_yaml(config), record)

@@ -82,7 +82,7 @@ def stale_data(
 
 
 def with_stale_files(
-    info: dict[str, Any], stale: Stale | None, other: Mapping[str, Any] | None
+    info: dict[str, Any], stale: Stale, other: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The sample with the other keyframe's files in a sensor's place.
 
@@ -94,8 +94,6 @@ def with_stale_files(
     Returns:
         A new dict: images with other paths, or `lidar_source`, the keyframe the points are of.
     """
-    if stale is None or other is None:
-        return info
     if stale.sensor is Sensor.LIDAR:
         return {**info, "lidar_source": other}
     images = {

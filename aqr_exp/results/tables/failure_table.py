@@ -227,7 +227,7 @@ def _how(arms: Sequence[Sequence[Evaluated]], *, shown: bool) -> list[str]:
 
 def _missing_notes(groups: Sequence[Group], arms: Sequence[Sequence[Evaluated]]) -> list[str]:
     """Runs without all standard cases, and evaluations that cannot be read."""
-    notes = []
+    notes: list[str] = []
     standard = standard_cases()
     for group, runs in zip(groups, arms, strict=True):
         for run in runs:
