@@ -100,8 +100,8 @@ def test_wrong_requests_leave_nothing(run, place):
     before = _stamps(run)
     wrong = place.aqr_exp("eval", "baseline", "--failures", "beam@4", code=2)
     assert "unknown failure 'beam': did you mean 'beams'?" in wrong.stderr
-    wrong = place.aqr_exp("eval", "basline", "--failures", "beams", code=2)
-    assert "unknown run 'basline': did you mean" in wrong.stderr
+    wrong = place.aqr_exp("eval", "basline-0123456789ab-s0", "--failures", "beams", code=2)
+    assert "unknown run 'basline-0123456789ab-s0': did you mean" in wrong.stderr
     wrong = place.aqr_exp("table", "--by", "failure", "--verify", code=2)
     assert "--verify and --by failure cannot be used together" in wrong.stderr
     assert _stamps(run) == before
