@@ -15,6 +15,7 @@ from aqr_exp.aqr.layout import TokenLayout
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.window_sizes import bev_map, camera_map
 from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES
+from aqr_exp.data.failures.case import FailureCase
 from aqr_exp.data.pipeline import (
     augmentation_steps,
     dataset_config,
@@ -77,12 +78,13 @@ class Samples:
     Args:
         config: The run whose model and data they are.
         split: Which split.
+        failure: The sensor failure they are read under.
 
     Raises:
         RequestError: There are no info files of the split.
     """
 
-    def __init__(self, config: RunConfig, split: str) -> None:
+    def __init__(self, config: RunConfig, split: str, failure: FailureCase | None = None) -> None:
         from mmdet3d.registry import DATASETS
 
         infos = Path(config.data.root) / "aqr_infos" / f"{split}.pkl"
@@ -94,11 +96,11 @@ class Samples:
         self.config = config
         self.split = split
         self.layout = token_layout(config)
-        settings = dataset_config(config, split, training=False)
+        settings = dataset_config(config, split, training=False, failure=failure)
         self.model_input = DATASETS.build(settings)
         # With ground truth, unpacked, and at the resolution the images are stored in.
         pipeline = [
-            *loading_steps(config),
+            *loading_steps(config, failure),
             resize_step(_at_full_size(config), training=False),
             keep_in_range_step(config),
         ]
@@ -152,11 +154,22 @@ class Samples:
             dropped=None if dropped is None else dropped.value,
         )
 
-    def _key(self, index: int) -> SampleKey:
+    def check(self, index: int) -> None:
+        """Refuse a sample that is not there.
+
+        Args:
+            index: Which.
+
+        Raises:
+            RequestError: Says which there are.
+        """
         if not 0 <= index < len(self):
             raise RequestError(
                 f"sample {index}: the split '{self.split}' has samples 0 to {len(self) - 1}"
             )
+
+    def _key(self, index: int) -> SampleKey:
+        self.check(index)
         return SampleKey(index, 0, 0)
 
 

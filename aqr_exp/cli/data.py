@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aqr_exp.cli import data_check, data_prepare, data_show, output
+from aqr_exp.cli import data_check, data_failures, data_prepare, data_show, output
 
 if TYPE_CHECKING:
     from aqr_exp.data.synth.settings import SynthSettings
@@ -31,6 +31,7 @@ def build_app() -> typer.Typer:
     app.command("prepare", help=data_prepare.HELP)(data_prepare.command)
     app.command("check", help=data_check.HELP)(data_check.command)
     app.command("show", help=data_show.HELP)(data_show.command)
+    app.command("failures", help=data_failures.HELP)(data_failures.command)
     return app
 
 

@@ -17,6 +17,7 @@ from aqr_exp.cli import (
     cost,
     data,
     doctor,
+    evaluate,
     list_runs,
     plot,
     resume,
@@ -79,6 +80,7 @@ def build_app() -> typer.Typer:
     app.command("retry", help=retry.HELP)(retry.command)
     app.command("resume", help=resume.HELP)(resume.command)
     app.command("why", help=why.HELP)(why.command)
+    app.command("eval", help=evaluate.HELP)(evaluate.command)
     app.command("config", help=config.HELP)(config.command)
     app.command("list", help=list_runs.HELP)(list_runs.command)
     app.command("show", help=show.HELP)(show.command)

@@ -31,7 +31,7 @@ below; so are runs without metrics.
 Examples:
   aqr-exp table
   aqr-exp table --metrics mAP,mAVE,mAP@night --sort mAP
-  aqr-exp table --by metric           one block a metric; also class, condition, range
+  aqr-exp table --by metric           one block a metric; also class, condition, range, failure
   aqr-exp table --by cost             what detecting costs, once `aqr-exp cost` has measured it
   aqr-exp table --where 'bias_scale >= 2' --where 'seed < 3'
   aqr-exp table --sweep bias_scale    the runs of a sweep; its best point is marked
@@ -44,7 +44,8 @@ Examples:
 
 _FORM = typer.Option("--format", help="How to print it.")
 _BY = typer.Option(
-    "--by", help="One line an arm, or one block a metric, class, condition, range; or costs."
+    "--by",
+    help="One line an arm, or one block a metric, class, condition, range, failure; or costs.",
 )
 _METRICS = typer.Option("--metrics", help="Metric names with commas between.", metavar="NAMES")
 _WHERE = typer.Option(
@@ -116,6 +117,8 @@ def _run(request: "TableRequest", form: TableFormat, *, verify: bool) -> int:
         raise RequestError(
             "--verify and --at-epoch cannot be used together: a curve is not recomputed"
         )
+    if request.by is By.FAILURE:
+        _refuse_of_record(request, verify=verify)
     if verify and request.by is By.COST:
         raise RequestError(
             "--verify and --by cost cannot be used together: costs are not recomputed"
@@ -135,6 +138,28 @@ def _run(request: "TableRequest", form: TableFormat, *, verify: bool) -> int:
     if table.rows or form is not TableFormat.RICH:
         _print(table, form)
     return 0
+
+
+def _refuse_of_record(request: "TableRequest", *, verify: bool) -> None:
+    """Refuse with `--by failure` what is about the evaluation of record alone.
+
+    Raises:
+        RequestError: Names the option.
+    """
+    from aqr_exp.errors import RequestError
+
+    given = {
+        "--verify": verify,
+        "--trace": request.trace,
+        "--reference": request.references,
+        "--at-epoch": request.at_epoch is not None,
+    }
+    for option, is_given in given.items():
+        if is_given:
+            raise RequestError(
+                f"{option} and --by failure cannot be used together: it is about the evaluation of "
+                "record; <run>/failures/<case>/metrics.json names a case's files and hashes"
+            )
 
 
 def _verify(study: "Study", store: "Store", *, as_json: bool) -> int:

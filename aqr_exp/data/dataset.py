@@ -8,6 +8,13 @@ from mmdet3d.registry import DATASETS
 from mmdet3d.structures import LiDARInstance3DBoxes
 
 from aqr_exp.data.classes import CLASS_NAMES
+from aqr_exp.data.failures.case import FailureCase
+from aqr_exp.data.failures.frames import (
+    FRAME_FAILURES,
+    previous_keyframes,
+    stale_data,
+    with_stale_files,
+)
 from aqr_exp.data.sampling import SampleKey, augmentation_rng, paste_rng
 
 
@@ -22,13 +29,40 @@ class KeyedNuScenesDataset(NuScenesDataset):
     Args:
         seed: The run's seed.
         min_box_points: Training boxes with fewer LiDAR and radar points are left out.
+        failure: Name and severity of the sensor failure that samples are read under; one in time
+            takes a sensor's files from another keyframe.
         **kwargs: As the stock class takes them.
     """
 
-    def __init__(self, *, seed: int = 0, min_box_points: int = 1, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        seed: int = 0,
+        min_box_points: int = 1,
+        failure: tuple[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
         self.seed = seed
         self.min_box_points = min_box_points
+        self.in_time: FailureCase | None = None
+        if failure is not None and failure[0] in FRAME_FAILURES:
+            self.in_time = FailureCase(failure=failure[0], severity=failure[1])
         super().__init__(filter_empty_gt=False, with_velocity=True, **kwargs)
+        self._previous: list[int | None] = []
+        if self.in_time is not None:
+            self._previous = previous_keyframes([self._info(index) for index in range(len(self))])
+
+    def _info(self, sample: int) -> dict[str, Any]:
+        info: dict[str, Any] = self.get_data_info(sample)
+        return info
+
+    def _failed(self, sample: int) -> dict[str, Any]:
+        """One sample's info, with the files a failure in time puts in the place of its own."""
+        info = self._info(sample)
+        if self.in_time is None:
+            return info
+        stale = stale_data(self.in_time, sample, info["token"], self._previous)
+        return with_stale_files(info, stale, self._info(stale.sample)) if stale else info
 
     def parse_ann_info(self, info: dict[str, Any]) -> dict[str, Any]:
         """Boxes [N, 9] (LiDAR frame, metres, m/s) and labels of one sample.
@@ -76,7 +110,7 @@ class KeyedNuScenesDataset(NuScenesDataset):
         Returns:
             What the pipeline packs: `inputs` and `data_samples`.
         """
-        results = self.get_data_info(key.sample)
+        results = self._failed(key.sample)
         results["box_type_3d"] = self.box_type_3d
         results["box_mode_3d"] = self.box_mode_3d
         results["rng"] = augmentation_rng(self.seed, key)

@@ -1,10 +1,13 @@
 """From the run configuration to mmengine's data set and pipeline configuration: pure functions."""
 
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES
+from aqr_exp.data.failures.case import FailureCase
+from aqr_exp.data.failures.points import RINGS
 from aqr_exp.data.objects.store import objects_folder
 
 META_KEYS = (
@@ -24,12 +27,19 @@ META_KEYS = (
 )
 
 
-def loading_steps(config: RunConfig) -> list[dict[str, Any]]:
-    """Files to points, images and projections; the same in training and evaluation."""
-    return [
-        {"type": "LoadLidarSweeps", "sweeps": config.data.sweeps},
-        {"type": "LoadImages"},
-    ]
+def loading_steps(config: RunConfig, failure: FailureCase | None = None) -> list[dict[str, Any]]:
+    """Files to points, images and projections; the same in training and evaluation.
+
+    Args:
+        config: The run.
+        failure: The sensor failure that the data are read under.
+    """
+    lidar: dict[str, Any] = {"type": "LoadLidarSweeps", "sweeps": config.data.sweeps}
+    if failure is None:
+        return [lidar, {"type": "LoadImages"}]
+    if failure.failure == "beams":
+        lidar["rings"] = RINGS[failure.severity]
+    return [lidar, {"type": "LoadImages"}, {"type": "FailSensor", **asdict(failure)}]
 
 
 def resize_step(config: RunConfig, *, training: bool) -> dict[str, Any]:
@@ -105,16 +115,19 @@ def train_pipeline(config: RunConfig) -> list[dict[str, Any]]:
     return [*augmentation_steps(config), *_packing_steps(config, keys)]
 
 
-def evaluation_pipeline(config: RunConfig, blank: str | None = None) -> list[dict[str, Any]]:
+def evaluation_pipeline(
+    config: RunConfig, blank: str | None = None, failure: FailureCase | None = None
+) -> list[dict[str, Any]]:
     """Loading and packing without augmentation.
 
     Args:
         config: The run.
         blank: `camera` or `lidar` to evaluate without that sensor.
+        failure: The sensor failure to evaluate under.
     """
     blanking = [{"type": "BlankModality", "modality": blank}] if blank else []
     return [
-        *loading_steps(config),
+        *loading_steps(config, failure),
         *blanking,
         resize_step(config, training=False),
         keep_in_range_step(config),
@@ -128,6 +141,7 @@ def dataset_config(
     *,
     training: bool,
     blank: str | None = None,
+    failure: FailureCase | None = None,
 ) -> dict[str, Any]:
     """A `KeyedNuScenesDataset` over one split.
 
@@ -136,9 +150,12 @@ def dataset_config(
         split: Name of the split; `<root>/aqr_infos/<split>.pkl` must exist.
         training: Whether samples are augmented and carry ground truth.
         blank: `camera` or `lidar` to evaluate without that sensor.
+        failure: The sensor failure to evaluate under.
     """
     root = Path(config.data.root).absolute()
     prefixes = {camera: f"samples/{camera}" for camera in CAMERA_NAMES}
+    pipeline = train_pipeline(config) if training else evaluation_pipeline(config, blank, failure)
+    failing = {} if failure is None else {"failure": astuple(failure)}
     return {
         "type": "KeyedNuScenesDataset",
         "seed": config.seed,
@@ -148,10 +165,11 @@ def dataset_config(
         "data_prefix": {"pts": "samples/LIDAR_TOP", "sweeps": "sweeps/LIDAR_TOP", **prefixes},
         "metainfo": {"classes": CLASS_NAMES},
         "modality": {"use_lidar": True, "use_camera": True},
-        "pipeline": train_pipeline(config) if training else evaluation_pipeline(config, blank),
+        "pipeline": pipeline,
         "box_type_3d": "LiDAR",
         "test_mode": not training,
         "lazy_init": False,
+        **failing,
     }
 
 
@@ -162,6 +180,7 @@ def dataloader_config(
     training: bool,
     batch_size: int,
     blank: str | None = None,
+    failure: FailureCase | None = None,
 ) -> dict[str, Any]:
     """An mmengine dataloader over one split.
 
@@ -171,6 +190,7 @@ def dataloader_config(
         training: Whether samples are augmented, shuffled and carry ground truth.
         batch_size: Samples a step of this process.
         blank: `camera` or `lidar` to evaluate without that sensor.
+        failure: The sensor failure to evaluate under.
     """
     workers = config.launcher.loader_workers
     return {
@@ -185,5 +205,5 @@ def dataloader_config(
             "balanced": training and config.schedule.cbgs,
         },
         "collate_fn": {"type": "pseudo_collate"},
-        "dataset": dataset_config(config, split, training=training, blank=blank),
+        "dataset": dataset_config(config, split, training=training, blank=blank, failure=failure),
     }

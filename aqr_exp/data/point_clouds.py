@@ -4,7 +4,7 @@ Frames: a sweep's points are stored in the LiDAR frame of its own moment (x righ
 metres); merged, all are in the keyframe's LiDAR frame.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,16 @@ def without_ego(points: np.ndarray, half_side_m: float = 1.0) -> np.ndarray:
     return points[~near]
 
 
+def of_rings(points: np.ndarray, rings: Sequence[int] | None) -> np.ndarray:
+    """The points of some of the LiDAR's rings.
+
+    Args:
+        points: [N, 5] as stored, the ring in the last column.
+        rings: Which, counted from 0; None gives all.
+    """
+    return points if rings is None else points[np.isin(points[:, 4], rings)]
+
+
 def to_keyframe(points: np.ndarray, lidar2sensor: np.ndarray) -> np.ndarray:
     """Move a sweep's points into the keyframe's LiDAR frame.
 
@@ -48,22 +58,26 @@ def to_keyframe(points: np.ndarray, lidar2sensor: np.ndarray) -> np.ndarray:
     return moved
 
 
-def merged_sweeps(sample: Mapping[str, Any], sweeps: int) -> tuple[np.ndarray, np.ndarray]:
+def merged_sweeps(
+    sample: Mapping[str, Any], sweeps: int, rings: Sequence[int] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """The points of a keyframe and its newest earlier sweeps in the keyframe's LiDAR frame.
 
     Args:
         sample: `timestamp`, `lidar_points` and `lidar_sweeps` as in an info file, with whole paths.
         sweeps: How many earlier sweeps, newest first; fewer where a scene begins.
+        rings: The rings whose points are kept; None keeps all.
 
     Returns:
         Points [N, 5] (x, y, z in metres, intensity, seconds before the keyframe) and the sweep [N]
         each is of (0 the keyframe).
     """
-    keyframe = read_points(sample["lidar_points"]["lidar_path"]).copy()
+    keyframe = of_rings(read_points(sample["lidar_points"]["lidar_path"]), rings).copy()
     keyframe[:, 4] = 0.0
     clouds = [keyframe]
     for sweep in sample.get("lidar_sweeps", [])[:sweeps]:
-        points = without_ego(read_points(sweep["lidar_points"]["lidar_path"]))
+        points = of_rings(read_points(sweep["lidar_points"]["lidar_path"]), rings)
+        points = without_ego(points)
         points = to_keyframe(points, np.asarray(sweep["lidar_points"]["lidar2sensor"], float))
         points[:, 4] = sample["timestamp"] - sweep["timestamp"]
         clouds.append(points)

@@ -8,6 +8,35 @@ HISTORY, RECORDS = "history.jsonl", "records.npz"
 IDENTIFYING = (STATE, RECORD, SPEC)
 
 
+class EvaluationPaths:
+    """Where the files of one more evaluation of a run are.
+
+    Attributes:
+        path: Its folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def metrics_path(self) -> Path:
+        """The metrics; written last."""
+        return self.path / METRICS
+
+    @property
+    def records_path(self) -> Path:
+        """Matches of the detections, by sample."""
+        return self.path / RECORDS
+
+    def predictions_path(self, split: str) -> Path:
+        """The detections.
+
+        Args:
+            split: The split they cover.
+        """
+        return self.path / f"{split}.json"
+
+
 class RunPaths:
     """Where the files of one run are.
 
@@ -79,6 +108,29 @@ class RunPaths:
             split: The split they cover.
         """
         return self.predictions_dir / f"{split}.json"
+
+    @property
+    def failures_dir(self) -> Path:
+        """Evaluations under sensor failures, one folder a case."""
+        return self.path / "failures"
+
+    def failure_paths(self, case: str) -> EvaluationPaths:
+        """The evaluation under one sensor failure.
+
+        Args:
+            case: The case's name, such as `beams@4`.
+        """
+        return EvaluationPaths(self.failures_dir / case)
+
+    @property
+    def failures_lease_path(self) -> Path:
+        """Held by the process that evaluates the run under sensor failures."""
+        return self.path / ".failures"
+
+    @property
+    def failures_log_path(self) -> Path:
+        """What the processes that evaluated under sensor failures printed."""
+        return self.logs_dir / "failures.log"
 
     @property
     def checkpoints_dir(self) -> Path:

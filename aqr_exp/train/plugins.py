@@ -6,6 +6,7 @@ PLUGIN_MODULES = (
     "aqr_exp.cmt.register",
     "aqr_exp.data.dataset",
     "aqr_exp.data.sampling",
+    "aqr_exp.data.transforms.failures",
     "aqr_exp.data.transforms.image_geometry",
     "aqr_exp.data.transforms.loading",
     "aqr_exp.data.transforms.modality",

@@ -57,6 +57,7 @@ SURFACE = {
     "cost": {"RUN...", "--json", "--passes", "--samples"},
     "data": set(),
     "data check": {"--all", "--images", "--json", "--root", "--version"},
+    "data failures": {"[OVERRIDES]...", "--out", "--sample", "--split"},
     "data prepare": {"--json", "--no-objects", "--objects", "--root", "--version", "--workers"},
     "data show": {"N", "[OVERRIDES]...", "--augmented", "--epoch", "--out", "--split"},
     "data synth": {
@@ -69,6 +70,7 @@ SURFACE = {
         "--workers",
     },
     "doctor": {"--json"},
+    "eval": {"RUN...", "--failures", "--json"},
     "list": {"--json"},
     "plot": set(),
     "plot classes": {"--where", "--of", "--output", "--width"},

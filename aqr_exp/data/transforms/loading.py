@@ -1,5 +1,6 @@
 """Files to a sample: LiDAR sweeps merged in the keyframe's LiDAR frame, six images, projections."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -22,14 +23,22 @@ class LoadLidarSweeps(BaseTransform):
 
     Args:
         sweeps: How many earlier sweeps are merged, newest first; fewer where a scene begins.
+        rings: The rings whose points are kept; None keeps all.
     """
 
-    def __init__(self, sweeps: int) -> None:
+    def __init__(self, sweeps: int, rings: Sequence[int] | None = None) -> None:
         self.sweeps = sweeps
+        self.rings = rings
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Add `points` [N, 5]: x, y, z (m), intensity, seconds before the keyframe."""
-        points, _ = merged_sweeps(results, self.sweeps)
+        """Add `points` [N, 5]: x, y, z (m), intensity, seconds before the keyframe.
+
+        Args:
+            results: An info file's entry; `lidar_source`, where there is one, is the entry whose
+                points are read in place of its own.
+        """
+        source = results.get("lidar_source", results)
+        points, _ = merged_sweeps(source, self.sweeps, self.rings)
         results["points"] = LiDARPoints(points, points_dim=POINT_FEATURES)
         results["lidar2ego"] = results["lidar_points"]["lidar2ego"]
         return results

@@ -15,6 +15,7 @@ from aqr_exp.results.tables.cells import Table
 from aqr_exp.results.tables.comparison_cells import Marks
 from aqr_exp.results.tables.cost_table import cost_table, refuse_with_cost
 from aqr_exp.results.tables.curves import CURVE_MARK, at_epoch, read_epoch, without_records
+from aqr_exp.results.tables.failure_table import failure_table
 from aqr_exp.results.tables.measure_cache import measured_once
 from aqr_exp.results.tables.measures import Measures, Step, unmeasured
 from aqr_exp.results.tables.metric_table import block_table
@@ -79,6 +80,8 @@ def build_table(
             table=sorted_table(table, request.sort) if request.sort else table, study=study
         )
     asked = quantities(request.by, request.metrics, chosen.rows, groups)
+    if request.by is By.FAILURE:
+        return _by_failure(store, groups, asked, request, (*left_out, *chosen.notes))
     measures = _measured(groups, opponents, asked, store, chosen.epoch, step)
     study = study_of(groups, opponents, asked, measures, (*left_out, *chosen.notes))
     table = _laid_out(store, study, request, chosen)
@@ -89,6 +92,21 @@ def build_table(
     if request.references:
         table = with_references(table, store.root, asked)
     return Built(table=table, study=study)
+
+
+def _by_failure(
+    store: Store,
+    groups: Sequence[Group],
+    asked: Sequence[Quantity],
+    request: TableRequest,
+    left_out: Sequence[str],
+) -> Built:
+    """The table by failure, whose cells come from evaluations beside those of record."""
+    table = failure_table(groups, [item.metric for item in asked], store)
+    table = replace(table, notes=(*table.notes, *left_out))
+    if request.sort is not None:
+        table = sorted_table(table, request.sort)
+    return Built(table=table, study=Study(arms=(), quantities=asked, left_out=left_out))
 
 
 def _measured(

@@ -52,7 +52,7 @@ def block_table(study: Study, by: By, marks: Marks, truths: Truths) -> Table:
     Returns:
         The table; where a mean is over fewer seeds than the arm has is in its notes.
     """
-    described = _describe(study.groups)
+    described = describe_arms(study.groups)
     heads = ("condition", "metric") if by is By.CONDITION else (by.value,)
     heads = ("range", "metric") if by is By.RANGE else heads
     counted = by is not By.METRIC
@@ -144,14 +144,19 @@ def _heads(item: Quantity, by: By) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Described:
-    """Columns that tell arms apart, and their cells for each arm."""
+class Described:
+    """Columns that tell arms apart, and their cells for each arm.
+
+    Attributes:
+        columns: Their names.
+        cells: By arm.
+    """
 
     columns: tuple[str, ...]
     cells: list[tuple[Cell, ...]]
 
 
-def _describe(groups: Sequence[Group]) -> _Described:
+def describe_arms(groups: Sequence[Group]) -> Described:
     """Variant, identity and preset; overrides only where some arm has any."""
     columns: tuple[str, ...] = ("variant", "identity", "preset")
     cells = [
@@ -164,4 +169,4 @@ def _describe(groups: Sequence[Group]) -> _Described:
             (*cell, text_cell(group[0].overrides))
             for cell, group in zip(cells, groups, strict=True)
         ]
-    return _Described(columns=columns, cells=cells)
+    return Described(columns=columns, cells=cells)

@@ -21,6 +21,7 @@ class By(str, Enum):
     CLASS = "class"
     CONDITION = "condition"
     RANGE = "range"
+    FAILURE = "failure"
     COST = "cost"
 
 
@@ -87,13 +88,15 @@ def quantities(
                 "--metrics and --by class cannot be used together: the latter shows AP"
             )
         return [Quantity(metric=f"AP/{name}") for name in classes_of(groups)]
-    usual = MEAN_METRICS if by is By.METRIC else MAIN_METRICS
+    usual = {By.METRIC: MEAN_METRICS, By.FAILURE: ("NDS",)}.get(by, MAIN_METRICS)
     asked = [_read(name) for name in dict.fromkeys(names or usual)]
     check_metric_names([item.metric for item in asked], rows)
-    if by not in {By.CONDITION, By.RANGE}:
+    if by not in {By.CONDITION, By.RANGE, By.FAILURE}:
         return asked
     if any(item.condition for item in asked):
         raise RequestError(f"--by {by.value} gives the parts: name metrics without @")
+    if by is By.FAILURE:
+        return asked
     parts = condition_names() if by is By.CONDITION else band_names()
     return [Quantity(metric=item.metric, condition=part) for part in parts for item in asked]
 

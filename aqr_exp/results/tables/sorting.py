@@ -8,7 +8,7 @@ from aqr_exp.errors import RequestError
 from aqr_exp.results.collect import MEAN_METRICS
 from aqr_exp.results.tables.cells import Row, Table
 
-HEADS = ("class", "condition", "range", "metric")
+HEADS = ("class", "condition", "range", "failure", "severity", "metric")
 """Columns that say what a block measures; the metric, where there is one, stands last."""
 
 

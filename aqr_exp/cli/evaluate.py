@@ -1,0 +1,165 @@
+"""`aqr-exp eval`: trained runs under sensor failures."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from aqr_exp.cli import arguments, output
+
+if TYPE_CHECKING:
+    from aqr_exp.data.failures.case import FailureCase
+    from aqr_exp.results.run_folder import RunFolder
+    from aqr_exp.results.tables.cells import Table
+
+HELP = """Evaluate trained runs under sensor failures; `aqr-exp table --by failure` shows them.
+
+Each case reads the validation split as a failing sensor would deliver it, by draws that are equal for all
+runs, and is kept in the run's folder. What is there already is not repeated. RA is the case's NDS over
+that of the run's own clean evaluation.
+
+\b
+Examples:
+  aqr-exp eval baseline-1a2b3c4d5e6f-s0 --failures all
+  aqr-exp eval baseline attention --failures beams,lidar_drop@empty
+  aqr-exp eval baseline --failures view_drop@front+back_left --json
+"""
+
+
+def command(
+    runs: Annotated[
+        list[str], typer.Argument(help="Runs, or the beginnings of their names.", metavar="RUN...")
+    ],
+    failures: Annotated[
+        str,
+        typer.Option(
+            "--failures",
+            help="all, or NAME and NAME@SEVERITY with commas between.",
+            metavar="CASES",
+        ),
+    ],
+    as_json: arguments.Json = False,
+) -> int:
+    """Evaluate, one child process a run; returns the exit code."""
+    from aqr_exp.data.failures.case import read_cases
+    from aqr_exp.results.failure_evaluations import missing_cases
+    from aqr_exp.results.metrics_file import read_metrics_file
+    from aqr_exp.results.store import Store, results_root
+
+    cases = read_cases(failures)
+    store = Store(results_root())
+    folders = [store.find(name) for name in dict.fromkeys(runs)]
+    for folder in folders:
+        _check_trained(folder)
+    cleans = [read_metrics_file(folder.metrics_path).metrics for folder in folders]
+    for folder, clean in zip(folders, cleans, strict=True):
+        todo = missing_cases(folder, cases, clean)
+        output.say(f"{folder.name}: {len(todo)} of {len(cases)} cases to evaluate")
+        if todo:
+            _evaluate(folder, todo, clean)
+    lines = [
+        line
+        for folder, clean in zip(folders, cleans, strict=True)
+        for line in _results(folder, cases, clean)
+    ]
+    if as_json:
+        output.print_json(lines)
+    else:
+        _print(_table(lines, synthetic=any(clean.get("synthetic") for clean in cleans)))
+    return 0
+
+
+def _check_trained(folder: "RunFolder") -> None:
+    """Refuse a run without a clean evaluation to compare with.
+
+    Raises:
+        RequestError: Names the run and how it stands.
+    """
+    from aqr_exp.errors import RequestError
+
+    status = folder.effective_status()
+    if status != "completed":
+        raise RequestError(
+            f"{folder.name} is {status}: only completed runs have weights and a clean evaluation"
+        )
+
+
+def _evaluate(folder: "RunFolder", cases: "list[FailureCase]", clean: dict[str, Any]) -> None:
+    import os
+
+    from aqr_exp.cli.progress import counted_progress
+    from aqr_exp.config.identity import from_spec
+    from aqr_exp.launch.failures import evaluate_failures
+
+    launcher = from_spec(folder.read_spec()).launcher
+    threads = launcher.threads or os.cpu_count() or 1
+    finished = 0
+    with counted_progress(f"samples x {len(cases)} cases") as show:
+        for answer in evaluate_failures(folder, cases, threads=threads, device=launcher.device):
+            if "metrics" in answer:
+                finished += 1
+                nds, ra = answer["metrics"].get("NDS"), _ratio(answer["metrics"], clean)
+                output.say(f"  {answer['case']}: NDS {_digits(nds)}, RA {_digits(ra)}")
+            else:
+                show(finished * answer["total"] + answer["done"], len(cases) * answer["total"])
+
+
+def _digits(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _ratio(metrics: dict[str, Any], clean: dict[str, Any]) -> float | None:
+    from aqr_exp.results.robustness import ratio
+
+    return ratio(metrics.get("NDS"), clean.get("NDS"))
+
+
+def _results(
+    folder: "RunFolder", cases: "list[FailureCase]", clean: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """What is there of the cases, for programs."""
+    from aqr_exp.results.failure_evaluations import read_evaluation
+
+    found = [(case, read_evaluation(folder, case, clean)) for case in cases]
+    return [
+        {
+            "run": folder.name,
+            "case": case.name,
+            "failure": case.failure,
+            "severity": case.severity,
+            "mAP": metrics.get("mAP"),
+            "NDS": metrics.get("NDS"),
+            "clean_NDS": clean.get("NDS"),
+            "RA": _ratio(metrics, clean),
+            "folder": str(folder.failure_paths(case.name).path),
+        }
+        for case, metrics in found
+        if metrics is not None
+    ]
+
+
+def _table(lines: list[dict[str, Any]], *, synthetic: bool) -> "Table":
+    from aqr_exp.results.tables.arms import SYNTHETIC_MARK
+    from aqr_exp.results.tables.cells import Table, number_cell, text_cell
+
+    numbers = ("mAP", "NDS", "clean_NDS", "RA")
+    mark = f" ({SYNTHETIC_MARK})" if synthetic else ""
+    return Table(
+        title=f"Under sensor failures{mark}",
+        columns=("run", "case", "mAP", "NDS", "clean NDS", "RA"),
+        numeric=frozenset({"mAP", "NDS", "clean NDS", "RA"}),
+        rows=tuple(
+            (
+                text_cell(line["run"]),
+                text_cell(line["case"]),
+                *(number_cell(line[name]) for name in numbers),
+            )
+            for line in lines
+        ),
+        synthetic=synthetic,
+    )
+
+
+def _print(table: "Table") -> None:
+    from aqr_exp.results.tables.formats import TableFormat, render
+
+    output.data(render(table, TableFormat.RICH, terminal=output.on_terminal()))
