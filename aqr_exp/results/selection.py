@@ -96,8 +96,8 @@ def one_arm(rows: Sequence[RunRow], name: str) -> ChosenArm:
     groups, left_out = group_seeds(matching)
     if not groups:
         states = "; ".join(map(why_left_out, matching[:MOST_NAMED]))
-        more = len(matching) - MOST_NAMED
-        rest = f"; and {more} more (see `aqr-exp list`)" if more > 0 else ""
+        unnamed = len(matching) - MOST_NAMED
+        rest = f"; and {unnamed} more (see `aqr-exp list`)" if unnamed > 0 else ""
         raise RequestError(f"'{name}' has no completed run: {states}{rest}")
     if len(groups) > 1:
         arms = ", ".join(f"{group[0].variant}-{group[0].fingerprint}" for group in groups[:5])
