@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from run_rows import HARDWARE, run_row
-from tabulate import lines
-from tabulate import table_of as arm_table
+from tables_as_lines import lines
+from tables_as_lines import table_of as arm_table
 
 from aqr_exp.errors import RequestError
 from aqr_exp.results.collect import RunRow

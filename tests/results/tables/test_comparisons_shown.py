@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 from run_rows import HARDWARE, run_row
-from tabulate import lines, table_of
+from tables_as_lines import lines, table_of
 
 from aqr_exp.errors import RequestError
 from aqr_exp.results.collect import RunRow

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tabulate import class_table, metrics_table
+from tables_as_lines import class_table, metrics_table
 
 from aqr_exp.errors import RequestError
 from aqr_exp.results.collect import RunRow

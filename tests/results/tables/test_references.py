@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from run_rows import run_row
-from tabulate import lines
+from tables_as_lines import lines
 
 from aqr_exp.errors import AqrExpError
 from aqr_exp.results.store import Store

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 from run_rows import run_row
-from tabulate import lines
+from tables_as_lines import lines
 
 from aqr_exp.errors import RequestError
 from aqr_exp.results.collect import RunRow

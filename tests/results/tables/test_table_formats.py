@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from run_rows import run_row
-from tabulate import table_of
+from tables_as_lines import table_of
 
 from aqr_exp.errors import RequestError
 from aqr_exp.results.collect import RunRow
