@@ -25,7 +25,9 @@ _LOOSE = frozenset({"contract", "reassoc", "nsz"})
 def compiled(*, loose: bool = False) -> Callable[[Function], Function]:
     """Compile a function at its first call, to run without the interpreter's lock.
 
-    Division by zero gives infinity, as in torch. The machine code is kept for the next process, in
+    Division by zero gives infinity, as in torch. What it calls becomes part of it: called by name, the
+    process that compiled both may find another machine code of that name, with its sums in another
+    order, than one that loads them. The machine code is kept for the next process, in
     NUMBA_CACHE_DIR where that is set, else in the user's cache folder; nowhere if that cannot be
     written.
 
@@ -45,6 +47,7 @@ def compiled(*, loose: bool = False) -> Callable[[Function], Function]:
                 cache=folder is not None,
                 nogil=True,
                 error_model="numpy",
+                forceinline=True,
                 fastmath=set(_LOOSE if loose else _STRICT),
             )(bare)
         finally:

@@ -9,9 +9,6 @@ import torch
 # What a clock wrote, and what it reaches: the history's times, and checksums over them.
 CLOCKS = {"train_time_s", "evaluate_time_s", "peak_memory_mb", "files", "checksum"}
 NOT_COMPARED = {"crc32", "attempt"}
-# Watched, and trains nothing: the process that compiles the kernels and those that load them from numba's
-# cache may take this sum in another order.
-LAST_DIGIT_FREE = {"attention_change"}
 
 
 def everything(run: Path) -> dict:
@@ -30,7 +27,7 @@ def curve(run: Path) -> dict:
     lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
     found = {
         (line["kind"], line["epoch"], line.get("step")): {
-            name: float(f"{value:.6g}") if name in LAST_DIGIT_FREE else value
+            name: value
             for name, value in line.items()
             if not name.endswith("_time_s") and name not in NOT_COMPARED
         }
