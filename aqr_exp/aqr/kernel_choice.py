@@ -21,9 +21,9 @@ from torch import Tensor
 _LOG = logging.getLogger(__name__)
 # More ranges than threads, so that a thread that is late does not keep the others waiting for long.
 _RANGES_PER_THREAD = 4
-# Multiplications below which the calling thread works alone, one to two milliseconds: torch's own threads
-# still spin on the other cores after a kernel of theirs, and another thread would wait for as long.
-_LEAST_SHARED = 2**23
+# Multiplications below which the calling thread works alone: to wake another takes a few tenths of a
+# millisecond, torch's own threads being still awake on the other cores.
+_LEAST_SHARED = 2**20
 
 
 def serves(*tensors: Tensor) -> bool:

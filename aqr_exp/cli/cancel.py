@@ -33,9 +33,8 @@ def command(
     from aqr_exp.results.store import Store, results_root
 
     store = Store(results_root())
-    sweeps = set(store.sweep_names())
     # Everything is found before anything is stopped.
-    found = [store.sweep(name) if name in sweeps else store.find(name) for name in names]
+    found = [store.find_run_or_sweep(name) for name in names]
     for item in found:
         output.say(_cancel(item, store))
     return 0

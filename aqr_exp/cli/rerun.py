@@ -74,10 +74,11 @@ def rerun(
     from aqr_exp.launch.slots import find_slots
     from aqr_exp.results.state import RunStatus
     from aqr_exp.results.store import Store, results_root
+    from aqr_exp.results.sweep_folder import SweepFolder
 
     store = Store(results_root())
-    sweeps = [store.sweep(name) for name in names if name in store.sweep_names()]
-    candidates = _candidates(names, sweeps, store)
+    named = [store.find_run_or_sweep(name) for name in names]
+    candidates = _candidates(named, store) if names else [Candidate(folder=run) for run in store]
     if steal:
         for candidate in candidates:
             steal_from_unknown(candidate.folder)
@@ -89,24 +90,20 @@ def rerun(
     found = find_slots(slots, on_gpus=any(map(_may_use_gpus, chosen)))
     tasks = [_task(one, found[0].threads) for one in chosen]
     labels = {one.folder.name: one.label for one in chosen}
-    sweep = sweeps[0] if len(sweeps) == len(names) == 1 else None
+    sweep = named[0] if len(named) == 1 and isinstance(named[0], SweepFolder) else None
     return run_tasks(title, tasks, labels, store, found, sweep=sweep, detached=detach)
 
 
-def _candidates(
-    names: Sequence[str], sweeps: "Sequence[SweepFolder]", store: "Store"
-) -> list[Candidate]:
+def _candidates(named: "Sequence[RunFolder | SweepFolder]", store: "Store") -> list[Candidate]:
     """The runs that were named, each once, in the order of the names."""
-    if not names:
-        return [Candidate(folder=folder) for folder in store]
-    known = {sweep.name: sweep for sweep in sweeps}
+    from aqr_exp.results.sweep_folder import SweepFolder
+
     found: dict[str, Candidate] = {}
-    for name in names:
-        if name in known:
-            for entry in known[name].read_plan():
+    for folder in named:
+        if isinstance(folder, SweepFolder):
+            for entry in folder.read_plan():
                 found[entry.name] = Candidate(folder=store.folder(entry.name), entry=entry)
         else:
-            folder = store.find(name)
             found.setdefault(folder.name, Candidate(folder=folder))
     return list(found.values())
 

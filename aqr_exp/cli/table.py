@@ -132,10 +132,11 @@ def _run(request: "TableRequest", form: TableFormat, *, verify: bool) -> int:
     table = built.table
     if not table.rows:
         output.say(f"no completed runs in {store.runs_dir}: `aqr-exp run baseline` makes one")
-    if form in {TableFormat.CSV, TableFormat.PARQUET} or not table.rows:
+    printed = bool(table.all_rows) or form is not TableFormat.RICH
+    if form in {TableFormat.CSV, TableFormat.PARQUET} or not printed:
         for note in table.notes:
             output.say(note)
-    if table.rows or form is not TableFormat.RICH:
+    if printed:
         _print(table, form)
     return 0
 

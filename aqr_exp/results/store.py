@@ -105,6 +105,42 @@ class Store:
             RequestError: No run, or several, begin so; names the nearest.
         """
         names = self.names()
+        found = self._begun(name, names)
+        if found is not None:
+            return found
+        if not names:
+            raise RequestError(f"unknown run '{name}': there are no runs in {self.runs_dir}")
+        raise RequestError(f"unknown run '{name}'{did_you_mean(name, names)} (see `aqr-exp list`)")
+
+    def find_run_or_sweep(self, name: str) -> RunFolder | SweepFolder:
+        """A sweep by its name, or a run as `find` does.
+
+        Args:
+            name: What was typed.
+
+        Returns:
+            The folder.
+
+        Raises:
+            RequestError: Neither is called so, or several runs begin so; names the nearest.
+        """
+        sweeps, names = self.sweep_names(), self.names()
+        if name in sweeps:
+            return self.sweep(name)
+        found = self._begun(name, names)
+        if found is not None:
+            return found
+        if not names and not sweeps:
+            raise RequestError(
+                f"unknown run or sweep '{name}': nothing was started in {self.root} yet"
+            )
+        raise RequestError(
+            f"unknown run or sweep '{name}'{did_you_mean(name, [*sweeps, *names])} "
+            "(see `aqr-exp list` and `aqr-exp watch`)"
+        )
+
+    def _begun(self, name: str, names: list[str]) -> RunFolder | None:
+        """The run of this name, or the only one that begins so."""
         if name in names:
             return self.folder(name)
         matches = [candidate for candidate in names if name and candidate.startswith(name)]
@@ -113,9 +149,7 @@ class Store:
         if matches:
             several = ", ".join(matches[:5]) + (", ..." if len(matches) > 5 else "")
             raise RequestError(f"'{name}' begins the names of {len(matches)} runs: {several}")
-        if not names:
-            raise RequestError(f"unknown run '{name}': there are no runs in {self.runs_dir}")
-        raise RequestError(f"unknown run '{name}'{did_you_mean(name, names)} (see `aqr-exp list`)")
+        return None
 
     def attempts(self, name: str) -> list[RunFolder]:
         """The run of this name and those forced beside it (`-a2`, `-a3`, ...), oldest first."""

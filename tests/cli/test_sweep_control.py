@@ -165,8 +165,8 @@ def test_a_living_holder_is_never_robbed(
     [
         (["retry"], "name a run or a sweep, or type --failed for every failed run"),
         (["resume", "--steal"], "--steal needs the names of the runs or sweeps it may take from"),
-        (["resume", "nothing"], "unknown run 'nothing'"),
-        (["cancel", "nothing"], "unknown run 'nothing'"),
+        (["resume", "nothing"], "unknown run or sweep 'nothing': nothing was started in"),
+        (["cancel", "nothing"], "unknown run or sweep 'nothing': nothing was started in"),
         (["watch", "nothing"], "unknown sweep 'nothing': no sweep was started here"),
     ],
 )

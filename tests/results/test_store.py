@@ -48,6 +48,19 @@ def test_an_unknown_run_is_named_with_the_nearest(store: Store, name: str) -> No
     )
 
 
+def test_a_run_or_a_sweep_is_found_under_one_name(store: Store, tmp_path: Path) -> None:
+    sweep = store.sweep("smoke")
+    sweep.path.mkdir(parents=True)
+    sweep.plan_path.write_text("")
+    assert store.find_run_or_sweep("smoke").path == sweep.path
+    assert store.find_run_or_sweep("baseline-b").path == store.folder("baseline-bb-s0").path
+    with pytest.raises(RequestError) as caught:
+        store.find_run_or_sweep("smok")
+    assert str(caught.value) == (
+        "unknown run or sweep 'smok': did you mean 'smoke'? (see `aqr-exp list` and `aqr-exp watch`)"
+    )
+
+
 @pytest.mark.parametrize("name", ["", "..", "/", "../runs"])
 def test_nothing_outside_is_found(store: Store, name: str) -> None:
     with pytest.raises(RequestError, match="unknown run"):

@@ -148,3 +148,15 @@ def test_a_lost_file_takes_every_cell_of_its_arm(
 def test_a_curve_cannot_be_verified(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["table", "--verify", "--at-epoch", "1"]) == 2
     assert "--verify and --at-epoch cannot be used together" in capsys.readouterr().err
+
+
+def test_a_folder_without_runs_has_references_and_nothing_to_verify(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AQR_EXP_RESULTS", str(tmp_path / "empty"))
+    assert main(["table", "--verify"]) == 0
+    assert capsys.readouterr().out == "nothing to verify: there are no completed runs here\n"
+    assert main(["table", "--reference"]) == 0
+    printed = capsys.readouterr()
+    assert "no completed runs in" in printed.err
+    assert "CMT" in printed.out

@@ -169,7 +169,7 @@ _UNITS = {
 
 def _unit(metric: str, value: float) -> str:
     unit = _UNITS.get(metric, " points" if _points(metric) else "")
-    return f"+-{_number(metric, value, '')}{unit}"
+    return f"±{_number(metric, value, '')}{unit}"
 
 
 def _points(metric: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from aqr_exp.errors import RequestError
 from aqr_exp.results.tables.cells import NO_VALUE, PLUS_MINUS, Cell, Joined, Row, Table, printable
+from aqr_exp.results.tables.texts import TableTexts
 
 
 class TableFormat(str, Enum):
@@ -57,14 +58,7 @@ def render(table: Table, form: TableFormat, *, terminal: bool = False) -> str:
         TableFormat.LATEX: latex.latex_table,
         TableFormat.HTML: html.html_table,
     }[form]
-    return layout(
-        title=table.title,
-        columns=table.columns,
-        right=[name in table.numeric for name in table.columns],
-        rows=[[(cell.text, cell.mark) for cell in row] for row in table.all_rows],
-        block_ends=_block_ends(table),
-        notes=[printable(note) for note in table.notes],
-    )
+    return layout(_texts(table, range(len(table.columns))))
 
 
 def render_all(tables: Mapping[str, Table], form: TableFormat, *, terminal: bool = False) -> str:
@@ -167,23 +161,25 @@ def _for_screen(table: Table, *, terminal: bool) -> str:
     return "\n".join(_screen_part(part, layout) for part in parts)
 
 
-def _screen_part(table: Table, layout: Callable[..., str]) -> str:
+def _screen_part(table: Table, layout: Callable[[TableTexts], str]) -> str:
     shared = _shared_context(table)
     context = ", ".join(f"{name} {text}" for name, text in shared.items() if text)
     hidden = set(shared) | table.details
     shown = [index for index, name in enumerate(table.columns) if name not in hidden]
-    return layout(
-        head=[table.title, *([context] if context else [])],
+    return layout(_texts(table, shown, context))
+
+
+def _texts(table: Table, shown: Sequence[int], context: str = "") -> TableTexts:
+    """Some columns of a table as texts."""
+    return TableTexts(
+        title=table.title,
+        context=context,
         columns=[table.columns[index] for index in shown],
         right=[table.columns[index] in table.numeric for index in shown],
-        rows=[[_marked(row[index]) for index in shown] for row in table.all_rows],
+        rows=[[(row[index].text, row[index].mark) for index in shown] for row in table.all_rows],
         block_ends=_block_ends(table),
         notes=[printable(note) for note in table.notes],
     )
-
-
-def _marked(cell: Cell) -> str:
-    return f"{cell.text} ({cell.mark})" if cell.mark else cell.text
 
 
 def _shared_context(table: Table) -> dict[str, str]:

@@ -1,9 +1,9 @@
 """A table in LaTeX, from plain texts."""
 
 import re
-from collections.abc import Sequence
 
 from aqr_exp.results.tables.cells import PLUS_MINUS
+from aqr_exp.results.tables.texts import TableTexts
 
 LATEX_MARKS = {
     "\\": r"\textbackslash{}",
@@ -21,42 +21,30 @@ _LIGATURE = re.compile("-(?=-)")
 _MINUS = re.compile(r"(?<![\w.])-(?=[\d.])")
 
 
-def latex_table(
-    *,
-    title: str,
-    columns: Sequence[str],
-    right: Sequence[bool],
-    rows: Sequence[Sequence[tuple[str, str]]],
-    block_ends: Sequence[bool],
-    notes: Sequence[str],
-) -> str:
+def latex_table(texts: TableTexts) -> str:
     """Lay out a table with booktabs' rules.
 
     Args:
-        title: The caption.
-        columns: Column names.
-        right: Whether a column is aligned to the right.
-        rows: (text, mark of its footnotes) by column.
-        block_ends: After which rows a rule is drawn.
-        notes: Lines below the table.
+        texts: The table.
 
     Returns:
         The LaTeX text, with a final line break.
     """
-    align = "".join("r" if end else "l" for end in right)
+    align = "".join("r" if end else "l" for end in texts.right)
     lines = [
         "% needs " + _command("usepackage", "booktabs"),
         _command("begin", "table"),
         "\\centering",
-        _command("caption", _escaped(title)),
+        _command("caption", _escaped(texts.title)),
         _command("begin", "tabular") + f"{{{align}}}",
         "\\toprule",
-        " & ".join(map(_escaped, columns)) + r" \\",
+        " & ".join(map(_escaped, texts.columns)) + r" \\",
         "\\midrule",
     ]
-    for row, ends_block in zip(rows, block_ends, strict=True):
+    for row, ends_block in zip(texts.rows, texts.block_ends, strict=True):
         cells = [
-            _cell(text, mark, number=end) for (text, mark), end in zip(row, right, strict=True)
+            _cell(text, mark, number=end)
+            for (text, mark), end in zip(row, texts.right, strict=True)
         ]
         # After the line before, a bracket would be the argument of its end.
         guard = "{}" if cells[0].startswith("[") else ""
@@ -64,7 +52,7 @@ def latex_table(
         if ends_block:
             lines.append("\\midrule")
     lines += ["\\bottomrule", _command("end", "tabular")]
-    lines += [f"\\par\\footnotesize {_escaped(note)}" for note in notes]
+    lines += [f"\\par\\footnotesize {_escaped(note)}" for note in texts.notes]
     return "\n".join([*lines, _command("end", "table")]) + "\n"
 
 

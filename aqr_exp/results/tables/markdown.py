@@ -2,37 +2,25 @@
 
 from collections.abc import Sequence
 
+from aqr_exp.results.tables.texts import TableTexts
+
 ESCAPED = "\\`*_|<>"
 
 
-def markdown_table(
-    *,
-    title: str,
-    columns: Sequence[str],
-    right: Sequence[bool],
-    rows: Sequence[Sequence[tuple[str, str]]],
-    block_ends: Sequence[bool],
-    notes: Sequence[str],
-) -> str:
+def markdown_table(texts: TableTexts) -> str:
     """Lay out a table with pipes, as GitHub and mkdocs read it.
 
     Args:
-        title: Stands above in bold.
-        columns: Column names.
-        right: Whether a column is aligned to the right.
-        rows: (text, mark of its footnotes) by column.
-        block_ends: Markdown has no rules inside a table: not used.
-        notes: Become a list below.
+        texts: The table.
 
     Returns:
         The text, with a final line break.
     """
-    del block_ends
-    lines = [f"**{_escaped(title)}**", "", _line([_escaped(name) for name in columns])]
-    lines.append(_line(["---:" if end else "---" for end in right]))
-    lines += [_line([_cell(text, mark) for text, mark in row]) for row in rows]
-    if notes:
-        lines += ["", *[f"- {_escaped(note)}" for note in notes]]
+    lines = [f"**{_escaped(texts.title)}**", "", _line([_escaped(name) for name in texts.columns])]
+    lines.append(_line(["---:" if end else "---" for end in texts.right]))
+    lines += [_line([_cell(text, mark) for text, mark in row]) for row in texts.rows]
+    if texts.notes:
+        lines += ["", *[f"- {_escaped(note)}" for note in texts.notes]]
     return "\n".join(lines) + "\n"
 
 

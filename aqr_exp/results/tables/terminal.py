@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from aqr_exp.results.tables.texts import TableTexts
+
 GAP = 2
 # Words may be wrapped to this many characters; a longer single word is folded.
 WRAPPED = 14
@@ -27,25 +29,11 @@ class Part:
     widths: tuple[int, ...]
 
 
-def terminal_table(
-    *,
-    head: Sequence[str],
-    columns: Sequence[str],
-    right: Sequence[bool],
-    rows: Sequence[Sequence[str]],
-    block_ends: Sequence[bool],
-    notes: Sequence[str],
-) -> str:
+def terminal_table(texts: TableTexts) -> str:
     """Lay out a table for the terminal this process writes to.
 
     Args:
-        head: Lines above, the title first.
-        columns: Column names.
-        right: Whether a column is aligned to the right; columns of words before the first such
-            column name the row, and are repeated where the table continues below.
-        rows: Texts by column; a line break says where a text may be broken first.
-        block_ends: After which rows an empty line stands.
-        notes: Lines below.
+        texts: The table.
 
     Returns:
         The text with its colours, with a final line break.
@@ -54,20 +42,20 @@ def terminal_table(
     from rich.text import Text
 
     console = Console(file=io.StringIO(), force_terminal=True)
-    in_line = [[text.replace("\n", " ") for text in row] for row in rows]
-    parts = split(columns, right, in_line, console.width)
+    rows = [[text.replace("\n", " ") for text in row] for row in texts.marked_rows]
+    parts = split(texts.columns, texts.right, rows, console.width)
     if len(parts) > 1:
-        in_line = [list(row) for row in rows]
-        parts = split(columns, right, in_line, console.width)
+        rows = texts.marked_rows
+        parts = split(texts.columns, texts.right, rows, console.width)
     with console.capture() as capture:
-        console.print(Text(head[0], style="bold"), soft_wrap=True)
-        for text in head[1:]:
+        console.print(Text(texts.title, style="bold"), soft_wrap=True)
+        for text in texts.head[1:]:
             console.print(Text(text), soft_wrap=True)
         for part in parts:
             console.print()
-            console.print(_grid(part, columns, right, in_line, block_ends), crop=False)
+            console.print(_grid(part, texts, rows), crop=False)
         console.print()
-        for note in notes:
+        for note in texts.notes:
             console.print(Text(note), soft_wrap=True)
     return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
 
@@ -147,22 +135,16 @@ def _widened(
     return tuple(widths)
 
 
-def _grid(
-    part: Part,
-    columns: Sequence[str],
-    right: Sequence[bool],
-    rows: Sequence[Sequence[str]],
-    block_ends: Sequence[bool],
-) -> Any:
+def _grid(part: Part, texts: TableTexts, rows: Sequence[Sequence[str]]) -> Any:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     grid = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for index, width in zip(part.columns, part.widths, strict=True):
-        justify: Any = "right" if right[index] else "left"
-        name = Text(columns[index])
+        justify: Any = "right" if texts.right[index] else "left"
+        name = Text(texts.columns[index])
         grid.add_column(name, justify=justify, overflow="fold", width=width, vertical="top")
-    for row, ends_block in zip(rows, block_ends, strict=True):
+    for row, ends_block in zip(rows, texts.block_ends, strict=True):
         grid.add_row(*[Text(row[index]) for index in part.columns], end_section=ends_block)
     return grid

@@ -50,6 +50,8 @@ class Verification:
 
     def lines(self) -> list[str]:
         """For people: one line a problem, and a summary."""
+        if not self.runs:
+            return ["nothing to verify: there are no completed runs here"]
         summary = f"{self.cells} measured cells recomputed from {self.runs} runs: "
         differing = len({(item.arm, item.column) for item in self.problems})
         outcome = f"{differing} do not hold" if self.problems else "all hold"

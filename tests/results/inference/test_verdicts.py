@@ -73,7 +73,7 @@ def test_what_no_plan_would_decide_is_within_noise():
     verdict = decide([_of([0.010, -0.009, 0.001])])[0]
     assert verdict.word == "within noise"
     assert verdict.sentence == (
-        "within noise: mAP +0.07 [-2.29, +2.43] points; p = .914; 3 seeds can show +-3.10 points "
+        "within noise: mAP +0.07 [-2.29, +2.43] points; p = .914; 3 seeds can show ±3.10 points "
         "(exact floor p = 0.25)"
     )
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from aqr_exp.results.tables.cells import Table, number_cell, text_cell
 from aqr_exp.results.tables.formats import TableFormat, render
 from aqr_exp.results.tables.terminal import split, terminal_table
+from aqr_exp.results.tables.texts import TableTexts
 
 COLUMNS = ("variant", "n", "mAP", "loss oscillation")
 RIGHT = (False, True, True, True)
@@ -65,16 +66,19 @@ def test_no_number_is_broken_at_any_width(width: int, numbers: list[float]) -> N
 
 def test_title_context_and_notes_stand_around_it() -> None:
     text = terminal_table(
-        head=["The title", "where"],
-        columns=["m", "x"],
-        right=[False, True],
-        rows=[["a", "1.0"], ["a", "2.0"], ["[b]", "3.0"]],
-        block_ends=[False, True, False],
-        notes=["[bold]a note[/bold]"],
+        TableTexts(
+            title="The title",
+            context="where",
+            columns=["m", "x"],
+            right=[False, True],
+            rows=[[("a", ""), ("1.0", "")], [("a", ""), ("2.0", "")], [("[b]", ""), ("3.0", "*")]],
+            block_ends=[False, True, False],
+            notes=["[bold]a note[/bold]"],
+        )
     )
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
     assert plain[:3] == ["The title", "where", ""]
     assert plain[3].split() == ["m", "x"]
-    assert plain[5:9] == ["a    1.0", "a    2.0", "", "[b]  3.0"]
+    assert plain[5:9] == ["a        1.0", "a        2.0", "", "[b]  3.0 (*)"]
     assert plain[-1] == "[bold]a note[/bold]"
     assert "\x1b" in text
