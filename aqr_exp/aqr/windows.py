@@ -4,7 +4,6 @@ Letters: B samples, V views, Q queries, S window slots (BEV slots first), R came
 W = 1 + R windows a query, w window size.
 """
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -93,25 +92,6 @@ def window_offsets(size: int, device: torch.device | None = None) -> Int[Tensor,
         raise ValueError(f"a window must be at least 1 cell wide, not {size}")
     first = -((size - 1) // 2)
     return torch.arange(first, first + size, device=device)
-
-
-def cells_for(size: int | float, pitch: int | float) -> int:
-    """Window size in cells for a size in metres or pixels: the nearest number, halves up, at least 1.
-
-    Args:
-        size: Wanted width of the window.
-        pitch: Width of a cell, in the same unit.
-
-    Returns:
-        Cells.
-
-    Raises:
-        ValueError: If one of them is not positive and finite.
-    """
-    for name, value in (("size", size), ("pitch", pitch)):
-        if not 0 < value < math.inf:
-            raise ValueError(f"the {name} of a window must be positive and finite, not {value}")
-    return max(1, math.floor(size / pitch + 0.5))
 
 
 def gather_windows(

@@ -42,36 +42,27 @@ Values:
 What = Annotated[
     str, typer.Argument(help="A shipped sweep, a sweep file or a variant.", metavar="SWEEP")
 ]
+_DRY_RUN = typer.Option("--dry-run", help="Show every run, its state and time; start nothing.")
+_FILL = typer.Option("--fill", help="Show only the holes; they are what a sweep runs anyway.")
+_SLOTS = typer.Option("--slots", help="Runs side by side; one a GPU or a core without.")
+_DETACH = typer.Option("--detach", help="Go on when the terminal closes, and return at once.")
+_CANCEL_REMOVED = typer.Option(
+    "--cancel-removed", help="Cancel runs that the sweep meant once and means no more."
+)
+_NO_PREFLIGHT = typer.Option(
+    "--no-preflight", help="Queue without trying a few steps of each configuration."
+)
 
 
 def command(
     what: What,
     overrides: arguments.Overrides = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show every run, its state and time; start nothing.")
-    ] = False,
-    fill: Annotated[
-        bool,
-        typer.Option("--fill", help="Show only the holes; they are what a sweep runs anyway."),
-    ] = False,
-    slots: Annotated[
-        int | None, typer.Option("--slots", help="Runs side by side; one a GPU or a core without.")
-    ] = None,
-    detach: Annotated[
-        bool, typer.Option("--detach", help="Go on when the terminal closes, and return at once.")
-    ] = False,
-    cancel_removed: Annotated[
-        bool,
-        typer.Option(
-            "--cancel-removed", help="Cancel runs that the sweep meant once and means no more."
-        ),
-    ] = False,
-    no_preflight: Annotated[
-        bool,
-        typer.Option(
-            "--no-preflight", help="Queue without trying a few steps of each configuration."
-        ),
-    ] = False,
+    dry_run: Annotated[bool, _DRY_RUN] = False,
+    fill: Annotated[bool, _FILL] = False,
+    slots: Annotated[int | None, _SLOTS] = None,
+    detach: Annotated[bool, _DETACH] = False,
+    cancel_removed: Annotated[bool, _CANCEL_REMOVED] = False,
+    no_preflight: Annotated[bool, _NO_PREFLIGHT] = False,
     as_json: arguments.Json = False,
 ) -> int:
     """Plan a sweep, and run or show it; returns the exit code."""

@@ -36,11 +36,6 @@ def _with_tuples(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
 
 
-def _linears(embedding: nn.Sequential) -> tuple[nn.Linear, nn.Linear]:
-    first, last = (module for module in embedding if isinstance(module, nn.Linear))
-    return first, last
-
-
 @MODELS.register_module()
 class CmtHead(nn.Module):
     """Object queries read BEV and camera tokens, or those of one sensor, and become boxes.
@@ -116,8 +111,8 @@ class CmtHead(nn.Module):
         if local_start and self.rv_embedding is not None:
             start_reference_points(self.reference_points.weight)
             start_locally(
-                bev_embedding=_linears(self.bev_embedding),
-                ray_embedding=_linears(self.rv_embedding),
+                bev_embedding=self.bev_embedding,
+                ray_embedding=self.rv_embedding,
                 cross_attentions=[layer.attn for layer in self.transformer.cross_attentions],
                 point_cloud_range=self.point_cloud_range,
             )

@@ -216,21 +216,27 @@ def start_reference_points(reference: Float[Tensor, "queries 3"]) -> None:
 
 def start_locally(
     *,
-    bev_embedding: tuple[nn.Linear, nn.Linear],
-    ray_embedding: tuple[nn.Linear, nn.Linear],
+    bev_embedding: nn.Sequential,
+    ray_embedding: nn.Sequential,
     cross_attentions: Sequence[MultiHeadAttention],
     point_cloud_range: tuple[float, ...],
 ) -> None:
     """Initialise both encodings and every cross-attention, in place.
 
     Args:
-        bev_embedding: As `start_bev_embedding` takes it.
-        ray_embedding: As `start_ray_embedding` takes it.
+        bev_embedding: Holds the two layers that `start_bev_embedding` takes.
+        ray_embedding: Holds the two that `start_ray_embedding` takes.
         cross_attentions: One per decoder layer.
         point_cloud_range: (x, y, z, x, y, z) in metres.
     """
-    bases = _subspaces(bev_embedding[1].out_features)
-    start_bev_embedding(*bev_embedding, bases[0])
-    start_ray_embedding(*ray_embedding, bases[1], point_cloud_range)
+    first, last = _linears(bev_embedding)
+    bases = _subspaces(last.out_features)
+    start_bev_embedding(first, last, bases[0])
+    start_ray_embedding(*_linears(ray_embedding), bases[1], point_cloud_range)
     for attention in cross_attentions:
         start_cross_attention(attention, bases)
+
+
+def _linears(embedding: nn.Sequential) -> tuple[nn.Linear, nn.Linear]:
+    first, last = (module for module in embedding if isinstance(module, nn.Linear))
+    return first, last

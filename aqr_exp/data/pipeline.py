@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from aqr_exp.config.schema import RunConfig
+from aqr_exp.config.schema.model import Sensors
 from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES
 from aqr_exp.data.failures.case import FailureCase
 from aqr_exp.data.failures.points import RINGS
@@ -155,6 +156,7 @@ def dataset_config(
     root = Path(config.data.root).absolute()
     prefixes = {camera: f"samples/{camera}" for camera in CAMERA_NAMES}
     pipeline = train_pipeline(config) if training else evaluation_pipeline(config, blank, failure)
+    _leave_unread(pipeline, config.model.sensors)
     failing = {} if failure is None else {"failure": astuple(failure)}
     return {
         "type": "KeyedNuScenesDataset",
@@ -171,6 +173,14 @@ def dataset_config(
         "lazy_init": False,
         **failing,
     }
+
+
+def _leave_unread(pipeline: list[dict[str, Any]], sensors: Sensors) -> None:
+    """Do not open the files of a sensor that the detector does not look at."""
+    unread = {"LoadLidarSweeps": not sensors.lidar, "LoadImages": not sensors.camera}
+    for step in pipeline:
+        if unread.get(step["type"]):
+            step["read"] = False
 
 
 def dataloader_config(

@@ -9,7 +9,7 @@ from aqr_exp.config.data_identity import with_data_identity
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.data.epoch_length import epoch_samples
-from aqr_exp.data.pipeline import augmentation_steps, dataloader_config
+from aqr_exp.data.pipeline import augmentation_steps, dataloader_config, dataset_config
 from aqr_exp.errors import RequestError
 from aqr_exp.train.plugins import register_plugins
 
@@ -35,6 +35,19 @@ def test_without_it_the_pipeline_is_as_it_was_and_a_stage_can_switch_it_off(
         "ResizeCropFlipImages",
         "KeepInRange",
     ]
+
+
+@pytest.mark.parametrize(
+    ("model", "unread"),
+    [("cmt_tiny", set()), ("cmt_lidar", {"LoadImages"}), ("cmt_camera", {"LoadLidarSweeps"})],
+)
+def test_a_detector_of_one_sensor_reads_no_files_of_the_other(
+    synth_root: Path, model: str, unread: set[str]
+) -> None:
+    config = load_run("baseline", [f"data.root={str(synth_root)!r}", f"model={model}"])
+    for training in (True, False):
+        pipeline = dataset_config(config, "synth_val", training=training)["pipeline"]
+        assert {step["type"] for step in pipeline if not step.get("read", True)} == unread
 
 
 def test_without_objects_a_run_is_refused_in_one_line(synth_root: Path) -> None:

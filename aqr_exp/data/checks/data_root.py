@@ -18,6 +18,7 @@ from aqr_exp.data.checks.files import (
     short_clouds,
 )
 from aqr_exp.data.checks.info_files import info_faults
+from aqr_exp.data.checks.objects import object_faults
 from aqr_exp.data.checks.projection import blind_cameras
 from aqr_exp.data.checks.raw_tables import RawTables
 from aqr_exp.data.checks.references import (
@@ -148,6 +149,7 @@ def _derived_faults(
     for split in splits:
         with stage(f"infos of {split}") as progress:
             faults += info_faults(nusc, root, split, depth.infos, progress)
+        faults += object_faults(root, split)
     if not found and not faults:
         current = content_fingerprint(root, version, list(identity["splits"]))
         if current != identity["fingerprint"]:

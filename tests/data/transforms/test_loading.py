@@ -105,5 +105,23 @@ def test_a_broken_image_is_refused_by_name(tmp_path):
     cameras = _cameras(tmp_path)
     broken = tmp_path / "CAM_BACK it's.png"
     broken.write_bytes(b"not an image")
-    with pytest.raises(ValueError, match=r"CAM_BACK it's\.png: missing or not a decodable image"):
-        LoadImages().transform({"images": cameras})
+    for load in (LoadImages(), LoadImages(read=False)):
+        with pytest.raises(
+            ValueError, match=r"CAM_BACK it's\.png: missing or not a decodable image"
+        ):
+            load.transform({"images": cameras})
+
+
+def test_what_is_not_read_is_black_and_as_large_with_the_same_projections(tmp_path):
+    cameras = _cameras(tmp_path)
+    read = LoadImages().transform({"images": cameras})
+    unread = LoadImages(read=False).transform({"images": cameras})
+    assert [image.shape for image in unread["img"]] == [(4, 8, 3)] * 6
+    assert not np.any(unread["img"])
+    np.testing.assert_array_equal(unread["lidar2img"], read["lidar2img"])
+
+
+def test_a_cloud_that_is_not_read_is_empty_and_its_file_not_opened():
+    lidar = {"lidar_path": "no such file", "lidar2ego": np.eye(4).tolist()}
+    results = {"timestamp": 1.0, "lidar_points": lidar}
+    assert LoadLidarSweeps(sweeps=3, read=False).transform(results)["points"].shape == (0, 5)
