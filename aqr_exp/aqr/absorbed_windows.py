@@ -19,9 +19,8 @@ from torch.autograd.function import once_differentiable
 from aqr_exp.aqr.compiled_windows import order_of, rows_of
 from aqr_exp.aqr.kernel_choice import in_ranges, kernels
 
-# What a multiplication takes in the loops over slots, to one in a product of matrices.
-# Measured on whole passes at the shapes of cmt_tiny and cmt_r50, both ways take equally long with 1 to 1.5
-# here; where memory is slower than there, rows that are read here and there suffer most.
+# What a multiplication takes in the loops over slots, to one in a product of matrices. At cmt_tiny's shapes
+# both ways took equally long with 1 (180 slots); 2 leaves a margin for machines whose memory is slower.
 _SLOT_COST = 2
 # Columns of a token that one thread adds up: whole vectors, and two threads at the least width in use.
 _COLUMNS = 64
