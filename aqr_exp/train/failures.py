@@ -20,6 +20,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from aqr_exp.cmt.detector_config import detector_config
+from aqr_exp.config.data_identity import with_data_identity
 from aqr_exp.config.identity import from_spec
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.data.failures.case import FailureCase, read_cases
@@ -108,13 +109,14 @@ def evaluate_cases(folder: RunFolder, cases: Sequence[FailureCase], tell: Tell) 
         tell: Takes what stdout gets.
 
     Raises:
-        AqrExpError: There are no metrics of record, or no weights.
+        AqrExpError: There are no metrics of record, or no weights, or the data are not those that the
+            run was made for.
     """
-    config = from_spec(folder.read_spec())
     clean = read_metrics_file(folder.metrics_path).metrics
     todo = missing_cases(folder, cases, clean)
     if not todo:
         return
+    config = with_data_identity(from_spec(folder.read_spec()))
     detector = trained_detector(folder, config)
     for case in todo:
         started = time.monotonic()

@@ -1,18 +1,20 @@
 """Runs evaluated under sensor failures: real weights, real files, real processes."""
 
+import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from workplace import SMOKE, Workplace
 
 from aqr_exp.cmt.detector_config import detector_config
-from aqr_exp.config.data_identity import with_data_identity
-from aqr_exp.config.identity import to_yaml
+from aqr_exp.config.data_identity import identity_path, with_data_identity
+from aqr_exp.config.identity import from_spec, to_yaml
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema.launcher import Device
 from aqr_exp.data.failures.case import read_cases
-from aqr_exp.errors import RunFailedError
+from aqr_exp.errors import RequestError, RunFailedError
 from aqr_exp.launch.failures import evaluate_failures
 from aqr_exp.results.atomic import read_json
 from aqr_exp.results.lock import hold
@@ -108,3 +110,20 @@ def test_wrong_requests_leave_nothing(run, place):
     wrong = place.aqr_exp("table", "--by", "failure", "--verify", code=2)
     assert "--verify and --by failure cannot be used together" in wrong.stderr
     assert _stamps(run) == before
+
+
+def test_data_that_changed_since_the_run_are_refused(run, place):
+    identity = identity_path(Path(from_spec(run.read_spec()).data.root))
+    before = identity.read_text()
+    changed = "0123456789abcdef"
+    identity.write_text(json.dumps({**json.loads(before), "fingerprint": changed}))
+    try:
+        wrong = place.aqr_exp("eval", "baseline", "--failures", "dark@1", code=2)
+        (line,) = [line for line in wrong.stderr.splitlines() if line.startswith("aqr-exp: ")]
+        assert line.startswith(f"aqr-exp: {run.name}: data.root=")
+        assert f"the data changed: they are {changed}, the run was made for" in line
+        with pytest.raises(RequestError, match="the data changed"):
+            evaluate_cases(run, read_cases("dark@1"), lambda _: None)
+    finally:
+        identity.write_text(before)
+    assert not run.failure_paths("dark@1").path.exists()
