@@ -1,4 +1,5 @@
 import json
+import pickle
 
 from made_up_data import write_identity
 
@@ -16,6 +17,24 @@ def test_a_dry_run_shows_the_plan_and_does_nothing(tmp_path, capsys, monkeypatch
     assert lines[3].startswith("learning rate: 0.00016, at its highest 0.000959 after 15 %")
     assert lines[5].startswith("memory of a step: about 0.")
     assert not (tmp_path / "results").exists()
+
+
+def test_a_dry_run_knows_what_class_balanced_resampling_draws(tmp_path, capsys, monkeypatch):
+    write_identity(tmp_path / "data")
+    boxes = [{"bbox_label_3d": label, "num_lidar_pts": 1, "num_radar_pts": 0} for label in (0, 1)]
+    content = {
+        "metainfo": {"categories": {"car": 0, "truck": 1}},
+        "data_list": [{"instances": boxes}, {"instances": boxes[:1]}, {"instances": boxes[:1]}],
+    }
+    path = tmp_path / "data" / "aqr_infos" / "synth_train.pkl"
+    path.write_bytes(pickle.dumps(content))
+    monkeypatch.setenv("AQR_EXP_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setattr("aqr_exp.launch.memory.estimate_memory", lambda _: {})
+    root = f"data.root={tmp_path / 'data'}"
+    assert main(["run", "baseline", root, "schedule.cbgs=true", "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "samples: 10, class-balanced 4 an epoch, batch size 2"
+    assert lines[2] == "epochs: 4, steps an epoch: 2, steps in all: 8"
 
 
 def test_what_is_missing_is_refused_after_the_plan(tmp_path, capsys, monkeypatch):
