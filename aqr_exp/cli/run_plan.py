@@ -41,6 +41,8 @@ def show_run_plan(config: "RunConfig", store: "Store", *, as_json: bool) -> int:
     else:
         for line in _lines(config, plan, memory):
             output.data(line)
+    for note in plan.notes:
+        output.say(f"note: {note}")
     for fault in plan.faults:
         output.say(f"aqr-exp: {fault}")
     return 2 if plan.faults else 0
@@ -57,6 +59,7 @@ def _as_json(plan: "RunPlan", memory: dict[str, float]) -> dict[str, Any]:
         "learning_rates": list(plan.rates),
         "peak_share": plan.peak_share,
         "memory": memory,
+        "notes": list(plan.notes),
         "faults": list(plan.faults),
     }
 

@@ -1,5 +1,6 @@
 """What a run would do, before it does anything: steps, stages, the learning rate, and what is missing."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from aqr_exp.launch.preflight import check_ready
 
 CURVE_POINTS = 49
 """How many learning rates a plan shows."""
+
+SMALL_RATE = 0.1
+"""Up to this share of the learning rate a backbone is tuned, not trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +32,7 @@ class RunPlan:
         stages: Its stages in words; empty of a run without.
         rates: The learning rate at `CURVE_POINTS` moments, evenly from the first step to the last.
         peak_share: The share of the run after which the rate is highest.
+        notes: What would spoil its result, a line each.
         faults: Why it cannot run here, a line each.
     """
 
@@ -38,6 +43,7 @@ class RunPlan:
     stages: tuple[str, ...]
     rates: tuple[float, ...]
     peak_share: float
+    notes: tuple[str, ...]
     faults: tuple[str, ...]
 
     @property
@@ -78,5 +84,22 @@ def plan_of(config: RunConfig, results: Path) -> RunPlan:
         stages=tuple(map(str, stages_of(config))),
         rates=tuple(rate_at(schedule, step, imagined) for step in moments),
         peak_share=peak_step(schedule, imagined) / (imagined - 1),
+        notes=tuple(backbone_notes(config)),
         faults=tuple(faults),
     )
+
+
+def backbone_notes(config: RunConfig) -> Iterator[str]:
+    """A line for an image backbone that begins at random and can hardly learn.
+
+    Args:
+        config: The run.
+    """
+    image, schedule = config.model.image, config.schedule
+    fixed = image.norm_eval and schedule.img_backbone_lr_mult <= SMALL_RATE
+    if config.start is None and config.model.sensors.camera and fixed:
+        yield (
+            "the image backbone begins at random, with fixed batch statistics and "
+            f"schedule.img_backbone_lr_mult={schedule.img_backbone_lr_mult:g}: the published runs "
+            "begin with trained weights (start.load_from=FILE start.parts=[img_backbone])"
+        )

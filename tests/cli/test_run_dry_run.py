@@ -49,6 +49,9 @@ def test_what_is_missing_is_refused_after_the_plan(tmp_path, capsys, monkeypatch
     ]
     assert plan["memory"]["total_gb"] > 5
     assert len(plan["learning_rates"]) > 40
+    assert [line[:48] for line in told.err.splitlines() if line.startswith("note: ")] == [
+        "note: the image backbone begins at random, with "
+    ]
     faults = [line for line in told.err.splitlines() if line.startswith("aqr-exp: ")]
     assert faults == [f"aqr-exp: {fault}" for fault in plan["faults"]]
     assert any("no data set there" in fault for fault in faults)

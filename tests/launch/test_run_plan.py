@@ -10,7 +10,7 @@ from aqr_exp.errors import AqrExpError
 from aqr_exp.launch import memory
 from aqr_exp.launch.memory import estimate_memory
 from aqr_exp.launch.preflight import gpu_faults
-from aqr_exp.launch.run_plan import CURVE_POINTS, plan_of
+from aqr_exp.launch.run_plan import CURVE_POINTS, backbone_notes, plan_of
 
 
 def _config(root, *overrides):
@@ -83,6 +83,22 @@ def test_info_files_that_resampling_cannot_read_are_a_fault(tmp_path):
     assert plan_of(config, tmp_path / "results").faults == (
         f"{path}: damaged: holds a builtins.print",
     )
+
+
+def test_a_backbone_that_begins_at_random_at_a_small_rate_is_noted(tmp_path):
+    def notes(*overrides):
+        return list(backbone_notes(load_run("baseline", list(overrides))))
+
+    (note,) = notes("preset=paper_r50")
+    assert "begins at random" in note
+    assert "schedule.img_backbone_lr_mult=0.01" in note
+    checkpoint = tmp_path / "r50.pth"
+    checkpoint.write_bytes(b"weights")
+    trained = [f"start.load_from={checkpoint}", "start.parts=[img_backbone]"]
+    assert notes("preset=paper_r50", *trained) == []
+    assert notes("preset=quick") == []
+    lidar = ["data.augment.drop_camera=0", "data.augment.drop_lidar=0"]
+    assert notes("model=cmt_lidar", "schedule=published", "gt_sampling=cmt", *lidar) == []
 
 
 def test_what_needs_a_gpu():
