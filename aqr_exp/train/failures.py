@@ -40,20 +40,26 @@ Tell = Callable[[dict[str, Any]], None]
 
 
 def trained_detector(folder: RunFolder, config: RunConfig) -> nn.Module:
-    """The run's detector with its newest intact weights, on the device it runs on here.
+    """The run's detector with its final weights, on the device it runs on here.
 
     Args:
         folder: The run's folder.
         config: The run.
 
     Raises:
-        RunFailedError: There is no checkpoint that can be read.
+        RunFailedError: The final checkpoint is missing or damaged: the clean evaluation is of no other.
     """
     from mmdet3d.registry import MODELS
 
     state = load_newest(folder.checkpoints_dir)
     if state is None:
         raise RunFailedError(f"{folder.checkpoints_dir} holds no checkpoint that can be read")
+    if state["epoch"] != config.schedule.epochs:
+        raise RunFailedError(
+            f"{folder.checkpoints_dir}: the checkpoint of epoch {config.schedule.epochs}, which the "
+            f"clean evaluation is of, is missing or damaged; the newest intact one is of epoch "
+            f"{state['epoch']}"
+        )
     detector: nn.Module = MODELS.build(detector_config(config))
     detector.load_state_dict(state["model"])
     device = "cuda" if torch.cuda.is_available() else "cpu"
