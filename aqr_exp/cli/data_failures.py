@@ -25,8 +25,15 @@ def command(
         Path, typer.Option("--out", help="The folder of the page; made when absent.", metavar="DIR")
     ] = Path("failures"),
     sample: Annotated[
-        int, typer.Option("--sample", help="Which sample of the split.", metavar="N", min=0)
-    ] = 0,
+        int | None,
+        typer.Option(
+            "--sample",
+            help="Which sample of the split; 1 by default: a scene's first keyframe cannot be late.",
+            metavar="N",
+            min=0,
+            show_default=False,
+        ),
+    ] = None,
     split: Annotated[
         str | None, typer.Option("--split", help="Which split; the validation split by default.")
     ] = None,
@@ -51,9 +58,11 @@ def command(
     # What the data set says of itself while it loads is no part of the answer.
     logging.disable(logging.INFO)
     split = split or config.data.val_split
-    Samples(config, split).check(sample)
+    samples = Samples(config, split)
+    number = min(1, len(samples) - 1) if sample is None else sample
+    samples.check(number)
     out.mkdir(parents=True, exist_ok=True)
     with counted_progress("files written") as show:
-        for done, _ in enumerate(write_page(config, split, sample, out), start=1):
+        for done, _ in enumerate(write_page(config, split, number, out), start=1):
             show(done, len(FAILURES) + 1)
     output.data(str(out / INDEX))

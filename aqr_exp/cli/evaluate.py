@@ -51,8 +51,13 @@ def command(
     for folder in folders:
         _check_trained(folder)
     cleans = [read_metrics_file(folder.metrics_path).metrics for folder in folders]
-    for folder, clean in zip(folders, cleans, strict=True):
-        todo = missing_cases(folder, cases, clean)
+    missing = [
+        missing_cases(folder, cases, clean) for folder, clean in zip(folders, cleans, strict=True)
+    ]
+    for folder, todo in zip(folders, missing, strict=True):
+        if todo:
+            _check_data(folder)
+    for folder, clean, todo in zip(folders, cleans, missing, strict=True):
         output.say(f"{folder.name}: {len(todo)} of {len(cases)} cases to evaluate")
         if todo:
             _evaluate(folder, todo, clean)
@@ -81,6 +86,22 @@ def _check_trained(folder: "RunFolder") -> None:
         raise RequestError(
             f"{folder.name} is {status}: only completed runs have weights and a clean evaluation"
         )
+
+
+def _check_data(folder: "RunFolder") -> None:
+    """Refuse data that are gone or are not those of the clean evaluation.
+
+    Raises:
+        RequestError: Names the run and what is wrong with its data.
+    """
+    from aqr_exp.config.data_identity import with_data_identity
+    from aqr_exp.config.identity import from_spec
+    from aqr_exp.errors import RequestError
+
+    try:
+        with_data_identity(from_spec(folder.read_spec()))
+    except RequestError as error:
+        raise RequestError(f"{folder.name}: {error}") from None
 
 
 def _evaluate(folder: "RunFolder", cases: "list[FailureCase]", clean: dict[str, Any]) -> None:

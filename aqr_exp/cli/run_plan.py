@@ -41,6 +41,8 @@ def show_run_plan(config: "RunConfig", store: "Store", *, as_json: bool) -> int:
     else:
         for line in _lines(config, plan, memory):
             output.data(line)
+    for note in plan.notes:
+        output.say(f"note: {note}")
     for fault in plan.faults:
         output.say(f"aqr-exp: {fault}")
     return 2 if plan.faults else 0
@@ -49,6 +51,7 @@ def show_run_plan(config: "RunConfig", store: "Store", *, as_json: bool) -> int:
 def _as_json(plan: "RunPlan", memory: dict[str, float]) -> dict[str, Any]:
     return {
         "samples": plan.samples,
+        "samples_per_epoch": plan.drawn,
         "epochs": plan.epochs,
         "steps_per_epoch": plan.steps_per_epoch,
         "steps": plan.steps,
@@ -56,6 +59,7 @@ def _as_json(plan: "RunPlan", memory: dict[str, float]) -> dict[str, Any]:
         "learning_rates": list(plan.rates),
         "peak_share": plan.peak_share,
         "memory": memory,
+        "notes": list(plan.notes),
         "faults": list(plan.faults),
     }
 
@@ -63,11 +67,12 @@ def _as_json(plan: "RunPlan", memory: dict[str, float]) -> dict[str, Any]:
 def _lines(config: "RunConfig", plan: "RunPlan", memory: dict[str, float]) -> list[str]:
     schedule = config.schedule
     names = f"model {config.model.name}, data {config.data.name}, schedule {schedule.name}"
-    steps = f"steps an epoch: {_steps(config, plan)}, steps in all: {_known(plan.steps)}"
+    steps = f"steps an epoch: {_known(plan.steps_per_epoch)}, steps in all: {_known(plan.steps)}"
+    drawn = f", class-balanced {_known(plan.drawn)} an epoch" if schedule.cbgs else ""
     peak = f"{max(plan.rates):.3g} after {100 * plan.peak_share:.0f} % of the run"
     lines = [
         f"{config.variant.name.value}, {names}, seed {config.seed}",
-        f"samples: {_known(plan.samples)}, batch size {schedule.batch_size}",
+        f"samples: {_known(plan.samples)}{drawn}, batch size {schedule.batch_size}",
         f"epochs: {plan.epochs}, {steps}",
         *(f"  {words}" for words in plan.stages),
         f"learning rate: {plan.rates[0]:.3g}, at its highest {peak}, {plan.rates[-1]:.3g} at the end",
@@ -88,12 +93,6 @@ def _lines(config: "RunConfig", plan: "RunPlan", memory: dict[str, float]) -> li
 
 def _gigabytes(size: float) -> str:
     return f"{size:.1f} GB" if size >= 1 else f"{size:.2f} GB"
-
-
-def _steps(config: "RunConfig", plan: "RunPlan") -> str:
-    if plan.steps_per_epoch is not None or plan.samples is None:
-        return _known(plan.steps_per_epoch)
-    return "? (class-balanced resampling decides)" if config.schedule.cbgs else "?"
 
 
 def _known(value: int | None) -> str:

@@ -3,9 +3,11 @@
 import dataclasses
 import re
 import shlex
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from aqr_exp.config.checkpoint_identity import file_sha256
 from aqr_exp.config.nearest import did_you_mean
 from aqr_exp.config.schema import DataConfig, RunConfig
 from aqr_exp.errors import AqrExpError, RequestError
@@ -79,11 +81,32 @@ def identified(data: DataConfig) -> DataConfig:
 
 
 def _check_objects(root: Path, data: DataConfig) -> None:
-    """Refuse ground-truth sampling from objects that were never cut out."""
+    """Refuse ground-truth sampling from objects that were never cut out, or from other data."""
+    if data.gt_sampling is None:
+        return
     index = root / "aqr_infos" / f"{data.train_split}.objects" / "index.json"
-    if data.gt_sampling is not None and not index.is_file():
-        remedy = f"`aqr-exp data prepare --root {shlex.quote(str(root))}` makes them"
+    remedy = f"`aqr-exp data prepare --root {shlex.quote(str(root))}` makes them"
+    if not index.is_file():
         raise RequestError(f"data.gt_sampling: no objects of {data.train_split}: {remedy}")
+    infos = root / "aqr_infos" / f"{data.train_split}.pkl"
+    if read_json(index).get("infos_sha256") != _sha256(infos):
+        fault = f"the objects of {data.train_split} were cut out of other data than {infos} names"
+        raise RequestError(f"data.gt_sampling: {fault}: {remedy} anew")
+
+
+def _sha256(path: Path) -> str | None:
+    """Of a file's content, read once while it stays as it is; None where there is none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return _sha256_at(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _sha256_at(path: Path, size: int, changed_ns: int) -> str:
+    del size, changed_ns
+    return file_sha256(path)
 
 
 def how_to_make(data: DataConfig) -> str:

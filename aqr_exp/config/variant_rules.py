@@ -40,6 +40,10 @@ def start_rules(config: RunConfig) -> Iterator[str]:
         return
     if start.freeze and not start.load_from:
         yield f"start.freeze={list(start.freeze)}: freezes what start.load_from loads: set it too"
+    if start.parts and not start.load_from:
+        yield f"start.parts={list(start.parts)}: parts of what start.load_from loads: set it too"
+    if any(not prefix for prefix in start.parts):
+        yield f"start.parts={list(start.parts)}: an empty beginning would take everything"
     if any(not prefix for prefix in start.freeze):
         yield f"start.freeze={list(start.freeze)}: an empty beginning would freeze everything"
 

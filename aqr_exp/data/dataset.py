@@ -8,6 +8,7 @@ from mmdet3d.registry import DATASETS
 from mmdet3d.structures import LiDARInstance3DBoxes
 
 from aqr_exp.data.classes import CLASS_NAMES
+from aqr_exp.data.epoch_length import trained_on
 from aqr_exp.data.failures.case import FailureCase
 from aqr_exp.data.failures.frames import (
     FRAME_FAILURES,
@@ -76,12 +77,7 @@ class KeyedNuScenesDataset(NuScenesDataset):
         """
         # Files state their own label order: mmdet3d's converter uses another one than CMT.
         names = {label: name for name, label in self.metainfo["categories"].items()}
-        kept = [
-            instance
-            for instance in info["instances"]
-            if names.get(instance["bbox_label_3d"]) in CLASS_NAMES
-            and instance["num_lidar_pts"] + instance["num_radar_pts"] >= self.min_box_points
-        ]
+        kept = trained_on(info["instances"], names, self.min_box_points)
         boxes = np.array(
             [[*instance["bbox_3d"], *instance["velocity"]] for instance in kept], dtype=np.float32
         ).reshape(-1, 9)

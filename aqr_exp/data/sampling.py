@@ -12,6 +12,8 @@ from mmengine.dist import get_dist_info
 from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import Sampler
 
+from aqr_exp.data.epoch_length import draws_of
+
 
 class SampleKey(NamedTuple):
     """What a sampler asks a data set for.
@@ -50,10 +52,7 @@ def balanced_draws(by_class: Sequence[np.ndarray]) -> int:
     Args:
         by_class: For each class, the samples that hold one of it.
     """
-    present = [samples for samples in by_class if len(samples)]
-    if not present:
-        return 0
-    return len(present) * (sum(map(len, present)) // len(present))
+    return draws_of([len(samples) for samples in by_class])
 
 
 def balanced_order(by_class: Sequence[np.ndarray], *, seed: int, epoch: int) -> np.ndarray:

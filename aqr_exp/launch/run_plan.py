@@ -1,5 +1,6 @@
 """What a run would do, before it does anything: steps, stages, the learning rate, and what is missing."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,11 +8,15 @@ from aqr_exp.config.data_identity import read_data_identity, with_data_identity
 from aqr_exp.config.learning_rate import peak_step, rate_at
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.stages import stages_of
+from aqr_exp.data.epoch_length import epoch_samples
 from aqr_exp.errors import AqrExpError
 from aqr_exp.launch.preflight import check_ready
 
 CURVE_POINTS = 49
 """How many learning rates a plan shows."""
+
+SMALL_RATE = 0.1
+"""Up to this share of the learning rate a backbone is tuned, not trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,21 +25,25 @@ class RunPlan:
 
     Attributes:
         samples: Training samples of the split; None where the data are missing.
-        steps_per_epoch: Steps of an epoch; None where that cannot be known: the data are missing, or
-            class-balanced resampling decides.
+        drawn: Samples that an epoch draws: those of the split, or what class-balanced resampling
+            makes of them; None where the data are missing.
+        steps_per_epoch: Steps of an epoch; None where the data are missing.
         epochs: Passes.
         stages: Its stages in words; empty of a run without.
         rates: The learning rate at `CURVE_POINTS` moments, evenly from the first step to the last.
         peak_share: The share of the run after which the rate is highest.
+        notes: What would spoil its result, a line each.
         faults: Why it cannot run here, a line each.
     """
 
     samples: int | None
+    drawn: int | None
     steps_per_epoch: int | None
     epochs: int
     stages: tuple[str, ...]
     rates: tuple[float, ...]
     peak_share: float
+    notes: tuple[str, ...]
     faults: tuple[str, ...]
 
     @property
@@ -52,27 +61,45 @@ def plan_of(config: RunConfig, results: Path) -> RunPlan:
     """
     schedule = config.schedule
     faults: list[str] = []
-    samples = None
+    samples, drawn = None, None
     try:
         config = with_data_identity(config)
         samples = read_data_identity(Path(config.data.root))["splits"][config.data.train_split]
+        drawn = epoch_samples(config, samples)
     except AqrExpError as error:
         faults.append(str(error))
     try:
         check_ready(config, results)
     except AqrExpError as error:
         faults += str(error).splitlines()
-    known = samples is not None and not schedule.cbgs
-    steps = samples // schedule.batch_size if samples is not None and known else None
+    steps = None if drawn is None else drawn // schedule.batch_size
     # The curve has the same form whatever the number of steps.
     imagined = max(1000, (steps or 0) * schedule.epochs)
     moments = [round(index * (imagined - 1) / (CURVE_POINTS - 1)) for index in range(CURVE_POINTS)]
     return RunPlan(
         samples=samples,
+        drawn=drawn,
         steps_per_epoch=steps,
         epochs=schedule.epochs,
         stages=tuple(map(str, stages_of(config))),
         rates=tuple(rate_at(schedule, step, imagined) for step in moments),
         peak_share=peak_step(schedule, imagined) / (imagined - 1),
+        notes=tuple(backbone_notes(config)),
         faults=tuple(faults),
     )
+
+
+def backbone_notes(config: RunConfig) -> Iterator[str]:
+    """A line for an image backbone that begins at random and can hardly learn.
+
+    Args:
+        config: The run.
+    """
+    image, schedule = config.model.image, config.schedule
+    fixed = image.norm_eval and schedule.img_backbone_lr_mult <= SMALL_RATE
+    if config.start is None and config.model.sensors.camera and fixed:
+        yield (
+            "the image backbone begins at random, with fixed batch statistics and "
+            f"schedule.img_backbone_lr_mult={schedule.img_backbone_lr_mult:g}: the published runs "
+            "begin with trained weights (start.load_from=FILE start.parts=[img_backbone])"
+        )

@@ -20,6 +20,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from aqr_exp.cmt.detector_config import detector_config
+from aqr_exp.config.data_identity import with_data_identity
 from aqr_exp.config.identity import from_spec
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.data.failures.case import FailureCase, read_cases
@@ -39,20 +40,26 @@ Tell = Callable[[dict[str, Any]], None]
 
 
 def trained_detector(folder: RunFolder, config: RunConfig) -> nn.Module:
-    """The run's detector with its newest intact weights, on the device it runs on here.
+    """The run's detector with its final weights, on the device it runs on here.
 
     Args:
         folder: The run's folder.
         config: The run.
 
     Raises:
-        RunFailedError: There is no checkpoint that can be read.
+        RunFailedError: The final checkpoint is missing or damaged: the clean evaluation is of no other.
     """
     from mmdet3d.registry import MODELS
 
     state = load_newest(folder.checkpoints_dir)
     if state is None:
         raise RunFailedError(f"{folder.checkpoints_dir} holds no checkpoint that can be read")
+    if state["epoch"] != config.schedule.epochs:
+        raise RunFailedError(
+            f"{folder.checkpoints_dir}: the checkpoint of epoch {config.schedule.epochs}, which the "
+            f"clean evaluation is of, is missing or damaged; the newest intact one is of epoch "
+            f"{state['epoch']}"
+        )
     detector: nn.Module = MODELS.build(detector_config(config))
     detector.load_state_dict(state["model"])
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -108,13 +115,14 @@ def evaluate_cases(folder: RunFolder, cases: Sequence[FailureCase], tell: Tell) 
         tell: Takes what stdout gets.
 
     Raises:
-        AqrExpError: There are no metrics of record, or no weights.
+        AqrExpError: There are no metrics of record, or no weights, or the data are not those that the
+            run was made for.
     """
-    config = from_spec(folder.read_spec())
     clean = read_metrics_file(folder.metrics_path).metrics
     todo = missing_cases(folder, cases, clean)
     if not todo:
         return
+    config = with_data_identity(from_spec(folder.read_spec()))
     detector = trained_detector(folder, config)
     for case in todo:
         started = time.monotonic()

@@ -27,14 +27,19 @@ def start_from(model: nn.Module, start: StartConfig) -> list[str]:
         start: Where it starts.
 
     Returns:
-        Names of the parameters and buffers that the checkpoint did not have.
+        Names of the parameters and buffers that were not taken from the checkpoint.
 
     Raises:
         RequestError: The checkpoint cannot be read, or does not fit key for key.
-        RunFailedError: A prefix to freeze begins no parameter's name.
+        RunFailedError: A prefix to take or to freeze begins no parameter's name.
     """
     state = load_state_dict_file(Path(start.load_from))
-    new = load_strictly(model, state, may_miss=NEW_PARTS)
+    may_miss: tuple[str, ...] = NEW_PARTS
+    if start.parts:
+        _check_prefixes("start.parts", start.parts, list(model.state_dict()))
+        state = {name: value for name, value in state.items() if name.startswith(start.parts)}
+        may_miss = tuple(name for name in model.state_dict() if not name.startswith(start.parts))
+    new = load_strictly(model, state, may_miss=may_miss)
     freeze(model, start.freeze)
     return new
 
@@ -49,13 +54,16 @@ def freeze(model: nn.Module, prefixes: Sequence[str]) -> None:
     Raises:
         RunFailedError: A prefix begins no parameter's name.
     """
-    names = [name for name, _ in model.named_parameters()]
-    idle = [prefix for prefix in prefixes if not any(name.startswith(prefix) for name in names)]
-    if idle:
-        raise RunFailedError(f"start.freeze: no parameter begins with {', '.join(idle)}")
+    _check_prefixes("start.freeze", prefixes, [name for name, _ in model.named_parameters()])
     for name, parameter in model.named_parameters():
         if name.startswith(tuple(prefixes)):
             parameter.requires_grad = False
+
+
+def _check_prefixes(key: str, prefixes: Sequence[str], names: Sequence[str]) -> None:
+    idle = [prefix for prefix in prefixes if not any(name.startswith(prefix) for name in names)]
+    if idle:
+        raise RunFailedError(f"{key}: no parameter begins with {', '.join(idle)}")
 
 
 class StartFrom(Hook):
@@ -73,8 +81,10 @@ class StartFrom(Hook):
     def before_train(self, runner: Runner) -> None:
         """Load and freeze: the Runner initialises the model's weights just before."""
         new = start_from(unwrapped(runner), self.start)
+        taken = ", ".join(self.start.parts) or "all"
         print_log(
-            f"{self.start.load_from} loaded; new here: {', '.join(new) or 'nothing'}", "current"
+            f"{self.start.load_from} loaded ({taken}); new here: {', '.join(new) or 'nothing'}",
+            "current",
         )
 
     def before_train_iter(

@@ -1,4 +1,5 @@
 import json
+import pickle
 
 from made_up_data import write_identity
 
@@ -18,6 +19,24 @@ def test_a_dry_run_shows_the_plan_and_does_nothing(tmp_path, capsys, monkeypatch
     assert not (tmp_path / "results").exists()
 
 
+def test_a_dry_run_knows_what_class_balanced_resampling_draws(tmp_path, capsys, monkeypatch):
+    write_identity(tmp_path / "data")
+    boxes = [{"bbox_label_3d": label, "num_lidar_pts": 1, "num_radar_pts": 0} for label in (0, 1)]
+    content = {
+        "metainfo": {"categories": {"car": 0, "truck": 1}},
+        "data_list": [{"instances": boxes}, {"instances": boxes[:1]}, {"instances": boxes[:1]}],
+    }
+    path = tmp_path / "data" / "aqr_infos" / "synth_train.pkl"
+    path.write_bytes(pickle.dumps(content))
+    monkeypatch.setenv("AQR_EXP_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setattr("aqr_exp.launch.memory.estimate_memory", lambda _: {})
+    root = f"data.root={tmp_path / 'data'}"
+    assert main(["run", "baseline", root, "schedule.cbgs=true", "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "samples: 10, class-balanced 4 an epoch, batch size 2"
+    assert lines[2] == "epochs: 4, steps an epoch: 2, steps in all: 8"
+
+
 def test_what_is_missing_is_refused_after_the_plan(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("AQR_EXP_DATA", str(tmp_path))
     monkeypatch.setattr("aqr_exp.launch.preflight.gpu_models", list)
@@ -30,6 +49,9 @@ def test_what_is_missing_is_refused_after_the_plan(tmp_path, capsys, monkeypatch
     ]
     assert plan["memory"]["total_gb"] > 5
     assert len(plan["learning_rates"]) > 40
+    assert [line[:48] for line in told.err.splitlines() if line.startswith("note: ")] == [
+        "note: the image backbone begins at random, with "
+    ]
     faults = [line for line in told.err.splitlines() if line.startswith("aqr-exp: ")]
     assert faults == [f"aqr-exp: {fault}" for fault in plan["faults"]]
     assert any("no data set there" in fault for fault in faults)

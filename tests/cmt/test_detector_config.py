@@ -58,3 +58,11 @@ def test_a_small_resnet_has_narrow_stages(run):
     config = detector_config(dataclasses.replace(run.model, image=image))
     assert config["img_neck"]["in_channels"] == [16, 32]
     assert config["img_backbone"]["num_stages"] == 3
+
+
+@pytest.mark.parametrize(
+    "model", ["cmt_r50_800x320", "cmt_vov_1600x640", "cmt_lidar", "cmt_camera"]
+)
+def test_published_models_keep_300_boxes_as_published(model):
+    head = detector_config(load_run("baseline", [f"model={model}"]))["pts_bbox_head"]
+    assert head["max_boxes"] == 300

@@ -33,7 +33,7 @@ def test_the_content_is_part_of_the_identity_and_the_place_is_not(checkpoint: Pa
     first = load_run("baseline", ["start.load_from=cmt.pth"])
     assert first.start is not None
     assert first.start == StartConfig(
-        load_from=str(checkpoint), sha256=hashlib.sha256(CONTENT).hexdigest(), freeze=()
+        load_from=str(checkpoint), sha256=hashlib.sha256(CONTENT).hexdigest(), parts=(), freeze=()
     )
     assert canonical(first)["start"] == {"sha256": first.start.sha256, "freeze": []}
     assert fingerprint(first) != fingerprint(load_run("baseline"))
@@ -80,7 +80,7 @@ def test_a_missing_file_is_named(checkpoint: Path) -> None:
 
 
 def test_an_unreadable_file_is_named(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    start = StartConfig(load_from="cmt.pth", sha256="", freeze=())
+    start = StartConfig(load_from="cmt.pth", sha256="", parts=(), freeze=())
     config = dataclasses.replace(load_run("baseline"), start=start)
 
     def refuse(*_: object) -> None:

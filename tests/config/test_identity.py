@@ -38,7 +38,7 @@ EXCLUDED = {
 }
 
 BASE = as_dict(load_run("baseline"))
-START = {"load_from": "x.pth", "sha256": "ab", "freeze": ["img_backbone"]}
+START = {"load_from": "x.pth", "sha256": "ab", "parts": ["img_neck"], "freeze": ["img_backbone"]}
 STAGES = "schedule.stages=[{epochs:3},{epochs:1,drop_camera:0}]"
 BASES = {
     variant: as_dict(load_run(variant, [STAGES, "gt_sampling=cmt"])) | {"start": START}
@@ -133,6 +133,9 @@ def test_what_a_variant_lacks_is_not_in_its_identity() -> None:
     assert "start" not in earlier
     assert run_name(from_spec(earlier)) == run_name(load_run("baseline"))
     named = {**BASE, "variant": {"name": "baseline", "bias": None}, "start": None}
+    whole = {name: value for name, value in START.items() if name != "parts"}
+    taken = {**BASE, "variant": {"name": "baseline"}, "start": whole}
+    assert "parts" not in canonical(from_spec(taken))["start"]
     assert run_name(from_spec(named)) == run_name(load_run("baseline"))
 
 

@@ -47,6 +47,18 @@ def test_the_page_shows_failures_at_every_severity(
     assert (before != after).any()
 
 
+def test_unasked_the_page_shows_a_sample_that_can_be_late(
+    prepared_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failure_page, "FAILURES", {"stuck_cameras": FAILURES["stuck_cameras"]})
+    assert drawn(prepared_root, tmp_path) == 0
+    assert "on sample 1 of synth_val" in (tmp_path / "index.html").read_text()
+    before, after = _halves(tmp_path / "stuck_cameras.png", rows=4)
+    right = before.shape[1] // 3  # the six views
+    lower = before.shape[0] // 8  # below the words
+    assert (before[lower:, right:] != after[lower:, right:]).any()
+
+
 def _halves(path: Path, rows: int) -> tuple:
     picture = cv2.imread(str(path))
     height = picture.shape[0] // rows

@@ -1,6 +1,8 @@
 """What the training pipeline is made of, and how often an epoch draws."""
 
 import dataclasses
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,26 @@ def test_without_objects_a_run_is_refused_in_one_line(synth_root: Path) -> None:
     config = load_run("baseline", [f"data.root={str(synth_root)!r}", "gt_sampling=cmt"])
     with pytest.raises(RequestError, match=r"data\.gt_sampling: no objects of synth_train: `aqr"):
         with_data_identity(config)
+
+
+def test_objects_of_other_data_are_refused_in_one_line(prepared_root: Path, tmp_path: Path) -> None:
+    root = tmp_path / "data; it's"
+    shutil.copytree(prepared_root / "aqr_infos", root / "aqr_infos", copy_function=os.link)
+    config = load_run("baseline", [f'data.root="{root}"', "gt_sampling=cmt"])
+    with_data_identity(config)
+    infos = root / "aqr_infos" / "synth_train.pkl"
+    content = infos.read_bytes()
+    infos.unlink()  # the linked one is not changed
+    infos.write_bytes(content + b" ")
+    with pytest.raises(RequestError) as refused:
+        with_data_identity(config)
+    assert str(refused.value).startswith(
+        f"data.gt_sampling: the objects of synth_train were cut out of other data than {infos} names: "
+        "`aqr-exp data prepare --root"
+    )
+    infos.unlink()
+    infos.write_bytes(content)
+    with_data_identity(config)
 
 
 def test_cbgs_draws_as_often_as_its_classes_say(config: RunConfig) -> None:

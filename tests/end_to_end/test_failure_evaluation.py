@@ -1,24 +1,26 @@
 """Runs evaluated under sensor failures: real weights, real files, real processes."""
 
+import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from workplace import SMOKE, Workplace
 
 from aqr_exp.cmt.detector_config import detector_config
-from aqr_exp.config.data_identity import with_data_identity
-from aqr_exp.config.identity import to_yaml
+from aqr_exp.config.data_identity import identity_path, with_data_identity
+from aqr_exp.config.identity import from_spec, to_yaml
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema.launcher import Device
 from aqr_exp.data.failures.case import read_cases
-from aqr_exp.errors import RunFailedError
+from aqr_exp.errors import RequestError, RunFailedError
 from aqr_exp.launch.failures import evaluate_failures
 from aqr_exp.results.atomic import read_json
 from aqr_exp.results.lock import hold
 from aqr_exp.results.run_folder import RunFolder
 from aqr_exp.results.run_paths import EvaluationPaths
-from aqr_exp.train.checkpoint import save_atomically
+from aqr_exp.train.checkpoint import load_newest, save_atomically
 from aqr_exp.train.failures import evaluate_cases, measure
 from aqr_exp.train.plugins import register_plugins
 
@@ -44,7 +46,9 @@ def run(data, place, tmp_path_factory) -> RunFolder:
     folder.create(to_yaml(config), record)
     torch.manual_seed(0)
     detector = MODELS.build(detector_config(config)).eval()
-    save_atomically({"model": detector.state_dict()}, folder.checkpoints_dir / "epoch_1.pth")
+    save_atomically(
+        {"model": detector.state_dict(), "epoch": 1}, folder.checkpoints_dir / "epoch_1.pth"
+    )
     paths = EvaluationPaths(tmp_path_factory.mktemp("clean"))
     clean = measure(detector, config, None, paths)
     facts = {"split": config.data.val_split, "predictions_sha256": "a" * 64, "synthetic": True}
@@ -108,3 +112,35 @@ def test_wrong_requests_leave_nothing(run, place):
     wrong = place.aqr_exp("table", "--by", "failure", "--verify", code=2)
     assert "--verify and --by failure cannot be used together" in wrong.stderr
     assert _stamps(run) == before
+
+
+def test_other_weights_than_the_final_ones_are_refused(run):
+    final, earlier = (run.checkpoints_dir / f"epoch_{number}.pth" for number in (1, 0))
+    content = final.read_bytes()
+    state = load_newest(run.checkpoints_dir)
+    save_atomically({**state, "epoch": 0}, earlier)
+    final.write_bytes(content[:1000])
+    try:
+        with pytest.raises(RunFailedError, match=r"of epoch 1, which .* intact one is of epoch 0$"):
+            evaluate_cases(run, read_cases("dark@1"), lambda _: None)
+    finally:
+        final.write_bytes(content)
+        earlier.unlink()
+    assert not run.failure_paths("dark@1").path.exists()
+
+
+def test_data_that_changed_since_the_run_are_refused(run, place):
+    identity = identity_path(Path(from_spec(run.read_spec()).data.root))
+    before = identity.read_text()
+    changed = "0123456789abcdef"
+    identity.write_text(json.dumps({**json.loads(before), "fingerprint": changed}))
+    try:
+        wrong = place.aqr_exp("eval", "baseline", "--failures", "dark@1", code=2)
+        (line,) = [line for line in wrong.stderr.splitlines() if line.startswith("aqr-exp: ")]
+        assert line.startswith(f"aqr-exp: {run.name}: data.root=")
+        assert f"the data changed: they are {changed}, the run was made for" in line
+        with pytest.raises(RequestError, match="the data changed"):
+            evaluate_cases(run, read_cases("dark@1"), lambda _: None)
+    finally:
+        identity.write_text(before)
+    assert not run.failure_paths("dark@1").path.exists()

@@ -1,4 +1,5 @@
 import dataclasses
+import pickle
 
 import pytest
 from made_up_data import write_identity
@@ -9,7 +10,7 @@ from aqr_exp.errors import AqrExpError
 from aqr_exp.launch import memory
 from aqr_exp.launch.memory import estimate_memory
 from aqr_exp.launch.preflight import gpu_faults
-from aqr_exp.launch.run_plan import CURVE_POINTS, plan_of
+from aqr_exp.launch.run_plan import CURVE_POINTS, backbone_notes, plan_of
 
 
 def _config(root, *overrides):
@@ -45,11 +46,59 @@ def test_missing_data_are_a_fault_and_leave_the_rest_known(tmp_path):
     assert fault.startswith(f"data.root={tmp_path}: no data set there: make it with `aqr-exp data")
 
 
+def _write_infos(root, *samples):
+    """An info file whose samples hold so many boxes with points of the named classes."""
+    instances = [
+        [{"bbox_label_3d": label, "num_lidar_pts": 1, "num_radar_pts": 0} for label in labels]
+        for labels in samples
+    ]
+    instances[0].append({"bbox_label_3d": 2, "num_lidar_pts": 0, "num_radar_pts": 0})
+    categories = {"car": 0, "truck": 1, "bus": 2}
+    content = {
+        "metainfo": {"categories": categories},
+        "data_list": [{"instances": of_sample} for of_sample in instances],
+    }
+    (root / "aqr_infos" / "synth_train.pkl").write_bytes(pickle.dumps(content))
+
+
 def test_resampling_decides_the_steps(tmp_path):
     write_identity(tmp_path)
-    plan = plan_of(_config(tmp_path, "schedule.cbgs=true"), tmp_path / "results")
-    assert plan.samples is not None
-    assert plan.steps_per_epoch is None
+    # Six samples hold a car and one a truck: 7 shared out evenly are 3 draws of each. The bus has no
+    # points, and is not trained on.
+    _write_infos(tmp_path, [0, 0, 1], *([0] for _ in range(5)))
+    config = _config(tmp_path, "schedule.cbgs=true", "schedule.batch_size=2")
+    plan = plan_of(config, tmp_path / "results")
+    assert (plan.samples, plan.drawn, plan.steps_per_epoch, plan.steps) == (10, 6, 3, 12)
+    assert plan.faults == ()
+
+
+def test_info_files_that_resampling_cannot_read_are_a_fault(tmp_path):
+    write_identity(tmp_path)
+    config = _config(tmp_path, "schedule.cbgs=true")
+    path = tmp_path / "aqr_infos" / "synth_train.pkl"
+    plan = plan_of(config, tmp_path / "results")
+    assert plan.faults == (f"{path} is missing",)
+    assert (plan.samples, plan.drawn, plan.steps_per_epoch) == (10, None, None)
+    path.write_bytes(pickle.dumps(print))
+    assert plan_of(config, tmp_path / "results").faults == (
+        f"{path}: damaged: holds a builtins.print",
+    )
+
+
+def test_a_backbone_that_begins_at_random_at_a_small_rate_is_noted(tmp_path):
+    def notes(*overrides):
+        return list(backbone_notes(load_run("baseline", list(overrides))))
+
+    (note,) = notes("preset=paper_r50")
+    assert "begins at random" in note
+    assert "schedule.img_backbone_lr_mult=0.01" in note
+    checkpoint = tmp_path / "r50.pth"
+    checkpoint.write_bytes(b"weights")
+    trained = [f"start.load_from={checkpoint}", "start.parts=[img_backbone]"]
+    assert notes("preset=paper_r50", *trained) == []
+    assert notes("preset=quick") == []
+    lidar = ["data.augment.drop_camera=0", "data.augment.drop_lidar=0"]
+    assert notes("model=cmt_lidar", "schedule=published", "gt_sampling=cmt", *lidar) == []
 
 
 def test_what_needs_a_gpu():

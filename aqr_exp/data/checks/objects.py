@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from aqr_exp.data.checks.fault import Fault
+from aqr_exp.data.info_files import info_path
+from aqr_exp.data.objects.making import info_digest
 from aqr_exp.data.objects.store import POINT_COLUMNS, ObjectStore, objects_folder, pack_name
 from aqr_exp.errors import AqrExpError
 
@@ -31,6 +33,11 @@ def object_faults(root: Path, split: str) -> Iterator[Fault]:
         store = ObjectStore(folder)
     except AqrExpError as error:
         yield _fault(root, folder, f"{str(error).replace(f'{folder}/', '')}: {_AGAIN}")
+        return
+    if info_path(root, split).is_file() and store.index.get("infos_sha256") != info_digest(
+        root, split
+    ):
+        yield _fault(root, index, f"cut out of other data than {split}.pkl names: {_AGAIN}")
         return
     ends = store.objects["first_patch"].astype(np.int64) + store.objects["patches"]
     if ends.max(initial=0) > len(store.patches) or store.objects["first_patch"].min(initial=0) < 0:

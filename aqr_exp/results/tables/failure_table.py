@@ -7,7 +7,7 @@ from typing import Any
 
 from aqr_exp.data.failures.case import FailureCase, read_cases, standard_cases
 from aqr_exp.data.failures.registry import FAILURES
-from aqr_exp.errors import AqrExpError
+from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.results.collect import RunRow
 from aqr_exp.results.failure_evaluations import read_evaluation
 from aqr_exp.results.robustness import mean_relative_accuracy, relative_accuracies
@@ -64,7 +64,15 @@ def read_evaluated(store: Store, row: RunRow) -> Evaluated:
         there = []
     for name in there:
         try:
-            for case in read_cases(name):
+            cases = [case for case in read_cases(name) if case.name == name]
+        except RequestError:
+            cases = []
+        if not cases:
+            faults.append(
+                f"not in the table: {folder.failure_paths(name).path} is no case's folder"
+            )
+        try:
+            for case in cases:
                 metrics = read_evaluation(folder, case, row.metrics)
                 if metrics is not None:
                     found[case] = metrics

@@ -59,7 +59,16 @@ def foreign_patches(folder: Path) -> tuple[str, str]:
     return "/objects.npy", "names patches that there are not"
 
 
-@pytest.mark.parametrize("plant", [interrupted, other_arrays, cut_pack, lost_pack, foreign_patches])
+def of_other_data(folder: Path) -> tuple[str, str]:
+    path = folder.with_name("synth_train.pkl")
+    rewrite(path, path.read_bytes() + b" ")
+    return "/index.json", "cut out of other data than synth_train.pkl names"
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [interrupted, other_arrays, of_other_data, cut_pack, lost_pack, foreign_patches],
+)
 def test_each_damage_is_one_line(copy: Path, plant: Callable[[Path], tuple[str, str]]) -> None:
     file, cause = plant(copy / FOLDER)
     (fault,) = object_faults(copy, "synth_train")

@@ -137,3 +137,14 @@ def test_an_evaluation_of_other_weights_does_not_count(groups, store):
 def test_conditions_are_refused(groups, store):
     with pytest.raises(RequestError, match="--by failure gives the parts: name metrics without @"):
         build_table(store, groups[0], TableRequest(by=By.FAILURE, metrics=["NDS@night"]))
+
+
+def test_a_folder_of_no_case_is_named_once_with_its_place(groups, store):
+    row = groups[0][0]
+    places = [store.folder(row.name).failure_paths(name).path for name in ("all", "a b; c")]
+    for place in places:
+        place.mkdir(parents=True)
+    notes = failure_table(groups, ["NDS"], store).notes
+    for place in places:
+        assert notes.count(f"not in the table: {place} is no case's folder") == 1
+    assert not any("unknown failure" in note for note in notes)
