@@ -14,6 +14,8 @@ from aqr_exp.results.lease import Standing, clear_dead, look
 from aqr_exp.results.lock import hold
 from aqr_exp.results.run_folder import utc_now
 
+MOST_NAME_BYTES = 200
+
 
 @dataclass(frozen=True, kw_only=True)
 class SweepEntry:
@@ -190,10 +192,11 @@ def _entry(value: Any) -> SweepEntry:
 
 
 def check_sweep_name(name: str) -> None:
-    """Refuse a name that cannot be a folder's.
+    """Refuse a name that cannot be a folder's, or that a terminal would take for a command.
 
     Raises:
         RequestError: Names the sweep.
     """
-    if not name or name.startswith(".") or "/" in name or "\0" in name or len(name.encode()) > 200:
+    usable = name.isprintable() and "/" not in name and not name.startswith(".")
+    if not name or not usable or len(name.encode()) > MOST_NAME_BYTES:
         raise RequestError(f"{name!r} cannot be a sweep's name: it must be able to name a folder")

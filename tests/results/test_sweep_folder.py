@@ -73,7 +73,9 @@ def test_every_request_to_stop_is_a_new_one(sweep: SweepFolder) -> None:
     assert sweep.cancel_time() not in {first, None}
 
 
-@pytest.mark.parametrize("name", ["", ".hidden", "..", "a/b", "x" * 201, "a\0b"])
+@pytest.mark.parametrize(
+    "name", ["", ".hidden", "..", "a/b", "x" * 201, "a\0b", "a\x1b[31mb", "a\nb"]
+)
 def test_a_name_that_is_no_folders_is_refused(name: str) -> None:
     with pytest.raises(RequestError, match="cannot be a sweep's name") as caught:
         check_sweep_name(name)
