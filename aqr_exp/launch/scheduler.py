@@ -256,6 +256,7 @@ class Scheduler:
                 working.run.training.kill()
 
 
-def _longest_first(task: Task) -> tuple[bool, bool, float, str]:
+def _longest_first(task: Task) -> tuple[bool, bool, float]:
+    """What tasks are sorted by; equal ones keep the order of the plan, replicate after replicate."""
     known = task.expected_s is not None
-    return not task.first, known, -(task.expected_s or 0.0), task.folder.name
+    return not task.first, known, -(task.expected_s or 0.0)

@@ -104,6 +104,16 @@ def test_the_longest_expected_starts_first_and_the_unknown_before_it(
     assert [int(name.rpartition("s")[2]) for name in recorder.started_names] == [2, 1, 3, 0]
 
 
+@pytest.mark.parametrize("expected_s", [None, 2.0])
+def test_equally_long_ones_start_in_the_order_of_the_plan(
+    store: Store, stubs: Stubs, expected_s: float | None
+) -> None:
+    tasks = [stub_task(store, seed, expected_s) for seed in [2, 0, 1]]
+    recorder = Recorder()
+    scheduler(store, tasks, recorder, slots=1).run()
+    assert recorder.started_names == [task.folder.name for task in tasks]
+
+
 def test_interrupted_once_the_trainings_end_cleanly(store: Store, stubs: Stubs) -> None:
     tasks = [stub_task(store, seed) for seed in range(3)]
     stubs({"*": {"ends": "hangs"}})
