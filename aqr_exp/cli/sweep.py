@@ -165,7 +165,7 @@ def _remember(plan: "Plan", store: "Store") -> None:
     """Write down what a sweep means now, when it meant something else before."""
     sweep = store.sweep(plan.name)
     names = [run.name for run in plan.runs]
-    if sweep.plan_path.exists() and [entry.name for entry in sweep.read_plan()] != names:
+    if sweep.plan_path.exists() and [entry.name for entry in sweep.read_plan_if_any()] != names:
         from aqr_exp.cli.sweep_execute import entry_of
 
         sweep.write_plan([entry_of(run) for run in plan.runs])

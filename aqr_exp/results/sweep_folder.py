@@ -97,7 +97,7 @@ class SweepFolder:
 
     def add_to_plan(self, entries: Sequence[SweepEntry]) -> None:
         """Write down runs the sweep means besides those it means already."""
-        known = self.read_plan() if self.plan_path.exists() else []
+        known = self.read_plan_if_any()
         names = {entry.name for entry in known}
         new = [entry for entry in entries if entry.name not in names]
         if new or not known:
@@ -106,10 +106,7 @@ class SweepFolder:
     def write_plan(self, entries: Sequence[SweepEntry]) -> None:
         """Write down the runs the sweep means from now on; those it meant before are not forgotten."""
         names = {entry.name for entry in entries}
-        try:
-            before = self.read_known() if self.plan_path.exists() else []
-        except AqrExpError:
-            before = []  # a damaged plan is replaced
+        before = self.read_known()
         self.path.mkdir(parents=True, exist_ok=True)
         plan = {
             "name": self.name,
@@ -128,15 +125,25 @@ class SweepFolder:
         return self._read(("runs",))
 
     def read_known(self) -> list[SweepEntry]:
-        """The runs the sweep means or ever meant.
+        """The runs the sweep means or ever meant; none when its plan is missing or damaged."""
+        return self._read_if_any(("runs", "removed"))
 
-        Raises:
-            AqrExpError: The file is missing or damaged.
-        """
-        return self._read(("runs", "removed"))
+    def read_plan_if_any(self) -> list[SweepEntry]:
+        """The runs the sweep means; none when its plan is missing or damaged."""
+        return self._read_if_any(("runs",))
+
+    def _read_if_any(self, parts: Sequence[str]) -> list[SweepEntry]:
+        try:
+            return self._read(parts) if self.plan_path.exists() else []
+        except AqrExpError:
+            return []  # running the sweep replaces a damaged plan
 
     def _read(self, parts: Sequence[str]) -> list[SweepEntry]:
-        plan = read_json(self.plan_path)
+        remedy = f"(running the sweep {self.name!r} again writes it anew)"
+        try:
+            plan = read_json(self.plan_path)
+        except AqrExpError as error:
+            raise AqrExpError(f"{error} {remedy}") from None
         try:
             # Plans that were written before there was such a part have none removed.
             return [
@@ -145,7 +152,7 @@ class SweepFolder:
                 for value in (plan[part] if part == "runs" else plan.get(part, []))
             ]
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise AqrExpError(f"{self.plan_path} is damaged: {error!r}") from None
+            raise AqrExpError(f"{self.plan_path} is damaged: {error!r} {remedy}") from None
 
     @contextlib.contextmanager
     def registered(self) -> Iterator[None]:

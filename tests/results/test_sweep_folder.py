@@ -45,6 +45,10 @@ def test_a_damaged_plan_is_named(sweep: SweepFolder, content: str) -> None:
     with pytest.raises(AqrExpError, match="is damaged") as caught:
         sweep.read_plan()
     assert str(sweep.plan_path) in str(caught.value)
+    assert "running the sweep 'a \"b\" c' again writes it anew" in str(caught.value)
+    assert (sweep.read_known(), sweep.read_plan_if_any()) == ([], [])
+    sweep.add_to_plan(ENTRIES)
+    assert sweep.read_plan() == ENTRIES
 
 
 def test_who_works_on_it_is_seen_and_the_dead_are_not(sweep: SweepFolder) -> None:
