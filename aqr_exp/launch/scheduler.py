@@ -209,9 +209,9 @@ class Scheduler:
             return None
 
     def _create(self, task: Task) -> bool:
-        """Make a run's folder when it is not there; returns whether it is now."""
+        """Make a run's folder when it is not there or empty; returns whether it is there now."""
         try:
-            if task.create is not None and not task.folder.path.exists():
+            if task.create is not None and not task.folder.state_path.exists():
                 task.create()
         except FileExistsError:
             return True  # another scheduler made it meanwhile: as good

@@ -104,6 +104,12 @@ def test_the_longest_expected_starts_first_and_the_unknown_before_it(
     assert [int(name.rpartition("s")[2]) for name in recorder.started_names] == [2, 1, 3, 0]
 
 
+def test_a_run_whose_folder_is_empty_is_made(store: Store, stubs: Stubs) -> None:
+    task = stub_task(store, 0)
+    task.folder.path.mkdir(parents=True)
+    assert outlooks(scheduler(store, [task]).run()) == ["completed"]
+
+
 @pytest.mark.parametrize("expected_s", [None, 2.0])
 def test_equally_long_ones_start_in_the_order_of_the_plan(
     store: Store, stubs: Stubs, expected_s: float | None
