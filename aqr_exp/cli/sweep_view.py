@@ -135,13 +135,21 @@ def live_table(lines: "Sequence[RunLine]") -> "RenderableType":
     table.add_column(width=16)
     table.add_column(no_wrap=True, overflow="ellipsis")
     shown = [line for line in lines if line.status in {RunStatus.RUNNING.value, UNKNOWN}]
+    shared = _shared_words(lines)
     for line in shown[:MOST_LINES]:
         done, total = _steps(line.progress)
         words = line.reason or UNKNOWN if line.status == UNKNOWN else progress_line(line.progress)
         bar = ProgressBar(total=total, completed=done, width=16, pulse=False)
-        table.add_row(Text(line.label), bar, Text(words))
+        label = " ".join(word for word in line.label.split() if word not in shared)
+        table.add_row(Text(label), bar, Text(words))
     more = [Text(f"and {len(shown) - MOST_LINES} more")] if len(shown) > MOST_LINES else []
     return Group(table, *more, Text(totals_line(lines), style="bold"))
+
+
+def _shared_words(lines: "Sequence[RunLine]") -> set[str]:
+    """What all labels set alike: it tells no run from another, and would push out what does."""
+    each = [set(line.label.split()[1:]) for line in lines]
+    return set.intersection(*each) if len(each) > 1 else set()
 
 
 def _steps(progress: Mapping[str, Any]) -> tuple[float, float]:

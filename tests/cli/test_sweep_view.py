@@ -52,6 +52,17 @@ def test_the_live_table_has_a_line_a_running_run_and_the_totals() -> None:
     assert shown[2].rstrip() == totals_line(LINES)
 
 
+def test_in_a_narrow_terminal_the_labels_of_running_runs_still_differ() -> None:
+    alike = "preset=smoke schedule.epochs=1 launcher.threads=1"
+    labels = [f"attention_bias {alike} bias_scale={value} seed=0" for value in (1, 2.5)]
+    lines = [RunLine(name=label, label=label, status="running") for label in labels]
+    lines.append(RunLine(name="b", label=f"baseline {alike} seed=0", status="to do"))
+    shown = text(lines, width=60).splitlines()
+    assert shown[0].startswith("attention_bias bias_scale=1 ")
+    assert shown[1].startswith("attention_bias bias_scale=2.5 ")
+    assert text(lines[:1], width=120).startswith(f"attention_bias {alike} bias_scale=1 seed=0")
+
+
 def test_more_runs_than_a_screen_are_counted() -> None:
     shown = text([RUNNING] * 45).splitlines()
     assert shown[-2].rstrip() == "and 5 more"
