@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from aqr_exp.cli import output
 from aqr_exp.cli.show import duration, progress_line
+from aqr_exp.results.collect import DAMAGED
 from aqr_exp.results.state import UNKNOWN, RunStatus
 
 if TYPE_CHECKING:
@@ -59,6 +60,27 @@ def failure_lines(name: str, reason: str | None, log: Sequence[str], log_path: s
     lines = [f"{name} failed: {' '.join((reason or 'no reason given').split())}"]
     if log:
         lines += [f"  the last lines of {log_path}:", *(f"  | {line}" for line in log)]
+    return lines
+
+
+def remedies(statuses: "Sequence[str]") -> list[str]:
+    """What to do about runs that did not end well: a line each for what is mended alike.
+
+    Args:
+        statuses: How they stand.
+    """
+    unknown, damaged = statuses.count(UNKNOWN), statuses.count(DAMAGED)
+    rest = len(statuses) - unknown - damaged
+    lines = []
+    if rest:
+        lines.append(f"{rest} did not end well: `aqr-exp retry --failed` runs them again")
+    if unknown:
+        lines.append(
+            f"{unknown} unknown: nobody here can tell whether a process works on them; once you know "
+            "that it is dead: `aqr-exp resume NAME --steal`"
+        )
+    if damaged:
+        lines.append(f"{damaged} damaged: a run whose folder you delete is made and run anew")
     return lines
 
 

@@ -8,6 +8,7 @@ from aqr_exp.cli.sweep_view import (
     PlainScreen,
     failure_lines,
     live_table,
+    remedies,
     screen,
     totals_line,
 )
@@ -50,6 +51,18 @@ def test_the_live_table_has_a_line_a_running_run_and_the_totals() -> None:
     assert shown[0].rstrip().endswith("train, step 1/4, loss 2.500, 1:30 left")
     assert "held by process 3 on far" in shown[1]
     assert shown[2].rstrip() == totals_line(LINES)
+
+
+def test_what_did_not_end_well_is_told_with_what_mends_it() -> None:
+    assert remedies([]) == []
+    assert remedies(["failed", "unknown", "failed", "damaged"]) == [
+        "2 did not end well: `aqr-exp retry --failed` runs them again",
+        (
+            "1 unknown: nobody here can tell whether a process works on them; once you know that it "
+            "is dead: `aqr-exp resume NAME --steal`"
+        ),
+        "1 damaged: a run whose folder you delete is made and run anew",
+    ]
 
 
 def test_in_a_narrow_terminal_the_labels_of_running_runs_still_differ() -> None:

@@ -29,7 +29,9 @@ def selected_on_val(study: Study) -> set[int]:
         if arm.first.variant != BASELINE and mean is not None:
             by_data.setdefault(arm.first.data, []).append((sign * mean, index))
     # Of several equal ones the first, as the sweep's figure and its best point have it.
-    chosen = (max(points, key=lambda point: point[0])[1] for points in by_data.values() if points[1:])
+    chosen = (
+        max(points, key=lambda point: point[0])[1] for points in by_data.values() if points[1:]
+    )
     return set(chosen)
 
 
