@@ -251,6 +251,8 @@ class Scheduler:
             self._patience_ends = time.monotonic() + GRACE_S
             for working in self._working:
                 working.run.training.interrupt()
+            with contextlib.suppress(OSError):
+                self._observer.stopping(len(self._working))
         if self._stops > 1 or time.monotonic() > self._patience_ends:
             for working in self._working:
                 working.run.training.kill()

@@ -27,6 +27,7 @@ class Recorder:
     def __init__(self) -> None:
         self.started_names: list[str] = []
         self.ended_here: dict[str, bool] = {}
+        self.told_to_stop: list[int] = []
         self.on_tick: Callable[[], None] = lambda: None
 
     def started(self, task: Task, slot: Slot, attempt: int) -> None:
@@ -36,6 +37,9 @@ class Recorder:
     def ended(self, task: Task, view: View, *, here: bool) -> None:
         del view
         self.ended_here[task.folder.name] = here
+
+    def stopping(self, running: int) -> None:
+        self.told_to_stop.append(running)
 
     def tick(self) -> None:
         self.on_tick()
@@ -134,6 +138,7 @@ def test_interrupted_once_the_trainings_end_cleanly(store: Store, stubs: Stubs) 
     assert outlooks(work.run()) == ["cancelled", "cancelled"]
     assert work.stopped
     assert len(recorder.started_names) == 2
+    assert recorder.told_to_stop == [2], "once, however long they take"
     for name in recorder.started_names:
         assert store.folder(name).read_state().reason == "interrupted"
 
