@@ -38,12 +38,12 @@ def correct_output(
     """`window_correction.correct_output`, which documents it; may change `output` and `log_sum`."""
     output_rows, sums = _rows(output), _rows(log_sum)
     remainder = torch.empty_like(sums)
-    slots = [_rows_of_slots(part) for part in (index, valid, bias)]
+    slots = [rows_of(part) for part in (index, valid, bias)]
     in_ranges(
         kernels("window_kernels").correct_output,
         len(output_rows),
         slots[0].size * output_rows.shape[1],
-        _order(slots[0], slots[1], query.shape[2], key.shape[2]),
+        order_of(slots[0], slots[1], query.shape[2], key.shape[2]),
         *(_rows(part).numpy() for part in (query, key, value)),
         *slots,
         np.float32(1.0 / math.sqrt(query.shape[-1])),
@@ -78,7 +78,7 @@ def correct_gradients(
     grads, query_rows, key_rows, value_rows, output_rows, sums = (
         _rows(part).numpy() for part in (grad_output, query, key, value, output, log_sum)
     )
-    slots = [_rows_of_slots(part) for part in (index, valid, bias)]
+    slots = [rows_of(part) for part in (index, valid, bias)]
     grad_query, grad_key, grad_value = (_rows(part) for part in gradients)
     grad_bias = torch.empty_like(bias, memory_format=torch.contiguous_format)
     by_row = kernels("window_kernels").correct_gradients
@@ -110,13 +110,13 @@ def attend(
 ) -> Float[Tensor, "batch queries width"]:
     """softmax(query key / sqrt(c)) value over the valid slots, heads side by side; zero without any."""
     output = torch.empty_like(query, memory_format=torch.contiguous_format)
-    index_rows, valid_rows = _rows_of_slots(index), _rows_of_slots(valid)
+    index_rows, valid_rows = rows_of(index), rows_of(valid)
     in_ranges(
         kernels("gathered_kernels").attend,
         len(index_rows),
         index_rows.size * query.shape[2],
-        _order(index_rows, valid_rows, query.shape[1], key.shape[1]),
-        *(_rows_of_slots(part) for part in (query, key, value)),
+        order_of(index_rows, valid_rows, query.shape[1], key.shape[1]),
+        *(rows_of(part) for part in (query, key, value)),
         index_rows,
         valid_rows,
         heads,
@@ -141,7 +141,7 @@ def attend_gradients(
     """Gradients of query, key and value, given those of the output."""
     queries, keys = query.shape[1], key.shape[1]
     grads, query_rows, key_rows, value_rows, index_rows, valid_rows, output_rows = (
-        _rows_of_slots(part) for part in (grad_output, query, key, value, index, valid, output)
+        rows_of(part) for part in (grad_output, query, key, value, index, valid, output)
     )
     grad_query = torch.empty_like(query, memory_format=torch.contiguous_format)
     grad_key, grad_value = (
@@ -187,7 +187,7 @@ def _by_sample(
     """
     module = kernels("key_kernels")
     queries, keys = sizes
-    order = _order(index, valid, queries, keys)
+    order = order_of(index, valid, queries, keys)
     work = queries * index.shape[1] * totals[0].shape[1]
     starts = np.empty(keys + 1, np.int64)
     position = np.empty((queries, index.shape[1]), np.int32)
@@ -203,7 +203,7 @@ def _by_sample(
         )
 
 
-def _order(index: Array, valid: Array, queries: int, keys: int) -> Array:
+def order_of(index: Array, valid: Array, queries: int, keys: int) -> Array:
     """Queries sample by sample, near ones one after the other: a cache still holds their keys."""
     places = np.empty(len(index), np.int64)
     kernels("key_kernels").first_places(index, valid, queries, keys, places)
@@ -222,7 +222,7 @@ def _heads(
     return rows.view(batch, -1, heads, rows.shape[-1] // heads).transpose(1, 2)
 
 
-def _rows_of_slots(tensor: Tensor) -> Array:
-    """[B, Q, S] to [N, S]."""
+def rows_of(tensor: Tensor) -> Array:
+    """[B, n, *] to [B n, *], as kernels take it."""
     rows: Array = tensor.detach().flatten(0, 1).contiguous().numpy()
     return rows

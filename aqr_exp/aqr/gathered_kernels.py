@@ -11,7 +11,7 @@ from aqr_exp.aqr.key_kernels import file_terms
 
 
 @compiled(loose=True)
-def _shares(scores, count):
+def shares(scores, count):
     """Softmax over the first `count` scores of every head, in place."""
     for h in range(scores.shape[0]):
         peak = scores[h, 0]
@@ -39,7 +39,7 @@ def attend(
         if count == 0:
             continue
         products(query, n, key, places, count, scale, share)
-        _shares(share, count)
+        shares(share, count)
         add_rows(share, value, places, count, output, n)
 
 
@@ -60,7 +60,7 @@ def attend_gradients(
             continue
         products(query, n, key, places, count, scale, share)
         products(grad_output, n, value, places, count, ONE, slope)
-        _shares(share, count)
+        shares(share, count)
         for h in range(heads):
             mean = dot(grad_output, output, n, h * c, c)
             for j in range(count):

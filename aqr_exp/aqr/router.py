@@ -147,7 +147,7 @@ class Router(nn.Module):
     ) -> Tensor:
         dtype = self.output.weight.dtype
         query_pos, memory, key_pos = (t.to(dtype) for t in (query_pos, memory, key_pos))
-        content = self.attn_norm(self.cross_attn(query_pos, memory + key_pos, memory, windows))
+        content = self.attn_norm(self.cross_attn(query_pos, memory, key_pos, windows))
         content = self.ffn_norm(content + self.ffn(content))
         return activate(self.output(content), self.activation)
 

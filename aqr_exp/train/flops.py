@@ -5,7 +5,8 @@ torch's counter sees every such operation that torch executes. What it does not 
 - the fused attention of CPUs, and FlexAttention, which is counted as the matrices it stands for:
   2 B H Q K (c_k + c_v);
 - our compiled loops over windows, the router's attention and the correction of a biased one:
-  4 B Q S C each, all slots counted, whether a border cuts them off or not.
+  4 B Q S C each, all slots counted, whether a border cuts them off or not; H times that where every
+  head of the router's attention reads whole tokens (`aqr.absorbed_windows`).
 
 A multiplication and an addition are two operations. Element-wise operations, norms, softmax and sorting
 are not counted; nor are sparse convolutions, whose products follow the points.
@@ -100,9 +101,10 @@ def _gathered(added: list[int]) -> Callable[[nn.Module, tuple[Any, ...]], None]:
     """Adds what the router's attention does in the windows, which no backend of it shows to torch."""
 
     def add(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        del module
         query, windows = inputs[0], inputs[3]
-        added.append(_window_flops_of(query, windows.index))
+        assert isinstance(module, GatheredAttention)  # noqa: S101  # nobody else gets this hook
+        wider = module.heads if module.absorbs(*inputs) else 1
+        added.append(wider * _window_flops_of(query, windows.index))
 
     return add
 

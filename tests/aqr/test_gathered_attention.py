@@ -8,7 +8,7 @@ import pytest
 import torch
 from small_map import LAYOUT, places_of
 
-from aqr_exp.aqr import gathered_rows
+from aqr_exp.aqr import absorbed_windows, gathered_attention, gathered_rows
 from aqr_exp.aqr.gathered_attention import GatheredAttention
 from aqr_exp.aqr.windows import Windows, gather_windows
 
@@ -58,14 +58,16 @@ def inputs_of(width=8, samples=2, queries=5, keys=LAYOUT.keys):
     ]
 
 
-def dense(attention, query, key, value, windows):
+def dense(attention, query, memory, key_pos, windows):
     """All scores, minus infinity outside the windows, one head at a time."""
-    inside = torch.zeros(*query.shape[:2], key.shape[1], dtype=torch.bool)
+    inside = torch.zeros(*query.shape[:2], memory.shape[1], dtype=torch.bool)
     for sample, number, slot in windows.valid.nonzero().tolist():
         inside[sample, number, windows.index[sample, number, slot]] = True
     empty = ~inside.any(dim=-1, keepdim=True)
     heads = []
-    projected = attention.query(query), attention.key(key), attention.value(value)
+    projected = (
+        attention.query(query), attention.key(memory + key_pos), attention.value(memory)
+    )  # fmt: skip
     for q, k, v in zip(*(t.chunk(attention.heads, dim=-1) for t in projected), strict=True):
         scores = q @ k.transpose(1, 2) / math.sqrt(q.shape[-1])
         heads.append(scores.masked_fill(~(inside | empty), -torch.inf).softmax(dim=-1) @ v)
@@ -119,20 +121,33 @@ def identity_attention(width=2, heads=1):
     return attention
 
 
+WAYS = pytest.mark.parametrize("absorbed", [True, False])
+
+
+@pytest.fixture
+def way(absorbed, monkeypatch):
+    """Which way single precision goes, whatever the shapes."""
+    monkeypatch.setattr(absorbed_windows, "cheaper", lambda *_: absorbed)
+
+
+@WAYS
+@pytest.mark.usefixtures("way")
 def test_known_values():
     windows = windows_of([[[1, 2], [3, 0], [2, 0]]], [[[1, 1], [1, 0], [1, 1]]], 4)
     query = torch.tensor([[[0.0, 0.0], [5.0, 5.0], [math.sqrt(2.0) * math.log(3.0), 0.0]]])
     key = torch.tensor([[[0.0, 9.0], [1.0, 2.0], [1.0, -4.0], [7.0, 7.0]]])
     value = torch.tensor([[[8.0, 0.0], [2.0, 4.0], [4.0, 12.0], [-1.0, 6.0]]])
-    got = identity_attention()(query, key, value, windows)
+    got = identity_attention()(query, value, key - value, windows)
     # Even scores; one key; scores ln 3 and 0, hence shares 3/4 and 1/4 of keys 2 and 0.
     torch.testing.assert_close(got[0], torch.tensor([[3.0, 8.0], [-1.0, 6.0], [5.0, 9.0]]))
 
 
+@WAYS
+@pytest.mark.usefixtures("way")
 def test_every_sample_reads_its_own_keys():
     windows = windows_of([[[1]], [[1]]], [[[1]], [[1]]], 2)
     value = torch.tensor([[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0], [7.0, 8.0]]])
-    got = identity_attention()(torch.ones(2, 1, 2), value, value, windows)
+    got = identity_attention()(torch.ones(2, 1, 2), value, torch.zeros_like(value), windows)
     assert got.tolist() == [[[3.0, 4.0]], [[7.0, 8.0]]]
 
 
@@ -148,13 +163,13 @@ def test_a_query_without_keys_gets_zero_and_gives_no_gradient():
 
 
 def test_queries_without_keys_do_not_disturb_the_others():
-    attention, (query, key, value), windows = attention_of(), inputs_of(), small_windows()
+    attention, (query, memory, key_pos), windows = attention_of(), inputs_of(), small_windows()
     without = Windows(
         index=windows.index[:1, :4], valid=windows.valid[:1, :4], offset=windows.offset,
         lidar_slots=windows.lidar_slots, keys=windows.keys,
     )  # fmt: skip
-    got = attention(query, key, value, windows)[:1, :4]
-    wanted = attention(query[:1, :4], key[:1], value[:1], without)
+    got = attention(query, memory, key_pos, windows)[:1, :4]
+    wanted = attention(query[:1, :4], memory[:1], key_pos[:1], without)
     torch.testing.assert_close(got, wanted, atol=1e-14, rtol=0)
 
 
@@ -162,9 +177,9 @@ def test_invalid_slots_do_not_read_the_key_they_name():
     # Invalid slots name key 0, which no window here holds.
     windows = windows_of([[[1, 0, 2], [0, 0, 3]]], [[[1, 0, 1], [0, 0, 1]]], 4)
     attention, inputs = attention_of(), inputs_of(samples=1, queries=2, keys=4)
-    _, (_, key, value, *_) = results(attention, attention, inputs, windows)
-    assert key[0, 0].tolist() == value[0, 0].tolist() == [0.0] * 8
-    assert value[0, 1:].abs().min() > 0
+    _, (_, memory, key_pos, *_) = results(attention, attention, inputs, windows)
+    assert memory[0, 0].tolist() == key_pos[0, 0].tolist() == [0.0] * 8
+    assert memory[0, 1:].abs().min() > 0
     changed = [inputs[0], *(t.detach().index_fill(1, torch.tensor(0), 1e6) for t in inputs[1:])]
     assert torch.equal(attention(*changed, windows), attention(*inputs, windows))
 
@@ -176,11 +191,13 @@ def test_gradients_by_finite_differences():
     assert torch.autograd.gradcheck(lambda *a: attention(*a, windows), inputs)
 
 
+@WAYS
+@pytest.mark.usefixtures("way")
 def test_large_scores_do_not_overflow():
     windows = windows_of([[[0, 1]]], [[[1, 1]]], 2)
     key = torch.tensor([[[3e4, 0.0], [-3e4, 0.0]]])
     value = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
-    got = identity_attention()(torch.tensor([[[1e4, 0.0]]]), key, value, windows)
+    got = identity_attention()(torch.tensor([[[1e4, 0.0]]]), value, key - value, windows)
     assert got.tolist() == [[[1.0, 2.0]]]
 
 
@@ -192,6 +209,22 @@ def test_windows_of_other_queries_or_keys_are_refused(queries, keys):
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         attention_of()(*inputs, small_windows())
+
+
+@pytest.mark.parametrize(
+    ("batch", "encodings", "width"),
+    [(2, 1, 8), (1, 1, 8), (2, 2, 4)],
+    ids=["encodings", "samples", "width"],
+)
+def test_tokens_that_do_not_fit_are_refused(batch, encodings, width):
+    # The kernels would read beyond their end. Not by `forward`, whose shapes tests check before it does.
+    query, memory = torch.zeros(2, 5, 8), torch.zeros(batch, 108, width)
+    message = (
+        f"tokens of {(batch, 108, width)} and encodings of {(encodings, 108, width)} do not fit "
+        "queries of (2, 5, 8)"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        gathered_attention._check(query, memory, memory[:encodings], small_windows())
 
 
 @pytest.mark.parametrize("heads", [3, 0, -1])

@@ -65,16 +65,33 @@ def test_a_biased_attention_adds_its_windows_where_they_are_corrected(backend: s
     assert attention_flops(bias, backend) == (expected, corrected)
 
 
-def test_the_routers_attention_is_counted_in_its_windows_alone() -> None:
+def router_attention_flops(keys: int) -> tuple[int, int]:
     index, valid = slots(samples=2)
     model = GatheredAttention(C, H)
     windows = Windows(
-        index=index, valid=valid, offset=torch.zeros(S, 2, dtype=torch.long), lidar_slots=S, keys=K
+        index=index,
+        valid=valid,
+        offset=torch.zeros(S, 2, dtype=torch.long),
+        lidar_slots=S,
+        keys=keys,
     )
-    query, key = torch.rand(2, Q, C), torch.rand(2, K, C)
-    found = count_flops(model, lambda: model(query, key, key, windows))
-    assert found.by_formula == 4 * 2 * Q * S * C
-    assert found.total == 2 * PROJECTIONS + found.by_formula
+    query, tokens = torch.rand(2, Q, C), torch.rand(2, keys, C)
+    found = count_flops(model, lambda: model(query, tokens, tokens, windows))
+    assert not model._forward_pre_hooks
+    return found.total, found.by_formula
+
+
+def test_the_routers_attention_is_counted_in_its_windows_alone() -> None:
+    # Ten keys: to project them is cheaper than to do without.
+    slot_flops = 4 * 2 * Q * S * C
+    assert router_attention_flops(10) == (2 * 2 * C * C * 2 * (Q + 10) + slot_flops, slot_flops)
+
+
+def test_the_routers_attention_is_counted_as_it_is_done() -> None:
+    pytest.importorskip("numba")
+    # The four projections of queries alone; every head reads whole tokens.
+    slot_flops = 4 * 2 * Q * S * H * C
+    assert router_attention_flops(K) == (2 * 2 * C * C * 4 * Q + slot_flops, slot_flops)
 
 
 def test_what_is_left_out_is_said() -> None:
