@@ -68,6 +68,7 @@ def command(
     """Plan a sweep, and run or show it; returns the exit code."""
     from aqr_exp.errors import RequestError
     from aqr_exp.results.store import Store, results_root
+    from aqr_exp.results.sweep_folder import check_sweep_name
 
     if not dry_run and (as_json or fill):
         raise RequestError("--json and --fill show a plan: use them with --dry-run")
@@ -79,6 +80,7 @@ def command(
 
     store = Store(results_root())
     request = sweep_request(what, overrides or [])
+    check_sweep_name(request.name)
     if request.search is not None:
         from aqr_exp.cli import sweep_search
 
@@ -163,7 +165,7 @@ def _remember(plan: "Plan", store: "Store") -> None:
     """Write down what a sweep means now, when it meant something else before."""
     sweep = store.sweep(plan.name)
     names = [run.name for run in plan.runs]
-    if sweep.plan_path.exists() and [entry.name for entry in sweep.read_plan()] != names:
+    if sweep.plan_path.exists() and [entry.name for entry in sweep.read_plan_if_any()] != names:
         from aqr_exp.cli.sweep_execute import entry_of
 
         sweep.write_plan([entry_of(run) for run in plan.runs])

@@ -8,7 +8,7 @@ from aqr_exp.cli import output
 from aqr_exp.cli.preflight import preflight
 from aqr_exp.cli.sweep_narrator import Narrator
 from aqr_exp.cli.sweep_summary import summarize
-from aqr_exp.cli.sweep_view import screen, totals_line
+from aqr_exp.cli.sweep_view import remedies, screen, totals_line
 from aqr_exp.launch.outlook import Outlook
 from aqr_exp.launch.scheduler import Scheduler
 from aqr_exp.launch.slots import Slot, SlotLeases, find_slots
@@ -193,14 +193,15 @@ def run_tasks(
     ]
     status = SweepStatus(watched)
     scheduler = _schedule(tasks, store, slots, status, sweep, source_of)
-    output.say(f"{title}: {totals_line(status.look())}")
-    failed = [
+    lines = status.look()
+    output.say(f"{title}: {totals_line(lines)}")
+    failed = {
         name
         for name, view in scheduler.outcomes.items()
         if view.outlook in {Outlook.FAILED, Outlook.UNKNOWN}
-    ]
-    if failed:
-        output.say(f"{len(failed)} did not end well: `aqr-exp retry --failed` runs them again")
+    }
+    for words in remedies([line.status for line in lines if line.name in failed]):
+        output.say(words)
     if scheduler.stopped:
         return INTERRUPTED
     if at_end is not None:

@@ -52,6 +52,14 @@ class Narrator:
         else:
             self._screen.say(f"{place} {folder.name} {view.outlook.value}: {view.reason or '?'}")
 
+    def stopping(self, running: int) -> None:
+        """It was asked to stop: what goes on now may take a while."""
+        words = f"{running} trainings end their step and save it"
+        if running == 1:
+            words = "1 training ends its step and saves it"
+        if running:
+            self._screen.say(f"stopping: {words}; Ctrl-C again ends at once")
+
     def tick(self) -> None:
         """Time passes."""
         self._screen.refresh()

@@ -72,7 +72,7 @@ def execute_search(
     if try_first and not sweep.study_path.exists():
         preflight(probe, store, found[0])
     sweep.path.mkdir(parents=True, exist_ok=True)
-    study = SearchStudy(sweep.study_path, sweep.study_log_path, planner.search)
+    study = SearchStudy(sweep.study_path, sweep.study_log_path, planner.search, planner.alike())
     sweep.add_to_plan([])
     return run_tasks(
         request.name,
@@ -107,7 +107,9 @@ def show_search(request: "SweepRequest", store: "Store", *, as_json: bool) -> No
     search, sweep = planner.search, store.sweep(request.name)
     trials: list[Trial] = []
     if sweep.study_path.exists():
-        trials = SearchStudy(sweep.study_path, sweep.study_log_path, search).trials()
+        trials = SearchStudy(
+            sweep.study_path, sweep.study_log_path, search, planner.alike()
+        ).trials()
     if as_json:
         output.print_json(search_report.as_json(request, search, trials))
         return

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from aqr_exp.cli import output
 from aqr_exp.cli.show import duration, progress_line
+from aqr_exp.results.collect import DAMAGED
 from aqr_exp.results.state import UNKNOWN, RunStatus
 
 if TYPE_CHECKING:
@@ -59,6 +60,27 @@ def failure_lines(name: str, reason: str | None, log: Sequence[str], log_path: s
     lines = [f"{name} failed: {' '.join((reason or 'no reason given').split())}"]
     if log:
         lines += [f"  the last lines of {log_path}:", *(f"  | {line}" for line in log)]
+    return lines
+
+
+def remedies(statuses: "Sequence[str]") -> list[str]:
+    """What to do about runs that did not end well: a line each for what is mended alike.
+
+    Args:
+        statuses: How they stand.
+    """
+    unknown, damaged = statuses.count(UNKNOWN), statuses.count(DAMAGED)
+    rest = len(statuses) - unknown - damaged
+    lines = []
+    if rest:
+        lines.append(f"{rest} did not end well: `aqr-exp retry --failed` runs them again")
+    if unknown:
+        lines.append(
+            f"{unknown} unknown: nobody here can tell whether a process works on them; once you know "
+            "that it is dead: `aqr-exp resume NAME --steal`"
+        )
+    if damaged:
+        lines.append(f"{damaged} damaged: a run whose folder you delete is made and run anew")
     return lines
 
 
@@ -135,13 +157,21 @@ def live_table(lines: "Sequence[RunLine]") -> "RenderableType":
     table.add_column(width=16)
     table.add_column(no_wrap=True, overflow="ellipsis")
     shown = [line for line in lines if line.status in {RunStatus.RUNNING.value, UNKNOWN}]
+    shared = _shared_words(lines)
     for line in shown[:MOST_LINES]:
         done, total = _steps(line.progress)
         words = line.reason or UNKNOWN if line.status == UNKNOWN else progress_line(line.progress)
         bar = ProgressBar(total=total, completed=done, width=16, pulse=False)
-        table.add_row(Text(line.label), bar, Text(words))
+        label = " ".join(word for word in line.label.split() if word not in shared)
+        table.add_row(Text(label), bar, Text(words))
     more = [Text(f"and {len(shown) - MOST_LINES} more")] if len(shown) > MOST_LINES else []
     return Group(table, *more, Text(totals_line(lines), style="bold"))
+
+
+def _shared_words(lines: "Sequence[RunLine]") -> set[str]:
+    """What all labels set alike: it tells no run from another, and would push out what does."""
+    each = [set(line.label.split()[1:]) for line in lines]
+    return set.intersection(*each) if len(each) > 1 else set()
 
 
 def _steps(progress: Mapping[str, Any]) -> tuple[float, float]:

@@ -70,6 +70,7 @@ def side(asked: str) -> Side:
     """
     from aqr_exp.config.compose import conf_dir, group_options
     from aqr_exp.config.identity import from_spec, run_name
+    from aqr_exp.config.nearest import did_you_mean
     from aqr_exp.errors import RequestError
     from aqr_exp.results.store import Store, results_root
 
@@ -78,9 +79,17 @@ def side(asked: str) -> Side:
     except ValueError as error:
         raise RequestError(f"{asked!r} cannot be read: {error}") from None
     store = Store(results_root())
-    if len(words) > 1 or asked in group_options(conf_dir())["variant"]:
+    variants = group_options(conf_dir())["variant"]
+    if len(words) > 1 or asked in variants:
         return _composed(asked, words)
-    folder = store.find(asked)
+    try:
+        folder = store.find(asked)
+    except RequestError:
+        # Only a run's name has a dash.
+        guess = "" if "-" in asked else did_you_mean(asked, variants)
+        if not guess:
+            raise
+        raise RequestError(f"unknown run or variant '{asked}'{guess}") from None
     spec = folder.read_spec()
     try:
         name = run_name(from_spec(spec))

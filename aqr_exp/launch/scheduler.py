@@ -209,9 +209,9 @@ class Scheduler:
             return None
 
     def _create(self, task: Task) -> bool:
-        """Make a run's folder when it is not there; returns whether it is now."""
+        """Make a run's folder when it is not there or empty; returns whether it is there now."""
         try:
-            if task.create is not None and not task.folder.path.exists():
+            if task.create is not None and not task.folder.state_path.exists():
                 task.create()
         except FileExistsError:
             return True  # another scheduler made it meanwhile: as good
@@ -251,11 +251,14 @@ class Scheduler:
             self._patience_ends = time.monotonic() + GRACE_S
             for working in self._working:
                 working.run.training.interrupt()
+            with contextlib.suppress(OSError):
+                self._observer.stopping(len(self._working))
         if self._stops > 1 or time.monotonic() > self._patience_ends:
             for working in self._working:
                 working.run.training.kill()
 
 
-def _longest_first(task: Task) -> tuple[bool, bool, float, str]:
+def _longest_first(task: Task) -> tuple[bool, bool, float]:
+    """What tasks are sorted by; equal ones keep the order of the plan, replicate after replicate."""
     known = task.expected_s is not None
-    return not task.first, known, -(task.expected_s or 0.0), task.folder.name
+    return not task.first, known, -(task.expected_s or 0.0)

@@ -35,6 +35,9 @@ class Observer(Protocol):
     def ended(self, task: Task, view: View, *, here: bool) -> None:
         """A run has an outcome; `here` when this scheduler executed it."""
 
+    def stopping(self, running: int) -> None:
+        """It was asked to stop, and so many trainings end their step now; told once."""
+
     def tick(self) -> None:
         """Time passes; called several times a second."""
 

@@ -14,6 +14,8 @@ from aqr_exp.results.lease import Standing, clear_dead, look
 from aqr_exp.results.lock import hold
 from aqr_exp.results.run_folder import utc_now
 
+MOST_NAME_BYTES = 200
+
 
 @dataclass(frozen=True, kw_only=True)
 class SweepEntry:
@@ -95,7 +97,7 @@ class SweepFolder:
 
     def add_to_plan(self, entries: Sequence[SweepEntry]) -> None:
         """Write down runs the sweep means besides those it means already."""
-        known = self.read_plan() if self.plan_path.exists() else []
+        known = self.read_plan_if_any()
         names = {entry.name for entry in known}
         new = [entry for entry in entries if entry.name not in names]
         if new or not known:
@@ -104,10 +106,7 @@ class SweepFolder:
     def write_plan(self, entries: Sequence[SweepEntry]) -> None:
         """Write down the runs the sweep means from now on; those it meant before are not forgotten."""
         names = {entry.name for entry in entries}
-        try:
-            before = self.read_known() if self.plan_path.exists() else []
-        except AqrExpError:
-            before = []  # a damaged plan is replaced
+        before = self.read_known()
         self.path.mkdir(parents=True, exist_ok=True)
         plan = {
             "name": self.name,
@@ -126,15 +125,25 @@ class SweepFolder:
         return self._read(("runs",))
 
     def read_known(self) -> list[SweepEntry]:
-        """The runs the sweep means or ever meant.
+        """The runs the sweep means or ever meant; none when its plan is missing or damaged."""
+        return self._read_if_any(("runs", "removed"))
 
-        Raises:
-            AqrExpError: The file is missing or damaged.
-        """
-        return self._read(("runs", "removed"))
+    def read_plan_if_any(self) -> list[SweepEntry]:
+        """The runs the sweep means; none when its plan is missing or damaged."""
+        return self._read_if_any(("runs",))
+
+    def _read_if_any(self, parts: Sequence[str]) -> list[SweepEntry]:
+        try:
+            return self._read(parts) if self.plan_path.exists() else []
+        except AqrExpError:
+            return []  # running the sweep replaces a damaged plan
 
     def _read(self, parts: Sequence[str]) -> list[SweepEntry]:
-        plan = read_json(self.plan_path)
+        remedy = f"(running the sweep {self.name!r} again writes it anew)"
+        try:
+            plan = read_json(self.plan_path)
+        except AqrExpError as error:
+            raise AqrExpError(f"{error} {remedy}") from None
         try:
             # Plans that were written before there was such a part have none removed.
             return [
@@ -143,7 +152,7 @@ class SweepFolder:
                 for value in (plan[part] if part == "runs" else plan.get(part, []))
             ]
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise AqrExpError(f"{self.plan_path} is damaged: {error!r}") from None
+            raise AqrExpError(f"{self.plan_path} is damaged: {error!r} {remedy}") from None
 
     @contextlib.contextmanager
     def registered(self) -> Iterator[None]:
@@ -190,10 +199,11 @@ def _entry(value: Any) -> SweepEntry:
 
 
 def check_sweep_name(name: str) -> None:
-    """Refuse a name that cannot be a folder's.
+    """Refuse a name that cannot be a folder's, or that a terminal would take for a command.
 
     Raises:
         RequestError: Names the sweep.
     """
-    if not name or name.startswith(".") or "/" in name or "\0" in name or len(name.encode()) > 200:
+    usable = name.isprintable() and "/" not in name and not name.startswith(".")
+    if not name or not usable or len(name.encode()) > MOST_NAME_BYTES:
         raise RequestError(f"{name!r} cannot be a sweep's name: it must be able to name a folder")

@@ -1,12 +1,12 @@
 """Sweep files: read, typed and checked; every fault of a file is named with line and remedy."""
 
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from aqr_exp.config.nearest import did_you_mean
 from aqr_exp.errors import RequestError
+from aqr_exp.results.sweep_folder import check_sweep_name
 from aqr_exp.sweep.condition_names import condition_names
 from aqr_exp.sweep.conditions import Condition, read_condition
 from aqr_exp.sweep.file_values import ValueReader
@@ -39,8 +39,6 @@ KEYS = {
     **SEARCH_KEYS,
 }
 """The keys of a sweep file, and what each holds."""
-
-_NAME = re.compile(r"[^./\0][^/\0]{0,99}")
 
 
 def read_sweep(path: Path, shown: str | None = None) -> SweepRequest:
@@ -83,7 +81,7 @@ class _Reader(ValueReader):
         request = SweepRequest(
             name=part("name", self._name, stem),
             source=self.faults.shown,
-            description=part("description", self._text, ""),
+            description=part("description", lambda node: self._text(node, "description"), ""),
             variants=variants,
             fixed=part("fixed", self.overrides, ()),
             grid=grid,
@@ -97,16 +95,19 @@ class _Reader(ValueReader):
         self._check_clashes(found)
         return request
 
-    def _text(self, node: Any) -> str:
+    def _text(self, node: Any, what: str) -> str:
         if is_text(node) and node.value.strip():
             return " ".join(node.value.split())
-        self.faults.add(node, f"is {kind(node)}: write a text")
+        self.faults.add(node, f"'{what}' is {kind(node)}: write a text")
         return ""
 
     def _name(self, node: Any) -> str:
-        name = self._text(node)
-        if name and not _NAME.fullmatch(name):
-            self.faults.add(node, f"name {name!r}: must be able to name a folder: write a word")
+        name = self._text(node, "name")
+        try:
+            if name:
+                check_sweep_name(name)
+        except RequestError as error:
+            self.faults.add(node, str(error))
         return name
 
     def _variants(self, node: Any) -> tuple[str, ...]:

@@ -11,10 +11,11 @@ from aqr_exp.errors import RequestError
 from aqr_exp.sweep.values import as_text
 
 # As YAML 1.2 and the command line read them; YAML 1.1 takes 1e-4 for text.
-_NUMBER = re.compile(r"[-+]?(\.\d+|\d[\d_]*(\.\d*)?)([eE][-+]?\d+)?")
+_NUMBER = re.compile(r"[-+]?(\.\d+|\d+(_\d+)*(\.\d*)?)([eE][-+]?\d+)?")
 # What names several values; within { } its commas make it need quotes.
 _FUNCTION = re.compile(r"(range|choice|glob|interval|tag|int|float)\(.*\)", re.DOTALL)
 MOST_BYTES = 1_000_000
+LONGEST_NUMBER = 1000
 CUT = 'a value is cut at its comma: within { } write it in quotes, "range(0, 3)"'
 
 
@@ -173,7 +174,8 @@ def value_of(node: Any) -> Any:
         return text.lower() == "true"
     if _NUMBER.fullmatch(text):
         whole = text.lstrip("+-").replace("_", "").isdigit()
-        return int(text) if whole else float(text)
+        # Python reads no whole number of thousands of digits.
+        return int(text) if whole and len(text) <= LONGEST_NUMBER else float(text)
     return text
 
 

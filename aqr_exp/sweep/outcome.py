@@ -42,7 +42,8 @@ class Best:
         of = f"of {self.candidates} points" if self.candidates > 1 else "and only point"
         seeds = "1 seed" if self.seeds == 1 else f"{self.seeds} seeds"
         rival = "" if self.baseline is None else f" (baseline {self.baseline:.4f})"
-        left = f"; {self.unfinished} more are not complete" if self.unfinished else ""
+        more = "1 more is" if self.unfinished == 1 else f"{self.unfinished} more are"
+        left = f"; {more} not complete" if self.unfinished else ""
         return (
             f"best {of} by {self.metric}: {self.label}: {self.mean:.4f}, mean of {seeds}{rival}"
             f"{left}\nselected on {self.split}, the data it is reported on: the number of a winner "

@@ -42,8 +42,6 @@ def removed_runs(name: str, planned: Collection[str], store: Store) -> list[Remo
         Those that are not complete, cancelled or pruned, and that no other sweep means.
     """
     sweep = store.sweep(name)
-    if not sweep.plan_path.exists():
-        return []
     entries = [item for item in sweep.read_known() if item.name not in planned]
     if not entries:
         return []

@@ -1,14 +1,14 @@
 """A search's study: Optuna proposes, judges and remembers; one journal in the sweep's folder holds it."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aqr_exp.config.points import Override
-from aqr_exp.errors import RequestError
+from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.sweep.search import Dimension, Direction, PruneRule, Search, Strategy
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ SEED = 0
 GIVEN_UP = "given_up"
 REASON = "reason"
 MEANS = "means"
+_ANEW = "to begin anew (its runs are kept)"
 
 
 class TrialState(str, Enum):
@@ -78,12 +79,21 @@ class SearchStudy:
         journal: The file; made when absent.
         log: Where Optuna's own messages go.
         search: What is searched.
+        alike: What all trials have in common beside it, by what messages call it; plain values.
+            Values of trials that differ in it cannot be compared.
 
     Raises:
-        RequestError: Optuna is missing, or the study was begun with another space or objective.
+        RequestError: Optuna is missing, or the study was begun as another search.
+        AqrExpError: The journal is damaged.
     """
 
-    def __init__(self, journal: Path, log: Path, search: Search) -> None:
+    def __init__(
+        self,
+        journal: Path,
+        log: Path,
+        search: Search,
+        alike: Mapping[str, Sequence[str | int]] | None = None,
+    ) -> None:
         check_installed()
         import optuna
 
@@ -91,17 +101,20 @@ class SearchStudy:
 
         _log_to(log)
         self.search = search
-        self._storage = open_journal(journal)
-        self._study = optuna.create_study(
-            storage=self._storage,
-            study_name="search",
-            direction=search.direction.value,
-            load_if_exists=True,
-        )
+        try:
+            self._storage = open_journal(journal)
+            self._study = optuna.create_study(
+                storage=self._storage,
+                study_name="search",
+                direction=search.direction.value,
+                load_if_exists=True,
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise AqrExpError(f"{journal} is damaged: {error!r}: remove it {_ANEW}") from None
         self._id = self._storage.get_study_id_from_name("search")
         self._distributions = {item.key: _distribution(item) for item in search.space}
         self._halving: Any = None
-        self._check_same(journal)
+        self._check_same(journal, alike or {})
 
     def trials(self) -> list[Trial]:
         """Every trial, in the order of their numbers; one that a kill left half proposed is whole."""
@@ -222,7 +235,7 @@ class SearchStudy:
             _suggest(trial, item)
         return trial.params
 
-    def _check_same(self, journal: Path) -> None:
+    def _check_same(self, journal: Path, alike: Mapping[str, Sequence[str | int]]) -> None:
         """Refuse a search that is not the one the study was begun with."""
         from optuna.distributions import distribution_to_json
 
@@ -231,16 +244,18 @@ class SearchStudy:
             "space": space,
             "objective": self.search.objective,
             "direction": self.search.direction.value,
+            **{word: list(values) for word, values in alike.items()},
         }
         begun = self._study.user_attrs.get(MEANS)
         if begun is None:
             self._study.set_user_attr(MEANS, means)
             return
-        different = [word for word, value in means.items() if begun.get(word) != value]
+        # Studies that were begun before a word was written down do not have it.
+        different = [word for word, value in means.items() if begun.get(word, value) != value]
         if different:
             raise RequestError(
                 f"{' and '.join(different)}: not what this search was begun with: give the sweep "
-                f"another name, or remove {journal} to begin anew (its runs are kept)"
+                f"another name, or remove {journal} {_ANEW}"
             )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from aqr_exp.config.points import Override, PointLoader
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.errors import RequestError
-from aqr_exp.sweep.plan import Plan, plan_sweep
+from aqr_exp.sweep.plan import POINT, Plan, plan_sweep
 from aqr_exp.sweep.request import Overrides, SweepRequest
 from aqr_exp.sweep.search import Dimension, PruneRule, Search
 
@@ -73,6 +73,16 @@ class TrialPlanner:
             raise RequestError(f"{self._request.name}: the space is empty")
         self._check_curves(plan)
         return plan
+
+    def alike(self) -> dict[str, list[str | int]]:
+        """What every trial has beside its point, as the study is to remember it.
+
+        The fingerprint of one certain point stands for variant, data and all that is fixed: trials
+        with another one have other objectives.
+        """
+        plan = self.plan(tuple(dimension.ends()[0] for dimension in self.search.space))
+        points = {run.name.rpartition("-s")[0] for run in plan.runs if POINT in run.labels}
+        return {"fixed settings": sorted(points), "seeds": sorted(self._request.seeds)}
 
     def _check_curves(self, plan: Plan) -> None:
         """Refuse pruning where no run writes a curve, or none before its end."""

@@ -68,7 +68,7 @@ def parsed_value(text: str) -> Any:
 
     try:
         return _parser().parse_override(f"key={text}")
-    except HydraException:
+    except (HydraException, ValueError):  # Python reads no number of thousands of digits
         if text.startswith("range("):
             return f"is no range: {_RANGE}"
         return (

@@ -96,6 +96,20 @@ def test_a_failure_is_told_with_its_log_and_retried_alone(
     assert capsys.readouterr().err == "nothing to retry: no run is failed\n"
 
 
+def test_a_damaged_run_is_not_said_to_be_retried(
+    plan: Plan, store: Store, stubs: Stubs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stubs({})
+    assert execute(plan, store, slots=2, summarized=False) == 0
+    folders(plan, store)[0].state_path.write_text("junk")
+    capsys.readouterr()
+    assert execute(plan, store, summarized=False) == 1
+    assert capsys.readouterr().err.splitlines()[-2:] == [
+        'a "b": 2 runs: 1 completed, 1 damaged',
+        "1 damaged: a run whose folder you delete is made and run anew",
+    ]
+
+
 def test_what_a_sweep_lacks_is_resumed(
     plan: Plan, store: Store, stubs: Stubs, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -106,6 +106,17 @@ def test_what_another_sweep_means_is_not_removed(
     assert shown(capsys) == []
 
 
+def test_a_damaged_plan_is_written_anew(
+    plan: Plan, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = store.sweep("it").plan_path
+    written.write_text("{")
+    assert shown(capsys) == []
+    assert written.read_text() == "{", "looking changes nothing"
+    assert main(["sweep", "it.yaml"]) == 0
+    assert [entry.name for entry in store.sweep("it").read_plan()] == [plan.runs[0].name]
+
+
 def test_a_point_that_comes_back_is_due_again(
     plan: Plan, place: Path, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:

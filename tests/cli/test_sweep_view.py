@@ -3,11 +3,13 @@ from typing import Any
 
 from rich.console import Console
 
+from aqr_exp.cli.sweep_narrator import Narrator
 from aqr_exp.cli.sweep_view import (
     LiveScreen,
     PlainScreen,
     failure_lines,
     live_table,
+    remedies,
     screen,
     totals_line,
 )
@@ -50,6 +52,40 @@ def test_the_live_table_has_a_line_a_running_run_and_the_totals() -> None:
     assert shown[0].rstrip().endswith("train, step 1/4, loss 2.500, 1:30 left")
     assert "held by process 3 on far" in shown[1]
     assert shown[2].rstrip() == totals_line(LINES)
+
+
+def test_what_did_not_end_well_is_told_with_what_mends_it() -> None:
+    assert remedies([]) == []
+    assert remedies(["failed", "unknown", "failed", "damaged"]) == [
+        "2 did not end well: `aqr-exp retry --failed` runs them again",
+        (
+            "1 unknown: nobody here can tell whether a process works on them; once you know that it "
+            "is dead: `aqr-exp resume NAME --steal`"
+        ),
+        "1 damaged: a run whose folder you delete is made and run anew",
+    ]
+
+
+def test_a_stop_is_answered_at_once_and_says_how_to_end_it_sooner() -> None:
+    said: list[str] = []
+    narrator = Narrator(PlainScreen(SweepStatus([]), said.append), lambda: 2)
+    for running in (0, 1, 2):
+        narrator.stopping(running)
+    assert said == [
+        "stopping: 1 training ends its step and saves it; Ctrl-C again ends at once",
+        "stopping: 2 trainings end their step and save it; Ctrl-C again ends at once",
+    ]
+
+
+def test_in_a_narrow_terminal_the_labels_of_running_runs_still_differ() -> None:
+    alike = "preset=smoke schedule.epochs=1 launcher.threads=1"
+    labels = [f"attention_bias {alike} bias_scale={value} seed=0" for value in (1, 2.5)]
+    lines = [RunLine(name=label, label=label, status="running") for label in labels]
+    lines.append(RunLine(name="b", label=f"baseline {alike} seed=0", status="to do"))
+    shown = text(lines, width=60).splitlines()
+    assert shown[0].startswith("attention_bias bias_scale=1 ")
+    assert shown[1].startswith("attention_bias bias_scale=2.5 ")
+    assert text(lines[:1], width=120).startswith(f"attention_bias {alike} bias_scale=1 seed=0")
 
 
 def test_more_runs_than_a_screen_are_counted() -> None:

@@ -92,6 +92,7 @@ def test_a_run_of_another_version_is_still_explained(run: str, store: Store, cap
         ("attention_bais bias_scale=1", "unknown variant 'attention_bais': did you mean "),
         ("baseline bias_scale=1", "bias_scale: variant 'baseline' has no bias"),
         ("nothing-s0", "unknown run 'nothing-s0'"),
+        ("basline", "unknown run or variant 'basline': did you mean 'baseline'?"),
         ("'baseline", '"\'baseline" cannot be read: No closing quotation'),
     ],
 )

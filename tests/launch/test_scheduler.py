@@ -27,6 +27,7 @@ class Recorder:
     def __init__(self) -> None:
         self.started_names: list[str] = []
         self.ended_here: dict[str, bool] = {}
+        self.told_to_stop: list[int] = []
         self.on_tick: Callable[[], None] = lambda: None
 
     def started(self, task: Task, slot: Slot, attempt: int) -> None:
@@ -36,6 +37,9 @@ class Recorder:
     def ended(self, task: Task, view: View, *, here: bool) -> None:
         del view
         self.ended_here[task.folder.name] = here
+
+    def stopping(self, running: int) -> None:
+        self.told_to_stop.append(running)
 
     def tick(self) -> None:
         self.on_tick()
@@ -104,6 +108,22 @@ def test_the_longest_expected_starts_first_and_the_unknown_before_it(
     assert [int(name.rpartition("s")[2]) for name in recorder.started_names] == [2, 1, 3, 0]
 
 
+def test_a_run_whose_folder_is_empty_is_made(store: Store, stubs: Stubs) -> None:
+    task = stub_task(store, 0)
+    task.folder.path.mkdir(parents=True)
+    assert outlooks(scheduler(store, [task]).run()) == ["completed"]
+
+
+@pytest.mark.parametrize("expected_s", [None, 2.0])
+def test_equally_long_ones_start_in_the_order_of_the_plan(
+    store: Store, stubs: Stubs, expected_s: float | None
+) -> None:
+    tasks = [stub_task(store, seed, expected_s) for seed in [2, 0, 1]]
+    recorder = Recorder()
+    scheduler(store, tasks, recorder, slots=1).run()
+    assert recorder.started_names == [task.folder.name for task in tasks]
+
+
 def test_interrupted_once_the_trainings_end_cleanly(store: Store, stubs: Stubs) -> None:
     tasks = [stub_task(store, seed) for seed in range(3)]
     stubs({"*": {"ends": "hangs"}})
@@ -118,6 +138,7 @@ def test_interrupted_once_the_trainings_end_cleanly(store: Store, stubs: Stubs) 
     assert outlooks(work.run()) == ["cancelled", "cancelled"]
     assert work.stopped
     assert len(recorder.started_names) == 2
+    assert recorder.told_to_stop == [2], "once, however long they take"
     for name in recorder.started_names:
         assert store.folder(name).read_state().reason == "interrupted"
 

@@ -200,6 +200,25 @@ def test_the_objective_of_several_seeds_is_their_mean(
     assert len(counted(place, "begins")) == 2
 
 
+def test_a_search_does_not_go_on_with_the_trials_of_other_settings(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was tried with a smoke preset is no objective of the real schedule."""
+    (place / "it.yaml").write_text(SEARCH.replace("12", "1"))
+    assert main(["sweep", "it.yaml"]) == 0
+    for typed, what in (
+        (["preset=quick"], "fixed settings"),
+        (["schedule.epochs=3"], "fixed settings"),
+        (["seed=0,1"], "seeds"),
+    ):
+        for option in (["--dry-run"], []):
+            capsys.readouterr()
+            assert main(["sweep", "it.yaml", *typed, *option]) == 2
+            assert f"{what}: not what this search was begun with" in capsys.readouterr().err
+    assert main(["sweep", "it.yaml", "launcher.threads=1", "trials=2"]) == 0
+    assert [trial["state"] for trial in trials(capsys)] == ["complete"] * 2
+
+
 def test_a_failed_run_leaves_its_trial_open_until_it_is_run_again(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -45,6 +45,10 @@ def test_a_damaged_plan_is_named(sweep: SweepFolder, content: str) -> None:
     with pytest.raises(AqrExpError, match="is damaged") as caught:
         sweep.read_plan()
     assert str(sweep.plan_path) in str(caught.value)
+    assert "running the sweep 'a \"b\" c' again writes it anew" in str(caught.value)
+    assert (sweep.read_known(), sweep.read_plan_if_any()) == ([], [])
+    sweep.add_to_plan(ENTRIES)
+    assert sweep.read_plan() == ENTRIES
 
 
 def test_who_works_on_it_is_seen_and_the_dead_are_not(sweep: SweepFolder) -> None:
@@ -73,7 +77,9 @@ def test_every_request_to_stop_is_a_new_one(sweep: SweepFolder) -> None:
     assert sweep.cancel_time() not in {first, None}
 
 
-@pytest.mark.parametrize("name", ["", ".hidden", "..", "a/b", "x" * 201, "a\0b"])
+@pytest.mark.parametrize(
+    "name", ["", ".hidden", "..", "a/b", "x" * 201, "a\0b", "a\x1b[31mb", "a\nb"]
+)
 def test_a_name_that_is_no_folders_is_refused(name: str) -> None:
     with pytest.raises(RequestError, match="cannot be a sweep's name") as caught:
         check_sweep_name(name)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from aqr_exp.errors import RequestError
+from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.sweep import study as study_module
 from aqr_exp.sweep.rounded_sampler import rounded
 from aqr_exp.sweep.search import (
@@ -160,6 +160,32 @@ def test_another_search_does_not_go_on_with_the_study(
         f"{folder / 'study.journal'} to begin anew (its runs are kept)"
     )
     assert len(begun(folder, search(trials=40)).trials()) == 1  # more trials are no other search
+
+
+def test_a_study_goes_on_with_what_its_trials_have_in_common_alone(folder: Path) -> None:
+    files = (folder / "study.journal", folder / "study.log")
+    begun(folder, search()).ask()  # as one that was begun before this was written down
+    SearchStudy(*files, search(), {"seeds": [0]})
+    other = folder / "other"
+    other.mkdir()
+    files = (other / "study.journal", other / "study.log")
+    SearchStudy(*files, search(), {"fixed settings": ["aa"], "seeds": [0]}).ask()
+    assert (
+        len(SearchStudy(*files, search(), {"fixed settings": ["aa"], "seeds": [0]}).trials()) == 1
+    )
+    with pytest.raises(RequestError, match=r"^fixed settings and seeds: not what this search was "):
+        SearchStudy(*files, search(), {"fixed settings": ["bb"], "seeds": [0, 1]})
+
+
+@pytest.mark.parametrize("garbage", [b"garbage\n", b"[]\n", b'{"op_code": 4}\n', b"\xff\n"])
+def test_a_damaged_journal_is_named(folder: Path, garbage: bytes) -> None:
+    begun(folder, search()).ask()
+    with (folder / "study.journal").open("ab") as journal:
+        journal.write(garbage)
+    with pytest.raises(AqrExpError) as caught:
+        begun(folder, search())
+    assert str(caught.value).startswith(f"{folder / 'study.journal'} is damaged: ")
+    assert str(caught.value).endswith(": remove it to begin anew (its runs are kept)")
 
 
 @pytest.mark.parametrize(

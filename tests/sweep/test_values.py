@@ -66,6 +66,7 @@ OPTIONS = "available: aggressive, conservative, earlier"
         ("s=shuffle(1,2)", "s=shuffle(1,2): shuffled values make no plan: leave shuffle out"),
         ("s=", "s: no value: write one, or several with commas between"),
         ("s=1,", f"s=1,: cannot be read: {VALUE}"),
+        (f"s={'9' * 5000}", f"s={'9' * 5000}: cannot be read: {VALUE}"),
         ("s=glob(*)", "s=glob(*): glob chooses among the options of a group (bias, schedule)"),
         ("bias=glob(z*)", f"bias=glob(z*): matches no bias ({OPTIONS})"),
         ("bias_scale", "override 'bias_scale' cannot be read: write it as key=value"),

@@ -28,7 +28,11 @@ def selected_on_val(study: Study) -> set[int]:
         mean = arm.measured.means[quantity.name].mean
         if arm.first.variant != BASELINE and mean is not None:
             by_data.setdefault(arm.first.data, []).append((sign * mean, index))
-    return {max(points)[1] for points in by_data.values() if len(points) > 1}
+    # Of several equal ones the first, as the sweep's figure and its best point have it.
+    chosen = (
+        max(points, key=lambda point: point[0])[1] for points in by_data.values() if points[1:]
+    )
+    return set(chosen)
 
 
 def selection_notes(study: Study, selected: set[int]) -> list[str]:

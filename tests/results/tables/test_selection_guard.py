@@ -54,6 +54,13 @@ def test_of_an_error_the_smallest_is_the_best(store: Store) -> None:
     assert [line["selection"] for line in shown] == ["selected on val", ""]
 
 
+def test_of_equal_points_the_first_is_marked_as_the_figure_does(store: Store) -> None:
+    rows = [run_row(0, 0.4), point(1, 0.2), point(2, 0.4), point(3, 0.4)]
+    planned(store, [row.name for row in rows])
+    shown = lines(sweep_table(store, rows))
+    assert [line["selection"] for line in shown] == ["", "", "selected on val", ""]
+
+
 def test_one_point_is_no_selection(store: Store) -> None:
     rows = [run_row(0, 0.1), point(1, 0.3)]
     planned(store, [row.name for row in rows])
