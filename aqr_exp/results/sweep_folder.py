@@ -189,8 +189,11 @@ class SweepFolder:
 
 def _entry(value: Any) -> SweepEntry:
     expected_s = value.get("expected_s")
+    name = str(value["name"])
+    if not name or "/" in name or name.startswith("."):
+        raise ValueError(f"{name!r} is no run's name")
     return SweepEntry(
-        name=str(value["name"]),
+        name=name,
         variant=str(value["variant"]),
         overrides=tuple(map(str, value["overrides"])),
         seed=int(value["seed"]),

@@ -38,7 +38,16 @@ def test_the_plan_is_read_as_it_was_written(sweep: SweepFolder) -> None:
     assert Store(sweep.path.parent.parent).sweep_names() == ['a "b" c']
 
 
-@pytest.mark.parametrize("content", ["{", "{}", '{"runs": [1]}', '{"runs": [{"name": "x"}]}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "{}",
+        '{"runs": [1]}',
+        '{"runs": [{"name": "x"}]}',
+        '{"runs": [{"name": "../../x", "variant": "baseline", "overrides": [], "seed": 0}]}',
+    ],
+)
 def test_a_damaged_plan_is_named(sweep: SweepFolder, content: str) -> None:
     sweep.write_plan([])
     sweep.plan_path.write_text(content)

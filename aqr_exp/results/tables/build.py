@@ -135,20 +135,23 @@ class _Chosen:
         specs: Their specifications.
         notes: Runs that cannot be among them.
         epoch: After which epoch they stand; None where they are those of record.
+        planned: The names of the sweep's runs; None where the table is of no sweep.
     """
 
     rows: Sequence[RunRow]
     specs: Specs
     notes: Sequence[str]
     epoch: int | None
+    planned: Sequence[str] | None
 
 
 def _chosen_rows(store: Store, rows: Sequence[RunRow], request: TableRequest) -> _Chosen:
     specs = Specs(store)
     notes: list[str] = []
-    epoch = None
+    epoch = planned = None
     if request.sweep is not None:
-        rows, notes = rows_of_sweep(rows, _planned(store, request.sweep), store)
+        planned = _planned(store, request.sweep)
+        rows, notes = rows_of_sweep(rows, planned, store)
     conditions = read_conditions(request.where)
     names = [name for condition in conditions for name in condition.names]
     read = specs.of_arm if shared_by_an_arm(names) else specs.of_run
@@ -156,7 +159,7 @@ def _chosen_rows(store: Store, rows: Sequence[RunRow], request: TableRequest) ->
     if request.at_epoch is not None:
         rows, epoch = at_epoch(rows, read_epoch(request.at_epoch), store, specs)
     rows = with_settings(store, rows)
-    return _Chosen(rows=rows, specs=specs, notes=[*notes, *unread], epoch=epoch)
+    return _Chosen(rows=rows, specs=specs, notes=[*notes, *unread], epoch=epoch, planned=planned)
 
 
 def _planned(store: Store, sweep: str) -> list[str]:
@@ -205,7 +208,7 @@ def _laid_out(store: Store, study: Study, request: TableRequest, chosen: _Chosen
     marks = Marks()
     notes: list[str] = []
     if request.by is By.ARM:
-        selected = selected_on_val(study) if request.sweep is not None else None
+        selected = None if chosen.planned is None else selected_on_val(study, chosen.planned)
         table = arm_table(study, marks, costs=chosen.epoch is None, selected=selected)
         notes = selection_notes(study, selected or set())
     else:

@@ -9,15 +9,17 @@ from aqr_exp.results.tables.study import Arm, Study
 from aqr_exp.results.tables.train_time import BASELINE
 
 
-def selected_on_val(study: Study) -> set[int]:
+def selected_on_val(study: Study, planned: Sequence[str]) -> set[int]:
     """The line that whoever picks the best of a sweep would pick.
 
     Args:
         study: A sweep's arms; the first quantity is what they are picked by.
+        planned: The names of the runs that the sweep means.
 
     Returns:
         The index of the best arm among those that are no baseline, once for each split; empty where
-        there are not two to choose from.
+        there are not two to choose from. An arm that lacks a seed is not chosen: the others' mean
+        says less.
     """
     from aqr_exp.results.inference.metric_values import lower_is_better
 
@@ -26,13 +28,20 @@ def selected_on_val(study: Study) -> set[int]:
     by_data: dict[str, list[tuple[float, int]]] = {}
     for index, arm in enumerate(study.arms):
         mean = arm.measured.means[quantity.name].mean
-        if arm.first.variant != BASELINE and mean is not None:
+        if arm.first.variant != BASELINE and mean is not None and _is_whole(arm, planned):
             by_data.setdefault(arm.first.data, []).append((sign * mean, index))
     # Of several equal ones the first, as the sweep's figure and its best point have it.
     chosen = (
         max(points, key=lambda point: point[0])[1] for points in by_data.values() if points[1:]
     )
     return set(chosen)
+
+
+def _is_whole(arm: Arm, planned: Sequence[str]) -> bool:
+    """Whether every seed that the sweep means of an arm is in it."""
+    there = {_original(row.name) for row in arm.group}
+    prefix = f"{_original(arm.first.name).rpartition('-s')[0]}-s"
+    return all(name in there for name in planned if name.startswith(prefix))
 
 
 def selection_notes(study: Study, selected: set[int]) -> list[str]:

@@ -61,6 +61,19 @@ def test_of_equal_points_the_first_is_marked_as_the_figure_does(store: Store) ->
     assert [line["selection"] for line in shown] == ["", "", "selected on val", ""]
 
 
+def test_a_point_that_lacks_a_seed_is_not_the_best(store: Store) -> None:
+    rows = [
+        point(1, 0.9),
+        point(2, 0.3),
+        point(2, 0.4, seed=1),
+        point(3, 0.2),
+        point(3, 0.3, seed=1),
+    ]
+    planned(store, [*[row.name for row in rows], point(1, 0.0, seed=1).name])
+    shown = lines(sweep_table(store, rows))
+    assert [line["selection"] for line in shown] == ["", "selected on val", ""]
+
+
 def test_one_point_is_no_selection(store: Store) -> None:
     rows = [run_row(0, 0.1), point(1, 0.3)]
     planned(store, [row.name for row in rows])
