@@ -9,6 +9,7 @@ from aqr_exp.config.learning_rate import peak_step, rate_at
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.stages import stages_of
 from aqr_exp.data.epoch_length import epoch_samples
+from aqr_exp.data.versions import OFFICIAL_SAMPLES, PREDEFINED, PUBLISHED_DRAWS
 from aqr_exp.errors import AqrExpError
 from aqr_exp.launch.preflight import check_ready
 
@@ -84,8 +85,30 @@ def plan_of(config: RunConfig, results: Path) -> RunPlan:
         stages=tuple(map(str, stages_of(config))),
         rates=tuple(rate_at(schedule, step, imagined) for step in moments),
         peak_share=peak_step(schedule, imagined) / (imagined - 1),
-        notes=tuple(backbone_notes(config)),
+        notes=(*([] if drawn is not None else official_notes(config)), *backbone_notes(config)),
         faults=tuple(faults),
+    )
+
+
+def official_notes(config: RunConfig) -> Iterator[str]:
+    """A line for a run on an official split that is not there: how long it would be.
+
+    Args:
+        config: The run.
+    """
+    schedule, split = config.schedule, config.data.train_split
+    own = PREDEFINED.get(config.data.version, ())
+    samples = OFFICIAL_SAMPLES.get(split) if split in own else None
+    if samples is None or (schedule.cbgs and split != "train"):
+        return
+    drawn = PUBLISHED_DRAWS if schedule.cbgs else samples
+    steps = drawn // schedule.batch_size
+    resampled = (
+        f", {drawn:,} an epoch by published class-balanced resampling" if schedule.cbgs else ""
+    )
+    yield (
+        f"with the {samples:,} samples of the official split {split}{resampled}: {steps:,} steps an "
+        f"epoch, {steps * schedule.epochs:,} in all"
     )
 
 

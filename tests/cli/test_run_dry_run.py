@@ -50,7 +50,8 @@ def test_what_is_missing_is_refused_after_the_plan(tmp_path, capsys, monkeypatch
     assert plan["memory"]["total_gb"] > 5
     assert len(plan["learning_rates"]) > 40
     assert [line[:48] for line in told.err.splitlines() if line.startswith("note: ")] == [
-        "note: the image backbone begins at random, with "
+        "note: with the 28,130 samples of the official sp",
+        "note: the image backbone begins at random, with ",
     ]
     faults = [line for line in told.err.splitlines() if line.startswith("aqr-exp: ")]
     assert faults == [f"aqr-exp: {fault}" for fault in plan["faults"]]

@@ -46,6 +46,37 @@ def test_missing_data_are_a_fault_and_leave_the_rest_known(tmp_path):
     assert fault.startswith(f"data.root={tmp_path}: no data set there: make it with `aqr-exp data")
 
 
+@pytest.mark.parametrize(
+    ("data", "overrides", "note"),
+    [
+        # 28,130 // 16 = 1758; of 123,580 draws 7723 with 20 epochs.
+        (
+            "nuscenes",
+            ["schedule.batch_size=16", "schedule.epochs=2"],
+            "with the 28,130 samples of the official split train: 1,758 steps an epoch, 3,516 in all",
+        ),
+        (
+            "nuscenes",
+            ["preset=paper_r50"],
+            (
+                "with the 28,130 samples of the official split train, 123,580 an epoch by published "
+                "class-balanced resampling: 7,723 steps an epoch, 154,460 in all"
+            ),
+        ),
+        (
+            "nuscenes_mini",
+            ["schedule.batch_size=2", "schedule.epochs=1"],
+            "with the 323 samples of the official split mini_train: 161 steps an epoch, 161 in all",
+        ),
+    ],
+)
+def test_official_splits_that_are_missing_say_how_long_it_would_be(tmp_path, data, overrides, note):
+    config = load_run("baseline", [f"data={data}", f"data.root={str(tmp_path)!r}", *overrides])
+    plan = plan_of(config, tmp_path / "results")
+    assert plan.notes[0] == note
+    assert plan.steps is None
+
+
 def _write_infos(root, *samples):
     """An info file whose samples hold so many boxes with points of the named classes."""
     instances = [
