@@ -9,7 +9,7 @@ IDENTIFYING = (STATE, RECORD, SPEC)
 
 
 class EvaluationPaths:
-    """Where the files of one more evaluation of a run are.
+    """Where the files of an evaluation of a run are.
 
     Attributes:
         path: Its folder.
@@ -20,12 +20,12 @@ class EvaluationPaths:
 
     @property
     def metrics_path(self) -> Path:
-        """The metrics; written last."""
+        """The metrics; written last, and only when all else is there."""
         return self.path / METRICS
 
     @property
     def records_path(self) -> Path:
-        """Matches of the detections, by sample."""
+        """Matches of the detections, by sample: what any metric on any part of the data needs."""
         return self.path / RECORDS
 
     def predictions_path(self, split: str) -> Path:
@@ -37,15 +37,12 @@ class EvaluationPaths:
         return self.path / f"{split}.json"
 
 
-class RunPaths:
-    """Where the files of one run are.
+class RunPaths(EvaluationPaths):
+    """Where the files of one run are: of its evaluation of record, and of all else.
 
     Attributes:
         path: The run's folder.
     """
-
-    def __init__(self, path: Path) -> None:
-        self.path = Path(path)
 
     def __repr__(self) -> str:
         """The folder's path."""
@@ -80,16 +77,6 @@ class RunPaths:
     def history_path(self) -> Path:
         """Scalars, one JSON object a line."""
         return self.path / HISTORY
-
-    @property
-    def metrics_path(self) -> Path:
-        """The metrics of record; written last, only by a completed run."""
-        return self.path / METRICS
-
-    @property
-    def records_path(self) -> Path:
-        """Matches of the final detections, by sample: what any metric on any part of the data needs."""
-        return self.path / RECORDS
 
     @property
     def cost_path(self) -> Path:
