@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from aqr_exp.results.cost_file import Cost
     from aqr_exp.results.run_folder import RunFolder
 
-HELP = """Measure what detecting in one sample costs: parameters, operations, latency, memory.
+HELP = """Measure what detecting in one sample costs.
 
+That is parameters, operations, latency and memory.
 The newest checkpoint of each run detects in real samples of the validation split. Runs named together
 are timed in turn, pass by pass, so only they are compared. Each run's folder gets a cost.json, which
 `aqr-exp table --by cost` shows.

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from aqr_exp.results.run_folder import RunFolder
     from aqr_exp.results.tables.cells import Table
 
-HELP = """Evaluate trained runs under sensor failures; `aqr-exp table --by failure` shows them.
+HELP = """Evaluate trained runs under sensor failures.
 
+`aqr-exp table --by failure` shows the results.
 Each case reads the validation split as a failing sensor would deliver it, by draws that are equal for all
 runs, and is kept in the run's folder. What is there already is not repeated. RA is the case's NDS over
 that of the run's own clean evaluation.

@@ -116,7 +116,10 @@ def search_of(settings: Mapping[str, Any], space: tuple[Dimension, ...]) -> Sear
     if lacking:
         examples = {"strategy": "strategy: optuna", "trials": "trials: 20"}
         words = " and ".join(examples[name] for name in lacking)
-        raise RequestError(f"a search needs {' and '.join(lacking)}: write {words}")
+        typed = " ".join(examples[name].replace(": ", "=") for name in lacking)
+        raise RequestError(
+            f"a search needs {' and '.join(lacking)}: write {words} (in a shell: {typed})"
+        )
     if not space:
         raise RequestError("a search needs a space: name keys with interval(low, high) or choices")
     objective = settings.get("objective", "mAP")

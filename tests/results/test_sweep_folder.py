@@ -46,6 +46,7 @@ def test_the_plan_is_read_as_it_was_written(sweep: SweepFolder) -> None:
         '{"runs": [1]}',
         '{"runs": [{"name": "x"}]}',
         '{"runs": [{"name": "../../x", "variant": "baseline", "overrides": [], "seed": 0}]}',
+        '{"runs": [{"name": "a/../../x", "variant": "baseline", "overrides": [], "seed": 0}]}',
     ],
 )
 def test_a_damaged_plan_is_named(sweep: SweepFolder, content: str) -> None:

@@ -159,4 +159,5 @@ def test_a_folder_without_runs_has_references_and_nothing_to_verify(
     assert main(["table", "--reference"]) == 0
     printed = capsys.readouterr()
     assert "no completed runs in" in printed.err
+    assert printed.out.startswith("Reference, not measured here\n"), "no empty table above"
     assert "CMT" in printed.out

@@ -99,7 +99,7 @@ SPACE = "search: {bias_scale: [1, 2]}\n"
          "5: 'seed' cannot be set here: seeds stand under 'seeds', as a list"),
         (HEAD + "search: {}\n", "2: a search needs a space: name keys with interval(low, high)"),
         ("variant: attention_bias\nstrategy: optuna\n" + SPACE,
-         "2: a search needs trials: write trials: 20"),
+         "2: a search needs trials: write trials: 20 (in a shell: trials=20)"),
         ("variant: attention_bias\n" + SPACE,
          "2: a search needs strategy and trials: write strategy: optuna and trials: 20"),
         (HEAD.replace("optuna", "optima") + SPACE,

@@ -157,7 +157,7 @@ def _for_screen(table: Table, *, terminal: bool) -> str:
         # A screen has no room for references among the columns of what was measured.
         from aqr_exp.results.tables.reference_rows import references_apart
 
-        parts = list(references_apart(table))
+        parts = [part for part in references_apart(table) if part.rows or part.references]
     return "\n".join(_screen_part(part, layout) for part in parts)
 
 
