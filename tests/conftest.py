@@ -5,6 +5,7 @@ import os
 import pickle
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 # A shell's background processes, and all their children, are told to ignore Ctrl-C; tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# The stream a library's logger was made with is an earlier test's, closed since; that is no news.
+logging.raiseExceptions = False
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -27,6 +31,9 @@ def _logging_as_it_was() -> Iterator[None]:
     """A command that runs in this process silences what loads for it; the next test hears again."""
     yield
     logging.disable(logging.NOTSET)
+    if "mmengine.logging" in sys.modules:
+        logger = sys.modules["mmengine.logging"].MMLogger.get_current_instance()
+        logger.setLevel(logger.level)  # Makes all of its loggers forget what was enabled.
 
 
 @pytest.fixture(scope="session")

@@ -138,7 +138,7 @@ def windows(
     from aqr_exp.analyze.samples import Samples
     from aqr_exp.analyze.windows_report import draw_windows, windows_of_boxes
 
-    _silence()
+    output.silence_libraries()
     seen = Samples(config, split or config.data.val_split).sample(sample)
     if not len(seen.boxes):
         raise RequestError(f"sample {sample} has no boxes within the model's range")
@@ -173,7 +173,7 @@ def bias(
     from aqr_exp.analyze.samples import Samples
     from aqr_exp.analyze.trained_run import open_run
 
-    _silence()
+    output.silence_libraries()
     opened = open_run(found)
     split = Samples(opened.config, opened.config.data.val_split)
     # Spread over the split: neighbours are half a second apart and look alike.
@@ -185,10 +185,3 @@ def bias(
     files += draw_weights(opened, boxes, folder)
     for path in files:
         output.data(str(path))
-
-
-def _silence() -> None:
-    """What the data set says of itself while it loads is no part of the answer."""
-    import logging
-
-    logging.disable(logging.INFO)

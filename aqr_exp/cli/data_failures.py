@@ -39,8 +39,6 @@ def command(
     ] = None,
 ) -> None:
     """Draw the page."""
-    import logging
-
     from aqr_exp.cli.progress import counted_progress
     from aqr_exp.config.data_identity import with_data_identity
     from aqr_exp.config.load import load_run
@@ -55,8 +53,7 @@ def command(
     from aqr_exp.analyze.failure_page import INDEX, write_page
     from aqr_exp.analyze.samples import Samples
 
-    # What the data set says of itself while it loads is no part of the answer.
-    logging.disable(logging.INFO)
+    output.silence_libraries()
     split = split or config.data.val_split
     samples = Samples(config, split)
     number = min(1, len(samples) - 1) if sample is None else sample

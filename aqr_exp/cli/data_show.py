@@ -37,8 +37,6 @@ def command(
     ] = None,
 ) -> None:
     """Draw one picture."""
-    import logging
-
     from aqr_exp.config.data_identity import with_data_identity
     from aqr_exp.config.load import load_run
     from aqr_exp.results.plots.figure_file import check_target, save
@@ -49,8 +47,7 @@ def command(
     from aqr_exp.analyze.sample_figure import sample_figure
     from aqr_exp.analyze.samples import Samples
 
-    # What the data set says of itself while it loads is no part of the answer.
-    logging.disable(logging.INFO)
+    output.silence_libraries()
     split = split or config.data.train_split
     samples = Samples(config, split)
     rows = [(f"Sample {number} of {split}", samples.sample(number))]

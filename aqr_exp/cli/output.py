@@ -28,3 +28,15 @@ def print_json(value: Mapping[str, Any] | Sequence[Any]) -> None:
 def on_terminal() -> bool:
     """Whether stdout goes to a terminal."""
     return sys.stdout.isatty()
+
+
+def silence_libraries() -> None:
+    """Keep what libraries tell while they load, below a warning, off the screen: it is no answer."""
+    import logging
+
+    from mmengine.logging import MMLogger
+
+    logging.disable(logging.INFO)
+    # Its loggers remember what was enabled before, out of `logging`'s reach; this makes all forget.
+    logger = MMLogger.get_current_instance()
+    logger.setLevel(logger.level)
