@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from aqr_exp.aqr.compiled_windows import order_of, rows_of
-from aqr_exp.aqr.kernel_choice import in_ranges, kernels
+from aqr_exp.aqr.kernel_choice import kernels
+from aqr_exp.aqr.shared_ranges import in_ranges
 
 # What a multiplication takes in the loops over slots, to one in a product of matrices. At cmt_tiny's shapes
 # both ways took equally long with 1 (180 slots); 2 leaves a margin for machines whose memory is slower.

@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from aqr_exp.aqr.kernel_choice import in_ranges, kernels
+from aqr_exp.aqr.kernel_choice import kernels
+from aqr_exp.aqr.shared_ranges import in_ranges
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -6,8 +6,6 @@ import math
 import os
 import subprocess
 import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -16,7 +14,7 @@ from attention_cases import assert_same, leaves, random_bias, results
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aqr_exp.aqr import compiled_windows, kernel_choice, key_kernels
+from aqr_exp.aqr import compiled_windows, kernel_choice, key_kernels, shared_ranges
 from aqr_exp.aqr.attention import attend, attend_dense
 from aqr_exp.aqr.bias import LocalBias
 from aqr_exp.aqr.gathered_attention import GatheredAttention
@@ -24,13 +22,6 @@ from aqr_exp.aqr.kernel_parts import exp
 from aqr_exp.aqr.windows import Windows
 
 windowed = functools.partial(attend, backend="windowed")
-
-
-@pytest.fixture
-def threads():
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
 
 
 def test_exp_is_right_to_a_few_units_in_the_last_place():
@@ -78,7 +69,7 @@ def test_no_query_has_a_window():
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_the_same_bits_with_any_number_of_threads(count, threads, monkeypatch):
-    monkeypatch.setattr(kernel_choice, "_LEAST_SHARED", 1)
+    monkeypatch.setattr(shared_ranges, "_LEAST_SHARED", 1)
     torch.manual_seed(0)
     tensors, bias = leaves(2, 4, 150, 900, 16), random_bias(2, 150, 900, 40, 3.0)
     threads(1)
@@ -107,7 +98,7 @@ def router_attention(threads_wanted, threads):
 
 
 def test_the_router_s_attention_agrees_with_torch_and_between_threads(monkeypatch, threads):
-    monkeypatch.setattr(kernel_choice, "_LEAST_SHARED", 1)
+    monkeypatch.setattr(shared_ranges, "_LEAST_SHARED", 1)
     alone, shared = router_attention(1, threads), router_attention(2, threads)
     assert all(torch.equal(one, other) for one, other in zip(alone, shared, strict=True))
     monkeypatch.setattr(kernel_choice, "serves", lambda *_: False)
@@ -137,43 +128,6 @@ def test_slots_sorted_by_key():
     assert starts.tolist() == [0, 1, 2, 5]
     assert rows.tolist() == [0, 1, 0, 1, 2]
     assert position[valid].tolist() == [2, 0, 1, 3, 4]
-
-
-@pytest.mark.parametrize("total", [0, 1, 63, 64, 65, 1000])
-def test_ranges_cover_everything_once(total, threads):
-    threads(3)
-    seen = []
-    kernel_choice.in_ranges(
-        lambda first, last: seen.extend(range(first, last)), total, kernel_choice._LEAST_SHARED
-    )
-    assert sorted(seen) == [*range(total)]
-
-
-def test_little_work_is_not_handed_over(threads):
-    threads(3)
-    seen = []
-    function = lambda first, last: seen.append((first, last, threading.get_ident()))  # noqa: E731
-    kernel_choice.in_ranges(function, 1000, kernel_choice._LEAST_SHARED - 1)
-    assert seen == [(0, 1000, threading.get_ident())]
-
-
-def test_who_has_not_begun_is_not_waited_for(threads, monkeypatch):
-    threads(2)
-    # One worker, busy until the test lets it go.
-    gate, pool = threading.Event(), ThreadPoolExecutor(1)
-    pool.submit(gate.wait)
-    monkeypatch.setattr(kernel_choice, "_pool", lambda _: pool)
-    seen = []
-    kernel_choice.in_ranges(lambda first, last: seen.extend(range(first, last)), 1000, 10**9)
-    assert seen == [*range(1000)]
-    gate.set()
-    pool.shutdown()
-
-
-def test_what_fails_in_a_thread_is_heard(threads):
-    threads(2)
-    with pytest.raises(ZeroDivisionError):
-        kernel_choice.in_ranges(lambda first, _: first / 0, 1000, kernel_choice._LEAST_SHARED)
 
 
 def test_what_is_not_served_is_said_once(caplog, monkeypatch):
@@ -209,8 +163,8 @@ if sys.argv[1] == "without":
     sys.modules["numba"] = None
 from aqr_exp.aqr.attention import attend
 from aqr_exp.aqr.bias import LocalBias
-from aqr_exp.aqr import kernel_choice
-kernel_choice._LEAST_SHARED = 1
+from aqr_exp.aqr import shared_ranges
+shared_ranges._LEAST_SHARED = 1
 torch.set_num_threads(2)
 torch.manual_seed(0)
 tensors = [torch.randn(1, 2, n, 8, requires_grad=True) for n in (200, 400, 400)]
@@ -225,9 +179,8 @@ if child == 0:
     torch.set_num_threads(1)  # torch's own threads do not survive either
     with torch.no_grad():
         attend(*tensors, bias)
-    from aqr_exp.aqr import kernel_choice
     torch.set_num_threads(2)
-    kernel_choice.in_ranges(lambda first, last: None, 1000, 10**9)
+    shared_ranges.in_ranges(lambda first, last: None, 1000, 10**9)
     os._exit(7)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 print(first, float(step()), "numba" in sys.modules and sys.modules["numba"] is not None)
