@@ -117,31 +117,37 @@ def attend_gradients(
 
 
 @compiled()
-def _four_heads(weights, h, j, rows, n, begin, end):
-    """Four heads' weights of a slot, and what of their rows they multiply."""
-    return (
-        weights[h, j], weights[h + 1, j], weights[h + 2, j], weights[h + 3, j],
-        rows[h, n, begin:end], rows[h + 1, n, begin:end], rows[h + 2, n, begin:end],
-        rows[h + 3, n, begin:end],
-    )  # fmt: skip
-
-
-@compiled()
-def _add_slot(slope, share, j, query, grad_mixed, n, begin, end, encoding, content):
-    """Add to columns begin to end of both gradients of one token, from slot j of query n."""
-    heads, c = len(query), len(encoding)
-    fours = heads // 4 * 4
-    for h in range(0, fours, 4):
-        v0, v1, v2, v3, q0, q1, q2, q3 = _four_heads(slope, h, j, query, n, begin, end)
-        w0, w1, w2, w3, g0, g1, g2, g3 = _four_heads(share, h, j, grad_mixed, n, begin, end)
-        for i in range(c):
+def _add_four_heads(
+    slope, share, h, query, grad_mixed, n, begin, end, places, count, grad_content, grad_encoding
+):  # fmt: skip
+    """What query n gives the tokens of its slots by heads h to h + 3, in columns begin to end."""
+    # Views: with a first column that might be negative loops are not vectorised.
+    q0, q1 = query[h, n, begin:end], query[h + 1, n, begin:end]
+    q2, q3 = query[h + 2, n, begin:end], query[h + 3, n, begin:end]
+    g0, g1 = grad_mixed[h, n, begin:end], grad_mixed[h + 1, n, begin:end]
+    g2, g3 = grad_mixed[h + 2, n, begin:end], grad_mixed[h + 3, n, begin:end]
+    for j in range(count):
+        v0, v1, v2, v3 = slope[h, j], slope[h + 1, j], slope[h + 2, j], slope[h + 3, j]
+        w0, w1, w2, w3 = share[h, j], share[h + 1, j], share[h + 2, j], share[h + 3, j]
+        encoding = grad_encoding[places[j], begin:end]
+        content = grad_content[places[j], begin:end]
+        for i in range(end - begin):
             by_score = (v0 * q0[i] + v1 * q1[i]) + (v2 * q2[i] + v3 * q3[i])
             encoding[i] += by_score
             content[i] += by_score + ((w0 * g0[i] + w1 * g1[i]) + (w2 * g2[i] + w3 * g3[i]))
-    for h in range(fours, heads):
+
+
+@compiled()
+def _add_one_head(
+    slope, share, h, query, grad_mixed, n, begin, end, places, count, grad_content, grad_encoding
+):  # fmt: skip
+    """As `_add_four_heads`, by one that is left over."""
+    q0, g0 = query[h, n, begin:end], grad_mixed[h, n, begin:end]
+    for j in range(count):
         v0, w0 = slope[h, j], share[h, j]
-        q0, g0 = query[h, n, begin:end], grad_mixed[h, n, begin:end]
-        for i in range(c):
+        encoding = grad_encoding[places[j], begin:end]
+        content = grad_content[places[j], begin:end]
+        for i in range(end - begin):
             encoding[i] += v0 * q0[i]
             content[i] += v0 * q0[i] + w0 * g0[i]
 
@@ -153,11 +159,17 @@ def add_to_tokens(
 ):  # fmt: skip
     """Add what every slot gives its token, in blocks first to last of so many columns."""
     begin, end = first * columns, min(last * columns, query.shape[2])
+    fours = len(query) // 4 * 4
     places = np.empty(whole(index.shape[1]), np.int64)
     for n in order:
-        for j in range(take_slots(index, valid, n, n // queries * keys, places)):
-            # Views: with a first column that might be negative loops are not vectorised.
-            _add_slot(
-                slope[n], share[n], j, query, grad_mixed, n, begin, end,
-                grad_encoding[places[j], begin:end], grad_content[places[j], begin:end],
+        count = take_slots(index, valid, n, n // queries * keys, places)
+        for h in range(0, fours, 4):
+            _add_four_heads(
+                slope[n], share[n], h, query, grad_mixed, n, begin, end, places, count,
+                grad_content, grad_encoding,
+            )  # fmt: skip
+        for h in range(fours, len(query)):
+            _add_one_head(
+                slope[n], share[n], h, query, grad_mixed, n, begin, end, places, count,
+                grad_content, grad_encoding,
             )  # fmt: skip

@@ -24,6 +24,8 @@ _LOG2_E = np.float32(1.44269504088896341)
 _LN_2_HIGH, _LN_2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
 _LOWEST, _HIGHEST = np.float32(-87.0), np.float32(88.0)
 _HALF = np.float32(0.5)
+# Of a head, in the published models and in ours: loops of a known length are a quarter faster.
+_USUAL_WIDTH = 32
 # 1 / n!; what comes after n = 7 is below 6e-9 for |r| <= ln(2) / 2.
 _TERM_3, _TERM_4, _TERM_5, _TERM_6, _TERM_7 = (
     np.float32(1.0 / math.factorial(n)) for n in range(3, 8)
@@ -91,10 +93,9 @@ def spread(taken, valid, n, values):
 
 
 @compiled(loose=True)
-def products(one, n, rows, places, count, factor, products):
-    """products[h, j] = factor * one[n] . rows[places[j]], head by head."""
+def _products(one, n, rows, places, count, factor, products, c):
+    """As `products`, given the width of a head."""
     heads = products.shape[0]
-    c = one.shape[1] // heads
     for j in range(0, count, 4):
         p0, p1, p2, p3 = places[j], places[j + 1], places[j + 2], places[j + 3]
         for h in range(heads):
@@ -112,10 +113,19 @@ def products(one, n, rows, places, count, factor, products):
 
 
 @compiled(loose=True)
-def add_rows(weights, rows, places, count, sums, n):
-    """sums[n] += the sum of weights[h, j] * rows[places[j]], head by head."""
+def products(one, n, rows, places, count, factor, products):
+    """products[h, j] = factor * one[n] . rows[places[j]], head by head."""
+    c = one.shape[1] // products.shape[0]
+    if c == _USUAL_WIDTH:
+        _products(one, n, rows, places, count, factor, products, _USUAL_WIDTH)
+    else:
+        _products(one, n, rows, places, count, factor, products, c)
+
+
+@compiled(loose=True)
+def _add_rows(weights, rows, places, count, sums, n, c):
+    """As `add_rows`, given the width of a head."""
     heads = weights.shape[0]
-    c = rows.shape[1] // heads
     for h in range(heads):
         weights[h, count : whole(count)] = ZERO
     for j in range(0, count, 4):
@@ -126,6 +136,16 @@ def add_rows(weights, rows, places, count, sums, n):
                 sums[n, h * c + i] += (w0 * rows[p0, h * c + i] + w1 * rows[p1, h * c + i]) + (
                     w2 * rows[p2, h * c + i] + w3 * rows[p3, h * c + i]
                 )
+
+
+@compiled(loose=True)
+def add_rows(weights, rows, places, count, sums, n):
+    """sums[n] += the sum of weights[h, j] * rows[places[j]], head by head."""
+    c = rows.shape[1] // weights.shape[0]
+    if c == _USUAL_WIDTH:
+        _add_rows(weights, rows, places, count, sums, n, _USUAL_WIDTH)
+    else:
+        _add_rows(weights, rows, places, count, sums, n, c)
 
 
 @compiled(loose=True)
