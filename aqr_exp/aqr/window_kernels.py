@@ -51,21 +51,36 @@ def _window_sums(scores, before, bias, count, sums):
 
 
 @compiled(loose=True)
+def _split_factors(bias, count, lift, drop, step):
+    """A slot's e^bias without overflow: e^lift * drop; less one, e^lift * step."""
+    for j in range(count):
+        lift[j] = max(bias[j], ZERO)
+        shrunk = exp(-abs(bias[j]))
+        drop[j] = shrunk if bias[j] < ZERO else ONE
+        step[j] = ONE - shrunk if bias[j] > ZERO else shrunk - ONE
+
+
+@compiled(loose=True)
 def correct_output(
     first, last, order, query, key, value, index, valid, bias, scale, queries, keys, output, log_sum,
-    left, watched,
+    left, watched, kept,
 ):  # fmt: skip
-    """`window_correction.correct_output` of rows first to last of `order`; changes the last four.
+    """`window_correction.correct_output` of rows first to last of `order`; changes the last five.
 
-    `watched` is [N, H, 4], or empty where nobody watches.
+    `watched` is [N, H, 4], or empty where nobody watches. `kept` is [N, H, slots], or empty: what
+    `correct_gradients` needs of the scores, e^(score - log_sum + lift).
     """
     slots, heads = whole(index.shape[1]), log_sum.shape[1]
     c = query.shape[1] // heads
     places, near_bias = np.empty(slots, np.int64), np.empty(slots, np.float32)
+    lift, drop, step = (
+        np.empty(slots, np.float32), np.empty(slots, np.float32), np.empty(slots, np.float32)
+    )  # fmt: skip
     score = np.empty((heads, slots), np.float32)
     for n in order[first:last]:
         count = take_slots(index, valid, n, n // queries * keys, places)
         take_values(bias, valid, n, near_bias)
+        _split_factors(near_bias, count, lift, drop, step)
         products(query, n, key, places, count, scale, score)
         for h in range(heads):
             before = log_sum[n, h]
@@ -76,56 +91,70 @@ def correct_output(
                 peak = max(peak, (score[h, j] - before) + near_bias[j])
             total = ZERO
             for j in range(count):
-                plain = score[h, j] - before
-                change = exp((plain + near_bias[j]) - peak) - exp(plain - peak)
-                score[h, j] = change
-                total += change
-            kept = exp(-peak)
-            rest = kept + total
+                score[h, j] = exp(((score[h, j] - before) + lift[j]) - peak)
+                total += score[h, j] * step[j]
+            rest = exp(-peak) + total
             left[n, h] = rest
             log_sum[n, h] = before + (peak + np.float32(math.log1p(math.expm1(-peak) + total)))
+            if len(kept):
+                for j in range(count):
+                    kept[n, h, j] = score[h, j] / rest
             for j in range(count):
-                score[h, j] /= rest
-            kept /= rest
+                score[h, j] *= step[j] / rest
+            former = exp(-peak) / rest
             for i in range(c):
-                output[n, h * c + i] *= kept
+                output[n, h * c + i] *= former
         add_rows(score, value, places, count, output, n)
 
 
 @compiled(loose=True)
+def _find_kept(query, n, key, places, count, scale, log_sum, lift, kept):
+    """What `correct_output` keeps, where it did not."""
+    products(query, n, key, places, count, scale, kept)
+    for h in range(len(kept)):
+        for j in range(count):
+            kept[h, j] = exp((kept[h, j] - log_sum[n, h]) + lift[j])
+
+
+@compiled(loose=True)
 def correct_gradients(
-    first, last, order, grad_output, query, key, value, index, valid, bias, output, log_sum, scale,
-    queries, keys, position, grad_query, grad_bias, terms,
+    first, last, order, grad_output, query, key, value, index, valid, bias, output, log_sum, kept,
+    scale, queries, keys, position, grad_query, grad_bias, terms,
 ):  # fmt: skip
     """`window_correction.correct_gradients` of rows first to last of `order`, but the sums by key.
 
     Adds to grad_query, fills grad_bias, and terms [E, 2 H] with what every slot contributes to its
-    key (times the query) and to its value (times the gradient of the output).
+    key (times the query) and to its value (times the gradient of the output). `kept` is what
+    `correct_output` kept, or empty.
     """
     slots, heads = whole(index.shape[1]), log_sum.shape[1]
     c = query.shape[1] // heads
     places, near_bias = np.empty(slots, np.int64), np.empty(slots, np.float32)
+    lift, drop, step = (
+        np.empty(slots, np.float32), np.empty(slots, np.float32), np.empty(slots, np.float32)
+    )  # fmt: skip
     score, slope = np.empty((heads, slots), np.float32), np.empty((heads, slots), np.float32)
     near_grad = np.empty(slots, np.float32)
     for n in order[first:last]:
         count = take_slots(index, valid, n, n // queries * keys, places)
         take_values(bias, valid, n, near_bias)
-        products(query, n, key, places, count, scale, score)
+        _split_factors(near_bias, count, lift, drop, step)
+        if len(kept):
+            score[:] = kept[n]
+        else:
+            _find_kept(query, n, key, places, count, scale, log_sum, lift, score)
         products(grad_output, n, value, places, count, ONE, slope)
         near_grad[:count] = ZERO
         for h in range(heads):
-            after = log_sum[n, h]
-            if after == np.inf:
+            if log_sum[n, h] == np.inf:
                 score[h, :count] = ZERO
                 slope[h, :count] = ZERO
                 continue
             mean = dot(grad_output, output, n, h * c, c)
             for j in range(count):
-                taken = score[h, j] - after
-                attention = exp(taken + near_bias[j])
-                missing = attention - exp(taken)
                 rise = slope[h, j] - mean
-                near_grad[j] += attention * rise
+                near_grad[j] += score[h, j] * drop[j] * rise
+                missing = score[h, j] * step[j]
                 score[h, j] = missing * rise * scale
                 slope[h, j] = missing
         add_rows(score, key, places, count, grad_query, n)
