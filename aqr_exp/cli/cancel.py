@@ -51,18 +51,24 @@ def cancel_sweep(sweep: "SweepFolder", store: "Store") -> str:
 
     Returns:
         What was done.
+
+    Raises:
+        RequestError: Nobody works on it and none of its runs is running: there is nothing to stop.
     """
+    from aqr_exp.errors import RequestError
     from aqr_exp.results.state import RunStatus
     from aqr_exp.results.sweep_status import WatchedRun, line_of
 
     workers = sweep.schedulers()
-    sweep.request_cancel()
     running = [
         run.folder
         for entry in sweep.read_plan()
         if line_of(run := WatchedRun(folder=store.folder(entry.name), label="")).status
         == RunStatus.RUNNING.value
     ]
+    if not workers and not running:
+        raise RequestError(f"nobody works on sweep {sweep.name}: there is nothing to cancel")
+    sweep.request_cancel()
     for folder in running:
         folder.request_cancel(_reason())
     asked = ", ".join(map(str, workers)) or "nobody works on it"

@@ -54,15 +54,17 @@ def command(
         return 0
     started = time.monotonic()
     with screen(status) as shown:
-        shown.refresh(now=True)
+        first = True
         while True:
             standing = {line.status for line in status.look()}
             waiting = TO_DO in standing and (folder is None or bool(folder.schedulers()))
-            settled = time.monotonic() - started > SETTLING_S
-            if RunStatus.RUNNING.value not in standing and not waiting and settled:
+            going_on = RunStatus.RUNNING.value in standing or waiting
+            if not going_on and time.monotonic() - started > SETTLING_S:
                 break
+            # Where nothing goes on the last words, below, say it all.
+            shown.refresh(now=first and going_on)
+            first = first and not going_on
             time.sleep(LOOK_EVERY_S)
-            shown.refresh()
     say_once(status.look(), folder)
     return 0
 

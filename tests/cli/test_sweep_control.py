@@ -174,6 +174,24 @@ def test_a_living_holder_is_never_robbed(
     assert "nothing to resume" in capsys.readouterr().err
 
 
+def test_of_a_sweep_that_nobody_works_on_all_is_said_once(
+    plan: Plan,
+    store: Store,
+    stubs: Stubs,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert execute(plan, store, slots=2) == 0
+    capsys.readouterr()
+    monkeypatch.setattr("aqr_exp.cli.watch.SETTLING_S", 0.0)
+    assert main(["watch", plan.name]) == 0
+    assert capsys.readouterr() == ("worked on by: nobody\n2 runs: 2 completed\n", "")
+    assert main(["cancel", plan.name]) == 2
+    line = f"aqr-exp: nobody works on sweep {plan.name}: there is nothing to cancel\n"
+    assert capsys.readouterr().err == line
+    assert not store.sweep(plan.name).cancel_path.exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
