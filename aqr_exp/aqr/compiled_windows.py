@@ -18,9 +18,7 @@ from aqr_exp.aqr.shared_ranges import in_ranges
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_NOTHING = np.empty((0, 0, 0), np.float32)
-# Numbers that a forward pass may keep of its scores: 16 MiB. Beyond, the backward pass finds them again.
-_MOST_KEPT = 2**22
+_NONE_WATCHED = np.empty((0, 0, 0), np.float32)
 
 
 def correct_output(
@@ -37,14 +35,11 @@ def correct_output(
     Float[Tensor, "batch heads queries c"],
     Float[Tensor, "batch heads queries"],
     Float[Tensor, "batch heads queries"],
-    Float[Tensor, "all_queries heads padded_slots"] | None,
 ]:
     """`window_correction.correct_output`, which documents it; may change `output` and `log_sum`."""
     output_rows, sums = _rows(output), _rows(log_sum)
     remainder = torch.empty_like(sums)
     slots = [rows_of(part) for part in (index, valid, bias)]
-    shape = *sums.shape, -(-index.shape[2] // 4) * 4
-    kept = sums.new_empty(shape) if math.prod(shape) <= _MOST_KEPT else None
     in_ranges(
         kernels("window_kernels").correct_output,
         len(output_rows),
@@ -58,13 +53,12 @@ def correct_output(
         output_rows.numpy(),
         sums.numpy(),
         remainder.numpy(),
-        _NOTHING if watched is None else watched.flatten(0, 1).numpy(),
-        _NOTHING if kept is None else kept.numpy(),
+        _NONE_WATCHED if watched is None else watched.flatten(0, 1).numpy(),
     )
     batch, heads = query.shape[:2]
     return (
         _heads(output_rows, batch, heads), _heads(sums, batch, heads).squeeze(-1),
-        _heads(remainder, batch, heads).squeeze(-1), kept,
+        _heads(remainder, batch, heads).squeeze(-1),
     )  # fmt: skip
 
 
@@ -78,7 +72,6 @@ def correct_gradients(
     bias: Float[Tensor, "batch queries slots"],
     output: Float[Tensor, "batch heads queries c"],
     log_sum: Float[Tensor, "batch heads queries"],
-    kept: Float[Tensor, "all_queries heads padded_slots"] | None,
     gradients: tuple[Tensor, Tensor, Tensor],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """`window_correction.correct_gradients`, which documents it; may change `gradients`."""
@@ -90,13 +83,12 @@ def correct_gradients(
     grad_query, grad_key, grad_value = (_rows(part) for part in gradients)
     grad_bias = torch.empty_like(bias, memory_format=torch.contiguous_format)
     by_row = kernels("window_kernels").correct_gradients
-    kept_rows = _NOTHING if kept is None else kept.numpy()
 
     def fill(first: int, last: int, order: Array, position: Array, terms: Array) -> None:
         by_row(
             first, last, order, grads, query_rows, key_rows, value_rows,
-            *slots, output_rows, sums, kept_rows, np.float32(1.0 / math.sqrt(c)), queries,
-            key.shape[2], position, grad_query.numpy(), grad_bias.flatten(0, 1).numpy(), terms,
+            *slots, output_rows, sums, np.float32(1.0 / math.sqrt(c)), queries, key.shape[2],
+            position, grad_query.numpy(), grad_bias.flatten(0, 1).numpy(), terms,
         )  # fmt: skip
 
     _by_sample(

@@ -38,7 +38,6 @@ def correct_output(
     Float[Tensor, "batch heads queries c"],
     Float[Tensor, "batch heads queries"],
     Float[Tensor, "batch heads queries"],
-    Float[Tensor, "all_queries heads padded_slots"] | None,
 ]:
     """From plain attention to attention with the bias.
 
@@ -54,10 +53,9 @@ def correct_output(
         watched: Filled, where given, with `window_statistics.window_sums` of every query.
 
     Returns:
-        Attended values and log-sum-exp with the bias, in the dtype of `log_sum`; what is left of
+        Attended values and log-sum-exp with the bias, in the dtype of `log_sum`, and what is left of
         the sum of exponentials, over its largest term or its former value, whichever is larger: the
-        smaller, the more the result has suffered from cancellation; and what spares
-        `correct_gradients` work, or None.
+        smaller, the more the result has suffered from cancellation.
     """
     if kernel_choice.serves(query, key, value):
         return compiled_windows.correct_output(
@@ -85,7 +83,7 @@ def correct_output(
         new_sum[part] += (peak + torch.log1p(torch.expm1(-peak) + total)).squeeze(-1)
         remainder[part] = left.squeeze(-1)
     batch = len(query)
-    return _heads(new_output, batch), _heads(new_sum, batch), _heads(remainder, batch), None
+    return _heads(new_output, batch), _heads(new_sum, batch), _heads(remainder, batch)
 
 
 def correct_gradients(
@@ -98,7 +96,6 @@ def correct_gradients(
     bias: Float[Tensor, "batch queries slots"],
     output: Float[Tensor, "batch heads queries c"],
     log_sum: Float[Tensor, "batch heads queries"],
-    kept: Float[Tensor, "all_queries heads padded_slots"] | None,
     gradients: tuple[Tensor, Tensor, Tensor],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """From the gradients of a backward pass that knew the biased result, but not the bias.
@@ -116,7 +113,6 @@ def correct_gradients(
         bias: What the slot adds to the score; 0 where it does not count.
         output: Attended values with the bias.
         log_sum: Log-sum-exp of the scores with the bias; a row of infinity is passed over.
-        kept: What `correct_output` gave last.
         gradients: Of query, key and value, from the pass without the bias; may be changed.
 
     Returns:
@@ -124,7 +120,7 @@ def correct_gradients(
     """
     if kernel_choice.serves(query, key, value):
         return compiled_windows.correct_gradients(
-            grad_output, query, key, value, index, valid, bias, output, log_sum, kept, gradients
+            grad_output, query, key, value, index, valid, bias, output, log_sum, gradients
         )
     dtype, scale = log_sum.dtype, 1.0 / math.sqrt(query.shape[-1])
     grad_query, grad_key, grad_value = (_rows(part).to(dtype) for part in gradients)

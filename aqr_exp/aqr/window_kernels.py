@@ -63,12 +63,11 @@ def _split_factors(bias, count, lift, drop, step):
 @compiled(loose=True)
 def correct_output(
     first, last, order, query, key, value, index, valid, bias, scale, queries, keys, output, log_sum,
-    left, watched, kept,
+    left, watched,
 ):  # fmt: skip
-    """`window_correction.correct_output` of rows first to last of `order`; changes the last five.
+    """`window_correction.correct_output` of rows first to last of `order`; changes the last four.
 
-    `watched` is [N, H, 4], or empty where nobody watches. `kept` is [N, H, slots], or empty: what
-    `correct_gradients` needs of the scores, e^(score - log_sum + lift).
+    `watched` is [N, H, 4], or empty where nobody watches.
     """
     slots, heads = whole(index.shape[1]), log_sum.shape[1]
     c = query.shape[1] // heads
@@ -96,9 +95,6 @@ def correct_output(
             rest = exp(-peak) + total
             left[n, h] = rest
             log_sum[n, h] = before + (peak + np.float32(math.log1p(math.expm1(-peak) + total)))
-            if len(kept):
-                for j in range(count):
-                    kept[n, h, j] = score[h, j] / rest
             for j in range(count):
                 score[h, j] *= step[j] / rest
             former = exp(-peak) / rest
@@ -108,24 +104,14 @@ def correct_output(
 
 
 @compiled(loose=True)
-def _find_kept(query, n, key, places, count, scale, log_sum, lift, kept):
-    """What `correct_output` keeps, where it did not."""
-    products(query, n, key, places, count, scale, kept)
-    for h in range(len(kept)):
-        for j in range(count):
-            kept[h, j] = exp((kept[h, j] - log_sum[n, h]) + lift[j])
-
-
-@compiled(loose=True)
 def correct_gradients(
-    first, last, order, grad_output, query, key, value, index, valid, bias, output, log_sum, kept,
-    scale, queries, keys, position, grad_query, grad_bias, terms,
+    first, last, order, grad_output, query, key, value, index, valid, bias, output, log_sum, scale,
+    queries, keys, position, grad_query, grad_bias, terms,
 ):  # fmt: skip
     """`window_correction.correct_gradients` of rows first to last of `order`, but the sums by key.
 
     Adds to grad_query, fills grad_bias, and terms [E, 2 H] with what every slot contributes to its
-    key (times the query) and to its value (times the gradient of the output). `kept` is what
-    `correct_output` kept, or empty.
+    key (times the query) and to its value (times the gradient of the output).
     """
     slots, heads = whole(index.shape[1]), log_sum.shape[1]
     c = query.shape[1] // heads
@@ -139,22 +125,22 @@ def correct_gradients(
         count = take_slots(index, valid, n, n // queries * keys, places)
         take_values(bias, valid, n, near_bias)
         _split_factors(near_bias, count, lift, drop, step)
-        if len(kept):
-            score[:] = kept[n]
-        else:
-            _find_kept(query, n, key, places, count, scale, log_sum, lift, score)
+        products(query, n, key, places, count, scale, score)
         products(grad_output, n, value, places, count, ONE, slope)
         near_grad[:count] = ZERO
         for h in range(heads):
-            if log_sum[n, h] == np.inf:
+            after = log_sum[n, h]
+            if after == np.inf:
                 score[h, :count] = ZERO
                 slope[h, :count] = ZERO
                 continue
             mean = dot(grad_output, output, n, h * c, c)
             for j in range(count):
                 rise = slope[h, j] - mean
-                near_grad[j] += score[h, j] * drop[j] * rise
-                missing = score[h, j] * step[j]
+                # What both have: the attention with the bias and without are this, made smaller.
+                larger = exp((score[h, j] - after) + lift[j])
+                near_grad[j] += larger * drop[j] * rise
+                missing = larger * step[j]
                 score[h, j] = missing * rise * scale
                 slope[h, j] = missing
         add_rows(score, key, places, count, grad_query, n)

@@ -107,7 +107,7 @@ class _WindowedAttention(torch.autograd.Function):
     ) -> Tensor:
         with torch.autocast("cpu", enabled=False):
             output, log_sum = plain_attention(query, key, value)
-            output, log_sum, remainder, kept = window_correction.correct_output(
+            output, log_sum, remainder = window_correction.correct_output(
                 query, key, value, index, valid, bias, output, log_sum, watched
             )
             cancelled = remainder < _LEAST_REMAINDER
@@ -116,15 +116,13 @@ class _WindowedAttention(torch.autograd.Function):
                     cancelled, query, key, value, index, bias, output, log_sum
                 )
         output = output.to(query.dtype)
-        ctx.save_for_backward(
-            query, key, value, index, valid, bias, output, log_sum, cancelled, kept
-        )
+        ctx.save_for_backward(query, key, value, index, valid, bias, output, log_sum, cancelled)
         return output
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, index, valid, bias, output, log_sum, cancelled, kept = ctx.saved_tensors
+        query, key, value, index, valid, bias, output, log_sum, cancelled = ctx.saved_tensors
         grad_output = _packed(grad_output)
         with torch.autocast("cpu", enabled=False):
             # An infinite log-sum-exp makes every attention of a row zero: the rows that are computed
@@ -150,7 +148,6 @@ class _WindowedAttention(torch.autograd.Function):
                 bias,
                 output,
                 plain_sum,
-                kept,
                 gradients,
             )
             if cancelled.any():

@@ -8,7 +8,7 @@ from attention_cases import assert_same, leaves, random_bias, results
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aqr_exp.aqr import compiled_windows, kernel_choice, window_correction
+from aqr_exp.aqr import kernel_choice, window_correction
 from aqr_exp.aqr.attention import attend as attend_by_choice
 from aqr_exp.aqr.attention import attend_dense
 from aqr_exp.aqr.bias import GlobalBias, LocalBias
@@ -16,13 +16,11 @@ from aqr_exp.aqr.bias import GlobalBias, LocalBias
 attend = functools.partial(attend_by_choice, backend="windowed")
 
 
-@pytest.fixture(params=["compiled", "compiled, nothing kept", "uncompiled"], autouse=True)
+@pytest.fixture(params=["compiled", "uncompiled"], autouse=True)
 def kernels(request, monkeypatch):
-    """Everything here holds with numba and without, and where windows are too large to keep scores."""
+    """Everything here holds with numba and without."""
     if request.param == "uncompiled":
         monkeypatch.setattr(kernel_choice, "serves", lambda *_: False)
-    if request.param == "compiled, nothing kept":
-        monkeypatch.setattr(compiled_windows, "_MOST_KEPT", 0)
     return request.param
 
 
