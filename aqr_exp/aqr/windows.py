@@ -125,21 +125,21 @@ def gather_windows(
     bev_offset = _square(bev_size, places.bev.device)
     camera_offset = _square(camera_size, places.bev.device)
 
-    row, column, valid = _slots(
-        places.bev, places.bev_inside, bev_offset, layout.bev_rows, layout.bev_columns
+    row, column, valid = _square_cells(
+        places.bev, places.bev_inside, bev_size, layout.bev_rows, layout.bev_columns
     )
     bev_index = layout.bev_key(row, column)
 
     cells, view, has_window = _camera_windows(places, view_policy)
-    row, column, camera_valid = _slots(
-        cells, has_window, camera_offset, layout.camera_rows, layout.camera_columns
+    row, column, camera_valid = _square_cells(
+        cells, has_window, camera_size, layout.camera_rows, layout.camera_columns
     )
-    camera_index = layout.camera_key(view[..., None], row, column)
+    camera_index = layout.camera_key(view[..., None, None], row, column)
 
     windows = view.shape[-1]
-    # [B, Q, R, w * w] -> [B, Q, R * w * w]
-    index = torch.cat((bev_index, camera_index.flatten(-2)), dim=-1)
-    valid = torch.cat((valid, camera_valid.flatten(-2)), dim=-1)
+    # [B, Q, w, w] and [B, Q, R, w, w] -> [B, Q, S]
+    index = torch.cat((bev_index.flatten(2), camera_index.flatten(2)), dim=-1)
+    valid = torch.cat((valid.flatten(2), camera_valid.flatten(2)), dim=-1)
     return Windows(
         index=index.masked_fill(~valid, 0),
         valid=valid,
@@ -212,16 +212,24 @@ def _corners(
     return torch.cat((map_number[..., None], cells.floor().long() + first), dim=-1)
 
 
-def _slots(
+def _square_cells(
     cells: Float[Tensor, "*windows 2"],
     has_window: Bool[Tensor, "*windows"],
-    offset: Int[Tensor, "slots 2"],
+    size: int,
     rows: int,
     columns: int,
 ) -> tuple[
-    Int[Tensor, "*windows slots"], Int[Tensor, "*windows slots"], Bool[Tensor, "*windows slots"]
+    Int[Tensor, "*windows size 1"],
+    Int[Tensor, "*windows 1 size"],
+    Bool[Tensor, "*windows size size"],
 ]:
-    """Row and column of each slot of each window, and whether that cell exists."""
-    row, column = (cells.floor().long()[..., None, :] + offset).unbind(-1)
-    on_map = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
-    return row, column, on_map & has_window[..., None]
+    """Rows and columns of the cells of each window, and which of the cells exist.
+
+    What depends on the row or the column alone is found for them alone: that is a window's side and
+    not its square.
+    """
+    corner = cells.floor().long()[..., None]
+    row, column = (corner + window_offsets(size, cells.device)).unbind(-2)
+    on_rows = (row >= 0) & (row < rows) & has_window[..., None]
+    on_columns = (column >= 0) & (column < columns)
+    return row[..., None], column[..., None, :], on_rows[..., None] & on_columns[..., None, :]
