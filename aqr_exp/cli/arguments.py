@@ -13,3 +13,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 RunName = Annotated[
     str, typer.Argument(help="The run's name, or its beginning when unambiguous.", metavar="RUN")
 ]
+Slots = Annotated[
+    int | None,
+    typer.Option("--slots", help="Runs side by side; one a GPU or a core without.", min=1),
+]
+Detach = Annotated[
+    bool, typer.Option("--detach", help="Go on when the terminal closes, and return at once.")
+]

@@ -47,12 +47,8 @@ def command(
         bool,
         typer.Option("--dry-run", help="Show what would run and what is known; start nothing."),
     ] = False,
-    slots: Annotated[
-        int | None, typer.Option("--slots", help="Runs side by side; one a GPU or a core without.")
-    ] = None,
-    detach: Annotated[
-        bool, typer.Option("--detach", help="Go on when the terminal closes, and return at once.")
-    ] = False,
+    slots: arguments.Slots = None,
+    detach: arguments.Detach = False,
     form: Annotated[TableFormat, typer.Option("--format", help="How the report is printed.")] = (
         TableFormat.RICH
     ),

@@ -18,12 +18,6 @@ if TYPE_CHECKING:
 Names = Annotated[
     list[str] | None, typer.Argument(help="Runs or sweeps; all without.", metavar="[NAME]...")
 ]
-Slots = Annotated[
-    int | None, typer.Option("--slots", help="Runs side by side; one a GPU or a core without.")
-]
-Detach = Annotated[
-    bool, typer.Option("--detach", help="Go on when the terminal closes, and return at once.")
-]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

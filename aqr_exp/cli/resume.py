@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from aqr_exp.cli import rerun
+from aqr_exp.cli import arguments, rerun
 
 HELP = """Go on with what was interrupted, cancelled or never started.
 
@@ -22,8 +22,8 @@ Examples:
 
 def command(
     names: rerun.Names = None,
-    slots: rerun.Slots = None,
-    detach: rerun.Detach = False,
+    slots: arguments.Slots = None,
+    detach: arguments.Detach = False,
     steal: Annotated[
         bool, typer.Option("--steal", help="Take over the named runs whose holder is unknown.")
     ] = False,

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from aqr_exp.cli import rerun
+from aqr_exp.cli import arguments, rerun
 
 HELP = """Run again what failed, and nothing else.
 
@@ -23,8 +23,8 @@ def command(
     failed: Annotated[
         bool, typer.Option("--failed", help="Without names: every failed run there is.")
     ] = False,
-    slots: rerun.Slots = None,
-    detach: rerun.Detach = False,
+    slots: arguments.Slots = None,
+    detach: arguments.Detach = False,
 ) -> int:
     """Run failed runs again; returns the exit code."""
     from aqr_exp.errors import RequestError

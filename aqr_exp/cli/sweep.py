@@ -44,8 +44,6 @@ What = Annotated[
 ]
 _DRY_RUN = typer.Option("--dry-run", help="Show every run, its state and time; start nothing.")
 _FILL = typer.Option("--fill", help="Show only the holes; they are what a sweep runs anyway.")
-_SLOTS = typer.Option("--slots", help="Runs side by side; one a GPU or a core without.")
-_DETACH = typer.Option("--detach", help="Go on when the terminal closes, and return at once.")
 _CANCEL_REMOVED = typer.Option(
     "--cancel-removed", help="Cancel runs that the sweep meant once and means no more."
 )
@@ -59,8 +57,8 @@ def command(
     overrides: arguments.Overrides = None,
     dry_run: Annotated[bool, _DRY_RUN] = False,
     fill: Annotated[bool, _FILL] = False,
-    slots: Annotated[int | None, _SLOTS] = None,
-    detach: Annotated[bool, _DETACH] = False,
+    slots: arguments.Slots = None,
+    detach: arguments.Detach = False,
     cancel_removed: Annotated[bool, _CANCEL_REMOVED] = False,
     no_preflight: Annotated[bool, _NO_PREFLIGHT] = False,
     as_json: arguments.Json = False,
