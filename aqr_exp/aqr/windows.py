@@ -228,8 +228,8 @@ def _square_cells(
     What depends on the row or the column alone is found for them alone: that is a window's side and
     not its square.
     """
-    corner = cells.floor().long()[..., None]
-    row, column = (corner + window_offsets(size, cells.device)).unbind(-2)
+    cell = cells.floor().long()[..., None]
+    row, column = (cell + window_offsets(size, cells.device)).unbind(-2)
     on_rows = (row >= 0) & (row < rows) & has_window[..., None]
     on_columns = (column >= 0) & (column < columns)
     return row[..., None], column[..., None, :], on_rows[..., None] & on_columns[..., None, :]
