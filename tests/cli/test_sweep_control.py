@@ -1,12 +1,14 @@
 """Executing a plan, watching it, and what can be done to it from outside, with stubs for trainings."""
 
 import dataclasses
+import itertools
 import json
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -183,7 +185,10 @@ def test_of_a_sweep_that_nobody_works_on_all_is_said_once(
 ) -> None:
     assert execute(plan, store, slots=2) == 0
     capsys.readouterr()
-    monkeypatch.setattr("aqr_exp.cli.watch.SETTLING_S", 0.0)
+    # It looks twice: the clock says 0 when it starts, then 1 and 2.
+    clock = SimpleNamespace(monotonic=itertools.count().__next__, sleep=lambda _: None)
+    monkeypatch.setattr("aqr_exp.cli.watch.time", clock)
+    monkeypatch.setattr("aqr_exp.cli.watch.SETTLING_S", 1.5)
     assert main(["watch", plan.name]) == 0
     assert capsys.readouterr() == ("worked on by: nobody\n2 runs: 2 completed\n", "")
     assert main(["cancel", plan.name]) == 2
