@@ -10,7 +10,9 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 CONSTRAINTS ?= constraints-cpu.txt
 TORCH ?= torch==2.13.0
-# 1 compiles mmcv's CUDA operators.
+# lite takes mmcv as a wheel, whose compiled operators nothing here calls; full compiles them.
+MMCV ?= lite
+# 1 leaves out what is for CPUs alone, and compiles CUDA operators where MMCV=full.
 CUDA ?= 0
 comma := ,
 # The CPU wheel of spconv; with CUDA the wheel of one's CUDA version is installed by hand.
@@ -31,21 +33,23 @@ test: lint types unit ## Set up, then lint, types and every test
 setup: $(READY) ## Virtual environment and dependencies; seconds when nothing changed
 
 $(READY): pyproject.toml $(CONSTRAINTS)
-	@echo "set-up 1/5: virtual environment in $(VENV)"
+	@echo "set-up 1/4: virtual environment in $(VENV)"
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 12) else f"aqr-exp needs Python 3.10 to 3.12, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=python3.11")'
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@$(PIP) --upgrade pip
-	@$(PIP) -c $(CONSTRAINTS) 'setuptools<81' wheel ninja psutil
-	@echo "set-up 2/5: $(TORCH)"
-	@$(PIP) -c $(CONSTRAINTS) '$(TORCH)' numpy
-	@echo "set-up 3/5: mmcv with its operators (compiles 77 files the first time: 8 minutes on 2 cores)"
+	@echo "set-up 2/4: $(TORCH)"
+	@$(PIP) -c $(CONSTRAINTS) 'setuptools<81' '$(TORCH)' numpy
+	@echo "set-up 3/4: mmdet3d, nuscenes-devkit and the rest"
+	@$(PIP) -c $(CONSTRAINTS) -e '.[$(EXTRAS)]'
+ifeq ($(MMCV),full)
+	@echo "set-up: mmcv's operators (compiles 77 files: 8 minutes on 2 cores)"
 	@start=$$SECONDS; while sleep 30; do echo "  mmcv: still compiling, $$((SECONDS - start)) s"; done & tick=$$!; \
 	  trap 'kill $$tick 2>/dev/null || true' EXIT; \
-	  MMCV_WITH_OPS=1 FORCE_CUDA=$(CUDA) MAX_JOBS=$(JOBS) $(PIP) --no-build-isolation --no-deps mmcv==2.1.0
-	@echo "set-up 4/5: mmdet3d, nuscenes-devkit and the rest"
-	@$(PIP) -c $(CONSTRAINTS) -e '.[$(EXTRAS)]'
-	@echo "set-up 5/5: checking"
-	@$(PY) -m pip --disable-pip-version-check check
+	  $(PIP) -c $(CONSTRAINTS) wheel ninja psutil; \
+	  $(PY) -m pip --disable-pip-version-check uninstall -qq -y mmcv-lite; \
+	  MMCV_WITH_OPS=1 FORCE_CUDA=$(CUDA) MAX_JOBS=$(JOBS) $(PIP) --no-build-isolation --no-deps --force-reinstall mmcv==2.1.0
+endif
+	@echo "set-up 4/4: checking"
 	@$(VENV)/bin/aqr-exp doctor
 	@touch $(READY)
 

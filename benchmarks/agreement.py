@@ -14,8 +14,8 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from aqr_exp.analyze.trained_run import open_run
-from aqr_exp.results.run_folder import RunFolder
+from aqr_exp.analyze.bias_report import open_run
+from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.train.runner_config import runner_config
 
 

@@ -20,10 +20,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from aqr_exp.aqr.attention import attend, attend_dense
+from aqr_exp.aqr.attention.api import attend, attend_dense
 from aqr_exp.aqr.bias import LocalBias
-from aqr_exp.aqr.layout import TokenLayout
-from aqr_exp.aqr.places import QueryPlaces
+from aqr_exp.aqr.layout import QueryPlaces, TokenLayout
 from aqr_exp.aqr.windows import Windows, gather_windows
 
 

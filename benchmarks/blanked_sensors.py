@@ -16,10 +16,9 @@ from mmengine.runner import Runner
 from aqr_exp.config.identity import from_spec
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.data.pipeline import dataloader_config
-from aqr_exp.results.run_folder import RunFolder
+from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.train.checkpoint import load_newest
-from aqr_exp.train.plugins import register_plugins
-from aqr_exp.train.runner_config import evaluator_config, runner_config
+from aqr_exp.train.runner_config import evaluator_config, register_plugins, runner_config
 
 
 def score(config: RunConfig, weights: dict, blank: str | None) -> dict[str, float]:

@@ -28,17 +28,16 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binomtest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "results" / "inference"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "helpers"))
 
 from made_up_runs import MadeUpData, Spread, made_up_arms, made_up_records
 
 from aqr_exp.evaluate.records import WHOLE
 from aqr_exp.evaluate.scorer import Scorer
-from aqr_exp.results.inference.differences import Difference, Resampling, compare_arms
-from aqr_exp.results.inference.noise import Noise
-from aqr_exp.results.inference.power import detectable
-from aqr_exp.results.inference.verdicts import BETTER, WORSE, decide
-from aqr_exp.results.store import Store
+from aqr_exp.statistics.differences import Difference, Resampling, compare_arms
+from aqr_exp.statistics.noise import Noise, detectable
+from aqr_exp.statistics.verdicts import BETTER, WORSE, decide
+from aqr_exp.store.store import Store
 
 METRICS = ("mAP", "NDS")
 SEEDS = (2, 3, 5)

@@ -23,17 +23,16 @@ from typing import Any
 import msgspec
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "evaluate"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "helpers"))
 
 from made_up_tables import MadeUpBox, MadeUpScene, sample_token, write_version
 
 from aqr_exp.data.classes import CLASS_NAMES
-from aqr_exp.evaluate.attributes import attribute_name
 from aqr_exp.evaluate.conditions import RunScorer, sample_weights
 from aqr_exp.evaluate.evaluation import make_records, records_of_file
 from aqr_exp.evaluate.ground_truth import load_ground_truth
 from aqr_exp.evaluate.predictions import read_predictions
-from aqr_exp.evaluate.protocol import CLASS_OF_CATEGORY
+from aqr_exp.evaluate.protocol import CLASS_OF_CATEGORY, attribute_name
 from aqr_exp.evaluate.records import WHOLE, MatchRecords, read_records, write_records
 from aqr_exp.evaluate.scorer import Scorer
 

@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "results" / "inference"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "helpers"))
 
 from made_up_runs import MadeUpData, kept_run, made_up_arms, made_up_records
 
-from aqr_exp.results.inference.differences import arm_intervals, compare_arms
-from aqr_exp.results.inference.verdicts import decide
-from aqr_exp.results.store import Store
+from aqr_exp.statistics.differences import arm_intervals, compare_arms
+from aqr_exp.statistics.verdicts import decide
+from aqr_exp.store.store import Store
 
 METRICS = ("mAP", "NDS")
 

@@ -18,8 +18,8 @@ import time
 from pathlib import Path
 
 from aqr_exp.data.classes import CLASS_NAMES
-from aqr_exp.results.run_folder import RunFolder
-from aqr_exp.results.store import Store
+from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.store.store import Store
 
 ROUNDS = 5
 LIMITS_S = {1_000: 0.5, 10_000: 2.0}

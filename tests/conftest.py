@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+import aqr_exp  # noqa: F401  lets mmdet3d be imported without compiled operators
+
 # The same examples every time: a failure here is a failure everywhere. `make soak` draws fresh ones.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("fresh", deadline=None, max_examples=1000)

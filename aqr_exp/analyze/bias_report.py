@@ -1,28 +1,232 @@
-"""Everything `aqr-exp analyze bias` draws of one run."""
+"""A trained run, opened to look inside: its model, and what its arm does with a sample."""
 
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from aqr_exp.analyze.attention_history_figure import attention_history_figure
-from aqr_exp.analyze.bias_figure import bias_figure
-from aqr_exp.analyze.box_weights import (
-    BoxWeight,
-    by_class,
-    by_condition,
-    by_distance,
-    nearest_queries,
+from aqr_exp.analyze.bias_figures import (
+    attention_history_figure,
+    bias_figure,
+    scale_history_figure,
+    weights_by_group_figure,
 )
-from aqr_exp.analyze.samples import Samples
-from aqr_exp.analyze.scale_figure import scale_history_figure
-from aqr_exp.analyze.trained_run import TrainedRun, last_local_bias
-from aqr_exp.analyze.weights_figure import weights_by_group_figure
-from aqr_exp.analyze.windows_report import choose_boxes
+from aqr_exp.analyze.samples import CONDITIONS, Samples, SceneWords, read_scene_words
+from aqr_exp.analyze.windows import choose_boxes
+from aqr_exp.aqr.bias import LocalBias
 from aqr_exp.aqr.scale_names import is_scale
-from aqr_exp.config.schema.bias import ScaleConfig
-from aqr_exp.config.schema.router import Activation
-from aqr_exp.results.plots.figure_file import save
+from aqr_exp.cmt.detector_config import detector_config
+from aqr_exp.cmt.variant_module import ArmRecord
+from aqr_exp.config.identity import from_spec
+from aqr_exp.config.schema import RunConfig
+from aqr_exp.config.schema.variant import Activation, ScaleConfig
+from aqr_exp.data.classes import CLASS_NAMES
+from aqr_exp.errors import RequestError
+from aqr_exp.report.figures.figure_file import save
+from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.train.checkpoint import load_newest
+from aqr_exp.train.runner_config import register_plugins
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainedRun:
+    """A run with its newest weights.
+
+    Attributes:
+        folder: Its folder.
+        config: What it was.
+        detector: In evaluation mode, on the CPU.
+    """
+
+    folder: RunFolder
+    config: RunConfig
+    detector: nn.Module
+
+    @property
+    def references_m(self) -> Tensor:
+        """[Q, 3] reference points of the learnable queries, LiDAR frame, metres."""
+        from aqr_exp.cmt.encodings import denormalise_points
+
+        head: Any = self.detector.pts_bbox_head
+        points: Tensor = head.reference_points.weight.detach()
+        return denormalise_points(points, head.point_cloud_range)
+
+    @torch.no_grad()
+    def observe(self, batch: Mapping[str, Any]) -> ArmRecord:
+        """What the arm does with one batch.
+
+        Args:
+            batch: As `Samples.batch` gives it.
+        """
+        head: Any = self.detector.pts_bbox_head
+        record = ArmRecord()
+        head.aqr.record = record
+        for attention in head.transformer.cross_attentions:
+            attention.attn.observer = record.see_attention
+        try:
+            self.detector.test_step(dict(batch))  # type: ignore[operator]
+        finally:
+            head.aqr.record = None
+            for attention in head.transformer.cross_attentions:
+                attention.attn.observer = None
+        return record
+
+
+def open_run(folder: RunFolder) -> TrainedRun:
+    """Build a run's detector and load its newest intact checkpoint.
+
+    Args:
+        folder: The run's folder.
+
+    Raises:
+        RequestError: The variant has no weights to look at, or there is no checkpoint.
+    """
+    config = from_spec(folder.read_spec())
+    if config.variant.router is None:
+        raise RequestError(
+            f"{folder.name}: variant '{config.variant.name.value}' has no modality weights "
+            "(variants that have: renderer_modulator, attention_bias)"
+        )
+    state = load_newest(folder.checkpoints_dir)
+    if state is None:
+        raise RequestError(f"{folder.name}: {folder.checkpoints_dir} holds no checkpoint")
+    from mmdet3d.registry import MODELS
+    from mmengine.registry import init_default_scope
+
+    register_plugins()
+    init_default_scope("mmdet3d")
+    detector = MODELS.build(detector_config(config))
+    detector.load_state_dict(state["model"])
+    return TrainedRun(folder=folder, config=config, detector=detector.eval())
+
+
+def last_local_bias(record: ArmRecord) -> LocalBias | None:
+    """The bias of the last decoder layer; None without one, or where it is not one of windows."""
+    if not record.biases:
+        return None
+    bias = record.biases[-1]
+    return bias if isinstance(bias, LocalBias) else None
+
+
+NEAR_M = 2.5
+"""A box farther from every reference point is left out: no query stands for it."""
+DISTANCE_BINS_M = (0.0, 10.0, 20.0, 30.0, 40.0, 54.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxWeight:
+    """One ground-truth box and the weights of the query nearest to it.
+
+    Attributes:
+        unit: The scene it is in; the keyframe where scenes are not known.
+        label: Class name.
+        distance_m: From the LiDAR, in the plane.
+        condition: Of the scene; None where it is not known.
+        weights: (lidar, camera).
+    """
+
+    unit: str
+    label: str
+    distance_m: float
+    condition: str | None
+    weights: tuple[float, float]
+
+
+def weights_of_boxes(
+    run: TrainedRun,
+    samples: Samples,
+    chosen: Iterable[int],
+    show: Callable[[int], None],
+) -> list[BoxWeight]:
+    """Run the detector over samples and read the weights at their boxes.
+
+    Args:
+        run: The run.
+        samples: The split.
+        chosen: Which samples.
+        show: Called with how many are done, after each.
+    """
+    words = read_scene_words(Path(run.config.data.root), run.config.data.version)
+    references = run.references_m.numpy()
+    found = []
+    for done, index in enumerate(chosen, start=1):
+        sample = samples.sample(index)
+        weights = run.observe(samples.batch(index)).weights
+        assert weights is not None  # noqa: S101 - a run without a router is refused
+        near = nearest_queries(sample.boxes[:, :2], references[:, :2])
+        scene = words.get(sample.token, SceneWords(scene=sample.token, condition=""))
+        for box, query in enumerate(near):
+            if query >= 0:
+                lidar, camera = weights[0, query].tolist()
+                found.append(
+                    BoxWeight(
+                        unit=scene.scene,
+                        label=sample.names[box],
+                        distance_m=float(np.hypot(*sample.boxes[box, :2])),
+                        condition=scene.condition or None,
+                        weights=(lidar, camera),
+                    )
+                )
+        show(done)
+    return found
+
+
+def nearest_queries(
+    centres_m: Float[NDArray[Any], "boxes 2"], references_m: Float[NDArray[Any], "queries 2"]
+) -> NDArray[np.int64]:
+    """For each box the query with the nearest reference point; -1 where none is within 2.5 m."""
+    if not len(centres_m):
+        return np.zeros(0, dtype=np.int64)
+    apart = np.linalg.norm(centres_m[:, None] - references_m[None], axis=-1)
+    nearest = apart.argmin(axis=1)
+    return np.where(apart.min(axis=1) <= NEAR_M, nearest, -1)
+
+
+def by_class(boxes: list[BoxWeight]) -> dict[str, NDArray[np.float64]]:
+    """Mean weights a unit, [n, 2], for each class that occurs."""
+    return _grouped(boxes, CLASS_NAMES, lambda box: box.label)
+
+
+def by_distance(boxes: list[BoxWeight]) -> dict[str, NDArray[np.float64]]:
+    """Mean weights a unit for each distance band, in metres."""
+    names = [f"{low:g} to {high:g}" for low, high in itertools.pairwise(DISTANCE_BINS_M)]
+
+    def band(box: BoxWeight) -> str | None:
+        place = int(np.searchsorted(DISTANCE_BINS_M, box.distance_m, side="right")) - 1
+        return names[place] if place < len(names) else None
+
+    return _grouped(boxes, names, band)
+
+
+def by_condition(boxes: list[BoxWeight]) -> dict[str, NDArray[np.float64]]:
+    """Mean weights a unit for each condition; empty where conditions are not known."""
+    return _grouped(boxes, CONDITIONS, lambda box: box.condition)
+
+
+def _grouped(
+    boxes: list[BoxWeight],
+    names: Iterable[str],
+    group_of: Callable[[BoxWeight], str | None],
+) -> dict[str, NDArray[np.float64]]:
+    """Boxes of one scene are no independent draws: each scene counts once in each group."""
+    collected: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for box in boxes:
+        group = group_of(box)
+        if group is not None:
+            collected.setdefault(group, {}).setdefault(box.unit, []).append(box.weights)
+    return {
+        name: np.array([np.mean(weights, axis=0) for weights in collected[name].values()])
+        for name in names
+        if name in collected
+    }
+
 
 WEIGHT_BOUNDS = {
     Activation.TANH: (-1.0, 1.0),

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from aqr_exp.analyze.samples import Sample
-from aqr_exp.analyze.scene_axes import IMAGE_COLUMNS, Scene, draw_bev, draw_image, image_axes
-from aqr_exp.results.plots.canvas import INK, new_figure
+from aqr_exp.analyze.scene_figure import IMAGE_COLUMNS, Scene, draw_bev, draw_image, image_axes
+from aqr_exp.report.figures.style import INK, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

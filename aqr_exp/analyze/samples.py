@@ -1,6 +1,7 @@
-"""Samples of a split as the model sees them, and as a person wants to look at them."""
+"""Which scene a sample belongs to, and what its description says of light and weather."""
 
 import dataclasses
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ from jaxtyping import Float, Int
 from mmengine.dataset import pseudo_collate
 from numpy.typing import NDArray
 
-from aqr_exp.analyze.scene_axes import Scene
+from aqr_exp.analyze.scene_figure import Scene
 from aqr_exp.aqr.layout import TokenLayout
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.window_sizes import bev_map, camera_map
 from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES
-from aqr_exp.data.failures.case import FailureCase
+from aqr_exp.data.corruptions.cases import FailureCase
+from aqr_exp.data.dataset import SampleKey
 from aqr_exp.data.pipeline import (
     augmentation_steps,
     dataset_config,
@@ -23,9 +25,62 @@ from aqr_exp.data.pipeline import (
     loading_steps,
     resize_step,
 )
-from aqr_exp.data.sampling import SampleKey
-from aqr_exp.errors import RequestError
-from aqr_exp.train.plugins import register_plugins
+from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.train.runner_config import register_plugins
+
+CONDITIONS = ("clear", "night", "rain", "night and rain")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneWords:
+    """A sample's scene.
+
+    Attributes:
+        scene: The scene's token.
+        condition: One of `CONDITIONS`, by the words "Night" and "Rain" as the field reports them.
+    """
+
+    scene: str
+    condition: str
+
+
+def condition_of(description: str) -> str:
+    """The condition a nuScenes scene description names."""
+    words = description.lower()
+    night, rain = "night" in words, "rain" in words
+    if night and rain:
+        return "night and rain"
+    return "night" if night else "rain" if rain else "clear"
+
+
+def read_scene_words(root: Path, version: str) -> dict[str, SceneWords]:
+    """From sample token to its scene, read from the tables; empty where there are none.
+
+    Args:
+        root: Folder that holds `<version>/`.
+        version: nuScenes version folder.
+
+    Raises:
+        AqrExpError: A table is damaged.
+    """
+    tables = root / version
+    if not (tables / "scene.json").is_file() or not (tables / "sample.json").is_file():
+        return {}
+    scenes = {row["token"]: row["description"] for row in _rows(tables / "scene.json")}
+    return {
+        row["token"]: SceneWords(
+            scene=row["scene_token"], condition=condition_of(scenes[row["scene_token"]])
+        )
+        for row in _rows(tables / "sample.json")
+    }
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        rows = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise AqrExpError(f"{path} is damaged: {error}") from None
+    return list(rows)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

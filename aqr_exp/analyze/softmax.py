@@ -1,11 +1,6 @@
-"""How an attention score bias moves a softmax: everything from the definition, on numpy alone.
+"""What somebody asks `aqr-exp analyze softmax`, checked before anything is computed."""
 
-A bias b is added to a key's score before softmax. With probability p for the key, dp/db = p (1 - p):
-at even odds a quarter, and nearly nothing once |b| is large, where a router no longer learns.
-
-Letters: K keys.
-"""
-
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -14,6 +9,99 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
+
+from aqr_exp.errors import RequestError
+from aqr_exp.report.tables.cells import Cell, Table, count_cell, number_cell, text_cell
+
+MOST_WEIGHTS = 16
+MOST_SCALES = 100
+MOST_WINDOWS = 8
+MOST_KEYS = 10**9
+LARGEST = 1e6
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftmaxRequest:
+    """A request that can be answered.
+
+    Attributes:
+        weights: One weight a key; at least two.
+        scales: Bias scales, 0 or more.
+        windows: Keys of a window, each from 1 to `keys` - 1.
+        keys: Keys a query attends to in all.
+    """
+
+    weights: tuple[float, ...]
+    scales: tuple[float, ...]
+    windows: tuple[int, ...]
+    keys: int
+
+
+def softmax_request(weights: str, scales: str, windows: str, keys: int) -> SoftmaxRequest:
+    """Read and check what was typed.
+
+    Args:
+        weights: Numbers with commas between.
+        scales: Numbers with commas between.
+        windows: Whole numbers with commas between.
+        keys: Keys in all.
+
+    Returns:
+        The request.
+
+    Raises:
+        RequestError: One line for each fault.
+    """
+    faults: list[str] = []
+    weight_list = _numbers("--weights", weights, faults, least=2, most=MOST_WEIGHTS)
+    scale_list = _numbers("--scales", scales, faults, least=1, most=MOST_SCALES)
+    window_list = _numbers("--window-keys", windows, faults, least=1, most=MOST_WINDOWS)
+    faults += [f"--scales: {scale:g} must be 0 or more" for scale in scale_list if scale < 0]
+    for option, numbers in (("--weights", weight_list), ("--scales", scale_list)):
+        faults += [f"{option}: {x:g} is beyond {LARGEST:g}" for x in numbers if abs(x) > LARGEST]
+    if not 2 <= keys <= MOST_KEYS:
+        faults.append(f"--keys={keys}: must be from 2 to {MOST_KEYS}")
+    else:
+        faults += [
+            f"--window-keys: {size:g} must be a whole number from 1 to {keys - 1}, below --keys"
+            for size in window_list
+            if size != math.floor(size) or not 1 <= size < keys
+        ]
+    if faults:
+        raise RequestError("\n".join(faults))
+    return SoftmaxRequest(
+        weights=tuple(weight_list),
+        scales=tuple(scale_list),
+        windows=tuple(map(int, window_list)),
+        keys=keys,
+    )
+
+
+def _numbers(option: str, typed: str, faults: list[str], *, least: int, most: int) -> list[float]:
+    """The finite numbers that were typed; empty after a fault, so that it is told once."""
+    words = [word.strip() for word in typed.split(",")]
+    shown = f"{option}='{typed}'"
+    if not any(words):
+        faults.append(f"{shown}: needs numbers with commas between")
+        return []
+    numbers = [_number(word) for word in words]
+    for word, number in zip(words, numbers, strict=True):
+        if number is None:
+            faults.append(f"{shown}: '{word}' is no finite number")
+            return []
+    if not least <= len(numbers) <= most:
+        faults.append(f"{shown}: needs from {least} to {most} numbers, got {len(numbers)}")
+        return []
+    return [number for number in numbers if number is not None]
+
+
+def _number(word: str) -> float | None:
+    try:
+        number = float(word)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
 
 SATURATION_BIASES = (0.0, 1.0, 2.0, 3.0, 5.0)
 # A product such as 0.1 * 30 must not leave its region by its last bit.
@@ -155,3 +243,112 @@ def _even_mass_bias(window_keys: int, keys: int) -> float:
     if not 1 <= window_keys < keys:
         raise ValueError(f"a window of {window_keys} keys must hold from 1 to {keys - 1} of {keys}")
     return float(np.log((keys - window_keys) / window_keys))
+
+
+PROBABILITY_DECIMALS = 6
+
+
+def response_table(weights: Sequence[float], found: Sequence[ScaleResponse]) -> Table:
+    """One line a scale: probabilities by key, entropy, maximum, verdict.
+
+    Args:
+        weights: One weight a key.
+        found: Their responses.
+
+    Returns:
+        The table.
+    """
+    keys = tuple(f"p{number} (w={weight:g})" for number, weight in enumerate(weights, start=1))
+    columns = ("scale", *keys, "entropy (nats)", "maximum", "largest bias", "verdict")
+    rows = tuple(
+        (
+            _plain_number(response.scale),
+            *(_probability(float(value)) for value in response.probabilities),
+            number_cell(response.entropy_nats),
+            _probability(response.maximum),
+            _plain_number(response.largest_bias),
+            text_cell(response.verdict.value),
+        )
+        for response in found
+    )
+    return Table(
+        title="softmax(scale x weights)",
+        columns=columns,
+        numeric=frozenset(columns) - {"verdict"},
+        rows=rows,
+        notes=(
+            "|largest bias|: responsive up to 2, safe up to 3, edge up to 5, saturated beyond.",
+            f"Entropy is at most log {len(weights)}, where all keys are even.",
+        ),
+    )
+
+
+def saturation_table(biases: Sequence[float] = SATURATION_BIASES) -> Table:
+    """How much a probability still follows its bias: p (1 - p) at each |bias|."""
+    columns = ("|bias|", "p", "p (1 - p)", "of its largest (%)", "verdict")
+    rows = tuple(
+        (
+            _plain_number(bias),
+            _probability(sigmoid(bias)),
+            _probability(slope(bias)),
+            _percent(slope(bias) / slope(0.0)),
+            text_cell(verdict(bias).value),
+        )
+        for bias in biases
+    )
+    return Table(
+        title="Saturation: how a probability follows its bias, p = 1 / (1 + e^-bias)",
+        columns=columns,
+        numeric=frozenset(columns) - {"verdict"},
+        rows=rows,
+    )
+
+
+def mass_table(biases: Sequence[float], window_keys: Sequence[int], keys: int) -> Table:
+    """The share of the attention a window of n of N keys gets at each bias, with even scores.
+
+    Args:
+        biases: Biases of the window's keys.
+        window_keys: n, keys in the window; one column each.
+        keys: N, all keys.
+
+    Returns:
+        The table.
+    """
+    columns = ("bias", *(f"window of {count} (%)" for count in window_keys))
+    rows = tuple(
+        (_plain_number(bias), *(_percent(window_mass(bias, n, keys)) for n in window_keys))
+        for bias in biases
+    )
+    halves = ", ".join(f"{bias_for_mass(0.5, n, keys):.2f} for {n}" for n in window_keys)
+    return Table(
+        title=f"Mass in the window: its share of the attention over {keys:,} keys, even scores",
+        columns=columns,
+        numeric=frozenset(columns),
+        rows=rows,
+        notes=(f"Half of the mass needs a bias of {halves}: log((N - n) / n).",),
+    )
+
+
+def mass_biases(found: Sequence[ScaleResponse]) -> list[float]:
+    """Biases worth a line of the mass table: the usual ones and the largest of each scale, rising."""
+    return sorted({*SATURATION_BIASES, *(response.largest_bias + 0.0 for response in found)})
+
+
+def _plain_number(value: float) -> Cell:
+    """A number as it was typed, or as short as it can be said with ten digits."""
+    text = f"{value + 0.0:.10g}"
+    number = float(text)
+    return Cell(text=text, value=number) if number % 1 else _whole(text, number)
+
+
+def _whole(text: str, number: float) -> Cell:
+    return count_cell(int(number)) if text.lstrip("-").isdigit() else Cell(text=text, value=number)
+
+
+def _probability(value: float) -> Cell:
+    return number_cell(value, decimals=PROBABILITY_DECIMALS)
+
+
+def _percent(share: float) -> Cell:
+    return number_cell(100 * share, decimals=3)

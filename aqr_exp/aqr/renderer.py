@@ -11,8 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from aqr_exp.aqr.layout import TokenLayout
-from aqr_exp.aqr.places import QueryPlaces
+from aqr_exp.aqr.layout import QueryPlaces, TokenLayout
 
 METHODS = ("gaussian", "bilinear", "direct", "distance")
 

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aqr_exp.aqr.gathered_attention import GatheredAttention
+from aqr_exp.aqr.attention.gathered import GatheredAttention
 from aqr_exp.aqr.windows import Windows
 
 ACTIVATIONS = ("tanh", "sigmoid", "logsigmoid")

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from aqr_exp.aqr.attention_statistics import AttentionStatistics
+from aqr_exp.aqr.attention.statistics import AttentionStatistics
 from aqr_exp.aqr.bias import GlobalBias, LocalBias
 
 MODALITIES = ("lidar", "camera")

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from aqr_exp.cli import arguments, output
-from aqr_exp.results.tables.formats import TableFormat
+from aqr_exp.cli import console
+from aqr_exp.report.tables.formats import TableFormat
 
 HELP = "Show what the method does: weights, windows, attention."
 
@@ -76,21 +76,21 @@ def softmax(
     ] = None,
 ) -> None:
     """Print the tables, and draw them when asked to."""
-    from aqr_exp.analyze.softmax_request import softmax_request
+    from aqr_exp.analyze.softmax import softmax_request
 
     given = softmax_request(weights, scales, window_keys, keys)
     if plot is not None:
-        from aqr_exp.results.plots.figure_file import check_target
+        from aqr_exp.report.figures.figure_file import check_target
 
         check_target(plot)
-    from aqr_exp.analyze.softmax import responses
-    from aqr_exp.analyze.softmax_tables import (
+    from aqr_exp.analyze.softmax import (
         mass_biases,
         mass_table,
         response_table,
+        responses,
         saturation_table,
     )
-    from aqr_exp.results.tables.formats import render_all
+    from aqr_exp.report.tables.formats import render_all
 
     found = responses(given.weights, given.scales)
     tables = {
@@ -98,13 +98,13 @@ def softmax(
         "saturation": saturation_table(),
         "mass": mass_table(mass_biases(found), given.windows, given.keys),
     }
-    output.data(render_all(tables, form, terminal=output.on_terminal()))
+    console.data(render_all(tables, form, terminal=console.on_terminal()))
     if plot is not None:
         from aqr_exp.analyze.softmax_figure import softmax_figure
-        from aqr_exp.results.plots.figure_file import save
+        from aqr_exp.report.figures.figure_file import save
 
         save(softmax_figure(given.weights, given.scales, given.windows, given.keys), plot)
-        output.say(f"{plot}: the figure is drawn")
+        console.say(f"{plot}: the figure is drawn")
 
 
 Sample = Annotated[int, typer.Option("--sample", help="Which sample of the split.", min=0)]
@@ -114,8 +114,8 @@ Split = Annotated[
 
 
 def windows(
-    variant: arguments.Variant,
-    overrides: arguments.Overrides = None,
+    variant: console.Variant,
+    overrides: console.Overrides = None,
     sample: Sample = 0,
     boxes: Annotated[int, typer.Option("--boxes", help="How many boxes.", min=1, max=100)] = 10,
     split: Split = None,
@@ -127,7 +127,7 @@ def windows(
     """Draw windows_bev.png and windows_cameras.png."""
     from aqr_exp.config.load import load_run
     from aqr_exp.errors import RequestError
-    from aqr_exp.results.plots.figure_file import check_target
+    from aqr_exp.report.figures.figure_file import check_target
 
     config = load_run(variant, overrides or ())
     part = config.variant.router if router else config.variant.bias
@@ -136,19 +136,19 @@ def windows(
         raise RequestError(f"variant '{variant}' has no {name}, so no windows of one")
     check_target(folder / "windows_bev.png")
     from aqr_exp.analyze.samples import Samples
-    from aqr_exp.analyze.windows_report import draw_windows, windows_of_boxes
+    from aqr_exp.analyze.windows import draw_windows, windows_of_boxes
 
-    output.silence_libraries()
+    console.silence_libraries()
     seen = Samples(config, split or config.data.val_split).sample(sample)
     if not len(seen.boxes):
         raise RequestError(f"sample {sample} has no boxes within the model's range")
     drawn = windows_of_boxes(seen, boxes, part.window, config.model)
     for path in draw_windows(seen, drawn, folder):
-        output.data(str(path))
+        console.data(str(path))
 
 
 def bias(
-    run: arguments.RunName,
+    run: console.RunName,
     sample: Sample = 0,
     queries: Annotated[
         int, typer.Option("--queries", help="How many queries of it.", min=0, max=50)
@@ -161,19 +161,23 @@ def bias(
     ] = None,
 ) -> None:
     """Draw the bias, the weights and how both came about."""
-    from aqr_exp.cli.progress import counted_progress
-    from aqr_exp.results.plots.figure_file import check_target
-    from aqr_exp.results.store import Store, results_root
+    from aqr_exp.cli.console import counted_progress
+    from aqr_exp.report.figures.figure_file import check_target
+    from aqr_exp.store.store import Store, results_root
 
     found = Store(results_root()).find(run)
     folder = folder or found.figures_dir
     check_target(folder / "training.png")
-    from aqr_exp.analyze.bias_report import draw_biases, draw_history, draw_weights
-    from aqr_exp.analyze.box_weights import weights_of_boxes
+    from aqr_exp.analyze.bias_report import (
+        draw_biases,
+        draw_history,
+        draw_weights,
+        open_run,
+        weights_of_boxes,
+    )
     from aqr_exp.analyze.samples import Samples
-    from aqr_exp.analyze.trained_run import open_run
 
-    output.silence_libraries()
+    console.silence_libraries()
     opened = open_run(found)
     split = Samples(opened.config, opened.config.data.val_split)
     # Spread over the split: neighbours are half a second apart and look alike.
@@ -184,4 +188,4 @@ def bias(
         boxes = weights_of_boxes(opened, split, chosen, lambda done: show(done, len(chosen)))
     files += draw_weights(opened, boxes, folder)
     for path in files:
-        output.data(str(path))
+        console.data(str(path))

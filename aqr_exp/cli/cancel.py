@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aqr_exp.cli import output
+from aqr_exp.cli import console
 
 if TYPE_CHECKING:
-    from aqr_exp.results.run_folder import RunFolder
-    from aqr_exp.results.store import Store
-    from aqr_exp.results.sweep_folder import SweepFolder
+    from aqr_exp.store.run_folder import RunFolder
+    from aqr_exp.store.store import Store
+    from aqr_exp.store.sweep_folder import SweepFolder
 
 HELP = """Stop runs or sweeps, wherever they run.
 
@@ -30,18 +30,18 @@ def command(
     names: Annotated[list[str], typer.Argument(help="Runs or sweeps.", metavar="NAME...")],
 ) -> int:
     """Stop runs and sweeps; returns the exit code."""
-    from aqr_exp.results.store import Store, results_root
+    from aqr_exp.store.store import Store, results_root
 
     store = Store(results_root())
     # Everything is found before anything is stopped.
     found = [store.find_run_or_sweep(name) for name in names]
     for item in found:
-        output.say(_cancel(item, store))
+        console.say(_cancel(item, store))
     return 0
 
 
 def _cancel(item: "RunFolder | SweepFolder", store: "Store") -> str:
-    from aqr_exp.results.sweep_folder import SweepFolder
+    from aqr_exp.store.sweep_folder import SweepFolder
 
     return cancel_sweep(item, store) if isinstance(item, SweepFolder) else cancel_run(item)
 
@@ -56,8 +56,8 @@ def cancel_sweep(sweep: "SweepFolder", store: "Store") -> str:
         RequestError: Nobody works on it and none of its runs is running: there is nothing to stop.
     """
     from aqr_exp.errors import RequestError
-    from aqr_exp.results.state import RunStatus
-    from aqr_exp.results.sweep_status import WatchedRun, line_of
+    from aqr_exp.store.state import RunStatus
+    from aqr_exp.sweep.watched import WatchedRun, line_of
 
     workers = sweep.schedulers()
     running = [
@@ -85,7 +85,7 @@ def cancel_run(folder: "RunFolder") -> str:
         RequestError: The run has ended: there is nothing to stop.
     """
     from aqr_exp.errors import RequestError
-    from aqr_exp.results.state import INTERRUPTED, RunStatus
+    from aqr_exp.store.state import INTERRUPTED, RunStatus
 
     status = folder.effective_status()
     if status in {RunStatus.PLANNED.value, INTERRUPTED}:

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aqr_exp.cli import output
+from aqr_exp.cli import console
 
 if TYPE_CHECKING:
-    from aqr_exp.results.comparison.comparison import Comparison, Request
-    from aqr_exp.results.store import Store
+    from aqr_exp.report.compare.comparison import Comparison, Request
+    from aqr_exp.store.store import Store
 
 HELP = """Compare two arms or two runs: what differs, by how much.
 
@@ -72,11 +72,11 @@ def command(
     ),
 ) -> None:
     """Print a comparison."""
-    from aqr_exp.results.comparison.comparison import Request
-    from aqr_exp.results.comparison.tables import comparison_tables
-    from aqr_exp.results.inference.resampling import Resampling
-    from aqr_exp.results.store import Store, results_root
-    from aqr_exp.results.tables.formats import TableFormat, render_all
+    from aqr_exp.report.compare.comparison import Request
+    from aqr_exp.report.compare.tables import comparison_tables
+    from aqr_exp.report.tables.formats import TableFormat, render_all
+    from aqr_exp.statistics.resampling import Resampling
+    from aqr_exp.store.store import Store, results_root
 
     request = Request(
         metrics=_names(metrics) or Request.metrics,
@@ -91,18 +91,18 @@ def command(
     if form is not CompareFormat.JSON:
         for name in [name for name, table in tables.items() if not table.rows]:
             table = tables.pop(name)
-            output.data("\n".join([table.title, *table.notes, ""]))
+            console.data("\n".join([table.title, *table.notes, ""]))
     table_format = TableFormat(form.value)
-    output.data(render_all(tables, table_format, terminal=output.on_terminal()))
+    console.data(render_all(tables, table_format, terminal=console.on_terminal()))
 
 
 def _compared(reference: str, other: str, store: "Store", request: "Request") -> "Comparison":
-    from aqr_exp.cli.slow_progress import slow_progress
+    from aqr_exp.cli.console import slow_progress
     from aqr_exp.errors import RequestError
-    from aqr_exp.results.collect import collect
-    from aqr_exp.results.comparison.comparison import compare_two
-    from aqr_exp.results.selection import all_left_out, one_arm
-    from aqr_exp.results.tables.arms import check_metric_names
+    from aqr_exp.report.arm_names import all_left_out, one_arm
+    from aqr_exp.report.compare.comparison import compare_two
+    from aqr_exp.report.tables.arms import check_metric_names
+    from aqr_exp.store.collect import collect
 
     rows = collect(store)
     arms = [one_arm(rows, name) for name in (reference, other)]
@@ -122,9 +122,9 @@ def _names(text: str | None) -> tuple[str, ...]:
 
 
 def _parts(text: str) -> tuple[str, ...]:
-    from aqr_exp.config.nearest import did_you_mean
     from aqr_exp.errors import RequestError
-    from aqr_exp.results.comparison.comparison import PARTS
+    from aqr_exp.files.suggest import did_you_mean
+    from aqr_exp.report.compare.comparison import PARTS
 
     parts = _names(text)
     for part in parts:

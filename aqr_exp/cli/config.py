@@ -1,6 +1,6 @@
 """`aqr-exp config`: what would run."""
 
-from aqr_exp.cli import arguments, output
+from aqr_exp.cli import console
 from aqr_exp.config import short_names
 
 HELP = f"""Print a run's complete, checked configuration and identity.
@@ -16,16 +16,16 @@ Examples:
 
 
 def command(
-    variant: arguments.Variant,
-    overrides: arguments.Overrides = None,
-    as_json: arguments.Json = False,
+    variant: console.Variant,
+    overrides: console.Overrides = None,
+    as_json: console.Json = False,
 ) -> None:
     """Compose, check and print one run's configuration."""
     from aqr_exp.config.identity import as_dict, run_name, to_yaml
     from aqr_exp.config.load import load_run
 
     config = load_run(variant, overrides or [])
-    from aqr_exp.config.data_identity import with_data_identity
+    from aqr_exp.config.inputs import with_data_identity
     from aqr_exp.errors import AqrExpError
 
     unknown = None
@@ -35,7 +35,7 @@ def command(
         unknown = str(error)
     name = None if unknown else run_name(config)
     if as_json:
-        output.print_json({"run": name, "config": as_dict(config)})
+        console.print_json({"run": name, "config": as_dict(config)})
         return
     head = f"# run: {name}" if name else f"# run: not known before its data are there: {unknown}"
-    output.data(f"{head}\n{to_yaml(config)}")
+    console.data(f"{head}\n{to_yaml(config)}")

@@ -4,16 +4,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aqr_exp.cli import arguments, output
-from aqr_exp.results.tables.formats import TableFormat
+from aqr_exp.cli import console
+from aqr_exp.report.tables.formats import TableFormat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aqr_exp.results.store import Store
+    from aqr_exp.store.store import Store
     from aqr_exp.sweep.confirmation import Confirmation, Selection
     from aqr_exp.sweep.plan import Plan
-    from aqr_exp.sweep.standing import Standing
+    from aqr_exp.sweep.status import Standing
 
 HELP = """Run a sweep's best points again on fresh seeds.
 
@@ -37,7 +37,7 @@ What = Annotated[
 
 def command(
     what: What,
-    overrides: arguments.Overrides = None,
+    overrides: console.Overrides = None,
     best: Annotated[int, typer.Option("--best", help="How many points.", min=1)] = 3,
     seeds: Annotated[int, typer.Option("--seeds", help="Fresh seeds of each.", min=1)] = 5,
     metric: Annotated[
@@ -47,18 +47,18 @@ def command(
         bool,
         typer.Option("--dry-run", help="Show what would run and what is known; start nothing."),
     ] = False,
-    slots: arguments.Slots = None,
-    detach: arguments.Detach = False,
+    slots: console.Slots = None,
+    detach: console.Detach = False,
     form: Annotated[TableFormat, typer.Option("--format", help="How the report is printed.")] = (
         TableFormat.RICH
     ),
 ) -> int:
     """Confirm a sweep; returns the exit code."""
-    from aqr_exp.results.collect import collect, with_settings
-    from aqr_exp.results.store import Store, results_root
-    from aqr_exp.results.tables.arms import check_metric_names
+    from aqr_exp.report.tables.arms import check_metric_names
+    from aqr_exp.store.collect import collect, with_settings
+    from aqr_exp.store.store import Store, results_root
     from aqr_exp.sweep.confirmation import confirmation, select_best
-    from aqr_exp.sweep.standing import DONE, Standings
+    from aqr_exp.sweep.status import DONE, Standings
 
     store = Store(results_root())
     name = _sweep_name(what, overrides or [], store)
@@ -89,9 +89,9 @@ def _sweep_name(what: str, overrides: "Sequence[str]", store: "Store") -> str:
     Raises:
         RequestError: There is no such sweep; names the nearest.
     """
-    from aqr_exp.config.nearest import did_you_mean
     from aqr_exp.errors import RequestError
-    from aqr_exp.sweep.typed import sweep_request
+    from aqr_exp.files.suggest import did_you_mean
+    from aqr_exp.sweep.cli_source import sweep_request
 
     names = store.sweep_names()
     if what in names:
@@ -110,12 +110,12 @@ def _sweep_name(what: str, overrides: "Sequence[str]", store: "Store") -> str:
 
 def _say_selection(selection: "Selection", plan: "Plan") -> None:
     seeds = ", ".join(map(str, dict.fromkeys(run.seed for run in plan.runs)))
-    output.say(
+    console.say(
         f"{selection.sweep}: the best {len(selection.points)} of {selection.candidates} points by "
         f"{selection.metric}, again with the baseline on fresh seeds {seeds}"
     )
     if selection.unscored:
-        output.say(
+        console.say(
             f"{selection.unscored} more points have no completed run and were not considered"
         )
 
@@ -126,23 +126,19 @@ def _say_plan(plan: "Plan", standings: "Sequence[Standing]") -> None:
     for standing in standings:
         run = standing.run
         typed = " ".join([run.variant, *run.overrides, f"seed={run.seed}"])
-        output.say(f"  {standing.state}: {run.name}: {typed}")
-    output.say(summary(plan, standings))
+        console.say(f"  {standing.state}: {run.name}: {typed}")
+    console.say(summary(plan, standings))
 
 
 def _report(
     selection: "Selection", planned: "Confirmation", seeds: int, store: "Store", form: TableFormat
 ) -> None:
     """Print what is known by now."""
-    from aqr_exp.cli.slow_progress import resample_ahead
+    from aqr_exp.cli.console import resample_ahead
     from aqr_exp.evaluate.conditions import Condition
-    from aqr_exp.results.collect import collect
-    from aqr_exp.results.comparison.confirmation import (
-        ConfirmedPoint,
-        confirm,
-        confirmation_table,
-    )
-    from aqr_exp.results.tables.formats import render
+    from aqr_exp.report.compare.confirmation import ConfirmedPoint, confirm, confirmation_table
+    from aqr_exp.report.tables.formats import render
+    from aqr_exp.store.collect import collect
 
     rows = collect(store)
     points = [
@@ -164,5 +160,5 @@ def _report(
     )
     if form is TableFormat.CSV:
         for note in table.notes:
-            output.say(note)
-    output.data(render(table, form, terminal=output.on_terminal()))
+            console.say(note)
+    console.data(render(table, form, terminal=console.on_terminal()))

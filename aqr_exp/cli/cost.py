@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aqr_exp.cli import arguments, output
+from aqr_exp.cli import console
 
 if TYPE_CHECKING:
-    from aqr_exp.launch.cost import Outcome
-    from aqr_exp.results.cost_file import Cost
-    from aqr_exp.results.run_folder import RunFolder
+    from aqr_exp.launch.measuring import Outcome
+    from aqr_exp.store.cost import Cost
+    from aqr_exp.store.run_folder import RunFolder
 
 HELP = """Measure what detecting in one sample costs.
 
@@ -36,13 +36,13 @@ def command(
     runs: Annotated[list[str], _RUNS],
     passes: Annotated[int, _PASSES] = 50,
     samples: Annotated[int, _SAMPLES] = 5,
-    as_json: arguments.Json = False,
+    as_json: console.Json = False,
 ) -> int:
     """Measure runs of the results folder; returns the exit code."""
-    from aqr_exp.cli.progress import counted_progress
+    from aqr_exp.cli.console import counted_progress
     from aqr_exp.errors import RequestError
-    from aqr_exp.launch.cost import measure_together
-    from aqr_exp.results.store import Store, results_root
+    from aqr_exp.launch.measuring import measure_together
+    from aqr_exp.store.store import Store, results_root
 
     for name, number in (("passes", passes), ("samples", samples)):
         if number < 1:
@@ -51,7 +51,7 @@ def command(
     folders = {folder.name: folder for folder in map(store.find, runs)}
     _check_measurable(list(folders.values()))
     counted = f"{len(folders)} run{'' if len(folders) == 1 else 's'}"
-    output.say(f"measuring {counted}: loading, then {passes} timed passes each")
+    console.say(f"measuring {counted}: loading, then {passes} timed passes each")
     outcomes = {}
     with counted_progress("steps") as step:
         for outcome in measure_together(
@@ -60,12 +60,12 @@ def command(
             outcomes[outcome.name] = outcome
     ordered = [outcomes[name] for name in folders]
     if as_json:
-        output.print_json([_as_json(outcome) for outcome in ordered])
+        console.print_json([_as_json(outcome) for outcome in ordered])
     else:
-        output.data("\n".join(line for outcome in ordered for line in _lines(outcome)))
+        console.data("\n".join(line for outcome in ordered for line in _lines(outcome)))
     for outcome in ordered:
         if outcome.fault is not None:
-            output.say(f"not measured: {outcome.name}: {outcome.fault}")
+            console.say(f"not measured: {outcome.name}: {outcome.fault}")
     return 1 if any(outcome.fault is not None for outcome in ordered) else 0
 
 
@@ -95,7 +95,7 @@ def _lines(outcome: "Outcome") -> list[str]:
 
 def told(cost: "Cost") -> str:
     """A cost in one line."""
-    from aqr_exp.results.cost_file import median_and_p95
+    from aqr_exp.store.cost import median_and_p95
 
     median, p95 = median_and_p95(cost.latencies_ms)
     memory = "unknown memory" if cost.memory_mb is None else f"{cost.memory_mb:.1f} MB"

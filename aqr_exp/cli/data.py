@@ -1,15 +1,255 @@
-"""`aqr-exp data`: data sets."""
+"""`aqr-exp data prepare`: from a downloaded nuScenes to what training reads."""
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aqr_exp.cli import data_check, data_failures, data_prepare, data_show, output
+from aqr_exp.cli import console
 
 if TYPE_CHECKING:
-    from aqr_exp.data.synth.settings import SynthSettings
+    from aqr_exp.synth.settings import SynthSettings
+
+PREPARE_HELP = """Prepare a nuScenes folder for training.
+
+Checks it, writes info files and cuts out objects. Version v1.0-mini has the splits mini_train and
+mini_val, v1.0-trainval has train and val; others name theirs in splits.json. What is done is not done
+again; stopped at any moment, the same command goes on. Objects are what ground-truth sampling
+(gt_sampling=cmt) pastes into other samples.
+
+\b
+Examples:
+  aqr-exp data prepare --root data/nuscenes_mini --version v1.0-mini
+  aqr-exp data prepare --root /data/nuscenes --version v1.0-trainval --workers 16
+  aqr-exp data prepare --root data/synth
+"""
+
+Root = Annotated[
+    Path, typer.Option("--root", help="Folder with the version's tables, samples and sweeps.")
+]
+Version = Annotated[
+    str | None,
+    typer.Option("--version", help="Such as v1.0-trainval; needed where there are several."),
+]
+
+
+def prepare_command(
+    root: Root,
+    version: Version = None,
+    objects: Annotated[
+        bool, typer.Option("--objects/--no-objects", help="Cut out objects of the training split.")
+    ] = True,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes (default: one a core).")
+    ] = None,
+    as_json: console.Json = False,
+) -> None:
+    """Prepare, and print what is there by count."""
+    from aqr_exp.cli.console import counted_progress
+    from aqr_exp.errors import RequestError
+    from aqr_exp.launch.preflight import fault_of_missing
+
+    missing = fault_of_missing("preparing data")
+    if missing:
+        raise RequestError(missing)
+    from aqr_exp.data.preparation import find_version, prepare
+
+    root = root.expanduser().absolute()
+    version = find_version(root, version)
+    console.say(f"{root}: reading the tables of {version}")
+    done = prepare(
+        root,
+        version,
+        workers=workers or os.cpu_count() or 1,
+        objects=objects,
+        stage=counted_progress,
+    )
+    if as_json:
+        counts = {"counts": done.counts, "splits": done.splits, "objects": done.objects}
+        console.print_json({"root": str(root), "version": version, **counts})
+        return
+    lines = [f"{count:>9,} {name.replace('_', ' ')}" for name, count in done.counts.items()]
+    lines += [f"{count:>9,} samples of {split}" for split, count in done.splits.items()]
+    for split, classes in done.objects.items():
+        lines += [f"{count:>9,} objects of {split}: {name}" for name, count in classes.items()]
+    console.data("\n".join(lines))
+    console.say(f"{root}: {version} is complete and prepared")
+
+
+CHECK_HELP = """Check a nuScenes folder, and name every fault.
+
+Tables, tokens, times, calibrations, boxes, files and info files are checked.
+Images, clouds and info files are read by sampling; --all reads every one. Prints one line a fault, with
+its file and cause, and exits with 1 when there is any.
+
+\b
+Examples:
+  aqr-exp data check --root data/synth
+  aqr-exp data check --root /data/nuscenes --version v1.0-trainval --images 500
+  aqr-exp data check --root /data/nuscenes --version v1.0-trainval --all --json
+"""
+# Of one sort, more lines than this are only counted; --json holds all.
+SHOWN_OF_A_KIND = 20
+
+
+def check_command(
+    root: Root,
+    version: Version = None,
+    images: Annotated[
+        int, typer.Option("--images", min=0, help="Images read of each camera.")
+    ] = 100,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Read every image, cloud and sample of the info files.")
+    ] = False,
+    as_json: console.Json = False,
+) -> None:
+    """Print the faults."""
+    from aqr_exp.cli.console import counted_progress
+    from aqr_exp.errors import RequestError
+    from aqr_exp.launch.preflight import fault_of_missing
+
+    missing = fault_of_missing("checking data")
+    if missing:
+        raise RequestError(missing)
+    from aqr_exp.data.checks.data_root import Depth, check_root
+    from aqr_exp.data.preparation import find_version
+
+    root = root.expanduser().absolute()
+    version = find_version(root, version)
+    count = None if everything else images
+    depth = Depth(images=count, clouds=count, infos=count)
+    report = check_root(root, version, depth, counted_progress)
+    for name in report.skipped:
+        console.say(f"not checked: {name}")
+    if as_json:
+        faults = [{"file": f.file, "kind": f.kind, "cause": f.cause} for f in report.faults]
+        known = {"root": str(root), "version": version, "counts": report.counts}
+        console.print_json({**known, "faults": faults, "skipped": report.skipped})
+    else:
+        shown: Counter[str] = Counter()
+        for fault in report.faults:
+            shown[fault.kind] += 1
+            if shown[fault.kind] <= SHOWN_OF_A_KIND:
+                console.data(str(fault))
+        for kind, number in shown.items():
+            if number > SHOWN_OF_A_KIND:
+                console.data(f"and {number - SHOWN_OF_A_KIND:,} more of the sort: {kind}")
+    found = len(report.faults)
+    words = f"{found:,} fault{'s' if found != 1 else ''}" if found else "no fault"
+    console.say(f"{root}: {version}: {words} found")
+    if found:
+        raise typer.Exit(1)
+
+
+SHOW_HELP = """Draw the boxes of a sample over its six images and from above.
+
+Takes what `aqr-exp run` takes after the variant. With --augmented the sample is drawn as it is stored and,
+below, as training sees it in the given epoch: pasted, moved, mirrored, cut, perhaps without a sensor.
+
+\b
+Examples:
+  aqr-exp data show 12
+  aqr-exp data show 12 --augmented --epoch 3 --out sample.png
+  aqr-exp data show 0 data=nuscenes_mini gt_sampling=cmt --augmented
+"""
+
+
+def show_command(
+    number: Annotated[int, typer.Argument(help="Which sample of the split.", metavar="N", min=0)],
+    overrides: console.Overrides = None,
+    augmented: Annotated[
+        bool, typer.Option("--augmented", help="Before and after augmentation.")
+    ] = False,
+    epoch: Annotated[
+        int, typer.Option("--epoch", help="Whose augmentation; counted from 0.", min=0)
+    ] = 0,
+    split: Annotated[
+        str | None, typer.Option("--split", help="Which split; the training split by default.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The picture: .png, .pdf or .svg.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Draw one picture."""
+    from aqr_exp.config.inputs import with_data_identity
+    from aqr_exp.config.load import load_run
+    from aqr_exp.report.figures.figure_file import check_target, save
+
+    out = out or Path(f"sample-{number}{'-augmented' if augmented else ''}.png")
+    check_target(out)
+    config = with_data_identity(load_run("baseline", overrides or ()))
+    from aqr_exp.analyze.sample_figure import sample_figure
+    from aqr_exp.analyze.samples import Samples
+
+    console.silence_libraries()
+    split = split or config.data.train_split
+    samples = Samples(config, split)
+    rows = [(f"Sample {number} of {split}", samples.sample(number))]
+    if augmented:
+        rows.append((f"Augmented, epoch {epoch}", samples.augmented(number, epoch)))
+    save(sample_figure(rows), out)
+    console.data(str(out))
+
+
+FAILURES_HELP = """Draw each sensor failure on a sample: a page with the images and the view from above.
+
+Takes what `aqr-exp run` takes after the variant. Each picture has the sample before and, below, at every
+severity of the failure; a failure that is drawn by chance may leave a sample as it is.
+
+\b
+Examples:
+  aqr-exp data failures --out failures
+  aqr-exp data failures --sample 12 --out failures data=nuscenes_mini
+"""
+
+
+def failures_command(
+    overrides: console.Overrides = None,
+    out: Annotated[
+        Path, typer.Option("--out", help="The folder of the page; made when absent.", metavar="DIR")
+    ] = Path("failures"),
+    sample: Annotated[
+        int | None,
+        typer.Option(
+            "--sample",
+            help="Which sample of the split; 1 by default: a scene's first keyframe cannot be late.",
+            metavar="N",
+            min=0,
+            show_default=False,
+        ),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", help="Which split; the validation split by default.")
+    ] = None,
+) -> None:
+    """Draw the page."""
+    from aqr_exp.cli.console import counted_progress
+    from aqr_exp.config.inputs import with_data_identity
+    from aqr_exp.config.load import load_run
+    from aqr_exp.data.corruptions.cases import FAILURES
+    from aqr_exp.errors import RequestError
+    from aqr_exp.report.figures.figure_file import check_matplotlib
+
+    check_matplotlib("data failures")
+    if out.exists() and not out.is_dir():
+        raise RequestError(f"--out {out}: is no folder")
+    config = with_data_identity(load_run("baseline", overrides or ()))
+    from aqr_exp.analyze.corruption_page import INDEX, write_page
+    from aqr_exp.analyze.samples import Samples
+
+    console.silence_libraries()
+    split = split or config.data.val_split
+    samples = Samples(config, split)
+    number = min(1, len(samples) - 1) if sample is None else sample
+    samples.check(number)
+    out.mkdir(parents=True, exist_ok=True)
+    with counted_progress("files written") as show:
+        for done, _ in enumerate(write_page(config, split, number, out), start=1):
+            show(done, len(FAILURES) + 1)
+    console.data(str(out / INDEX))
+
 
 HELP = "Make, prepare, check and show data sets."
 
@@ -28,10 +268,10 @@ def build_app() -> typer.Typer:
     """The commands below `aqr-exp data`."""
     app = typer.Typer(help=HELP, rich_markup_mode=None)
     app.command("synth", help=SYNTH_HELP)(synth)
-    app.command("prepare", help=data_prepare.HELP)(data_prepare.command)
-    app.command("check", help=data_check.HELP)(data_check.command)
-    app.command("show", help=data_show.HELP)(data_show.command)
-    app.command("failures", help=data_failures.HELP)(data_failures.command)
+    app.command("prepare", help=PREPARE_HELP)(prepare_command)
+    app.command("check", help=CHECK_HELP)(check_command)
+    app.command("show", help=SHOW_HELP)(show_command)
+    app.command("failures", help=FAILURES_HELP)(failures_command)
     return app
 
 
@@ -60,10 +300,10 @@ def synth(
     """Make the synthetic data set, unless the same is there already."""
     import dataclasses
 
-    from aqr_exp.cli.progress import counted_progress
-    from aqr_exp.data.synth.settings import SynthSettings
+    from aqr_exp.cli.console import counted_progress
     from aqr_exp.errors import RequestError
-    from aqr_exp.launch.requirements import fault_of_missing
+    from aqr_exp.launch.preflight import fault_of_missing
+    from aqr_exp.synth.settings import SynthSettings
 
     typed = {
         "seed": seed,
@@ -81,13 +321,13 @@ def synth(
         raise RequestError(missing)
     target = (root or default_root()).expanduser().absolute()
     if ready(target, settings, force=force):
-        output.say(f"{target}: the synthetic data set is there already")
+        console.say(f"{target}: the synthetic data set is there already")
         return
-    from aqr_exp.data.synth.generate import generate_dataset
+    from aqr_exp.synth.generate import generate_dataset
 
     with counted_progress("scenes") as show:
         generate_dataset(target, settings, workers=workers or os.cpu_count() or 1, progress=show)
-    output.say(f"{target}: the synthetic data set is made")
+    console.say(f"{target}: the synthetic data set is made")
 
 
 def default_root() -> Path:
@@ -109,8 +349,8 @@ def ready(root: Path, settings: "SynthSettings", *, force: bool) -> bool:
     Raises:
         RequestError: The folder holds other data; names it and what to do.
     """
-    from aqr_exp.data.synth.generate import is_generated, stored_settings
     from aqr_exp.errors import RequestError
+    from aqr_exp.synth.generate import is_generated, stored_settings
 
     if root.exists() and not root.is_dir():
         raise RequestError(f"{root} is no folder: choose another one with --root")

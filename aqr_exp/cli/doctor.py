@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from aqr_exp.cli import arguments, output
+from aqr_exp.cli import console
 
 HELP = """Say what is installed, what is missing and what would mend it.
 
@@ -21,13 +21,13 @@ Examples:
 """
 
 
-def command(as_json: arguments.Json = False) -> None:
+def command(as_json: console.Json = False) -> None:
     """Examine this installation and machine."""
     findings = examine()
     if as_json:
-        output.print_json(findings)
+        console.print_json(findings)
     else:
-        output.data("\n".join(report(findings)))
+        console.data("\n".join(report(findings)))
     if not findings["can_train"]:
         raise typer.Exit(1)
 
@@ -35,9 +35,8 @@ def command(as_json: arguments.Json = False) -> None:
 def examine() -> dict[str, Any]:
     """Everything the doctor knows, as plain values."""
     from aqr_exp import __version__
-    from aqr_exp.launch.preflight import FREE_SPACE_MB, free_space_mb
-    from aqr_exp.launch.requirements import REQUIREMENTS
-    from aqr_exp.results.store import results_root
+    from aqr_exp.launch.preflight import FREE_SPACE_MB, REQUIREMENTS, free_space_mb
+    from aqr_exp.store.store import results_root
 
     packages = [
         {
@@ -89,7 +88,7 @@ def examine_torch() -> tuple[dict[str, Any] | None, str | None]:
 
 def examine_data() -> list[dict[str, Any]]:
     """The data sets below the data folder."""
-    from aqr_exp.config.data_identity import identity_path, read_data_identity
+    from aqr_exp.config.inputs import identity_path, read_data_identity
     from aqr_exp.errors import AqrExpError
 
     folder = Path(os.environ.get("AQR_EXP_DATA") or "data").expanduser().absolute()

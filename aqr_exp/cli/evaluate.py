@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aqr_exp.cli import arguments, output
+from aqr_exp.cli import console
 
 if TYPE_CHECKING:
-    from aqr_exp.data.failures.case import FailureCase
-    from aqr_exp.results.run_folder import RunFolder
-    from aqr_exp.results.tables.cells import Table
+    from aqr_exp.data.corruptions.cases import FailureCase
+    from aqr_exp.report.tables.cells import Table
+    from aqr_exp.store.run_folder import RunFolder
 
 HELP = """Evaluate trained runs under sensor failures.
 
@@ -38,13 +38,13 @@ def command(
             metavar="CASES",
         ),
     ],
-    as_json: arguments.Json = False,
+    as_json: console.Json = False,
 ) -> int:
     """Evaluate, one child process a run; returns the exit code."""
-    from aqr_exp.data.failures.case import read_cases
-    from aqr_exp.results.failure_evaluations import missing_cases
-    from aqr_exp.results.metrics_file import read_metrics_file
-    from aqr_exp.results.store import Store, results_root
+    from aqr_exp.data.corruptions.cases import read_cases
+    from aqr_exp.store.corruption_results import missing_cases
+    from aqr_exp.store.run_files import read_metrics_file
+    from aqr_exp.store.store import Store, results_root
 
     cases = read_cases(failures)
     store = Store(results_root())
@@ -59,7 +59,7 @@ def command(
         if todo:
             _check_data(folder)
     for folder, clean, todo in zip(folders, cleans, missing, strict=True):
-        output.say(f"{folder.name}: {len(todo)} of {len(cases)} cases to evaluate")
+        console.say(f"{folder.name}: {len(todo)} of {len(cases)} cases to evaluate")
         if todo:
             _evaluate(folder, todo, clean)
     lines = [
@@ -68,7 +68,7 @@ def command(
         for line in _results(folder, cases, clean)
     ]
     if as_json:
-        output.print_json(lines)
+        console.print_json(lines)
     else:
         _print(_table(lines, synthetic=any(clean.get("synthetic") for clean in cleans)))
     return 0
@@ -95,8 +95,8 @@ def _check_data(folder: "RunFolder") -> None:
     Raises:
         RequestError: Names the run and what is wrong with its data.
     """
-    from aqr_exp.config.data_identity import with_data_identity
     from aqr_exp.config.identity import from_spec
+    from aqr_exp.config.inputs import with_data_identity
     from aqr_exp.errors import RequestError
 
     try:
@@ -108,9 +108,9 @@ def _check_data(folder: "RunFolder") -> None:
 def _evaluate(folder: "RunFolder", cases: "list[FailureCase]", clean: dict[str, Any]) -> None:
     import os
 
-    from aqr_exp.cli.progress import counted_progress
+    from aqr_exp.cli.console import counted_progress
     from aqr_exp.config.identity import from_spec
-    from aqr_exp.launch.failures import evaluate_failures
+    from aqr_exp.launch.corruption_eval import evaluate_failures
 
     launcher = from_spec(folder.read_spec()).launcher
     threads = launcher.threads or os.cpu_count() or 1
@@ -120,7 +120,7 @@ def _evaluate(folder: "RunFolder", cases: "list[FailureCase]", clean: dict[str, 
             if "metrics" in answer:
                 finished += 1
                 nds, ra = answer["metrics"].get("NDS"), _ratio(answer["metrics"], clean)
-                output.say(f"  {answer['case']}: NDS {_digits(nds)}, RA {_digits(ra)}")
+                console.say(f"  {answer['case']}: NDS {_digits(nds)}, RA {_digits(ra)}")
             else:
                 show(finished * answer["total"] + answer["done"], len(cases) * answer["total"])
 
@@ -130,7 +130,7 @@ def _digits(value: float | None) -> str:
 
 
 def _ratio(metrics: dict[str, Any], clean: dict[str, Any]) -> float | None:
-    from aqr_exp.results.robustness import ratio
+    from aqr_exp.store.corruption_results import ratio
 
     return ratio(metrics.get("NDS"), clean.get("NDS"))
 
@@ -139,7 +139,7 @@ def _results(
     folder: "RunFolder", cases: "list[FailureCase]", clean: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """What is there of the cases, for programs."""
-    from aqr_exp.results.failure_evaluations import read_evaluation
+    from aqr_exp.store.corruption_results import read_evaluation
 
     found = [(case, read_evaluation(folder, case, clean)) for case in cases]
     return [
@@ -160,8 +160,8 @@ def _results(
 
 
 def _table(lines: list[dict[str, Any]], *, synthetic: bool) -> "Table":
-    from aqr_exp.results.tables.arms import SYNTHETIC_MARK
-    from aqr_exp.results.tables.cells import Table, number_cell, text_cell
+    from aqr_exp.report.tables.arms import SYNTHETIC_MARK
+    from aqr_exp.report.tables.cells import Table, number_cell, text_cell
 
     numbers = ("mAP", "NDS", "clean_NDS", "RA")
     mark = f" ({SYNTHETIC_MARK})" if synthetic else ""
@@ -182,6 +182,6 @@ def _table(lines: list[dict[str, Any]], *, synthetic: bool) -> "Table":
 
 
 def _print(table: "Table") -> None:
-    from aqr_exp.results.tables.formats import TableFormat, render
+    from aqr_exp.report.tables.formats import TableFormat, render
 
-    output.data(render(table, TableFormat.RICH, terminal=output.on_terminal()))
+    console.data(render(table, TableFormat.RICH, terminal=console.on_terminal()))

@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from aqr_exp.cli import arguments, output
+from aqr_exp.cli import console
 
 if TYPE_CHECKING:
-    from aqr_exp.results.collect import RunRow
-    from aqr_exp.results.tables.cells import Table
+    from aqr_exp.report.tables.cells import Table
+    from aqr_exp.store.collect import RunRow
 
 HELP = """List the runs: state, attempt, mAP and NDS.
 
@@ -17,21 +17,21 @@ Examples:
 """
 
 
-def command(as_json: arguments.Json = False) -> None:
+def command(as_json: console.Json = False) -> None:
     """List all runs of the results folder."""
-    from aqr_exp.results.collect import collect
-    from aqr_exp.results.store import Store, results_root
-    from aqr_exp.results.tables.formats import TableFormat, render
+    from aqr_exp.report.tables.formats import TableFormat, render
+    from aqr_exp.store.collect import collect
+    from aqr_exp.store.store import Store, results_root
 
     store = Store(results_root())
     rows = collect(store)
     if as_json:
-        output.print_json([row_as_json(row) for row in rows])
+        console.print_json([row_as_json(row) for row in rows])
     elif not rows:
-        output.say(f"no runs in {store.runs_dir}: `aqr-exp run baseline` makes one")
+        console.say(f"no runs in {store.runs_dir}: `aqr-exp run baseline` makes one")
     else:
         table = runs_table(rows)
-        output.data(render(table, TableFormat.RICH, terminal=output.on_terminal()))
+        console.data(render(table, TableFormat.RICH, terminal=console.on_terminal()))
 
 
 def row_as_json(row: "RunRow") -> dict[str, object]:
@@ -54,8 +54,8 @@ def row_as_json(row: "RunRow") -> dict[str, object]:
 
 def runs_table(rows: "list[RunRow]") -> "Table":
     """One line a run."""
-    from aqr_exp.results.tables.arms import SYNTHETIC_MARK
-    from aqr_exp.results.tables.cells import Table, count_cell, number_cell, text_cell
+    from aqr_exp.report.tables.arms import SYNTHETIC_MARK
+    from aqr_exp.report.tables.cells import Table, count_cell, number_cell, text_cell
 
     synthetic = any(row.synthetic for row in rows)
     return Table(

@@ -20,8 +20,7 @@ from aqr_exp.cli import (
     evaluate,
     list_runs,
     plot,
-    resume,
-    retry,
+    rerun,
     run,
     show,
     sweep,
@@ -77,8 +76,8 @@ def build_app() -> typer.Typer:
     app.command("sweep", help=sweep.HELP)(sweep.command)
     app.command("watch", help=watch.HELP)(watch.command)
     app.command("cancel", help=cancel.HELP)(cancel.command)
-    app.command("retry", help=retry.HELP)(retry.command)
-    app.command("resume", help=resume.HELP)(resume.command)
+    app.command("retry", help=rerun.RETRY_HELP)(rerun.retry_command)
+    app.command("resume", help=rerun.RESUME_HELP)(rerun.resume_command)
     app.command("why", help=why.HELP)(why.command)
     app.command("eval", help=evaluate.HELP)(evaluate.command)
     app.command("config", help=config.HELP)(config.command)

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aqr_exp.cli import output
+from aqr_exp.cli import console
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.figure import Figure
 
-    from aqr_exp.results.collect import RunRow
-    from aqr_exp.results.store import Store
+    from aqr_exp.store.collect import RunRow
+    from aqr_exp.store.store import Store
 
 HELP = "Draw what the runs say, as PDF and PNG for a paper."
 
@@ -117,7 +117,7 @@ def sweep(
 ) -> None:
     """Draw a sweep."""
     store, rows = _rows(of, where)
-    from aqr_exp.results.plots.sweep_figure import sweep_figure
+    from aqr_exp.report.figures.sweep_figure import sweep_figure
 
     _resample(rows, store, metric)
     figure = sweep_figure(rows, parameters, metric, store=store, width_in=_width_in(width))
@@ -137,8 +137,8 @@ def curves(
 ) -> None:
     """Draw training and evaluation over epochs."""
     store, rows = _rows(of, where)
-    from aqr_exp.results.plots.curves_figure import curves_figure
-    from aqr_exp.results.plots.training_curves import arm_curves, without_curves
+    from aqr_exp.report.figures.curves_figure import curves_figure
+    from aqr_exp.report.figures.training_curves import arm_curves, without_curves
 
     arms = arm_curves(rows, store)
     _resample(rows, store, metric)
@@ -152,7 +152,7 @@ def classes(
 ) -> None:
     """Draw AP by class."""
     store, rows = _rows(of, where)
-    from aqr_exp.results.plots.classes_figure import classes_figure
+    from aqr_exp.report.figures.classes_figure import classes_figure
 
     _resample(rows, store)
     figure = classes_figure(rows, store=store, width_in=_width_in(width))
@@ -165,8 +165,8 @@ def scale(
 ) -> None:
     """Draw the bias scale over training."""
     store, rows = _rows(of, where)
-    from aqr_exp.results.plots.scales_figure import bounds_of, scales_figure
-    from aqr_exp.results.plots.training_curves import arm_curves, without_curves
+    from aqr_exp.report.figures.curves_figure import bounds_of, scales_figure
+    from aqr_exp.report.figures.training_curves import arm_curves, without_curves
 
     arms = arm_curves(rows, store)
     bounds = [bounds_of(store.folder(arm.runs[0].row.name).read_spec()) for arm in arms]
@@ -177,12 +177,12 @@ def scale(
 
 def _rows(of: str | None, where: list[str] | None) -> "tuple[Store, Sequence[RunRow]]":
     """The runs to draw; refused at once where nothing can be drawn."""
-    from aqr_exp.results.collect import collect
-    from aqr_exp.results.plots.figure_file import check_matplotlib
-    from aqr_exp.results.selection import selected
-    from aqr_exp.results.store import Store, results_root
-    from aqr_exp.results.tables.specs import Specs
-    from aqr_exp.results.tables.where import meeting, read_conditions
+    from aqr_exp.report.arm_names import selected
+    from aqr_exp.report.figures.figure_file import check_matplotlib
+    from aqr_exp.report.tables.baselines import Specs
+    from aqr_exp.report.tables.rows import meeting, read_conditions
+    from aqr_exp.store.collect import collect
+    from aqr_exp.store.store import Store, results_root
 
     check_matplotlib("plot")
     store = Store(results_root())
@@ -191,13 +191,13 @@ def _rows(of: str | None, where: list[str] | None) -> "tuple[Store, Sequence[Run
     if where:
         rows, unread = meeting(rows, read_conditions(where), Specs(store).of_run)
         for note in unread:
-            output.say(note)
+            console.say(note)
     return store, rows
 
 
 def _resample(rows: "Sequence[RunRow]", store: "Store", metric: str = "mAP") -> None:
     """Compute what the intervals need, which takes long the first time."""
-    from aqr_exp.cli.slow_progress import resample_ahead
+    from aqr_exp.cli.console import resample_ahead
     from aqr_exp.evaluate.conditions import CONDITIONS, Condition
 
     condition = CONDITIONS.get(metric.partition("@")[2], Condition())
@@ -206,25 +206,25 @@ def _resample(rows: "Sequence[RunRow]", store: "Store", metric: str = "mAP") -> 
 
 def _say_left_out(rows: "Sequence[RunRow]") -> None:
     """Name the runs whose metrics are not drawn."""
-    from aqr_exp.results.tables.arms import group_seeds
+    from aqr_exp.report.tables.arms import group_seeds
 
     _say_not_drawn(group_seeds(rows)[1])
 
 
 def _say_not_drawn(lines: "Sequence[str]") -> None:
     for line in lines:
-        output.say(f"not drawn: {line}")
+        console.say(f"not drawn: {line}")
 
 
 def _width_in(width: Width) -> float:
-    from aqr_exp.results.plots.paper import COLUMN_IN, PAGE_IN
+    from aqr_exp.report.figures.style import COLUMN_IN, PAGE_IN
 
     return PAGE_IN if width is Width.PAGE else COLUMN_IN
 
 
 def _save(figure: "Figure", path: Path | None, store: "Store", name: str) -> None:
     """Write the files and print where they are."""
-    from aqr_exp.results.plots.figure_file import PAPER_FORMATS, save_figure
+    from aqr_exp.report.figures.figure_file import PAPER_FORMATS, save_figure
 
     if path is None:
         path = store.root / "figures" / name.replace("/", "_")
@@ -232,4 +232,4 @@ def _save(figure: "Figure", path: Path | None, store: "Store", name: str) -> Non
     elif path.suffix.removeprefix(".") in PAPER_FORMATS:
         path = path.with_suffix("")
     for written in save_figure(figure, path):
-        output.data(str(written))
+        console.data(str(written))

@@ -3,14 +3,14 @@
 import time
 from typing import TYPE_CHECKING
 
-from aqr_exp.cli import output
-from aqr_exp.cli.show import duration
+from aqr_exp.cli import console
+from aqr_exp.cli.console import duration
 
 if TYPE_CHECKING:
     from aqr_exp.config.schema import RunConfig
-    from aqr_exp.launch.first_steps import FirstSteps
+    from aqr_exp.launch.measuring import FirstSteps
     from aqr_exp.launch.slots import Slot
-    from aqr_exp.results.store import Store
+    from aqr_exp.store.store import Store
     from aqr_exp.sweep.plan import Plan
 
 HINT = "--no-preflight leaves it out"
@@ -28,22 +28,22 @@ def preflight(plan: "Plan", store: "Store", slot: "Slot") -> None:
         RequestError: One line for each configuration that cannot make them, with its reason.
     """
     from aqr_exp.errors import RequestError
-    from aqr_exp.launch.first_steps import can_be_tried, try_first_steps
+    from aqr_exp.launch.measuring import can_be_tried, try_first_steps
 
     configs = untried(plan, store) if can_be_tried() else {}
     if not configs:
         return
-    output.say(f"pre-flight: {counted(len(configs))}, a few steps each ({HINT})")
+    console.say(f"pre-flight: {counted(len(configs))}, a few steps each ({HINT})")
     started = time.monotonic()
     faults = []
     for steps in try_first_steps(configs, slot):
-        output.say(f"  {told(steps)}")
+        console.say(f"  {told(steps)}")
         if steps.fault is not None:
             faults.append(f"pre-flight: {steps.name}: {steps.fault}")
     took = duration(time.monotonic() - started)
     if faults:
         raise RequestError("\n".join([*faults, f"nothing was started ({HINT})"]))
-    output.say(f"pre-flight: {counted(len(configs))} can train ({took})")
+    console.say(f"pre-flight: {counted(len(configs))} can train ({took})")
 
 
 def untried(plan: "Plan", store: "Store") -> "dict[str, RunConfig]":

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aqr_exp.cli import output
+from aqr_exp.cli import console
 
 if TYPE_CHECKING:
     from aqr_exp.config.schema import RunConfig
     from aqr_exp.launch.task import Task
-    from aqr_exp.results.run_folder import RunFolder
-    from aqr_exp.results.store import Store
-    from aqr_exp.results.sweep_folder import SweepEntry, SweepFolder
+    from aqr_exp.store.run_folder import RunFolder
+    from aqr_exp.store.store import Store
+    from aqr_exp.store.sweep_folder import SweepEntry, SweepFolder
 
 Names = Annotated[
     list[str] | None, typer.Argument(help="Runs or sweeps; all without.", metavar="[NAME]...")
@@ -66,9 +66,9 @@ def rerun(
     """
     from aqr_exp.cli.sweep_execute import run_tasks
     from aqr_exp.launch.slots import find_slots
-    from aqr_exp.results.state import RunStatus
-    from aqr_exp.results.store import Store, results_root
-    from aqr_exp.results.sweep_folder import SweepFolder
+    from aqr_exp.store.state import RunStatus
+    from aqr_exp.store.store import Store, results_root
+    from aqr_exp.store.sweep_folder import SweepFolder
 
     store = Store(results_root())
     named = [store.find_run_or_sweep(name) for name in names]
@@ -78,7 +78,7 @@ def rerun(
             steal_from_unknown(candidate.folder)
     chosen = [one for one in candidates if _status(one, RunStatus.PLANNED.value) in wanted]
     if not chosen:
-        output.say(f"nothing to {title}: no run is {' or '.join(sorted(wanted))}")
+        console.say(f"nothing to {title}: no run is {' or '.join(sorted(wanted))}")
         return 0
     check_all_ready(chosen, store)
     found = find_slots(slots, on_gpus=any(map(_may_use_gpus, chosen)))
@@ -90,7 +90,7 @@ def rerun(
 
 def _candidates(named: "Sequence[RunFolder | SweepFolder]", store: "Store") -> list[Candidate]:
     """The runs that were named, each once, in the order of the names."""
-    from aqr_exp.results.sweep_folder import SweepFolder
+    from aqr_exp.store.sweep_folder import SweepFolder
 
     found: dict[str, Candidate] = {}
     for folder in named:
@@ -112,19 +112,19 @@ def _status(candidate: Candidate, missing: str) -> str | None:
     try:
         return folder.effective_status()
     except AqrExpError as error:
-        output.say(f"{folder.name} is left out: {error}")
+        console.say(f"{folder.name} is left out: {error}")
         return None
 
 
 def steal_from_unknown(folder: "RunFolder") -> None:
     """Take a run from holders nobody can tell about; a living one's is not touched."""
-    from aqr_exp.results.holder import Life
-    from aqr_exp.results.lease import evict, look
+    from aqr_exp.store.lease import evict, look
+    from aqr_exp.store.process_identity import Life
 
     for path in (folder.lease_path, folder.launch_lease_path):
         standing = look(path)
         if standing is not None and standing.life is Life.UNKNOWN and evict(standing.file):
-            output.say(f"{folder.name}: taken from {standing}")
+            console.say(f"{folder.name}: taken from {standing}")
 
 
 def check_all_ready(chosen: Sequence[Candidate], store: "Store") -> None:
@@ -142,8 +142,8 @@ def _config(candidate: Candidate) -> "RunConfig":
     Raises:
         AqrExpError: The specification is damaged, or the configuration has changed since.
     """
-    from aqr_exp.config.data_identity import with_data_identity
     from aqr_exp.config.identity import from_spec, run_name
+    from aqr_exp.config.inputs import with_data_identity
     from aqr_exp.config.load import load_run
     from aqr_exp.errors import AqrExpError
 
@@ -161,14 +161,14 @@ def _config(candidate: Candidate) -> "RunConfig":
 
 
 def _may_use_gpus(candidate: Candidate) -> bool:
-    from aqr_exp.config.schema.launcher import Device
+    from aqr_exp.config.schema.run import Device
 
     return _config(candidate).launcher.device is not Device.CPU
 
 
 def _task(candidate: Candidate, threads: int) -> "Task":
     from aqr_exp.cli.sweep_execute import with_threads
-    from aqr_exp.launch.create import create_run
+    from aqr_exp.launch.record import create_run
     from aqr_exp.launch.task import Task
 
     entry = candidate.entry
@@ -180,3 +180,65 @@ def _task(candidate: Candidate, threads: int) -> "Task":
         create_run(candidate.folder, with_threads(_config(candidate), threads), typed)
 
     return Task(folder=candidate.folder, create=create, expected_s=entry.expected_s)
+
+
+RESUME_HELP = """Go on with what was interrupted, cancelled or never started.
+
+A run continues from its newest intact checkpoint and ends with the numbers it would have had. A run
+that says `unknown` is held by a process on another machine or in another container that beats no
+more: nobody can tell from here whether it lives. --steal takes it over once you know that it is dead.
+
+\b
+Examples:
+  aqr-exp resume                      everything that was interrupted or cancelled
+  aqr-exp resume bias_scale           what a sweep still lacks
+  aqr-exp resume baseline-1a2b3c4d5e6f-s0 --steal
+"""
+
+
+def resume_command(
+    names: Names = None,
+    slots: console.Slots = None,
+    detach: console.Detach = False,
+    steal: Annotated[
+        bool, typer.Option("--steal", help="Take over the named runs whose holder is unknown.")
+    ] = False,
+) -> int:
+    """Resume runs; returns the exit code."""
+    from aqr_exp.errors import RequestError
+    from aqr_exp.store.state import INTERRUPTED, RunStatus
+
+    if steal and not names:
+        raise RequestError("--steal needs the names of the runs or sweeps it may take from")
+    wanted = frozenset({INTERRUPTED, RunStatus.CANCELLED.value, RunStatus.PLANNED.value})
+    return rerun("resume", names or [], wanted, slots=slots, detach=detach, steal=steal)
+
+
+RETRY_HELP = """Run again what failed, and nothing else.
+
+A run that stopped after an epoch continues from its newest intact checkpoint.
+
+\b
+Examples:
+  aqr-exp retry --failed              every failed run of the results folder
+  aqr-exp retry --failed bias_scale   the failed runs of one sweep
+  aqr-exp retry baseline-1a2b3c4d5e6f-s0
+"""
+
+
+def retry_command(
+    names: Names = None,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Without names: every failed run there is.")
+    ] = False,
+    slots: console.Slots = None,
+    detach: console.Detach = False,
+) -> int:
+    """Run failed runs again; returns the exit code."""
+    from aqr_exp.errors import RequestError
+    from aqr_exp.store.state import RunStatus
+
+    if not names and not failed:
+        raise RequestError("name a run or a sweep, or type --failed for every failed run")
+    wanted = frozenset({RunStatus.FAILED.value})
+    return rerun("retry", names or [], wanted, slots=slots, detach=detach)

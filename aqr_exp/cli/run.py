@@ -1,19 +1,118 @@
-"""`aqr-exp run`: train and score one run, or show it when it is complete."""
+"""What `aqr-exp run --dry-run` shows."""
 
+import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aqr_exp.cli import arguments, output
+from aqr_exp.cli import console
 from aqr_exp.config import short_names
 
 if TYPE_CHECKING:
     from aqr_exp.config.schema import RunConfig
-    from aqr_exp.launch.plan import Plan
-    from aqr_exp.results.run_folder import RunFolder
-    from aqr_exp.results.state import RunState
-    from aqr_exp.results.store import Store
+    from aqr_exp.launch.local import Plan
+    from aqr_exp.launch.run_plan import RunPlan
+    from aqr_exp.store.run_folder import RunFolder
+    from aqr_exp.store.state import RunState
+    from aqr_exp.store.store import Store
+
+_BARS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
+_PLAIN_BARS = "_.-=+*#"
+
+
+def show_run_plan(config: "RunConfig", store: "Store", *, as_json: bool) -> int:
+    """Print what a run would do.
+
+    Args:
+        config: The checked run.
+        store: Where it would be kept.
+        as_json: Print JSON.
+
+    Returns:
+        0 when it can run here, 2 when something is missing; each fault is a line on stderr.
+    """
+    from aqr_exp.errors import AqrExpError
+    from aqr_exp.launch.measuring import estimate_memory
+    from aqr_exp.launch.run_plan import plan_of
+
+    plan = plan_of(config, store.root)
+    console.say("estimating the memory of a step (some seconds)")
+    memory: dict[str, float] = {}
+    try:
+        memory = estimate_memory(config)
+    except AqrExpError as error:
+        console.say(str(error))
+    if as_json:
+        console.print_json(_as_json(plan, memory))
+    else:
+        for line in _lines(config, plan, memory):
+            console.data(line)
+    for note in plan.notes:
+        console.say(f"note: {note}")
+    for fault in plan.faults:
+        console.say(f"aqr-exp: {fault}")
+    return 2 if plan.faults else 0
+
+
+def _as_json(plan: "RunPlan", memory: dict[str, float]) -> dict[str, Any]:
+    return {
+        "samples": plan.samples,
+        "samples_per_epoch": plan.drawn,
+        "epochs": plan.epochs,
+        "steps_per_epoch": plan.steps_per_epoch,
+        "steps": plan.steps,
+        "stages": list(plan.stages),
+        "learning_rates": list(plan.rates),
+        "peak_share": plan.peak_share,
+        "memory": memory,
+        "notes": list(plan.notes),
+        "faults": list(plan.faults),
+    }
+
+
+def _lines(config: "RunConfig", plan: "RunPlan", memory: dict[str, float]) -> list[str]:
+    schedule = config.schedule
+    names = f"model {config.model.name}, data {config.data.name}, schedule {schedule.name}"
+    steps = f"steps an epoch: {_known(plan.steps_per_epoch)}, steps in all: {_known(plan.steps)}"
+    drawn = f", class-balanced {_known(plan.drawn)} an epoch" if schedule.cbgs else ""
+    peak = f"{max(plan.rates):.3g} after {100 * plan.peak_share:.0f} % of the run"
+    lines = [
+        f"{config.variant.name.value}, {names}, seed {config.seed}",
+        f"samples: {_known(plan.samples)}{drawn}, batch size {schedule.batch_size}",
+        f"epochs: {plan.epochs}, {steps}",
+        *(f"  {words}" for words in plan.stages),
+        f"learning rate: {plan.rates[0]:.3g}, at its highest {peak}, {plan.rates[-1]:.3g} at the end",
+        f"  {_curve(plan.rates)}",
+    ]
+    if memory:
+        weights, activations = (
+            _gigabytes(memory["weights_gb"]),
+            _gigabytes(memory["activations_gb"]),
+        )
+        lines.append(
+            f"memory of a step: about {_gigabytes(memory['total_gb'])} with {schedule.batch_size} "
+            f"samples in one process (weights, gradients and AdamW {weights}, activations "
+            f"{activations}; the sparse encoder and the arm come on top)"
+        )
+    return lines
+
+
+def _gigabytes(size: float) -> str:
+    return f"{size:.1f} GB" if size >= 1 else f"{size:.2f} GB"
+
+
+def _known(value: int | None) -> str:
+    return "?" if value is None else f"{value:,}"
+
+
+def _curve(rates: tuple[float, ...]) -> str:
+    """The curve in one line of text."""
+    encoding = (sys.stdout.encoding or "ascii").lower()
+    bars = _BARS if encoding.startswith("utf") else _PLAIN_BARS
+    top = max(rates)
+    return "".join(bars[min(len(bars) - 1, int(rate / top * len(bars)))] for rate in rates)
+
 
 HELP = f"""Train a variant, score it as nuScenes does, show its metrics.
 
@@ -32,8 +131,8 @@ Examples:
 
 
 def command(
-    variant: arguments.Variant,
-    overrides: arguments.Overrides = None,
+    variant: console.Variant,
+    overrides: console.Overrides = None,
     force: Annotated[
         bool, typer.Option("--force", help="Start a new attempt beside those that are there.")
     ] = False,
@@ -41,18 +140,16 @@ def command(
         bool,
         typer.Option("--dry-run", help="Show what it would do and what is missing; do nothing."),
     ] = False,
-    as_json: arguments.Json = False,
+    as_json: console.Json = False,
 ) -> int:
     """Run one variant on this machine; returns the exit code."""
-    from aqr_exp.config.data_identity import with_data_identity
+    from aqr_exp.config.inputs import with_data_identity
     from aqr_exp.config.load import load_run
-    from aqr_exp.results.store import Store, results_root
+    from aqr_exp.store.store import Store, results_root
 
     typed = list(overrides or [])
     config = load_run(variant, typed)
     if dry_run:
-        from aqr_exp.cli.run_plan import show_run_plan
-
         return show_run_plan(config, Store(results_root()), as_json=as_json)
     config = with_data_identity(config)
     return run_config(config, Store(results_root()), typed, force=force, as_json=as_json)
@@ -85,8 +182,8 @@ def run_config(
             or another process works on it (exit 1).
     """
     from aqr_exp.config.identity import run_name
-    from aqr_exp.launch.create import create_run
-    from aqr_exp.launch.plan import Action, plan_run
+    from aqr_exp.launch.local import Action, plan_run
+    from aqr_exp.launch.record import create_run
 
     plan = plan_run(store, run_name(config), force=force)
     if plan.action is not Action.SHOW:
@@ -98,16 +195,15 @@ def run_config(
         return _start(plan, as_json=as_json, command=command)
     if not as_json:
         hint = "--force starts it anew beside this one"
-        output.say(f"{plan.folder.name} is complete already ({hint})")
+        console.say(f"{plan.folder.name} is complete already ({hint})")
     return _report_completed(plan.folder, as_json=as_json)
 
 
 def _start(plan: "Plan", *, as_json: bool, command: Sequence[str] | None) -> int:
     """Train under the launch lease and report."""
-    from aqr_exp.cli.progress import run_progress
-    from aqr_exp.launch.local import train
-    from aqr_exp.launch.plan import Action
-    from aqr_exp.results.state import RunStatus
+    from aqr_exp.cli.console import run_progress
+    from aqr_exp.launch.local import Action, train
+    from aqr_exp.store.state import RunStatus
 
     folder = plan.folder
     with folder.launch_lock():
@@ -115,9 +211,9 @@ def _start(plan: "Plan", *, as_json: bool, command: Sequence[str] | None) -> int
         if folder.effective_status() == RunStatus.COMPLETED.value:
             return _report_completed(folder, as_json=as_json)
         if plan.action is Action.START:
-            output.say(f"{folder.name}: starts (log: {folder.train_log_path})")
+            console.say(f"{folder.name}: starts (log: {folder.train_log_path})")
         else:
-            output.say(f"{folder.name}: was {plan.previous}, starts attempt {plan.attempt}")
+            console.say(f"{folder.name}: was {plan.previous}, starts attempt {plan.attempt}")
         with run_progress() as show:
             state = train(
                 folder,
@@ -133,31 +229,31 @@ def _start(plan: "Plan", *, as_json: bool, command: Sequence[str] | None) -> int
 def _report_completed(folder: "RunFolder", *, as_json: bool) -> int:
     from aqr_exp.cli.show import print_metrics, run_as_json
     from aqr_exp.errors import AqrExpError
-    from aqr_exp.results.collect import read_row
+    from aqr_exp.store.collect import read_row
 
     row = read_row(folder)
     if not row.completed:
         raise AqrExpError(row.reason or f"{folder.path} is damaged")
     if as_json:
-        output.print_json(run_as_json(folder, row))
+        console.print_json(run_as_json(folder, row))
         return 0
     print_metrics(row)
-    output.data(f"folder: {folder.path}")
+    console.data(f"folder: {folder.path}")
     return 0
 
 
 def _report_unfinished(folder: "RunFolder", state: "RunState", *, as_json: bool) -> int:
     from aqr_exp.cli.show import run_as_json
     from aqr_exp.launch.training import last_log_lines
-    from aqr_exp.results.collect import read_row
-    from aqr_exp.results.state import RunStatus
+    from aqr_exp.store.collect import read_row
+    from aqr_exp.store.state import RunStatus
 
     cancelled = state.status is RunStatus.CANCELLED
     if as_json:
-        output.print_json(run_as_json(folder, read_row(folder)))
+        console.print_json(run_as_json(folder, read_row(folder)))
     if not cancelled:
-        output.say(f"the last lines of {folder.train_log_path}:")
+        console.say(f"the last lines of {folder.train_log_path}:")
         for line in last_log_lines(folder):
-            output.say(f"  {line}")
-    output.say(f"aqr-exp: {folder.name} {state.status.value}: {state.reason or 'no reason given'}")
+            console.say(f"  {line}")
+    console.say(f"aqr-exp: {folder.name} {state.status.value}: {state.reason or 'no reason given'}")
     return 130 if cancelled else 1

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from aqr_exp.cli import arguments, output
+from aqr_exp.cli import console
+from aqr_exp.cli.console import progress_line
 
 if TYPE_CHECKING:
-    from aqr_exp.results.collect import RunRow
-    from aqr_exp.results.run_folder import RunFolder
-    from aqr_exp.results.stitch import Joint
+    from aqr_exp.store.collect import RunRow
+    from aqr_exp.store.history import Joint
+    from aqr_exp.store.run_folder import RunFolder
 
 HELP = """Show one run: its state, where it came from, its metrics.
 
@@ -20,12 +21,12 @@ Examples:
 """
 
 
-def command(run: arguments.RunName, as_json: arguments.Json = False) -> None:
+def command(run: console.RunName, as_json: console.Json = False) -> None:
     """Show one run of the results folder."""
-    from aqr_exp.results.collect import read_row
-    from aqr_exp.results.file_hashes import FileHashes
-    from aqr_exp.results.integrity import check_run
-    from aqr_exp.results.store import Store, results_root
+    from aqr_exp.store.collect import read_row
+    from aqr_exp.store.store import Store, results_root
+    from aqr_exp.store.trace import FileHashes
+    from aqr_exp.store.verify import check_run
 
     store = Store(results_root())
     folder = store.find(run)
@@ -33,14 +34,14 @@ def command(run: arguments.RunName, as_json: arguments.Json = False) -> None:
     with FileHashes(store) as hashes:
         integrity = check_run(folder, hashes)
     if as_json:
-        output.print_json(run_as_json(folder, row) | {"integrity": integrity.as_json()})
+        console.print_json(run_as_json(folder, row) | {"integrity": integrity.as_json()})
         return
-    output.data("\n".join([*describe(folder, row), f"integrity: {integrity}"]))
+    console.data("\n".join([*describe(folder, row), f"integrity: {integrity}"]))
     if row.completed:
         print_metrics(row)
     warned = list(warning_lines(folder))
     if warned:
-        output.data("\n".join(["warnings while training:", *warned]))
+        console.data("\n".join(["warnings while training:", *warned]))
 
 
 def run_as_json(folder: "RunFolder", row: "RunRow") -> dict[str, Any]:
@@ -99,7 +100,7 @@ def _part(record: dict[str, Any], name: str) -> dict[str, Any]:
 def found_joints(folder: "RunFolder") -> "list[Joint]":
     """Where attempts took over from earlier ones; none when the history is damaged."""
     from aqr_exp.errors import AqrExpError
-    from aqr_exp.results.stitch import joints
+    from aqr_exp.store.history import joints
 
     try:
         return joints(folder.read_history())
@@ -138,34 +139,11 @@ def warning_lines(folder: "RunFolder") -> Iterator[str]:
             yield line
 
 
-def progress_line(progress: dict[str, Any]) -> str:
-    """Where a run is, in one line."""
-    words = [str(progress.get("phase", "setup"))]
-    if "epoch" in progress:
-        words.append(f"epoch {progress['epoch']}/{progress.get('epochs', '?')}")
-    if "step" in progress:
-        words.append(f"step {progress['step']}/{progress.get('steps', '?')}")
-    loss, eta_s = progress.get("loss"), progress.get("eta_s")
-    if isinstance(loss, (int, float)):
-        words.append(f"loss {loss:.3f}")
-    if isinstance(eta_s, (int, float)):
-        words.append(f"{duration(eta_s)} left")
-    return ", ".join(words)
-
-
-def duration(seconds: float) -> str:
-    """A time span as 45 s, 3:07 or 1:02:03."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
 def print_metrics(row: "RunRow") -> None:
     """Print one run's metrics and class APs."""
-    from aqr_exp.results.tables.formats import TableFormat, render
-    from aqr_exp.results.tables.metric_table import one_run_table
+    from aqr_exp.report.tables.formats import TableFormat, render
+    from aqr_exp.report.tables.metric_table import one_run_table
 
-    output.data("\n" + render(one_run_table(row), TableFormat.RICH, terminal=output.on_terminal()))
+    console.data(
+        "\n" + render(one_run_table(row), TableFormat.RICH, terminal=console.on_terminal())
+    )

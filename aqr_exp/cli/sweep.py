@@ -1,18 +1,61 @@
-"""`aqr-exp sweep`: every run of a sweep, each once; with --dry-run, only what would run."""
+"""What becomes of the runs that a sweep means no more: shown, and cancelled when asked to."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aqr_exp.cli import arguments, output
+from aqr_exp.cli import console
 from aqr_exp.config import short_names
 
 if TYPE_CHECKING:
-    from aqr_exp.results.store import Store
+    from aqr_exp.store.store import Store
     from aqr_exp.sweep.plan import Plan
-    from aqr_exp.sweep.removed import RemovedRun
-    from aqr_exp.sweep.standing import Standing
+    from aqr_exp.sweep.status import RemovedRun, Standing
+
+
+def say_removed(name: str, removed: "Sequence[RemovedRun]") -> None:
+    """Say that there are such runs."""
+    if removed:
+        runs = "1 run is" if len(removed) == 1 else f"{len(removed)} runs are"
+        console.say(
+            f"{name}: {runs} no longer part of it and not complete: "
+            "--dry-run shows which, --cancel-removed cancels them"
+        )
+
+
+def cancel_removed_runs(name: str, removed: "Sequence[RemovedRun]") -> None:
+    """Cancel such runs: those that wait or failed at once, those that run by a request to stop.
+
+    Args:
+        name: The sweep's name.
+        removed: Its runs that it means no more.
+    """
+    from aqr_exp.errors import AqrExpError
+
+    reason = f"removed from sweep {name}"
+    for run in removed:
+        try:
+            console.say(f"{run.folder.name}: {_cancel(run, reason)}")
+        except (AqrExpError, OSError) as error:
+            console.say(f"{run.folder.name} is left as it is: {error}")
+
+
+def _cancel(run: "RemovedRun", reason: str) -> str:
+    from aqr_exp.store.state import RunStatus
+
+    folder = run.folder
+    if folder.standing() is not None:
+        folder.request_cancel(reason)
+        return f"asked to stop ({folder.holder() or 'it has just ended'})"
+    with folder.launch_lock(), folder.lock():
+        # Decided while nobody works on it: it may have been finished since it was looked at.
+        if folder.effective_status(ours=True) == RunStatus.COMPLETED.value:
+            return "completed meanwhile"
+        folder.request_cancel(reason)
+        folder.write_state(RunStatus.CANCELLED, reason=reason)
+    return f"cancelled ({run.state} before)"
+
 
 HELP = f"""Run what is missing or failed of a sweep, and nothing else.
 
@@ -54,27 +97,25 @@ _NO_PREFLIGHT = typer.Option(
 
 def command(
     what: What,
-    overrides: arguments.Overrides = None,
+    overrides: console.Overrides = None,
     dry_run: Annotated[bool, _DRY_RUN] = False,
     fill: Annotated[bool, _FILL] = False,
-    slots: arguments.Slots = None,
-    detach: arguments.Detach = False,
+    slots: console.Slots = None,
+    detach: console.Detach = False,
     cancel_removed: Annotated[bool, _CANCEL_REMOVED] = False,
     no_preflight: Annotated[bool, _NO_PREFLIGHT] = False,
-    as_json: arguments.Json = False,
+    as_json: console.Json = False,
 ) -> int:
     """Plan a sweep, and run or show it; returns the exit code."""
     from aqr_exp.errors import RequestError
-    from aqr_exp.results.store import Store, results_root
-    from aqr_exp.results.sweep_folder import check_sweep_name
+    from aqr_exp.store.store import Store, results_root
+    from aqr_exp.store.sweep_folder import check_sweep_name
 
     if not dry_run and (as_json or fill):
         raise RequestError("--json and --fill show a plan: use them with --dry-run")
-    from aqr_exp.cli import sweep_removed
+    from aqr_exp.sweep.cli_source import sweep_request
     from aqr_exp.sweep.plan import plan_sweep
-    from aqr_exp.sweep.removed import removed_runs
-    from aqr_exp.sweep.standing import Standings
-    from aqr_exp.sweep.typed import sweep_request
+    from aqr_exp.sweep.status import Standings, removed_runs
 
     store = Store(results_root())
     request = sweep_request(what, overrides or [])
@@ -97,9 +138,9 @@ def command(
         show_plan(plan, standings, removed, only_holes=fill, as_json=as_json)
         return 0
     if cancel_removed:
-        sweep_removed.cancel_removed(plan.name, removed)
+        cancel_removed_runs(plan.name, removed)
     else:
-        sweep_removed.say_removed(plan.name, removed)
+        say_removed(plan.name, removed)
     return _execute(plan, standings, store, slots=slots, detach=detach, try_first=not no_preflight)
 
 
@@ -120,21 +161,21 @@ def show_plan(
         only_holes: Leave out of the list what is done or in somebody's hands.
         as_json: Print JSON.
     """
-    from aqr_exp.results.tables.formats import TableFormat, render
+    from aqr_exp.report.tables.formats import TableFormat, render
     from aqr_exp.sweep import report
 
     shown = [standing for standing in standings if standing.hole or not only_holes]
     if as_json:
-        output.print_json(report.as_json(plan, standings, shown, removed))
+        console.print_json(report.as_json(plan, standings, shown, removed))
         return
-    terminal = output.on_terminal()
+    terminal = console.on_terminal()
     if shown:
-        output.data(render(report.runs_table(plan, shown), TableFormat.RICH, terminal=terminal))
-    output.data(render(report.matrix_table(plan, standings), TableFormat.RICH, terminal=terminal))
+        console.data(render(report.runs_table(plan, shown), TableFormat.RICH, terminal=terminal))
+    console.data(render(report.matrix_table(plan, standings), TableFormat.RICH, terminal=terminal))
     if removed:
         table = report.removed_table(plan.name, removed)
-        output.data(render(table, TableFormat.RICH, terminal=terminal))
-    output.data(report.summary(plan, standings))
+        console.data(render(table, TableFormat.RICH, terminal=terminal))
+    console.data(report.summary(plan, standings))
 
 
 def _execute(
@@ -148,9 +189,9 @@ def _execute(
 ) -> int:
     """Run the holes; when there are none, say so without loading what runs them."""
     from aqr_exp.sweep.report import summary
-    from aqr_exp.sweep.standing import DONE
+    from aqr_exp.sweep.status import DONE
 
-    output.say(summary(plan, standings))
+    console.say(summary(plan, standings))
     if all(standing.state == DONE for standing in standings):
         _remember(plan, store)
         return 0

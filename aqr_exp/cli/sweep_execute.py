@@ -4,23 +4,21 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from aqr_exp.cli import output
+from aqr_exp.cli import console
 from aqr_exp.cli.preflight import preflight
-from aqr_exp.cli.sweep_narrator import Narrator
 from aqr_exp.cli.sweep_summary import summarize
-from aqr_exp.cli.sweep_view import remedies, screen, totals_line
-from aqr_exp.launch.outlook import Outlook
+from aqr_exp.cli.sweep_view import Narrator, remedies, screen, totals_line
 from aqr_exp.launch.scheduler import Scheduler
 from aqr_exp.launch.slots import Slot, SlotLeases, find_slots
-from aqr_exp.launch.task import Source, Task
+from aqr_exp.launch.task import Outlook, Source, Task
 
 if TYPE_CHECKING:
     from aqr_exp.config.schema import RunConfig
-    from aqr_exp.results.run_folder import RunFolder
-    from aqr_exp.results.store import Store
-    from aqr_exp.results.sweep_folder import SweepEntry, SweepFolder
-    from aqr_exp.results.sweep_status import SweepStatus
+    from aqr_exp.store.run_folder import RunFolder
+    from aqr_exp.store.store import Store
+    from aqr_exp.store.sweep_folder import SweepEntry, SweepFolder
     from aqr_exp.sweep.plan import Plan, PlannedRun
+    from aqr_exp.sweep.watched import SweepStatus
 
 INTERRUPTED = 130
 SourceOf = Callable[[Callable[[str], None], "SweepStatus"], Source]
@@ -57,9 +55,9 @@ def execute(
         AqrExpError: Nothing was started: training packages or disk space are missing, the name or
             the slots cannot be, or a configuration cannot make its first steps (exit 2).
     """
-    from aqr_exp.config.schema.launcher import Device
+    from aqr_exp.config.schema.run import Device
     from aqr_exp.launch.preflight import check_ready
-    from aqr_exp.results.sweep_folder import check_sweep_name
+    from aqr_exp.store.sweep_folder import check_sweep_name
 
     check_sweep_name(plan.name)
     on_gpus = any(run.config.launcher.device is not Device.CPU for run in plan.runs)
@@ -90,7 +88,7 @@ def execute(
 
 def entry_of(run: "PlannedRun") -> "SweepEntry":
     """What is written down about a planned run."""
-    from aqr_exp.results.sweep_folder import SweepEntry
+    from aqr_exp.store.sweep_folder import SweepEntry
 
     return SweepEntry(
         name=run.name,
@@ -134,7 +132,7 @@ def planned_task(
     folder = folder_of(run.name, store, beside)
 
     def create() -> None:
-        from aqr_exp.launch.create import create_run
+        from aqr_exp.launch.record import create_run
 
         typed = [*run.overrides, f"seed={run.seed}"]
         create_run(folder, with_threads(run.config, threads), typed)
@@ -179,7 +177,7 @@ def run_tasks(
     Returns:
         The exit code.
     """
-    from aqr_exp.results.sweep_status import SweepStatus, WatchedRun
+    from aqr_exp.sweep.watched import SweepStatus, WatchedRun
 
     if detached and _detach(title, store, sweep):
         return 0
@@ -194,14 +192,14 @@ def run_tasks(
     status = SweepStatus(watched)
     scheduler = _schedule(tasks, store, slots, status, sweep, source_of)
     lines = status.look()
-    output.say(f"{title}: {totals_line(lines)}")
+    console.say(f"{title}: {totals_line(lines)}")
     failed = {
         name
         for name, view in scheduler.outcomes.items()
         if view.outlook in {Outlook.FAILED, Outlook.UNKNOWN}
     }
     for words in remedies([line.status for line in lines if line.name in failed]):
-        output.say(words)
+        console.say(words)
     if scheduler.stopped:
         return INTERRUPTED
     if at_end is not None:
@@ -220,7 +218,7 @@ def _schedule(
     """Let a scheduler work, seen by others and obeying signals and requests."""
     from contextlib import nullcontext
 
-    from aqr_exp.launch.signals import stop_on_signals
+    from aqr_exp.launch.local import stop_on_signals
 
     before = sweep.cancel_time() if sweep else None
     with sweep.registered() if sweep else nullcontext(), screen(status) as shown:
@@ -238,7 +236,7 @@ def _schedule(
 
 def _detach(title: str, store: "Store", sweep: "SweepFolder | None") -> bool:
     """Go on in a process without a terminal; returns True in the one that is to end."""
-    from aqr_exp.launch.detach import detach
+    from aqr_exp.launch.local import detach
 
     store.root.mkdir(parents=True, exist_ok=True)
     log = sweep.detached_log_path if sweep else store.root / "detached.log"
@@ -246,5 +244,5 @@ def _detach(title: str, store: "Store", sweep: "SweepFolder | None") -> bool:
     if number is None:
         return False
     watch = f"aqr-exp watch {sweep.name}" if sweep else "aqr-exp watch"
-    output.say(f"{title}: goes on as process {number} (log: {log}; see it with `{watch}`)")
+    console.say(f"{title}: goes on as process {number} (log: {log}; see it with `{watch}`)")
     return True

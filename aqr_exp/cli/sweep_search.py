@@ -4,26 +4,25 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from aqr_exp.cli import output
+from aqr_exp.cli import console
 from aqr_exp.cli.preflight import preflight
 from aqr_exp.cli.sweep_execute import SourceOf, attempts_beside, entry_of, planned_task, run_tasks
 from aqr_exp.cli.sweep_summary import summarize
 from aqr_exp.launch.slots import find_slots
 from aqr_exp.launch.task import Source, Task
 from aqr_exp.launch.trial_source import TrialSource
+from aqr_exp.sweep.outcome import trials_line
 from aqr_exp.sweep.plan import POINT
-from aqr_exp.sweep.search_report import trials_line
 from aqr_exp.sweep.study import SearchStudy, Trial, check_installed
-from aqr_exp.sweep.trial_plan import TrialPlanner
+from aqr_exp.sweep.trials import TrialPlanner
 
 if TYPE_CHECKING:
     from aqr_exp.config.schema import RunConfig
-    from aqr_exp.results.store import Store
-    from aqr_exp.results.sweep_folder import SweepFolder
-    from aqr_exp.results.sweep_status import SweepStatus, WatchedRun
+    from aqr_exp.store.store import Store
+    from aqr_exp.store.sweep_folder import SweepFolder
     from aqr_exp.sweep.plan import PlannedRun
-    from aqr_exp.sweep.request import SweepRequest
-    from aqr_exp.sweep.search import Search
+    from aqr_exp.sweep.request import Search, SweepRequest
+    from aqr_exp.sweep.watched import SweepStatus, WatchedRun
 
 Expected = Callable[["RunConfig"], float | None]
 
@@ -56,9 +55,9 @@ def execute_search(
     Raises:
         RequestError: The search cannot be; nothing was started.
     """
-    from aqr_exp.config.schema.launcher import Device
+    from aqr_exp.config.schema.run import Device
     from aqr_exp.launch.preflight import check_ready
-    from aqr_exp.results.sweep_folder import check_sweep_name
+    from aqr_exp.store.sweep_folder import check_sweep_name
 
     check_sweep_name(request.name)
     check_installed()
@@ -98,8 +97,8 @@ def show_search(request: "SweepRequest", store: "Store", *, as_json: bool) -> No
     Raises:
         RequestError: The search cannot be.
     """
-    from aqr_exp.results.tables.formats import TableFormat, render
-    from aqr_exp.sweep import search_report
+    from aqr_exp.report.tables.formats import TableFormat, render
+    from aqr_exp.sweep import outcome
 
     check_installed()
     planner = TrialPlanner(request)
@@ -111,26 +110,26 @@ def show_search(request: "SweepRequest", store: "Store", *, as_json: bool) -> No
             sweep.study_path, sweep.study_log_path, search, planner.alike()
         ).trials()
     if as_json:
-        output.print_json(search_report.as_json(request, search, trials))
+        console.print_json(outcome.as_json(request, search, trials))
         return
-    tables = [search_report.space_table(request.name, search)]
+    tables = [outcome.space_table(request.name, search)]
     if trials:
-        tables.append(search_report.trials_table(request.name, search, trials))
+        tables.append(outcome.trials_table(request.name, search, trials))
     for table in tables:
-        output.data(render(table, TableFormat.RICH, terminal=output.on_terminal()))
-    output.data(search_report.strategy_line(request, search))
-    output.data(search_report.trials_line(search, trials))
+        console.data(render(table, TableFormat.RICH, terminal=console.on_terminal()))
+    console.data(outcome.strategy_line(request, search))
+    console.data(outcome.trials_line(search, trials))
 
 
 def _watched(task: Task, run: "PlannedRun") -> "WatchedRun":
-    from aqr_exp.results.sweep_status import WatchedRun
+    from aqr_exp.sweep.watched import WatchedRun
 
     return WatchedRun(folder=task.folder, label=entry_of(run).label, expected_s=task.expected_s)
 
 
 def _report(sweep: "SweepFolder", store: "Store", search: "Search", study: SearchStudy) -> None:
     """Say how the search ended, and which point is best."""
-    output.say(trials_line(search, study.trials()))
+    console.say(trials_line(search, study.trials()))
     # Hardly any two points share a number of a range: such a key alone makes the x axis.
     ranges = [item.key for item in search.space if item.low is not None][:1]
     summarize(sweep, store, metric=search.objective, direction=search.direction, parameters=ranges)

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from aqr_exp.cli import output
+from aqr_exp.cli import console
 
 if TYPE_CHECKING:
-    from aqr_exp.results.collect import RunRow
-    from aqr_exp.results.store import Store
-    from aqr_exp.results.sweep_folder import SweepFolder
-    from aqr_exp.sweep.search import Direction
+    from aqr_exp.store.collect import RunRow
+    from aqr_exp.store.store import Store
+    from aqr_exp.store.sweep_folder import SweepFolder
+    from aqr_exp.sweep.request import Direction
 
 
 def summarize(
@@ -30,10 +30,10 @@ def summarize(
         parameters: Keys it is drawn against; by default one or two that the sweep varied.
     """
     from aqr_exp.errors import AqrExpError
-    from aqr_exp.results.collect import collect, with_settings
-    from aqr_exp.results.tables.selection import rows_of_sweep
+    from aqr_exp.report.tables.rows import rows_of_sweep
+    from aqr_exp.store.collect import collect, with_settings
     from aqr_exp.sweep.outcome import MOST_PARAMETERS, best_point, by_entry, swept_keys
-    from aqr_exp.sweep.search import Direction
+    from aqr_exp.sweep.request import Direction
 
     entries = sweep.read_plan()
     everything = collect(store)
@@ -45,19 +45,19 @@ def summarize(
         _print_table(sweep, everything, store)
         _draw(sweep, rows, metric, parameters or swept_keys(entries)[:MOST_PARAMETERS], store)
     except AqrExpError as error:  # what cannot be shown does not make the sweep a failure
-        output.say(f"{sweep.name}: {error}")
+        console.say(f"{sweep.name}: {error}")
     best = best_point(entries, by_entry(entries, rows), metric, direction or Direction.MAXIMIZE)
     if best is not None:
-        output.say(f"{sweep.name}: {best.words()}")
+        console.say(f"{sweep.name}: {best.words()}")
 
 
 def _print_table(sweep: "SweepFolder", rows: "Sequence[RunRow]", store: "Store") -> None:
-    from aqr_exp.results.tables.build import build_table
-    from aqr_exp.results.tables.formats import TableFormat, render
-    from aqr_exp.results.tables.request import TableRequest
+    from aqr_exp.report.tables.build import build_table
+    from aqr_exp.report.tables.formats import TableFormat, render
+    from aqr_exp.report.tables.request import TableRequest
 
     table = build_table(store, rows, TableRequest(sweep=sweep.name)).table
-    output.data(render(table, TableFormat.RICH, terminal=output.on_terminal()))
+    console.data(render(table, TableFormat.RICH, terminal=console.on_terminal()))
 
 
 def _draw(
@@ -68,12 +68,12 @@ def _draw(
     store: "Store",
 ) -> None:
     """Draw the metric against what was swept, and say where; nothing where nothing was swept."""
-    from aqr_exp.results.plots.figure_file import check_matplotlib, save_figure
-    from aqr_exp.results.plots.sweep_figure import sweep_figure
+    from aqr_exp.report.figures.figure_file import check_matplotlib, save_figure
+    from aqr_exp.report.figures.sweep_figure import sweep_figure
 
     if not parameters:
         return
     check_matplotlib("the figure")
     figure = sweep_figure(rows, parameters, metric, store=store)
     paths = save_figure(figure, sweep.figure_stem(metric))
-    output.say(f"{sweep.name}: drawn in {' and '.join(map(str, paths))}")
+    console.say(f"{sweep.name}: drawn in {' and '.join(map(str, paths))}")

@@ -5,15 +5,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from aqr_exp.cli import output
-from aqr_exp.cli.show import duration, progress_line
-from aqr_exp.results.collect import DAMAGED
-from aqr_exp.results.state import UNKNOWN, RunStatus
+from aqr_exp.cli import console
+from aqr_exp.cli.console import duration, progress_line
+from aqr_exp.launch.slots import Slot
+from aqr_exp.launch.task import Outlook, Task, View
+from aqr_exp.store.collect import DAMAGED
+from aqr_exp.store.state import UNKNOWN, RunStatus
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from aqr_exp.results.sweep_status import RunLine, SweepStatus
+    from aqr_exp.store.run_folder import RunFolder
+    from aqr_exp.sweep.watched import RunLine, SweepStatus
 
 LIVE_EVERY_S = 0.5
 PLAIN_EVERY_S = 60.0
@@ -34,7 +37,7 @@ class Screen(Protocol):
 
 def totals_line(lines: "Sequence[RunLine]") -> str:
     """How many runs are done, running, failed and so on, and when all are through."""
-    from aqr_exp.results.sweep_status import left_s, totals
+    from aqr_exp.sweep.watched import left_s, totals
 
     words = [f"{count} {status}" for status, count in totals(lines).items()]
     remaining_s = left_s(lines)
@@ -96,7 +99,7 @@ class PlainScreen:
     def __init__(
         self,
         status: "SweepStatus",
-        say: Callable[[str], None] = output.say,
+        say: Callable[[str], None] = console.say,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._status = status
@@ -185,7 +188,7 @@ def _steps(progress: Mapping[str, Any]) -> tuple[float, float]:
 @contextmanager
 def screen(status: "SweepStatus") -> Iterator[Screen]:
     """A screen for as long as the context lasts: live on a terminal, plain elsewhere."""
-    if not output.on_terminal():
+    if not console.on_terminal():
         yield PlainScreen(status)
         return
     from rich.console import Console
@@ -193,3 +196,63 @@ def screen(status: "SweepStatus") -> Iterator[Screen]:
 
     with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
         yield LiveScreen(status, live)
+
+
+class Narrator:
+    """Says what a scheduler does.
+
+    Args:
+        screen: Where it is said.
+        total: How many runs there are by now.
+    """
+
+    def __init__(self, screen: Screen, total: Callable[[], int]) -> None:
+        self._screen = screen
+        self._total = total
+        self._started_at: dict[str, float] = {}
+        self._ended = 0
+        self.before = 0
+
+    def started(self, task: Task, slot: Slot, attempt: int) -> None:
+        """A run was started here."""
+        again = f", attempt {attempt}" if attempt > 1 else ""
+        self._started_at[task.folder.name] = time.monotonic()
+        self._screen.say(f"{task.folder.name}: starts on {slot.name}{again}")
+
+    def ended(self, task: Task, view: View, *, here: bool) -> None:
+        """A run has an outcome."""
+        self._ended += 1
+        folder, place = task.folder, f"[{self._ended}/{self._total()}]"
+        if view.outlook is Outlook.FAILED:
+            for line in failure_lines(folder.name, view.reason, *_log(folder)):
+                self._screen.say(f"{place} {line}" if not line.startswith(" ") else line)
+        elif here:
+            since = self._started_at.get(folder.name)
+            took = f" in {duration(time.monotonic() - since)}" if since is not None else ""
+            reason = f": {view.reason}" if view.reason else ""
+            self._screen.say(f"{place} {folder.name} {view.outlook.value}{took}{reason}")
+        elif view.outlook is Outlook.COMPLETED:
+            self.before += 1
+        else:
+            self._screen.say(f"{place} {folder.name} {view.outlook.value}: {view.reason or '?'}")
+
+    def stopping(self, running: int) -> None:
+        """It was asked to stop: what goes on now may take a while."""
+        words = f"{running} trainings end their step and save it"
+        if running == 1:
+            words = "1 training ends its step and saves it"
+        if running:
+            self._screen.say(f"stopping: {words}; Ctrl-C again ends at once")
+
+    def tick(self) -> None:
+        """Time passes."""
+        self._screen.refresh()
+
+
+def _log(folder: "RunFolder") -> tuple[list[str], str]:
+    from aqr_exp.launch.training import last_log_lines
+
+    try:
+        return last_log_lines(folder, LOG_LINES), str(folder.train_log_path)
+    except OSError:
+        return [], str(folder.train_log_path)

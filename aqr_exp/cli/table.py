@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aqr_exp.cli import output
-from aqr_exp.results.tables.cells import Table
-from aqr_exp.results.tables.formats import TableFormat, render
-from aqr_exp.results.tables.quantities import By
+from aqr_exp.cli import console
+from aqr_exp.report.tables.cells import Table
+from aqr_exp.report.tables.formats import TableFormat, render
+from aqr_exp.report.tables.request import By
 
 if TYPE_CHECKING:
-    from aqr_exp.results.store import Store
-    from aqr_exp.results.tables.measures import Step
-    from aqr_exp.results.tables.request import TableRequest
-    from aqr_exp.results.tables.study import Study
+    from aqr_exp.report.tables.measures import Step
+    from aqr_exp.report.tables.request import TableRequest
+    from aqr_exp.report.tables.study import Study
+    from aqr_exp.store.store import Store
 
 SLOW_S = 2.0
 
@@ -86,7 +86,7 @@ def command(
     verify: Annotated[bool, _VERIFY] = False,
 ) -> int:
     """Print the table of the runs of the results folder; returns the exit code."""
-    from aqr_exp.results.tables.request import TableRequest
+    from aqr_exp.report.tables.request import TableRequest
 
     names = [name.strip() for name in metrics.split(",") if name.strip()] if metrics else None
     request = TableRequest(
@@ -107,11 +107,11 @@ def command(
 
 def _run(request: "TableRequest", form: TableFormat, *, verify: bool) -> int:
     from aqr_exp.errors import RequestError
-    from aqr_exp.results.collect import collect
-    from aqr_exp.results.store import Store, results_root
-    from aqr_exp.results.tables.build import build_table
+    from aqr_exp.report.tables.build import build_table
+    from aqr_exp.store.collect import collect
+    from aqr_exp.store.store import Store, results_root
 
-    if form is TableFormat.PARQUET and output.on_terminal():
+    if form is TableFormat.PARQUET and console.on_terminal():
         raise RequestError("--format parquet is no text: write it to a file, `> table.parquet`")
     if verify and request.at_epoch is not None:
         raise RequestError(
@@ -131,11 +131,11 @@ def _run(request: "TableRequest", form: TableFormat, *, verify: bool) -> int:
         return _verify(built.study, store, as_json=form is TableFormat.JSON)
     table = built.table
     if not table.rows:
-        output.say(f"no completed runs in {store.runs_dir}: `aqr-exp run baseline` makes one")
+        console.say(f"no completed runs in {store.runs_dir}: `aqr-exp run baseline` makes one")
     printed = bool(table.all_rows) or form is not TableFormat.RICH
     if form in {TableFormat.CSV, TableFormat.PARQUET} or not printed:
         for note in table.notes:
-            output.say(note)
+            console.say(note)
     if printed:
         _print(table, form)
     return 0
@@ -165,31 +165,31 @@ def _refuse_of_record(request: "TableRequest", *, verify: bool) -> None:
 
 def _verify(study: "Study", store: "Store", *, as_json: bool) -> int:
     """Recompute the cells; the exit code says whether they hold."""
-    from aqr_exp.results.tables.verification import verify_cells
+    from aqr_exp.report.tables.tracing import verify_cells
 
     with _slow_progress("runs verified") as step:
         found = verify_cells(study, store, step=step)
     if as_json:
-        output.print_json(found.as_json())
+        console.print_json(found.as_json())
     else:
-        output.data("\n".join(found.lines()))
+        console.data("\n".join(found.lines()))
     return 1 if found.problems else 0
 
 
 def _print(table: Table, form: TableFormat) -> None:
     if form is TableFormat.PARQUET:
-        from aqr_exp.results.tables.parquet import parquet_bytes
+        from aqr_exp.report.tables.formats import parquet_bytes
 
         sys.stdout.buffer.write(parquet_bytes(table))
         sys.stdout.flush()
         return
-    output.data(render(table, form, terminal=output.on_terminal()))
+    console.data(render(table, form, terminal=console.on_terminal()))
 
 
 @contextmanager
 def _slow_progress(what: str) -> Iterator["Step"]:
     """Show how many are done, once it takes long enough for somebody to wonder."""
-    from aqr_exp.cli.progress import counted_progress
+    from aqr_exp.cli.console import counted_progress
 
     started = time.monotonic()
     with ExitStack() as stack:

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aqr_exp.cli import arguments, output
+from aqr_exp.cli import console
 
 if TYPE_CHECKING:
-    from aqr_exp.results.store import Store
-    from aqr_exp.results.sweep_folder import SweepFolder
-    from aqr_exp.results.sweep_status import RunLine, WatchedRun
+    from aqr_exp.store.store import Store
+    from aqr_exp.store.sweep_folder import SweepFolder
+    from aqr_exp.sweep.watched import RunLine, WatchedRun
 
 HELP = """Watch a sweep, or every run: progress, loss, time left.
 
@@ -35,19 +35,19 @@ def command(
         str | None, typer.Argument(help="The sweep's name; every run without.", metavar="[SWEEP]")
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Look once and end.")] = False,
-    as_json: arguments.Json = False,
+    as_json: console.Json = False,
 ) -> int:
     """Watch the runs of a sweep or of the results folder; returns the exit code."""
     from aqr_exp.cli.sweep_view import screen
-    from aqr_exp.results.state import RunStatus
-    from aqr_exp.results.store import Store, results_root
-    from aqr_exp.results.sweep_status import TO_DO, SweepStatus
+    from aqr_exp.store.state import RunStatus
+    from aqr_exp.store.store import Store, results_root
+    from aqr_exp.sweep.watched import TO_DO, SweepStatus
 
     store = Store(results_root())
     folder = find_sweep(store, sweep) if sweep else None
     status = SweepStatus(watched_runs(store, folder))
     if as_json:
-        output.print_json(as_values(status.look(), folder))
+        console.print_json(as_values(status.look(), folder))
         return 0
     if once:
         say_once(status.look(), folder)
@@ -75,8 +75,8 @@ def find_sweep(store: "Store", name: str) -> "SweepFolder":
     Raises:
         RequestError: There is none; names the nearest.
     """
-    from aqr_exp.config.nearest import did_you_mean
     from aqr_exp.errors import RequestError
+    from aqr_exp.files.suggest import did_you_mean
 
     names = store.sweep_names()
     if name in names:
@@ -87,7 +87,7 @@ def find_sweep(store: "Store", name: str) -> "SweepFolder":
 
 def watched_runs(store: "Store", sweep: "SweepFolder | None") -> "list[WatchedRun]":
     """The runs of a sweep, or all."""
-    from aqr_exp.results.sweep_status import WatchedRun
+    from aqr_exp.sweep.watched import WatchedRun
 
     if sweep is None:
         return [WatchedRun(folder=folder, label=folder.name) for folder in store]
@@ -99,28 +99,28 @@ def watched_runs(store: "Store", sweep: "SweepFolder | None") -> "list[WatchedRu
 
 def say_once(lines: "list[RunLine]", sweep: "SweepFolder | None") -> None:
     """Print how every run that is not complete or waiting stands, who works, and the totals."""
-    from aqr_exp.cli.show import progress_line
+    from aqr_exp.cli.console import progress_line
     from aqr_exp.cli.sweep_view import totals_line
-    from aqr_exp.results.state import RunStatus
-    from aqr_exp.results.sweep_status import COMPLETED, TO_DO
+    from aqr_exp.store.state import RunStatus
+    from aqr_exp.sweep.watched import COMPLETED, TO_DO
 
     for line in lines:
         if line.status == RunStatus.RUNNING.value:
-            output.data(f"{line.name} running: {progress_line(line.progress)}")
+            console.data(f"{line.name} running: {progress_line(line.progress)}")
         elif line.status not in {COMPLETED, TO_DO}:
             reason = " ".join((line.reason or "").split())
-            output.data(f"{line.name} {line.status}" + (f": {reason}" if reason else ""))
+            console.data(f"{line.name} {line.status}" + (f": {reason}" if reason else ""))
     if sweep is not None:
         workers = ", ".join(map(str, sweep.schedulers())) or "nobody"
-        output.data(f"worked on by: {workers}")
-    output.data(totals_line(lines))
+        console.data(f"worked on by: {workers}")
+    console.data(totals_line(lines))
 
 
 def as_values(lines: "list[RunLine]", sweep: "SweepFolder | None") -> dict[str, object]:
     """How a sweep stands, for programs."""
     from dataclasses import asdict
 
-    from aqr_exp.results.sweep_status import left_s, totals
+    from aqr_exp.sweep.watched import left_s, totals
 
     return {
         "sweep": sweep.name if sweep else None,

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aqr_exp.cli import arguments, output
+from aqr_exp.cli import console
 
 if TYPE_CHECKING:
-    from aqr_exp.config.difference import Difference
+    from aqr_exp.config.identity import Difference
 
 HELP = """Explain, key by key, why two runs are the same or not.
 
@@ -45,17 +45,17 @@ class Side:
 def command(
     ours: Annotated[str, typer.Argument(help=ONE, metavar="A")],
     theirs: Annotated[str, typer.Argument(help=ONE, metavar="B")],
-    as_json: arguments.Json = False,
+    as_json: console.Json = False,
 ) -> int:
     """Compare two runs' effective configurations; returns the exit code."""
-    from aqr_exp.config.difference import differences
+    from aqr_exp.config.identity import differences
 
     one, other = side(ours), side(theirs)
     found = differences(one.spec, other.spec)
     if as_json:
-        output.print_json(_as_json(one, other, found))
+        console.print_json(_as_json(one, other, found))
     else:
-        output.data(explanation(one, other, found))
+        console.data(explanation(one, other, found))
     return 0
 
 
@@ -70,9 +70,9 @@ def side(asked: str) -> Side:
     """
     from aqr_exp.config.compose import conf_dir, group_options
     from aqr_exp.config.identity import from_spec, run_name
-    from aqr_exp.config.nearest import did_you_mean
     from aqr_exp.errors import RequestError
-    from aqr_exp.results.store import Store, results_root
+    from aqr_exp.files.suggest import did_you_mean
+    from aqr_exp.store.store import Store, results_root
 
     try:
         words = shlex.split(asked)
@@ -99,8 +99,8 @@ def side(asked: str) -> Side:
 
 
 def _composed(asked: str, words: list[str]) -> Side:
-    from aqr_exp.config.data_identity import with_data_identity
     from aqr_exp.config.identity import as_dict, run_name
+    from aqr_exp.config.inputs import with_data_identity
     from aqr_exp.config.load import load_run
 
     config = with_data_identity(load_run(words[0], words[1:]))
@@ -109,7 +109,7 @@ def _composed(asked: str, words: list[str]) -> Side:
 
 def verdict(one: Side, other: Side, found: "list[Difference]") -> str:
     """What two runs are to one another: `same`, `replicates` or `different`."""
-    from aqr_exp.config.difference import Bearing
+    from aqr_exp.config.identity import Bearing
 
     bearings = {item.bearing for item in found}
     if Bearing.COUNTS in bearings or one.name.rpartition("-s")[0] != other.name.rpartition("-s")[0]:
@@ -119,7 +119,7 @@ def verdict(one: Side, other: Side, found: "list[Difference]") -> str:
 
 def explanation(one: Side, other: Side, found: "list[Difference]") -> str:
     """The verdict in a sentence, and the differing keys by what they mean."""
-    from aqr_exp.config.difference import Bearing
+    from aqr_exp.config.identity import Bearing
 
     counting = [item for item in found if item.bearing is Bearing.COUNTS]
     what = verdict(one, other, found)

@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aqr_exp.aqr.attention import attend
-from aqr_exp.aqr.attention_statistics import AttentionStatistics, attend_watched
+from aqr_exp.aqr.attention.api import attend
+from aqr_exp.aqr.attention.statistics import AttentionStatistics, attend_watched
 from aqr_exp.aqr.bias import GlobalBias, LocalBias
 
 ScoreBias = LocalBias | GlobalBias
@@ -26,7 +26,7 @@ class MultiHeadAttention(nn.Module):
 
     Attributes:
         observer: Sees what the bias does in every forward pass that has one; None, as built, is nobody.
-        backend: Of attention with a bias in windows (`aqr_exp.aqr.attention.attend`).
+        backend: Of attention with a bias in windows (`aqr_exp.aqr.attention.api.attend`).
     """
 
     def __init__(self, width: int, heads: int, *, bias: bool) -> None:

@@ -1,4 +1,4 @@
-"""The detector: an encoder for each sensor it reads, and the CMT head.
+"""Moving a batch to the device and stacking its images.
 
 Letters: B samples, V views, N points, H and W image height and width (pixels).
 """
@@ -11,12 +11,72 @@ from jaxtyping import Float
 from mmdet3d.models.detectors import Base3DDetector
 from mmdet3d.registry import MODELS
 from mmdet3d.structures import Det3DDataSample
+from mmengine.model import BaseDataPreprocessor
 from mmengine.structures import InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 
 from aqr_exp.cmt.box_code import to_lidar_boxes
-from aqr_exp.cmt.grid_mask import GridMask
-from aqr_exp.cmt.voxelisation import Voxelisation
+from aqr_exp.cmt.lidar_branch import Voxelisation
+
+
+@MODELS.register_module()
+class CmtDataPreprocessor(BaseDataPreprocessor):
+    """Stacks images to [B, V, 3, H, W] and leaves points as a list.
+
+    Images arrive normalised: blanking a sensor happens before normalisation, in the pipeline.
+    """
+
+    def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:  # noqa: ARG002
+        """Prepare one collated batch.
+
+        Args:
+            data: `inputs` with `points` (a list of [N, 5] tensors) and `imgs` or `img` (a list of
+                [V, 3, H, W] tensors, or one [B, V, 3, H, W]); and `data_samples`.
+            training: Unused; part of mmengine's interface.
+
+        Returns:
+            `inputs` with `points` and `imgs` [B, V, 3, H, W] float32, and `data_samples`.
+        """
+        data = self.cast_data(data)
+        inputs = data["inputs"]
+        images = inputs["imgs"] if "imgs" in inputs else inputs["img"]
+        if not isinstance(images, torch.Tensor):
+            images = torch.stack(list(images))
+        points = [sample.float() for sample in inputs["points"]]
+        return {
+            "inputs": {"points": points, "imgs": images.float()},
+            "data_samples": data.get("data_samples"),
+        }
+
+
+def grid_mask(
+    rows: int, columns: int, period: int, row_phase: int, column_phase: int
+) -> Float[Tensor, "rows columns"]:
+    """One where the image stays: bars of half a period, horizontal or vertical; zero between."""
+    bar = min(max(int(period * 0.5 + 0.5), 1), period - 1)
+    row_bar = (torch.arange(rows) + row_phase) % period < bar
+    column_bar = (torch.arange(columns) + column_phase) % period < bar
+    return (row_bar[:, None] | column_bar[None, :]).float()
+
+
+class GridMask(nn.Module):
+    """With a probability, multiplies all images of a batch by one random grid; training only."""
+
+    def __init__(self, probability: float = 0.7) -> None:
+        super().__init__()
+        self.probability = probability
+
+    def forward(
+        self, images: Float[Tensor, "images channels rows columns"]
+    ) -> Float[Tensor, "images channels rows columns"]:
+        """Mask the images; all draws come from torch's CPU generator."""
+        if not self.training or float(torch.rand(())) > self.probability:
+            return images
+        rows, columns = images.shape[-2:]
+        period = int(torch.randint(2, rows, ()))
+        row_phase, column_phase = (int(phase) for phase in torch.randint(period, (2,)))
+        return images * grid_mask(rows, columns, period, row_phase, column_phase).to(images)
+
 
 _META_KEYS = ("lidar2img", "pad_shape")
 _TRAIN_META_KEYS = ("modal_dropout",)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from aqr_exp.cmt.arm_config import arm_config
 from aqr_exp.config.schema.model import (
     CrossAttentionInit,
     ImageBackbone,
@@ -11,6 +10,7 @@ from aqr_exp.config.schema.model import (
     ModelConfig,
 )
 from aqr_exp.config.schema.run import RunConfig
+from aqr_exp.variants.settings import arm_config
 
 CLASSES = 10
 POINT_FEATURES = 5

@@ -1,11 +1,6 @@
-"""Coordinate encodings: where BEV cells, camera tokens and queries are.
+"""Feature maps as the decoder's keys.
 
-The published weights depend on every detail here: the divisor of the sine embedding that is linear
-in the feature index, y's features before x's, camera tokens at pixel corners (no half-pixel shift).
-
-Letters: B samples, V views, Q queries, H and W rows and columns of a feature map, D depths along a
-camera ray, F features per axis. Positions are normalised to [0, 1] over the point cloud range;
-points are metres in the LiDAR frame.
+Letters: B samples, V views, K keys, C width.
 """
 
 import math
@@ -15,7 +10,28 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
+
+
+def map_tokens(
+    bev: Float[Tensor, "batch width rows columns"] | None,
+    camera: Float[Tensor, "images width img_rows img_columns"] | None,
+    batch: int,
+) -> Float[Tensor, "batch keys width"]:
+    """The maps as tokens: BEV cells row-major, then camera tokens by view, row, column.
+
+    Args:
+        bev: BEV map; None where the LiDAR is not read.
+        camera: [B V, C, rows, columns]; None where no camera is read.
+        batch: B.
+    """
+    parts = []
+    if bev is not None:
+        parts.append(bev.flatten(2).transpose(1, 2))
+    if camera is not None:
+        parts.append(camera.unflatten(0, (batch, -1)).permute(0, 1, 3, 4, 2).flatten(1, 3))
+    return torch.cat(parts, dim=1)
+
 
 _SIGMOID_EPS = 1e-5
 _DEPTH_EPS = 1e-6
@@ -194,3 +210,66 @@ def query_rays(
     seen = in_front.squeeze(-1) & (u >= 0) & (u < width_px) & (v >= 0) & (v < height_px)
     rays = _unproject(pixel[..., None, :] * depths[:, None], img2lidar)
     return normalise_points(rays, point_cloud_range).flatten(-2), seen
+
+
+def encode_positions(
+    bev_embedding: nn.Module,
+    rv_embedding: nn.Module | None,
+    bev: Float[Tensor, "batch width rows columns"] | None,
+    camera: Float[Tensor, "images width img_rows img_columns"] | None,
+    reference: Float[Tensor, "batch queries 3"],
+    metas: Sequence[Mapping[str, Any]],
+    *,
+    width: int,
+    depth_bins: int,
+    point_cloud_range: Sequence[float],
+) -> tuple[Float[Tensor, "batch keys width"], Float[Tensor, "batch queries width"]]:
+    """Encode where every token and every query is.
+
+    Args:
+        bev_embedding: From the sine embedding of a BEV position to C.
+        rv_embedding: From a ray to C; None, with `camera`, where no camera is read: then queries are
+            encoded by their BEV position alone.
+        bev: BEV map; only its size counts. None where the LiDAR is not read.
+        camera: Camera maps; only their size counts.
+        reference: Reference points in [0, 1].
+        metas: With `lidar2img` and `pad_shape`.
+        width: C.
+        depth_bins: Depths along a ray.
+        point_cloud_range: (x, y, z, x, y, z) in metres.
+
+    Returns:
+        Encodings of the tokens, in their order, and of the queries: BEV plus, summed over the views
+        that see one, camera.
+    """
+    keys: list[Tensor] = []
+    reference = inverse_sigmoid(reference).sigmoid()
+    if bev is not None:
+        centres = bev_cell_centres(bev.shape[2], bev.shape[3], bev.device)
+        bev_pos = bev_embedding(sine_embedding(centres, width))
+        keys.append(bev_pos.expand(len(metas), -1, -1))
+    if camera is None or rv_embedding is None:
+        return keys[0], bev_embedding(sine_embedding(reference, width))
+    image_size_px = padded_image_size(metas)
+    lidar2img, img2lidar = projection_matrices(metas, camera.device)
+    depths = ray_depths(depth_bins, point_cloud_range[3], camera.device)
+    rays = camera_token_rays(
+        img2lidar, camera.shape[2], camera.shape[3], image_size_px, depths, point_cloud_range
+    )
+    keys.append(rv_embedding(rays).flatten(1, 2))
+    query_pos = bev_embedding(sine_embedding(reference, width))
+    rays, seen = query_rays(
+        reference, lidar2img, img2lidar, image_size_px, depths, point_cloud_range
+    )
+    return torch.cat(keys, dim=1), query_pos + _seen_by_cameras(rv_embedding, rays, seen)
+
+
+def _seen_by_cameras(
+    rv_embedding: nn.Module, rays: Tensor, seen: Tensor
+) -> Float[Tensor, "batch queries width"]:
+    """Camera encodings summed over the views that see a query; zero where none does."""
+    sample, _, query = seen.nonzero(as_tuple=True)
+    batch, _, queries = seen.shape
+    encoded = rv_embedding(rays[seen])
+    total = encoded.new_zeros(batch * queries, encoded.shape[-1])
+    return total.index_add(0, sample * queries + query, encoded).view(batch, queries, -1)

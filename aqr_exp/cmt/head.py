@@ -15,16 +15,13 @@ from torch import Tensor, nn
 
 from aqr_exp.aqr.layout import TokenLayout
 from aqr_exp.cmt import encodings
-from aqr_exp.cmt.arms import Arm, Recentre, TokenScene, usable_sensors
-from aqr_exp.cmt.box_code import from_lidar_boxes, join_branches
-from aqr_exp.cmt.decode import Detections, decode_sample
+from aqr_exp.cmt.box_code import Detections, decode_sample, from_lidar_boxes, join_branches
 from aqr_exp.cmt.denoising import DenoisingQueries, DenoisingSettings, make_denoising_queries
 from aqr_exp.cmt.dense_supervision import DenseSupervision
+from aqr_exp.cmt.encodings import encode_positions, map_tokens
 from aqr_exp.cmt.local_start import start_locally, start_reference_points
-from aqr_exp.cmt.losses import LossWeights, denoising_losses, matched_losses
-from aqr_exp.cmt.matching import MatchingWeights
-from aqr_exp.cmt.position_encoding import encode_positions
-from aqr_exp.cmt.tokens import map_tokens
+from aqr_exp.cmt.losses import LossWeights, MatchingWeights, denoising_losses, matched_losses
+from aqr_exp.cmt.variant_module import Arm, Recentre, TokenScene, usable_sensors
 
 
 def _embedding(inputs: int, hidden: int, width: int) -> nn.Sequential:

@@ -3,16 +3,14 @@
 mmengine configurations name it in `custom_imports`; code calls `register_modules()`.
 """
 
-from aqr_exp.cmt.attention_bias_arm import AttentionBiasArm
-from aqr_exp.cmt.data_preprocessor import CmtDataPreprocessor
-from aqr_exp.cmt.detector import CmtDetector
+from aqr_exp.cmt.detector import CmtDataPreprocessor, CmtDetector
 from aqr_exp.cmt.head import CmtHead
-from aqr_exp.cmt.image_neck import ImageNeck
-from aqr_exp.cmt.modulation_arm import ModulationArm
-from aqr_exp.cmt.pillar_encoder import PillarEncoder
+from aqr_exp.cmt.image_branch import ImageNeck, VoVNet99
+from aqr_exp.cmt.lidar_branch import PillarEncoder
 from aqr_exp.cmt.task_head import SeparateTaskHead
 from aqr_exp.cmt.transformer import CmtTransformer
-from aqr_exp.cmt.vovnet import VoVNet99
+from aqr_exp.variants.attention_bias.module import AttentionBiasArm
+from aqr_exp.variants.renderer_modulator.module import ModulationArm
 
 __all__ = [
     "AttentionBiasArm",

@@ -140,7 +140,7 @@ class CmtTransformer(nn.Module):
         return [module for module in self.modules() if isinstance(module, CrossAttention)]
 
     def attend_by(self, backend: str) -> None:
-        """Give every cross-attention a `backend` (`aqr_exp.aqr.attention.attend`)."""
+        """Give every cross-attention a `backend` (`aqr_exp.aqr.attention.api.attend`)."""
         for layer in self.cross_attentions:
             layer.attn.backend = backend
 

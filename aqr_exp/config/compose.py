@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import aqr_exp
-from aqr_exp.config.fields import dotted_keys
-from aqr_exp.config.nearest import did_you_mean
+from aqr_exp.config.convert import dotted_keys
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.variant import lacks_part
 from aqr_exp.config.short_names import SHORT_NAMES, keys_set_by, spelled_out
 from aqr_exp.errors import RequestError
+from aqr_exp.files.suggest import did_you_mean
 
 # Filled in by the program; typing it could only make the record untrue.
 COMPUTED_KEYS = {

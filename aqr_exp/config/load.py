@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from aqr_exp.config import rules
-from aqr_exp.config.checkpoint_identity import with_checkpoint_identity
 from aqr_exp.config.compose import compose_run
 from aqr_exp.config.convert import convert
+from aqr_exp.config.inputs import with_checkpoint_identity
 from aqr_exp.config.schema import DataConfig, RunConfig
 from aqr_exp.config.short_names import as_typed
 from aqr_exp.errors import RequestError

@@ -3,10 +3,8 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-from aqr_exp.config.augment_rules import augment_rules
 from aqr_exp.config.schema import ModelConfig, RunConfig
 from aqr_exp.config.schema.data import GtSamplingConfig
-from aqr_exp.config.schema.launcher import Device
 from aqr_exp.config.schema.model import (
     CrossAttentionInit,
     HeadConfig,
@@ -15,8 +13,9 @@ from aqr_exp.config.schema.model import (
     LidarEncoder,
     Sensors,
 )
+from aqr_exp.config.schema.run import Device
 from aqr_exp.config.schema.variant import VariantName
-from aqr_exp.config.stages import stage_places, stage_rules
+from aqr_exp.config.stages import augment_rules, stage_places, stage_rules
 from aqr_exp.config.variant_rules import start_rules, variant_rules
 from aqr_exp.errors import RequestError
 

@@ -1,14 +1,74 @@
-"""The stages of a run: which epochs they cover, and the configuration each trains with."""
+"""The rules of training augmentation, wherever it is configured."""
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from aqr_exp.config.augment_rules import augment_rules
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.config.schema.stage import StageConfig
+from aqr_exp.config.schema.data import AugmentConfig
+from aqr_exp.config.schema.schedule import ScheduleConfig, StageConfig
+
+
+def augment_rules(augment: AugmentConfig, where: str) -> Iterator[str]:
+    """One line for each rule that augmentation breaks.
+
+    Args:
+        augment: The augmentation.
+        where: What its keys begin with in messages, such as `data.augment`.
+    """
+    for key, (low, high) in (("resize", augment.resize), ("scale", augment.scale)):
+        if not 0 < low <= high:
+            yield f"{where}.{key}={[low, high]}: must be positive, lowest first"
+    if any(std < 0 for std in augment.translate_std_m):
+        yield f"{where}.translate_std_m={list(augment.translate_std_m)}: must not be negative"
+    dropped = augment.drop_camera + augment.drop_lidar
+    if dropped > 1:
+        rule = "must add up to at most 1: a sample loses one sensor or none"
+        yield f"{where}.drop_camera + {where}.drop_lidar = {dropped:g}: {rule}"
+
+
+def peak_step(schedule: ScheduleConfig, steps: int) -> int:
+    """The step, counted from 0, on which the rate is highest.
+
+    Args:
+        schedule: The schedule.
+        steps: Training steps in all.
+    """
+    return round((steps - 1) * schedule.warm_fraction)
+
+
+def rate_at(schedule: ScheduleConfig, step: int, steps: int) -> float:
+    """The learning rate of a step, before the multipliers of groups of parameters.
+
+    Two half cosines: from `learning_rate` up to `peak_ratio` times it, then down to `final_ratio`
+    times it (the cyclic policy of CMT's recipe).
+
+    Args:
+        schedule: The schedule.
+        step: Counted from 0.
+        steps: Training steps in all.
+
+    Raises:
+        ValueError: There is no such step.
+    """
+    if not 0 <= step < steps:
+        raise ValueError(f"step {step} is not one of {steps}")
+    peak = peak_step(schedule, steps)
+    # Where no step is left to rise on, the rate starts at 1 and falls from there.
+    top = schedule.peak_ratio if peak else 1.0
+    if step <= peak:
+        ratio = _half_cosine(1.0, top, step / peak) if peak else top
+    else:
+        ratio = _half_cosine(top, schedule.final_ratio, (step - peak) / (steps - 1 - peak))
+    return schedule.learning_rate * ratio
+
+
+def _half_cosine(first: float, last: float, share: float) -> float:
+    return last + (first - last) * (1 + math.cos(math.pi * share)) / 2
+
 
 _NOT_AUGMENT = {"epochs", "gt_sampling"}
 

@@ -5,9 +5,17 @@ import itertools
 from collections.abc import Iterator
 
 from aqr_exp.config.schema import ModelConfig, RunConfig, VariantConfig
-from aqr_exp.config.schema.bias import BiasConfig, ScaleConfig, ScaleConstraint
-from aqr_exp.config.schema.router import Activation, RouterConfig, RouterKind
-from aqr_exp.config.schema.variant import VARIANT_PARTS, RendererConfig, lacks_part
+from aqr_exp.config.schema.variant import (
+    VARIANT_PARTS,
+    Activation,
+    BiasConfig,
+    RendererConfig,
+    RouterConfig,
+    RouterKind,
+    ScaleConfig,
+    ScaleConstraint,
+    lacks_part,
+)
 from aqr_exp.config.window_sizes import window_faults
 
 WEIGHT_RANGES = {

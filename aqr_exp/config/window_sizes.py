@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from aqr_exp.config.schema.model import ModelConfig
-from aqr_exp.config.schema.window import WindowConfig, WindowUnit
+from aqr_exp.config.schema.variant import WindowConfig, WindowUnit
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,22 +1,161 @@
-"""The training data set: mmdet3d's own nuScenes reader, keyed for exact repeatability."""
+"""Which sample comes when: a function of (seed, epoch, position) alone.
 
-from typing import Any
+Nothing about the order or the augmentation lives in a worker's or a process's random state, so it does
+not depend on the number of loader workers and a resumed run draws what an unbroken one would have drawn.
+"""
+
+from collections.abc import Iterator, Sequence, Sized
+from typing import Any, NamedTuple
 
 import numpy as np
 from mmdet3d.datasets import NuScenesDataset
 from mmdet3d.registry import DATASETS
 from mmdet3d.structures import LiDARInstance3DBoxes
+from mmengine.dist import get_dist_info
+from mmengine.registry import DATA_SAMPLERS
+from torch.utils.data import Sampler
 
 from aqr_exp.data.classes import CLASS_NAMES
-from aqr_exp.data.epoch_length import trained_on
-from aqr_exp.data.failures.case import FailureCase
-from aqr_exp.data.failures.frames import (
+from aqr_exp.data.corruptions.cases import FailureCase
+from aqr_exp.data.corruptions.frames import (
     FRAME_FAILURES,
     previous_keyframes,
     stale_data,
     with_stale_files,
 )
-from aqr_exp.data.sampling import SampleKey, augmentation_rng, paste_rng
+from aqr_exp.data.versions import draws_of, trained_on
+
+
+class SampleKey(NamedTuple):
+    """What a sampler asks a data set for.
+
+    Attributes:
+        sample: Position in the info file.
+        epoch: Epoch the sample is drawn for.
+        draw: Position in the epoch's order; tells repeated draws of one sample apart.
+    """
+
+    sample: int
+    epoch: int
+    draw: int
+
+
+def epoch_order(samples: int, *, seed: int, epoch: int, shuffle: bool) -> np.ndarray:
+    """The order in which an epoch visits its samples.
+
+    Args:
+        samples: Number of samples.
+        seed: The run's seed.
+        epoch: Zero-based epoch.
+        shuffle: False gives 0, 1, 2, ...
+
+    Returns:
+        Integer array of shape [samples].
+    """
+    if not shuffle:
+        return np.arange(samples)
+    return np.random.default_rng((seed, epoch)).permutation(samples)
+
+
+def balanced_draws(by_class: Sequence[np.ndarray]) -> int:
+    """How many samples an epoch of `balanced_order` has.
+
+    Args:
+        by_class: For each class, the samples that hold one of it.
+    """
+    return draws_of([len(samples) for samples in by_class])
+
+
+def balanced_order(by_class: Sequence[np.ndarray], *, seed: int, epoch: int) -> np.ndarray:
+    """Class-balanced resampling (CBGS, Zhu et al., arXiv 1908.09492), drawn anew each epoch.
+
+    Every class that occurs gives the same number of draws: the sum over the classes of the samples that
+    hold one, shared out evenly, each drawn with replacement from the class's samples.
+
+    Args:
+        by_class: For each class, the samples that hold one of it.
+        seed: The run's seed.
+        epoch: Zero-based epoch.
+
+    Returns:
+        Integer array of shape [`balanced_draws`], shuffled.
+    """
+    present = [samples for samples in by_class if len(samples)]
+    if not present:
+        return np.empty(0, dtype=np.int64)
+    rng = np.random.default_rng((seed, epoch, 1))
+    share = balanced_draws(by_class) // len(present)
+    drawn = [samples[rng.integers(len(samples), size=share)] for samples in present]
+    return rng.permutation(np.concatenate(drawn))
+
+
+def paste_rng(seed: int, key: SampleKey) -> np.random.Generator:
+    """The generator that chooses what is pasted: its own, so that pasting changes no other draw."""
+    return np.random.default_rng((seed, 2, key.epoch, key.draw, key.sample))
+
+
+def augmentation_rng(seed: int, key: SampleKey) -> np.random.Generator:
+    """The random generator one drawn sample is augmented with."""
+    return np.random.default_rng((seed, 1, key.epoch, key.draw, key.sample))
+
+
+@DATA_SAMPLERS.register_module()
+class KeyedSampler(Sampler[SampleKey]):
+    """Yields `SampleKey`s of this process's share of an epoch.
+
+    In training the order is padded by its own beginning to a multiple of the processes, so that all take
+    the same number of steps; at evaluation nothing is repeated.
+
+    Args:
+        dataset: Anything with a length.
+        shuffle: Whether the order is random.
+        seed: The run's seed.
+        balanced: Class-balanced resampling; needs shuffling and a data set with `samples_by_class`.
+    """
+
+    def __init__(
+        self, dataset: Sized, shuffle: bool = True, seed: int = 0, balanced: bool = False
+    ) -> None:
+        if balanced and not shuffle:
+            raise ValueError("balanced=True needs shuffle=True: it draws samples at random")
+        self.dataset = dataset
+        self.shuffle = shuffle
+        self.seed = seed
+        self.by_class: list[np.ndarray] | None = (
+            dataset.samples_by_class() if balanced else None  # type: ignore[attr-defined]
+        )
+        self.epoch = 0
+        self.done = 0
+        self.rank, self.world_size = get_dist_info()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch the next iteration runs through, from its beginning."""
+        self.epoch = epoch
+        self.done = 0
+
+    def leave_out(self, samples: int) -> None:
+        """Begin the next iteration after so many samples of this process's share of the epoch."""
+        self.done = samples
+
+    def _order(self) -> np.ndarray:
+        if self.by_class is not None:
+            order = balanced_order(self.by_class, seed=self.seed, epoch=self.epoch)
+        else:
+            order = epoch_order(
+                len(self.dataset), seed=self.seed, epoch=self.epoch, shuffle=self.shuffle
+            )
+        if self.shuffle and len(order) % self.world_size:
+            order = np.concatenate([order, order[: -len(order) % self.world_size]])
+        return order
+
+    def __iter__(self) -> Iterator[SampleKey]:
+        order = self._order()
+        first = self.rank + self.done * self.world_size
+        for draw in range(first, len(order), self.world_size):
+            yield SampleKey(sample=int(order[draw]), epoch=self.epoch, draw=draw)
+
+    def __len__(self) -> int:
+        return len(range(self.rank, len(self._order()), self.world_size))
 
 
 @DATASETS.register_module()

@@ -7,9 +7,9 @@ from typing import Any
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.model import Sensors
 from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES
-from aqr_exp.data.failures.case import FailureCase
-from aqr_exp.data.failures.points import RINGS
-from aqr_exp.data.objects.store import objects_folder
+from aqr_exp.data.corruptions.cases import FailureCase
+from aqr_exp.data.corruptions.sensors import RINGS
+from aqr_exp.data.gt_database.store import objects_folder
 
 META_KEYS = (
     "sample_idx",

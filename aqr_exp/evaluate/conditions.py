@@ -11,10 +11,8 @@ from jaxtyping import Int
 
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.evaluate.protocol import CLASS_RANGE_M
-from aqr_exp.evaluate.records import BANDS_M, WHOLE, MatchRecords
-from aqr_exp.evaluate.samples import Samples
-from aqr_exp.evaluate.scorer import Scorer
-from aqr_exp.evaluate.scores import ALL_LABELS, Scores
+from aqr_exp.evaluate.records import BANDS_M, WHOLE, MatchRecords, Samples
+from aqr_exp.evaluate.scorer import ALL_LABELS, Scorer, Scores
 
 SMALL = frozenset({"pedestrian", "motorcycle", "bicycle", "traffic_cone", "barrier"})
 _SMALL_LABELS = tuple(label for label, name in enumerate(CLASS_NAMES) if name in SMALL)

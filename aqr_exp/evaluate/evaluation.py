@@ -80,7 +80,7 @@ def score_results(result_path: Path, root: Path, version: str, split: str) -> di
         split: A predefined split or one of the version's `splits.json`.
 
     Returns:
-        As `aqr_exp.evaluate.official.score_results`.
+        As `aqr_exp.evaluate.metric.score_results`.
 
     Raises:
         RequestError: The file is refused, naming the place, or there is no such split.

@@ -1,12 +1,6 @@
-"""Which detection finds which ground truth, for all samples at once.
+"""What is left of detections and ground truth once they are matched: all metrics follow from it.
 
-The benchmark goes through a class's detections by falling score; each takes the nearest ground truth of
-its class and sample that no earlier one took, if it is near enough. That is a queue whose members choose in
-turn, and such a queue has exactly one stable outcome: nobody prefers a ground truth that went to somebody
-behind them. So all detections may propose at once, every ground truth keeps the foremost proposer, and who
-is turned away proposes to the next nearest, until nobody is.
-
-Letters: P detections (ranked), G ground truths, N pairs of the two that are near enough.
+Letters: P detections, M of them matched at 2 m, S samples.
 """
 
 from dataclasses import dataclass
@@ -17,14 +11,9 @@ from jaxtyping import Float, Int
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.evaluate.boxes import Boxes, heading_errors, size_errors, yaws
 from aqr_exp.evaluate.ground_truth import GroundTruth
-from aqr_exp.evaluate.match_table import (
-    DISTANCES,
-    MatchTable,
-    exact_floats,
-    smallest_unsigned,
-)
 from aqr_exp.evaluate.predictions import Predictions, refusal
 from aqr_exp.evaluate.protocol import ERROR_MATCH, MATCH_DISTANCES_M
+from aqr_exp.evaluate.records import DISTANCES, MatchTable, exact_floats, smallest_unsigned
 
 _PAIRS_AT_ONCE = 1 << 21
 """Distances are computed for this many pairs at a time, to bound the memory."""

@@ -1,6 +1,8 @@
-"""mmengine's evaluation step: collect predictions, write the result file, score it."""
+"""The official devkit's verdict on a result file (detection_cvpr_2019)."""
 
-from collections.abc import Sequence
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +10,149 @@ import numpy as np
 from mmdet3d.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
-from aqr_exp.config.schema.evaluator import Evaluator
-from aqr_exp.evaluate import official
+from aqr_exp.config.schema.run import Evaluator
+from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.evaluate.evaluation import records_of_file
+from aqr_exp.evaluate.protocol import attribute_name
 from aqr_exp.evaluate.records import WHOLE, write_records
-from aqr_exp.evaluate.result_json import sample_result, write_results
 from aqr_exp.evaluate.scorer import Scorer
+from aqr_exp.files.atomic import replace_text
+
+TP_ERROR_NAMES = {
+    "trans_err": "mATE",
+    "scale_err": "mASE",
+    "orient_err": "mAOE",
+    "vel_err": "mAVE",
+    "attr_err": "mAAE",
+}
+"""The devkit's names of the five true-positive errors and the field's."""
+
+
+def score_results(result_path: Path, root: Path, version: str, split: str) -> dict[str, Any]:
+    """Score a result file with the unmodified devkit.
+
+    Args:
+        result_path: nuScenes result JSON that holds every sample of the split.
+        root: The data set's root.
+        version: Its version folder, such as `v1.0-trainval`.
+        split: A predefined split or one of the version's `splits.json`.
+
+    Returns:
+        `mAP`, `NDS`, the five errors (mATE m, mASE 1 - IoU, mAOE rad, mAVE m/s, mAAE 1 - accuracy),
+        `AP/<class>` over the four thresholds, `gt/<class>` ground-truth counts after the
+        benchmark's filters, `samples`.
+
+    Raises:
+        AssertionError: The devkit refuses the file (a sample missing, over 500 boxes, ...).
+    """
+    from nuscenes import NuScenes
+    from nuscenes.eval.common.config import config_factory
+    from nuscenes.eval.detection.evaluate import DetectionEval
+
+    nusc = NuScenes(version=version, dataroot=str(root), verbose=False)
+    with tempfile.TemporaryDirectory() as scratch:
+        evaluation = DetectionEval(
+            nusc,
+            config_factory("detection_cvpr_2019"),
+            str(result_path),
+            split,
+            output_dir=scratch,
+            verbose=False,
+        )
+        summary = evaluation.evaluate()[0].serialize()
+    boxes = evaluation.gt_boxes.all
+    metrics: dict[str, Any] = {"mAP": summary["mean_ap"], "NDS": summary["nd_score"]}
+    metrics.update({ours: summary["tp_errors"][name] for name, ours in TP_ERROR_NAMES.items()})
+    metrics.update({f"AP/{name}": summary["mean_dist_aps"][name] for name in CLASS_NAMES})
+    metrics.update(
+        {f"gt/{name}": sum(box.detection_name == name for box in boxes) for name in CLASS_NAMES}
+    )
+    metrics["samples"] = len(evaluation.sample_tokens)
+    return metrics
+
+
+META = {
+    "use_camera": True,
+    "use_lidar": True,
+    "use_radar": False,
+    "use_map": False,
+    "use_external": False,
+}
+
+
+def global_boxes(
+    boxes: np.ndarray, lidar2global: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes of the LiDAR frame in the global frame.
+
+    The heading's and the velocity's directions are rotated as vectors and projected to the ground plane.
+
+    Args:
+        boxes: [N, 9].
+        lidar2global: [4, 4] rigid transform.
+
+    Returns:
+        Gravity centres [N, 3], yaws [N] and velocities [N, 2].
+    """
+    rotation, translation = lidar2global[:3, :3], lidar2global[:3, 3]
+    centres = boxes[:, :3].astype(np.float64)
+    centres[:, 2] += 0.5 * boxes[:, 5]
+    heading = np.stack([np.cos(boxes[:, 6]), np.sin(boxes[:, 6]), np.zeros(len(boxes))], axis=1)
+    heading = heading @ rotation.T
+    velocity = np.concatenate([boxes[:, 7:9], np.zeros((len(boxes), 1))], axis=1) @ rotation.T
+    yaws = np.arctan2(heading[:, 1], heading[:, 0])
+    return centres @ rotation.T + translation, yaws, velocity[:, :2]
+
+
+def sample_result(
+    token: str,
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    labels: np.ndarray,
+    lidar2global: np.ndarray,
+) -> list[dict[str, Any]]:
+    """One sample's detections as nuScenes wants them.
+
+    Args:
+        token: The sample's token.
+        boxes: [N, 9].
+        scores: [N] in [0, 1].
+        labels: [N] indices into the ten classes.
+        lidar2global: [4, 4].
+
+    Returns:
+        N dictionaries; `size` is (width, length, height), `rotation` a quaternion (w, x, y, z).
+    """
+    centres, yaws, velocities = global_boxes(boxes, lidar2global)
+    result = []
+    for index in range(len(boxes)):
+        name = CLASS_NAMES[int(labels[index])]
+        length, width, height = (float(value) for value in boxes[index, 3:6])
+        half = 0.5 * float(yaws[index])
+        result.append(
+            {
+                "sample_token": token,
+                "translation": centres[index].tolist(),
+                "size": [width, length, height],
+                "rotation": [float(np.cos(half)), 0.0, 0.0, float(np.sin(half))],
+                "velocity": velocities[index].tolist(),
+                "detection_name": name,
+                "detection_score": float(scores[index]),
+                "attribute_name": attribute_name(name, float(np.hypot(*velocities[index]))),
+            }
+        )
+    return result
+
+
+def write_results(path: Path, results: Mapping[str, list[dict[str, Any]]]) -> None:
+    """Write a nuScenes result file, replacing it atomically.
+
+    Args:
+        path: Target file.
+        results: Detections of every sample, by sample token.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_text(path, json.dumps({"meta": META, "results": dict(results)}, allow_nan=False))
 
 
 @METRICS.register_module()
@@ -72,15 +211,15 @@ class NuScenesResultMetric(BaseMetric):
             results: (token, detections) of every sample.
 
         Returns:
-            As `aqr_exp.evaluate.official.score_results`.
+            As `aqr_exp.evaluate.metric.score_results`.
         """
         write_results(self.result_path, dict(results))
         place = (self.result_path, self.root, self.version, self.split)
         if self.records_path is None and self.evaluator is Evaluator.OFFICIAL:
-            return official.score_results(*place)
+            return score_results(*place)
         records = records_of_file(*place, bands=self.records_path is not None)
         if self.records_path is not None:
             write_records(self.records_path, records)
         if self.evaluator is Evaluator.OFFICIAL:
-            return official.score_results(*place)
+            return score_results(*place)
         return dict(Scorer(records.tables[WHOLE]).scores().metrics())

@@ -1,15 +1,75 @@
-"""The match records of a run: all that its metrics, on any part of the data, can be computed from."""
+"""Match records: the samples of a split, and their detections once matched; all metrics follow from them.
 
+Letters: S samples, T scenes, P detections, M of them matched at 2 m.
+"""
+
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float, Int, UInt
 
-from aqr_exp.evaluate.array_file import read_arrays, write_arrays
-from aqr_exp.evaluate.match_table import MatchTable
-from aqr_exp.evaluate.samples import Samples
+from aqr_exp.evaluate.protocol import ERROR_MATCH, MATCH_DISTANCES_M
+from aqr_exp.files.arrays import read_arrays, write_arrays
+
+_CONDITION_WORDS = {"night": r"\bnight", "rain": r"\brain"}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Samples:
+    """The samples of a split, in the order of nuScenes' table.
+
+    Attributes:
+        tokens: S sample tokens.
+        scene: Which scene each is from: its place among `scene_names`.
+        scene_names: T names.
+        scene_descriptions: T descriptions, which tell the conditions.
+    """
+
+    tokens: tuple[str, ...]
+    scene: Int[np.ndarray, " S"]
+    scene_names: tuple[str, ...]
+    scene_descriptions: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def under(self, condition: str) -> Bool[np.ndarray, " S"]:
+        """Which samples were taken under a condition.
+
+        Args:
+            condition: `night` or `rain`: the scene's description has a word that begins so.
+        """
+        word = re.compile(_CONDITION_WORDS[condition], re.IGNORECASE)
+        scenes = np.array([bool(word.search(text)) for text in self.scene_descriptions], dtype=bool)
+        return scenes[self.scene]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """As arrays, for a file."""
+        return {
+            "sample_token": np.array(self.tokens, dtype=np.str_),
+            "sample_scene": self.scene,
+            "scene_name": np.array(self.scene_names, dtype=np.str_),
+            "scene_description": np.array(self.scene_descriptions, dtype=np.str_),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "Samples":
+        """Back from a file.
+
+        Args:
+            arrays: What `arrays` gave; others are passed over.
+        """
+        return cls(
+            tokens=tuple(arrays["sample_token"].tolist()),
+            scene=arrays["sample_scene"],
+            scene_names=tuple(arrays["scene_name"].tolist()),
+            scene_descriptions=tuple(arrays["scene_description"].tolist()),
+        )
+
 
 _KIND = "match records, form 1"
 
@@ -18,6 +78,79 @@ WHOLE = "all"
 
 BANDS_M = {"0-20m": (0.0, 20.0), "20-30m": (20.0, 30.0), "30-50m": (30.0, 50.0)}
 """Tables of the boxes whose distance from the vehicle is at least the first and less than the second."""
+
+
+DISTANCES = range(len(MATCH_DISTANCES_M))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MatchTable:
+    """Matched detections by class and rank: falling score, ties as the benchmark breaks them.
+
+    Attributes:
+        class_start: Where each class's detections begin; the last entry is P.
+        sample: Which sample a detection is from.
+        score: Its score, as a number that holds it exactly.
+        matched: Bit `i` is set where it matches at `MATCH_DISTANCES_M[i]`.
+        errors: The five true-positive errors of those matched at 2 m, in their order; NaN where undefined.
+        truths: How many ground truths of each class a sample has.
+    """
+
+    class_start: Int[np.ndarray, " 11"]
+    sample: UInt[np.ndarray, " P"]
+    score: Float[np.ndarray, " P"]
+    matched: UInt[np.ndarray, " P"]
+    errors: Float[np.ndarray, "M 5"]
+    truths: UInt[np.ndarray, "S 10"]
+
+    def rows(self, label: int) -> slice:
+        """Where a class's detections are.
+
+        Args:
+            label: An index into `CLASS_NAMES`.
+        """
+        return slice(int(self.class_start[label]), int(self.class_start[label + 1]))
+
+    def hits(self, label: int, distance: int) -> Bool[np.ndarray, " rows"]:
+        """Which of a class's detections match at a distance.
+
+        Args:
+            label: An index into `CLASS_NAMES`.
+            distance: An index into `MATCH_DISTANCES_M`.
+        """
+        return (self.matched[self.rows(label)] >> distance & 1).astype(bool)
+
+    def class_errors(self, label: int) -> Float[np.ndarray, "matches 5"]:
+        """The errors of a class's detections that match at 2 m, in their order.
+
+        Args:
+            label: An index into `CLASS_NAMES`.
+        """
+        first = sum(int(self.hits(earlier, ERROR_MATCH).sum()) for earlier in range(label))
+        return self.errors[first : first + int(self.hits(label, ERROR_MATCH).sum())]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """As arrays, for a file."""
+        return dict(vars(self))
+
+
+def smallest_unsigned(values: np.ndarray) -> np.ndarray:
+    """The same whole numbers in as few bytes as they need.
+
+    Args:
+        values: Numbers of 0 or more.
+    """
+    return values.astype(np.min_scalar_type(int(values.max(initial=0))))
+
+
+def exact_floats(values: np.ndarray) -> np.ndarray:
+    """The same numbers in four bytes where that loses nothing.
+
+    Args:
+        values: Finite numbers.
+    """
+    short = values.astype(np.float32)
+    return short if np.array_equal(short, values) else values
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

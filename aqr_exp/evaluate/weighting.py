@@ -13,11 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from aqr_exp.evaluate.protocol import (
-    FIRST_RECALL_POINT,
-    PRECISION_FLOOR,
-    RECALL_POINTS,
-)
+from aqr_exp.evaluate.protocol import FIRST_RECALL_POINT, PRECISION_FLOOR, RECALL_POINTS
 
 RECALLS = np.linspace(0, 1, RECALL_POINTS)
 

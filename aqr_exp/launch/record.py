@@ -1,21 +1,28 @@
 """What is written down about a run before it starts: identity, code, versions, hardware."""
 
+import contextlib
 import hashlib
 import os
 import platform
 import socket
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import aqr_exp
-from aqr_exp.config.identity import as_dict, fingerprint, run_name
+from aqr_exp.config.identity import (
+    as_dict,
+    fingerprint,
+    launch_circumstances,
+    run_name,
+    setting_fingerprint,
+    to_yaml,
+)
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.launch.hardware import machine
-from aqr_exp.launch.requirements import installed_versions
-from aqr_exp.results.run_folder import utc_now
-from aqr_exp.results.setting import launch_circumstances, setting_fingerprint
+from aqr_exp.launch.preflight import installed_versions, machine
+from aqr_exp.store.run_folder import RunFolder, utc_now
 
 
 def build_record(
@@ -84,3 +91,19 @@ def code_revision(checkout: Path) -> dict[str, Any] | None:
 def _git(checkout: Path, *arguments: str) -> bytes:
     command = ["git", "-C", os.fspath(checkout), *arguments]
     return subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
+
+
+def create_run(folder: RunFolder, config: RunConfig, overrides: Sequence[str]) -> None:
+    """Make the run's folder; one that another process made meanwhile is as good.
+
+    Args:
+        folder: The run's folder; one for a forced attempt has another name than the run.
+        config: The run, with its data's fingerprint.
+        overrides: What was typed after the variant.
+
+    Raises:
+        OSError: It could not be written; nothing is left behind.
+    """
+    record = {**build_record(config, overrides=overrides, argv=sys.argv), "name": folder.name}
+    with contextlib.suppress(FileExistsError):
+        folder.create(to_yaml(config), record)

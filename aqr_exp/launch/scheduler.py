@@ -8,13 +8,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.launch.outlook import FINAL, Outlook, Past, View, past_of, view_of
 from aqr_exp.launch.slots import Slot, SlotLeases
-from aqr_exp.launch.start import Started, start
-from aqr_exp.launch.task import Observer, Source, Task
+from aqr_exp.launch.task import (
+    FINAL,
+    Observer,
+    Outlook,
+    Past,
+    Source,
+    Started,
+    Task,
+    View,
+    past_of,
+    start,
+    view_of,
+)
 from aqr_exp.launch.training import GRACE_S
-from aqr_exp.results.lease import Lease
-from aqr_exp.results.lock import LockHeldError
+from aqr_exp.store.lease import Lease, LockHeldError
 
 TICK_S = 0.25
 

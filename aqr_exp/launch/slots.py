@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aqr_exp.errors import RequestError
-from aqr_exp.results.holder import Life
-from aqr_exp.results.lease import Lease, Standing, claim, clear_dead, look
+from aqr_exp.store.lease import Lease, Standing, claim, clear_dead, look
+from aqr_exp.store.process_identity import Life
 
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

@@ -1,12 +1,122 @@
-"""What a scheduler works on, who proposes it, and who is told."""
+"""What is to be done with a run of a sweep: start it, wait for who works on it, or nothing."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
-from aqr_exp.launch.outlook import View
+from aqr_exp.errors import AqrExpError
 from aqr_exp.launch.slots import Slot
-from aqr_exp.results.run_folder import RunFolder
+from aqr_exp.launch.training import Training, queue, training_command
+from aqr_exp.store.lease import Lease, Standing, claim
+from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.store.state import INTERRUPTED, PRUNED, UNKNOWN, RunStatus
+
+
+class Outlook(str, Enum):
+    """What a run is to a launcher that has it in its plan."""
+
+    DUE = "due"
+    ELSEWHERE = "elsewhere"
+    UNKNOWN = "unknown"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    PRUNED = "pruned"
+
+
+FINAL = frozenset({Outlook.COMPLETED, Outlook.FAILED, Outlook.CANCELLED, Outlook.PRUNED})
+_ENDED_BADLY = frozenset({RunStatus.FAILED.value, RunStatus.CANCELLED.value, INTERRUPTED})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Past:
+    """What had happened to a run when a launcher came to it: that is what the launcher mends.
+
+    Attributes:
+        attempts: Attempts that had ended, without a result.
+        cancel: When the stop was asked for that it obeyed; None when nobody had.
+    """
+
+    attempts: int = 0
+    cancel: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """One look at a run.
+
+    Attributes:
+        outlook: What it is to the launcher.
+        reason: Why it failed, was cancelled or is unknown; who works on it.
+        attempt: The number its next start has, or that of the last one.
+    """
+
+    outlook: Outlook
+    reason: str | None = None
+    attempt: int = 1
+
+
+def past_of(folder: RunFolder) -> Past:
+    """What has happened to a run up to now."""
+    try:
+        if not folder.state_path.exists():
+            return Past()
+        attempt, status = folder.read_state().attempt, folder.effective_status()
+    except (AqrExpError, OSError):
+        return Past()
+    ended = attempt if status in _ENDED_BADLY else attempt - 1
+    return Past(attempts=ended, cancel=folder.cancel_time())
+
+
+def view_of(folder: RunFolder, past: Past, *, ours: bool = False) -> View:
+    """Decide what is to be done with a run.
+
+    What failed, or was cancelled on request, before the launcher came is due again; what did so
+    since then (under another launcher of the same plan) is an outcome. What was interrupted is due.
+
+    Args:
+        folder: The run's folder, which need not exist.
+        past: What had happened when the launcher came.
+        ours: The launcher holds both of the run's leases: nobody else works on it.
+
+    Returns:
+        The decision; a damaged folder has failed.
+    """
+    try:
+        if not folder.state_path.exists():
+            if not (folder.path.exists() and any(folder.path.iterdir())):
+                return View(outlook=_DUE)
+            # A folder arrives whole: another launcher may have made it between the two looks.
+            if not folder.state_path.exists():
+                return _damaged(f"{folder.state_path} is missing")
+        status = folder.effective_status(ours=ours)
+        state = folder.read_state()
+        if status == RunStatus.COMPLETED.value:
+            folder.read_metrics()
+            return View(outlook=Outlook.COMPLETED)
+        if status in {UNKNOWN, RunStatus.QUEUED.value, RunStatus.RUNNING.value}:
+            outlook = Outlook.UNKNOWN if status == UNKNOWN else Outlook.ELSEWHERE
+            return View(outlook=outlook, reason=f"held by {folder.holder()}", attempt=state.attempt)
+        if status == PRUNED:
+            return View(outlook=Outlook.PRUNED, reason=state.why, attempt=state.attempt)
+        cancel = folder.cancel_time()
+    except (AqrExpError, OSError) as error:
+        return _damaged(str(error))
+    if status == RunStatus.FAILED.value and state.attempt > past.attempts:
+        return View(outlook=Outlook.FAILED, reason=state.reason, attempt=state.attempt)
+    if status == RunStatus.CANCELLED.value and cancel not in {None, past.cancel}:
+        return View(outlook=Outlook.CANCELLED, reason=state.reason, attempt=state.attempt)
+    started = status != RunStatus.PLANNED.value
+    return View(outlook=_DUE, attempt=state.attempt + 1 if started else state.attempt)
+
+
+_DUE = Outlook.DUE
+
+
+def _damaged(fault: str) -> View:
+    return View(outlook=Outlook.FAILED, reason=fault)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,3 +166,56 @@ class Source(Protocol):
 
     def more(self) -> Sequence[Task]:
         """Tasks for a slot that would stay free; none for now, or for ever when exhausted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """A run whose process was started here.
+
+    Attributes:
+        training: The process.
+        lease: The right to launch the run, to be released when the process has been accounted for.
+        attempt: The number of the start.
+    """
+
+    training: Training
+    lease: Lease
+    attempt: int
+
+
+def start(folder: RunFolder, past: Past, slot: Slot) -> Started | View:
+    """Start a run that looked due, if it still is once nobody else can start it.
+
+    Args:
+        folder: The run's folder; it exists.
+        past: What had happened to the run when this launcher came to it.
+        slot: Where it runs.
+
+    Returns:
+        The started run; or what it is instead: somebody else's, finished meanwhile, or failed
+        because it cannot be started.
+    """
+    kept: list[Lease] = []
+    try:
+        for path in (folder.launch_lease_path, folder.lease_path):
+            answer = claim(path)
+            if isinstance(answer, Standing):
+                return View(outlook=Outlook.ELSEWHERE, reason=f"held by {answer}")
+            kept.append(answer)
+        # Decided while nobody trains: what a process that outlived its launcher did until now counts.
+        view = view_of(folder, past, ours=True)
+        if view.outlook is not Outlook.DUE:
+            return view
+        queue(folder, view.attempt)
+        kept.pop().release()
+        command = training_command(folder.path, attempt=view.attempt, threads=slot.threads)
+        training = Training(folder, command, attempt=view.attempt, environment=slot.environment)
+        return Started(training=training, lease=kept.pop(), attempt=view.attempt)
+    except (AqrExpError, OSError) as error:
+        reason = f"cannot be started: {error}"
+        with contextlib.suppress(AqrExpError, OSError):
+            folder.write_state(RunStatus.FAILED, reason=reason)
+        return View(outlook=Outlook.FAILED, reason=reason)
+    finally:
+        for lease in kept:
+            lease.release()

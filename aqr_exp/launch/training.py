@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.results.run_folder import RunFolder, utc_now
-from aqr_exp.results.state import RunState, RunStatus
+from aqr_exp.store.run_folder import RunFolder, utc_now
+from aqr_exp.store.state import RunState, RunStatus
 
 # A JSON list of arguments to start instead of the training, for tests and benchmarks: what it starts
 # gets the training's own arguments and goes through the same store, leases and launcher.

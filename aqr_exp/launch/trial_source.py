@@ -1,4 +1,4 @@
-"""Where a scheduler gets the runs of a search from: trials are proposed as slots become free."""
+"""Stopping what a pruner gave up, so that no launcher starts it again by itself."""
 
 import contextlib
 import time
@@ -6,18 +6,47 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import fmean
 
 from aqr_exp.errors import AqrExpError, RequestError
-from aqr_exp.launch.giving_up import mark_pruned
 from aqr_exp.launch.task import Task
-from aqr_exp.results.collect import read_row
-from aqr_exp.results.lease import Standing, claim
-from aqr_exp.results.run_folder import RunFolder
-from aqr_exp.results.state import PRUNED, RunStatus
-from aqr_exp.results.sweep_folder import SweepFolder
-from aqr_exp.sweep.curves import Curves
+from aqr_exp.store.collect import read_row
+from aqr_exp.store.lease import LockHeldError, Standing, claim
+from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.store.state import PRUNED, RunStatus, pruned_reason
+from aqr_exp.store.sweep_folder import SweepFolder
 from aqr_exp.sweep.plan import BASELINE, POINT, Plan, PlannedRun
-from aqr_exp.sweep.search import PruneRule
+from aqr_exp.sweep.request import PruneRule
 from aqr_exp.sweep.study import SearchStudy, Trial, TrialState
-from aqr_exp.sweep.trial_plan import TrialPlanner
+from aqr_exp.sweep.trials import Curves, TrialPlanner
+
+
+def mark_pruned(task: Task, why: str) -> bool:
+    """Stop a run, or keep it from being started; to be called until it says that the run has ended.
+
+    Args:
+        task: The run; its folder is made when it is not there, so that tables name it.
+        why: Why it was given up.
+
+    Returns:
+        Whether the run has ended: as pruned, or completed before the request reached it.
+    """
+    folder, reason = task.folder, pruned_reason(why)
+    if task.create is not None and not folder.path.exists():
+        with contextlib.suppress(FileExistsError):
+            task.create()
+    status = folder.effective_status()
+    if status in {RunStatus.COMPLETED.value, PRUNED}:
+        return True
+    if folder.standing() is not None:
+        if folder.cancel_requested() != reason:
+            folder.request_cancel(reason)
+        return False
+    try:
+        with folder.launch_lock(), folder.lock():
+            if folder.effective_status(ours=True) != RunStatus.COMPLETED.value:
+                folder.write_state(RunStatus.CANCELLED, reason=reason)
+    except LockHeldError:
+        return False
+    return True
+
 
 LOOK_EVERY_S = 1.0
 COMPLETED = RunStatus.COMPLETED.value

@@ -13,11 +13,11 @@ from aqr_exp.config.points import Override, PointLoader
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.variant import VariantName
 from aqr_exp.errors import RequestError
-from aqr_exp.results.collect import RunRow
-from aqr_exp.results.inference.metric_values import lower_is_better
-from aqr_exp.results.store import forced_number
-from aqr_exp.results.sweep_folder import SweepEntry
-from aqr_exp.sweep.members import fits
+from aqr_exp.statistics.arms import lower_is_better
+from aqr_exp.store.collect import RunRow
+from aqr_exp.store.store import forced_number
+from aqr_exp.store.sweep_folder import SweepEntry
+from aqr_exp.sweep.expand import fits
 from aqr_exp.sweep.plan import Plan, plan_sweep
 from aqr_exp.sweep.request import Corner, SweepRequest
 from aqr_exp.sweep.values import read_override

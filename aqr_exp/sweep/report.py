@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from aqr_exp.results.tables.cells import Cell, Table, count_cell, text_cell
-from aqr_exp.sweep.matrix import Matrix, completeness
+from aqr_exp.report.tables.cells import Cell, Table, count_cell, text_cell
 from aqr_exp.sweep.plan import Plan
-from aqr_exp.sweep.removed import RemovedRun
-from aqr_exp.sweep.standing import DONE, Standing, totals
+from aqr_exp.sweep.status import DONE, Matrix, RemovedRun, Standing, completeness, totals
 
 UNKNOWN_TIME = "?"
 

@@ -1,19 +1,71 @@
-"""A search's study: Optuna proposes, judges and remembers; one journal in the sweep's folder holds it."""
+"""The file a study is kept in: Optuna's journal, whole again after a kill in the middle of a line."""
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
 from aqr_exp.config.points import Override
 from aqr_exp.errors import AqrExpError, RequestError
-from aqr_exp.sweep.search import Dimension, Direction, PruneRule, Search, Strategy
+from aqr_exp.sweep.request import Dimension, Direction, PruneRule, Search, Strategy
 
 if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
+
+
+class MendingLock(JournalFileOpenLock):
+    """Optuna's lock (exclusive create), which cuts off a line that a killed writer left torn.
+
+    Optuna reads no journal in which another line follows a torn one. Whoever is about to append
+    holds the lock: nobody else can be in the middle of a line.
+
+    Args:
+        journal: The journal's path.
+    """
+
+    def __init__(self, journal: str) -> None:
+        super().__init__(journal)
+        self._journal = journal
+
+    def acquire(self) -> bool:
+        """Take the lock, and mend the journal."""
+        held = super().acquire()
+        try:
+            _cut_torn_line(self._journal)
+        except BaseException:
+            self.release()
+            raise
+        return held
+
+
+def open_journal(path: Path) -> JournalStorage:
+    """The storage in a journal.
+
+    Args:
+        path: The file; made when absent, its folder exists.
+    """
+    journal = os.fspath(path)
+    return JournalStorage(JournalFileBackend(journal, lock_obj=MendingLock(journal)))
+
+
+def _cut_torn_line(path: str) -> None:
+    with open(path, "r+b") as journal:  # noqa: PTH123 - Optuna names its files by text
+        end = journal.seek(0, os.SEEK_END)
+        if end == 0:
+            return
+        journal.seek(end - 1)
+        if journal.read(1) == b"\n":
+            return
+        journal.seek(0)
+        journal.truncate(journal.read().rfind(b"\n") + 1)
+
 
 REMEDY = "a search needs optuna: pip install 'aqr-exp[search]' (or make setup)"
 SEED = 0
@@ -96,8 +148,6 @@ class SearchStudy:
     ) -> None:
         check_installed()
         import optuna
-
-        from aqr_exp.sweep.study_journal import open_journal
 
         _log_to(log)
         self.search = search

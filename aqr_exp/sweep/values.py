@@ -1,12 +1,24 @@
-"""Values as they are typed, in Hydra's syntax: one, a list, `range(...)`, `choice(...)`, `glob(...)`."""
+"""What a seed may be."""
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import cache
-from typing import Any
+from typing import Any, TypeGuard
 
+from aqr_exp.config.convert import fields_of
 from aqr_exp.config.points import Override
+from aqr_exp.config.schema import RunConfig
+from aqr_exp.config.schema.constraints import Range
 from aqr_exp.errors import RequestError
+
+_LIMITS = next(spec.range for spec in fields_of(RunConfig) if spec.name == "seed") or Range(0, 0)
+SEED_RULE = f"write a whole number from {_LIMITS.low} to {_LIMITS.high}"
+
+
+def is_seed(value: Any) -> TypeGuard[int]:
+    """Whether a value is a seed."""
+    return type(value) is int and _LIMITS.low <= value <= _LIMITS.high
+
 
 MOST_VALUES = 100_000
 

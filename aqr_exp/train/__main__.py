@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from aqr_exp.config.identity import from_spec
     from aqr_exp.errors import AqrExpError
-    from aqr_exp.results.run_folder import RunFolder
+    from aqr_exp.store.run_folder import RunFolder
 
     folder = RunFolder(arguments.run_dir)
     try:

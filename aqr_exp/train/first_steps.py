@@ -25,10 +25,9 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from aqr_exp.config.identity import from_spec
 from aqr_exp.config.stages import stages_of
 from aqr_exp.errors import RunFailedError
-from aqr_exp.results.run_folder import RunFolder
-from aqr_exp.train import process_memory
-from aqr_exp.train.checkpoint import unwrapped
-from aqr_exp.train.interruption import StopRequest
+from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.train import memory
+from aqr_exp.train.checkpoint import StopRequest, unwrapped
 from aqr_exp.train.session import build_runner, reason_for, set_up_torch
 
 STEPS = 2
@@ -114,13 +113,13 @@ def _forget_peak() -> None:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    process_memory.forget_peak()
+    memory.forget_peak()
 
 
 def _peak_mb() -> float:
     if torch.cuda.is_available():
         return float(torch.cuda.max_memory_allocated() / 1e6)
-    peak = process_memory.peak_bytes()
+    peak = memory.peak_bytes()
     return (
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 if peak is None else peak / 2**20
     )

@@ -1,18 +1,97 @@
-"""Hooks of a run: seeds per step, the history of scalars, progress, and a stop on NaN."""
+"""Seeds as functions of (run seed, step): a resumed step draws what the unbroken one drew."""
 
 import math
+import random
 import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import torch
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from aqr_exp.config.stages import Stage
+from aqr_exp.config.stages import Stage, stage_at
+from aqr_exp.data.pipeline import dataloader_config
 from aqr_exp.errors import RunFailedError
-from aqr_exp.results.run_folder import RunFolder
-from aqr_exp.train.seeding import seed_step
-from aqr_exp.train.stages import stage_entry
+from aqr_exp.store.run_folder import RunFolder
+
+
+def step_seed(seed: int, step: int) -> int:
+    """The seed of everything random inside one training step (dropout, denoising noise, grid mask).
+
+    Args:
+        seed: The run's seed.
+        step: Zero-based step, counted over all epochs.
+    """
+    return int(np.random.SeedSequence((seed, 2, step)).generate_state(1)[0])
+
+
+def seed_step(seed: int, step: int) -> None:
+    """Set every global random state for one step."""
+    value = step_seed(seed, step)
+    random.seed(value)
+    np.random.seed(value)  # noqa: NPY002 - the open-mmlab code draws from the global state
+    torch.manual_seed(value)
+
+
+class ChangeStage(Hook):
+    """Builds the training data anew, its data set, pipeline and workers, whenever a stage begins.
+
+    A run that continues within a later stage comes here before its first epoch, so it takes that
+    stage's data too.
+
+    Args:
+        stages: Of the run; the Runner was made with the data of the first.
+        batch_size: Samples a step of this process.
+    """
+
+    # Before the sampler is told its epoch.
+    priority = "VERY_HIGH"
+
+    def __init__(self, stages: tuple[Stage, ...], batch_size: int) -> None:
+        self.stages = stages
+        self.batch_size = batch_size
+        self.loaded = 1
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Change the data when this epoch's are others.
+
+        Raises:
+            RunFailedError: The stage's data have another length, so that the steps of the rate's
+                cycle would be wrong.
+        """
+        stage = stage_at(self.stages, runner.epoch)
+        if stage is None or stage.number == self.loaded:
+            return
+        settings = dataloader_config(
+            stage.config,
+            stage.config.data.train_split,
+            training=True,
+            batch_size=self.batch_size,
+        )
+        loader = runner.build_dataloader(settings, seed=runner.seed)
+        steps = runner.max_iters // runner.max_epochs
+        if len(loader) != steps:
+            raise RunFailedError(f"{stage}: {len(loader)} steps an epoch, {steps} before it")
+        runner.train_loop.dataloader = loader
+        self.loaded = stage.number
+        print_log(f"{stage} begins", "current")
+
+
+def stage_entry(stages: tuple[Stage, ...], epoch: int) -> dict[str, int]:
+    """What a line of the history says about its stage.
+
+    Args:
+        stages: Of the run.
+        epoch: Counted from 0.
+
+    Returns:
+        `stage`, counted from 1; nothing for a run without stages.
+    """
+    stage = stage_at(stages, epoch)
+    return {} if stage is None else {"stage": stage.number}
 
 
 class SeedEachStep(Hook):

@@ -1,5 +1,6 @@
-"""From the run configuration to mmengine's Runner configuration: pure functions."""
+"""Puts our classes into the open-mmlab registries; importing anything else has no such effect."""
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,27 @@ from aqr_exp.cmt.detector_config import detector_config
 from aqr_exp.config.schema import RunConfig, ScheduleConfig, VariantConfig
 from aqr_exp.config.stages import stages_of
 from aqr_exp.data.pipeline import dataloader_config
+
+PLUGIN_MODULES = (
+    "aqr_exp.cmt.register",
+    "aqr_exp.data.dataset",
+    "aqr_exp.data.transforms.geometry",
+    "aqr_exp.data.transforms.loading",
+    "aqr_exp.data.transforms.pasting",
+    "aqr_exp.data.transforms.sensors",
+    "aqr_exp.evaluate.metric",
+    "mmdet3d.datasets.transforms.formating",
+    "mmdet3d.models",
+)
+
+
+def register_plugins() -> None:
+    """Import every module whose classes a run's configuration names; names resolve in mmdet3d."""
+    from mmengine.registry import init_default_scope
+
+    for module in PLUGIN_MODULES:
+        importlib.import_module(module)
+    init_default_scope("mmdet3d")
 
 
 def steps_per_epoch(samples: int, batch_size: int) -> int:

@@ -1,9 +1,13 @@
-"""Trains, predicts and scores one run, and leaves its folder telling the truth at every moment."""
+"""The training process's hold on its run: it beats, obeys a request to stop, and notices a loss."""
 
+import contextlib
 import os
 import resource
+import signal
 import time
 import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +16,76 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from aqr_exp.config.checkpoint_identity import file_sha256, with_checkpoint_identity
-from aqr_exp.config.data_identity import read_data_identity, with_data_identity
+from aqr_exp.config.inputs import (
+    file_sha256,
+    read_data_identity,
+    with_checkpoint_identity,
+    with_data_identity,
+)
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.stages import stages_of
-from aqr_exp.data.epoch_length import epoch_samples
+from aqr_exp.data.versions import epoch_samples
 from aqr_exp.errors import AqrExpError
-from aqr_exp.results.run_folder import RunFolder
-from aqr_exp.results.stability import stability_metrics
-from aqr_exp.results.state import RunStatus
-from aqr_exp.train.checkpoint import KeepCheckpoints, unwrapped
-from aqr_exp.train.claim import held_for_training
-from aqr_exp.train.hooks import MakeUpValidation, RecordHistory, SeedEachStep
-from aqr_exp.train.interruption import StopRequest, stops_wait
-from aqr_exp.train.plugins import register_plugins
-from aqr_exp.train.runner_config import runner_config
-from aqr_exp.train.stages import ChangeStage
+from aqr_exp.store.history import stability_metrics
+from aqr_exp.store.lease import Lease
+from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.store.state import RunStatus
+from aqr_exp.train.checkpoint import KeepCheckpoints, StopRequest, stops_wait, unwrapped
+from aqr_exp.train.hooks import ChangeStage, MakeUpValidation, RecordHistory, SeedEachStep
+from aqr_exp.train.monitor import WatchArm, final_scale
+from aqr_exp.train.runner_config import register_plugins, runner_config
 from aqr_exp.train.start import StartFrom
-from aqr_exp.train.watch_arm import WatchArm, final_scale
+
+
+@dataclass
+class Claim:
+    """A run that this process trains.
+
+    Attributes:
+        lease: Its lease on the run.
+        lost: Whether somebody took the run away: then nothing may be written to it any more.
+    """
+
+    lease: Lease
+    lost: bool = False
+
+    def still_ours(self) -> bool:
+        """Look whether the lease is still held."""
+        self.lost = self.lost or not self.lease.beat()
+        return not self.lost
+
+
+@contextlib.contextmanager
+def held_for_training(folder: RunFolder) -> Iterator[Claim]:
+    """Hold a run; a request to stop it, or its loss, interrupts this process as Ctrl-C does.
+
+    Args:
+        folder: The run's folder.
+
+    Yields:
+        The claim.
+
+    Raises:
+        LockHeldError: Another process holds the run; names it.
+    """
+    claim: Claim | None = None
+    asked = False
+
+    def obey() -> None:
+        nonlocal asked
+        if not asked and folder.cancel_requested() is not None:
+            asked = True
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def lose() -> None:
+        if claim is not None:
+            claim.lost = True
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with folder.lock(on_beat=obey, on_loss=lose) as lease:
+        claim = Claim(lease)
+        yield claim
+
 
 INTERRUPTED = 130
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from aqr_exp.cmt.checkpoint import load_state_dict_file, load_strictly
-from aqr_exp.config.schema.start import StartConfig
+from aqr_exp.config.schema.run import StartConfig
 from aqr_exp.errors import RunFailedError
 from aqr_exp.train.checkpoint import unwrapped
 

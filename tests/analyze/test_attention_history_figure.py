@@ -1,4 +1,4 @@
-from aqr_exp.analyze.attention_history_figure import attention_history_figure
+from aqr_exp.analyze.bias_figures import attention_history_figure
 
 
 def row(step, **scalars):

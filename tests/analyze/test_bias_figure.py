@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from small_scene import LAYOUT, marks, rectangles, small_scene
 
-from aqr_exp.analyze.bias_figure import bias_figure
-from aqr_exp.results.plots.figure_file import rendered
+from aqr_exp.analyze.bias_figures import bias_figure
+from aqr_exp.report.figures.figure_file import rendered
 
 QUERY = np.array([0.5, 2.5, 0.0])
 # BEV cells (6, 5) and (7, 6), and tokens (1, 2) and (1, 3) of view 0.

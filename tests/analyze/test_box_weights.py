@@ -3,14 +3,14 @@ import json
 import numpy as np
 import pytest
 
-from aqr_exp.analyze.box_weights import (
+from aqr_exp.analyze.bias_report import (
     BoxWeight,
     by_class,
     by_condition,
     by_distance,
     nearest_queries,
 )
-from aqr_exp.analyze.scene_words import condition_of, read_scene_words
+from aqr_exp.analyze.samples import condition_of, read_scene_words
 from aqr_exp.errors import AqrExpError
 
 

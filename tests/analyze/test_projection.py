@@ -1,8 +1,8 @@
 import numpy as np
 from small_scene import BACKWARD, FORWARD
 
-from aqr_exp.analyze.projection import box_lines_px
-from aqr_exp.data.box_geometry import corners_m, footprints_m, project
+from aqr_exp.analyze.scene_figure import box_lines_px
+from aqr_exp.data.geometry import corners_m, footprints_m, project
 
 HALF_TURN = np.pi / 2
 

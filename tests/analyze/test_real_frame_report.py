@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aqr_exp.analyze.samples import Samples
-from aqr_exp.analyze.windows_report import choose_boxes, draw_windows, windows_of_boxes
+from aqr_exp.analyze.windows import choose_boxes, draw_windows, windows_of_boxes
 from aqr_exp.config.load import load_run
 from aqr_exp.data.classes import CAMERA_NAMES
 

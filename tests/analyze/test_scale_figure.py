@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from aqr_exp.analyze.scale_figure import scale_history_figure
-from aqr_exp.results.plots.figure_file import rendered
+from aqr_exp.analyze.bias_figures import scale_history_figure
+from aqr_exp.report.figures.figure_file import rendered
 
 STEPS = np.array([1, 10, 20])
 SCALES = np.array([[2.5, 2.5], [2.6, 2.4], [2.8, 2.2]])

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from small_scene import LAYOUT, small_scene
 
-from aqr_exp.analyze.scene_axes import draw_bev, draw_image, image_axes, inside_image, mark
+from aqr_exp.analyze.scene_figure import draw_bev, draw_image, image_axes, inside_image, mark
 from aqr_exp.data.classes import CAMERA_NAMES
-from aqr_exp.results.plots.canvas import new_figure
+from aqr_exp.report.figures.style import new_figure
 
 
 @pytest.mark.parametrize(

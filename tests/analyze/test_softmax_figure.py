@@ -3,7 +3,7 @@ import pytest
 
 from aqr_exp.analyze.softmax import responses, slope, window_mass
 from aqr_exp.analyze.softmax_figure import softmax_figure
-from aqr_exp.results.plots.figure_file import rendered
+from aqr_exp.report.figures.figure_file import rendered
 
 WEIGHTS, SCALES = (0.0, 0.8, -0.6, 0.3), (1.0, 2.5, 5.0)
 

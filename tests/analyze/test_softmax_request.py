@@ -1,6 +1,6 @@
 import pytest
 
-from aqr_exp.analyze.softmax_request import softmax_request
+from aqr_exp.analyze.softmax import softmax_request
 from aqr_exp.errors import RequestError
 
 

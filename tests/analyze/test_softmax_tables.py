@@ -1,14 +1,14 @@
 import pytest
 
-from aqr_exp.analyze.softmax import responses
-from aqr_exp.analyze.softmax_tables import (
+from aqr_exp.analyze.softmax import (
     mass_biases,
     mass_table,
     response_table,
+    responses,
     saturation_table,
 )
-from aqr_exp.results.tables.cells import Table
-from aqr_exp.results.tables.formats import as_json
+from aqr_exp.report.tables.cells import Table
+from aqr_exp.report.tables.formats import as_json
 
 
 def texts(table: Table) -> list[list[str]]:

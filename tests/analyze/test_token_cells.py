@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_scene import LAYOUT
 
-from aqr_exp.analyze.token_cells import (
+from aqr_exp.analyze.scene_figure import (
     bev_cells,
     bev_corners_m,
     camera_cells,

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from aqr_exp.analyze.weights_figure import weights_by_group_figure
-from aqr_exp.results.plots.figure_file import rendered
+from aqr_exp.analyze.bias_figures import weights_by_group_figure
+from aqr_exp.report.figures.figure_file import rendered
 
 GROUPS = {
     "car": np.array([[0.1, -0.4], [0.2, -0.4], [0.6, -0.4]]),

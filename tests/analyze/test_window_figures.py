@@ -7,13 +7,12 @@ import pytest
 import torch
 from small_scene import LAYOUT, marks, rectangles, small_scene
 
-from aqr_exp.analyze.scene_axes import Scene
-from aqr_exp.analyze.window_figures import bev_windows_figure, camera_windows_figure
-from aqr_exp.aqr.layout import TokenLayout
-from aqr_exp.aqr.places import locate_queries
+from aqr_exp.analyze.scene_figure import Scene
+from aqr_exp.analyze.windows import bev_windows_figure, camera_windows_figure
+from aqr_exp.aqr.layout import TokenLayout, locate_queries
 from aqr_exp.aqr.windows import gather_windows
 from aqr_exp.data.classes import CAMERA_NAMES
-from aqr_exp.results.plots.figure_file import rendered
+from aqr_exp.report.figures.figure_file import rendered
 
 QUERIES = np.array([[0.5, 2.5, 0.0], [-4.9, -3.9, 0.0]])
 # Query 0: BEV cell (6, 5) and its right neighbour, then two tokens of view 0; query 1: the corner

@@ -8,8 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aqr_exp.aqr import absorbed_windows, gathered_attention, kernel_choice, shared_ranges
-from aqr_exp.aqr.gathered_attention import GatheredAttention
+from aqr_exp.aqr.attention import absorbed as absorbed_windows
+from aqr_exp.aqr.attention import gathered, kernel_choice, parallel
+from aqr_exp.aqr.attention.gathered import GatheredAttention
 from aqr_exp.aqr.windows import Windows
 
 pytest.importorskip("numba")
@@ -132,7 +133,7 @@ def test_a_key_twice_in_a_window_counts_twice():
 
 @pytest.mark.parametrize("head_width", [8, 25, 64])
 def test_the_same_bits_twice_and_with_any_number_of_threads(head_width, monkeypatch):
-    monkeypatch.setattr(shared_ranges, "_LEAST_SHARED", 1)
+    monkeypatch.setattr(parallel, "_LEAST_SHARED", 1)
     made = case(batch=2, queries=90, keys=400, slots=21, heads=4, head_width=head_width)
     before, found = torch.get_num_threads(), []
     try:
@@ -180,7 +181,7 @@ def test_shapes_decide_which_way_is_taken(keys, wanted, monkeypatch):
     called = []
     for module, name in (
         (absorbed_windows, "mix"),
-        (gathered_attention.compiled_windows, "attend"),
+        (gathered.compiled, "attend"),
     ):
         function = getattr(module, name)
         monkeypatch.setattr(

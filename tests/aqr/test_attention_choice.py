@@ -9,17 +9,16 @@ import torch
 from attention_cases import assert_same, leaves, random_bias, results
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from aqr_exp.aqr import attention, attention_backends, windowed_attention
-from aqr_exp.aqr.attention import attend, attend_dense, check_fit
+from aqr_exp.aqr.attention import api, windowed
+from aqr_exp.aqr.attention.api import attend, attend_dense, check_fit
 from aqr_exp.aqr.bias import GlobalBias, LocalBias
-from aqr_exp.aqr.layout import TokenLayout
-from aqr_exp.aqr.places import locate_queries
+from aqr_exp.aqr.layout import TokenLayout, locate_queries
 from aqr_exp.aqr.windows import gather_windows
 
 
 @pytest.mark.parametrize("chunk_scores", [1, 700, 2**24])
 def test_windows_together_with_a_mask(monkeypatch, chunk_scores):
-    monkeypatch.setattr(attention, "_CHUNK_SCORES", chunk_scores)
+    monkeypatch.setattr(api, "_CHUNK_SCORES", chunk_scores)
     torch.manual_seed(5)
     tensors, bias = leaves(2, 2, 9, 50, 8), random_bias(2, 9, 50, 6, 3.0)
     blocked = torch.rand(9, 50) < 0.5
@@ -110,8 +109,8 @@ def test_misfits_are_named():
 
 def test_without_the_fused_kernel(monkeypatch):
     torch.manual_seed(0)
-    monkeypatch.setattr(windowed_attention, "_KERNEL", None)
-    monkeypatch.setattr(attention, "_CHUNK_SCORES", 700)
+    monkeypatch.setattr(windowed, "_KERNEL", None)
+    monkeypatch.setattr(api, "_CHUNK_SCORES", 700)
     tensors, bias = leaves(2, 2, 9, 50, 8), random_bias(2, 9, 50, 6, 3.0)
     got, wanted = results(attend, tensors, bias), results(attend_dense, tensors, bias)
     assert_same(got, wanted, 1e-6, 1e-5)
@@ -126,7 +125,7 @@ def test_every_backend_gives_what_the_definition_gives(backend):
 
 
 def test_a_backend_that_cannot_serve_gives_way_and_says_why_once(caplog, monkeypatch):
-    attention_backends._say.cache_clear()
+    api._say.cache_clear()
     torch.manual_seed(4)
     tensors, bias = leaves(2, 2, 9, 200, 8), random_bias(2, 9, 200, 6, 3.0)
     blocked = torch.zeros(9, 200, dtype=torch.bool)
@@ -139,7 +138,7 @@ def test_a_backend_that_cannot_serve_gives_way_and_says_why_once(caplog, monkeyp
         for _ in range(2):
             attend(*tensors, bias, backend="flex")
             attend(*tensors, bias, blocked)
-        monkeypatch.setattr(windowed_attention, "_KERNEL", None)
+        monkeypatch.setattr(windowed, "_KERNEL", None)
         attend(*tensors, bias)
         attend(*tensors, bias, backend="flex")
     no_kernel = f"torch {torch.__version__} has no fused kernel for CPUs"
@@ -164,7 +163,7 @@ def test_on_cuda_auto_is_flex():
     grid = gather_windows(places, layout, bev_size=1, camera_size=1, view_policy="first").grid
 
     def choice(wanted, bias):
-        return attention_backends.choose(wanted, query, key, bias, None)
+        return api.choose(wanted, query, key, bias, None)
 
     placed = dataclasses.replace(bias, grid=grid)
     assert [choice(w, placed) for w in ("auto", "flex", "windowed", "dense")] == [

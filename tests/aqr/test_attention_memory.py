@@ -8,8 +8,8 @@ import sys
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from aqr_exp.aqr.attention import attend, attend_dense
-from aqr_exp.aqr.attention_statistics import attention_statistics
+from aqr_exp.aqr.attention.api import attend, attend_dense
+from aqr_exp.aqr.attention.statistics import attention_statistics
 from aqr_exp.aqr.bias import GlobalBias, LocalBias
 
 
@@ -67,7 +67,7 @@ def test_windows_never_make_the_matrix():
 
 
 def test_with_a_mask_some_rows_of_the_matrix_at_a_time(monkeypatch):
-    monkeypatch.setattr("aqr_exp.aqr.attention._CHUNK_SCORES", 2 * 10 * KEYS)
+    monkeypatch.setattr("aqr_exp.aqr.attention.api._CHUNK_SCORES", 2 * 10 * KEYS)
     tensors, bias = small_case(2.0)
     blocked = torch.rand(QUERIES, KEYS) < 0.5
     with LargestTensor() as watch:
@@ -92,7 +92,7 @@ def test_monitoring_never_makes_the_matrix():
 
 def test_rows_in_full_are_few_at_a_time(monkeypatch):
     # All of the mass is in the windows, and all of it is taken away.
-    monkeypatch.setattr("aqr_exp.aqr.exact_rows._CHUNK_SCORES", 10 * KEYS)
+    monkeypatch.setattr("aqr_exp.aqr.attention.windowed._CHUNK_SCORES", 10 * KEYS)
     tensors, bias = small_case(-9.0)
     with torch.no_grad():
         tensors[1][:, :, bias.index[0, 0]] += 50.0 * tensors[0][:, :, :1].sign()
@@ -105,7 +105,7 @@ def test_rows_in_full_are_few_at_a_time(monkeypatch):
 
 PROGRAM = """
 import json, resource, time, torch
-from aqr_exp.aqr.attention import attend
+from aqr_exp.aqr.attention.api import attend
 from aqr_exp.aqr.bias import LocalBias
 
 def peak_gb():

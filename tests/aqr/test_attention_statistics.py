@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aqr_exp.aqr import attention_statistics as module
-from aqr_exp.aqr.attention_statistics import attention_statistics
+from aqr_exp.aqr.attention import statistics as module
+from aqr_exp.aqr.attention.statistics import attention_statistics
 from aqr_exp.aqr.bias import GlobalBias, LocalBias
 
 

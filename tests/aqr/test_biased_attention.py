@@ -8,9 +8,9 @@ from attention_cases import assert_same, leaves, random_bias, results
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aqr_exp.aqr import kernel_choice, window_correction
-from aqr_exp.aqr.attention import attend as attend_by_choice
-from aqr_exp.aqr.attention import attend_dense
+from aqr_exp.aqr.attention import correction, kernel_choice
+from aqr_exp.aqr.attention.api import attend as attend_by_choice
+from aqr_exp.aqr.attention.api import attend_dense
 from aqr_exp.aqr.bias import GlobalBias, LocalBias
 
 attend = functools.partial(attend_by_choice, backend="windowed")
@@ -178,7 +178,7 @@ def test_chunks_of_queries_do_not_matter(monkeypatch):
     torch.manual_seed(0)
     tensors, bias = leaves(2, 2, 9, 50, 8), random_bias(2, 9, 50, 6, 3.0)
     wanted = results(attend, tensors, bias)
-    monkeypatch.setattr(window_correction, "_CHUNK_NUMBERS", 300)
+    monkeypatch.setattr(correction, "_CHUNK_NUMBERS", 300)
     assert_same(results(attend, tensors, bias), wanted, 1e-6, 1e-6)
 
 

@@ -10,12 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from aqr_exp.aqr import flex_windows
-from aqr_exp.aqr.attention import attend_dense
+from aqr_exp.aqr.attention import flex
+from aqr_exp.aqr.attention.api import attend_dense
+from aqr_exp.aqr.attention.flex import attend_flex
 from aqr_exp.aqr.bias import AttentionBias, LocalBias
-from aqr_exp.aqr.flex_windows import attend_flex
-from aqr_exp.aqr.layout import TokenLayout
-from aqr_exp.aqr.places import QueryPlaces
+from aqr_exp.aqr.layout import QueryPlaces, TokenLayout
 from aqr_exp.aqr.scale import BiasScale
 from aqr_exp.aqr.windows import gather_windows
 
@@ -175,9 +174,9 @@ def test_what_it_cannot_serve(change, reason, monkeypatch):
             dtype=change.get("dtype", torch.bfloat16),
         )  # fmt: skip
     if "torch" in change:
-        monkeypatch.setattr(flex_windows, "_flex_attention", lambda: None)
+        monkeypatch.setattr(flex, "_flex_attention", lambda: None)
     bias = dataclasses.replace(bias, **{key: change[key] for key in ("grid",) if key in change})
-    assert flex_windows.refusal(query, bias) == reason
+    assert flex.refusal(query, bias) == reason
 
 
 def test_windows_without_places_are_refused():

@@ -8,8 +8,9 @@ import pytest
 import torch
 from small_map import LAYOUT, places_of
 
-from aqr_exp.aqr import absorbed_windows, gathered_attention, gathered_rows
-from aqr_exp.aqr.gathered_attention import GatheredAttention
+from aqr_exp.aqr.attention import absorbed as absorbed_windows
+from aqr_exp.aqr.attention import gathered, gathered_rows
+from aqr_exp.aqr.attention.gathered import GatheredAttention
 from aqr_exp.aqr.windows import Windows, gather_windows
 
 EMPTY = (None, {})
@@ -224,7 +225,7 @@ def test_tokens_that_do_not_fit_are_refused(batch, encodings, width):
         "queries of (2, 5, 8)"
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        gathered_attention._check(query, memory, memory[:encodings], small_windows())
+        gathered._check(query, memory, memory[:encodings], small_windows())
 
 
 @pytest.mark.parametrize("heads", [3, 0, -1])

@@ -5,13 +5,13 @@ import re
 import numpy as np
 import pytest
 
-from aqr_exp.aqr import kernel_compiler
+from aqr_exp.aqr.attention import compiler
 
 
 @pytest.fixture
 def nothing_kept(monkeypatch):
     """Machine code that is compiled here and now."""
-    monkeypatch.setattr(kernel_compiler, "_cache_folder", lambda: None)
+    monkeypatch.setattr(compiler, "_cache_folder", lambda: None)
 
 
 def test_a_kernel_calls_no_other_by_name(nothing_kept):
@@ -22,7 +22,7 @@ def test_a_kernel_calls_no_other_by_name(nothing_kept):
             row[i] -= total
         return total
 
-    part = kernel_compiler.compiled(loose=True)(part)
+    part = compiler.compiled(loose=True)(part)
 
     def whole_kernel(rows):
         total = np.float32(0.0)
@@ -30,7 +30,7 @@ def test_a_kernel_calls_no_other_by_name(nothing_kept):
             total += part(rows[i], np.float32(2.0)) * part(rows[i], np.float32(4.0))
         return total
 
-    kernel = kernel_compiler.compiled(loose=True)(whole_kernel)
+    kernel = compiler.compiled(loose=True)(whole_kernel)
     # By hand: |1/2 - 1| = 1/2 leaves 1/2, of which 3/8 is kept away; 1/2 * 3/8.
     assert kernel(np.ones((1, 1), np.float32)) == 0.1875
     (code,) = kernel.inspect_asm().values()

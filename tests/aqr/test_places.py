@@ -13,8 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aqr_exp.aqr.layout import TokenLayout
-from aqr_exp.aqr.places import locate_queries
+from aqr_exp.aqr.layout import TokenLayout, locate_queries
 
 VIEWS = torch.tensor(
     [

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from aqr_exp.aqr.layout import TokenLayout
-from aqr_exp.aqr.places import locate_queries
+from aqr_exp.aqr.layout import TokenLayout, locate_queries
 from aqr_exp.aqr.windows import gather_windows
 
 pytestmark = pytest.mark.real_frame
@@ -38,10 +37,10 @@ def loaded(real_frame_root):
     from mmdet3d.registry import DATASETS
 
     from aqr_exp.config.load import load_run
+    from aqr_exp.data.dataset import SampleKey
     from aqr_exp.data.pipeline import dataset_config
-    from aqr_exp.data.sampling import SampleKey
     from aqr_exp.data.transforms.loading import LoadImages
-    from aqr_exp.train.plugins import register_plugins
+    from aqr_exp.train.runner_config import register_plugins
 
     register_plugins()
     config = load_run("baseline", [f"data.root={str(real_frame_root)!r}"])
@@ -73,7 +72,7 @@ def tokens_by_hand(sample, centre):
 
 
 def resized(results):
-    from aqr_exp.data.transforms.image_geometry import ResizeCropFlipImages
+    from aqr_exp.data.transforms.geometry import ResizeCropFlipImages
 
     step = ResizeCropFlipImages(320, 800, (0.47, 0.625), SCALE, flip=True, training=False)
     return torch.from_numpy(np.stack(step.transform(results)["lidar2img"])).float()[None]
@@ -104,7 +103,7 @@ def test_cells_of_ten_boxes_are_the_pickle_s(sample, loaded):
 def test_a_moved_scene_moves_bev_windows_and_leaves_camera_windows(sample, loaded):
     from mmdet3d.structures import LiDARPoints
 
-    from aqr_exp.data.transforms.scene_geometry import MoveScene
+    from aqr_exp.data.transforms.geometry import MoveScene
 
     centres = ten_centres(sample)
     table = np.column_stack((centres, np.zeros((10, 2)))).astype(np.float32)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_map import LAYOUT, places_of
 
-from aqr_exp.aqr.places import QueryPlaces
+from aqr_exp.aqr.layout import QueryPlaces
 from aqr_exp.aqr.renderer import METHODS, WeightRenderer
 
 

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from aqr_exp.aqr import shared_ranges
-from aqr_exp.aqr.shared_ranges import in_ranges
+from aqr_exp.aqr.attention import parallel
+from aqr_exp.aqr.attention.parallel import in_ranges
 
 MUCH = 10**9
 
@@ -16,17 +16,15 @@ MUCH = 10**9
 @pytest.fixture(params=["_in_team", "_in_pool"])
 def way(request, monkeypatch):
     """Both ways to call a function in many threads."""
-    function = getattr(shared_ranges, request.param)
-    monkeypatch.setattr(shared_ranges, "_share", lambda: function)
+    function = getattr(parallel, request.param)
+    monkeypatch.setattr(parallel, "_share", lambda: function)
 
 
 @pytest.mark.parametrize("total", [0, 1, 11, 12, 13, 1000])
 def test_ranges_cover_everything_once(total, threads, way):
     threads(3)
     seen = []
-    in_ranges(
-        lambda first, last: seen.extend(range(first, last)), total, shared_ranges._LEAST_SHARED
-    )
+    in_ranges(lambda first, last: seen.extend(range(first, last)), total, parallel._LEAST_SHARED)
     assert sorted(seen) == [*range(total)]
 
 
@@ -49,7 +47,7 @@ def test_little_work_is_not_handed_over(threads):
     threads(3)
     seen = []
     function = lambda first, last: seen.append((first, last, threading.get_ident()))  # noqa: E731
-    in_ranges(function, 1000, shared_ranges._LEAST_SHARED - 1)
+    in_ranges(function, 1000, parallel._LEAST_SHARED - 1)
     threads(1)
     in_ranges(function, 1000, MUCH)
     assert seen == [(0, 1000, threading.get_ident())] * 2
@@ -60,8 +58,8 @@ def test_who_has_not_begun_is_not_waited_for(threads, monkeypatch):
     # One worker, busy until the test lets it go.
     gate, pool = threading.Event(), ThreadPoolExecutor(1)
     pool.submit(gate.wait)
-    monkeypatch.setattr(shared_ranges, "_share", lambda: shared_ranges._in_pool)
-    monkeypatch.setattr(shared_ranges, "_pool", lambda _: pool)
+    monkeypatch.setattr(parallel, "_share", lambda: parallel._in_pool)
+    monkeypatch.setattr(parallel, "_pool", lambda _: pool)
     seen = []
     in_ranges(lambda first, last: seen.extend(range(first, last)), 1000, MUCH)
     assert seen == [*range(1000)]
@@ -84,18 +82,18 @@ def test_what_fails_in_any_thread_is_heard(threads, way, error):
 
 def test_ctrl_c_just_before_the_first_line_is_not_lost(threads, monkeypatch):
     threads(2)
-    monkeypatch.setattr(shared_ranges, "_share", lambda: lambda *_: None)
+    monkeypatch.setattr(parallel, "_share", lambda: lambda *_: None)
     with pytest.raises(KeyboardInterrupt):
         in_ranges(lambda *_: None, 1000, MUCH)
 
 
 PROGRAM = """
 import os, torch
-from aqr_exp.aqr import shared_ranges
+from aqr_exp.aqr.attention import parallel
 torch.set_num_threads(3)
 torch.randn(1000, 1000) @ torch.randn(1000, 1000) + torch.randn(1000, 1000).exp()
 before = len(os.listdir("/proc/self/task"))
-shared_ranges.in_ranges(lambda *_: None, 1000, 10**9)
+parallel.in_ranges(lambda *_: None, 1000, 10**9)
 print(before, len(os.listdir("/proc/self/task")))
 """
 

@@ -3,14 +3,9 @@ import math
 import pytest
 import torch
 
-from aqr_exp.aqr.attention_statistics import AttentionStatistics
+from aqr_exp.aqr.attention.statistics import AttentionStatistics
 from aqr_exp.aqr.bias import GlobalBias, LocalBias
-from aqr_exp.aqr.statistics import (
-    attention_scalars,
-    bias_scalars,
-    scale_scalars,
-    weight_scalars,
-)
+from aqr_exp.aqr.statistics import attention_scalars, bias_scalars, scale_scalars, weight_scalars
 
 # One denoising query, whose numbers would spoil every result, before the learnable ones.
 DENOISING = 1

@@ -9,12 +9,12 @@ from attention_cases import leaves, random_bias, results
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aqr_exp.aqr import attention_statistics as module
-from aqr_exp.aqr import kernel_choice
-from aqr_exp.aqr.attention import attend
-from aqr_exp.aqr.attention_statistics import attend_watched, attention_statistics
+from aqr_exp.aqr.attention import kernel_choice
+from aqr_exp.aqr.attention import statistics as module
+from aqr_exp.aqr.attention.api import attend
+from aqr_exp.aqr.attention.correction import window_sums
+from aqr_exp.aqr.attention.statistics import attend_watched, attention_statistics
 from aqr_exp.aqr.bias import GlobalBias, LocalBias
-from aqr_exp.aqr.window_statistics import window_sums
 
 NAMES = ("mass_before", "mass_after", "change", "entropy")
 

@@ -14,11 +14,11 @@ from attention_cases import assert_same, leaves, random_bias, results
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aqr_exp.aqr import compiled_windows, kernel_choice, key_kernels, shared_ranges
-from aqr_exp.aqr.attention import attend, attend_dense
+from aqr_exp.aqr.attention import compiled, kernel_choice, kernel_parts, parallel
+from aqr_exp.aqr.attention.api import attend, attend_dense
+from aqr_exp.aqr.attention.gathered import GatheredAttention
+from aqr_exp.aqr.attention.kernel_parts import exp
 from aqr_exp.aqr.bias import LocalBias
-from aqr_exp.aqr.gathered_attention import GatheredAttention
-from aqr_exp.aqr.kernel_parts import exp
 from aqr_exp.aqr.windows import Windows
 
 windowed = functools.partial(attend, backend="windowed")
@@ -69,7 +69,7 @@ def test_no_query_has_a_window():
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_the_same_bits_with_any_number_of_threads(count, threads, monkeypatch):
-    monkeypatch.setattr(shared_ranges, "_LEAST_SHARED", 1)
+    monkeypatch.setattr(parallel, "_LEAST_SHARED", 1)
     torch.manual_seed(0)
     tensors, bias = leaves(2, 4, 150, 900, 16), random_bias(2, 150, 900, 40, 3.0)
     threads(1)
@@ -83,7 +83,7 @@ def test_the_same_bits_with_any_number_of_threads(count, threads, monkeypatch):
 
 def router_attention(threads_wanted, threads):
     torch.manual_seed(0)
-    attention = GatheredAttention(32, 4)
+    api = GatheredAttention(32, 4)
     inputs = [torch.randn(2, n, 32, requires_grad=True) for n in (130, 400, 400)]
     bias = random_bias(2, 130, 400, 30, 1.0)
     windows = Windows(
@@ -91,14 +91,14 @@ def router_attention(threads_wanted, threads):
         lidar_slots=10, keys=400,
     )  # fmt: skip
     threads(threads_wanted)
-    output = attention(*inputs, windows)
+    output = api(*inputs, windows)
     torch.manual_seed(1)
-    leaves_of = [*inputs, *attention.parameters()]
+    leaves_of = [*inputs, *api.parameters()]
     return [output, *torch.autograd.grad(output, leaves_of, torch.randn_like(output))]
 
 
 def test_the_router_s_attention_agrees_with_torch_and_between_threads(monkeypatch, threads):
-    monkeypatch.setattr(shared_ranges, "_LEAST_SHARED", 1)
+    monkeypatch.setattr(parallel, "_LEAST_SHARED", 1)
     alone, shared = router_attention(1, threads), router_attention(2, threads)
     assert all(torch.equal(one, other) for one, other in zip(alone, shared, strict=True))
     monkeypatch.setattr(kernel_choice, "serves", lambda *_: False)
@@ -124,7 +124,7 @@ def test_slots_sorted_by_key():
         np.empty(5, np.int64),
         np.empty((3, 3), np.int32),
     )
-    key_kernels.sort_slots(index, valid, 0, 3, 3, starts, rows, position)
+    kernel_parts.sort_slots(index, valid, 0, 3, 3, starts, rows, position)
     assert starts.tolist() == [0, 1, 2, 5]
     assert rows.tolist() == [0, 1, 0, 1, 2]
     assert position[valid].tolist() == [2, 0, 1, 3, 4]
@@ -149,9 +149,9 @@ def test_what_is_not_served_is_said_once(caplog, monkeypatch):
 def test_compiled_code_is_reached_from_attend(monkeypatch):
     called = []
     for name in ("correct_output", "correct_gradients"):
-        function = getattr(compiled_windows, name)
+        function = getattr(compiled, name)
         monkeypatch.setattr(
-            compiled_windows, name, lambda *a, f=function, n=name: (called.append(n), f(*a))[1]
+            compiled, name, lambda *a, f=function, n=name: (called.append(n), f(*a))[1]
         )
     results(attend, leaves(1, 2, 9, 50, 8), random_bias(1, 9, 50, 6, 3.0))
     assert called == ["correct_output", "correct_gradients"]
@@ -161,10 +161,10 @@ PROGRAM = """
 import os, sys, torch
 if sys.argv[1] == "without":
     sys.modules["numba"] = None
-from aqr_exp.aqr.attention import attend
+from aqr_exp.aqr.attention.api import attend
 from aqr_exp.aqr.bias import LocalBias
-from aqr_exp.aqr import shared_ranges
-shared_ranges._LEAST_SHARED = 1
+from aqr_exp.aqr.attention import parallel
+parallel._LEAST_SHARED = 1
 torch.set_num_threads(2)
 torch.manual_seed(0)
 tensors = [torch.randn(1, 2, n, 8, requires_grad=True) for n in (200, 400, 400)]
@@ -180,7 +180,7 @@ if child == 0:
     with torch.no_grad():
         attend(*tensors, bias)
     torch.set_num_threads(2)
-    shared_ranges.in_ranges(lambda first, last: None, 1000, 10**9)
+    parallel.in_ranges(lambda first, last: None, 1000, 10**9)
     os._exit(7)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 print(first, float(step()), "numba" in sys.modules and sys.modules["numba"] is not None)
@@ -203,7 +203,7 @@ def test_a_forked_worker_may_use_threads_too(numba, tmp_path):
 def test_without_a_folder_to_write_to(tmp_path):
     (tmp_path / "file").touch()
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "file" / "folder")}
-    program = "from aqr_exp.aqr.kernel_parts import exp, whole; print(whole(5))"
+    program = "from aqr_exp.aqr.attention.kernel_parts import exp, whole; print(whole(5))"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, env=environment
     )
@@ -217,11 +217,11 @@ def test_without_a_folder_to_write_to(tmp_path):
 def test_auto_takes_the_matrix_where_it_is_small_and_the_windows_large(
     queries, keys, slots, matrix, monkeypatch
 ):
-    from aqr_exp.aqr import attention
+    from aqr_exp.aqr.attention import api
 
     called = []
     for name in ("attend_dense", "attend_windowed"):
-        monkeypatch.setattr(attention, name, lambda *a, n=name: called.append(n) or a[0])
+        monkeypatch.setattr(api, name, lambda *a, n=name: called.append(n) or a[0])
     index = torch.zeros(1, 1, 1, dtype=torch.long).expand(1, queries, slots)
     bias = LocalBias(index=index, valid=index == 0, value=torch.zeros(1, queries, slots))
     query, key = torch.zeros(1, 2, queries, 1), torch.zeros(1, 2, keys, 1)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_map import LAYOUT, keys, places_of
 
-from aqr_exp.aqr.places import QueryPlaces
+from aqr_exp.aqr.layout import QueryPlaces
 from aqr_exp.aqr.windows import gather_windows
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from small_map import LAYOUT, keys, places_of
 
-from aqr_exp.aqr.places import QueryPlaces, locate_queries
+from aqr_exp.aqr.layout import QueryPlaces, locate_queries
 from aqr_exp.aqr.windows import gather_windows
 
 

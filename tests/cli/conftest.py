@@ -6,10 +6,10 @@ import pytest
 from fake_training import FAKE_TRAINING
 from made_up_data import write_identity
 
-from aqr_exp.config.data_identity import with_data_identity
+from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.results.store import Store, results_root
+from aqr_exp.store.store import Store, results_root
 
 
 @pytest.fixture

@@ -10,15 +10,15 @@ import pytest
 from aqr_exp.cli.main import main
 from aqr_exp.config.identity import to_yaml
 from aqr_exp.launch.record import build_record
-from aqr_exp.results.store import Store
+from aqr_exp.store.store import Store
+from aqr_exp.sweep.cli_source import sweep_request
 from aqr_exp.sweep.plan import Plan, plan_sweep
-from aqr_exp.sweep.typed import sweep_request
 
 # What the stub of a training measures: mAP by seed, the arm's name tells the scale.
 TRAINING = """
 import sys
 from pathlib import Path
-from aqr_exp.results.run_folder import RunFolder
+from aqr_exp.store.run_folder import RunFolder
 folder = RunFolder(Path(sys.argv[1]))
 with folder.lock():
     folder.write_state("running")

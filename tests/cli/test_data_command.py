@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from aqr_exp.cli.main import main
-from aqr_exp.config.data_identity import read_data_identity, with_data_identity
+from aqr_exp.config.inputs import read_data_identity, with_data_identity
 from aqr_exp.config.load import load_run
 
 SMALL = ["--train-scenes", "1", "--val-scenes", "1", "--keyframes", "1", "--workers", "1"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from aqr_exp.cli.main import main
-from aqr_exp.launch import requirements
+from aqr_exp.launch import preflight
 
 
 def test_says_what_is_there(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -27,14 +27,14 @@ def test_says_what_is_there(data: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_missing_packages_are_named_with_the_remedy(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    absent = requirements.Requirement(
+    absent = preflight.Requirement(
         distribution="aqr-absent",
         module="aqr_absent",
         training=True,
         purpose="testing",
         remedy="make setup",
     )
-    monkeypatch.setattr(requirements, "REQUIREMENTS", (absent,))
+    monkeypatch.setattr(preflight, "REQUIREMENTS", (absent,))
     assert main(["doctor"]) == 1
     text = capsys.readouterr().out
     assert "  aqr-absent: MISSING, for testing: make setup\n" in text

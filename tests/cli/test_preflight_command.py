@@ -9,10 +9,10 @@ from aqr_exp.cli.preflight import preflight, untried
 from aqr_exp.config.identity import run_name
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.errors import RequestError
-from aqr_exp.launch import first_steps
-from aqr_exp.launch.first_steps import FirstSteps
+from aqr_exp.launch import measuring
+from aqr_exp.launch.measuring import FirstSteps
 from aqr_exp.launch.slots import Slot
-from aqr_exp.results.store import Store
+from aqr_exp.store.store import Store
 from aqr_exp.sweep.plan import Plan, PlannedRun
 
 SLOT = Slot(name="cpu-0", threads=1)
@@ -67,7 +67,7 @@ def test_every_fault_is_told_and_nothing_starts(
         yield FirstSteps(name=other, fault="out of memory")
 
     monkeypatch.delenv("AQR_EXP_TRAIN_COMMAND", raising=False)
-    monkeypatch.setattr(first_steps, "try_first_steps", steps)
+    monkeypatch.setattr(measuring, "try_first_steps", steps)
     with pytest.raises(RequestError) as caught:
         preflight(plan, store, SLOT)
     assert str(caught.value).splitlines() == [

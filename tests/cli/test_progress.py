@@ -1,8 +1,13 @@
 import pytest
 
-from aqr_exp.cli import output
-from aqr_exp.cli.progress import PlainProgress, counted_progress, run_progress
-from aqr_exp.cli.show import duration, progress_line
+from aqr_exp.cli import console
+from aqr_exp.cli.console import (
+    PlainProgress,
+    counted_progress,
+    duration,
+    progress_line,
+    run_progress,
+)
 
 
 def test_plain_lines_come_with_every_epoch_and_else_every_ten_seconds() -> None:
@@ -49,7 +54,7 @@ def test_durations(seconds: float, text: str) -> None:
 def test_a_terminal_gets_a_live_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(output, "on_terminal", lambda: True)
+    monkeypatch.setattr(console, "on_terminal", lambda: True)
     with run_progress() as show:
         show({"phase": "setup"})
         show({"phase": "train", "step": 3, "steps": 9, "loss": 1.5})

@@ -9,7 +9,7 @@ from aqr_exp.cli.main import main
 from aqr_exp.config.identity import from_spec, run_name
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.results.store import Store
+from aqr_exp.store.store import Store
 
 
 def add(store: Store, seed: int, mean_ap: float | None, *, status: str = "completed") -> str:
@@ -224,7 +224,7 @@ def test_an_internal_error_is_one_line_unless_debugged(
     def broken(store: object) -> None:
         raise ZeroDivisionError("by nothing")
 
-    monkeypatch.setattr("aqr_exp.results.collect.collect", broken)
+    monkeypatch.setattr("aqr_exp.store.collect.collect", broken)
     assert main(["list"]) == 1
     expected = "aqr-exp: internal error: ZeroDivisionError: by nothing (--debug shows where)\n"
     assert capsys.readouterr().err == expected

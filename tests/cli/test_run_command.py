@@ -9,7 +9,7 @@ from aqr_exp.cli.main import main
 from aqr_exp.cli.run import run_config
 from aqr_exp.config.identity import from_spec, run_name
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.results.store import Store
+from aqr_exp.store.store import Store
 
 Fake = Callable[[str], list[str]]
 

@@ -7,9 +7,9 @@ from aqr_exp.cli import sweep_execute
 from aqr_exp.cli.main import main
 from aqr_exp.config.identity import to_yaml
 from aqr_exp.launch.record import build_record
-from aqr_exp.results.store import Store
+from aqr_exp.store.store import Store
+from aqr_exp.sweep.cli_source import sweep_request
 from aqr_exp.sweep.plan import Plan, plan_sweep
-from aqr_exp.sweep.typed import sweep_request
 
 
 def complete(store: Store, plan: Plan, count: int) -> None:

@@ -17,8 +17,8 @@ from aqr_exp.cli.sweep_execute import execute
 from aqr_exp.config.identity import run_name
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.errors import RequestError
-from aqr_exp.results.run_folder import RunFolder
-from aqr_exp.results.store import Store
+from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.store.store import Store
 from aqr_exp.sweep.plan import Plan, PlannedRun
 
 Stubs = Callable[[dict], None]
@@ -165,7 +165,7 @@ def test_an_unknown_holder_is_robbed_only_on_request(
 def test_a_living_holder_is_never_robbed(
     plan: Plan, store: Store, stubs: Stubs, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from aqr_exp.launch.create import create_run
+    from aqr_exp.launch.record import create_run
 
     first = folders(plan, store)[0]
     create_run(first, plan.runs[0].config, [])
@@ -230,7 +230,7 @@ def test_wrong_slots_and_names_leave_nothing(plan: Plan, store: Store) -> None:
 def test_a_waiting_run_is_cancelled_and_an_ended_one_is_not(
     plan: Plan, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from aqr_exp.launch.create import create_run
+    from aqr_exp.launch.record import create_run
 
     first = folders(plan, store)[0]
     create_run(first, plan.runs[0].config, [])
@@ -245,7 +245,7 @@ def test_a_waiting_run_is_cancelled_and_an_ended_one_is_not(
 HOLDER = """
 import sys
 from pathlib import Path
-from aqr_exp.results.run_folder import RunFolder
+from aqr_exp.store.run_folder import RunFolder
 folder = RunFolder(Path(sys.argv[1]))
 with folder.lock():
     folder.write_state("running")

@@ -7,10 +7,10 @@ from aqr_exp.cli.main import main
 from aqr_exp.cli.sweep_execute import entry_of
 from aqr_exp.config.identity import to_yaml
 from aqr_exp.launch.record import build_record
-from aqr_exp.results.run_folder import RunFolder
-from aqr_exp.results.store import Store
+from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.store.store import Store
+from aqr_exp.sweep.cli_source import sweep_request
 from aqr_exp.sweep.plan import Plan, PlannedRun, plan_sweep
-from aqr_exp.sweep.typed import sweep_request
 
 TEXT = (
     "variant: attention_bias\nfixed: {learnable_scale: false}\ngrid:\n  bias_scale: [1, 2, 4, 8]\n"

@@ -3,9 +3,9 @@ from typing import Any
 
 from rich.console import Console
 
-from aqr_exp.cli.sweep_narrator import Narrator
 from aqr_exp.cli.sweep_view import (
     LiveScreen,
+    Narrator,
     PlainScreen,
     failure_lines,
     live_table,
@@ -13,8 +13,8 @@ from aqr_exp.cli.sweep_view import (
     screen,
     totals_line,
 )
-from aqr_exp.results.store import Store
-from aqr_exp.results.sweep_status import RunLine, SweepStatus, WatchedRun
+from aqr_exp.store.store import Store
+from aqr_exp.sweep.watched import RunLine, SweepStatus, WatchedRun
 
 RUNNING = RunLine(
     name="attention_bias-aa-s0",

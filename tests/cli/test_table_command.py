@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from aqr_exp.cli.main import main
-from aqr_exp.results.store import Store
+from aqr_exp.store.store import Store
 
 HARDWARE = {"threads": 1, "processor": "EPYC", "cpus": 2, "gpus": [], "device": "cpu"}
 

@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 
 from aqr_exp.cli.main import main
-from aqr_exp.config.data_identity import with_data_identity
 from aqr_exp.config.identity import run_name, to_yaml
+from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.config.load import load_run
 from aqr_exp.launch.record import build_record
-from aqr_exp.results.store import Store
+from aqr_exp.store.store import Store
 
 Out = pytest.CaptureFixture[str]
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from aqr_exp.aqr.bias import LocalBias
-from aqr_exp.cmt.arm_record import ArmRecord
 from aqr_exp.cmt.attention import SelfAttention
+from aqr_exp.cmt.variant_module import ArmRecord
 
 BOXES = ("center", "height", "dim", "rot", "vel", "cls_logits")
 

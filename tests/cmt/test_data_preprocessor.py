@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from aqr_exp.cmt.data_preprocessor import CmtDataPreprocessor
+from aqr_exp.cmt.detector import CmtDataPreprocessor
 
 
 @pytest.mark.parametrize("key", ["img", "imgs"])

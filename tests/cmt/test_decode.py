@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from aqr_exp.cmt.decode import decode_sample
+from aqr_exp.cmt.box_code import decode_sample
 
 RANGE = (-61.2, -61.2, -10.0, 61.2, 61.2, 10.0)
 

@@ -1,6 +1,6 @@
 import torch
 
-from aqr_exp.cmt.grid_mask import GridMask, grid_mask
+from aqr_exp.cmt.detector import GridMask, grid_mask
 
 
 def test_bars_stay_and_squares_between_them_go():

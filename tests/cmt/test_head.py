@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from aqr_exp.cmt.position_encoding import encode_positions
+from aqr_exp.cmt.encodings import encode_positions
 
 DIMS = {"center": 2, "height": 1, "dim": 3, "rot": 2, "vel": 2, "cls_logits": 10}
 

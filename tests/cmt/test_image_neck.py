@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from aqr_exp.cmt.image_neck import ImageNeck
+from aqr_exp.cmt.image_branch import ImageNeck
 
 
 def test_coarse_map_is_added_to_the_fine_one():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from aqr_exp.cmt import encodings
-from aqr_exp.cmt.position_encoding import encode_positions
+from aqr_exp.cmt.encodings import encode_positions
 
 NEAR_M = 5.0
 NEAR_PX = 32.0

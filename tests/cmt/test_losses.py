@@ -8,12 +8,12 @@ from aqr_exp.cmt.box_code import encode
 from aqr_exp.cmt.denoising import DenoisingQueries
 from aqr_exp.cmt.losses import (
     LossWeights,
+    MatchingWeights,
     box_l1_loss,
     denoising_losses,
     focal_loss,
     matched_losses,
 )
-from aqr_exp.cmt.matching import MatchingWeights
 
 CODE_WEIGHTS = (2.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.2, 0.2)
 WEIGHTS = LossWeights(

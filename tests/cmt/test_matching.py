@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from aqr_exp.cmt.matching import MatchingWeights, focal_class_cost, match, matching_cost
+from aqr_exp.cmt.losses import MatchingWeights, focal_class_cost, match, matching_cost
 
 WEIGHTS = MatchingWeights(
     class_cost=2.0, box_cost=0.25, code_weights=(2.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.2, 0.2)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from aqr_exp.cmt.arm_record import ArmRecord
+from aqr_exp.cmt.variant_module import ArmRecord
 
 
 class Shapes(TorchDispatchMode):

@@ -1,6 +1,6 @@
 import torch
 
-from aqr_exp.cmt.pillar_encoder import PillarEncoder
+from aqr_exp.cmt.lidar_branch import PillarEncoder
 
 RANGE = (-4.0, -4.0, -2.0, 4.0, 4.0, 2.0)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from aqr_exp.cmt.tokens import map_tokens
+from aqr_exp.cmt.encodings import map_tokens
 from aqr_exp.config.load import load_run
 from aqr_exp.errors import RequestError
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from aqr_exp.cmt.vovnet import STAGE_CHANNELS, VoVNet99
+from aqr_exp.cmt.image_branch import STAGE_CHANNELS, VoVNet99
 
 
 @pytest.fixture(scope="module")

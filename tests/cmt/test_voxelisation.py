@@ -2,7 +2,7 @@ import pytest
 import torch
 from mmcv.ops import Voxelization
 
-from aqr_exp.cmt.voxelisation import Voxelisation
+from aqr_exp.cmt.lidar_branch import Voxelisation
 
 
 def make(max_points=3, max_voxels=100, grid=(8, 8, 2), train=7):

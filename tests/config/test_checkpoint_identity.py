@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from aqr_exp.config.checkpoint_identity import file_sha256, with_checkpoint_identity
 from aqr_exp.config.identity import as_dict, canonical, fingerprint, from_spec
+from aqr_exp.config.inputs import file_sha256, with_checkpoint_identity
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import StartConfig
 from aqr_exp.errors import RequestError

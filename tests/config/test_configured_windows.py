@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import ModelConfig
-from aqr_exp.config.schema.window import ViewPolicy, WindowConfig, WindowUnit
+from aqr_exp.config.schema.variant import ViewPolicy, WindowConfig, WindowUnit
 from aqr_exp.config.window_sizes import bev_map, camera_map, window_cells, window_faults
 
 TINY = load_run("baseline").model

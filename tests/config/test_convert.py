@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aqr_exp.config.compose import compose_run
-from aqr_exp.config.convert import convert
-from aqr_exp.config.fields import dotted_keys, fields_of
+from aqr_exp.config.convert import convert, dotted_keys, fields_of
 from aqr_exp.config.identity import as_dict, canonical
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.constraints import Before, Excluded, Range

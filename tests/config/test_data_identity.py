@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from aqr_exp.config.data_identity import identity_path, with_data_identity
 from aqr_exp.config.identity import fingerprint
+from aqr_exp.config.inputs import identity_path, with_data_identity
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.errors import AqrExpError, RequestError

@@ -1,5 +1,4 @@
-from aqr_exp.config.difference import ABSENT, Bearing, Difference, differences
-from aqr_exp.config.identity import as_dict, fingerprint
+from aqr_exp.config.identity import ABSENT, Bearing, Difference, as_dict, differences, fingerprint
 from aqr_exp.config.load import load_run
 
 

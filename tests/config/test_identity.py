@@ -10,16 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aqr_exp.config.compose import conf_dir, group_options
-from aqr_exp.config.convert import convert
-from aqr_exp.config.fields import dotted_keys
-from aqr_exp.config.identity import (
-    as_dict,
-    canonical,
-    fingerprint,
-    from_spec,
-    run_name,
-    to_yaml,
-)
+from aqr_exp.config.convert import convert, dotted_keys
+from aqr_exp.config.identity import as_dict, canonical, fingerprint, from_spec, run_name, to_yaml
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.errors import RequestError

@@ -2,8 +2,8 @@ import dataclasses
 
 import pytest
 
-from aqr_exp.config.learning_rate import peak_step, rate_at
 from aqr_exp.config.load import load_run
+from aqr_exp.config.stages import peak_step, rate_at
 
 SCHEDULE = dataclasses.replace(
     load_run("baseline").schedule,

@@ -7,11 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aqr_exp.config import points
-from aqr_exp.config.composition import Base
-from aqr_exp.config.data_identity import identity_path, with_data_identity
 from aqr_exp.config.identity import fingerprint, run_name
+from aqr_exp.config.inputs import identity_path, with_data_identity
 from aqr_exp.config.load import load_run
-from aqr_exp.config.points import Override, PointLoader
+from aqr_exp.config.points import Base, Override, PointLoader
 from aqr_exp.errors import RequestError
 
 # Values as typed and what they mean; some of them break a rule, alone or together.

@@ -7,14 +7,12 @@ from pathlib import Path
 import pytest
 
 from aqr_exp.config.compose import conf_dir, group_options
-from aqr_exp.config.fields import dotted_keys
+from aqr_exp.config.convert import dotted_keys
 from aqr_exp.config.identity import as_dict
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.config.schema.bias import BiasConfig
-from aqr_exp.config.schema.router import RouterConfig
-from aqr_exp.config.schema.start import StartConfig
-from aqr_exp.config.schema.variant import VariantConfig
+from aqr_exp.config.schema.run import StartConfig
+from aqr_exp.config.schema.variant import BiasConfig, RouterConfig, VariantConfig
 from aqr_exp.config.short_names import SHORT_NAMES
 
 

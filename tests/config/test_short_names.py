@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from aqr_exp.config.compose import conf_dir, group_options
-from aqr_exp.config.fields import dotted_keys
+from aqr_exp.config.convert import dotted_keys
 from aqr_exp.config.identity import fingerprint
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig

@@ -15,8 +15,7 @@ from aqr_exp.config.rules import broken_rules
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.data import AugmentConfig
 from aqr_exp.config.schema.model import Sensors
-from aqr_exp.config.schema.schedule import ScheduleConfig
-from aqr_exp.config.schema.stage import StageConfig
+from aqr_exp.config.schema.schedule import ScheduleConfig, StageConfig
 from aqr_exp.config.stages import stage_at, stages_of
 from aqr_exp.data.pipeline import train_pipeline
 from aqr_exp.errors import RequestError

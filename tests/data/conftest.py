@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from aqr_exp.data.objects.making import make_objects
-from aqr_exp.data.synth.generate import generate_dataset
-from aqr_exp.data.synth.settings import SynthSettings
+from aqr_exp.data.gt_database.build import make_objects
+from aqr_exp.synth.generate import generate_dataset
+from aqr_exp.synth.settings import SynthSettings
 
 TINY = SynthSettings(
     seed=3,

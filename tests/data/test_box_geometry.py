@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shapely.geometry import Polygon
 
-from aqr_exp.data.box_geometry import (
+from aqr_exp.data.geometry import (
     corners_m,
     depths_m,
     footprints_m,

@@ -5,9 +5,9 @@ from pathlib import Path
 import cv2
 import pytest
 
-from aqr_exp.analyze import failure_page
+from aqr_exp.analyze import corruption_page
 from aqr_exp.cli.main import main
-from aqr_exp.data.failures.registry import FAILURES
+from aqr_exp.data.corruptions.cases import FAILURES
 
 
 def drawn(root: Path, out: Path, *more: str) -> int:
@@ -26,7 +26,7 @@ def test_the_page_shows_failures_at_every_severity(
     names: tuple[str, ...],
 ) -> None:
     failures = {name: FAILURES[name] for name in names}
-    monkeypatch.setattr(failure_page, "FAILURES", failures)
+    monkeypatch.setattr(corruption_page, "FAILURES", failures)
     out = tmp_path / "it's a page"
     assert drawn(prepared_root, out) == 0
     assert capsys.readouterr().out == f"{out / 'index.html'}\n"
@@ -50,7 +50,7 @@ def test_the_page_shows_failures_at_every_severity(
 def test_unasked_the_page_shows_a_sample_that_can_be_late(
     prepared_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(failure_page, "FAILURES", {"stuck_cameras": FAILURES["stuck_cameras"]})
+    monkeypatch.setattr(corruption_page, "FAILURES", {"stuck_cameras": FAILURES["stuck_cameras"]})
     assert drawn(prepared_root, tmp_path) == 0
     assert "on sample 1 of synth_val" in (tmp_path / "index.html").read_text()
     before, after = _halves(tmp_path / "stuck_cameras.png", rows=4)

@@ -12,13 +12,13 @@ import pytest
 
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.data.box_geometry import corners_m, inside_boxes, project
-from aqr_exp.data.objects.making import make_objects
-from aqr_exp.data.objects.painting import outline_mask
-from aqr_exp.data.objects.store import ObjectStore, objects_folder
+from aqr_exp.data.dataset import SampleKey
+from aqr_exp.data.geometry import corners_m, inside_boxes, project
+from aqr_exp.data.gt_database.build import make_objects
+from aqr_exp.data.gt_database.paste import outline_mask
+from aqr_exp.data.gt_database.store import ObjectStore, objects_folder
 from aqr_exp.data.pipeline import augmentation_steps, dataset_config
-from aqr_exp.data.sampling import SampleKey
-from aqr_exp.train.plugins import register_plugins
+from aqr_exp.train.runner_config import register_plugins
 
 RECIPE = [
     "gt_sampling=cmt",

@@ -15,9 +15,9 @@ import pytest
 
 from aqr_exp.cli.main import main
 from aqr_exp.data import info_files
+from aqr_exp.data.gt_database.build import objects_are_ready
+from aqr_exp.data.gt_database.store import objects_folder
 from aqr_exp.data.info_files import write_infos
-from aqr_exp.data.objects.making import objects_are_ready
-from aqr_exp.data.objects.store import objects_folder
 
 SPLITS = ["synth_train", "synth_val"]
 
@@ -196,7 +196,7 @@ def test_objects_are_what_the_sensors_saw(prepared_root: Path, nusc: Any) -> Non
     from nuscenes.utils.geometry_utils import points_in_box
 
     from aqr_exp.data.classes import CLASS_NAMES
-    from aqr_exp.data.objects.store import ObjectStore
+    from aqr_exp.data.gt_database.store import ObjectStore
 
     store = ObjectStore(objects_folder(prepared_root, "synth_train"))
     infos = pickle.loads((prepared_root / "aqr_infos" / "synth_train.pkl").read_bytes())

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from aqr_exp.data import info_fingerprint
-from aqr_exp.data.info_fingerprint import content_fingerprint, write_fingerprint
+from aqr_exp.data import info_files
+from aqr_exp.data.info_files import content_fingerprint, write_fingerprint
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_what_no_run_reads_does_not_count(root: Path) -> None:
 
 
 def test_large_data_count_by_name_and_size(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(info_fingerprint, "_HASH_WHOLE_BYTES", 1)
+    monkeypatch.setattr(info_files, "_HASH_WHOLE_BYTES", 1)
     before = content_fingerprint(root, "v1.0-x", ["one"])
     (root / "samples" / "CAM_FRONT" / "a.jpg").write_text("Picture")
     assert content_fingerprint(root, "v1.0-x", ["one"]) == before

@@ -8,11 +8,10 @@ import pytest
 
 from aqr_exp.config.load import load_run
 from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES
+from aqr_exp.data.dataset import SampleKey
 from aqr_exp.data.pipeline import dataset_config
-from aqr_exp.data.sampling import SampleKey
-from aqr_exp.data.transforms.image_geometry import ResizeCropFlipImages
+from aqr_exp.data.transforms.geometry import MoveScene, ResizeCropFlipImages
 from aqr_exp.data.transforms.loading import LoadImages
-from aqr_exp.data.transforms.scene_geometry import MoveScene
 
 pytestmark = pytest.mark.real_frame
 
@@ -26,7 +25,7 @@ def frame(real_frame_dir):
 def dataset(real_frame_root):
     from mmdet3d.registry import DATASETS
 
-    from aqr_exp.train.plugins import register_plugins
+    from aqr_exp.train.runner_config import register_plugins
 
     register_plugins()
     config = load_run("baseline", [f"data.root={str(real_frame_root)!r}"])

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aqr_exp.data.sampling import (
+from aqr_exp.data.dataset import (
     KeyedSampler,
     SampleKey,
     augmentation_rng,

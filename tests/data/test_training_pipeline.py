@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from aqr_exp.config.data_identity import with_data_identity
+from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.data.epoch_length import epoch_samples
 from aqr_exp.data.pipeline import augmentation_steps, dataloader_config, dataset_config
+from aqr_exp.data.versions import epoch_samples
 from aqr_exp.errors import RequestError
-from aqr_exp.train.plugins import register_plugins
+from aqr_exp.train.runner_config import register_plugins
 
 
 @pytest.fixture(scope="module")

@@ -9,20 +9,20 @@ import torch
 from workplace import SMOKE, Workplace
 
 from aqr_exp.cmt.detector_config import detector_config
-from aqr_exp.config.data_identity import identity_path, with_data_identity
 from aqr_exp.config.identity import from_spec, to_yaml
+from aqr_exp.config.inputs import identity_path, with_data_identity
 from aqr_exp.config.load import load_run
-from aqr_exp.config.schema.launcher import Device
-from aqr_exp.data.failures.case import read_cases
+from aqr_exp.config.schema.run import Device
+from aqr_exp.data.corruptions.cases import read_cases
 from aqr_exp.errors import RequestError, RunFailedError
-from aqr_exp.launch.failures import evaluate_failures
-from aqr_exp.results.atomic import read_json
-from aqr_exp.results.lock import hold
-from aqr_exp.results.run_folder import RunFolder
-from aqr_exp.results.run_paths import EvaluationPaths
+from aqr_exp.files.atomic import read_json
+from aqr_exp.launch.corruption_eval import evaluate_failures
+from aqr_exp.store.lease import hold
+from aqr_exp.store.run_files import EvaluationPaths
+from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.train.checkpoint import load_newest, save_atomically
-from aqr_exp.train.failures import evaluate_cases, measure
-from aqr_exp.train.plugins import register_plugins
+from aqr_exp.train.corruption_eval import evaluate_cases, measure
+from aqr_exp.train.runner_config import register_plugins
 
 CASES = read_cases("lidar_drop@empty,beams@4")
 

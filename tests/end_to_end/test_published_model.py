@@ -13,9 +13,9 @@ from torch import nn
 from aqr_exp.cmt.checkpoint import load_strictly, published_layout
 from aqr_exp.cmt.detector_config import detector_config
 from aqr_exp.config.load import load_run
+from aqr_exp.data.dataset import SampleKey
 from aqr_exp.data.pipeline import dataset_config
-from aqr_exp.data.sampling import SampleKey
-from aqr_exp.train.plugins import register_plugins
+from aqr_exp.train.runner_config import register_plugins
 
 MODEL = "model=cmt_r50_800x320"
 MEMORY_GB = 12

@@ -7,10 +7,10 @@ from mmengine.dataset import pseudo_collate
 
 from aqr_exp.cmt.detector_config import detector_config
 from aqr_exp.config.load import load_run
+from aqr_exp.data.dataset import SampleKey
 from aqr_exp.data.pipeline import dataset_config
-from aqr_exp.data.sampling import SampleKey
-from aqr_exp.evaluate.result_json import sample_result
-from aqr_exp.train.plugins import register_plugins
+from aqr_exp.evaluate.metric import sample_result
+from aqr_exp.train.runner_config import register_plugins
 
 pytestmark = pytest.mark.real_frame
 

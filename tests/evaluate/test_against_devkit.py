@@ -11,12 +11,11 @@ from small_world import Results, World
 
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.evaluate.evaluation import make_records, score_results
-from aqr_exp.evaluate.official import score_results as official_score_results
+from aqr_exp.evaluate.metric import score_results as official_score_results
 from aqr_exp.evaluate.predictions import predictions_in_memory, read_predictions
 from aqr_exp.evaluate.protocol import MATCH_DISTANCES_M, MEASURED
 from aqr_exp.evaluate.records import WHOLE
-from aqr_exp.evaluate.scorer import Scorer
-from aqr_exp.evaluate.scores import Scores
+from aqr_exp.evaluate.scorer import Scorer, Scores
 
 
 def _results(world: World, case: str, split: str) -> Results:

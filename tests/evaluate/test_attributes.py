@@ -1,7 +1,7 @@
 import pytest
 
 from aqr_exp.data.classes import CLASS_NAMES
-from aqr_exp.evaluate.attributes import attribute_name
+from aqr_exp.evaluate.protocol import attribute_name
 
 
 @pytest.mark.parametrize(

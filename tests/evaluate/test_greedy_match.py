@@ -6,10 +6,10 @@ from plain_loop import boxes_of, choices, truth_of
 from pyquaternion import Quaternion
 
 from aqr_exp.evaluate.boxes import Boxes
-from aqr_exp.evaluate.match_table import MatchTable
 from aqr_exp.evaluate.matching import match
 from aqr_exp.evaluate.predictions import Predictions
 from aqr_exp.evaluate.protocol import ATTRIBUTE_NAMES, MATCH_DISTANCES_M
+from aqr_exp.evaluate.records import MatchTable
 
 CAR, BARRIER, BICYCLE = 0, 5, 7
 

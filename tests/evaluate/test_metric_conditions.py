@@ -17,8 +17,7 @@ from aqr_exp.evaluate.conditions import (
 from aqr_exp.evaluate.evaluation import make_records
 from aqr_exp.evaluate.predictions import Predictions, predictions_in_memory
 from aqr_exp.evaluate.protocol import ERROR_NAMES
-from aqr_exp.evaluate.records import BANDS_M, MatchRecords
-from aqr_exp.evaluate.samples import Samples
+from aqr_exp.evaluate.records import BANDS_M, MatchRecords, Samples
 
 SPLIT = "everything"
 

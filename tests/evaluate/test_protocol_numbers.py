@@ -9,8 +9,8 @@ from nuscenes.utils.splits import create_splits_scenes
 
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.evaluate import protocol
-from aqr_exp.evaluate.official import TP_ERROR_NAMES
-from aqr_exp.evaluate.scores import Scores
+from aqr_exp.evaluate.metric import TP_ERROR_NAMES
+from aqr_exp.evaluate.scorer import Scores
 
 
 def test_they_are_those_of_the_configuration():

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyquaternion import Quaternion
 
-from aqr_exp.evaluate.result_json import global_boxes, sample_result, write_results
+from aqr_exp.evaluate.metric import global_boxes, sample_result, write_results
 
 
 def _lidar2global(yaw: float) -> np.ndarray:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from plain_loop import plain_scores, repeated
 
 from aqr_exp.evaluate import scorer as scorer_module
-from aqr_exp.evaluate.match_table import MatchTable, exact_floats, smallest_unsigned
+from aqr_exp.evaluate.records import MatchTable, exact_floats, smallest_unsigned
 from aqr_exp.evaluate.scorer import Scorer
 from aqr_exp.evaluate.weighting import RECALLS, Counts, Targets
 

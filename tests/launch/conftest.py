@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from sweep_process import stub_environment
 
-from aqr_exp.results.store import Store
+from aqr_exp.store.store import Store
 
 
 @pytest.fixture

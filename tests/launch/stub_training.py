@@ -13,8 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from aqr_exp.results.holder import Holder, Life, judge, process
-from aqr_exp.results.run_folder import RunFolder
+from aqr_exp.store.process_identity import Holder, Life, judge, process
+from aqr_exp.store.run_folder import RunFolder
 
 
 def note(event: str, folder: RunFolder, attempt: int) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 from aqr_exp.cli.sweep_execute import run_tasks
 from aqr_exp.launch.slots import cpu_slots
 from aqr_exp.launch.task import Task
-from aqr_exp.results.run_folder import RunFolder
-from aqr_exp.results.store import Store
-from aqr_exp.results.sweep_folder import SweepEntry
+from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.store.store import Store
+from aqr_exp.store.sweep_folder import SweepEntry
 
 STUB = Path(__file__).with_name("stub_training.py")
 

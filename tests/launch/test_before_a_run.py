@@ -9,11 +9,12 @@ import pytest
 from aqr_exp.config.identity import fingerprint
 from aqr_exp.config.load import load_run
 from aqr_exp.errors import AqrExpError, RequestError
-from aqr_exp.launch import preflight, requirements
-from aqr_exp.launch.plan import Action, plan_run
+from aqr_exp.launch import preflight
+from aqr_exp.launch import preflight as requirements
+from aqr_exp.launch.local import Action, plan_run
 from aqr_exp.launch.record import build_record, code_revision
-from aqr_exp.results.lock import LockHeldError
-from aqr_exp.results.store import Store
+from aqr_exp.store.lease import LockHeldError
+from aqr_exp.store.store import Store
 
 NAME = "baseline-aa-s0"
 

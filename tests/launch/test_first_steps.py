@@ -9,8 +9,8 @@ import pytest
 
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.launch import first_steps
-from aqr_exp.launch.first_steps import FirstSteps, can_be_tried, try_first_steps
+from aqr_exp.launch import measuring
+from aqr_exp.launch.measuring import FirstSteps, can_be_tried, try_first_steps
 from aqr_exp.launch.slots import Slot
 
 # Reads each run's real specification, and ends as a process that is out of memory would.
@@ -41,7 +41,7 @@ def audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PYTHONPATH", ":".join(paths))
     monkeypatch.setenv("STUB_AUDIT", str(tmp_path / "audit"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
-    monkeypatch.setattr(first_steps, "MODULE", "stub_first_steps")
+    monkeypatch.setattr(measuring, "MODULE", "stub_first_steps")
     return tmp_path / "audit"
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from aqr_exp.launch import hardware
+from aqr_exp.launch import preflight
 
 
 def test_the_machine_is_described(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -11,17 +11,17 @@ def test_the_machine_is_described(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     for bus, model in (("0000:02", "NVIDIA H200"), ("0000:01", "NVIDIA A100: 80GB")):
         (tmp_path / "gpus" / bus).mkdir(parents=True)
         (tmp_path / "gpus" / bus / "information").write_text(f"Model: \t {model}\nIRQ: 3\n")
-    monkeypatch.setattr(hardware, "CPU_INFO", cpu_info)
-    monkeypatch.setattr(hardware, "NVIDIA_GPUS", tmp_path / "gpus")
-    found = hardware.machine()
+    monkeypatch.setattr(preflight, "CPU_INFO", cpu_info)
+    monkeypatch.setattr(preflight, "NVIDIA_GPUS", tmp_path / "gpus")
+    found = preflight.machine()
     assert found["processor"] == "AMD EPYC 9B14"
     assert found["gpus"] == ["NVIDIA A100: 80GB", "NVIDIA H200"]
     assert found["cpus"] >= 1
 
 
 def test_an_unknown_processor_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(hardware, "CPU_INFO", tmp_path / "none")
-    monkeypatch.setattr(hardware, "NVIDIA_GPUS", tmp_path / "none")
+    monkeypatch.setattr(preflight, "CPU_INFO", tmp_path / "none")
+    monkeypatch.setattr(preflight, "NVIDIA_GPUS", tmp_path / "none")
     monkeypatch.setattr("platform.processor", str)
-    assert set(hardware.machine()) == {"host", "cpus", "gpus"}
-    assert hardware.gpu_models() == []
+    assert set(preflight.machine()) == {"host", "cpus", "gpus"}
+    assert preflight.gpu_models() == []

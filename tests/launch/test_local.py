@@ -9,16 +9,16 @@ import pytest
 from aqr_exp.errors import AqrExpError
 from aqr_exp.launch.local import train
 from aqr_exp.launch.training import last_log_lines, queue, settle, training_command
-from aqr_exp.results.lock import LockHeldError
-from aqr_exp.results.run_folder import RunFolder
-from aqr_exp.results.state import RunStatus
+from aqr_exp.store.lease import LockHeldError
+from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.store.state import RunStatus
 
 PRELUDE = """
 import os, signal, sys
 from pathlib import Path
 from aqr_exp.errors import AqrExpError
-from aqr_exp.results.lock import LockHeldError
-from aqr_exp.results.run_folder import RunFolder
+from aqr_exp.store.lease import LockHeldError
+from aqr_exp.store.run_folder import RunFolder
 folder = RunFolder(Path(sys.argv[1]))
 """
 
@@ -88,7 +88,7 @@ def test_queueing_forgets_what_an_earlier_attempt_was_told(folder: RunFolder) ->
 def test_a_run_that_outlived_its_launcher_is_not_queued(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aqr_exp.results.lock.PATIENCE_S", 0)
+    monkeypatch.setattr("aqr_exp.store.lease.PATIENCE_S", 0)
     folder.write_state("running")
     with folder.lock(), pytest.raises(LockHeldError, match="is worked on by process"):
         train(folder, ignore, attempt=2)
@@ -209,7 +209,7 @@ def test_a_run_that_completed_while_it_was_interrupted_is_completed(folder: RunF
 def test_a_run_another_process_trains_is_left_to_it(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aqr_exp.results.lock.PATIENCE_S", 0)
+    monkeypatch.setattr("aqr_exp.store.lease.PATIENCE_S", 0)
     folder.write_state("running")
     with folder.lock(), pytest.raises(LockHeldError, match="is worked on by process"):
         settle(folder, 1, interrupted=False)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from aqr_exp.launch import cost
-from aqr_exp.launch.cost import Outcome, measure_together
-from aqr_exp.results.cost_file import read_cost
-from aqr_exp.results.run_folder import RunFolder
+from aqr_exp.launch import measuring
+from aqr_exp.launch.measuring import Outcome, measure_together
+from aqr_exp.store.cost import read_cost
+from aqr_exp.store.run_folder import RunFolder
 
 # Answers as the real module does; ends as a process that is out of memory would at the run `dies`.
 PROGRAM = """
@@ -34,7 +34,7 @@ def _program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "stub_measure_cost.py").write_text(PROGRAM)
     paths = [str(tmp_path), *(path for path in sys.path if path)]
     monkeypatch.setenv("PYTHONPATH", ":".join(paths))
-    monkeypatch.setattr(cost, "MODULE", "stub_measure_cost")
+    monkeypatch.setattr(measuring, "MODULE", "stub_measure_cost")
 
 
 def measured(tmp_path: Path, *names: str) -> tuple[dict[str, Outcome], list[tuple[int, int]]]:

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from aqr_exp.launch.outlook import Outlook, Past, past_of, view_of
-from aqr_exp.results.run_folder import RunFolder
+from aqr_exp.launch.task import Outlook, Past, past_of, view_of
+from aqr_exp.store.run_folder import RunFolder
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ import pytest
 from made_up_data import write_identity
 
 from aqr_exp.config.load import load_run
-from aqr_exp.config.schema.launcher import Device
+from aqr_exp.config.schema.run import Device
 from aqr_exp.errors import AqrExpError
-from aqr_exp.launch import memory
-from aqr_exp.launch.memory import estimate_memory
+from aqr_exp.launch import measuring
+from aqr_exp.launch.measuring import estimate_memory
 from aqr_exp.launch.preflight import gpu_faults
 from aqr_exp.launch.run_plan import CURVE_POINTS, backbone_notes, plan_of
 
@@ -155,6 +155,6 @@ def test_the_memory_comes_from_a_process_of_its_own():
 
 
 def test_a_process_that_fails_says_why(monkeypatch):
-    monkeypatch.setattr(memory, "MODULE", "aqr_exp.train.nothing_of_the_kind")
+    monkeypatch.setattr(measuring, "MODULE", "aqr_exp.train.nothing_of_the_kind")
     with pytest.raises(AqrExpError, match=r"cannot be estimated: .*No module named"):
         estimate_memory(load_run("baseline"))

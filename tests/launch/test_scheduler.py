@@ -11,12 +11,11 @@ from stub_training import read_audit
 from sweep_process import make, stub_task
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.launch.outlook import Outlook, View
 from aqr_exp.launch.scheduler import Scheduler
 from aqr_exp.launch.slots import Slot, SlotLeases, cpu_slots
-from aqr_exp.launch.task import Task
-from aqr_exp.results.run_folder import RunFolder
-from aqr_exp.results.store import Store
+from aqr_exp.launch.task import Outlook, Task, View
+from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.store.store import Store
 
 Stubs = Callable[[dict], None]
 

@@ -15,8 +15,8 @@ import pytest
 from stub_training import read_audit
 from sweep_process import stub_environment
 
-from aqr_exp.results.holder import Life, judge
-from aqr_exp.results.store import Store
+from aqr_exp.store.process_identity import Life, judge
+from aqr_exp.store.store import Store
 
 LAUNCHER = Path(__file__).with_name("sweep_process.py")
 ENDS_WITHIN_S = 600

@@ -8,7 +8,7 @@ import pytest
 from aqr_exp.errors import RequestError
 from aqr_exp.launch import slots
 from aqr_exp.launch.slots import SlotLeases, cpu_slots, find_slots, gpu_slots, visible_gpus
-from aqr_exp.results.lease import look
+from aqr_exp.store.lease import look
 
 
 @pytest.mark.parametrize(

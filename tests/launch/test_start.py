@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 from sweep_process import make, stub_task
 
-from aqr_exp.launch import start as starting
-from aqr_exp.launch.outlook import Outlook, Past, View
+from aqr_exp.launch import task as starting
 from aqr_exp.launch.slots import cpu_slots
-from aqr_exp.launch.start import Started, start
-from aqr_exp.results.lease import Lease, Standing, claim
-from aqr_exp.results.run_folder import RunFolder
-from aqr_exp.results.store import Store
+from aqr_exp.launch.task import Outlook, Past, Started, View, start
+from aqr_exp.store.lease import Lease, Standing, claim
+from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.store.store import Store
 
 SLOT = cpu_slots(1, 1)[0]
 

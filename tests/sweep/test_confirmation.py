@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from aqr_exp.errors import RequestError
-from aqr_exp.results.collect import RunRow
-from aqr_exp.results.sweep_folder import SweepEntry
+from aqr_exp.store.collect import RunRow
+from aqr_exp.store.sweep_folder import SweepEntry
+from aqr_exp.sweep.cli_source import sweep_request
 from aqr_exp.sweep.confirmation import confirmation, newest_completed, select_best
 from aqr_exp.sweep.plan import Plan, plan_sweep
-from aqr_exp.sweep.typed import sweep_request
 
 
 def entry(arm: str, seed: int, *overrides: str) -> SweepEntry:

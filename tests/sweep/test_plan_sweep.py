@@ -6,13 +6,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aqr_exp.config.data_identity import with_data_identity
 from aqr_exp.config.identity import run_name
+from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.config.load import load_run
 from aqr_exp.errors import RequestError
-from aqr_exp.sweep.file import read_sweep
+from aqr_exp.sweep.cli_source import sweep_request
 from aqr_exp.sweep.plan import Plan, plan_sweep
-from aqr_exp.sweep.typed import sweep_request
+from aqr_exp.sweep.yaml_source import read_sweep
 
 Write = Callable[[str], Path]
 

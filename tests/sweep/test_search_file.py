@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 
 from aqr_exp.errors import RequestError
-from aqr_exp.sweep.dimensions import HOW
-from aqr_exp.sweep.file import read_sweep
-from aqr_exp.sweep.search import Direction, PruneRule, Pruning, Strategy
-from aqr_exp.sweep.trial_plan import TrialPlanner
-from aqr_exp.sweep.typed import sweep_request
+from aqr_exp.sweep.cli_source import sweep_request
+from aqr_exp.sweep.request import Direction, PruneRule, Pruning, Strategy
+from aqr_exp.sweep.search_settings import HOW
+from aqr_exp.sweep.trials import TrialPlanner
+from aqr_exp.sweep.yaml_source import read_sweep
 
 Write = Callable[[str], Path]
 

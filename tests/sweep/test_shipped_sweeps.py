@@ -4,9 +4,9 @@ import pytest
 
 from aqr_exp.config.compose import conf_dir, group_options
 from aqr_exp.errors import RequestError
+from aqr_exp.sweep.cli_source import shipped_sweeps, sweep_request, sweeps_dir
 from aqr_exp.sweep.plan import Plan, plan_sweep
-from aqr_exp.sweep.trial_plan import TrialPlanner
-from aqr_exp.sweep.typed import shipped_sweeps, sweep_request, sweeps_dir
+from aqr_exp.sweep.trials import TrialPlanner
 
 # Runs of each, worked out by hand: points and baselines times seeds.
 RUNS = {

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aqr_exp.config.conditions import ABSENT, looking_at, read_condition
 from aqr_exp.errors import RequestError
-from aqr_exp.sweep.conditions import ABSENT, looking_at, read_condition
 
 KNOWN = {"bias_scale", "window_size", "learnable_scale", "variant", "variant.bias.unit", "seed"}
 POINT = {

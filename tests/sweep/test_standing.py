@@ -3,19 +3,17 @@ from pathlib import Path
 
 import pytest
 
-from aqr_exp.config.data_identity import with_data_identity
-from aqr_exp.config.identity import as_dict, run_name, to_yaml
+from aqr_exp.config.identity import as_dict, run_name, setting_fingerprint, to_yaml
+from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.config.load import load_run
 from aqr_exp.launch.record import build_record
-from aqr_exp.results.collect import RunRow
-from aqr_exp.results.run_folder import RunFolder
-from aqr_exp.results.setting import setting_fingerprint
-from aqr_exp.results.store import Store
-from aqr_exp.sweep.matrix import completeness
+from aqr_exp.store.collect import RunRow
+from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.store.store import Store
+from aqr_exp.sweep.cli_source import sweep_request
 from aqr_exp.sweep.plan import Plan, plan_sweep
 from aqr_exp.sweep.report import as_json, duration, matrix_table, summary
-from aqr_exp.sweep.standing import Standings, expected_from, totals
-from aqr_exp.sweep.typed import sweep_request
+from aqr_exp.sweep.status import Standings, completeness, expected_from, totals
 
 METRICS = {"mAP": 0.25, "NDS": 0.3, "split": "synth_val", "synthetic": True, "train_time_s": 120.0}
 

@@ -5,15 +5,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.sweep import study as study_module
+from aqr_exp.sweep.request import Dimension, Direction, PruneRule, Pruning, Search, Strategy
 from aqr_exp.sweep.rounded_sampler import rounded
-from aqr_exp.sweep.search import (
-    Dimension,
-    Direction,
-    PruneRule,
-    Pruning,
-    Search,
-    Strategy,
-)
 from aqr_exp.sweep.study import SearchStudy, TrialState, check_installed
 from aqr_exp.sweep.values import read_override
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from aqr_exp.errors import RequestError
-from aqr_exp.sweep.file import read_sweep
+from aqr_exp.sweep.yaml_source import read_sweep
 
 Write = Callable[[str], Path]
 

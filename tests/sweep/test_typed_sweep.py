@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from aqr_exp.errors import RequestError
-from aqr_exp.sweep.typed import sweep_request
+from aqr_exp.sweep.cli_source import sweep_request
 
 FILE = """\
 variant: attention_bias

@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from aqr_exp.results.lease import evict
-from aqr_exp.results.run_folder import RunFolder
-from aqr_exp.train.claim import Claim, held_for_training
+from aqr_exp.store.lease import evict
+from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.train.session import Claim, held_for_training
 
 FOR_EVER_S = 300
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
-    monkeypatch.setattr("aqr_exp.results.lock.BEAT_S", 0.01)
+    monkeypatch.setattr("aqr_exp.store.lease.BEAT_S", 0.01)
     made = RunFolder(tmp_path / "it's; echo $HOME")
     made.create("seed: 0\n", {})
     return made

@@ -5,11 +5,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from aqr_exp.aqr.attention.gathered import GatheredAttention
 from aqr_exp.aqr.bias import LocalBias
-from aqr_exp.aqr.gathered_attention import GatheredAttention
 from aqr_exp.aqr.windows import Windows
 from aqr_exp.cmt.attention import MultiHeadAttention
-from aqr_exp.train.flops import SPARSE, count_flops
+from aqr_exp.train.measure_cost import SPARSE, count_flops
 
 Q, K, S, C, H = 6, 60, 3, 8, 2
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from aqr_exp.train.interruption import STOPPING, StopRequest, stops_wait
+from aqr_exp.train.checkpoint import STOPPING, StopRequest, stops_wait
 
 
 def test_the_first_request_waits_and_the_second_does_not() -> None:

@@ -9,16 +9,16 @@ import torch
 
 from aqr_exp.config.identity import to_yaml
 from aqr_exp.config.load import load_run
-from aqr_exp.train import memory_estimate
+from aqr_exp.train import memory
 
 SMALL = ("model.head.queries=100",)
 
 
 def test_shapes_alone_hold_what_real_tensors_hold(monkeypatch):
     config = load_run("baseline", SMALL)
-    imagined = memory_estimate.estimate(config)
-    monkeypatch.setattr(memory_estimate, "FakeTensorMode", lambda **_: contextlib.nullcontext())
-    real = memory_estimate.estimate(config)
+    imagined = memory.estimate(config)
+    monkeypatch.setattr(memory, "FakeTensorMode", lambda **_: contextlib.nullcontext())
+    real = memory.estimate(config)
     assert imagined == pytest.approx(real, rel=0.02)
     assert imagined["total_gb"] == pytest.approx(
         imagined["weights_gb"] + imagined["activations_gb"]
@@ -27,7 +27,7 @@ def test_shapes_alone_hold_what_real_tensors_hold(monkeypatch):
 
 def test_weights_count_four_times_and_activations_with_the_batch():
     one, two = (
-        memory_estimate.estimate(load_run("baseline", [*SMALL, f"schedule.batch_size={size}"]))
+        memory.estimate(load_run("baseline", [*SMALL, f"schedule.batch_size={size}"]))
         for size in (1, 2)
     )
     from mmdet3d.registry import MODELS
@@ -49,8 +49,8 @@ def test_a_sensor_that_is_not_read_takes_nothing(sensor):
         "model.head.dense_supervision=0",
         "model.head.cross_attention_init=xavier",
     )
-    both = memory_estimate.estimate(load_run("baseline", plain))
-    one = memory_estimate.estimate(load_run("baseline", [*plain, f"model.sensors={sensor}"]))
+    both = memory.estimate(load_run("baseline", plain))
+    one = memory.estimate(load_run("baseline", [*plain, f"model.sensors={sensor}"]))
     assert 0 < one["activations_gb"] < both["activations_gb"]
     assert 0 < one["weights_gb"] < both["weights_gb"]
 
@@ -60,6 +60,6 @@ def test_a_file_in_and_json_out(tmp_path, monkeypatch, capsys):
     config = load_run("baseline", SMALL)
     path.write_text(to_yaml(config))
     monkeypatch.setattr(sys, "argv", ["memory_estimate", str(path)])
-    memory_estimate.main()
-    assert json.loads(capsys.readouterr().out) == memory_estimate.estimate(config)
+    memory.main()
+    assert json.loads(capsys.readouterr().out) == memory.estimate(config)
     assert torch.tensor(1.0).item() == 1.0  # tensors have content again

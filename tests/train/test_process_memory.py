@@ -2,20 +2,20 @@
 
 import pytest
 
-from aqr_exp.train import process_memory
+from aqr_exp.train import memory
 
 MB = 10**6
 
 
 def test_a_peak_is_seen_until_it_is_forgotten() -> None:
-    if not process_memory.forget_peak():
+    if not memory.forget_peak():
         pytest.skip("the system does not let a process forget its peak")
-    before = process_memory.resident_bytes()
+    before = memory.resident_bytes()
     held = bytearray(b"x" * (200 * MB))
-    assert process_memory.resident_bytes() - before > 150 * MB
+    assert memory.resident_bytes() - before > 150 * MB
     del held
-    process_memory.give_back_free_memory()
-    assert process_memory.peak_bytes() - before > 150 * MB
-    assert process_memory.resident_bytes() - before < 50 * MB
-    assert process_memory.forget_peak()
-    assert process_memory.peak_bytes() - before < 50 * MB
+    memory.give_back_free_memory()
+    assert memory.peak_bytes() - before > 150 * MB
+    assert memory.resident_bytes() - before < 50 * MB
+    assert memory.forget_peak()
+    assert memory.peak_bytes() - before < 50 * MB

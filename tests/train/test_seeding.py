@@ -3,7 +3,7 @@ import random
 import numpy as np
 import torch
 
-from aqr_exp.train.seeding import seed_step, step_seed
+from aqr_exp.train.hooks import seed_step, step_seed
 
 
 def _draws():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from aqr_exp.config.schema.start import StartConfig
+from aqr_exp.config.schema.run import StartConfig
 from aqr_exp.errors import RequestError, RunFailedError
 from aqr_exp.train.start import start_from
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from aqr_exp.cmt.attention_bias_arm import AttentionBiasArm
-from aqr_exp.train.watch_arm import final_scale, warnings
+from aqr_exp.train.monitor import final_scale, warnings
+from aqr_exp.variants.attention_bias.module import AttentionBiasArm
 
 
 def said(scalars, threshold=None):

@@ -1,16 +1,68 @@
-"""One run, completely specified."""
+"""Which code scores a run."""
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import Annotated
 
 from aqr_exp.config.schema.constraints import Before, Excluded, Range
 from aqr_exp.config.schema.data import DataConfig
-from aqr_exp.config.schema.evaluator import Evaluator
-from aqr_exp.config.schema.launcher import LauncherConfig
 from aqr_exp.config.schema.model import ModelConfig
 from aqr_exp.config.schema.schedule import ScheduleConfig
-from aqr_exp.config.schema.start import StartConfig
 from aqr_exp.config.schema.variant import VariantConfig
+
+
+class Evaluator(str, Enum):
+    """Whose nuScenes detection protocol scores the predictions; both give the same numbers to 1e-9.
+
+    `aqr` is this package's, `official` the devkit's.
+    """
+
+    AQR = "aqr"
+    OFFICIAL = "official"
+
+
+class Device(str, Enum):
+    """Which device trains; `auto` takes CUDA when there is one."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LauncherConfig:
+    """The process a run gets.
+
+    Attributes:
+        name: The launcher's name.
+        device: Which device trains.
+        loader_workers: Data loading processes; 0 loads in the training process.
+        threads: Torch threads; 0 takes every core. Sums on a CPU may differ in the last bit
+            between thread counts, so the count is recorded with the run.
+    """
+
+    name: str
+    device: Device
+    loader_workers: Annotated[int, Range(0, 64)]
+    threads: Annotated[int, Range(0, 256)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartConfig:
+    """Fine-tuning from a checkpoint.
+
+    Attributes:
+        load_from: The checkpoint; empty trains from scratch.
+        parts: Only what begins with one of these is taken from the checkpoint, all of it; the rest of
+            the model starts at random and the rest of the checkpoint is not looked at. Empty takes all.
+        sha256: Of the checkpoint's content; filled in from the file, not typed.
+        freeze: Parameters whose names begin with one of these are not trained.
+    """
+
+    load_from: Annotated[str, Excluded()]
+    sha256: str
+    parts: Annotated[tuple[str, ...], Before(())]
+    freeze: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,30 +6,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aqr_exp.config.data_identity import identity_path, read_data_identity
-from aqr_exp.data.checks.calibration import annotation_faults, calibration_faults
-from aqr_exp.data.checks.fault import Fault
+from aqr_exp.config.inputs import identity_path, read_data_identity
+from aqr_exp.data.checks.derived import info_faults, object_faults
 from aqr_exp.data.checks.files import (
     SensorFiles,
+    blind_cameras,
     broken_images,
     missing_files,
     missing_maps,
     odd_points,
     short_clouds,
 )
-from aqr_exp.data.checks.info_files import info_faults
-from aqr_exp.data.checks.objects import object_faults
-from aqr_exp.data.checks.projection import blind_cameras
-from aqr_exp.data.checks.raw_tables import RawTables
-from aqr_exp.data.checks.references import (
+from aqr_exp.data.checks.tables import (
+    Fault,
+    RawTables,
+    annotation_faults,
     broken_chains,
+    calibration_faults,
     dangling_tokens,
     incomplete_samples,
     scene_ends,
     unmapped_logs,
 )
-from aqr_exp.data.info_files import info_folder
-from aqr_exp.data.info_fingerprint import content_fingerprint
+from aqr_exp.data.info_files import content_fingerprint, info_folder
 from aqr_exp.data.versions import splits_of
 from aqr_exp.errors import AqrExpError
 

@@ -11,7 +11,7 @@ from mmdet3d.structures import LiDARPoints
 from PIL import Image
 
 from aqr_exp.data.classes import CAMERA_NAMES
-from aqr_exp.data.point_clouds import POINT_FEATURES, lidar_to_image, merged_sweeps
+from aqr_exp.data.geometry import POINT_FEATURES, lidar_to_image, merged_sweeps
 
 
 @TRANSFORMS.register_module()

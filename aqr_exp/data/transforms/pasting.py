@@ -10,12 +10,16 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 from mmdet3d.structures import LiDARInstance3DBoxes, LiDARPoints
 
-from aqr_exp.data.box_geometry import inside_boxes
 from aqr_exp.data.classes import CLASS_NAMES
-from aqr_exp.data.objects.choosing import choose_objects, without_collisions
-from aqr_exp.data.objects.painting import landing_error_px, layers_of, paint
-from aqr_exp.data.objects.store import CutObject, ObjectStore, Patch
-from aqr_exp.data.point_clouds import POINT_FEATURES
+from aqr_exp.data.geometry import POINT_FEATURES, inside_boxes
+from aqr_exp.data.gt_database.paste import (
+    choose_objects,
+    landing_error_px,
+    layers_of,
+    paint,
+    without_collisions,
+)
+from aqr_exp.data.gt_database.store import CutObject, ObjectStore, Patch
 
 # Of the stored image. An object that would show its corners further away is not pasted.
 FARTHEST_PX = 1.0

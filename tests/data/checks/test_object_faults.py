@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aqr_exp.data.checks.objects import object_faults
+from aqr_exp.data.checks.derived import object_faults
 
 FOLDER = "aqr_infos/synth_train.objects"
 

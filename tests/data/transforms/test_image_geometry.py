@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aqr_exp.data.transforms.image_geometry import (
+from aqr_exp.data.transforms.geometry import (
     NormalizeImages,
     ResizeCropFlipImages,
     image_affine,

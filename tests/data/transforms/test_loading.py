@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from aqr_exp.data.classes import CAMERA_NAMES
-from aqr_exp.data.point_clouds import read_points, to_keyframe, without_ego
+from aqr_exp.data.geometry import read_points, to_keyframe, without_ego
 from aqr_exp.data.transforms.loading import LoadImages, LoadLidarSweeps
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from mmdet3d.structures import LiDARPoints
 
-from aqr_exp.data.transforms.modality import BlankModality, ModalDropout, Modality
+from aqr_exp.data.transforms.sensors import BlankModality, ModalDropout, Modality
 
 
 def _results(seed: int = 0) -> dict:

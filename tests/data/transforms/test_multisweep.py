@@ -8,11 +8,11 @@ import pytest
 from mmdet3d.registry import DATASETS
 
 from aqr_exp.config.load import load_run
+from aqr_exp.data.dataset import SampleKey
+from aqr_exp.data.geometry import without_ego
 from aqr_exp.data.pipeline import dataset_config
-from aqr_exp.data.point_clouds import without_ego
-from aqr_exp.data.sampling import SampleKey
 from aqr_exp.data.transforms.loading import LoadLidarSweeps
-from aqr_exp.train.plugins import register_plugins
+from aqr_exp.train.runner_config import register_plugins
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet3d.structures import LiDARInstance3DBoxes, LiDARPoints
 
-from aqr_exp.data.transforms.scene_geometry import KeepInRange, MoveScene, scene_matrix
+from aqr_exp.data.transforms.geometry import KeepInRange, MoveScene, scene_matrix
 
 
 def _scene(seed: int) -> dict:

@@ -1,0 +1,1 @@
+"""Attention with a local or global bias, without a queries x keys matrix."""

@@ -1,0 +1,284 @@
+"""What a bias does to a query's attention, in closed form from its window's keys alone.
+
+Letters: H heads, S window slots.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from aqr_exp.aqr.attention import compiled, kernel_choice
+
+
+def window_sums(
+    plain: Float[Tensor, "*rows heads slots"],
+    bias: Float[Tensor, "*rows slots"],
+    valid: Bool[Tensor, "*rows slots"],
+) -> Float[Tensor, "*rows heads 4"]:
+    """Sums over a query's window. `window_kernels` has the same in its loop.
+
+    With p the attention without the bias and D = sum of p (e^bias - 1) over the window, attention
+    becomes p e^bias / (1 + D) inside and p / (1 + D) outside.
+
+    Args:
+        plain: Logarithms of the attention without the bias.
+        bias: What a slot adds to the score.
+        valid: Which slots count.
+
+    Returns:
+        Attention to the window without the bias and with it; the sum over all keys of |attention
+        with the bias - attention without|; and the entropy in nats of the attention within the
+        window, with the bias and taken to sum to one, which is 0 for an empty window.
+    """
+    before = plain.exp().masked_fill(~valid[..., None, :], 0.0)
+    raised = before * bias[..., None, :].to(plain.dtype).exp()
+    mass_before = before.sum(dim=-1).clamp(max=1.0)
+    outside = 1.0 - mass_before
+    total = outside + raised.sum(dim=-1)
+    after = raised / total[..., None]
+    mass_after = after.sum(dim=-1)
+    share = after / mass_after.clamp(min=torch.finfo(after.dtype).tiny)[..., None]
+    change = (outside / total - outside).abs() + (after - before).abs().sum(dim=-1)
+    entropy = torch.special.entr(share).sum(dim=-1)
+    return torch.stack((mass_before, mass_after, change, entropy), dim=-1)
+
+
+# Numbers gathered at once, for keys and again for values: 4 MiB each in single precision on a CPU,
+# whose cache holds them, and 64 MiB elsewhere.
+_CHUNK_NUMBERS, _DEVICE_CHUNK_NUMBERS = 2**20, 2**24
+
+
+def correct_output(
+    query: Float[Tensor, "batch heads queries c"],
+    key: Float[Tensor, "batch heads keys c"],
+    value: Float[Tensor, "batch heads keys c"],
+    index: Int[Tensor, "batch queries slots"],
+    valid: Bool[Tensor, "batch queries slots"],
+    bias: Float[Tensor, "batch queries slots"],
+    output: Float[Tensor, "batch heads queries c"],
+    log_sum: Float[Tensor, "batch heads queries"],
+    watched: Float[Tensor, "batch queries heads 4"] | None = None,
+) -> tuple[
+    Float[Tensor, "batch heads queries c"],
+    Float[Tensor, "batch heads queries"],
+    Float[Tensor, "batch heads queries"],
+]:
+    """From plain attention to attention with the bias.
+
+    Args:
+        query: Projected queries.
+        key: Projected keys.
+        value: Projected values.
+        index: Which key each slot is.
+        valid: Which slots count; the others may be passed over.
+        bias: What the slot adds to the score; 0 where it does not count.
+        output: Attended values without the bias; may be changed.
+        log_sum: Log-sum-exp of the scores without the bias; may be changed.
+        watched: Filled, where given, with `window_statistics.window_sums` of every query.
+
+    Returns:
+        Attended values and log-sum-exp with the bias, in the dtype of `log_sum`, and what is left of
+        the sum of exponentials, over its largest term or its former value, whichever is larger: the
+        smaller, the more the result has suffered from cancellation.
+    """
+    if kernel_choice.serves(query, key, value):
+        return compiled.correct_output(
+            query, key, value, index, valid, bias, output, log_sum, watched
+        )
+    dtype, scale = log_sum.dtype, 1.0 / math.sqrt(query.shape[-1])
+    query_rows, key_rows, value_rows = (_rows(part) for part in (query, key, value))
+    new_output, new_sum = _rows(output).to(dtype, copy=True), _rows(log_sum).clone()
+    remainder = torch.empty_like(new_sum)
+    slot_bias, slot_valid = bias.flatten(0, 1), valid.flatten(0, 1)
+    for part, picked in _chunks(index, key):
+        near_key = _gather(key_rows, picked, dtype)
+        score = torch.einsum("nhc,nshc->nhs", query_rows[part].to(dtype) * scale, near_key)
+        plain = score - new_sum[part][..., None]  # log of the attention without the bias
+        if watched is not None:
+            watched.flatten(0, 1)[part] = window_sums(plain, slot_bias[part], slot_valid[part])
+        biased = plain + slot_bias[part][:, None]
+        # A common factor e^-peak keeps large biases from overflowing.
+        peak = biased.amax(dim=-1, keepdim=True).clamp(min=0.0)
+        change = (biased - peak).exp() - (plain - peak).exp()
+        total = change.sum(dim=-1, keepdim=True)
+        left = (-peak).exp() + total
+        mixed = torch.einsum("nhs,nshc->nhc", change, _gather(value_rows, picked, dtype))
+        new_output[part] = (new_output[part] * (-peak).exp() + mixed) / left
+        new_sum[part] += (peak + torch.log1p(torch.expm1(-peak) + total)).squeeze(-1)
+        remainder[part] = left.squeeze(-1)
+    batch = len(query)
+    return _heads(new_output, batch), _heads(new_sum, batch), _heads(remainder, batch)
+
+
+def correct_gradients(
+    grad_output: Float[Tensor, "batch heads queries c"],
+    query: Float[Tensor, "batch heads queries c"],
+    key: Float[Tensor, "batch heads keys c"],
+    value: Float[Tensor, "batch heads keys c"],
+    index: Int[Tensor, "batch queries slots"],
+    valid: Bool[Tensor, "batch queries slots"],
+    bias: Float[Tensor, "batch queries slots"],
+    output: Float[Tensor, "batch heads queries c"],
+    log_sum: Float[Tensor, "batch heads queries"],
+    gradients: tuple[Tensor, Tensor, Tensor],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """From the gradients of a backward pass that knew the biased result, but not the bias.
+
+    That pass took e^(score - log_sum) for the attention to a key in a window; the truth is e^bias
+    times that.
+
+    Args:
+        grad_output: Gradient of the attended values.
+        query: Projected queries.
+        key: Projected keys.
+        value: Projected values.
+        index: Which key each slot is.
+        valid: Which slots count; the others may be passed over.
+        bias: What the slot adds to the score; 0 where it does not count.
+        output: Attended values with the bias.
+        log_sum: Log-sum-exp of the scores with the bias; a row of infinity is passed over.
+        gradients: Of query, key and value, from the pass without the bias; may be changed.
+
+    Returns:
+        Gradients of query, key, value [as these] and bias [B, Q, S], in the dtype of `log_sum`.
+    """
+    if kernel_choice.serves(query, key, value):
+        return compiled.correct_gradients(
+            grad_output, query, key, value, index, valid, bias, output, log_sum, gradients
+        )
+    dtype, scale = log_sum.dtype, 1.0 / math.sqrt(query.shape[-1])
+    grad_query, grad_key, grad_value = (_rows(part).to(dtype) for part in gradients)
+    slot_bias, grad_bias = bias.flatten(0, 1), torch.empty_like(bias).flatten(0, 1)
+    for near in _slopes(grad_output, query, key, value, index, output, log_sum):
+        attention = (near.taken + slot_bias[near.part][:, None]).exp()
+        missing = attention - near.taken.exp()
+        grad_bias[near.part] = (attention * near.slope).sum(dim=1)
+        grad_score = missing * near.slope
+        grad_query[near.part] += torch.einsum("nhs,nshc->nhc", grad_score, near.key) * scale
+        _scatter(grad_key, near.picked, grad_score, near.query)
+        _scatter(grad_value, near.picked, missing, near.grad)
+    batch = len(query)
+    return (
+        _heads(grad_query, batch), _heads(grad_key, batch), _heads(grad_value, batch),
+        grad_bias.view_as(bias),
+    )  # fmt: skip
+
+
+def bias_gradient(
+    grad_output: Float[Tensor, "batch heads queries c"],
+    query: Float[Tensor, "batch heads queries c"],
+    key: Float[Tensor, "batch heads keys c"],
+    value: Float[Tensor, "batch heads keys c"],
+    index: Int[Tensor, "batch queries slots"],
+    valid: Bool[Tensor, "batch queries slots"],
+    bias: Float[Tensor, "batch queries slots"],
+    output: Float[Tensor, "batch heads queries c"],
+    log_sum: Float[Tensor, "batch heads queries"],
+) -> Float[Tensor, "batch queries slots"]:
+    """The bias's gradient alone, where another kernel gives those of queries, keys and values.
+
+    Args:
+        grad_output: Gradient of the attended values.
+        query: Projected queries.
+        key: Projected keys.
+        value: Projected values.
+        index: Which key each slot is.
+        valid: Which slots count; the others' gradient is zero.
+        bias: What the slot adds to the score.
+        output: Attended values with the bias.
+        log_sum: Log-sum-exp of the scores with the bias.
+
+    Returns:
+        In the dtype of the bias.
+    """
+    slot_bias, grad_bias = bias.flatten(0, 1), torch.empty_like(bias).flatten(0, 1)
+    for near in _slopes(grad_output, query, key, value, index, output, log_sum):
+        attention = (near.taken + slot_bias[near.part][:, None]).exp()
+        grad_bias[near.part] = (attention * near.slope).sum(dim=1).to(bias.dtype)
+    return grad_bias.view_as(bias).masked_fill_(~valid, 0.0)
+
+
+class _Near(NamedTuple):
+    """Some queries and the keys of their slots.
+
+    Attributes:
+        part: Which rows of all queries.
+        picked: [n, S] rows of all keys.
+        query: [n, H, c] queries, over sqrt(c).
+        grad: [n, H, c] gradients of the attended values.
+        key: [n, S, H, c] keys.
+        taken: [n, H, S] logarithms of the attention, before the bias is added.
+        slope: [n, H, S] what the loss gains by more attention to a key, less its mean.
+    """
+
+    part: slice
+    picked: Tensor
+    query: Tensor
+    grad: Tensor
+    key: Tensor
+    taken: Tensor
+    slope: Tensor
+
+
+def _slopes(
+    grad_output: Tensor, query: Tensor, key: Tensor, value: Tensor, index: Tensor, output: Tensor,
+    log_sum: Tensor,
+) -> Iterator[_Near]:  # fmt: skip
+    dtype, scale = log_sum.dtype, 1.0 / math.sqrt(query.shape[-1])
+    query_rows, key_rows, value_rows = (_rows(part) for part in (query, key, value))
+    output_grads, sums = _rows(grad_output), _rows(log_sum)
+    # What the softmax takes off every score's gradient: the mean, by attention, of its values'.
+    mean_grad = _rows((grad_output.to(dtype) * output.to(dtype)).sum(dim=-1))
+    for part, picked in _chunks(index, key):
+        near_query = query_rows[part].to(dtype) * scale
+        near_grad = output_grads[part].to(dtype)
+        near_key = _gather(key_rows, picked, dtype)
+        taken = torch.einsum("nhc,nshc->nhs", near_query, near_key) - sums[part][..., None]
+        slope = torch.einsum("nhc,nshc->nhs", near_grad, _gather(value_rows, picked, dtype))
+        slope -= mean_grad[part][..., None]
+        yield _Near(part, picked, near_query, near_grad, near_key, taken, slope)
+
+
+def _rows(tensor: Float[Tensor, "batch heads n *c"]) -> Float[Tensor, "all heads *c"]:
+    """One row per token of any sample, all its heads side by side: what is gathered lies together."""
+    return tensor.transpose(1, 2).flatten(0, 1)
+
+
+def _heads(rows: Float[Tensor, "all heads *c"], batch: int) -> Float[Tensor, "batch heads n *c"]:
+    """The reverse of `_rows`."""
+    return rows.view(batch, -1, *rows.shape[1:]).transpose(1, 2)
+
+
+def _chunks(
+    index: Int[Tensor, "batch queries slots"], key: Float[Tensor, "batch heads keys c"]
+) -> Iterator[tuple[slice, Int[Tensor, "n slots"]]]:
+    """Queries of one chunk, and the rows of all samples' keys that their slots name."""
+    batch, heads, keys, width = key.shape
+    first_row = torch.arange(batch, device=index.device) * keys
+    rows = (index + first_row[:, None, None]).flatten(0, 1)
+    most = _CHUNK_NUMBERS if key.device.type == "cpu" else _DEVICE_CHUNK_NUMBERS
+    step = max(1, most // (rows.shape[-1] * heads * width))
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        yield part, rows[part]
+
+
+def _gather(
+    rows: Float[Tensor, "all heads c"], picked: Int[Tensor, "n slots"], dtype: torch.dtype
+) -> Float[Tensor, "n slots heads c"]:
+    return rows.index_select(0, picked.flatten()).to(dtype).view(*picked.shape, *rows.shape[1:])
+
+
+def _scatter(
+    rows: Float[Tensor, "all heads c"],
+    picked: Int[Tensor, "n slots"],
+    weight: Float[Tensor, "n heads slots"],
+    vector: Float[Tensor, "n heads c"],
+) -> None:
+    """Add weight * vector to the row of each slot."""
+    terms = weight.transpose(1, 2)[..., None] * vector[:, None]
+    rows.index_add_(0, picked.flatten(), terms.flatten(0, 1))

@@ -1,0 +1,269 @@
+"""Attention of single rows computed in full, where a correction would cancel.
+
+A row is a query of one sample in one head.
+
+Letters: B samples, H heads, Q queries, K keys, S window slots, c width of a head; r rows of one
+sample and head.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from aqr_exp.aqr.attention import correction
+
+# Scores held at once: 16 MiB in single precision.
+_CHUNK_SCORES = 2**22
+
+
+def replace_output(
+    chosen: Bool[Tensor, "batch heads queries"],
+    query: Float[Tensor, "batch heads queries c"],
+    key: Float[Tensor, "batch heads keys c"],
+    value: Float[Tensor, "batch heads keys c"],
+    index: Int[Tensor, "batch queries slots"],
+    bias: Float[Tensor, "batch queries slots"],
+    output: Float[Tensor, "batch heads queries c"],
+    log_sum: Float[Tensor, "batch heads queries"],
+) -> None:
+    """Overwrite the chosen rows of `output` and `log_sum` with exact ones.
+
+    Args:
+        chosen: Which rows.
+        query: Projected queries.
+        key: Projected keys.
+        value: Projected values.
+        index: Which key each slot is.
+        bias: What the slot adds to the score.
+        output: Attended values, changed in place.
+        log_sum: Log-sum-exp of the scores, changed in place.
+    """
+    dtype = log_sum.dtype
+    for sample, head, rows in _groups(chosen, key.shape[2]):
+        scores = _scores(query, key, index, bias, (sample, head, rows), dtype)
+        log_sum[sample, head, rows] = scores.logsumexp(dim=-1)
+        output[sample, head, rows] = scores.softmax(dim=-1) @ value[sample, head].to(dtype)
+
+
+def add_gradients(
+    chosen: Bool[Tensor, "batch heads queries"],
+    grad_output: Float[Tensor, "batch heads queries c"],
+    query: Float[Tensor, "batch heads queries c"],
+    key: Float[Tensor, "batch heads keys c"],
+    value: Float[Tensor, "batch heads keys c"],
+    index: Int[Tensor, "batch queries slots"],
+    bias: Float[Tensor, "batch queries slots"],
+    output: Float[Tensor, "batch heads queries c"],
+    log_sum: Float[Tensor, "batch heads queries"],
+    gradients: tuple[Tensor, Tensor, Tensor, Tensor],
+) -> None:
+    """Add what the chosen rows contribute to the gradients.
+
+    Args:
+        chosen: Which rows.
+        grad_output: Gradient of the attended values.
+        query: Projected queries.
+        key: Projected keys.
+        value: Projected values.
+        index: Which key each slot is.
+        bias: What the slot adds to the score.
+        output: Attended values with the bias.
+        log_sum: Log-sum-exp of the scores with the bias.
+        gradients: Of query, key, value and bias, changed in place.
+    """
+    dtype, scale = log_sum.dtype, 1.0 / math.sqrt(query.shape[-1])
+    grad_query, grad_key, grad_value, grad_bias = gradients
+    for sample, head, rows in _groups(chosen, key.shape[2]):
+        scores = _scores(query, key, index, bias, (sample, head, rows), dtype)
+        attention = (scores - log_sum[sample, head, rows, None]).exp()
+        wanted = grad_output[sample, head, rows].to(dtype)
+        mean_grad = (wanted * output[sample, head, rows].to(dtype)).sum(dim=-1, keepdim=True)
+        grad_score = attention * (wanted @ value[sample, head].to(dtype).T - mean_grad)
+        near_query = query[sample, head, rows].to(dtype)
+        grad_query[sample, head, rows] += grad_score @ key[sample, head].to(dtype) * scale
+        grad_key[sample, head] += grad_score.T @ near_query * scale
+        grad_value[sample, head] += attention.T @ wanted
+        grad_bias[sample, rows] += grad_score.gather(1, index[sample, rows])
+
+
+def _groups(
+    chosen: Bool[Tensor, "batch heads queries"], keys: int
+) -> Iterator[tuple[int, int, Int[Tensor, " r"]]]:
+    """Sample, head and queries of chosen rows, as many as may be computed at once."""
+    step = max(1, _CHUNK_SCORES // keys)
+    for sample in range(chosen.shape[0]):
+        for head in range(chosen.shape[1]):
+            rows = chosen[sample, head].nonzero().squeeze(-1)
+            for start in range(0, len(rows), step):
+                yield sample, head, rows[start : start + step]
+
+
+def _scores(
+    query: Float[Tensor, "batch heads queries c"],
+    key: Float[Tensor, "batch heads keys c"],
+    index: Int[Tensor, "batch queries slots"],
+    bias: Float[Tensor, "batch queries slots"],
+    place: tuple[int, int, Int[Tensor, " r"]],
+    dtype: torch.dtype,
+) -> Float[Tensor, "r keys"]:
+    sample, head, rows = place
+    near_query = query[sample, head, rows].to(dtype) / math.sqrt(query.shape[-1])
+    scores = near_query @ key[sample, head].to(dtype).T
+    return scores.scatter_add_(1, index[sample, rows], bias[sample, rows])
+
+
+# The public function hides the log-sum-exp, which the correction needs. torch has it from 2.2 on.
+_NAME = "_scaled_dot_product_flash_attention_for_cpu"
+_KERNEL: Any = getattr(torch.ops.aten, _NAME, None)
+_KERNEL_BACKWARD: Any = getattr(torch.ops.aten, f"{_NAME}_backward", None)
+
+# Below this remainder 1 + D (before a common factor) the correction would lose more than two bits.
+_LEAST_REMAINDER = 0.25
+
+
+def refusal(query: Tensor) -> str | None:
+    """Why the fused kernel cannot serve where these queries are; None where it can.
+
+    Args:
+        query: [B, H, Q, c] projected queries.
+    """
+    if query.device.type != "cpu":
+        return f"tensors on {query.device.type}"
+    if _KERNEL is None:
+        return f"torch {torch.__version__} has no fused kernel for CPUs"
+    return None
+
+
+def attend_windowed(
+    query: Float[Tensor, "batch heads queries c"],
+    key: Float[Tensor, "batch heads keys c"],
+    value: Float[Tensor, "batch heads keys c"],
+    index: Int[Tensor, "batch queries slots"],
+    valid: Bool[Tensor, "batch queries slots"],
+    bias: Float[Tensor, "batch queries slots"],
+    *,
+    watched: Float[Tensor, "batch queries heads 4"] | None = None,
+) -> Float[Tensor, "batch heads queries c"]:
+    """Attend with a bias in the windows, where `refusal` has nothing to say.
+
+    Args:
+        query: Projected queries.
+        key: Projected keys.
+        value: Projected values.
+        index: Which key each slot is; no two valid ones of one query name the same.
+        valid: Which slots count.
+        bias: What the slot adds to the score.
+        watched: Filled, where given, with what `window_statistics.window_sums` gives for each query.
+
+    Returns:
+        The attended values. Gradients reach queries, keys, values and the bias (once: there are no
+        second derivatives).
+    """
+    dtype = torch.promote_types(query.dtype, torch.float32)
+    output: Tensor = _WindowedAttention.apply(  # type: ignore[no-untyped-call]
+        query, key, value, index.long(), valid, bias.masked_fill(~valid, 0.0).to(dtype), watched
+    )
+    return output
+
+
+def plain_attention(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """The fused CPU kernel.
+
+    Args:
+        query: [B, H, Q, c].
+        key: [B, H, K, c].
+        value: [B, H, K, c].
+
+    Returns:
+        The attended values [B, H, Q, c] and the log-sum-exp of the scores [B, H, Q], the latter in
+        single precision or better.
+    """
+    output, log_sum = _KERNEL(_packed(query), _packed(key), _packed(value), 0.0, False)
+    return output, log_sum
+
+
+class _WindowedAttention(torch.autograd.Function):
+    """The kernel and the correction as one differentiable step."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        index: Tensor,
+        valid: Tensor,
+        bias: Tensor,
+        watched: Tensor | None,
+    ) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            output, log_sum = plain_attention(query, key, value)
+            output, log_sum, remainder = correction.correct_output(
+                query, key, value, index, valid, bias, output, log_sum, watched
+            )
+            cancelled = remainder < _LEAST_REMAINDER
+            if cancelled.any():
+                replace_output(cancelled, query, key, value, index, bias, output, log_sum)
+        output = output.to(query.dtype)
+        ctx.save_for_backward(query, key, value, index, valid, bias, output, log_sum, cancelled)
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, index, valid, bias, output, log_sum, cancelled = ctx.saved_tensors
+        grad_output = _packed(grad_output)
+        with torch.autocast("cpu", enabled=False):
+            # An infinite log-sum-exp makes every attention of a row zero: the rows that are computed
+            # in full add nothing here.
+            plain_sum = log_sum.masked_fill(cancelled, torch.inf)
+            gradients = _KERNEL_BACKWARD(
+                grad_output,
+                _packed(query),
+                _packed(key),
+                _packed(value),
+                output,
+                plain_sum,
+                0.0,
+                False,
+            )
+            gradients = correction.correct_gradients(
+                grad_output,
+                query,
+                key,
+                value,
+                index,
+                valid,
+                bias,
+                output,
+                plain_sum,
+                gradients,
+            )
+            if cancelled.any():
+                add_gradients(
+                    cancelled,
+                    grad_output,
+                    query,
+                    key,
+                    value,
+                    index,
+                    bias,
+                    output,
+                    log_sum,
+                    gradients,
+                )
+        grad_query, grad_key, grad_value, grad_bias = gradients
+        return (
+            grad_query.to(query.dtype), grad_key.to(query.dtype), grad_value.to(query.dtype),
+            None, None, grad_bias, None,
+        )  # fmt: skip
+
+
+def _packed(tensor: Tensor) -> Tensor:
+    """The kernel reads the last axis as if its entries lay side by side."""
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()

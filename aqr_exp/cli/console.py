@@ -1,0 +1,238 @@
+"""Manners: data to stdout, words to stderr, colours and live lines only on a terminal."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from aqr_exp.evaluate.conditions import Condition
+    from aqr_exp.store.collect import RunRow
+    from aqr_exp.store.store import Store
+
+
+def data(text: str) -> None:
+    """Print what was asked for to stdout; the text brings its own last line break or gets one."""
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    sys.stdout.flush()
+
+
+def say(text: str) -> None:
+    """Print words to stderr."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def print_json(value: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Print JSON to stdout; NaN and infinities become null."""
+    from aqr_exp.files.atomic import plain
+
+    data(json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def on_terminal() -> bool:
+    """Whether stdout goes to a terminal."""
+    return sys.stdout.isatty()
+
+
+def silence_libraries() -> None:
+    """Keep what libraries tell while they load, below a warning, off the screen: it is no answer."""
+    import logging
+
+    from mmengine.logging import MMLogger
+
+    logging.disable(logging.INFO)
+    # Its loggers remember what was enabled before, out of `logging`'s reach; this makes all forget.
+    logger = MMLogger.get_current_instance()
+    logger.setLevel(logger.level)
+
+
+Variant = Annotated[str, typer.Argument(help="The variant, such as baseline.", metavar="VARIANT")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="Changes, as key=value or group=option.", metavar="[OVERRIDES]..."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+RunName = Annotated[
+    str, typer.Argument(help="The run's name, or its beginning when unambiguous.", metavar="RUN")
+]
+Slots = Annotated[
+    int | None,
+    typer.Option("--slots", help="Runs side by side; one a GPU or a core without.", min=1),
+]
+Detach = Annotated[
+    bool, typer.Option("--detach", help="Go on when the terminal closes, and return at once.")
+]
+
+
+PLAIN_EVERY_S = 10.0
+
+Show = Callable[[dict[str, Any]], None]
+
+
+class PlainProgress:
+    """Prints a line when phase or epoch changed, and otherwise at most every ten seconds.
+
+    Args:
+        say: Where lines go.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(
+        self, say: Callable[[str], None] = say, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._say = say
+        self._clock = clock
+        self._said: tuple[Any, Any] | None = None
+        self._said_at = 0.0
+
+    def __call__(self, progress: dict[str, Any]) -> None:
+        """Print the progress when it is time to."""
+        now = self._clock()
+        stage = (progress.get("phase"), progress.get("epoch"))
+        if stage != self._said or now - self._said_at >= PLAIN_EVERY_S:
+            self._said, self._said_at = stage, now
+            self._say(progress_line(progress))
+
+
+@contextmanager
+def run_progress() -> Iterator[Show]:
+    """Show a run's progress until the context ends.
+
+    Yields:
+        A function that takes what `progress.json` holds.
+    """
+    if not on_terminal():
+        yield PlainProgress()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.text import Text
+
+    columns = (SpinnerColumn(), BarColumn(bar_width=24), TimeElapsedColumn())
+    words = TextColumn("{task.description}", markup=False)
+    with Progress(*columns, words, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("setup", total=None)
+
+        def show(progress: dict[str, Any]) -> None:
+            bar.update(
+                task,
+                description=Text(progress_line(progress)).plain,
+                completed=progress.get("step") or 0,
+                total=progress.get("steps"),
+            )
+
+        yield show
+
+
+@contextmanager
+def counted_progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how many of how many are done.
+
+    Args:
+        what: What is counted, such as `scenes`.
+
+    Yields:
+        A function of (done, total).
+    """
+    if not on_terminal():
+        said_at = time.monotonic()
+
+        def say_count(done: int, total: int) -> None:
+            nonlocal said_at
+            if done == total or time.monotonic() - said_at >= PLAIN_EVERY_S:
+                said_at = time.monotonic()
+                say(f"{done} of {total} {what}")
+
+        yield say_count
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+QUIET_S = 2.0
+
+
+@contextmanager
+def slow_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Show how many of how many are done, two seconds after the first was told.
+
+    Yields:
+        A function of (what, done, total).
+    """
+    shown: dict[str, Callable[[int, int], None]] = {}
+    started: dict[str, float] = {}
+    with ExitStack() as stack:
+
+        def progress(what: str, done: int, total: int) -> None:
+            if what not in shown:
+                if time.monotonic() - started.setdefault(what, time.monotonic()) < QUIET_S:
+                    return
+                shown[what] = stack.enter_context(counted_progress(what))
+            shown[what](done, total)
+
+        yield progress
+
+
+def resample_ahead(
+    rows: "Sequence[RunRow]", conditions: "Sequence[Condition]", store: "Store"
+) -> None:
+    """Compute what intervals of these runs need, with one account of progress.
+
+    Args:
+        rows: Runs; those without metrics are passed over.
+        conditions: Parts of the data.
+        store: Where the runs are.
+    """
+    from aqr_exp.statistics.differences import DEFAULT
+    from aqr_exp.statistics.run_scores import prepare
+
+    completed = [row for row in rows if row.completed]
+    with slow_progress() as show:
+        prepare(
+            completed,
+            conditions,
+            store=store,
+            settings=DEFAULT,
+            progress=lambda done, total: show("resamples", done, total),
+        )
+
+
+def progress_line(progress: dict[str, Any]) -> str:
+    """Where a run is, in one line."""
+    words = [str(progress.get("phase", "setup"))]
+    if "epoch" in progress:
+        words.append(f"epoch {progress['epoch']}/{progress.get('epochs', '?')}")
+    if "step" in progress:
+        words.append(f"step {progress['step']}/{progress.get('steps', '?')}")
+    loss, eta_s = progress.get("loss"), progress.get("eta_s")
+    if isinstance(loss, (int, float)):
+        words.append(f"loss {loss:.3f}")
+    if isinstance(eta_s, (int, float)):
+        words.append(f"{duration(eta_s)} left")
+    return ", ".join(words)
+
+
+def duration(seconds: float) -> str:
+    """A time span as 45 s, 3:07 or 1:02:03."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

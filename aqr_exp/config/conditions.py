@@ -1,0 +1,254 @@
+"""Conditions that leave points out, such as `bias_scale > 5 and window_size == 15`: read, never run."""
+
+import ast
+import operator
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aqr_exp.config.convert import dotted_keys
+from aqr_exp.config.points import Override
+from aqr_exp.config.schema import RunConfig
+from aqr_exp.config.short_names import SHORT_NAMES
+from aqr_exp.errors import RequestError
+from aqr_exp.files.suggest import did_you_mean
+
+Look = Callable[[str], Any]
+
+_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.In: lambda value, among: value in among,
+    ast.NotIn: lambda value, among: value not in among,
+}
+# As YAML and the command line write them.
+_WORDS = {"true": True, "false": False}
+_ALLOWED = "keys, numbers, texts, true, false, lists, comparisons, and, or, not"
+LONGEST = 1000
+ABSENT = object()
+"""What a name stands for that a point does not have: every comparison with it is false."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """One condition.
+
+    Attributes:
+        text: As written.
+        tree: Its expression, of allowed nodes only.
+        names: The keys it looks at.
+        where: File and line, for messages.
+    """
+
+    text: str
+    tree: ast.expr
+    names: frozenset[str]
+    where: str = ""
+
+    def holds(self, look: Look) -> bool:
+        """Whether it is true of a point.
+
+        Args:
+            look: The point's value of a key; `ABSENT` where it has none.
+
+        Raises:
+            RequestError: It compares what has no order, such as a number with text.
+        """
+        return bool(_truth(self, self.tree, look))
+
+
+def read_condition(text: str, known: Collection[str], where: str = "") -> Condition:
+    """Read a condition.
+
+    Args:
+        text: As written.
+        known: The names it may hold.
+        where: File and line, for messages.
+
+    Raises:
+        RequestError: It is no expression, holds more than is allowed, or an unknown key.
+    """
+    shown = text if len(text) <= 60 else text[:57] + "..."
+    if len(text) > LONGEST:
+        raise RequestError(f"condition {shown!r}: is longer than {LONGEST} characters: use several")
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+        names = frozenset(_names(tree))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise RequestError(f"condition {shown!r}: is no expression of {_ALLOWED}") from None
+    if not _is_condition(tree):
+        raise RequestError(f"condition {shown!r}: compares nothing: write key == value")
+    for name in sorted(names - set(_WORDS)):
+        if name not in known:
+            guess = did_you_mean(name, known)
+            raise RequestError(f"condition {shown!r}: unknown key '{name}'{guess}")
+    return Condition(text=text.strip(), tree=tree, names=names - set(_WORDS), where=where)
+
+
+def _names(node: ast.expr) -> list[str]:
+    """The keys of an expression.
+
+    Raises:
+        ValueError: It holds something that is not allowed.
+    """
+    if isinstance(node, (ast.Name, ast.Attribute)):
+        return [_dotted(node)]
+    if isinstance(node, ast.Constant):
+        if not isinstance(node.value, (bool, int, float, str)):
+            raise ValueError
+        return []
+    return [name for child in _children(node) for name in _names(child)]
+
+
+def _children(node: ast.expr) -> list[ast.expr]:
+    if isinstance(node, ast.BoolOp):
+        return node.values
+    if isinstance(node, ast.Compare) and all(type(item) in _COMPARE for item in node.ops):
+        return [node.left, *node.comparators]
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return node.elts
+    if isinstance(node, ast.UnaryOp) and (
+        isinstance(node.op, ast.Not) or _negative(node) is not None
+    ):
+        return [node.operand]
+    raise ValueError
+
+
+def _dotted(node: ast.expr) -> str:
+    if isinstance(node, ast.Attribute):
+        return f"{_dotted(node.value)}.{node.attr}"
+    if isinstance(node, ast.Name):
+        return node.id
+    raise ValueError
+
+
+def _negative(node: ast.UnaryOp) -> float | None:
+    """The number that `-2` is, which to a parser is a minus and a 2."""
+    if not isinstance(node.op, ast.USub) or not isinstance(node.operand, ast.Constant):
+        return None
+    number = node.operand.value
+    if isinstance(number, bool) or not isinstance(number, (int, float)):
+        return None
+    return -number
+
+
+def _is_condition(node: ast.expr) -> bool:
+    """Whether a node says something that is true or false."""
+    if isinstance(node, ast.BoolOp):
+        return all(map(_is_condition, node.values))
+    if isinstance(node, ast.UnaryOp):
+        return isinstance(node.op, ast.Not) and _is_condition(node.operand)
+    if isinstance(node, ast.Compare):
+        return all(map(_is_value, (node.left, *node.comparators)))
+    return isinstance(node, (ast.Name, ast.Attribute))
+
+
+def _is_value(node: ast.expr) -> bool:
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return all(map(_is_value, node.elts))
+    if isinstance(node, ast.UnaryOp):
+        return _negative(node) is not None
+    return isinstance(node, (ast.Constant, ast.Name, ast.Attribute))
+
+
+def _truth(condition: Condition, node: ast.expr, look: Look) -> bool:
+    if isinstance(node, ast.BoolOp):
+        parts = (_truth(condition, child, look) for child in node.values)
+        return all(parts) if isinstance(node.op, ast.And) else any(parts)
+    if isinstance(node, ast.UnaryOp):
+        return not _truth(condition, node.operand, look)
+    if isinstance(node, ast.Compare):
+        return _compare(condition, node, look)
+    value = _value(node, look)
+    return value is not ABSENT and bool(value)
+
+
+def _compare(condition: Condition, node: ast.Compare, look: Look) -> bool:
+    values = [_value(child, look) for child in (node.left, *node.comparators)]
+    if any(value is ABSENT for value in values):
+        return False
+    try:
+        return all(
+            _COMPARE[type(op)](values[index], values[index + 1])
+            for index, op in enumerate(node.ops)
+        )
+    except TypeError:
+        shown = " and ".join(repr(value) for value in values)
+        raise RequestError(
+            f"condition {condition.text!r}: {shown} cannot be compared so: they differ in kind"
+        ) from None
+
+
+def _value(node: ast.expr, look: Look) -> Any:
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return [_value(item, look) for item in node.elts]
+    if isinstance(node, ast.UnaryOp):
+        return _negative(node)
+    name = _dotted(node)
+    return _WORDS[name] if name in _WORDS else look(name)
+
+
+def looking_at(composed: Mapping[str, Any], chosen: Mapping[str, Any]) -> Look:
+    """How a condition sees a point.
+
+    Args:
+        composed: The point as plain values.
+        chosen: What stands for a name whatever the values are: `seed`, groups, the variant.
+    """
+    from aqr_exp.config.short_names import keys_set_by
+
+    def look(name: str) -> Any:
+        if name in chosen:
+            return chosen[name]
+        values = [_at(composed, key) for key in keys_set_by(name)]
+        # A short name of keys that differ stands for no single value.
+        return values[0] if all(value == values[0] for value in values) else ABSENT
+
+    return look
+
+
+def _at(composed: Any, key: str) -> Any:
+    for name in key.split("."):
+        if not isinstance(composed, Mapping) or name not in composed:
+            return ABSENT
+        composed = composed[name]
+    return ABSENT if isinstance(composed, Mapping) or composed is None else composed
+
+
+def condition_names(groups: Collection[str]) -> set[str]:
+    """Every name a condition may hold.
+
+    Args:
+        groups: The names of Hydra's groups.
+    """
+    return {*dotted_keys(RunConfig), *SHORT_NAMES, *groups, "seed"}
+
+
+def chosen_names(
+    variant: str,
+    overrides: Iterable[Override],
+    composed: Mapping[str, Any],
+    groups: Collection[str],
+) -> dict[str, Any]:
+    """What the names of groups stand for: the option a point chooses, or the name of the default.
+
+    Args:
+        variant: The point's variant.
+        overrides: Its overrides.
+        composed: Its plain values.
+        groups: The names of Hydra's groups.
+    """
+    found: dict[str, Any] = {}
+    for group in groups:
+        node = composed.get(group)
+        name = node.get("name") if isinstance(node, Mapping) else node
+        if isinstance(name, str):
+            found[group] = name
+    found |= {item.key: item.value for item in overrides if item.key in groups}
+    return found | {"variant": variant}

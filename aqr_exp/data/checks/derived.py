@@ -1,0 +1,189 @@
+"""Info files against the tables they were made from."""
+
+import math
+import pickle
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aqr_exp.data.checks.tables import Fault
+from aqr_exp.data.gt_database.build import info_digest
+from aqr_exp.data.gt_database.store import POINT_COLUMNS, ObjectStore, objects_folder, pack_name
+from aqr_exp.data.info_files import info_path
+from aqr_exp.data.infos import build_metainfo, sample_info, scene_samples
+from aqr_exp.errors import AqrExpError
+
+Progress = Callable[[int, int], None]
+
+
+class _PlainUnpickler(pickle.Unpickler):  # noqa: S301 - plain values only
+    """Reads lists, dicts, text and numbers; anything else could run code and is refused."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise pickle.UnpicklingError(f"holds a {module}.{name}")
+
+
+def read_info_file(path: Path) -> dict[str, Any]:
+    """The content of an info file, without executing anything of it.
+
+    Raises:
+        ValueError: It is damaged or holds more than plain values; says what.
+    """
+    try:
+        with path.open("rb") as file:
+            content = _PlainUnpickler(file).load()
+    except (pickle.UnpicklingError, EOFError, AttributeError, IndexError, KeyError) as error:
+        raise ValueError(f"damaged: {error}") from None
+    except (UnicodeDecodeError, MemoryError, OverflowError, TypeError) as error:
+        raise ValueError(f"damaged: {type(error).__name__}") from None
+    if not isinstance(content, dict) or set(content) != {"metainfo", "data_list"}:
+        raise ValueError("no info file: it must hold metainfo and data_list")
+    return content
+
+
+def difference(stored: Any, wanted: Any, where: str = "") -> str | None:
+    """The first place at which two plain values differ, in words; NaN equals NaN."""
+    if isinstance(wanted, dict) and isinstance(stored, dict):
+        for key in [*wanted, *(key for key in stored if key not in wanted)]:
+            if key not in stored or key not in wanted:
+                return f"{where}{key} is {'missing' if key not in stored else 'unknown'}"
+            found = difference(stored[key], wanted[key], f"{where}{key}.")
+            if found:
+                return found
+        return None
+    if isinstance(wanted, list) and isinstance(stored, list):
+        name = where.rstrip(".")
+        if len(wanted) != len(stored):
+            return f"{name} has {len(stored)} entries, the tables give {len(wanted)}"
+        pairs = enumerate(zip(stored, wanted, strict=True))
+        return next(filter(None, (difference(s, w, f"{name}[{i}].") for i, (s, w) in pairs)), None)
+    if _same(stored, wanted):
+        return None
+    return f"{where.rstrip('.')} is {_short(stored)}, the tables give {_short(wanted)}"
+
+
+def _same(stored: Any, wanted: Any) -> bool:
+    if isinstance(stored, float) and isinstance(wanted, float):
+        both_nan = math.isnan(stored) and math.isnan(wanted)
+        return both_nan or math.isclose(stored, wanted, rel_tol=1e-9, abs_tol=1e-9)
+    return bool(stored == wanted)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def info_faults(
+    nusc: Any, root: Path, split: str, count: int | None, progress: Progress | None = None
+) -> Iterator[Fault]:
+    """What of a split's info file does not fit the tables: at most one fault a file.
+
+    Args:
+        nusc: The devkit's `NuScenes` of the version.
+        root: The data set's folder.
+        split: The split; the devkit knows it.
+        count: Compare so many samples whole, spread over the split; None compares all.
+        progress: Called with (samples compared, all samples).
+    """
+    path = info_path(root, split)
+    cause = _info_fault(nusc, path, split, count, progress)
+    if cause:
+        name = path.relative_to(root).as_posix()
+        yield Fault(file=name, kind="info file", cause=cause)
+
+
+def _info_fault(
+    nusc: Any, path: Path, split: str, count: int | None, progress: Progress | None
+) -> str | None:
+    from nuscenes.utils.splits import get_scenes_of_split
+
+    try:
+        content = read_info_file(path)
+    except FileNotFoundError:
+        return "missing: `aqr-exp data prepare` makes it"
+    except ValueError as error:
+        return str(error)
+    cause = difference(content["metainfo"], build_metainfo(nusc), "metainfo.")
+    names = set(get_scenes_of_split(split, nusc))
+    rows = [row for s in nusc.scene if s["name"] in names for row in scene_samples(nusc, s)]
+    tokens = [row["token"] for row in rows]
+    stored = [info.get("token") for info in content["data_list"]]
+    if cause is None and sorted(map(str, stored)) != sorted(tokens):
+        lacking = set(tokens) - set(stored)
+        what = f"lacks the sample {min(lacking)}" if lacking else "holds samples of no such token"
+        cause = f"{len(stored)} samples, the tables have {len(tokens)} in {split}: it {what}"
+    if cause is None and stored != tokens:
+        cause = "the samples are not in the tables' order"
+    step = 1 if count is None else max(1, len(rows) // max(1, count))
+    for index in range(0, 0 if cause else len(rows), step):
+        wanted = sample_info(nusc, rows[index], index)
+        cause = difference(content["data_list"][index], wanted, f"data_list[{index}].")
+        if progress is not None:
+            progress(index + 1, len(rows))
+        if cause:
+            break
+    return cause
+
+
+_KIND = "objects"
+_AGAIN = "run `aqr-exp data prepare`"
+
+
+def object_faults(root: Path, split: str) -> Iterator[Fault]:
+    """What is wrong with a split's objects; nothing where none were cut out.
+
+    Args:
+        root: The data set's folder.
+        split: Which split.
+    """
+    folder = objects_folder(root, split)
+    if not folder.is_dir():
+        return
+    index = folder / "index.json"
+    if not index.exists():
+        yield _fault(root, index, f"missing: the objects were not cut out to the end: {_AGAIN}")
+        return
+    try:
+        store = ObjectStore(folder)
+    except AqrExpError as error:
+        yield _fault(root, folder, f"{str(error).replace(f'{folder}/', '')}: {_AGAIN}")
+        return
+    if info_path(root, split).is_file() and store.index.get("infos_sha256") != info_digest(
+        root, split
+    ):
+        yield _fault(root, index, f"cut out of other data than {split}.pkl names: {_AGAIN}")
+        return
+    ends = store.objects["first_patch"].astype(np.int64) + store.objects["patches"]
+    if ends.max(initial=0) > len(store.patches) or store.objects["first_patch"].min(initial=0) < 0:
+        yield _fault(root, folder / "objects.npy", f"names patches that there are not: {_AGAIN}")
+        return
+    for scene, wanted in enumerate(_pack_bytes(store)):
+        path = folder / pack_name(scene)
+        if not path.exists():
+            if wanted:
+                yield _fault(root, path, f"missing: {_AGAIN}")
+        elif (found := path.stat().st_size) < wanted:
+            yield _fault(root, path, f"has {found} bytes, its objects need {wanted}: {_AGAIN}")
+
+
+def _pack_bytes(store: ObjectStore) -> np.ndarray:
+    """How long each scene's pack must at least be."""
+    objects, patches = store.objects, store.patches
+    needed = np.zeros(int(objects["scene"].max(initial=-1)) + 1, dtype=np.int64)
+    points = objects["points"].sum(axis=1, dtype=np.int64) * POINT_COLUMNS * 4
+    np.maximum.at(needed, objects["scene"], objects["offset"] + points)
+    # The patches of an object lie one after the other; which object each is of:
+    owner = np.repeat(np.arange(len(objects)), objects["patches"])
+    place = np.arange(len(owner)) - np.repeat(
+        np.cumsum(objects["patches"], dtype=np.int64) - objects["patches"], objects["patches"]
+    )
+    named = patches[objects["first_patch"][owner] + place]
+    np.maximum.at(needed, objects["scene"][owner], named["offset"] + named["size"])
+    return needed
+
+
+def _fault(root: Path, path: Path, cause: str) -> Fault:
+    return Fault(file=path.relative_to(root).as_posix(), kind=_KIND, cause=cause)

@@ -1,0 +1,297 @@
+"""One thing that is wrong with a data set."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import GenericAlias
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from aqr_exp.data.checks.rows import REFERENCES, ROW_TYPES, Calibration, Row, SampleData
+from aqr_exp.data.classes import CAMERA_NAMES
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Fault:
+    """One fault.
+
+    Attributes:
+        file: The file it is in, relative to the data set's folder.
+        kind: What sort of fault, the same words for all of the sort.
+        cause: What is wrong there, with the row's token where it is one of a table.
+    """
+
+    file: str
+    kind: str
+    cause: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.cause}"
+
+
+class RawTables:
+    """All tables of one version that can be read.
+
+    Args:
+        root: The data set's folder.
+        version: Its version folder.
+
+    Attributes:
+        root: As given.
+        version: As given.
+        rows: Rows by table and token; a table that cannot be read is not there.
+        faults: Why tables cannot be read, and tokens that two rows have.
+    """
+
+    def __init__(self, root: Path, version: str) -> None:
+        self.root = root
+        self.version = version
+        self.rows: dict[str, dict[str, Any]] = {}
+        self.faults: list[Fault] = []
+        for table in ROW_TYPES:
+            self._read(table)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every table could be read."""
+        return len(self.rows) == len(ROW_TYPES)
+
+    def file(self, table: str) -> str:
+        """A table's file, relative to the data set's folder."""
+        return f"{self.version}/{table}.json"
+
+    def fault(self, table: str, kind: str, cause: str) -> Fault:
+        """A fault in a table."""
+        return Fault(file=self.file(table), kind=kind, cause=cause)
+
+    def channel(self, row: SampleData) -> str:
+        """The sensor a recording is of, such as `CAM_FRONT`; needs sound references."""
+        calibration: Calibration = self.rows["calibrated_sensor"][row.calibrated_sensor_token]
+        return str(self.rows["sensor"][calibration.sensor_token].channel)
+
+    def keyframes(self) -> dict[str, dict[str, SampleData]]:
+        """The key recordings of every sample, by sample token and channel."""
+        found: dict[str, dict[str, SampleData]] = {token: {} for token in self.rows["sample"]}
+        for row in self.rows["sample_data"].values():
+            if row.is_key_frame:
+                found[row.sample_token][self.channel(row)] = row
+        return found
+
+    def _read(self, table: str) -> None:
+        rows_of: Any = GenericAlias(list, (ROW_TYPES[table],))
+        try:
+            content = (self.root / self.file(table)).read_bytes()
+            rows: list[Row] = msgspec.json.decode(content, type=rows_of)
+        except FileNotFoundError:
+            self.faults.append(self.fault(table, "missing table", "the table is missing"))
+        except OSError as error:
+            self.faults.append(self.fault(table, "damaged table", f"unreadable: {error.strerror}"))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            self.faults.append(self.fault(table, "damaged table", f"no such table: {error}"))
+        else:
+            self.rows[table] = {row.token: row for row in rows}
+            if len(self.rows[table]) < len(rows):
+                self._find_doubles(table, [row.token for row in rows])
+
+    def _find_doubles(self, table: str, tokens: list[str]) -> None:
+        seen: set[str] = set()
+        for token in tokens:
+            if token in seen:
+                cause = f"two rows have the token {token}"
+                self.faults.append(self.fault(table, "double token", cause))
+            seen.add(token)
+
+
+CHAINS = ("sample", "sample_annotation", "sample_data")
+TIMED_CHAINS = ("sample", "sample_data")
+# Cameras turn with the LiDAR's sweep: a keyframe's recordings lie within its tenth of a second.
+KEYFRAME_WITHIN_S = 0.2
+SENSORS = ("LIDAR_TOP", *CAMERA_NAMES)
+
+
+def dangling_tokens(tables: RawTables) -> Iterator[Fault]:
+    """Every reference to a row that does not exist; those to unreadable tables are passed over."""
+    for table, columns in REFERENCES.items():
+        for column, target, may_be_empty in columns:
+            if table not in tables.rows or target not in tables.rows:
+                continue
+            known = tables.rows[target]
+            for token, row in tables.rows[table].items():
+                value = getattr(row, column)
+                for other in value if isinstance(value, list) else (value,):
+                    if other not in known and not (may_be_empty and not other):
+                        cause = f"{column} of {token} is {other or 'empty'}, no {target}"
+                        yield tables.fault(table, "dangling token", cause)
+
+
+def unmapped_logs(tables: RawTables) -> Iterator[Fault]:
+    """Logs that no map names: the devkit cannot open such tables."""
+    if "map" not in tables.rows or "log" not in tables.rows:
+        return
+    named = {token for row in tables.rows["map"].values() for token in row.log_tokens}
+    for token in tables.rows["log"].keys() - named:
+        yield tables.fault("map", "dangling token", f"no map names the log {token}")
+
+
+def broken_chains(tables: RawTables) -> Iterator[Fault]:
+    """Neighbours that do not know each other, and times that do not grow; tokens must be sound."""
+    for table in CHAINS:
+        rows = tables.rows[table]
+        for token, row in rows.items():
+            if row.next and rows[row.next].prev != token:
+                cause = f"next of {token} is {row.next}, whose prev is {rows[row.next].prev or '-'}"
+                yield tables.fault(table, "broken chain", cause)
+            elif row.next and table in TIMED_CHAINS and not _grows(row, rows[row.next]):
+                cause = f"timestamp of {row.next} is not later than that of {token} before it"
+                yield tables.fault(table, "timestamp", cause)
+            elif row.prev and rows[row.prev].next != token and rows[row.prev].next == "":
+                yield tables.fault(table, "broken chain", f"{row.prev} does not lead to {token}")
+
+
+def _grows(row: Any, following: Any) -> bool:
+    return bool(following.timestamp > row.timestamp)
+
+
+def scene_ends(tables: RawTables) -> Iterator[Fault]:
+    """Scenes whose samples are not as many as they say or do not lead from the first to the last."""
+    samples = tables.rows["sample"]
+    for token, scene in tables.rows["scene"].items():
+        at, last, count = scene.first_sample_token, "", 0
+        while at and count <= len(samples):
+            count, last, at = count + 1, at, samples[at].next
+        if count != scene.nbr_samples or last != scene.last_sample_token:
+            cause = (
+                f"{scene.name} ({token}) says {scene.nbr_samples} samples, the chain has {count}"
+            )
+            yield tables.fault("scene", "broken chain", cause)
+
+
+def incomplete_samples(tables: RawTables) -> Iterator[Fault]:
+    """Samples without one of the seven sensors, or whose recordings are of another moment."""
+    samples = tables.rows["sample"]
+    for token, found in tables.keyframes().items():
+        lacking = [name for name in SENSORS if name not in found]
+        if lacking:
+            cause = f"sample {token} has no keyframe of {', '.join(lacking)}"
+            yield tables.fault("sample_data", "incomplete sample", cause)
+        for channel, row in found.items():
+            away_s = abs(row.timestamp - samples[token].timestamp) / 1e6
+            if away_s > KEYFRAME_WITHIN_S:
+                cause = f"{channel} {row.token} is {away_s:.3f} s away from its sample {token}"
+                yield tables.fault("sample_data", "timestamp", cause)
+
+
+NORM_TOLERANCE = 1e-3
+# Further from the middle of the rear axle no sensor of a car is mounted.
+MOUNTED_WITHIN_M = 10.0
+# Where each nuScenes camera looks, counter-clockwise from forward.
+AZIMUTH_DEG = {
+    "CAM_FRONT": 0.0,
+    "CAM_FRONT_LEFT": 55.0,
+    "CAM_BACK_LEFT": 110.0,
+    "CAM_BACK": 180.0,
+    "CAM_BACK_RIGHT": -110.0,
+    "CAM_FRONT_RIGHT": -55.0,
+}
+DIRECTION_WITHIN_DEG = 30.0
+
+
+def bad_rotation(numbers: Sequence[float]) -> str | None:
+    """What is wrong with a unit quaternion (w, x, y, z)."""
+    if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
+        return f"rotation {list(numbers)} is no quaternion of four finite numbers"
+    norm = math.sqrt(sum(number * number for number in numbers))
+    if abs(norm - 1.0) > NORM_TOLERANCE:
+        return f"rotation has norm {norm:.4g}, not 1"
+    return None
+
+
+def bad_translation(numbers: Sequence[float], *, within_m: float = math.inf) -> str | None:
+    """What is wrong with a place in metres."""
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
+        return f"translation {list(numbers)} is not three finite numbers"
+    if math.hypot(*numbers) > within_m:
+        return f"translation is {math.hypot(*numbers):.4g} m long (at most {within_m:g} m)"
+    return None
+
+
+def bad_intrinsic(matrix: Sequence[Sequence[float]], size_px: tuple[int, int] | None) -> str | None:
+    """What is wrong with a camera matrix.
+
+    Args:
+        matrix: 3 x 3, pixels.
+        size_px: (width, height) of the camera's images, where any are known.
+    """
+    if [len(row) for row in matrix] != [3, 3, 3] or not np.isfinite(matrix).all():
+        return f"camera_intrinsic {list(matrix)} is not 3 x 3 finite numbers"
+    if matrix[0][0] <= 0 or matrix[1][1] <= 0:
+        return f"camera_intrinsic has focal lengths {matrix[0][0]:g} and {matrix[1][1]:g} px"
+    if list(matrix[2]) != [0, 0, 1] or matrix[1][0] != 0:
+        return "camera_intrinsic is no upper triangle that ends in 0, 0, 1"
+    at = (matrix[0][2], matrix[1][2])
+    if size_px and not all(0 < place < size for place, size in zip(at, size_px, strict=True)):
+        width, height = size_px
+        return f"principal point ({at[0]:g}, {at[1]:g}) lies outside the {width} x {height} image"
+    return None
+
+
+def bad_direction(channel: str, rotation: Sequence[float]) -> str | None:
+    """That a camera does not look where its name says."""
+    from pyquaternion import Quaternion
+
+    ahead = Quaternion(list(rotation)).rotation_matrix[:, 2]
+    azimuth = math.degrees(math.atan2(ahead[1], ahead[0]))
+    away = abs((azimuth - AZIMUTH_DEG[channel] + 180.0) % 360.0 - 180.0)
+    rise = abs(math.degrees(math.asin(max(-1.0, min(1.0, float(ahead[2]))))))
+    if away > DIRECTION_WITHIN_DEG or rise > DIRECTION_WITHIN_DEG:
+        nominal = f"{AZIMUTH_DEG[channel]:g} deg"
+        return f"{channel} looks to {azimuth:.0f} deg (up {rise:.0f} deg), its name says {nominal}"
+    return None
+
+
+def image_sizes(tables: RawTables) -> dict[str, tuple[int, int]]:
+    """(width, height) of the images of each camera's calibration; needs sound references."""
+    return {
+        row.calibrated_sensor_token: (row.width, row.height)
+        for row in tables.rows["sample_data"].values()
+        if isinstance(row.width, int) and isinstance(row.height, int) and row.width and row.height
+    }
+
+
+def calibration_faults(tables: RawTables) -> Iterator[Fault]:
+    """At most one fault a row of `calibrated_sensor`, `ego_pose`."""
+    sizes = image_sizes(tables)
+    for token, row in tables.rows["calibrated_sensor"].items():
+        sensor = tables.rows["sensor"][row.sensor_token]
+        cause = bad_rotation(row.rotation)
+        cause = cause or bad_translation(row.translation, within_m=MOUNTED_WITHIN_M)
+        if sensor.modality == "camera":
+            cause = cause or bad_intrinsic(row.camera_intrinsic, sizes.get(token))
+        if sensor.channel in CAMERA_NAMES:
+            cause = cause or bad_direction(sensor.channel, row.rotation)
+        if cause:
+            cause = f"{sensor.channel} {token}: {cause}"
+            yield tables.fault("calibrated_sensor", "calibration", cause)
+    for token, row in tables.rows["ego_pose"].items():
+        cause = bad_rotation(row.rotation) or bad_translation(row.translation)
+        if cause:
+            yield tables.fault("ego_pose", "pose", f"{token}: {cause}")
+
+
+def annotation_faults(tables: RawTables) -> Iterator[Fault]:
+    """At most one fault a row of `sample_annotation`."""
+    for token, row in tables.rows["sample_annotation"].items():
+        cause = _bad_box(row)
+        if cause:
+            yield tables.fault("sample_annotation", "annotation", f"{token}: {cause}")
+
+
+def _bad_box(row: Any) -> str | None:
+    if len(row.size) != 3 or not all(math.isfinite(size) and size > 0 for size in row.size):
+        return f"size {row.size} is not three lengths above 0"
+    if row.num_lidar_pts < 0 or row.num_radar_pts < 0:
+        return f"{row.num_lidar_pts} LiDAR and {row.num_radar_pts} radar points"
+    return bad_rotation(row.rotation) or bad_translation(row.translation)

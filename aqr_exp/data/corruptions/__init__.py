@@ -1,0 +1,1 @@
+"""Degraded sensors: missing, late, displaced, dirty or noisy data."""

@@ -1,0 +1,305 @@
+"""Every sensor failure by name: its severities, its sensor and its definition in one sentence.
+
+Keyframe, sweep, view and azimuth are nuScenes' terms; p is a probability.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from aqr_exp.data.classes import CAMERA_NAMES
+from aqr_exp.errors import RequestError
+from aqr_exp.files.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Sensor(str, Enum):
+    """What a failure acts on."""
+
+    LIDAR = "lidar"
+    CAMERA = "camera"
+    BOTH = "both"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A sensor failure.
+
+    Attributes:
+        name: As it is typed.
+        severities: From mild to heavy where there is an order.
+        sensor: What it acts on.
+        definition: One sentence, in which `s` is the severity.
+    """
+
+    name: str
+    severities: tuple[str, ...]
+    sensor: Sensor
+    definition: str
+
+
+_THREE = ("1", "2", "3")
+_RATES = ("0.2", "0.4", "0.6")
+_LIST = (
+    Failure(
+        name="lidar_drop",
+        severities=("origin", "empty"),
+        sensor=Sensor.LIDAR,
+        definition="origin: x, y and z of all points become 0; empty: the cloud has no points.",
+    ),
+    Failure(
+        name="camera_drop",
+        severities=("all",),
+        sensor=Sensor.CAMERA,
+        definition="All images become 0 before normalisation.",
+    ),
+    Failure(
+        name="view_drop",
+        severities=_RATES,
+        sensor=Sensor.CAMERA,
+        definition=(
+            "Each view becomes 0 before normalisation with p = s; or s names the views that do, "
+            "such as front+back_left."
+        ),
+    ),
+    Failure(
+        name="beams",
+        severities=("16", "8", "4"),
+        sensor=Sensor.LIDAR,
+        definition=(
+            "Of the keyframe and of each sweep, before they are merged, s of 32 rings stay: "
+            "16 = {1, 3, .., 31}, 8 = {1, 5, .., 29}, 4 = {1, 9, 17, 25}."
+        ),
+    ),
+    Failure(
+        name="points_drop",
+        severities=("0.7", "0.8", "0.9"),
+        sensor=Sensor.LIDAR,
+        definition=(
+            "Of the N merged points, those with the round(s N) smallest of N uniform draws go."
+        ),
+    ),
+    Failure(
+        name="limited_fov",
+        severities=("90", "60"),
+        sensor=Sensor.LIDAR,
+        definition="After merging, points with |atan2(x, y)| <= s degrees stay; +y is forward.",
+    ),
+    Failure(
+        name="object_failure",
+        severities=("0.5",),
+        sensor=Sensor.LIDAR,
+        definition=(
+            "With p = s for the frame, all merged points inside all annotated boxes go, "
+            "borders included."
+        ),
+    ),
+    Failure(
+        name="occlusion",
+        severities=_THREE,
+        sensor=Sensor.CAMERA,
+        definition=(
+            "Each view gets 10, 20 or 40 opaque discs of dirt (blue 20, green 30, red 40), centres "
+            "uniform in the image, radii uniform in 2 to 10 % of its height."
+        ),
+    ),
+    Failure(
+        name="dark",
+        severities=_THREE,
+        sensor=Sensor.CAMERA,
+        definition="Each value v becomes round(g v), g = 0.4, 0.2, 0.1.",
+    ),
+    Failure(
+        name="fog",
+        severities=_THREE,
+        sensor=Sensor.CAMERA,
+        definition="Each value v becomes round(t v + (1 - t) 200), t = 0.6, 0.4, 0.2.",
+    ),
+    Failure(
+        name="blur",
+        severities=_THREE,
+        sensor=Sensor.CAMERA,
+        definition=(
+            "A Gaussian filter, sigma = 2, 4, 8 pixels of an image 900 pixels high and in "
+            "proportion for others."
+        ),
+    ),
+    Failure(
+        name="noise",
+        severities=_THREE,
+        sensor=Sensor.CAMERA,
+        definition=(
+            "Each value v becomes round(v + n) within 0 to 255, n normal with sd = 20, 40, 80, "
+            "drawn for every pixel and channel."
+        ),
+    ),
+    Failure(
+        name="spatial_misalignment",
+        severities=_THREE,
+        sensor=Sensor.LIDAR,
+        definition=(
+            "With p = 0.2, 0.4, 0.6 for the frame, the merged points turn by 1, 2, 3 degrees about "
+            "x, then y, then z, each to a drawn side, and move 2 m to a drawn azimuth; the "
+            "calibration is not told."
+        ),
+    ),
+    Failure(
+        name="temporal_misalignment",
+        severities=_RATES,
+        sensor=Sensor.BOTH,
+        definition=(
+            "With p = s for the frame, either the LiDAR (keyframe and sweeps) or all images, drawn "
+            "evenly, are those of the previous keyframe; the calibration is not told."
+        ),
+    ),
+    Failure(
+        name="stuck_lidar",
+        severities=("2", "4", "8"),
+        sensor=Sensor.LIDAR,
+        definition=(
+            "Only every s-th keyframe of a scene, from its first, brings new LiDAR data; the others "
+            "repeat the last; the calibration is not told."
+        ),
+    ),
+    Failure(
+        name="stuck_cameras",
+        severities=("2", "4", "8"),
+        sensor=Sensor.CAMERA,
+        definition=(
+            "Only every s-th keyframe of a scene, from its first, brings new images; the others "
+            "repeat the last; the calibration is not told."
+        ),
+    ),
+)
+
+FAILURES: Mapping[str, Failure] = MappingProxyType({item.name: item for item in _LIST})
+
+
+ALL = "all"
+AT, AND = "@", "+"
+VIEWS = tuple(name.removeprefix("CAM_").lower() for name in CAMERA_NAMES)
+"""The views as they are typed, in the models' order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailureCase:
+    """A failure at one severity.
+
+    Attributes:
+        failure: A name of `FAILURES`.
+        severity: One of its severities; for `view_drop` also views joined with `+`.
+    """
+
+    failure: str
+    severity: str
+
+    @property
+    def name(self) -> str:
+        """As it is typed, and as its folder is called: `beams@4`."""
+        return f"{self.failure}{AT}{self.severity}"
+
+    @property
+    def definition(self) -> Failure:
+        """What it is a case of."""
+        return FAILURES[self.failure]
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """The camera names a `view_drop` names; empty where it draws them."""
+        named = self.severity.split(AND)
+        return tuple(
+            camera for camera, view in zip(CAMERA_NAMES, VIEWS, strict=True) if view in named
+        )
+
+    @property
+    def standard(self) -> bool:
+        """Whether it is among those that `all` means and that a mean is over."""
+        return self.severity in self.definition.severities
+
+    def rng(self, token: str) -> "np.random.Generator":
+        """The draws of one sample: a function of (token, failure, severity) alone.
+
+        Args:
+            token: The sample's token.
+        """
+        import numpy as np
+
+        digest = hashlib.sha256(f"{token}\n{self.failure}\n{self.severity}".encode()).digest()
+        return np.random.default_rng(int.from_bytes(digest[:16], "big"))
+
+
+def standard_cases() -> list[FailureCase]:
+    """Every failure at every severity, in the registry's order."""
+    return [case for failure in FAILURES.values() for case in cases_of(failure)]
+
+
+def cases_of(failure: Failure) -> list[FailureCase]:
+    """A failure at each of its severities."""
+    return [FailureCase(failure=failure.name, severity=level) for level in failure.severities]
+
+
+def read_cases(text: str) -> list[FailureCase]:
+    """Cases as they are typed: `all`, or `NAME` and `NAME@SEVERITY` with commas between.
+
+    Args:
+        text: What was typed.
+
+    Returns:
+        The cases, each once.
+
+    Raises:
+        RequestError: A line for each unknown failure or severity, with the nearest match.
+    """
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words:
+        raise RequestError(f"no failures named: {ALL}, or some of {', '.join(FAILURES)}")
+    found: list[FailureCase] = []
+    faults = []
+    for word in words:
+        try:
+            found += _read(word)
+        except RequestError as error:
+            faults.append(str(error))
+    if faults:
+        raise RequestError("\n".join(faults))
+    return list(dict.fromkeys(found))
+
+
+def _read(word: str) -> list[FailureCase]:
+    if word == ALL:
+        return standard_cases()
+    name, at, severity = word.partition(AT)
+    if name not in FAILURES:
+        raise RequestError(
+            f"unknown failure '{name}'{did_you_mean(name, FAILURES)} "
+            f"(available: {ALL}, {', '.join(FAILURES)})"
+        )
+    failure = FAILURES[name]
+    if not at:
+        return cases_of(failure)
+    if severity in failure.severities:
+        return [FailureCase(failure=name, severity=severity)]
+    if name == "view_drop":
+        return [FailureCase(failure=name, severity=_views(severity))]
+    raise RequestError(
+        f"{name}: unknown severity '{severity}'{did_you_mean(severity, failure.severities)} "
+        f"(available: {', '.join(failure.severities)})"
+    )
+
+
+def _views(text: str) -> str:
+    """Named views in the models' order, so that a subset has one name."""
+    named: Sequence[str] = [word.removeprefix("CAM_").lower() for word in text.split(AND)]
+    for view in named:
+        if view not in VIEWS:
+            levels = FAILURES["view_drop"].severities
+            raise RequestError(
+                f"view_drop: unknown severity or view '{view}'{did_you_mean(view, VIEWS)} "
+                f"(available: {', '.join(levels)}, or of {', '.join(VIEWS)} some joined with {AND})"
+            )
+    return AND.join(view for view in VIEWS if view in named)

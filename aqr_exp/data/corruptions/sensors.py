@@ -1,0 +1,215 @@
+"""Failures of the cameras, on stored images: before resizing and before normalisation.
+
+Images are [H, W, 3] uint8, blue first, in the order of `CAMERA_NAMES`. No function changes its
+arguments.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from aqr_exp.data.classes import CAMERA_NAMES
+from aqr_exp.data.corruptions.cases import FailureCase
+from aqr_exp.data.geometry import inside_boxes
+
+Images = list[np.ndarray]
+CorruptImages = Callable[[Sequence[np.ndarray], FailureCase, np.random.Generator], Images]
+
+DIRT_BGR = (20, 30, 40)
+DISCS = {"1": 10, "2": 20, "3": 40}
+RADII = (0.02, 0.10)
+"""Of the image's height."""
+GAIN = {"1": 0.4, "2": 0.2, "3": 0.1}
+TRANSMISSION = {"1": 0.6, "2": 0.4, "3": 0.2}
+FOG_LEVEL = 200.0
+BLUR_PX = {"1": 2.0, "2": 4.0, "3": 8.0}
+BLUR_HEIGHT_PX = 900
+NOISE_SD = {"1": 20.0, "2": 40.0, "3": 80.0}
+_LEVELS = np.arange(256)
+
+
+def drop_all(images: Sequence[np.ndarray], case: FailureCase, rng: np.random.Generator) -> Images:
+    """All images 0."""
+    del case, rng
+    return [np.zeros_like(image) for image in images]
+
+
+def drop_views(images: Sequence[np.ndarray], case: FailureCase, rng: np.random.Generator) -> Images:
+    """The named images, or each with the severity as probability, 0."""
+    if case.views:
+        gone = [name in case.views for name in CAMERA_NAMES]
+    else:
+        gone = (rng.random(len(images)) < float(case.severity)).tolist()
+    return [
+        np.zeros_like(image) if lost else image for image, lost in zip(images, gone, strict=True)
+    ]
+
+
+def occlude(images: Sequence[np.ndarray], case: FailureCase, rng: np.random.Generator) -> Images:
+    """Discs of dirt: a pixel is covered when its centre is not farther than the radius."""
+    return [_with_dirt(image, rng.random((DISCS[case.severity], 3))) for image in images]
+
+
+def _with_dirt(image: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """Paint discs; `drawn` is [discs, 3] in [0, 1): x, y and radius."""
+    height, width = image.shape[:2]
+    dirty = image.copy()
+    low, high = RADII
+    for x, y, size in drawn * (width, height, 1.0):
+        radius = (low + (high - low) * size) * height
+        top, left = max(0, int(y - radius)), max(0, int(x - radius))
+        patch = dirty[top : int(y + radius) + 2, left : int(x + radius) + 2]
+        rows, columns = np.ogrid[: patch.shape[0], : patch.shape[1]]
+        squared = (columns + left + 0.5 - x) ** 2 + (rows + top + 0.5 - y) ** 2
+        patch[squared <= radius**2] = DIRT_BGR
+    return dirty
+
+
+def darken(images: Sequence[np.ndarray], case: FailureCase, rng: np.random.Generator) -> Images:
+    """Less light."""
+    del rng
+    return _by_level(images, GAIN[case.severity] * _LEVELS)
+
+
+def fog(images: Sequence[np.ndarray], case: FailureCase, rng: np.random.Generator) -> Images:
+    """Light grey mixed in, the same at every pixel: stored images have no depth."""
+    del rng
+    clear = TRANSMISSION[case.severity]
+    return _by_level(images, clear * _LEVELS + (1 - clear) * FOG_LEVEL)
+
+
+def _by_level(images: Sequence[np.ndarray], levels: np.ndarray) -> Images:
+    """Every value replaced by its own level, rounded."""
+    table = np.rint(levels).astype(np.uint8)
+    return [table[image] for image in images]
+
+
+def blur(images: Sequence[np.ndarray], case: FailureCase, rng: np.random.Generator) -> Images:
+    """A Gaussian filter; borders are mirrored."""
+    del rng
+    sigma = BLUR_PX[case.severity]
+    return [
+        np.asarray(cv2.GaussianBlur(image, (0, 0), sigma * image.shape[0] / BLUR_HEIGHT_PX))
+        for image in images
+    ]
+
+
+def add_noise(images: Sequence[np.ndarray], case: FailureCase, rng: np.random.Generator) -> Images:
+    """Normal noise on every value."""
+    noisy = []
+    for image in images:
+        noise = rng.standard_normal(image.shape, dtype=np.float32) * NOISE_SD[case.severity]
+        noisy.append(np.clip(np.rint(image + noise), 0, 255).astype(np.uint8))
+    return noisy
+
+
+IMAGE_FAILURES: dict[str, CorruptImages] = {
+    "camera_drop": drop_all,
+    "view_drop": drop_views,
+    "occlusion": occlude,
+    "dark": darken,
+    "fog": fog,
+    "blur": blur,
+    "noise": add_noise,
+}
+
+
+RINGS: dict[str, tuple[int, ...]] = {
+    "16": tuple(range(1, 32, 2)),
+    "8": tuple(range(1, 32, 4)),
+    "4": tuple(range(1, 32, 8)),
+}
+"""Which of the 32 rings, counted from 0, stay."""
+
+MISALIGNED = {"1": (0.2, 1.0), "2": (0.4, 2.0), "3": (0.6, 3.0)}
+"""Probability for a frame, and degrees about each axis."""
+SHIFT_M = 2.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cloud:
+    """What a failure of the LiDAR may need.
+
+    Attributes:
+        points: [N, 5], merged.
+        boxes_m: [G, 7] of all annotated objects.
+    """
+
+    points: np.ndarray
+    boxes_m: np.ndarray
+
+
+CorruptPoints = Callable[[Cloud, FailureCase, np.random.Generator], np.ndarray]
+
+
+def drop(cloud: Cloud, case: FailureCase, rng: np.random.Generator) -> np.ndarray:
+    """All points to the origin, or none at all."""
+    del rng
+    if case.severity == "empty":
+        return cloud.points[:0]
+    moved = cloud.points.copy()
+    moved[:, :3] = 0.0
+    return moved
+
+
+def drop_points(cloud: Cloud, case: FailureCase, rng: np.random.Generator) -> np.ndarray:
+    """An exact share of the points, drawn evenly; the others keep their order."""
+    total = len(cloud.points)
+    order = np.argsort(rng.random(total), kind="stable")
+    gone = round(float(case.severity) * total)
+    return cloud.points[np.sort(order[gone:])]
+
+
+def limit_view(cloud: Cloud, case: FailureCase, rng: np.random.Generator) -> np.ndarray:
+    """Points within an angle of the forward direction."""
+    del rng
+    x, y = cloud.points[:, 0].astype(np.float64), cloud.points[:, 1].astype(np.float64)
+    return cloud.points[np.abs(np.degrees(np.arctan2(x, y))) <= float(case.severity)]
+
+
+def drop_objects(cloud: Cloud, case: FailureCase, rng: np.random.Generator) -> np.ndarray:
+    """The points in all boxes of a drawn frame."""
+    if rng.random() >= float(case.severity):
+        return cloud.points
+    return cloud.points[~inside_boxes(cloud.points[:, :3], cloud.boxes_m).any(axis=0)]
+
+
+def misalign(cloud: Cloud, case: FailureCase, rng: np.random.Generator) -> np.ndarray:
+    """A drawn frame's points, turned about the three axes and moved."""
+    rate, degrees = MISALIGNED[case.severity]
+    drawn = rng.random(5)
+    if drawn[0] >= rate:
+        return cloud.points
+    turn = rotation(np.radians(np.where(drawn[1:4] < 0.5, -degrees, degrees)))
+    azimuth = 2 * np.pi * drawn[4]
+    shift = SHIFT_M * np.array([np.sin(azimuth), np.cos(azimuth), 0.0])
+    moved = cloud.points.copy()
+    moved[:, :3] = cloud.points[:, :3].astype(np.float64) @ turn.T + shift
+    return moved
+
+
+def rotation(angles: np.ndarray) -> np.ndarray:
+    """[3, 3], about x, then y, then z.
+
+    Args:
+        angles: [3] in radians, about x, y and z.
+    """
+    turn = np.eye(3)
+    for axis, angle in enumerate(angles):
+        one, other = (axis + 1) % 3, (axis + 2) % 3
+        about = np.eye(3)
+        about[[one, other], [one, other]] = np.cos(angle)
+        about[one, other], about[other, one] = -np.sin(angle), np.sin(angle)
+        turn = about @ turn
+    return turn
+
+
+POINT_FAILURES: dict[str, CorruptPoints] = {
+    "lidar_drop": drop,
+    "points_drop": drop_points,
+    "limited_fov": limit_view,
+    "object_failure": drop_objects,
+    "spatial_misalignment": misalign,
+}

@@ -1,1 +1,0 @@
-"""Sensor failures: what a model is evaluated under, each by a stated definition."""

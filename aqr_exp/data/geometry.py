@@ -1,0 +1,183 @@
+"""Boxes in space: corners, what lies inside, which of them touch, where they are in an image.
+
+Boxes are (x, y, z, length, width, height, yaw): centre and sizes in metres in the LiDAR frame, yaw
+counter-clockwise from x in radians, length along the heading. Letters: G boxes, N points.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+
+# Corners nearer than this to the camera's plane have no place in its image.
+NEAREST_M = 0.1
+_SIGNS = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]]) / 2
+
+Numbers = NDArray[np.floating]
+
+
+def footprints_m(boxes_m: Float[Numbers, "G 7"]) -> Float[Numbers, "G 4 2"]:
+    """(x, y) of the corners of boxes seen from above: front left, front right, rear right, rear left.
+
+    Returns:
+        Corners in metres in the LiDAR frame.
+    """
+    cos, sin = np.cos(boxes_m[:, 6]), np.sin(boxes_m[:, 6])
+    turn = np.stack((cos, sin, -sin, cos), axis=-1).reshape(-1, 2, 2)
+    offsets = _SIGNS * boxes_m[:, None, 3:5]
+    return np.asarray(boxes_m[:, None, :2] + offsets @ turn)
+
+
+def corners_m(boxes_m: Float[Numbers, "G 7"]) -> Float[Numbers, "G 8 3"]:
+    """The eight corners of boxes: four below in the order of `footprints_m`, four above."""
+    ground = np.tile(footprints_m(boxes_m), (1, 2, 1))
+    half = np.repeat(np.array([-0.5, 0.5]), 4) * boxes_m[:, 5:6]
+    return np.concatenate((ground, (boxes_m[:, 2:3] + half)[..., None]), axis=-1)
+
+
+def project(points_m: Float[Numbers, "*shape 3"], lidar2img: Float[Numbers, "4 4"]) -> Numbers:
+    """Pixels of points.
+
+    Args:
+        points_m: Metres in the LiDAR frame.
+        lidar2img: From there to pixels of one view.
+
+    Returns:
+        (u, v), also beyond the image's borders; NaN where the point is not in front of the camera.
+    """
+    projected = points_m @ lidar2img[:3, :3].T + lidar2img[:3, 3]
+    depth = projected[..., 2:]
+    return np.asarray(projected[..., :2] / np.where(depth > NEAREST_M, depth, np.nan))
+
+
+def depths_m(points_m: Float[Numbers, "*shape 3"], lidar2img: Float[Numbers, "4 4"]) -> Numbers:
+    """Distances of points from a camera's plane, metres; negative behind it."""
+    return np.asarray(points_m @ lidar2img[2, :3] + lidar2img[2, 3])
+
+
+def inside_boxes(
+    points_m: Float[Numbers, "N 3"], boxes_m: Float[Numbers, "G 7"]
+) -> Bool[NDArray[np.bool_], "G N"]:
+    """Which points lie in which boxes, borders included."""
+    found = np.zeros((len(boxes_m), len(points_m)), dtype=bool)
+    for index, (x, y, z, length, width, height, yaw) in enumerate(boxes_m):
+        # Few points are near: only they are turned into the box's frame.
+        reach = np.hypot(length, width) / 2
+        near = np.flatnonzero(
+            (np.abs(points_m[:, 0] - x) <= reach) & (np.abs(points_m[:, 1] - y) <= reach)
+        )
+        dx, dy, dz = (points_m[near].astype(np.float64) - (x, y, z)).T
+        ahead = dx * np.cos(yaw) + dy * np.sin(yaw)
+        left = dy * np.cos(yaw) - dx * np.sin(yaw)
+        inside = (np.abs(ahead) <= length / 2) & (np.abs(left) <= width / 2)
+        found[index, near] = inside & (np.abs(dz) <= height / 2)
+    return found
+
+
+def overlaps_any(box_m: Float[Numbers, " 7"], others_m: Float[Numbers, "G 7"]) -> bool:
+    """Whether a box overlaps any other seen from above; touching borders do not overlap.
+
+    By separating axes: two rectangles are apart if and only if they are along a side of one of them.
+    """
+    if not len(others_m):
+        return False
+    one, others = footprints_m(box_m[None])[0], footprints_m(others_m)
+    apart = np.zeros(len(others), dtype=bool)
+    for yaw in (np.full(len(others), box_m[6]), others_m[:, 6]):
+        along = np.stack((np.cos(yaw), np.sin(yaw)), axis=-1)
+        across = np.stack((-along[:, 1], along[:, 0]), axis=-1)
+        for axis in (along, across):
+            mine = axis @ one.T
+            theirs = np.einsum("gcd,gd->gc", others, axis)
+            apart |= mine.max(axis=1) <= theirs.min(axis=1)
+            apart |= theirs.max(axis=1) <= mine.min(axis=1)
+    return bool((~apart).any())
+
+
+POINT_FEATURES = 5
+"""Numbers a stored point has: x, y, z, intensity, ring."""
+
+
+def read_points(path: str | Path) -> np.ndarray:
+    """A nuScenes `.pcd.bin` as float32 [N, 5] (x, y, z, intensity, ring).
+
+    Raises:
+        ValueError: The file's size is no multiple of a point's.
+    """
+    values = np.fromfile(path, dtype=np.float32)
+    if values.size % POINT_FEATURES:
+        raise ValueError(f"{path}: {values.size} numbers are no multiple of {POINT_FEATURES}")
+    return values.reshape(-1, POINT_FEATURES)
+
+
+def without_ego(points: np.ndarray, half_side_m: float = 1.0) -> np.ndarray:
+    """Points outside the square around the sensor in which the ego vehicle itself is seen."""
+    near = (np.abs(points[:, 0]) < half_side_m) & (np.abs(points[:, 1]) < half_side_m)
+    return points[~near]
+
+
+def of_rings(points: np.ndarray, rings: Sequence[int] | None) -> np.ndarray:
+    """The points of some of the LiDAR's rings.
+
+    Args:
+        points: [N, 5] as stored, the ring in the last column.
+        rings: Which, counted from 0; None gives all.
+    """
+    return points if rings is None else points[np.isin(points[:, 4], rings)]
+
+
+def to_keyframe(points: np.ndarray, lidar2sensor: np.ndarray) -> np.ndarray:
+    """Move a sweep's points into the keyframe's LiDAR frame.
+
+    Args:
+        points: [N, 5] in the sweep's frame.
+        lidar2sensor: [4, 4], keyframe LiDAR frame to the sweep's frame, as info files store it.
+
+    Returns:
+        A new array [N, 5].
+    """
+    sensor2lidar = np.linalg.inv(lidar2sensor)
+    moved = points.copy()
+    moved[:, :3] = points[:, :3] @ sensor2lidar[:3, :3].T + sensor2lidar[:3, 3]
+    return moved
+
+
+def merged_sweeps(
+    sample: Mapping[str, Any], sweeps: int, rings: Sequence[int] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The points of a keyframe and its newest earlier sweeps in the keyframe's LiDAR frame.
+
+    Args:
+        sample: `timestamp`, `lidar_points` and `lidar_sweeps` as in an info file, with whole paths.
+        sweeps: How many earlier sweeps, newest first; fewer where a scene begins.
+        rings: The rings whose points are kept; None keeps all.
+
+    Returns:
+        Points [N, 5] (x, y, z in metres, intensity, seconds before the keyframe) and the sweep [N]
+        each is of (0 the keyframe).
+    """
+    keyframe = of_rings(read_points(sample["lidar_points"]["lidar_path"]), rings).copy()
+    keyframe[:, 4] = 0.0
+    clouds = [keyframe]
+    for sweep in sample.get("lidar_sweeps", [])[:sweeps]:
+        points = of_rings(read_points(sweep["lidar_points"]["lidar_path"]), rings)
+        points = without_ego(points)
+        points = to_keyframe(points, np.asarray(sweep["lidar_points"]["lidar2sensor"], float))
+        points[:, 4] = sample["timestamp"] - sweep["timestamp"]
+        clouds.append(points)
+    numbers = np.repeat(np.arange(len(clouds)), [len(cloud) for cloud in clouds])
+    return np.concatenate(clouds), numbers
+
+
+def lidar_to_image(camera: Mapping[str, Any]) -> np.ndarray:
+    """[4, 4] from the LiDAR frame to pixels of a stored image (u d, v d, d, 1).
+
+    Args:
+        camera: `cam2img` and `lidar2cam` as in an info file.
+    """
+    intrinsics = np.eye(4)
+    intrinsics[:3, :3] = np.asarray(camera["cam2img"])[:3, :3]
+    return intrinsics @ np.asarray(camera["lidar2cam"], dtype=np.float64)

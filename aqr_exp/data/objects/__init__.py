@@ -1,1 +1,0 @@
-"""Ground-truth sampling: objects cut out of the training split, and pasted into other samples."""

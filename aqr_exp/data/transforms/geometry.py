@@ -1,0 +1,251 @@
+"""Resize, crop, mirror and normalise the views, and tell `lidar2img` about it."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmdet3d.registry import TRANSFORMS
+
+
+def image_affine(scale: float, crop_left: int, crop_top: int, width: int, flip: bool) -> np.ndarray:
+    """The 4 x 4 matrix that moves homogeneous pixels as an image transform moves the picture.
+
+    Resizing maps the continuous coordinate x to `scale` x, cropping subtracts the corner, mirroring maps
+    x to `width` - x.
+
+    Args:
+        scale: New size over old size.
+        crop_left: Left edge of the crop in the resized image, in pixels.
+        crop_top: Top edge of the crop in the resized image, in pixels.
+        width: Width of the crop, in pixels.
+        flip: Whether the crop is mirrored left to right.
+
+    Returns:
+        Matrix A with `lidar2img_new = A @ lidar2img` (pixels are (u d, v d, d, 1)).
+    """
+    matrix = np.eye(4)
+    matrix[0, 0] = matrix[1, 1] = scale
+    matrix[0, 2], matrix[1, 2] = -crop_left, -crop_top
+    if flip:
+        mirror = np.eye(4)
+        mirror[0, 0], mirror[0, 2] = -1.0, width
+        matrix = mirror @ matrix
+    return matrix
+
+
+def resize_crop_flip(
+    image: np.ndarray,
+    scale: float,
+    crop_left: int,
+    crop_top: int,
+    size: tuple[int, int],
+    flip: bool,
+) -> np.ndarray:
+    """Apply the transform `image_affine` describes.
+
+    Args:
+        image: [H, W, 3] uint8.
+        scale: New size over old size.
+        crop_left: Left edge of the crop in the resized image.
+        crop_top: Top edge of the crop in the resized image.
+        size: (height, width) of the result, in pixels.
+        flip: Whether the result is mirrored.
+
+    Returns:
+        [height, width, 3] uint8; black where the crop reaches beyond the resized image.
+    """
+    height, width = size
+    # cv2 puts pixel centres on integers, the projection puts them on half integers.
+    matrix = image_affine(scale, crop_left, crop_top, width, flip)[:2, :3]
+    shift = matrix[:, 2] + 0.5 * (matrix[:, :2].sum(axis=1) - 1.0)
+    warp = np.column_stack([matrix[:, :2], shift])
+    if scale < 1.0:
+        # Average instead of skipping pixels, so that small objects survive the reduction.
+        rounded = (round(image.shape[1] * scale), round(image.shape[0] * scale))
+        reduced = cv2.resize(image, rounded, interpolation=cv2.INTER_AREA)
+        exact = np.array(rounded) / (image.shape[1], image.shape[0])
+        linear = matrix[:, :2] / exact
+        shift = matrix[:, 2] + 0.5 * (linear.sum(axis=1) - 1.0)
+        image, warp = reduced, np.column_stack([linear, shift])
+    return cv2.warpAffine(image, warp, (width, height), flags=cv2.INTER_LINEAR)
+
+
+@TRANSFORMS.register_module()
+class ResizeCropFlipImages(BaseTransform):
+    """Bring every view to the network's input size; in training at a random scale, place and side.
+
+    All views of a sample share one draw. The crop keeps the bottom of the picture (the sky goes), as
+    the published recipe does.
+
+    Args:
+        height_px: Height of the network's input.
+        width_px: Width of the network's input.
+        resize: Lowest and highest scale in training.
+        test_resize: Scale at evaluation.
+        flip: Mirror with probability one half in training.
+        training: Whether to draw at random.
+    """
+
+    def __init__(
+        self,
+        height_px: int,
+        width_px: int,
+        resize: tuple[float, float],
+        test_resize: float,
+        flip: bool,
+        training: bool,
+    ) -> None:
+        self.size = (height_px, width_px)
+        self.resize_low, self.resize_high = resize
+        self.test_resize = test_resize
+        self.flip = flip
+        self.training = training
+
+    def _draw(
+        self, shape: tuple[int, int], rng: np.random.Generator
+    ) -> tuple[float, int, int, bool]:
+        height, width = self.size
+        scale = (
+            rng.uniform(self.resize_low, self.resize_high) if self.training else self.test_resize
+        )
+        spare_left = int(shape[1] * scale) - width
+        crop_top = int(shape[0] * scale) - height
+        if not self.training:
+            return scale, spare_left // 2, crop_top, False
+        crop_left = int(rng.uniform(min(0, spare_left), max(0, spare_left)))
+        return scale, crop_left, crop_top, self.flip and rng.random() < 0.5
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Replace `img` and `lidar2img`; set `img_shape` and `pad_shape` to (height, width, 3)."""
+        scale, left, top, flip = self._draw(results["ori_shape"], results["rng"])
+        results["img"] = [
+            resize_crop_flip(image, scale, left, top, self.size, flip) for image in results["img"]
+        ]
+        affine = image_affine(scale, left, top, self.size[1], flip)
+        results["lidar2img"] = affine @ results["lidar2img"]
+        shape = (*self.size, 3)
+        results["img_shape"] = results["pad_shape"] = [shape] * len(results["img"])
+        return results
+
+
+@TRANSFORMS.register_module()
+class NormalizeImages(BaseTransform):
+    """Subtract the channel means and divide by the standard deviations (BGR).
+
+    Args:
+        mean: Channel means.
+        std: Channel standard deviations.
+    """
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        self.mean = np.asarray(mean, dtype=np.float32)
+        self.inverse_std = 1.0 / np.asarray(std, dtype=np.float32)
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Turn `img` into float32."""
+        results["img"] = [
+            (image.astype(np.float32) - self.mean) * self.inverse_std for image in results["img"]
+        ]
+        return results
+
+
+@TRANSFORMS.register_module()
+class MoveScene(BaseTransform):
+    """Mirror, rotate, scale and shift a training scene at random.
+
+    A point p goes to p' = scale R F p + t, with F the mirrors. `lidar2img` is multiplied by the inverse,
+    so a moved point still lands on the pixel that shows it.
+
+    Args:
+        rotate_deg: The angle about z is uniform in +- this.
+        scale: Lowest and highest scale.
+        translate_std_m: Standard deviations of the shift (x, y, z).
+        flip_bev: Mirror x and mirror y, each with probability one half.
+    """
+
+    def __init__(
+        self,
+        rotate_deg: float,
+        scale: tuple[float, float],
+        translate_std_m: tuple[float, float, float],
+        flip_bev: bool,
+    ) -> None:
+        self.rotate_deg = rotate_deg
+        self.scale_low, self.scale_high = scale
+        self.translate_std_m = np.asarray(translate_std_m)
+        self.flip_bev = flip_bev
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Move `points` and `gt_bboxes_3d`, correct `lidar2img`, record `lidar_aug_matrix` [4, 4]."""
+        rng = results["rng"]
+        angle = np.deg2rad(rng.uniform(-self.rotate_deg, self.rotate_deg))
+        scale = rng.uniform(self.scale_low, self.scale_high)
+        shift = rng.normal(size=3) * self.translate_std_m
+        mirror_x, mirror_y = (self.flip_bev and rng.random() < 0.5 for _ in range(2))
+
+        boxes = results["gt_bboxes_3d"]
+        if mirror_x:
+            boxes.flip("vertical")  # mmdet3d's word for x -> -x
+        if mirror_y:
+            boxes.flip("horizontal")  # and for y -> -y
+        boxes.rotate(angle)
+        boxes.scale(scale)
+        boxes.translate(torch.as_tensor(shift, dtype=boxes.tensor.dtype))
+
+        matrix = scene_matrix(angle, scale, shift, mirror_x, mirror_y)
+        points = results["points"].tensor
+        linear = torch.as_tensor(matrix[:3, :3], dtype=points.dtype)
+        points[:, :3] = points[:, :3] @ linear.T + torch.as_tensor(
+            matrix[:3, 3], dtype=points.dtype
+        )
+        results["lidar2img"] = results["lidar2img"] @ np.linalg.inv(matrix)
+        results["lidar_aug_matrix"] = matrix
+        return results
+
+
+def scene_matrix(
+    angle: float, scale: float, shift: np.ndarray, mirror_x: bool, mirror_y: bool
+) -> np.ndarray:
+    """The 4 x 4 matrix of p' = scale R(angle) F p + shift.
+
+    Args:
+        angle: Counter-clockwise rotation about z, in radians.
+        scale: Factor on every length.
+        shift: [3], metres, applied last.
+        mirror_x: Whether x changes its sign first.
+        mirror_y: Whether y changes its sign first.
+    """
+    cosine, sine = np.cos(angle), np.sin(angle)
+    rotation = np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
+    mirrors = np.diag([-1.0 if mirror_x else 1.0, -1.0 if mirror_y else 1.0, 1.0])
+    matrix = np.eye(4)
+    matrix[:3, :3] = scale * rotation @ mirrors
+    matrix[:3, 3] = shift
+    return matrix
+
+
+@TRANSFORMS.register_module()
+class KeepInRange(BaseTransform):
+    """Drop points outside the range, and boxes whose centre is outside it in BEV.
+
+    Args:
+        point_cloud_range_m: (x, y, z, x, y, z), lower bounds first.
+    """
+
+    def __init__(self, point_cloud_range_m: tuple[float, ...]) -> None:
+        self.low = torch.tensor(point_cloud_range_m[:3])
+        self.high = torch.tensor(point_cloud_range_m[3:])
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Filter `points`, and `gt_bboxes_3d` with `gt_labels_3d` where there are any."""
+        xyz = results["points"].tensor[:, :3]
+        results["points"] = results["points"][((xyz >= self.low) & (xyz < self.high)).all(dim=1)]
+        if "gt_bboxes_3d" in results:
+            centres = results["gt_bboxes_3d"].tensor[:, :2]
+            inside = ((centres > self.low[:2]) & (centres < self.high[:2])).all(dim=1)
+            results["gt_bboxes_3d"] = results["gt_bboxes_3d"][inside]
+            results["gt_bboxes_3d"].limit_yaw(offset=0.5, period=2 * np.pi)
+            results["gt_labels_3d"] = results["gt_labels_3d"][inside.numpy()]
+        return results

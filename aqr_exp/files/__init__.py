@@ -1,0 +1,1 @@
+"""The ground floor: atomic writes, checksums, caches, array files and suggestions."""

@@ -1,0 +1,256 @@
+"""Files that are either the old ones or the new ones, never half of either."""
+
+import hashlib
+import json
+import math
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from aqr_exp.errors import AqrExpError
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Put `text` at `path` in one step: readers see the old file or the whole new one.
+
+    Args:
+        path: The file to create or replace; its folder must exist.
+        text: New content, written as UTF-8.
+
+    Raises:
+        OSError: Writing failed; the old file is untouched and the temporary one is gone.
+    """
+    replace_bytes(path, text.encode("utf-8"))
+
+
+def replace_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Put `content` at `path` in one step: readers see the old file or the whole new one.
+
+    Args:
+        path: The file to create or replace; its folder must exist.
+        content: New content.
+        durable: Whether to wait until it would survive a crash of the machine; a cache need not.
+
+    Raises:
+        OSError: Writing failed; the old file is untouched and the temporary one is gone.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)  # noqa: PTH105 - tests fail this very call
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def replace_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Put `value` at `path` as JSON, in one step; what JSON cannot hold becomes null.
+
+    Args:
+        path: The file to create or replace.
+        value: Nested mappings and sequences of scalars; NaN and infinities become null.
+
+    Raises:
+        TypeError: A value is no scalar, sequence or mapping.
+        OSError: Writing failed; the old file is untouched.
+    """
+    replace_text(path, json.dumps(plain(value), indent=1, allow_nan=False) + "\n")
+
+
+def plain(value: Any) -> Any:
+    """Reduce a value to what standard JSON can hold: NaN and infinities become None.
+
+    Args:
+        value: Scalars (also NumPy's and zero-dimensional tensors), sequences, mappings, paths.
+
+    Returns:
+        The same in dicts, lists, strings, numbers, booleans and None.
+
+    Raises:
+        TypeError: A value has no such form.
+    """
+    if isinstance(value, Enum):
+        return plain(value.value)
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "item"):  # NumPy scalars and zero-dimensional tensors, without their imports
+        return plain(value.item())
+    raise TypeError(f"a {type(value).__name__} cannot be written as JSON: {value!r}")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its content.
+
+    Raises:
+        AqrExpError: The file is missing, is not JSON or holds no object; names file and fault.
+    """
+    return json_object(path, read_content(path))
+
+
+def read_content(path: Path) -> bytes:
+    """Read a file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        AqrExpError: The file is missing or cannot be read; names it.
+    """
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - four of these a run, in ten thousand runs
+            return file.read()
+    except FileNotFoundError:
+        raise AqrExpError(f"{path} is missing") from None
+    except OSError as error:
+        raise AqrExpError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def json_object(path: Path, content: bytes) -> dict[str, Any]:
+    """A JSON object from what a file holds.
+
+    Args:
+        path: The file, for the message.
+        content: What it holds.
+
+    Raises:
+        AqrExpError: It is not JSON or no object; names file and fault.
+    """
+    try:
+        value = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        raise AqrExpError(f"{path} is damaged: not UTF-8 at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        raise AqrExpError(f"{path} is damaged: {error.msg} (line {error.lineno})") from None
+    except (RecursionError, ValueError) as error:
+        # The latter: NaN, or a whole number of thousands of digits.
+        fault = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise AqrExpError(f"{path} is damaged: {fault}") from None
+    if not isinstance(value, dict):
+        raise AqrExpError(f"{path} is damaged: holds a {type(value).__name__}, not an object")
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+KEY = "checksum"
+MISFIT = "its content does not fit its checksum"
+_JSON_TAIL = re.compile(rb',?\n "checksum": "sha256:([0-9a-f]{64})"\n\}\n\Z')
+_YAML_HEAD = re.compile(rb"# checksum: sha256:([0-9a-f]{64}) of the lines below\n")
+# Longer than a tail and than a head.
+_NEAR_BYTES = 120
+# One damage cannot hide both of these, so a file with a checksum never passes for an older one.
+_SIGNS = (b"checksum", b"sha256:")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What a file holds.
+
+    Attributes:
+        value: Its content, without the checksum.
+        verified: Whether it has a checksum, which it then fits.
+    """
+
+    value: dict[str, Any]
+    verified: bool
+
+
+def replace_checked_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Put `value` at `path` as JSON with a checksum, in one step.
+
+    Args:
+        path: The file to create or replace.
+        value: As in `replace_json`; it must not have the key `checksum`.
+
+    Raises:
+        ValueError: It has that key.
+        TypeError: A value is no scalar, sequence or mapping.
+        OSError: Writing failed; the old file is untouched.
+    """
+    if KEY in value:
+        raise ValueError(f"the key '{KEY}' is kept for the file's own")
+    text = json.dumps(plain(value), indent=1, allow_nan=False)
+    head = text.removesuffix("}").removesuffix("\n")
+    digest = hashlib.sha256(head.encode()).hexdigest()
+    comma = "," if value else ""
+    replace_text(path, f'{head}{comma}\n "{KEY}": "sha256:{digest}"\n}}\n')
+
+
+def read_checked_json(path: Path) -> Checked:
+    """Read what `replace_checked_json` wrote, or a JSON object without a checksum.
+
+    Args:
+        path: The file.
+
+    Raises:
+        AqrExpError: The file is missing, is no JSON object or does not fit its checksum.
+    """
+    content = read_content(path)
+    value = json_object(path, content)
+    tail = content[-_NEAR_BYTES:]
+    found = _JSON_TAIL.search(tail)
+    if found is None:
+        if any(sign in tail for sign in _SIGNS):
+            raise AqrExpError(f"{path} is damaged: {MISFIT}")
+        return Checked(value=value, verified=False)
+    head = content[: found.start() - len(tail)]
+    if hashlib.sha256(head).hexdigest().encode() != found[1]:
+        raise AqrExpError(f"{path} is damaged: {MISFIT}")
+    del value[KEY]
+    return Checked(value=value, verified=True)
+
+
+def with_checksum_line(text: str) -> str:
+    """Text with a checksum in a first line that YAML takes for a comment."""
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return f"# {KEY}: sha256:{digest} of the lines below\n{text}"
+
+
+def fits_checksum_line(path: Path, content: bytes) -> bool:
+    """Check what `with_checksum_line` made.
+
+    Args:
+        path: The file, for the message.
+        content: What it holds.
+
+    Returns:
+        Whether it has a checksum; it then fits.
+
+    Raises:
+        AqrExpError: It does not fit.
+    """
+    head = content[:_NEAR_BYTES]
+    found = _YAML_HEAD.match(head)
+    if found is None:
+        # An older version wrote no comments: a beginning of one is what is left of the first line.
+        if head.startswith(b"#") or any(sign in head for sign in _SIGNS):
+            raise AqrExpError(f"{path} is damaged: {MISFIT}")
+        return False
+    if hashlib.sha256(content[found.end() :]).hexdigest().encode() != found[1]:
+        raise AqrExpError(f"{path} is damaged: {MISFIT}")
+    return True

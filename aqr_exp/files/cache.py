@@ -1,0 +1,88 @@
+"""What tells two states of a file apart without reading it."""
+
+import contextlib
+import hashlib
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from aqr_exp import __version__
+from aqr_exp.files.atomic import replace_bytes
+
+# What was changed so recently may change again without showing it: clocks of file systems tick slowly.
+SETTLED_S = 2.0
+
+Stamp = tuple[int, int, int, int]
+"""Inode, size and both times (of the content and of the inode, ns) of a file; zeros when absent."""
+
+ABSENT: Stamp = (0, 0, 0, 0)
+
+
+def stamp(path: str) -> Stamp:
+    """The stamp of a file.
+
+    Raises:
+        OSError: It is there and cannot be looked at.
+    """
+    try:
+        found = os.stat(path)  # noqa: PTH116 - forty thousand of these
+    except FileNotFoundError:
+        return ABSENT
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def settled(stamps: Iterable[Stamp]) -> bool:
+    """Whether files changed so long ago that any later change shows in their stamps."""
+    now_ns = time.time_ns()
+    return all(abs(now_ns - changed_ns) > SETTLED_S * 1e9 for _, _, _, changed_ns in stamps)
+
+
+_DIGEST_BYTES = hashlib.sha256().digest_size
+# To be raised when what is cached is computed in another way.
+_FORM = 1
+# A file that a writer was killed over is litter after so long.
+_LITTER_S = 60.0
+
+Content = TypeVar("Content")
+
+
+def read_cache(path: Path, kind: type[Content]) -> Content | None:
+    """What `write_cache` wrote; None when it is absent, damaged or of another version.
+
+    Args:
+        path: The file.
+        kind: The type of its content.
+    """
+    try:
+        stored = path.read_bytes()
+        digest, packed = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
+        if hashlib.sha256(packed).digest() != digest:
+            return None
+        written_by, form, content = msgspec.msgpack.decode(
+            packed, type=tuple[str, int, msgspec.Raw]
+        )
+        if (written_by, form) != (__version__, _FORM):
+            return None
+        return msgspec.msgpack.decode(content, type=kind)
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def write_cache(path: Path, content: object) -> None:
+    """Replace a cached file in one step; where it cannot be written, nothing is cached.
+
+    Args:
+        path: The file; its folder is made when only that lacks.
+        content: What msgpack can hold.
+    """
+    packed = msgspec.msgpack.encode((__version__, _FORM, content))
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(exist_ok=True)
+        for left in path.parent.glob(f".{path.name}.*.tmp"):
+            if time.time() - left.stat().st_mtime > _LITTER_S:
+                left.unlink()
+        replace_bytes(path, hashlib.sha256(packed).digest() + packed, durable=False)

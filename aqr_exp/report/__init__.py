@@ -1,0 +1,1 @@
+"""Tables, figures and data frames of stored runs."""

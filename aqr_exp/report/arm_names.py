@@ -1,0 +1,143 @@
+"""What to call arms that stand beside one another."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aqr_exp.errors import RequestError
+from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.report.tables.arms import Group, group_seeds, why_left_out
+from aqr_exp.store.collect import RunRow
+from aqr_exp.store.store import Store, forced_number
+
+# How a run is executed tells no arm from another.
+_CIRCUMSTANCE = "launcher."
+
+
+def arm_labels(arms: Sequence[RunRow]) -> list[str]:
+    """The shortest name for each arm: its variant, with what was typed for it where it needs that.
+
+    Args:
+        arms: One run of each arm.
+
+    Returns:
+        As many labels, all different where the arms' variants, changes or identities are.
+    """
+    typed = [_changes(row) for row in arms]
+    shared = set.intersection(*map(set, typed)) if len(typed) > 1 else set()
+    variants = Counter(row.variant for row in arms)
+    labels = []
+    for row, words in zip(arms, typed, strict=True):
+        own = [word for word in words if word not in shared]
+        labels.append(" ".join([row.variant, *own]) if variants[row.variant] > 1 else row.variant)
+    seen = Counter(labels)
+    return [
+        f"{label} {row.fingerprint}" if seen[label] > 1 else label
+        for label, row in zip(labels, arms, strict=True)
+    ]
+
+
+def _changes(row: RunRow) -> list[str]:
+    return [word for word in row.overrides.split() if not word.startswith(_CIRCUMSTANCE)]
+
+
+MOST_NAMED = 3
+
+
+def selected(rows: Sequence[RunRow], names: Sequence[str], *, store: Store) -> list[RunRow]:
+    """The runs of sweeps, and those whose names begin with what was typed.
+
+    Args:
+        rows: All runs.
+        names: Sweeps, or beginnings of runs' names; none selects all runs.
+        store: Where the sweeps are written down.
+
+    Returns:
+        Each run once, in the order of `rows`.
+
+    Raises:
+        RequestError: A name is no sweep and begins no run's name; tells the nearest.
+        AqrExpError: A sweep's plan is damaged.
+    """
+    if not names:
+        return list(rows)
+    sweeps = set(store.sweep_names())
+    chosen: set[str] = set()
+    for name in names:
+        if name in sweeps:
+            planned = {entry.name for entry in store.sweep(name).read_plan()}
+            found = {row.name for row in rows if _is_of(row.name, planned)}
+        else:
+            found = {row.name for row in rows if name and row.name.startswith(name)}
+            if not found:
+                known = [*sweeps, *beginnings(rows)]
+                raise RequestError(
+                    f"no sweep and no run begins with '{name}'{did_you_mean(name, known)}"
+                    " (see `aqr-exp list`)"
+                )
+        chosen |= found
+    return [row for row in rows if row.name in chosen]
+
+
+def beginnings(rows: Sequence[RunRow]) -> list[str]:
+    """What could have been meant: runs, arms and variants."""
+    arms = dict.fromkeys(f"{row.variant}-{row.fingerprint}" for row in rows)
+    return [*dict.fromkeys(row.variant for row in rows), *arms, *(row.name for row in rows)]
+
+
+def _is_of(name: str, planned: set[str]) -> bool:
+    """Whether a run is planned, or an attempt forced beside one that is."""
+    base = name.rpartition("-a")[0]
+    return name in planned or (base in planned and forced_number(name, base) is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenArm:
+    """What a name stands for.
+
+    Attributes:
+        runs: Completed runs of one arm, one a seed.
+        left_out: A line for each run that is meant by the name and is not among them.
+    """
+
+    runs: Group
+    left_out: tuple[str, ...] = ()
+
+
+def one_arm(rows: Sequence[RunRow], name: str) -> ChosenArm:
+    """The completed runs of the one arm, or the one run, that a name stands for.
+
+    Args:
+        rows: All runs.
+        name: A run's name, or the beginning of the names of an arm's runs.
+
+    Returns:
+        Its runs, only the run itself where its whole name was typed; and what was left out, such as
+        a run whose files are damaged.
+
+    Raises:
+        RequestError: No completed run, or several arms, begin so; names them.
+    """
+    exact = [row for row in rows if row.name == name]
+    matching = exact or [row for row in rows if name and row.name.startswith(name)]
+    if not matching:
+        known = beginnings(rows)
+        raise RequestError(
+            f"no run begins with '{name}'{did_you_mean(name, known)} (see `aqr-exp list`)"
+        )
+    groups, left_out = group_seeds(matching)
+    if not groups:
+        states = "; ".join(map(why_left_out, matching[:MOST_NAMED]))
+        unnamed = len(matching) - MOST_NAMED
+        rest = f"; and {unnamed} more (see `aqr-exp list`)" if unnamed > 0 else ""
+        raise RequestError(f"'{name}' has no completed run: {states}{rest}")
+    if len(groups) > 1:
+        arms = ", ".join(f"{group[0].variant}-{group[0].fingerprint}" for group in groups[:5])
+        more = ", ..." if len(groups) > 5 else ""
+        raise RequestError(f"'{name}' begins the names of {len(groups)} arms: {arms}{more}")
+    return ChosenArm(runs=groups[0], left_out=tuple(f"not compared: {line}" for line in left_out))
+
+
+def all_left_out(arms: Sequence[ChosenArm]) -> tuple[str, ...]:
+    """What was left out of several arms, each line once."""
+    return tuple(dict.fromkeys(line for arm in arms for line in arm.left_out))

@@ -1,0 +1,189 @@
+"""What fresh seeds say of the points that a sweep selected: how much of their lead is left."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aqr_exp.report.arm_names import arm_labels
+from aqr_exp.report.tables.arms import SYNTHETIC_MARK
+from aqr_exp.report.tables.cells import (
+    NO_VALUE,
+    Cell,
+    Joined,
+    Table,
+    count_cell,
+    number_cell,
+    text_cell,
+)
+from aqr_exp.statistics.differences import DEFAULT, arm_interval, compare_arms
+from aqr_exp.statistics.estimates import Difference, Interval
+from aqr_exp.statistics.resampling import Resampling
+from aqr_exp.statistics.verdicts import Verdict, decide
+from aqr_exp.store.collect import RunRow
+from aqr_exp.store.store import Store
+
+INTERVALS = (
+    ("confirmed", "confirmed low", "confirmed high"),
+    ("shrinkage", "shrinkage low", "shrinkage high"),
+    ("confirmed lead", "lead low", "lead high"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfirmedPoint:
+    """One selected point before and after.
+
+    Attributes:
+        selected: Its runs of the sweep, by which it was selected.
+        fresh: Its completed runs on fresh seeds.
+        selected_baseline: The baseline's runs of the sweep; empty where the sweep has none.
+        fresh_baseline: The baseline's runs on fresh seeds.
+    """
+
+    selected: tuple[RunRow, ...]
+    fresh: tuple[RunRow, ...]
+    selected_baseline: tuple[RunRow, ...]
+    fresh_baseline: tuple[RunRow, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirmed:
+    """What is said of one selected point.
+
+    Attributes:
+        label: What the point is called.
+        runs: Its runs.
+        selected: The mean that it was selected by.
+        confirmed: The mean over fresh seeds.
+        shrinkage: Confirmed minus selected; the seeds differ, so that it is unpaired.
+        selected_lead: Point minus baseline in the sweep.
+        verdict: Point minus baseline over fresh seeds, corrected for the number of points.
+    """
+
+    label: str
+    runs: ConfirmedPoint
+    selected: Interval
+    confirmed: Interval
+    shrinkage: Difference
+    selected_lead: Difference
+    verdict: Verdict
+
+
+def confirm(
+    points: Sequence[ConfirmedPoint],
+    metric: str,
+    *,
+    store: Store,
+    settings: Resampling = DEFAULT,
+) -> list[Confirmed]:
+    """Compare the selected points with themselves and with the baseline on fresh seeds.
+
+    Args:
+        points: Points with their runs, the best first.
+        metric: By which they were selected.
+        store: Where the runs are.
+        settings: How intervals are made.
+    """
+
+    def difference(reference: Sequence[RunRow], other: Sequence[RunRow]) -> Difference:
+        return compare_arms(reference, other, [metric], store=store, settings=settings)[metric]
+
+    def mean(rows: Sequence[RunRow]) -> Interval:
+        return arm_interval(rows, metric, store=store, settings=settings)
+
+    labels = arm_labels([point.selected[0] for point in points])
+    verdicts = decide(
+        [difference(point.fresh_baseline, point.fresh) for point in points], settings.alpha
+    )
+    return [
+        Confirmed(
+            label=label,
+            runs=point,
+            selected=mean(point.selected),
+            confirmed=mean(point.fresh),
+            shrinkage=difference(point.selected, point.fresh),
+            selected_lead=difference(point.selected_baseline, point.selected),
+            verdict=verdict,
+        )
+        for label, point, verdict in zip(labels, points, verdicts, strict=True)
+    ]
+
+
+def confirmation_table(
+    sweep: str, metric: str, found: Sequence[Confirmed], *, candidates: int, planned: int
+) -> Table:
+    """A confirmation as a table, one line a point.
+
+    Args:
+        sweep: The sweep's name.
+        metric: By which the points were selected.
+        found: The points, the best first.
+        candidates: Among how many points they were selected.
+        planned: Fresh seeds of each point.
+    """
+    columns = (
+        "point",
+        "selected on val",
+        "n",
+        *INTERVALS[0],
+        "fresh n",
+        *INTERVALS[1],
+        "selected lead",
+        *INTERVALS[2],
+        "p",
+        "verdict",
+    )
+    rows = [row for item in found for row in (*item.runs.selected, *item.runs.fresh)]
+    synthetic = any(row.synthetic for row in rows)
+    title = f"Confirmation of {sweep}: the best {len(found)} of {candidates} points by {metric}"
+    return Table(
+        title=f"{title} ({SYNTHETIC_MARK})" if synthetic else title,
+        columns=columns,
+        numeric=frozenset(columns) - {"point", "verdict"},
+        rows=tuple(_cells(item) for item in found),
+        notes=tuple(_notes(found, metric, candidates, planned)),
+        synthetic=synthetic,
+        joined=tuple(Joined(value=mean, low=low, high=high) for mean, low, high in INTERVALS),
+        blocks=False,
+    )
+
+
+def _cells(item: Confirmed) -> tuple[Cell, ...]:
+    lead = item.verdict.difference
+    return (
+        text_cell(item.label),
+        number_cell(item.selected.mean),
+        count_cell(item.selected.n),
+        *_interval_cells(item.confirmed),
+        count_cell(item.confirmed.n),
+        *_interval_cells(item.shrinkage),
+        number_cell(item.selected_lead.mean),
+        *_interval_cells(lead),
+        number_cell(item.verdict.p_holm, decimals=3),
+        text_cell(item.verdict.word if lead.mean is not None else "not confirmed yet"),
+    )
+
+
+def _interval_cells(found: Interval | Difference) -> tuple[Cell, Cell, Cell]:
+    if found.low is None:
+        nothing = "no interval" if found.mean is not None else "-"
+        return number_cell(found.mean), Cell(text=nothing, value=None), NO_VALUE
+    return number_cell(found.mean), number_cell(found.low), number_cell(found.high)
+
+
+def _notes(found: Sequence[Confirmed], metric: str, candidates: int, planned: int) -> list[str]:
+    """What the first numbers are, what is missing, and the verdicts in words."""
+    selected = (
+        f"selected on val: the first {metric} of each point is the one it was chosen by among "
+        f"{candidates}, so it is too good; the confirmed one is of seeds that had no part in the choice"
+    )
+    meaning = (
+        f"shrinkage is confirmed - selected {metric}, leads are over the baseline of the same seeds"
+    )
+    notes = [selected, meaning]
+    for item in found:
+        missing = planned - len(item.runs.fresh)
+        if missing:
+            notes.append(f"{item.label}: {missing} of {planned} fresh seeds are not complete")
+        if item.verdict.difference.mean is not None:
+            notes.append(f"{item.label} over the baseline: {item.verdict.sentence}")
+    return notes

@@ -1,0 +1,203 @@
+"""AP of every scene alone, from a run's match records: sample weights that select one scene each.
+
+Letters: T scenes.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
+
+from aqr_exp.errors import AqrExpError
+from aqr_exp.evaluate.conditions import RunScorer, sample_weights
+from aqr_exp.evaluate.records import Samples, read_records
+from aqr_exp.statistics.arms import newest_by_seed
+from aqr_exp.statistics.resampling import samples_digest
+from aqr_exp.statistics.run_scores import MissingRecordsError, records_digest
+from aqr_exp.store.collect import RunRow
+from aqr_exp.store.store import Store
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SceneScores:
+    """A run's scores by scene.
+
+    Attributes:
+        samples: The split.
+        class_ap: AP by class; 0 where the scene has no such object.
+        truths: Ground truths by class.
+        counts: Samples.
+    """
+
+    samples: Samples
+    class_ap: Float[NDArray[Any], "T 10"]
+    truths: Int[NDArray[Any], "T 10"]
+    counts: Int[NDArray[Any], " T"]
+
+    @property
+    def has_class(self) -> Bool[NDArray[Any], "T 10"]:
+        """Which classes a scene has objects of."""
+        return self.truths > 0
+
+    def mean_ap(self) -> Float[NDArray[Any], " T"]:
+        """Mean AP over the classes that a scene has objects of; NaN for a scene without any.
+
+        The benchmark's mAP counts absent classes as 0: over one scene most are absent, and two scenes
+        could not be compared.
+        """
+        classes = self.has_class.sum(axis=1)
+        total = np.where(self.has_class, self.class_ap, 0.0).sum(axis=1)
+        return np.where(classes > 0, total / np.maximum(classes, 1), np.nan)
+
+
+def scene_scores(store: Store, row: RunRow) -> SceneScores:
+    """Score every scene of a run alone.
+
+    Args:
+        store: Where the run is.
+        row: A completed run.
+
+    Raises:
+        MissingRecordsError: It has no match records, or they are damaged or others than it was scored
+            from.
+    """
+    path = store.folder(row.name).records_path
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        raise MissingRecordsError(row.name, "no match records") from None
+    if found != records_digest(store, row):
+        raise MissingRecordsError(row.name, f"its {path.name} is not what it was scored from")
+    try:
+        records = read_records(path)
+    except AqrExpError:
+        raise MissingRecordsError(row.name, f"its {path.name} is damaged") from None
+    one_each = np.eye(len(records.samples.scene_names), dtype=np.int64)
+    scores = RunScorer(records).scores(weights=sample_weights(records.samples, one_each))
+    return SceneScores(
+        samples=records.samples,
+        class_ap=scores.class_ap(),
+        truths=scores.truths,
+        counts=scores.samples,
+    )
+
+
+SCENE_METRIC = "mAP over the scene's classes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneChange:
+    """One scene under two arms.
+
+    Attributes:
+        scene: Its name.
+        description: What the data set says about it.
+        samples: How many samples.
+        truths: How many ground truths.
+        reference: The reference arm's `SCENE_METRIC`, mean over its seeds.
+        other: The other arm's.
+        pairs: Pairs of runs with the same seed.
+        agreeing: How many of these pairs differ in the direction that the means do.
+    """
+
+    scene: str
+    description: str
+    samples: int
+    truths: int
+    reference: float
+    other: float
+    pairs: int
+    agreeing: int
+
+    @property
+    def difference(self) -> float:
+        """Other minus reference."""
+        return self.other - self.reference
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneChanges:
+    """Scenes by how much they changed.
+
+    Attributes:
+        changes: The most changed first.
+        notes: Why there are none, or fewer.
+    """
+
+    changes: tuple[SceneChange, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def scene_changes(
+    reference: Sequence[RunRow],
+    other: Sequence[RunRow],
+    *,
+    store: Store,
+    progress: Callable[[int, int], None] | None = None,
+) -> SceneChanges:
+    """Order scenes by the difference between two arms.
+
+    Args:
+        reference: Runs of the reference arm.
+        other: Runs of the other arm.
+        store: Where they are.
+        progress: Told (done, total) runs.
+
+    Returns:
+        All scenes with ground truth; none where a run has no match records or another split, with why.
+    """
+    chosen = (newest_by_seed(reference), newest_by_seed(other))
+    total, done = sum(map(len, chosen)), 0
+    scored: list[list[SceneScores]] = [[], []]
+    for rows, scores in zip(chosen, scored, strict=True):
+        for row in rows:
+            try:
+                scores.append(scene_scores(store, row))
+            except MissingRecordsError as error:
+                return SceneChanges(notes=(f"no scenes are compared: {error}",))
+            done += 1
+            if progress is not None:
+                progress(done, total)
+    if not all(scored):
+        return SceneChanges(notes=("no scenes are compared: an arm has no completed run",))
+    digests = {samples_digest(one.samples) for scores in scored for one in scores}
+    if len(digests) > 1:
+        return SceneChanges(
+            notes=("no scenes are compared: the runs were scored on different samples",)
+        )
+    paired = {row.seed for row in chosen[0]} == {row.seed for row in chosen[1]}
+    return SceneChanges(changes=_ordered(*scored, paired=paired))
+
+
+def _ordered(
+    reference: Sequence[SceneScores], other: Sequence[SceneScores], *, paired: bool
+) -> tuple[SceneChange, ...]:
+    first = reference[0]
+    ours, theirs = (np.stack([one.mean_ap() for one in scores]) for scores in (reference, other))
+    pairs = theirs - ours if paired else np.zeros((0, ours.shape[1]))
+    change = theirs.mean(axis=0) - ours.mean(axis=0)
+    agreeing = (np.sign(pairs) == np.sign(change)).sum(axis=0)
+    changes = [
+        SceneChange(
+            scene=first.samples.scene_names[at],
+            description=first.samples.scene_descriptions[at],
+            samples=int(first.counts[at]),
+            truths=int(first.truths[at].sum()),
+            reference=float(ours[:, at].mean()),
+            other=float(theirs[:, at].mean()),
+            pairs=len(pairs),
+            agreeing=int(agreeing[at]),
+        )
+        for at in _by_size(change)
+    ]
+    return tuple(changes)
+
+
+def _by_size(change: Float[NDArray[Any], " T"]) -> list[int]:
+    """Scenes by the size of their change, equal ones in their order; those without objects left out."""
+    order = np.argsort(-np.abs(change), kind="stable")
+    return [int(at) for at in order if not np.isnan(change[at])]

@@ -1,0 +1,204 @@
+"""A comparison as tables."""
+
+from collections.abc import Sequence
+
+from aqr_exp.config.identity import Difference
+from aqr_exp.report.arm_names import arm_labels
+from aqr_exp.report.compare.comparison import Compared, Comparison
+from aqr_exp.report.compare.scenes import SCENE_METRIC, SceneChange
+from aqr_exp.report.tables.arms import SYNTHETIC_MARK
+from aqr_exp.report.tables.cells import (
+    NO_VALUE,
+    Cell,
+    Joined,
+    Table,
+    count_cell,
+    number_cell,
+    text_cell,
+)
+from aqr_exp.statistics.confounders import Confounder
+from aqr_exp.store.collect import RunRow
+
+LONGEST_VALUE = 60
+NUMBERS = ("ground truth", "A", "B", "difference", "low", "high", "p", "samples")
+
+
+def comparison_tables(found: Comparison, scenes: int) -> dict[str, Table]:
+    """What a comparison says, block by block; a block that was not asked for is left out.
+
+    Args:
+        found: The comparison.
+        scenes: How many of the most changed scenes.
+
+    Returns:
+        Tables by name: `configuration`, `metrics`, `errors`, `classes`, `conditions`, `scenes`.
+    """
+    tables = {"configuration": configuration_table(found)}
+    for name, what, items in (
+        ("metrics", "Metrics", found.metrics),
+        ("errors", "True-positive errors (lower is better)", found.errors),
+        ("classes", "AP by class", found.classes),
+        ("conditions", "By condition", found.conditions),
+    ):
+        if items:
+            tables[name] = _compared_table(found, what, items, sentences=name == "metrics")
+    if found.scenes.changes or found.scenes.notes:
+        tables["scenes"] = scene_table(found, scenes)
+    return tables
+
+
+def arm_words(rows: Sequence[RunRow], label: str) -> str:
+    """An arm with its identity and seeds, such as `baseline (8fe737191530), seeds 0, 1, 2`."""
+    seeds = ", ".join(str(row.seed) for row in rows)
+    identity = rows[0].fingerprint
+    named = label if label.endswith(identity) else f"{label} ({identity})"
+    return f"{named}, {'seed' if len(rows) == 1 else 'seeds'} {seeds}"
+
+
+def configuration_table(found: Comparison) -> Table:
+    """The keys that differ and can change the numbers, below a title that says what A and B are."""
+    labels = arm_labels([found.reference[0], found.other[0]])
+    ours = arm_words(found.reference, labels[0])
+    theirs = arm_words(found.other, labels[1])
+    notes = [] if found.configuration else ["the configurations are the same but for the seed"]
+    notes += found.notes
+    # Confounders are told as (in the arm, in what it is compared with): B and A.
+    notes += [
+        f"confounded: {item.name} is {item.theirs} in A and {item.ours} in B{_in_pairs(item)}"
+        for item in found.confounders
+    ]
+    return Table(
+        title=f"A: {ours}; B: {theirs}; differences are B - A",
+        columns=("key", "A", "B"),
+        numeric=frozenset(),
+        rows=tuple(_configuration_cells(item) for item in found.configuration),
+        notes=tuple(notes),
+        synthetic=_synthetic(found),
+    )
+
+
+def _in_pairs(item: Confounder) -> str:
+    return "" if item.pairs == item.of else f" ({item.pairs} of {item.of} pairs of runs)"
+
+
+def _configuration_cells(item: Difference) -> tuple[Cell, ...]:
+    return text_cell(item.key), text_cell(_value(item.ours)), text_cell(_value(item.theirs))
+
+
+def _value(value: object) -> str:
+    """A value on one line; of a whole part what it is, not all of it."""
+    text = f"present ({len(value)} keys)" if isinstance(value, dict) else str(value)
+    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "..."
+
+
+def _compared_table(
+    found: Comparison, what: str, items: Sequence[Compared], *, sentences: bool
+) -> Table:
+    """One line a metric, with both means, the difference and its interval, and the verdict."""
+    title = f"{what}: means, B - A [95 % interval], verdict after Holm over {len(items)}"
+    notes = [item.verdict.sentence for item in items] if sentences else _shared_notes(items)
+    return Table(
+        title=f"{title} ({SYNTHETIC_MARK})" if _synthetic(found) else title,
+        columns=(
+            "metric",
+            "ground truth",
+            "A",
+            "B",
+            "difference",
+            "low",
+            "high",
+            "pairs",
+            "p",
+            "verdict",
+        ),
+        numeric=frozenset({*NUMBERS, "pairs"}),
+        rows=tuple(_compared_cells(item) for item in items),
+        notes=tuple(notes),
+        synthetic=_synthetic(found),
+        joined=(Joined(value="difference", low="low", high="high"),),
+        blocks=False,
+    )
+
+
+def _shared_notes(items: Sequence[Compared]) -> list[str]:
+    """What has to be known about numbers: those with the same note share a line."""
+    names: dict[str, list[str]] = {}
+    for item in items:
+        names.setdefault(item.verdict.difference.note, []).append(_name(item))
+    return [f"{', '.join(named)}: {note}" for note, named in names.items() if note]
+
+
+def _name(item: Compared) -> str:
+    return item.metric if item.condition is None else f"{item.metric}@{item.condition}"
+
+
+def _compared_cells(item: Compared) -> tuple[Cell, ...]:
+    difference = item.verdict.difference
+    p = item.verdict.p_holm
+    unknown = Cell(text="no interval", value=None)
+    return (
+        text_cell(_name(item)),
+        NO_VALUE if item.truths is None else count_cell(item.truths),
+        number_cell(item.reference.mean),
+        number_cell(item.other.mean),
+        number_cell(difference.mean),
+        unknown if difference.low is None else number_cell(difference.low),
+        number_cell(difference.high),
+        count_cell(difference.n_pairs),
+        number_cell(p, decimals=3),
+        text_cell(item.verdict.word),
+    )
+
+
+def scene_table(found: Comparison, count: int) -> Table:
+    """The scenes that changed most.
+
+    Args:
+        found: The comparison.
+        count: How many.
+    """
+    changes = found.scenes.changes
+    title = (
+        f"Scenes that changed most: {SCENE_METRIC}, {min(count, len(changes))} of {len(changes)}"
+    )
+    notes = list(found.scenes.notes)
+    if changes:
+        notes.append(
+            "a scene holds few boxes: read a change as real only where the seeds agree, and the largest "
+            "of many changes with care"
+        )
+    return Table(
+        title=f"{title} ({SYNTHETIC_MARK})" if _synthetic(found) else title,
+        columns=(
+            "scene",
+            "samples",
+            "ground truth",
+            "A",
+            "B",
+            "difference",
+            "seeds that agree",
+            "description",
+        ),
+        numeric=frozenset({*NUMBERS, "seeds that agree"}),
+        rows=tuple(_scene_cells(change) for change in changes[:count]),
+        notes=tuple(notes),
+        synthetic=_synthetic(found),
+    )
+
+
+def _scene_cells(change: SceneChange) -> tuple[Cell, ...]:
+    agree = text_cell(f"{change.agreeing} of {change.pairs}") if change.pairs else NO_VALUE
+    return (
+        text_cell(change.scene),
+        count_cell(change.samples),
+        count_cell(change.truths),
+        number_cell(change.reference),
+        number_cell(change.other),
+        number_cell(change.difference),
+        agree,
+        text_cell(change.description),
+    )
+
+
+def _synthetic(found: Comparison) -> bool:
+    return any(row.synthetic for row in found.rows)

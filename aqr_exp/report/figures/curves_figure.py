@@ -1,0 +1,250 @@
+"""Training and evaluation over epochs: one curve an arm, with the range of its seeds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aqr_exp.aqr.scale_names import is_scale
+from aqr_exp.errors import RequestError
+from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.report.figures.style import (
+    BAND_ALPHA,
+    COLUMN_IN,
+    PAGE_IN,
+    REFERENCE_INK,
+    Means,
+    colour,
+    line_style,
+    marker,
+    metric_label,
+    paper_axes,
+    paper_figure,
+    paper_legend,
+    words,
+)
+from aqr_exp.report.figures.training_curves import ArmCurves, Series, over_seeds, smoothed
+from aqr_exp.store.history import ATTEMPT
+from aqr_exp.store.store import Store
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# The loss of single steps is noise: of so many parts of a curve each is averaged.
+PARTS = 30
+SPREAD = "band: range over seeds"
+
+
+def curves_figure(
+    arms: Sequence[ArmCurves],
+    *,
+    store: Store,
+    loss: str = "loss",
+    metric: str = "mAP",
+    width_in: float = PAGE_IN,
+) -> "Figure":
+    """Draw a training loss, and a metric evaluated while training, over epochs.
+
+    Curves are means over the epochs that all of an arm's seeds reached; bands are their range. The
+    metric of record, from the evaluation after training, stands at the end with its interval.
+
+    Args:
+        arms: What to draw.
+        store: Where their runs are.
+        loss: A scalar of the training lines.
+        metric: A metric of the evaluations; without any there is only the loss.
+        width_in: Width, in inches.
+
+    Returns:
+        The figure: one or two axes.
+
+    Raises:
+        RequestError: No run has the loss; names those there are.
+    """
+    losses = [[run.series("train", loss) for run in arm.runs] for arm in arms]
+    if not any(series for group in losses for series in group):
+        known = {name for arm in arms for run in arm.runs for line in run.train for name in line}
+        names = sorted(known - {"kind", "epoch", "step", ATTEMPT})
+        if not names:
+            raise RequestError("no run to draw has a training history")
+        raise RequestError(
+            f"no training history has '{loss}'{did_you_mean(loss, names)} "
+            f"(available: {', '.join(names)})"
+        )
+    metrics = [[run.series("val", metric) for run in arm.runs] for arm in arms]
+    both = any(series for group in metrics for series in group)
+    rows = [run.row for arm in arms for run in arm.runs]
+    figure = paper_figure(rows, width_in, (0.4 if both else 0.7) * width_in)
+    all_axes = figure.subplots(1, 2 if both else 1, squeeze=False)[0]
+    width = max(1, max(len(series) for group in losses for series in group) // PARTS) // 2 * 2 + 1
+    averaged = f"running mean of {width} lines, " * (width > 1)
+    paper_axes(all_axes[0], x="epoch", y=words(f"training {loss}"), title=f"{averaged}{SPREAD}")
+    for index, (arm, group) in enumerate(zip(arms, losses, strict=True)):
+        curves = [smoothed(series, width) for series in group]
+        _draw_curve(all_axes[0], curves, index, words(arm.words()))
+    if both:
+        paper_axes(
+            all_axes[1], x="epoch", y=metric_label(metric), title=f"while training, {SPREAD}"
+        )
+        for index, (arm, group) in enumerate(zip(arms, metrics, strict=True)):
+            if any(group):
+                _draw_curve(all_axes[1], group, index, words(arm.words()), marker=marker(index))
+                _draw_record(all_axes[1], arm, index, metric, Means(store))
+    for axes in all_axes:
+        axes.set_xlim(left=0)
+    paper_legend(figure)
+    return figure
+
+
+def _draw_curve(
+    axes: "Axes", curves: Sequence[Series], index: int, label: str, marker: str = ""
+) -> None:
+    """An arm's mean and the range of its seeds."""
+    epochs, values = over_seeds([curve for curve in curves if curve])
+    if not epochs:
+        return
+    means = [sum(group) / len(group) for group in values]
+    axes.plot(
+        epochs,
+        means,
+        color=colour(index),
+        linestyle=line_style(index),
+        marker=marker,
+        markersize=3,
+        linewidth=1.1,
+        label=label,
+    )
+    if len(values[0]) > 1:
+        low, high = [min(group) for group in values], [max(group) for group in values]
+        axes.fill_between(epochs, low, high, color=colour(index), alpha=BAND_ALPHA, linewidth=0)
+
+
+def _draw_record(axes: "Axes", arm: ArmCurves, index: int, metric: str, means: Means) -> None:
+    """The metric of record of the arm's finished seeds, beside the end of its curve."""
+    finished = [run for run in arm.runs if run.row.completed]
+    interval = means.of([run.row for run in finished], metric)
+    if interval.mean is None:
+        return
+    end = max(float(line["epoch"]) for run in finished for line in run.train)
+    axes.plot(
+        [end],
+        [interval.mean],
+        linestyle="none",
+        marker="*",
+        markersize=9,
+        markerfacecolor="white",
+        markeredgecolor=colour(index),
+        label="metric of record, 95 % interval",
+        zorder=4,
+    )
+    if interval.low is not None and interval.high is not None:
+        axes.vlines([end], interval.low, interval.high, color=colour(index), linewidth=1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """What holds a learnable scale.
+
+    Attributes:
+        rows: (first epoch, minimum, maximum), rising; epochs from 0, the first row from 0.
+    """
+
+    rows: tuple[tuple[int, float, float], ...]
+
+    def until(self, end: float) -> tuple[list[float], list[float], list[float]]:
+        """Epochs, minima and maxima as steps up to `end`."""
+        shown = [row for row in self.rows if row[0] < end or row[0] == 0]
+        epochs, low, high = (list(part) for part in zip(*shown, strict=True))
+        return [*epochs, end], [*low, low[-1]], [*high, high[-1]]
+
+
+def bounds_of(spec: Mapping[str, Any]) -> Bounds | None:
+    """The bounds of a run's scale by epoch; None for a fixed scale and for a run without.
+
+    Args:
+        spec: The run's complete configuration.
+    """
+    scale: Any = spec
+    for part in ("variant", "bias", "scale"):
+        scale = scale.get(part) if isinstance(scale, Mapping) else None
+    if not isinstance(scale, Mapping) or scale.get("learnable") is not True:
+        return None
+    if scale.get("constraint") == "l2":
+        return None
+    first = (0, float(scale["minimum"]), float(scale["maximum"]))
+    later = [(int(at), float(low), float(high)) for at, low, high in scale.get("anneal") or ()]
+    if any(at == 0 for at, _, _ in later):
+        return Bounds(rows=tuple(later))
+    return Bounds(rows=(first, *later))
+
+
+def scales_figure(
+    arms: Sequence[ArmCurves],
+    bounds: Sequence[Bounds | None],
+    *,
+    width_in: float = COLUMN_IN,
+) -> "Figure":
+    """Draw how the scale of each arm moved: means, and bands for the range of its seeds.
+
+    Args:
+        arms: What to draw; arms without a scale are passed over.
+        bounds: For each arm; drawn where all that are drawn agree.
+        width_in: Width, in inches.
+
+    Raises:
+        RequestError: No run has a scale.
+    """
+    drawn = [
+        (arm, held, name)
+        for arm, held in zip(arms, bounds, strict=True)
+        for name in dict.fromkeys(n for run in arm.runs for line in run.arm for n in line)
+        if is_scale(name)
+    ]
+    if not drawn:
+        raise RequestError(
+            "no run has a bias scale in its history (variants that have: attention_bias)"
+        )
+    rows = [run.row for arm, _, _ in drawn for run in arm.runs]
+    figure = paper_figure(rows, width_in, 0.75 * width_in)
+    axes = figure.subplots()
+    paper_axes(axes, x="epoch", y="bias scale", title="band: range over seeds")
+    ends = [
+        _draw_scale(axes, arm, name, index, several=_scales_of(drawn, arm) > 1)
+        for index, (arm, _, name) in enumerate(drawn)
+    ]
+    held_by = {held for _, held, _ in drawn}
+    if len(held_by) == 1:
+        _draw_bounds(axes, held_by.pop(), max(ends))
+    axes.set_xlim(0, max(ends))
+    axes.set_ylim(bottom=0)
+    paper_legend(figure)
+    return figure
+
+
+def _scales_of(drawn: Sequence[tuple[ArmCurves, Bounds | None, str]], arm: ArmCurves) -> int:
+    return sum(other is arm for other, _, _ in drawn)
+
+
+def _draw_scale(axes: "Axes", arm: ArmCurves, name: str, index: int, *, several: bool) -> float:
+    """One scale of one arm; returns the last epoch drawn."""
+    curves = [run.series("arm", name) for run in arm.runs]
+    epochs, values = over_seeds([curve for curve in curves if curve])
+    if not epochs:
+        return 1.0
+    label = f"{arm.words()}: {name}" if several else arm.words()
+    means = [sum(group) / len(group) for group in values]
+    style = {"color": colour(index), "linestyle": line_style(index)}
+    axes.plot(epochs, means, linewidth=1.2, label=words(label), **style)  # type: ignore[arg-type]
+    if len(values[0]) > 1:
+        low, high = [min(group) for group in values], [max(group) for group in values]
+        axes.fill_between(epochs, low, high, color=colour(index), alpha=BAND_ALPHA, linewidth=0)
+    return epochs[-1]
+
+
+def _draw_bounds(axes: "Axes", held: Bounds | None, end: float) -> None:
+    if held is None:
+        return
+    epochs, low, high = held.until(end)
+    for bound, name, line in ((low, "lower bound", ":"), (high, "upper bound", "-.")):
+        (drawn,) = axes.step(epochs, bound, where="post", color=REFERENCE_INK, linestyle=line)
+        drawn.set(linewidth=0.9, label=name)

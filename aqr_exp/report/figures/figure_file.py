@@ -1,0 +1,109 @@
+"""Figures as files: checked before they are drawn, written in one step."""
+
+import importlib.util
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aqr_exp.errors import RequestError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FORMATS = ("png", "pdf", "svg")
+DOTS_PER_INCH = 150
+PAPER_FORMATS = ("pdf", "png")
+PAPER_DOTS_PER_INCH = 300
+# Equal figures become equal bytes.
+_NO_DATE = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+
+
+def check_target(path: Path) -> None:
+    """Refuse a figure that could not be written, before time is spent on it.
+
+    Args:
+        path: Where it shall go.
+
+    Raises:
+        RequestError: Another ending than .png, .pdf or .svg, no such folder, a folder in its
+            place, or matplotlib is not installed.
+    """
+    if path.suffix.lower().removeprefix(".") not in FORMATS:
+        endings = ", ".join(f".{name}" for name in FORMATS)
+        raise RequestError(f"{path}: a figure's name must end in one of {endings}")
+    if not path.absolute().parent.is_dir():
+        raise RequestError(f"{path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise RequestError(f"{path}: is a folder")
+    check_matplotlib(str(path))
+
+
+def check_matplotlib(wanted: str) -> None:
+    """Refuse what needs figures where matplotlib is not installed.
+
+    Args:
+        wanted: What needs them, for the message.
+
+    Raises:
+        RequestError: Says what to install.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        raise RequestError(f"{wanted}: figures need matplotlib: pip install 'aqr-exp[figures]'")
+
+
+def paper_paths(path_stem: Path) -> list[Path]:
+    """The files `save_figure` writes.
+
+    Args:
+        path_stem: Their name without an ending.
+
+    Returns:
+        One path a format; a dot in the name begins no ending.
+    """
+    return [path_stem.with_name(f"{path_stem.name}.{form}") for form in PAPER_FORMATS]
+
+
+def save_figure(figure: "Figure", path_stem: Path) -> list[Path]:
+    """Write a figure for a paper, as PDF and as PNG, each in one step.
+
+    Args:
+        figure: What to write.
+        path_stem: Where, without an ending; the folder must exist, existing files are replaced.
+
+    Returns:
+        The files.
+
+    Raises:
+        RequestError: As `check_target`.
+    """
+    from aqr_exp.files.atomic import replace_bytes
+
+    paths = paper_paths(Path(path_stem))
+    for path in paths:
+        check_target(path)
+    for path, form in zip(paths, PAPER_FORMATS, strict=True):
+        replace_bytes(path, rendered(figure, form, dots_per_inch=PAPER_DOTS_PER_INCH))
+    return paths
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """Write a figure in one step, in the format its name ends in.
+
+    Args:
+        figure: What to write.
+        path: A name `check_target` accepts; an existing file is replaced.
+    """
+    from aqr_exp.files.atomic import replace_bytes
+
+    replace_bytes(path, rendered(figure, path.suffix.lower().removeprefix(".")))
+
+
+def rendered(figure: "Figure", form: str, dots_per_inch: int = DOTS_PER_INCH) -> bytes:
+    """A figure as the bytes of a PNG, PDF or SVG file; the same figure gives the same bytes."""
+    import matplotlib as mpl
+
+    content = io.BytesIO()
+    # Type 42: letters stay letters, in the form that submission systems accept.
+    with mpl.rc_context({"pdf.fonttype": 42, "svg.hashsalt": "aqr-exp"}):
+        figure.savefig(content, format=form, dpi=dots_per_inch, metadata=_NO_DATE.get(form))
+    return content.getvalue()

@@ -1,0 +1,195 @@
+"""What all figures share: colours that stay apart for colour-blind readers, and plain axes.
+
+Figures are made as objects, without pyplot: nothing global is changed and nothing is left open.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from aqr_exp.report.tables.arms import SYNTHETIC_MARK
+from aqr_exp.statistics.estimates import Interval
+from aqr_exp.store.collect import RunRow
+from aqr_exp.store.store import Store
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# After Okabe and Ito: no yellow, which vanishes on white; their green is kept for ground truth.
+COLOURS = ("#0072B2", "#D55E00", "#CC79A7", "#56B4E9", "#E69F00", "#6A3D9A", "#444444")
+Corner = Literal["best", "center left", "center right", "lower right", "upper left", "upper right"]
+LINE_STYLES = ("-", "--", ":", "-.")
+LEGEND_LINES = 8
+LIDAR_COLOUR, CAMERA_COLOUR = COLOURS[:2]
+TRUTH_COLOUR = "#009E73"
+INK = "#333333"
+GRID = "#DDDDDD"
+
+
+def new_figure(width_in: float, height_in: float) -> "Figure":
+    """An empty figure that arranges its own margins; sizes in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width_in, height_in), layout="constrained", facecolor="white")
+
+
+def colour(index: int) -> str:
+    """The colour of the `index`-th thing; colours repeat."""
+    return COLOURS[index % len(COLOURS)]
+
+
+def dashes(index: int) -> str:
+    """The line style of the `index`-th thing: another one each time the colours repeat."""
+    return LINE_STYLES[index // len(COLOURS) % len(LINE_STYLES)]
+
+
+def plain_axes(axes: "Axes", *, title: str, x: str, y: str) -> None:
+    """Title, labels with units, a faint grid, no box."""
+    axes.set_title(title, loc="left", fontsize=11, color=INK, fontweight="bold")
+    axes.set_xlabel(x, color=INK)
+    axes.set_ylabel(y, color=INK)
+    axes.grid(visible=True, color=GRID, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=INK, length=3)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color("#999999")
+
+
+def legend(axes: "Axes", place: Corner) -> None:
+    """A legend that hides nothing completely; a long one stands beside the axes."""
+    if len(axes.get_legend_handles_labels()[0]) > LEGEND_LINES:
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9, edgecolor=GRID)
+    else:
+        axes.legend(loc=place, fontsize=9, framealpha=0.85, edgecolor=GRID)
+
+
+def words(text: object) -> str:
+    """Text as it stands, whatever is in it: no mathematics, no line breaks, one that a legend shows."""
+    plain = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+    # Without its dollar signs escaped, a name could be read as a formula, or refused as one.
+    plain = plain.replace("$", r"\$")
+    return f" {plain}" if plain.startswith("_") else plain
+
+
+COLUMN_IN = 3.4
+PAGE_IN = 7.0
+TEXT_PT, SMALL_PT = 8.0, 7.0
+# Letters of small type that stand side by side in a column's width.
+LETTERS_A_COLUMN = 60
+LINE_IN = 0.15
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+BAND_ALPHA = 0.2
+REFERENCE_INK = "#444444"
+UNITS = {"mATE": "m", "mASE": "1 - IoU", "mAOE": "rad", "mAVE": "m/s", "mAAE": "1 - accuracy"}
+
+
+def paper_figure(rows: Sequence[RunRow], width_in: float, height_in: float) -> "Figure":
+    """An empty figure that says so when any of its runs was scored on synthetic data.
+
+    Args:
+        rows: The runs it shows.
+        width_in: Width, in inches: `COLUMN_IN` or `PAGE_IN`.
+        height_in: Height, in inches.
+    """
+    figure = new_figure(width_in, height_in)
+    if any(row.synthetic for row in rows):
+        figure.suptitle(SYNTHETIC_MARK, fontsize=SMALL_PT, color=INK, x=0.99, ha="right")
+    return figure
+
+
+def paper_axes(axes: "Axes", *, x: str, y: str, title: str = "") -> None:
+    """Labels with units in a paper's type sizes, a faint grid, no box."""
+    plain_axes(axes, title=title, x=x, y=y)
+    axes.set_title(title, loc="left", fontsize=SMALL_PT, color=INK, fontweight="normal")
+    axes.xaxis.label.set_fontsize(TEXT_PT)
+    axes.yaxis.label.set_fontsize(TEXT_PT)
+    axes.tick_params(labelsize=SMALL_PT)
+
+
+def paper_legend(figure: "Figure") -> None:
+    """One legend for the whole figure, below it, where it hides nothing; equal names once.
+
+    Args:
+        figure: Whose lines it names; without any there is none.
+    """
+    named: dict[str, Artist] = {}
+    for axes in figure.axes:
+        handles, labels = axes.get_legend_handles_labels()
+        for handle, label in zip(handles, labels, strict=True):
+            named.setdefault(label, handle)
+    if not named:
+        return
+    longest = max(map(len, named))
+    letters = figure.get_figwidth() / COLUMN_IN * LETTERS_A_COLUMN
+    columns = max(1, min(len(named), int(letters // (longest + 5))))
+    # A long legend makes the figure higher and leaves the axes what they had.
+    lines = -(-len(named) // columns)
+    figure.set_figheight(figure.get_figheight() + LINE_IN * max(0, lines - 2))
+    figure.legend(
+        [*named.values()],
+        [*named],
+        loc="outside lower center",
+        ncols=columns,
+        fontsize=SMALL_PT,
+        frameon=False,
+        labelcolor=INK,
+    )
+
+
+def marker(index: int) -> str:
+    """The mark of the `index`-th thing; marks repeat."""
+    return MARKERS[index % len(MARKERS)]
+
+
+def line_style(index: int) -> str:
+    """The line of the `index`-th curve: lines differ in grey, too."""
+    return LINE_STYLES[index % len(LINE_STYLES)]
+
+
+def metric_label(metric: str) -> str:
+    """A metric's name with its unit, and which way is better where that is down."""
+    name, at, condition = metric.partition("@")
+    unit = UNITS.get(name)
+    where = f" at {condition}" if at else ""
+    if unit is None:
+        return words(f"{name}{where}")
+    return words(f"{name}{where} ({unit}), lower is better")
+
+
+def seeds_words(counts: Sequence[int]) -> str:
+    """How many seeds stand behind each of some points: `n = 3`, or `n = 2 to 3`."""
+    low, high = min(counts, default=0), max(counts, default=0)
+    return f"n = {low}" if low == high else f"n = {low} to {high}"
+
+
+class Means:
+    """Means of arms and their intervals.
+
+    Args:
+        store: Where the arms' runs are, and what was computed before.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[tuple[str, ...], Interval] = {}
+
+    def of(self, group: Sequence[RunRow], metric: str) -> Interval:
+        """The mean of a metric over an arm's seeds.
+
+        Args:
+            group: The arm's runs, one a seed.
+            metric: Its name, such as `mAP`, `AP/car` or `mAP@night`.
+
+        Raises:
+            RequestError: There is no such condition.
+        """
+        from aqr_exp.statistics.differences import arm_interval
+
+        key = (metric, *(row.name for row in group))
+        if key not in self._known:
+            name, _, condition = metric.partition("@")
+            self._known[key] = arm_interval(group, name, condition or None, store=self._store)
+        return self._known[key]

@@ -1,0 +1,356 @@
+"""Two swept parameters as a heat map: each cell with its value and how many seeds it rests on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aqr_exp.errors import RequestError
+from aqr_exp.report.figures.style import (
+    BAND_ALPHA,
+    COLUMN_IN,
+    INK,
+    REFERENCE_INK,
+    SMALL_PT,
+    TEXT_PT,
+    Means,
+    colour,
+    line_style,
+    marker,
+    metric_label,
+    paper_axes,
+    paper_figure,
+    paper_legend,
+    seeds_words,
+    words,
+)
+from aqr_exp.report.figures.swept import Swept, SweptSeries, Value, order, swept, text
+from aqr_exp.report.tables.arms import Group, check_metric_names
+from aqr_exp.statistics.arms import lower_is_better
+from aqr_exp.statistics.estimates import Interval
+from aqr_exp.store.collect import RunRow
+from aqr_exp.store.store import Store
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Its lightness rises steadily: the order of values survives in grey and for every kind of colour vision.
+COLOUR_MAP = "cividis"
+# Up to this share of the colours white letters are the ones that can be read.
+WHITE_BELOW = 0.6
+NO_RUN = "-"
+SAME = 1e-3
+
+
+def draw_heat_map(
+    figure: "Figure",
+    found: Swept,
+    parameters: Sequence[str],
+    metric: str,
+    means: Means,
+    *,
+    best: tuple[int, int] | None,
+) -> None:
+    """Draw one map a series, on one scale of colours.
+
+    Args:
+        figure: An empty figure.
+        found: Arms by two parameters.
+        parameters: The parameter along y, then the one along x.
+        metric: A metric's name.
+        means: Gives the arms' means.
+        best: Series and place of the best point, which is framed.
+    """
+    values = [
+        mean
+        for series in found.series
+        for point in series.points
+        if (mean := means.of(point.group, metric).mean) is not None
+    ]
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    # Equal values get the middle of the colours, where letters can be read.
+    limits = (low, high) if high > low else (low - SAME, high + SAME)
+    all_axes = figure.subplots(len(found.series), 1, squeeze=False)[:, 0]
+    for at, (axes, series) in enumerate(zip(all_axes, found.series, strict=True)):
+        place = best[1] if best is not None and best[0] == at else None
+        image = _draw_map(axes, series, metric, means, limits, best=place)
+        axes.set_ylabel(words(parameters[0]), fontsize=TEXT_PT, color=INK)
+        axes.set_xlabel(words(parameters[1]), fontsize=TEXT_PT, color=INK)
+        title = words(series.label) if len(found.series) > 1 else ""
+        axes.set_title(title, loc="left", fontsize=TEXT_PT, color=INK)
+    bar = figure.colorbar(image, ax=list(all_axes), shrink=0.9, pad=0.02)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=SMALL_PT)
+    bar.set_label(metric_label(metric), fontsize=TEXT_PT, color=INK)
+    lines = [_reference_words(group, metric, means) for group in found.references]
+    lines += ["frame: best, selected on val"] if best is not None else []
+    figure.supxlabel("\n".join(lines), fontsize=SMALL_PT, color=INK)
+
+
+def _reference_words(group: Any, metric: str, means: Means) -> str:
+    interval = means.of(group, metric)
+    if interval.mean is None:
+        return words(f"{group[0].variant}: no {metric}")
+    ends = "" if interval.low is None else f" [{interval.low:.4f}, {interval.high:.4f}]"
+    return words(f"{group[0].variant}: {interval.mean:.4f}{ends}, n = {interval.n}")
+
+
+def _draw_map(
+    axes: "Axes",
+    series: SweptSeries,
+    metric: str,
+    means: Means,
+    limits: tuple[float, float],
+    *,
+    best: int | None,
+) -> Any:
+    down = _rising([point.values[0] for point in series.points])
+    across = _rising([point.values[1] for point in series.points])
+    grid = np.full((len(down), len(across)), np.nan)
+    texts = {}
+    for number, point in enumerate(series.points):
+        cell = (down.index(point.values[0]), across.index(point.values[1]))
+        interval = means.of(point.group, metric)
+        if interval.mean is not None:
+            grid[cell] = interval.mean
+            texts[cell] = f"{interval.mean:.3f}\nn = {interval.n}"
+        if number == best:
+            _frame(axes, cell)
+    low, high = limits
+    image = axes.imshow(
+        grid,
+        cmap=COLOUR_MAP,
+        vmin=low,
+        vmax=high,
+        aspect="auto",
+    )
+    for row in range(len(down)):
+        for column in range(len(across)):
+            dark = grid[row, column] < low + WHITE_BELOW * (high - low)
+            axes.text(
+                column,
+                row,
+                texts.get((row, column), NO_RUN),
+                ha="center",
+                va="center",
+                fontsize=SMALL_PT - 1,
+                color="white" if dark else INK,
+            )
+    axes.set_xticks(range(len(across)), [words(text(value)) for value in across])
+    axes.set_yticks(range(len(down)), [words(text(value)) for value in down])
+    axes.tick_params(labelsize=SMALL_PT, length=0, colors=INK)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    return image
+
+
+def _rising(values: Sequence[Value]) -> list[Value]:
+    return sorted(dict.fromkeys(values), key=lambda value: order([value]))
+
+
+def _frame(axes: "Axes", cell: tuple[int, int]) -> None:
+    from matplotlib.patches import Rectangle
+
+    corner = (cell[1] - 0.5, cell[0] - 0.5)
+    axes.add_patch(
+        Rectangle(
+            corner,
+            1.0,
+            1.0,
+            fill=False,
+            edgecolor="#D55E00",
+            linewidth=1.8,
+            clip_on=False,
+            zorder=3,
+        )
+    )
+
+
+# Values that span more than this are spread out by their logarithms.
+LOGARITHMIC_FROM = 200.0
+# More bands than this hide one another.
+MOST_BANDS = 3
+# Bars stand beside one another, by this share of the width.
+SIDE_STEP = 0.012
+
+
+def sweep_figure(
+    rows: Sequence[RunRow],
+    parameters: Sequence[str],
+    metric: str,
+    *,
+    store: Store,
+    width_in: float = COLUMN_IN,
+) -> "Figure":
+    """Draw a metric against one or two swept parameters.
+
+    Arms that have no such parameter (the baseline of a bias scale) are lines with their interval as
+    a band. The best point is marked as selected on the data it is shown on.
+
+    Args:
+        rows: Runs, also those without metrics; they may lie in several sweeps.
+        parameters: One or two keys as they would be typed.
+        metric: A metric's name.
+        store: Where the rows come from.
+        width_in: Width, in inches.
+
+    Returns:
+        The figure: curves for one parameter, a heat map for two.
+
+    Raises:
+        RequestError: No run has the metric or a parameter, or there are three parameters.
+        AqrExpError: A run's configuration is damaged; names the file.
+    """
+    if not 1 <= len(parameters) <= 2 or len(set(parameters)) < len(parameters):
+        raise RequestError(
+            f"a sweep is drawn over one or two parameters, not over {len(parameters)}"
+            f" ({', '.join(parameters) or 'none'})"
+        )
+    check_metric_names([metric.partition("@")[0]], rows)
+    means = Means(store)
+    found = swept(rows, parameters, store=store)
+    shown = [row for series in found.series for point in series.points for row in point.group]
+    shown += [row for group in found.references for row in group]
+    if len(parameters) == 2:
+        figure = paper_figure(
+            shown, width_in, 0.25 * width_in + 0.65 * width_in * len(found.series)
+        )
+        best = best_point(found, metric, means)
+        draw_heat_map(figure, found, parameters, metric, means, best=best)
+        return figure
+    figure = paper_figure(shown, width_in, 0.75 * width_in)
+    axes = figure.subplots()
+    paper_axes(axes, x=words(parameters[0]), y=f"{metric_label(metric)}\nmean, 95 % interval")
+    _draw_curves(axes, found, metric, means)
+    paper_legend(figure)
+    return figure
+
+
+def best_point(found: Swept, metric: str, means: Means) -> tuple[int, int] | None:
+    """Series and place of the best mean; None where there is one point only, or none."""
+    found_means = {
+        (at, place): value
+        for at, series in enumerate(found.series)
+        for place, point in enumerate(series.points)
+        if (value := means.of(point.group, metric).mean) is not None
+    }
+    if len(found_means) < 2:
+        return None
+    sign = -1.0 if lower_is_better(metric.partition("@")[0]) else 1.0
+    return max(found_means, key=lambda key: sign * found_means[key])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Layout:
+    """Where a sweep's points stand along x.
+
+    Attributes:
+        values: The swept values, rising.
+        places: For each series, the place of each value.
+        by_size: Whether places are the values themselves: numbers, whose points are joined.
+        banded: Whether intervals are bands; with many series they are bars, side by side.
+    """
+
+    values: list[Value]
+    places: list[dict[Value, float]]
+    by_size: bool
+    banded: bool
+
+
+def _layout(found: Swept) -> _Layout:
+    values = sorted(
+        {point.values[0] for series in found.series for point in series.points},
+        key=lambda value: order([value]),
+    )
+    by_size = all(not isinstance(value, (str, bool)) for value in values)
+    base = {value: float(value) if by_size else float(at) for at, value in enumerate(values)}
+    count = len(found.series)
+    banded = by_size and count <= MOST_BANDS
+    width = (base[values[-1]] - base[values[0]]) or 1.0
+    step = 0.0 if banded else SIDE_STEP * width
+    places = [
+        {value: place + step * (at - (count - 1) / 2) for value, place in base.items()}
+        for at in range(count)
+    ]
+    return _Layout(values=values, places=places, by_size=by_size, banded=banded)
+
+
+def _draw_curves(axes: "Axes", found: Swept, metric: str, means: Means) -> None:
+    layout = _layout(found)
+    for index, series in enumerate(found.series):
+        _draw_series(axes, series, index, layout, metric, means)
+    for index, group in enumerate(found.references):
+        _draw_reference(axes, group, index, metric, means)
+    best = best_point(found, metric, means)
+    if best is not None:
+        point = found.series[best[0]].points[best[1]]
+        mean = means.of(point.group, metric).mean
+        _draw_best(axes, layout.places[best[0]][point.values[0]], mean)
+    values = layout.values
+    if not layout.by_size:
+        axes.set_xticks(range(len(values)), [words(text(value)) for value in values])
+        axes.set_xlim(-0.5, len(values) - 0.5)
+    elif float(values[0]) > 0 and float(values[-1]) / float(values[0]) > LOGARITHMIC_FROM:
+        axes.set_xscale("log")
+
+
+def _draw_series(
+    axes: "Axes", series: SweptSeries, index: int, layout: _Layout, metric: str, means: Means
+) -> None:
+    """One series: its means, and its intervals."""
+    drawn: list[tuple[float, Interval, float]] = []
+    for point in series.points:
+        interval = means.of(point.group, metric)
+        if interval.mean is not None:
+            drawn.append((layout.places[index][point.values[0]], interval, interval.mean))
+    if not drawn:
+        return
+    axes.plot(
+        [place for place, _, _ in drawn],
+        [mean for _, _, mean in drawn],
+        color=colour(index),
+        linestyle=line_style(index) if layout.by_size else "none",
+        marker=marker(index),
+        markersize=3.5,
+        linewidth=1.2,
+        label=words(f"{series.label} ({seeds_words([interval.n for _, interval, _ in drawn])})"),
+    )
+    bounded = [(place, one.low, one.high) for place, one, _ in drawn if one.low is not None]
+    if not bounded:
+        return
+    where, low, high = (list(part) for part in zip(*bounded, strict=True))
+    if layout.banded and len(bounded) > 1:
+        axes.fill_between(where, low, high, color=colour(index), alpha=BAND_ALPHA, linewidth=0)
+    else:
+        axes.vlines(where, low, high, color=colour(index), linewidth=0.9, alpha=0.7)
+
+
+def _draw_reference(axes: "Axes", group: Group, index: int, metric: str, means: Means) -> None:
+    """An arm without the parameter: a line across, its interval as a band."""
+    interval = means.of(group, metric)
+    if interval.mean is None:
+        return
+    label = words(f"{group[0].variant} ({seeds_words([interval.n])})")
+    style = ("--", ":", "-.")[index % 3]
+    axes.axhline(interval.mean, color=REFERENCE_INK, linestyle=style, linewidth=1.0, label=label)
+    if interval.low is not None and interval.high is not None:
+        axes.axhspan(
+            interval.low, interval.high, color=REFERENCE_INK, alpha=0.6 * BAND_ALPHA, linewidth=0
+        )
+
+
+def _draw_best(axes: "Axes", place: float, mean: float | None) -> None:
+    if mean is None:
+        return
+    axes.plot(
+        [place],
+        [mean],
+        linestyle="none",
+        marker="o",
+        markersize=8,
+        markerfacecolor="none",
+        markeredgecolor=INK,
+        label="best, selected on val",
+    )

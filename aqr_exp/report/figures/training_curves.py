@@ -1,0 +1,203 @@
+"""Scalars of runs over epochs, from their histories: stitched where a run was resumed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aqr_exp.report.arm_names import arm_labels
+from aqr_exp.report.tables.arms import why_left_out
+from aqr_exp.store.collect import RunRow
+from aqr_exp.store.history import stitched
+from aqr_exp.store.store import Store
+
+Line = Mapping[str, Any]
+Series = dict[float, float]
+"""A scalar by epoch: 1.5 is half-way through the second."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunCurves:
+    """What one run's history says.
+
+    Attributes:
+        row: The run.
+        train: Training lines as they count, rising by step.
+        val: Evaluations while training, rising by epoch.
+        arm: What was recorded of the arm, rising by step.
+        steps_an_epoch: Training steps of an epoch; 1 for a run without training lines.
+    """
+
+    row: RunRow
+    train: Sequence[Line]
+    val: Sequence[Line]
+    arm: Sequence[Line]
+    steps_an_epoch: float
+
+    def series(self, kind: str, name: str) -> Series:
+        """A scalar by epoch.
+
+        Args:
+            kind: `train`, `val` or `arm`.
+            name: The scalar; lines without it are passed over.
+        """
+        lines = {"train": self.train, "val": self.val, "arm": self.arm}[kind]
+        found = {}
+        for line in lines:
+            value = line.get(name)
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                at = float(line["epoch"]) if kind == "val" else line["step"] / self.steps_an_epoch
+                found[at] = float(value)
+        return found
+
+
+def run_curves(row: RunRow, store: Store) -> RunCurves:
+    """Read a run's history.
+
+    Args:
+        row: The run.
+        store: Where it is kept.
+
+    Raises:
+        AqrExpError: The history is damaged; names the line.
+    """
+    history = store.folder(row.name).read_history()
+    by_kind: dict[str, list[Line]] = {"train": [], "val": [], "arm": []}
+    for line in filter(_has_place, stitched(history)):
+        by_kind.setdefault(str(line.get("kind")), []).append(line)
+    return RunCurves(
+        row=row,
+        train=by_kind["train"],
+        val=by_kind["val"],
+        arm=by_kind["arm"],
+        steps_an_epoch=_steps_an_epoch(row, by_kind["train"], store),
+    )
+
+
+def _has_place(line: Line) -> bool:
+    return isinstance(line.get("epoch" if line.get("kind") == "val" else "step"), int)
+
+
+def _steps_an_epoch(row: RunRow, train: Sequence[Line], store: Store) -> float:
+    """Exact for a run that trained to its end, whose last line is its last step."""
+    if not train:
+        return 1.0
+    if not row.completed:
+        progress = store.folder(row.name).read_progress() or {}
+        steps, epochs = progress.get("steps"), progress.get("epochs")
+        if isinstance(steps, int) and isinstance(epochs, int) and epochs > 0:
+            return steps / epochs
+    # A line of epoch e has at most e epochs of steps behind it.
+    shares = [line["step"] / line["epoch"] for line in train if _positive(line.get("epoch"))]
+    return max(shares, default=1.0)
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, int) and value > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmCurves:
+    """The runs of one arm, one a seed.
+
+    Attributes:
+        label: What tells it from the others.
+        runs: Its runs.
+    """
+
+    label: str
+    runs: tuple[RunCurves, ...]
+
+    def words(self) -> str:
+        """The label with its seeds, and what has to be known about them."""
+        unfinished = sum(not run.row.completed for run in self.runs)
+        resumes = sum(run.row.attempt - 1 for run in self.runs)
+        facts = [f"n = {len(self.runs)}"]
+        facts += [f"{unfinished} unfinished"] * bool(unfinished)
+        facts += [f"resumed x{resumes}"] * bool(resumes)
+        return f"{self.label} ({', '.join(facts)})"
+
+
+def arm_curves(rows: Sequence[RunRow], store: Store) -> list[ArmCurves]:
+    """The histories of runs by arm, the baseline first; of a seed's attempts the newest counts.
+
+    Args:
+        rows: Runs, finished or not; those without a history are passed over.
+        store: Where they are kept.
+
+    Raises:
+        AqrExpError: A history is damaged; names the file.
+    """
+    newest: dict[tuple[str, str, int | None], RunRow] = {}
+    for row in sorted(rows, key=lambda row: (row.completed, row.updated, row.name)):
+        if row.record:
+            newest[_seed_of(row)] = row
+    groups: dict[tuple[str, str], list[RunCurves]] = {}
+    for (variant, fingerprint, _), row in newest.items():
+        curves = run_curves(row, store)
+        if curves.train or curves.val:
+            groups.setdefault((variant, fingerprint), []).append(curves)
+    order = sorted(groups, key=lambda key: (key[0] != "baseline", key))
+    labels = arm_labels([groups[key][0].row for key in order])
+    return [
+        ArmCurves(label=label, runs=tuple(sorted(groups[key], key=lambda run: run.row.name)))
+        for key, label in zip(order, labels, strict=True)
+    ]
+
+
+def without_curves(rows: Sequence[RunRow], arms: Sequence[ArmCurves]) -> list[str]:
+    """A line for each run that is in no arm: its name, and why.
+
+    Args:
+        rows: The runs that `arm_curves` was given.
+        arms: What it made of them.
+    """
+    drawn = {run.row.name for arm in arms for run in arm.runs}
+    seeds = {_seed_of(run.row): run.row.name for arm in arms for run in arm.runs}
+    lines = []
+    for row in rows:
+        if row.name in drawn:
+            continue
+        if not row.record:
+            lines.append(why_left_out(row))
+        elif _seed_of(row) in seeds:
+            lines.append(f"{row.name}: the same seed was run again as {seeds[_seed_of(row)]}")
+        else:
+            lines.append(f"{row.name}: {row.status}: no training history")
+    return lines
+
+
+def _seed_of(row: RunRow) -> tuple[str, str, int | None]:
+    return row.variant, row.fingerprint, row.seed
+
+
+def over_seeds(curves: Sequence[Series]) -> tuple[list[float], list[list[float]]]:
+    """The epochs that all curves reach, and their values there.
+
+    Args:
+        curves: One a seed.
+
+    Returns:
+        Epochs, rising; and for each the values, one a curve.
+    """
+    if not curves:
+        return [], []
+    shared = set(curves[0]).intersection(*curves[1:])
+    epochs = sorted(shared)
+    return epochs, [[curve[epoch] for curve in curves] for epoch in epochs]
+
+
+def smoothed(curve: Series, width: int) -> Series:
+    """The running mean of a curve over `width` of its points, fewer at its ends.
+
+    Args:
+        curve: The curve.
+        width: How many points; 1 changes nothing.
+    """
+    epochs = sorted(curve)
+    values = [curve[epoch] for epoch in epochs]
+    half = width // 2
+    found = {}
+    for at, epoch in enumerate(epochs):
+        part = values[max(0, at - half) : at + half + 1]
+        found[epoch] = sum(part) / len(part)
+    return found

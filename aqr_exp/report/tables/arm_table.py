@@ -1,0 +1,170 @@
+"""The table of a comparison: one line an arm, quality and verdicts beside what it costs."""
+
+from collections.abc import Collection, Sequence
+from statistics import fmean
+
+from aqr_exp.report.tables.arms import common_words, mean_over_seeds, titled
+from aqr_exp.report.tables.baselines import RelativeTime, relative_time
+from aqr_exp.report.tables.cells import (
+    NO_VALUE,
+    Cell,
+    Joined,
+    Row,
+    Table,
+    count_cell,
+    number_cell,
+    text_cell,
+)
+from aqr_exp.report.tables.notes import (
+    CONFOUNDERS,
+    Marks,
+    confounders_cell,
+    difference_cells,
+    mean_cells,
+    time_notes,
+    value_notes,
+)
+from aqr_exp.report.tables.study import Arm, Study
+from aqr_exp.store.collect import PEAK_MEMORY
+from aqr_exp.store.history import GRADIENT_SPIKES, LOSS_OSCILLATION
+
+IDENTITY = ("variant", "changes", "identity", "preset", "data")
+COSTS = ("time / baseline", "memory (MB)", "loss oscillation", "gradient spikes", "final scale")
+SELECTION = "selection"
+SELECTED = "selected on val"
+
+
+def arm_table(
+    study: Study,
+    marks: Marks,
+    *,
+    costs: bool = True,
+    selected: Collection[int] | None = None,
+) -> Table:
+    """One line an arm: what it is, its metrics, how they differ from the baseline's, what it costs.
+
+    Args:
+        study: The arms and what is measured of them.
+        marks: Hands out the letters of footnotes.
+        costs: Whether training time, memory, stability and final scale are shown.
+        selected: Which lines were selected by the numbers they show; None when nothing was.
+
+    Returns:
+        The table; where a mean is over fewer seeds, and why times cannot be compared, is in its notes.
+    """
+    common = common_words(study.groups)
+    times = [_relative_time(arm) for arm in study.arms] if costs else []
+    joined = tuple(item for one in study.quantities for item in _joined(one.name, study.compares))
+    lines = [_line(study, index, common, marks) for index in range(len(study.arms))]
+    columns = (*IDENTITY, "n", *_metric_columns(study))
+    if study.compares:
+        columns = (*columns, CONFOUNDERS)
+    if selected is not None:
+        columns = (*columns, SELECTION)
+        words = [SELECTED if index in selected else "" for index in range(len(lines))]
+        lines = [(*line, text_cell(word)) for line, word in zip(lines, words, strict=True)]
+    if costs:
+        columns = (*columns, *COSTS)
+        pairs = zip(lines, study.arms, times, strict=True)
+        lines = [(*line, *_cost_cells(arm, time)) for line, arm, time in pairs]
+    title, synthetic = titled(_title(study), study.groups)
+    verdicts = {name for name in columns if name.endswith(" verdict")}
+    return Table(
+        title=title,
+        columns=columns,
+        numeric=frozenset(columns) - {*IDENTITY, *verdicts, CONFOUNDERS, SELECTION},
+        rows=tuple(lines),
+        notes=(
+            *([f"all arms with: {' '.join(common)}"] if common else []),
+            *value_notes(study),
+            *time_notes(study, times),
+        ),
+        synthetic=synthetic,
+        context=frozenset({"changes", "preset", "data"}),
+        details=_details(lines),
+        programs=frozenset({CONFOUNDERS}) & set(columns),
+        joined=joined,
+        blocks=False,
+    )
+
+
+def _title(study: Study) -> str:
+    differences = ", difference to the baseline" if study.compares else ""
+    return f"nuScenes metrics by arm: mean ± sd [95 % interval] over n seeds{differences}"
+
+
+def _metric_columns(study: Study) -> list[str]:
+    names = []
+    for item in study.quantities:
+        name = item.name
+        names += [name, f"{name} sd", f"{name} low", f"{name} high"]
+        if study.compares:
+            names += [f"{name} difference", f"{name} difference low", f"{name} difference high"]
+            names.append(f"{name} verdict")
+    return names
+
+
+def _joined(name: str, compares: bool) -> list[Joined]:
+    mean = Joined(value=name, sd=f"{name} sd", low=f"{name} low", high=f"{name} high")
+    if not compares:
+        return [mean]
+    return [mean, _joined_difference(name)]
+
+
+def _joined_difference(name: str) -> Joined:
+    word = f"{name} difference"
+    return Joined(value=word, low=f"{word} low", high=f"{word} high", words=f"{name} verdict")
+
+
+def _line(study: Study, index: int, common: Sequence[str], marks: Marks) -> Row:
+    arm = study.arms[index]
+    row = arm.first
+    changes = " ".join(word for word in row.overrides.split() if word not in common)
+    words = (row.variant, changes, row.fingerprint, row.preset, row.data)
+    cells = [*map(text_cell, words), count_cell(len(arm.group))]
+    for item in study.quantities:
+        cells += mean_cells(arm.measured.means[item.name])
+        if study.compares:
+            cells += difference_cells(arm, item.name, marks)
+    if study.compares:
+        cells.append(confounders_cell(arm))
+    return tuple(cells)
+
+
+def _relative_time(arm: Arm) -> RelativeTime:
+    opponent = arm.opponent.group
+    # A baseline is its own measure, also where nothing else is known about it.
+    if opponent is None and arm.opponent.reason is None:
+        opponent = arm.group
+    return relative_time(arm.group, opponent)
+
+
+def _cost_cells(arm: Arm, time: RelativeTime) -> tuple[Cell, ...]:
+    group = arm.group
+    memory = mean_over_seeds(group, PEAK_MEMORY)
+    return (
+        number_cell(time.ratio, decimals=2),
+        NO_VALUE if memory is None else count_cell(round(memory)),
+        number_cell(mean_over_seeds(group, LOSS_OSCILLATION)),
+        number_cell(mean_over_seeds(group, GRADIENT_SPIKES)),
+        _scale_cell(arm),
+    )
+
+
+def _scale_cell(arm: Arm) -> Cell:
+    """The final scale, or each of several, in the mean over seeds."""
+    found = [row.final_scales for row in arm.group]
+    given = [scales for scales in found if scales]
+    if not given or len({len(scales) for scales in given}) > 1:
+        return NO_VALUE
+    means = [number_cell(fmean(values)) for values in zip(*given, strict=True)]
+    if len(means) == 1:
+        return means[0]
+    text = " / ".join(cell.text for cell in means)
+    return Cell(text=text, value=tuple(float(cell.text) for cell in means))
+
+
+def _details(lines: Sequence[Row]) -> frozenset[str]:
+    """The identity is left out on a terminal where the other columns tell all arms apart."""
+    told = {tuple(cell.text for cell in (*line[:2], *line[3:5])) for line in lines}
+    return frozenset({"identity"}) if len(told) == len(lines) else frozenset()

@@ -1,0 +1,288 @@
+"""`--sort`: the lines of a table by one of its columns, the best metric first."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from aqr_exp.errors import RequestError
+from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.report.tables.arm_table import arm_table
+from aqr_exp.report.tables.arms import Group, by_setting, group_seeds
+from aqr_exp.report.tables.baselines import Baselines, Opponent, Specs, chosen_arm, shared_by_an_arm
+from aqr_exp.report.tables.cells import Row, Table
+from aqr_exp.report.tables.corruption_table import failure_table
+from aqr_exp.report.tables.cost_table import cost_table, refuse_with_cost
+from aqr_exp.report.tables.measures import Measures, Step, unmeasured
+from aqr_exp.report.tables.metric_table import block_table
+from aqr_exp.report.tables.notes import Marks, baseline_notes, statistics_notes, unlike_pairs
+from aqr_exp.report.tables.references import with_references
+from aqr_exp.report.tables.request import By, Quantity, TableRequest, quantities
+from aqr_exp.report.tables.rows import (
+    CURVE_MARK,
+    at_epoch,
+    meeting,
+    read_conditions,
+    read_epoch,
+    rows_of_sweep,
+    selected_on_val,
+    selection_notes,
+    without_records,
+)
+from aqr_exp.report.tables.study import Study, measured_once, study_of
+from aqr_exp.report.tables.tracing import with_trace
+from aqr_exp.report.tables.truths import Truths
+from aqr_exp.statistics.confounders import check_factors
+from aqr_exp.store.collect import MEAN_METRICS, RunRow, with_settings
+from aqr_exp.store.store import Store
+
+HEADS = ("class", "condition", "range", "failure", "severity", "metric")
+"""Columns that say what a block measures; the metric, where there is one, stands last."""
+
+
+def sorted_table(table: Table, asked: str) -> Table:
+    """The table with its lines in another order; blocks stay together where they are.
+
+    Args:
+        table: The table.
+        asked: A column's name: a metric's column has the best first, others rise; a `-` in front
+            turns the order round.
+
+    Returns:
+        The same lines; those without a value come last.
+
+    Raises:
+        RequestError: There is no such column; names the nearest.
+    """
+    backwards = asked.startswith("-")
+    name = asked.removeprefix("-")
+    if name not in table.columns:
+        guess = did_you_mean(name, table.columns)
+        raise RequestError(
+            f"--sort {asked!r}: no such column{guess} (there: {', '.join(table.columns)})"
+        )
+    place = table.columns.index(name)
+    heads = [index for index, column in enumerate(table.columns) if column in HEADS]
+    blocks: dict[tuple[str, ...], list[Row]] = {}
+    for row in table.rows:
+        blocks.setdefault(tuple(row[index].text for index in heads), []).append(row)
+    rows: list[Row] = []
+    for head, block in blocks.items():
+        quality = _is_quality(name, head[-1] if heads else name, blocks=bool(heads))
+        given = [row for row in block if row[place].value is not None]
+        given.sort(key=lambda row: _order(row[place].value), reverse=quality != backwards)
+        rows += [*given, *(row for row in block if row[place].value is None)]
+    return replace(table, rows=tuple(rows))
+
+
+def _is_quality(column: str, metric: str, *, blocks: bool) -> bool:
+    """Whether the best of a column is its largest."""
+    from aqr_exp.statistics.arms import lower_is_better
+
+    if blocks:
+        return column in {"mean", "difference"} and not lower_is_better(metric.partition("@")[0])
+    base = metric.removesuffix(" difference").partition("@")[0]
+    known = base in MEAN_METRICS or base.startswith("AP/")
+    return known and not lower_is_better(base)
+
+
+def _order(value: Any) -> tuple[int, Any]:
+    """Numbers by their size, before texts."""
+    if isinstance(value, (int, float)):
+        return 0, (value,)
+    return (0, value) if isinstance(value, tuple) else (1, str(value))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A table and what it was made of.
+
+    Attributes:
+        table: The table.
+        study: The arms behind its lines.
+    """
+
+    table: Table
+    study: Study
+
+
+def build_table(
+    store: Store, rows: Sequence[RunRow], request: TableRequest, *, step: Step | None = None
+) -> Built:
+    """Make the table of a store's runs.
+
+    Args:
+        store: Where the runs are.
+        rows: All of them, as `collect` gives them.
+        request: What is wanted.
+        step: Told about the progress of comparisons.
+
+    Returns:
+        The table. Runs that are not in it are among its notes.
+
+    Raises:
+        RequestError: Something that was asked for does not exist; or, when strict, a comparison is
+            confounded.
+    """
+    if request.by is By.COST:
+        refuse_with_cost(request)
+    chosen = _chosen_rows(store, rows, request)
+    groups, lines = group_seeds(chosen.rows)
+    left_out = [f"not in the table: {line}" for line in lines]
+    groups = by_setting(groups)
+    opponents = _opponents(groups, chosen.specs, request)
+    if request.strict:
+        refuse_confounded(groups, opponents)
+    if request.by is By.COST:
+        study = study_of(groups, opponents, [], unmeasured(groups), (*left_out, *chosen.notes))
+        table = cost_table(study, store)
+        return Built(
+            table=sorted_table(table, request.sort) if request.sort else table, study=study
+        )
+    asked = quantities(request.by, request.metrics, chosen.rows, groups)
+    if request.by is By.FAILURE:
+        return _by_failure(store, groups, asked, request, (*left_out, *chosen.notes))
+    measures = _measured(groups, opponents, asked, store, chosen.epoch, step)
+    study = study_of(groups, opponents, asked, measures, (*left_out, *chosen.notes))
+    table = _laid_out(store, study, request, chosen)
+    if request.sort is not None:
+        table = sorted_table(table, request.sort)
+    if request.trace:
+        table = with_trace(table, study, store)
+    if request.references:
+        table = with_references(table, store.root, asked)
+    return Built(table=table, study=study)
+
+
+def _by_failure(
+    store: Store,
+    groups: Sequence[Group],
+    asked: Sequence[Quantity],
+    request: TableRequest,
+    left_out: Sequence[str],
+) -> Built:
+    """The table by failure, whose cells come from evaluations beside those of record."""
+    table = failure_table(groups, [item.metric for item in asked], store)
+    table = replace(table, notes=(*table.notes, *left_out))
+    if request.sort is not None:
+        table = sorted_table(table, request.sort)
+    return Built(table=table, study=Study(arms=(), quantities=asked, left_out=left_out))
+
+
+def _measured(
+    groups: Sequence[Group],
+    opponents: Sequence[Opponent],
+    asked: Sequence[Quantity],
+    store: Store,
+    epoch: int | None,
+    step: Step | None,
+) -> Measures:
+    if epoch is not None:
+        groups = [without_records(group, epoch) for group in groups]
+        opponents = [
+            replace(item, group=item.group and without_records(item.group, epoch))
+            for item in opponents
+        ]
+    return measured_once(groups, opponents, asked, store, step)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Chosen:
+    """The runs a table is of.
+
+    Attributes:
+        rows: The runs.
+        specs: Their specifications.
+        notes: Runs that cannot be among them.
+        epoch: After which epoch they stand; None where they are those of record.
+        planned: The names of the sweep's runs; None where the table is of no sweep.
+    """
+
+    rows: Sequence[RunRow]
+    specs: Specs
+    notes: Sequence[str]
+    epoch: int | None
+    planned: Sequence[str] | None
+
+
+def _chosen_rows(store: Store, rows: Sequence[RunRow], request: TableRequest) -> _Chosen:
+    specs = Specs(store)
+    notes: list[str] = []
+    epoch = planned = None
+    if request.sweep is not None:
+        planned = _planned(store, request.sweep)
+        rows, notes = rows_of_sweep(rows, planned, store)
+    conditions = read_conditions(request.where)
+    names = [name for condition in conditions for name in condition.names]
+    read = specs.of_arm if shared_by_an_arm(names) else specs.of_run
+    rows, unread = meeting(rows, conditions, read)
+    if request.at_epoch is not None:
+        rows, epoch = at_epoch(rows, read_epoch(request.at_epoch), store, specs)
+    rows = with_settings(store, rows)
+    return _Chosen(rows=rows, specs=specs, notes=[*notes, *unread], epoch=epoch, planned=planned)
+
+
+def _planned(store: Store, sweep: str) -> list[str]:
+    known = store.sweep_names()
+    if sweep not in known:
+        there = ", ".join(known) or "none"
+        raise RequestError(
+            f"--sweep {sweep!r}: no such sweep was started{did_you_mean(sweep, known)} (there: {there})"
+        )
+    return list(dict.fromkeys(entry.name for entry in store.sweep(sweep).read_plan()))
+
+
+def _opponents(groups: Sequence[Group], specs: Specs, request: TableRequest) -> list[Opponent]:
+    declared = check_factors(request.factors)
+    chosen = None if request.baseline is None else chosen_arm(groups, request.baseline)
+    baselines = Baselines(groups, specs, declared, chosen)
+    return [baselines.of(group) for group in groups]
+
+
+def refuse_confounded(groups: Sequence[Group], opponents: Sequence[Opponent]) -> None:
+    """Refuse comparisons in which not only the declared factor differs.
+
+    Raises:
+        RequestError: Names the first arm, the first confounders and how many comparisons there are.
+    """
+    found = [
+        (group, opponent)
+        for group, opponent in zip(groups, opponents, strict=True)
+        if opponent.confounders
+    ]
+    if not found:
+        return
+    group, opponent = found[0]
+    assert opponent.group is not None  # noqa: S101  # our own law: confounders are of a pair
+    shown = ", ".join(map(str, opponent.confounders[:3]))
+    more = len(opponent.confounders) - 3
+    rest = f" and {more} more" if more > 0 else ""
+    raise RequestError(
+        f"--strict: {group[0].variant} {group[0].fingerprint} and {opponent.group[0].variant} "
+        f"{opponent.group[0].fingerprint} differ in {shown}{rest} "
+        f"({len(found)} of {sum(item.group is not None for item in opponents)} comparisons are confounded)"
+    )
+
+
+def _laid_out(store: Store, study: Study, request: TableRequest, chosen: _Chosen) -> Table:
+    marks = Marks()
+    notes: list[str] = []
+    if request.by is By.ARM:
+        selected = None if chosen.planned is None else selected_on_val(study, chosen.planned)
+        table = arm_table(study, marks, costs=chosen.epoch is None, selected=selected)
+        notes = selection_notes(study, selected or set())
+    else:
+        table = block_table(study, request.by, marks, Truths(store))
+    if chosen.epoch is not None:
+        table = replace(table, title=f"After epoch {chosen.epoch} ({CURVE_MARK}): {table.title}")
+    return replace(
+        table,
+        notes=(
+            *marks.notes(),
+            *notes,
+            *statistics_notes(study),
+            *unlike_pairs(study),
+            *baseline_notes(study),
+            *table.notes,
+            *study.left_out,
+        ),
+    )

@@ -1,0 +1,254 @@
+"""The table by failure: scores under sensor failures, relative accuracy, its means, the worst case."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from aqr_exp.data.corruptions.cases import FAILURES, FailureCase, read_cases, standard_cases
+from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.report.tables.arms import Group, arm_name, titled
+from aqr_exp.report.tables.cells import Joined, Row, Table, text_cell
+from aqr_exp.report.tables.measures import Mean
+from aqr_exp.report.tables.metric_table import MEAN, MEASURE, describe_arms
+from aqr_exp.report.tables.notes import count_and_mean_cells
+from aqr_exp.statistics.estimates import Summary, summarize
+from aqr_exp.store.collect import RunRow
+from aqr_exp.store.corruption_results import (
+    mean_relative_accuracy,
+    read_evaluation,
+    relative_accuracies,
+)
+from aqr_exp.store.store import Store
+
+CLEAN, WORST, MRA, RA = "clean", "worst case", "mRA", "RA"
+_NAMED = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """One run under sensor failures.
+
+    Attributes:
+        row: The run.
+        found: Metrics by case.
+        faults: Evaluations that cannot be read, one line each.
+    """
+
+    row: RunRow
+    found: Mapping[FailureCase, Mapping[str, Any]]
+    faults: tuple[str, ...] = ()
+
+    def scores(self, metric: str) -> dict[FailureCase, float]:
+        """A metric by case, where it is a number."""
+        values = {case: metrics.get(metric) for case, metrics in self.found.items()}
+        return {case: float(value) for case, value in values.items() if value is not None}
+
+    @property
+    def accuracies(self) -> dict[str, float]:
+        """RA by failure."""
+        return relative_accuracies(self.scores("NDS"), self.row.metric("NDS"))
+
+
+def read_evaluated(store: Store, row: RunRow) -> Evaluated:
+    """A run's evaluations: every standard case, and the named views that lie in its folder.
+
+    Args:
+        store: Where the run is.
+        row: A completed run.
+    """
+    folder = store.folder(row.name)
+    found: dict[FailureCase, Mapping[str, Any]] = {}
+    faults = []
+    try:
+        there = sorted(path.name for path in folder.failures_dir.iterdir() if path.is_dir())
+    except OSError:
+        there = []
+    for name in there:
+        try:
+            cases = [case for case in read_cases(name) if case.name == name]
+        except RequestError:
+            cases = []
+        if not cases:
+            faults.append(
+                f"not in the table: {folder.failure_paths(name).path} is no case's folder"
+            )
+        try:
+            for case in cases:
+                metrics = read_evaluation(folder, case, row.metrics)
+                if metrics is not None:
+                    found[case] = metrics
+        except AqrExpError as error:
+            faults.append(f"not in the table: {error}")
+    return Evaluated(row=row, found=found, faults=tuple(faults))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Line:
+    """A mean of each arm."""
+
+    failure: str
+    severity: str
+    metric: str
+    arm: int
+    summary: Summary
+
+
+def failure_table(groups: Sequence[Group], metrics: Sequence[str], store: Store) -> Table:
+    """One block a case, one line an arm in it; below, RA by failure, mRA and the worst case.
+
+    Args:
+        groups: The arms.
+        metrics: What is shown of each case.
+        store: Where the runs are.
+
+    Returns:
+        The table; what is missing is among its notes.
+    """
+    arms = [[read_evaluated(store, row) for row in group] for group in groups]
+    shown = _shown_cases(arms)
+    lines = [
+        *_clean_lines(arms, metrics, wanted=bool(shown)),
+        *_case_lines(arms, metrics, shown),
+        *_accuracy_lines(arms),
+        *_worst_lines(arms),
+    ]
+    described = describe_arms(groups)
+    title, synthetic = titled(f"nuScenes metrics under sensor failures: {MEASURE}", groups)
+    rows: list[Row] = [
+        (
+            *map(text_cell, (line.failure, line.severity, line.metric)),
+            *described.cells[line.arm],
+            text_cell(groups[line.arm][0].data),
+            *count_and_mean_cells(_mean(line.summary)),
+        )
+        for line in lines
+    ]
+    return Table(
+        title=title,
+        columns=("failure", "severity", "metric", *described.columns, "data", *MEAN),
+        numeric=frozenset(MEAN),
+        rows=tuple(rows),
+        notes=(*_how(arms, shown=bool(shown)), *_missing_notes(groups, arms)),
+        synthetic=synthetic,
+        context=frozenset({"identity", "preset", "overrides", "data"}),
+        joined=(Joined(value="mean", sd="sd", low="95 % low", high="95 % high"),),
+    )
+
+
+def _mean(summary: Summary) -> Mean:
+    return Mean(n=summary.n, mean=summary.mean, sd=summary.sd, low=summary.low, high=summary.high)
+
+
+def _shown_cases(arms: Sequence[Sequence[Evaluated]]) -> list[FailureCase]:
+    """The cases that some run was evaluated under: standard ones in their order, then named views."""
+    there = {case for runs in arms for run in runs for case in run.found}
+    standard = [case for case in standard_cases() if case in there]
+    others = sorted(there - set(standard), key=lambda case: case.name)
+    return [*standard, *others]
+
+
+def _clean_lines(
+    arms: Sequence[Sequence[Evaluated]], metrics: Sequence[str], *, wanted: bool
+) -> list[_Line]:
+    if not wanted:
+        return []
+    return [
+        _line(CLEAN, "", metric, arm, [run.row.metric(metric) for run in runs])
+        for metric in metrics
+        for arm, runs in enumerate(arms)
+    ]
+
+
+def _case_lines(
+    arms: Sequence[Sequence[Evaluated]], metrics: Sequence[str], cases: Sequence[FailureCase]
+) -> list[_Line]:
+    return [
+        _line(
+            case.failure, case.severity, metric, arm, [run.scores(metric).get(case) for run in runs]
+        )
+        for case in cases
+        for metric in metrics
+        for arm, runs in enumerate(arms)
+    ]
+
+
+def _accuracy_lines(arms: Sequence[Sequence[Evaluated]]) -> list[_Line]:
+    by_run = [[run.accuracies for run in runs] for runs in arms]
+    lines = [
+        _line(RA, name, RA, arm, [run.get(name) for run in runs])
+        for name in FAILURES
+        if any(name in run for runs in by_run for run in runs)
+        for arm, runs in enumerate(by_run)
+    ]
+    common = _common_failures(arms)
+    means = [mean_relative_accuracy(runs, common) for runs in by_run]
+    words = f"of {len(common)} failures"
+    return lines + [
+        _line(MRA, words, MRA, arm, values) for arm, values in enumerate(means) if common
+    ]
+
+
+def _common_failures(arms: Sequence[Sequence[Evaluated]]) -> list[str]:
+    """The failures of which every run that was evaluated at all has an RA."""
+    runs = [run.accuracies for runs in arms for run in runs if run.found]
+    return [name for name in FAILURES if runs and all(name in run for run in runs)]
+
+
+def _worst_lines(arms: Sequence[Sequence[Evaluated]]) -> list[_Line]:
+    """For each arm the case of the lowest mean NDS, of the cases that all runs were evaluated under."""
+    scores = [[run.scores("NDS") for run in runs if run.found] for runs in arms]
+    flat = [run for runs in scores for run in runs]
+    common = [case for case in standard_cases() if flat and all(case in run for run in flat)]
+    lines = []
+    for arm, runs in enumerate(scores):
+        if not common or not runs:
+            continue
+        worst = min(common, key=lambda case: fmean(run[case] for run in runs))
+        lines.append(_line(WORST, worst.name, "NDS", arm, [run[worst] for run in runs]))
+    return lines
+
+
+def _line(
+    failure: str, severity: str, metric: str, arm: int, values: Sequence[float | None]
+) -> _Line:
+    known = [value for value in values if value is not None]
+    return _Line(
+        failure=failure, severity=severity, metric=metric, arm=arm, summary=summarize(known)
+    )
+
+
+def _how(arms: Sequence[Sequence[Evaluated]], *, shown: bool) -> list[str]:
+    """How the numbers were made."""
+    if not shown:
+        return []
+    notes = ["intervals: 95 % Student t over seeds; scene noise is not in them"]
+    notes.append("RA: mean over severities of NDS under the failure / clean NDS of the same run")
+    common = _common_failures(arms)
+    if common:
+        notes.append(
+            f"mRA: mean RA of the {len(common)} of {len(FAILURES)} failures that every evaluated "
+            f"run has at all severities: {', '.join(common)}"
+        )
+    else:
+        notes.append("mRA: no failure was evaluated at all severities for every evaluated run")
+    return notes
+
+
+def _missing_notes(groups: Sequence[Group], arms: Sequence[Sequence[Evaluated]]) -> list[str]:
+    """Runs without all standard cases, and evaluations that cannot be read."""
+    notes: list[str] = []
+    standard = standard_cases()
+    for group, runs in zip(groups, arms, strict=True):
+        for run in runs:
+            notes += run.faults
+            missing = [case.name for case in standard if case not in run.found]
+            if missing:
+                more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+                words = f"{', '.join(missing[:_NAMED])}{more}"
+                words = "any failure" if len(missing) == len(standard) else words
+                notes.append(
+                    f"{arm_name(group)}, seed {run.row.seed}: not evaluated under {words} "
+                    f"(`aqr-exp eval {run.row.name} --failures all`)"
+                )
+    return notes

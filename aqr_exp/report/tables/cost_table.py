@@ -1,0 +1,184 @@
+"""`--by cost`: what detecting in one sample costs each arm, and how that compares with its baseline."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.report.tables.arms import Group, titled
+from aqr_exp.report.tables.cells import Row, Table, count_cell, number_cell, text_cell
+from aqr_exp.report.tables.notes import baseline_notes, unlike_pairs
+from aqr_exp.report.tables.request import TableRequest
+from aqr_exp.report.tables.study import Arm, Study
+from aqr_exp.store.cost import Cost, median_and_p95, read_cost
+from aqr_exp.store.store import Store
+
+LATENCY = "latency (ms)"
+RATIO = "latency / baseline"
+COLUMNS = ("variant", "identity", "preset", "changes", "data")
+COSTS = ("params (M)", "GFLOPs", LATENCY, "p95 (ms)", RATIO, "memory (MB)", "n")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """What stands in an arm's line: its runs that were measured in one call.
+
+    Attributes:
+        costs: Of these runs; none where none was measured.
+        ratio: Median latency over that of the baseline's runs of the same call; None without any.
+        reason: Why there is none; None where there is, and for a baseline.
+    """
+
+    costs: Sequence[Cost] = ()
+    ratio: float | None = None
+    reason: str | None = None
+
+
+def refuse_with_cost(request: TableRequest) -> None:
+    """Refuse options that say nothing about costs.
+
+    Raises:
+        RequestError: Names the first.
+    """
+    asked = {
+        "--metrics": request.metrics,
+        "--at-epoch": request.at_epoch,
+        "--reference": request.references,
+        "--trace": request.trace,
+    }
+    for option, value in asked.items():
+        if value:
+            raise RequestError(f"{option} and --by cost cannot be used together")
+
+
+def cost_table(study: Study, store: Store) -> Table:
+    """One line an arm.
+
+    Args:
+        study: The arms.
+        store: Where their runs are.
+
+    Returns:
+        The table; what was not measured or cannot be read is in its notes.
+    """
+    costs: dict[str, Cost] = {}
+    notes: list[str] = []
+    missing: list[str] = []
+    for row in (row for group in study.groups for row in group):
+        try:
+            cost = read_cost(store.folder(row.name).cost_path)
+        except (AqrExpError, OSError) as error:
+            notes.append(f"not in the table: the cost of {row.name}: {error}")
+            continue
+        if cost is None:
+            missing.append(row.name)
+        else:
+            costs[row.name] = cost
+    if missing:
+        notes.append(f"not measured (`aqr-exp cost RUN...`): {', '.join(missing)}")
+    lines = [_line(arm, costs) for arm in study.arms]
+    title, synthetic = titled("Cost of detecting in one sample", study.groups)
+    return Table(
+        title=title,
+        columns=(*COLUMNS, *COSTS),
+        numeric=frozenset(COSTS),
+        rows=tuple(_row(arm, line) for arm, line in zip(study.arms, lines, strict=True)),
+        notes=(
+            *(_how(lines)),
+            *(
+                f"{arm.name}: no latency relative to the baseline: {line.reason}"
+                for arm, line in zip(study.arms, lines, strict=True)
+                if line.reason
+            ),
+            *notes,
+            *unlike_pairs(study),
+            *baseline_notes(study),
+            *study.left_out,
+        ),
+        synthetic=synthetic,
+        context=frozenset({"preset", "changes", "data"}),
+    )
+
+
+def _line(arm: Arm, costs: dict[str, Cost]) -> Line:
+    own = _by_call(arm.group, costs)
+    if not own:
+        return Line()
+    if arm.opponent.group is None:
+        return Line(costs=own[_newest(own)])
+    theirs = _by_call(arm.opponent.group, costs)
+    shared = {call: own[call] for call in own if call in theirs}
+    if not shared:
+        lacking = "it was measured in another call" if theirs else "it was not measured"
+        return Line(costs=own[_newest(own)], reason=lacking)
+    call = _newest(shared)
+    ours, baseline = shared[call], theirs[call]
+    # Every run against one: what differs within an arm spoils its median just as well.
+    differing = {
+        name
+        for cost in (*ours, *baseline)
+        for name in cost.hardware.keys() | baseline[0].hardware.keys()
+        if cost.hardware.get(name) != baseline[0].hardware.get(name)
+    }
+    if differing:
+        return Line(costs=ours, reason=f"measured with other {', '.join(sorted(differing))}")
+    return Line(costs=ours, ratio=_latency(ours)[0] / _latency(baseline)[0])
+
+
+def _by_call(group: Group, costs: dict[str, Cost]) -> dict[str, list[Cost]]:
+    found: dict[str, list[Cost]] = {}
+    for row in group:
+        if row.name in costs:
+            found.setdefault(costs[row.name].call, []).append(costs[row.name])
+    return found
+
+
+def _newest(calls: dict[str, list[Cost]]) -> str:
+    return max(calls, key=lambda call: (calls[call][0].measured, call))
+
+
+def _latency(costs: Sequence[Cost]) -> tuple[float, float]:
+    """Median and p95 of the passes of all runs together."""
+    return median_and_p95([value for cost in costs for value in cost.latencies_ms])
+
+
+def _row(arm: Arm, line: Line) -> Row:
+    first = arm.first
+    names = (first.variant, first.fingerprint, first.preset, first.overrides, first.data)
+    return (*map(text_cell, names), *_cells(line))
+
+
+def _cells(line: Line) -> Row:
+    costs = line.costs
+    if not costs:
+        return (*(number_cell(None) for _ in COSTS[:-1]), count_cell(0))
+    median, p95 = _latency(costs)
+    known = [cost.memory_mb for cost in costs if cost.memory_mb is not None]
+    return (
+        number_cell(costs[0].parameters / 1e6, decimals=3),
+        number_cell(max(cost.flops for cost in costs) / 1e9, decimals=3),
+        number_cell(median, decimals=1),
+        number_cell(p95, decimals=1),
+        number_cell(line.ratio, decimals=2),
+        number_cell(max(known) if known else None, decimals=1),
+        count_cell(len(costs)),
+    )
+
+
+def _how(lines: Sequence[Line]) -> list[str]:
+    """Where and how the shown costs were measured, once for each kind."""
+    said: dict[str, None] = {}
+    for cost in (cost for line in lines for cost in line.costs):
+        hardware, about = cost.hardware, cost.about
+        place = hardware.get("processor") if hardware.get("device") == "cpu" else None
+        where = place or hardware.get("device") or "an unknown device"
+        left_out = ", ".join(map(str, about.get("flops_not_counted") or ()))
+        said[
+            f"costs: {where}, {_threads(hardware.get('threads'))}, torch "
+            f"{about.get('torch', '?')}: {len(cost.latencies_ms)} passes of one sample each; memory "
+            "beyond the idle model" + (f"; GFLOPs without {left_out}" if left_out else "")
+        ] = None
+    return list(said)
+
+
+def _threads(count: object) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"

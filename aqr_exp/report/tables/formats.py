@@ -1,0 +1,315 @@
+"""A table as aligned text for a pipe: nothing is coloured, cut or wrapped."""
+
+import csv
+import io
+import itertools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from enum import Enum
+from typing import Any
+
+from aqr_exp.errors import RequestError
+from aqr_exp.report.tables.cells import (
+    NO_VALUE,
+    PLUS_MINUS,
+    Cell,
+    Joined,
+    Row,
+    Table,
+    TableTexts,
+    printable,
+)
+
+
+def plain_table(texts: TableTexts) -> str:
+    """Lay out a table as wide as it is.
+
+    Args:
+        texts: The table.
+
+    Returns:
+        The text, with a final line break.
+    """
+    lines = [
+        list(texts.columns),
+        *[[text.replace("\n", " ") for text in row] for row in texts.marked_rows],
+    ]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rule = "+" + "+".join("-" * (width + 2) for width in widths) + "+"
+
+    def line(row: Sequence[str]) -> str:
+        cells = zip(row, widths, texts.right, strict=True)
+        padded = [text.rjust(width) if end else text.ljust(width) for text, width, end in cells]
+        return "| " + " | ".join(padded) + " |"
+
+    body = [rule, line(lines[0]), rule]
+    for row, ends_block in zip(lines[1:], texts.block_ends, strict=True):
+        body += [line(row), *([rule] if ends_block else [])]
+    return "\n".join([*texts.head, *body, rule, *texts.notes]) + "\n"
+
+
+ESCAPED = "\\`*_|<>"
+
+
+def markdown_table(texts: TableTexts) -> str:
+    """Lay out a table with pipes, as GitHub and mkdocs read it.
+
+    Args:
+        texts: The table.
+
+    Returns:
+        The text, with a final line break.
+    """
+    lines = [f"**{_escaped(texts.title)}**", "", _line([_escaped(name) for name in texts.columns])]
+    lines.append(_line(["---:" if end else "---" for end in texts.right]))
+    lines += [_line([_cell(text, mark) for text, mark in row]) for row in texts.rows]
+    if texts.notes:
+        lines += ["", *[f"- {_escaped(note)}" for note in texts.notes]]
+    return "\n".join(lines) + "\n"
+
+
+def _line(items: Sequence[str]) -> str:
+    return "| " + " | ".join(items) + " |"
+
+
+def _cell(text: str, mark: str) -> str:
+    return _escaped(text) + (f" ({mark})" if mark else "")
+
+
+def _escaped(text: str) -> str:
+    for mark in ESCAPED:
+        text = text.replace(mark, f"\\{mark}")
+    # Brackets alone are intervals; these would become links, and struck-out text.
+    text = text.replace("](", "]\\(").replace("~~", "\\~\\~")
+    return " ".join(text.split())
+
+
+def parquet_bytes(table: Table) -> bytes:
+    """The file's content; title, notes and trace are in its schema's metadata under `aqr_exp`.
+
+    Args:
+        table: The table; columns whose values are numbers become numbers, others text.
+
+    Raises:
+        RequestError: pyarrow is not installed.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise RequestError(
+            "--format parquet needs pyarrow: `pip install 'aqr-exp[report]'`"
+        ) from None
+    rows = table.all_rows
+    columns = {
+        name: _values([row[index] for row in rows]) for index, name in enumerate(table.columns)
+    }
+    about = {
+        "title": table.title,
+        "synthetic": table.synthetic,
+        "notes": list(table.notes),
+        "trace": table.trace,
+    }
+    arrow = pa.table(columns).replace_schema_metadata({"aqr_exp": json.dumps(about)})
+    file = io.BytesIO()
+    pq.write_table(arrow, file)
+    return file.getvalue()
+
+
+def _values(cells: Sequence[Cell]) -> list[Any]:
+    """A column of one type: numbers where all its values are, else texts."""
+    values = [cell.value for cell in cells]
+    given = [value for value in values if value is not None]
+    if given and all(isinstance(value, (int, float)) for value in given):
+        whole = all(isinstance(value, int) for value in given)
+        return values if whole else [None if value is None else float(value) for value in values]  # type: ignore[arg-type]
+    return [None if cell.value is None else cell.text for cell in cells]
+
+
+class TableFormat(str, Enum):
+    """How a table is printed."""
+
+    RICH = "rich"
+    MD = "md"
+    CSV = "csv"
+    JSON = "json"
+    LATEX = "latex"
+    HTML = "html"
+    PARQUET = "parquet"
+
+
+def render(table: Table, form: TableFormat, *, terminal: bool = False) -> str:
+    """Lay a table out as text.
+
+    Args:
+        table: The table.
+        form: The format.
+        terminal: Whether the text goes to a terminal (matters to `rich` only).
+
+    Returns:
+        The text, with a final line break. Notes and title are part of it, except in CSV.
+
+    Raises:
+        RequestError: The format is not text (see `tables.parquet`).
+    """
+    if form is TableFormat.CSV:
+        return _csv(table)
+    if form is TableFormat.JSON:
+        return json.dumps(as_json(table), indent=1, ensure_ascii=False) + "\n"
+    if form is TableFormat.PARQUET:
+        raise RequestError(
+            "parquet is no text: write it to a file, `--format parquet > table.parquet`"
+        )
+    table = _for_people(table)
+    if form is TableFormat.RICH:
+        return _for_screen(table, terminal=terminal)
+    from aqr_exp.report.tables import markup
+
+    layout = {
+        TableFormat.MD: markdown_table,
+        TableFormat.LATEX: markup.latex_table,
+        TableFormat.HTML: markup.html_table,
+    }[form]
+    return layout(_texts(table, range(len(table.columns))))
+
+
+def render_all(tables: Mapping[str, Table], form: TableFormat, *, terminal: bool = False) -> str:
+    """Lay several tables out, one after the other with an empty line between.
+
+    Args:
+        tables: The tables by name; in JSON they become one object with these names.
+        form: The format.
+        terminal: As in `render`.
+
+    Returns:
+        The text, with a final line break.
+    """
+    if form is TableFormat.JSON:
+        values = {name: as_json(table) for name, table in tables.items()}
+        return json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+    return "\n".join(render(table, form, terminal=terminal) for table in tables.values())
+
+
+def as_json(table: Table) -> dict[str, Any]:
+    """A table as plain values: one mapping a row; references stand apart."""
+
+    def values(rows: Sequence[Row]) -> list[dict[str, Any]]:
+        return [
+            {name: cell.value for name, cell in zip(table.columns, row, strict=True)}
+            for row in rows
+        ]
+
+    return {
+        "title": table.title,
+        "synthetic": table.synthetic,
+        "rows": values(table.rows),
+        **({"references": values(table.references)} if table.references else {}),
+        "notes": list(table.notes),
+        **({"trace": table.trace} if table.trace is not None else {}),
+    }
+
+
+def _for_people(table: Table) -> Table:
+    """The columns people read: joined ones as one, after a line break that a wide format ignores."""
+    place = {name: index for index, name in enumerate(table.columns)}
+    gone = {place[name] for name in table.programs}
+    for group in table.joined:
+        gone |= {place[name] for name in (group.low, group.high, group.sd, group.words) if name}
+    kept = [index for index in range(len(table.columns)) if index not in gone]
+
+    def shown(row: Row) -> Row:
+        cells = list(row)
+        for group in table.joined:
+            cells[place[group.value]] = _join(group, row, place)
+        return tuple(cells[index] for index in kept)
+
+    return replace(
+        table,
+        columns=tuple(table.columns[index] for index in kept),
+        rows=tuple(map(shown, table.rows)),
+        references=tuple(map(shown, table.references)),
+        programs=frozenset(),
+        joined=(),
+    )
+
+
+def _join(group: Joined, row: Row, place: Mapping[str, int]) -> Cell:
+    mean, low, high = (row[place[name]] for name in (group.value, group.low, group.high))
+    if mean.value is None:
+        return mean
+    sd = row[place[group.sd]] if group.sd else NO_VALUE
+    text = mean.text if sd.value is None else f"{mean.text} {PLUS_MINUS} {sd.text}"
+    if low.value is not None:
+        text += f"\n[{low.text}, {high.text}]"
+    elif low.text and low != NO_VALUE:
+        # Where there is no interval, the lower end says why.
+        text += f"\n({low.text})"
+    if group.words:
+        text += f",\n{row[place[group.words]].text}"
+    return replace(mean, text=text)
+
+
+def _csv(table: Table) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table.columns)
+    for row in table.all_rows:
+        # The text of a number keeps its digits; a missing one is an empty field.
+        writer.writerow(["" if cell.value is None else cell.text for cell in row])
+    return text.getvalue()
+
+
+def _for_screen(table: Table, *, terminal: bool) -> str:
+    from aqr_exp.report.tables.terminal import terminal_table
+
+    layout = terminal_table if terminal else plain_table
+    parts = [table]
+    if table.references:
+        # A screen has no room for references among the columns of what was measured.
+        from aqr_exp.report.tables.references import references_apart
+
+        parts = [part for part in references_apart(table) if part.rows or part.references]
+    return "\n".join(_screen_part(part, layout) for part in parts)
+
+
+def _screen_part(table: Table, layout: Callable[[TableTexts], str]) -> str:
+    shared = _shared_context(table)
+    context = ", ".join(f"{name} {text}" for name, text in shared.items() if text)
+    hidden = set(shared) | table.details
+    shown = [index for index, name in enumerate(table.columns) if name not in hidden]
+    return layout(_texts(table, shown, context))
+
+
+def _texts(table: Table, shown: Sequence[int], context: str = "") -> TableTexts:
+    """Some columns of a table as texts."""
+    return TableTexts(
+        title=table.title,
+        context=context,
+        columns=[table.columns[index] for index in shown],
+        right=[table.columns[index] in table.numeric for index in shown],
+        rows=[[(row[index].text, row[index].mark) for index in shown] for row in table.all_rows],
+        block_ends=_block_ends(table),
+        notes=[printable(note) for note in table.notes],
+    )
+
+
+def _shared_context(table: Table) -> dict[str, str]:
+    """Context columns all rows agree on, with what they say."""
+    shared = {}
+    for index, name in enumerate(table.columns):
+        texts = {row[index].text for row in table.all_rows}
+        if name in table.context and len(texts) == 1:
+            shared[name] = texts.pop()
+    return shared
+
+
+def _block_ends(table: Table) -> list[bool]:
+    """After which rows a rule is drawn: where the first column's blocks and the measured end."""
+    first = [row[0].text for row in table.rows]
+    ends = [False] * len(first)
+    if table.blocks and len(set(first)) < len(first):
+        ends = [text != following for text, following in itertools.pairwise(first)] + [False]
+    if table.references and ends:
+        ends[-1] = True
+    return ends + [False] * len(table.references)

@@ -1,0 +1,202 @@
+"""Published numbers, each with its source: shown apart, marked, and never tested against."""
+
+import csv
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import aqr_exp
+from aqr_exp.errors import AqrExpError
+from aqr_exp.report.tables.cells import NO_VALUE, ORIGIN, Cell, Row, Table, number_cell, text_cell
+from aqr_exp.report.tables.request import Quantity
+
+NOT_MEASURED = "reference, not measured here"
+MEASURED = "measured here"
+WORDS = ("name", "changes", "data", "source")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """One published result.
+
+    Attributes:
+        name: What was measured.
+        changes: What sets it apart from others of that name.
+        data: The split it was measured on.
+        source: Who published it where.
+        values: Its numbers by the names of a table's columns.
+    """
+
+    name: str
+    changes: str
+    data: str
+    source: str
+    values: Mapping[str, float]
+
+
+def reference_dirs(results_root: Path) -> list[Path]:
+    """Where references are: those that ship with the program, and the user's own.
+
+    Args:
+        results_root: The results folder; its `reference` is the user's.
+    """
+    package = Path(aqr_exp.__file__).resolve().parent
+    shipped = [package / "reference", package.parent / "results" / "reference"]
+    folders = {path.resolve(): path for path in (*shipped, results_root / "reference")}
+    return [path for path in folders.values() if path.is_dir()]
+
+
+def read_references(folders: Sequence[Path]) -> list[Reference]:
+    """Every row of every `*.csv`, in the order of the files' names.
+
+    Raises:
+        AqrExpError: A file cannot be read, or a row has no source or a value that is no number.
+    """
+    return [
+        row for folder in folders for path in sorted(folder.glob("*.csv")) for row in _read(path)
+    ]
+
+
+def _read(path: Path) -> Iterator[Reference]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = csv.DictReader(file, strict=True)
+            missing = [name for name in WORDS if name not in (lines.fieldnames or [])]
+            if missing:
+                raise AqrExpError(f"{path} has no column {', '.join(missing)}")
+            for line in lines:
+                yield _reference(line, f"{path}:{lines.line_num}")
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise AqrExpError(f"{path} cannot be read: {error}") from None
+
+
+def _reference(line: Mapping[str, str | None], where: str) -> Reference:
+    words = {name: (line[name] or "").strip() for name in WORDS}
+    if not words["source"]:
+        raise AqrExpError(f"{where}: a reference needs its source")
+    values = {}
+    for name, text in line.items():
+        if name in WORDS or not (text or "").strip():
+            continue
+        try:
+            values[name] = float(text or "")
+        except ValueError:
+            values[name] = math.nan
+        if not math.isfinite(values[name]):
+            raise AqrExpError(f"{where}: {name} is {text!r}, not a number")
+    return Reference(**words, values=values)
+
+
+SOURCE = "source"
+TIME = "time / baseline"
+
+
+def with_references(table: Table, results_root: Path, asked: Sequence[Quantity]) -> Table:
+    """The table with references below it.
+
+    Args:
+        table: The measured lines.
+        results_root: The results folder, whose `reference` holds the user's own.
+        asked: What is measured: a reference that says none of it is left out.
+
+    Returns:
+        The same lines with a column that says where they come from, and references apart. A table in
+        blocks has one line a block and reference.
+
+    Raises:
+        AqrExpError: A file of references is damaged.
+    """
+    found = read_references(reference_dirs(results_root))
+    # Beside what names a line, where it stands in every part of a table that is too wide.
+    place = table.columns.index("variant") + 1
+    columns = (*table.columns[:place], ORIGIN, *table.columns[place:], SOURCE)
+    in_blocks = "mean" in table.columns
+    rows = [
+        _in_block(columns, item, name) if in_blocks else _in_line(columns, item)
+        for name in (asked if in_blocks else asked[:1])
+        for item in found
+        if any(one.name in item.values for one in ([name] if in_blocks else asked))
+    ]
+    here, nowhere = text_cell(MEASURED), text_cell("")
+    return replace(
+        table,
+        columns=columns,
+        rows=tuple((*row[:place], here, *row[place:], nowhere) for row in table.rows),
+        references=tuple(rows),
+    )
+
+
+def references_apart(table: Table) -> tuple[Table, Table]:
+    """What was measured and the references as two tables, each with the columns that it fills.
+
+    Args:
+        table: What `with_references` gave, with the columns that people read.
+    """
+    measured = _with_columns(
+        replace(table, references=()),
+        [name for name in table.columns if name not in {ORIGIN, SOURCE}],
+    )
+    place = {name: index for index, name in enumerate(table.columns)}
+    sources = list(dict.fromkeys(row[place[SOURCE]].text for row in table.references))
+    marked = [
+        replace(cell, mark=str(sources.index(row[place[SOURCE]].text) + 1))
+        for row in table.references
+        for cell in (row[place["variant"]],)
+    ]
+    rows = [
+        tuple(mark if index == place["variant"] else cell for index, cell in enumerate(row))
+        for row, mark in zip(table.references, marked, strict=True)
+    ]
+    filled = [
+        name
+        for name in table.columns
+        if name not in {ORIGIN, SOURCE} and any(row[place[name]] != NO_VALUE for row in rows)
+    ]
+    apart = replace(
+        table,
+        title=NOT_MEASURED.capitalize(),
+        rows=tuple(rows),
+        references=(),
+        notes=tuple(f"({number}) {text}" for number, text in enumerate(sources, start=1)),
+        details=frozenset(),
+    )
+    return measured, _with_columns(apart, filled)
+
+
+def _with_columns(table: Table, names: Sequence[str]) -> Table:
+    places = [table.columns.index(name) for name in names]
+    return replace(
+        table,
+        columns=tuple(names),
+        rows=tuple(tuple(row[place] for place in places) for row in table.rows),
+    )
+
+
+def _in_line(columns: Sequence[str], item: Reference) -> Row:
+    decimals = {TIME: 2}
+    numbers = {
+        name: number_cell(value, decimals=decimals.get(name, 4))
+        for name, value in item.values.items()
+    }
+    words = {"variant": item.name, "changes": item.changes, "data": item.data}
+    return _filled(columns, item, words, numbers)
+
+
+def _in_block(columns: Sequence[str], item: Reference, quantity: Quantity) -> Row:
+    heads = {
+        "metric": quantity.metric if quantity.condition else quantity.name,
+        "class": quantity.metric.removeprefix("AP/"),
+        "condition": quantity.condition or "",
+        "range": quantity.condition or "",
+    }
+    words = {"variant": item.name, "overrides": item.changes, "data": item.data}
+    return _filled(columns, item, heads | words, {"mean": number_cell(item.values[quantity.name])})
+
+
+def _filled(
+    columns: Sequence[str], item: Reference, words: dict[str, str], numbers: dict[str, Cell]
+) -> Row:
+    words = {**words, ORIGIN: NOT_MEASURED, SOURCE: item.source}
+    texts = {name: text_cell(text) for name, text in words.items()}
+    return tuple({**texts, **numbers}.get(name, NO_VALUE) for name in columns)

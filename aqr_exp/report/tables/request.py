@@ -1,0 +1,145 @@
+"""What a table measures: metrics of the whole split or of a part of it, and which way is better."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from aqr_exp.errors import RequestError
+from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.report.tables.arms import Group, check_metric_names, classes_of
+from aqr_exp.store.collect import MEAN_METRICS, RunRow
+
+MAIN_METRICS = ("mAP", "NDS")
+RANGE_END = "m"
+
+
+class By(str, Enum):
+    """What a block of the table is."""
+
+    ARM = "arm"
+    METRIC = "metric"
+    CLASS = "class"
+    CONDITION = "condition"
+    RANGE = "range"
+    FAILURE = "failure"
+    COST = "cost"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantity:
+    """A metric, of all data or of a part.
+
+    Attributes:
+        metric: Its name in `metrics.json`.
+        condition: The part of the data; None is all.
+    """
+
+    metric: str
+    condition: str | None = None
+
+    @property
+    def name(self) -> str:
+        """As it is written and typed: `mAP`, `AP/car`, `NDS@night`."""
+        return self.metric if self.condition is None else f"{self.metric}@{self.condition}"
+
+    @property
+    def in_points(self) -> bool:
+        """Whether people say it in points, of which there are 100: precisions and the score."""
+        return self.metric in MAIN_METRICS or self.metric.startswith("AP/")
+
+
+def condition_names() -> list[str]:
+    """The parts of the data that are no range bands."""
+    return [name for name in _conditions() if not _is_band(name)]
+
+
+def band_names() -> list[str]:
+    """The range bands, near to far."""
+    return [name for name in _conditions() if _is_band(name)]
+
+
+def _conditions() -> list[str]:
+    from aqr_exp.evaluate.conditions import CONDITIONS
+
+    return list(CONDITIONS)
+
+
+def _is_band(name: str) -> bool:
+    return name[0].isdigit() and name.endswith(RANGE_END)
+
+
+def quantities(
+    by: By, names: Sequence[str] | None, rows: Sequence[RunRow], groups: Sequence[Group]
+) -> list[Quantity]:
+    """What a table shows.
+
+    Args:
+        by: What its blocks are.
+        names: Metric names as they were typed; None takes the usual ones.
+        rows: All runs.
+        groups: The arms.
+
+    Raises:
+        RequestError: No run has a metric of that name, or there is no such part of the data.
+    """
+    if by is By.CLASS:
+        if names:
+            raise RequestError(
+                "--metrics and --by class cannot be used together: the latter shows AP"
+            )
+        return [Quantity(metric=f"AP/{name}") for name in classes_of(groups)]
+    usual = {By.METRIC: MEAN_METRICS, By.FAILURE: ("NDS",)}.get(by, MAIN_METRICS)
+    asked = [_read(name) for name in dict.fromkeys(names or usual)]
+    check_metric_names([item.metric for item in asked], rows)
+    if by not in {By.CONDITION, By.RANGE, By.FAILURE}:
+        return asked
+    if any(item.condition for item in asked):
+        raise RequestError(f"--by {by.value} gives the parts: name metrics without @")
+    if by is By.FAILURE:
+        return asked
+    parts = condition_names() if by is By.CONDITION else band_names()
+    return [Quantity(metric=item.metric, condition=part) for part in parts for item in asked]
+
+
+def _read(name: str) -> Quantity:
+    metric, at, condition = name.partition("@")
+    if not at:
+        return Quantity(metric=metric)
+    known = _conditions()
+    if condition not in known:
+        raise RequestError(
+            f"unknown condition '{condition}' in '{name}'{did_you_mean(condition, known)} "
+            f"(available: {', '.join(known)})"
+        )
+    return Quantity(metric=metric, condition=condition)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableRequest:
+    """The options of `aqr-exp table`.
+
+    Attributes:
+        by: What a block is.
+        metrics: Metric names; None takes the usual ones.
+        where: Conditions that runs must meet.
+        sweep: The sweep whose runs are shown; None shows all.
+        factors: What two arms may differ in besides their variant.
+        baseline: The arm that all others are compared with; None takes each arm's own baseline.
+        strict: Whether a confounded comparison is refused.
+        sort: A column, `-` in front for the other order; None keeps settings together.
+        references: Whether published numbers are shown.
+        trace: Whether the table says which runs and files stand behind its cells.
+        at_epoch: `last-common` or an epoch; None takes the metrics of record.
+    """
+
+    by: By = By.ARM
+    metrics: Sequence[str] | None = None
+    where: Sequence[str] = ()
+    sweep: str | None = None
+    factors: Sequence[str] = ()
+    baseline: str | None = None
+    strict: bool = False
+    sort: str | None = None
+    references: bool = False
+    trace: bool = False
+    at_epoch: str | None = None

@@ -1,0 +1,289 @@
+"""`--where`: which runs a table is of, by conditions on their configuration; read, never run."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from aqr_exp.config.compose import conf_dir, group_options
+from aqr_exp.config.conditions import (
+    ABSENT,
+    Condition,
+    chosen_names,
+    condition_names,
+    looking_at,
+    read_condition,
+)
+from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.report.tables.arms import Group
+from aqr_exp.report.tables.baselines import BASELINE, Specs
+from aqr_exp.report.tables.study import Arm, Study
+from aqr_exp.store.collect import DAMAGED, MEAN_METRICS, RunRow
+from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.store.state import RunStatus
+from aqr_exp.store.store import Store, forced_number
+
+# What rows know by themselves: for these alone no specification is read.
+OF_A_ROW: Mapping[str, Callable[[RunRow], Any]] = {
+    "variant": lambda row: row.variant,
+    "seed": lambda row: row.seed,
+    "preset": lambda row: row.preset,
+    "fingerprint": lambda row: row.fingerprint,
+    "status": lambda row: row.status,
+    **{name: partial(RunRow.metric, name=name) for name in MEAN_METRICS},
+}
+
+ReadSpec = Callable[[RunRow], Mapping[str, Any] | None]
+
+
+def read_conditions(texts: Sequence[str]) -> list[Condition]:
+    """Read conditions as they are typed.
+
+    Args:
+        texts: Such as `bias_scale >= 2`; a run must meet all.
+
+    Raises:
+        RequestError: One is no condition, or names an unknown key.
+    """
+    if not texts:
+        return []
+    groups = group_options(conf_dir())
+    known = condition_names(groups) | set(OF_A_ROW)
+    return [read_condition(text, known) for text in texts]
+
+
+def meeting(
+    rows: Sequence[RunRow], conditions: Sequence[Condition], read_spec: ReadSpec
+) -> tuple[list[RunRow], list[str]]:
+    """The runs that meet all conditions.
+
+    Args:
+        rows: All runs.
+        conditions: As `read_conditions` gives them.
+        read_spec: A run's specification as plain values; None when it is damaged.
+
+    Returns:
+        The rows in their order; and a note for each run nobody can tell this of.
+
+    Raises:
+        RequestError: A condition compares what has no order.
+    """
+    if not conditions:
+        return list(rows), []
+    names = frozenset().union(*(condition.names for condition in conditions))
+    from_spec = bool(names - set(OF_A_ROW))
+    groups = group_options(conf_dir()) if from_spec else {}
+    kept, notes = [], []
+    for row in rows:
+        spec = read_spec(row) if from_spec else {}
+        if spec is None:
+            notes.append(f"not in the table: {row.name}: its spec.yaml cannot be read")
+        elif all(condition.holds(_look(row, spec, groups)) for condition in conditions):
+            kept.append(row)
+    return kept, notes
+
+
+def _look(
+    row: RunRow, spec: Mapping[str, Any], groups: Mapping[str, Sequence[str]]
+) -> Callable[[str], Any]:
+    inside = looking_at(spec, chosen_names(row.variant, (), spec, groups))
+
+    def look(name: str) -> Any:
+        if name in OF_A_ROW:
+            value = OF_A_ROW[name](row)
+            return ABSENT if value is None else value
+        return inside(name)
+
+    return look
+
+
+LAST_COMMON = "last-common"
+CURVE_MARK = "curve, not the metric of record"
+SYNTHETIC_DATA = "synth"
+NO_CURVE = "not evaluated during training (schedule.validate_every_epochs)"
+
+Curve = Mapping[int, Mapping[str, float]]
+"""Metrics by the number of epochs trained."""
+
+
+def read_epoch(asked: str) -> int | None:
+    """The epoch of `--at-epoch`; None for the last that all runs have.
+
+    Raises:
+        RequestError: It is neither.
+    """
+    if asked == LAST_COMMON:
+        return None
+    if not asked.isdecimal() or int(asked) < 1:
+        raise RequestError(f"--at-epoch {asked!r}: write an epoch, 1 or more, or {LAST_COMMON}")
+    return int(asked)
+
+
+def at_epoch(
+    rows: Sequence[RunRow], epoch: int | None, store: Store, specs: Specs
+) -> tuple[list[RunRow], int]:
+    """The rows as if training had ended after an epoch.
+
+    Args:
+        rows: All runs, unfinished ones among them.
+        epoch: Counted from 1; None takes the last that all runs with a curve have.
+        store: Where their histories are.
+        specs: Where the split of an unfinished run is read.
+
+    Returns:
+        Runs evaluated then, completed with that evaluation's metrics alone, the others with the
+        reason why they are left out; and the epoch.
+
+    Raises:
+        RequestError: No run was evaluated then, or there is no epoch all runs have.
+    """
+    curves: dict[str, Curve] = {}
+    damaged: dict[str, str] = {}
+    for row in rows:
+        try:
+            curves[row.name] = {} if row.status == DAMAGED else _curve(store, row)
+        except AqrExpError as error:
+            damaged[row.name] = str(error)
+    epoch = epoch if epoch is not None else _last_common(curves)
+    if not any(epoch in curve for curve in curves.values()):
+        raise RequestError(f"no run was evaluated after epoch {epoch}{_there(curves)}")
+    return [
+        replace(row, status=DAMAGED, reason=damaged[row.name])
+        if row.name in damaged
+        else _at(row, curves[row.name], epoch, specs)
+        for row in rows
+    ], epoch
+
+
+def without_records(group: Group, epoch: int) -> Group:
+    """The runs under names that no folder has: the records of the finished run are not the curve's."""
+    return [replace(row, name=f"{row.name} after epoch {epoch}") for row in group]
+
+
+def _curve(store: Store, row: RunRow) -> Curve:
+    """What a run's history says by epoch; of an epoch evaluated twice the later line counts."""
+    found: dict[int, dict[str, float]] = {}
+    for line in store.folder(row.name).read_history():
+        epoch = line.get("epoch")
+        if line.get("kind") == "val" and isinstance(epoch, int):
+            values = {name: line[name] for name in line if name not in {"kind", "epoch"}}
+            found[epoch] = {
+                name: float(value)
+                for name, value in values.items()
+                if isinstance(value, (int, float)) and not isinstance(value, bool)
+            }
+    return found
+
+
+def _last_common(curves: Mapping[str, Curve]) -> int:
+    given = [set(curve) for curve in curves.values() if curve]
+    common = set.intersection(*given) if given else set()
+    if not common:
+        raise RequestError(f"there is no epoch that all runs were evaluated after{_there(curves)}")
+    return max(common)
+
+
+def _there(curves: Mapping[str, Curve]) -> str:
+    epochs = sorted({epoch for curve in curves.values() for epoch in curve})
+    return f" (there: {', '.join(map(str, epochs))})" if epochs else f": they were {NO_CURVE}"
+
+
+def _at(row: RunRow, curve: Curve, epoch: int, specs: Specs) -> RunRow:
+    if epoch not in curve:
+        if row.status == DAMAGED:
+            return row
+        after = f"not evaluated after epoch {epoch}" if curve else NO_CURVE
+        reason = f"{row.reason}; {after}" if row.reason else after
+        status = "left out" if row.completed else row.status
+        return replace(row, status=status, reason=reason, metrics={})
+    metrics: dict[str, object] = dict(curve[epoch])
+    if row.completed:
+        about = {name: row.metrics.get(name) for name in ("split", "synthetic")}
+    else:
+        spec = specs.of_arm(row) or {}
+        data = spec.get("data")
+        known = data if isinstance(data, Mapping) else {}
+        synthetic = known.get("name") == SYNTHETIC_DATA
+        about = {"split": known.get("val_split", "?"), "synthetic": synthetic}
+    return replace(row, status=RunStatus.COMPLETED.value, reason=None, metrics={**metrics, **about})
+
+
+def selected_on_val(study: Study, planned: Sequence[str]) -> set[int]:
+    """The line that whoever picks the best of a sweep would pick.
+
+    Args:
+        study: A sweep's arms; the first quantity is what they are picked by.
+        planned: The names of the runs that the sweep means.
+
+    Returns:
+        The index of the best arm among those that are no baseline, once for each split; empty where
+        there are not two to choose from. An arm that lacks a seed is not chosen: the others' mean
+        says less.
+    """
+    from aqr_exp.statistics.arms import lower_is_better
+
+    quantity = study.quantities[0]
+    sign = -1.0 if lower_is_better(quantity.metric) else 1.0
+    by_data: dict[str, list[tuple[float, int]]] = {}
+    for index, arm in enumerate(study.arms):
+        mean = arm.measured.means[quantity.name].mean
+        if arm.first.variant != BASELINE and mean is not None and _is_whole(arm, planned):
+            by_data.setdefault(arm.first.data, []).append((sign * mean, index))
+    # Of several equal ones the first, as the sweep's figure and its best point have it.
+    chosen = (
+        max(points, key=lambda point: point[0])[1] for points in by_data.values() if points[1:]
+    )
+    return set(chosen)
+
+
+def _is_whole(arm: Arm, planned: Sequence[str]) -> bool:
+    """Whether every seed that the sweep means of an arm is in it."""
+    there = {_original(row.name) for row in arm.group}
+    prefix = f"{_original(arm.first.name).rpartition('-s')[0]}-s"
+    return all(name in there for name in planned if name.startswith(prefix))
+
+
+def selection_notes(study: Study, selected: set[int]) -> list[str]:
+    """What is wrong with the number of the best point, and what to do about it."""
+    return [_note(study, study.arms[index]) for index in sorted(selected)]
+
+
+def _note(study: Study, arm: Arm) -> str:
+    points = sum(
+        other.first.variant != BASELINE and other.first.data == arm.first.data
+        for other in study.arms
+    )
+    return (
+        f"selected on val: {arm.name} is the best of {points} points by {study.quantities[0].name} on "
+        "the data it is scored on, so its lead is too large; `aqr-exp confirm` measures it on fresh seeds"
+    )
+
+
+def rows_of_sweep(
+    rows: Sequence[RunRow], names: Sequence[str], store: Store
+) -> tuple[list[RunRow], list[str]]:
+    """The runs of a sweep, with those that were forced beside them.
+
+    Args:
+        rows: All runs.
+        names: The runs that the sweep means.
+        store: Where they are.
+
+    Returns:
+        The rows; and a note for each run that was never started.
+    """
+    planned = set(names)
+    kept = [row for row in rows if row.name in planned or _original(row.name) in planned]
+    there = {row.name for row in kept}
+    missing = [store.folder(name) for name in names if name not in there]
+    return kept, [f"not in the table: {folder.name}: {_why(folder)}" for folder in missing]
+
+
+def _why(folder: RunFolder) -> str:
+    return "missing: not started" if not folder.path.exists() else "damaged: an empty folder"
+
+
+def _original(name: str) -> str:
+    """The run beside which this one was forced (`-a2`); itself when it was not."""
+    prefix = name.rpartition("-a")[0]
+    return prefix if prefix and forced_number(name, prefix) else name

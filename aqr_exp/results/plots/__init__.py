@@ -1,1 +1,0 @@
-"""Figures of what many runs say together: sweeps, curves, classes and scales."""

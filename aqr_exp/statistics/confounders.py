@@ -1,0 +1,196 @@
+"""The fair-comparison gate: what besides the declared factor differs between two arms."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aqr_exp.config.convert import dotted_keys
+from aqr_exp.config.identity import Bearing, differences
+from aqr_exp.config.schema import RunConfig
+from aqr_exp.config.short_names import SHORT_NAMES, keys_set_by
+from aqr_exp.errors import RequestError
+from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.store.collect import RunRow
+
+VARIANT = "variant"
+"""The factor every comparison of arms declares."""
+
+DATA, CODE, PYTHON, PACKAGES, SETTING = "data", "code", "python", "packages", "setting"
+# Sums in another order differ in the last bit, and training makes that grow.
+CIRCUMSTANCES = ("threads", "device", "gpus", "processor")
+NO_KEYS = (CODE, PYTHON, PACKAGES, *CIRCUMSTANCES)
+"""Factors that are no keys of a configuration, and may be declared as well."""
+
+UNKNOWN = "unknown"
+LONGEST = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confounder:
+    """Something besides the declared factor that may be behind a difference.
+
+    Attributes:
+        name: A dotted key, or what else differs, such as `code` or `torch`.
+        ours: Its value in the arm.
+        theirs: Its value in the arm it is compared with.
+        pairs: In how many pairs of runs (of the same seed, where they share seeds) it differs.
+        of: How many pairs there are.
+    """
+
+    name: str
+    ours: str
+    theirs: str
+    pairs: int = 1
+    of: int = 1
+
+    def __str__(self) -> str:
+        """In words, such as `code 1b6f1948c64d and 5446b2b9a1c0 (2 of 3 pairs of runs)`."""
+        where = "" if self.pairs == self.of else f" ({self.pairs} of {self.of} pairs of runs)"
+        return f"{self.name} {self.ours} and {self.theirs}{where}"
+
+
+def check_factors(factors: Sequence[str]) -> tuple[str, ...]:
+    """Spell declared factors out.
+
+    Args:
+        factors: Dotted keys, groups of them (`schedule`), short names, or one of `NO_KEYS`.
+
+    Returns:
+        The keys and names they stand for, the variant part always among them.
+
+    Raises:
+        RequestError: Names each unknown factor with its nearest match.
+    """
+    keys = dotted_keys(RunConfig)
+    groups = {key[:at] for key in keys for at, mark in enumerate(key) if mark == "."}
+    known = {*keys, *groups, *SHORT_NAMES, *NO_KEYS}
+    unknown = [name for name in factors if name not in known]
+    if unknown:
+        allowed = f"a key, a group of keys, or {', '.join(NO_KEYS)}"
+        raise RequestError(
+            "\n".join(
+                f"unknown factor '{name}'{did_you_mean(name, known)} (allowed: {allowed})"
+                for name in unknown
+            )
+        )
+    spelled = [key for name in factors for key in keys_set_by(name)]
+    return tuple(dict.fromkeys([VARIANT, *spelled]))
+
+
+def configuration_confounders(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any], declared: Collection[str]
+) -> list[Confounder]:
+    """Keys outside the declared factors in which two configurations differ.
+
+    Args:
+        ours: What `spec.yaml` of the arm holds.
+        theirs: That of the arm it is compared with.
+        declared: As `check_factors` gives them.
+    """
+    return [
+        Confounder(name=item.key, ours=_words(item.ours), theirs=_words(item.theirs))
+        for item in differences(ours, theirs)
+        if item.bearing is Bearing.COUNTS and not _is_declared(item.key, declared)
+    ]
+
+
+def record_confounders(
+    arm: Sequence[RunRow], other: Sequence[RunRow], declared: Collection[str]
+) -> list[Confounder]:
+    """What the records of two arms' runs say differs: data, code, environment, hardware.
+
+    Runs of the same seed are compared; where two arms share no seed, every run with every other.
+
+    Args:
+        arm: Its runs.
+        other: Those it is compared with.
+        declared: As `check_factors` gives them.
+
+    Returns:
+        What differs in any pair, in the order it was found.
+    """
+    pairs = _pairs(arm, other)
+    counts: dict[str, int] = {}
+    first: dict[str, tuple[str, str]] = {}
+    for ours, theirs in pairs:
+        if _alike(ours, theirs):
+            continue
+        one, two = _facts(ours), _facts(theirs)
+        for name in dict.fromkeys([*one, *two]):
+            values = one.get(name, UNKNOWN), two.get(name, UNKNOWN)
+            if values[0] != values[1] and not _is_fact_declared(name, one, two, declared):
+                counts[name] = counts.get(name, 0) + 1
+                first.setdefault(name, values)
+    return [
+        Confounder(name=name, ours=ours, theirs=theirs, pairs=counts[name], of=len(pairs))
+        for name, (ours, theirs) in first.items()
+    ]
+
+
+def _pairs(arm: Sequence[RunRow], other: Sequence[RunRow]) -> list[tuple[RunRow, RunRow]]:
+    by_seed = {row.seed: row for row in other if row.seed is not None}
+    shared = [(row, by_seed[row.seed]) for row in arm if row.seed in by_seed]
+    return shared or [(ours, theirs) for ours in arm for theirs in other]
+
+
+def _alike(ours: RunRow, theirs: RunRow) -> bool:
+    """Whether two records are the same in all that could differ: the usual case, and a quick one."""
+    one, two = ours.record, theirs.record
+    return all(
+        one.get(name) == two.get(name)
+        for name in ("data", "code", "versions", "python", "hardware")
+    )
+
+
+def _facts(row: RunRow) -> dict[str, str]:
+    """What a run's record says its numbers may depend on, by name; what it does not say is absent."""
+    record = row.record
+    facts: dict[str, str] = {}
+    data = _mapping(record, "data")
+    if "fingerprint" in data:
+        facts[DATA] = _words(data["fingerprint"])
+    if "code" in record:
+        facts[CODE] = code_words(record["code"])
+    if "python" in record:
+        facts[PYTHON] = _words(record["python"])
+    facts |= {name: _words(version) for name, version in _mapping(record, "versions").items()}
+    hardware = row.hardware
+    return facts | {name: _words(hardware[name]) for name in CIRCUMSTANCES if name in hardware}
+
+
+def code_words(code: Any) -> str:
+    """A code revision in words: its beginning, and that of what it was changed by."""
+    if not isinstance(code, Mapping):
+        return "installed"
+    revision = str(code.get("revision"))[:12]
+    if not code.get("dirty"):
+        return revision
+    return f"{revision}+{str(code.get('difference_sha256'))[:8]}"
+
+
+def _mapping(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = record.get(name)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _is_declared(key: str, declared: Collection[str]) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in declared)
+
+
+def _is_fact_declared(
+    name: str, ours: Mapping[str, str], theirs: Mapping[str, str], declared: Collection[str]
+) -> bool:
+    if name in declared:
+        return True
+    # With the data declared, their content may differ; all other names are packages.
+    known = {DATA, CODE, PYTHON, *CIRCUMSTANCES}
+    if name == DATA:
+        return "data.fingerprint" in declared
+    return PACKAGES in declared and name not in known and (name in ours or name in theirs)
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        value = ", ".join(map(str, value)) or "none"
+    text = str(value)
+    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."

@@ -1,0 +1,183 @@
+"""Whether an arm is better: Holm's correction over the comparisons shown, and what is said of each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aqr_exp.statistics.arms import lower_is_better
+from aqr_exp.statistics.estimates import Difference, least_p
+
+BETTER = "better"
+WORSE = "worse"
+WITHIN_NOISE = "within noise"
+UNDECIDABLE = "undecidable"
+
+MOST_EXTRA_SEEDS = 20
+"""Beyond so many more seeds nobody plans them: the difference is called within noise."""
+
+ENOUGH_SEEDS = 3
+"""What is asked for where one seed says nothing of seed noise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What is said of one difference.
+
+    Attributes:
+        difference: The difference.
+        word: `better`, `worse`, `within noise` or `undecidable`.
+        p_holm: p corrected for the number of comparisons shown; None where there is no p.
+        comparisons: Among how many it was corrected.
+        sentence: The verdict with its numbers, floor and outlook, for people.
+    """
+
+    difference: Difference
+    word: str
+    p_holm: float | None
+    comparisons: int
+    sentence: str
+
+
+def decide(differences: Sequence[Difference], alpha: float = 0.05) -> list[Verdict]:
+    """Verdicts for the comparisons that are shown together.
+
+    Args:
+        differences: All comparisons shown.
+        alpha: The chance of calling any of them different when none is.
+
+    Returns:
+        One verdict each, in their order.
+    """
+    known = [place for place, each in enumerate(differences) if each.p is not None]
+    adjusted = holm([float(differences[place].p or 0.0) for place in known])
+    corrected = dict(zip(known, adjusted, strict=True))
+    return [
+        _verdict(difference, corrected.get(place), len(known), alpha)
+        for place, difference in enumerate(differences)
+    ]
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction (1979), as statsmodels' `multipletests`; here without its import time.
+
+    Args:
+        p_values: In any order.
+
+    Returns:
+        Corrected values, in the same order.
+    """
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    corrected = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, place in enumerate(order):
+        highest = max(highest, min(1.0, (len(order) - rank) * p_values[place]))
+        corrected[place] = highest
+    return corrected
+
+
+def _verdict(
+    difference: Difference, p_holm: float | None, comparisons: int, alpha: float
+) -> Verdict:
+    if difference.mean is None:
+        return _said(difference, UNDECIDABLE, p_holm, comparisons, "there is nothing to compare")
+    if p_holm is None:
+        return _said(difference, UNDECIDABLE, p_holm, comparisons, _unknown_noise(difference))
+    if p_holm <= alpha:
+        up = (difference.mean > 0) != lower_is_better(difference.metric)
+        word = BETTER if up else WORSE
+        return _said(difference, word, p_holm, comparisons, _floor(difference, alpha))
+    needed = difference.seeds_for(difference.mean, alpha / max(comparisons, 1))
+    extra = None if needed is None else max(needed - difference.n, 1)
+    if extra is not None and extra <= MOST_EXTRA_SEEDS:
+        words = f"cannot be decided with {_seeds(difference.n)}; about {extra} more needed"
+        return _said(difference, UNDECIDABLE, p_holm, comparisons, words)
+    return _said(difference, WITHIN_NOISE, p_holm, comparisons, _visible(difference))
+
+
+def _said(
+    difference: Difference, word: str, p_holm: float | None, comparisons: int, reason: str
+) -> Verdict:
+    parts = [f"{word}: {_amount(difference)}", reason, difference.note]
+    if p_holm is not None:
+        corrected = f", Holm over {comparisons}" if comparisons > 1 else ""
+        parts.insert(1, f"p {_p(p_holm)}{corrected}")
+    sentence = "; ".join(part for part in parts if part)
+    return Verdict(
+        difference=difference,
+        word=word,
+        p_holm=p_holm,
+        comparisons=comparisons,
+        sentence=sentence,
+    )
+
+
+def _unknown_noise(difference: Difference) -> str:
+    if difference.seed_sd is None:
+        more = max(ENOUGH_SEEDS - difference.n, 1)
+        return (
+            f"cannot be decided with {_seeds(difference.n)}: seed noise is unknown; "
+            f"about {more} more needed"
+        )
+    return "cannot be decided: the seeds do not differ at all"
+
+
+def _floor(difference: Difference, alpha: float) -> str:
+    """What the exact test cannot confirm, said aloud."""
+    least = difference.least_p
+    if least is None or least <= alpha:
+        return ""
+    return (
+        f"rests on seed noise being normal: an exact test cannot go below p = {least:g} "
+        f"with {_seeds(difference.n)}"
+    )
+
+
+def _visible(difference: Difference) -> str:
+    """How large a difference would have been seen."""
+    words = f"{_seeds(difference.n)} can show {_unit(difference.metric, difference.mde or 0.0)}"
+    return words if difference.n > 5 else f"{words} (exact floor p = {least_p(difference.n):g})"
+
+
+def _seeds(count: int) -> str:
+    return "1 seed" if count == 1 else f"{count} seeds"
+
+
+def _amount(difference: Difference) -> str:
+    """The difference with its interval."""
+    metric = difference.metric + (f"@{difference.condition}" if difference.condition else "")
+    if difference.mean is None:
+        return metric
+    words = f"{metric} {_number(difference.metric, difference.mean, '+')}"
+    if difference.low is not None and difference.high is not None:
+        low, high = (
+            _number(difference.metric, end, "+") for end in (difference.low, difference.high)
+        )
+        words += f" [{low}, {high}]"
+    return (
+        f"{words}{_UNITS.get(difference.metric, ' points' if _points(difference.metric) else '')}"
+    )
+
+
+_UNITS = {
+    "mATE": " m",
+    "mAOE": " rad",
+    "mAVE": " m/s",
+    "train_time_s": " s",
+    "peak_memory_mb": " MB",
+}
+
+
+def _unit(metric: str, value: float) -> str:
+    unit = _UNITS.get(metric, " points" if _points(metric) else "")
+    return f"±{_number(metric, value, '')}{unit}"
+
+
+def _points(metric: str) -> bool:
+    return metric in {"mAP", "NDS"} or metric.startswith("AP/")
+
+
+def _number(metric: str, value: float, sign: str) -> str:
+    return f"{100 * value:{sign}.2f}" if _points(metric) else f"{value:{sign}.4g}"
+
+
+def _p(value: float) -> str:
+    return "< .001" if value < 0.001 else f"= {value:.3f}".replace("= 0.", "= .")

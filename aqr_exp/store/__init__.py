@@ -1,0 +1,1 @@
+"""The run store: one folder a run, one a sweep."""

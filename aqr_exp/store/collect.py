@@ -1,0 +1,336 @@
+"""A cache of all rows of a store, so that listing thousands of runs reads one file.
+
+The folders stay the truth: a row is used only while each of the files it was read from has the same
+inode, size and times. The index may be deleted at any moment, and is: a damaged one, or one of another
+version, is as good as none. It is replaced in one step, so several processes may write it at once:
+the last one wins, and what it did not know is read again. Where it cannot be written there is none.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from aqr_exp.errors import AqrExpError
+from aqr_exp.files.atomic import read_checked_json
+from aqr_exp.files.cache import ABSENT, Stamp, read_cache, settled, stamp, write_cache
+from aqr_exp.store.run_files import IDENTIFYING, METRICS, check_sizes, check_spec, read_metrics_file
+from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.store.state import IN_HAND, INTERRUPTED, UNKNOWN, RunStatus
+from aqr_exp.store.store import Store
+
+# Reading so many runs anew, or so large a part of them, costs about as much as writing the index.
+WORTH_RUNS = 16
+WORTH_PART = 0.02
+
+
+class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One run as it was read.
+
+    Attributes:
+        stamps: Of the files it was read from.
+        name: The run's name; what follows is named as in `RunRow`.
+    """
+
+    stamps: list[Stamp]
+    name: str
+    status: str
+    reason: str | None
+    attempt: int
+    updated: str
+    record: dict[str, Any]
+    metrics: dict[str, Any]
+    sizes: dict[str, int]
+    verified: bool
+
+
+def load(path: Path) -> dict[str, Entry]:
+    """The entries of an index by run; none when it is absent, damaged or of another version."""
+    return {entry.name: entry for entry in read_cache(path, list[Entry]) or ()}
+
+
+def worth_saving(fresh: int, gone: int, total: int) -> bool:
+    """Whether an index differs so much from the runs that writing it pays.
+
+    Args:
+        fresh: Runs that are not in it as they are now.
+        gone: Runs in it that are no longer there.
+        total: Runs there are.
+    """
+    return fresh + gone >= max(WORTH_RUNS, WORTH_PART * total)
+
+
+def save(path: Path, entries: Mapping[str, Entry]) -> None:
+    """Write an index; where that is not possible, there is none."""
+    write_cache(path, list(entries.values()))
+
+
+DAMAGED = "damaged"
+PEAK_MEMORY = "peak_memory_mb"
+FINAL_SCALE = "aqr/final_scale"
+# Where text would be damage; classes and conditions are recognised by their beginnings.
+NUMERIC = ("train_time_s", PEAK_MEMORY, "AP/", "gt/", "stability/")
+# Of such a run its files alone do not say how it stands, or they cannot be read.
+NOT_CACHED = frozenset({*(status.value for status in IN_HAND), INTERRUPTED, UNKNOWN, DAMAGED})
+MEAN_METRICS = ("mAP", "NDS", "mATE", "mASE", "mAOE", "mAVE", "mAAE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRow:
+    """What one run's folder says.
+
+    Attributes:
+        name: The run's name.
+        status: A `RunStatus` value, `interrupted`, `pruned`, `unknown` or `damaged`.
+        reason: Why it failed, was cancelled or cannot be read.
+        attempt: How often it was started.
+        updated: When its state was last written.
+        record: `record.json`; empty when damaged.
+        metrics: `metrics.json` of a completed run; empty otherwise.
+        sizes: Bytes of the larger files by path in the run's folder, as they were on completion.
+        verified: Whether every file the row was read from has a checksum, which it then fits.
+    """
+
+    name: str
+    status: str
+    reason: str | None = None
+    attempt: int = 1
+    updated: str = ""
+    record: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    verified: bool = False
+
+    @property
+    def resumed(self) -> int:
+        """How often it was started again after its first start."""
+        return self.attempt - 1
+
+    @property
+    def completed(self) -> bool:
+        """Whether the row has metrics of record."""
+        return self.status == RunStatus.COMPLETED.value
+
+    @property
+    def variant(self) -> str:
+        """The arm of the comparison."""
+        return str(self.record.get("variant", "?"))
+
+    @property
+    def fingerprint(self) -> str:
+        """The identity without the seed."""
+        return str(self.record.get("fingerprint", "?"))
+
+    @property
+    def preset(self) -> str:
+        """The preset it was asked for with."""
+        return str(self.record.get("preset", "?"))
+
+    @property
+    def seed(self) -> int | None:
+        """The replicate."""
+        seed = self.record.get("seed")
+        return seed if isinstance(seed, int) else None
+
+    @property
+    def overrides(self) -> str:
+        """What was typed besides the variant, except the seed."""
+        typed = self.record.get("overrides")
+        words = typed if isinstance(typed, list) else []
+        return " ".join(str(word) for word in words if not str(word).startswith("seed="))
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether it was scored on synthetic data."""
+        return self.metrics.get("synthetic") is True
+
+    @property
+    def data(self) -> str:
+        """The split it was scored on, marked when synthetic."""
+        split = str(self.metrics.get("split", "?"))
+        return f"{split} (synthetic)" if self.synthetic else split
+
+    @property
+    def setting(self) -> str | None:
+        """What the run shares with the arms it may be compared with; None when unknown."""
+        setting = self.record.get("setting")
+        return setting if isinstance(setting, str) else None
+
+    @property
+    def hardware(self) -> dict[str, Any]:
+        """What its training time depends on; empty when unknown."""
+        hardware = self.record.get("hardware")
+        return hardware if isinstance(hardware, dict) else {}
+
+    @property
+    def final_scales(self) -> list[float]:
+        """The bias scale training ended with, one or several; empty for a run without."""
+        scales = _flat(self.metrics.get(FINAL_SCALE))
+        return [float(value) for value in scales if value is not None]
+
+    def metric(self, name: str) -> float | None:
+        """A metric's value; None when it is absent or was no number."""
+        value = self.metrics.get(name)
+        return float(value) if isinstance(value, (int, float)) else None
+
+
+ROW_FIELDS = tuple(item.name for item in fields(RunRow))
+
+
+def read_row(folder: RunFolder) -> RunRow:
+    """One run's row; whatever is wrong with its files becomes status and reason."""
+    try:
+        return _read_row(folder)
+    except (AqrExpError, OSError) as error:
+        return RunRow(name=folder.name, status=DAMAGED, reason=str(error))
+
+
+def _read_row(folder: RunFolder) -> RunRow:
+    state, said = folder.read_checked_state()
+    status = folder.effective_status()
+    if status != state.status.value:
+        state = folder.read_state()  # it may have ended between the two looks
+    record = read_checked_json(folder.record_path)
+    verified = [said, record.verified, check_spec(folder.spec_path)]
+    metrics: dict[str, Any] = {}
+    sizes: dict[str, int] = {}
+    if status == RunStatus.COMPLETED.value:
+        read = read_metrics_file(folder.metrics_path)
+        metrics = read.metrics
+        sizes = {name: file.size_bytes for name, file in read.files.items()}
+        check_numbers(metrics, str(folder.metrics_path))
+        check_sizes(str(folder.path), sizes)
+        verified.append(read.verified)
+    reason = state.why
+    if status == INTERRUPTED:
+        reason = "its process ended without saying so"
+    elif status == UNKNOWN:
+        reason = f"held by {folder.holder()}"
+    return RunRow(
+        name=folder.name,
+        status=status,
+        reason=reason,
+        attempt=state.attempt,
+        updated=state.updated,
+        record=record.value,
+        metrics=metrics,
+        sizes=sizes,
+        verified=all(verified),
+    )
+
+
+def check_numbers(metrics: dict[str, Any], where: str) -> None:
+    """Refuse metrics that hold text where a number belongs.
+
+    Raises:
+        AqrExpError: Names file, metric and value.
+    """
+    for name, value in metrics.items():
+        numeric = name in MEAN_METRICS or name.startswith(NUMERIC)
+        if numeric and not (value is None or _is_number(value)):
+            raise AqrExpError(f"{where} is damaged: {name} is {value!r}, not a number")
+    scales = _flat(metrics.get(FINAL_SCALE))
+    if not all(value is None or _is_number(value) for value in scales):
+        raise AqrExpError(f"{where} is damaged: {FINAL_SCALE} is {scales!r}, not numbers")
+
+
+def _is_number(value: Any) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and math.isfinite(value)
+
+
+def _flat(value: Any) -> list[Any]:
+    """A value, or the values of nested lists, in order."""
+    if not isinstance(value, list):
+        return [value]
+    return [item for part in value for item in _flat(part)]
+
+
+def collect(store: Store) -> list[RunRow]:
+    """Every run of a store, in the order of their names.
+
+    What the index knows and what has not changed since is not read again; runs that somebody may be
+    working on always are.
+    """
+    known = load(store.index_path)
+    rows: list[RunRow] = []
+    kept: dict[str, Entry] = {}
+    fresh = 0
+    runs_dir = str(store.runs_dir)
+    for name in store.folder_names():
+        stamps = _stamps(f"{runs_dir}/{name}")
+        if stamps is not None and all(found == ABSENT for found in stamps[: len(IDENTIFYING)]):
+            continue
+        entry = known.get(name)
+        if entry is not None and _is_current(entry, stamps, f"{runs_dir}/{name}"):
+            kept[name] = entry
+            rows.append(_row_of(entry))
+            continue
+        row = read_row(store.folder(name))
+        rows.append(row)
+        if stamps is not None and row.status not in NOT_CACHED and settled(stamps):
+            kept[name] = _entry_of(row, stamps)
+            fresh += 1
+    if worth_saving(fresh, len(known.keys() - kept.keys()), len(rows)):
+        save(store.index_path, kept)
+    return rows
+
+
+def _stamps(folder: str) -> list[Stamp] | None:
+    """Of the files a row is read from; None when they cannot be looked at."""
+    try:
+        return [stamp(f"{folder}/{name}") for name in (*IDENTIFYING, METRICS)]
+    except OSError:
+        return None
+
+
+def _is_current(entry: Entry, stamps: list[Stamp] | None, folder: str) -> bool:
+    if entry.stamps != stamps:
+        return False
+    try:
+        check_sizes(folder, entry.sizes)
+    except AqrExpError:
+        return False
+    return True
+
+
+def _entry_of(row: RunRow, stamps: list[Stamp]) -> Entry:
+    return Entry(stamps=stamps, **{name: getattr(row, name) for name in ROW_FIELDS})
+
+
+def _row_of(entry: Entry) -> RunRow:
+    return RunRow(**{name: getattr(entry, name) for name in ROW_FIELDS})
+
+
+def with_settings(store: Store, rows: Sequence[RunRow]) -> list[RunRow]:
+    """The rows, with what older records do not hold read from the runs' specifications.
+
+    Args:
+        store: Where the rows come from.
+        rows: All runs.
+
+    Returns:
+        The same rows; `setting` and `hardware` stay unknown where a specification is damaged.
+    """
+    return [
+        _with_setting(store.folder(row.name), row) if row.completed and row.setting is None else row
+        for row in rows
+    ]
+
+
+def _with_setting(folder: RunFolder, row: RunRow) -> RunRow:
+    from aqr_exp.config.identity import launch_circumstances, setting_fingerprint
+
+    try:
+        spec = folder.read_spec()
+    except AqrExpError:
+        return row
+    known = {name: row.record[name] for name in ("host", "cpus") if name in row.record}
+    facts = {
+        "setting": setting_fingerprint(spec),
+        "hardware": known | launch_circumstances(spec, known.get("cpus")),
+    }
+    return replace(row, record=row.record | facts)

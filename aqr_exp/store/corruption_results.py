@@ -1,0 +1,156 @@
+"""What sensor failures leave of a score: relative accuracy, its means, the worst case."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from aqr_exp.config.inputs import file_sha256
+from aqr_exp.data.corruptions.cases import FAILURES, FailureCase
+from aqr_exp.errors import AqrExpError
+from aqr_exp.store.run_files import (
+    Artifact,
+    RunPaths,
+    check_sizes,
+    read_metrics_file,
+    write_metrics_file,
+)
+
+
+def ratio(failed: float | None, clean: float | None) -> float | None:
+    """A score under a failure over the clean one; None where there is none or the clean one is 0."""
+    return None if failed is None or not clean else failed / clean
+
+
+def relative_accuracies(
+    scores: Mapping[FailureCase, float], clean: float | None
+) -> dict[str, float]:
+    """RA of one run by failure: the mean over severities of NDS under the failure / clean NDS.
+
+    Args:
+        scores: NDS by case; only the severities of the registry count.
+        clean: NDS on clean data.
+
+    Returns:
+        RA of each failure of which every severity was evaluated, in the registry's order.
+    """
+    found: dict[str, float] = {}
+    for name, failure in FAILURES.items():
+        wanted = [FailureCase(failure=name, severity=level) for level in failure.severities]
+        ratios = [ratio(scores.get(case), clean) for case in wanted]
+        known = [value for value in ratios if value is not None]
+        if len(known) == len(wanted):
+            found[name] = fmean(known)
+    return found
+
+
+def mean_relative_accuracy(
+    accuracies: Sequence[Mapping[str, float]], failures: Sequence[str]
+) -> list[float]:
+    """The mean over failures (mRA) of each run that has an RA of all of them.
+
+    Args:
+        accuracies: RA by failure, for each run.
+        failures: What the mean is over; empty gives none.
+    """
+    if not failures:
+        return []
+    return [
+        fmean(run[name] for name in failures)
+        for run in accuracies
+        if all(name in run for name in failures)
+    ]
+
+
+CLEAN = "clean_predictions_sha256"
+"""The key of the SHA-256 of the run's detections on clean data, which this one is compared with."""
+
+
+def read_evaluation(
+    folder: RunPaths, case: FailureCase, clean: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """The metrics of a case.
+
+    Args:
+        folder: The run's folder.
+        case: The case.
+        clean: The run's metrics of record.
+
+    Returns:
+        The metrics; None where the case was not evaluated, or for other weights or another definition
+        than the present ones.
+
+    Raises:
+        AqrExpError: The evaluation is damaged; names the file.
+    """
+    paths = folder.failure_paths(case.name)
+    if not paths.metrics_path.exists():
+        return None
+    read = read_metrics_file(paths.metrics_path)
+    check_sizes(str(paths.path), {name: file.size_bytes for name, file in read.files.items()})
+    metrics = read.metrics
+    current = (
+        metrics.get(CLEAN) == clean.get("predictions_sha256")
+        and metrics.get("definition") == case.definition.definition
+    )
+    return metrics if current else None
+
+
+def missing_cases(
+    folder: RunPaths, cases: Sequence[FailureCase], clean: Mapping[str, Any]
+) -> list[FailureCase]:
+    """The cases that have no evaluation of the run's weights, or a damaged one.
+
+    Args:
+        folder: The run's folder.
+        cases: What is wanted.
+        clean: The run's metrics of record.
+    """
+
+    def lacks(case: FailureCase) -> bool:
+        try:
+            return read_evaluation(folder, case, clean) is None
+        except AqrExpError:
+            return True
+
+    return [case for case in cases if lacks(case)]
+
+
+def write_evaluation(
+    folder: RunPaths,
+    case: FailureCase,
+    metrics: Mapping[str, Any],
+    clean: Mapping[str, Any],
+    split: str,
+) -> dict[str, Any]:
+    """Write the metrics of a case whose detections and match records are in its folder.
+
+    Args:
+        folder: The run's folder.
+        case: The case.
+        metrics: What was measured.
+        clean: The run's metrics of record.
+        split: What it was measured on.
+
+    Returns:
+        The metrics as they are kept.
+
+    Raises:
+        OSError: A file is missing, or the metrics cannot be written.
+    """
+    paths = folder.failure_paths(case.name)
+    files = {
+        path.relative_to(paths.path).as_posix(): Artifact(
+            size_bytes=path.stat().st_size, sha256=file_sha256(path)
+        )
+        for path in (paths.predictions_path(split), paths.records_path)
+    }
+    kept = {
+        **metrics,
+        "failure": case.failure,
+        "severity": case.severity,
+        "definition": case.definition.definition,
+        "split": split,
+        CLEAN: clean.get("predictions_sha256"),
+    }
+    write_metrics_file(paths.metrics_path, kept, files)
+    return kept

@@ -1,0 +1,262 @@
+"""A run's scalars: one JSON object a line, each with a checksum, only ever appended to."""
+
+import itertools
+import json
+import math
+import os
+import re
+import statistics
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aqr_exp.errors import AqrExpError
+from aqr_exp.files.atomic import plain, read_content
+
+ATTEMPT = "attempt"
+_CRC = "crc32"
+_TAIL = re.compile(rb'(?:, )?"crc32": "([0-9a-f]{8})"\}\Z')
+# As long as a whole line, with something else than a brace at its end: no kill leaves that.
+_WRONG_END = re.compile(rb'"crc32": "[0-9a-f]{8}"[^}]\Z')
+
+
+def append_line(path: Path, entry: Mapping[str, Any]) -> None:
+    """Add one line, in one write: a kill leaves at most one torn line, the last.
+
+    Args:
+        path: The history; created when absent.
+        entry: Scalars by name; NaN and infinities are written as null.
+
+    Raises:
+        OSError: The line could not be written whole.
+    """
+    line = with_crc(json.dumps(plain(entry), allow_nan=False)) + "\n"
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        # What a kill tore is closed first, so that it stays the only loss.
+        end = os.lseek(descriptor, 0, os.SEEK_END)
+        torn = end > 0 and os.pread(descriptor, 1, end - 1) != b"\n"
+        data = (("\n" if torn else "") + line).encode()
+        if os.write(descriptor, data) != len(data):
+            raise OSError(f"{path}: the last line could not be written whole (disk full?)")
+    finally:
+        os.close(descriptor)
+
+
+def with_crc(line: str) -> str:
+    """A line of JSON with the CRC-32 of what stands before it as its last key."""
+    head = line[:-1]
+    comma = ", " if head != "{" else ""
+    return f'{head}{comma}"{_CRC}": "{zlib.crc32(head.encode()):08x}"}}'
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Every line that was written whole; lines torn by a kill are left out.
+
+    Args:
+        path: The history; an absent one is empty.
+
+    Returns:
+        The entries in order, without their checksums. Lines of older versions have none.
+
+    Raises:
+        AqrExpError: A line was written whole and is no JSON object, or does not fit its checksum.
+    """
+    if not path.exists():
+        return []
+    entries = []
+    for number, line in enumerate(read_content(path).split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            if _torn(line):
+                continue
+            raise AqrExpError(f"{path} is damaged: line {number} is not JSON") from None
+        if not isinstance(entry, dict):
+            raise AqrExpError(f"{path} is damaged: line {number} is no object")
+        if not _fits(line, entry):
+            raise AqrExpError(f"{path} is damaged: line {number} does not fit its checksum")
+        entry.pop(_CRC, None)
+        entries.append(entry)
+    return entries
+
+
+def _torn(line: bytes) -> bool:
+    """Whether a line is the beginning of an object, as a kill leaves it."""
+    whole = line.rstrip().endswith(b"}") or _WRONG_END.search(line[-40:]) is not None
+    return line.startswith(b"{") and not whole
+
+
+def _fits(line: bytes, entry: Mapping[str, Any]) -> bool:
+    found = _TAIL.search(line)
+    if found is None:
+        # A line with a checksum also says its attempt: one damage cannot hide both.
+        return _CRC not in entry and ATTEMPT not in entry
+    return f"{zlib.crc32(line[: found.start()]):08x}".encode() == found[1]
+
+
+Line = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joint:
+    """Where an attempt took over.
+
+    Attributes:
+        attempt: Its number.
+        epoch: The epoch of its first training line; None when that does not say.
+        step: The step of that line; the steps between the resume and it were not logged.
+    """
+
+    attempt: int
+    epoch: int | None
+    step: int
+
+    def __str__(self) -> str:
+        """Such as `attempt 2 from epoch 3 (step 330)`."""
+        epoch = "" if self.epoch is None else f"epoch {self.epoch} "
+        return f"attempt {self.attempt} from {epoch}(step {self.step})"
+
+
+def joints(history: Sequence[Line]) -> list[Joint]:
+    """Where each attempt after the first took over, in the order they were made.
+
+    Args:
+        history: All lines as they were written. In those of older versions, which do not say their
+            attempt, a step that does not rise begins the next one.
+    """
+    found: list[Joint] = []
+    attempt, last = 1, None
+    for line in history:
+        if not _is_train(line):
+            continue
+        if _takes_over(line, last):
+            attempt = line.get(ATTEMPT, attempt + 1)
+            found.append(Joint(attempt=attempt, epoch=line.get("epoch"), step=line["step"]))
+        last = line
+    return found
+
+
+def stitched(history: Sequence[Line]) -> list[Line]:
+    """The lines that count: of what was done again after a resume, the last.
+
+    Args:
+        history: All lines as they were written.
+
+    Returns:
+        Without the lines of an attempt from where a later one took over, in the same order.
+    """
+    kept: list[Line] = []
+    last = None
+    for line in history:
+        if _is_train(line):
+            if _takes_over(line, last):
+                kept = [earlier for earlier in kept if not _is_replaced(earlier, line)]
+            last = line
+        kept.append(line)
+    return kept
+
+
+def _is_train(line: Line) -> bool:
+    return line.get("kind") == "train" and isinstance(line.get("step"), int)
+
+
+def _takes_over(line: Line, last: Line | None) -> bool:
+    """Whether a training line is the first of another attempt than the one before it."""
+    if last is None:
+        return bool(line.get(ATTEMPT, 1) > 1)
+    return line.get(ATTEMPT) != last.get(ATTEMPT) or bool(line["step"] <= last["step"])
+
+
+def _is_replaced(earlier: Line, first: Line) -> bool:
+    """Whether a line is of what an attempt that begins with the line `first` does again."""
+    if ATTEMPT in earlier and earlier[ATTEMPT] == first.get(ATTEMPT) and not _is_train(earlier):
+        return False  # it begins with more than its training line
+    if isinstance(earlier.get("step"), int):
+        return bool(earlier["step"] >= first["step"])
+    epochs = earlier.get("epoch"), first.get("epoch")
+    # A line without a step is of the end of its epoch.
+    return isinstance(epochs[0], int) and isinstance(epochs[1], int) and epochs[0] >= epochs[1]
+
+
+LOSS_OSCILLATION = "stability/loss_oscillation"
+GRADIENT_SPIKES = "stability/gradient_spikes"
+SPIKE_FACTOR = 3.0
+# The running median is that of so many norms before the step, and needs a few to be one.
+MEDIAN_STEPS = 50
+LEAST_MEDIAN_STEPS = 5
+
+
+def stability_metrics(history: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Both numbers under the names they have in `metrics.json`; None where the history is too short.
+
+    Args:
+        history: The run's history, all kinds of lines, in the order they were written.
+    """
+    return {
+        LOSS_OSCILLATION: loss_oscillation(history),
+        GRADIENT_SPIKES: gradient_spikes(history),
+    }
+
+
+def loss_oscillation(history: Sequence[Mapping[str, Any]]) -> float | None:
+    """How much the loss jumps from line to line in the last half of training, over its mean there.
+
+    The standard deviation (n - 1) of the differences between successive losses, so that a steady
+    fall of the loss adds nothing.
+
+    Args:
+        history: The run's history.
+
+    Returns:
+        The ratio, 0 or more; None with fewer than three losses there, or when their mean is not
+        positive.
+    """
+    steps = _train_values(history, "loss")
+    last = max(steps, default=0)
+    losses = [value for step, value in steps.items() if step > last / 2]
+    if len(losses) < 3 or statistics.fmean(losses) <= 0:
+        return None
+    differences = [after - before for before, after in itertools.pairwise(losses)]
+    return statistics.stdev(differences) / statistics.fmean(losses)
+
+
+def gradient_spikes(history: Sequence[Mapping[str, Any]]) -> float | None:
+    """The share of steps whose gradient norm exceeds three times the running median.
+
+    The running median is that of the 50 norms before the step (the step's own is not among them);
+    steps with fewer than 5 before them are not judged.
+
+    Args:
+        history: The run's history.
+
+    Returns:
+        The share, 0 to 1; None when no step can be judged.
+    """
+    norms = list(_train_values(history, "grad_norm").values())
+    judged = range(LEAST_MEDIAN_STEPS, len(norms))
+    if not judged:
+        return None
+    spikes = sum(
+        norms[at] > SPIKE_FACTOR * statistics.median(norms[max(0, at - MEDIAN_STEPS) : at])
+        for at in judged
+    )
+    return spikes / len(judged)
+
+
+def _train_values(history: Sequence[Mapping[str, Any]], name: str) -> dict[int, float]:
+    """A scalar by training step, rising; of a step that was repeated after a resume, the last counts."""
+    latest: dict[int, Any] = {}
+    for line in history:
+        step = line.get("step")
+        if line.get("kind") == "train" and isinstance(step, int):
+            latest[step] = line.get(name)
+    return {
+        step: float(value)
+        for step, value in sorted(latest.items())
+        if isinstance(value, (int, float)) and math.isfinite(value)
+    }

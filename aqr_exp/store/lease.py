@@ -1,0 +1,331 @@
+"""Leases: exactly one process holds a piece of work, and everybody sees which and whether it lives.
+
+A lease is a folder with one file in it, named after a random token and holding its holder. Only two
+things are asked of a file system, so that a shared one will do:
+
+- renaming a folder onto one that holds something fails, and onto an empty or absent one succeeds in
+  one step: of all who claim, one wins, and nobody ever sees half a lease;
+- a name that is gone cannot be removed a second time: a dead holder's file is removed by its token,
+  so whoever looked long ago can never remove the lease of a living successor.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from aqr_exp.errors import AqrExpError
+from aqr_exp.files.atomic import read_json
+from aqr_exp.store.process_identity import Holder, Life, holder_from_json, is_gone, judge, process
+
+BEAT_S = 5.0
+# How often one claim is tried when others claim, release and die at the same moment.
+TRIES = 50
+TAKEN = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}
+# What a claimer that was killed halfway left behind is litter after so long.
+DRAFT_AGE_S = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """One look at a lease that somebody holds.
+
+    Attributes:
+        file: The holder's file.
+        holder: The process; None when the file cannot be read.
+        life: Whether it lives.
+        beat_age_s: Seconds since its last heartbeat.
+    """
+
+    file: Path
+    holder: Holder | None
+    life: Life
+    beat_age_s: float
+
+    def __str__(self) -> str:
+        """Such as `process 12 on host`, with what is known of it when it may be dead."""
+        who = str(self.holder) if self.holder else "an unreadable lease"
+        if self.life is Life.UNKNOWN:
+            return f"{who} (unknown whether it lives: silent for {self.beat_age_s:.0f} s)"
+        return who
+
+
+class Lease:
+    """A lease this process holds.
+
+    Attributes:
+        path: The lease's folder.
+        file: The holder's file in it.
+    """
+
+    def __init__(self, path: Path, file: Path) -> None:
+        self.path = path
+        self.file = file
+        self._beat_at = time.monotonic()
+
+    def beat(self) -> bool:
+        """Say that the holder lives.
+
+        Returns:
+            Whether the lease is still held; False when somebody took it away.
+        """
+        self._beat_at = time.monotonic()
+        try:
+            os.utime(self.file)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # a file system that hangs for a while takes no lease away
+        return True
+
+    def beat_when_due(self) -> bool:
+        """Beat, when the last one is long enough ago; returns what `beat` does."""
+        return self.beat() if time.monotonic() - self._beat_at >= BEAT_S else True
+
+    def hand_over(self, pid: int) -> None:
+        """Make a process of this machine the holder, for example a child that was just started.
+
+        Where that cannot be written (a full disk), this process stays the holder.
+        """
+        # Not in the lease's own folder: what a kill left there would keep others from claiming it.
+        beside = _draft(self.path, self.file.stem)
+        try:
+            _write(beside, process(pid))
+            beside.replace(self.file)
+        except OSError:
+            beside.unlink(missing_ok=True)
+
+    def release(self) -> None:
+        """Give the lease back; one that was taken away is left to its new holder."""
+        evict(self.file)
+        _remove_drafts(self.path)
+
+
+def claim(path: Path) -> Lease | Standing:
+    """Take the lease at `path` when it is free or its holder is certainly dead.
+
+    Args:
+        path: The lease's folder; its parent must exist.
+
+    Returns:
+        The lease, or who holds it (alive or unknown).
+
+    Raises:
+        OSError: The file system refused something else than the claim.
+    """
+    token = secrets.token_hex(8)
+    draft = _draft(path, token)
+    try:
+        for _ in range(TRIES):
+            standing = look(path)
+            if standing is not None:
+                if standing.life is not Life.DEAD:
+                    return standing
+                evict(standing.file)
+            try:
+                if not draft.exists():
+                    draft.mkdir()
+                    _write(draft / f"{token}.json", process())
+                os.rename(draft, path)  # noqa: PTH104 - Path.replace says the same less clearly
+            except FileNotFoundError:
+                if not path.parent.exists():
+                    raise
+                continue  # somebody took the draft for litter
+            except OSError as error:
+                if error.errno not in TAKEN:
+                    raise
+            else:
+                _remove_drafts(path)
+                return Lease(path, path / f"{token}.json")
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return Standing(file=path, holder=None, life=Life.UNKNOWN, beat_age_s=0.0)
+
+
+def look(path: Path) -> Standing | None:
+    """Who holds the lease at `path`; None when nobody does. Changes nothing."""
+    for _ in range(TRIES):
+        files = _files(path)
+        if not files:
+            return None
+        standing = _standing(files[0])
+        if standing is not None:
+            return standing
+    return None
+
+
+def evict(file: Path) -> bool:
+    """Remove a holder's file, and the lease with it unless somebody else has claimed it by then.
+
+    Args:
+        file: As `Standing` names it.
+
+    Returns:
+        Whether it was there: of all who remove one file, one wins.
+    """
+    try:
+        file.unlink()
+    except OSError:
+        return False
+    with contextlib.suppress(OSError):
+        file.parent.rmdir()
+    return True
+
+
+def _draft(path: Path, token: str) -> Path:
+    """Where this process prepares a lease: beside it, under a name that tells who did."""
+    return path.with_name(f"{path.name}.{os.getpid()}.{token}.tmp")
+
+
+def _write(file: Path, holder: Holder) -> None:
+    with file.open("x", encoding="utf-8") as opened:
+        json.dump(holder.as_json(), opened)
+        opened.flush()
+        os.fsync(opened.fileno())
+
+
+def _files(path: Path) -> list[Path]:
+    """The holder's file of a lease; names only, whatever else lies there."""
+    try:
+        names = os.listdir(path)  # noqa: PTH208 - names only
+    except OSError:
+        return []
+    # A name that begins with a dot is a replacement being written.
+    return [path / name for name in names if name.endswith(".json") and name[0] != "."]
+
+
+def _standing(file: Path) -> Standing | None:
+    """One look at a holder's file; None when it vanished meanwhile."""
+    try:
+        age_s = time.time() - file.stat().st_mtime
+    except OSError:
+        return None
+    try:
+        holder = holder_from_json(read_json(file))
+    except (AqrExpError, ValueError):
+        if not file.exists():
+            return None
+        return Standing(file=file, holder=None, life=Life.UNKNOWN, beat_age_s=age_s)
+    return Standing(file=file, holder=holder, life=judge(holder, age_s), beat_age_s=age_s)
+
+
+def clear_dead(folder: Path) -> None:
+    """Remove the leases of dead holders from a folder that holds nothing but leases."""
+    for path in folder.iterdir():
+        if path.suffix == ".tmp":
+            _remove_if_litter(path)
+        else:
+            clear(path)
+
+
+def clear(path: Path) -> None:
+    """Remove the lease at `path` when its holder is dead, and what killed claimers of it left."""
+    standing = look(path)
+    if standing is None:
+        with contextlib.suppress(OSError):
+            path.rmdir()  # one that was killed while it gave the lease back leaves it empty
+    elif standing.life is Life.DEAD:
+        evict(standing.file)
+    _remove_drafts(path)
+
+
+def _remove_drafts(path: Path) -> None:
+    """Remove what claimers of a lease that were killed halfway left."""
+    with contextlib.suppress(OSError):
+        names = os.listdir(path.parent)  # noqa: PTH208 - names only
+        for name in names:
+            if name.startswith(f"{path.name}.") and name.endswith(".tmp"):
+                _remove_if_litter(path.with_name(name))
+
+
+def _remove_if_litter(draft: Path) -> None:
+    """Remove a draft whose writer is gone; a living one, on another machine say, writes it anew."""
+    with contextlib.suppress(OSError, ValueError):
+        name, pid, _, _ = draft.name.rsplit(".", 3)
+        old = time.time() - draft.stat().st_mtime > DRAFT_AGE_S
+        if not (old or is_gone(int(pid))):
+            return
+        # Renamed first: should its writer claim with it at this moment, one of the two fails.
+        litter = _draft(draft.with_name(name), secrets.token_hex(8))
+        draft.rename(litter)
+        shutil.rmtree(litter) if litter.is_dir() else litter.unlink()
+
+
+# A holder about to end, or one that only looks into the folder, is waited for so long.
+PATIENCE_S = 5.0
+POLL_S = 0.05
+
+
+class LockHeldError(AqrExpError):
+    """Another process works on the run."""
+
+
+def claim_patiently(path: Path, patience_s: float | None = None) -> Lease:
+    """Claim the lease at `path`, waiting a little for its holder to end.
+
+    Args:
+        path: The lease; its folder must exist.
+        patience_s: How long to wait for it, in seconds; None waits `PATIENCE_S`.
+
+    Raises:
+        LockHeldError: Another process holds it; names that process.
+    """
+    deadline = time.monotonic() + (PATIENCE_S if patience_s is None else patience_s)
+    while isinstance(answer := claim(path), Standing):
+        if time.monotonic() >= deadline:
+            raise LockHeldError(f"{path.parent.name} is worked on by {answer}")
+        time.sleep(POLL_S)
+    return answer
+
+
+@contextlib.contextmanager
+def hold(
+    path: Path,
+    patience_s: float | None = None,
+    *,
+    on_beat: Callable[[], None] | None = None,
+    on_loss: Callable[[], None] | None = None,
+) -> Iterator[Lease]:
+    """Hold the lease at `path`; however the process ends, it can then be taken over.
+
+    Args:
+        path: The lease; its folder must exist.
+        patience_s: How long to wait for it, in seconds; None waits `PATIENCE_S`.
+        on_beat: Called with every heartbeat, in a thread of its own.
+        on_loss: Called once, in that thread, when somebody took the lease away.
+
+    Yields:
+        The lease.
+
+    Raises:
+        LockHeldError: Another process holds it; names that process.
+    """
+    lease = claim_patiently(path, patience_s)
+    owner, ended = os.getpid(), threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(BEAT_S):
+            if on_beat is not None:
+                on_beat()
+            if not lease.beat():
+                if on_loss is not None and not ended.is_set():
+                    on_loss()
+                return
+
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield lease
+    finally:
+        # A forked copy of the holder holds nothing.
+        if os.getpid() == owner:
+            ended.set()
+            lease.release()
+            thread.join()

@@ -1,0 +1,353 @@
+"""Every path in a run's folder. Nobody else joins paths below it."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aqr_exp.errors import AqrExpError
+from aqr_exp.files.atomic import (
+    fits_checksum_line,
+    read_checked_json,
+    read_content,
+    replace_checked_json,
+    replace_text,
+    with_checksum_line,
+)
+
+STATE, RECORD, SPEC, METRICS = "state.json", "record.json", "spec.yaml", "metrics.json"
+HISTORY, RECORDS = "history.jsonl", "records.npz"
+# A folder is a run's when it holds one of these.
+IDENTIFYING = (STATE, RECORD, SPEC)
+
+
+class EvaluationPaths:
+    """Where the files of an evaluation of a run are.
+
+    Attributes:
+        path: Its folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def metrics_path(self) -> Path:
+        """The metrics; written last, and only when all else is there."""
+        return self.path / METRICS
+
+    @property
+    def records_path(self) -> Path:
+        """Matches of the detections, by sample: what any metric on any part of the data needs."""
+        return self.path / RECORDS
+
+    def predictions_path(self, split: str) -> Path:
+        """The detections.
+
+        Args:
+            split: The split they cover.
+        """
+        return self.path / f"{split}.json"
+
+
+class RunPaths(EvaluationPaths):
+    """Where the files of one run are: of its evaluation of record, and of all else.
+
+    Attributes:
+        path: The run's folder.
+    """
+
+    def __repr__(self) -> str:
+        """The folder's path."""
+        return f"{type(self).__name__}({str(self.path)!r})"
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.path.name
+
+    @property
+    def spec_path(self) -> Path:
+        """The resolved configuration; never changed."""
+        return self.path / SPEC
+
+    @property
+    def record_path(self) -> Path:
+        """Identity, overrides, code revision, versions, hardware."""
+        return self.path / RECORD
+
+    @property
+    def state_path(self) -> Path:
+        """Status, attempt and reason."""
+        return self.path / STATE
+
+    @property
+    def progress_path(self) -> Path:
+        """Where a running process is."""
+        return self.path / "progress.json"
+
+    @property
+    def history_path(self) -> Path:
+        """Scalars, one JSON object a line."""
+        return self.path / HISTORY
+
+    @property
+    def cost_path(self) -> Path:
+        """What a forward pass of its detector costs; there once `aqr-exp cost` has measured it."""
+        return self.path / "cost.json"
+
+    @property
+    def predictions_dir(self) -> Path:
+        """Detections in nuScenes' result format."""
+        return self.path / "predictions"
+
+    def predictions_path(self, split: str) -> Path:
+        """The final weights' detections.
+
+        Args:
+            split: The split they cover.
+        """
+        return self.predictions_dir / f"{split}.json"
+
+    @property
+    def failures_dir(self) -> Path:
+        """Evaluations under sensor failures, one folder a case."""
+        return self.path / "failures"
+
+    def failure_paths(self, case: str) -> EvaluationPaths:
+        """The evaluation under one sensor failure.
+
+        Args:
+            case: The case's name, such as `beams@4`.
+        """
+        return EvaluationPaths(self.failures_dir / case)
+
+    @property
+    def failures_lease_path(self) -> Path:
+        """Held by the process that evaluates the run under sensor failures."""
+        return self.path / ".failures"
+
+    @property
+    def failures_log_path(self) -> Path:
+        """What the processes that evaluated under sensor failures printed."""
+        return self.logs_dir / "failures.log"
+
+    @property
+    def checkpoints_dir(self) -> Path:
+        """Weights and optimiser states."""
+        return self.path / "checkpoints"
+
+    @property
+    def logs_dir(self) -> Path:
+        """What the processes printed."""
+        return self.path / "logs"
+
+    @property
+    def train_log_path(self) -> Path:
+        """What the training process printed, all attempts."""
+        return self.logs_dir / "train.log"
+
+    @property
+    def figures_dir(self) -> Path:
+        """Pictures."""
+        return self.path / "figures"
+
+    @property
+    def lease_path(self) -> Path:
+        """Held by the training process for its lifetime."""
+        return self.path / ".lease"
+
+    @property
+    def launch_lease_path(self) -> Path:
+        """Held by the process that started the training process and waits for it."""
+        return self.path / ".launch"
+
+    @property
+    def cancel_path(self) -> Path:
+        """There while somebody wants the run to stop."""
+        return self.path / ".cancel.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A larger file of a run when it completed.
+
+    Attributes:
+        size_bytes: Its size.
+        sha256: Of its content, in hex.
+    """
+
+    size_bytes: int
+    sha256: str
+
+
+def measured(folder: RunPaths) -> dict[str, Artifact]:
+    """The larger files that there are, by path in the run's folder.
+
+    Raises:
+        OSError: One cannot be read.
+    """
+    from aqr_exp.config.inputs import file_sha256
+
+    return {
+        path.relative_to(folder.path).as_posix(): Artifact(
+            size_bytes=path.stat().st_size, sha256=file_sha256(path)
+        )
+        for path in (*sources(folder), *_files_in(folder.checkpoints_dir))
+    }
+
+
+def sources(folder: RunPaths) -> list[Path]:
+    """The larger files that a run's numbers come from, those of them that there are."""
+    single = [path for path in (folder.history_path, folder.records_path) if path.is_file()]
+    return [*single, *_files_in(folder.predictions_dir)]
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """What lies in a folder, sorted, without what is being written."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
+
+
+def check_sizes(folder: str, sizes: Mapping[str, int]) -> None:
+    """Refuse files that are not as long as they were.
+
+    Args:
+        folder: The run's folder.
+        sizes: Bytes by path in it; a file that was removed is no damage, nor are lines added to
+            the history.
+
+    Raises:
+        AqrExpError: Names the first that differs, and both sizes.
+    """
+    for name, expected in sizes.items():
+        try:
+            found = os.stat(f"{folder}/{name}").st_size  # noqa: PTH116 - thirty thousand of these
+        except OSError:
+            continue
+        grown = name == HISTORY and found > expected
+        if found != expected and not grown:
+            raise AqrExpError(
+                f"{folder}/{name} is damaged: {found} bytes, {expected} when the run completed"
+            )
+
+
+FILES = "files"
+"""The key beside the metrics: by path in the run's folder, `bytes` and `sha256`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricsFile:
+    """What the file holds.
+
+    Attributes:
+        metrics: The metrics of record.
+        files: The larger files by path in the run's folder; empty in a file of an older version.
+        verified: Whether it has a checksum, which it then fits.
+    """
+
+    metrics: dict[str, Any]
+    files: dict[str, Artifact]
+    verified: bool
+
+
+def write_metrics_file(
+    path: Path, metrics: Mapping[str, Any], files: Mapping[str, Artifact]
+) -> None:
+    """Replace the file in one step.
+
+    Args:
+        path: The file.
+        metrics: The metrics of record.
+        files: The larger files by path in the run's folder.
+
+    Raises:
+        OSError: Writing failed; the old file is untouched.
+    """
+    listed = {
+        name: {"bytes": file.size_bytes, "sha256": file.sha256} for name, file in files.items()
+    }
+    replace_checked_json(path, {**metrics, FILES: listed})
+
+
+def read_metrics_file(path: Path) -> MetricsFile:
+    """Read the file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        AqrExpError: It is missing or damaged.
+    """
+    read = read_checked_json(path)
+    listed = read.value.pop(FILES, {})
+    try:
+        files = {str(name): _artifact(facts) for name, facts in dict(listed).items()}
+    except (TypeError, KeyError, ValueError):
+        raise AqrExpError(f"{path} is damaged: {FILES} does not describe files") from None
+    return MetricsFile(metrics=read.value, files=files, verified=read.verified)
+
+
+def _artifact(facts: Mapping[str, Any]) -> Artifact:
+    size_bytes, sha256 = facts["bytes"], facts["sha256"]
+    if not isinstance(size_bytes, int) or not isinstance(sha256, str):
+        raise TypeError
+    return Artifact(size_bytes=size_bytes, sha256=sha256)
+
+
+def write_spec(path: Path, yaml_text: str) -> None:
+    """Write a specification.
+
+    Args:
+        path: The file.
+        yaml_text: The resolved configuration.
+
+    Raises:
+        OSError: Writing failed; nothing is left behind.
+    """
+    replace_text(path, with_checksum_line(yaml_text))
+
+
+def check_spec(path: Path) -> bool:
+    """Check a specification without reading the YAML, which would take a hundred times as long.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Whether it has a checksum, which it then fits.
+
+    Raises:
+        AqrExpError: It is missing, empty or does not fit its checksum.
+    """
+    content = read_content(path)
+    verified = fits_checksum_line(path, content)
+    if not verified and not content.strip():
+        raise AqrExpError(f"{path} is damaged: it is empty")
+    return verified
+
+
+def read_spec(path: Path) -> dict[str, Any]:
+    """The resolved configuration, unchecked.
+
+    Args:
+        path: The file.
+
+    Raises:
+        AqrExpError: The file is missing or damaged.
+    """
+    import yaml
+
+    content = read_content(path)
+    fits_checksum_line(path, content)
+    try:
+        value = yaml.safe_load(content.decode("utf-8"))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        fault = " ".join(str(error).split())
+        raise AqrExpError(f"{path} is damaged: {fault}") from None
+    if not isinstance(value, dict):
+        kind = type(value).__name__
+        raise AqrExpError(f"{path} is damaged: holds a {kind}, not a mapping")
+    return value

@@ -1,0 +1,174 @@
+"""All runs of a results folder: found by name, tolerant of whatever else lies there."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from aqr_exp.errors import RequestError
+from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.store.run_files import IDENTIFYING
+from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.store.sweep_folder import SweepFolder
+
+
+def results_root() -> Path:
+    """Where results are kept: `$AQR_EXP_RESULTS`, or `results` below the current folder."""
+    return Path(os.environ.get("AQR_EXP_RESULTS") or "results").expanduser().absolute()
+
+
+class Store:
+    """The runs below one results folder. The folders are the truth; what is cached may be deleted.
+
+    Attributes:
+        root: The results folder; it need not exist.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+
+    @property
+    def runs_dir(self) -> Path:
+        """Holds one folder a run."""
+        return self.root / "runs"
+
+    @property
+    def sweeps_dir(self) -> Path:
+        """Holds one folder a sweep."""
+        return self.root / "sweeps"
+
+    @property
+    def slots_dir(self) -> Path:
+        """Where the launchers of each machine claim its GPUs and cores."""
+        return self.root / ".slots"
+
+    @property
+    def cache_dir(self) -> Path:
+        """Holds what can be computed from the runs again; it may be deleted at any moment."""
+        return self.root / ".cache"
+
+    @property
+    def index_path(self) -> Path:
+        """Caches what the runs' small files hold."""
+        return self.cache_dir / "runs.msgpack"
+
+    @property
+    def hashes_path(self) -> Path:
+        """Caches the SHA-256 of the runs' files."""
+        return self.cache_dir / "hashes.msgpack"
+
+    def sweep(self, name: str) -> SweepFolder:
+        """The folder a sweep of this name has or would have."""
+        return SweepFolder(self.sweeps_dir / name)
+
+    def sweep_names(self) -> list[str]:
+        """The sweeps that were ever started, sorted."""
+        if not self.sweeps_dir.is_dir():
+            return []
+        names = [path.name for path in self.sweeps_dir.iterdir() if path.name[0] != "."]
+        return sorted(name for name in names if self.sweep(name).plan_path.exists())
+
+    def folder(self, name: str) -> RunFolder:
+        """The folder a run of this name has or would have."""
+        return RunFolder(self.runs_dir / name)
+
+    def names(self) -> list[str]:
+        """The runs' names, sorted. A folder is a run when it holds one of a run's files."""
+        return [name for name in self.folder_names() if self._is_run(name)]
+
+    def folder_names(self) -> list[str]:
+        """The names of all folders among the runs, sorted; drafts are left out."""
+        try:
+            with os.scandir(self.runs_dir) as entries:
+                found = [item.name for item in entries if item.name[0] != "." and item.is_dir()]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(found)
+
+    def _is_run(self, name: str) -> bool:
+        folder = f"{self.runs_dir}/{name}"
+        return any(os.path.exists(f"{folder}/{file}") for file in IDENTIFYING)  # noqa: PTH110
+
+    def __iter__(self) -> Iterator[RunFolder]:
+        """The runs in the order of their names."""
+        return (self.folder(name) for name in self.names())
+
+    def find(self, name: str) -> RunFolder:
+        """A run by its name or by the beginning of it, when only one begins so.
+
+        Args:
+            name: What was typed.
+
+        Returns:
+            The run's folder.
+
+        Raises:
+            RequestError: No run, or several, begin so; names the nearest.
+        """
+        names = self.names()
+        found = self._begun(name, names)
+        if found is not None:
+            return found
+        if not names:
+            raise RequestError(f"unknown run '{name}': there are no runs in {self.runs_dir}")
+        raise RequestError(f"unknown run '{name}'{did_you_mean(name, names)} (see `aqr-exp list`)")
+
+    def find_run_or_sweep(self, name: str) -> RunFolder | SweepFolder:
+        """A sweep by its name, or a run as `find` does.
+
+        Args:
+            name: What was typed.
+
+        Returns:
+            The folder.
+
+        Raises:
+            RequestError: Neither is called so, or several runs begin so; names the nearest.
+        """
+        sweeps, names = self.sweep_names(), self.names()
+        if name in sweeps:
+            return self.sweep(name)
+        found = self._begun(name, names)
+        if found is not None:
+            return found
+        if not names and not sweeps:
+            raise RequestError(
+                f"unknown run or sweep '{name}': nothing was started in {self.root} yet"
+            )
+        raise RequestError(
+            f"unknown run or sweep '{name}'{did_you_mean(name, [*sweeps, *names])} "
+            "(see `aqr-exp list` and `aqr-exp watch`)"
+        )
+
+    def _begun(self, name: str, names: list[str]) -> RunFolder | None:
+        """The run of this name, or the only one that begins so."""
+        if name in names:
+            return self.folder(name)
+        matches = [candidate for candidate in names if name and candidate.startswith(name)]
+        if len(matches) == 1:
+            return self.folder(matches[0])
+        if matches:
+            several = ", ".join(matches[:5]) + (", ..." if len(matches) > 5 else "")
+            raise RequestError(f"'{name}' begins the names of {len(matches)} runs: {several}")
+        return None
+
+    def attempts(self, name: str) -> list[RunFolder]:
+        """The run of this name and those forced beside it (`-a2`, `-a3`, ...), oldest first."""
+        beside = [
+            (number, candidate)
+            for candidate in self.names()
+            if (number := forced_number(candidate, name)) is not None
+        ]
+        return [self.folder(candidate) for _, candidate in sorted(beside)]
+
+    def next_forced_name(self, name: str) -> str:
+        """The name of the next attempt beside those that are there."""
+        numbers = [forced_number(folder.name, name) or 0 for folder in self.attempts(name)]
+        return f"{name}-a{max(numbers, default=1) + 1}"
+
+
+def forced_number(candidate: str, name: str) -> int | None:
+    """Which attempt at run `name` a folder's name says it is: 1 for the name itself, else None."""
+    if candidate == name:
+        return 1
+    prefix, _, digits = candidate.rpartition("-a")
+    return int(digits) if prefix == name and digits.isdecimal() else None

@@ -1,0 +1,211 @@
+"""A sweep's folder: which runs it means, who works on it, and whether it is to stop."""
+
+import contextlib
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.files.atomic import read_json, replace_json
+from aqr_exp.store.lease import Standing, clear_dead, hold, look
+from aqr_exp.store.process_identity import Life
+from aqr_exp.store.run_folder import utc_now
+
+MOST_NAME_BYTES = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepEntry:
+    """One run of a sweep, as the last launcher of the sweep meant it.
+
+    Attributes:
+        name: The run's name.
+        variant: Its arm.
+        overrides: What would be typed after the variant to get the same run, without the seed.
+        seed: Its replicate.
+        expected_s: How long it was expected to take, in seconds.
+    """
+
+    name: str
+    variant: str
+    overrides: tuple[str, ...]
+    seed: int
+    expected_s: float | None = None
+
+    @property
+    def label(self) -> str:
+        """What a person would type for it."""
+        return " ".join([self.variant, *self.overrides, f"seed={self.seed}"])
+
+
+class SweepFolder:
+    """What is written down about one sweep. Nobody else joins paths below it.
+
+    Attributes:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def name(self) -> str:
+        """The sweep's name."""
+        return self.path.name
+
+    @property
+    def plan_path(self) -> Path:
+        """The runs it means."""
+        return self.path / "plan.json"
+
+    @property
+    def schedulers_dir(self) -> Path:
+        """One lease for every process that works on it."""
+        return self.path / "schedulers"
+
+    @property
+    def cancel_path(self) -> Path:
+        """The last request that it stops."""
+        return self.path / "cancel.json"
+
+    @property
+    def detached_log_path(self) -> Path:
+        """What launchers without a terminal printed."""
+        return self.path / "detached.log"
+
+    @property
+    def study_path(self) -> Path:
+        """The trials of a search: Optuna's journal."""
+        return self.path / "study.journal"
+
+    @property
+    def study_log_path(self) -> Path:
+        """What Optuna had to say."""
+        return self.path / "study.log"
+
+    @property
+    def study_lease_path(self) -> Path:
+        """Held by whoever changes the study, for the moment of the change."""
+        return self.path / ".study"
+
+    def figure_stem(self, metric: str) -> Path:
+        """The figure of a metric against what the sweep varied, without the ending of its format."""
+        return self.path / metric.replace("/", "_")
+
+    def add_to_plan(self, entries: Sequence[SweepEntry]) -> None:
+        """Write down runs the sweep means besides those it means already."""
+        known = self.read_plan_if_any()
+        names = {entry.name for entry in known}
+        new = [entry for entry in entries if entry.name not in names]
+        if new or not known:
+            self.write_plan([*known, *new])
+
+    def write_plan(self, entries: Sequence[SweepEntry]) -> None:
+        """Write down the runs the sweep means from now on; those it meant before are not forgotten."""
+        names = {entry.name for entry in entries}
+        before = self.read_known()
+        self.path.mkdir(parents=True, exist_ok=True)
+        plan = {
+            "name": self.name,
+            "written": utc_now(),
+            "runs": [asdict(entry) for entry in entries],
+            "removed": [asdict(entry) for entry in before if entry.name not in names],
+        }
+        replace_json(self.plan_path, plan)
+
+    def read_plan(self) -> list[SweepEntry]:
+        """The runs the sweep means.
+
+        Raises:
+            AqrExpError: The file is missing or damaged.
+        """
+        return self._read(("runs",))
+
+    def read_known(self) -> list[SweepEntry]:
+        """The runs the sweep means or ever meant; none when its plan is missing or damaged."""
+        return self._read_if_any(("runs", "removed"))
+
+    def read_plan_if_any(self) -> list[SweepEntry]:
+        """The runs the sweep means; none when its plan is missing or damaged."""
+        return self._read_if_any(("runs",))
+
+    def _read_if_any(self, parts: Sequence[str]) -> list[SweepEntry]:
+        try:
+            return self._read(parts) if self.plan_path.exists() else []
+        except AqrExpError:
+            return []  # running the sweep replaces a damaged plan
+
+    def _read(self, parts: Sequence[str]) -> list[SweepEntry]:
+        remedy = f"(running the sweep {self.name!r} again writes it anew)"
+        try:
+            plan = read_json(self.plan_path)
+        except AqrExpError as error:
+            raise AqrExpError(f"{error} {remedy}") from None
+        try:
+            # Plans that were written before there was such a part have none removed.
+            return [
+                _entry(value)
+                for part in parts
+                for value in (plan[part] if part == "runs" else plan.get(part, []))
+            ]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise AqrExpError(f"{self.plan_path} is damaged: {error!r} {remedy}") from None
+
+    @contextlib.contextmanager
+    def registered(self) -> Iterator[None]:
+        """Be seen as working on the sweep."""
+        self.schedulers_dir.mkdir(parents=True, exist_ok=True)
+        clear_dead(self.schedulers_dir)
+        with hold(self.schedulers_dir / secrets.token_hex(8)):
+            yield
+
+    def schedulers(self) -> list[Standing]:
+        """Who works on the sweep; the dead are left out."""
+        looks = (look(path) for path in self._schedulers())
+        return [found for found in looks if found is not None and found.life is not Life.DEAD]
+
+    def _schedulers(self) -> list[Path]:
+        if not self.schedulers_dir.is_dir():
+            return []
+        return sorted(p for p in self.schedulers_dir.iterdir() if p.suffix != ".tmp")
+
+    def request_cancel(self) -> None:
+        """Ask everybody who works on the sweep now to stop."""
+        requested = f"{utc_now()} {secrets.token_hex(4)}"
+        replace_json(self.cancel_path, {"requested": requested})
+
+    def cancel_time(self) -> str | None:
+        """When the last stop was asked for, different for every request; None when never."""
+        if not self.cancel_path.exists():
+            return None
+        try:
+            return str(read_json(self.cancel_path).get("requested"))
+        except AqrExpError:
+            return None
+
+
+def _entry(value: Any) -> SweepEntry:
+    expected_s = value.get("expected_s")
+    name = str(value["name"])
+    if not name or "/" in name or name.startswith("."):
+        raise ValueError(f"{name!r} is no run's name")
+    return SweepEntry(
+        name=name,
+        variant=str(value["variant"]),
+        overrides=tuple(map(str, value["overrides"])),
+        seed=int(value["seed"]),
+        expected_s=None if expected_s is None else float(expected_s),
+    )
+
+
+def check_sweep_name(name: str) -> None:
+    """Refuse a name that cannot be a folder's, or that a terminal would take for a command.
+
+    Raises:
+        RequestError: Names the sweep.
+    """
+    usable = name.isprintable() and "/" not in name and not name.startswith(".")
+    if not name or not usable or len(name.encode()) > MOST_NAME_BYTES:
+        raise RequestError(f"{name!r} cannot be a sweep's name: it must be able to name a folder")

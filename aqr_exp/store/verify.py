@@ -1,0 +1,282 @@
+"""Everything that can be checked of one run's files without computing anything anew."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from aqr_exp.errors import AqrExpError
+from aqr_exp.files.atomic import read_checked_json
+from aqr_exp.store.history import stability_metrics
+from aqr_exp.store.run_files import (
+    HISTORY,
+    METRICS,
+    RECORD,
+    SPEC,
+    STATE,
+    Artifact,
+    check_sizes,
+    check_spec,
+    read_metrics_file,
+)
+from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.store.state import RunStatus
+from aqr_exp.store.trace import FileHashes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Integrity:
+    """What a check of a run's files found.
+
+    Attributes:
+        faults: One line for each damaged file, which names it.
+        unverified: Files without a checksum, which an older version wrote.
+        missing: Files that were there when the run completed.
+    """
+
+    faults: tuple[str, ...] = ()
+    unverified: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """In one line, the worst first."""
+        if self.faults:
+            return "; ".join(self.faults)
+        words = [f"{name} is missing" for name in self.missing]
+        if self.unverified:
+            words.append(f"no checksum of {', '.join(self.unverified)} (of an older version)")
+        return "; ".join(words) or "every file fits its checksum"
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return asdict(self) | {"intact": not self.faults}
+
+
+def check_run(folder: RunFolder, hashes: FileHashes) -> Integrity:
+    """Check the checksum of every file of a run that its numbers come from, and the checkpoints' sizes.
+
+    Args:
+        folder: The run's folder.
+        hashes: Of the store it belongs to.
+    """
+    small: dict[str, Callable[[], bool]] = {
+        SPEC: lambda: check_spec(folder.spec_path),
+        RECORD: lambda: read_checked_json(folder.record_path).verified,
+        STATE: lambda: folder.read_checked_state()[1],
+    }
+    completed = _is_completed(folder)
+    if completed:
+        small[METRICS] = lambda: read_metrics_file(folder.metrics_path).verified
+    faults, unverified = [], []
+    for name, verified in small.items():
+        try:
+            if not verified():
+                unverified.append(name)
+        except AqrExpError as error:
+            faults.append(str(error))
+    try:
+        folder.read_history()
+    except AqrExpError as error:
+        faults.append(str(error))
+    files = _files(folder) if completed else {}
+    faults += [fault for name in files for fault in _faults(folder, name, files[name], hashes)]
+    missing = [name for name in files if not (folder.path / name).exists()]
+    return Integrity(
+        faults=tuple(dict.fromkeys(faults)), unverified=tuple(unverified), missing=tuple(missing)
+    )
+
+
+def _is_completed(folder: RunFolder) -> bool:
+    try:
+        return folder.read_state().status is RunStatus.COMPLETED
+    except AqrExpError:
+        return folder.metrics_path.exists()
+
+
+def _files(folder: RunFolder) -> dict[str, Artifact]:
+    """What `metrics.json` says of the larger files; nothing when it is absent or damaged."""
+    try:
+        return read_metrics_file(folder.metrics_path).files
+    except AqrExpError:
+        return {}
+
+
+def _faults(folder: RunFolder, name: str, file: Artifact, hashes: FileHashes) -> Iterator[str]:
+    path = folder.path / name
+    try:
+        check_sizes(str(folder.path), {name: file.size_bytes})
+        grown = name == HISTORY and path.stat().st_size > file.size_bytes
+        checked_by_size = grown or path.parent == folder.checkpoints_dir
+        if not checked_by_size and hashes.of(path) != file.sha256:
+            yield f"{path} is damaged: it is not what it was when the run completed"
+    except AqrExpError as error:
+        yield str(error)
+    except FileNotFoundError:
+        return  # said to be missing
+    except OSError as error:
+        yield f"{path} cannot be read: {error.strerror}"
+
+
+TOLERANCE = 1e-9
+"""Both evaluators agree to so much."""
+
+
+def verify_run(folder: RunFolder, *, data_root: Path | None = None) -> list[str]:
+    """Recompute a completed run's metrics and compare them with `metrics.json`.
+
+    From the match records without the data set, from the detections with its tables, and stability
+    from the history; the hashes that `metrics.json` holds, of checkpoints too, are compared.
+
+    Args:
+        folder: The run's folder.
+        data_root: Where its data set is; None takes the place where the run found it.
+
+    Returns:
+        One line for each problem, a missing data set among them; empty when everything agrees.
+    """
+    try:
+        read = read_metrics_file(folder.metrics_path)
+        claim = _Claim(
+            folder=folder,
+            metrics=read.metrics,
+            files=read.files,
+            data=_part(folder.read_record(), "data"),
+        )
+        folder.read_spec()
+    except AqrExpError as error:
+        return [str(error)]
+    return [
+        *_changed_checkpoints(claim),
+        *_from_records(claim),
+        *_from_predictions(claim, data_root),
+        *_from_history(claim),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Claim:
+    """What a run says of itself: its metrics, its larger files and its data set."""
+
+    folder: RunFolder
+    metrics: Mapping[str, Any]
+    files: Mapping[str, Artifact]
+    data: Mapping[str, Any]
+
+
+def _part(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = record.get(name)
+    return part if isinstance(part, dict) else {}
+
+
+def _from_records(claim: _Claim) -> Iterator[str]:
+    from aqr_exp.evaluate.records import WHOLE, read_records
+    from aqr_exp.evaluate.scorer import Scorer
+
+    path = claim.folder.records_path
+    if not path.exists() and "records_sha256" not in claim.metrics:
+        return  # of a version that kept none
+    faults = list(_hash_faults(claim, path, "records_sha256"))
+    yield from faults
+    if faults:
+        return
+    try:
+        records = read_records(path)
+        found = Scorer(records.tables[WHOLE]).scores().metrics()
+    except AqrExpError as error:
+        yield str(error)
+        return
+    yield from _differences(claim, found, path.name)
+
+
+def _from_predictions(claim: _Claim, data_root: Path | None) -> Iterator[str]:
+    from aqr_exp.evaluate.evaluation import score_results
+
+    name, version, split = claim.folder.name, claim.data.get("version"), claim.metrics.get("split")
+    root = data_root or claim.data.get("root")
+    if not (isinstance(split, str) and isinstance(version, str) and root):
+        yield f"{name}: it does not say which data set and split it was scored on"
+        return
+    path = claim.folder.predictions_path(split)
+    faults = list(_hash_faults(claim, path, "predictions_sha256"))
+    missing = _data_fault(Path(root), claim.data)
+    if missing:
+        faults.append(f"{name}: {missing}: not recomputed from its predictions")
+    yield from faults
+    if faults:
+        return
+    try:
+        found = score_results(path, Path(root), version, split)
+    except (AqrExpError, OSError) as error:
+        yield str(error)
+        return
+    yield from _differences(claim, found, f"predictions/{path.name}")
+
+
+def _from_history(claim: _Claim) -> Iterator[str]:
+    try:
+        found = stability_metrics(claim.folder.read_history())
+    except AqrExpError as error:
+        yield str(error)
+        return
+    # An older version did not have them.
+    known = {name: value for name, value in found.items() if name in claim.metrics}
+    yield from _differences(claim, known, claim.folder.history_path.name)
+
+
+def _changed_checkpoints(claim: _Claim) -> Iterator[str]:
+    """Checkpoints that are there and not what they were when the run completed."""
+    from aqr_exp.config.inputs import file_sha256
+
+    for name, file in claim.files.items():
+        path = claim.folder.path / name
+        if path.parent != claim.folder.checkpoints_dir or not path.exists():
+            continue
+        if file_sha256(path) != file.sha256:
+            yield f"{path} is damaged: it is not what it was when the run completed"
+
+
+def _hash_faults(claim: _Claim, path: Path, key: str) -> Iterator[str]:
+    """Why a file is not the one the metrics were computed from; nothing when no hash is known."""
+    from aqr_exp.config.inputs import file_sha256
+
+    expected = claim.metrics.get(key)
+    try:
+        found = file_sha256(path)
+    except FileNotFoundError:
+        yield f"{path} is missing"
+    except OSError as error:
+        yield f"{path} cannot be read: {error.strerror}"
+    else:
+        if expected is not None and found != expected:
+            yield f"{path} is damaged: its SHA-256 is not {key} of metrics.json"
+
+
+def _data_fault(root: Path, data: Mapping[str, Any]) -> str | None:
+    """Why a data set is not the one a run was scored on; None when it is."""
+    from aqr_exp.config.inputs import identity_path, read_data_identity
+
+    if not identity_path(root).is_file():
+        return f"the data set {root} is missing"
+    try:
+        found = read_data_identity(root)["fingerprint"]
+    except AqrExpError as error:
+        return str(error)
+    if found != data.get("fingerprint"):
+        return f"the data set {root} is {found}, not {data.get('fingerprint')}"
+    return None
+
+
+def _differences(claim: _Claim, found: Mapping[str, Any], source: str) -> Iterator[str]:
+    """One line for each metric that is not what was recomputed."""
+    for name, value in found.items():
+        said = claim.metrics.get(name)
+        if not _equal(said, value):
+            yield f"{claim.folder.name}: {name} is {said} in metrics.json, {value} from {source}"
+
+
+def _equal(said: Any, found: Any) -> bool:
+    if found is None or (isinstance(found, float) and not math.isfinite(found)):
+        return said is None
+    number = isinstance(said, (int, float)) and not isinstance(said, bool)
+    return number and abs(said - float(found)) <= TOLERANCE

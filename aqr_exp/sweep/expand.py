@@ -1,0 +1,122 @@
+"""Which runs a sweep means: its points and their baselines, each with why it is there."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from aqr_exp.config.compose import PART_GROUPS
+from aqr_exp.config.conditions import chosen_names, looking_at
+from aqr_exp.config.points import Override, PointLoader
+from aqr_exp.config.schema.variant import VariantName, lacks_part
+from aqr_exp.config.short_names import keys_set_by
+from aqr_exp.errors import RequestError
+from aqr_exp.sweep.request import Overrides, SweepRequest
+
+POINT = "point"
+BASELINE = "baseline"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """A point of a sweep or the baseline of one, without its seed.
+
+    Attributes:
+        variant: Its arm.
+        overrides: What it changes.
+        label: Why it is in the sweep.
+        seeds: Those no condition leaves out.
+    """
+
+    variant: str
+    overrides: Overrides
+    label: str
+    seeds: tuple[int, ...]
+
+
+def members(request: SweepRequest, loader: PointLoader) -> Iterator[Member | RequestError]:
+    """Every member in order, a baseline before the point that brings it.
+
+    Args:
+        request: The sweep.
+        loader: Composes what conditions look at.
+
+    Yields:
+        A member; or, in its place, what is wrong with it. One without seeds was skipped.
+    """
+    several = len(request.arms) > 1
+    for variant, shared, own in request.corners():
+        fitting = tuple(item for item in shared if not several or fits(variant, item))
+        overrides = (*fitting, *own)
+        try:
+            seeds = _kept_seeds(request, loader, variant, overrides)
+        except RequestError as error:
+            yield error
+            continue
+        if request.baseline is not None and seeds:
+            yield Member(
+                variant=VariantName.BASELINE.value,
+                overrides=_of_baseline(overrides, request.baseline),
+                label=BASELINE,
+                seeds=seeds,
+            )
+        yield Member(variant=variant, overrides=overrides, label=POINT, seeds=seeds)
+
+
+def fits(variant: str, override: Override) -> bool:
+    """Whether a variant has what an override changes.
+
+    Args:
+        variant: A variant's name.
+        override: A key, short name or group.
+    """
+    if override.key in PART_GROUPS:
+        return lacks_part(variant, override.key) is None
+    head, _, rest = keys_set_by(override.key)[0].partition(".")
+    part, dot, _ = rest.partition(".")
+    return head != "variant" or not dot or lacks_part(variant, part) is None
+
+
+def fitting_nothing(request: SweepRequest) -> list[Override]:
+    """Overrides that no variant of a sweep has a part for: they would silently do nothing."""
+    written = [*request.fixed]
+    written += [axis.values[0] for axis in (*request.grid, *request.zipped)]
+    return [item for item in written if not any(fits(arm, item) for arm in request.arms)]
+
+
+def _of_baseline(overrides: Sequence[Override], on_top: Overrides) -> Overrides:
+    replaced = {item.key for item in on_top}
+    kept = [
+        item
+        for item in overrides
+        if fits(VariantName.BASELINE.value, item) and item.key not in replaced
+    ]
+    return (*kept, *on_top)
+
+
+def _kept_seeds(
+    request: SweepRequest, loader: PointLoader, variant: str, overrides: Overrides
+) -> tuple[int, ...]:
+    """The seeds of a point that no condition leaves out.
+
+    Raises:
+        RequestError: A condition compares what cannot be compared, or the point cannot be composed.
+    """
+    if not request.skip:
+        return request.seeds
+    composed = loader.composed(variant, overrides)
+    chosen = chosen_names(variant, overrides, composed, loader.groups)
+    kept = request.seeds
+    for condition in request.skip:
+        try:
+            if "seed" not in condition.names:
+                if condition.holds(looking_at(composed, chosen)):
+                    return ()
+                continue
+            kept = tuple(
+                seed
+                for seed in kept
+                if not condition.holds(looking_at(composed, chosen | {"seed": seed}))
+            )
+        except RequestError as error:
+            place = f"{condition.where}: " if condition.where else ""
+            raise RequestError(f"{place}{error}") from None
+    return kept

@@ -1,0 +1,167 @@
+"""Curves of runs while they train: a metric by epoch, from their histories."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from statistics import fmean
+
+from aqr_exp.config.points import Override, PointLoader
+from aqr_exp.config.schema import RunConfig
+from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.sweep.plan import POINT, Plan, plan_sweep
+from aqr_exp.sweep.request import Dimension, Overrides, PruneRule, Search, SweepRequest
+
+Curve = dict[int, float]
+
+
+class Curves:
+    """Reads curves, each again only when its history has grown.
+
+    Args:
+        metric: Which metric.
+    """
+
+    def __init__(self, metric: str) -> None:
+        self._metric = metric
+        self._read: dict[str, tuple[int, Curve]] = {}
+
+    def mean(self, folders: Sequence[RunFolder]) -> Curve:
+        """The mean of runs at every epoch that all of them have reached; empty of no runs."""
+        curves = [self.of(folder) for folder in folders]
+        reached = set.intersection(*map(set, curves)) if curves else set()
+        return {epoch: fmean(curve[epoch] for curve in curves) for epoch in sorted(reached)}
+
+    def of(self, folder: RunFolder) -> Curve:
+        """One run's values by epoch, the newest of an epoch that was trained twice."""
+        try:
+            size = folder.history_path.stat().st_size
+            if self._read.get(folder.name, (-1, {}))[0] != size:
+                self._read[folder.name] = (size, self._parse(folder))
+            return self._read[folder.name][1]
+        except (AqrExpError, OSError):
+            return {}
+
+    def _parse(self, folder: RunFolder) -> Curve:
+        found: Curve = {}
+        for line in folder.read_history():
+            epoch, value = line.get("epoch"), line.get(self._metric)
+            known = isinstance(epoch, int) and isinstance(value, (int, float))
+            if line.get("kind") == "val" and known:
+                found[int(epoch)] = float(value)  # type: ignore[arg-type]
+        return found
+
+
+CURVE_KEY = "schedule.validate_every_epochs"
+
+
+class TrialPlanner:
+    """Plans the trials of one search.
+
+    Args:
+        request: A sweep that searches.
+        expected: How long a run is expected to train, in seconds.
+
+    Raises:
+        RequestError: The sweep cannot be searched.
+    """
+
+    def __init__(
+        self, request: SweepRequest, expected: Callable[[RunConfig], float | None] | None = None
+    ) -> None:
+        search = _search(request)
+        if search.pruning is not None and search.pruning.rule is PruneRule.BASELINE:
+            request = dataclasses.replace(request, baseline=request.baseline or ())
+        self.search = search
+        self._request = dataclasses.replace(request, search=None)
+        self._expected = expected
+        self._loader = PointLoader(with_data=True)
+
+    def plan(self, values: Overrides) -> Plan:
+        """The runs of a point.
+
+        Args:
+            values: One override for each key of the space.
+
+        Raises:
+            RequestError: The point is none that can be trained.
+        """
+        fixed = (*self._request.fixed, *values)
+        request = dataclasses.replace(self._request, fixed=fixed)
+        return plan_sweep(request, self._expected, self._loader)
+
+    def check_space(self) -> Plan:
+        """Refuse a space that reaches to what cannot be trained, before anything is proposed.
+
+        Returns:
+            The plan of one of its points.
+
+        Raises:
+            RequestError: One line for each end of a dimension that cannot be, with its file and line.
+        """
+        first = tuple(dimension.ends()[0] for dimension in self.search.space)
+        faults: dict[str, None] = {}
+        plan: Plan | None = None
+        for at, dimension in enumerate(self.search.space):
+            for probe in _probes(dimension):
+                try:
+                    plan = self.plan((*first[:at], probe, *first[at + 1 :]))
+                except RequestError as error:
+                    faults |= dict.fromkeys(str(error).splitlines())
+                    break  # one end is enough to say
+        if faults:
+            raise RequestError("\n".join(faults))
+        if plan is None:
+            raise RequestError(f"{self._request.name}: the space is empty")
+        self._check_curves(plan)
+        return plan
+
+    def alike(self) -> dict[str, list[str | int]]:
+        """What every trial has beside its point, as the study is to remember it.
+
+        The fingerprint of one certain point stands for variant, data and all that is fixed: trials
+        with another one have other objectives.
+        """
+        plan = self.plan(tuple(dimension.ends()[0] for dimension in self.search.space))
+        points = {run.name.rpartition("-s")[0] for run in plan.runs if POINT in run.labels}
+        return {"fixed settings": sorted(points), "seeds": sorted(self._request.seeds)}
+
+    def _check_curves(self, plan: Plan) -> None:
+        """Refuse pruning where no run writes a curve, or none before its end."""
+        pruning = self.search.pruning
+        if pruning is None:
+            return
+        for run in plan.runs:
+            every, epochs = run.config.schedule.validate_every_epochs, run.config.schedule.epochs
+            where = f"{self._request.source}: " if self._request.source else ""
+            if not every:
+                raise RequestError(f"{where}prune: no run is evaluated while it trains: {_CURVES}")
+            # Of a single epoch nothing can be spared: a smoke preset only tries whether all runs.
+            if max(every, pruning.after_epochs) >= epochs > 1:
+                raise RequestError(
+                    f"{where}prune: nothing is judged before the last of {epochs} epochs: "
+                    f"lower {CURVE_KEY} (is {every}) or prune.after_epochs "
+                    f"(is {pruning.after_epochs})"
+                )
+
+
+_CURVES = f"write {CURVE_KEY}: 1 under 'fixed'"
+
+
+def _probes(dimension: Dimension) -> tuple[Override, ...]:
+    """What a space is checked at: its ends, and a number between them."""
+    ends = dimension.ends()
+    if dimension.low is None or dimension.high is None or dimension.step is not None:
+        return ends
+    return (*ends, dimension.override((dimension.low + dimension.high) / 2))
+
+
+def _search(request: SweepRequest) -> Search:
+    if request.search is None:
+        raise RequestError(f"{request.name}: is no search: write strategy: optuna")
+    if len(request.arms) != 1:
+        where = f"{request.source}: " if request.source else ""
+        raise RequestError(
+            f"{where}a search has one variant, this one {len(request.arms)} "
+            f"({', '.join(request.arms)}): write one sweep for each"
+        )
+    return request.search

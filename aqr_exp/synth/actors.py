@@ -1,0 +1,199 @@
+"""Cuboids and the painted patches on them: what every object is built from.
+
+Object frame: x forward, y left, z up, metres; the origin is on the ground below the middle.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from aqr_exp.synth.catalog import Kind
+from aqr_exp.synth.road import Road
+
+Colour = tuple[int, int, int]
+"""Blue, green, red, 0 to 255, as OpenCV stores pixels."""
+
+FACES: tuple[str, ...] = ("front", "back", "left", "right", "top")
+"""The faces that can be seen; nobody looks from below."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decal:
+    """A patch painted on faces of a block.
+
+    Attributes:
+        faces: Which faces wear it.
+        left: Left edge as a share of the face's width, seen from outside.
+        right: Right edge.
+        bottom: Lower edge as a share of the face's height.
+        top: Upper edge.
+        colour: Its colour by day.
+        glows: Whether it shines by itself at night.
+    """
+
+    faces: tuple[str, ...]
+    left: float
+    right: float
+    bottom: float
+    top: float
+    colour: Colour
+    glows: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """An upright cuboid of one colour.
+
+    Attributes:
+        low: Smallest x, y, z in the object frame.
+        high: Largest x, y, z.
+        colour: Colour of its faces by day.
+        reflectivity: Share of LiDAR light it returns, 0 to 1.
+        decals: Patches on it, painted in this order.
+    """
+
+    low: tuple[float, float, float]
+    high: tuple[float, float, float]
+    colour: Colour
+    reflectivity: float
+    decals: tuple[Decal, ...] = field(default=())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """Extents of an object in metres.
+
+    Attributes:
+        length: Along its heading.
+        width: Across.
+        height: Upwards.
+    """
+
+    length: float
+    width: float
+    height: float
+
+    def block(
+        self,
+        x: tuple[float, float],
+        y: tuple[float, float],
+        z: tuple[float, float],
+        colour: Colour,
+        reflectivity: float,
+        decals: tuple[Decal, ...] = (),
+    ) -> Block:
+        """A block given in shares of the object: x and y from -1 to 1, z from 0 to 1.
+
+        Args:
+            x: Rear and front end.
+            y: Right and left side.
+            z: Bottom and top.
+            colour: Colour by day.
+            reflectivity: 0 to 1.
+            decals: Patches.
+        """
+        half_l, half_w, h = self.length / 2, self.width / 2, self.height
+        return Block(
+            low=(x[0] * half_l, y[0] * half_w, z[0] * h),
+            high=(x[1] * half_l, y[1] * half_w, z[1] * h),
+            colour=colour,
+            reflectivity=reflectivity,
+            decals=decals,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Motion:
+    """Uniform motion in road coordinates.
+
+    Attributes:
+        s: Place along the road at time 0, metres.
+        d: Place across the road at time 0, metres.
+        speed_s: Metres of centre line a second.
+        speed_d: Metres across a second.
+        turn: Heading relative to the road, radians.
+    """
+
+    s: float
+    d: float
+    speed_s: float = 0.0
+    speed_d: float = 0.0
+    turn: float = 0.0
+
+    def poses(self, road: Road, times_s: np.ndarray) -> np.ndarray:
+        """Global x, y, heading at the times.
+
+        Args:
+            road: The road.
+            times_s: [T] seconds since the scene's start.
+
+        Returns:
+            [T, 3], metres and radians.
+        """
+        s = self.s + self.speed_s * times_s
+        d = self.d + self.speed_d * times_s
+        x, y = road.to_global(s, d)
+        return np.stack([x, y, road.heading_at(s) + self.turn], axis=-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Actor:
+    """One object of a scene.
+
+    Attributes:
+        kind: What it is.
+        category: nuScenes category; empty when it is not annotated.
+        attribute: nuScenes attribute; empty when it has none.
+        size: Its extents, those of the annotated box.
+        blocks: What it is built from.
+        motion: Where it is.
+    """
+
+    kind: Kind
+    category: str
+    attribute: str
+    size: Size
+    blocks: tuple[Block, ...]
+    motion: Motion
+
+
+def footprints(poses: np.ndarray, size: Size, margin_m: float = 0.0) -> np.ndarray:
+    """Corners of a box on the ground.
+
+    Args:
+        poses: [..., 3] x, y, heading of its middle.
+        size: Its extents.
+        margin_m: Added on every side.
+
+    Returns:
+        [..., 4, 2] corners, counter-clockwise from front left.
+    """
+    half_l, half_w = size.length / 2 + margin_m, size.width / 2 + margin_m
+    local = np.array([[half_l, half_w], [-half_l, half_w], [-half_l, -half_w], [half_l, -half_w]])
+    cos, sin = np.cos(poses[..., 2])[..., None], np.sin(poses[..., 2])[..., None]
+    x = poses[..., 0][..., None] + cos * local[:, 0] - sin * local[:, 1]
+    y = poses[..., 1][..., None] + sin * local[:, 0] + cos * local[:, 1]
+    return np.stack([x, y], axis=-1)
+
+
+def overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Whether rectangles overlap, by the separating axis theorem.
+
+    Args:
+        first: [..., 4, 2] corners.
+        second: [..., 4, 2] corners, broadcast against `first`.
+
+    Returns:
+        [...] booleans.
+    """
+    apart = np.zeros(np.broadcast_shapes(first.shape[:-2], second.shape[:-2]), dtype=bool)
+    for corners in (first, second):
+        for edge in (
+            corners[..., 1, :] - corners[..., 0, :],
+            corners[..., 3, :] - corners[..., 0, :],
+        ):
+            along_first = np.einsum("...ij,...j->...i", first, edge)
+            along_second = np.einsum("...ij,...j->...i", second, edge)
+            apart |= along_first.max(axis=-1) < along_second.min(axis=-1)
+            apart |= along_second.max(axis=-1) < along_first.min(axis=-1)
+    return ~apart

@@ -1,0 +1,200 @@
+"""The tables that are the same in every nuScenes data set: categories, attributes, visibility."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pyquaternion import Quaternion
+
+from aqr_exp.synth.actors import Actor
+from aqr_exp.synth.settings import token
+
+CATEGORIES: dict[str, str] = {
+    "animal": "All animals.",
+    "human.pedestrian.adult": "A grown person on foot.",
+    "human.pedestrian.child": "A child on foot.",
+    "human.pedestrian.construction_worker": "A person at work on a construction site.",
+    "human.pedestrian.personal_mobility": "A person on a small device such as a scooter.",
+    "human.pedestrian.police_officer": "A police officer.",
+    "human.pedestrian.stroller": "A pushed stroller.",
+    "human.pedestrian.wheelchair": "A wheelchair.",
+    "movable_object.barrier": "A temporary barrier.",
+    "movable_object.debris": "Something left on the road.",
+    "movable_object.pushable_pullable": "Something that people push or pull.",
+    "movable_object.trafficcone": "A traffic cone.",
+    "static_object.bicycle_rack": "A rack for bicycles.",
+    "vehicle.bicycle": "A bicycle, with or without rider.",
+    "vehicle.bus.bendy": "An articulated bus.",
+    "vehicle.bus.rigid": "A rigid bus.",
+    "vehicle.car": "A car for a few persons.",
+    "vehicle.construction": "A vehicle that works on construction sites.",
+    "vehicle.emergency.ambulance": "An ambulance.",
+    "vehicle.emergency.police": "A police vehicle.",
+    "vehicle.motorcycle": "A motorcycle, with or without rider.",
+    "vehicle.trailer": "A trailer of any kind.",
+    "vehicle.truck": "A vehicle for goods.",
+}
+"""All 23 nuScenes categories; the synthetic scenes use those of the ten detection classes."""
+
+ATTRIBUTES: dict[str, str] = {
+    "vehicle.moving": "The vehicle moves.",
+    "vehicle.stopped": "The vehicle stands, but is about to move on.",
+    "vehicle.parked": "The vehicle stands for longer.",
+    "cycle.with_rider": "Somebody rides it.",
+    "cycle.without_rider": "Nobody rides it.",
+    "pedestrian.sitting_lying_down": "The person sits or lies.",
+    "pedestrian.standing": "The person stands.",
+    "pedestrian.moving": "The person walks.",
+}
+
+VISIBILITIES: tuple[tuple[str, float, str], ...] = (
+    ("v0-40", 0.4, "0 to 40 % of the object is seen in the six images"),
+    ("v40-60", 0.6, "40 to 60 % of the object is seen in the six images"),
+    ("v60-80", 0.8, "60 to 80 % of the object is seen in the six images"),
+    ("v80-100", 1.01, "80 to 100 % of the object is seen in the six images"),
+)
+"""Level, upper bound of the visible share, meaning."""
+
+
+def category_token(name: str) -> str:
+    """Token of a category.
+
+    Raises:
+        ValueError: nuScenes has no such category.
+    """
+    if name not in CATEGORIES:
+        raise ValueError(f"category {name!r} is none of nuScenes': {', '.join(CATEGORIES)}")
+    return token("category", name)
+
+
+def attribute_token(name: str) -> str:
+    """Token of an attribute.
+
+    Raises:
+        ValueError: nuScenes has no such attribute.
+    """
+    if name not in ATTRIBUTES:
+        raise ValueError(f"attribute {name!r} is none of nuScenes': {', '.join(ATTRIBUTES)}")
+    return token("attribute", name)
+
+
+def visibility_token(share: float) -> str:
+    """Token of a visibility level: nuScenes numbers them "1" to "4".
+
+    Args:
+        share: Visible share of the object, 0 to 1.
+    """
+    return str(1 + sum(share >= upper for _, upper, _ in VISIBILITIES[:-1]))
+
+
+def vocabulary_tables() -> dict[str, list[dict[str, Any]]]:
+    """Rows of `category`, `attribute` and `visibility`."""
+    return {
+        "category": [
+            {"token": category_token(name), "name": name, "description": words, "index": index}
+            for index, (name, words) in enumerate(CATEGORIES.items(), start=1)
+        ],
+        "attribute": [
+            {"token": attribute_token(name), "name": name, "description": words}
+            for name, words in ATTRIBUTES.items()
+        ],
+        "visibility": [
+            {"token": str(number), "level": level, "description": words}
+            for number, (level, _, words) in enumerate(VISIBILITIES, start=1)
+        ],
+    }
+
+
+ANNOTATION_RANGE_M = 65.0
+"""Objects farther from the ego than this are not annotated."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameView:
+    """One keyframe as the sensors saw it, N actors.
+
+    Attributes:
+        poses: [N, 3] global x, y, heading.
+        ego: [3] global x, y, heading of the ego frame.
+        lidar_points: [N] returns from each actor.
+        seen_px: [N] pixels of each actor, all cameras.
+        drawn_px: [N] the same if nothing were in front of it.
+    """
+
+    poses: np.ndarray
+    ego: np.ndarray
+    lidar_points: np.ndarray
+    seen_px: np.ndarray
+    drawn_px: np.ndarray
+
+    def noticed(self) -> np.ndarray:
+        """[N] whether an actor is near and at least one LiDAR ray came back from it."""
+        near = np.linalg.norm(self.poses[:, :2] - self.ego[:2], axis=1) < ANNOTATION_RANGE_M
+        return np.asarray(near & (self.lidar_points > 0))
+
+    def visible_share(self, index: int) -> float:
+        """Share of an actor's pixels that nothing hides, 0 to 1."""
+        drawn = int(self.drawn_px[index])
+        return float(self.seen_px[index]) / drawn if drawn else 0.0
+
+
+def _row(
+    actor: Actor, frame: FrameView, index: int, make_token: Callable[..., str], number: int
+) -> dict[str, Any]:
+    x, y, heading = (float(value) for value in frame.poses[index])
+    return {
+        "token": make_token("annotation", index, number),
+        "sample_token": make_token("sample", number),
+        "instance_token": make_token("instance", index),
+        "visibility_token": visibility_token(frame.visible_share(index)),
+        "attribute_tokens": [attribute_token(actor.attribute)] if actor.attribute else [],
+        "translation": [round(x, 6), round(y, 6), round(actor.size.height / 2, 6)],
+        "size": [actor.size.width, actor.size.length, actor.size.height],
+        "rotation": Quaternion(axis=(0.0, 0.0, 1.0), radians=heading).elements.tolist(),
+        "prev": "",
+        "next": "",
+        "num_lidar_pts": int(frame.lidar_points[index]),
+        "num_radar_pts": 0,
+    }
+
+
+def annotate(
+    actors: tuple[Actor, ...], frames: list[FrameView], make_token: Callable[..., str]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of `instance` and `sample_annotation`.
+
+    A box is annotated in the keyframes in which it is noticed: the benchmark takes boxes without points
+    out of the ground truth, so the ground truth submitted as predictions scores exactly 1. Where an
+    object is hidden for a while its track has a gap, over which `prev` and `next` lead.
+
+    Args:
+        actors: Everything in the scene; what has no category is left out.
+        frames: All keyframes in order.
+        make_token: Makes the scene's tokens.
+    """
+    noticed = np.stack([frame.noticed() for frame in frames])
+    instances: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for index, actor in enumerate(actors):
+        times = np.flatnonzero(noticed[:, index])
+        if not actor.category or len(times) == 0:
+            continue
+        track = [
+            _row(actor, frames[number], index, make_token, number) for number in times.tolist()
+        ]
+        for earlier, later in itertools.pairwise(track):
+            earlier["next"], later["prev"] = later["token"], earlier["token"]
+        annotations += track
+        instances.append(
+            {
+                "token": make_token("instance", index),
+                "category_token": category_token(actor.category),
+                "nbr_annotations": len(track),
+                "first_annotation_token": track[0]["token"],
+                "last_annotation_token": track[-1]["token"],
+            }
+        )
+    annotations.sort(key=lambda row: row["sample_token"])
+    return instances, annotations

@@ -1,0 +1,113 @@
+"""The sensor rig: where the LiDAR and the six cameras sit on the vehicle, and the cameras' lenses.
+
+Ego frame: x forward, y left, z up, origin on the ground below the rear axle. LiDAR frame: x right,
+y forward, z up. Camera frame: x right, y down, z forward. Places and lenses are like the real ones.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from pyquaternion import Quaternion
+
+from aqr_exp.data.classes import CAMERA_NAMES
+from aqr_exp.synth.settings import SynthSettings, generator
+
+LIDAR_NAME = "LIDAR_TOP"
+LIDAR_PLACE_M = (0.94, 0.0, 1.84)
+BEAM_ELEVATIONS_DEG = np.linspace(-30.67, 10.67, 32)
+"""Elevation of each beam; the index is the ring, 0 looks down the steepest."""
+
+_REAL_WIDTH_PX = 1600.0
+
+# Place in metres, heading in degrees (counter-clockwise from forward), focal length at 1600 pixels.
+_CAMERAS: dict[str, tuple[tuple[float, float, float], float, float]] = {
+    "CAM_FRONT": ((1.70, 0.02, 1.51), 0.0, 1266.0),
+    "CAM_FRONT_RIGHT": ((1.55, -0.49, 1.50), -56.5, 1261.0),
+    "CAM_FRONT_LEFT": ((1.52, 0.49, 1.51), 55.2, 1272.0),
+    "CAM_BACK": ((0.03, 0.0, 1.58), 180.0, 809.0),
+    "CAM_BACK_LEFT": ((1.04, 0.48, 1.59), 108.6, 1257.0),
+    "CAM_BACK_RIGHT": ((1.02, -0.48, 1.56), -110.8, 1259.0),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mount:
+    """One sensor on the vehicle.
+
+    Attributes:
+        name: nuScenes channel.
+        place_m: Position in the ego frame.
+        rotation: Sensor frame to ego frame.
+        intrinsic: Camera matrix [3, 3] in pixels of the stored image; None for the LiDAR.
+    """
+
+    name: str
+    place_m: tuple[float, float, float]
+    rotation: Quaternion
+    intrinsic: np.ndarray | None
+
+    @property
+    def sensor2ego(self) -> np.ndarray:
+        """[4, 4], sensor frame to ego frame."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = self.rotation.rotation_matrix
+        matrix[:3, 3] = self.place_m
+        return matrix
+
+
+def camera_rotation(heading_deg: float, pitch_deg: float = 0.0) -> Quaternion:
+    """Camera frame to ego frame for a camera that looks along a heading.
+
+    Args:
+        heading_deg: Counter-clockwise from the ego's forward.
+        pitch_deg: Positive looks up.
+    """
+    # Columns: where the camera's right, down and forward point in the ego frame.
+    level = Quaternion(matrix=np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]))
+    turn = Quaternion(axis=(0.0, 0.0, 1.0), degrees=heading_deg)
+    return turn * Quaternion(axis=(0.0, 1.0, 0.0), degrees=-pitch_deg) * level
+
+
+def build_rig(settings: SynthSettings, vehicle: int) -> dict[str, Mount]:
+    """The rig of one vehicle; each is mounted a little differently.
+
+    Args:
+        settings: Image size and seed.
+        vehicle: Index of the vehicle.
+
+    Returns:
+        Mounts by channel, the LiDAR first, then the cameras in the order of `CAMERA_NAMES`.
+    """
+    rng = generator(settings.seed, vehicle, "rig")
+    scale = settings.image_width / _REAL_WIDTH_PX
+    yaw = -90.0 + float(rng.normal(0.0, 0.15))
+    mounts = {
+        LIDAR_NAME: Mount(
+            name=LIDAR_NAME,
+            place_m=LIDAR_PLACE_M,
+            rotation=Quaternion(axis=(0.0, 0.0, 1.0), degrees=yaw),
+            intrinsic=None,
+        )
+    }
+    for name in CAMERA_NAMES:
+        place, heading_deg, focal_px = _CAMERAS[name]
+        shift = rng.normal(0.0, 0.01, 3)
+        turn_deg, pitch_deg = rng.normal(0.0, 0.3, 2)
+        centre_px = rng.normal(0.0, 2.0, 2)
+        focal = focal_px * (1.0 + float(rng.normal(0.0, 0.004))) * scale
+        intrinsic = np.array(
+            [
+                [focal, 0.0, settings.image_width / 2 + centre_px[0] * scale],
+                # The real principal point lies a little below the middle.
+                [0.0, focal, settings.image_height * 0.545 + centre_px[1] * scale],
+                [0.0, 0.0, 1.0],
+            ]
+        )
+        x, y, z = (float(value) for value in np.asarray(place) + shift)
+        mounts[name] = Mount(
+            name=name,
+            place_m=(x, y, z),
+            rotation=camera_rotation(heading_deg + float(turn_deg), float(pitch_deg)),
+            intrinsic=intrinsic,
+        )
+    return mounts

@@ -1,0 +1,323 @@
+"""Where each kind of object may stand or drive, drawn at random."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from aqr_exp.synth.actors import Actor, Motion, Size, footprints, overlap
+from aqr_exp.synth.catalog import BACKGROUND, CLUTTER, KINDS, Kind
+from aqr_exp.synth.road import (
+    EGO_LANE_D_M,
+    KERB_D_M,
+    LANE_WIDTH_M,
+    PARKING_D_M,
+    PAVEMENT_END_D_M,
+    Road,
+)
+from aqr_exp.synth.shapes import build_shape
+
+_LONG_M = 6.0
+_LONG_KEEPS_M = 13.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What placing has to know of a scene.
+
+    Attributes:
+        ego_speed_mps: Speed of the ego vehicle.
+        duration_s: Length of the scene.
+        works_s: Where along the road the works begin and end.
+        works_side: -1 the works take the right outer lane, 1 the left one.
+    """
+
+    ego_speed_mps: float
+    duration_s: float
+    works_s: tuple[float, float]
+    works_side: int
+
+    def lane_speed_mps(self, kind: Kind, rng: np.random.Generator) -> float:
+        """A speed for something that moves with the traffic."""
+        return float(rng.uniform(*kind.speed_mps))
+
+
+def _start(target: float, speed: float, stage: Stage) -> float:
+    """Where a motion starts to be at `target` in the middle of the scene."""
+    return target - speed * stage.duration_s / 2
+
+
+def _target(kind: Kind, stage: Stage, rng: np.random.Generator) -> float:
+    """A place along the road, near where the ego is in the middle of the scene.
+
+    Long vehicles keep some distance: one right beside the ego would hide half of the scene.
+    """
+    middle = stage.ego_speed_mps * stage.duration_s / 2
+    nearest = _LONG_KEEPS_M if kind.length_m[1] > _LONG_M else 0.0
+    away = float(rng.uniform(nearest, kind.reach_m))
+    return middle + away * float(rng.choice([-1.0, 1.0]))
+
+
+def drive(kind: Kind, stage: Stage, rng: np.random.Generator) -> Motion:
+    """In a lane; in the ego's own lane at the ego's speed."""
+    lane = float(rng.choice([EGO_LANE_D_M, EGO_LANE_D_M - LANE_WIDTH_M, 1.75, 1.75 + LANE_WIDTH_M]))
+    speed = stage.lane_speed_mps(kind, rng)
+    if lane == EGO_LANE_D_M:
+        speed = stage.ego_speed_mps
+    direction = 1.0 if lane < 0 else -1.0
+    along = direction * speed
+    turn = 0.0 if lane < 0 else math.pi
+    place = lane + float(rng.uniform(-0.25, 0.25))
+    return Motion(
+        s=_start(_target(kind, stage, rng), along, stage), d=place, speed_s=along, turn=turn
+    )
+
+
+def wait(kind: Kind, stage: Stage, rng: np.random.Generator) -> Motion:
+    """Standing in an outer lane."""
+    side = int(rng.choice([-1, 1]))
+    turn = 0.0 if side < 0 else math.pi
+    place = side * 1.5 * LANE_WIDTH_M + float(rng.uniform(-0.2, 0.2))
+    return Motion(s=_target(kind, stage, rng), d=place, turn=turn)
+
+
+def park(kind: Kind, stage: Stage, rng: np.random.Generator) -> Motion:
+    """At the kerb."""
+    side = int(rng.choice([-1, 1]))
+    turn = (0.0 if side < 0 else math.pi) + float(rng.normal(0.0, 0.03))
+    place = side * (PARKING_D_M + float(rng.uniform(-0.1, 0.3)))
+    return Motion(s=_target(kind, stage, rng), d=place, turn=turn)
+
+
+def ride(kind: Kind, stage: Stage, rng: np.random.Generator) -> Motion:
+    """At the edge of the road, with the traffic."""
+    side = int(rng.choice([-1, 1]))
+    along = -side * float(rng.uniform(*kind.speed_mps))
+    place = side * float(rng.uniform(3.0, 6.7))
+    turn = 0.0 if side < 0 else math.pi
+    return Motion(
+        s=_start(_target(kind, stage, rng), along, stage), d=place, speed_s=along, turn=turn
+    )
+
+
+def stand(kind: Kind, stage: Stage, rng: np.random.Generator) -> Motion:
+    """On the pavement, any way round."""
+    side = int(rng.choice([-1, 1]))
+    place = side * float(rng.uniform(KERB_D_M + 0.5, PAVEMENT_END_D_M - 0.5))
+    return Motion(s=_target(kind, stage, rng), d=place, turn=float(rng.uniform(-math.pi, math.pi)))
+
+
+def walk(kind: Kind, stage: Stage, rng: np.random.Generator) -> Motion:
+    """Along the pavement."""
+    side, direction = int(rng.choice([-1, 1])), int(rng.choice([-1, 1]))
+    along = direction * float(rng.uniform(*kind.speed_mps))
+    across = float(rng.normal(0.0, 0.08))
+    place = side * float(rng.uniform(KERB_D_M + 0.6, PAVEMENT_END_D_M - 0.6))
+    turn = math.atan2(across, along)
+    start = _start(_target(kind, stage, rng), along, stage)
+    return Motion(s=start, d=place, speed_s=along, speed_d=across, turn=turn)
+
+
+def cross(kind: Kind, stage: Stage, rng: np.random.Generator) -> Motion:
+    """Across the road."""
+    direction = int(rng.choice([-1, 1]))
+    across = direction * float(rng.uniform(*kind.speed_mps))
+    place = float(rng.uniform(-7.0, 7.0)) - across * stage.duration_s / 2
+    return Motion(
+        s=_target(kind, stage, rng), d=place, speed_d=across, turn=direction * math.pi / 2
+    )
+
+
+def border_works(_kind: Kind, stage: Stage, rng: np.random.Generator) -> Motion:
+    """Along the edge of the works."""
+    along = float(rng.uniform(*stage.works_s))
+    place = stage.works_side * (LANE_WIDTH_M + float(rng.uniform(0.25, 0.6)))
+    # A barrier's heading is across its long side.
+    turn = math.pi / 2 * -stage.works_side + float(rng.normal(0.0, 0.08))
+    return Motion(s=along, d=place, turn=turn)
+
+
+def inside_works(_kind: Kind, stage: Stage, rng: np.random.Generator) -> Motion:
+    """On the closed lane."""
+    along = float(rng.uniform(*stage.works_s))
+    place = stage.works_side * float(rng.uniform(5.2, 6.6))
+    heading = float(rng.choice([0.0, math.pi])) + float(rng.normal(0.0, 0.12))
+    return Motion(s=along, d=place, turn=heading)
+
+
+def beside(kind: Kind, stage: Stage, rng: np.random.Generator) -> Motion:
+    """Anywhere from the kerb to the houses, roughly along or across the road."""
+    side = int(rng.choice([-1, 1]))
+    place = side * float(rng.uniform(PARKING_D_M, PAVEMENT_END_D_M - 1.0))
+    quarter = float(rng.choice([0.0, 0.5, 1.0, 1.5])) * math.pi
+    return Motion(s=_target(kind, stage, rng), d=place, turn=quarter + float(rng.normal(0.0, 0.15)))
+
+
+def verge(kind: Kind, stage: Stage, rng: np.random.Generator) -> Motion:
+    """Behind the pavement: parked or stored along the road."""
+    side = int(rng.choice([-1, 1]))
+    place = side * float(rng.uniform(PAVEMENT_END_D_M + 1.5, PAVEMENT_END_D_M + 3.0))
+    turn = float(rng.choice([0.0, math.pi])) + float(rng.normal(0.0, 0.1))
+    return Motion(s=_target(kind, stage, rng), d=place, turn=turn)
+
+
+def houses(kind: Kind, stage: Stage, rng: np.random.Generator) -> Motion:
+    """In the row of houses."""
+    side = int(rng.choice([-1, 1]))
+    return Motion(s=_target(kind, stage, rng), d=side * float(rng.uniform(26.0, 30.0)))
+
+
+def trees(kind: Kind, stage: Stage, rng: np.random.Generator) -> Motion:
+    """In the row of trees."""
+    side = int(rng.choice([-1, 1]))
+    place = side * float(rng.uniform(15.0, 19.0))
+    return Motion(s=_target(kind, stage, rng), d=place, turn=float(rng.uniform(0.0, 1.5)))
+
+
+Place = Callable[[Kind, Stage, np.random.Generator], Motion]
+
+PLACES: dict[str, tuple[tuple[Place, float], ...]] = {
+    "car": ((drive, 0.55), (park, 0.35), (wait, 0.1)),
+    "truck": ((drive, 0.45), (park, 0.35), (inside_works, 0.1), (verge, 0.1)),
+    "bus": ((drive, 0.5), (park, 0.3), (wait, 0.2)),
+    "trailer": ((drive, 0.3), (park, 0.4), (verge, 0.3)),
+    "construction_vehicle": ((inside_works, 0.45), (drive, 0.15), (park, 0.15), (verge, 0.25)),
+    "motorcycle": ((ride, 0.45), (beside, 0.3), (park, 0.25)),
+    "bicycle": ((ride, 0.45), (beside, 0.55)),
+    "pedestrian": ((walk, 0.55), (stand, 0.2), (cross, 0.25)),
+    "barrier": ((border_works, 0.7), (beside, 0.3)),
+    "traffic_cone": ((border_works, 0.6), (inside_works, 0.1), (park, 0.3)),
+    "container": ((park, 0.4), (verge, 0.6)),
+    "kiosk": ((park, 0.4), (beside, 0.6)),
+    "planter": ((beside, 1.0),),
+    "bin": ((beside, 0.7), (park, 0.3)),
+    "post": ((beside, 1.0),),
+    "rack": ((beside, 1.0),),
+    "building": ((houses, 1.0),),
+    "tree": ((trees, 1.0),),
+}
+"""For each kind, the ways to place it and their weights."""
+
+
+def draw_motion(kind: Kind, stage: Stage, rng: np.random.Generator) -> Motion:
+    """A place and motion for one object of a kind."""
+    ways, weights = zip(*PLACES[kind.name], strict=True)
+    way: Place = ways[int(rng.choice(len(ways), p=np.asarray(weights) / sum(weights)))]
+    return way(kind, stage, rng)
+
+
+KEYFRAME_INTERVAL_S = 0.5
+EGO_SIZE = Size(length=4.6, width=1.9, height=1.7)
+EGO_CENTRE_AHEAD_M = 1.4
+"""The ego's middle lies this far ahead of its frame's origin, the rear axle."""
+
+_CLEARANCE_M = 0.2
+_TRIES = 40
+_MOVING_MPS = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """Everything that happens in one scene.
+
+    Attributes:
+        road: The road.
+        ego: The ego frame's motion.
+        actors: Annotated objects, clutter and background.
+    """
+
+    road: Road
+    ego: Motion
+    actors: tuple[Actor, ...]
+
+
+def attribute_of(kind: Kind, motion: Motion, *, on_road: bool, rider: bool) -> str:
+    """The nuScenes attribute that fits what an object does.
+
+    Args:
+        kind: What it is.
+        motion: How it moves.
+        on_road: Whether it stands in the traffic, not at the kerb.
+        rider: Whether somebody rides it (cycles).
+
+    Returns:
+        Attribute name, empty for barriers and cones.
+    """
+    moving = np.hypot(motion.speed_s, motion.speed_d) > _MOVING_MPS
+    if kind.name in {"barrier", "traffic_cone"}:
+        return ""
+    if kind.name in {"bicycle", "motorcycle"}:
+        return "cycle.with_rider" if rider else "cycle.without_rider"
+    if kind.name == "pedestrian":
+        return "pedestrian.moving" if moving else "pedestrian.standing"
+    if moving:
+        return "vehicle.moving"
+    return "vehicle.stopped" if on_road or kind.name == "bus" else "vehicle.parked"
+
+
+def _draw_actor(kind: Kind, motion: Motion, rng: np.random.Generator) -> Actor:
+    """Size, category and looks of an object whose motion is settled."""
+    category = ""
+    if kind.categories:
+        names, weights = zip(*kind.categories, strict=True)
+        category = names[int(rng.choice(len(names), p=weights))]
+    spans = (kind.length_m, kind.width_m, kind.height_m)
+    # Annotated sizes have millimetres.
+    length, width, height = (round(float(rng.uniform(*span)), 3) for span in spans)
+    rider = kind.name in {"bicycle", "motorcycle"} and motion.speed_s != 0.0
+    if rider:
+        height = round(height + 0.35, 3)
+    if category == "human.pedestrian.child":
+        height = round(height * 0.7, 3)
+    size = Size(length=length, width=width, height=height)
+    worker = category == "human.pedestrian.construction_worker"
+    flavour = "rider" if rider else "worker" if worker else ""
+    attribute = ""
+    if category:
+        attribute = attribute_of(kind, motion, on_road=abs(motion.d) < 7.0, rider=rider)
+    blocks = tuple(build_shape(kind.name, size, flavour, rng))
+    return Actor(
+        kind=kind, category=category, attribute=attribute, size=size, blocks=blocks, motion=motion
+    )
+
+
+def build_world(road: Road, keyframes: int, rng: np.random.Generator) -> World:
+    """Draw a scene.
+
+    Args:
+        road: The road, passing s = 0 where the ego starts.
+        keyframes: Length of the scene in keyframes.
+        rng: Everything random.
+
+    Returns:
+        A world in which no two boxes ever overlap, the ego's included.
+    """
+    duration = max(keyframes - 1, 1) * KEYFRAME_INTERVAL_S
+    speed = 0.0 if rng.random() < 0.12 else float(rng.uniform(2.5, 9.0))
+    ego = Motion(s=0.0, d=EGO_LANE_D_M, speed_s=speed)
+    middle = speed * duration / 2
+    works = middle + float(rng.uniform(-14.0, 4.0))
+    stage = Stage(
+        ego_speed_mps=speed,
+        duration_s=duration,
+        works_s=(works, works + float(rng.uniform(14.0, 22.0))),
+        works_side=int(rng.choice([-1, 1])),
+    )
+    # Four checks a second: at city speeds with the clearance nothing slips through between them.
+    times = np.linspace(-KEYFRAME_INTERVAL_S, duration, 3 + int(duration * 4))
+    ego_poses = ego.poses(road, times)
+    ahead = np.stack([np.cos(ego_poses[:, 2]), np.sin(ego_poses[:, 2])], axis=-1)
+    ego_poses[:, :2] += EGO_CENTRE_AHEAD_M * ahead
+    taken = [footprints(ego_poses, EGO_SIZE, 0.6)]
+    actors: list[Actor] = []
+    for kind in (*KINDS, *CLUTTER, *BACKGROUND):
+        for _ in range(int(rng.integers(kind.count[0], kind.count[1] + 1))):
+            for _ in range(_TRIES):
+                actor = _draw_actor(kind, draw_motion(kind, stage, rng), rng)
+                corners = footprints(actor.motion.poses(road, times), actor.size, _CLEARANCE_M)
+                if not overlap(np.stack(taken), corners[None]).any():
+                    actors.append(actor)
+                    taken.append(corners)
+                    break
+    return World(road=road, ego=ego, actors=tuple(actors))

@@ -1,0 +1,179 @@
+"""`python -m aqr_exp.train.corruption_eval RUN_DIR CASE...`: evaluate a trained run under sensor failures.
+
+One process serves all cases of a run, because loading the packages takes longer than a small case.
+It writes one line of JSON for each step to stdout: `case`, `done` and `total` (samples), and at a
+case's end `metrics`. Whatever else is printed goes to stderr.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.evaluator import Evaluator as MetricEvaluator
+from mmengine.runner import Runner
+from torch import nn
+
+from aqr_exp.cmt.detector_config import detector_config
+from aqr_exp.config.identity import from_spec
+from aqr_exp.config.inputs import with_data_identity
+from aqr_exp.config.schema import RunConfig
+from aqr_exp.data.corruptions.cases import FailureCase, read_cases
+from aqr_exp.data.pipeline import dataloader_config
+from aqr_exp.errors import AqrExpError, RunFailedError
+from aqr_exp.store.corruption_results import missing_cases, write_evaluation
+from aqr_exp.store.lease import hold
+from aqr_exp.store.run_files import EvaluationPaths, read_metrics_file
+from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.train.checkpoint import load_newest
+from aqr_exp.train.runner_config import evaluator_config, register_plugins
+from aqr_exp.train.session import set_up_torch
+
+Tell = Callable[[dict[str, Any]], None]
+
+
+def trained_detector(folder: RunFolder, config: RunConfig) -> nn.Module:
+    """The run's detector with its final weights, on the device it runs on here.
+
+    Args:
+        folder: The run's folder.
+        config: The run.
+
+    Raises:
+        RunFailedError: The final checkpoint is missing or damaged: the clean evaluation is of no other.
+    """
+    from mmdet3d.registry import MODELS
+
+    state = load_newest(folder.checkpoints_dir)
+    if state is None:
+        raise RunFailedError(f"{folder.checkpoints_dir} holds no checkpoint that can be read")
+    if state["epoch"] != config.schedule.epochs:
+        raise RunFailedError(
+            f"{folder.checkpoints_dir}: the checkpoint of epoch {config.schedule.epochs}, which the "
+            f"clean evaluation is of, is missing or damaged; the newest intact one is of epoch "
+            f"{state['epoch']}"
+        )
+    detector: nn.Module = MODELS.build(detector_config(config))
+    detector.load_state_dict(state["model"])
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return detector.to(device).eval()
+
+
+@torch.no_grad()
+def measure(
+    detector: nn.Module,
+    config: RunConfig,
+    case: FailureCase | None,
+    paths: EvaluationPaths,
+    tell: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Predict and score the validation split, as the end of a training does.
+
+    Args:
+        detector: In evaluation mode.
+        config: The run.
+        case: The failure; None evaluates on clean data.
+        paths: Where detections and match records go.
+        tell: Told how many samples of how many are done.
+
+    Returns:
+        The metrics.
+    """
+    split = config.data.val_split
+    loader = Runner.build_dataloader(
+        dataloader_config(
+            config, split, training=False, batch_size=config.schedule.batch_size, failure=case
+        ),
+        seed=config.seed,
+    )
+    result = paths.predictions_path(split)
+    evaluator = MetricEvaluator([evaluator_config(config, split, result, paths.records_path)])
+    total = len(loader.dataset)
+    done = 0
+    for batch in loader:
+        found = detector.test_step(batch)  # type: ignore[operator]
+        evaluator.process(data_samples=found, data_batch=batch)
+        done += len(found)
+        if tell is not None:
+            tell(done, total)
+    return dict(evaluator.evaluate(total))
+
+
+def evaluate_cases(folder: RunFolder, cases: Sequence[FailureCase], tell: Tell) -> None:
+    """Evaluate a run under the cases it lacks; the caller holds the run's lease for it.
+
+    Args:
+        folder: The run's folder.
+        cases: What is wanted.
+        tell: Takes what stdout gets.
+
+    Raises:
+        AqrExpError: There are no metrics of record, or no weights, or the data are not those that the
+            run was made for.
+    """
+    clean = read_metrics_file(folder.metrics_path).metrics
+    todo = missing_cases(folder, cases, clean)
+    if not todo:
+        return
+    config = with_data_identity(from_spec(folder.read_spec()))
+    detector = trained_detector(folder, config)
+    for case in todo:
+        started = time.monotonic()
+        paths = folder.failure_paths(case.name)
+        paths.path.mkdir(parents=True, exist_ok=True)
+        for torn in paths.path.glob(".*.tmp"):
+            torn.unlink()  # of a process that was killed: only one works here
+
+        def step(done: int, total: int, name: str = case.name) -> None:
+            tell({"case": name, "done": done, "total": total})
+
+        metrics = measure(detector, config, case, paths, step)
+        took = {"evaluate_time_s": round(time.monotonic() - started, 1)}
+        same = {name: clean.get(name) for name in ("evaluator", "synthetic")}
+        kept = write_evaluation(
+            folder, case, {**metrics, **same, **took}, clean, config.data.val_split
+        )
+        tell({"case": case.name, "metrics": kept})
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the module.
+
+    Args:
+        argv: Arguments after the program's name; `sys.argv` when None.
+
+    Returns:
+        0 done, 1 it failed, and the last line of stderr says why.
+    """
+    parser = argparse.ArgumentParser(prog="python -m aqr_exp.train.corruption_eval")
+    parser.add_argument("run_dir", type=Path, help="a completed run's folder")
+    parser.add_argument("cases", help="cases with commas between")
+    parser.add_argument("--threads", type=int, required=True, help="torch threads")
+    arguments = parser.parse_args(argv)
+    folder = RunFolder(arguments.run_dir)
+    # The open-mmlab packages print: only the answers may reach whoever reads stdout.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+    def tell(answer: dict[str, Any]) -> None:
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+    try:
+        with hold(folder.failures_lease_path):
+            register_plugins()
+            set_up_torch(arguments.threads)
+            evaluate_cases(folder, read_cases(arguments.cases), tell)
+    except AqrExpError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""The memory this process holds, as Linux tells it."""
+
+import ctypes
+import gc
+import json
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from aqr_exp.cmt.detector import CmtDetector
+from aqr_exp.cmt.detector_config import detector_config
+from aqr_exp.cmt.encodings import map_tokens
+from aqr_exp.config.identity import from_spec
+from aqr_exp.config.schema import ModelConfig, RunConfig
+from aqr_exp.train.runner_config import register_plugins
+
+_STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
+_CLEAR_PEAK = "5"
+
+
+def forget_peak() -> bool:
+    """Count the most memory in use from here.
+
+    Returns:
+        Whether the system does so.
+    """
+    try:
+        _CLEAR.write_text(_CLEAR_PEAK, encoding="ascii")
+    except OSError:
+        return False
+    return True
+
+
+def peak_bytes() -> int | None:
+    """The most that was resident since the process began or `forget_peak`; None where nobody knows."""
+    return _bytes_of("VmHWM")
+
+
+def resident_bytes() -> int | None:
+    """What is resident now; None where nobody knows."""
+    return _bytes_of("VmRSS")
+
+
+def give_back_free_memory() -> None:
+    """Give what was freed, and is kept for the next allocation, back to the system, where it can be."""
+    gc.collect()
+    with suppress(AttributeError, OSError):  # glibc alone has it
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _bytes_of(name: str) -> int | None:
+    try:
+        lines = _STATUS.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")]
+    return found[0] if found else None
+
+
+VIEWS = 6
+_BOXES = 40
+"""Boxes of a sample, for the number of denoising queries: nuScenes has about as many."""
+_ADAM_COPIES = 4
+"""Weights, gradients and AdamW's two moments, all of them float32."""
+
+
+class _Kept:
+    """Bytes that the backward pass will need, each storage once, the parameters left out."""
+
+    def __init__(self, parameters: list[torch.nn.Parameter]) -> None:
+        self._own = {parameter.untyped_storage()._cdata for parameter in parameters}  # noqa: SLF001
+        self._seen: dict[int, tuple[Tensor, int]] = {}
+
+    def keep(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self._own:  # noqa: SLF001
+            # The tensor is held so that no other storage gets the same address.
+            self._seen[storage._cdata] = (tensor, storage.nbytes())  # noqa: SLF001
+        return tensor
+
+    @property
+    def total(self) -> int:
+        return sum(size for _, size in self._seen.values())
+
+
+def estimate(config: RunConfig) -> dict[str, float]:
+    """Gigabytes (10^9 bytes) of one process's training step.
+
+    Args:
+        config: The run.
+
+    Returns:
+        `weights_gb` (with gradients and AdamW's moments), `activations_gb`, and their sum `total_gb`.
+    """
+    from mmdet3d.registry import MODELS
+
+    register_plugins()
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        detector = MODELS.build(detector_config(config.model)).train()
+        parameters = list(detector.parameters())
+        kept = _Kept(parameters)
+        saving = torch.autograd.graph.saved_tensors_hooks(kept.keep, lambda tensor: tensor)
+        half = torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.schedule.amp)
+        with saving, half:
+            _forward(detector, config.model, config.schedule.batch_size)
+        weights = sum(parameter.numel() for parameter in parameters) * 4 * _ADAM_COPIES
+    sizes = {"weights_gb": weights / 1e9, "activations_gb": kept.total / 1e9}
+    return sizes | {"total_gb": sum(sizes.values())}
+
+
+def _forward(detector: CmtDetector, model: ModelConfig, batch: int) -> None:
+    """Everything of the forward pass whose shapes do not follow the content of the data."""
+    # Whether the mask acts is drawn, and what is drawn has no content here.
+    detector.grid_mask = None
+    head: Any = detector.pts_bbox_head
+    bev = camera = None
+    if model.sensors.lidar:
+        canvas = torch.randn(batch, *detector.canvas_shape)
+        bev = head.shared_conv(detector.pts_neck(detector.pts_backbone(canvas))[0])
+    if model.sensors.camera:
+        images = torch.randn(batch, VIEWS, 3, model.image.height_px, model.image.width_px)
+        camera = detector.extract_img_feat(images)[0]
+    memory = map_tokens(bev, camera, batch)
+    denoising = min(model.head.denoising.groups, model.head.queries // _BOXES) * _BOXES
+    queries = model.head.queries + denoising
+    encoding = torch.randn(memory.shape, requires_grad=True)
+    query_encoding = torch.randn(batch, queries, model.head.width, requires_grad=True)
+    blocked = torch.zeros(queries, queries, dtype=torch.bool)
+    head.task_heads[0](head.transformer(memory, encoding, query_encoding, blocked).float())
+
+
+def main() -> None:
+    """Estimate the run of the file that is named."""
+    spec = yaml.safe_load(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    sys.stdout.write(json.dumps(estimate(from_spec(spec))) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""The arm whose weights become maps that multiply the features.
+
+Letters: B samples, Q queries (denoising ones first). The last axis of weights is (lidar, camera).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaxtyping import Float
+from mmdet3d.registry import MODELS
+from torch import Tensor
+
+from aqr_exp.aqr.modulator import FeatureModulator
+from aqr_exp.aqr.renderer import WeightRenderer
+from aqr_exp.cmt.variant_module import Arm, TokenScene
+
+
+@MODELS.register_module()
+class ModulationArm(Arm):
+    """The weights as maps that multiply the features.
+
+    Args:
+        renderer: Arguments of `WeightRenderer`.
+        modulator: Arguments of `FeatureModulator`, for each of the two maps.
+        arm: Arguments of `Arm`.
+    """
+
+    def __init__(
+        self, *, renderer: Mapping[str, Any], modulator: Mapping[str, Any], **arm: Any
+    ) -> None:
+        super().__init__(**arm)
+        self.renderer = WeightRenderer(**renderer)
+        self.bev_modulator = FeatureModulator(**modulator)
+        self.camera_modulator = FeatureModulator(**modulator)
+
+    def modulate(
+        self,
+        scene: TokenScene,
+        weights: Float[Tensor, "batch queries 2"],
+        bev: Float[Tensor, "batch width rows columns"],
+        camera: Float[Tensor, "images width img_rows img_columns"],
+    ) -> tuple[Tensor, Tensor]:
+        """Both maps times what the learnable queries render.
+
+        Denoising queries are left out: at evaluation there are none, and the features must not know
+        where the ground truth is.
+        """
+        first = scene.first_query
+        places = scene.places(scene.points_m[:, first:])
+        bev_map, camera_map = self.renderer(weights[:, first:], places, scene.layout)
+        # The features of a switched-off modality stay as they are: even a weight of one would
+        # dim the cells that no query reaches.
+        lidar_off, camera_off = self.router.switched_off.tolist()
+        return (
+            bev if lidar_off else self.bev_modulator(bev, bev_map),
+            camera if camera_off else self.camera_modulator(camera, camera_map),
+        )

@@ -1,0 +1,192 @@
+import math
+
+import numpy as np
+import pytest
+from swept_store import MadeUpStore
+
+from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.report.figures.sweep_figure import sweep_figure
+from aqr_exp.store.collect import collect
+
+FIXED = ("preset=quick", "learnable_scale=false")
+# The 97.5 % point of Student's t with one degree of freedom, over the square root of two seeds.
+HALF_OF_TWO = 12.7062047 / math.sqrt(2)
+
+
+def sweep(store: MadeUpStore, values: dict[float, tuple[float, ...]], *more: str) -> None:
+    for value, metrics in values.items():
+        for seed, mean_ap in enumerate(metrics):
+            typed = [*FIXED, f"bias_scale={value}", *more]
+            store.add("attention_bias", typed, seed, mAP=mean_ap, NDS=0.3)
+
+
+def test_means_bands_and_the_baseline_are_drawn(made_up: MadeUpStore) -> None:
+    sweep(made_up, {1: (0.30, 0.32), 8: (0.33, 0.33), 2.5: (0.35, 0.37)})
+    for seed, mean_ap in enumerate((0.28, 0.30)):
+        made_up.add("baseline", ["preset=quick"], seed, mAP=mean_ap)
+    made_up.add("attention_bias", [*FIXED, "bias_scale=4"], 0)
+    figure = sweep_figure(collect(made_up), ["bias_scale"], "mAP", store=made_up)
+    (axes,) = figure.axes
+    curve, baseline, best = axes.lines
+    np.testing.assert_allclose(curve.get_xdata(), [1, 2.5, 8])
+    np.testing.assert_allclose(curve.get_ydata(), [0.31, 0.36, 0.33])
+    assert curve.get_label() == "attention_bias (n = 2)"
+    np.testing.assert_allclose(baseline.get_ydata(), [0.29, 0.29])
+    assert baseline.get_label() == "baseline (n = 2)"
+    np.testing.assert_allclose([*best.get_xdata(), *best.get_ydata()], [2.5, 0.36])
+    assert best.get_label() == "best, selected on val"
+    band = axes.collections[0].get_paths()[0].vertices
+    # sd of two values is their distance over the square root of 2.
+    half = HALF_OF_TWO * 0.02 / math.sqrt(2)
+    at_one = band[np.isclose(band[:, 0], 1.0), 1]
+    np.testing.assert_allclose([at_one.min(), at_one.max()], [0.31 - half, 0.31 + half], atol=1e-9)
+    span = axes.patches[0].get_extents().transformed(axes.transData.inverted())
+    np.testing.assert_allclose([span.y0, span.y1], [0.29 - half, 0.29 + half], atol=1e-9)
+    assert axes.get_xlabel() == "bias_scale"
+    assert axes.get_ylabel() == "mAP\nmean, 95 % interval"
+    assert not axes.spines["top"].get_visible()
+    assert figure.get_suptitle() == "SYNTHETIC data, not comparable with nuScenes"
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "attention_bias (n = 2)",
+        "baseline (n = 2)",
+        "best, selected on val",
+    ]
+
+
+def test_one_seed_has_no_band_and_real_data_no_mark(made_up: MadeUpStore) -> None:
+    sweep(made_up, {1: (0.3,), 2: (0.2,)})
+    for folder in made_up:
+        folder.write_metrics({**folder.read_metrics(), "synthetic": False})
+    figure = sweep_figure(collect(made_up), ["bias_scale"], "mAP", store=made_up)
+    (axes,) = figure.axes
+    assert len(axes.collections) == len(axes.patches) == 0
+    assert axes.lines[0].get_label() == "attention_bias (n = 1)"
+    assert figure.get_suptitle() == ""
+
+
+def test_of_an_error_the_lowest_is_the_best(made_up: MadeUpStore) -> None:
+    for value, error in ((1, 0.5), (2, 0.4), (5, 0.7)):
+        typed = [*FIXED, f"bias_scale={value}"]
+        made_up.add("attention_bias", typed, 0, mAP=0.3, mATE=error)
+    figure = sweep_figure(collect(made_up), ["bias_scale"], "mATE", store=made_up)
+    best = figure.axes[0].lines[-1]
+    assert (best.get_xdata()[0], best.get_ydata()[0]) == (2, 0.4)
+    assert figure.axes[0].get_ylabel().startswith("mATE (m), lower is better")
+
+
+def test_what_else_differs_makes_curves_of_its_own(made_up: MadeUpStore) -> None:
+    sweep(made_up, {1: (0.30,), 2: (0.32,)}, "window_size=5")
+    sweep(made_up, {1: (0.34,), 2: (0.36,)}, "window_size=8")
+    figure = sweep_figure(collect(made_up), ["bias_scale"], "mAP", store=made_up)
+    lines = {line.get_label(): line.get_ydata().tolist() for line in figure.axes[0].lines[:2]}
+    assert lines == {"window_size=5 (n = 1)": [0.30, 0.32], "window_size=8 (n = 1)": [0.34, 0.36]}
+
+
+def test_text_stands_side_by_side_with_bars(made_up: MadeUpStore) -> None:
+    for kind, values in (("clamp", (0.3, 0.32)), ("l2", (0.34, 0.36))):
+        for seed, mean_ap in enumerate(values):
+            typed = ["preset=quick", f"variant.bias.scale.constraint={kind}"]
+            made_up.add("attention_bias", typed, seed, mAP=mean_ap)
+    key = "variant.bias.scale.constraint"
+    (axes,) = sweep_figure(collect(made_up), [key], "mAP", store=made_up).axes
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["clamp", "l2"]
+    assert axes.lines[0].get_linestyle() == "None"
+    (bars,) = axes.collections
+    half = HALF_OF_TWO * 0.02 / math.sqrt(2)
+    np.testing.assert_allclose(
+        bars.get_segments(),
+        [[[0, 0.31 - half], [0, 0.31 + half]], [[1, 0.35 - half], [1, 0.35 + half]]],
+    )
+
+
+def test_a_group_is_told_by_what_was_typed(made_up: MadeUpStore) -> None:
+    for kind, mean_ap in (("aggressive", 0.3), ("standard", 0.32)):
+        made_up.add("attention_bias", [f"bias={kind}"], 0, mAP=mean_ap)
+    (axes,) = sweep_figure(collect(made_up), ["bias"], "mAP", store=made_up).axes
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["aggressive", "standard"]
+    assert len(axes.lines) == 2
+
+
+def test_variants_can_be_the_parameter(made_up: MadeUpStore) -> None:
+    arms = {"baseline": 0.3, "attention_bias": 0.32, "renderer_modulator": 0.31}
+    for variant, mean_ap in arms.items():
+        made_up.add(variant, ["preset=quick"], 0, mAP=mean_ap)
+    (axes,) = sweep_figure(collect(made_up), ["variant"], "mAP", store=made_up).axes
+    ticks = [tick.get_text() for tick in axes.get_xticklabels()]
+    assert ticks == ["attention_bias", "renderer_modulator"]
+    labels = {line.get_label(): line.get_ydata() for line in axes.lines}
+    np.testing.assert_allclose(labels["mean (n = 1)"], [0.32, 0.31])
+    np.testing.assert_allclose(labels["baseline (n = 1)"], [0.3, 0.3])
+
+
+def test_two_parameters_make_a_heat_map(made_up: MadeUpStore) -> None:
+    values = {(1, 5): (0.30,), (1, 8): (0.32, 0.34), (2, 8): (0.36,)}
+    for (scale, window), metrics in values.items():
+        for seed, mean_ap in enumerate(metrics):
+            typed = [*FIXED, f"bias_scale={scale}", f"window_size={window}"]
+            made_up.add("attention_bias", typed, seed, mAP=mean_ap)
+    made_up.add("baseline", ["preset=quick"], 0, mAP=0.31)
+    figure = sweep_figure(collect(made_up), ["bias_scale", "window_size"], "mAP", store=made_up)
+    axes, bar = figure.axes
+    grid = np.asarray(axes.images[0].get_array().filled(np.nan))
+    np.testing.assert_allclose(grid, [[0.30, 0.33], [np.nan, 0.36]])
+    assert [text.get_text() for text in axes.texts] == [
+        "0.300\nn = 1",
+        "0.330\nn = 2",
+        "-",
+        "0.360\nn = 1",
+    ]
+    assert (axes.get_ylabel(), axes.get_xlabel()) == ("bias_scale", "window_size")
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["1", "2"]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["5", "8"]
+    assert axes.patches[0].get_xy() == (0.5, 0.5)
+    assert bar.get_ylabel() == "mAP"
+    words = figure.get_supxlabel().splitlines()
+    assert words == ["baseline: 0.3100, n = 1", "frame: best, selected on val"]
+
+
+def test_equal_cells_can_be_read(made_up: MadeUpStore) -> None:
+    for scale, window in ((1, 5), (2, 8)):
+        typed = [*FIXED, f"bias_scale={scale}", f"window_size={window}"]
+        made_up.add("attention_bias", typed, 0, mAP=0.3)
+    figure = sweep_figure(collect(made_up), ["bias_scale", "window_size"], "mAP", store=made_up)
+    image = figure.axes[0].images[0]
+    low, high = image.get_clim()
+    assert low < 0.3 < high
+    red, green, blue, _ = image.cmap(image.norm(0.3))
+    darkness = 1 - (0.299 * red + 0.587 * green + 0.114 * blue)
+    written = [text for text in figure.axes[0].texts if text.get_text() != "-"]
+    assert [text.get_color() for text in written] == ["white", "white"]
+    assert darkness > 0.4
+
+
+def test_what_cannot_be_drawn_is_refused(made_up: MadeUpStore) -> None:
+    with pytest.raises(RequestError, match=r"^no completed run to draw: `aqr-exp list` shows"):
+        sweep_figure([], ["bias_scale"], "mAP", store=made_up)
+    sweep(made_up, {1: (0.3,)})
+    rows = collect(made_up)
+    with pytest.raises(
+        RequestError, match=r"^no run has the parameter 'bias_scael': did you mean 'b"
+    ):
+        sweep_figure(rows, ["bias_scael"], "mAP", store=made_up)
+    with pytest.raises(RequestError, match=r"^unknown metric 'map': did you mean 'mAP'\? "):
+        sweep_figure(rows, ["bias_scale"], "map", store=made_up)
+    with pytest.raises(
+        RequestError, match=r"^a sweep is drawn over one or two .* not over 3 \(a, b, c"
+    ):
+        sweep_figure(rows, ["a", "b", "c"], "mAP", store=made_up)
+    folder = next(iter(made_up))
+    folder.spec_path.write_text("{")
+    with pytest.raises(AqrExpError, match=r"spec\.yaml is damaged: "):
+        sweep_figure(rows, ["bias_scale"], "mAP", store=made_up)
+
+
+def test_too_many_curves_are_refused(made_up: MadeUpStore) -> None:
+    for window in range(3, 16):
+        sweep(made_up, {1: (0.3,)}, f"window_size={window}")
+    with pytest.raises(
+        RequestError,
+        match=r"differ in more than bias_scale \(window_size\).* 13 curves, at most 12",
+    ):
+        sweep_figure(collect(made_up), ["bias_scale"], "mAP", store=made_up)

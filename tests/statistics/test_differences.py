@@ -1,0 +1,366 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from made_up_runs import MadeUpData, kept_run, made_up_arms, made_up_records
+from scipy import stats
+
+from aqr_exp.data.classes import CLASS_NAMES
+from aqr_exp.errors import RequestError
+from aqr_exp.evaluate.conditions import CONDITIONS, RunScorer, sample_weights
+from aqr_exp.evaluate.records import read_records
+from aqr_exp.statistics import run_scores
+from aqr_exp.statistics.differences import Resampling, arm_interval, arm_intervals, compare_arms
+from aqr_exp.store.collect import RunRow
+from aqr_exp.store.store import Store
+
+FEW = Resampling(resamples=60)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Store:
+    return Store(tmp_path_factory.mktemp("results; it's"))
+
+
+@pytest.fixture(scope="module")
+def arms(store) -> dict[str, list[RunRow]]:
+    rng = np.random.default_rng(1)
+    data = MadeUpData.draw(rng, scenes=8, night=3, present=set(CLASS_NAMES) - {"bus"})
+    return made_up_arms(store, rng, ("a", "b", "c"), seeds=4, data=data)
+
+
+def _bare(seed: int, value: float, **changes) -> RunRow:
+    """A run without records."""
+    return RunRow(
+        name=f"{changes.pop('arm', 'x')}-s{seed}",
+        status=changes.pop("status", "completed"),
+        updated=changes.pop("updated", ""),
+        record={"seed": seed},
+        metrics={"mAP": value} | changes,
+    )
+
+
+def _without_cache(store: Store, rows: list[RunRow], **metrics) -> list[RunRow]:
+    """The same runs under names the cache has not seen."""
+    return [replace(row, metrics={**row.metrics, **metrics}) for row in rows]
+
+
+def test_difference_against_its_parts(store, arms):
+    """Mean, both noises and the interval, computed again from the runs' records by NumPy and SciPy."""
+    found = compare_arms(arms["a"], arms["b"], ["mAP", "NDS"], store=store, settings=FEW)
+    for metric, each in found.items():
+        d = [b.metric(metric) - a.metric(metric) for a, b in zip(arms["a"], arms["b"], strict=True)]
+        rng = np.random.default_rng(FEW.seed)
+        drawn = rng.multinomial(8, np.full(8, 1 / 8), FEW.resamples)
+        values = []
+        for row in (*arms["a"], *arms["b"]):
+            records = read_records(store.folder(row.name).records_path)
+            scores = RunScorer(records).scores(weights=sample_weights(records.samples, drawn))
+            values.append(scores.mean_ap() if metric == "mAP" else scores.nds())
+        draws = np.array(values[4:]) - np.array(values[:4])
+        between = [np.cov(draws[i], draws[j])[0, 1] for i in range(4) for j in range(4) if i != j]
+        scenes = max(np.mean(between), 0) * 8 / 7
+        seeds = np.var(d, ddof=1) / 4
+        half = np.sqrt(stats.t.ppf(0.975, 3) ** 2 * seeds + stats.t.ppf(0.975, 7) ** 2 * scenes)
+        assert each.mean == pytest.approx(np.mean(d), abs=1e-12)
+        assert each.seed_sd == pytest.approx(np.std(d, ddof=1))
+        assert each.scene_sd == pytest.approx(np.sqrt(scenes), abs=1e-9)
+        assert (each.low, each.high) == pytest.approx((np.mean(d) - half, np.mean(d) + half))
+        assert each.percentile == pytest.approx(
+            tuple(np.percentile(draws.mean(axis=0), [2.5, 97.5]))
+        )
+        assert (each.n_pairs, each.seeds, each.scenes) == (4, (0, 1, 2, 3), 8)
+        assert each.note == ""
+        assert each.least_p == 0.125
+
+
+def test_runs_without_records_are_judged_by_seeds_alone(tmp_path):
+    reference = [_bare(seed, value) for seed, value in enumerate([0.30, 0.32, 0.31, 0.35])]
+    other = [_bare(seed, value) for seed, value in enumerate([0.33, 0.34, 0.36, 0.37])]
+    found = compare_arms(reference, other, ["mAP"], store=Store(tmp_path))["mAP"]
+    expected = stats.ttest_rel([0.33, 0.34, 0.36, 0.37], [0.30, 0.32, 0.31, 0.35])
+    assert found.p == pytest.approx(expected.pvalue)
+    ends = expected.confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((ends.low, ends.high))
+    assert found.scenes == 0
+    assert found.scene_sd is None
+    assert "x-s0, x-s1, x-s2 and 5 more: no match records" in found.note
+
+
+def test_other_seeds_are_welch(tmp_path):
+    reference = [_bare(seed, value) for seed, value in enumerate([0.30, 0.32, 0.31])]
+    other = [_bare(seed + 5, value) for seed, value in enumerate([0.33, 0.39])]
+    found = compare_arms(reference, other, ["mAP"], store=Store(tmp_path))["mAP"]
+    expected = stats.ttest_ind([0.33, 0.39], [0.30, 0.32, 0.31], equal_var=False)
+    assert found.p == pytest.approx(expected.pvalue)
+    ends = expected.confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((ends.low, ends.high))
+    assert (found.n_pairs, found.n_reference, found.n_other, found.n) == (0, 3, 2, 2)
+    assert "compared unpaired (Welch)" in found.note
+    assert found.exact_p is None
+
+
+def test_one_seed_knows_scene_noise_only(store, arms):
+    found = compare_arms(arms["a"][:1], arms["b"][:1], ["mAP"], store=store, settings=FEW)["mAP"]
+    assert found.p is None
+    assert found.seed_sd is None
+    assert found.mde is None
+    assert found.scene_sd > 0
+    assert found.low < found.mean < found.high
+    assert found.method == "one seed: noise of scenes only"
+
+
+def test_unequal_seeds_use_the_common_ones(store, arms):
+    some = compare_arms(arms["a"][:3], arms["b"][1:], ["mAP"], store=store, settings=FEW)["mAP"]
+    both = compare_arms(arms["a"][1:3], arms["b"][1:3], ["mAP"], store=store, settings=FEW)["mAP"]
+    assert some.seeds == (1, 2)
+    assert some.note == "seeds 0, 3 are not in both arms and were left out"
+    assert replace(some, note="") == both
+
+
+def test_the_other_way_round_is_the_opposite(store, arms):
+    there = compare_arms(arms["a"], arms["b"], ["mAP", "mATE"], store=store, settings=FEW)
+    back = compare_arms(arms["b"], arms["a"], ["mAP", "mATE"], store=store, settings=FEW)
+    for metric in there:
+        first, second = there[metric], back[metric]
+        assert first.mean == -second.mean
+        assert (first.low, first.high) == pytest.approx((-second.high, -second.low))
+        assert first.p == pytest.approx(second.p)
+        assert first.percentile == pytest.approx((-second.percentile[1], -second.percentile[0]))
+        assert first.bca == pytest.approx((-second.bca[1], -second.bca[0]))
+        assert (first.mde, first.seeds_needed) == pytest.approx((second.mde, second.seeds_needed))
+
+
+def test_order_of_runs_does_not_matter_and_draws_are_repeatable(store, arms, tmp_path):
+    found = compare_arms(arms["a"], arms["b"], ["mAP"], store=store, settings=FEW)
+    assert found == compare_arms(
+        arms["a"][::-1], arms["b"][2:] + arms["b"][:2], ["mAP"], store=store, settings=FEW
+    )
+    for path in sorted((store.root / ".cache").rglob("*.*")):
+        path.unlink()
+    assert found == compare_arms(arms["a"], arms["b"], ["mAP"], store=store, settings=FEW)
+    others = Resampling(resamples=60, seed=1)
+    again = compare_arms(arms["a"], arms["b"], ["mAP"], store=store, settings=others)["mAP"]
+    assert again.percentile != found["mAP"].percentile
+    assert again.mean == found["mAP"].mean
+
+
+def test_an_arm_against_itself_is_no_difference(store, arms):
+    found = compare_arms(arms["a"], arms["a"], ["mAP"], store=store, settings=FEW)["mAP"]
+    assert (found.mean, found.low, found.high, found.p) == (0, 0, 0, 1)
+
+
+def test_seeds_that_do_not_differ_leave_the_exact_test(tmp_path):
+    reference = [_bare(seed, 0.25) for seed in range(3)]
+    other = [_bare(seed, 0.5) for seed in range(3)]
+    found = compare_arms(reference, other, ["mAP"], store=Store(tmp_path))["mAP"]
+    assert found.p == found.exact_p == 0.25
+    assert "all seeds give the same difference" in found.note
+
+
+def test_a_condition_is_resampled_over_its_scenes(store, arms):
+    found = compare_arms(
+        arms["a"], arms["b"], ["mAP"], store=store, condition="night", settings=FEW
+    )["mAP"]
+    values = []
+    for row in (*arms["a"], *arms["b"]):
+        records = read_records(store.folder(row.name).records_path)
+        values.append(RunScorer(records).scores(CONDITIONS["night"]).mean_ap()[0])
+    assert found.mean == pytest.approx(np.mean(values[4:]) - np.mean(values[:4]))
+    assert found.scenes == 3
+    assert "only 3 scenes have such objects" in found.note
+
+
+def test_where_nothing_can_be_measured_there_is_no_number(store, arms):
+    metrics = ["mAP", "AP/car"]
+    found = compare_arms(arms["a"], arms["b"], metrics, store=store, condition="rain", settings=FEW)
+    bus = compare_arms(arms["a"], arms["b"], ["AP/bus"], store=store, settings=FEW)["AP/bus"]
+    for each in (*found.values(), bus):
+        assert (each.mean, each.low, each.p, each.mde, each.n) == (None, None, None, None, 0)
+        assert each.note == f"no ground truth to measure {each.metric} on"
+    interval = arm_interval(arms["a"], "AP/bus", store=store, settings=FEW)
+    assert (interval.mean, interval.n) == (None, 0)
+
+
+def test_a_class_has_its_own_scenes(tmp_path):
+    store, rng = Store(tmp_path), np.random.default_rng(0)
+    data = MadeUpData.draw(rng, scenes=6)
+    truths = data.truths.copy()
+    truths[data.samples.scene > 1, 3] = 0
+    arms = made_up_arms(store, rng, seeds=2, data=replace(data, truths=truths))
+    found = compare_arms(arms["a"], arms["b"], ["AP/bus", "mAP"], store=store, settings=FEW)
+    assert (found["AP/bus"].scenes, found["mAP"].scenes) == (2, 6)
+    assert "only 2 scenes have such objects" in found["AP/bus"].note
+
+
+def test_other_numbers_of_a_run_are_compared_over_seeds(tmp_path):
+    reference = [_bare(seed, 0.3, train_time_s=value) for seed, value in enumerate([10.0, 12.0])]
+    other = [_bare(seed, 0.3, train_time_s=value) for seed, value in enumerate([11.0, 14.0])]
+    found = compare_arms(reference, other, ["train_time_s"], store=Store(tmp_path))["train_time_s"]
+    assert found.mean == 1.5
+    assert found.note == ""
+
+
+def test_an_unknown_condition_is_named(tmp_path):
+    with pytest.raises(RequestError, match="unknown condition 'nigth': did you mean 'night'"):
+        compare_arms([], [], ["mAP"], store=Store(tmp_path), condition="nigth")
+
+
+def test_no_runs_is_nothing_to_compare(tmp_path):
+    found = compare_arms([], [_bare(0, 0.5)], ["mAP"], store=Store(tmp_path))["mAP"]
+    assert (found.mean, found.method) == (None, "nothing to compare")
+
+
+def test_the_newest_run_of_a_seed_counts_and_failed_ones_do_not(tmp_path):
+    rows = [
+        _bare(0, 0.1, updated="2026-01-01"),
+        _bare(0, 0.2, updated="2026-01-02", arm="y"),
+        _bare(1, 0.4),
+        _bare(2, 0.9, status="failed"),
+    ]
+    interval = arm_interval(rows, "mAP", store=Store(tmp_path))
+    assert (interval.mean, interval.n) == (pytest.approx(0.3), 2)
+
+
+def test_an_arms_interval_against_scipy(tmp_path):
+    values = [0.30, 0.32, 0.31, 0.35]
+    rows = [_bare(seed, value) for seed, value in enumerate(values)]
+    interval = arm_interval(rows, "mAP", store=Store(tmp_path))
+    low, high = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
+    assert (interval.low, interval.high) == pytest.approx((low, high))
+    assert (interval.seed_low, interval.seed_high) == pytest.approx((low, high))
+    assert interval.sd == pytest.approx(np.std(values, ddof=1))
+
+
+def test_an_arms_interval_holds_both_noises(store, arms):
+    interval = arm_intervals(arms["a"], ["mAP"], store=store, settings=FEW)["mAP"]
+    assert interval.low < interval.seed_low < interval.mean < interval.seed_high < interval.high
+    assert interval.scene_sd > 0
+    assert interval.method == "t over seeds and bootstrap over scenes"
+    alone = arm_interval(arms["a"][:1], "mAP", store=store, settings=FEW)
+    assert (alone.n, alone.sd, alone.seed_low) == (1, None, None)
+    assert alone.low < alone.mean < alone.high
+
+
+def test_runs_on_other_samples_are_not_resampled_together(store, arms, tmp_path):
+    rng = np.random.default_rng(2)
+    other = [
+        kept_run(store, "elsewhere", seed, made_up_records(data, np.zeros(9), rng))
+        for seed, data in enumerate([MadeUpData.draw(rng, scenes=9)] * 2)
+    ]
+    found = compare_arms(arms["a"], other, ["mAP"], store=store, settings=FEW)["mAP"]
+    assert found.scenes == 0
+    assert "the runs were scored on different samples" in found.note
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda path: path.unlink(), "its records.npz is missing"),
+        (lambda path: path.write_bytes(b""), "its records.npz is not what it was scored from"),
+        (
+            lambda path: path.write_bytes(path.read_bytes()[:-1] + b"?"),
+            "its records.npz is not what it was scored from",
+        ),
+    ],
+)
+def test_records_that_are_gone_or_changed_leave_seeds_and_say_so(tmp_path, damage, reason):
+    store, rng = Store(tmp_path), np.random.default_rng(0)
+    arms = made_up_arms(store, rng, seeds=2, data=MadeUpData.draw(rng, scenes=5))
+    path = store.folder("b-s1").records_path
+    content = path.read_bytes()
+    damage(path)
+    found = compare_arms(arms["a"], arms["b"], ["mAP"], store=store, settings=FEW)["mAP"]
+    assert found.note == f"scene noise is unknown: b-s1: {reason}"
+    assert found.scenes == 0
+    assert found.p is not None
+    # When the records are back, so is scene noise: the makeshift was not kept.
+    path.write_bytes(content)
+    again = compare_arms(arms["a"], arms["b"], ["mAP"], store=store, settings=FEW)["mAP"]
+    assert (again.scenes, again.note) == (5, "")
+
+
+def test_damaged_records_without_a_named_digest(tmp_path):
+    store, rng = Store(tmp_path), np.random.default_rng(0)
+    arms = made_up_arms(store, rng, seeds=2, data=MadeUpData.draw(rng, scenes=5))
+    store.folder("b-s1").records_path.write_bytes(b"PK")
+    arms["b"][1].metrics.pop("records_sha256")
+    found = compare_arms(arms["a"], arms["b"], ["mAP"], store=store, settings=FEW)["mAP"]
+    assert found.note == "scene noise is unknown: b-s1: its records.npz is damaged"
+
+
+def test_a_metric_that_records_do_not_confirm_is_named(tmp_path):
+    store, rng = Store(tmp_path), np.random.default_rng(0)
+    arms = made_up_arms(store, rng, seeds=2, data=MadeUpData.draw(rng, scenes=5))
+    changed = _without_cache(store, arms["b"], mAP=0.9)
+    found = compare_arms(arms["a"], changed, ["mAP", "NDS"], store=store, settings=FEW)
+    assert "b-s0: mAP in metrics.json is not what its records give" in found["mAP"].note
+    assert found["mAP"].scenes == 0
+    assert found["NDS"].scenes == 5
+
+
+class _Counted:
+    def __init__(self, monkeypatch) -> None:
+        self.runs = 0
+        resample = run_scores.resample
+
+        def counted(*arguments):
+            self.runs += 1
+            return resample(*arguments)
+
+        monkeypatch.setattr(run_scores, "resample", counted)
+
+
+def test_the_cache_is_used_and_may_be_damaged_or_gone(tmp_path, monkeypatch):
+    store, rng = Store(tmp_path), np.random.default_rng(0)
+    arms = made_up_arms(store, rng, ("a", "b", "c"), 2, data=MadeUpData.draw(rng, scenes=5))
+    counted = _Counted(monkeypatch)
+
+    def compare(other: str = "b"):
+        return compare_arms(arms["a"], arms[other], ["mAP"], store=store, settings=FEW)
+
+    first = compare()
+    assert counted.runs == 4
+    assert compare() == first
+    assert counted.runs == 4
+    compare("c")
+    assert counted.runs == 6  # the reference is not resampled again
+    for place, damage in (
+        ("results", lambda data: data.replace(b'"n_pairs": 2', b'"n_pairs": 3')),
+        ("results", lambda data: data[: len(data) // 2]),
+        ("runs", lambda data: data[:-40] + b"!" + data[-39:]),
+        ("runs", lambda _: b""),
+    ):
+        for path in (tmp_path / ".cache" / "inference").rglob("*.*"):
+            if path.parent.name == place:
+                path.write_bytes(damage(path.read_bytes()))
+            elif place == "runs":
+                path.unlink()
+        assert compare() == first
+    assert counted.runs == 14
+
+
+def test_a_cached_result_does_not_outlive_its_cause(tmp_path):
+    store, rng = Store(tmp_path), np.random.default_rng(0)
+    data = MadeUpData.draw(rng, scenes=5)
+    arms = made_up_arms(store, rng, seeds=2, data=data)
+    first = compare_arms(arms["a"], arms["b"], ["mAP"], store=store, settings=FEW)
+    arms["b"][0] = kept_run(store, "again", 0, made_up_records(data, np.full(5, 2.0), rng))
+    second = compare_arms(arms["a"], arms["b"], ["mAP"], store=store, settings=FEW)
+    assert second["mAP"].mean > first["mAP"].mean
+
+
+def test_results_that_cannot_be_kept_are_given_all_the_same(tmp_path):
+    store, rng = Store(tmp_path), np.random.default_rng(0)
+    arms = made_up_arms(store, rng, seeds=2, data=MadeUpData.draw(rng, scenes=5))
+    (tmp_path / ".cache").write_text("in the way")
+    assert compare_arms(arms["a"], arms["b"], ["mAP"], store=store, settings=FEW)["mAP"].scenes == 5
+
+
+def test_cached_numbers_are_plain_json(store, arms):
+    compare_arms(arms["a"], arms["b"], ["mAP"], store=store, settings=FEW)
+    entries = list((store.root / ".cache" / "inference" / "results").glob("*.json"))
+    assert entries
+    for path in entries:
+        assert set(json.loads(path.read_text())) == {"sha256", "content"}

@@ -1,0 +1,141 @@
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aqr_exp.errors import AqrExpError
+from aqr_exp.files.atomic import read_checked_json, replace_checked_json
+from aqr_exp.store.run_files import check_spec, read_spec, write_spec
+
+MISFIT = "is damaged: its content does not fit its checksum"
+METRICS = {"mAP": 0.335, "AP/car": 0.5, "synthetic": True, "split": "val", "aqr/final_scale": None}
+SPEC = "variant: {name: baseline}\nseed: 3\n"
+
+
+def _every_flip(content: bytes) -> list[bytes]:
+    return [
+        content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :]
+        for place in range(len(content))
+        for bit in range(8)
+    ]
+
+
+def test_the_checksum_is_the_sha256_of_what_stands_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    replace_checked_json(path, {"mAP": 0.5})
+    digest = hashlib.sha256(b'{\n "mAP": 0.5').hexdigest()
+    assert path.read_text() == f'{{\n "mAP": 0.5,\n "checksum": "sha256:{digest}"\n}}\n'
+    read = read_checked_json(path)
+    assert (read.value, read.verified) == ({"mAP": 0.5}, True)
+
+
+def test_an_empty_object_has_one_too(tmp_path: Path) -> None:
+    replace_checked_json(tmp_path / "a", {})
+    assert list(json.loads((tmp_path / "a").read_text())) == ["checksum"]
+    assert read_checked_json(tmp_path / "a").value == {}
+
+
+def test_any_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    replace_checked_json(path, METRICS)
+    for damaged in _every_flip(path.read_bytes()):
+        path.write_bytes(damaged)
+        with pytest.raises(AqrExpError, match=f"^{re.escape(str(path))} is damaged: "):
+            read_checked_json(path)
+
+
+def test_any_truncation_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    replace_checked_json(path, METRICS)
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(AqrExpError, match="is damaged: "):
+            read_checked_json(path)
+
+
+def test_a_changed_digit_is_called_a_misfit(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    replace_checked_json(path, METRICS)
+    path.write_text(path.read_text().replace("0.335", "0.385"))
+    with pytest.raises(AqrExpError) as caught:
+        read_checked_json(path)
+    assert str(caught.value) == f"{path} {MISFIT}"
+
+
+@settings(max_examples=30)
+@given(
+    st.dictionaries(
+        st.text().filter(lambda key: key != "checksum"),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, width=32),
+            lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        ),
+    )
+)
+def test_what_is_written_is_read(
+    tmp_path_factory: pytest.TempPathFactory, value: dict[str, object]
+) -> None:
+    path = tmp_path_factory.mktemp("checked") / "a.json"
+    replace_checked_json(path, value)
+    read = read_checked_json(path)
+    assert read.verified
+    infinite = [float("inf"), float("-inf")]
+    if not any(str(each) in repr(value) for each in infinite):
+        assert read.value == value
+
+
+def test_the_key_is_kept_for_the_checksum(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the key 'checksum' is kept"):
+        replace_checked_json(tmp_path / "a", {"checksum": 1})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", ['{"mAP": 0.5}', '{"records_sha256": "0123"}\n', "{}"])
+def test_a_file_of_an_older_version_is_read_and_not_verified(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "metrics.json"
+    path.write_text(content)
+    read = read_checked_json(path)
+    assert (read.value, read.verified) == (json.loads(content), False)
+
+
+def test_no_json_number_is_no_number(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    path.write_text('{"mAP": NaN}')
+    with pytest.raises(AqrExpError) as caught:
+        read_checked_json(path)
+    assert str(caught.value) == f"{path} is damaged: NaN is no JSON"
+
+
+def test_a_specification_stays_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "spec.yaml"
+    write_spec(path, SPEC)
+    first, rest = path.read_text().split("\n", 1)
+    digest = hashlib.sha256(SPEC.encode()).hexdigest()
+    assert (first, rest) == (f"# checksum: sha256:{digest} of the lines below", SPEC)
+    assert check_spec(path)
+    assert read_spec(path) == {"variant": {"name": "baseline"}, "seed": 3}
+
+
+def test_any_damage_to_a_specification_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "spec.yaml"
+    write_spec(path, SPEC)
+    whole = path.read_bytes()
+    damaged = [*_every_flip(whole), *(whole[:length] for length in range(len(whole)))]
+    for content in damaged:
+        path.write_bytes(content)
+        with pytest.raises(AqrExpError, match=f"^{re.escape(str(path))} is damaged: "):
+            check_spec(path)
+        with pytest.raises(AqrExpError, match="is damaged: "):
+            read_spec(path)
+
+
+def test_a_specification_of_an_older_version_is_read_and_not_verified(tmp_path: Path) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text(SPEC)
+    assert not check_spec(path)
+    assert read_spec(path)["seed"] == 3

@@ -1,0 +1,79 @@
+"""`cost.json`: what is in it, and how damage is named."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from aqr_exp.errors import AqrExpError
+from aqr_exp.files.atomic import replace_json
+from aqr_exp.store.cost import Cost, median_and_p95, read_cost, write_cost
+
+COST = Cost(
+    call="c0ffee",
+    measured="2026-01-02T03:04:05+00:00",
+    hardware={"host": "one", "processor": "AMD EPYC", "device": "cpu", "threads": 2},
+    parameters=1_667_634,
+    flops=3_024_929_104,
+    latencies_ms=tuple(float(value) for value in range(1, 22)),
+    memory_mb=21.5,
+    about={"samples": 5, "checkpoint": {"epoch": 4, "step": 960}, "flops_not_counted": []},
+)
+
+
+def test_median_and_p95_of_known_times() -> None:
+    # 1 .. 21: the 95th percentile lies 95 % of the way from the first to the last.
+    assert median_and_p95(COST.latencies_ms) == (11.0, 20.0)
+    assert median_and_p95([3.0, 1.0, 2.0, 4.0]) == (2.5, pytest.approx(3.85))
+    assert median_and_p95([7.0]) == (7.0, 7.0)
+
+
+def test_the_file_holds_what_was_measured_and_reads_back(tmp_path: Path) -> None:
+    path = tmp_path / "cost.json"
+    assert read_cost(path) is None
+    write_cost(path, COST)
+    assert read_cost(path) == COST
+    held = json.loads(path.read_text())
+    assert held["latency_ms"] == {"median": 11.0, "p95": 20.0}
+    assert held["hardware"]["threads"] == 2
+    assert held["checkpoint"] == {"epoch": 4, "step": 960}
+    assert held["checksum"].startswith("sha256:")
+
+
+def test_a_changed_digit_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "cost.json"
+    write_cost(path, COST)
+    path.write_text(path.read_text().replace("1667634", "1667635"))
+    with pytest.raises(AqrExpError, match=r"cost\.json is damaged: its content does not fit"):
+        read_cost(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"flops": -1}, "flops is no count"),
+        ({"flops": True}, "flops is no count"),
+        ({"parameters": "many"}, "parameters is no count"),
+        ({"latencies_ms": []}, "latencies_ms is empty"),
+        ({"latencies_ms": [1.0, None]}, "latencies_ms holds what is no number"),
+        ({"latencies_ms": 3}, "not iterable"),
+        ({"memory_mb": -2.0}, "memory_mb holds an impossible number"),
+        ({"hardware": None}, "not iterable"),
+        ({"call": 7}, "call is no text"),
+    ],
+)
+def test_impossible_content_is_damage(tmp_path: Path, change: dict, fault: str) -> None:
+    path = tmp_path / "cost.json"
+    replace_json(path, COST.as_json() | change)
+    with pytest.raises(AqrExpError, match=rf"cost\.json is damaged: .*{fault}"):
+        read_cost(path)
+
+
+@pytest.mark.parametrize("name", ["call", "measured", "hardware", "flops", "latencies_ms"])
+def test_missing_content_is_damage(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "cost.json"
+    value = COST.as_json()
+    del value[name]
+    replace_json(path, value)
+    with pytest.raises(AqrExpError, match=f"damaged: '{name}' is missing"):
+        read_cost(path)
