@@ -209,7 +209,8 @@ def test_a_larger_file_that_shrank_is_noticed_without_the_run_being_read(store: 
 LISTER = """
 import sys
 from pathlib import Path
-from aqr_exp.results import index, stamp
+from aqr_exp.files import cache as stamp
+from aqr_exp.store import collect as index
 from aqr_exp.store.collect import collect
 from aqr_exp.store.store import Store
 stamp.SETTLED_S, index.WORTH_RUNS, index.WORTH_PART = 0.02, 1, 0.0
