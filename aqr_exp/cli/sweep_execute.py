@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from aqr_exp.cli import console
 from aqr_exp.cli.preflight import preflight
 from aqr_exp.cli.sweep_summary import summarize
-from aqr_exp.cli.sweep_view import Narrator, remedies, screen, totals_line
+from aqr_exp.cli.sweep_view import ConsoleReporter, remedies, screen, totals_line
 from aqr_exp.launch.scheduler import Scheduler
 from aqr_exp.launch.slots import Slot, SlotLeases, find_slots
-from aqr_exp.launch.task import Outlook, Source, Task
+from aqr_exp.launch.task import Decision, Task, TaskSource
 
 if TYPE_CHECKING:
     from aqr_exp.config.schema import RunConfig
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aqr_exp.sweep.watched import SweepStatus
 
 INTERRUPTED = 130
-SourceOf = Callable[[Callable[[str], None], "SweepStatus"], Source]
+SourceOf = Callable[[Callable[[str], None], "SweepStatus"], TaskSource]
 """Makes a source of tasks from what says a line, and from what is looked at."""
 
 
@@ -195,8 +195,8 @@ def run_tasks(
     console.say(f"{title}: {totals_line(lines)}")
     failed = {
         name
-        for name, view in scheduler.outcomes.items()
-        if view.outlook in {Outlook.FAILED, Outlook.UNKNOWN}
+        for name, snapshot in scheduler.outcomes.items()
+        if snapshot.decision in {Decision.FAILED, Decision.UNKNOWN}
     }
     for words in remedies([line.status for line in lines if line.name in failed]):
         console.say(words)
@@ -225,11 +225,11 @@ def _schedule(
         scheduler = Scheduler(
             tasks,
             SlotLeases(store.slots_dir, slots),
-            Narrator(shown, lambda: len(status)),
+            ConsoleReporter(shown, lambda: len(status)),
             lambda: sweep is not None and sweep.cancel_time() != before,
             source_of(shown.say, status) if source_of else None,
         )
-        with stop_on_signals(scheduler.ask_to_stop):
+        with stop_on_signals(scheduler.request_stop):
             scheduler.run()
     return scheduler
 

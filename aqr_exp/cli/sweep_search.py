@@ -9,7 +9,7 @@ from aqr_exp.cli.preflight import preflight
 from aqr_exp.cli.sweep_execute import SourceOf, attempts_beside, entry_of, planned_task, run_tasks
 from aqr_exp.cli.sweep_summary import summarize
 from aqr_exp.launch.slots import find_slots
-from aqr_exp.launch.task import Source, Task
+from aqr_exp.launch.task import Task, TaskSource
 from aqr_exp.launch.trial_source import TrialSource
 from aqr_exp.sweep.outcome import trials_line
 from aqr_exp.sweep.plan import POINT
@@ -141,7 +141,7 @@ def _source_maker(
     """What makes the source of trials, once there is somewhere to say things."""
     beside = attempts_beside(store)
 
-    def source_of(say: Callable[[str], None], status: "SweepStatus") -> Source:
+    def source_of(say: Callable[[str], None], status: "SweepStatus") -> TaskSource:
         def task_of(run: "PlannedRun") -> Task:
             task = planned_task(run, store, beside, threads)
             task = dataclasses.replace(task, first=POINT not in run.labels)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from aqr_exp.cli import console
 from aqr_exp.cli.console import duration, progress_line
 from aqr_exp.launch.slots import Slot
-from aqr_exp.launch.task import Outlook, Task, View
+from aqr_exp.launch.task import Decision, RunSnapshot, Task
 from aqr_exp.store.collect import DAMAGED
 from aqr_exp.store.state import UNKNOWN, RunStatus
 
@@ -198,7 +198,7 @@ def screen(status: "SweepStatus") -> Iterator[Screen]:
         yield LiveScreen(status, live)
 
 
-class Narrator:
+class ConsoleReporter:
     """Says what a scheduler does.
 
     Args:
@@ -219,22 +219,24 @@ class Narrator:
         self._started_at[task.folder.name] = time.monotonic()
         self._screen.say(f"{task.folder.name}: starts on {slot.name}{again}")
 
-    def ended(self, task: Task, view: View, *, here: bool) -> None:
+    def ended(self, task: Task, snapshot: RunSnapshot, *, here: bool) -> None:
         """A run has an outcome."""
         self._ended += 1
         folder, place = task.folder, f"[{self._ended}/{self._total()}]"
-        if view.outlook is Outlook.FAILED:
-            for line in failure_lines(folder.name, view.reason, *_log(folder)):
+        if snapshot.decision is Decision.FAILED:
+            for line in failure_lines(folder.name, snapshot.reason, *_log(folder)):
                 self._screen.say(f"{place} {line}" if not line.startswith(" ") else line)
         elif here:
             since = self._started_at.get(folder.name)
             took = f" in {duration(time.monotonic() - since)}" if since is not None else ""
-            reason = f": {view.reason}" if view.reason else ""
-            self._screen.say(f"{place} {folder.name} {view.outlook.value}{took}{reason}")
-        elif view.outlook is Outlook.COMPLETED:
+            reason = f": {snapshot.reason}" if snapshot.reason else ""
+            self._screen.say(f"{place} {folder.name} {snapshot.decision.value}{took}{reason}")
+        elif snapshot.decision is Decision.COMPLETED:
             self.before += 1
         else:
-            self._screen.say(f"{place} {folder.name} {view.outlook.value}: {view.reason or '?'}")
+            self._screen.say(
+                f"{place} {folder.name} {snapshot.decision.value}: {snapshot.reason or '?'}"
+            )
 
     def stopping(self, running: int) -> None:
         """It was asked to stop: what goes on now may take a while."""

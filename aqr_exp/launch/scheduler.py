@@ -11,16 +11,16 @@ from aqr_exp.errors import AqrExpError
 from aqr_exp.launch.slots import Slot, SlotLeases
 from aqr_exp.launch.task import (
     FINAL,
-    Observer,
-    Outlook,
-    Past,
-    Source,
+    Decision,
+    PriorState,
+    RunSnapshot,
+    SchedulerListener,
     Started,
     Task,
-    View,
-    past_of,
+    TaskSource,
+    decide,
+    prior_state,
     start,
-    view_of,
 )
 from aqr_exp.launch.training import GRACE_S
 from aqr_exp.store.lease import Lease, LockHeldError
@@ -43,44 +43,44 @@ class Scheduler:
     Args:
         tasks: The runs; the longest expected ones start first, unknown ones before all.
         slots: Where they may run.
-        observer: Who is told.
-        stop_asked: Whether somebody asked from outside that the sweep stops.
+        listener: Who is told.
+        stop_requested: Whether somebody asked from outside that the sweep stops.
         source: Proposes further tasks; None when the tasks are all there are.
 
     Attributes:
-        outcomes: Final views by run name.
+        outcomes: Final snapshots by run name.
     """
 
     def __init__(
         self,
         tasks: Sequence[Task],
         slots: SlotLeases,
-        observer: Observer,
-        stop_asked: Callable[[], bool] = lambda: False,
-        source: Source | None = None,
+        listener: SchedulerListener,
+        stop_requested: Callable[[], bool] = lambda: False,
+        source: TaskSource | None = None,
     ) -> None:
         self._pending: list[Task] = []
-        self._pasts: dict[str, Past] = {}
+        self._prior: dict[str, PriorState] = {}
         self._add(tasks)
         self._source = source
         self._slots = slots
-        self._observer = observer
-        self._stop_asked = stop_asked
+        self._listener = listener
+        self._stop_requested = stop_requested
         self._working: list[_Working] = []
         self._stops = 0
-        self._patience_ends: float | None = None
-        self.outcomes: dict[str, View] = {}
+        self._grace_deadline: float | None = None
+        self.outcomes: dict[str, RunSnapshot] = {}
 
     @property
     def stopped(self) -> bool:
         """Whether somebody asked it to stop."""
         return self._stops > 0
 
-    def ask_to_stop(self) -> None:
+    def request_stop(self) -> None:
         """Stop: asked once, running trainings end cleanly; asked again, at once."""
         self._stops += 1
 
-    def run(self) -> dict[str, View]:
+    def run(self) -> dict[str, RunSnapshot]:
         """Work until every task has an outcome, or until asked to stop.
 
         Returns:
@@ -89,10 +89,10 @@ class Scheduler:
         try:
             while self._step():
                 with contextlib.suppress(OSError):  # a terminal that went away stops no training
-                    self._observer.tick()
+                    self._listener.tick()
                 self._wait()
             if self._source is not None:
-                self._source.look(now=True)  # what has ended last is accounted for, too
+                self._source.poll(now=True)  # what has ended last is accounted for, too
         finally:
             # Only after a fault of ours is anything left to end here.
             for working in list(self._working):
@@ -104,30 +104,30 @@ class Scheduler:
     def _step(self) -> bool:
         """Do what there is to do now; returns whether anything is left to wait for."""
         self._collect()
-        if not self.stopped and self._stop_asked():
-            self.ask_to_stop()
+        if not self.stopped and self._stop_requested():
+            self.request_stop()
         if self.stopped:
-            self._press()
+            self._terminate()
             return bool(self._working)
         if self._source is not None:
-            self._add(self._source.look())
-        self._fill()
+            self._add(self._source.poll())
+        self._start_ready()
         if self._working or (self._source is not None and not self._source.exhausted):
             return True
-        views = {task: self._view(task) for task in self._pending}
-        if any(view.outlook is not Outlook.UNKNOWN for view in views.values()):
+        snapshots = {task: self._snapshot(task) for task in self._pending}
+        if any(snapshot.decision is not Decision.UNKNOWN for snapshot in snapshots.values()):
             return True
-        for task, view in views.items():
-            self._finish(task, view, here=False)
+        for task, snapshot in snapshots.items():
+            self._finish(task, snapshot, here=False)
         return False
 
     def _add(self, tasks: Sequence[Task]) -> None:
         """Take on tasks."""
-        self._pasts |= {task.folder.name: past_of(task.folder) for task in tasks}
+        self._prior |= {task.folder.name: prior_state(task.folder) for task in tasks}
         self._pending = sorted([*self._pending, *tasks], key=_longest_first)
 
-    def _view(self, task: Task) -> View:
-        return view_of(task.folder, self._pasts[task.folder.name])
+    def _snapshot(self, task: Task) -> RunSnapshot:
+        return decide(task.folder, self._prior[task.folder.name])
 
     def _wait(self) -> None:
         """Sleep until a training ends, at most a tick."""
@@ -163,52 +163,54 @@ class Scheduler:
         except LockHeldError:
             self._pending.append(working.task)  # another process has it: its outcome is waited for
         except (AqrExpError, OSError) as error:
-            view = View(outlook=Outlook.FAILED, reason=str(error), attempt=working.run.attempt)
-            self._finish(working.task, view, here=True)
+            snapshot = RunSnapshot(
+                decision=Decision.FAILED, reason=str(error), attempt=working.run.attempt
+            )
+            self._finish(working.task, snapshot, here=True)
         else:
-            outlook = Outlook.PRUNED if state.pruned else Outlook(state.status.value)
-            view = View(outlook=outlook, reason=state.why, attempt=state.attempt)
-            self._finish(working.task, view, here=True)
+            decision = Decision.PRUNED if state.pruned else Decision(state.status.value)
+            snapshot = RunSnapshot(decision=decision, reason=state.why, attempt=state.attempt)
+            self._finish(working.task, snapshot, here=True)
         finally:
             working.run.lease.release()
             working.slot.release()
 
-    def _fill(self) -> None:
+    def _start_ready(self) -> None:
         """Start due runs while there are slots; note what others have finished."""
         room: tuple[Slot, Lease] | None = None
         try:
             for task in list(self._pending):
-                view = self._view(task)
-                if view.outlook in FINAL:
-                    self._finish(task, view, here=False)
-                if view.outlook is not Outlook.DUE:
+                snapshot = self._snapshot(task)
+                if snapshot.decision in FINAL:
+                    self._finish(task, snapshot, here=False)
+                if snapshot.decision is not Decision.DUE:
                     continue
-                room = room or self._room()
+                room = room or self._acquire_slot()
                 if room is None:
                     # While the slots are busy there is time to make the next run's folder.
                     self._create(task)
                     return
                 if self._create(task) and self._start(task, *room):
                     room = None
-            self._propose(room)
+            self._request_more(room)
         finally:
             if room is not None:
                 room[1].release()
 
-    def _propose(self, room: tuple[Slot, Lease] | None) -> None:
+    def _request_more(self, room: tuple[Slot, Lease] | None) -> None:
         """Have further tasks proposed when a slot would stay free; they start at the next step."""
         if self._source is None or self._source.exhausted:
             return
-        free = room or self._room()
+        free = room or self._acquire_slot()
         if free is None:
             return
         try:
-            self._add(self._source.more())
+            self._add(self._source.propose())
         finally:
             if room is None:
                 free[1].release()
 
-    def _room(self) -> tuple[Slot, Lease] | None:
+    def _acquire_slot(self) -> tuple[Slot, Lease] | None:
         """A slot nobody uses; none for now when claiming it fails (a full disk) while others work."""
         try:
             return self._slots.free()
@@ -225,44 +227,44 @@ class Scheduler:
         except FileExistsError:
             return True  # another scheduler made it meanwhile: as good
         except (AqrExpError, OSError) as error:
-            view = View(outlook=Outlook.FAILED, reason=f"cannot be created: {error}")
-            self._finish(task, view, here=True)
+            snapshot = RunSnapshot(decision=Decision.FAILED, reason=f"cannot be created: {error}")
+            self._finish(task, snapshot, here=True)
             return False
         return True
 
     def _start(self, task: Task, slot: Slot, slot_lease: Lease) -> bool:
         """Start a run; returns whether the slot is in use now."""
-        answer = start(task.folder, self._pasts[task.folder.name], slot)
-        if isinstance(answer, View):
-            if answer.outlook in FINAL:
-                self._finish(task, answer, here=answer.outlook is Outlook.FAILED)
+        answer = start(task.folder, self._prior[task.folder.name], slot)
+        if isinstance(answer, RunSnapshot):
+            if answer.decision in FINAL:
+                self._finish(task, answer, here=answer.decision is Decision.FAILED)
             return False
         # The slot is the process's own: should this scheduler be killed, it stays in use.
         slot_lease.hand_over(answer.training.process.pid)
         self._pending.remove(task)
         self._working.append(_Working(task=task, run=answer, slot=slot_lease))
         with contextlib.suppress(OSError):
-            self._observer.started(task, slot, answer.attempt)
+            self._listener.started(task, slot, answer.attempt)
         return True
 
-    def _finish(self, task: Task, view: View, *, here: bool) -> None:
+    def _finish(self, task: Task, snapshot: RunSnapshot, *, here: bool) -> None:
         if task in self._pending:
             self._pending.remove(task)
-        self.outcomes[task.folder.name] = view
+        self.outcomes[task.folder.name] = snapshot
         # A launcher that was killed while its training went on to the end left its lease here.
         task.folder.clear_dead_leases()
         with contextlib.suppress(OSError):
-            self._observer.ended(task, view, here=here)
+            self._listener.ended(task, snapshot, here=here)
 
-    def _press(self) -> None:
+    def _terminate(self) -> None:
         """Make the trainings end: asked to, and killed when they do not or nobody wants to wait."""
-        if self._patience_ends is None:
-            self._patience_ends = time.monotonic() + GRACE_S
+        if self._grace_deadline is None:
+            self._grace_deadline = time.monotonic() + GRACE_S
             for working in self._working:
                 working.run.training.interrupt()
             with contextlib.suppress(OSError):
-                self._observer.stopping(len(self._working))
-        if self._stops > 1 or time.monotonic() > self._patience_ends:
+                self._listener.stopping(len(self._working))
+        if self._stops > 1 or time.monotonic() > self._grace_deadline:
             for working in self._working:
                 working.run.training.kill()
 

@@ -14,8 +14,8 @@ from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.state import INTERRUPTED, PRUNED, UNKNOWN, RunStatus
 
 
-class Outlook(str, Enum):
-    """What a run is to a launcher that has it in its plan."""
+class Decision(str, Enum):
+    """A launcher's decision about a run of its plan."""
 
     DUE = "due"
     ELSEWHERE = "elsewhere"
@@ -26,13 +26,13 @@ class Outlook(str, Enum):
     PRUNED = "pruned"
 
 
-FINAL = frozenset({Outlook.COMPLETED, Outlook.FAILED, Outlook.CANCELLED, Outlook.PRUNED})
+FINAL = frozenset({Decision.COMPLETED, Decision.FAILED, Decision.CANCELLED, Decision.PRUNED})
 _ENDED_BADLY = frozenset({RunStatus.FAILED.value, RunStatus.CANCELLED.value, INTERRUPTED})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Past:
-    """What had happened to a run when a launcher came to it: that is what the launcher mends.
+class PriorState:
+    """State of a run when this launcher first saw it; failures older than that are retried.
 
     Attributes:
         attempts: Attempts that had ended, without a result.
@@ -44,33 +44,33 @@ class Past:
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
+class RunSnapshot:
     """One look at a run.
 
     Attributes:
-        outlook: What it is to the launcher.
+        decision: What it is to the launcher.
         reason: Why it failed, was cancelled or is unknown; who works on it.
         attempt: The number its next start has, or that of the last one.
     """
 
-    outlook: Outlook
+    decision: Decision
     reason: str | None = None
     attempt: int = 1
 
 
-def past_of(folder: RunFolder) -> Past:
+def prior_state(folder: RunFolder) -> PriorState:
     """What has happened to a run up to now."""
     try:
         if not folder.state_path.exists():
-            return Past()
+            return PriorState()
         attempt, status = folder.read_state().attempt, folder.effective_status()
     except (AqrExpError, OSError):
-        return Past()
+        return PriorState()
     ended = attempt if status in _ENDED_BADLY else attempt - 1
-    return Past(attempts=ended, cancel=folder.cancel_time())
+    return PriorState(attempts=ended, cancel=folder.cancel_time())
 
 
-def view_of(folder: RunFolder, past: Past, *, ours: bool = False) -> View:
+def decide(folder: RunFolder, prior: PriorState, *, ours: bool = False) -> RunSnapshot:
     """Decide what is to be done with a run.
 
     What failed, or was cancelled on request, before the launcher came is due again; what did so
@@ -78,7 +78,7 @@ def view_of(folder: RunFolder, past: Past, *, ours: bool = False) -> View:
 
     Args:
         folder: The run's folder, which need not exist.
-        past: What had happened when the launcher came.
+        prior: What had happened when the launcher came.
         ours: The launcher holds both of the run's leases: nobody else works on it.
 
     Returns:
@@ -87,7 +87,7 @@ def view_of(folder: RunFolder, past: Past, *, ours: bool = False) -> View:
     try:
         if not folder.state_path.exists():
             if not (folder.path.exists() and any(folder.path.iterdir())):
-                return View(outlook=_DUE)
+                return RunSnapshot(decision=_DUE)
             # A folder arrives whole: another launcher may have made it between the two looks.
             if not folder.state_path.exists():
                 return _damaged(f"{folder.state_path} is missing")
@@ -95,28 +95,30 @@ def view_of(folder: RunFolder, past: Past, *, ours: bool = False) -> View:
         state = folder.read_state()
         if status == RunStatus.COMPLETED.value:
             folder.read_metrics()
-            return View(outlook=Outlook.COMPLETED)
+            return RunSnapshot(decision=Decision.COMPLETED)
         if status in {UNKNOWN, RunStatus.QUEUED.value, RunStatus.RUNNING.value}:
-            outlook = Outlook.UNKNOWN if status == UNKNOWN else Outlook.ELSEWHERE
-            return View(outlook=outlook, reason=f"held by {folder.holder()}", attempt=state.attempt)
+            decision = Decision.UNKNOWN if status == UNKNOWN else Decision.ELSEWHERE
+            return RunSnapshot(
+                decision=decision, reason=f"held by {folder.holder()}", attempt=state.attempt
+            )
         if status == PRUNED:
-            return View(outlook=Outlook.PRUNED, reason=state.why, attempt=state.attempt)
+            return RunSnapshot(decision=Decision.PRUNED, reason=state.why, attempt=state.attempt)
         cancel = folder.cancel_time()
     except (AqrExpError, OSError) as error:
         return _damaged(str(error))
-    if status == RunStatus.FAILED.value and state.attempt > past.attempts:
-        return View(outlook=Outlook.FAILED, reason=state.reason, attempt=state.attempt)
-    if status == RunStatus.CANCELLED.value and cancel not in {None, past.cancel}:
-        return View(outlook=Outlook.CANCELLED, reason=state.reason, attempt=state.attempt)
+    if status == RunStatus.FAILED.value and state.attempt > prior.attempts:
+        return RunSnapshot(decision=Decision.FAILED, reason=state.reason, attempt=state.attempt)
+    if status == RunStatus.CANCELLED.value and cancel not in {None, prior.cancel}:
+        return RunSnapshot(decision=Decision.CANCELLED, reason=state.reason, attempt=state.attempt)
     started = status != RunStatus.PLANNED.value
-    return View(outlook=_DUE, attempt=state.attempt + 1 if started else state.attempt)
+    return RunSnapshot(decision=_DUE, attempt=state.attempt + 1 if started else state.attempt)
 
 
-_DUE = Outlook.DUE
+_DUE = Decision.DUE
 
 
-def _damaged(fault: str) -> View:
-    return View(outlook=Outlook.FAILED, reason=fault)
+def _damaged(fault: str) -> RunSnapshot:
+    return RunSnapshot(decision=Decision.FAILED, reason=fault)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,13 +138,13 @@ class Task:
     first: bool = False
 
 
-class Observer(Protocol):
+class SchedulerListener(Protocol):
     """Whoever shows what a scheduler does."""
 
     def started(self, task: Task, slot: Slot, attempt: int) -> None:
         """A run was started here."""
 
-    def ended(self, task: Task, view: View, *, here: bool) -> None:
+    def ended(self, task: Task, snapshot: RunSnapshot, *, here: bool) -> None:
         """A run has an outcome; `here` when this scheduler executed it."""
 
     def stopping(self, running: int) -> None:
@@ -152,7 +154,7 @@ class Observer(Protocol):
         """Time passes; called several times a second."""
 
 
-class Source(Protocol):
+class TaskSource(Protocol):
     """Whoever proposes tasks while a scheduler works.
 
     Attributes:
@@ -161,10 +163,10 @@ class Source(Protocol):
 
     exhausted: bool
 
-    def look(self, *, now: bool = False) -> Sequence[Task]:
+    def poll(self, *, now: bool = False) -> Sequence[Task]:
         """Tasks that have come up since the last look; called several times a second."""
 
-    def more(self) -> Sequence[Task]:
+    def propose(self) -> Sequence[Task]:
         """Tasks for a slot that would stay free; none for now, or for ever when exhausted."""
 
 
@@ -183,12 +185,12 @@ class Started:
     attempt: int
 
 
-def start(folder: RunFolder, past: Past, slot: Slot) -> Started | View:
+def start(folder: RunFolder, prior: PriorState, slot: Slot) -> Started | RunSnapshot:
     """Start a run that looked due, if it still is once nobody else can start it.
 
     Args:
         folder: The run's folder; it exists.
-        past: What had happened to the run when this launcher came to it.
+        prior: What had happened to the run when this launcher came to it.
         slot: Where it runs.
 
     Returns:
@@ -200,22 +202,22 @@ def start(folder: RunFolder, past: Past, slot: Slot) -> Started | View:
         for path in (folder.launch_lease_path, folder.lease_path):
             answer = claim(path)
             if isinstance(answer, Standing):
-                return View(outlook=Outlook.ELSEWHERE, reason=f"held by {answer}")
+                return RunSnapshot(decision=Decision.ELSEWHERE, reason=f"held by {answer}")
             kept.append(answer)
         # Decided while nobody trains: what a process that outlived its launcher did until now counts.
-        view = view_of(folder, past, ours=True)
-        if view.outlook is not Outlook.DUE:
-            return view
-        queue(folder, view.attempt)
+        snapshot = decide(folder, prior, ours=True)
+        if snapshot.decision is not Decision.DUE:
+            return snapshot
+        queue(folder, snapshot.attempt)
         kept.pop().release()
-        command = training_command(folder.path, attempt=view.attempt, threads=slot.threads)
-        training = Training(folder, command, attempt=view.attempt, environment=slot.environment)
-        return Started(training=training, lease=kept.pop(), attempt=view.attempt)
+        command = training_command(folder.path, attempt=snapshot.attempt, threads=slot.threads)
+        training = Training(folder, command, attempt=snapshot.attempt, environment=slot.environment)
+        return Started(training=training, lease=kept.pop(), attempt=snapshot.attempt)
     except (AqrExpError, OSError) as error:
         reason = f"cannot be started: {error}"
         with contextlib.suppress(AqrExpError, OSError):
             folder.write_state(RunStatus.FAILED, reason=reason)
-        return View(outlook=Outlook.FAILED, reason=reason)
+        return RunSnapshot(decision=Decision.FAILED, reason=reason)
     finally:
         for lease in kept:
             lease.release()

@@ -48,7 +48,7 @@ def mark_pruned(task: Task, why: str) -> bool:
     return True
 
 
-LOOK_EVERY_S = 1.0
+POLL_EVERY_S = 1.0
 COMPLETED = RunStatus.COMPLETED.value
 
 
@@ -90,14 +90,14 @@ class TrialSource:
         self._note = note
         self._say = say
         self._clock = clock
-        self._looked_at = float("-inf")
+        self._polled_at = float("-inf")
         self._plans: dict[int, Plan] = {}
         self._tasks: dict[str, Task] = {}
         self._curves = Curves(study.search.objective)
         self._judged: set[tuple[int, int]] = set()
         self.exhausted = False
 
-    def look(self, *, now: bool = False) -> list[Task]:
+    def poll(self, *, now: bool = False) -> list[Task]:
         """Account for trials whose runs have ended, give up what is hopeless, see what others do.
 
         Args:
@@ -106,13 +106,13 @@ class TrialSource:
         Returns:
             Tasks that were not returned before; none while another process changes the study.
         """
-        if not now and self._clock() - self._looked_at < LOOK_EVERY_S:
+        if not now and self._clock() - self._polled_at < POLL_EVERY_S:
             return []
-        self._looked_at = self._clock()
+        self._polled_at = self._clock()
         with self._held() as held:
             return self._open_tasks() if held else []
 
-    def more(self) -> list[Task]:
+    def propose(self) -> list[Task]:
         """Propose trials until one of them has something to run; called when a slot is free.
 
         Returns:

@@ -36,7 +36,7 @@ def seed_step(seed: int, step: int) -> None:
     torch.manual_seed(value)
 
 
-class ChangeStage(Hook):
+class StageSwitchHook(Hook):
     """Builds the training data anew, its data set, pipeline and workers, whenever a stage begins.
 
     A run that continues within a later stage comes here before its first epoch, so it takes that
@@ -229,7 +229,7 @@ def _scalar(runner: Runner, name: str) -> float | None:
     return float(scalars[name].current()) if name in scalars else None
 
 
-class MakeUpValidation(Hook):
+class CatchUpValidationHook(Hook):
     """Evaluates after a resume what an evaluation between epochs was interrupted at.
 
     Args:

@@ -31,10 +31,10 @@ from aqr_exp.store.lease import Lease
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.state import RunStatus
 from aqr_exp.train.checkpoint import KeepCheckpoints, StopRequest, stops_wait, unwrapped
-from aqr_exp.train.hooks import ChangeStage, MakeUpValidation, RecordHistory, SeedEachStep
+from aqr_exp.train.hooks import CatchUpValidationHook, RecordHistory, SeedEachStep, StageSwitchHook
 from aqr_exp.train.monitor import WatchArm, final_scale
 from aqr_exp.train.runner_config import register_plugins, runner_config
-from aqr_exp.train.start import StartFrom
+from aqr_exp.train.start import LoadCheckpointHook
 
 
 @dataclass
@@ -174,10 +174,10 @@ def build_runner(folder: RunFolder, config: RunConfig, stop: StopRequest) -> Run
         )
     )
     if config.start is not None:
-        runner.register_hook(StartFrom(config.start), "VERY_HIGH")
+        runner.register_hook(LoadCheckpointHook(config.start), "VERY_HIGH")
     stages = stages_of(config)
     if stages:
-        runner.register_hook(ChangeStage(stages, config.schedule.batch_size), "VERY_HIGH")
+        runner.register_hook(StageSwitchHook(stages, config.schedule.batch_size), "VERY_HIGH")
     runner.register_hook(SeedEachStep(config.seed), "VERY_HIGH")
     every = config.schedule.log_every_steps
     runner.register_hook(RecordHistory(folder, every, stages), "LOW")
@@ -188,7 +188,7 @@ def build_runner(folder: RunFolder, config: RunConfig, stop: StopRequest) -> Run
         runner.register_hook(WatchArm(folder, head, head.aqr, every, threshold, stages), "LOW")
     kept = config.schedule.keep_checkpoints
     runner.register_hook(KeepCheckpoints(folder.checkpoints_dir, kept, stop), "VERY_LOW")
-    runner.register_hook(MakeUpValidation(folder), "LOWEST")
+    runner.register_hook(CatchUpValidationHook(folder), "LOWEST")
     return runner
 
 

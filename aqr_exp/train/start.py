@@ -66,7 +66,7 @@ def _check_prefixes(key: str, prefixes: Sequence[str], names: Sequence[str]) -> 
         raise RunFailedError(f"{key}: no parameter begins with {', '.join(idle)}")
 
 
-class StartFrom(Hook):
+class LoadCheckpointHook(Hook):
     """Starts from a checkpoint, and keeps frozen what is frozen.
 
     Batch norms with frozen parameters also keep their statistics, which training mode would move.

@@ -4,8 +4,8 @@ from typing import Any
 from rich.console import Console
 
 from aqr_exp.cli.sweep_view import (
+    ConsoleReporter,
     LiveScreen,
-    Narrator,
     PlainScreen,
     failure_lines,
     live_table,
@@ -68,9 +68,9 @@ def test_what_did_not_end_well_is_told_with_what_mends_it() -> None:
 
 def test_a_stop_is_answered_at_once_and_says_how_to_end_it_sooner() -> None:
     said: list[str] = []
-    narrator = Narrator(PlainScreen(SweepStatus([]), said.append), lambda: 2)
+    reporter = ConsoleReporter(PlainScreen(SweepStatus([]), said.append), lambda: 2)
     for running in (0, 1, 2):
-        narrator.stopping(running)
+        reporter.stopping(running)
     assert said == [
         "stopping: 1 training ends its step and saves it; Ctrl-C again ends at once",
         "stopping: 2 trainings end their step and save it; Ctrl-C again ends at once",

@@ -41,7 +41,7 @@ def audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PYTHONPATH", ":".join(paths))
     monkeypatch.setenv("STUB_AUDIT", str(tmp_path / "audit"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
-    monkeypatch.setattr(measuring, "MODULE", "stub_first_steps")
+    monkeypatch.setattr(measuring, "FIRST_STEPS_MODULE", "stub_first_steps")
     return tmp_path / "audit"
 
 

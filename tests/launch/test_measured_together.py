@@ -34,7 +34,7 @@ def _program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "stub_measure_cost.py").write_text(PROGRAM)
     paths = [str(tmp_path), *(path for path in sys.path if path)]
     monkeypatch.setenv("PYTHONPATH", ":".join(paths))
-    monkeypatch.setattr(measuring, "MODULE", "stub_measure_cost")
+    monkeypatch.setattr(measuring, "COST_MODULE", "stub_measure_cost")
 
 
 def measured(tmp_path: Path, *names: str) -> tuple[dict[str, Outcome], list[tuple[int, int]]]:

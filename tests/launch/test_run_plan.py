@@ -155,6 +155,6 @@ def test_the_memory_comes_from_a_process_of_its_own():
 
 
 def test_a_process_that_fails_says_why(monkeypatch):
-    monkeypatch.setattr(measuring, "MODULE", "aqr_exp.train.nothing_of_the_kind")
+    monkeypatch.setattr(measuring, "MEMORY_MODULE", "aqr_exp.train.nothing_of_the_kind")
     with pytest.raises(AqrExpError, match=r"cannot be estimated: .*No module named"):
         estimate_memory(load_run("baseline"))

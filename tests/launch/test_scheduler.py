@@ -13,7 +13,7 @@ from sweep_process import make, stub_task
 from aqr_exp.errors import AqrExpError
 from aqr_exp.launch.scheduler import Scheduler
 from aqr_exp.launch.slots import Slot, SlotLeases, cpu_slots
-from aqr_exp.launch.task import Outlook, Task, View
+from aqr_exp.launch.task import Decision, RunSnapshot, Task
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.store import Store
 
@@ -33,8 +33,8 @@ class Recorder:
         del slot, attempt
         self.started_names.append(task.folder.name)
 
-    def ended(self, task: Task, view: View, *, here: bool) -> None:
-        del view
+    def ended(self, task: Task, snapshot: RunSnapshot, *, here: bool) -> None:
+        del snapshot
         self.ended_here[task.folder.name] = here
 
     def stopping(self, running: int) -> None:
@@ -51,8 +51,8 @@ def scheduler(
     return Scheduler(tasks, leases, recorder or Recorder())
 
 
-def outlooks(views: dict[str, View]) -> list[str]:
-    return [views[name].outlook.value for name in sorted(views)]
+def decisions(snapshots: dict[str, RunSnapshot]) -> list[str]:
+    return [snapshots[name].decision.value for name in sorted(snapshots)]
 
 
 def running(folder: RunFolder) -> bool:
@@ -66,9 +66,9 @@ def test_every_kind_of_failure_has_its_reason_and_the_rest_goes_on(
     kinds = ["raises", "nan", "exits", "killed"]
     stubs({task.folder.name: {"ends": kind} for task, kind in zip(tasks, kinds, strict=False)})
     recorder = Recorder()
-    views = scheduler(store, tasks, recorder).run()
-    assert outlooks(views) == ["failed"] * 4 + ["completed"] * 2
-    assert [views[task.folder.name].reason for task in tasks] == [
+    snapshots = scheduler(store, tasks, recorder).run()
+    assert decisions(snapshots) == ["failed"] * 4 + ["completed"] * 2
+    assert [snapshots[task.folder.name].reason for task in tasks] == [
         "ValueError: no",
         "the loss is not finite at step 7 (loss_cls)",
         "the training process ended with exit code 3 and no result",
@@ -87,8 +87,8 @@ def test_asking_again_runs_only_what_failed(store: Store, stubs: Stubs, audit: P
     scheduler(store, tasks).run()
     stubs({})
     recorder = Recorder()
-    views = scheduler(store, tasks, recorder).run()
-    assert outlooks(views) == ["completed"] * 3
+    snapshots = scheduler(store, tasks, recorder).run()
+    assert decisions(snapshots) == ["completed"] * 3
     assert recorder.started_names == [tasks[1].folder.name]
     assert recorder.ended_here[tasks[0].folder.name] is False
     assert tasks[1].folder.read_state().attempt == 2
@@ -110,7 +110,7 @@ def test_the_longest_expected_starts_first_and_the_unknown_before_it(
 def test_a_run_whose_folder_is_empty_is_made(store: Store, stubs: Stubs) -> None:
     task = stub_task(store, 0)
     task.folder.path.mkdir(parents=True)
-    assert outlooks(scheduler(store, [task]).run()) == ["completed"]
+    assert decisions(scheduler(store, [task]).run()) == ["completed"]
 
 
 @pytest.mark.parametrize("expected_s", [None, 2.0])
@@ -131,10 +131,10 @@ def test_interrupted_once_the_trainings_end_cleanly(store: Store, stubs: Stubs) 
 
     def stop_when_both_run() -> None:
         if not work.stopped and sum(running(task.folder) for task in tasks) == 2:
-            work.ask_to_stop()
+            work.request_stop()
 
     recorder.on_tick = stop_when_both_run
-    assert outlooks(work.run()) == ["cancelled", "cancelled"]
+    assert decisions(work.run()) == ["cancelled", "cancelled"]
     assert work.stopped
     assert len(recorder.started_names) == 2
     assert recorder.told_to_stop == [2], "once, however long they take"
@@ -160,13 +160,13 @@ def test_interrupted_twice_they_end_at_once(
 
     def press() -> None:
         if (task.folder.path / "deaf").exists():
-            work.ask_to_stop()
+            work.request_stop()
 
     recorder.on_tick = press
     started = time.monotonic()
-    views = work.run()
+    snapshots = work.run()
     assert time.monotonic() - started < 25, "it was not waited for"
-    assert views[task.folder.name].outlook is Outlook.CANCELLED
+    assert snapshots[task.folder.name].decision is Decision.CANCELLED
 
 
 def test_a_cancelled_run_stops_and_the_others_go_on(store: Store, stubs: Stubs) -> None:
@@ -180,9 +180,9 @@ def test_a_cancelled_run_stops_and_the_others_go_on(store: Store, stubs: Stubs) 
             first.request_cancel("cancelled by ann on host")
 
     recorder.on_tick = cancel
-    views = scheduler(store, tasks, recorder).run()
-    assert outlooks(views) == ["cancelled", "completed", "completed"]
-    assert views[first.name].reason == "cancelled by ann on host"
+    snapshots = scheduler(store, tasks, recorder).run()
+    assert decisions(snapshots) == ["cancelled", "completed", "completed"]
+    assert snapshots[first.name].reason == "cancelled by ann on host"
 
 
 def test_a_run_that_cannot_be_made_or_started_takes_no_other_down(
@@ -196,11 +196,11 @@ def test_a_run_that_cannot_be_made_or_started_takes_no_other_down(
     make(unlogged.folder, 1)
     unlogged.folder.logs_dir.rmdir()
     unlogged.folder.logs_dir.write_text("in the way")
-    views = scheduler(store, [stub_task(store, 2), broken, unlogged]).run()
-    assert views["a-broken-s0"].reason == "cannot be created: disk full"
-    assert (views[unlogged.folder.name].reason or "").startswith("cannot be started: ")
+    snapshots = scheduler(store, [stub_task(store, 2), broken, unlogged]).run()
+    assert snapshots["a-broken-s0"].reason == "cannot be created: disk full"
+    assert (snapshots[unlogged.folder.name].reason or "").startswith("cannot be started: ")
     assert unlogged.folder.effective_status() == "failed"
-    assert views[stub_task(store, 2).folder.name].outlook is Outlook.COMPLETED
+    assert snapshots[stub_task(store, 2).folder.name].decision is Decision.COMPLETED
 
 
 def test_a_run_trained_elsewhere_is_waited_for(store: Store, stubs: Stubs) -> None:
@@ -216,8 +216,8 @@ def test_a_run_trained_elsewhere_is_waited_for(store: Store, stubs: Stubs) -> No
             lease.release()
 
         recorder.on_tick = finish
-        views = scheduler(store, [task], recorder).run()
-    assert views[task.folder.name].outlook is Outlook.COMPLETED
+        snapshots = scheduler(store, [task], recorder).run()
+    assert snapshots[task.folder.name].decision is Decision.COMPLETED
     assert recorder.started_names == []
     assert recorder.ended_here == {task.folder.name: False}
 
@@ -228,7 +228,7 @@ def test_a_run_nobody_can_tell_about_is_left_alone(store: Store, stubs: Stubs) -
     unknown.folder.write_state("running")
     with unknown.folder.lock() as lease:
         lease.file.write_text("{")
-        views = scheduler(store, [unknown, other]).run()
+        snapshots = scheduler(store, [unknown, other]).run()
         assert lease.beat()
-    assert outlooks(views) == ["unknown", "completed"]
-    assert (views[unknown.folder.name].reason or "").startswith("held by ")
+    assert decisions(snapshots) == ["unknown", "completed"]
+    assert (snapshots[unknown.folder.name].reason or "").startswith("held by ")

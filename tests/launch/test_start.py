@@ -8,7 +8,7 @@ from sweep_process import make, stub_task
 
 from aqr_exp.launch import task as starting
 from aqr_exp.launch.slots import cpu_slots
-from aqr_exp.launch.task import Outlook, Past, Started, View, start
+from aqr_exp.launch.task import Decision, PriorState, RunSnapshot, Started, start
 from aqr_exp.store.lease import Lease, Standing, claim
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.store import Store
@@ -43,7 +43,7 @@ def before_it_is_ours(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Non
 def test_a_run_that_is_still_due_is_started(
     folder: RunFolder, stubs: Callable[[dict], None]
 ) -> None:
-    started = start(folder, Past(), SLOT)
+    started = start(folder, PriorState(), SLOT)
     assert isinstance(started, Started)
     assert started.attempt == 2
     assert started.training.process.wait() == 0
@@ -61,9 +61,9 @@ def test_a_run_that_an_orphan_completes_at_that_moment_is_not_started_again(
         folder.write_state("completed")
 
     before_it_is_ours(monkeypatch, complete)
-    answer = start(folder, Past(), SLOT)
-    assert isinstance(answer, View)
-    assert answer.outlook is Outlook.COMPLETED
+    answer = start(folder, PriorState(), SLOT)
+    assert isinstance(answer, RunSnapshot)
+    assert answer.decision is Decision.COMPLETED
     assert (folder.effective_status(), folder.read_state().attempt) == ("completed", 1)
     assert leases(folder) == []
 
@@ -72,18 +72,18 @@ def test_a_run_that_an_orphan_fails_at_that_moment_has_failed(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before_it_is_ours(monkeypatch, lambda: folder.write_state("failed", reason="no memory"))
-    answer = start(folder, Past(), SLOT)
-    assert isinstance(answer, View)
-    assert (answer.outlook, answer.reason) == (Outlook.FAILED, "no memory")
+    answer = start(folder, PriorState(), SLOT)
+    assert isinstance(answer, RunSnapshot)
+    assert (answer.decision, answer.reason) == (Decision.FAILED, "no memory")
     assert leases(folder) == []
 
 
 @pytest.mark.parametrize("holds", ["lock", "launch_lock"])
 def test_a_run_somebody_works_on_is_theirs(folder: RunFolder, holds: str) -> None:
     with getattr(folder, holds)():
-        answer = start(folder, Past(), SLOT)
-        assert isinstance(answer, View)
-        assert answer.outlook is Outlook.ELSEWHERE
+        answer = start(folder, PriorState(), SLOT)
+        assert isinstance(answer, RunSnapshot)
+        assert answer.decision is Decision.ELSEWHERE
         assert len(leases(folder)) == 1
     assert folder.read_state().attempt == 1
 
@@ -92,9 +92,9 @@ def test_a_run_that_cannot_be_started_has_failed(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AQR_EXP_TRAIN_COMMAND", '["/certainly/absent"]')
-    answer = start(folder, Past(), SLOT)
-    assert isinstance(answer, View)
-    assert answer.outlook is Outlook.FAILED
+    answer = start(folder, PriorState(), SLOT)
+    assert isinstance(answer, RunSnapshot)
+    assert answer.decision is Decision.FAILED
     assert (answer.reason or "").startswith("cannot be started: [Errno 2]")
     assert folder.read_state().reason == answer.reason
     assert leases(folder) == []
