@@ -1,7 +1,8 @@
 """From a variant's name and overrides to one plain, resolved mapping, through Hydra."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from aqr_exp.config.convert import dotted_keys
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.variant import lacks_part
 from aqr_exp.config.short_names import SHORT_NAMES, keys_set_by, spelled_out
-from aqr_exp.errors import RequestError
+from aqr_exp.errors import Fault, RequestError
 from aqr_exp.files.suggest import did_you_mean
 
 # Filled in by the program; typing it could only make the record untrue.
@@ -84,7 +85,7 @@ def compose_with_references(
         faults.append(_unknown_option("variant", variant, groups["variant"]))
     faults += check_overrides(overrides, groups, variant)
     if faults:
-        raise RequestError("\n".join(faults))
+        raise RequestError(*faults)
     return _compose(folder, [f"variant={variant}", *map(_placed, spelled_out(overrides))])
 
 
@@ -95,8 +96,8 @@ def _placed(override: str) -> str:
 
 
 def check_overrides(
-    overrides: Sequence[str], groups: dict[str, list[str]], variant: str
-) -> list[str]:
+    overrides: Sequence[str], groups: Mapping[str, Sequence[str]], variant: str
+) -> list[Fault]:
     """Name everything that is wrong with overrides before Hydra sees them.
 
     Args:
@@ -105,7 +106,7 @@ def check_overrides(
         variant: The variant's name; of one that does not exist every part may be changed.
 
     Returns:
-        One line for each fault; empty when all keys and options exist.
+        One fault for each; empty when all keys and options exist.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
@@ -117,7 +118,7 @@ def check_overrides(
         try:
             override = parser.parse_override(text)
         except HydraException:
-            faults.append(f"override {text!r} cannot be read: write it as key=value")
+            faults.append(Fault(rule=f"override {text!r} cannot be read: write it as key=value"))
             continue
         fault = _override_fault(override, text, groups, variant)
         fault = fault or _twice(override.key_or_group, seen)
@@ -129,55 +130,58 @@ def check_overrides(
     return faults
 
 
-def _twice(typed: str, seen: dict[str, str]) -> str | None:
+def _twice(typed: str, seen: dict[str, str]) -> Fault | None:
     """That a key has a value already, under this name or another."""
     for key in (typed, *keys_set_by(typed)):
         if key in seen:
             other = {typed, seen[key]} - {key}
             also = f" ({' and '.join(sorted(other))} sets it too)" if other else ""
-            return f"'{key}' is given twice{also}"
+            return Fault(rule=f"'{key}' is given twice{also}", about=(key, *other))
     return None
 
 
 def _override_fault(
-    override: Any, text: str, groups: dict[str, list[str]], variant: str
-) -> str | None:
+    override: Any, text: str, groups: Mapping[str, Sequence[str]], variant: str
+) -> Fault | None:
     """What is wrong with one parsed override."""
     from hydra.core.override_parser.types import OverrideType
 
     key, value = override.key_or_group, override.value()
+    fault = partial(Fault, "", None, about=(key,))
     if override.type is not OverrideType.CHANGE or override.package is not None:
-        return f"override {text!r} cannot be used: keys are neither added nor removed, only changed"
+        rule = "cannot be used: keys are neither added nor removed, only changed"
+        return fault(f"override {text!r} {rule}")
     if override.is_sweep_override():
-        return f"override {text!r} names several values: a run takes one"
+        return fault(f"override {text!r} names several values: a run takes one")
     if key == "variant":
-        return f"override {text!r} cannot be used: name the variant first, before the overrides"
+        rule = "cannot be used: name the variant first, before the overrides"
+        return fault(f"override {text!r} {rule}")
     if key in groups:
         if value not in groups[key]:
             return _unknown_option(key, str(value), groups[key])
         return _part_fault(text, f"variant.{key}.", variant) if key in PART_GROUPS else None
     known = dotted_keys(RunConfig)
     if key in COMPUTED_KEYS:
-        return f"'{key}' cannot be set: {COMPUTED_KEYS[key]}"
+        return fault(f"'{key}' cannot be set: {COMPUTED_KEYS[key]}")
     if key in known or key in SHORT_NAMES:
         return _part_fault(key, keys_set_by(key)[0], variant)
     below = [name for name in known if name.startswith(f"{key}.")]
     if below:
-        return f"'{key}' is a group of keys: set one of them, such as '{below[0]}'"
-    return f"unknown key '{key}'{did_you_mean(key, [*known, *groups, *SHORT_NAMES])}"
+        return fault(f"'{key}' is a group of keys: set one of them, such as '{below[0]}'")
+    return fault(f"unknown key '{key}'", did_you_mean(key, [*known, *groups, *SHORT_NAMES]))
 
 
-def _part_fault(typed: str, key: str, variant: str) -> str | None:
+def _part_fault(typed: str, key: str, variant: str) -> Fault | None:
     """That the variant does not have the part a key lies in."""
     head, _, rest = key.partition(".")
     part, dot, _ = rest.partition(".")
     fault = lacks_part(variant, part) if head == "variant" and dot else None
-    return f"{typed}: {fault}" if fault else None
+    return Fault(typed, None, fault, about=(key,)) if fault else None
 
 
-def _unknown_option(group: str, option: str, options: Sequence[str]) -> str:
-    guess = did_you_mean(option, options)
-    return f"unknown {group} '{option}'{guess} (available: {', '.join(options)})"
+def _unknown_option(group: str, option: str, options: Sequence[str]) -> Fault:
+    hint = f"{did_you_mean(option, options)} (available: {', '.join(options)})"
+    return Fault(rule=f"unknown {group} '{option}'", hint=hint, about=(group,))
 
 
 def _compose(folder: Path, overrides: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:

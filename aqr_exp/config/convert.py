@@ -10,7 +10,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from aqr_exp.config.schema.constraints import Before, Excluded, Range
-from aqr_exp.errors import RequestError
+from aqr_exp.errors import Fault, RequestError
 from aqr_exp.files.suggest import did_you_mean
 
 
@@ -121,23 +121,24 @@ def convert(cls: type[T], value: Mapping[str, Any]) -> T:
     Raises:
         RequestError: One line for each fault: key, value, what is allowed, nearest match.
     """
-    faults: list[str] = []
+    faults: list[Fault] = []
     result = _convert_node(cls, value, "", cls, faults)
     if faults:
-        raise RequestError("\n".join(faults))
+        raise RequestError(*faults)
     return result  # type: ignore[no-any-return]
 
 
-def _convert_node(cls: Any, value: Any, where: str, root: Any, faults: list[str]) -> Any:
+def _convert_node(cls: Any, value: Any, where: str, root: Any, faults: list[Fault]) -> Any:
     """One dataclass; faults go to `faults` and leave the result unusable."""
     if not isinstance(value, Mapping):
-        faults.append(f"{where.rstrip('.')}={_show(value)}: must be a group of keys")
+        faults.append(Fault(where.rstrip("."), _show(value), "must be a group of keys"))
         return _INVALID
     specs = {spec.name: spec for spec in fields_of(cls)}
     for key in value:
         if key not in specs:
             guess = did_you_mean(f"{where}{key}", _known_keys(root, where, specs))
-            faults.append(f"unknown key '{where}{key}'{guess}")
+            about = (f"{where}{key}",)
+            faults.append(Fault(rule=f"unknown key '{where}{key}'", hint=guess, about=about))
     found: dict[str, Any] = {}
     for name, spec in specs.items():
         if spec.optional and value.get(name) is None:
@@ -145,7 +146,8 @@ def _convert_node(cls: Any, value: Any, where: str, root: Any, faults: list[str]
         elif name not in value and spec.before is not None:
             found[name] = spec.before.value
         elif name not in value:
-            faults.append(f"key '{where}{name}' is missing: it must be {allowed(spec)}")
+            rule = f"key '{where}{name}' is missing: it must be {allowed(spec)}"
+            faults.append(Fault(rule=rule, about=(f"{where}{name}",)))
         elif spec.nested:
             found[name] = _convert_node(spec.type, value[name], f"{where}{name}.", root, faults)
         elif spec.listed:
@@ -160,10 +162,10 @@ def _known_keys(root: Any, where: str, specs: Collection[str]) -> list[str]:
     return [f"{where}{name}" for name in specs] if "[" in where else [*dotted_keys(root)]
 
 
-def _convert_list(spec: FieldSpec, value: Any, key: str, root: Any, faults: list[str]) -> Any:
+def _convert_list(spec: FieldSpec, value: Any, key: str, root: Any, faults: list[Fault]) -> Any:
     """A list of dataclasses, whose entries messages name `key[0]`, `key[1]`, ..."""
     if not isinstance(value, (list, tuple)):
-        faults.append(f"{key}={_show(value)}: must be {allowed(spec)}")
+        faults.append(Fault(key, _show(value), f"must be {allowed(spec)}"))
         return _INVALID
     entries = enumerate(value)
     return tuple(
@@ -171,14 +173,14 @@ def _convert_list(spec: FieldSpec, value: Any, key: str, root: Any, faults: list
     )
 
 
-def _convert_value(spec: FieldSpec, value: Any, key: str, faults: list[str]) -> Any:
+def _convert_value(spec: FieldSpec, value: Any, key: str, faults: list[Fault]) -> Any:
     """One value; a fault names key, value and what is allowed."""
     result = _cast(spec.type, value, spec.range)
     if result is _INVALID:
         guess = ""
         if _is_enum(spec.type) and isinstance(value, str):
             guess = did_you_mean(value, [str(item.value) for item in spec.type])
-        faults.append(f"{key}={_show(value)}: must be {allowed(spec)}{guess}")
+        faults.append(Fault(key, _show(value), f"must be {allowed(spec)}", guess))
     return result
 
 

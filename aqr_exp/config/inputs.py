@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aqr_exp.config.schema import DataConfig, RunConfig
-from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.errors import AqrExpError, Fault, RequestError
 from aqr_exp.files.atomic import read_json
 from aqr_exp.files.suggest import did_you_mean
 
@@ -37,17 +37,15 @@ def with_checkpoint_identity(config: RunConfig) -> RunConfig:
     path = Path(start.load_from).expanduser().absolute()
     if not path.is_file():
         fault = "is a folder, not a checkpoint file" if path.is_dir() else "no such file"
-        raise RequestError(f"start.load_from={start.load_from}: {fault}")
+        raise RequestError(Fault("start.load_from", start.load_from, fault))
     try:
         digits = file_sha256(path)
     except OSError as error:
         fault = f"cannot be read: {error.strerror}"
-        raise RequestError(f"start.load_from={start.load_from}: {fault}") from None
+        raise RequestError(Fault("start.load_from", start.load_from, fault)) from None
     if start.sha256 not in {"", digits}:
-        raise RequestError(
-            f"start.load_from={start.load_from}: the file changed: its sha256 is {digits}, "
-            f"the run was made for {start.sha256}"
-        )
+        fault = f"the file changed: its sha256 is {digits}, the run was made for {start.sha256}"
+        raise RequestError(Fault("start.load_from", start.load_from, fault))
     found = dataclasses.replace(start, load_from=os.fspath(path), sha256=digits)
     return dataclasses.replace(config, start=found)
 
@@ -108,21 +106,21 @@ def identified(data: DataConfig) -> DataConfig:
     """The data with their content's fingerprint; see `with_data_identity`."""
     root = Path(data.root)
     if not identity_path(root).is_file():
-        raise RequestError(f"data.root={data.root}: no data set there: {how_to_make(data)}")
+        raise RequestError(Fault("data.root", data.root, f"no data set there: {how_to_make(data)}"))
     found = read_data_identity(root)
     if found["version"] != data.version:
-        raise RequestError(f"data.version={data.version!r}: {data.root} holds {found['version']!r}")
+        rule = f"{data.root} holds {found['version']!r}"
+        raise RequestError(Fault("data.version", f"{data.version!r}", rule))
     for key, split in (("train_split", data.train_split), ("val_split", data.val_split)):
         if split not in found["splits"]:
             guess = did_you_mean(split, found["splits"])
             available = ", ".join(found["splits"])
-            raise RequestError(f"data.{key}={split!r}: no such split{guess} (there: {available})")
+            hint = f"{guess} (there: {available})"
+            raise RequestError(Fault(f"data.{key}", f"{split!r}", "no such split", hint))
     digits = found["fingerprint"]
     if data.fingerprint not in {"", digits}:
-        raise RequestError(
-            f"data.root={data.root}: the data changed: they are {digits}, "
-            f"the run was made for {data.fingerprint}"
-        )
+        rule = f"the data changed: they are {digits}, the run was made for {data.fingerprint}"
+        raise RequestError(Fault("data.root", data.root, rule))
     _check_objects(root, data)
     return dataclasses.replace(data, fingerprint=digits)
 
@@ -134,11 +132,13 @@ def _check_objects(root: Path, data: DataConfig) -> None:
     index = root / "aqr_infos" / f"{data.train_split}.objects" / "index.json"
     remedy = f"`aqr-exp data prepare --root {shlex.quote(str(root))}` makes them"
     if not index.is_file():
-        raise RequestError(f"data.gt_sampling: no objects of {data.train_split}: {remedy}")
+        raise RequestError(
+            Fault("data.gt_sampling", None, f"no objects of {data.train_split}: {remedy}")
+        )
     infos = root / "aqr_infos" / f"{data.train_split}.pkl"
     if read_json(index).get("infos_sha256") != _sha256(infos):
         fault = f"the objects of {data.train_split} were cut out of other data than {infos} names"
-        raise RequestError(f"data.gt_sampling: {fault}: {remedy} anew")
+        raise RequestError(Fault("data.gt_sampling", None, f"{fault}: {remedy} anew"))
 
 
 def _sha256(path: Path) -> str | None:

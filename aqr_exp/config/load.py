@@ -45,7 +45,7 @@ def check_composed(composed: Mapping[str, Any], overrides: Sequence[str] = ()) -
         config = convert(RunConfig, composed)
         rules.check(config)
     except RequestError as error:
-        raise RequestError(as_typed(str(error), overrides)) from None
+        raise RequestError(*as_typed(error.faults, overrides)) from None
     return config
 
 

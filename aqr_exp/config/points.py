@@ -255,7 +255,7 @@ class PointLoader:
         # The variant itself is checked where it is composed.
         faults = check_overrides([item.typed for item in overrides], self.groups, variant)
         if faults:
-            raise RequestError("\n".join(faults))
+            raise RequestError(*faults)
         self._checked.update(looked_at)
 
     def _checked_config(

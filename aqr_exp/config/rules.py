@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from aqr_exp.config.schema import ModelConfig, RunConfig
 from aqr_exp.config.schema.data import GtSamplingConfig
@@ -17,7 +18,7 @@ from aqr_exp.config.schema.run import Device
 from aqr_exp.config.schema.variant import VariantName
 from aqr_exp.config.stages import augment_rules, stage_places, stage_rules
 from aqr_exp.config.variant_rules import start_rules, variant_rules
-from aqr_exp.errors import RequestError
+from aqr_exp.errors import Fault, RequestError
 
 RESNET_DEPTHS = (18, 34, 50, 101, 152)
 VOVNET_DEPTH = 99
@@ -37,12 +38,12 @@ def check(config: RunConfig) -> None:
     """
     faults = broken_rules(config)
     if faults:
-        raise RequestError("\n".join(faults))
+        raise RequestError(*faults)
 
 
-def broken_rules(config: RunConfig) -> list[str]:
-    """One line for each rule the configuration breaks; empty when it keeps all."""
-    rules: Sequence[Callable[[RunConfig], Iterator[str]]] = (
+def broken_rules(config: RunConfig) -> list[Fault]:
+    """One fault for each rule the configuration breaks; empty when it keeps all."""
+    rules: Sequence[Callable[[RunConfig], Iterator[Fault]]] = (
         lambda c: _volume_rules(c.model),
         lambda c: _grid_rules(c.model),
         lambda c: _lidar_branch_rules(c.model),
@@ -65,7 +66,7 @@ def _is_volume(values: Sequence[float]) -> bool:
     )
 
 
-def _volume_rules(model: ModelConfig) -> Iterator[str]:
+def _volume_rules(model: ModelConfig) -> Iterator[Fault]:
     volumes = {
         "model.point_cloud_range_m": model.point_cloud_range_m,
         "model.head.post_center_range_m": model.head.post_center_range_m,
@@ -73,32 +74,33 @@ def _volume_rules(model: ModelConfig) -> Iterator[str]:
     for key, values in volumes.items():
         if not _is_volume(values):
             rule = "must be (x, y, z, x, y, z) with each low end below its high end"
-            yield f"{key}={list(values)}: {rule}"
+            yield Fault(key, f"{list(values)}", rule)
 
 
-def _grid_rules(model: ModelConfig) -> Iterator[str]:
+def _grid_rules(model: ModelConfig) -> Iterator[Fault]:
     lidar, extent = model.lidar, model.point_cloud_range_m
-    grid = f"model.lidar.grid_size={list(lidar.grid_size)}"
+    grid = partial(Fault, "model.lidar.grid_size", f"{list(lidar.grid_size)}")
     if any(cells < 1 for cells in lidar.grid_size):
-        yield f"{grid}: must be at least 1 along each axis"
+        yield grid("must be at least 1 along each axis")
     if any(cells % lidar.stride for cells in lidar.grid_size[:2]):
-        yield f"{grid}: must be divisible by model.lidar.stride={lidar.stride} along x and y"
+        rule = f"must be divisible by model.lidar.stride={lidar.stride} along x and y"
+        yield grid(rule, about=("model.lidar.stride",))
     if any(size <= 0 for size in lidar.voxel_size_m):
-        yield f"model.lidar.voxel_size_m={list(lidar.voxel_size_m)}: must be positive"
+        yield Fault("model.lidar.voxel_size_m", f"{list(lidar.voxel_size_m)}", "must be positive")
         return
     if lidar.published_grid or not _is_volume(extent):
         return
     for axis in range(3):
         exact = (extent[axis + 3] - extent[axis]) / lidar.voxel_size_m[axis]
         if not math.isclose(exact, lidar.grid_size[axis], abs_tol=1e-4):
-            yield (
-                f"{grid}: range / voxel size is {exact:g} "
-                f"along {'xyz'[axis]}, not {lidar.grid_size[axis]} "
-                "(model.lidar.published_grid=true names the one published exception)"
+            yield grid(
+                f"range / voxel size is {exact:g} along {'xyz'[axis]}, not {lidar.grid_size[axis]}",
+                hint=" (model.lidar.published_grid=true names the one published exception)",
+                about=("model.point_cloud_range_m", "model.lidar.voxel_size_m"),
             )
 
 
-def _lidar_branch_rules(model: ModelConfig) -> Iterator[str]:
+def _lidar_branch_rules(model: ModelConfig) -> Iterator[Fault]:
     lidar = model.lidar
     stages = len(lidar.backbone_channels)
     per_stage = {
@@ -112,18 +114,20 @@ def _lidar_branch_rules(model: ModelConfig) -> Iterator[str]:
     for name, values in per_stage.items():
         if len(values) != stages or not values:
             sound = False
-            rule = f"must have {stages} entries, one a stage of model.lidar.backbone_channels"
-            yield f"model.lidar.{name}={list(values)}: {rule if stages else 'must not be empty'}"
+            main = "model.lidar.backbone_channels"
+            rule = f"must have {stages} entries, one a stage of {main}"
+            rule = rule if stages else "must not be empty"
+            yield Fault(f"model.lidar.{name}", f"{list(values)}", rule, about=(main,))
         low = 0 if name == "backbone_layers" else 1
         if any(value < low if name != "neck_strides" else value <= 0 for value in values):
             sound = False
             word = "positive" if low else "zero or more"
-            yield f"model.lidar.{name}={list(values)}: every entry must be {word}"
+            yield Fault(f"model.lidar.{name}", f"{list(values)}", f"every entry must be {word}")
     if sound:
         yield from _stride_rules(model)
 
 
-def _stride_rules(model: ModelConfig) -> Iterator[str]:
+def _stride_rules(model: ModelConfig) -> Iterator[Fault]:
     """Every neck level must come out at one stride: the BEV map's."""
     lidar = model.lidar
     # The sparse encoder itself reduces the voxel grid by 8 before the backbone sees it.
@@ -133,86 +137,98 @@ def _stride_rules(model: ModelConfig) -> Iterator[str]:
     ):
         reached *= down
         if not math.isclose(reached / up, lidar.stride):
-            yield (
-                f"model.lidar.stride={lidar.stride}: stage {stage} comes out at stride "
-                f"{reached / up:g} (strides {list(lidar.backbone_strides)}, "
-                f"upsampling {list(lidar.neck_strides)})"
+            yield Fault(
+                "model.lidar.stride",
+                f"{lidar.stride}",
+                f"stage {stage} comes out at stride {reached / up:g} (strides "
+                f"{list(lidar.backbone_strides)}, upsampling {list(lidar.neck_strides)})",
+                about=("model.lidar.backbone_strides", "model.lidar.neck_strides"),
             )
 
 
-def _image_rules(image: ImageBranchConfig) -> Iterator[str]:
+def _image_rules(image: ImageBranchConfig) -> Iterator[Fault]:
     for key, size in (("height_px", image.height_px), ("width_px", image.width_px)):
         if size % image.stride:
             rule = f"must be divisible by model.image.stride={image.stride}"
-            yield f"model.image.{key}={size}: {rule}"
+            yield Fault(f"model.image.{key}", f"{size}", rule, about=("model.image.stride",))
     if image.backbone is ImageBackbone.VOVNET99:
         for key, value, only in (
             ("depth", image.depth, VOVNET_DEPTH),
             ("base_channels", image.base_channels, VOVNET_BASE_CHANNELS),
         ):
             if value != only:
-                yield f"model.image.{key}={value}: must be {only}: model.image.backbone=vovnet99"
+                rule = f"must be {only}: model.image.backbone=vovnet99"
+                yield Fault(f"model.image.{key}", f"{value}", rule, about=("model.image.backbone",))
     elif image.depth not in RESNET_DEPTHS:
         depths = ", ".join(map(str, RESNET_DEPTHS))
-        yield f"model.image.depth={image.depth}: must be one of {depths}"
+        yield Fault("model.image.depth", f"{image.depth}", f"must be one of {depths}")
     stages = image.out_stages
     if not stages or any(not 0 <= stage <= 3 for stage in stages):
-        yield f"model.image.out_stages={list(stages)}: must be stages from 0 to 3"
+        yield Fault("model.image.out_stages", f"{list(stages)}", "must be stages from 0 to 3")
     elif list(stages) != sorted(set(stages)):
-        yield f"model.image.out_stages={list(stages)}: must rise"
+        yield Fault("model.image.out_stages", f"{list(stages)}", "must rise")
     elif 4 * 2 ** stages[0] != image.stride:
         finest = f"stage {stages[0]} comes out at stride {4 * 2 ** stages[0]}"
-        yield f"model.image.stride={image.stride}: the finest stage of out_stages, {finest}"
+        rule = f"the finest stage of out_stages, {finest}"
+        about = ("model.image.out_stages",)
+        yield Fault("model.image.stride", f"{image.stride}", rule, about=about)
     if any(value <= 0 for value in image.std):
-        yield f"model.image.std={list(image.std)}: must be positive"
+        yield Fault("model.image.std", f"{list(image.std)}", "must be positive")
 
 
-def _head_rules(head: HeadConfig) -> Iterator[str]:
+def _head_rules(head: HeadConfig) -> Iterator[Fault]:
     if head.width % head.heads:
-        yield f"model.head.width={head.width}: must be divisible by model.head.heads={head.heads}"
+        rule = f"must be divisible by model.head.heads={head.heads}"
+        yield Fault("model.head.width", f"{head.width}", rule, about=("model.head.heads",))
     if head.width % 2:
-        yield f"model.head.width={head.width}: must be even (sines and cosines of two axes)"
+        rule = "must be even (sines and cosines of two axes)"
+        yield Fault("model.head.width", f"{head.width}", rule)
     if head.task_kernel % 2 == 0:
-        yield f"model.head.task_kernel={head.task_kernel}: must be odd"
+        yield Fault("model.head.task_kernel", f"{head.task_kernel}", "must be odd")
     if len(head.code_weights) != CODE_WEIGHTS:
         rule = f"must have {CODE_WEIGHTS} entries, one a box code entry"
-        yield f"model.head.code_weights={list(head.code_weights)}: {rule}"
+        yield Fault("model.head.code_weights", f"{list(head.code_weights)}", rule)
     if any(weight < 0 for weight in head.code_weights):
-        yield f"model.head.code_weights={list(head.code_weights)}: must not be negative"
+        yield Fault("model.head.code_weights", f"{list(head.code_weights)}", "must not be negative")
 
 
-def _gt_sampling_rules(sampling: GtSamplingConfig | None) -> Iterator[str]:
+def _gt_sampling_rules(sampling: GtSamplingConfig | None) -> Iterator[Fault]:
     if sampling is not None and len(sampling.per_class) != CLASSES:
         rule = f"must have {CLASSES} entries, one a class"
-        yield f"data.gt_sampling.per_class={list(sampling.per_class)}: {rule}"
+        yield Fault("data.gt_sampling.per_class", f"{list(sampling.per_class)}", rule)
 
 
-def _sensor_rules(config: RunConfig) -> Iterator[str]:
+def _sensor_rules(config: RunConfig) -> Iterator[Fault]:
     """A model of one sensor has nothing that weighs, drops or supervises two."""
     model, sensors = config.model, config.model.sensors
     if sensors is Sensors.BOTH:
         return
     one = f"model.sensors={sensors.value} reads one sensor"
+    about = ("model.sensors",)
     if config.variant.name is not VariantName.BASELINE:
-        yield f"variant {config.variant.name.value}: weighs two sensors, and {one}"
+        rule = f"variant {config.variant.name.value}: weighs two sensors, and {one}"
+        yield Fault(rule=rule, about=about)
     for name in ("drop_camera", "drop_lidar"):
         places = {"data.augment": config.data.augment} | stage_places(config)
         for where, place in places.items():
             if value := getattr(place, name):
-                yield f"{where}.{name}={value:g}: must be 0: {one}"
+                yield Fault(f"{where}.{name}", f"{value:g}", f"must be 0: {one}", about=about)
     if model.head.dense_supervision:
-        yield f"model.head.dense_supervision={model.head.dense_supervision:g}: must be 0: {one}"
+        key, weight = "model.head.dense_supervision", f"{model.head.dense_supervision:g}"
+        yield Fault(key, weight, f"must be 0: {one}", about=about)
     if model.head.cross_attention_init is not CrossAttentionInit.XAVIER:
         kind = model.head.cross_attention_init.value
-        yield f"model.head.cross_attention_init={kind}: must be xavier: {one}"
+        rule = f"must be xavier: {one}"
+        yield Fault("model.head.cross_attention_init", kind, rule, about=about)
 
 
-def _run_rules(config: RunConfig) -> Iterator[str]:
+def _run_rules(config: RunConfig) -> Iterator[Fault]:
     if config.schedule.amp and config.launcher.device is Device.CPU:
-        yield "schedule.amp=true: mixed precision needs CUDA, and launcher.device=cpu"
+        rule = "mixed precision needs CUDA, and launcher.device=cpu"
+        yield Fault("schedule.amp", "true", rule, about=("launcher.device",))
     for key in ("name", "root", "version", "train_split", "val_split"):
         if not getattr(config.data, key):
-            yield f"data.{key}='': must not be empty"
+            yield Fault(f"data.{key}", "''", "must not be empty")
     for key in ("version", "train_split", "val_split"):
         if any(mark in getattr(config.data, key) for mark in "/\\\0"):
-            yield f"data.{key}={getattr(config.data, key)!r}: must be a plain name"
+            yield Fault(f"data.{key}", f"{getattr(config.data, key)!r}", "must be a plain name")

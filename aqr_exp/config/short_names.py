@@ -1,6 +1,9 @@
 """Short names of keys that are typed often: translated on the way in, spoken on the way out."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+
+from aqr_exp.errors import Fault
 
 SHORT_NAMES: dict[str, tuple[str, ...]] = {
     "bias_scale": ("variant.bias.scale.start",),
@@ -37,25 +40,21 @@ def spelled_out(overrides: Sequence[str]) -> list[str]:
     return full
 
 
-def as_typed(message: str, overrides: Sequence[str]) -> str:
-    """An error message in the words of the request: short names where they were typed.
+def as_typed(faults: Sequence[Fault], overrides: Sequence[str]) -> list[Fault]:
+    """Faults by the aliases that were typed.
 
     Args:
-        message: One line a fault.
+        faults: By dotted keys.
         overrides: As typed.
 
     Returns:
-        The same, with one line for what was typed once: of several faults of a short name's keys
-        the first.
+        The same, with one fault for what was typed once: of several faults of an alias's keys the
+        first.
     """
     typed = {text.partition("=")[0].strip() for text in overrides}
-    lines: dict[str, str] = {}
-    for line in message.splitlines():
-        key = line.partition("=")[0]
-        shorts = [short for short in typed & set(SHORT_NAMES) if key in SHORT_NAMES[short]]
-        lines.setdefault(shorts[0] if shorts else line, line)
-    message = "\n".join(lines.values())
-    for short in typed & set(SHORT_NAMES):
-        for name in SHORT_NAMES[short]:
-            message = message.replace(name, short)
-    return message
+    alias_of = {key: alias for alias, keys in SHORT_NAMES.items() if alias in typed for key in keys}
+    found: dict[object, Fault] = {}
+    for fault in faults:
+        alias = alias_of.get(fault.key)
+        found.setdefault(alias or fault, replace(fault, key=alias) if alias else fault)
+    return list(found.values())

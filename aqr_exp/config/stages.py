@@ -10,9 +10,10 @@ from typing import Any
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.data import AugmentConfig
 from aqr_exp.config.schema.schedule import ScheduleConfig, StageConfig
+from aqr_exp.errors import Fault
 
 
-def augment_rules(augment: AugmentConfig, where: str) -> Iterator[str]:
+def augment_rules(augment: AugmentConfig, where: str) -> Iterator[Fault]:
     """One line for each rule that augmentation breaks.
 
     Args:
@@ -21,13 +22,15 @@ def augment_rules(augment: AugmentConfig, where: str) -> Iterator[str]:
     """
     for key, (low, high) in (("resize", augment.resize), ("scale", augment.scale)):
         if not 0 < low <= high:
-            yield f"{where}.{key}={[low, high]}: must be positive, lowest first"
+            yield Fault(f"{where}.{key}", f"{[low, high]}", "must be positive, lowest first")
     if any(std < 0 for std in augment.translate_std_m):
-        yield f"{where}.translate_std_m={list(augment.translate_std_m)}: must not be negative"
+        stds = f"{list(augment.translate_std_m)}"
+        yield Fault(f"{where}.translate_std_m", stds, "must not be negative")
     dropped = augment.drop_camera + augment.drop_lidar
     if dropped > 1:
         rule = "must add up to at most 1: a sample loses one sensor or none"
-        yield f"{where}.drop_camera + {where}.drop_lidar = {dropped:g}: {rule}"
+        both = (f"{where}.drop_camera", f"{where}.drop_lidar")
+        yield Fault(rule=f"{both[0]} + {both[1]} = {dropped:g}: {rule}", about=both)
 
 
 def peak_step(schedule: ScheduleConfig, steps: int) -> int:
@@ -125,28 +128,29 @@ def stage_at(stages: tuple[Stage, ...], epoch: int) -> Stage | None:
     return begun[-1] if begun else None
 
 
-def stage_rules(config: RunConfig) -> Iterator[str]:
+def stage_rules(config: RunConfig) -> Iterator[Fault]:
     """One line for each broken rule of a schedule's stages."""
     schedule = config.schedule
     if schedule.stages is None:
         return
     total = sum(stage.epochs for stage in schedule.stages)
     if total != schedule.epochs:
-        yield (
-            f"schedule.epochs={schedule.epochs}: the epochs of schedule.stages add up to {total}: "
-            "they must be equal"
-        )
+        rule = f"the epochs of schedule.stages add up to {total}: they must be equal"
+        about = ("schedule.stages",)
+        yield Fault("schedule.epochs", f"{schedule.epochs}", rule, about=about)
     if len(schedule.stages) < 2:
         rule = "fewer than two stages: set what they change in data, and leave them out"
-        yield f"schedule.stages: {rule}"
+        yield Fault("schedule.stages", None, rule)
     for index, (one, other) in enumerate(pairwise(schedule.stages)):
         if dict(_said(one)) == dict(_said(other)):
-            yield f"schedule.stages[{index + 1}]: is as the stage before it: make them one"
+            rule = "is as the stage before it: make them one"
+            yield Fault(f"schedule.stages[{index + 1}]", None, rule, about=("schedule.stages",))
     for where, place in stage_places(config).items():
         if place.gt_sampling is not None and config.data.gt_sampling is None:
             word = _word(place.gt_sampling)
             rule = "there is no data.gt_sampling to switch on or off (gt_sampling=cmt gives one)"
-            yield f"{where}.gt_sampling={word}: {rule}"
+            keys = ("schedule.stages", "data.gt_sampling")
+            yield Fault(f"{where}.gt_sampling", word, rule, about=keys)
     if any(augment_rules(config.data.augment, "data.augment")):
         return  # said already, and every stage would repeat it
     for where, stage in zip(stage_places(config), stages_of(config), strict=True):

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Iterator
+from functools import partial
 
 from aqr_exp.config.schema import ModelConfig, RunConfig, VariantConfig
 from aqr_exp.config.schema.variant import (
@@ -17,6 +18,7 @@ from aqr_exp.config.schema.variant import (
     lacks_part,
 )
 from aqr_exp.config.window_sizes import window_faults
+from aqr_exp.errors import Fault
 
 WEIGHT_RANGES = {
     Activation.TANH: (-1.0, 1.0),
@@ -28,7 +30,7 @@ WEIGHT_RANGES = {
 SCALE = "variant.bias.scale"
 
 
-def variant_rules(config: RunConfig) -> Iterator[str]:
+def variant_rules(config: RunConfig) -> Iterator[Fault]:
     """One line for each broken rule of the variant."""
     variant = config.variant
     yield from _part_rules(variant)
@@ -41,22 +43,26 @@ def variant_rules(config: RunConfig) -> Iterator[str]:
         yield from _renderer_rules(variant.renderer)
 
 
-def start_rules(config: RunConfig) -> Iterator[str]:
+def start_rules(config: RunConfig) -> Iterator[Fault]:
     """One line for each broken rule of what a run starts from."""
     start = config.start
     if start is None:
         return
     if start.freeze and not start.load_from:
-        yield f"start.freeze={list(start.freeze)}: freezes what start.load_from loads: set it too"
+        rule = "freezes what start.load_from loads: set it too"
+        yield Fault("start.freeze", f"{list(start.freeze)}", rule, about=("start.load_from",))
     if start.parts and not start.load_from:
-        yield f"start.parts={list(start.parts)}: parts of what start.load_from loads: set it too"
+        rule = "parts of what start.load_from loads: set it too"
+        yield Fault("start.parts", f"{list(start.parts)}", rule, about=("start.load_from",))
     if any(not prefix for prefix in start.parts):
-        yield f"start.parts={list(start.parts)}: an empty beginning would take everything"
+        rule = "an empty beginning would take everything"
+        yield Fault("start.parts", f"{list(start.parts)}", rule)
     if any(not prefix for prefix in start.freeze):
-        yield f"start.freeze={list(start.freeze)}: an empty beginning would freeze everything"
+        rule = "an empty beginning would freeze everything"
+        yield Fault("start.freeze", f"{list(start.freeze)}", rule)
 
 
-def _part_rules(variant: VariantConfig) -> Iterator[str]:
+def _part_rules(variant: VariantConfig) -> Iterator[Fault]:
     """The parts must be those of the name: a spec may have been edited by hand."""
     name = variant.name.value
     for field in dataclasses.fields(variant):
@@ -64,82 +70,91 @@ def _part_rules(variant: VariantConfig) -> Iterator[str]:
             continue
         absent = getattr(variant, field.name) is None
         if absent and field.name in VARIANT_PARTS[name]:
-            yield f"key 'variant.{field.name}' is missing: variant '{name}' needs it"
+            rule = f"key 'variant.{field.name}' is missing: variant '{name}' needs it"
+            yield Fault(rule=rule, about=(f"variant.{field.name}",))
         elif not absent and (fault := lacks_part(name, field.name)):
-            yield f"variant.{field.name}: {fault}"
+            yield Fault(f"variant.{field.name}", None, fault)
 
 
-def _router_rules(router: RouterConfig, model: ModelConfig) -> Iterator[str]:
+def _router_rules(router: RouterConfig, model: ModelConfig) -> Iterator[Fault]:
     key, width = "variant.router", model.head.width
     yield from window_faults(router.window, f"{key}.window", model)
     if width % router.heads:
-        yield f"{key}.heads={router.heads}: must divide model.head.width={width}"
+        rule = f"must divide model.head.width={width}"
+        yield Fault(f"{key}.heads", f"{router.heads}", rule, about=("model.head.width",))
     if router.kind is not RouterKind.CONSTANT:
         return
     low, high = WEIGHT_RANGES[router.activation]
     if any(not low <= weight <= high for weight in router.constant):
         allowed = f"from {low:g} to {high:g}" if low > float("-inf") else f"at most {high:g}"
-        yield (
-            f"{key}.constant={list(router.constant)}: must be {allowed}, "
-            f"where activation={router.activation.value} has its weights"
-        )
+        rule = f"must be {allowed}, where activation={router.activation.value} has its weights"
+        about = (f"{key}.activation", f"{key}.kind")
+        yield Fault(f"{key}.constant", f"{list(router.constant)}", rule, about=about)
     if router.auxiliary_loss:
-        yield f"{key}.auxiliary_loss={router.auxiliary_loss:g}: kind=constant has nothing to learn"
+        weight, rule = f"{router.auxiliary_loss:g}", "kind=constant has nothing to learn"
+        yield Fault(f"{key}.auxiliary_loss", weight, rule, about=(f"{key}.kind",))
 
 
-def _bias_rules(bias: BiasConfig, model: ModelConfig) -> Iterator[str]:
+def _bias_rules(bias: BiasConfig, model: ModelConfig) -> Iterator[Fault]:
     key = "variant.bias"
     yield from window_faults(bias.window, f"{key}.window", model)
     if not bias.local:
         for name in ("gaussian", "recenter"):
             if getattr(bias, name):
-                yield f"{key}.{name}=true: acts on a window, and {key}.local=false has none"
+                rule = f"acts on a window, and {key}.local=false has none"
+                yield Fault(f"{key}.{name}", "true", rule, about=(f"{key}.local",))
 
 
-def _scale_rules(scale: ScaleConfig) -> Iterator[str]:
+def _scale_rules(scale: ScaleConfig) -> Iterator[Fault]:
     low, high = scale.minimum, scale.maximum
     if low >= high:
-        yield f"{SCALE}.minimum={low:g}: must be below {SCALE}.maximum={high:g}"
+        rule = f"must be below {SCALE}.maximum={high:g}"
+        yield Fault(f"{SCALE}.minimum", f"{low:g}", rule, about=(f"{SCALE}.maximum",))
     if scale.warn_threshold > high:
-        yield f"{SCALE}.warn_threshold={scale.warn_threshold:g}: is above {SCALE}.maximum={high:g}"
+        value, rule = f"{scale.warn_threshold:g}", f"is above {SCALE}.maximum={high:g}"
+        yield Fault(f"{SCALE}.warn_threshold", value, rule, about=(f"{SCALE}.maximum",))
     yield from _anneal_rules(scale)
     if scale.learnable and low < high:
         yield from _start_rules(scale)
 
 
-def _start_rules(scale: ScaleConfig) -> Iterator[str]:
+def _start_rules(scale: ScaleConfig) -> Iterator[Fault]:
     """A learnable scale starts within the bounds of its first epoch."""
     low, high = next(
         ((low, high) for epoch, low, high in scale.anneal if epoch == 0),
         (scale.minimum, scale.maximum),
     )
-    start = f"{SCALE}.start={scale.start:g}"
-    remedy = "(learnable_scale=false fixes it)"
+    start = partial(
+        Fault,
+        f"{SCALE}.start",
+        f"{scale.start:g}",
+        hint=" (learnable_scale=false fixes it)",
+        about=tuple(f"{SCALE}.{name}" for name in ("learnable", "minimum", "maximum", "anneal")),
+    )
     if not low <= scale.start <= high:
-        yield f"{start}: a learnable scale starts within its bounds, from {low:g} to {high:g} {remedy}"
+        yield start(f"a learnable scale starts within its bounds, from {low:g} to {high:g}")
     elif scale.constraint is ScaleConstraint.SIGMOID and scale.start in {low, high}:
         rule = f"constraint=sigmoid reaches no bound: must lie between {low:g} and {high:g}"
-        yield f"{start}: {rule} {remedy}"
+        yield start(rule)
 
 
-def _anneal_rules(scale: ScaleConfig) -> Iterator[str]:
+def _anneal_rules(scale: ScaleConfig) -> Iterator[Fault]:
     if not scale.anneal:
         return
-    key = f"{SCALE}.anneal={[list(row) for row in scale.anneal]}"
+    anneal = partial(Fault, f"{SCALE}.anneal", f"{[list(row) for row in scale.anneal]}")
     epochs = [epoch for epoch, _, _ in scale.anneal]
     if epochs[0] < 0 or any(a >= b for a, b in itertools.pairwise(epochs)):
-        yield f"{key}: first epochs must rise, from 0 up"
+        yield anneal("first epochs must rise, from 0 up")
     if any(not 0 <= low < high for _, low, high in scale.anneal):
-        yield f"{key}: in every row the minimum must be below the maximum, and not negative"
+        yield anneal("in every row the minimum must be below the maximum, and not negative")
     if not scale.learnable:
-        yield f"{key}: bounds act on a learnable scale only"
+        yield anneal("bounds act on a learnable scale only", about=(f"{SCALE}.learnable",))
     elif scale.constraint is ScaleConstraint.L2:
-        yield f"{key}: constraint=l2 has no bounds"
+        yield anneal("constraint=l2 has no bounds", about=(f"{SCALE}.constraint",))
 
 
-def _renderer_rules(renderer: RendererConfig) -> Iterator[str]:
+def _renderer_rules(renderer: RendererConfig) -> Iterator[Fault]:
     if renderer.threshold >= renderer.maximum:
-        yield (
-            f"variant.renderer.threshold={renderer.threshold:g}: "
-            f"must be below variant.renderer.maximum={renderer.maximum:g}"
-        )
+        rule = f"must be below variant.renderer.maximum={renderer.maximum:g}"
+        about = ("variant.renderer.maximum",)
+        yield Fault("variant.renderer.threshold", f"{renderer.threshold:g}", rule, about=about)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from aqr_exp.config.schema.model import ModelConfig
 from aqr_exp.config.schema.variant import WindowConfig, WindowUnit
+from aqr_exp.errors import Fault
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ def window_cells(window: WindowConfig, model: ModelConfig) -> tuple[int, int]:
     return bev, _cells(window.camera, window.unit, camera_map(model))
 
 
-def window_faults(window: WindowConfig, key: str, model: ModelConfig) -> Iterator[str]:
+def window_faults(window: WindowConfig, key: str, model: ModelConfig) -> Iterator[Fault]:
     """One line for each side that is no window of the model's maps.
 
     Args:
@@ -80,7 +81,7 @@ def window_faults(window: WindowConfig, key: str, model: ModelConfig) -> Iterato
     ):
         fault = _side_fault(side, window.unit, map_)
         if fault:
-            yield f"{key}.{name}={side:g}: {fault}"
+            yield Fault(f"{key}.{name}", f"{side:g}", fault, about=(f"{key}.unit",))
 
 
 def _side_fault(side: float, unit: WindowUnit, map_: FeatureMap) -> str | None:

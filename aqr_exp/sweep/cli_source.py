@@ -8,7 +8,7 @@ from typing import Any
 import aqr_exp
 from aqr_exp.config.compose import check_overrides, conf_dir, group_options
 from aqr_exp.config.short_names import keys_set_by
-from aqr_exp.errors import RequestError
+from aqr_exp.errors import Fault, RequestError
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.sweep.request import Axis, Dimension, Overrides, Search, SweepRequest
 from aqr_exp.sweep.search_settings import (
@@ -71,7 +71,7 @@ def with_search(
     settings = {} if known is None else settings_of(known)
     fixed = {key for item in request.fixed for key in keys_set_by(item.key)}
     space = [] if known is None else [item for item in known.space if not _keys(item) & fixed]
-    faults = []
+    faults: list[Fault] = []
     seen: set[str] = set()
     for text in typed:
         key = text.partition("=")[0].strip()
@@ -88,13 +88,14 @@ def with_search(
             new = read_dimension(key, _value(text), groups)
             space = [item for item in space if not _keys(item) & _keys(new)] + [new]
         except RequestError as error:
-            faults.append(str(error))
+            faults += error.faults
     if not faults and request.search is None and not settings:
         return request
     if request.grid or request.zipped or request.points:
-        faults.append(f"strategy: {request.source} lists its points: a search proposes them")
+        rule = f"{request.source} lists its points: a search proposes them"
+        faults.append(Fault("strategy", None, rule))
     if faults:
-        raise RequestError("\n".join(faults))
+        raise RequestError(*faults)
     searched = {key for item in space for key in _keys(item)}
     kept = tuple(item for item in request.fixed if not set(keys_set_by(item.key)) & searched)
     return dataclasses.replace(request, fixed=kept, search=search_of(settings, tuple(space)))
@@ -207,7 +208,8 @@ def with_overrides(
     Raises:
         RequestError: One line for each fault.
     """
-    faults, fixed, axes = [], list(request.fixed), list(request.grid)
+    fixed, axes = list(request.fixed), list(request.grid)
+    faults: list[Fault] = []
     seeds = request.seeds
     seen: set[str] = set()
     for text in overrides:
@@ -222,7 +224,7 @@ def with_overrides(
                 continue
             _check(values, groups, request)
         except RequestError as error:
-            faults.append(str(error))
+            faults += error.faults
             continue
         fixed = [item for item in fixed if not _overlap(item.key, key)]
         replaced = [axis.key for axis in axes if _overlap(axis.key, key)]
@@ -235,7 +237,7 @@ def with_overrides(
             axes = [axis for axis in axes if axis.key not in replaced]
             fixed.append(values[0])
     if faults:
-        raise RequestError("\n".join(faults))
+        raise RequestError(*faults)
     return dataclasses.replace(request, fixed=tuple(fixed), grid=tuple(axes), seeds=seeds)
 
 

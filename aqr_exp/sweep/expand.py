@@ -1,7 +1,7 @@
 """Which runs a sweep means: its points and their baselines, each with why it is there."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aqr_exp.config.compose import PART_GROUPS
 from aqr_exp.config.conditions import chosen_names, looking_at
@@ -117,6 +117,6 @@ def _kept_seeds(
                 if not condition.holds(looking_at(composed, chosen | {"seed": seed}))
             )
         except RequestError as error:
-            place = f"{condition.where}: " if condition.where else ""
-            raise RequestError(f"{place}{error}") from None
+            placed = (replace(fault, where=condition.where) for fault in error.faults)
+            raise RequestError(*placed) from None
     return kept

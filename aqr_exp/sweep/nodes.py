@@ -9,7 +9,7 @@ from typing import Any
 
 from aqr_exp.config.compose import check_overrides, conf_dir, group_options
 from aqr_exp.config.points import Override
-from aqr_exp.errors import RequestError
+from aqr_exp.errors import Fault, RequestError
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.sweep.request import Axis, Overrides
 from aqr_exp.sweep.values import as_text, read_values
@@ -295,13 +295,13 @@ class ValueReader:
         for override in found if key in self.groups else found[:1]:
             fault = check_overrides([override.typed], self.groups, "")
             if fault:
-                self.faults.add(node, fault[0])
+                self.faults.add(node, str(fault[0]))
                 return ()
         return found
 
     def known(self, name: str, key: Any) -> bool:
         """Whether a key may be set here; said at the key, once, whatever its values."""
-        fault: Sequence[str]
+        fault: Sequence[Fault | str]
         if is_cut(name):
             fault = [CUT]
         elif name in _ELSEWHERE:
@@ -310,5 +310,5 @@ class ValueReader:
             fault = []
         else:
             fault = check_overrides([f"{name}=0"], self.groups, "")
-        self.faults.add(key, "\n".join(fault))
+        self.faults.add(key, "\n".join(map(str, fault)))
         return not fault

@@ -1,13 +1,13 @@
 """A plan: the runs a sweep means, each once, in order. It changes nothing; launching carries it out."""
 
 import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from aqr_exp.config.points import Override, Point, PointLoader
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.short_names import keys_set_by
-from aqr_exp.errors import RequestError
+from aqr_exp.errors import Fault, RequestError
 from aqr_exp.sweep.expand import BASELINE, POINT, Member, fitting_nothing, members
 from aqr_exp.sweep.request import SweepRequest
 
@@ -81,11 +81,11 @@ def plan_sweep(
     _check_size(request)
     loader = loader or PointLoader(with_data=True)
     loaded: list[tuple[Member, Point]] = []
-    faults: dict[str, None] = {}
+    faults: list[Fault] = []
     skipped = 0
     for member in members(request, loader):
         if isinstance(member, RequestError):
-            faults |= dict.fromkeys(str(member).splitlines())
+            faults += member.faults
             continue
         skipped += len(request.seeds) - len(member.seeds) if member.label == POINT else 0
         if not member.seeds:
@@ -93,37 +93,43 @@ def plan_sweep(
         try:
             loaded.append((member, loader.load(member.variant, member.overrides)))
         except RequestError as error:
-            faults |= dict.fromkeys(placed(str(error), member.overrides, request.source))
+            faults += placed(error.faults, member.overrides, request.source)
     if faults:
-        lines = list(faults)
-        more = [f"{request.name}: and {len(lines) - MOST_FAULTS} more faults"]
-        raise RequestError("\n".join(lines[:MOST_FAULTS] + more * (len(lines) > MOST_FAULTS)))
+        faults = list(dict.fromkeys(faults))
+        more = [f"{request.name}: and {len(faults) - MOST_FAULTS} more faults"]
+        raise RequestError(*faults[:MOST_FAULTS], *more * (len(faults) > MOST_FAULTS))
     if not loaded:
         raise RequestError(f"{request.name}: every point is skipped: no run is left")
     runs, collapsed = _unique(request, loaded, expected or (lambda _: None))
     return Plan(name=request.name, runs=runs, collapsed=collapsed, skipped=skipped)
 
 
-def placed(message: str, overrides: tuple[Override, ...], source: str) -> list[str]:
-    """The lines of an error message, each with the file and line of the override it speaks of.
+def placed(faults: Sequence[Fault], overrides: Sequence[Override], source: str) -> Iterator[Fault]:
+    """Faults of a point, each with the file and line of the override it concerns.
 
     Args:
-        message: One line a fault, with the key near its beginning.
+        faults: Those without a place.
         overrides: Those of the point.
         source: The file; empty for a sweep that was typed.
     """
-    lines = []
-    for line in message.splitlines():
-        matching = [
-            (line.find(key), -len(key), key != item.key, item.where)
-            for item in overrides
-            for key in (item.key, *keys_set_by(item.key))
-            if key in line
-        ]
-        # The key that is named first, and of several names for it the one that was written.
-        where = min(matching)[-1] if matching else source
-        lines.append(f"{where or source}: {line}" if where or source else line)
-    return lines
+    for fault in faults:
+        named = (key for key in (fault.key, *fault.about) if key)
+        found = (where for key in named if (where := _place_of(key, overrides)) is not None)
+        yield fault if fault.where else replace(fault, where=next(found, None) or source)
+
+
+def _place_of(key: str, overrides: Sequence[Override]) -> str | None:
+    """The place of the override that sets a key: by its name, an alias, or as a group above it."""
+    for item in overrides:
+        if item.key == key:
+            return item.where
+    for item in overrides:
+        if key in keys_set_by(item.key):
+            return item.where
+    for item in overrides:
+        if key.startswith((f"{item.key}.", f"{item.key}[", f"variant.{item.key}.")):
+            return item.where
+    return None
 
 
 def _check_size(request: SweepRequest) -> None:
@@ -137,9 +143,7 @@ def _check_size(request: SweepRequest) -> None:
     if idle:
         arms = ", ".join(request.arms)
         fault = f"no variant of this sweep has it ({arms})"
-        raise RequestError(
-            "\n".join(f"{item.where}: {item.key}: {fault}".removeprefix(": ") for item in idle)
-        )
+        raise RequestError(*(Fault(item.key, None, fault, where=item.where) for item in idle))
 
 
 def _unique(

@@ -6,7 +6,7 @@ from statistics import fmean
 
 from aqr_exp.config.points import Override, PointLoader
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.errors import AqrExpError, Fault, RequestError
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.sweep.plan import POINT, Plan, plan_sweep
 from aqr_exp.sweep.request import Dimension, Overrides, PruneRule, Search, SweepRequest
@@ -99,17 +99,17 @@ class TrialPlanner:
             RequestError: One line for each end of a dimension that cannot be, with its file and line.
         """
         first = tuple(dimension.ends()[0] for dimension in self.search.space)
-        faults: dict[str, None] = {}
+        faults: list[Fault] = []
         plan: Plan | None = None
         for at, dimension in enumerate(self.search.space):
             for probe in _probes(dimension):
                 try:
                     plan = self.plan((*first[:at], probe, *first[at + 1 :]))
                 except RequestError as error:
-                    faults |= dict.fromkeys(str(error).splitlines())
+                    faults += error.faults
                     break  # one end is enough to say
         if faults:
-            raise RequestError("\n".join(faults))
+            raise RequestError(*faults)
         if plan is None:
             raise RequestError(f"{self._request.name}: the space is empty")
         self._check_curves(plan)

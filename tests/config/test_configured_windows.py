@@ -18,7 +18,7 @@ def window(bev: float, camera: float, unit: str = "cells") -> WindowConfig:
 
 
 def faults(bev: float, camera: float, unit: str = "cells", model: ModelConfig = TINY) -> list[str]:
-    return list(window_faults(window(bev, camera, unit), "w", model))
+    return [str(fault) for fault in window_faults(window(bev, camera, unit), "w", model)]
 
 
 def with_lidar(**changes: object) -> ModelConfig:

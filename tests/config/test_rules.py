@@ -33,7 +33,7 @@ def broken(changes: dict[str, Any]) -> list[str]:
             node = node[parent]
         assert name in node
         node[name] = value
-    return broken_rules(convert(RunConfig, plain))
+    return [str(fault) for fault in broken_rules(convert(RunConfig, plain))]
 
 
 LIDAR, HEAD, IMAGE, AUGMENT = "model.lidar.", "model.head.", "model.image.", "data.augment."

@@ -8,7 +8,7 @@ from aqr_exp.config.identity import fingerprint
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.short_names import HELP, SHORT_NAMES, as_typed, spelled_out
-from aqr_exp.errors import RequestError
+from aqr_exp.errors import Fault, RequestError
 
 
 def faults_of(variant: str, *overrides: str) -> list[str]:
@@ -132,17 +132,29 @@ def test_both_spellings_together_are_given_twice(overrides: list[str], fault: st
     assert faults_of("attention_bias", *overrides) == [fault]
 
 
-def test_only_what_was_typed_is_spoken() -> None:
-    message = "variant.bias.scale.start=1: bad\nvariant.bias.scale.learnable=2: bad"
-    assert as_typed(message, ["bias_scale=1", "seed=2"]) == (
-        "bias_scale=1: bad\nvariant.bias.scale.learnable=2: bad"
+def test_a_fault_names_only_the_alias_that_was_typed() -> None:
+    start, other = (
+        Fault(f"variant.bias.scale.{key}", "1", "bad") for key in ("start", "learnable")
     )
-    assert as_typed(message, []) == message
+    assert as_typed([start, other], ["bias_scale=1", "seed=2"]) == [
+        Fault("bias_scale", "1", "bad"),
+        other,
+    ]
+    assert as_typed([start, other], []) == [start, other]
 
 
-def test_one_typed_value_is_one_line() -> None:
-    message = "variant.bias.window.camera=9: a\nseed=1: x\nvariant.bias.window.bev=9: b\nseed=1: y"
-    assert as_typed(message, ["window_size=9"]) == "window_size=9: a\nseed=1: x\nseed=1: y"
+def test_one_typed_value_is_one_fault() -> None:
+    faults = [
+        Fault("variant.bias.window.camera", "9", "a"),
+        Fault("seed", "1", "x"),
+        Fault("variant.bias.window.bev", "9", "b"),
+        Fault("seed", "1", "y"),
+    ]
+    assert as_typed(faults, ["window_size=9"]) == [
+        Fault("window_size", "9", "a"),
+        faults[1],
+        faults[3],
+    ]
 
 
 def test_a_wrong_request_leaves_nothing_behind(

@@ -24,7 +24,7 @@ def broken(variant: str, changes: dict[str, Any]) -> list[str]:
             node = node[parent]
         assert name in node
         node[name] = value
-    return broken_rules(convert(RunConfig, plain))
+    return [str(fault) for fault in broken_rules(convert(RunConfig, plain))]
 
 
 @pytest.mark.parametrize(
