@@ -56,14 +56,15 @@ def cancel_sweep(sweep: "SweepFolder", store: "Store") -> str:
         RequestError: Nobody works on it and none of its runs is running: there is nothing to stop.
     """
     from aqr_exp.errors import RequestError
+    from aqr_exp.store.counting import RunFolders
     from aqr_exp.store.state import RunStatus
     from aqr_exp.sweep.watched import WatchedRun, line_of
 
-    workers = sweep.schedulers()
+    workers, folders = sweep.schedulers(), RunFolders(store)
     running = [
         run.folder
         for entry in sweep.read_plan()
-        if line_of(run := WatchedRun(folder=store.folder(entry.name), label="")).status
+        if line_of(run := WatchedRun(folder=folders.of(entry.name), label="")).status
         == RunStatus.RUNNING.value
     ]
     if not workers and not running:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 from aqr_exp.cli import console
 from aqr_exp.cli.console import duration
+from aqr_exp.files.run_name import arm_of
+from aqr_exp.store.counting import RunFolders
 
 if TYPE_CHECKING:
     from aqr_exp.config.schema import RunConfig
@@ -58,10 +60,10 @@ def untried(plan: "Plan", store: "Store") -> "dict[str, RunConfig]":
     """
     found: dict[str, tuple[str, RunConfig]] = {}
     tried = set()
+    folders = RunFolders(store)
     for run in plan.runs:
-        # Beside the seed a run's name is its variant and fingerprint.
-        arm = run.name.rpartition("-s")[0]
-        if store.folder(run.name).history_path.exists():
+        arm = arm_of(run.name)
+        if folders.of(run.name).history_path.exists():
             tried.add(arm)
         found.setdefault(arm, (" ".join([run.variant, *run.overrides]), run.config))
     return {label: config for arm, (label, config) in found.items() if arm not in tried}

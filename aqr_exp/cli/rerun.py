@@ -90,13 +90,16 @@ def rerun(
 
 def _candidates(named: "Sequence[RunFolder | SweepFolder]", store: "Store") -> list[Candidate]:
     """The runs that were named, each once, in the order of the names."""
+    from aqr_exp.store.counting import RunFolders
     from aqr_exp.store.sweep_folder import SweepFolder
 
     found: dict[str, Candidate] = {}
+    folders = RunFolders(store)
     for folder in named:
         if isinstance(folder, SweepFolder):
             for entry in folder.read_plan():
-                found[entry.name] = Candidate(folder=store.folder(entry.name), entry=entry)
+                own = folders.of(entry.name)
+                found[own.name] = Candidate(folder=own, entry=entry)
         else:
             found.setdefault(folder.name, Candidate(folder=folder))
     return list(found.values())

@@ -11,10 +11,10 @@ from aqr_exp.cli.sweep_view import ConsoleReporter, remedies, screen, totals_lin
 from aqr_exp.launch.scheduler import Scheduler
 from aqr_exp.launch.slots import Slot, SlotLeases, find_slots
 from aqr_exp.launch.task import Decision, Task, TaskSource
+from aqr_exp.store.counting import RunFolders
 
 if TYPE_CHECKING:
     from aqr_exp.config.schema import RunConfig
-    from aqr_exp.store.run_folder import RunFolder
     from aqr_exp.store.store import Store
     from aqr_exp.store.sweep_folder import SweepEntry, SweepFolder
     from aqr_exp.sweep.plan import Plan, PlannedRun
@@ -69,8 +69,8 @@ def execute(
         preflight(plan, store, found[0])
     sweep = store.sweep(plan.name)
     sweep.write_plan([entry_of(run) for run in plan.runs])
-    beside = attempts_beside(store)
-    tasks = [planned_task(run, store, beside, found[0].threads) for run in plan.runs]
+    folders = RunFolders(store)
+    tasks = [planned_task(run, folders, found[0].threads) for run in plan.runs]
     labels = {
         task.folder.name: entry_of(run).label for task, run in zip(tasks, plan.runs, strict=True)
     }
@@ -99,37 +99,15 @@ def entry_of(run: "PlannedRun") -> "SweepEntry":
     )
 
 
-def attempts_beside(store: "Store") -> dict[str, list[str]]:
-    """The names of forced attempts (`-a2`, ...) by the name of the run they stand beside."""
-    beside: dict[str, list[str]] = {}
-    for name in store.names():
-        base, mark, digits = name.rpartition("-a")
-        if mark and digits.isdecimal():
-            beside.setdefault(base, []).append(name)
-    return beside
-
-
-def folder_of(name: str, store: "Store", beside: dict[str, list[str]]) -> "RunFolder":
-    """A run's folder: of several attempts the newest completed one, else the newest."""
-    if name not in beside:
-        return store.folder(name)
-    attempts = store.attempts(name)
-    completed = [folder for folder in attempts if folder.metrics_path.exists()]
-    return (completed or attempts)[-1]
-
-
-def planned_task(
-    run: "PlannedRun", store: "Store", beside: dict[str, list[str]], threads: int
-) -> Task:
+def planned_task(run: "PlannedRun", folders: RunFolders, threads: int) -> Task:
     """A planned run as a task of the scheduler.
 
     Args:
         run: The run.
-        store: Where runs are kept.
-        beside: Forced attempts by name.
+        folders: Where runs are kept.
         threads: The threads of a slot, which the run's record is to show.
     """
-    folder = folder_of(run.name, store, beside)
+    folder = folders.of(run.name)
 
     def create() -> None:
         from aqr_exp.launch.record import create_run

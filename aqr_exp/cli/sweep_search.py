@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from aqr_exp.cli import console
 from aqr_exp.cli.preflight import preflight
-from aqr_exp.cli.sweep_execute import SourceOf, attempts_beside, entry_of, planned_task, run_tasks
+from aqr_exp.cli.sweep_execute import SourceOf, entry_of, planned_task, run_tasks
 from aqr_exp.cli.sweep_summary import summarize
 from aqr_exp.launch.slots import find_slots
 from aqr_exp.launch.task import Task, TaskSource
 from aqr_exp.launch.trial_source import TrialSource
+from aqr_exp.store.counting import RunFolders
 from aqr_exp.sweep.outcome import trials_line
 from aqr_exp.sweep.plan import POINT
 from aqr_exp.sweep.study import SearchStudy, Trial, check_installed
@@ -139,11 +140,11 @@ def _source_maker(
     planner: TrialPlanner, study: SearchStudy, sweep: "SweepFolder", store: "Store", threads: int
 ) -> SourceOf:
     """What makes the source of trials, once there is somewhere to say things."""
-    beside = attempts_beside(store)
+    folders = RunFolders(store)
 
     def source_of(say: Callable[[str], None], status: "SweepStatus") -> TaskSource:
         def task_of(run: "PlannedRun") -> Task:
-            task = planned_task(run, store, beside, threads)
+            task = planned_task(run, folders, threads)
             task = dataclasses.replace(task, first=POINT not in run.labels)
             status.add(_watched(task, run))
             return task

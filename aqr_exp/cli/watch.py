@@ -87,12 +87,14 @@ def find_sweep(store: "Store", name: str) -> "SweepFolder":
 
 def watched_runs(store: "Store", sweep: "SweepFolder | None") -> "list[WatchedRun]":
     """The runs of a sweep, or all."""
+    from aqr_exp.store.counting import RunFolders
     from aqr_exp.sweep.watched import WatchedRun
 
     if sweep is None:
         return [WatchedRun(folder=folder, label=folder.name) for folder in store]
+    folders = RunFolders(store)
     return [
-        WatchedRun(folder=store.folder(entry.name), label=entry.label, expected_s=entry.expected_s)
+        WatchedRun(folder=folders.of(entry.name), label=entry.label, expected_s=entry.expected_s)
         for entry in sweep.read_plan()
     ]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from aqr_exp.cli import console
+from aqr_exp.files.run_name import arm_of
 
 if TYPE_CHECKING:
     from aqr_exp.config.identity import Difference
@@ -112,7 +113,7 @@ def verdict(one: Side, other: Side, found: "list[Difference]") -> str:
     from aqr_exp.config.identity import Bearing
 
     bearings = {item.bearing for item in found}
-    if Bearing.COUNTS in bearings or one.name.rpartition("-s")[0] != other.name.rpartition("-s")[0]:
+    if Bearing.COUNTS in bearings or arm_of(one.name) != arm_of(other.name):
         return "different"
     return "replicates" if Bearing.REPLICATE in bearings else "same"
 

@@ -11,6 +11,7 @@ from typing import Any
 from aqr_exp.config import rules
 from aqr_exp.config.convert import convert, fields_of
 from aqr_exp.config.schema import RunConfig
+from aqr_exp.files.run_name import RunName
 
 FINGERPRINT_DIGITS = 12
 
@@ -63,7 +64,7 @@ def fingerprint_of(parts: Mapping[str, str]) -> str:
 
 def run_name(config: RunConfig) -> str:
     """`<variant>-<fingerprint>-s<seed>`: the name of the run's folder."""
-    return f"{config.variant.name.value}-{fingerprint(config)}-s{config.seed}"
+    return str(RunName(config.variant.name.value, fingerprint(config), config.seed))
 
 
 def to_yaml(config: RunConfig) -> str:

@@ -21,6 +21,7 @@ from aqr_exp.config.load import check_composed, with_absolute_root, with_checkpo
 from aqr_exp.config.schema import DataConfig, RunConfig, StartConfig
 from aqr_exp.config.short_names import keys_set_by
 from aqr_exp.errors import RequestError
+from aqr_exp.files.run_name import RunName
 
 # `${model.head.width}` and nothing else: such a value follows a key that changes.
 _REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*(?:\.\w+)*)\}")
@@ -170,7 +171,7 @@ class Point:
 
     def name_of(self, seed: int) -> str:
         """The name with another seed."""
-        return f"{self.config.variant.name.value}-{self.fingerprint}-s{seed}"
+        return str(RunName(self.config.variant.name.value, self.fingerprint, seed))
 
 
 class PointLoader:

@@ -15,6 +15,7 @@ from typing import Any
 
 from aqr_exp.errors import AqrExpError
 from aqr_exp.launch.training import GRACE_S, Training, queue, training_command
+from aqr_exp.store.counting import RunFolders
 from aqr_exp.store.lease import LockHeldError
 from aqr_exp.store.process_identity import Life
 from aqr_exp.store.run_folder import RunFolder
@@ -127,24 +128,24 @@ def plan_run(store: Store, name: str, *, force: bool) -> Plan:
     Args:
         store: Where runs are kept.
         name: The run's name.
-        force: Whether a new attempt is wanted beside those that are there.
+        force: Whether a rerun is wanted beside what is there.
 
     Returns:
-        Show the newest completed attempt; or start the newest again; or start afresh.
+        Show the run that counts; or start the last rerun again; or start afresh.
 
     Raises:
         LockHeldError: Somebody works on it; names the process.
         AqrExpError: Its state cannot be read.
     """
-    attempts = store.attempts(name)
-    if not attempts:
-        return Plan(action=Action.START, folder=store.folder(name))
+    folders = RunFolders(store)
+    folder = folders.of(name)
+    if name not in folders:
+        return Plan(action=Action.START, folder=folder)
     if force:
-        return Plan(action=Action.START, folder=store.folder(store.next_forced_name(name)))
-    for folder in reversed(attempts):
-        if _status(folder) == RunStatus.COMPLETED.value:
-            return Plan(action=Action.SHOW, folder=folder)
-    return plan_restart(attempts[-1])
+        return Plan(action=Action.START, folder=store.folder(store.next_rerun(name)))
+    if _status(folder) == RunStatus.COMPLETED.value:
+        return Plan(action=Action.SHOW, folder=folder)
+    return plan_restart(folder)
 
 
 def plan_restart(folder: RunFolder) -> Plan:

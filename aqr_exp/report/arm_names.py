@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aqr_exp.errors import RequestError
+from aqr_exp.files.run_name import first_of
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.report.tables.arms import Group, group_seeds, why_left_out
 from aqr_exp.store.collect import RunRow
-from aqr_exp.store.store import Store, forced_number
+from aqr_exp.store.store import Store
 
 # How a run is executed tells no arm from another.
 _CIRCUMSTANCE = "launcher."
@@ -66,7 +67,7 @@ def selected(rows: Sequence[RunRow], names: Sequence[str], *, store: Store) -> l
     for name in names:
         if name in sweeps:
             planned = {entry.name for entry in store.sweep(name).read_plan()}
-            found = {row.name for row in rows if _is_of(row.name, planned)}
+            found = {row.name for row in rows if {row.name, first_of(row.name)} & planned}
         else:
             found = {row.name for row in rows if name and row.name.startswith(name)}
             if not found:
@@ -83,12 +84,6 @@ def beginnings(rows: Sequence[RunRow]) -> list[str]:
     """What could have been meant: runs, arms and variants."""
     arms = dict.fromkeys(f"{row.variant}-{row.fingerprint}" for row in rows)
     return [*dict.fromkeys(row.variant for row in rows), *arms, *(row.name for row in rows)]
-
-
-def _is_of(name: str, planned: set[str]) -> bool:
-    """Whether a run is planned, or an attempt forced beside one that is."""
-    base = name.rpartition("-a")[0]
-    return name in planned or (base in planned and forced_number(name, base) is not None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from aqr_exp.evaluate.scorer import Scores
 from aqr_exp.statistics.resampling import ResampledRun
 from aqr_exp.statistics.run_scores import MissingRecordsError, RunScores
 from aqr_exp.store.collect import RunRow
+from aqr_exp.store.counting import counting_runs
 
 _CLASS_AP = "AP/"
 _LOWER_IS_BETTER = frozenset({*ERROR_NAMES, "train_time_s", "peak_memory_mb"})
@@ -183,19 +184,14 @@ def _some(names: Sequence[str]) -> str:
     return f"{few} and {len(names) - 3} more" if len(names) > 3 else few
 
 
-def newest_by_seed(rows: Sequence[RunRow]) -> list[RunRow]:
-    """Completed runs, of several with one seed the newest, by seed and name.
+def replicates(rows: Sequence[RunRow]) -> list[RunRow]:
+    """The runs that count of one arm, by seed; first those that do not say theirs.
 
     Args:
         rows: Runs of one arm, in any order.
     """
-    found: dict[object, RunRow] = {}
-    for row in sorted(rows, key=lambda row: (row.updated, row.name)):
-        if row.completed:
-            found[row.name if row.seed is None else row.seed] = row
-    order = {True: -1, False: 0}
     return sorted(
-        found.values(), key=lambda row: (order[row.seed is None], row.seed or 0, row.name)
+        counting_runs(rows), key=lambda row: (row.seed is not None, row.seed or 0, row.name)
     )
 
 

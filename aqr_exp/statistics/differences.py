@@ -11,7 +11,7 @@ from typing import Any
 from aqr_exp.errors import RequestError
 from aqr_exp.evaluate.conditions import CONDITIONS, Condition
 from aqr_exp.files.suggest import did_you_mean
-from aqr_exp.statistics.arms import Measured, Records, follows_from_records, measure, newest_by_seed
+from aqr_exp.statistics.arms import Measured, Records, follows_from_records, measure, replicates
 from aqr_exp.statistics.estimates import Difference, Interval
 from aqr_exp.statistics.estimation import estimate_difference, estimate_mean
 from aqr_exp.statistics.resampling import Progress, Resampling
@@ -141,7 +141,7 @@ def _cached(
 ) -> Mapping[str, dict[str, Any]]:
     """Results by metric, from the cache where nothing they depend on has changed."""
     part = _condition(condition)
-    chosen = [newest_by_seed(rows) for rows in arms]
+    chosen = [replicates(rows) for rows in arms]
     key = cache_key(
         kind=kind,
         arms=[[_facts(store, row, metrics, condition) for row in rows] for rows in chosen],

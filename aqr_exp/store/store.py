@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from aqr_exp.errors import RequestError
+from aqr_exp.files.run_name import RunName
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.store.run_files import IDENTIFYING
 from aqr_exp.store.run_folder import RunFolder
@@ -151,24 +153,14 @@ class Store:
             raise RequestError(f"'{name}' begins the names of {len(matches)} runs: {several}")
         return None
 
-    def attempts(self, name: str) -> list[RunFolder]:
-        """The run of this name and those forced beside it (`-a2`, `-a3`, ...), oldest first."""
-        beside = [
-            (number, candidate)
-            for candidate in self.names()
-            if (number := forced_number(candidate, name)) is not None
-        ]
-        return [self.folder(candidate) for _, candidate in sorted(beside)]
+    def reruns(self, name: str) -> list[RunFolder]:
+        """The run of this name and its reruns (`-a2`, `-a3`, ...), by number."""
+        names = (RunName.parse(candidate) for candidate in self.names())
+        return [self.folder(str(one)) for one in sorted(n for n in names if n and n.first == name)]
 
-    def next_forced_name(self, name: str) -> str:
-        """The name of the next attempt beside those that are there."""
-        numbers = [forced_number(folder.name, name) or 0 for folder in self.attempts(name)]
-        return f"{name}-a{max(numbers, default=1) + 1}"
-
-
-def forced_number(candidate: str, name: str) -> int | None:
-    """Which attempt at run `name` a folder's name says it is: 1 for the name itself, else None."""
-    if candidate == name:
-        return 1
-    prefix, _, digits = candidate.rpartition("-a")
-    return int(digits) if prefix == name and digits.isdecimal() else None
+    def next_rerun(self, name: str) -> str:
+        """The name of the next rerun beside those that are there."""
+        last = RunName.parse(([name] + [folder.name for folder in self.reruns(name)])[-1])
+        if last is None:
+            raise ValueError(f"{name!r} is not the name of a run")
+        return str(replace(last, rerun=last.rerun + 1))

@@ -13,9 +13,10 @@ from aqr_exp.config.points import Override, PointLoader
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.variant import VariantName
 from aqr_exp.errors import RequestError
+from aqr_exp.files.run_name import arm_of
 from aqr_exp.statistics.arms import lower_is_better
 from aqr_exp.store.collect import RunRow
-from aqr_exp.store.store import forced_number
+from aqr_exp.store.counting import by_first_name, counting_run
 from aqr_exp.store.sweep_folder import SweepEntry
 from aqr_exp.sweep.expand import fits
 from aqr_exp.sweep.plan import Plan, plan_sweep
@@ -122,35 +123,26 @@ def select_best(
 
 
 def _points(entries: Sequence[SweepEntry], rows: Sequence[RunRow]) -> list[SweepPoint]:
-    """The points of a sweep in its order; of a seed's attempts the newest completed counts."""
-    newest = newest_completed(rows)
+    """The points of a sweep in its order."""
+    counting = counting_by_name(rows)
     by_arm: dict[str, list[SweepEntry]] = {}
     for entry in entries:
-        by_arm.setdefault(entry.name.rpartition("-s")[0], []).append(entry)
+        by_arm.setdefault(arm_of(entry.name), []).append(entry)
     return [
         SweepPoint(
             arm=arm,
             variant=group[0].variant,
             overrides=group[0].overrides,
-            rows=tuple(newest[entry.name] for entry in group if entry.name in newest),
+            rows=tuple(counting[entry.name] for entry in group if entry.name in counting),
         )
         for arm, group in by_arm.items()
     ]
 
 
-def newest_completed(rows: Sequence[RunRow]) -> dict[str, RunRow]:
-    """Completed runs by the run that they are an attempt at."""
-    newest: dict[str, RunRow] = {}
-    for row in sorted(rows, key=lambda row: (row.updated, row.name)):
-        if row.completed:
-            newest[_first_attempt(row.name)] = row
-    return newest
-
-
-def _first_attempt(name: str) -> str:
-    """The run that an attempt was forced beside; itself when it was not."""
-    base = name.rpartition("-a")[0]
-    return base if base and forced_number(name, base) is not None else name
+def counting_by_name(rows: Sequence[RunRow]) -> dict[str, RunRow]:
+    """The runs that count by the names of their originals."""
+    found = {name: counting_run(reruns) for name, reruns in by_first_name(rows).items()}
+    return {name: row for name, row in found.items() if row is not None}
 
 
 def _baseline_of(point: SweepPoint, baselines: Sequence[SweepPoint]) -> SweepPoint | None:
@@ -177,9 +169,9 @@ class Confirmation:
             arm: `<variant>-<fingerprint>`.
             rows: All runs of the results folder.
         """
-        newest = newest_completed(rows)
-        names = [run.name for run in self.plan.runs if run.name.rpartition("-s")[0] == arm]
-        return tuple(newest[name] for name in names if name in newest)
+        counting = counting_by_name(rows)
+        names = [run.name for run in self.plan.runs if arm_of(run.name) == arm]
+        return tuple(counting[name] for name in names if name in counting)
 
 
 def confirmation(

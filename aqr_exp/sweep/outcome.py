@@ -6,8 +6,10 @@ from statistics import fmean
 from typing import Any
 
 from aqr_exp.config.schema.variant import VariantName
+from aqr_exp.files.run_name import arm_of
 from aqr_exp.report.tables.cells import Cell, Table, count_cell, number_cell, text_cell
 from aqr_exp.store.collect import RunRow
+from aqr_exp.store.counting import by_first_name, shown_run
 from aqr_exp.store.sweep_folder import SweepEntry
 from aqr_exp.sweep.request import Direction, Search, SweepRequest
 from aqr_exp.sweep.study import Trial, TrialState
@@ -55,19 +57,14 @@ class Best:
 
 
 def by_entry(entries: Sequence[SweepEntry], rows: Sequence[RunRow]) -> dict[str, RunRow]:
-    """Rows by the names of a sweep's runs; of attempts forced beside one the last completed counts.
+    """Rows by the names of a sweep's runs, of reruns the one that counts or is continued.
 
     Args:
         entries: The runs the sweep means.
-        rows: Its rows, in the order of their names.
+        rows: All rows.
     """
-    names = {entry.name for entry in entries}
-    found: dict[str, RunRow] = {}
-    for row in rows:
-        name = row.name if row.name in names else row.name.rpartition("-a")[0]
-        if name in names and (row.completed or name not in found):
-            found[name] = row
-    return found
+    reruns = by_first_name(rows)
+    return {entry.name: shown_run(reruns[entry.name]) for entry in entries if entry.name in reruns}
 
 
 def best_point(
@@ -90,7 +87,7 @@ def best_point(
     values = {name: row.metric(metric) for name, row in rows.items() if row.completed}
     arms: dict[str, list[SweepEntry]] = {}
     for entry in entries:
-        arms.setdefault(entry.name.rpartition("-s")[0], []).append(entry)
+        arms.setdefault(arm_of(entry.name), []).append(entry)
     means: dict[str, float] = {}
     for arm, own in arms.items():
         found = [value for entry in own if (value := values.get(entry.name)) is not None]

@@ -8,8 +8,10 @@ from statistics import fmean
 from aqr_exp.config.identity import as_dict, setting_fingerprint
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.errors import AqrExpError
+from aqr_exp.files.run_name import RunName, arm_of
 from aqr_exp.report.tables.baselines import TRAIN_TIME
 from aqr_exp.store.collect import DAMAGED, RunRow, collect, with_settings
+from aqr_exp.store.counting import RunFolders, by_first_name, shown_run
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.state import IN_HAND, INTERRUPTED, PRUNED, RunStatus
 from aqr_exp.store.store import Store
@@ -31,7 +33,7 @@ class Standing:
         state: `done`, `to do`, or what its folder says: running, queued, failed, cancelled,
             interrupted, unknown, damaged.
         reason: Why, when it did not end well; who works on it, when somebody does.
-        folder: The name of the folder that counts: of an attempt beside the run's own when forced.
+        folder: The name of the folder that counts or is continued: of a rerun where there is one.
     """
 
     run: PlannedRun
@@ -55,12 +57,7 @@ class Standings:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._rows = collect(store)
-        self._attempts: dict[str, list[tuple[int, RunRow]]] = defaultdict(list)
-        for row in self._rows:
-            # A run's name ends with its seed, `-s0`; that of an attempt beside it with `-a2`.
-            head, _, digits = row.name.rpartition("-a")
-            forced = bool(head) and digits.isdecimal()
-            self._attempts[head if forced else row.name].append((int(digits) if forced else 1, row))
+        self._reruns = by_first_name(self._rows)
 
     def of(self, plan: Plan) -> list[Standing]:
         """How every run of a plan stands, in the plan's order."""
@@ -71,13 +68,9 @@ class Standings:
         return expected_from(with_settings(self._store, self._rows))
 
     def _standing(self, run: PlannedRun) -> Standing:
-        rows = [
-            row for _, row in sorted(self._attempts.get(run.name, ()), key=lambda item: item[0])
-        ]
-        if not rows:
+        if run.name not in self._reruns:
             return Standing(run=run, state=TO_DO, folder=run.name)
-        done = [row for row in rows if row.completed]
-        row = (done or rows)[-1]
+        row = shown_run(self._reruns[run.name])
         if row.completed:
             return Standing(run=run, state=DONE, folder=row.name)
         reason = row.reason
@@ -188,18 +181,18 @@ def completeness(standings: Sequence[Standing]) -> Matrix:
     seeds = tuple(dict.fromkeys(standing.run.seed for standing in standings))
     points: dict[str, dict[int, Standing]] = {}
     for standing in standings:
-        point = standing.run.name.rpartition("-s")[0]
-        points.setdefault(point, {})[standing.run.seed] = standing
+        points.setdefault(arm_of(standing.run.name), {})[standing.run.seed] = standing
     shared = common_overrides(standings)
     rows = []
-    for point, by_seed in points.items():
+    for by_seed in points.values():
         run = next(iter(by_seed.values())).run
+        name = RunName.parse(run.name)
         rows.append(
             Row(
                 variant=run.variant,
                 overrides=tuple(item for item in run.overrides if item not in shared),
                 labels=run.labels,
-                fingerprint=point.rpartition("-")[2],
+                fingerprint=name.fingerprint if name else "",
                 states=tuple(by_seed[seed].state if seed in by_seed else None for seed in seeds),
             )
         )
@@ -248,9 +241,10 @@ def removed_runs(name: str, planned: Collection[str], store: Store) -> list[Remo
     if not entries:
         return []
     others = _meant_by_others(name, store)
+    folders = RunFolders(store)
     found = []
     for entry in entries:
-        folder = store.folder(entry.name)
+        folder = folders.of(entry.name)
         if entry.name in others or not folder.path.exists():
             continue
         removed = _look(entry, folder)

@@ -7,6 +7,7 @@ from statistics import fmean
 from aqr_exp.config.points import Override, PointLoader
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.errors import AqrExpError, Fault, RequestError
+from aqr_exp.files.run_name import arm_of
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.sweep.plan import POINT, Plan, plan_sweep
 from aqr_exp.sweep.request import Dimension, Overrides, PruneRule, Search, SweepRequest
@@ -122,7 +123,7 @@ class TrialPlanner:
         with another one have other objectives.
         """
         plan = self.plan(tuple(dimension.ends()[0] for dimension in self.search.space))
-        points = {run.name.rpartition("-s")[0] for run in plan.runs if POINT in run.labels}
+        points = {arm_of(run.name) for run in plan.runs if POINT in run.labels}
         return {"fixed settings": sorted(points), "seeds": sorted(self._request.seeds)}
 
     def _check_curves(self, plan: Plan) -> None:

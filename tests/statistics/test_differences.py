@@ -33,7 +33,7 @@ def arms(store) -> dict[str, list[RunRow]]:
 def _bare(seed: int, value: float, **changes) -> RunRow:
     """A run without records."""
     return RunRow(
-        name=f"{changes.pop('arm', 'x')}-s{seed}",
+        name=f"x-f-s{seed}{changes.pop('rerun', '')}",
         status=changes.pop("status", "completed"),
         updated=changes.pop("updated", ""),
         record={"seed": seed},
@@ -212,10 +212,10 @@ def test_no_runs_is_nothing_to_compare(tmp_path):
     assert (found.mean, found.method) == (None, "nothing to compare")
 
 
-def test_the_newest_run_of_a_seed_counts_and_failed_ones_do_not(tmp_path):
+def test_the_last_rerun_of_a_seed_counts_and_failed_ones_do_not(tmp_path):
     rows = [
-        _bare(0, 0.1, updated="2026-01-01"),
-        _bare(0, 0.2, updated="2026-01-02", arm="y"),
+        _bare(0, 0.1, updated="2026-01-02"),
+        _bare(0, 0.2, updated="2026-01-01", rerun="-a2"),
         _bare(1, 0.4),
         _bare(2, 0.9, status="failed"),
     ]

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from aqr_exp.errors import RequestError
-from aqr_exp.store.store import Store, forced_number, results_root
+from aqr_exp.store.store import Store, results_root
 
 
 @pytest.fixture
@@ -67,15 +67,13 @@ def test_nothing_outside_is_found(store: Store, name: str) -> None:
         store.find(name)
 
 
-def test_forced_attempts_stand_beside(store: Store) -> None:
-    assert store.next_forced_name("baseline-aa-s0") == "baseline-aa-s0-a2"
+def test_reruns_are_ordered_by_number(store: Store) -> None:
+    assert store.next_rerun("baseline-aa-s0") == "baseline-aa-s0-a2"
     store.folder("baseline-aa-s0-a2").create("", {})
     store.folder("baseline-aa-s0-a10").create("", {})
-    found = [folder.name for folder in store.attempts("baseline-aa-s0")]
+    found = [folder.name for folder in store.reruns("baseline-aa-s0")]
     assert found == ["baseline-aa-s0", "baseline-aa-s0-a2", "baseline-aa-s0-a10"]
-    assert store.next_forced_name("baseline-aa-s0") == "baseline-aa-s0-a11"
-    assert forced_number("baseline-aa-s0-ax", "baseline-aa-s0") is None
-    assert forced_number("baseline-aa-s01", "baseline-aa-s0") is None
+    assert store.next_rerun("baseline-aa-s0") == "baseline-aa-s0-a11"
 
 
 def test_the_results_folder_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from aqr_exp.errors import RequestError
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.sweep_folder import SweepEntry
 from aqr_exp.sweep.cli_source import sweep_request
-from aqr_exp.sweep.confirmation import confirmation, newest_completed, select_best
+from aqr_exp.sweep.confirmation import confirmation, counting_by_name, select_best
 from aqr_exp.sweep.plan import Plan, plan_sweep
 
 
@@ -133,12 +133,13 @@ def test_a_point_that_means_something_else_now_is_refused(data: Path) -> None:
         confirmation(selection, 1)
 
 
-def test_the_newest_completed_attempt_counts() -> None:
+def test_the_completed_rerun_of_the_highest_number_counts() -> None:
     rows = [
         row("baseline-aa-s0", 0.3, updated="2"),
         row("baseline-aa-s0-a2", 0.4, updated="1"),
+        row("baseline-aa-s0-a3", None),
         row("baseline-aa-s1", None),
     ]
-    assert {name: one.name for name, one in newest_completed(rows).items()} == {
-        "baseline-aa-s0": "baseline-aa-s0"
+    assert {name: one.name for name, one in counting_by_name(rows).items()} == {
+        "baseline-aa-s0": "baseline-aa-s0-a2"
     }

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from aqr_exp.errors import AqrExpError
 from aqr_exp.evaluate.conditions import RunScorer, sample_weights
 from aqr_exp.evaluate.records import Samples, read_records
-from aqr_exp.statistics.arms import newest_by_seed
+from aqr_exp.statistics.arms import replicates
 from aqr_exp.statistics.resampling import samples_digest
 from aqr_exp.statistics.run_scores import MissingRecordsError, records_digest
 from aqr_exp.store.collect import RunRow
@@ -150,7 +150,7 @@ def scene_changes(
     Returns:
         All scenes with ground truth; none where a run has no match records or another split, with why.
     """
-    chosen = (newest_by_seed(reference), newest_by_seed(other))
+    chosen = (replicates(reference), replicates(other))
     total, done = sum(map(len, chosen)), 0
     scored: list[list[SceneScores]] = [[], []]
     for rows, scores in zip(chosen, scored, strict=True):

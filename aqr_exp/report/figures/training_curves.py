@@ -7,6 +7,7 @@ from typing import Any
 from aqr_exp.report.arm_names import arm_labels
 from aqr_exp.report.tables.arms import why_left_out
 from aqr_exp.store.collect import RunRow
+from aqr_exp.store.counting import by_seed, seed_key, shown_run
 from aqr_exp.store.history import stitched
 from aqr_exp.store.store import Store
 
@@ -118,7 +119,7 @@ class ArmCurves:
 
 
 def arm_curves(rows: Sequence[RunRow], store: Store) -> list[ArmCurves]:
-    """The histories of runs by arm, the baseline first; of a seed's attempts the newest counts.
+    """The histories of runs by arm, the baseline first; one run a seed, as `shown_run` chooses it.
 
     Args:
         rows: Runs, finished or not; those without a history are passed over.
@@ -127,15 +128,12 @@ def arm_curves(rows: Sequence[RunRow], store: Store) -> list[ArmCurves]:
     Raises:
         AqrExpError: A history is damaged; names the file.
     """
-    newest: dict[tuple[str, str, int | None], RunRow] = {}
-    for row in sorted(rows, key=lambda row: (row.completed, row.updated, row.name)):
-        if row.record:
-            newest[_seed_of(row)] = row
     groups: dict[tuple[str, str], list[RunCurves]] = {}
-    for (variant, fingerprint, _), row in newest.items():
+    for reruns in by_seed(row for row in rows if row.record).values():
+        row = shown_run(reruns)
         curves = run_curves(row, store)
         if curves.train or curves.val:
-            groups.setdefault((variant, fingerprint), []).append(curves)
+            groups.setdefault((row.variant, row.fingerprint), []).append(curves)
     order = sorted(groups, key=lambda key: (key[0] != "baseline", key))
     labels = arm_labels([groups[key][0].row for key in order])
     return [
@@ -152,22 +150,18 @@ def without_curves(rows: Sequence[RunRow], arms: Sequence[ArmCurves]) -> list[st
         arms: What it made of them.
     """
     drawn = {run.row.name for arm in arms for run in arm.runs}
-    seeds = {_seed_of(run.row): run.row.name for arm in arms for run in arm.runs}
+    seeds = {seed_key(run.row): run.row.name for arm in arms for run in arm.runs}
     lines = []
     for row in rows:
         if row.name in drawn:
             continue
         if not row.record:
             lines.append(why_left_out(row))
-        elif _seed_of(row) in seeds:
-            lines.append(f"{row.name}: the same seed was run again as {seeds[_seed_of(row)]}")
+        elif seed_key(row) in seeds:
+            lines.append(f"{row.name}: the same seed was run again as {seeds[seed_key(row)]}")
         else:
             lines.append(f"{row.name}: {row.status}: no training history")
     return lines
-
-
-def _seed_of(row: RunRow) -> tuple[str, str, int | None]:
-    return row.variant, row.fingerprint, row.seed
 
 
 def over_seeds(curves: Sequence[Series]) -> tuple[list[float], list[list[float]]]:

@@ -7,6 +7,7 @@ from aqr_exp.errors import RequestError
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.report.tables.cells import printable
 from aqr_exp.store.collect import MEAN_METRICS, RunRow
+from aqr_exp.store.counting import by_seed, shown_run
 
 SYNTHETIC_MARK = "SYNTHETIC data, not comparable with nuScenes"
 
@@ -23,20 +24,18 @@ def group_seeds(rows: Sequence[RunRow]) -> tuple[list[Group], list[str]]:
         Completed runs by (variant, fingerprint, data), baseline first, one a seed; and one line
         for each run that is not among them, its name first.
     """
-    newest: dict[tuple[str, str, str, int | None], RunRow] = {}
-    left_out = []
-    for row in sorted(rows, key=lambda row: (row.updated, row.name)):
-        if not row.completed:
-            left_out.append(why_left_out(row))
-            continue
-        key = (row.variant, row.fingerprint, row.data, row.seed)
-        if key in newest:
-            older = newest[key].name
-            left_out.append(f"{older}: the same seed was run again as {row.name}")
-        newest[key] = row
+    left_out = [why_left_out(row) for row in rows if not row.completed]
     groups: dict[tuple[str, str, str], Group] = {}
-    for (variant, fingerprint, data, _), row in newest.items():
-        groups.setdefault((variant, fingerprint, data), []).append(row)
+    for reruns in by_seed(row for row in rows if row.completed).values():
+        counting = shown_run(reruns)
+        groups.setdefault((counting.variant, counting.fingerprint, counting.data), []).append(
+            counting
+        )
+        left_out += [
+            f"{row.name}: the same seed was run again as {counting.name}"
+            for row in reruns
+            if row is not counting
+        ]
     order = sorted(groups, key=lambda key: (key[0] != "baseline", *key))
     return [sorted(groups[key], key=lambda row: row.name) for key in order], sorted(left_out)
 

@@ -15,13 +15,14 @@ from aqr_exp.config.conditions import (
     read_condition,
 )
 from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.files.run_name import arm_of, first_of
 from aqr_exp.report.tables.arms import Group
 from aqr_exp.report.tables.baselines import BASELINE, Specs
 from aqr_exp.report.tables.study import Arm, Study
 from aqr_exp.store.collect import DAMAGED, MEAN_METRICS, RunRow
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.state import RunStatus
-from aqr_exp.store.store import Store, forced_number
+from aqr_exp.store.store import Store
 
 # What rows know by themselves: for these alone no specification is read.
 OF_A_ROW: Mapping[str, Callable[[RunRow], Any]] = {
@@ -238,9 +239,9 @@ def selected_on_val(study: Study, planned: Sequence[str]) -> set[int]:
 
 def _is_whole(arm: Arm, planned: Sequence[str]) -> bool:
     """Whether every seed that the sweep means of an arm is in it."""
-    there = {_original(row.name) for row in arm.group}
-    prefix = f"{_original(arm.first.name).rpartition('-s')[0]}-s"
-    return all(name in there for name in planned if name.startswith(prefix))
+    there = {first_of(row.name) for row in arm.group}
+    own = arm_of(arm.first.name)
+    return all(name in there for name in planned if arm_of(name) == own)
 
 
 def selection_notes(study: Study, selected: set[int]) -> list[str]:
@@ -273,7 +274,7 @@ def rows_of_sweep(
         The rows; and a note for each run that was never started.
     """
     planned = set(names)
-    kept = [row for row in rows if row.name in planned or _original(row.name) in planned]
+    kept = [row for row in rows if row.name in planned or first_of(row.name) in planned]
     there = {row.name for row in kept}
     missing = [store.folder(name) for name in names if name not in there]
     return kept, [f"not in the table: {folder.name}: {_why(folder)}" for folder in missing]
@@ -281,9 +282,3 @@ def rows_of_sweep(
 
 def _why(folder: RunFolder) -> str:
     return "missing: not started" if not folder.path.exists() else "damaged: an empty folder"
-
-
-def _original(name: str) -> str:
-    """The run beside which this one was forced (`-a2`); itself when it was not."""
-    prefix = name.rpartition("-a")[0]
-    return prefix if prefix and forced_number(name, prefix) else name

@@ -1,0 +1,96 @@
+"""THE rule which rerun of a seed counts, for tables, figures, sweeps and the scheduler alike.
+
+A run may be repeated in folders of its own (`run --force` makes `-a2`, `-a3`, ... beside it). Of the
+completed ones the one with the highest number counts: whoever forced it wanted it in place of those
+before. Clocks, file times and the order in which interrupted ones were resumed have no part in it.
+Where none is completed nothing counts, and the highest number is the one that is shown and continued.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from aqr_exp.files.run_name import RunName, first_of, rerun_of
+from aqr_exp.store.collect import RunRow, read_row
+from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.store.store import Store
+
+Key = tuple[str, str, int]
+"""Variant, fingerprint and seed."""
+
+
+def counting_run(reruns: Iterable[RunRow]) -> RunRow | None:
+    """The run that counts of the reruns of one seed; None when none is completed."""
+    return max((row for row in reruns if row.completed), key=_rank, default=None)
+
+
+def shown_run(reruns: Sequence[RunRow]) -> RunRow:
+    """The run that counts or, when none is completed, the one that is continued.
+
+    Args:
+        reruns: Of one seed, in any order; at least one.
+    """
+    return counting_run(reruns) or max(reruns, key=_rank)
+
+
+def counting_runs(rows: Iterable[RunRow]) -> list[RunRow]:
+    """The run that counts of each seed of each arm, in the order in which the seeds first appear."""
+    found = (counting_run(reruns) for reruns in by_seed(rows).values())
+    return [row for row in found if row is not None]
+
+
+def by_seed(rows: Iterable[RunRow]) -> dict[Key | str, list[RunRow]]:
+    """Rows by seed of an arm; one that does not say its seed stands alone under its name."""
+    found: dict[Key | str, list[RunRow]] = {}
+    for row in rows:
+        found.setdefault(seed_key(row), []).append(row)
+    return found
+
+
+def by_first_name(rows: Iterable[RunRow]) -> dict[str, list[RunRow]]:
+    """Rows by the name of the run that they are reruns of."""
+    found: dict[str, list[RunRow]] = {}
+    for row in rows:
+        found.setdefault(first_of(row.name), []).append(row)
+    return found
+
+
+def seed_key(row: RunRow) -> Key | str:
+    """Variant, fingerprint and seed as the record has them, or else the name; else the name itself."""
+    if row.seed is not None and {"variant", "fingerprint"} <= row.record.keys():
+        return row.variant, row.fingerprint, row.seed
+    name = RunName.parse(row.name)
+    return (name.variant, name.fingerprint, name.seed) if name else row.name
+
+
+def _rank(row: RunRow) -> tuple[int, str]:
+    # Two folders of one number exist only where one was renamed by hand.
+    return rerun_of(row.name), row.name
+
+
+class RunFolders:
+    """The folders that stand for runs: of several reruns the one that counts or is continued.
+
+    Args:
+        store: Where runs are kept; its folders' names are read once.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._reruns: dict[str, list[str]] = {}
+        for name in store.names():
+            self._reruns.setdefault(first_of(name), []).append(name)
+
+    def __contains__(self, name: str) -> bool:
+        """Whether the original of this name or a rerun of it was ever made."""
+        return name in self._reruns
+
+    def of(self, name: str) -> RunFolder:
+        """The folder of a run, which need not exist.
+
+        Args:
+            name: The original's name.
+        """
+        reruns = self._reruns.get(name, [name])
+        if reruns == [name]:
+            return self._store.folder(name)
+        rows = [read_row(self._store.folder(rerun)) for rerun in reruns]
+        return self._store.folder(shown_run(rows).name)
