@@ -1,7 +1,10 @@
+import math
+
 import pytest
 import torch
 from mmcv.ops import Voxelization
 
+from aqr_exp import mmcv_operators
 from aqr_exp.cmt.lidar_branch import Voxelisation
 
 
@@ -30,13 +33,58 @@ def test_by_hand():
     assert torch.equal(got.features[2, 0], points[1])
 
 
+def by_definition(points, max_points, max_voxels):
+    """One point after the other: its voxel, a new one while there is room, and the point while it has."""
+    voxels = {}
+    for point in points.double():
+        cell = [
+            math.floor(x - low) for x, low in zip(point[:2].tolist(), (-4.0, -4.0), strict=True)
+        ]
+        cell.append(math.floor((point[2].item() + 2.0) / 2.0))
+        if not all(0 <= at < size for at, size in zip(cell, (8, 8, 2), strict=True)):
+            continue
+        place = tuple(reversed(cell))
+        if place not in voxels and len(voxels) == max_voxels:
+            continue
+        kept = voxels.setdefault(place, [])
+        if len(kept) < max_points:
+            kept.append(point)
+    nothing = torch.zeros(5, dtype=torch.float64)
+    padded = [
+        torch.stack([*kept, *[nothing] * max_points][:max_points]) for kept in voxels.values()
+    ]
+    return torch.stack(padded).float(), [*voxels], [len(kept) for kept in voxels.values()]
+
+
+def cloud(seed):
+    """Points in and around the range, some of them on its borders."""
+    generator = torch.Generator().manual_seed(seed)
+    points = torch.rand(400, 5, generator=generator) * 10 - 5
+    points[:5, :3] = torch.tensor([-4.0, -4.0, -2.0])
+    points[5, 0] = 4.0
+    return points
+
+
+@pytest.mark.parametrize("max_voxels", [100, 20])
+@pytest.mark.parametrize("seed", range(3))
+def test_keeps_the_first_points_of_the_first_voxels(max_voxels, seed):
+    points = cloud(seed)
+    features, coordinates, counts = by_definition(points, 3, max_voxels)
+    got = make(max_voxels=max_voxels)([points])
+    assert got.coordinates[:, 1:].tolist() == [[*place] for place in coordinates]
+    assert got.points.tolist() == counts
+    assert torch.equal(got.features, features)
+    assert max(counts) == 3
+    assert (len(counts) == 20) == (max_voxels == 20)
+
+
+@pytest.mark.skipif(
+    not mmcv_operators.are_compiled(), reason="mmcv's operators are not compiled here"
+)
 @pytest.mark.parametrize("max_voxels", [100, 20])
 @pytest.mark.parametrize("seed", range(3))
 def test_keeps_what_mmcv_keeps(max_voxels, seed):
-    generator = torch.Generator().manual_seed(seed)
-    points = torch.rand(400, 5, generator=generator) * 10 - 5
-    points[:5, :3] = torch.tensor([-4.0, -4.0, -2.0])  # on the lower border
-    points[5, 0] = 4.0  # on the upper one
+    points = cloud(seed)
     stock = Voxelization(
         voxel_size=[1.0, 1.0, 2.0], point_cloud_range=[-4.0, -4.0, -2.0, 4.0, 4.0, 2.0],
         max_num_points=3, max_voxels=max_voxels, deterministic=True,
