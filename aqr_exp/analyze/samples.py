@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from aqr_exp.analyze.scene_figure import Scene
 from aqr_exp.aqr.layout import TokenLayout
+from aqr_exp.config.inputs import info_path
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.window_sizes import bev_map, camera_map
 from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES
@@ -142,7 +143,7 @@ class Samples:
     def __init__(self, config: RunConfig, split: str, failure: FailureCase | None = None) -> None:
         from mmdet3d.registry import DATASETS
 
-        infos = Path(config.data.root) / "aqr_infos" / f"{split}.pkl"
+        infos = info_path(Path(config.data.root), split)
         if not infos.is_file():
             raise RequestError(
                 f"{infos} is missing: there are no info files of the split '{split}'"

@@ -1,7 +1,6 @@
 """Which checkpoint a run starts from: the hash of its content."""
 
 import dataclasses
-import hashlib
 import os
 import re
 import shlex
@@ -11,10 +10,8 @@ from typing import Any
 
 from aqr_exp.config.schema import DataConfig, RunConfig
 from aqr_exp.errors import AqrExpError, Fault, RequestError
-from aqr_exp.files.atomic import read_json
+from aqr_exp.files.atomic import file_sha256, read_json
 from aqr_exp.files.suggest import did_you_mean
-
-_CHUNK = 1 << 20
 
 
 def with_checkpoint_identity(config: RunConfig) -> RunConfig:
@@ -50,18 +47,24 @@ def with_checkpoint_identity(config: RunConfig) -> RunConfig:
     return dataclasses.replace(config, start=found)
 
 
-def file_sha256(path: Path) -> str:
-    """64 hex digits of a file's content, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+def info_folder(root: Path) -> Path:
+    """Folder of everything derived from the data below `root`."""
+    return root / "aqr_infos"
 
 
 def identity_path(root: Path) -> Path:
-    """The file that holds the fingerprint of the data below `root`."""
-    return root / "aqr_infos" / "fingerprint.json"
+    """File with the fingerprint of the data below `root`."""
+    return info_folder(root) / "fingerprint.json"
+
+
+def info_path(root: Path, split: str) -> Path:
+    """Info file of a split."""
+    return info_folder(root) / f"{split}.pkl"
+
+
+def objects_folder(root: Path, split: str) -> Path:
+    """Folder of the GT database of a split."""
+    return info_folder(root) / f"{split}.objects"
 
 
 def read_data_identity(root: Path) -> dict[str, Any]:
@@ -129,13 +132,13 @@ def _check_objects(root: Path, data: DataConfig) -> None:
     """Refuse ground-truth sampling from objects that were never cut out, or from other data."""
     if data.gt_sampling is None:
         return
-    index = root / "aqr_infos" / f"{data.train_split}.objects" / "index.json"
+    index = objects_folder(root, data.train_split) / "index.json"
     remedy = f"`aqr-exp data prepare --root {shlex.quote(str(root))}` makes them"
     if not index.is_file():
         raise RequestError(
             Fault("data.gt_sampling", None, f"no objects of {data.train_split}: {remedy}")
         )
-    infos = root / "aqr_infos" / f"{data.train_split}.pkl"
+    infos = info_path(root, data.train_split)
     if read_json(index).get("infos_sha256") != _sha256(infos):
         fault = f"the objects of {data.train_split} were cut out of other data than {infos} names"
         raise RequestError(Fault("data.gt_sampling", None, f"{fault}: {remedy} anew"))

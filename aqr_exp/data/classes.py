@@ -23,3 +23,5 @@ CAMERA_NAMES: tuple[str, ...] = (
     "CAM_BACK_RIGHT",
 )
 """Views in the order the published models were trained with."""
+
+LIDAR_NAME = "LIDAR_TOP"

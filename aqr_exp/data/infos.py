@@ -5,19 +5,31 @@ velocities are in the LiDAR frame of their keyframe (metres, radians, m/s), the 
 matrices `a2b` move homogeneous points of frame a to frame b.
 """
 
+import json
+import pickle
+import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from pyquaternion import Quaternion
 
-from aqr_exp.data.classes import CAMERA_NAMES
+from aqr_exp.config.inputs import info_folder, info_path
+from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
+from aqr_exp.data.info_files import (
+    INFO_VERSION,
+    MAX_SWEEPS,
+    fresh_parts,
+    table_stamp,
+    write_fingerprint,
+)
+from aqr_exp.files.atomic import replace_bytes, replace_text
 
-LIDAR_NAME = "LIDAR_TOP"
-MAX_SWEEPS = 10
-"""Earlier sweeps listed for a keyframe, newest first."""
+Progress = Callable[[int, int], None]
 
-INFO_VERSION = "1.1"
 
 FILE_CLASSES: tuple[str, ...] = (
     "car",
@@ -213,3 +225,84 @@ def build_metainfo(nusc: Any) -> dict[str, Any]:
         "version": nusc.version,
         "info_version": INFO_VERSION,
     }
+
+
+def write_infos(
+    root: Path,
+    version: str,
+    splits: list[str],
+    *,
+    nusc: Any = None,
+    progress: Progress | None = None,
+) -> dict[str, int]:
+    """Write `<root>/aqr_infos/<split>.pkl` for each split, then `fingerprint.json`.
+
+    Killed at any moment, it goes on with the next scene when it is called again; the files have the
+    same bytes as if nothing had happened.
+
+    Args:
+        root: The data set's folder.
+        version: Its version folder.
+        splits: Predefined splits or those of the version's `splits.json`.
+        nusc: The devkit's `NuScenes` of the version, where there is one already.
+        progress: Called with (scenes done, all scenes).
+
+    Returns:
+        Samples by split.
+
+    Raises:
+        ValueError: The devkit knows no such split.
+    """
+    from nuscenes import NuScenes
+    from nuscenes.utils.splits import get_scenes_of_split
+
+    nusc = nusc or NuScenes(version=version, dataroot=str(root), verbose=False)
+    scenes = {split: set(get_scenes_of_split(split, nusc)) for split in splits}
+    rows = {
+        split: [row for row in nusc.scene if row["name"] in names]
+        for split, names in scenes.items()
+    }
+    folder = info_folder(root)
+    parts = folder / f".parts-{quote(version, safe='')}"
+    fresh_parts(parts, table_stamp(root, version))
+    total = sum(map(len, rows.values()))
+    done, samples = 0, dict.fromkeys(splits, 0)
+    for split in splits:
+        data_list: list[dict[str, Any]] = []
+        for scene in rows[split]:
+            data_list += _scene_part(nusc, scene, parts)
+            done += 1
+            if progress is not None:
+                progress(done, total)
+        for index, info in enumerate(data_list):
+            info["sample_idx"] = index
+        samples[split] = len(data_list)
+        content = {"metainfo": build_metainfo(nusc), "data_list": data_list}
+        # A fixed protocol: the same bytes from every Python that is supported.
+        replace_bytes(info_path(root, split), pickle.dumps(content, protocol=4))
+    write_fingerprint(root, version, samples)
+    shutil.rmtree(parts)
+    return samples
+
+
+def _scene_part(nusc: Any, scene: dict[str, Any], parts: Path) -> list[dict[str, Any]]:
+    """The infos of one scene: from its part, which is written first where there is none."""
+    path = parts / f"{quote(scene['name'], safe='')}.json"
+    if not path.is_file():
+        rows = scene_samples(nusc, scene)
+        infos = [sample_info(nusc, sample, index) for index, sample in enumerate(rows)]
+        replace_text(path, json.dumps(infos))
+    # Always read back, so that a part of an earlier attempt gives the same bytes as a fresh one.
+    known: dict[str, str] = {}
+    return list(_shared(json.loads(path.read_text(encoding="utf-8")), known))
+
+
+def _shared(value: Any, known: dict[str, str]) -> Any:
+    """The same value with one object for each text: pickle stores it once, whoever made it."""
+    if isinstance(value, str):
+        return known.setdefault(value, value)
+    if isinstance(value, list):
+        return [_shared(item, known) for item in value]
+    if isinstance(value, dict):
+        return {sys.intern(key): _shared(item, known) for key, item in value.items()}
+    return value

@@ -4,12 +4,11 @@ from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
+from aqr_exp.config.inputs import objects_folder
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.model import Sensors
-from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES
-from aqr_exp.data.corruptions.cases import FailureCase
-from aqr_exp.data.corruptions.sensors import RINGS
-from aqr_exp.data.gt_database.store import objects_folder
+from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES, LIDAR_NAME
+from aqr_exp.data.corruptions.cases import RINGS, FailureCase
 
 META_KEYS = (
     "sample_idx",
@@ -164,7 +163,11 @@ def dataset_config(
         "min_box_points": config.data.min_box_points,
         "data_root": str(root),
         "ann_file": f"aqr_infos/{split}.pkl",
-        "data_prefix": {"pts": "samples/LIDAR_TOP", "sweeps": "sweeps/LIDAR_TOP", **prefixes},
+        "data_prefix": {
+            "pts": f"samples/{LIDAR_NAME}",
+            "sweeps": f"sweeps/{LIDAR_NAME}",
+            **prefixes,
+        },
         "metainfo": {"classes": CLASS_NAMES},
         "modality": {"use_lidar": True, "use_camera": True},
         "pipeline": pipeline,

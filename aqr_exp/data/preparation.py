@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aqr_exp.config.inputs import identity_path, read_data_identity
+from aqr_exp.config.inputs import identity_path, info_path, read_data_identity
 from aqr_exp.data.checks.data_root import table_faults
 from aqr_exp.data.checks.files import SensorFiles, missing_files, missing_maps
 from aqr_exp.data.checks.tables import Fault, RawTables
 from aqr_exp.data.gt_database.build import make_objects
-from aqr_exp.data.info_files import info_path, write_infos
+from aqr_exp.data.infos import write_infos
 from aqr_exp.data.versions import is_training, splits_of
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.files.suggest import did_you_mean

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from aqr_exp.config.inputs import info_path
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.data.checks.derived import read_info_file
 from aqr_exp.data.classes import CLASS_NAMES
-from aqr_exp.data.info_files import info_path
+from aqr_exp.data.info_files import read_info_file
 from aqr_exp.errors import AqrExpError
 
 # v1.0-test has no annotations: nothing can be trained or scored on it here.

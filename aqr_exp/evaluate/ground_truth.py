@@ -11,7 +11,8 @@ from urllib.parse import quote
 import numpy as np
 from jaxtyping import Float, Int
 
-from aqr_exp.data.classes import CLASS_NAMES
+from aqr_exp.config.inputs import info_folder
+from aqr_exp.data.classes import CLASS_NAMES, LIDAR_NAME
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.evaluate.boxes import Boxes, Racks, in_racks, in_range, rotation_matrices
 from aqr_exp.evaluate.nuscenes_tables import (
@@ -36,7 +37,6 @@ from aqr_exp.evaluate.protocol import (
 from aqr_exp.evaluate.records import Samples
 from aqr_exp.files.arrays import read_arrays, write_arrays
 
-LIDAR_CHANNEL = "LIDAR_TOP"
 MAX_VELOCITY_GAP_S = 1.5
 """A velocity is the difference between neighbouring annotations at most this far apart on either side."""
 
@@ -52,7 +52,7 @@ def ego_positions(tables: Tables, samples: list[Sample]) -> Float[np.ndarray, "S
         AqrExpError: A sample has no LiDAR keyframe, or a table is damaged.
     """
     wanted = {sample.token for sample in samples}
-    sensors = {row.token for row in tables.rows("sensor", Sensor) if row.channel == LIDAR_CHANNEL}
+    sensors = {row.token for row in tables.rows("sensor", Sensor) if row.channel == LIDAR_NAME}
     calibrations = {
         row.token
         for row in tables.rows("calibrated_sensor", Calibration)
@@ -75,7 +75,7 @@ def ego_positions(tables: Tables, samples: list[Sample]) -> Float[np.ndarray, "S
     for index, sample in enumerate(samples):
         if sample.token not in pose_of:
             raise AqrExpError(
-                f"{tables.path('sample_data')}: sample {sample.token} has no {LIDAR_CHANNEL} keyframe"
+                f"{tables.path('sample_data')}: sample {sample.token} has no {LIDAR_NAME} keyframe"
             )
         ego[index] = tables.lookup("ego_pose", place, pose_of[sample.token])
     return ego
@@ -225,7 +225,7 @@ def cache_path(root: Path, version: str, split: str) -> Path:
         version: Its version folder.
         split: The split's name.
     """
-    return root / "aqr_infos" / f"{quote(version, safe='')}_{quote(split, safe='')}.truth.npz"
+    return info_folder(root) / f"{quote(version, safe='')}_{quote(split, safe='')}.truth.npz"
 
 
 def load_ground_truth(root: Path, version: str, split: str) -> GroundTruth:

@@ -1,4 +1,4 @@
-"""Files that are either the old ones or the new ones, never half of either."""
+"""Atomic writes, checksums and hashes of files."""
 
 import hashlib
 import json
@@ -155,6 +155,27 @@ def json_object(path: Path, content: bytes) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
+
+
+_PIECE_BYTES = 1 << 20
+
+
+def feed_file(digest: "hashlib._Hash", path: Path) -> None:
+    """Add a file's content to a digest, in pieces.
+
+    Raises:
+        OSError: The file is missing or cannot be read.
+    """
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            digest.update(piece)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's content, 64 hex digits; fails as `feed_file` does."""
+    digest = hashlib.sha256()
+    feed_file(digest, path)
+    return digest.hexdigest()
 
 
 KEY = "checksum"

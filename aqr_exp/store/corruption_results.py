@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from aqr_exp.config.inputs import file_sha256
 from aqr_exp.data.corruptions.cases import FAILURES, FailureCase
 from aqr_exp.errors import AqrExpError
+from aqr_exp.files.atomic import file_sha256
 from aqr_exp.store.run_files import (
     Artifact,
     RunPaths,

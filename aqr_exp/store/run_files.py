@@ -188,7 +188,7 @@ def measured(folder: RunPaths) -> dict[str, Artifact]:
     Raises:
         OSError: One cannot be read.
     """
-    from aqr_exp.config.inputs import file_sha256
+    from aqr_exp.files.atomic import file_sha256
 
     return {
         path.relative_to(folder.path).as_posix(): Artifact(

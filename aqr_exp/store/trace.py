@@ -52,7 +52,7 @@ class FileHashes:
         Raises:
             OSError: It cannot be read.
         """
-        from aqr_exp.config.inputs import file_sha256
+        from aqr_exp.files.atomic import file_sha256
 
         name = path.relative_to(self._root).as_posix()
         # Taken before the file is read: what changes meanwhile is read again the next time.

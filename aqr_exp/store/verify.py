@@ -226,7 +226,7 @@ def _from_history(claim: _Claim) -> Iterator[str]:
 
 def _changed_checkpoints(claim: _Claim) -> Iterator[str]:
     """Checkpoints that are there and not what they were when the run completed."""
-    from aqr_exp.config.inputs import file_sha256
+    from aqr_exp.files.atomic import file_sha256
 
     for name, file in claim.files.items():
         path = claim.folder.path / name
@@ -238,7 +238,7 @@ def _changed_checkpoints(claim: _Claim) -> Iterator[str]:
 
 def _hash_faults(claim: _Claim, path: Path, key: str) -> Iterator[str]:
     """Why a file is not the one the metrics were computed from; nothing when no hash is known."""
-    from aqr_exp.config.inputs import file_sha256
+    from aqr_exp.files.atomic import file_sha256
 
     expected = claim.metrics.get(key)
     try:

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
 
-from aqr_exp.data.classes import CAMERA_NAMES
-from aqr_exp.data.info_files import write_infos
+from aqr_exp.config.inputs import identity_path
+from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
+from aqr_exp.data.infos import write_infos
 from aqr_exp.data.workers import prepare_worker
 from aqr_exp.synth.plan import ScenePlan, plan_scenes
-from aqr_exp.synth.rig import LIDAR_NAME
 from aqr_exp.synth.scene_files import Rows, generate_scene
 from aqr_exp.synth.settings import TRAIN_SPLIT, VAL_SPLIT, VERSION, SynthSettings
 from aqr_exp.synth.tables import build_tables, write_map, write_tables
@@ -76,7 +76,7 @@ published nuScenes results. The version is v1.0-synth; its splits are synth_trai
 def stored_settings(root: Path) -> dict[str, object] | None:
     """The settings a folder was generated from; None when it holds no complete synthetic data set."""
     path = root / SETTINGS_FILE
-    if not path.is_file() or not (root / "aqr_infos" / "fingerprint.json").is_file():
+    if not path.is_file() or not identity_path(root).is_file():
         return None
     try:
         value = json.loads(path.read_text(encoding="utf-8"))

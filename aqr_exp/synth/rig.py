@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from pyquaternion import Quaternion
 
-from aqr_exp.data.classes import CAMERA_NAMES
+from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
 from aqr_exp.synth.settings import SynthSettings, generator
 
-LIDAR_NAME = "LIDAR_TOP"
 LIDAR_PLACE_M = (0.94, 0.0, 1.84)
 BEAM_ELEVATIONS_DEG = np.linspace(-30.67, 10.67, 32)
 """Elevation of each beam; the index is the ring, 0 looks down the steepest."""

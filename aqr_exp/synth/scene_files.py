@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 from pyquaternion import Quaternion
 
-from aqr_exp.data.classes import CAMERA_NAMES
+from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
 from aqr_exp.synth.annotations import FrameView, annotate
 from aqr_exp.synth.camera import View, build_view, draw, noise_tile, through_lens
 from aqr_exp.synth.lidar import Returns, Solids, poses_at, relative_poses, scan, stack_solids
 from aqr_exp.synth.plan import Condition, ScenePlan, location_name, log_name
 from aqr_exp.synth.polygons import Polygons, stack_polygons
-from aqr_exp.synth.rig import LIDAR_NAME, Mount, build_rig
+from aqr_exp.synth.rig import Mount, build_rig
 from aqr_exp.synth.road import paint_ground
 from aqr_exp.synth.settings import SynthSettings, generator, token
 from aqr_exp.synth.traffic import KEYFRAME_INTERVAL_S, World, build_world

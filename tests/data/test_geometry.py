@@ -10,13 +10,14 @@ import cv2
 import numpy as np
 import pytest
 
+from aqr_exp.config.inputs import objects_folder
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.data.dataset import SampleKey
 from aqr_exp.data.geometry import corners_m, inside_boxes, project
 from aqr_exp.data.gt_database.build import make_objects
 from aqr_exp.data.gt_database.paste import outline_mask
-from aqr_exp.data.gt_database.store import ObjectStore, objects_folder
+from aqr_exp.data.gt_database.store import ObjectStore
 from aqr_exp.data.pipeline import augmentation_steps, dataset_config
 from aqr_exp.train.runner_config import register_plugins
 

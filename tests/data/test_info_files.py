@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from aqr_exp.cli.main import main
-from aqr_exp.data import info_files
+from aqr_exp.config.inputs import objects_folder
+from aqr_exp.data import infos as info_makers
 from aqr_exp.data.gt_database.build import objects_are_ready
-from aqr_exp.data.gt_database.store import objects_folder
-from aqr_exp.data.info_files import write_infos
+from aqr_exp.data.infos import write_infos
 
 SPLITS = ["synth_train", "synth_val"]
 
@@ -43,13 +43,13 @@ def test_stopped_after_any_scene_it_goes_on_and_the_bytes_are_the_same(
         pass
 
     made: list[str] = []
-    original = info_files.sample_info
+    original = info_makers.sample_info
 
     def counted(nusc: Any, sample: dict[str, Any], index: int) -> dict[str, Any]:
         made.append(sample["token"])
         return original(nusc, sample, index)
 
-    monkeypatch.setattr(info_files, "sample_info", counted)
+    monkeypatch.setattr(info_makers, "sample_info", counted)
     for stop in (1, 2, 3):
 
         def progress(done: int, _: int, stop: int = stop) -> None:
@@ -134,7 +134,7 @@ def test_what_is_done_is_not_done_again(
     assert first.out.endswith("6 samples of synth_train\n        3 samples of synth_val\n")
     assert first.err.endswith(f"{bare}: v1.0-synth is complete and prepared\n")
     assert not objects_folder(bare, "synth_train").exists()
-    monkeypatch.setattr(info_files, "sample_info", lambda *_: 1 / 0)
+    monkeypatch.setattr(info_makers, "sample_info", lambda *_: 1 / 0)
     assert main(["data", "prepare", "--root", str(bare), "--no-objects"]) == 0
     assert capsys.readouterr().out == first.out
 

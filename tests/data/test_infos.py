@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES
-from aqr_exp.data.info_files import write_infos
-from aqr_exp.data.infos import MAX_SWEEPS, sample_info
+from aqr_exp.data.info_files import MAX_SWEEPS
+from aqr_exp.data.infos import sample_info, write_infos
 
 
 @pytest.fixture(scope="module")

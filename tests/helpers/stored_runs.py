@@ -9,11 +9,12 @@ from typing import Any
 from made_up_tables import MadeUpBox, write_version
 from small_world import SAMPLES_A_SCENE, SCENES, SPLITS, perturbed, small_world
 
-from aqr_exp.config.inputs import file_sha256, identity_path
+from aqr_exp.config.inputs import identity_path
 from aqr_exp.evaluate.evaluation import records_of_file
 from aqr_exp.evaluate.metric import write_results
 from aqr_exp.evaluate.records import WHOLE, write_records
 from aqr_exp.evaluate.scorer import Scorer
+from aqr_exp.files.atomic import file_sha256
 from aqr_exp.store.history import stability_metrics
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.store import Store

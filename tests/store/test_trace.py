@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 from stored_runs import make_data_set, make_run
 
-from aqr_exp.config import inputs
-from aqr_exp.files import cache
+from aqr_exp.files import atomic, cache
 from aqr_exp.store.collect import collect
 from aqr_exp.store.store import Store
 from aqr_exp.store.trace import FileHashes, trace_rows
@@ -25,13 +24,13 @@ def store(tmp_path: Path) -> Store:
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that are read to be hashed."""
     paths: list[Path] = []
-    original = inputs.file_sha256
+    original = atomic.file_sha256
 
     def counted(path: Path) -> str:
         paths.append(path)
         return original(path)
 
-    monkeypatch.setattr(inputs, "file_sha256", counted)
+    monkeypatch.setattr(atomic, "file_sha256", counted)
     monkeypatch.setattr(cache, "SETTLED_S", -1.0)
     return paths
 

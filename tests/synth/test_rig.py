@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from aqr_exp.data.classes import CAMERA_NAMES
-from aqr_exp.synth.rig import BEAM_ELEVATIONS_DEG, LIDAR_NAME, build_rig, camera_rotation
+from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
+from aqr_exp.synth.rig import BEAM_ELEVATIONS_DEG, build_rig, camera_rotation
 from aqr_exp.synth.settings import SynthSettings
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aqr_exp.config.inputs import identity_path, read_data_identity
+from aqr_exp.config.inputs import identity_path, info_folder, read_data_identity
 from aqr_exp.data.checks.derived import info_faults, object_faults
 from aqr_exp.data.checks.files import (
     SensorFiles,
@@ -28,7 +28,7 @@ from aqr_exp.data.checks.tables import (
     scene_ends,
     unmapped_logs,
 )
-from aqr_exp.data.info_files import content_fingerprint, info_folder
+from aqr_exp.data.info_files import content_fingerprint
 from aqr_exp.data.versions import splits_of
 from aqr_exp.errors import AqrExpError
 

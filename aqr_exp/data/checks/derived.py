@@ -1,46 +1,21 @@
 """Info files against the tables they were made from."""
 
 import math
-import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from aqr_exp.config.inputs import info_path, objects_folder
 from aqr_exp.data.checks.tables import Fault
 from aqr_exp.data.gt_database.build import info_digest
-from aqr_exp.data.gt_database.store import POINT_COLUMNS, ObjectStore, objects_folder, pack_name
-from aqr_exp.data.info_files import info_path
+from aqr_exp.data.gt_database.store import POINT_COLUMNS, ObjectStore, pack_name
+from aqr_exp.data.info_files import read_info_file
 from aqr_exp.data.infos import build_metainfo, sample_info, scene_samples
 from aqr_exp.errors import AqrExpError
 
 Progress = Callable[[int, int], None]
-
-
-class _PlainUnpickler(pickle.Unpickler):  # noqa: S301 - plain values only
-    """Reads lists, dicts, text and numbers; anything else could run code and is refused."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"holds a {module}.{name}")
-
-
-def read_info_file(path: Path) -> dict[str, Any]:
-    """The content of an info file, without executing anything of it.
-
-    Raises:
-        ValueError: It is damaged or holds more than plain values; says what.
-    """
-    try:
-        with path.open("rb") as file:
-            content = _PlainUnpickler(file).load()
-    except (pickle.UnpicklingError, EOFError, AttributeError, IndexError, KeyError) as error:
-        raise ValueError(f"damaged: {error}") from None
-    except (UnicodeDecodeError, MemoryError, OverflowError, TypeError) as error:
-        raise ValueError(f"damaged: {type(error).__name__}") from None
-    if not isinstance(content, dict) or set(content) != {"metainfo", "data_list"}:
-        raise ValueError("no info file: it must hold metainfo and data_list")
-    return content
 
 
 def difference(stored: Any, wanted: Any, where: str = "") -> str | None:

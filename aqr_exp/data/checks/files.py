@@ -10,10 +10,9 @@ from pyquaternion import Quaternion
 
 from aqr_exp.data.checks.rows import SampleData
 from aqr_exp.data.checks.tables import SENSORS, Fault, RawTables
-from aqr_exp.data.classes import CAMERA_NAMES
+from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
 from aqr_exp.data.geometry import POINT_FEATURES, read_points
 
-LIDAR_NAME = "LIDAR_TOP"
 POINT_BYTES = POINT_FEATURES * 4
 # A cloud with fewer points than this share of the usual one was cut short; rain takes far less away.
 SHORTEST_SHARE = 0.05

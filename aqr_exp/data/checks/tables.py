@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from aqr_exp.data.checks.rows import REFERENCES, ROW_TYPES, Calibration, Row, SampleData
-from aqr_exp.data.classes import CAMERA_NAMES
+from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -109,7 +109,7 @@ CHAINS = ("sample", "sample_annotation", "sample_data")
 TIMED_CHAINS = ("sample", "sample_data")
 # Cameras turn with the LiDAR's sweep: a keyframe's recordings lie within its tenth of a second.
 KEYFRAME_WITHIN_S = 0.2
-SENSORS = ("LIDAR_TOP", *CAMERA_NAMES)
+SENSORS = (LIDAR_NAME, *CAMERA_NAMES)
 
 
 def dangling_tokens(tables: RawTables) -> Iterator[Fault]:

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+RINGS: dict[str, tuple[int, ...]] = {
+    "16": tuple(range(1, 32, 2)),
+    "8": tuple(range(1, 32, 4)),
+    "4": tuple(range(1, 32, 8)),
+}
+"""Rings, counted from 0, that `beams` keeps of the 32, by severity."""
+
+
 class Sensor(str, Enum):
     """What a failure acts on."""
 

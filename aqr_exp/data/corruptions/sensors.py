@@ -116,13 +116,6 @@ IMAGE_FAILURES: dict[str, CorruptImages] = {
 }
 
 
-RINGS: dict[str, tuple[int, ...]] = {
-    "16": tuple(range(1, 32, 2)),
-    "8": tuple(range(1, 32, 4)),
-    "4": tuple(range(1, 32, 8)),
-}
-"""Which of the 32 rings, counted from 0, stay."""
-
 MISALIGNED = {"1": (0.2, 1.0), "2": (0.4, 2.0), "3": (0.6, 3.0)}
 """Probability for a frame, and degrees about each axis."""
 SHIFT_M = 2.0

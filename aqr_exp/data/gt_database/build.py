@@ -1,6 +1,5 @@
 """Make a split's object store: scenes in parallel, each kept as soon as it is done."""
 
-import hashlib
 import io
 import multiprocessing
 import pickle
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from aqr_exp.config.inputs import info_path, objects_folder
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.data.gt_database.crop import Cut, cut_sample, view_matrices
 from aqr_exp.data.gt_database.store import (
@@ -19,25 +19,19 @@ from aqr_exp.data.gt_database.store import (
     FORM,
     ObjectStore,
     index_text,
-    objects_folder,
     pack_name,
 )
-from aqr_exp.data.info_files import fresh_parts, info_path
-from aqr_exp.data.infos import MAX_SWEEPS
+from aqr_exp.data.info_files import MAX_SWEEPS, fresh_parts
 from aqr_exp.data.workers import prepare_worker
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import replace_bytes, replace_text
+from aqr_exp.files.atomic import file_sha256, replace_bytes, replace_text
 
 Progress = Callable[[int, int], None]
 
 
 def info_digest(root: Path, split: str) -> str:
     """SHA-256 of a split's info file: the objects are cut from what it names."""
-    with info_path(root, split).open("rb") as file:
-        digest = hashlib.sha256()
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return file_sha256(info_path(root, split))
 
 
 def objects_are_ready(root: Path, split: str) -> bool:

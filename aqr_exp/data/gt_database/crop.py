@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES
+from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES, LIDAR_NAME
 from aqr_exp.data.geometry import (
     NEAREST_M,
     corners_m,
@@ -16,7 +16,7 @@ from aqr_exp.data.geometry import (
     merged_sweeps,
     project,
 )
-from aqr_exp.data.infos import MAX_SWEEPS
+from aqr_exp.data.info_files import MAX_SWEEPS
 
 JPEG_QUALITY = 95
 # A smaller patch shows nothing.
@@ -62,7 +62,7 @@ def with_paths(root: Path, info: dict[str, Any]) -> dict[str, Any]:
         **info,
         "lidar_points": {
             **lidar,
-            "lidar_path": str(root / "samples" / "LIDAR_TOP" / lidar["lidar_path"]),
+            "lidar_path": str(root / "samples" / LIDAR_NAME / lidar["lidar_path"]),
         },
         "lidar_sweeps": [
             {

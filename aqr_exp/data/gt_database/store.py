@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from aqr_exp.data.classes import CAMERA_NAMES
-from aqr_exp.data.infos import MAX_SWEEPS
+from aqr_exp.data.info_files import MAX_SWEEPS
 from aqr_exp.errors import AqrExpError
 from aqr_exp.files.atomic import read_json
 
@@ -81,11 +81,6 @@ class CutObject:
     box: np.ndarray
     points: np.ndarray
     patches: tuple[Patch, ...]
-
-
-def objects_folder(root: Path, split: str) -> Path:
-    """Where a split's objects lie."""
-    return root / "aqr_infos" / f"{split}.objects"
 
 
 def pack_name(scene: int) -> str:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from aqr_exp.data.corruptions.cases import FailureCase
-from aqr_exp.data.corruptions.sensors import POINT_FAILURES, RINGS, Cloud, rotation
+from aqr_exp.data.corruptions.cases import RINGS, FailureCase
+from aqr_exp.data.corruptions.sensors import POINT_FAILURES, Cloud, rotation
 
 BOX = [10.0, 0.0, 0.0, 4.0, 2.0, 2.0, 0.0]
 
