@@ -5,13 +5,24 @@ from typing import Annotated
 
 import typer
 
+from aqr_exp.analyze.softmax import (
+    mass_biases,
+    mass_table,
+    response_table,
+    responses,
+    saturation_table,
+    softmax_request,
+)
+from aqr_exp.analyze.softmax_figure import softmax_figure
 from aqr_exp.cli import console
-from aqr_exp.report.tables.formats import TableFormat
+from aqr_exp.cli.console import counted_progress
+from aqr_exp.config.load import load_run
+from aqr_exp.errors import RequestError
+from aqr_exp.report.figures.figure_file import check_target, save
+from aqr_exp.report.tables.formats import TableFormat, render_all
+from aqr_exp.store.store import Store, results_root
 
-HELP = "Show what the method does: weights, windows, attention."
-
-SOFTMAX_HELP = """Show how attention answers to weights times a bias scale.
-
+SOFTMAX_HELP = """
 Probabilities, entropy and a verdict for each scale; how saturated a bias leaves a key; which share
 of the attention a window gets.
 
@@ -22,8 +33,7 @@ Examples:
   aqr-exp analyze softmax --keys 56400 --window-keys 25,225 --plot softmax.png
 """
 
-WINDOWS_HELP = """Draw the windows of a sample's boxes, in BEV and images.
-
+WINDOWS_HELP = """
 Takes what `aqr-exp run` takes, and draws the windows of the bias, or of the router with --router.
 
 \b
@@ -33,8 +43,7 @@ Examples:
   aqr-exp analyze windows attention_bias model=cmt_r50_800x320 --router --output /tmp
 """
 
-BIAS_HELP = """Draw what a trained run's weights and bias do.
-
+BIAS_HELP = """
 The bias of some queries over the BEV and the six images; the weights by class, distance and condition;
 scale, weights and attention over training. Files go to the run's folder figures/ unless told otherwise.
 
@@ -45,16 +54,7 @@ Examples:
 """
 
 
-def build_app() -> typer.Typer:
-    """The commands below `aqr-exp analyze`."""
-    app = typer.Typer(help=HELP, rich_markup_mode=None)
-    app.command("softmax", help=SOFTMAX_HELP)(softmax)
-    app.command("windows", help=WINDOWS_HELP)(windows)
-    app.command("bias", help=BIAS_HELP)(bias)
-    return app
-
-
-def softmax(
+def softmax_command(
     weights: Annotated[
         str,
         typer.Option("--weights", help="One weight a key, with commas between.", metavar="NUMBERS"),
@@ -76,21 +76,9 @@ def softmax(
     ] = None,
 ) -> None:
     """Print the tables, and draw them when asked to."""
-    from aqr_exp.analyze.softmax import softmax_request
-
     given = softmax_request(weights, scales, window_keys, keys)
     if plot is not None:
-        from aqr_exp.report.figures.figure_file import check_target
-
         check_target(plot)
-    from aqr_exp.analyze.softmax import (
-        mass_biases,
-        mass_table,
-        response_table,
-        responses,
-        saturation_table,
-    )
-    from aqr_exp.report.tables.formats import render_all
 
     found = responses(given.weights, given.scales)
     tables = {
@@ -100,9 +88,6 @@ def softmax(
     }
     console.data(render_all(tables, form, terminal=console.on_terminal()))
     if plot is not None:
-        from aqr_exp.analyze.softmax_figure import softmax_figure
-        from aqr_exp.report.figures.figure_file import save
-
         save(softmax_figure(given.weights, given.scales, given.windows, given.keys), plot)
         console.say(f"{plot}: the figure is drawn")
 
@@ -113,7 +98,7 @@ Split = Annotated[
 ]
 
 
-def windows(
+def windows_command(
     variant: console.Variant,
     overrides: console.Overrides = None,
     sample: Sample = 0,
@@ -125,10 +110,6 @@ def windows(
     ] = Path(),
 ) -> None:
     """Draw windows_bev.png and windows_cameras.png."""
-    from aqr_exp.config.load import load_run
-    from aqr_exp.errors import RequestError
-    from aqr_exp.report.figures.figure_file import check_target
-
     config = load_run(variant, overrides or ())
     part = config.variant.router if router else config.variant.bias
     if part is None:
@@ -147,7 +128,7 @@ def windows(
         console.data(str(path))
 
 
-def bias(
+def bias_command(
     run: console.RunName,
     sample: Sample = 0,
     queries: Annotated[
@@ -161,10 +142,6 @@ def bias(
     ] = None,
 ) -> None:
     """Draw the bias, the weights and how both came about."""
-    from aqr_exp.cli.console import counted_progress
-    from aqr_exp.report.figures.figure_file import check_target
-    from aqr_exp.store.store import Store, results_root
-
     found = Store(results_root()).find(run)
     folder = folder or found.figures_dir
     check_target(folder / "training.png")

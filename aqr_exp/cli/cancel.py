@@ -2,19 +2,20 @@
 
 import getpass
 import socket
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from aqr_exp.cli import console
+from aqr_exp.errors import RequestError
+from aqr_exp.store.counting import RunFolders
+from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.store.state import INTERRUPTED, RunStatus
+from aqr_exp.store.store import Store, results_root
+from aqr_exp.store.sweep_folder import SweepFolder
+from aqr_exp.sweep.watched import WatchedRun, line_of
 
-if TYPE_CHECKING:
-    from aqr_exp.store.run_folder import RunFolder
-    from aqr_exp.store.store import Store
-    from aqr_exp.store.sweep_folder import SweepFolder
-
-HELP = """Stop runs or sweeps, wherever they run.
-
+HELP = """
 The request is a file that they look for. A running training stops within seconds and says
 `cancelled`; one that waits is not started. A sweep is stopped as Ctrl-C in its own terminal does it.
 `aqr-exp resume` and the sweep itself go on later.
@@ -30,8 +31,6 @@ def command(
     names: Annotated[list[str], typer.Argument(help="Runs or sweeps.", metavar="NAME...")],
 ) -> int:
     """Stop runs and sweeps; returns the exit code."""
-    from aqr_exp.store.store import Store, results_root
-
     store = Store(results_root())
     # Everything is found before anything is stopped.
     found = [store.find_run_or_sweep(name) for name in names]
@@ -40,13 +39,12 @@ def command(
     return 0
 
 
-def _cancel(item: "RunFolder | SweepFolder", store: "Store") -> str:
-    from aqr_exp.store.sweep_folder import SweepFolder
+def _cancel(item: RunFolder | SweepFolder, store: Store) -> str:
 
     return cancel_sweep(item, store) if isinstance(item, SweepFolder) else cancel_run(item)
 
 
-def cancel_sweep(sweep: "SweepFolder", store: "Store") -> str:
+def cancel_sweep(sweep: SweepFolder, store: Store) -> str:
     """Ask everybody who works on a sweep to stop, and its runs that nobody watches over.
 
     Returns:
@@ -55,11 +53,6 @@ def cancel_sweep(sweep: "SweepFolder", store: "Store") -> str:
     Raises:
         RequestError: Nobody works on it and none of its runs is running: there is nothing to stop.
     """
-    from aqr_exp.errors import RequestError
-    from aqr_exp.store.counting import RunFolders
-    from aqr_exp.store.state import RunStatus
-    from aqr_exp.sweep.watched import WatchedRun, line_of
-
     workers, folders = sweep.schedulers(), RunFolders(store)
     running = [
         run.folder
@@ -76,7 +69,7 @@ def cancel_sweep(sweep: "SweepFolder", store: "Store") -> str:
     return f"sweep {sweep.name}: asked to stop ({asked}; {len(running)} runs running)"
 
 
-def cancel_run(folder: "RunFolder") -> str:
+def cancel_run(folder: RunFolder) -> str:
     """Ask whoever trains a run to stop, or keep it from being started.
 
     Returns:
@@ -85,9 +78,6 @@ def cancel_run(folder: "RunFolder") -> str:
     Raises:
         RequestError: The run has ended: there is nothing to stop.
     """
-    from aqr_exp.errors import RequestError
-    from aqr_exp.store.state import INTERRUPTED, RunStatus
-
     status = folder.effective_status()
     if status in {RunStatus.PLANNED.value, INTERRUPTED}:
         with folder.launch_lock(), folder.lock():

@@ -1,18 +1,24 @@
 """`aqr-exp compare`: two arms or runs, what differs in them and what that did to the numbers."""
 
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from aqr_exp.cli import console
+from aqr_exp.cli.console import delayed_progress
+from aqr_exp.errors import RequestError
+from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.report.arm_names import all_left_out, one_arm
+from aqr_exp.report.compare.comparison import PARTS, Comparison, Request, compare_two
+from aqr_exp.report.compare.tables import comparison_tables
+from aqr_exp.report.tables.arms import check_metric_names
+from aqr_exp.report.tables.formats import TableFormat, render_all
+from aqr_exp.statistics.resampling import Resampling
+from aqr_exp.store.collect import collect
+from aqr_exp.store.store import Store, results_root
 
-if TYPE_CHECKING:
-    from aqr_exp.report.compare.comparison import Comparison, Request
-    from aqr_exp.store.store import Store
-
-HELP = """Compare two arms or two runs: what differs, by how much.
-
+HELP = """
 Configuration, metrics with intervals, classes, conditions and scenes, block by block.
 An arm is the beginning of its runs' names (its seeds are compared in pairs), a run is its whole name.
 Differences are B - A. The first time, scenes are drawn again a thousand times for every run; what was
@@ -72,12 +78,6 @@ def command(
     ),
 ) -> None:
     """Print a comparison."""
-    from aqr_exp.report.compare.comparison import Request
-    from aqr_exp.report.compare.tables import comparison_tables
-    from aqr_exp.report.tables.formats import TableFormat, render_all
-    from aqr_exp.statistics.resampling import Resampling
-    from aqr_exp.store.store import Store, results_root
-
     request = Request(
         metrics=_names(metrics) or Request.metrics,
         errors=metrics is None,
@@ -96,13 +96,7 @@ def command(
     console.data(render_all(tables, table_format, terminal=console.on_terminal()))
 
 
-def _compared(reference: str, other: str, store: "Store", request: "Request") -> "Comparison":
-    from aqr_exp.cli.console import slow_progress
-    from aqr_exp.errors import RequestError
-    from aqr_exp.report.arm_names import all_left_out, one_arm
-    from aqr_exp.report.compare.comparison import compare_two
-    from aqr_exp.report.tables.arms import check_metric_names
-    from aqr_exp.store.collect import collect
+def _compared(reference: str, other: str, store: Store, request: Request) -> Comparison:
 
     rows = collect(store)
     arms = [one_arm(rows, name) for name in (reference, other)]
@@ -111,7 +105,7 @@ def _compared(reference: str, other: str, store: "Store", request: "Request") ->
         raise RequestError(f"'{reference}' and '{other}' have runs in common: nothing to compare")
     check_metric_names(request.metrics, [row for arm in runs for row in arm])
     left_out = all_left_out(arms)
-    with slow_progress() as progress:
+    with delayed_progress() as progress:
         return compare_two(
             *runs, store=store, request=request, left_out=left_out, progress=progress
         )
@@ -122,9 +116,6 @@ def _names(text: str | None) -> tuple[str, ...]:
 
 
 def _parts(text: str) -> tuple[str, ...]:
-    from aqr_exp.errors import RequestError
-    from aqr_exp.files.suggest import did_you_mean
-    from aqr_exp.report.compare.comparison import PARTS
 
     parts = _names(text)
     for part in parts:

@@ -2,9 +2,12 @@
 
 from aqr_exp.cli import console
 from aqr_exp.config import short_names
+from aqr_exp.config.identity import as_dict, run_name, to_yaml
+from aqr_exp.config.inputs import with_data_identity
+from aqr_exp.config.load import load_run
+from aqr_exp.errors import AqrExpError
 
-HELP = f"""Print a run's complete, checked configuration and identity.
-
+HELP = f"""
 \b
 Examples:
   aqr-exp config baseline
@@ -21,12 +24,7 @@ def command(
     as_json: console.Json = False,
 ) -> None:
     """Compose, check and print one run's configuration."""
-    from aqr_exp.config.identity import as_dict, run_name, to_yaml
-    from aqr_exp.config.load import load_run
-
     config = load_run(variant, overrides or [])
-    from aqr_exp.config.inputs import with_data_identity
-    from aqr_exp.errors import AqrExpError
 
     unknown = None
     try:

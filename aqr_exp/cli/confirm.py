@@ -1,22 +1,31 @@
 """`aqr-exp confirm`: a sweep's best points and the baseline again, on fresh seeds."""
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from functools import partial
+from typing import Annotated
 
 import typer
 
 from aqr_exp.cli import console
-from aqr_exp.report.tables.formats import TableFormat
+from aqr_exp.cli.console import delayed_progress
+from aqr_exp.cli.sweep_execute import execute
+from aqr_exp.errors import RequestError
+from aqr_exp.evaluate.conditions import Condition
+from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.report.compare.confirmation import ConfirmedPoint, confirm, confirmation_table
+from aqr_exp.report.tables.arms import check_metric_names
+from aqr_exp.report.tables.formats import TableFormat, render
+from aqr_exp.statistics.differences import DEFAULT
+from aqr_exp.statistics.run_scores import prepare
+from aqr_exp.store.collect import collect, with_settings
+from aqr_exp.store.store import Store, results_root
+from aqr_exp.sweep.cli_source import sweep_request
+from aqr_exp.sweep.confirmation import Confirmation, Selection, confirmation, select_best
+from aqr_exp.sweep.plan import Plan
+from aqr_exp.sweep.report import summary
+from aqr_exp.sweep.status import DONE, Standing, Standings
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from aqr_exp.store.store import Store
-    from aqr_exp.sweep.confirmation import Confirmation, Selection
-    from aqr_exp.sweep.plan import Plan
-    from aqr_exp.sweep.status import Standing
-
-HELP = """Run a sweep's best points again on fresh seeds.
-
+HELP = """
 Their baseline runs with them; the report says by how much the best points shrank.
 The best of many points was selected by its own number, so that number is too good. Asked again, it
 does what is missing and prints the report; the runs are those of a sweep called confirm-SWEEP.
@@ -54,12 +63,6 @@ def command(
     ),
 ) -> int:
     """Confirm a sweep; returns the exit code."""
-    from aqr_exp.report.tables.arms import check_metric_names
-    from aqr_exp.store.collect import collect, with_settings
-    from aqr_exp.store.store import Store, results_root
-    from aqr_exp.sweep.confirmation import confirmation, select_best
-    from aqr_exp.sweep.status import DONE, Standings
-
     store = Store(results_root())
     name = _sweep_name(what, overrides or [], store)
     entries = store.sweep(name).read_plan()
@@ -74,8 +77,6 @@ def command(
     if dry_run:
         _say_plan(plan, standings.of(plan))
     elif not done:
-        from aqr_exp.cli.sweep_execute import execute
-
         code = execute(plan, store, slots=slots, detached=detach, summarized=False)
         if detach:
             return code
@@ -83,16 +84,12 @@ def command(
     return code
 
 
-def _sweep_name(what: str, overrides: "Sequence[str]", store: "Store") -> str:
+def _sweep_name(what: str, overrides: Sequence[str], store: Store) -> str:
     """The name of a sweep that was run.
 
     Raises:
         RequestError: There is no such sweep; names the nearest.
     """
-    from aqr_exp.errors import RequestError
-    from aqr_exp.files.suggest import did_you_mean
-    from aqr_exp.sweep.cli_source import sweep_request
-
     names = store.sweep_names()
     if what in names:
         if overrides:
@@ -108,7 +105,7 @@ def _sweep_name(what: str, overrides: "Sequence[str]", store: "Store") -> str:
     return name
 
 
-def _say_selection(selection: "Selection", plan: "Plan") -> None:
+def _say_selection(selection: Selection, plan: Plan) -> None:
     seeds = ", ".join(map(str, dict.fromkeys(run.seed for run in plan.runs)))
     console.say(
         f"{selection.sweep}: the best {len(selection.points)} of {selection.candidates} points by "
@@ -120,8 +117,7 @@ def _say_selection(selection: "Selection", plan: "Plan") -> None:
         )
 
 
-def _say_plan(plan: "Plan", standings: "Sequence[Standing]") -> None:
-    from aqr_exp.sweep.report import summary
+def _say_plan(plan: Plan, standings: Sequence[Standing]) -> None:
 
     for standing in standings:
         run = standing.run
@@ -131,15 +127,9 @@ def _say_plan(plan: "Plan", standings: "Sequence[Standing]") -> None:
 
 
 def _report(
-    selection: "Selection", planned: "Confirmation", seeds: int, store: "Store", form: TableFormat
+    selection: Selection, planned: Confirmation, seeds: int, store: Store, form: TableFormat
 ) -> None:
     """Print what is known by now."""
-    from aqr_exp.cli.console import resample_ahead
-    from aqr_exp.evaluate.conditions import Condition
-    from aqr_exp.report.compare.confirmation import ConfirmedPoint, confirm, confirmation_table
-    from aqr_exp.report.tables.formats import render
-    from aqr_exp.store.collect import collect
-
     rows = collect(store)
     points = [
         ConfirmedPoint(
@@ -153,7 +143,14 @@ def _report(
         )
     ]
     shown = [row for point in points for group in vars(point).values() for row in group]
-    resample_ahead(shown, [Condition()], store)
+    with delayed_progress() as progress:
+        prepare(
+            [row for row in shown if row.completed],
+            [Condition()],
+            store=store,
+            settings=DEFAULT,
+            progress=partial(progress, "resamples"),
+        )
     found = confirm(points, selection.metric, store=store)
     table = confirmation_table(
         selection.sweep, selection.metric, found, candidates=selection.candidates, planned=seeds

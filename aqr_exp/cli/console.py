@@ -1,18 +1,16 @@
 """Manners: data to stdout, words to stderr, colours and live lines only on a terminal."""
 
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from aqr_exp.evaluate.conditions import Condition
-    from aqr_exp.store.collect import RunRow
-    from aqr_exp.store.store import Store
+from aqr_exp.files.atomic import plain
 
 
 def data(text: str) -> None:
@@ -29,8 +27,6 @@ def say(text: str) -> None:
 
 def print_json(value: Mapping[str, Any] | Sequence[Any]) -> None:
     """Print JSON to stdout; NaN and infinities become null."""
-    from aqr_exp.files.atomic import plain
-
     data(json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False))
 
 
@@ -41,8 +37,6 @@ def on_terminal() -> bool:
 
 def silence_libraries() -> None:
     """Keep what libraries tell while they load, below a warning, off the screen: it is no answer."""
-    import logging
-
     from mmengine.logging import MMLogger
 
     logging.disable(logging.INFO)
@@ -169,8 +163,8 @@ QUIET_S = 2.0
 
 
 @contextmanager
-def slow_progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Show how many of how many are done, two seconds after the first was told.
+def delayed_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Show how many of how many are done, once that has taken two seconds.
 
     Yields:
         A function of (what, done, total).
@@ -187,30 +181,6 @@ def slow_progress() -> Iterator[Callable[[str, int, int], None]]:
             shown[what](done, total)
 
         yield progress
-
-
-def resample_ahead(
-    rows: "Sequence[RunRow]", conditions: "Sequence[Condition]", store: "Store"
-) -> None:
-    """Compute what intervals of these runs need, with one account of progress.
-
-    Args:
-        rows: Runs; those without metrics are passed over.
-        conditions: Parts of the data.
-        store: Where the runs are.
-    """
-    from aqr_exp.statistics.differences import DEFAULT
-    from aqr_exp.statistics.run_scores import prepare
-
-    completed = [row for row in rows if row.completed]
-    with slow_progress() as show:
-        prepare(
-            completed,
-            conditions,
-            store=store,
-            settings=DEFAULT,
-            progress=lambda done, total: show("resamples", done, total),
-        )
 
 
 def progress_line(progress: dict[str, Any]) -> str:

@@ -1,18 +1,18 @@
 """`aqr-exp cost`: what a forward pass of runs' detectors costs."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from aqr_exp.cli import console
+from aqr_exp.cli.console import counted_progress
+from aqr_exp.errors import RequestError
+from aqr_exp.launch.measuring import Outcome, measure_together
+from aqr_exp.store.cost import Cost, median_and_p95
+from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.store.store import Store, results_root
 
-if TYPE_CHECKING:
-    from aqr_exp.launch.measuring import Outcome
-    from aqr_exp.store.cost import Cost
-    from aqr_exp.store.run_folder import RunFolder
-
-HELP = """Measure what detecting in one sample costs.
-
+HELP = """
 That is parameters, operations, latency and memory.
 The newest checkpoint of each run detects in real samples of the validation split. Runs named together
 are timed in turn, pass by pass, so only they are compared. Each run's folder gets a cost.json, which
@@ -39,11 +39,6 @@ def command(
     as_json: console.Json = False,
 ) -> int:
     """Measure runs of the results folder; returns the exit code."""
-    from aqr_exp.cli.console import counted_progress
-    from aqr_exp.errors import RequestError
-    from aqr_exp.launch.measuring import measure_together
-    from aqr_exp.store.store import Store, results_root
-
     for name, number in (("passes", passes), ("samples", samples)):
         if number < 1:
             raise RequestError(f"--{name} {number}: must be at least 1")
@@ -69,14 +64,12 @@ def command(
     return 1 if any(outcome.fault is not None for outcome in ordered) else 0
 
 
-def _check_measurable(folders: "list[RunFolder]") -> None:
+def _check_measurable(folders: list[RunFolder]) -> None:
     """Refuse runs without any checkpoint, before anything is loaded.
 
     Raises:
         RequestError: One line for each of them.
     """
-    from aqr_exp.errors import RequestError
-
     without = [folder for folder in folders if not any(folder.checkpoints_dir.glob("*.pth"))]
     if without:
         raise RequestError(
@@ -84,19 +77,17 @@ def _check_measurable(folders: "list[RunFolder]") -> None:
         )
 
 
-def _as_json(outcome: "Outcome") -> dict[str, Any]:
+def _as_json(outcome: Outcome) -> dict[str, Any]:
     cost = None if outcome.cost is None else outcome.cost.as_json()
     return {"run": outcome.name, "fault": outcome.fault, "cost": cost}
 
 
-def _lines(outcome: "Outcome") -> list[str]:
+def _lines(outcome: Outcome) -> list[str]:
     return [] if outcome.cost is None else [f"{outcome.name}: {told(outcome.cost)}"]
 
 
-def told(cost: "Cost") -> str:
+def told(cost: Cost) -> str:
     """A cost in one line."""
-    from aqr_exp.store.cost import median_and_p95
-
     median, p95 = median_and_p95(cost.latencies_ms)
     memory = "unknown memory" if cost.memory_mb is None else f"{cost.memory_mb:.1f} MB"
     return (

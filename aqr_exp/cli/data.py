@@ -1,19 +1,24 @@
 """`aqr-exp data prepare`: from a downloaded nuScenes to what training reads."""
 
+import dataclasses
 import os
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from aqr_exp.cli import console
+from aqr_exp.cli.console import counted_progress
+from aqr_exp.config.inputs import with_data_identity
+from aqr_exp.config.load import load_run
+from aqr_exp.data.corruptions.cases import FAILURES
+from aqr_exp.errors import RequestError
+from aqr_exp.launch.preflight import fault_of_missing
+from aqr_exp.report.figures.figure_file import check_matplotlib, check_target, save
+from aqr_exp.synth.settings import SynthSettings
 
-if TYPE_CHECKING:
-    from aqr_exp.synth.settings import SynthSettings
-
-PREPARE_HELP = """Prepare a nuScenes folder for training.
-
+PREPARE_HELP = """
 Checks it, writes info files and cuts out objects. Version v1.0-mini has the splits mini_train and
 mini_val, v1.0-trainval has train and val; others name theirs in splits.json. What is done is not done
 again; stopped at any moment, the same command goes on. Objects are what ground-truth sampling
@@ -47,10 +52,6 @@ def prepare_command(
     as_json: console.Json = False,
 ) -> None:
     """Prepare, and print what is there by count."""
-    from aqr_exp.cli.console import counted_progress
-    from aqr_exp.errors import RequestError
-    from aqr_exp.launch.preflight import fault_of_missing
-
     missing = fault_of_missing("preparing data")
     if missing:
         raise RequestError(missing)
@@ -78,8 +79,7 @@ def prepare_command(
     console.say(f"{root}: {version} is complete and prepared")
 
 
-CHECK_HELP = """Check a nuScenes folder, and name every fault.
-
+CHECK_HELP = """
 Tables, tokens, times, calibrations, boxes, files and info files are checked.
 Images, clouds and info files are read by sampling; --all reads every one. Prints one line a fault, with
 its file and cause, and exits with 1 when there is any.
@@ -106,10 +106,6 @@ def check_command(
     as_json: console.Json = False,
 ) -> None:
     """Print the faults."""
-    from aqr_exp.cli.console import counted_progress
-    from aqr_exp.errors import RequestError
-    from aqr_exp.launch.preflight import fault_of_missing
-
     missing = fault_of_missing("checking data")
     if missing:
         raise RequestError(missing)
@@ -143,8 +139,7 @@ def check_command(
         raise typer.Exit(1)
 
 
-SHOW_HELP = """Draw the boxes of a sample over its six images and from above.
-
+SHOW_HELP = """
 Takes what `aqr-exp run` takes after the variant. With --augmented the sample is drawn as it is stored and,
 below, as training sees it in the given epoch: pasted, moved, mirrored, cut, perhaps without a sensor.
 
@@ -173,10 +168,6 @@ def show_command(
     ] = None,
 ) -> None:
     """Draw one picture."""
-    from aqr_exp.config.inputs import with_data_identity
-    from aqr_exp.config.load import load_run
-    from aqr_exp.report.figures.figure_file import check_target, save
-
     out = out or Path(f"sample-{number}{'-augmented' if augmented else ''}.png")
     check_target(out)
     config = with_data_identity(load_run("baseline", overrides or ()))
@@ -193,10 +184,10 @@ def show_command(
     console.data(str(out))
 
 
-FAILURES_HELP = """Draw each sensor failure on a sample: a page with the images and the view from above.
-
-Takes what `aqr-exp run` takes after the variant. Each picture has the sample before and, below, at every
-severity of the failure; a failure that is drawn by chance may leave a sample as it is.
+FAILURES_HELP = """
+A page with the images and the view from above. Takes what `aqr-exp run` takes after the variant. Each
+picture has the sample before and, below, at every severity of the failure; a failure that is drawn by
+chance may leave a sample as it is.
 
 \b
 Examples:
@@ -225,13 +216,6 @@ def failures_command(
     ] = None,
 ) -> None:
     """Draw the page."""
-    from aqr_exp.cli.console import counted_progress
-    from aqr_exp.config.inputs import with_data_identity
-    from aqr_exp.config.load import load_run
-    from aqr_exp.data.corruptions.cases import FAILURES
-    from aqr_exp.errors import RequestError
-    from aqr_exp.report.figures.figure_file import check_matplotlib
-
     check_matplotlib("data failures")
     if out.exists() and not out.is_dir():
         raise RequestError(f"--out {out}: is no folder")
@@ -251,10 +235,7 @@ def failures_command(
     console.data(str(out / INDEX))
 
 
-HELP = "Make, prepare, check and show data sets."
-
-SYNTH_HELP = """Make the synthetic data set: to try things out on.
-
+SYNTH_HELP = """
 It has the schema of nuScenes; no number measured on it says anything about nuScenes.
 
 \b
@@ -264,18 +245,7 @@ Examples:
 """
 
 
-def build_app() -> typer.Typer:
-    """The commands below `aqr-exp data`."""
-    app = typer.Typer(help=HELP, rich_markup_mode=None)
-    app.command("synth", help=SYNTH_HELP)(synth)
-    app.command("prepare", help=PREPARE_HELP)(prepare_command)
-    app.command("check", help=CHECK_HELP)(check_command)
-    app.command("show", help=SHOW_HELP)(show_command)
-    app.command("failures", help=FAILURES_HELP)(failures_command)
-    return app
-
-
-def synth(
+def synth_command(
     root: Annotated[
         Path | None,
         typer.Option("--root", help="Where to put it (default: data/synth, or $AQR_EXP_DATA)."),
@@ -298,13 +268,6 @@ def synth(
     ] = False,
 ) -> None:
     """Make the synthetic data set, unless the same is there already."""
-    import dataclasses
-
-    from aqr_exp.cli.console import counted_progress
-    from aqr_exp.errors import RequestError
-    from aqr_exp.launch.preflight import fault_of_missing
-    from aqr_exp.synth.settings import SynthSettings
-
     typed = {
         "seed": seed,
         "train_scenes": train_scenes,
@@ -335,7 +298,7 @@ def default_root() -> Path:
     return Path(os.environ.get("AQR_EXP_DATA") or "data") / "synth"
 
 
-def ready(root: Path, settings: "SynthSettings", *, force: bool) -> bool:
+def ready(root: Path, settings: SynthSettings, *, force: bool) -> bool:
     """Whether this very data set is there; refuses to put it where something else is.
 
     Args:
@@ -349,7 +312,6 @@ def ready(root: Path, settings: "SynthSettings", *, force: bool) -> bool:
     Raises:
         RequestError: The folder holds other data; names it and what to do.
     """
-    from aqr_exp.errors import RequestError
     from aqr_exp.synth.generate import is_generated, stored_settings
 
     if root.exists() and not root.is_dir():

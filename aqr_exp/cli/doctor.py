@@ -3,15 +3,20 @@
 import os
 import platform
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from aqr_exp import __version__
 from aqr_exp.cli import console
+from aqr_exp.config.inputs import identity_path, read_data_identity
+from aqr_exp.errors import AqrExpError
+from aqr_exp.launch.preflight import FREE_SPACE_MB, REQUIREMENTS, free_space_mb
+from aqr_exp.store.store import results_root
 
-HELP = """Say what is installed, what is missing and what would mend it.
-
+HELP = """
 Exits 1 when something is missing without which nothing can be trained.
 
 \b
@@ -34,10 +39,6 @@ def command(as_json: console.Json = False) -> None:
 
 def examine() -> dict[str, Any]:
     """Everything the doctor knows, as plain values."""
-    from aqr_exp import __version__
-    from aqr_exp.launch.preflight import FREE_SPACE_MB, REQUIREMENTS, free_space_mb
-    from aqr_exp.store.store import results_root
-
     packages = [
         {
             "name": item.distribution,
@@ -68,8 +69,6 @@ def examine() -> dict[str, Any]:
 
 def examine_torch() -> tuple[dict[str, Any] | None, str | None]:
     """Threads and devices torch sees, or why it cannot be imported."""
-    from importlib.util import find_spec
-
     if find_spec("torch") is None:
         return None, "torch is not installed"
     try:
@@ -88,9 +87,6 @@ def examine_torch() -> tuple[dict[str, Any] | None, str | None]:
 
 def examine_data() -> list[dict[str, Any]]:
     """The data sets below the data folder."""
-    from aqr_exp.config.inputs import identity_path, read_data_identity
-    from aqr_exp.errors import AqrExpError
-
     folder = Path(os.environ.get("AQR_EXP_DATA") or "data").expanduser().absolute()
     found = []
     for root in sorted(folder.iterdir()) if folder.is_dir() else []:

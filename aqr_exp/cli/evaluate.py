@@ -1,18 +1,26 @@
 """`aqr-exp eval`: trained runs under sensor failures."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+import os
+from typing import Annotated, Any
 
 import typer
 
 from aqr_exp.cli import console
+from aqr_exp.cli.console import counted_progress
+from aqr_exp.config.identity import from_spec
+from aqr_exp.config.inputs import with_data_identity
+from aqr_exp.data.corruptions.cases import FailureCase, read_cases
+from aqr_exp.errors import RequestError
+from aqr_exp.launch.corruption_eval import evaluate_failures
+from aqr_exp.report.tables.arms import SYNTHETIC_MARK
+from aqr_exp.report.tables.cells import Table, number_cell, text_cell
+from aqr_exp.report.tables.formats import TableFormat, render
+from aqr_exp.store.corruption_results import missing_cases, ratio, read_evaluation
+from aqr_exp.store.run_files import read_metrics_file
+from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.store.store import Store, results_root
 
-if TYPE_CHECKING:
-    from aqr_exp.data.corruptions.cases import FailureCase
-    from aqr_exp.report.tables.cells import Table
-    from aqr_exp.store.run_folder import RunFolder
-
-HELP = """Evaluate trained runs under sensor failures.
-
+HELP = """
 `aqr-exp table --by failure` shows the results.
 Each case reads the validation split as a failing sensor would deliver it, by draws that are equal for all
 runs, and is kept in the run's folder. What is there already is not repeated. RA is the case's NDS over
@@ -41,11 +49,6 @@ def command(
     as_json: console.Json = False,
 ) -> int:
     """Evaluate, one child process a run; returns the exit code."""
-    from aqr_exp.data.corruptions.cases import read_cases
-    from aqr_exp.store.corruption_results import missing_cases
-    from aqr_exp.store.run_files import read_metrics_file
-    from aqr_exp.store.store import Store, results_root
-
     cases = read_cases(failures)
     store = Store(results_root())
     folders = [store.find(name) for name in dict.fromkeys(runs)]
@@ -74,14 +77,12 @@ def command(
     return 0
 
 
-def _check_trained(folder: "RunFolder") -> None:
+def _check_trained(folder: RunFolder) -> None:
     """Refuse a run without a clean evaluation to compare with.
 
     Raises:
         RequestError: Names the run and how it stands.
     """
-    from aqr_exp.errors import RequestError
-
     status = folder.effective_status()
     if status != "completed":
         raise RequestError(
@@ -89,28 +90,19 @@ def _check_trained(folder: "RunFolder") -> None:
         )
 
 
-def _check_data(folder: "RunFolder") -> None:
+def _check_data(folder: RunFolder) -> None:
     """Refuse data that are gone or are not those of the clean evaluation.
 
     Raises:
         RequestError: Names the run and what is wrong with its data.
     """
-    from aqr_exp.config.identity import from_spec
-    from aqr_exp.config.inputs import with_data_identity
-    from aqr_exp.errors import RequestError
-
     try:
         with_data_identity(from_spec(folder.read_spec()))
     except RequestError as error:
         raise RequestError(f"{folder.name}: {error}") from None
 
 
-def _evaluate(folder: "RunFolder", cases: "list[FailureCase]", clean: dict[str, Any]) -> None:
-    import os
-
-    from aqr_exp.cli.console import counted_progress
-    from aqr_exp.config.identity import from_spec
-    from aqr_exp.launch.corruption_eval import evaluate_failures
+def _evaluate(folder: RunFolder, cases: list[FailureCase], clean: dict[str, Any]) -> None:
 
     launcher = from_spec(folder.read_spec()).launcher
     threads = launcher.threads or os.cpu_count() or 1
@@ -130,17 +122,14 @@ def _digits(value: float | None) -> str:
 
 
 def _ratio(metrics: dict[str, Any], clean: dict[str, Any]) -> float | None:
-    from aqr_exp.store.corruption_results import ratio
 
     return ratio(metrics.get("NDS"), clean.get("NDS"))
 
 
 def _results(
-    folder: "RunFolder", cases: "list[FailureCase]", clean: dict[str, Any]
+    folder: RunFolder, cases: list[FailureCase], clean: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """What is there of the cases, for programs."""
-    from aqr_exp.store.corruption_results import read_evaluation
-
     found = [(case, read_evaluation(folder, case, clean)) for case in cases]
     return [
         {
@@ -159,9 +148,7 @@ def _results(
     ]
 
 
-def _table(lines: list[dict[str, Any]], *, synthetic: bool) -> "Table":
-    from aqr_exp.report.tables.arms import SYNTHETIC_MARK
-    from aqr_exp.report.tables.cells import Table, number_cell, text_cell
+def _table(lines: list[dict[str, Any]], *, synthetic: bool) -> Table:
 
     numbers = ("mAP", "NDS", "clean_NDS", "RA")
     mark = f" ({SYNTHETIC_MARK})" if synthetic else ""
@@ -181,7 +168,6 @@ def _table(lines: list[dict[str, Any]], *, synthetic: bool) -> "Table":
     )
 
 
-def _print(table: "Table") -> None:
-    from aqr_exp.report.tables.formats import TableFormat, render
+def _print(table: Table) -> None:
 
     console.data(render(table, TableFormat.RICH, terminal=console.on_terminal()))

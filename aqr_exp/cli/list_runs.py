@@ -1,15 +1,13 @@
 """`aqr-exp list`: every run and how it stands."""
 
-from typing import TYPE_CHECKING
-
 from aqr_exp.cli import console
+from aqr_exp.report.tables.arms import SYNTHETIC_MARK
+from aqr_exp.report.tables.cells import Table, count_cell, number_cell, text_cell
+from aqr_exp.report.tables.formats import TableFormat, render
+from aqr_exp.store.collect import RunRow, collect
+from aqr_exp.store.store import Store, results_root
 
-if TYPE_CHECKING:
-    from aqr_exp.report.tables.cells import Table
-    from aqr_exp.store.collect import RunRow
-
-HELP = """List the runs: state, attempt, mAP and NDS.
-
+HELP = """
 \b
 Examples:
   aqr-exp list
@@ -19,10 +17,6 @@ Examples:
 
 def command(as_json: console.Json = False) -> None:
     """List all runs of the results folder."""
-    from aqr_exp.report.tables.formats import TableFormat, render
-    from aqr_exp.store.collect import collect
-    from aqr_exp.store.store import Store, results_root
-
     store = Store(results_root())
     rows = collect(store)
     if as_json:
@@ -34,7 +28,7 @@ def command(as_json: console.Json = False) -> None:
         console.data(render(table, TableFormat.RICH, terminal=console.on_terminal()))
 
 
-def row_as_json(row: "RunRow") -> dict[str, object]:
+def row_as_json(row: RunRow) -> dict[str, object]:
     """One run for programs."""
     return {
         "name": row.name,
@@ -52,11 +46,8 @@ def row_as_json(row: "RunRow") -> dict[str, object]:
     }
 
 
-def runs_table(rows: "list[RunRow]") -> "Table":
+def runs_table(rows: list[RunRow]) -> Table:
     """One line a run."""
-    from aqr_exp.report.tables.arms import SYNTHETIC_MARK
-    from aqr_exp.report.tables.cells import Table, count_cell, number_cell, text_cell
-
     synthetic = any(row.synthetic for row in rows)
     return Table(
         title=f"Runs ({SYNTHETIC_MARK})" if synthetic else "Runs",

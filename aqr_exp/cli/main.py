@@ -2,36 +2,164 @@
 
 import gc
 import sys
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from typing import Annotated, Any, NamedTuple
 
 import typer
+from typer.core import TyperGroup
 
 from aqr_exp import __version__
-from aqr_exp.cli import (
-    analyze,
-    cancel,
-    compare,
-    config,
-    confirm,
-    cost,
-    data,
-    doctor,
-    evaluate,
-    list_runs,
-    plot,
-    rerun,
-    run,
-    show,
-    sweep,
-    table,
-    watch,
-    why,
-)
 from aqr_exp.errors import AqrExpError
 
 PROGRAM = "aqr-exp"
 INTERRUPTED = 130
+
+
+class Lazy(NamedTuple):
+    """A command that is known by name before its module is imported.
+
+    Attributes:
+        place: `module:function`, the module below `aqr_exp.cli`. The module's `HELP` is the text of
+            its `command`, and `SYNTH_HELP` that of a `synth_command`.
+        summary: The command's line in the help of its group, and the first of its own help.
+    """
+
+    place: str
+    summary: str
+
+    def load(self, name: str) -> Any:
+        """Import the module and build the command."""
+        module_name, _, function = self.place.partition(":")
+        module = import_module(f"aqr_exp.cli.{module_name}")
+        text = getattr(module, f"{function.removesuffix('command').upper()}HELP")
+        app = typer.Typer(
+            add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+        )
+        app.command(name, help=f"{self.summary}\n\n{text.strip()}")(getattr(module, function))
+        return typer.main.get_command(app)
+
+
+class LazySub(NamedTuple):
+    """A group of commands as one of the commands of another.
+
+    Attributes:
+        summary: Its line in the help of the other.
+        commands: Its commands.
+    """
+
+    summary: str
+    commands: Mapping[str, Lazy]
+
+    def load(self, name: str) -> Any:
+        """Build the group; imports nothing."""
+        return LazyGroup(name=name, help=self.summary, rich_markup_mode=None, lazy=self.commands)
+
+
+COMMANDS: dict[str, Lazy | LazySub] = {
+    "run": Lazy("run:command", "Train a variant, score it as nuScenes does, show its metrics."),
+    "sweep": Lazy("sweep:command", "Run what is missing or failed of a sweep, and nothing else."),
+    "watch": Lazy("watch:command", "Watch a sweep, or every run: progress, loss, time left."),
+    "cancel": Lazy("cancel:command", "Stop runs or sweeps, wherever they run."),
+    "retry": Lazy("rerun:retry_command", "Run again what failed, and nothing else."),
+    "resume": Lazy(
+        "rerun:resume_command", "Go on with what was interrupted, cancelled or never started."
+    ),
+    "why": Lazy("why:command", "Explain, key by key, why two runs are the same or not."),
+    "eval": Lazy("evaluate:command", "Evaluate trained runs under sensor failures."),
+    "config": Lazy("config:command", "Print a run's complete, checked configuration and identity."),
+    "list": Lazy("list_runs:command", "List the runs: state, attempt, mAP and NDS."),
+    "show": Lazy("show:command", "Show one run: its state, where it came from, its metrics."),
+    "table": Lazy("table:command", "Tabulate runs over seeds: intervals, differences, verdicts."),
+    "compare": Lazy("compare:command", "Compare two arms or two runs: what differs, by how much."),
+    "confirm": Lazy("confirm:command", "Run a sweep's best points again on fresh seeds."),
+    "cost": Lazy("cost:command", "Measure what detecting in one sample costs."),
+    "doctor": Lazy(
+        "doctor:command", "Say what is installed, what is missing and what would mend it."
+    ),
+    "plot": LazySub(
+        "Draw what the runs say, as PDF and PNG for a paper.",
+        {
+            "sweep": Lazy("plot:sweep_command", "Draw a metric over one or two swept parameters."),
+            "curves": Lazy(
+                "plot:curves_command", "Draw training loss and evaluations over epochs."
+            ),
+            "classes": Lazy(
+                "plot:classes_command", "Draw AP by class for each arm, with intervals."
+            ),
+            "scale": Lazy(
+                "plot:scale_command", "Draw the bias scale over training, beside its bounds."
+            ),
+        },
+    ),
+    "analyze": LazySub(
+        "Show what the method does: weights, windows, attention.",
+        {
+            "softmax": Lazy(
+                "analyze:softmax_command",
+                "Show how attention answers to weights times a bias scale.",
+            ),
+            "windows": Lazy(
+                "analyze:windows_command",
+                "Draw the windows of a sample's boxes, in BEV and images.",
+            ),
+            "bias": Lazy("analyze:bias_command", "Draw what a trained run's weights and bias do."),
+        },
+    ),
+    "data": LazySub(
+        "Make, prepare, check and show data sets.",
+        {
+            "synth": Lazy(
+                "data:synth_command", "Make the synthetic data set: to try things out on."
+            ),
+            "prepare": Lazy("data:prepare_command", "Prepare a nuScenes folder for training."),
+            "check": Lazy("data:check_command", "Check a nuScenes folder, and name every fault."),
+            "show": Lazy(
+                "data:show_command",
+                "Draw the boxes of a sample over its six images and from above.",
+            ),
+            "failures": Lazy(
+                "data:failures_command",
+                "Draw each sensor failure on a sample, at every severity.",
+            ),
+        },
+    ),
+}
+
+
+class LazyCommands(Mapping[str, Any]):
+    """The commands of a group, each built when it is looked up."""
+
+    def __init__(self, table: Mapping[str, Lazy | LazySub]) -> None:
+        self.table = table
+
+    def __getitem__(self, name: str) -> Any:
+        """Import and build a command."""
+        return self.table[name].load(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.table)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+
+class LazyGroup(TyperGroup):
+    """A group that imports a command's module when that command runs or shows its own help."""
+
+    def __init__(
+        self, *, lazy: Mapping[str, Lazy | LazySub] | None = None, **settings: Any
+    ) -> None:
+        super().__init__(**settings)
+        self.lazy = COMMANDS if lazy is None else lazy
+        self.commands = LazyCommands(self.lazy)  # type: ignore[assignment]  # it is only read
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+        """Write a line for each command, without importing any."""
+        rows = [(name, entry.summary) for name, entry in self.lazy.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
 
 HELP = """Find out whether an idea in LiDAR-camera 3D detection really helps.
 
@@ -63,34 +191,16 @@ def _root(
 
 
 def build_app() -> typer.Typer:
-    """The command line, with every command registered and nothing heavy imported."""
+    """The command line, with every command known and none imported."""
     app = typer.Typer(
         name=PROGRAM,
+        cls=LazyGroup,
         add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(help=HELP)(_root)
-    app.command("run", help=run.HELP)(run.command)
-    app.command("sweep", help=sweep.HELP)(sweep.command)
-    app.command("watch", help=watch.HELP)(watch.command)
-    app.command("cancel", help=cancel.HELP)(cancel.command)
-    app.command("retry", help=rerun.RETRY_HELP)(rerun.retry_command)
-    app.command("resume", help=rerun.RESUME_HELP)(rerun.resume_command)
-    app.command("why", help=why.HELP)(why.command)
-    app.command("eval", help=evaluate.HELP)(evaluate.command)
-    app.command("config", help=config.HELP)(config.command)
-    app.command("list", help=list_runs.HELP)(list_runs.command)
-    app.command("show", help=show.HELP)(show.command)
-    app.command("table", help=table.HELP)(table.command)
-    app.command("compare", help=compare.HELP)(compare.command)
-    app.command("confirm", help=confirm.HELP)(confirm.command)
-    app.command("cost", help=cost.HELP)(cost.command)
-    app.command("doctor", help=doctor.HELP)(doctor.command)
-    app.add_typer(plot.build_app(), name="plot")
-    app.add_typer(analyze.build_app(), name="analyze")
-    app.add_typer(data.build_app(), name="data")
     return app
 
 

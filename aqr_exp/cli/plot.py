@@ -1,25 +1,36 @@
 """`aqr-exp plot`: figures for a paper from completed runs."""
 
+from collections.abc import Sequence
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aqr_exp.cli import console
+from aqr_exp.cli.console import delayed_progress
+from aqr_exp.evaluate.conditions import CONDITIONS, Condition
+from aqr_exp.report.arm_names import selected
+from aqr_exp.report.figures.classes_figure import classes_figure
+from aqr_exp.report.figures.curves_figure import bounds_of, curves_figure, scales_figure
+from aqr_exp.report.figures.figure_file import PAPER_FORMATS, check_matplotlib, save_figure
+from aqr_exp.report.figures.style import COLUMN_IN, PAGE_IN
+from aqr_exp.report.figures.sweep_figure import sweep_figure
+from aqr_exp.report.figures.training_curves import arm_curves, without_curves
+from aqr_exp.report.tables.arms import group_seeds
+from aqr_exp.report.tables.baselines import Specs
+from aqr_exp.report.tables.rows import meeting, read_conditions
+from aqr_exp.statistics.differences import DEFAULT
+from aqr_exp.statistics.run_scores import prepare
+from aqr_exp.store.collect import RunRow, collect
+from aqr_exp.store.store import Store, results_root
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from matplotlib.figure import Figure
 
-    from aqr_exp.store.collect import RunRow
-    from aqr_exp.store.store import Store
 
-HELP = "Draw what the runs say, as PDF and PNG for a paper."
-
-SWEEP_HELP = """Draw a metric over one or two swept parameters.
-
+SWEEP_HELP = """
 Over one it is a curve, over two a heat map. Intervals are bands, arms without the parameter (the
 baseline) are lines. Whatever else differs between the runs makes curves of their own.
 
@@ -30,8 +41,7 @@ Examples:
   aqr-exp plot sweep variant.bias.scale.constraint --of constraints --output figures/constraints
 """
 
-CURVES_HELP = """Draw training loss and evaluations over epochs.
-
+CURVES_HELP = """
 A run that was resumed is one curve.
 
 \b
@@ -40,8 +50,7 @@ Examples:
   aqr-exp plot curves --of baseline-8f,attention_bias-ac --loss loss_cls --metric NDS
 """
 
-CLASSES_HELP = """Draw AP by class for each arm, with intervals.
-
+CLASSES_HELP = """
 Ground-truth counts stand beside the classes.
 
 \b
@@ -50,8 +59,7 @@ Examples:
   aqr-exp plot classes --of baseline-8f,attention_bias-ac --width page
 """
 
-SCALE_HELP = """Draw the bias scale over training, beside its bounds.
-
+SCALE_HELP = """
 \b
 Examples:
   aqr-exp plot scale
@@ -94,17 +102,7 @@ WidthOption = Annotated[Width, typer.Option("--width", help="One column of a pag
 Metric = Annotated[str, typer.Option("--metric", help="Which metric.", metavar="NAME")]
 
 
-def build_app() -> typer.Typer:
-    """The commands below `aqr-exp plot`."""
-    app = typer.Typer(help=HELP, rich_markup_mode=None)
-    app.command("sweep", help=SWEEP_HELP)(sweep)
-    app.command("curves", help=CURVES_HELP)(curves)
-    app.command("classes", help=CLASSES_HELP)(classes)
-    app.command("scale", help=SCALE_HELP)(scale)
-    return app
-
-
-def sweep(
+def sweep_command(
     parameters: Annotated[
         list[str],
         typer.Argument(help="One or two swept parameters, as typed.", metavar="PARAMETER..."),
@@ -117,7 +115,6 @@ def sweep(
 ) -> None:
     """Draw a sweep."""
     store, rows = _rows(of, where)
-    from aqr_exp.report.figures.sweep_figure import sweep_figure
 
     _resample(rows, store, metric)
     figure = sweep_figure(rows, parameters, metric, store=store, width_in=_width_in(width))
@@ -125,7 +122,7 @@ def sweep(
     _save(figure, path, store, "-".join(["sweep", *parameters, metric]))
 
 
-def curves(
+def curves_command(
     loss: Annotated[
         str, typer.Option("--loss", help="Which scalar of training.", metavar="NAME")
     ] = "loss",
@@ -137,8 +134,6 @@ def curves(
 ) -> None:
     """Draw training and evaluation over epochs."""
     store, rows = _rows(of, where)
-    from aqr_exp.report.figures.curves_figure import curves_figure
-    from aqr_exp.report.figures.training_curves import arm_curves, without_curves
 
     arms = arm_curves(rows, store)
     _resample(rows, store, metric)
@@ -147,12 +142,11 @@ def curves(
     _save(figure, path, store, f"curves-{loss}-{metric}")
 
 
-def classes(
+def classes_command(
     of: Of = None, where: Where = None, width: WidthOption = Width.COLUMN, path: Output = None
 ) -> None:
     """Draw AP by class."""
     store, rows = _rows(of, where)
-    from aqr_exp.report.figures.classes_figure import classes_figure
 
     _resample(rows, store)
     figure = classes_figure(rows, store=store, width_in=_width_in(width))
@@ -160,13 +154,11 @@ def classes(
     _save(figure, path, store, "classes")
 
 
-def scale(
+def scale_command(
     of: Of = None, where: Where = None, width: WidthOption = Width.COLUMN, path: Output = None
 ) -> None:
     """Draw the bias scale over training."""
     store, rows = _rows(of, where)
-    from aqr_exp.report.figures.curves_figure import bounds_of, scales_figure
-    from aqr_exp.report.figures.training_curves import arm_curves, without_curves
 
     arms = arm_curves(rows, store)
     bounds = [bounds_of(store.folder(arm.runs[0].row.name).read_spec()) for arm in arms]
@@ -175,15 +167,8 @@ def scale(
     _save(figure, path, store, "scale")
 
 
-def _rows(of: str | None, where: list[str] | None) -> "tuple[Store, Sequence[RunRow]]":
+def _rows(of: str | None, where: list[str] | None) -> tuple[Store, Sequence[RunRow]]:
     """The runs to draw; refused at once where nothing can be drawn."""
-    from aqr_exp.report.arm_names import selected
-    from aqr_exp.report.figures.figure_file import check_matplotlib
-    from aqr_exp.report.tables.baselines import Specs
-    from aqr_exp.report.tables.rows import meeting, read_conditions
-    from aqr_exp.store.collect import collect
-    from aqr_exp.store.store import Store, results_root
-
     check_matplotlib("plot")
     store = Store(results_root())
     names = [name.strip() for name in (of or "").split(",") if name.strip()]
@@ -195,37 +180,36 @@ def _rows(of: str | None, where: list[str] | None) -> "tuple[Store, Sequence[Run
     return store, rows
 
 
-def _resample(rows: "Sequence[RunRow]", store: "Store", metric: str = "mAP") -> None:
+def _resample(rows: Sequence[RunRow], store: Store, metric: str = "mAP") -> None:
     """Compute what the intervals need, which takes long the first time."""
-    from aqr_exp.cli.console import resample_ahead
-    from aqr_exp.evaluate.conditions import CONDITIONS, Condition
-
     condition = CONDITIONS.get(metric.partition("@")[2], Condition())
-    resample_ahead(rows, [condition], store)
+    with delayed_progress() as progress:
+        prepare(
+            [row for row in rows if row.completed],
+            [condition],
+            store=store,
+            settings=DEFAULT,
+            progress=partial(progress, "resamples"),
+        )
 
 
-def _say_left_out(rows: "Sequence[RunRow]") -> None:
+def _say_left_out(rows: Sequence[RunRow]) -> None:
     """Name the runs whose metrics are not drawn."""
-    from aqr_exp.report.tables.arms import group_seeds
-
     _say_not_drawn(group_seeds(rows)[1])
 
 
-def _say_not_drawn(lines: "Sequence[str]") -> None:
+def _say_not_drawn(lines: Sequence[str]) -> None:
     for line in lines:
         console.say(f"not drawn: {line}")
 
 
 def _width_in(width: Width) -> float:
-    from aqr_exp.report.figures.style import COLUMN_IN, PAGE_IN
 
     return PAGE_IN if width is Width.PAGE else COLUMN_IN
 
 
-def _save(figure: "Figure", path: Path | None, store: "Store", name: str) -> None:
+def _save(figure: "Figure", path: Path | None, store: Store, name: str) -> None:
     """Write the files and print where they are."""
-    from aqr_exp.report.figures.figure_file import PAPER_FORMATS, save_figure
-
     if path is None:
         path = store.root / "figures" / name.replace("/", "_")
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,24 +1,22 @@
 """The pre-flight of a sweep: each distinct configuration makes its first steps before any is queued."""
 
 import time
-from typing import TYPE_CHECKING
 
 from aqr_exp.cli import console
 from aqr_exp.cli.console import duration
+from aqr_exp.config.schema import RunConfig
+from aqr_exp.errors import RequestError
 from aqr_exp.files.run_name import arm_of
+from aqr_exp.launch.measuring import FirstSteps, can_be_tried, try_first_steps
+from aqr_exp.launch.slots import Slot
 from aqr_exp.store.counting import RunFolders
-
-if TYPE_CHECKING:
-    from aqr_exp.config.schema import RunConfig
-    from aqr_exp.launch.measuring import FirstSteps
-    from aqr_exp.launch.slots import Slot
-    from aqr_exp.store.store import Store
-    from aqr_exp.sweep.plan import Plan
+from aqr_exp.store.store import Store
+from aqr_exp.sweep.plan import Plan
 
 HINT = "--no-preflight leaves it out"
 
 
-def preflight(plan: "Plan", store: "Store", slot: "Slot") -> None:
+def preflight(plan: Plan, store: Store, slot: Slot) -> None:
     """Let every configuration that has never trained here make its first steps, and tell.
 
     Args:
@@ -29,9 +27,6 @@ def preflight(plan: "Plan", store: "Store", slot: "Slot") -> None:
     Raises:
         RequestError: One line for each configuration that cannot make them, with its reason.
     """
-    from aqr_exp.errors import RequestError
-    from aqr_exp.launch.measuring import can_be_tried, try_first_steps
-
     configs = untried(plan, store) if can_be_tried() else {}
     if not configs:
         return
@@ -48,7 +43,7 @@ def preflight(plan: "Plan", store: "Store", slot: "Slot") -> None:
     console.say(f"pre-flight: {counted(len(configs))} can train ({took})")
 
 
-def untried(plan: "Plan", store: "Store") -> "dict[str, RunConfig]":
+def untried(plan: Plan, store: Store) -> dict[str, RunConfig]:
     """One run of each configuration of which no run of the plan has ever made a step.
 
     Args:
@@ -74,7 +69,7 @@ def counted(configurations: int) -> str:
     return f"{configurations} configuration{'' if configurations == 1 else 's'}"
 
 
-def told(steps: "FirstSteps") -> str:
+def told(steps: FirstSteps) -> str:
     """One line on the first steps of a configuration."""
     if steps.fault is not None:
         return f"{steps.name}: {steps.fault}"

@@ -2,18 +2,29 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from aqr_exp.cli import console
-
-if TYPE_CHECKING:
-    from aqr_exp.config.schema import RunConfig
-    from aqr_exp.launch.task import Task
-    from aqr_exp.store.run_folder import RunFolder
-    from aqr_exp.store.store import Store
-    from aqr_exp.store.sweep_folder import SweepEntry, SweepFolder
+from aqr_exp.cli.sweep_execute import run_tasks, with_threads
+from aqr_exp.config.identity import from_spec, run_name
+from aqr_exp.config.inputs import with_data_identity
+from aqr_exp.config.load import load_run
+from aqr_exp.config.schema import RunConfig
+from aqr_exp.config.schema.run import Device
+from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.launch.preflight import check_ready
+from aqr_exp.launch.record import create_run
+from aqr_exp.launch.slots import find_slots
+from aqr_exp.launch.task import Task
+from aqr_exp.store.counting import RunFolders
+from aqr_exp.store.lease import evict, look
+from aqr_exp.store.process_identity import Life
+from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.store.state import INTERRUPTED, RunStatus
+from aqr_exp.store.store import Store, results_root
+from aqr_exp.store.sweep_folder import SweepEntry, SweepFolder
 
 Names = Annotated[
     list[str] | None, typer.Argument(help="Runs or sweeps; all without.", metavar="[NAME]...")
@@ -29,8 +40,8 @@ class Candidate:
         entry: What a sweep wrote down about it.
     """
 
-    folder: "RunFolder"
-    entry: "SweepEntry | None" = None
+    folder: RunFolder
+    entry: SweepEntry | None = None
 
     @property
     def label(self) -> str:
@@ -64,12 +75,6 @@ def rerun(
         RequestError: A name is unknown.
         AqrExpError: Nothing can be started here.
     """
-    from aqr_exp.cli.sweep_execute import run_tasks
-    from aqr_exp.launch.slots import find_slots
-    from aqr_exp.store.state import RunStatus
-    from aqr_exp.store.store import Store, results_root
-    from aqr_exp.store.sweep_folder import SweepFolder
-
     store = Store(results_root())
     named = [store.find_run_or_sweep(name) for name in names]
     candidates = _candidates(named, store) if names else [Candidate(folder=run) for run in store]
@@ -88,11 +93,8 @@ def rerun(
     return run_tasks(title, tasks, labels, store, found, sweep=sweep, detached=detach)
 
 
-def _candidates(named: "Sequence[RunFolder | SweepFolder]", store: "Store") -> list[Candidate]:
+def _candidates(named: Sequence[RunFolder | SweepFolder], store: Store) -> list[Candidate]:
     """The runs that were named, each once, in the order of the names."""
-    from aqr_exp.store.counting import RunFolders
-    from aqr_exp.store.sweep_folder import SweepFolder
-
     found: dict[str, Candidate] = {}
     folders = RunFolders(store)
     for folder in named:
@@ -107,8 +109,6 @@ def _candidates(named: "Sequence[RunFolder | SweepFolder]", store: "Store") -> l
 
 def _status(candidate: Candidate, missing: str) -> str | None:
     """The run's effective status; `missing` when a sweep means it and it was never made."""
-    from aqr_exp.errors import AqrExpError
-
     folder = candidate.folder
     if candidate.entry is not None and not folder.path.exists():
         return missing
@@ -119,37 +119,27 @@ def _status(candidate: Candidate, missing: str) -> str | None:
         return None
 
 
-def steal_from_unknown(folder: "RunFolder") -> None:
+def steal_from_unknown(folder: RunFolder) -> None:
     """Take a run from holders nobody can tell about; a living one's is not touched."""
-    from aqr_exp.store.lease import evict, look
-    from aqr_exp.store.process_identity import Life
-
     for path in (folder.lease_path, folder.launch_lease_path):
         standing = look(path)
         if standing is not None and standing.life is Life.UNKNOWN and evict(standing.file):
             console.say(f"{folder.name}: taken from {standing}")
 
 
-def check_all_ready(chosen: Sequence[Candidate], store: "Store") -> None:
+def check_all_ready(chosen: Sequence[Candidate], store: Store) -> None:
     """Refuse what could not end well here, asked once a model."""
-    from aqr_exp.launch.preflight import check_ready
-
     configs = [_config(one) for one in chosen]
     for config in {(c.variant.name, c.model.name): c for c in configs}.values():
         check_ready(config, store.root)
 
 
-def _config(candidate: Candidate) -> "RunConfig":
+def _config(candidate: Candidate) -> RunConfig:
     """The run's configuration: what its folder says, or what its sweep wrote down composes to.
 
     Raises:
         AqrExpError: The specification is damaged, or the configuration has changed since.
     """
-    from aqr_exp.config.identity import from_spec, run_name
-    from aqr_exp.config.inputs import with_data_identity
-    from aqr_exp.config.load import load_run
-    from aqr_exp.errors import AqrExpError
-
     if candidate.entry is None or candidate.folder.path.exists():
         return from_spec(candidate.folder.read_spec())
     entry = candidate.entry
@@ -164,15 +154,11 @@ def _config(candidate: Candidate) -> "RunConfig":
 
 
 def _may_use_gpus(candidate: Candidate) -> bool:
-    from aqr_exp.config.schema.run import Device
 
     return _config(candidate).launcher.device is not Device.CPU
 
 
-def _task(candidate: Candidate, threads: int) -> "Task":
-    from aqr_exp.cli.sweep_execute import with_threads
-    from aqr_exp.launch.record import create_run
-    from aqr_exp.launch.task import Task
+def _task(candidate: Candidate, threads: int) -> Task:
 
     entry = candidate.entry
     if entry is None:
@@ -185,8 +171,7 @@ def _task(candidate: Candidate, threads: int) -> "Task":
     return Task(folder=candidate.folder, create=create, expected_s=entry.expected_s)
 
 
-RESUME_HELP = """Go on with what was interrupted, cancelled or never started.
-
+RESUME_HELP = """
 A run continues from its newest intact checkpoint and ends with the numbers it would have had. A run
 that says `unknown` is held by a process on another machine or in another container that beats no
 more: nobody can tell from here whether it lives. --steal takes it over once you know that it is dead.
@@ -208,17 +193,13 @@ def resume_command(
     ] = False,
 ) -> int:
     """Resume runs; returns the exit code."""
-    from aqr_exp.errors import RequestError
-    from aqr_exp.store.state import INTERRUPTED, RunStatus
-
     if steal and not names:
         raise RequestError("--steal needs the names of the runs or sweeps it may take from")
     wanted = frozenset({INTERRUPTED, RunStatus.CANCELLED.value, RunStatus.PLANNED.value})
     return rerun("resume", names or [], wanted, slots=slots, detach=detach, steal=steal)
 
 
-RETRY_HELP = """Run again what failed, and nothing else.
-
+RETRY_HELP = """
 A run that stopped after an epoch continues from its newest intact checkpoint.
 
 \b
@@ -238,9 +219,6 @@ def retry_command(
     detach: console.Detach = False,
 ) -> int:
     """Run failed runs again; returns the exit code."""
-    from aqr_exp.errors import RequestError
-    from aqr_exp.store.state import RunStatus
-
     if not names and not failed:
         raise RequestError("name a run or a sweep, or type --failed for every failed run")
     wanted = frozenset({RunStatus.FAILED.value})

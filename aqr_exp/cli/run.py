@@ -7,21 +7,32 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from aqr_exp.cli import console
+from aqr_exp.cli.console import run_progress
+from aqr_exp.cli.show import print_metrics, run_as_json
 from aqr_exp.config import short_names
+from aqr_exp.config.identity import run_name
+from aqr_exp.config.inputs import with_data_identity
+from aqr_exp.config.load import load_run
+from aqr_exp.config.schema import RunConfig
+from aqr_exp.errors import AqrExpError
+from aqr_exp.launch.local import Action, Plan, plan_run, train
+from aqr_exp.launch.measuring import estimate_memory
+from aqr_exp.launch.preflight import check_ready
+from aqr_exp.launch.record import create_run
+from aqr_exp.launch.training import last_log_lines
+from aqr_exp.store.collect import read_row
+from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.store.state import RunState, RunStatus
+from aqr_exp.store.store import Store, results_root
 
 if TYPE_CHECKING:
-    from aqr_exp.config.schema import RunConfig
-    from aqr_exp.launch.local import Plan
     from aqr_exp.launch.run_plan import RunPlan
-    from aqr_exp.store.run_folder import RunFolder
-    from aqr_exp.store.state import RunState
-    from aqr_exp.store.store import Store
 
 _BARS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 _PLAIN_BARS = "_.-=+*#"
 
 
-def show_run_plan(config: "RunConfig", store: "Store", *, as_json: bool) -> int:
+def show_run_plan(config: RunConfig, store: Store, *, as_json: bool) -> int:
     """Print what a run would do.
 
     Args:
@@ -32,8 +43,6 @@ def show_run_plan(config: "RunConfig", store: "Store", *, as_json: bool) -> int:
     Returns:
         0 when it can run here, 2 when something is missing; each fault is a line on stderr.
     """
-    from aqr_exp.errors import AqrExpError
-    from aqr_exp.launch.measuring import estimate_memory
     from aqr_exp.launch.run_plan import plan_of
 
     plan = plan_of(config, store.root)
@@ -71,7 +80,7 @@ def _as_json(plan: "RunPlan", memory: dict[str, float]) -> dict[str, Any]:
     }
 
 
-def _lines(config: "RunConfig", plan: "RunPlan", memory: dict[str, float]) -> list[str]:
+def _lines(config: RunConfig, plan: "RunPlan", memory: dict[str, float]) -> list[str]:
     schedule = config.schedule
     names = f"model {config.model.name}, data {config.data.name}, schedule {schedule.name}"
     steps = f"steps an epoch: {_known(plan.steps_per_epoch)}, steps in all: {_known(plan.steps)}"
@@ -114,8 +123,7 @@ def _curve(rates: tuple[float, ...]) -> str:
     return "".join(bars[min(len(bars) - 1, int(rate / top * len(bars)))] for rate in rates)
 
 
-HELP = f"""Train a variant, score it as nuScenes does, show its metrics.
-
+HELP = f"""
 A run that is complete is shown, not repeated; one that failed or was interrupted starts again.
 
 \b
@@ -143,10 +151,6 @@ def command(
     as_json: console.Json = False,
 ) -> int:
     """Run one variant on this machine; returns the exit code."""
-    from aqr_exp.config.inputs import with_data_identity
-    from aqr_exp.config.load import load_run
-    from aqr_exp.store.store import Store, results_root
-
     typed = list(overrides or [])
     config = load_run(variant, typed)
     if dry_run:
@@ -156,8 +160,8 @@ def command(
 
 
 def run_config(
-    config: "RunConfig",
-    store: "Store",
+    config: RunConfig,
+    store: Store,
     overrides: Sequence[str],
     *,
     force: bool = False,
@@ -181,14 +185,8 @@ def run_config(
         AqrExpError: It cannot be started: training packages or disk space are missing (exit 2),
             or another process works on it (exit 1).
     """
-    from aqr_exp.config.identity import run_name
-    from aqr_exp.launch.local import Action, plan_run
-    from aqr_exp.launch.record import create_run
-
     plan = plan_run(store, run_name(config), force=force)
     if plan.action is not Action.SHOW:
-        from aqr_exp.launch.preflight import check_ready
-
         check_ready(config, store.root)
         if plan.action is Action.START and not plan.folder.state_path.exists():
             create_run(plan.folder, config, overrides)
@@ -199,12 +197,8 @@ def run_config(
     return _report_completed(plan.folder, as_json=as_json)
 
 
-def _start(plan: "Plan", *, as_json: bool, command: Sequence[str] | None) -> int:
+def _start(plan: Plan, *, as_json: bool, command: Sequence[str] | None) -> int:
     """Train under the launch lease and report."""
-    from aqr_exp.cli.console import run_progress
-    from aqr_exp.launch.local import Action, train
-    from aqr_exp.store.state import RunStatus
-
     folder = plan.folder
     with folder.launch_lock():
         # Another process may have finished it while this one waited for the lock.
@@ -226,10 +220,7 @@ def _start(plan: "Plan", *, as_json: bool, command: Sequence[str] | None) -> int
     return _report_unfinished(folder, state, as_json=as_json)
 
 
-def _report_completed(folder: "RunFolder", *, as_json: bool) -> int:
-    from aqr_exp.cli.show import print_metrics, run_as_json
-    from aqr_exp.errors import AqrExpError
-    from aqr_exp.store.collect import read_row
+def _report_completed(folder: RunFolder, *, as_json: bool) -> int:
 
     row = read_row(folder)
     if not row.completed:
@@ -242,11 +233,7 @@ def _report_completed(folder: "RunFolder", *, as_json: bool) -> int:
     return 0
 
 
-def _report_unfinished(folder: "RunFolder", state: "RunState", *, as_json: bool) -> int:
-    from aqr_exp.cli.show import run_as_json
-    from aqr_exp.launch.training import last_log_lines
-    from aqr_exp.store.collect import read_row
-    from aqr_exp.store.state import RunStatus
+def _report_unfinished(folder: RunFolder, state: RunState, *, as_json: bool) -> int:
 
     cancelled = state.status is RunStatus.CANCELLED
     if as_json:

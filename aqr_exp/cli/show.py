@@ -1,18 +1,20 @@
 """`aqr-exp show`: everything about one run."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aqr_exp.cli import console
 from aqr_exp.cli.console import progress_line
+from aqr_exp.errors import AqrExpError
+from aqr_exp.report.tables.formats import TableFormat, render
+from aqr_exp.store.collect import RunRow, read_row
+from aqr_exp.store.history import Joint, joints
+from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.store.store import Store, results_root
+from aqr_exp.store.trace import FileHashes
+from aqr_exp.store.verify import check_run
 
-if TYPE_CHECKING:
-    from aqr_exp.store.collect import RunRow
-    from aqr_exp.store.history import Joint
-    from aqr_exp.store.run_folder import RunFolder
-
-HELP = """Show one run: its state, where it came from, its metrics.
-
+HELP = """
 \b
 Examples:
   aqr-exp show baseline-1a2b3c4d5e6f-s0
@@ -23,11 +25,6 @@ Examples:
 
 def command(run: console.RunName, as_json: console.Json = False) -> None:
     """Show one run of the results folder."""
-    from aqr_exp.store.collect import read_row
-    from aqr_exp.store.store import Store, results_root
-    from aqr_exp.store.trace import FileHashes
-    from aqr_exp.store.verify import check_run
-
     store = Store(results_root())
     folder = store.find(run)
     row = read_row(folder)
@@ -44,7 +41,7 @@ def command(run: console.RunName, as_json: console.Json = False) -> None:
         console.data("\n".join(["warnings while training:", *warned]))
 
 
-def run_as_json(folder: "RunFolder", row: "RunRow") -> dict[str, Any]:
+def run_as_json(folder: RunFolder, row: RunRow) -> dict[str, Any]:
     """One run for programs."""
     return {
         "name": row.name,
@@ -64,7 +61,7 @@ def run_as_json(folder: "RunFolder", row: "RunRow") -> dict[str, Any]:
     }
 
 
-def describe(folder: "RunFolder", row: "RunRow") -> Iterator[str]:
+def describe(folder: RunFolder, row: RunRow) -> Iterator[str]:
     """A run in lines of `name: value`."""
     started = f" (attempt {row.attempt}, resumed x{row.resumed})" if row.resumed else ""
     yield f"run: {row.name}"
@@ -79,7 +76,7 @@ def describe(folder: "RunFolder", row: "RunRow") -> Iterator[str]:
         yield f"progress: {found_progress(folder)}"
 
 
-def describe_record(row: "RunRow") -> Iterator[str]:
+def describe_record(row: RunRow) -> Iterator[str]:
     """Where a run came from, in lines of `name: value`."""
     record = row.record
     overrides = record.get("overrides")
@@ -97,31 +94,24 @@ def _part(record: dict[str, Any], name: str) -> dict[str, Any]:
     return part if isinstance(part, dict) else {}
 
 
-def found_joints(folder: "RunFolder") -> "list[Joint]":
+def found_joints(folder: RunFolder) -> list[Joint]:
     """Where attempts took over from earlier ones; none when the history is damaged."""
-    from aqr_exp.errors import AqrExpError
-    from aqr_exp.store.history import joints
-
     try:
         return joints(folder.read_history())
     except (AqrExpError, OSError):
         return []
 
 
-def found_progress(folder: "RunFolder") -> str:
+def found_progress(folder: RunFolder) -> str:
     """Where a run is, or why that cannot be told."""
-    from aqr_exp.errors import AqrExpError
-
     try:
         return progress_line(folder.read_progress() or {})
     except (AqrExpError, OSError) as error:
         return str(error)
 
 
-def warning_lines(folder: "RunFolder") -> Iterator[str]:
+def warning_lines(folder: RunFolder) -> Iterator[str]:
     """What training warned of, one line each; what a resumed run said again is said once."""
-    from aqr_exp.errors import AqrExpError
-
     try:
         history = folder.read_history()
     except (AqrExpError, OSError) as error:
@@ -139,9 +129,8 @@ def warning_lines(folder: "RunFolder") -> Iterator[str]:
             yield line
 
 
-def print_metrics(row: "RunRow") -> None:
+def print_metrics(row: RunRow) -> None:
     """Print one run's metrics and class APs."""
-    from aqr_exp.report.tables.formats import TableFormat, render
     from aqr_exp.report.tables.metric_table import one_run_table
 
     console.data(

@@ -1,20 +1,25 @@
 """What becomes of the runs that a sweep means no more: shown, and cancelled when asked to."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from aqr_exp.cli import console
 from aqr_exp.config import short_names
+from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.report.tables.formats import TableFormat, render
+from aqr_exp.store.state import RunStatus
+from aqr_exp.store.store import Store, results_root
+from aqr_exp.store.sweep_folder import check_sweep_name
+from aqr_exp.sweep import report
+from aqr_exp.sweep.cli_source import sweep_request
+from aqr_exp.sweep.plan import Plan, plan_sweep
+from aqr_exp.sweep.report import summary
+from aqr_exp.sweep.status import DONE, RemovedRun, Standing, Standings, removed_runs
 
-if TYPE_CHECKING:
-    from aqr_exp.store.store import Store
-    from aqr_exp.sweep.plan import Plan
-    from aqr_exp.sweep.status import RemovedRun, Standing
 
-
-def say_removed(name: str, removed: "Sequence[RemovedRun]") -> None:
+def say_removed(name: str, removed: Sequence[RemovedRun]) -> None:
     """Say that there are such runs."""
     if removed:
         runs = "1 run is" if len(removed) == 1 else f"{len(removed)} runs are"
@@ -24,15 +29,13 @@ def say_removed(name: str, removed: "Sequence[RemovedRun]") -> None:
         )
 
 
-def cancel_removed_runs(name: str, removed: "Sequence[RemovedRun]") -> None:
+def cancel_removed_runs(name: str, removed: Sequence[RemovedRun]) -> None:
     """Cancel such runs: those that wait or failed at once, those that run by a request to stop.
 
     Args:
         name: The sweep's name.
         removed: Its runs that it means no more.
     """
-    from aqr_exp.errors import AqrExpError
-
     reason = f"removed from sweep {name}"
     for run in removed:
         try:
@@ -41,8 +44,7 @@ def cancel_removed_runs(name: str, removed: "Sequence[RemovedRun]") -> None:
             console.say(f"{run.folder.name} is left as it is: {error}")
 
 
-def _cancel(run: "RemovedRun", reason: str) -> str:
-    from aqr_exp.store.state import RunStatus
+def _cancel(run: RemovedRun, reason: str) -> str:
 
     folder = run.folder
     if folder.standing() is not None:
@@ -57,8 +59,7 @@ def _cancel(run: "RemovedRun", reason: str) -> str:
     return f"cancelled ({run.state} before)"
 
 
-HELP = f"""Run what is missing or failed of a sweep, and nothing else.
-
+HELP = f"""
 A sweep is a shipped one (variants, bias_scale, window_size, bias_scale_x_window_size,
 learnable_scale, constraints, presets, controls, search_bias, smoke), a file, or a variant with
 values. Running it again, from several terminals or after a crash, never runs a completed run twice.
@@ -107,15 +108,8 @@ def command(
     as_json: console.Json = False,
 ) -> int:
     """Plan a sweep, and run or show it; returns the exit code."""
-    from aqr_exp.errors import RequestError
-    from aqr_exp.store.store import Store, results_root
-    from aqr_exp.store.sweep_folder import check_sweep_name
-
     if not dry_run and (as_json or fill):
         raise RequestError("--json and --fill show a plan: use them with --dry-run")
-    from aqr_exp.sweep.cli_source import sweep_request
-    from aqr_exp.sweep.plan import plan_sweep
-    from aqr_exp.sweep.status import Standings, removed_runs
 
     store = Store(results_root())
     request = sweep_request(what, overrides or [])
@@ -145,9 +139,9 @@ def command(
 
 
 def show_plan(
-    plan: "Plan",
-    standings: "Sequence[Standing]",
-    removed: "Sequence[RemovedRun]" = (),
+    plan: Plan,
+    standings: Sequence[Standing],
+    removed: Sequence[RemovedRun] = (),
     *,
     only_holes: bool,
     as_json: bool,
@@ -161,9 +155,6 @@ def show_plan(
         only_holes: Leave out of the list what is done or in somebody's hands.
         as_json: Print JSON.
     """
-    from aqr_exp.report.tables.formats import TableFormat, render
-    from aqr_exp.sweep import report
-
     shown = [standing for standing in standings if standing.hole or not only_holes]
     if as_json:
         console.print_json(report.as_json(plan, standings, shown, removed))
@@ -179,18 +170,15 @@ def show_plan(
 
 
 def _execute(
-    plan: "Plan",
-    standings: "Sequence[Standing]",
-    store: "Store",
+    plan: Plan,
+    standings: Sequence[Standing],
+    store: Store,
     *,
     slots: int | None,
     detach: bool,
     try_first: bool,
 ) -> int:
     """Run the holes; when there are none, say so without loading what runs them."""
-    from aqr_exp.sweep.report import summary
-    from aqr_exp.sweep.status import DONE
-
     console.say(summary(plan, standings))
     if all(standing.state == DONE for standing in standings):
         _remember(plan, store)
@@ -200,7 +188,7 @@ def _execute(
     return execute(plan, store, slots=slots, detached=detach, try_first=try_first)
 
 
-def _remember(plan: "Plan", store: "Store") -> None:
+def _remember(plan: Plan, store: Store) -> None:
     """Write down what a sweep means now, when it meant something else before."""
     sweep = store.sweep(plan.name)
     names = [run.name for run in plan.runs]

@@ -2,32 +2,34 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from contextlib import nullcontext
 
 from aqr_exp.cli import console
 from aqr_exp.cli.preflight import preflight
 from aqr_exp.cli.sweep_summary import summarize
 from aqr_exp.cli.sweep_view import ConsoleReporter, remedies, screen, totals_line
+from aqr_exp.config.schema import RunConfig
+from aqr_exp.config.schema.run import Device
+from aqr_exp.launch.local import detach, stop_on_signals
+from aqr_exp.launch.preflight import check_ready
+from aqr_exp.launch.record import create_run
 from aqr_exp.launch.scheduler import Scheduler
 from aqr_exp.launch.slots import Slot, SlotLeases, find_slots
 from aqr_exp.launch.task import Decision, Task, TaskSource
 from aqr_exp.store.counting import RunFolders
-
-if TYPE_CHECKING:
-    from aqr_exp.config.schema import RunConfig
-    from aqr_exp.store.store import Store
-    from aqr_exp.store.sweep_folder import SweepEntry, SweepFolder
-    from aqr_exp.sweep.plan import Plan, PlannedRun
-    from aqr_exp.sweep.watched import SweepStatus
+from aqr_exp.store.store import Store
+from aqr_exp.store.sweep_folder import SweepEntry, SweepFolder, check_sweep_name
+from aqr_exp.sweep.plan import Plan, PlannedRun
+from aqr_exp.sweep.watched import SweepStatus, WatchedRun
 
 INTERRUPTED = 130
-SourceOf = Callable[[Callable[[str], None], "SweepStatus"], TaskSource]
+SourceOf = Callable[[Callable[[str], None], SweepStatus], TaskSource]
 """Makes a source of tasks from what says a line, and from what is looked at."""
 
 
 def execute(
-    plan: "Plan",
-    store: "Store",
+    plan: Plan,
+    store: Store,
     *,
     slots: int | None = None,
     detached: bool = False,
@@ -55,10 +57,6 @@ def execute(
         AqrExpError: Nothing was started: training packages or disk space are missing, the name or
             the slots cannot be, or a configuration cannot make its first steps (exit 2).
     """
-    from aqr_exp.config.schema.run import Device
-    from aqr_exp.launch.preflight import check_ready
-    from aqr_exp.store.sweep_folder import check_sweep_name
-
     check_sweep_name(plan.name)
     on_gpus = any(run.config.launcher.device is not Device.CPU for run in plan.runs)
     found = find_slots(slots, on_gpus=on_gpus)
@@ -86,10 +84,8 @@ def execute(
     )
 
 
-def entry_of(run: "PlannedRun") -> "SweepEntry":
+def entry_of(run: PlannedRun) -> SweepEntry:
     """What is written down about a planned run."""
-    from aqr_exp.store.sweep_folder import SweepEntry
-
     return SweepEntry(
         name=run.name,
         variant=run.variant,
@@ -99,7 +95,7 @@ def entry_of(run: "PlannedRun") -> "SweepEntry":
     )
 
 
-def planned_task(run: "PlannedRun", folders: RunFolders, threads: int) -> Task:
+def planned_task(run: PlannedRun, folders: RunFolders, threads: int) -> Task:
     """A planned run as a task of the scheduler.
 
     Args:
@@ -110,7 +106,6 @@ def planned_task(run: "PlannedRun", folders: RunFolders, threads: int) -> Task:
     folder = folders.of(run.name)
 
     def create() -> None:
-        from aqr_exp.launch.record import create_run
 
         typed = [*run.overrides, f"seed={run.seed}"]
         create_run(folder, with_threads(run.config, threads), typed)
@@ -118,7 +113,7 @@ def planned_task(run: "PlannedRun", folders: RunFolders, threads: int) -> Task:
     return Task(folder=folder, create=create, expected_s=run.expected_s)
 
 
-def with_threads(config: "RunConfig", threads: int) -> "RunConfig":
+def with_threads(config: RunConfig, threads: int) -> RunConfig:
     """The run with the threads it will use, so that its specification and record tell them."""
     if config.launcher.threads:
         return config
@@ -131,10 +126,10 @@ def run_tasks(
     title: str,
     tasks: Sequence[Task],
     labels: dict[str, str],
-    store: "Store",
+    store: Store,
     slots: Sequence[Slot],
     *,
-    sweep: "SweepFolder | None" = None,
+    sweep: SweepFolder | None = None,
     detached: bool = False,
     source_of: SourceOf | None = None,
     at_end: Callable[[], None] | None = None,
@@ -155,8 +150,6 @@ def run_tasks(
     Returns:
         The exit code.
     """
-    from aqr_exp.sweep.watched import SweepStatus, WatchedRun
-
     if detached and _detach(title, store, sweep):
         return 0
     watched = [
@@ -187,17 +180,13 @@ def run_tasks(
 
 def _schedule(
     tasks: Sequence[Task],
-    store: "Store",
+    store: Store,
     slots: Sequence[Slot],
-    status: "SweepStatus",
-    sweep: "SweepFolder | None",
+    status: SweepStatus,
+    sweep: SweepFolder | None,
     source_of: SourceOf | None,
 ) -> Scheduler:
     """Let a scheduler work, seen by others and obeying signals and requests."""
-    from contextlib import nullcontext
-
-    from aqr_exp.launch.local import stop_on_signals
-
     before = sweep.cancel_time() if sweep else None
     with sweep.registered() if sweep else nullcontext(), screen(status) as shown:
         scheduler = Scheduler(
@@ -212,10 +201,8 @@ def _schedule(
     return scheduler
 
 
-def _detach(title: str, store: "Store", sweep: "SweepFolder | None") -> bool:
+def _detach(title: str, store: Store, sweep: SweepFolder | None) -> bool:
     """Go on in a process without a terminal; returns True in the one that is to end."""
-    from aqr_exp.launch.local import detach
-
     store.root.mkdir(parents=True, exist_ok=True)
     log = sweep.detached_log_path if sweep else store.root / "detached.log"
     number = detach(log)

@@ -2,35 +2,34 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from aqr_exp.cli import console
 from aqr_exp.cli.preflight import preflight
 from aqr_exp.cli.sweep_execute import SourceOf, entry_of, planned_task, run_tasks
 from aqr_exp.cli.sweep_summary import summarize
+from aqr_exp.config.schema import RunConfig
+from aqr_exp.config.schema.run import Device
+from aqr_exp.launch.preflight import check_ready
 from aqr_exp.launch.slots import find_slots
 from aqr_exp.launch.task import Task, TaskSource
 from aqr_exp.launch.trial_source import TrialSource
+from aqr_exp.report.tables.formats import TableFormat, render
 from aqr_exp.store.counting import RunFolders
+from aqr_exp.store.store import Store
+from aqr_exp.store.sweep_folder import SweepFolder, check_sweep_name
 from aqr_exp.sweep.outcome import trials_line
-from aqr_exp.sweep.plan import POINT
+from aqr_exp.sweep.plan import POINT, PlannedRun
+from aqr_exp.sweep.request import Search, SweepRequest
 from aqr_exp.sweep.study import SearchStudy, Trial, check_installed
 from aqr_exp.sweep.trials import TrialPlanner
+from aqr_exp.sweep.watched import SweepStatus, WatchedRun
 
-if TYPE_CHECKING:
-    from aqr_exp.config.schema import RunConfig
-    from aqr_exp.store.store import Store
-    from aqr_exp.store.sweep_folder import SweepFolder
-    from aqr_exp.sweep.plan import PlannedRun
-    from aqr_exp.sweep.request import Search, SweepRequest
-    from aqr_exp.sweep.watched import SweepStatus, WatchedRun
-
-Expected = Callable[["RunConfig"], float | None]
+Expected = Callable[[RunConfig], float | None]
 
 
 def execute_search(
-    request: "SweepRequest",
-    store: "Store",
+    request: SweepRequest,
+    store: Store,
     expected: Expected,
     *,
     slots: int | None = None,
@@ -56,10 +55,6 @@ def execute_search(
     Raises:
         RequestError: The search cannot be; nothing was started.
     """
-    from aqr_exp.config.schema.run import Device
-    from aqr_exp.launch.preflight import check_ready
-    from aqr_exp.store.sweep_folder import check_sweep_name
-
     check_sweep_name(request.name)
     check_installed()
     planner = TrialPlanner(request, expected)
@@ -87,7 +82,7 @@ def execute_search(
     )
 
 
-def show_search(request: "SweepRequest", store: "Store", *, as_json: bool) -> None:
+def show_search(request: SweepRequest, store: Store, *, as_json: bool) -> None:
     """Print the space and the trials so far; nothing is proposed, and nothing is left behind.
 
     Args:
@@ -98,7 +93,6 @@ def show_search(request: "SweepRequest", store: "Store", *, as_json: bool) -> No
     Raises:
         RequestError: The search cannot be.
     """
-    from aqr_exp.report.tables.formats import TableFormat, render
     from aqr_exp.sweep import outcome
 
     check_installed()
@@ -122,13 +116,12 @@ def show_search(request: "SweepRequest", store: "Store", *, as_json: bool) -> No
     console.data(outcome.trials_line(search, trials))
 
 
-def _watched(task: Task, run: "PlannedRun") -> "WatchedRun":
-    from aqr_exp.sweep.watched import WatchedRun
+def _watched(task: Task, run: PlannedRun) -> WatchedRun:
 
     return WatchedRun(folder=task.folder, label=entry_of(run).label, expected_s=task.expected_s)
 
 
-def _report(sweep: "SweepFolder", store: "Store", search: "Search", study: SearchStudy) -> None:
+def _report(sweep: SweepFolder, store: Store, search: Search, study: SearchStudy) -> None:
     """Say how the search ended, and which point is best."""
     console.say(trials_line(search, study.trials()))
     # Hardly any two points share a number of a range: such a key alone makes the x axis.
@@ -137,19 +130,19 @@ def _report(sweep: "SweepFolder", store: "Store", search: "Search", study: Searc
 
 
 def _source_maker(
-    planner: TrialPlanner, study: SearchStudy, sweep: "SweepFolder", store: "Store", threads: int
+    planner: TrialPlanner, study: SearchStudy, sweep: SweepFolder, store: Store, threads: int
 ) -> SourceOf:
     """What makes the source of trials, once there is somewhere to say things."""
     folders = RunFolders(store)
 
-    def source_of(say: Callable[[str], None], status: "SweepStatus") -> TaskSource:
-        def task_of(run: "PlannedRun") -> Task:
+    def source_of(say: Callable[[str], None], status: SweepStatus) -> TaskSource:
+        def task_of(run: PlannedRun) -> Task:
             task = planned_task(run, folders, threads)
             task = dataclasses.replace(task, first=POINT not in run.labels)
             status.add(_watched(task, run))
             return task
 
-        def note(runs: "Sequence[PlannedRun]") -> None:
+        def note(runs: Sequence[PlannedRun]) -> None:
             sweep.add_to_plan([entry_of(run) for run in runs])
 
         return TrialSource(planner, study, sweep, task_of=task_of, note=note, say=say)

@@ -1,24 +1,28 @@
 """What is shown when a sweep has ended: its table, its figure and its best point."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from aqr_exp.cli import console
-
-if TYPE_CHECKING:
-    from aqr_exp.store.collect import RunRow
-    from aqr_exp.store.store import Store
-    from aqr_exp.store.sweep_folder import SweepFolder
-    from aqr_exp.sweep.request import Direction
+from aqr_exp.errors import AqrExpError
+from aqr_exp.report.figures.figure_file import check_matplotlib, save_figure
+from aqr_exp.report.figures.sweep_figure import sweep_figure
+from aqr_exp.report.tables.build import build_table
+from aqr_exp.report.tables.formats import TableFormat, render
+from aqr_exp.report.tables.request import TableRequest
+from aqr_exp.report.tables.rows import rows_of_sweep
+from aqr_exp.store.collect import RunRow, collect, with_settings
+from aqr_exp.store.store import Store
+from aqr_exp.store.sweep_folder import SweepFolder
+from aqr_exp.sweep.request import Direction
 
 
 def summarize(
-    sweep: "SweepFolder",
-    store: "Store",
+    sweep: SweepFolder,
+    store: Store,
     *,
     metric: str = "mAP",
-    direction: "Direction | None" = None,
-    parameters: "Sequence[str]" = (),
+    direction: Direction | None = None,
+    parameters: Sequence[str] = (),
 ) -> None:
     """Print the table of a sweep's runs, draw its figure, and name its best point.
 
@@ -29,11 +33,7 @@ def summarize(
         direction: Which of its values are better; the largest by default.
         parameters: Keys it is drawn against; by default one or two that the sweep varied.
     """
-    from aqr_exp.errors import AqrExpError
-    from aqr_exp.report.tables.rows import rows_of_sweep
-    from aqr_exp.store.collect import collect, with_settings
     from aqr_exp.sweep.outcome import MOST_PARAMETERS, best_point, by_entry, swept_keys
-    from aqr_exp.sweep.request import Direction
 
     entries = sweep.read_plan()
     everything = collect(store)
@@ -51,26 +51,20 @@ def summarize(
         console.say(f"{sweep.name}: {best.words()}")
 
 
-def _print_table(sweep: "SweepFolder", rows: "Sequence[RunRow]", store: "Store") -> None:
-    from aqr_exp.report.tables.build import build_table
-    from aqr_exp.report.tables.formats import TableFormat, render
-    from aqr_exp.report.tables.request import TableRequest
+def _print_table(sweep: SweepFolder, rows: Sequence[RunRow], store: Store) -> None:
 
     table = build_table(store, rows, TableRequest(sweep=sweep.name)).table
     console.data(render(table, TableFormat.RICH, terminal=console.on_terminal()))
 
 
 def _draw(
-    sweep: "SweepFolder",
-    rows: "Sequence[RunRow]",
+    sweep: SweepFolder,
+    rows: Sequence[RunRow],
     metric: str,
-    parameters: "Sequence[str]",
-    store: "Store",
+    parameters: Sequence[str],
+    store: Store,
 ) -> None:
     """Draw the metric against what was swept, and say where; nothing where nothing was swept."""
-    from aqr_exp.report.figures.figure_file import check_matplotlib, save_figure
-    from aqr_exp.report.figures.sweep_figure import sweep_figure
-
     if not parameters:
         return
     check_matplotlib("the figure")

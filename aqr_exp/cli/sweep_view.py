@@ -9,14 +9,15 @@ from aqr_exp.cli import console
 from aqr_exp.cli.console import duration, progress_line
 from aqr_exp.launch.slots import Slot
 from aqr_exp.launch.task import Decision, RunSnapshot, Task
+from aqr_exp.launch.training import last_log_lines
 from aqr_exp.store.collect import DAMAGED
+from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.state import UNKNOWN, RunStatus
+from aqr_exp.sweep.watched import RunLine, SweepStatus, left_s, totals
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from aqr_exp.store.run_folder import RunFolder
-    from aqr_exp.sweep.watched import RunLine, SweepStatus
 
 LIVE_EVERY_S = 0.5
 PLAIN_EVERY_S = 60.0
@@ -35,10 +36,8 @@ class Screen(Protocol):
         """Show how the sweep stands, when it is time to, or now."""
 
 
-def totals_line(lines: "Sequence[RunLine]") -> str:
+def totals_line(lines: Sequence[RunLine]) -> str:
     """How many runs are done, running, failed and so on, and when all are through."""
-    from aqr_exp.sweep.watched import left_s, totals
-
     words = [f"{count} {status}" for status, count in totals(lines).items()]
     remaining_s = left_s(lines)
     if remaining_s is not None:
@@ -46,7 +45,7 @@ def totals_line(lines: "Sequence[RunLine]") -> str:
     return f"{len(lines)} runs: " + (", ".join(words) or "nothing to do")
 
 
-def run_words(line: "RunLine") -> str:
+def run_words(line: RunLine) -> str:
     """One running run in one line."""
     return f"{line.name}: {progress_line(line.progress)}"
 
@@ -66,7 +65,7 @@ def failure_lines(name: str, reason: str | None, log: Sequence[str], log_path: s
     return lines
 
 
-def remedies(statuses: "Sequence[str]") -> list[str]:
+def remedies(statuses: Sequence[str]) -> list[str]:
     """What to do about runs that did not end well: a line each for what is mended alike.
 
     Args:
@@ -98,7 +97,7 @@ class PlainScreen:
 
     def __init__(
         self,
-        status: "SweepStatus",
+        status: SweepStatus,
         say: Callable[[str], None] = console.say,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -129,7 +128,7 @@ class LiveScreen:
     """
 
     def __init__(
-        self, status: "SweepStatus", live: Any, clock: Callable[[], float] = time.monotonic
+        self, status: SweepStatus, live: Any, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._status = status
         self._live = live
@@ -147,7 +146,7 @@ class LiveScreen:
             self._live.update(live_table(self._status.look()), refresh=True)
 
 
-def live_table(lines: "Sequence[RunLine]") -> "RenderableType":
+def live_table(lines: Sequence[RunLine]) -> "RenderableType":
     """The running runs, a line each, and the totals."""
     from rich.console import Group
     from rich.progress_bar import ProgressBar
@@ -171,7 +170,7 @@ def live_table(lines: "Sequence[RunLine]") -> "RenderableType":
     return Group(table, *more, Text(totals_line(lines), style="bold"))
 
 
-def _shared_words(lines: "Sequence[RunLine]") -> set[str]:
+def _shared_words(lines: Sequence[RunLine]) -> set[str]:
     """What all labels set alike: it tells no run from another, and would push out what does."""
     each = [set(line.label.split()[1:]) for line in lines]
     return set.intersection(*each) if len(each) > 1 else set()
@@ -186,7 +185,7 @@ def _steps(progress: Mapping[str, Any]) -> tuple[float, float]:
 
 
 @contextmanager
-def screen(status: "SweepStatus") -> Iterator[Screen]:
+def screen(status: SweepStatus) -> Iterator[Screen]:
     """A screen for as long as the context lasts: live on a terminal, plain elsewhere."""
     if not console.on_terminal():
         yield PlainScreen(status)
@@ -251,8 +250,7 @@ class ConsoleReporter:
         self._screen.refresh()
 
 
-def _log(folder: "RunFolder") -> tuple[list[str], str]:
-    from aqr_exp.launch.training import last_log_lines
+def _log(folder: RunFolder) -> tuple[list[str], str]:
 
     try:
         return last_log_lines(folder, LOG_LINES), str(folder.train_log_path)

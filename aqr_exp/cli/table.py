@@ -1,28 +1,24 @@
 """`aqr-exp table`: all results over seeds, with intervals and verdicts."""
 
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Annotated
+from functools import partial
+from typing import Annotated
 
 import typer
 
 from aqr_exp.cli import console
+from aqr_exp.cli.console import delayed_progress
+from aqr_exp.errors import RequestError
+from aqr_exp.report.tables.build import build_table
 from aqr_exp.report.tables.cells import Table
-from aqr_exp.report.tables.formats import TableFormat, render
-from aqr_exp.report.tables.request import By
+from aqr_exp.report.tables.formats import TableFormat, parquet_bytes, render
+from aqr_exp.report.tables.request import By, TableRequest
+from aqr_exp.report.tables.study import Study
+from aqr_exp.report.tables.tracing import verify_cells
+from aqr_exp.store.collect import collect
+from aqr_exp.store.store import Store, results_root
 
-if TYPE_CHECKING:
-    from aqr_exp.report.tables.measures import Step
-    from aqr_exp.report.tables.request import TableRequest
-    from aqr_exp.report.tables.study import Study
-    from aqr_exp.store.store import Store
-
-SLOW_S = 2.0
-
-HELP = """Tabulate runs over seeds: intervals, differences, verdicts.
-
+HELP = """
 One line an arm of completed runs: means, differences to the baseline, training time relative to it,
 memory, stability and final scale. What confounds a comparison is marked at the difference and named
 below; so are runs without metrics.
@@ -86,8 +82,6 @@ def command(
     verify: Annotated[bool, _VERIFY] = False,
 ) -> int:
     """Print the table of the runs of the results folder; returns the exit code."""
-    from aqr_exp.report.tables.request import TableRequest
-
     names = [name.strip() for name in metrics.split(",") if name.strip()] if metrics else None
     request = TableRequest(
         by=by,
@@ -105,11 +99,7 @@ def command(
     return _run(request, form, verify=verify)
 
 
-def _run(request: "TableRequest", form: TableFormat, *, verify: bool) -> int:
-    from aqr_exp.errors import RequestError
-    from aqr_exp.report.tables.build import build_table
-    from aqr_exp.store.collect import collect
-    from aqr_exp.store.store import Store, results_root
+def _run(request: TableRequest, form: TableFormat, *, verify: bool) -> int:
 
     if form is TableFormat.PARQUET and console.on_terminal():
         raise RequestError("--format parquet is no text: write it to a file, `> table.parquet`")
@@ -125,8 +115,8 @@ def _run(request: "TableRequest", form: TableFormat, *, verify: bool) -> int:
         )
     store = Store(results_root())
     rows = collect(store)
-    with _slow_progress("arms compared") as step:
-        built = build_table(store, rows, request, step=step)
+    with delayed_progress() as progress:
+        built = build_table(store, rows, request, step=partial(progress, "arms compared"))
     if verify:
         return _verify(built.study, store, as_json=form is TableFormat.JSON)
     table = built.table
@@ -141,14 +131,12 @@ def _run(request: "TableRequest", form: TableFormat, *, verify: bool) -> int:
     return 0
 
 
-def _refuse_of_record(request: "TableRequest", *, verify: bool) -> None:
+def _refuse_of_record(request: TableRequest, *, verify: bool) -> None:
     """Refuse with `--by failure` what is about the evaluation of record alone.
 
     Raises:
         RequestError: Names the option.
     """
-    from aqr_exp.errors import RequestError
-
     given = {
         "--verify": verify,
         "--trace": request.trace,
@@ -163,12 +151,10 @@ def _refuse_of_record(request: "TableRequest", *, verify: bool) -> None:
             )
 
 
-def _verify(study: "Study", store: "Store", *, as_json: bool) -> int:
+def _verify(study: Study, store: Store, *, as_json: bool) -> int:
     """Recompute the cells; the exit code says whether they hold."""
-    from aqr_exp.report.tables.tracing import verify_cells
-
-    with _slow_progress("runs verified") as step:
-        found = verify_cells(study, store, step=step)
+    with delayed_progress() as progress:
+        found = verify_cells(study, store, step=partial(progress, "runs verified"))
     if as_json:
         console.print_json(found.as_json())
     else:
@@ -178,28 +164,7 @@ def _verify(study: "Study", store: "Store", *, as_json: bool) -> int:
 
 def _print(table: Table, form: TableFormat) -> None:
     if form is TableFormat.PARQUET:
-        from aqr_exp.report.tables.formats import parquet_bytes
-
         sys.stdout.buffer.write(parquet_bytes(table))
         sys.stdout.flush()
         return
     console.data(render(table, form, terminal=console.on_terminal()))
-
-
-@contextmanager
-def _slow_progress(what: str) -> Iterator["Step"]:
-    """Show how many are done, once it takes long enough for somebody to wonder."""
-    from aqr_exp.cli.console import counted_progress
-
-    started = time.monotonic()
-    with ExitStack() as stack:
-        shown: Step | None = None
-
-        def step(done: int, total: int) -> None:
-            nonlocal shown
-            if shown is None and time.monotonic() - started >= SLOW_S:
-                shown = stack.enter_context(counted_progress(what))
-            if shown is not None:
-                shown(done, total)
-
-        yield step

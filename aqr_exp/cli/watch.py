@@ -1,19 +1,23 @@
 """`aqr-exp watch`: how a sweep stands, from another terminal."""
 
 import time
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
 from aqr_exp.cli import console
+from aqr_exp.cli.console import progress_line
+from aqr_exp.cli.sweep_view import screen, totals_line
+from aqr_exp.errors import RequestError
+from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.store.counting import RunFolders
+from aqr_exp.store.state import RunStatus
+from aqr_exp.store.store import Store, results_root
+from aqr_exp.store.sweep_folder import SweepFolder
+from aqr_exp.sweep.watched import COMPLETED, TO_DO, RunLine, SweepStatus, WatchedRun, left_s, totals
 
-if TYPE_CHECKING:
-    from aqr_exp.store.store import Store
-    from aqr_exp.store.sweep_folder import SweepFolder
-    from aqr_exp.sweep.watched import RunLine, WatchedRun
-
-HELP = """Watch a sweep, or every run: progress, loss, time left.
-
+HELP = """
 Only the runs' files are read: it works from any terminal and machine that sees the results, and
 Ctrl-C ends the watching alone. It ends by itself when nothing is running or waiting any more.
 
@@ -38,11 +42,6 @@ def command(
     as_json: console.Json = False,
 ) -> int:
     """Watch the runs of a sweep or of the results folder; returns the exit code."""
-    from aqr_exp.cli.sweep_view import screen
-    from aqr_exp.store.state import RunStatus
-    from aqr_exp.store.store import Store, results_root
-    from aqr_exp.sweep.watched import TO_DO, SweepStatus
-
     store = Store(results_root())
     folder = find_sweep(store, sweep) if sweep else None
     status = SweepStatus(watched_runs(store, folder))
@@ -69,15 +68,12 @@ def command(
     return 0
 
 
-def find_sweep(store: "Store", name: str) -> "SweepFolder":
+def find_sweep(store: Store, name: str) -> SweepFolder:
     """A sweep that was started, by its name.
 
     Raises:
         RequestError: There is none; names the nearest.
     """
-    from aqr_exp.errors import RequestError
-    from aqr_exp.files.suggest import did_you_mean
-
     names = store.sweep_names()
     if name in names:
         return store.sweep(name)
@@ -85,11 +81,8 @@ def find_sweep(store: "Store", name: str) -> "SweepFolder":
     raise RequestError(f"unknown sweep '{name}'{did_you_mean(name, names)}{known}")
 
 
-def watched_runs(store: "Store", sweep: "SweepFolder | None") -> "list[WatchedRun]":
+def watched_runs(store: Store, sweep: SweepFolder | None) -> list[WatchedRun]:
     """The runs of a sweep, or all."""
-    from aqr_exp.store.counting import RunFolders
-    from aqr_exp.sweep.watched import WatchedRun
-
     if sweep is None:
         return [WatchedRun(folder=folder, label=folder.name) for folder in store]
     folders = RunFolders(store)
@@ -99,13 +92,8 @@ def watched_runs(store: "Store", sweep: "SweepFolder | None") -> "list[WatchedRu
     ]
 
 
-def say_once(lines: "list[RunLine]", sweep: "SweepFolder | None") -> None:
+def say_once(lines: list[RunLine], sweep: SweepFolder | None) -> None:
     """Print how every run that is not complete or waiting stands, who works, and the totals."""
-    from aqr_exp.cli.console import progress_line
-    from aqr_exp.cli.sweep_view import totals_line
-    from aqr_exp.store.state import RunStatus
-    from aqr_exp.sweep.watched import COMPLETED, TO_DO
-
     for line in lines:
         if line.status == RunStatus.RUNNING.value:
             console.data(f"{line.name} running: {progress_line(line.progress)}")
@@ -118,12 +106,8 @@ def say_once(lines: "list[RunLine]", sweep: "SweepFolder | None") -> None:
     console.data(totals_line(lines))
 
 
-def as_values(lines: "list[RunLine]", sweep: "SweepFolder | None") -> dict[str, object]:
+def as_values(lines: list[RunLine], sweep: SweepFolder | None) -> dict[str, object]:
     """How a sweep stands, for programs."""
-    from dataclasses import asdict
-
-    from aqr_exp.sweep.watched import left_s, totals
-
     return {
         "sweep": sweep.name if sweep else None,
         "schedulers": [str(standing) for standing in sweep.schedulers()] if sweep else [],

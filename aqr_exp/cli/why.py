@@ -2,18 +2,21 @@
 
 import shlex
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from aqr_exp.cli import console
+from aqr_exp.config.compose import conf_dir, group_options
+from aqr_exp.config.identity import Bearing, Difference, as_dict, differences, from_spec, run_name
+from aqr_exp.config.inputs import with_data_identity
+from aqr_exp.config.load import load_run
+from aqr_exp.errors import RequestError
 from aqr_exp.files.run_name import arm_of
+from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.store.store import Store, results_root
 
-if TYPE_CHECKING:
-    from aqr_exp.config.identity import Difference
-
-HELP = """Explain, key by key, why two runs are the same or not.
-
+HELP = """
 A run is the name of one in the results folder (or its beginning), or what would be typed after
 `aqr-exp run`, as one argument.
 
@@ -49,8 +52,6 @@ def command(
     as_json: console.Json = False,
 ) -> int:
     """Compare two runs' effective configurations; returns the exit code."""
-    from aqr_exp.config.identity import differences
-
     one, other = side(ours), side(theirs)
     found = differences(one.spec, other.spec)
     if as_json:
@@ -69,12 +70,6 @@ def side(asked: str) -> Side:
     Raises:
         RequestError: Neither; says what is wrong with it.
     """
-    from aqr_exp.config.compose import conf_dir, group_options
-    from aqr_exp.config.identity import from_spec, run_name
-    from aqr_exp.errors import RequestError
-    from aqr_exp.files.suggest import did_you_mean
-    from aqr_exp.store.store import Store, results_root
-
     try:
         words = shlex.split(asked)
     except ValueError as error:
@@ -100,28 +95,21 @@ def side(asked: str) -> Side:
 
 
 def _composed(asked: str, words: list[str]) -> Side:
-    from aqr_exp.config.identity import as_dict, run_name
-    from aqr_exp.config.inputs import with_data_identity
-    from aqr_exp.config.load import load_run
 
     config = with_data_identity(load_run(words[0], words[1:]))
     return Side(asked=asked, name=run_name(config), spec=as_dict(config))
 
 
-def verdict(one: Side, other: Side, found: "list[Difference]") -> str:
+def verdict(one: Side, other: Side, found: list[Difference]) -> str:
     """What two runs are to one another: `same`, `replicates` or `different`."""
-    from aqr_exp.config.identity import Bearing
-
     bearings = {item.bearing for item in found}
     if Bearing.COUNTS in bearings or arm_of(one.name) != arm_of(other.name):
         return "different"
     return "replicates" if Bearing.REPLICATE in bearings else "same"
 
 
-def explanation(one: Side, other: Side, found: "list[Difference]") -> str:
+def explanation(one: Side, other: Side, found: list[Difference]) -> str:
     """The verdict in a sentence, and the differing keys by what they mean."""
-    from aqr_exp.config.identity import Bearing
-
     counting = [item for item in found if item.bearing is Bearing.COUNTS]
     what = verdict(one, other, found)
     if what == "same":
@@ -155,7 +143,7 @@ def _show(value: Any) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
 
 
-def _as_json(one: Side, other: Side, found: "list[Difference]") -> dict[str, Any]:
+def _as_json(one: Side, other: Side, found: list[Difference]) -> dict[str, Any]:
     return {
         "verdict": verdict(one, other, found),
         "a": one.name,

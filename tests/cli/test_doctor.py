@@ -34,7 +34,7 @@ def test_missing_packages_are_named_with_the_remedy(
         purpose="testing",
         remedy="make setup",
     )
-    monkeypatch.setattr(preflight, "REQUIREMENTS", (absent,))
+    monkeypatch.setattr("aqr_exp.cli.doctor.REQUIREMENTS", (absent,))
     assert main(["doctor"]) == 1
     text = capsys.readouterr().out
     assert "  aqr-absent: MISSING, for testing: make setup\n" in text

@@ -29,7 +29,7 @@ def test_a_dry_run_knows_what_class_balanced_resampling_draws(tmp_path, capsys, 
     path = tmp_path / "data" / "aqr_infos" / "synth_train.pkl"
     path.write_bytes(pickle.dumps(content))
     monkeypatch.setenv("AQR_EXP_RESULTS", str(tmp_path / "results"))
-    monkeypatch.setattr("aqr_exp.launch.measuring.estimate_memory", lambda _: {})
+    monkeypatch.setattr("aqr_exp.cli.run.estimate_memory", lambda _: {})
     root = f"data.root={tmp_path / 'data'}"
     assert main(["run", "baseline", root, "schedule.cbgs=true", "--dry-run"]) == 0
     lines = capsys.readouterr().out.splitlines()

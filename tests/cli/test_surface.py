@@ -131,6 +131,22 @@ def test_the_command_line_is_as_recorded() -> None:
     assert surface(typer.main.get_command(build_app())) == SURFACE
 
 
+COUNT = """
+import sys
+from aqr_exp.cli.main import main
+code = main(["--help"])
+sys.stderr.write(str(sum(name.partition(".")[0] == "aqr_exp" for name in sys.modules)))
+sys.exit(code)
+"""
+
+
+def test_help_imports_no_command() -> None:
+    result = subprocess.run([sys.executable, "-c", COUNT], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert " doctor " in result.stdout
+    assert int(result.stderr) < 8
+
+
 HEAVY = ("torch", "mmengine", "mmcv", "mmdet", "mmdet3d", "nuscenes", "pandas")
 
 PROBE = """
