@@ -19,7 +19,7 @@ sys.path.insert(0, str(LAUNCH_TESTS))
 
 from sweep_process import STUB, make, stub_environment, stub_task  # noqa: E402 - the path first
 
-from aqr_exp.launch.training import queue  # noqa: E402
+from aqr_exp.launch.attempt import queue  # noqa: E402
 from aqr_exp.store.store import Store  # noqa: E402
 
 TRAINING_S = 300.0

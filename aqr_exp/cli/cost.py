@@ -50,7 +50,7 @@ def command(
     outcomes = {}
     with counted_progress("steps") as step:
         for outcome in measure_together(
-            list(folders.values()), passes=passes, samples=samples, step=step
+            list(folders.values()), passes=passes, samples=samples, progress=step
         ):
             outcomes[outcome.name] = outcome
     ordered = [outcomes[name] for name in folders]

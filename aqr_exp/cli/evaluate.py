@@ -11,7 +11,7 @@ from aqr_exp.config.identity import from_spec
 from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.data.corruptions.cases import FailureCase, read_cases
 from aqr_exp.errors import RequestError
-from aqr_exp.launch.corruption_eval import evaluate_failures
+from aqr_exp.launch.measuring import evaluate_corruptions
 from aqr_exp.report.tables.arms import SYNTHETIC_MARK
 from aqr_exp.report.tables.cells import Table, number_cell, text_cell
 from aqr_exp.report.tables.formats import TableFormat, render
@@ -108,7 +108,7 @@ def _evaluate(folder: RunFolder, cases: list[FailureCase], clean: dict[str, Any]
     threads = launcher.threads or os.cpu_count() or 1
     finished = 0
     with counted_progress(f"samples x {len(cases)} cases") as show:
-        for answer in evaluate_failures(folder, cases, threads=threads, device=launcher.device):
+        for answer in evaluate_corruptions(folder, cases, threads=threads, device=launcher.device):
             if "metrics" in answer:
                 finished += 1
                 nds, ra = answer["metrics"].get("NDS"), _ratio(answer["metrics"], clean)

@@ -14,10 +14,11 @@ from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.run import Device
 from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.launch.executor import executor_for
 from aqr_exp.launch.preflight import check_ready
 from aqr_exp.launch.record import create_run
-from aqr_exp.launch.slots import find_slots
-from aqr_exp.launch.task import Task
+from aqr_exp.launch.scheduler import Task
+from aqr_exp.launch.slots import SlotLeases, find_slots
 from aqr_exp.store.counting import RunFolders
 from aqr_exp.store.lease import evict, look
 from aqr_exp.store.process_identity import Life
@@ -87,10 +88,13 @@ def rerun(
         return 0
     check_all_ready(chosen, store)
     found = find_slots(slots, on_gpus=any(map(_may_use_gpus, chosen)))
+    executor = executor_for(
+        (_config(one).launcher for one in chosen), SlotLeases(store.slots_dir, found)
+    )
     tasks = [_task(one, found[0].threads) for one in chosen]
     labels = {one.folder.name: one.label for one in chosen}
     sweep = named[0] if len(named) == 1 and isinstance(named[0], SweepFolder) else None
-    return run_tasks(title, tasks, labels, store, found, sweep=sweep, detached=detach)
+    return run_tasks(title, tasks, labels, store, executor, sweep=sweep, detached=detach)
 
 
 def _candidates(named: Sequence[RunFolder | SweepFolder], store: Store) -> list[Candidate]:

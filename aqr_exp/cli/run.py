@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,11 +16,12 @@ from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.errors import AqrExpError
-from aqr_exp.launch.local import Action, Plan, plan_run, train
+from aqr_exp.launch.attempt import last_log_lines
+from aqr_exp.launch.executor import Executor, executor_for
 from aqr_exp.launch.measuring import estimate_memory
 from aqr_exp.launch.preflight import check_ready
 from aqr_exp.launch.record import create_run
-from aqr_exp.launch.training import last_log_lines
+from aqr_exp.launch.single_run import Action, Plan, plan_run, train
 from aqr_exp.store.collect import read_row
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.state import RunState, RunStatus
@@ -166,7 +168,6 @@ def run_config(
     *,
     force: bool = False,
     as_json: bool = False,
-    command: Sequence[str] | None = None,
 ) -> int:
     """Plan a checked run, start it when it is not complete, and report how it ended.
 
@@ -176,7 +177,6 @@ def run_config(
         overrides: What was typed after the variant.
         force: Start a new attempt beside those that are there.
         as_json: Report in JSON.
-        command: What to start, the run's folder appended; the real training by default.
 
     Returns:
         0 completed, 1 failed, 130 interrupted.
@@ -190,14 +190,14 @@ def run_config(
         check_ready(config, store.root)
         if plan.action is Action.START and not plan.folder.state_path.exists():
             create_run(plan.folder, config, overrides)
-        return _start(plan, as_json=as_json, command=command)
+        return _start(plan, executor_for([config.launcher]), as_json=as_json)
     if not as_json:
         hint = "--force starts it anew beside this one"
         console.say(f"{plan.folder.name} is complete already ({hint})")
     return _report_completed(plan.folder, as_json=as_json)
 
 
-def _start(plan: Plan, *, as_json: bool, command: Sequence[str] | None) -> int:
+def _start(plan: Plan, executor: Executor, *, as_json: bool) -> int:
     """Train under the launch lease and report."""
     folder = plan.folder
     with folder.launch_lock():
@@ -208,16 +208,16 @@ def _start(plan: Plan, *, as_json: bool, command: Sequence[str] | None) -> int:
             console.say(f"{folder.name}: starts (log: {folder.train_log_path})")
         else:
             console.say(f"{folder.name}: was {plan.previous}, starts attempt {plan.attempt}")
-        with run_progress() as show:
-            state = train(
-                folder,
-                show,
-                attempt=plan.attempt,
-                command=[*command, str(folder.path)] if command else None,
-            )
+        # A training in this terminal leaves no place for a progress bar.
+        with nullcontext(_no_progress) if executor.uses_terminal else run_progress() as show:
+            state = train(folder, executor, show, attempt=plan.attempt)
     if state.status is RunStatus.COMPLETED:
         return _report_completed(folder, as_json=as_json)
     return _report_unfinished(folder, state, as_json=as_json)
+
+
+def _no_progress(progress: dict[str, Any]) -> None:
+    del progress
 
 
 def _report_completed(folder: RunFolder, *, as_json: bool) -> int:

@@ -10,12 +10,14 @@ from aqr_exp.cli.sweep_summary import summarize
 from aqr_exp.cli.sweep_view import ConsoleReporter, remedies, screen, totals_line
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.run import Device
-from aqr_exp.launch.local import detach, stop_on_signals
+from aqr_exp.errors import RequestError
+from aqr_exp.launch.attempt import Decision
+from aqr_exp.launch.executor import Executor, executor_for
 from aqr_exp.launch.preflight import check_ready
 from aqr_exp.launch.record import create_run
-from aqr_exp.launch.scheduler import Scheduler
-from aqr_exp.launch.slots import Slot, SlotLeases, find_slots
-from aqr_exp.launch.task import Decision, Task, TaskSource
+from aqr_exp.launch.scheduler import Scheduler, Task, TaskSource
+from aqr_exp.launch.signals import detach, stop_on_signals
+from aqr_exp.launch.slots import SlotLeases, find_slots
 from aqr_exp.store.counting import RunFolders
 from aqr_exp.store.store import Store
 from aqr_exp.store.sweep_folder import SweepEntry, SweepFolder, check_sweep_name
@@ -60,6 +62,9 @@ def execute(
     check_sweep_name(plan.name)
     on_gpus = any(run.config.launcher.device is not Device.CPU for run in plan.runs)
     found = find_slots(slots, on_gpus=on_gpus)
+    executor = executor_for(
+        (run.config.launcher for run in plan.runs), SlotLeases(store.slots_dir, found)
+    )
     # Models differ in what they need, and seeds do not.
     for run in {(run.variant, run.config.model.name): run for run in plan.runs}.values():
         check_ready(run.config, store.root)
@@ -77,7 +82,7 @@ def execute(
         tasks,
         labels,
         store,
-        found,
+        executor,
         sweep=sweep,
         detached=detached,
         at_end=(lambda: summarize(sweep, store)) if summarized else None,
@@ -127,7 +132,7 @@ def run_tasks(
     tasks: Sequence[Task],
     labels: dict[str, str],
     store: Store,
-    slots: Sequence[Slot],
+    executor: Executor,
     *,
     sweep: SweepFolder | None = None,
     detached: bool = False,
@@ -141,7 +146,7 @@ def run_tasks(
         tasks: The runs.
         labels: What a person calls them, by run name.
         store: Where runs are kept.
-        slots: Where they may run.
+        executor: Where they run.
         sweep: The sweep whose requests to stop are obeyed.
         detached: Go on in a process without a terminal, and return at once.
         source_of: Makes what proposes further tasks, once that can be seen.
@@ -150,6 +155,8 @@ def run_tasks(
     Returns:
         The exit code.
     """
+    if detached and executor.uses_terminal:
+        raise RequestError("--detach: launcher=debug trains in the process of this terminal")
     if detached and _detach(title, store, sweep):
         return 0
     watched = [
@@ -161,7 +168,7 @@ def run_tasks(
         for task in tasks
     ]
     status = SweepStatus(watched)
-    scheduler = _schedule(tasks, store, slots, status, sweep, source_of)
+    scheduler = _schedule(tasks, executor, status, sweep, source_of)
     lines = status.look()
     console.say(f"{title}: {totals_line(lines)}")
     failed = {
@@ -180,18 +187,18 @@ def run_tasks(
 
 def _schedule(
     tasks: Sequence[Task],
-    store: Store,
-    slots: Sequence[Slot],
+    executor: Executor,
     status: SweepStatus,
     sweep: SweepFolder | None,
     source_of: SourceOf | None,
 ) -> Scheduler:
     """Let a scheduler work, seen by others and obeying signals and requests."""
     before = sweep.cancel_time() if sweep else None
-    with sweep.registered() if sweep else nullcontext(), screen(status) as shown:
+    live = not executor.uses_terminal
+    with sweep.registered() if sweep else nullcontext(), screen(status, live=live) as shown:
         scheduler = Scheduler(
             tasks,
-            SlotLeases(store.slots_dir, slots),
+            executor,
             ConsoleReporter(shown, lambda: len(status)),
             lambda: sweep is not None and sweep.cancel_time() != before,
             source_of(shown.say, status) if source_of else None,

@@ -9,9 +9,10 @@ from aqr_exp.cli.sweep_execute import SourceOf, entry_of, planned_task, run_task
 from aqr_exp.cli.sweep_summary import summarize
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.run import Device
+from aqr_exp.launch.executor import executor_for
 from aqr_exp.launch.preflight import check_ready
-from aqr_exp.launch.slots import find_slots
-from aqr_exp.launch.task import Task, TaskSource
+from aqr_exp.launch.scheduler import Task, TaskSource
+from aqr_exp.launch.slots import SlotLeases, find_slots
 from aqr_exp.launch.trial_source import TrialSource
 from aqr_exp.report.tables.formats import TableFormat, render
 from aqr_exp.store.counting import RunFolders
@@ -61,6 +62,9 @@ def execute_search(
     probe = planner.check_space()
     on_gpus = any(run.config.launcher.device is not Device.CPU for run in probe.runs)
     found = find_slots(slots, on_gpus=on_gpus)
+    executor = executor_for(
+        (run.config.launcher for run in probe.runs), SlotLeases(store.slots_dir, found)
+    )
     for run in {(run.variant, run.config.model.name): run for run in probe.runs}.values():
         check_ready(run.config, store.root)
     sweep = store.sweep(request.name)
@@ -74,7 +78,7 @@ def execute_search(
         [],
         {},
         store,
-        found,
+        executor,
         sweep=sweep,
         detached=detached,
         source_of=_source_maker(planner, study, sweep, store, found[0].threads),

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from aqr_exp.cli import console
 from aqr_exp.cli.console import duration, progress_line
+from aqr_exp.launch.attempt import Decision, RunSnapshot, last_log_lines
+from aqr_exp.launch.scheduler import Task
 from aqr_exp.launch.slots import Slot
-from aqr_exp.launch.task import Decision, RunSnapshot, Task
-from aqr_exp.launch.training import last_log_lines
 from aqr_exp.store.collect import DAMAGED
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.state import UNKNOWN, RunStatus
@@ -185,16 +185,16 @@ def _steps(progress: Mapping[str, Any]) -> tuple[float, float]:
 
 
 @contextmanager
-def screen(status: SweepStatus) -> Iterator[Screen]:
-    """A screen for as long as the context lasts: live on a terminal, plain elsewhere."""
-    if not console.on_terminal():
+def screen(status: SweepStatus, *, live: bool = True) -> Iterator[Screen]:
+    """A screen for as long as the context lasts: live on a terminal, plain elsewhere or on request."""
+    if not live or not console.on_terminal():
         yield PlainScreen(status)
         return
     from rich.console import Console
     from rich.live import Live
 
-    with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
-        yield LiveScreen(status, live)
+    with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as lines:
+        yield LiveScreen(status, lines)
 
 
 class ConsoleReporter:

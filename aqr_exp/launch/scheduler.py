@@ -1,40 +1,84 @@
-"""The local scheduler: runs of a plan over the slots of this machine, each executed exactly once."""
+"""The scheduler: runs of a plan over the room of an executor, each executed exactly once."""
 
 import contextlib
-import os
-import select
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.launch.slots import Slot, SlotLeases
-from aqr_exp.launch.task import (
+from aqr_exp.launch.attempt import (
     FINAL,
     Decision,
     PriorState,
     RunSnapshot,
-    SchedulerListener,
     Started,
-    Task,
-    TaskSource,
     decide,
     prior_state,
+    settle,
     start,
 )
-from aqr_exp.launch.training import GRACE_S
-from aqr_exp.store.lease import Lease, LockHeldError
+from aqr_exp.launch.executor import Executor
+from aqr_exp.launch.slots import Reservation, Slot
+from aqr_exp.store.lease import LockHeldError
+from aqr_exp.store.run_folder import RunFolder
 
 TICK_S = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
+class Task:
+    """A run of a scheduler's plan.
+
+    Attributes:
+        create: Makes the folder when it is absent; None when it must exist.
+        expected_s: Expected duration in seconds; None when unknown.
+        first: It starts before longer ones: others are judged by it while they run.
+    """
+
+    folder: RunFolder
+    create: Callable[[], None] | None = None
+    expected_s: float | None = None
+    first: bool = False
+
+
+class SchedulerListener(Protocol):
+    """Receiver of a scheduler's events."""
+
+    def started(self, task: Task, slot: Slot, attempt: int) -> None:
+        """A run was started here."""
+
+    def ended(self, task: Task, snapshot: RunSnapshot, *, here: bool) -> None:
+        """A run has an outcome; `here` when this scheduler executed it."""
+
+    def stopping(self, running: int) -> None:
+        """The scheduler was asked to stop, and `running` trainings end their step; called once."""
+
+    def tick(self) -> None:
+        """Time passes; called several times a second."""
+
+
+class TaskSource(Protocol):
+    """Proposer of tasks while a scheduler works.
+
+    Attributes:
+        exhausted: It will never propose another task.
+    """
+
+    exhausted: bool
+
+    def poll(self, *, now: bool = False) -> Sequence[Task]:
+        """Tasks that have come up since the last poll; called several times a second."""
+
+    def propose(self) -> Sequence[Task]:
+        """Tasks for a slot that would stay free; none for now, or none ever when exhausted."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Working:
-    """A run that this scheduler executes, and what it occupies."""
+    """A run that this scheduler executes."""
 
     task: Task
     run: Started
-    slot: Lease
 
 
 class Scheduler:
@@ -42,9 +86,9 @@ class Scheduler:
 
     Args:
         tasks: The runs; the longest expected ones start first, unknown ones before all.
-        slots: Where they may run.
-        listener: Who is told.
-        stop_requested: Whether somebody asked from outside that the sweep stops.
+        executor: The place where they run.
+        listener: Receiver of events.
+        stop_requested: Tells of a request from outside to stop.
         source: Proposes further tasks; None when the tasks are all there are.
 
     Attributes:
@@ -54,7 +98,7 @@ class Scheduler:
     def __init__(
         self,
         tasks: Sequence[Task],
-        slots: SlotLeases,
+        executor: Executor,
         listener: SchedulerListener,
         stop_requested: Callable[[], bool] = lambda: False,
         source: TaskSource | None = None,
@@ -63,17 +107,17 @@ class Scheduler:
         self._prior: dict[str, PriorState] = {}
         self._add(tasks)
         self._source = source
-        self._slots = slots
+        self._executor = executor
         self._listener = listener
         self._stop_requested = stop_requested
         self._working: list[_Working] = []
         self._stops = 0
-        self._grace_deadline: float | None = None
+        self._stopping = False
         self.outcomes: dict[str, RunSnapshot] = {}
 
     @property
     def stopped(self) -> bool:
-        """Whether somebody asked it to stop."""
+        """It was asked to stop."""
         return self._stops > 0
 
     def request_stop(self) -> None:
@@ -84,25 +128,27 @@ class Scheduler:
         """Work until every task has an outcome, or until asked to stop.
 
         Returns:
-            The outcomes by run name; a run nobody can tell about stays `unknown`.
+            The outcomes by run name; a run whose owner may or may not live stays `unknown`.
         """
         try:
             while self._step():
                 with contextlib.suppress(OSError):  # a terminal that went away stops no training
                     self._listener.tick()
-                self._wait()
+                self._executor.wait([working.run.job for working in self._working], TICK_S)
             if self._source is not None:
-                self._source.poll(now=True)  # what has ended last is accounted for, too
+                self._source.poll(now=True)  # accounts for what has ended last
         finally:
-            # Only after a fault of ours is anything left to end here.
+            # Only after an error of this program is anything left to end here.
             for working in list(self._working):
-                working.run.training.kill()
-                self._account(working)
-            self._slots.clear_dead()
+                working.run.job.stop(grace_s=0)
+                while (summary := working.run.job.poll()) is None:
+                    self._executor.wait([working.run.job], TICK_S)
+                self._account(working, summary)
+            self._executor.close()
         return self.outcomes
 
     def _step(self) -> bool:
-        """Do what there is to do now; returns whether anything is left to wait for."""
+        """Do what can be done now; returns whether anything is left to wait for."""
         self._collect()
         if not self.stopped and self._stop_requested():
             self.request_stop()
@@ -122,62 +168,46 @@ class Scheduler:
         return False
 
     def _add(self, tasks: Sequence[Task]) -> None:
-        """Take on tasks."""
         self._prior |= {task.folder.name: prior_state(task.folder) for task in tasks}
         self._pending = sorted([*self._pending, *tasks], key=_longest_first)
 
     def _snapshot(self, task: Task) -> RunSnapshot:
         return decide(task.folder, self._prior[task.folder.name])
 
-    def _wait(self) -> None:
-        """Sleep until a training ends, at most a tick."""
-        watched = []
-        try:
-            if hasattr(os, "pidfd_open"):
-                for working in self._working:
-                    watched.append(os.pidfd_open(working.run.training.process.pid))  # noqa: PERF401
-            select.select(watched, [], [], TICK_S)
-        except OSError:
-            time.sleep(TICK_S)
-        finally:
-            for descriptor in watched:
-                os.close(descriptor)
-
     def _collect(self) -> None:
-        """Account for the processes that ended; keep the leases of the others alive."""
+        """Account for the jobs that ended; keep the leases of the others alive."""
         for working in list(self._working):
-            training = working.run.training
-            if training.ended:
-                self._account(working)
+            job = working.run.job
+            summary = job.poll()
+            if summary is not None:
+                self._account(working, summary)
                 continue
             working.run.lease.beat_when_due()
-            working.slot.beat_when_due()
-            if not training.interrupted and working.task.folder.cancel_requested():
-                training.interrupt()
+            if not job.stop_requested and working.task.folder.cancel_requested():
+                job.stop()
 
-    def _account(self, working: _Working) -> None:
-        """Settle a run whose process ended and give back what it occupied."""
+    def _account(self, working: _Working, summary: str) -> None:
+        """Settle a run whose job ended and give back what it occupied."""
         self._working.remove(working)
+        run, task = working.run, working.task
         try:
-            state = working.run.training.settle()
+            state = settle(task.folder, summary, stopped=run.job.stop_requested)
         except LockHeldError:
-            self._pending.append(working.task)  # another process has it: its outcome is waited for
+            self._pending.append(task)  # another process has it: its outcome is waited for
         except (AqrExpError, OSError) as error:
-            snapshot = RunSnapshot(
-                decision=Decision.FAILED, reason=str(error), attempt=working.run.attempt
-            )
-            self._finish(working.task, snapshot, here=True)
+            snapshot = RunSnapshot(decision=Decision.FAILED, reason=str(error), attempt=run.attempt)
+            self._finish(task, snapshot, here=True)
         else:
             decision = Decision.PRUNED if state.pruned else Decision(state.status.value)
             snapshot = RunSnapshot(decision=decision, reason=state.why, attempt=state.attempt)
-            self._finish(working.task, snapshot, here=True)
+            self._finish(task, snapshot, here=True)
         finally:
-            working.run.lease.release()
-            working.slot.release()
+            run.lease.release()
+            run.job.release()
 
     def _start_ready(self) -> None:
-        """Start due runs while there are slots; note what others have finished."""
-        room: tuple[Slot, Lease] | None = None
+        """Start due runs while there is room; note what others have finished."""
+        room: Reservation | None = None
         try:
             for task in list(self._pending):
                 snapshot = self._snapshot(task)
@@ -190,14 +220,14 @@ class Scheduler:
                     # While the slots are busy there is time to make the next run's folder.
                     self._create(task)
                     return
-                if self._create(task) and self._start(task, *room):
+                if self._create(task) and self._start(task, room):
                     room = None
             self._request_more(room)
         finally:
             if room is not None:
-                room[1].release()
+                room.lease.release()
 
-    def _request_more(self, room: tuple[Slot, Lease] | None) -> None:
+    def _request_more(self, room: Reservation | None) -> None:
         """Have further tasks proposed when a slot would stay free; they start at the next step."""
         if self._source is None or self._source.exhausted:
             return
@@ -208,43 +238,41 @@ class Scheduler:
             self._add(self._source.propose())
         finally:
             if room is None:
-                free[1].release()
+                free.lease.release()
 
-    def _acquire_slot(self) -> tuple[Slot, Lease] | None:
-        """A slot nobody uses; none for now when claiming it fails (a full disk) while others work."""
+    def _acquire_slot(self) -> Reservation | None:
+        """Free room; none for now when claiming it fails (a full disk) while others work."""
         try:
-            return self._slots.free()
+            return self._executor.reserve()
         except OSError:
             if not self._working:
                 raise
             return None
 
     def _create(self, task: Task) -> bool:
-        """Make a run's folder when it is not there or empty; returns whether it is there now."""
+        """Make a run's folder when it is absent or empty; returns whether it is there now."""
         try:
             if task.create is not None and not task.folder.state_path.exists():
                 task.create()
         except FileExistsError:
             return True  # another scheduler made it meanwhile: as good
         except (AqrExpError, OSError) as error:
-            snapshot = RunSnapshot(decision=Decision.FAILED, reason=f"cannot be created: {error}")
-            self._finish(task, snapshot, here=True)
+            reason = f"cannot be created: {error}"
+            self._finish(task, RunSnapshot(decision=Decision.FAILED, reason=reason), here=True)
             return False
         return True
 
-    def _start(self, task: Task, slot: Slot, slot_lease: Lease) -> bool:
-        """Start a run; returns whether the slot is in use now."""
-        answer = start(task.folder, self._prior[task.folder.name], slot)
+    def _start(self, task: Task, room: Reservation) -> bool:
+        """Start a run; returns whether the room is in use now."""
+        answer = start(task.folder, self._prior[task.folder.name], self._executor, room)
         if isinstance(answer, RunSnapshot):
             if answer.decision in FINAL:
                 self._finish(task, answer, here=answer.decision is Decision.FAILED)
             return False
-        # The slot is the process's own: should this scheduler be killed, it stays in use.
-        slot_lease.hand_over(answer.training.process.pid)
         self._pending.remove(task)
-        self._working.append(_Working(task=task, run=answer, slot=slot_lease))
+        self._working.append(_Working(task=task, run=answer))
         with contextlib.suppress(OSError):
-            self._listener.started(task, slot, answer.attempt)
+            self._listener.started(task, room.slot, answer.attempt)
         return True
 
     def _finish(self, task: Task, snapshot: RunSnapshot, *, here: bool) -> None:
@@ -257,19 +285,16 @@ class Scheduler:
             self._listener.ended(task, snapshot, here=here)
 
     def _terminate(self) -> None:
-        """Make the trainings end: asked to, and killed when they do not or nobody wants to wait."""
-        if self._grace_deadline is None:
-            self._grace_deadline = time.monotonic() + GRACE_S
-            for working in self._working:
-                working.run.training.interrupt()
+        """Make the trainings end: with their grace, or at once when asked again."""
+        for working in self._working:
+            working.run.job.stop(grace_s=None if self._stops == 1 else 0)
+        if not self._stopping:
+            self._stopping = True
             with contextlib.suppress(OSError):
                 self._listener.stopping(len(self._working))
-        if self._stops > 1 or time.monotonic() > self._grace_deadline:
-            for working in self._working:
-                working.run.training.kill()
 
 
 def _longest_first(task: Task) -> tuple[bool, bool, float]:
-    """What tasks are sorted by; equal ones keep the order of the plan, replicate after replicate."""
+    """A sort key; equal tasks keep the order of the plan, replicate after replicate."""
     known = task.expected_s is not None
     return not task.first, known, -(task.expected_s or 0.0)

@@ -148,11 +148,23 @@ def _threads(threads: int) -> dict[str, str]:
     return dict.fromkeys(THREAD_VARIABLES, str(threads))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reservation:
+    """A slot that this process has claimed.
+
+    Attributes:
+        lease: Its owner occupies the slot: this process, or the training once it runs.
+    """
+
+    slot: Slot
+    lease: Lease
+
+
 class SlotLeases:
-    """The slots, shared with every other launcher of this machine on the same results.
+    """Slots shared with every other launcher of this machine on the same results.
 
     Args:
-        folder: Where slots are claimed, for all machines.
+        folder: Holds the claims, for all machines.
         slots: The slots this launcher may use.
     """
 
@@ -160,8 +172,8 @@ class SlotLeases:
         self._folder = folder / re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname())
         self._slots = list(slots)
 
-    def free(self) -> tuple[Slot, Lease] | None:
-        """Claim a slot nobody uses; None when all are in use."""
+    def reserve(self) -> Reservation | None:
+        """Claim a free slot; None when all are in use."""
         for slot in self._slots:
             path = self._folder / slot.name
             standing = look(path)
@@ -170,10 +182,10 @@ class SlotLeases:
             self._folder.mkdir(parents=True, exist_ok=True)
             lease = claim(path)
             if not isinstance(lease, Standing):
-                return slot, lease
+                return Reservation(slot=slot, lease=lease)
         return None
 
     def clear_dead(self) -> None:
-        """Give back the slots of processes that are certainly dead."""
+        """Give back slots whose owners are certainly dead."""
         if self._folder.is_dir():
             clear_dead(self._folder)

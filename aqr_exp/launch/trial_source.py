@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import fmean
 
 from aqr_exp.errors import AqrExpError, RequestError
-from aqr_exp.launch.task import Task
+from aqr_exp.launch.scheduler import Task
 from aqr_exp.store.collect import read_row
 from aqr_exp.store.lease import LockHeldError, Standing, claim
 from aqr_exp.store.run_folder import RunFolder

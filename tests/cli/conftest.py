@@ -1,3 +1,4 @@
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -42,12 +43,12 @@ def store(place: Path) -> Store:
 
 
 @pytest.fixture
-def fake(tmp_path: Path) -> Callable[[str], list[str]]:
-    """A training process that needs no torch; the run's folder is its last argument."""
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Put a program that needs no torch in the training's place."""
 
-    def command(body: str) -> list[str]:
+    def replace(body: str) -> None:
         script = tmp_path / "fake training.py"
         script.write_text(FAKE_TRAINING + body)
-        return [sys.executable, str(script)]
+        monkeypatch.setenv("AQR_EXP_TRAIN_COMMAND", json.dumps([sys.executable, str(script)]))
 
-    return command
+    return replace

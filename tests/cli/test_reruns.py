@@ -13,7 +13,7 @@ from aqr_exp.cli.sweep_execute import planned_task
 from aqr_exp.cli.watch import watched_runs
 from aqr_exp.config.identity import run_name
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.launch.local import Action, plan_run
+from aqr_exp.launch.single_run import Action, plan_run
 from aqr_exp.report.figures.swept import swept
 from aqr_exp.report.figures.training_curves import arm_curves
 from aqr_exp.store.collect import collect, with_settings

@@ -11,13 +11,14 @@ from aqr_exp.config.identity import from_spec, run_name
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.store.store import Store
 
-Fake = Callable[[str], list[str]]
+Fake = Callable[[str], None]
 
 
 def test_a_run_completes_and_shows_its_metrics(
     config: RunConfig, store: Store, fake: Fake, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = run_config(config, store, ["seed=0"], command=fake(COMPLETES))
+    fake(COMPLETES)
+    code = run_config(config, store, ["seed=0"])
     out, err = capsys.readouterr()
     assert code == 0
     folder = store.folder(run_name(config))
@@ -37,7 +38,8 @@ def test_a_run_completes_and_shows_its_metrics(
 def test_a_completed_run_is_shown_and_not_repeated(
     config: RunConfig, store: Store, fake: Fake, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_config(config, store, [], command=fake(COMPLETES))
+    fake(COMPLETES)
+    run_config(config, store, [])
     capsys.readouterr()
     assert main(["run", "baseline"]) == 0
     out, err = capsys.readouterr()
@@ -53,12 +55,14 @@ def test_a_completed_run_is_shown_and_not_repeated(
 def test_a_failed_run_says_why_and_starts_again(
     config: RunConfig, store: Store, fake: Fake, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_config(config, store, [], command=fake(FAILS)) == 1
+    fake(FAILS)
+    assert run_config(config, store, []) == 1
     name = run_name(config)
     err = capsys.readouterr().err
     assert "  line before the end" in err
     assert err.splitlines()[-1] == f"aqr-exp: {name} failed: the loss is not finite"
-    assert run_config(config, store, [], command=fake(COMPLETES)) == 0
+    fake(COMPLETES)
+    assert run_config(config, store, []) == 0
     assert f"{name}: was failed, starts attempt 2" in capsys.readouterr().err
     assert store.folder(name).read_state().attempt == 2
     assert store.names() == [name]
@@ -67,16 +71,20 @@ def test_a_failed_run_says_why_and_starts_again(
 def test_an_interrupted_run_is_cancelled_and_starts_again(
     config: RunConfig, store: Store, fake: Fake, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_config(config, store, [], command=fake(STOPPED)) == 130
+    fake(STOPPED)
+    assert run_config(config, store, []) == 130
     name = run_name(config)
     assert capsys.readouterr().err.splitlines()[-1] == f"aqr-exp: {name} cancelled: interrupted"
     assert store.folder(name).effective_status() == "cancelled"
-    assert run_config(config, store, [], command=fake(COMPLETES)) == 0
+    fake(COMPLETES)
+    assert run_config(config, store, []) == 0
 
 
 def test_force_starts_beside(config: RunConfig, store: Store, fake: Fake) -> None:
-    run_config(config, store, [], command=fake(COMPLETES))
-    assert run_config(config, store, [], force=True, command=fake(COMPLETES)) == 0
+    fake(COMPLETES)
+    run_config(config, store, [])
+    fake(COMPLETES)
+    assert run_config(config, store, [], force=True) == 0
     name = run_name(config)
     assert store.names() == [name, f"{name}-a2"]
     assert store.folder(f"{name}-a2").read_record()["name"] == f"{name}-a2"
@@ -85,7 +93,8 @@ def test_force_starts_beside(config: RunConfig, store: Store, fake: Fake) -> Non
 def test_a_run_somebody_works_on_is_refused(
     config: RunConfig, store: Store, fake: Fake, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_config(config, store, [], command=fake(FAILS))
+    fake(FAILS)
+    run_config(config, store, [])
     capsys.readouterr()
     with store.folder(run_name(config)).lock():
         assert main(["run", "baseline"]) == 1

@@ -110,7 +110,7 @@ def test_enumerations_count_too() -> None:
             if key in ENUMS and key != "variant.name":
                 other = next(member for member in ENUMS[key] if member != value)
                 same = fingerprint(changed(key, other, plain)) == base
-                assert same == (key in {"launcher.device", "evaluator"}), key
+                assert same == (key in {"launcher.name", "launcher.device", "evaluator"}), key
                 seen.add(key)
     assert seen | {"variant.name"} == set(ENUMS)
     assert len(seen) >= 12

@@ -16,7 +16,7 @@ from aqr_exp.config.schema.run import Device
 from aqr_exp.data.corruptions.cases import read_cases
 from aqr_exp.errors import RequestError, RunFailedError
 from aqr_exp.files.atomic import read_json
-from aqr_exp.launch.corruption_eval import evaluate_failures
+from aqr_exp.launch.measuring import evaluate_corruptions
 from aqr_exp.store.lease import hold
 from aqr_exp.store.run_files import EvaluationPaths
 from aqr_exp.store.run_folder import RunFolder
@@ -99,7 +99,7 @@ def test_the_command_shows_what_is_there_and_the_process_is_one_at_a_time(run, p
     assert "0 of 2 cases to evaluate" in shown.stderr
     assert "lidar_drop@empty" in shown.stdout
     with hold(run.failures_lease_path), pytest.raises(RunFailedError, match="is worked on by"):
-        list(evaluate_failures(run, read_cases("dark@1"), threads=1, device=Device.CPU))
+        list(evaluate_corruptions(run, read_cases("dark@1"), threads=1, device=Device.CPU))
     assert not run.failure_paths("dark@1").path.exists()
 
 

@@ -1,8 +1,8 @@
 """A training that needs no torch: everything around it is the real thing.
 
 What it is to do comes from `STUB_PLAN`, JSON by run name ("*" for all others):
-`{"sleep_s": 0.5, "ends": "completes" | "raises" | "nan" | "exits" | "killed" | "hangs"}`, and what it
-did goes to the file `STUB_AUDIT`, one line an event, each in one write.
+`{"sleep_s": 0.5, "ends": "completes" | "raises" | "nan" | "exits" | "killed" | "hangs" | "deaf"}`, and what
+it did goes to the file `STUB_AUDIT`, one line an event, each in one write.
 """
 
 import argparse
@@ -41,13 +41,20 @@ def note_if_not_alone(folder: RunFolder, attempt: int) -> None:
 def work(folder: RunFolder, todo: dict, attempt: int) -> int:
     """Do what the plan says."""
     until = time.monotonic() + todo.get("sleep_s", 0.0)
-    folder.write_progress({"phase": "train", "step": 1, "steps": 2, "loss": 1.5, "eta_s": 1.0})
+    given = folder.read_progress() or {}
+    folder.write_progress(
+        {**given, "phase": "train", "step": 1, "steps": 2, "loss": 1.5, "eta_s": 1.0}
+    )
     ends = todo.get("ends", "completes")
-    while time.monotonic() < until or ends == "hangs":
+    if ends == "deaf":
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        note("deaf", folder, attempt)
+    while time.monotonic() < until or ends in {"hangs", "deaf"}:
         time.sleep(0.01)
     if ends == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     if ends == "exits":
+        sys.stdout.write("its last words\n")
         return 3
     if ends != "completes":
         sys.stdout.write(f"line before the end of {folder.name}\n")
@@ -61,13 +68,13 @@ def work(folder: RunFolder, todo: dict, attempt: int) -> int:
     return 0
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Train the run whose folder is given, as `aqr_exp.train` would."""
     parser = argparse.ArgumentParser()
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--attempt", type=int)
     parser.add_argument("--threads", type=int)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     folder = RunFolder(arguments.run_dir)
     plan = json.loads(os.environ.get("STUB_PLAN", "{}"))
     with folder.lock():
@@ -75,6 +82,8 @@ def main() -> int:
             return 130
         note_if_not_alone(folder, arguments.attempt)
         note("begins", folder, arguments.attempt)
+        seen = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")}
+        folder.write_progress({"threads": arguments.threads, **seen})
         folder.write_state("running")
         try:
             return work(folder, plan.get(folder.name, plan.get("*", {})), arguments.attempt)

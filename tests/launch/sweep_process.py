@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 from aqr_exp.cli.sweep_execute import run_tasks
-from aqr_exp.launch.slots import cpu_slots
-from aqr_exp.launch.task import Task
+from aqr_exp.launch.executor import LocalExecutor
+from aqr_exp.launch.scheduler import Task
+from aqr_exp.launch.slots import SlotLeases, cpu_slots
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.store import Store
 from aqr_exp.store.sweep_folder import SweepEntry
@@ -53,7 +54,8 @@ def main() -> int:
         ]
     )
     detached = "detached" in sys.argv
-    return run_tasks("stubs", tasks, {}, store, cpu_slots(slots), sweep=sweep, detached=detached)
+    executor = LocalExecutor(SlotLeases(store.slots_dir, cpu_slots(slots)))
+    return run_tasks("stubs", tasks, {}, store, executor, sweep=sweep, detached=detached)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from aqr_exp.config.load import load_run
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.launch import preflight
 from aqr_exp.launch import preflight as requirements
-from aqr_exp.launch.local import Action, plan_run
 from aqr_exp.launch.record import build_record, code_revision
+from aqr_exp.launch.single_run import Action, plan_run
 from aqr_exp.store.lease import LockHeldError
 from aqr_exp.store.store import Store
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from aqr_exp.launch.task import Decision, PriorState, decide, prior_state
+from aqr_exp.launch.attempt import Decision, PriorState, decide, prior_state
 from aqr_exp.store.run_folder import RunFolder
 
 

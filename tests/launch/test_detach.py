@@ -11,7 +11,7 @@ import pytest
 SCRIPT = """
 import json, os, sys
 from pathlib import Path
-from aqr_exp.launch.local import detach
+from aqr_exp.launch.signals import detach
 folder = Path(sys.argv[1])
 number = detach(folder / "log")
 if number is not None:
@@ -52,7 +52,7 @@ def test_a_log_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:
 def test_signals_ask_and_are_given_back() -> None:
     import signal
 
-    from aqr_exp.launch.local import STOPPING, stop_on_signals
+    from aqr_exp.launch.signals import STOPPING, stop_on_signals
 
     before = [signal.getsignal(number) for number in STOPPING]
     asked: list[int] = []
@@ -66,7 +66,7 @@ def test_signals_ask_and_are_given_back() -> None:
 def test_a_closed_terminal_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     import signal
 
-    from aqr_exp.launch.local import stop_on_signals
+    from aqr_exp.launch.signals import stop_on_signals
 
     previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

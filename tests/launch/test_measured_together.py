@@ -43,7 +43,7 @@ def measured(tmp_path: Path, *names: str) -> tuple[dict[str, Outcome], list[tupl
         folder.path.mkdir()
     steps: list[tuple[int, int]] = []
     outcomes = measure_together(
-        folders, passes=7, samples=2, step=lambda done, total: steps.append((done, total))
+        folders, passes=7, samples=2, progress=lambda done, total: steps.append((done, total))
     )
     return {outcome.name: outcome for outcome in outcomes}, steps
 

@@ -11,9 +11,10 @@ from stub_training import read_audit
 from sweep_process import make, stub_task
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.launch.scheduler import Scheduler
+from aqr_exp.launch.attempt import Decision, RunSnapshot
+from aqr_exp.launch.executor import LocalExecutor
+from aqr_exp.launch.scheduler import Scheduler, Task
 from aqr_exp.launch.slots import Slot, SlotLeases, cpu_slots
-from aqr_exp.launch.task import Decision, RunSnapshot, Task
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.store import Store
 
@@ -47,8 +48,8 @@ class Recorder:
 def scheduler(
     store: Store, tasks: list[Task], recorder: Recorder | None = None, slots: int = 2
 ) -> Scheduler:
-    leases = SlotLeases(store.slots_dir, cpu_slots(slots))
-    return Scheduler(tasks, leases, recorder or Recorder())
+    executor = LocalExecutor(SlotLeases(store.slots_dir, cpu_slots(slots)))
+    return Scheduler(tasks, executor, recorder or Recorder())
 
 
 def decisions(snapshots: dict[str, RunSnapshot]) -> list[str]:

@@ -90,7 +90,13 @@ def test_without_gpus_the_cores_are_the_slots(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize(
     ("content", "cores"),
-    [("150000 100000\n", 1), ("max 100000\n", None), ("x", None), (None, None)],
+    [
+        ("150000 100000\n", 1),
+        ("50000 100000\n", 1),
+        ("max 100000\n", None),
+        ("x", None),
+        (None, None),
+    ],
 )
 def test_a_containers_share_of_the_cores_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None, cores: int | None
@@ -104,23 +110,23 @@ def test_a_containers_share_of_the_cores_counts(
 
 def test_launchers_share_the_slots_of_a_machine(tmp_path: Path) -> None:
     first, second = (SlotLeases(tmp_path / "slots", cpu_slots(2, 2)) for _ in range(2))
-    one, other = first.free(), second.free()
+    one, other = first.reserve(), second.reserve()
     assert one is not None
     assert other is not None
-    assert (one[0].name, other[0].name) == ("cpu-0", "cpu-1")
-    assert first.free() is None
-    one[1].release()
-    again = second.free()
+    assert (one.slot.name, other.slot.name) == ("cpu-0", "cpu-1")
+    assert first.reserve() is None
+    one.lease.release()
+    again = second.reserve()
     assert again is not None
-    assert again[0].name == "cpu-0"
+    assert again.slot.name == "cpu-0"
 
 
 def test_a_slot_is_its_process(tmp_path: Path) -> None:
     leases = SlotLeases(tmp_path, cpu_slots(1, 1))
-    room = leases.free()
+    room = leases.reserve()
     assert room is not None
-    room[1].hand_over(2**22 + 1)  # above the largest process number: certainly dead
-    assert leases.free() is not None, "the slot ends with its process, whoever started it"
+    room.lease.hand_over(2**22 + 1)  # above the largest process number: certainly dead
+    assert leases.reserve() is not None, "the slot ends with its process, whoever started it"
     taken = tmp_path / socket.gethostname() / "cpu-0"
     standing = look(taken)
     assert standing is not None
@@ -131,9 +137,9 @@ def test_a_slot_is_its_process(tmp_path: Path) -> None:
 def test_dead_slots_are_cleared(tmp_path: Path) -> None:
     leases = SlotLeases(tmp_path, cpu_slots(2, 2))
     leases.clear_dead()
-    one, other = leases.free(), leases.free()
+    one, other = leases.reserve(), leases.reserve()
     assert one is not None
     assert other is not None
-    one[1].hand_over(2**22 + 1)
+    one.lease.hand_over(2**22 + 1)
     leases.clear_dead()
     assert [p.name for p in tmp_path.glob("*/*")] == ["cpu-1"]

@@ -29,19 +29,26 @@ class Device(str, Enum):
     CUDA = "cuda"
 
 
+class LauncherName(str, Enum):
+    """Executors of runs: `local` starts a process for each, `debug` runs them in the launcher's own."""
+
+    LOCAL = "local"
+    DEBUG = "debug"
+
+
 @dataclass(frozen=True, kw_only=True)
 class LauncherConfig:
     """The process a run gets.
 
     Attributes:
-        name: The launcher's name.
+        name: The executor.
         device: Which device trains.
         loader_workers: Data loading processes; 0 loads in the training process.
         threads: Torch threads; 0 takes every core. Sums on a CPU may differ in the last bit
             between thread counts, so the count is recorded with the run.
     """
 
-    name: str
+    name: LauncherName
     device: Device
     loader_workers: Annotated[int, Range(0, 64)]
     threads: Annotated[int, Range(0, 256)]

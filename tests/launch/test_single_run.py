@@ -1,17 +1,20 @@
+import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.launch.local import train
-from aqr_exp.launch.training import last_log_lines, queue, settle, training_command
+from aqr_exp.launch.attempt import last_log_lines, queue, settle
+from aqr_exp.launch.executor import LocalExecutor, training_arguments, training_program
+from aqr_exp.launch.single_run import train
 from aqr_exp.store.lease import LockHeldError
 from aqr_exp.store.run_folder import RunFolder
-from aqr_exp.store.state import RunStatus
+from aqr_exp.store.state import RunState, RunStatus
 
 PRELUDE = """
 import os, signal, sys
@@ -31,14 +34,26 @@ with folder.lock():
 """
 
 
-def fake(tmp_path: Path, body: str, folder: RunFolder) -> list[str]:
-    script = tmp_path / "fake training.py"
-    script.write_text(PRELUDE + body)
-    return [sys.executable, str(script), str(folder.path)]
-
-
 def ignore(progress: dict[str, Any]) -> None:
     pass
+
+
+Trained = Callable[..., RunState]
+
+
+@pytest.fixture
+def trained(folder: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
+    """Train with a program that needs no torch in the training's place."""
+
+    def run(
+        body: str, *, show: Callable[[dict[str, Any]], None] = ignore, attempt: int = 1
+    ) -> RunState:
+        script = tmp_path / "fake training.py"
+        script.write_text(PRELUDE + body)
+        monkeypatch.setenv("AQR_EXP_TRAIN_COMMAND", json.dumps([sys.executable, str(script)]))
+        return train(folder, LocalExecutor(), show, attempt=attempt)
+
+    return run
 
 
 @pytest.fixture
@@ -48,22 +63,24 @@ def folder(tmp_path: Path) -> RunFolder:
     return made
 
 
-def test_the_real_training_is_a_module_of_this_python(tmp_path: Path) -> None:
-    command = training_command(tmp_path / "a b")
-    assert command == [sys.executable, "-m", "aqr_exp.train", str(tmp_path / "a b")]
-    command = training_command(tmp_path, attempt=3, threads=2)
-    assert command[3:] == [str(tmp_path), "--attempt", "3", "--threads", "2"]
+def test_the_real_training_is_a_module_of_this_python(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AQR_EXP_TRAIN_COMMAND", raising=False)
+    assert training_program() == [sys.executable, "-m", "aqr_exp.train"]
+    assert training_arguments(folder, 1, None) == [str(folder.path), "--attempt", "1"]
+    assert training_arguments(folder, 3, 2)[1:] == ["--attempt", "3", "--threads", "2"]
 
 
 def test_the_training_is_replaced_by_a_list_and_never_by_a_shell_string(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("AQR_EXP_TRAIN_COMMAND", '["a b", "; echo"]')
-    assert training_command(tmp_path) == ["a b", "; echo", str(tmp_path)]
+    assert training_program() == ["a b", "; echo"]
     for wrong in ("python x.py", "[]", '"python"', "[1]"):
         monkeypatch.setenv("AQR_EXP_TRAIN_COMMAND", wrong)
         with pytest.raises(AqrExpError, match="must be a JSON list of arguments") as caught:
-            training_command(tmp_path)
+            training_program()
         assert wrong in str(caught.value)
 
 
@@ -91,36 +108,38 @@ def test_a_run_that_outlived_its_launcher_is_not_queued(
     monkeypatch.setattr("aqr_exp.store.lease.PATIENCE_S", 0)
     folder.write_state("running")
     with folder.lock(), pytest.raises(LockHeldError, match="is worked on by process"):
-        train(folder, ignore, attempt=2)
+        train(folder, LocalExecutor(), ignore, attempt=2)
     assert folder.read_state().status is RunStatus.RUNNING
 
 
 def test_a_run_that_just_completed_is_not_started_again(folder: RunFolder) -> None:
     folder.write_metrics({"mAP": 0.5})
     folder.write_state("completed")
-    state = train(folder, ignore, attempt=2, command=["certainly absent"])
+    state = train(folder, LocalExecutor(), ignore, attempt=2)
     assert (state.status, state.attempt) == (RunStatus.COMPLETED, 1)
 
 
 def test_a_run_that_was_asked_to_stop_is_cancelled_with_the_reason(folder: RunFolder) -> None:
     folder.write_state("running")
     folder.request_cancel("cancelled by ann on host")
-    state = settle(folder, 1, interrupted=False)
+    state = settle(folder, "it ended", stopped=False)
     assert (state.status, state.reason) == (RunStatus.CANCELLED, "cancelled by ann on host")
 
 
-def test_a_completed_run(folder: RunFolder, tmp_path: Path) -> None:
-    state = train(folder, ignore, command=fake(tmp_path, COMPLETES, folder))
+def test_a_completed_run(folder: RunFolder, trained: Trained) -> None:
+    state = trained(COMPLETES)
     assert state.status is RunStatus.COMPLETED
     assert state.attempt == 1
     assert last_log_lines(folder)[-1] == "hello from the training"
     assert last_log_lines(folder)[0].startswith("=== attempt 1, 20")
 
 
-def test_a_second_attempt_appends_to_the_log_and_counts(folder: RunFolder, tmp_path: Path) -> None:
+def test_a_second_attempt_appends_to_the_log_and_counts(
+    folder: RunFolder, trained: Trained
+) -> None:
     folder.write_progress({"phase": "old"})
-    train(folder, ignore, command=fake(tmp_path, "sys.exit('boom')", folder))
-    state = train(folder, ignore, attempt=2, command=fake(tmp_path, COMPLETES, folder))
+    trained("sys.exit('boom')")
+    state = trained(COMPLETES, attempt=2)
     assert state.attempt == 2
     log = last_log_lines(folder)
     assert [line.split(",")[0] for line in log if line.startswith("===")] == [
@@ -144,9 +163,9 @@ def test_a_second_attempt_appends_to_the_log_and_counts(folder: RunFolder, tmp_p
     ],
 )
 def test_whatever_did_not_complete_has_failed_with_a_reason(
-    folder: RunFolder, tmp_path: Path, body: str, reason: str
+    trained: Trained, body: str, reason: str
 ) -> None:
-    state = train(folder, ignore, command=fake(tmp_path, body, folder))
+    state = trained(body)
     assert state.status is RunStatus.FAILED
     assert state.reason is not None
     assert state.reason.startswith(reason)
@@ -166,15 +185,14 @@ while True:
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_an_interrupted_run_is_cancelled(folder: RunFolder, tmp_path: Path, name: str) -> None:
+def test_an_interrupted_run_is_cancelled(trained: Trained, name: str) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    command = fake(tmp_path, STOPPED.replace("NAME", name), folder)
-    state = train(folder, ignore, command=command)
+    state = trained(STOPPED.replace("NAME", name))
     assert (state.status, state.reason) == (RunStatus.CANCELLED, "interrupted")
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_progress_is_shown(folder: RunFolder, tmp_path: Path) -> None:
+def test_progress_is_shown(folder: RunFolder, trained: Trained) -> None:
     body = """
 folder.write_progress({"phase": "train", "step": 3})
 def stop(*_):
@@ -195,7 +213,7 @@ while True:
         else:  # shown before the fake was ready: ask to be shown again
             folder.write_progress({"phase": "train", "step": progress["step"] + 1})
 
-    state = train(folder, show, command=fake(tmp_path, body, folder))
+    state = trained(body, show=show)
     assert state.status is RunStatus.COMPLETED
     assert seen[0] == 3
 
@@ -203,7 +221,7 @@ while True:
 def test_a_run_that_completed_while_it_was_interrupted_is_completed(folder: RunFolder) -> None:
     folder.write_metrics({"mAP": 0.5})
     folder.write_state("completed")
-    assert settle(folder, -2, interrupted=True).status is RunStatus.COMPLETED
+    assert settle(folder, "it ended", stopped=True).status is RunStatus.COMPLETED
 
 
 def test_a_run_another_process_trains_is_left_to_it(
@@ -212,7 +230,7 @@ def test_a_run_another_process_trains_is_left_to_it(
     monkeypatch.setattr("aqr_exp.store.lease.PATIENCE_S", 0)
     folder.write_state("running")
     with folder.lock(), pytest.raises(LockHeldError, match="is worked on by process"):
-        settle(folder, 1, interrupted=False)
+        settle(folder, "it ended", stopped=False)
     assert folder.read_state().status is RunStatus.RUNNING
 
 

@@ -1,21 +1,20 @@
-"""What is to be done with a run of a sweep: start it, wait for who works on it, or nothing."""
+"""One attempt of a run: whether it is due, how it is queued and started, and how its end is recorded."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+import os
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.launch.slots import Slot
-from aqr_exp.launch.training import Training, queue, training_command
+from aqr_exp.launch.executor import Executor, Job
+from aqr_exp.launch.slots import Reservation
 from aqr_exp.store.lease import Lease, Standing, claim
 from aqr_exp.store.run_folder import RunFolder
-from aqr_exp.store.state import INTERRUPTED, PRUNED, UNKNOWN, RunStatus
+from aqr_exp.store.state import INTERRUPTED, PRUNED, UNKNOWN, RunState, RunStatus
 
 
 class Decision(str, Enum):
-    """A launcher's decision about a run of its plan."""
+    """How a launcher treats a run of its plan: starts it, waits, or takes its outcome."""
 
     DUE = "due"
     ELSEWHERE = "elsewhere"
@@ -35,8 +34,8 @@ class PriorState:
     """State of a run when this launcher first saw it; failures older than that are retried.
 
     Attributes:
-        attempts: Attempts that had ended, without a result.
-        cancel: When the stop was asked for that it obeyed; None when nobody had.
+        attempts: Attempts that had ended without a result.
+        cancel: Time of the request to stop that the last one obeyed; None without a request.
     """
 
     attempts: int = 0
@@ -45,12 +44,11 @@ class PriorState:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSnapshot:
-    """One look at a run.
+    """One reading of a run's folder, and the decision that follows from it.
 
     Attributes:
-        decision: What it is to the launcher.
-        reason: Why it failed, was cancelled or is unknown; who works on it.
-        attempt: The number its next start has, or that of the last one.
+        reason: Of a failure, a cancellation or an unknown owner; or the process that works on it.
+        attempt: Number of the attempt that is due, or of the last one.
     """
 
     decision: Decision
@@ -59,7 +57,7 @@ class RunSnapshot:
 
 
 def prior_state(folder: RunFolder) -> PriorState:
-    """What has happened to a run up to now."""
+    """The state of a run at this moment."""
     try:
         if not folder.state_path.exists():
             return PriorState()
@@ -71,23 +69,19 @@ def prior_state(folder: RunFolder) -> PriorState:
 
 
 def decide(folder: RunFolder, prior: PriorState, *, ours: bool = False) -> RunSnapshot:
-    """Decide what is to be done with a run.
+    """Decide how a launcher treats a run; a damaged folder has failed.
 
-    What failed, or was cancelled on request, before the launcher came is due again; what did so
-    since then (under another launcher of the same plan) is an outcome. What was interrupted is due.
+    A failure, or a cancellation on request, that is older than `prior` is due again; a later one (under
+    another launcher of the same plan) is an outcome. An interrupted run is due.
 
     Args:
         folder: The run's folder, which need not exist.
-        prior: What had happened when the launcher came.
-        ours: The launcher holds both of the run's leases: nobody else works on it.
-
-    Returns:
-        The decision; a damaged folder has failed.
+        ours: The launcher holds both of the run's leases: no other process works on it.
     """
     try:
         if not folder.state_path.exists():
             if not (folder.path.exists() and any(folder.path.iterdir())):
-                return RunSnapshot(decision=_DUE)
+                return RunSnapshot(decision=Decision.DUE)
             # A folder arrives whole: another launcher may have made it between the two looks.
             if not folder.state_path.exists():
                 return _damaged(f"{folder.state_path} is missing")
@@ -111,91 +105,51 @@ def decide(folder: RunFolder, prior: PriorState, *, ours: bool = False) -> RunSn
     if status == RunStatus.CANCELLED.value and cancel not in {None, prior.cancel}:
         return RunSnapshot(decision=Decision.CANCELLED, reason=state.reason, attempt=state.attempt)
     started = status != RunStatus.PLANNED.value
-    return RunSnapshot(decision=_DUE, attempt=state.attempt + 1 if started else state.attempt)
-
-
-_DUE = Decision.DUE
+    return RunSnapshot(
+        decision=Decision.DUE, attempt=state.attempt + 1 if started else state.attempt
+    )
 
 
 def _damaged(fault: str) -> RunSnapshot:
     return RunSnapshot(decision=Decision.FAILED, reason=fault)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """One run a scheduler has to see through.
+def queue(folder: RunFolder, attempt: int) -> None:
+    """Queue an attempt; the caller holds both leases, so no process trains the run at this moment.
 
-    Attributes:
-        folder: The run's folder.
-        create: Makes the folder when it is not there; None when it must be.
-        expected_s: How long it is expected to take, in seconds; None when nothing tells.
-        first: Whether it starts before longer ones: others are judged by it while they run.
+    A process of an earlier attempt that has not begun yet finds this one in its place and leaves.
     """
-
-    folder: RunFolder
-    create: Callable[[], None] | None = None
-    expected_s: float | None = None
-    first: bool = False
-
-
-class SchedulerListener(Protocol):
-    """Whoever shows what a scheduler does."""
-
-    def started(self, task: Task, slot: Slot, attempt: int) -> None:
-        """A run was started here."""
-
-    def ended(self, task: Task, snapshot: RunSnapshot, *, here: bool) -> None:
-        """A run has an outcome; `here` when this scheduler executed it."""
-
-    def stopping(self, running: int) -> None:
-        """It was asked to stop, and so many trainings end their step now; told once."""
-
-    def tick(self) -> None:
-        """Time passes; called several times a second."""
-
-
-class TaskSource(Protocol):
-    """Whoever proposes tasks while a scheduler works.
-
-    Attributes:
-        exhausted: Whether it will never propose another.
-    """
-
-    exhausted: bool
-
-    def poll(self, *, now: bool = False) -> Sequence[Task]:
-        """Tasks that have come up since the last look; called several times a second."""
-
-    def propose(self) -> Sequence[Task]:
-        """Tasks for a slot that would stay free; none for now, or for ever when exhausted."""
+    folder.clear_progress()
+    folder.forget_cancel()
+    folder.logs_dir.mkdir(exist_ok=True)
+    folder.write_state(RunStatus.QUEUED, attempt=attempt)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """A run whose process was started here.
+    """An attempt that was started here.
 
     Attributes:
-        training: The process.
-        lease: The right to launch the run, to be released when the process has been accounted for.
-        attempt: The number of the start.
+        lease: The right to launch the run, to be released when the job has been accounted for.
     """
 
-    training: Training
+    job: Job
     lease: Lease
     attempt: int
 
 
-def start(folder: RunFolder, prior: PriorState, slot: Slot) -> Started | RunSnapshot:
-    """Start a run that looked due, if it still is once nobody else can start it.
+def start(
+    folder: RunFolder, prior: PriorState, executor: Executor, reservation: Reservation
+) -> Started | RunSnapshot:
+    """Start a run that looked due, if it still is once no other launcher can start it.
 
     Args:
         folder: The run's folder; it exists.
-        prior: What had happened to the run when this launcher came to it.
-        slot: Where it runs.
+        reservation: Its room, which stays the caller's unless the run was started.
 
     Returns:
-        The started run; or what it is instead: somebody else's, finished meanwhile, or failed
-        because it cannot be started.
+        The started attempt; or the run as it is instead: in another process's hands, finished
+        meanwhile, or failed because it cannot be started.
     """
     kept: list[Lease] = []
     try:
@@ -204,15 +158,14 @@ def start(folder: RunFolder, prior: PriorState, slot: Slot) -> Started | RunSnap
             if isinstance(answer, Standing):
                 return RunSnapshot(decision=Decision.ELSEWHERE, reason=f"held by {answer}")
             kept.append(answer)
-        # Decided while nobody trains: what a process that outlived its launcher did until now counts.
+        # Decided while no process trains: an attempt that outlived its launcher counts until now.
         snapshot = decide(folder, prior, ours=True)
         if snapshot.decision is not Decision.DUE:
             return snapshot
         queue(folder, snapshot.attempt)
         kept.pop().release()
-        command = training_command(folder.path, attempt=snapshot.attempt, threads=slot.threads)
-        training = Training(folder, command, attempt=snapshot.attempt, environment=slot.environment)
-        return Started(training=training, lease=kept.pop(), attempt=snapshot.attempt)
+        job = executor.submit(folder, snapshot.attempt, reservation)
+        return Started(job=job, lease=kept.pop(), attempt=snapshot.attempt)
     except (AqrExpError, OSError) as error:
         reason = f"cannot be started: {error}"
         with contextlib.suppress(AqrExpError, OSError):
@@ -221,3 +174,36 @@ def start(folder: RunFolder, prior: PriorState, slot: Slot) -> Started | RunSnap
     finally:
         for lease in kept:
             lease.release()
+
+
+def settle(folder: RunFolder, summary: str, *, stopped: bool) -> RunState:
+    """Record how an attempt ended whose job is over; returns completed, failed or cancelled.
+
+    Args:
+        summary: The job's summary of its end, the reason of a run that recorded none itself.
+        stopped: The job was asked to stop.
+
+    Raises:
+        LockHeldError: Another process trains the run; its state is left to it.
+    """
+    # The attempt that ended held the lease or never got it: its owner now is another process.
+    with folder.lock():
+        state = folder.read_state()
+        if state.status is RunStatus.COMPLETED and folder.metrics_path.exists():
+            return state
+        request = folder.cancel_requested()
+        if stopped or request:
+            folder.write_state(RunStatus.CANCELLED, reason=request or "interrupted")
+        elif state.status not in {RunStatus.FAILED, RunStatus.CANCELLED}:
+            folder.write_state(RunStatus.FAILED, reason=summary)
+        return folder.read_state()
+
+
+def last_log_lines(folder: RunFolder, count: int = 15) -> list[str]:
+    """The last lines of the training log, read from its end."""
+    if not folder.train_log_path.exists():
+        return []
+    with folder.train_log_path.open("rb") as log:
+        log.seek(max(0, log.seek(0, os.SEEK_END) - 64 * 1024))
+        text = log.read().decode("utf-8", errors="replace")
+    return text.splitlines()[-count:]

@@ -1,0 +1,376 @@
+"""Executors: places where trainings run, behind one protocol.
+
+The scheduler reserves room for one training, submits a queued attempt to it, polls the job and stops it.
+Where the training's process is, and how it is started and killed, is known to the executor alone.
+"""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import Any, Protocol, TextIO, cast
+
+from aqr_exp.config.schema.run import LauncherConfig, LauncherName
+from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.launch.json_worker import exit_summary
+from aqr_exp.launch.slots import Reservation, SlotLeases
+from aqr_exp.store.run_folder import RunFolder, utc_now
+from aqr_exp.train.__main__ import main as train_main
+
+# A JSON list of arguments to start instead of the training, for tests and benchmarks: what it starts
+# gets the training's own arguments and goes through the same store, leases and launcher.
+COMMAND_VARIABLE = "AQR_EXP_TRAIN_COMMAND"
+# How long a training that was asked to stop may take to save its state before it is killed.
+GRACE_S = 30.0
+INTERRUPTED = 130
+
+
+class Job(ABC):
+    """A submitted training.
+
+    Attributes:
+        folder: The run's folder.
+        stop_requested: Whether `stop` was called, or a Ctrl-C reached the training.
+    """
+
+    def __init__(self, folder: RunFolder, reservation: Reservation | None) -> None:
+        self.folder = folder
+        self.stop_requested = False
+        self._reservation = reservation
+        self._kill_at: float | None = None
+
+    def poll(self) -> str | None:
+        """Look at the training; kills it when a stop is overdue.
+
+        Returns:
+            None while it may be working, also where that cannot be known now; else one line on how
+            it ended.
+        """
+        if self._reservation is not None:
+            self._reservation.lease.beat_when_due()
+        summary = self._summary()
+        if summary is None and self._kill_at is not None and time.monotonic() >= self._kill_at:
+            self._kill()
+        return summary
+
+    def stop(self, grace_s: float | None = None) -> None:
+        """Ask the training to save its state and end; `poll` kills it after the grace.
+
+        Called again, it can shorten the grace.
+
+        Args:
+            grace_s: Seconds; `GRACE_S` when None.
+        """
+        deadline = time.monotonic() + (GRACE_S if grace_s is None else grace_s)
+        self._kill_at = deadline if self._kill_at is None else min(deadline, self._kill_at)
+        if not self.stop_requested:
+            self.stop_requested = True
+            self._interrupt()
+
+    def release(self) -> None:
+        """Give back what was reserved for it."""
+        if self._reservation is not None:
+            self._reservation.lease.release()
+
+    @abstractmethod
+    def _summary(self) -> str | None:
+        """How the training ended; None while it may be working."""
+
+    @abstractmethod
+    def _interrupt(self) -> None:
+        """Tell the training to stop, as Ctrl-C does."""
+
+    @abstractmethod
+    def _kill(self) -> None:
+        """End the training at once."""
+
+
+class Executor(Protocol):
+    """A place where trainings run.
+
+    Whatever a training prints reaches its run's training log.
+
+    Attributes:
+        uses_terminal: Whether trainings read from and write to this terminal.
+    """
+
+    uses_terminal: bool
+
+    def reserve(self) -> Reservation | None:
+        """Room for one more training, which no other launcher gets; None while there is none.
+
+        Raises:
+            OSError: The room could not be claimed.
+        """
+
+    def submit(self, folder: RunFolder, attempt: int, reservation: Reservation | None) -> Job:
+        """Start a queued attempt of a run; the reservation is the job's from here.
+
+        Args:
+            reservation: Its room; None gives the training all there is.
+
+        Raises:
+            AqrExpError: The training cannot be started.
+            OSError: The same; the reservation is still the caller's.
+        """
+
+    def wait(self, jobs: Sequence[Job], timeout_s: float) -> None:
+        """Sleep until a job may have ended, at most `timeout_s`."""
+
+    def close(self) -> None:
+        """Give back room that dead launchers and trainings of this machine have left."""
+
+
+def training_arguments(folder: RunFolder, attempt: int, threads: int | None) -> list[str]:
+    """Arguments of `python -m aqr_exp.train`.
+
+    Args:
+        attempt: A process that finds another attempt queued leaves the run alone.
+        threads: The most threads it may use; None leaves it to the run.
+    """
+    limit = [] if threads is None else ["--threads", str(threads)]
+    return [os.fspath(folder.path.absolute()), "--attempt", str(attempt), *limit]
+
+
+def training_program() -> list[str]:
+    """The training's program; `$AQR_EXP_TRAIN_COMMAND` replaces it.
+
+    Raises:
+        AqrExpError: The variable is no JSON list of texts.
+    """
+    replaced = os.environ.get(COMMAND_VARIABLE)
+    if not replaced:
+        return [sys.executable, "-m", "aqr_exp.train"]
+    try:
+        program = json.loads(replaced)
+    except ValueError:
+        program = None
+    if not isinstance(program, list) or not program or not all(isinstance(a, str) for a in program):
+        raise AqrExpError(f"{COMMAND_VARIABLE}={replaced}: must be a JSON list of arguments")
+    return program
+
+
+class _SlotExecutor:
+    """An executor that shares the slots of this machine with other launchers."""
+
+    def __init__(self, slots: SlotLeases | None = None) -> None:
+        self._slots = slots
+
+    def reserve(self) -> Reservation | None:
+        return self._slots.reserve() if self._slots is not None else None
+
+    def close(self) -> None:
+        if self._slots is not None:
+            self._slots.clear_dead()
+
+
+class LocalExecutor(_SlotExecutor):
+    """Runs each training in a process of its own on this machine."""
+
+    uses_terminal = False
+
+    def submit(
+        self, folder: RunFolder, attempt: int, reservation: Reservation | None
+    ) -> "LocalJob":
+        """Start a process; its slot stays in use until it ends, whatever becomes of this one."""
+        slot = None if reservation is None else reservation.slot
+        arguments = training_arguments(folder, attempt, None if slot is None else slot.threads)
+        with folder.train_log_path.open("ab") as log:
+            log.write(_log_header(attempt))
+            log.flush()
+            process = subprocess.Popen(
+                [*training_program(), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Its own session: Ctrl-C reaches it once, from here, and not also from the terminal.
+                start_new_session=True,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **(slot.environment if slot else {})},
+            )
+        if reservation is not None:
+            reservation.lease.hand_over(process.pid)
+        return LocalJob(folder, reservation, process)
+
+    def wait(self, jobs: Sequence[Job], timeout_s: float) -> None:
+        """Sleep until a process ends, at most `timeout_s`."""
+        watched: list[int] = []
+        try:
+            if hasattr(os, "pidfd_open"):
+                local = [job for job in jobs if isinstance(job, LocalJob)]
+                watched += map(os.pidfd_open, [job.pid for job in local])
+            select.select(watched, [], [], timeout_s)
+        except OSError:
+            time.sleep(timeout_s)
+        finally:
+            for descriptor in watched:
+                os.close(descriptor)
+
+
+class LocalJob(Job):
+    """A training process of this machine."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        reservation: Reservation | None,
+        process: "subprocess.Popen[bytes]",
+    ) -> None:
+        super().__init__(folder, reservation)
+        self._process = process
+        self.pid = process.pid
+
+    def _summary(self) -> str | None:
+        returncode = self._process.poll()
+        return None if returncode is None else exit_summary(returncode)
+
+    def _interrupt(self) -> None:
+        self._process.send_signal(signal.SIGINT)
+
+    def _kill(self) -> None:
+        # With its loader workers, whose session it leads.
+        os.killpg(self.pid, signal.SIGKILL)
+
+
+class DebugExecutor(_SlotExecutor):
+    """Runs trainings in this process, one at a time: a breakpoint stops in this terminal."""
+
+    uses_terminal = True
+
+    def __init__(self, slots: SlotLeases | None = None) -> None:
+        super().__init__(slots)
+        self._busy: DebugJob | None = None
+
+    def reserve(self) -> Reservation | None:
+        """A slot, unless a job of this executor has not ended yet."""
+        if self._busy is not None and not self._busy.ended:
+            return None
+        return super().reserve()
+
+    def submit(
+        self, folder: RunFolder, attempt: int, reservation: Reservation | None
+    ) -> "DebugJob":
+        """Prepare a training that runs when its job is first polled."""
+        self._busy = DebugJob(folder, reservation, attempt)
+        return self._busy
+
+    def wait(self, jobs: Sequence[Job], timeout_s: float) -> None:
+        """Sleep where there is no job: polling runs one to its end."""
+        if not jobs:
+            time.sleep(timeout_s)
+
+
+class DebugJob(Job):
+    """A training in this process; it ends within its first poll."""
+
+    def __init__(self, folder: RunFolder, reservation: Reservation | None, attempt: int) -> None:
+        super().__init__(folder, reservation)
+        self._attempt = attempt
+        self._ended: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has run, or will not."""
+        return self._ended is not None
+
+    def _summary(self) -> str | None:
+        if self._ended is None and not self.stop_requested:
+            # Said before it runs, for a launcher that an exception makes account for it.
+            self._ended = "the training was left"
+            returncode = self._run()
+            self._ended = exit_summary(returncode)
+            if returncode == INTERRUPTED and self.folder.cancel_requested() is None:
+                # The training had the handlers while it ran: the launcher is to hear of Ctrl-C, too.
+                self.stop_requested = True
+                signal.raise_signal(signal.SIGINT)
+        return self._ended
+
+    def _run(self) -> int:
+        slot = None if self._reservation is None else self._reservation.slot
+        arguments = training_arguments(self.folder, self._attempt, slot.threads if slot else None)
+        with (
+            _process_state_kept(),
+            self.folder.train_log_path.open("a", encoding="utf-8", buffering=1) as log,
+            redirect_stdout(cast(TextIO, _Tee(sys.stdout, log))),
+            redirect_stderr(cast(TextIO, _Tee(sys.stderr, log))),
+        ):
+            log.write(_log_header(self._attempt).decode())
+            os.environ.update(slot.environment if slot else {})
+            try:
+                return train_main(arguments)
+            except KeyboardInterrupt:
+                return INTERRUPTED
+            except SystemExit as end:
+                if isinstance(end.code, int):
+                    return end.code
+                sys.stderr.write(f"{end.code}\n")
+                return 1
+            except Exception:
+                traceback.print_exc()
+                return 1
+
+    def _interrupt(self) -> None:
+        self._ended = self._ended or "the training was stopped before it began"
+
+    def _kill(self) -> None:
+        """Nothing is left to end: `poll` returns when the training has."""
+
+
+class _Tee:
+    """A text stream that also writes to a log; in all else it is the stream, for debuggers."""
+
+    def __init__(self, stream: TextIO, log: TextIO) -> None:
+        self._stream, self._log = stream, log
+
+    def write(self, text: str) -> int:
+        if not self._log.closed:  # a logger may keep this stream longer
+            self._log.write(text)
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def _process_state_kept() -> Iterator[None]:
+    """Give this process its environment and signal handlers back when the context ends."""
+    environment = dict(os.environ)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        os.environ.clear()
+        os.environ.update(environment)
+
+
+def _log_header(attempt: int) -> bytes:
+    return f"=== attempt {attempt}, {utc_now()}\n".encode()
+
+
+def executor_for(
+    launchers: Iterable[LauncherConfig], slots: SlotLeases | None = None
+) -> "LocalExecutor | DebugExecutor":
+    """The executor that runs are configured for; `debug` only when every one of them says so.
+
+    Args:
+        launchers: Of the runs.
+        slots: Where they may run; None for a run without a slot.
+
+    Raises:
+        RequestError: `launcher=debug` with another program in the training's place.
+    """
+    if {launcher.name for launcher in launchers} != {LauncherName.DEBUG}:
+        return LocalExecutor(slots)
+    if os.environ.get(COMMAND_VARIABLE):
+        raise RequestError(
+            f"launcher=debug trains in this process: unset {COMMAND_VARIABLE}, which names a program"
+        )
+    return DebugExecutor(slots)

@@ -1,0 +1,74 @@
+"""Worker processes of this package that answer in lines of JSON on their stdout."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def json_worker(
+    module: str, arguments: Sequence[str], log: Path, environment: Mapping[str, str]
+) -> Iterator[subprocess.Popen[str]]:
+    """Start `python -m module`; it is ended with all it has started when the context ends.
+
+    Args:
+        log: Its stderr is appended here.
+        environment: Variables it gets besides those of this process.
+
+    Raises:
+        OSError: It could not be started, or the log not be written.
+    """
+    with log.open("ab") as errors:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            # A session of its own: Ctrl-C reaches the process that waits here, which ends the group.
+            start_new_session=True,
+            env={**os.environ, **environment},
+        )
+    try:
+        yield worker
+    finally:
+        if worker.poll() is None:
+            os.killpg(worker.pid, signal.SIGKILL)
+            worker.wait()
+        if worker.stdout is not None:
+            worker.stdout.close()
+
+
+def responses(worker: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
+    """The worker's answers, each as soon as its line is complete."""
+    for line in worker.stdout or ():
+        yield json.loads(line)
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log that is not empty; `none` without one."""
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else "none"
+
+
+def exit_summary(returncode: int, log: Path | None = None) -> str:
+    """One line on how a process ended that left no result.
+
+    Args:
+        returncode: Its exit code; negative for the signal that killed it.
+        log: The summary also quotes the last line of this file.
+    """
+    if returncode >= 0:
+        ending = f"ended with exit code {returncode} and no result"
+    else:
+        name = signal.Signals(-returncode).name
+        hint = " (out of memory?)" if name == "SIGKILL" else ""
+        ending = f"was killed by {name}{hint}"
+    quoted = "" if log is None else f"; its last line: {last_line(log)}"
+    return f"the training process {ending}{quoted}"

@@ -1,0 +1,83 @@
+"""Ctrl-C, polite kills and closed terminals: requests to stop, and processes without a terminal."""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+
+from aqr_exp.errors import AqrExpError
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def stop_on_signals(
+    request_stop: Callable[[], None], numbers: Sequence[signal.Signals] = STOPPING
+) -> Iterator[None]:
+    """Call `request_stop` at every signal that means stop, instead of ending at once."""
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        del signum, frame
+        request_stop()
+
+    # An ignored one (a detached process's closed terminal) stays ignored.
+    kept = {
+        number: signal.signal(number, handle)
+        for number in numbers
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
+    try:
+        yield
+    finally:
+        for number, previous in kept.items():
+            signal.signal(number, previous)
+
+
+def detach(log: Path) -> int | None:
+    """Continue as a process without a terminal; call it before threads or children exist.
+
+    Args:
+        log: Gets that process's output, appended; its folder must exist.
+
+    Returns:
+        In the calling process the number of the one that continues; in that one None.
+
+    Raises:
+        AqrExpError: That process could not start, for example because the log cannot be written.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    reader, writer = os.pipe()
+    middle = os.fork()
+    if middle:
+        os.close(writer)
+        os.waitpid(middle, 0)
+        with os.fdopen(reader, "rb") as pipe:
+            number = pipe.read()
+        if not number:
+            raise AqrExpError(f"the detached process could not start (log: {log})")
+        return int(number)
+    # A session of its own has no terminal; its leader's child can never get one.
+    os.setsid()
+    last = os.fork()
+    if last:
+        os._exit(0)
+    os.close(reader)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    _redirect(log)
+    os.write(writer, str(os.getpid()).encode())
+    os.close(writer)
+    return None
+
+
+def _redirect(log: Path) -> None:
+    """Read nothing, and write to the log."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    for source, target in ((nothing, 0), (output, 1), (output, 2)):
+        os.dup2(source, target)
+    os.close(nothing)
+    os.close(output)

@@ -1,0 +1,149 @@
+"""One run started by hand: what asking for it leads to, and its training followed to the end."""
+
+import contextlib
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from aqr_exp.errors import AqrExpError
+from aqr_exp.launch.attempt import queue, settle
+from aqr_exp.launch.executor import Executor
+from aqr_exp.launch.signals import stop_on_signals
+from aqr_exp.store.counting import RunFolders
+from aqr_exp.store.lease import LockHeldError
+from aqr_exp.store.process_identity import Life
+from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.store.state import RunState, RunStatus
+from aqr_exp.store.store import Store
+
+
+class Action(Enum):
+    """Ways to answer a request for a run."""
+
+    SHOW = "show"
+    START = "start"
+    RESTART = "restart"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """An intended action on a run.
+
+    Attributes:
+        attempt: Number of the attempt that is started.
+        previous: Status in which the earlier attempt ended; None without one.
+    """
+
+    action: Action
+    folder: RunFolder
+    attempt: int = 1
+    previous: str | None = None
+
+
+def plan_run(store: Store, name: str, *, force: bool) -> Plan:
+    """Decide how a request for the run `name` is answered; changes nothing.
+
+    Args:
+        force: Start a rerun in a folder beside those that exist.
+
+    Returns:
+        Show the run that counts; or start the last rerun again; or start a new one.
+
+    Raises:
+        LockHeldError: A process works on it; names the process.
+        AqrExpError: Its state cannot be read.
+    """
+    folders = RunFolders(store)
+    folder = folders.of(name)
+    if name not in folders:
+        return Plan(action=Action.START, folder=folder)
+    if force:
+        return Plan(action=Action.START, folder=store.folder(store.next_rerun(name)))
+    if _status(folder) == RunStatus.COMPLETED.value:
+        return Plan(action=Action.SHOW, folder=folder)
+    return plan_restart(folder)
+
+
+def plan_restart(folder: RunFolder) -> Plan:
+    """Decide how a run that exists and has not completed is started again.
+
+    Raises:
+        LockHeldError: A process works on it; names the process.
+        AqrExpError: Its state cannot be read.
+    """
+    standing = folder.standing()
+    if standing is not None:
+        unknown = standing.life is Life.UNKNOWN
+        hint = (
+            f"; once you know it is dead: aqr-exp resume {folder.name} --steal" if unknown else ""
+        )
+        raise LockHeldError(f"{folder.name} is worked on by {standing}{hint}")
+    attempt = folder.read_state().attempt
+    status = _status(folder)
+    if status == RunStatus.PLANNED.value:
+        return Plan(action=Action.START, folder=folder, attempt=attempt)
+    return Plan(action=Action.RESTART, folder=folder, attempt=attempt + 1, previous=status)
+
+
+def _status(folder: RunFolder) -> str:
+    try:
+        return folder.effective_status()
+    except AqrExpError as error:
+        raise AqrExpError(f"{error} (--force starts the run anew beside it)") from None
+
+
+POLL_S = 0.2
+
+
+def train(
+    folder: RunFolder,
+    executor: Executor,
+    show: Callable[[dict[str, Any]], None],
+    *,
+    attempt: int = 1,
+) -> RunState:
+    """Train a run and wait for its end; the caller holds the launch lease.
+
+    Ctrl-C and SIGTERM stop the training; the second one at once.
+
+    Args:
+        show: Called with the run's progress whenever it changed.
+
+    Returns:
+        The final state: completed, failed or cancelled.
+
+    Raises:
+        LockHeldError: A process that outlived its launcher trains the run; names it.
+    """
+    with folder.lock():
+        state = folder.read_state()
+        if state.status is RunStatus.COMPLETED and folder.metrics_path.exists():
+            return state  # such a process has just finished it
+        queue(folder, attempt)
+    stops = 0
+
+    def request_stop() -> None:
+        nonlocal stops
+        stops += 1
+
+    with stop_on_signals(request_stop, (signal.SIGINT, signal.SIGTERM)):
+        job = executor.submit(folder, attempt, None)
+        last = None
+        try:
+            while (summary := job.poll()) is None:
+                if stops:
+                    job.stop(grace_s=None if stops == 1 else 0)
+                executor.wait([job], POLL_S)
+                with contextlib.suppress(AqrExpError):  # unreadable progress stops no training
+                    progress = folder.read_progress()
+                    if progress is not None and progress != last:
+                        last = progress
+                        show(progress)
+        except BaseException:
+            job.stop()
+            while job.poll() is None:
+                executor.wait([job], POLL_S)
+            raise
+    return settle(folder, summary, stopped=job.stop_requested)
