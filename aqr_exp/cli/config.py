@@ -1,13 +1,31 @@
-"""`aqr-exp config`: what would run."""
+"""`aqr-exp config` and `aqr-exp why`: a run's configuration, and what makes two runs differ."""
+
+import shlex
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
 
 from aqr_exp.cli import console
 from aqr_exp.config import short_names
-from aqr_exp.config.identity import as_dict, run_name, to_yaml
+from aqr_exp.config.compose import conf_dir, group_options
+from aqr_exp.config.identity import (
+    Bearing,
+    Difference,
+    as_dict,
+    differences,
+    from_spec,
+    run_name,
+    to_yaml,
+)
 from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.config.load import load_run
-from aqr_exp.errors import AqrExpError
+from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.files.run_name import arm_of
+from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.store.store import Store, results_root
 
-HELP = f"""
+CONFIG_HELP = f"""
 \b
 Examples:
   aqr-exp config baseline
@@ -18,7 +36,7 @@ Examples:
 {short_names.HELP}"""
 
 
-def command(
+def config_command(
     variant: console.Variant,
     overrides: console.Overrides = None,
     as_json: console.Json = False,
@@ -37,3 +55,147 @@ def command(
         return
     head = f"# run: {name}" if name else f"# run: not known before its data are there: {unknown}"
     console.data(f"{head}\n{to_yaml(config)}")
+
+
+WHY_HELP = """
+A run is the name of one in the results folder (or its beginning), or what would be typed after
+`aqr-exp run`, as one argument.
+
+\b
+Examples:
+  aqr-exp why baseline-8fe737191530-s0 baseline-8fe737191530-s1
+  aqr-exp why "attention_bias bias_scale=2.5" attention_bias
+  aqr-exp why baseline "attention_bias bias_scale=0 learnable_scale=false"
+"""
+
+ONE = "A run's name, or a variant with overrides as one argument."
+LONGEST = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One of the two runs.
+
+    Attributes:
+        asked: As typed.
+        name: The run's name, by what its configuration says.
+        spec: Its complete configuration.
+    """
+
+    asked: str
+    name: str
+    spec: dict[str, Any]
+
+
+def why_command(
+    ours: Annotated[str, typer.Argument(help=ONE, metavar="A")],
+    theirs: Annotated[str, typer.Argument(help=ONE, metavar="B")],
+    as_json: console.Json = False,
+) -> int:
+    """Compare two runs' effective configurations; returns the exit code."""
+    one, other = side(ours), side(theirs)
+    found = differences(one.spec, other.spec)
+    if as_json:
+        console.print_json(_as_json(one, other, found))
+    else:
+        console.data(explanation(one, other, found))
+    return 0
+
+
+def side(asked: str) -> Side:
+    """Find or compose one of the two.
+
+    Args:
+        asked: A run's name or its beginning; or a variant and overrides.
+
+    Raises:
+        RequestError: Neither; says what is wrong with it.
+    """
+    try:
+        words = shlex.split(asked)
+    except ValueError as error:
+        raise RequestError(f"{asked!r} cannot be read: {error}") from None
+    store = Store(results_root())
+    variants = group_options(conf_dir())["variant"]
+    if len(words) > 1 or asked in variants:
+        return _composed(asked, words)
+    try:
+        folder = store.find(asked)
+    except RequestError:
+        # Only a run's name has a dash.
+        guess = "" if "-" in asked else did_you_mean(asked, variants)
+        if not guess:
+            raise
+        raise RequestError(f"unknown run or variant '{asked}'{guess}") from None
+    spec = folder.read_spec()
+    try:
+        name = run_name(from_spec(spec))
+    except RequestError:
+        name = folder.name  # written by another version: what it says can still be compared
+    return Side(asked=folder.name, name=name, spec=spec)
+
+
+def _composed(asked: str, words: list[str]) -> Side:
+
+    config = with_data_identity(load_run(words[0], words[1:]))
+    return Side(asked=asked, name=run_name(config), spec=as_dict(config))
+
+
+def verdict(one: Side, other: Side, found: list[Difference]) -> str:
+    """What two runs are to one another: `same`, `replicates` or `different`."""
+    bearings = {item.bearing for item in found}
+    if Bearing.COUNTS in bearings or arm_of(one.name) != arm_of(other.name):
+        return "different"
+    return "replicates" if Bearing.REPLICATE in bearings else "same"
+
+
+def explanation(one: Side, other: Side, found: list[Difference]) -> str:
+    """The verdict in a sentence, and the differing keys by what they mean."""
+    counting = [item for item in found if item.bearing is Bearing.COUNTS]
+    what = verdict(one, other, found)
+    if what == "same":
+        head = f"the same run: {one.name}"
+    elif what == "replicates":
+        head = f"replicates of one point, by their seeds: {one.name} and {other.name}"
+    else:
+        keys = "1 key" if len(counting) == 1 else f"{len(counting)} keys"
+        head = f"different runs, by {keys}: {one.name} and {other.name}"
+        if not counting:
+            head = f"different runs, by how versions write them: {one.name} and {other.name}"
+    lines = [head]
+    for bearing, title in (
+        (Bearing.COUNTS, "can change the numbers:"),
+        (Bearing.REPLICATE, "the replicate, beside the identity:"),
+        (Bearing.NEUTRAL, "cannot change the numbers, and is not in the identity:"),
+    ):
+        items = [item for item in found if item.bearing is bearing]
+        lines += [title] * bool(items)
+        lines += [f"  {item.key}: {_show(item.ours)} | {_show(item.theirs)}" for item in items]
+    if not found:
+        lines.append("no key differs")
+    return "\n".join(lines)
+
+
+def _show(value: Any) -> str:
+    """A value on one line; of a whole part what it is, not all of it."""
+    if isinstance(value, dict):
+        return f"present ({len(value)} keys)"
+    text = value if isinstance(value, str) and value else repr(value)
+    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+
+
+def _as_json(one: Side, other: Side, found: list[Difference]) -> dict[str, Any]:
+    return {
+        "verdict": verdict(one, other, found),
+        "a": one.name,
+        "b": other.name,
+        "differences": [
+            {
+                "key": item.key,
+                "a": item.ours,
+                "b": item.theirs,
+                "bearing": item.bearing.value,
+            }
+            for item in found
+        ],
+    }

@@ -83,10 +83,10 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
 
 
 def _lines(outcome: Outcome) -> list[str]:
-    return [] if outcome.cost is None else [f"{outcome.name}: {told(outcome.cost)}"]
+    return [] if outcome.cost is None else [f"{outcome.name}: {format_cost(outcome.cost)}"]
 
 
-def told(cost: Cost) -> str:
+def format_cost(cost: Cost) -> str:
     """A cost in one line."""
     median, p95 = median_and_p95(cost.latencies_ms)
     memory = "unknown memory" if cost.memory_mb is None else f"{cost.memory_mb:.1f} MB"

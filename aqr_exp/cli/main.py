@@ -60,16 +60,18 @@ COMMANDS: dict[str, Lazy | LazySub] = {
     "run": Lazy("run:command", "Train a variant, score it as nuScenes does, show its metrics."),
     "sweep": Lazy("sweep:command", "Run what is missing or failed of a sweep, and nothing else."),
     "watch": Lazy("watch:command", "Watch a sweep, or every run: progress, loss, time left."),
-    "cancel": Lazy("cancel:command", "Stop runs or sweeps, wherever they run."),
-    "retry": Lazy("rerun:retry_command", "Run again what failed, and nothing else."),
+    "cancel": Lazy("control:cancel_command", "Stop runs or sweeps, wherever they run."),
+    "retry": Lazy("control:retry_command", "Run again what failed, and nothing else."),
     "resume": Lazy(
-        "rerun:resume_command", "Go on with what was interrupted, cancelled or never started."
+        "control:resume_command", "Go on with what was interrupted, cancelled or never started."
     ),
-    "why": Lazy("why:command", "Explain, key by key, why two runs are the same or not."),
+    "why": Lazy("config:why_command", "Explain, key by key, why two runs are the same or not."),
     "eval": Lazy("evaluate:command", "Evaluate trained runs under sensor failures."),
-    "config": Lazy("config:command", "Print a run's complete, checked configuration and identity."),
-    "list": Lazy("list_runs:command", "List the runs: state, attempt, mAP and NDS."),
-    "show": Lazy("show:command", "Show one run: its state, where it came from, its metrics."),
+    "config": Lazy(
+        "config:config_command", "Print a run's complete, checked configuration and identity."
+    ),
+    "list": Lazy("show:list_command", "List the runs: state, attempt, mAP and NDS."),
+    "show": Lazy("show:show_command", "Show one run: its state, where it came from, its metrics."),
     "table": Lazy("table:command", "Tabulate runs over seeds: intervals, differences, verdicts."),
     "compare": Lazy("compare:command", "Compare two arms or two runs: what differs, by how much."),
     "confirm": Lazy("confirm:command", "Run a sweep's best points again on fresh seeds."),

@@ -1,4 +1,4 @@
-"""`aqr-exp show`: everything about one run."""
+"""`aqr-exp list` and `aqr-exp show`: the runs of the results folder, and everything about one."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,15 +6,81 @@ from typing import Any
 from aqr_exp.cli import console
 from aqr_exp.cli.console import progress_line
 from aqr_exp.errors import AqrExpError
+from aqr_exp.report.tables.arms import SYNTHETIC_MARK
+from aqr_exp.report.tables.cells import Table, count_cell, number_cell, text_cell
 from aqr_exp.report.tables.formats import TableFormat, render
-from aqr_exp.store.collect import RunRow, read_row
+from aqr_exp.store.collect import RunRow, collect, read_row
 from aqr_exp.store.history import Joint, joints
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.store import Store, results_root
 from aqr_exp.store.trace import FileHashes
 from aqr_exp.store.verify import check_run
 
-HELP = """
+LIST_HELP = """
+\b
+Examples:
+  aqr-exp list
+  aqr-exp list --json
+"""
+
+
+def list_command(as_json: console.Json = False) -> None:
+    """List all runs of the results folder."""
+    store = Store(results_root())
+    rows = collect(store)
+    if as_json:
+        console.print_json([row_as_json(row) for row in rows])
+    elif not rows:
+        console.say(f"no runs in {store.runs_dir}: `aqr-exp run baseline` makes one")
+    else:
+        table = runs_table(rows)
+        console.data(render(table, TableFormat.RICH, terminal=console.on_terminal()))
+
+
+def row_as_json(row: RunRow) -> dict[str, object]:
+    """One run for programs."""
+    return {
+        "name": row.name,
+        "status": row.status,
+        "reason": row.reason,
+        "attempt": row.attempt,
+        "updated": row.updated,
+        "variant": row.variant,
+        "fingerprint": row.fingerprint,
+        "seed": row.seed,
+        "preset": row.preset,
+        "synthetic": row.synthetic,
+        "mAP": row.metric("mAP"),
+        "NDS": row.metric("NDS"),
+    }
+
+
+def runs_table(rows: list[RunRow]) -> Table:
+    """One line a run."""
+    synthetic = any(row.synthetic for row in rows)
+    return Table(
+        title=f"Runs ({SYNTHETIC_MARK})" if synthetic else "Runs",
+        columns=("run", "status", "attempt", "mAP", "NDS", "data", "updated (UTC)", "reason"),
+        numeric=frozenset({"attempt", "mAP", "NDS"}),
+        rows=tuple(
+            (
+                text_cell(row.name),
+                text_cell(row.status),
+                count_cell(row.attempt),
+                number_cell(row.metric("mAP")),
+                number_cell(row.metric("NDS")),
+                text_cell(row.data if row.completed else ""),
+                text_cell(row.updated[:16].replace("T", " ")),
+                text_cell(" ".join((row.reason or "").split())),
+            )
+            for row in rows
+        ),
+        synthetic=synthetic,
+        context=frozenset({"attempt", "data", "reason"}),
+    )
+
+
+SHOW_HELP = """
 \b
 Examples:
   aqr-exp show baseline-1a2b3c4d5e6f-s0
@@ -23,7 +89,7 @@ Examples:
 """
 
 
-def command(run: console.RunName, as_json: console.Json = False) -> None:
+def show_command(run: console.RunName, as_json: console.Json = False) -> None:
     """Show one run of the results folder."""
     store = Store(results_root())
     folder = store.find(run)
@@ -52,7 +118,7 @@ def run_as_json(folder: RunFolder, row: RunRow) -> dict[str, Any]:
         "resumed": row.resumed,
         "joints": [
             {"attempt": joint.attempt, "epoch": joint.epoch, "step": joint.step}
-            for joint in found_joints(folder)
+            for joint in resume_points(folder)
         ],
         "updated": row.updated,
         "record": row.record,
@@ -69,7 +135,7 @@ def describe(folder: RunFolder, row: RunRow) -> Iterator[str]:
     yield f"folder: {folder.path}"
     if row.record:
         yield from describe_record(row)
-    joined = found_joints(folder)
+    joined = resume_points(folder)
     if joined:
         yield f"curve joined: {', '.join(map(str, joined))}"
     if row.status == "running":
@@ -94,7 +160,7 @@ def _part(record: dict[str, Any], name: str) -> dict[str, Any]:
     return part if isinstance(part, dict) else {}
 
 
-def found_joints(folder: RunFolder) -> list[Joint]:
+def resume_points(folder: RunFolder) -> list[Joint]:
     """Where attempts took over from earlier ones; none when the history is damaged."""
     try:
         return joints(folder.read_history())

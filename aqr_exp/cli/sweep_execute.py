@@ -1,28 +1,161 @@
-"""Executing a sweep: its runs over the slots of this machine, shown while they run."""
+"""Execution of a sweep's plan: first steps tried, runs over this machine's slots, a summary at the end."""
 
 import dataclasses
+import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 from aqr_exp.cli import console
-from aqr_exp.cli.preflight import preflight
-from aqr_exp.cli.sweep_summary import summarize
-from aqr_exp.cli.sweep_view import ConsoleReporter, remedies, screen, totals_line
+from aqr_exp.cli.console import duration
+from aqr_exp.cli.watch import ConsoleReporter, recovery_hints, screen, totals_line
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.run import Device
-from aqr_exp.errors import RequestError
+from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.files.run_name import arm_of
 from aqr_exp.launch.attempt import Decision
 from aqr_exp.launch.executor import Executor, executor_for
+from aqr_exp.launch.measuring import FirstSteps, can_be_tried, try_first_steps
 from aqr_exp.launch.preflight import check_ready
 from aqr_exp.launch.record import create_run
 from aqr_exp.launch.scheduler import Scheduler, Task, TaskSource
 from aqr_exp.launch.signals import detach, stop_on_signals
-from aqr_exp.launch.slots import SlotLeases, find_slots
+from aqr_exp.launch.slots import Slot, SlotLeases, find_slots
+from aqr_exp.report.figures.figure_file import check_matplotlib, save_figure
+from aqr_exp.report.figures.sweep_figure import sweep_figure
+from aqr_exp.report.tables.build import build_table
+from aqr_exp.report.tables.formats import TableFormat, render
+from aqr_exp.report.tables.request import TableRequest
+from aqr_exp.report.tables.rows import rows_of_sweep
+from aqr_exp.store.collect import RunRow, collect, with_settings
 from aqr_exp.store.counting import RunFolders
 from aqr_exp.store.store import Store
 from aqr_exp.store.sweep_folder import SweepEntry, SweepFolder, check_sweep_name
 from aqr_exp.sweep.plan import Plan, PlannedRun
+from aqr_exp.sweep.request import Direction
 from aqr_exp.sweep.watched import SweepStatus, WatchedRun
+
+HINT = "--no-preflight leaves it out"
+
+
+def preflight(plan: Plan, store: Store, slot: Slot) -> None:
+    """Let every configuration that has never trained here make its first steps, and tell.
+
+    Args:
+        plan: The runs; seeds share a configuration.
+        store: Where runs are kept; what has trained there is not tried again.
+        slot: Where a run executes.
+
+    Raises:
+        RequestError: One line for each configuration that cannot make them, with its reason.
+    """
+    configs = untried(plan, store) if can_be_tried() else {}
+    if not configs:
+        return
+    console.say(f"pre-flight: {pluralise(len(configs))}, a few steps each ({HINT})")
+    started = time.monotonic()
+    faults = []
+    for steps in try_first_steps(configs, slot):
+        console.say(f"  {format_first_steps(steps)}")
+        if steps.fault is not None:
+            faults.append(f"pre-flight: {steps.name}: {steps.fault}")
+    took = duration(time.monotonic() - started)
+    if faults:
+        raise RequestError("\n".join([*faults, f"nothing was started ({HINT})"]))
+    console.say(f"pre-flight: {pluralise(len(configs))} can train ({took})")
+
+
+def untried(plan: Plan, store: Store) -> dict[str, RunConfig]:
+    """One run of each configuration of which no run of the plan has ever made a step.
+
+    Args:
+        plan: The runs.
+        store: Where runs are kept.
+
+    Returns:
+        Configurations by what would be typed for them.
+    """
+    found: dict[str, tuple[str, RunConfig]] = {}
+    tried = set()
+    folders = RunFolders(store)
+    for run in plan.runs:
+        arm = arm_of(run.name)
+        if folders.of(run.name).history_path.exists():
+            tried.add(arm)
+        found.setdefault(arm, (" ".join([run.variant, *run.overrides]), run.config))
+    return {label: config for arm, (label, config) in found.items() if arm not in tried}
+
+
+def pluralise(configurations: int) -> str:
+    """`1 configuration`, `3 configurations`."""
+    return f"{configurations} configuration{'' if configurations == 1 else 's'}"
+
+
+def format_first_steps(steps: FirstSteps) -> str:
+    """One line on the first steps of a configuration."""
+    if steps.fault is not None:
+        return f"{steps.name}: {steps.fault}"
+    return (
+        f"{steps.name}: {steps.step_s:.2f} s a step, {steps.memory_mb:.0f} MB at most, "
+        f"loss {steps.loss:.4g}"
+    )
+
+
+def summarize(
+    sweep: SweepFolder,
+    store: Store,
+    *,
+    metric: str = "mAP",
+    direction: Direction | None = None,
+    parameters: Sequence[str] = (),
+) -> None:
+    """Print the table of a sweep's runs, draw its figure, and name its best point.
+
+    Args:
+        sweep: The sweep.
+        store: Where runs are kept.
+        metric: The metric of the figure, by which the best point is chosen.
+        direction: Which of its values are better; the largest by default.
+        parameters: Keys it is drawn against; by default one or two that the sweep varied.
+    """
+    from aqr_exp.sweep.outcome import MOST_PARAMETERS, best_point, by_entry, swept_keys
+
+    entries = sweep.read_plan()
+    everything = collect(store)
+    rows, _ = rows_of_sweep(everything, [entry.name for entry in entries], store)
+    rows = with_settings(store, rows)
+    if not any(row.completed for row in rows):
+        return
+    try:
+        _print_table(sweep, everything, store)
+        _draw(sweep, rows, metric, parameters or swept_keys(entries)[:MOST_PARAMETERS], store)
+    except AqrExpError as error:  # what cannot be shown does not make the sweep a failure
+        console.say(f"{sweep.name}: {error}")
+    best = best_point(entries, by_entry(entries, rows), metric, direction or Direction.MAXIMIZE)
+    if best is not None:
+        console.say(f"{sweep.name}: {best.words()}")
+
+
+def _print_table(sweep: SweepFolder, rows: Sequence[RunRow], store: Store) -> None:
+
+    table = build_table(store, rows, TableRequest(sweep=sweep.name)).table
+    console.data(render(table, TableFormat.RICH, terminal=console.on_terminal()))
+
+
+def _draw(
+    sweep: SweepFolder,
+    rows: Sequence[RunRow],
+    metric: str,
+    parameters: Sequence[str],
+    store: Store,
+) -> None:
+    """Draw the metric against what was swept, and say where; nothing where nothing was swept."""
+    if not parameters:
+        return
+    check_matplotlib("the figure")
+    figure = sweep_figure(rows, parameters, metric, store=store)
+    paths = save_figure(figure, sweep.figure_stem(metric))
+    console.say(f"{sweep.name}: drawn in {' and '.join(map(str, paths))}")
+
 
 INTERRUPTED = 130
 SourceOf = Callable[[Callable[[str], None], SweepStatus], TaskSource]
@@ -176,7 +309,7 @@ def run_tasks(
         for name, snapshot in scheduler.outcomes.items()
         if snapshot.decision in {Decision.FAILED, Decision.UNKNOWN}
     }
-    for words in remedies([line.status for line in lines if line.name in failed]):
+    for words in recovery_hints([line.status for line in lines if line.name in failed]):
         console.say(words)
     if scheduler.stopped:
         return INTERRUPTED

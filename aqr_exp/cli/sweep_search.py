@@ -4,9 +4,14 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from aqr_exp.cli import console
-from aqr_exp.cli.preflight import preflight
-from aqr_exp.cli.sweep_execute import SourceOf, entry_of, planned_task, run_tasks
-from aqr_exp.cli.sweep_summary import summarize
+from aqr_exp.cli.sweep_execute import (
+    SourceOf,
+    entry_of,
+    planned_task,
+    preflight,
+    run_tasks,
+    summarize,
+)
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.run import Device
 from aqr_exp.launch.executor import executor_for

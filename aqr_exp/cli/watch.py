@@ -1,21 +1,269 @@
-"""`aqr-exp watch`: how a sweep stands, from another terminal."""
+"""`aqr-exp watch`, and the screens of running sweeps: live on a terminal, plain lines elsewhere."""
 
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
 from aqr_exp.cli import console
-from aqr_exp.cli.console import progress_line
-from aqr_exp.cli.sweep_view import screen, totals_line
+from aqr_exp.cli.console import duration, progress_line
 from aqr_exp.errors import RequestError
 from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.launch.attempt import Decision, RunSnapshot, last_log_lines
+from aqr_exp.launch.scheduler import Task
+from aqr_exp.launch.slots import Slot
+from aqr_exp.store.collect import DAMAGED
 from aqr_exp.store.counting import RunFolders
-from aqr_exp.store.state import RunStatus
+from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.store.state import UNKNOWN, RunStatus
 from aqr_exp.store.store import Store, results_root
 from aqr_exp.store.sweep_folder import SweepFolder
 from aqr_exp.sweep.watched import COMPLETED, TO_DO, RunLine, SweepStatus, WatchedRun, left_s, totals
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+LIVE_EVERY_S = 0.5
+PLAIN_EVERY_S = 60.0
+# More lines than this of running runs would push the totals off a terminal.
+MOST_LINES = 40
+LOG_LINES = 8
+
+
+class Screen(Protocol):
+    """Where lines go, and where the standing of a sweep is kept up to date."""
+
+    def say(self, text: str) -> None:
+        """Print one line that stays."""
+
+    def refresh(self, *, now: bool = False) -> None:
+        """Show how the sweep stands, when it is time to, or now."""
+
+
+def totals_line(lines: Sequence[RunLine]) -> str:
+    """How many runs are done, running, failed and so on, and when all are through."""
+    words = [f"{count} {status}" for status, count in totals(lines).items()]
+    remaining_s = left_s(lines)
+    if remaining_s is not None:
+        words.append(f"about {duration(remaining_s)} left")
+    return f"{len(lines)} runs: " + (", ".join(words) or "nothing to do")
+
+
+def run_words(line: RunLine) -> str:
+    """One running run in one line."""
+    return f"{line.name}: {progress_line(line.progress)}"
+
+
+def failure_lines(name: str, reason: str | None, log: Sequence[str], log_path: str) -> list[str]:
+    """A failed run: its reason, and the end of its log.
+
+    Args:
+        name: The run's name.
+        reason: Why it failed.
+        log: The log's last lines.
+        log_path: Where the whole log is.
+    """
+    lines = [f"{name} failed: {' '.join((reason or 'no reason given').split())}"]
+    if log:
+        lines += [f"  the last lines of {log_path}:", *(f"  | {line}" for line in log)]
+    return lines
+
+
+def recovery_hints(statuses: Sequence[str]) -> list[str]:
+    """What to do about runs that did not end well: a line each for what is mended alike.
+
+    Args:
+        statuses: How they stand.
+    """
+    unknown, damaged = statuses.count(UNKNOWN), statuses.count(DAMAGED)
+    rest = len(statuses) - unknown - damaged
+    lines = []
+    if rest:
+        lines.append(f"{rest} did not end well: `aqr-exp retry --failed` runs them again")
+    if unknown:
+        lines.append(
+            f"{unknown} unknown: nobody here can tell whether a process works on them; once you know "
+            "that it is dead: `aqr-exp resume NAME --steal`"
+        )
+    if damaged:
+        lines.append(f"{damaged} damaged: a run whose folder you delete is made and run anew")
+    return lines
+
+
+class PlainScreen:
+    """Prints totals once a minute and what is said.
+
+    Args:
+        status: Looks at the runs.
+        say: Where lines go.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        status: SweepStatus,
+        say: Callable[[str], None] = console.say,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._status = status
+        self._clock = clock
+        self._shown_at = clock()
+        self.say = say
+
+    def refresh(self, *, now: bool = False) -> None:
+        """Print totals and a line a running run, at most once a minute unless told."""
+        if not now and self._clock() - self._shown_at < PLAIN_EVERY_S:
+            return
+        self._shown_at = self._clock()
+        lines = self._status.look()
+        running = [line for line in lines if line.status == RunStatus.RUNNING.value]
+        for line in running[:MOST_LINES]:
+            self.say(f"  {run_words(line)}")
+        self.say(totals_line(lines))
+
+
+class LiveScreen:
+    """Keeps a table of the running runs and the totals at the bottom of a terminal.
+
+    Args:
+        status: Looks at the runs.
+        live: What is updated.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(
+        self, status: SweepStatus, live: Any, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._status = status
+        self._live = live
+        self._clock = clock
+        self._shown_at = float("-inf")
+
+    def say(self, text: str) -> None:
+        """Print one line above the table."""
+        self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def refresh(self, *, now: bool = False) -> None:
+        """Draw anew, twice a second."""
+        if now or self._clock() - self._shown_at >= LIVE_EVERY_S:
+            self._shown_at = self._clock()
+            self._live.update(live_table(self._status.look()), refresh=True)
+
+
+def live_table(lines: Sequence[RunLine]) -> "RenderableType":
+    """The running runs, a line each, and the totals."""
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, expand=True, show_header=False)
+    # Where the terminal is narrow, the label gives way to the numbers.
+    table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column(width=16)
+    table.add_column(no_wrap=True, overflow="ellipsis")
+    shown = [line for line in lines if line.status in {RunStatus.RUNNING.value, UNKNOWN}]
+    shared = _shared_words(lines)
+    for line in shown[:MOST_LINES]:
+        done, total = _steps(line.progress)
+        words = line.reason or UNKNOWN if line.status == UNKNOWN else progress_line(line.progress)
+        bar = ProgressBar(total=total, completed=done, width=16, pulse=False)
+        label = " ".join(word for word in line.label.split() if word not in shared)
+        table.add_row(Text(label), bar, Text(words))
+    more = [Text(f"and {len(shown) - MOST_LINES} more")] if len(shown) > MOST_LINES else []
+    return Group(table, *more, Text(totals_line(lines), style="bold"))
+
+
+def _shared_words(lines: Sequence[RunLine]) -> set[str]:
+    """What all labels set alike: it tells no run from another, and would push out what does."""
+    each = [set(line.label.split()[1:]) for line in lines]
+    return set.intersection(*each) if len(each) > 1 else set()
+
+
+def _steps(progress: Mapping[str, Any]) -> tuple[float, float]:
+    """Steps done and all steps, as far as the progress has them."""
+    step, steps = progress.get("step"), progress.get("steps")
+    if isinstance(step, (int, float)) and isinstance(steps, (int, float)) and steps > 0:
+        return step, steps
+    return 0.0, 1.0
+
+
+@contextmanager
+def screen(status: SweepStatus, *, live: bool = True) -> Iterator[Screen]:
+    """A screen for as long as the context lasts: live on a terminal, plain elsewhere or on request."""
+    if not live or not console.on_terminal():
+        yield PlainScreen(status)
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as lines:
+        yield LiveScreen(status, lines)
+
+
+class ConsoleReporter:
+    """Says what a scheduler does.
+
+    Args:
+        screen: Where it is said.
+        total: How many runs there are by now.
+    """
+
+    def __init__(self, screen: Screen, total: Callable[[], int]) -> None:
+        self._screen = screen
+        self._total = total
+        self._started_at: dict[str, float] = {}
+        self._ended = 0
+        self.before = 0
+
+    def started(self, task: Task, slot: Slot, attempt: int) -> None:
+        """A run was started here."""
+        again = f", attempt {attempt}" if attempt > 1 else ""
+        self._started_at[task.folder.name] = time.monotonic()
+        self._screen.say(f"{task.folder.name}: starts on {slot.name}{again}")
+
+    def ended(self, task: Task, snapshot: RunSnapshot, *, here: bool) -> None:
+        """A run has an outcome."""
+        self._ended += 1
+        folder, place = task.folder, f"[{self._ended}/{self._total()}]"
+        if snapshot.decision is Decision.FAILED:
+            for line in failure_lines(folder.name, snapshot.reason, *_log(folder)):
+                self._screen.say(f"{place} {line}" if not line.startswith(" ") else line)
+        elif here:
+            since = self._started_at.get(folder.name)
+            took = f" in {duration(time.monotonic() - since)}" if since is not None else ""
+            reason = f": {snapshot.reason}" if snapshot.reason else ""
+            self._screen.say(f"{place} {folder.name} {snapshot.decision.value}{took}{reason}")
+        elif snapshot.decision is Decision.COMPLETED:
+            self.before += 1
+        else:
+            self._screen.say(
+                f"{place} {folder.name} {snapshot.decision.value}: {snapshot.reason or '?'}"
+            )
+
+    def stopping(self, running: int) -> None:
+        """It was asked to stop: what goes on now may take a while."""
+        words = f"{running} trainings end their step and save it"
+        if running == 1:
+            words = "1 training ends its step and saves it"
+        if running:
+            self._screen.say(f"stopping: {words}; Ctrl-C again ends at once")
+
+    def tick(self) -> None:
+        """Time passes."""
+        self._screen.refresh()
+
+
+def _log(folder: RunFolder) -> tuple[list[str], str]:
+
+    try:
+        return last_log_lines(folder, LOG_LINES), str(folder.train_log_path)
+    except OSError:
+        return [], str(folder.train_log_path)
+
 
 HELP = """
 Only the runs' files are read: it works from any terminal and machine that sees the results, and
@@ -49,7 +297,7 @@ def command(
         console.print_json(as_values(status.look(), folder))
         return 0
     if once:
-        say_once(status.look(), folder)
+        print_status(status.look(), folder)
         return 0
     started = time.monotonic()
     with screen(status) as shown:
@@ -64,7 +312,7 @@ def command(
             shown.refresh(now=first and going_on)
             first = first and not going_on
             time.sleep(LOOK_EVERY_S)
-    say_once(status.look(), folder)
+    print_status(status.look(), folder)
     return 0
 
 
@@ -92,7 +340,7 @@ def watched_runs(store: Store, sweep: SweepFolder | None) -> list[WatchedRun]:
     ]
 
 
-def say_once(lines: list[RunLine], sweep: SweepFolder | None) -> None:
+def print_status(lines: list[RunLine], sweep: SweepFolder | None) -> None:
     """Print how every run that is not complete or waiting stands, who works, and the totals."""
     for line in lines:
         if line.status == RunStatus.RUNNING.value:

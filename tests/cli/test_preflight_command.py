@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from aqr_exp.cli.preflight import preflight, untried
+from aqr_exp.cli.sweep_execute import preflight, untried
 from aqr_exp.config.identity import run_name
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.errors import RequestError
@@ -66,7 +66,7 @@ def test_every_fault_is_told_and_nothing_starts(
         yield FirstSteps(name=other, fault="out of memory")
 
     monkeypatch.delenv("AQR_EXP_TRAIN_COMMAND", raising=False)
-    monkeypatch.setattr("aqr_exp.cli.preflight.try_first_steps", steps)
+    monkeypatch.setattr("aqr_exp.cli.sweep_execute.try_first_steps", steps)
     with pytest.raises(RequestError) as caught:
         preflight(plan, store, SLOT)
     assert str(caught.value).splitlines() == [

@@ -224,7 +224,7 @@ def test_an_internal_error_is_one_line_unless_debugged(
     def broken(store: object) -> None:
         raise ZeroDivisionError("by nothing")
 
-    monkeypatch.setattr("aqr_exp.cli.list_runs.collect", broken)
+    monkeypatch.setattr("aqr_exp.cli.show.collect", broken)
     assert main(["list"]) == 1
     expected = "aqr-exp: internal error: ZeroDivisionError: by nothing (--debug shows where)\n"
     assert capsys.readouterr().err == expected

@@ -3,13 +3,13 @@ from typing import Any
 
 from rich.console import Console
 
-from aqr_exp.cli.sweep_view import (
+from aqr_exp.cli.watch import (
     ConsoleReporter,
     LiveScreen,
     PlainScreen,
     failure_lines,
     live_table,
-    remedies,
+    recovery_hints,
     screen,
     totals_line,
 )
@@ -55,8 +55,8 @@ def test_the_live_table_has_a_line_a_running_run_and_the_totals() -> None:
 
 
 def test_what_did_not_end_well_is_told_with_what_mends_it() -> None:
-    assert remedies([]) == []
-    assert remedies(["failed", "unknown", "failed", "damaged"]) == [
+    assert recovery_hints([]) == []
+    assert recovery_hints(["failed", "unknown", "failed", "damaged"]) == [
         "2 did not end well: `aqr-exp retry --failed` runs them again",
         (
             "1 unknown: nobody here can tell whether a process works on them; once you know that it "
