@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from aqr_exp.analyze.scene_figure import (
     IMAGE_COLUMNS,
-    Scene,
+    Frame,
     bev_cells,
     camera_cells,
     draw_bev,
@@ -229,7 +229,7 @@ LEAST_LIMIT = 1e-3
 
 
 def bias_figure(
-    scene: Scene,
+    scene: Frame,
     query_m: Float[NDArray[Any], "3"],
     index: Int[NDArray[Any], " n"],
     value: Float[NDArray[Any], " n"],

@@ -18,7 +18,7 @@ from aqr_exp.analyze.bias_figures import (
     scale_history_figure,
     weights_by_group_figure,
 )
-from aqr_exp.analyze.samples import CONDITIONS, Samples, SceneWords, read_scene_words
+from aqr_exp.analyze.samples import CONDITIONS, SampleReader, SceneCondition, read_scene_conditions
 from aqr_exp.analyze.windows import choose_boxes
 from aqr_exp.aqr.bias import LocalBias
 from aqr_exp.aqr.scale_names import is_scale
@@ -63,7 +63,7 @@ class TrainedRun:
         """What the arm does with one batch.
 
         Args:
-            batch: As `Samples.batch` gives it.
+            batch: As `SampleReader.batch` gives it.
         """
         head: Any = self.detector.pts_bbox_head
         record = ArmRecord()
@@ -141,7 +141,7 @@ class BoxWeight:
 
 def weights_of_boxes(
     run: TrainedRun,
-    samples: Samples,
+    samples: SampleReader,
     chosen: Iterable[int],
     show: Callable[[int], None],
 ) -> list[BoxWeight]:
@@ -153,7 +153,7 @@ def weights_of_boxes(
         chosen: Which samples.
         show: Called with how many are done, after each.
     """
-    words = read_scene_words(Path(run.config.data.root), run.config.data.version)
+    words = read_scene_conditions(Path(run.config.data.root), run.config.data.version)
     references = run.references_m.numpy()
     found = []
     for done, index in enumerate(chosen, start=1):
@@ -161,7 +161,7 @@ def weights_of_boxes(
         weights = run.observe(samples.batch(index)).weights
         assert weights is not None  # noqa: S101 - a run without a router is refused
         near = nearest_queries(sample.boxes[:, :2], references[:, :2])
-        scene = words.get(sample.token, SceneWords(scene=sample.token, condition=""))
+        scene = words.get(sample.token, SceneCondition(scene=sample.token, condition=""))
         for box, query in enumerate(near):
             if query >= 0:
                 lidar, camera = weights[0, query].tolist()
@@ -236,7 +236,7 @@ WEIGHT_BOUNDS = {
 
 
 def draw_biases(
-    run: TrainedRun, samples: Samples, sample: int, queries: int, folder: Path
+    run: TrainedRun, samples: SampleReader, sample: int, queries: int, folder: Path
 ) -> list[Path]:
     """The bias of the queries nearest to a sample's boxes, in the last decoder layer.
 

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from aqr_exp.analyze.samples import Sample
-from aqr_exp.analyze.scene_figure import IMAGE_COLUMNS, Scene, draw_bev, draw_image, image_axes
+from aqr_exp.analyze.samples import AnnotatedSample
+from aqr_exp.analyze.scene_figure import IMAGE_COLUMNS, Frame, draw_bev, draw_image, image_axes
 from aqr_exp.report.figures.style import INK, new_figure
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ IMAGES_SHARE = 0.74
 CAPTION_IN = 0.7
 
 
-def sample_words(sample: Sample) -> str:
+def sample_words(sample: AnnotatedSample) -> str:
     """What is in a sample: boxes by class, points, what augmentation added or took away."""
     counts = ", ".join(f"{count} {name}" for name, count in Counter(sample.names).most_common())
     words = [f"{len(sample.boxes)} boxes ({counts})" if counts else "no boxes"]
@@ -29,7 +29,7 @@ def sample_words(sample: Sample) -> str:
     return "; ".join(words)
 
 
-def sample_figure(samples: Sequence[tuple[str, Sample]]) -> "Figure":
+def sample_figure(samples: Sequence[tuple[str, AnnotatedSample]]) -> "Figure":
     """Samples one below another, each from above and through its six cameras.
 
     Args:
@@ -56,7 +56,7 @@ def sample_figure(samples: Sequence[tuple[str, Sample]]) -> "Figure":
     return figure
 
 
-def _row_height_in(scene: Scene) -> float:
+def _row_height_in(scene: Frame) -> float:
     """So high that neither the images nor the view from above leave much room unused."""
     height_px, width_px = scene.layout.image_size_px
     lines = -(-scene.layout.views // IMAGE_COLUMNS)

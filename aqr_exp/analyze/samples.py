@@ -11,13 +11,13 @@ from jaxtyping import Float, Int
 from mmengine.dataset import pseudo_collate
 from numpy.typing import NDArray
 
-from aqr_exp.analyze.scene_figure import Scene
+from aqr_exp.analyze.scene_figure import Frame
 from aqr_exp.aqr.layout import TokenLayout
 from aqr_exp.config.inputs import info_path
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.window_sizes import bev_map, camera_map
 from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES
-from aqr_exp.data.corruptions.cases import FailureCase
+from aqr_exp.data.corruptions.cases import CorruptionCase
 from aqr_exp.data.dataset import SampleKey
 from aqr_exp.data.pipeline import (
     augmentation_steps,
@@ -33,7 +33,7 @@ CONDITIONS = ("clear", "night", "rain", "night and rain")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SceneWords:
+class SceneCondition:
     """A sample's scene.
 
     Attributes:
@@ -54,7 +54,7 @@ def condition_of(description: str) -> str:
     return "night" if night else "rain" if rain else "clear"
 
 
-def read_scene_words(root: Path, version: str) -> dict[str, SceneWords]:
+def read_scene_conditions(root: Path, version: str) -> dict[str, SceneCondition]:
     """From sample token to its scene, read from the tables; empty where there are none.
 
     Args:
@@ -69,7 +69,7 @@ def read_scene_words(root: Path, version: str) -> dict[str, SceneWords]:
         return {}
     scenes = {row["token"]: row["description"] for row in _rows(tables / "scene.json")}
     return {
-        row["token"]: SceneWords(
+        row["token"]: SceneCondition(
             scene=row["scene_token"], condition=condition_of(scenes[row["scene_token"]])
         )
         for row in _rows(tables / "sample.json")
@@ -85,7 +85,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Sample:
+class AnnotatedSample:
     """One sample, augmented or not.
 
     Attributes:
@@ -100,7 +100,7 @@ class Sample:
 
     token: str
     layout: TokenLayout
-    scene: Scene
+    scene: Frame
     boxes: Float[NDArray[Any], "boxes 9"]
     labels: Int[NDArray[Any], " boxes"]
     pasted: int = 0
@@ -128,19 +128,21 @@ def token_layout(config: RunConfig) -> TokenLayout:
     )
 
 
-class Samples:
+class SampleReader:
     """The samples of one split.
 
     Args:
         config: The run whose model and data they are.
         split: Which split.
-        failure: The sensor failure they are read under.
+        corruption: The sensor corruption they are read under.
 
     Raises:
         RequestError: There are no info files of the split.
     """
 
-    def __init__(self, config: RunConfig, split: str, failure: FailureCase | None = None) -> None:
+    def __init__(
+        self, config: RunConfig, split: str, corruption: CorruptionCase | None = None
+    ) -> None:
         from mmdet3d.registry import DATASETS
 
         infos = info_path(Path(config.data.root), split)
@@ -152,11 +154,11 @@ class Samples:
         self.config = config
         self.split = split
         self.layout = token_layout(config)
-        settings = dataset_config(config, split, training=False, failure=failure)
+        settings = dataset_config(config, split, training=False, corruption=corruption)
         self.model_input = DATASETS.build(settings)
         # With ground truth, unpacked, and at the resolution the images are stored in.
         pipeline = [
-            *loading_steps(config, failure),
+            *loading_steps(config, corruption),
             resize_step(_at_full_size(config), training=False),
             keep_in_range_step(config),
         ]
@@ -169,13 +171,13 @@ class Samples:
         """One sample as the detector takes it at evaluation."""
         return dict(pseudo_collate([self.model_input[self._key(index)]]))
 
-    def sample(self, index: int) -> Sample:
+    def sample(self, index: int) -> AnnotatedSample:
         """One sample to look at."""
         seen = self.pictures[self._key(index)]
         model_input = self.model_input[self._key(index)]["data_samples"]
         return self._sample(seen, np.asarray(model_input.lidar2img))
 
-    def augmented(self, index: int, epoch: int) -> Sample:
+    def augmented(self, index: int, epoch: int) -> AnnotatedSample:
         """One sample as training would see it.
 
         Args:
@@ -189,15 +191,17 @@ class Samples:
         seen = training[self._key(index)._replace(epoch=epoch)]
         return self._sample(seen, np.asarray(seen["lidar2img"]))
 
-    def _sample(self, seen: dict[str, Any], lidar2img: Float[NDArray[Any], "views 4 4"]) -> Sample:
+    def _sample(
+        self, seen: dict[str, Any], lidar2img: Float[NDArray[Any], "views 4 4"]
+    ) -> AnnotatedSample:
         boxes = seen["gt_bboxes_3d"]
         centred = boxes.tensor.numpy().astype(np.float64)
         centred[:, :3] = boxes.gravity_center.numpy()
         dropped = seen.get("modal_dropout")
-        return Sample(
+        return AnnotatedSample(
             token=str(seen["token"]),
             layout=self.layout,
-            scene=Scene(
+            scene=Frame(
                 layout=self.layout,
                 points_m=np.asarray(seen["points"].tensor[:, :3]),
                 images=[np.ascontiguousarray(i[..., ::-1]).astype(np.uint8) for i in seen["img"]],

@@ -135,7 +135,7 @@ IMAGE_COLUMNS = 3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Scene:
+class Frame:
     """One sample, as the network sees it: everything after augmentation.
 
     Attributes:
@@ -172,7 +172,7 @@ class Scene:
         return x, right, y, top
 
 
-def draw_bev(axes: "Axes", scene: Scene, *, title: str) -> None:
+def draw_bev(axes: "Axes", scene: Frame, *, title: str) -> None:
     """LiDAR points, ground truth and the ego vehicle from above, over the whole BEV map.
 
     Args:
@@ -228,7 +228,7 @@ def image_axes(figure: "Figure | SubFigure", names: Sequence[str]) -> list["Axes
     return [grid[places[name]] for name in names]
 
 
-def draw_image(axes: "Axes", scene: Scene, view: int) -> None:
+def draw_image(axes: "Axes", scene: Frame, view: int) -> None:
     """One view's image with the ground truth's edges, in pixels of the network's input.
 
     Args:

@@ -108,7 +108,7 @@ SATURATION_BIASES = (0.0, 1.0, 2.0, 3.0, 5.0)
 _ROUNDING = 1e-9
 
 
-class Verdict(str, Enum):
+class SoftmaxRegion(str, Enum):
     """What a bias of some size does to a softmax."""
 
     RESPONSIVE = "responsive"
@@ -118,7 +118,11 @@ class Verdict(str, Enum):
 
 
 # Up to which |bias| a verdict reaches; beyond the last it is saturated.
-VERDICT_LIMITS = ((Verdict.RESPONSIVE, 2.0), (Verdict.SAFE, 3.0), (Verdict.EDGE, 5.0))
+VERDICT_LIMITS = (
+    (SoftmaxRegion.RESPONSIVE, 2.0),
+    (SoftmaxRegion.SAFE, 3.0),
+    (SoftmaxRegion.EDGE, 5.0),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +143,7 @@ class ScaleResponse:
     entropy_nats: float
     maximum: float
     largest_bias: float
-    verdict: Verdict
+    verdict: SoftmaxRegion
 
 
 def softmax(scores: Float[NDArray[Any], " keys"]) -> Float[NDArray[Any], " keys"]:
@@ -164,12 +168,12 @@ def entropy_nats(probabilities: Float[NDArray[Any], " keys"]) -> float:
     return abs(float((positive * np.log(positive)).sum()))
 
 
-def verdict(bias: float) -> Verdict:
+def verdict(bias: float) -> SoftmaxRegion:
     """Name the region of softmax a bias of this size reaches: 2 responsive, 3 safe, 5 the edge."""
     for name, limit in VERDICT_LIMITS:
         if abs(bias) <= limit * (1 + _ROUNDING):
             return name
-    return Verdict.SATURATED
+    return SoftmaxRegion.SATURATED
 
 
 def responses(weights: Sequence[float], scales: Sequence[float]) -> list[ScaleResponse]:

@@ -8,7 +8,7 @@ import numpy as np
 from aqr_exp.analyze.softmax import (
     SATURATION_BIASES,
     VERDICT_LIMITS,
-    Verdict,
+    SoftmaxRegion,
     bias_for_mass,
     responses,
     slope,
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 LETTER_SHARE = 0.0145
 # From no tint at all to a warning.
 VERDICT_TINTS = {
-    Verdict.RESPONSIVE: "#E4F3E6",
-    Verdict.SAFE: "#F4F5DA",
-    Verdict.EDGE: "#FBE9D2",
-    Verdict.SATURATED: "#F7DCDA",
+    SoftmaxRegion.RESPONSIVE: "#E4F3E6",
+    SoftmaxRegion.SAFE: "#F4F5DA",
+    SoftmaxRegion.EDGE: "#FBE9D2",
+    SoftmaxRegion.SATURATED: "#F7DCDA",
 }
 
 
@@ -40,7 +40,7 @@ def shade_verdicts(axes: "Axes", end: float, unit: float = 1.0) -> None:
         unit: The x at which |bias| is 1.
     """
     edges = [0.0, *(min(limit * unit, end) for _, limit in VERDICT_LIMITS), end]
-    for verdict, low, high in zip(Verdict, edges, edges[1:], strict=False):
+    for verdict, low, high in zip(SoftmaxRegion, edges, edges[1:], strict=False):
         if high <= low:
             continue
         axes.axvspan(low, high, color=VERDICT_TINTS[verdict], zorder=0, linewidth=0)

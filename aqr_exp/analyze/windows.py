@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
-from aqr_exp.analyze.samples import Sample
+from aqr_exp.analyze.samples import AnnotatedSample
 from aqr_exp.analyze.scene_figure import (
     IMAGE_COLUMNS,
-    Scene,
+    Frame,
     bev_cells,
     bev_corners_m,
     camera_cells,
@@ -46,7 +46,7 @@ MARGIN_M = 8.0
 
 
 def bev_windows_figure(
-    scene: Scene,
+    scene: Frame,
     queries_m: Float[NDArray[Any], "queries 3"],
     index: Int[NDArray[Any], "queries slots"],
     valid: Bool[NDArray[Any], "queries slots"],
@@ -89,7 +89,7 @@ def bev_windows_figure(
 
 
 def camera_windows_figure(
-    scene: Scene,
+    scene: Frame,
     queries_m: Float[NDArray[Any], "queries 3"],
     index: Int[NDArray[Any], "queries slots"],
     valid: Bool[NDArray[Any], "queries slots"],
@@ -126,13 +126,13 @@ def camera_windows_figure(
     return figure
 
 
-def _lidar_keys(scene: Scene, keys: Int[NDArray[Any], " n"]) -> Int[NDArray[Any], " bev"]:
+def _lidar_keys(scene: Frame, keys: Int[NDArray[Any], " n"]) -> Int[NDArray[Any], " bev"]:
     lidar, _ = split_by_sensor(scene.layout, keys)
     return np.asarray(keys[lidar])
 
 
 def _patches(
-    scene: Scene, keys: Int[NDArray[Any], " n"], view: int
+    scene: Frame, keys: Int[NDArray[Any], " n"], view: int
 ) -> Float[NDArray[Any], "patches 2"]:
     """Upper left corners of the patches of one view, in pixels."""
     _, camera = split_by_sensor(scene.layout, keys)
@@ -172,7 +172,7 @@ class BoxWindows:
     windows: Windows
 
 
-def choose_boxes(sample: Sample, count: int) -> Int[NDArray[Any], " n"]:
+def choose_boxes(sample: AnnotatedSample, count: int) -> Int[NDArray[Any], " n"]:
     """The boxes to draw: of every class the nearest first, then the next, until there are enough."""
     away = np.hypot(sample.boxes[:, 0], sample.boxes[:, 1])
     order = np.argsort(away, kind="stable")
@@ -185,7 +185,7 @@ def choose_boxes(sample: Sample, count: int) -> Int[NDArray[Any], " n"]:
 
 
 def windows_of_boxes(
-    sample: Sample, count: int, window: WindowConfig, model: ModelConfig
+    sample: AnnotatedSample, count: int, window: WindowConfig, model: ModelConfig
 ) -> BoxWindows:
     """Windows at the centres of a sample's boxes, as a query with its reference there would have them.
 
@@ -207,7 +207,7 @@ def windows_of_boxes(
     return BoxWindows(boxes=chosen, centres_m=centres, windows=windows)
 
 
-def draw_windows(sample: Sample, drawn: BoxWindows, folder: Path) -> list[Path]:
+def draw_windows(sample: AnnotatedSample, drawn: BoxWindows, folder: Path) -> list[Path]:
     """Write `windows_bev.png` and `windows_cameras.png`.
 
     Args:

@@ -116,11 +116,11 @@ def windows_command(
         name = "router" if router else "bias"
         raise RequestError(f"variant '{variant}' has no {name}, so no windows of one")
     check_target(folder / "windows_bev.png")
-    from aqr_exp.analyze.samples import Samples
+    from aqr_exp.analyze.samples import SampleReader
     from aqr_exp.analyze.windows import draw_windows, windows_of_boxes
 
     console.silence_libraries()
-    seen = Samples(config, split or config.data.val_split).sample(sample)
+    seen = SampleReader(config, split or config.data.val_split).sample(sample)
     if not len(seen.boxes):
         raise RequestError(f"sample {sample} has no boxes within the model's range")
     drawn = windows_of_boxes(seen, boxes, part.window, config.model)
@@ -152,11 +152,11 @@ def bias_command(
         open_run,
         weights_of_boxes,
     )
-    from aqr_exp.analyze.samples import Samples
+    from aqr_exp.analyze.samples import SampleReader
 
     console.silence_libraries()
     opened = open_run(found)
-    split = Samples(opened.config, opened.config.data.val_split)
+    split = SampleReader(opened.config, opened.config.data.val_split)
     # Spread over the split: neighbours are half a second apart and look alike.
     chosen = [place * len(split) // samples for place in range(min(samples, len(split)))]
     files = draw_history(opened, folder)

@@ -10,7 +10,7 @@ from aqr_exp.cli import console
 from aqr_exp.cli.console import delayed_progress
 from aqr_exp.cli.sweep_execute import execute
 from aqr_exp.errors import RequestError
-from aqr_exp.evaluate.conditions import Condition
+from aqr_exp.evaluate.conditions import DataCondition
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.report.compare.confirmation import ConfirmedPoint, confirm, confirmation_table
 from aqr_exp.report.tables.arms import check_metric_names
@@ -146,7 +146,7 @@ def _report(
     with delayed_progress() as progress:
         prepare(
             [row for row in shown if row.completed],
-            [Condition()],
+            [DataCondition()],
             store=store,
             settings=DEFAULT,
             progress=partial(progress, "resamples"),

@@ -12,7 +12,7 @@ from aqr_exp.cli import console
 from aqr_exp.cli.console import counted_progress
 from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.config.load import load_run
-from aqr_exp.data.corruptions.cases import FAILURES
+from aqr_exp.data.corruptions.cases import CORRUPTIONS
 from aqr_exp.errors import RequestError
 from aqr_exp.launch.preflight import fault_of_missing
 from aqr_exp.report.figures.figure_file import check_matplotlib, check_target, save
@@ -172,11 +172,11 @@ def show_command(
     check_target(out)
     config = with_data_identity(load_run("baseline", overrides or ()))
     from aqr_exp.analyze.sample_figure import sample_figure
-    from aqr_exp.analyze.samples import Samples
+    from aqr_exp.analyze.samples import SampleReader
 
     console.silence_libraries()
     split = split or config.data.train_split
-    samples = Samples(config, split)
+    samples = SampleReader(config, split)
     rows = [(f"Sample {number} of {split}", samples.sample(number))]
     if augmented:
         rows.append((f"Augmented, epoch {epoch}", samples.augmented(number, epoch)))
@@ -221,17 +221,17 @@ def failures_command(
         raise RequestError(f"--out {out}: is no folder")
     config = with_data_identity(load_run("baseline", overrides or ()))
     from aqr_exp.analyze.corruption_page import INDEX, write_page
-    from aqr_exp.analyze.samples import Samples
+    from aqr_exp.analyze.samples import SampleReader
 
     console.silence_libraries()
     split = split or config.data.val_split
-    samples = Samples(config, split)
+    samples = SampleReader(config, split)
     number = min(1, len(samples) - 1) if sample is None else sample
     samples.check(number)
     out.mkdir(parents=True, exist_ok=True)
     with counted_progress("files written") as show:
         for done, _ in enumerate(write_page(config, split, number, out), start=1):
-            show(done, len(FAILURES) + 1)
+            show(done, len(CORRUPTIONS) + 1)
     console.data(str(out / INDEX))
 
 

@@ -9,7 +9,7 @@ from aqr_exp.cli import console
 from aqr_exp.cli.console import counted_progress
 from aqr_exp.config.identity import from_spec
 from aqr_exp.config.inputs import with_data_identity
-from aqr_exp.data.corruptions.cases import FailureCase, read_cases
+from aqr_exp.data.corruptions.cases import CorruptionCase, read_cases
 from aqr_exp.errors import RequestError
 from aqr_exp.launch.measuring import evaluate_corruptions
 from aqr_exp.report.tables.arms import SYNTHETIC_MARK
@@ -102,7 +102,7 @@ def _check_data(folder: RunFolder) -> None:
         raise RequestError(f"{folder.name}: {error}") from None
 
 
-def _evaluate(folder: RunFolder, cases: list[FailureCase], clean: dict[str, Any]) -> None:
+def _evaluate(folder: RunFolder, cases: list[CorruptionCase], clean: dict[str, Any]) -> None:
 
     launcher = from_spec(folder.read_spec()).launcher
     threads = launcher.threads or os.cpu_count() or 1
@@ -127,7 +127,7 @@ def _ratio(metrics: dict[str, Any], clean: dict[str, Any]) -> float | None:
 
 
 def _results(
-    folder: RunFolder, cases: list[FailureCase], clean: dict[str, Any]
+    folder: RunFolder, cases: list[CorruptionCase], clean: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """What is there of the cases, for programs."""
     found = [(case, read_evaluation(folder, case, clean)) for case in cases]
@@ -135,7 +135,7 @@ def _results(
         {
             "run": folder.name,
             "case": case.name,
-            "failure": case.failure,
+            "failure": case.corruption,
             "severity": case.severity,
             "mAP": metrics.get("mAP"),
             "NDS": metrics.get("NDS"),

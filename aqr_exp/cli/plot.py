@@ -10,7 +10,7 @@ import typer
 
 from aqr_exp.cli import console
 from aqr_exp.cli.console import delayed_progress
-from aqr_exp.evaluate.conditions import CONDITIONS, Condition
+from aqr_exp.evaluate.conditions import CONDITIONS, DataCondition
 from aqr_exp.report.arm_names import selected
 from aqr_exp.report.figures.classes_figure import classes_figure
 from aqr_exp.report.figures.curves_figure import bounds_of, curves_figure, scales_figure
@@ -182,7 +182,7 @@ def _rows(of: str | None, where: list[str] | None) -> tuple[Store, Sequence[RunR
 
 def _resample(rows: Sequence[RunRow], store: Store, metric: str = "mAP") -> None:
     """Compute what the intervals need, which takes long the first time."""
-    condition = CONDITIONS.get(metric.partition("@")[2], Condition())
+    condition = CONDITIONS.get(metric.partition("@")[2], DataCondition())
     with delayed_progress() as progress:
         prepare(
             [row for row in rows if row.completed],

@@ -16,9 +16,9 @@ from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import Sampler
 
 from aqr_exp.data.classes import CLASS_NAMES
-from aqr_exp.data.corruptions.cases import FailureCase
+from aqr_exp.data.corruptions.cases import CorruptionCase
 from aqr_exp.data.corruptions.frames import (
-    FRAME_FAILURES,
+    FRAME_CORRUPTIONS,
     previous_keyframes,
     stale_data,
     with_stale_files,
@@ -169,8 +169,8 @@ class KeyedNuScenesDataset(NuScenesDataset):
     Args:
         seed: The run's seed.
         min_box_points: Training boxes with fewer LiDAR and radar points are left out.
-        failure: Name and severity of the sensor failure that samples are read under; one in time
-            takes a sensor's files from another keyframe.
+        corruption: Name and severity of the sensor corruption that samples are read under; one in
+            time takes a sensor's files from another keyframe.
         **kwargs: As the stock class takes them.
     """
 
@@ -179,14 +179,14 @@ class KeyedNuScenesDataset(NuScenesDataset):
         *,
         seed: int = 0,
         min_box_points: int = 1,
-        failure: tuple[str, str] | None = None,
+        corruption: tuple[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
         self.seed = seed
         self.min_box_points = min_box_points
-        self.in_time: FailureCase | None = None
-        if failure is not None and failure[0] in FRAME_FAILURES:
-            self.in_time = FailureCase(failure=failure[0], severity=failure[1])
+        self.in_time: CorruptionCase | None = None
+        if corruption is not None and corruption[0] in FRAME_CORRUPTIONS:
+            self.in_time = CorruptionCase(corruption=corruption[0], severity=corruption[1])
         super().__init__(filter_empty_gt=False, with_velocity=True, **kwargs)
         self._previous: list[int | None] = []
         if self.in_time is not None:
@@ -196,8 +196,8 @@ class KeyedNuScenesDataset(NuScenesDataset):
         info: dict[str, Any] = self.get_data_info(sample)
         return info
 
-    def _failed(self, sample: int) -> dict[str, Any]:
-        """One sample's info, with the files a failure in time puts in the place of its own."""
+    def _corrupted(self, sample: int) -> dict[str, Any]:
+        """One sample's info, with the files a corruption in time puts in the place of its own."""
         info = self._info(sample)
         if self.in_time is None:
             return info
@@ -245,7 +245,7 @@ class KeyedNuScenesDataset(NuScenesDataset):
         Returns:
             What the pipeline packs: `inputs` and `data_samples`.
         """
-        results = self._failed(key.sample)
+        results = self._corrupted(key.sample)
         results["box_type_3d"] = self.box_type_3d
         results["box_mode_3d"] = self.box_mode_3d
         results["rng"] = augmentation_rng(self.seed, key)

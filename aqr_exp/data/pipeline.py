@@ -8,7 +8,7 @@ from aqr_exp.config.inputs import objects_folder
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.model import Sensors
 from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES, LIDAR_NAME
-from aqr_exp.data.corruptions.cases import RINGS, FailureCase
+from aqr_exp.data.corruptions.cases import RINGS, CorruptionCase
 
 META_KEYS = (
     "sample_idx",
@@ -27,19 +27,21 @@ META_KEYS = (
 )
 
 
-def loading_steps(config: RunConfig, failure: FailureCase | None = None) -> list[dict[str, Any]]:
+def loading_steps(
+    config: RunConfig, corruption: CorruptionCase | None = None
+) -> list[dict[str, Any]]:
     """Files to points, images and projections; the same in training and evaluation.
 
     Args:
         config: The run.
-        failure: The sensor failure that the data are read under.
+        corruption: The sensor corruption that the data are read under.
     """
     lidar: dict[str, Any] = {"type": "LoadLidarSweeps", "sweeps": config.data.sweeps}
-    if failure is None:
+    if corruption is None:
         return [lidar, {"type": "LoadImages"}]
-    if failure.failure == "beams":
-        lidar["rings"] = RINGS[failure.severity]
-    return [lidar, {"type": "LoadImages"}, {"type": "FailSensor", **asdict(failure)}]
+    if corruption.corruption == "beams":
+        lidar["rings"] = RINGS[corruption.severity]
+    return [lidar, {"type": "LoadImages"}, {"type": "CorruptSensor", **asdict(corruption)}]
 
 
 def resize_step(config: RunConfig, *, training: bool) -> dict[str, Any]:
@@ -98,7 +100,7 @@ def augmentation_steps(config: RunConfig) -> list[dict[str, Any]]:
             "drop_lidar": augment.drop_lidar,
         },
         {
-            "type": "MoveScene",
+            "type": "GlobalRotScaleTransFlip",
             "rotate_deg": augment.rotate_deg,
             "scale": augment.scale,
             "translate_std_m": augment.translate_std_m,
@@ -116,18 +118,18 @@ def train_pipeline(config: RunConfig) -> list[dict[str, Any]]:
 
 
 def evaluation_pipeline(
-    config: RunConfig, blank: str | None = None, failure: FailureCase | None = None
+    config: RunConfig, blank: str | None = None, corruption: CorruptionCase | None = None
 ) -> list[dict[str, Any]]:
     """Loading and packing without augmentation.
 
     Args:
         config: The run.
         blank: `camera` or `lidar` to evaluate without that sensor.
-        failure: The sensor failure to evaluate under.
+        corruption: The sensor corruption to evaluate under.
     """
     blanking = [{"type": "BlankModality", "modality": blank}] if blank else []
     return [
-        *loading_steps(config, failure),
+        *loading_steps(config, corruption),
         *blanking,
         resize_step(config, training=False),
         keep_in_range_step(config),
@@ -141,7 +143,7 @@ def dataset_config(
     *,
     training: bool,
     blank: str | None = None,
-    failure: FailureCase | None = None,
+    corruption: CorruptionCase | None = None,
 ) -> dict[str, Any]:
     """A `KeyedNuScenesDataset` over one split.
 
@@ -150,13 +152,15 @@ def dataset_config(
         split: Name of the split; `<root>/aqr_infos/<split>.pkl` must exist.
         training: Whether samples are augmented and carry ground truth.
         blank: `camera` or `lidar` to evaluate without that sensor.
-        failure: The sensor failure to evaluate under.
+        corruption: The sensor corruption to evaluate under.
     """
     root = Path(config.data.root).absolute()
     prefixes = {camera: f"samples/{camera}" for camera in CAMERA_NAMES}
-    pipeline = train_pipeline(config) if training else evaluation_pipeline(config, blank, failure)
+    pipeline = (
+        train_pipeline(config) if training else evaluation_pipeline(config, blank, corruption)
+    )
     _leave_unread(pipeline, config.model.sensors)
-    failing = {} if failure is None else {"failure": astuple(failure)}
+    corrupted = {} if corruption is None else {"corruption": astuple(corruption)}
     return {
         "type": "KeyedNuScenesDataset",
         "seed": config.seed,
@@ -174,7 +178,7 @@ def dataset_config(
         "box_type_3d": "LiDAR",
         "test_mode": not training,
         "lazy_init": False,
-        **failing,
+        **corrupted,
     }
 
 
@@ -193,7 +197,7 @@ def dataloader_config(
     training: bool,
     batch_size: int,
     blank: str | None = None,
-    failure: FailureCase | None = None,
+    corruption: CorruptionCase | None = None,
 ) -> dict[str, Any]:
     """An mmengine dataloader over one split.
 
@@ -203,7 +207,7 @@ def dataloader_config(
         training: Whether samples are augmented, shuffled and carry ground truth.
         batch_size: Samples a step of this process.
         blank: `camera` or `lidar` to evaluate without that sensor.
-        failure: The sensor failure to evaluate under.
+        corruption: The sensor corruption to evaluate under.
     """
     workers = config.launcher.loader_workers
     return {
@@ -218,5 +222,7 @@ def dataloader_config(
             "balanced": training and config.schedule.cbgs,
         },
         "collate_fn": {"type": "pseudo_collate"},
-        "dataset": dataset_config(config, split, training=training, blank=blank, failure=failure),
+        "dataset": dataset_config(
+            config, split, training=training, blank=blank, corruption=corruption
+        ),
     }

@@ -9,8 +9,8 @@ from typing import Any
 from aqr_exp.config.inputs import identity_path, info_path, read_data_identity
 from aqr_exp.data.checks.data_root import table_faults
 from aqr_exp.data.checks.files import SensorFiles, missing_files, missing_maps
-from aqr_exp.data.checks.tables import Fault, RawTables
-from aqr_exp.data.gt_database.build import make_objects
+from aqr_exp.data.checks.tables import DataFault, RawTables
+from aqr_exp.data.gt_database.build import build_database
 from aqr_exp.data.infos import write_infos
 from aqr_exp.data.versions import is_training, splits_of
 from aqr_exp.errors import AqrExpError, RequestError
@@ -89,7 +89,7 @@ def prepare(root: Path, version: str, *, workers: int, objects: bool, stage: Sta
     found: dict[str, dict[str, int]] = {}
     for split in filter(is_training, splits if objects else []):
         with stage(f"scenes of {split}: objects") as progress:
-            found[split] = make_objects(root, split, workers=workers, progress=progress)
+            found[split] = build_database(root, split, workers=workers, progress=progress)
     return Prepared(counts=counts, splits=samples, objects=found)
 
 
@@ -116,7 +116,7 @@ def _complete(root: Path, version: str) -> dict[str, int]:
     return {**{name: len(rows) for name, rows in tables.rows.items()}, **files.counts}
 
 
-def first_faults(root: Path, version: str, faults: list[Fault]) -> str:
+def first_faults(root: Path, version: str, faults: list[DataFault]) -> str:
     """The first faults of a data set, a line each, and how to see the rest."""
     lines = [f"{root}/{fault}" for fault in faults[:FAULTS_SHOWN]]
     if len(faults) > FAULTS_SHOWN:

@@ -11,7 +11,7 @@ from jaxtyping import Int
 
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.evaluate.protocol import CLASS_RANGE_M
-from aqr_exp.evaluate.records import BANDS_M, WHOLE, MatchRecords, Samples
+from aqr_exp.evaluate.records import BANDS_M, WHOLE, MatchRecords, SplitSamples
 from aqr_exp.evaluate.scorer import ALL_LABELS, Scorer, Scores
 
 SMALL = frozenset({"pedestrian", "motorcycle", "bicycle", "traffic_cone", "barrier"})
@@ -20,7 +20,7 @@ _LARGE_LABELS = tuple(label for label, name in enumerate(CLASS_NAMES) if name no
 
 
 @dataclass(frozen=True, kw_only=True)
-class Condition:
+class DataCondition:
     """A part of the data.
 
     Attributes:
@@ -35,7 +35,9 @@ class Condition:
     present: bool = True
     labels: tuple[int, ...] = ALL_LABELS
 
-    def select(self, samples: Samples, weights: Int[np.ndarray, "R S"]) -> Int[np.ndarray, "R S"]:
+    def select(
+        self, samples: SplitSamples, weights: Int[np.ndarray, "R S"]
+    ) -> Int[np.ndarray, "R S"]:
         """The weights with 0 for samples that do not belong.
 
         Args:
@@ -52,14 +54,16 @@ def _reaching(low_m: float) -> tuple[int, ...]:
     return tuple(label for label in ALL_LABELS if CLASS_RANGE_M[label] > low_m)
 
 
-CONDITIONS: Mapping[str, Condition] = {
-    "night": Condition(word="night"),
-    "day": Condition(word="night", present=False),
-    "rain": Condition(word="rain"),
-    "dry": Condition(word="rain", present=False),
-    **{name: Condition(table=name, labels=_reaching(low)) for name, (low, _) in BANDS_M.items()},
-    "small": Condition(labels=_SMALL_LABELS),
-    "large": Condition(labels=_LARGE_LABELS),
+CONDITIONS: Mapping[str, DataCondition] = {
+    "night": DataCondition(word="night"),
+    "day": DataCondition(word="night", present=False),
+    "rain": DataCondition(word="rain"),
+    "dry": DataCondition(word="rain", present=False),
+    **{
+        name: DataCondition(table=name, labels=_reaching(low)) for name, (low, _) in BANDS_M.items()
+    },
+    "small": DataCondition(labels=_SMALL_LABELS),
+    "large": DataCondition(labels=_LARGE_LABELS),
 }
 """Every condition by the name that stands behind the @ of a metric."""
 
@@ -77,7 +81,7 @@ class RunScorer:
         self._scorers: dict[str, Scorer] = {}
 
     def scores(
-        self, condition: Condition | None = None, weights: Int[np.ndarray, "R S"] | None = None
+        self, condition: DataCondition | None = None, weights: Int[np.ndarray, "R S"] | None = None
     ) -> Scores:
         """Scores under each weighting.
 
@@ -89,7 +93,7 @@ class RunScorer:
             KeyError: The records were made without range bands, and the condition is one.
             ValueError: The weights are no whole numbers of 0 or more, one for each sample.
         """
-        part = condition or Condition()
+        part = condition or DataCondition()
         if weights is None:
             weights = np.ones((1, len(self.samples)), dtype=np.int64)
         if part.table not in self._scorers:
@@ -115,7 +119,7 @@ def condition_metrics(records: MatchRecords) -> dict[str, dict[str, float | int]
 
 
 def sample_weights(
-    samples: Samples, scene_weights: Int[np.ndarray, "R scenes"]
+    samples: SplitSamples, scene_weights: Int[np.ndarray, "R scenes"]
 ) -> Int[np.ndarray, "R S"]:
     """Weights of samples from those of their scenes: what a bootstrap over scenes needs.
 

@@ -34,7 +34,7 @@ from aqr_exp.evaluate.protocol import (
     PREDEFINED_SPLITS,
     RACK_CATEGORY,
 )
-from aqr_exp.evaluate.records import Samples
+from aqr_exp.evaluate.records import SplitSamples
 from aqr_exp.files.arrays import read_arrays, write_arrays
 
 MAX_VELOCITY_GAP_S = 1.5
@@ -203,7 +203,7 @@ class GroundTruth:
     """
 
     split: str
-    samples: Samples
+    samples: SplitSamples
     ego_xy: Float[np.ndarray, "S 2"]
     boxes: Boxes
     racks: Racks
@@ -275,7 +275,7 @@ def read_ground_truth(tables: Tables, split: str) -> GroundTruth:
     rows = [row for row in every_sample if row.scene_token in scene_place]
     if not rows:
         raise RequestError(f"split {split} has no samples in {tables.folder}")
-    samples = Samples(
+    samples = SplitSamples(
         tokens=tuple(row.token for row in rows),
         scene=np.array([scene_place[row.scene_token] for row in rows]),
         scene_names=tuple(scene.name for scene in scenes),
@@ -315,7 +315,7 @@ def _from_arrays(split: str, arrays: dict[str, np.ndarray]) -> GroundTruth:
 
     return GroundTruth(
         split=split,
-        samples=Samples.from_arrays(arrays),
+        samples=SplitSamples.from_arrays(arrays),
         ego_xy=arrays["ego_xy"],
         boxes=Boxes(**part("box_")),
         racks=Racks(**part("rack_")),

@@ -19,7 +19,7 @@ _CONDITION_WORDS = {"night": r"\bnight", "rain": r"\brain"}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Samples:
+class SplitSamples:
     """The samples of a split, in the order of nuScenes' table.
 
     Attributes:
@@ -57,7 +57,7 @@ class Samples:
         }
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "Samples":
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "SplitSamples":
         """Back from a file.
 
         Args:
@@ -163,7 +163,7 @@ class MatchRecords:
         header: What else is known: the protocol, the split, and what the maker adds.
     """
 
-    samples: Samples
+    samples: SplitSamples
     tables: Mapping[str, MatchTable]
     header: Mapping[str, Any]
 
@@ -205,4 +205,4 @@ def read_records(path: Path) -> MatchRecords:
             if key.startswith(prefix)
         }
         tables[name] = MatchTable(**fields)
-    return MatchRecords(samples=Samples.from_arrays(arrays), tables=tables, header=header)
+    return MatchRecords(samples=SplitSamples.from_arrays(arrays), tables=tables, header=header)

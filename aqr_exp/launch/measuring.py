@@ -11,7 +11,7 @@ from typing import Any
 from aqr_exp.config.identity import to_yaml
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.run import Device
-from aqr_exp.data.corruptions.cases import FailureCase
+from aqr_exp.data.corruptions.cases import CorruptionCase
 from aqr_exp.errors import AqrExpError, RunFailedError
 from aqr_exp.launch.executor import COMMAND_VARIABLE
 from aqr_exp.launch.json_worker import exit_summary, json_worker, last_line, responses
@@ -176,7 +176,7 @@ def _in_one_process(
 
 
 def evaluate_corruptions(
-    folder: RunFolder, cases: Sequence[FailureCase], *, threads: int, device: Device
+    folder: RunFolder, cases: Sequence[CorruptionCase], *, threads: int, device: Device
 ) -> Iterator[dict[str, Any]]:
     """Evaluate a completed run under corrupted sensors, all cases in one process.
 

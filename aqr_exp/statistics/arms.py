@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from aqr_exp.data.classes import CLASS_NAMES
-from aqr_exp.evaluate.conditions import CONDITIONS, Condition
+from aqr_exp.evaluate.conditions import CONDITIONS, DataCondition
 from aqr_exp.evaluate.protocol import ERROR_NAMES
 from aqr_exp.evaluate.scorer import Scores
 from aqr_exp.statistics.resampling import ResampledRun
@@ -142,7 +142,7 @@ class Records:
     """
 
     def __init__(
-        self, arms: Sequence[Sequence[RunRow]], condition: Condition, scores: RunScores
+        self, arms: Sequence[Sequence[RunRow]], condition: DataCondition, scores: RunScores
     ) -> None:
         self.notes: list[str] = []
         self.runs: dict[str, ResampledRun] = {}
@@ -209,7 +209,7 @@ def measure(
     Returns:
         Values and, where every run has fitting records, values under resamples.
     """
-    part = Condition() if condition is None else CONDITIONS[condition]
+    part = DataCondition() if condition is None else CONDITIONS[condition]
     notes: list[str] = []
     chosen: list[list[tuple[RunRow, float]]] = []
     from_records = follows_from_records(metric)
@@ -236,7 +236,7 @@ def _differ(stored: float | None, scored: float | None) -> bool:
     return abs(stored - scored) > _SAME
 
 
-def _labels(metric: str, part: Condition) -> tuple[int, ...]:
+def _labels(metric: str, part: DataCondition) -> tuple[int, ...]:
     name = metric.removeprefix("AP/")
     return (CLASS_NAMES.index(name),) if name in CLASS_NAMES else part.labels
 
@@ -244,7 +244,7 @@ def _labels(metric: str, part: Condition) -> tuple[int, ...]:
 def _assemble(
     chosen: Sequence[Sequence[tuple[RunRow, float]]],
     metric: str,
-    part: Condition,
+    part: DataCondition,
     records: Records | None,
     notes: list[str],
 ) -> Measured:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from aqr_exp.errors import RequestError
-from aqr_exp.evaluate.conditions import CONDITIONS, Condition
+from aqr_exp.evaluate.conditions import CONDITIONS, DataCondition
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.statistics.arms import Measured, Records, follows_from_records, measure, replicates
 from aqr_exp.statistics.estimates import Difference, Interval
@@ -164,9 +164,9 @@ def _cached(
     return found
 
 
-def _condition(name: str | None) -> Condition:
+def _condition(name: str | None) -> DataCondition:
     if name is None:
-        return Condition()
+        return DataCondition()
     if name not in CONDITIONS:
         raise RequestError(
             f"unknown condition '{name}'{did_you_mean(name, CONDITIONS)} "

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Int
 
-from aqr_exp.evaluate.conditions import Condition, RunScorer
-from aqr_exp.evaluate.records import MatchRecords, Samples
+from aqr_exp.evaluate.conditions import DataCondition, RunScorer
+from aqr_exp.evaluate.records import MatchRecords, SplitSamples
 from aqr_exp.evaluate.scorer import Scores
 
 _REPORTS = 40
@@ -70,7 +70,7 @@ class Part:
     present: bool
 
     @classmethod
-    def of(cls, condition: Condition) -> "Part":
+    def of(cls, condition: DataCondition) -> "Part":
         """The part that a condition looks at.
 
         Args:
@@ -78,9 +78,9 @@ class Part:
         """
         return cls(table=condition.table, word=condition.word, present=condition.present)
 
-    def condition(self) -> Condition:
+    def condition(self) -> DataCondition:
         """The part as a condition on all classes."""
-        return Condition(table=self.table, word=self.word, present=self.present)
+        return DataCondition(table=self.table, word=self.word, present=self.present)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -155,7 +155,7 @@ def resample(
     )
 
 
-def samples_digest(samples: Samples) -> str:
+def samples_digest(samples: SplitSamples) -> str:
     """A fingerprint of the samples, their order and their scenes.
 
     Args:
@@ -177,7 +177,7 @@ def _scene_weights(scenes: int, settings: Resampling) -> Int[np.ndarray, "E T"]:
 
 def _evaluate(
     scorer: RunScorer,
-    condition: Condition,
+    condition: DataCondition,
     scenes: Int[np.ndarray, "E scenes"],
     detections: int,
     progress: Progress | None,

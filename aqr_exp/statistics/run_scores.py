@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.evaluate.conditions import Condition
+from aqr_exp.evaluate.conditions import DataCondition
 from aqr_exp.evaluate.records import read_records
 from aqr_exp.evaluate.scorer import Scores
 from aqr_exp.files.arrays import read_arrays, write_arrays
@@ -169,7 +169,7 @@ class RunScores:
     settings: Resampling
     progress: Progress | None = None
 
-    def of(self, row: RunRow, condition: Condition) -> ResampledRun:
+    def of(self, row: RunRow, condition: DataCondition) -> ResampledRun:
         """A run's scores under resamples of its scenes.
 
         Args:
@@ -188,8 +188,8 @@ class RunScores:
         return kept if kept is not None else self._compute(row, digest, part, key)
 
     def missing(
-        self, rows: Sequence[RunRow], conditions: Sequence[Condition]
-    ) -> list[tuple[RunRow, Condition]]:
+        self, rows: Sequence[RunRow], conditions: Sequence[DataCondition]
+    ) -> list[tuple[RunRow, DataCondition]]:
         """What would have to be computed.
 
         Args:
@@ -197,7 +197,7 @@ class RunScores:
             conditions: Parts of the data.
         """
         cache = InferenceCache(self.store)
-        found: dict[str, tuple[RunRow, Condition]] = {}
+        found: dict[str, tuple[RunRow, DataCondition]] = {}
         for row in rows:
             digest = records_digest(self.store, row)
             for condition in conditions if digest else ():
@@ -254,7 +254,7 @@ class RunScores:
 
 def prepare(
     rows: Sequence[RunRow],
-    conditions: Sequence[Condition],
+    conditions: Sequence[DataCondition],
     *,
     store: Store,
     settings: Resampling,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from aqr_exp.data.corruptions.cases import FAILURES, FailureCase
+from aqr_exp.data.corruptions.cases import CORRUPTIONS, CorruptionCase
 from aqr_exp.errors import AqrExpError
 from aqr_exp.files.atomic import file_sha256
 from aqr_exp.store.run_files import (
@@ -22,7 +22,7 @@ def ratio(failed: float | None, clean: float | None) -> float | None:
 
 
 def relative_accuracies(
-    scores: Mapping[FailureCase, float], clean: float | None
+    scores: Mapping[CorruptionCase, float], clean: float | None
 ) -> dict[str, float]:
     """RA of one run by failure: the mean over severities of NDS under the failure / clean NDS.
 
@@ -34,8 +34,8 @@ def relative_accuracies(
         RA of each failure of which every severity was evaluated, in the registry's order.
     """
     found: dict[str, float] = {}
-    for name, failure in FAILURES.items():
-        wanted = [FailureCase(failure=name, severity=level) for level in failure.severities]
+    for name, failure in CORRUPTIONS.items():
+        wanted = [CorruptionCase(corruption=name, severity=level) for level in failure.severities]
         ratios = [ratio(scores.get(case), clean) for case in wanted]
         known = [value for value in ratios if value is not None]
         if len(known) == len(wanted):
@@ -66,7 +66,7 @@ CLEAN = "clean_predictions_sha256"
 
 
 def read_evaluation(
-    folder: RunPaths, case: FailureCase, clean: Mapping[str, Any]
+    folder: RunPaths, case: CorruptionCase, clean: Mapping[str, Any]
 ) -> dict[str, Any] | None:
     """The metrics of a case.
 
@@ -96,8 +96,8 @@ def read_evaluation(
 
 
 def missing_cases(
-    folder: RunPaths, cases: Sequence[FailureCase], clean: Mapping[str, Any]
-) -> list[FailureCase]:
+    folder: RunPaths, cases: Sequence[CorruptionCase], clean: Mapping[str, Any]
+) -> list[CorruptionCase]:
     """The cases that have no evaluation of the run's weights, or a damaged one.
 
     Args:
@@ -106,7 +106,7 @@ def missing_cases(
         clean: The run's metrics of record.
     """
 
-    def lacks(case: FailureCase) -> bool:
+    def lacks(case: CorruptionCase) -> bool:
         try:
             return read_evaluation(folder, case, clean) is None
         except AqrExpError:
@@ -117,7 +117,7 @@ def missing_cases(
 
 def write_evaluation(
     folder: RunPaths,
-    case: FailureCase,
+    case: CorruptionCase,
     metrics: Mapping[str, Any],
     clean: Mapping[str, Any],
     split: str,
@@ -146,7 +146,7 @@ def write_evaluation(
     }
     kept = {
         **metrics,
-        "failure": case.failure,
+        "failure": case.corruption,
         "severity": case.severity,
         "definition": case.definition.definition,
         "split": split,

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from aqr_exp.synth.actors import Actor, footprints
-from aqr_exp.synth.plan import Condition
+from aqr_exp.synth.plan import Weather
 from aqr_exp.synth.polygons import (
     NEAR_M,
     Polygons,
@@ -24,9 +24,7 @@ from aqr_exp.synth.road import Road, sample_ground
 _REFERENCE_WIDTH_PX = 480.0
 
 
-def noise_tile(
-    height: int, width: int, condition: Condition, rng: np.random.Generator
-) -> np.ndarray:
+def noise_tile(height: int, width: int, condition: Weather, rng: np.random.Generator) -> np.ndarray:
     """Pixel noise for a whole scene, a little larger than an image; int16 [H + 64, W + 64, 3]."""
     # Sums of uniforms: nearly normal, and exact on every platform.
     draws = rng.integers(-32, 33, (3, height + 64, width + 64, 3), dtype=np.int16).sum(axis=0)
@@ -49,7 +47,7 @@ def _drops(image: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarra
 
 
 def through_lens(
-    image: np.ndarray, noise: np.ndarray, condition: Condition, rng: np.random.Generator
+    image: np.ndarray, noise: np.ndarray, condition: Weather, rng: np.random.Generator
 ) -> np.ndarray:
     """The picture as the camera delivers it.
 
@@ -84,7 +82,7 @@ _SUB_PIXEL_BITS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
+class CameraView:
     """What a camera always sees at the same pixels.
 
     Attributes:
@@ -125,7 +123,7 @@ class Picture:
     drawn: np.ndarray
 
 
-def light_at(xy: np.ndarray, condition: Condition) -> np.ndarray:
+def light_at(xy: np.ndarray, condition: Weather) -> np.ndarray:
     """Brightness at places around the ego: ambient light and its headlights.
 
     Args:
@@ -144,7 +142,7 @@ def light_at(xy: np.ndarray, condition: Condition) -> np.ndarray:
     return np.minimum(condition.ambient + 0.95 * beam, 1.05)
 
 
-def build_view(mount: Mount, width: int, height: int, condition: Condition) -> View:
+def build_view(mount: Mount, width: int, height: int, condition: Weather) -> CameraView:
     """Prepare a camera for a scene.
 
     Args:
@@ -175,7 +173,7 @@ def build_view(mount: Mount, width: int, height: int, condition: Condition) -> V
     up = np.clip(rays[..., 2] / np.linalg.norm(rays, axis=-1) / 0.25, 0.0, 1.0)[..., None]
     sky = np.asarray(_HAZE[condition.name]) * (1 - up) + np.asarray(_SKY[condition.name]) * up
     haze = np.where(seen, np.exp(-level / haze_length), 0.0)
-    return View(
+    return CameraView(
         intrinsic=mount.intrinsic,
         ego2cam=np.linalg.inv(cam2ego),
         position=position,
@@ -189,7 +187,7 @@ def build_view(mount: Mount, width: int, height: int, condition: Condition) -> V
 
 
 def _background(
-    view: View, ground: np.ndarray, road: Road, ego: np.ndarray, condition: Condition
+    view: CameraView, ground: np.ndarray, road: Road, ego: np.ndarray, condition: Weather
 ) -> np.ndarray:
     """Sky and ground."""
     image = view.sky.copy()
@@ -205,7 +203,7 @@ def _background(
 
 
 def _shade(
-    polygons: Polygons, corners: np.ndarray, normals: np.ndarray, condition: Condition
+    polygons: Polygons, corners: np.ndarray, normals: np.ndarray, condition: Weather
 ) -> np.ndarray:
     """[P, 3] colours as they appear, from the ego's place."""
     sun = np.array([0.35, 0.5, 0.79])
@@ -255,7 +253,7 @@ def _pixels(corners: np.ndarray, intrinsic: np.ndarray) -> np.ndarray:
 
 
 def _candidates(
-    view: View, in_camera: np.ndarray, facing: np.ndarray, size: tuple[int, int]
+    view: CameraView, in_camera: np.ndarray, facing: np.ndarray, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Polygons that may be seen: their indices, and which of them have to be clipped."""
     depth = in_camera[..., 2]
@@ -276,14 +274,14 @@ def _candidates(
 
 
 def draw(
-    view: View,
+    view: CameraView,
     actors: tuple[Actor, ...],
     polygons: Polygons,
     poses: np.ndarray,
     ground: np.ndarray,
     road: Road,
     ego: np.ndarray,
-    condition: Condition,
+    condition: Weather,
 ) -> Picture:
     """Draw what a camera sees, without weather on the lens.
 

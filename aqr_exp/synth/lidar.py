@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aqr_exp.synth.actors import Actor
-from aqr_exp.synth.plan import Condition
+from aqr_exp.synth.plan import Weather
 from aqr_exp.synth.rig import BEAM_ELEVATIONS_DEG
 from aqr_exp.synth.road import Road
 
@@ -188,7 +188,7 @@ def scan(
     poses: np.ndarray,
     height_m: float,
     azimuth_steps: int,
-    condition: Condition,
+    condition: Weather,
     rng: np.random.Generator,
 ) -> Returns:
     """One full turn of the sensor.

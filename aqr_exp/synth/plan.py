@@ -9,7 +9,7 @@ from aqr_exp.synth.settings import TRAIN_SPLIT, VAL_SPLIT, SynthSettings, genera
 
 
 @dataclass(frozen=True, kw_only=True)
-class Condition:
+class Weather:
     """How one kind of scene changes what the sensors see.
 
     Attributes:
@@ -35,7 +35,7 @@ class Condition:
     lidar_dropout: float
 
 
-CLEAR = Condition(
+CLEAR = Weather(
     name="clear",
     words="Clear day",
     ambient=1.0,
@@ -46,7 +46,7 @@ CLEAR = Condition(
     lidar_range_m=70.0,
     lidar_dropout=0.02,
 )
-NIGHT = Condition(
+NIGHT = Weather(
     name="night",
     words="Night",
     ambient=0.12,
@@ -57,7 +57,7 @@ NIGHT = Condition(
     lidar_range_m=70.0,
     lidar_dropout=0.02,
 )
-RAIN = Condition(
+RAIN = Weather(
     name="rain",
     words="Rain",
     ambient=0.75,
@@ -72,7 +72,7 @@ RAIN = Condition(
 
 def assign_conditions(
     scenes: int, night_fraction: float, rain_fraction: float, rng: np.random.Generator
-) -> list[Condition]:
+) -> list[Weather]:
     """A condition for every scene of a split, in random order.
 
     Args:
@@ -116,7 +116,7 @@ class ScenePlan:
     name: str
     split: str
     log: int
-    condition: Condition
+    condition: Weather
     road: Road
     start_us: int
 
@@ -148,7 +148,7 @@ def _road(settings: SynthSettings, index: int) -> Road:
 
 def plan_scenes(settings: SynthSettings) -> list[ScenePlan]:
     """All scenes of a data set; each split has its share of every condition."""
-    conditions: list[Condition] = []
+    conditions: list[Weather] = []
     for number, scenes in enumerate((settings.train_scenes, settings.val_scenes)):
         rng = generator(settings.seed, number, "conditions")
         conditions += assign_conditions(

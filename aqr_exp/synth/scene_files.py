@@ -12,9 +12,9 @@ from pyquaternion import Quaternion
 
 from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
 from aqr_exp.synth.annotations import FrameView, annotate
-from aqr_exp.synth.camera import View, build_view, draw, noise_tile, through_lens
+from aqr_exp.synth.camera import CameraView, build_view, draw, noise_tile, through_lens
 from aqr_exp.synth.lidar import Returns, Solids, poses_at, relative_poses, scan, stack_solids
-from aqr_exp.synth.plan import Condition, ScenePlan, location_name, log_name
+from aqr_exp.synth.plan import ScenePlan, Weather, location_name, log_name
 from aqr_exp.synth.polygons import Polygons, stack_polygons
 from aqr_exp.synth.rig import Mount, build_rig
 from aqr_exp.synth.road import paint_ground
@@ -126,10 +126,10 @@ def write_image(path: Path, image: np.ndarray, quality: int) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Stagehands:
+class _SceneAssets:
     """What is prepared once for a scene."""
 
-    views: dict[str, View]
+    views: dict[str, CameraView]
     solids: Solids
     polygons: Polygons
     ground: np.ndarray
@@ -137,17 +137,17 @@ class _Stagehands:
 
 
 @lru_cache(maxsize=24)
-def _view(settings: SynthSettings, log: int, name: str, condition: Condition) -> View:
+def _view(settings: SynthSettings, log: int, name: str, condition: Weather) -> CameraView:
     """A camera; a worker meets the same one in several scenes."""
     width, height = settings.image_width, settings.image_height
     return build_view(build_rig(settings, log)[name], width, height, condition)
 
 
-def _prepare(settings: SynthSettings, plan: ScenePlan, world: World) -> _Stagehands:
+def _prepare(settings: SynthSettings, plan: ScenePlan, world: World) -> _SceneAssets:
     width, height = settings.image_width, settings.image_height
     rng = generator(settings.seed, plan.index, "ground")
     crossing = float(rng.uniform(-30.0, 60.0))
-    return _Stagehands(
+    return _SceneAssets(
         views={name: _view(settings, plan.log, name, plan.condition) for name in CAMERA_NAMES},
         solids=stack_solids(world.actors),
         polygons=stack_polygons(world.actors),
@@ -158,14 +158,14 @@ def _prepare(settings: SynthSettings, plan: ScenePlan, world: World) -> _Stageha
     )
 
 
-def _scan(recorder: _Recorder, hands: _Stagehands, step: int, time_s: float) -> Returns:
+def _scan(recorder: _Recorder, assets: _SceneAssets, step: int, time_s: float) -> Returns:
     """The LiDAR's points at one time."""
     mount = recorder.mounts[LIDAR_NAME]
     ego = recorder.ego_at(time_s)
     poses = relative_poses(poses_at(recorder.world.actors, recorder.plan.road, time_s), ego)
     poses[:, :2] -= mount.place_m[:2]
     return scan(
-        hands.solids,
+        assets.solids,
         poses,
         mount.place_m[2],
         recorder.settings.azimuth_steps,
@@ -174,7 +174,7 @@ def _scan(recorder: _Recorder, hands: _Stagehands, step: int, time_s: float) -> 
     )
 
 
-def _keyframe(recorder: _Recorder, hands: _Stagehands, number: int, points: Returns) -> FrameView:
+def _keyframe(recorder: _Recorder, assets: _SceneAssets, number: int, points: Returns) -> FrameView:
     """Draw and write the images of a keyframe; say what each sensor saw of whom."""
     settings, plan, actors = recorder.settings, recorder.plan, recorder.world.actors
     time_s = number * KEYFRAME_INTERVAL_S
@@ -185,16 +185,16 @@ def _keyframe(recorder: _Recorder, hands: _Stagehands, number: int, points: Retu
     rng = generator(settings.seed, plan.index, f"lens {number}")
     for name in CAMERA_NAMES:
         picture = draw(
-            hands.views[name],
+            assets.views[name],
             actors,
-            hands.polygons,
+            assets.polygons,
             relative_poses(poses, ego),
-            hands.ground,
+            assets.ground,
             plan.road,
             ego,
             plan.condition,
         )
-        image = through_lens(picture.image, hands.noise, plan.condition, rng)
+        image = through_lens(picture.image, assets.noise, plan.condition, rng)
         step = number * (settings.sweeps_between + 1)
         write_image(
             recorder.add_sample_data(name, step, time_s, keyframe=True),
@@ -263,14 +263,14 @@ def generate_scene(root: Path, settings: SynthSettings, plan: ScenePlan) -> Rows
     rng = generator(settings.seed, plan.index, "traffic")
     world = build_world(plan.road, settings.keyframes, rng)
     recorder = _Recorder(root=root, settings=settings, plan=plan, mounts=rig, world=world)
-    hands = _prepare(settings, plan, world)
+    assets = _prepare(settings, plan, world)
     frames: list[FrameView] = []
     for step, time_s, is_keyframe in _times(settings):
-        points = _scan(recorder, hands, step, time_s)
+        points = _scan(recorder, assets, step, time_s)
         path = recorder.add_sample_data(LIDAR_NAME, step, time_s, keyframe=is_keyframe)
         write_points(path, points, rig[LIDAR_NAME])
         if is_keyframe:
-            frames.append(_keyframe(recorder, hands, len(frames), points))
+            frames.append(_keyframe(recorder, assets, len(frames), points))
     instances, annotations = annotate(world.actors, frames, recorder.token)
     return {
         "scene": [_scene_row(recorder)],

@@ -23,7 +23,7 @@ from aqr_exp.cmt.detector_config import detector_config
 from aqr_exp.config.identity import from_spec
 from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.data.corruptions.cases import FailureCase, read_cases
+from aqr_exp.data.corruptions.cases import CorruptionCase, read_cases
 from aqr_exp.data.pipeline import dataloader_config
 from aqr_exp.errors import AqrExpError, RunFailedError
 from aqr_exp.store.corruption_results import missing_cases, write_evaluation
@@ -68,7 +68,7 @@ def trained_detector(folder: RunFolder, config: RunConfig) -> nn.Module:
 def measure(
     detector: nn.Module,
     config: RunConfig,
-    case: FailureCase | None,
+    case: CorruptionCase | None,
     paths: EvaluationPaths,
     tell: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def measure(
     split = config.data.val_split
     loader = Runner.build_dataloader(
         dataloader_config(
-            config, split, training=False, batch_size=config.schedule.batch_size, failure=case
+            config, split, training=False, batch_size=config.schedule.batch_size, corruption=case
         ),
         seed=config.seed,
     )
@@ -104,7 +104,7 @@ def measure(
     return dict(evaluator.evaluate(total))
 
 
-def evaluate_cases(folder: RunFolder, cases: Sequence[FailureCase], tell: Tell) -> None:
+def evaluate_cases(folder: RunFolder, cases: Sequence[CorruptionCase], tell: Tell) -> None:
     """Evaluate a run under the cases it lacks; the caller holds the run's lease for it.
 
     Args:

@@ -10,7 +10,7 @@ from aqr_exp.analyze.bias_report import (
     by_distance,
     nearest_queries,
 )
-from aqr_exp.analyze.samples import condition_of, read_scene_words
+from aqr_exp.analyze.samples import condition_of, read_scene_conditions
 from aqr_exp.errors import AqrExpError
 
 
@@ -68,12 +68,12 @@ def test_conditions_are_the_words_of_the_description(words, condition):
 
 def test_scenes_are_read_from_the_tables(tmp_path):
     tables = tmp_path / "v1"
-    assert read_scene_words(tmp_path, "v1") == {}
+    assert read_scene_conditions(tmp_path, "v1") == {}
     tables.mkdir()
     (tables / "scene.json").write_text(json.dumps([{"token": "s", "description": "Night drive"}]))
     (tables / "sample.json").write_text(json.dumps([{"token": "t", "scene_token": "s"}]))
-    words = read_scene_words(tmp_path, "v1")["t"]
+    words = read_scene_conditions(tmp_path, "v1")["t"]
     assert (words.scene, words.condition) == ("s", "night")
     (tables / "sample.json").write_text("[{")
     with pytest.raises(AqrExpError, match=r"sample\.json is damaged"):
-        read_scene_words(tmp_path, "v1")
+        read_scene_conditions(tmp_path, "v1")

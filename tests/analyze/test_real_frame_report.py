@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from aqr_exp.analyze.samples import Samples
+from aqr_exp.analyze.samples import SampleReader
 from aqr_exp.analyze.windows import choose_boxes, draw_windows, windows_of_boxes
 from aqr_exp.config.load import load_run
 from aqr_exp.data.classes import CAMERA_NAMES
@@ -34,7 +34,7 @@ def config(real_frame_root):
 
 @pytest.fixture(scope="module")
 def sample(config):
-    return Samples(config, "frame").sample(0)
+    return SampleReader(config, "frame").sample(0)
 
 
 @pytest.fixture(scope="module")

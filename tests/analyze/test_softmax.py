@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aqr_exp.analyze.softmax import (
-    Verdict,
+    SoftmaxRegion,
     bias_for_mass,
     entropy_nats,
     responses,
@@ -48,7 +48,7 @@ def test_scales_of_any_size_do_not_overflow() -> None:
         assert found.probabilities == pytest.approx([0.0, 1.0, 0.0, 0.0], abs=1e-100)
         assert found.entropy_nats == pytest.approx(0.0, abs=1e-100)
         assert found.maximum == 1.0
-        assert found.verdict is Verdict.SATURATED
+        assert found.verdict is SoftmaxRegion.SATURATED
     assert softmax(np.array([1.7e308, -1.7e308])).tolist() == [1.0, 0.0]
 
 
@@ -61,8 +61,8 @@ def test_entropy_by_hand() -> None:
 
 def test_the_largest_bias_keeps_its_sign_and_decides() -> None:
     low, high = responses([0.1, -0.8], [3.0, 5.0])
-    assert (low.largest_bias, low.verdict) == (pytest.approx(-2.4), Verdict.SAFE)
-    assert (high.largest_bias, high.verdict) == (-4.0, Verdict.EDGE)
+    assert (low.largest_bias, low.verdict) == (pytest.approx(-2.4), SoftmaxRegion.SAFE)
+    assert (high.largest_bias, high.verdict) == (-4.0, SoftmaxRegion.EDGE)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from small_scene import LAYOUT, marks, rectangles, small_scene
 
-from aqr_exp.analyze.scene_figure import Scene
+from aqr_exp.analyze.scene_figure import Frame
 from aqr_exp.analyze.windows import bev_windows_figure, camera_windows_figure
 from aqr_exp.aqr.layout import TokenLayout, locate_queries
 from aqr_exp.aqr.windows import gather_windows
@@ -73,7 +73,7 @@ def test_no_query_is_a_picture_too() -> None:
     assert rendered(camera_windows_figure(empty, **nothing), "png").startswith(b"\x89PNG")
 
 
-def real_scene(folder: Path) -> tuple[Scene, dict[str, Any]]:
+def real_scene(folder: Path) -> tuple[Frame, dict[str, Any]]:
     """The real frame at half size, and its sample."""
     (sample,) = pickle.loads(next(folder.glob("*.pkl")).read_bytes())["data_list"]
     layout = TokenLayout(
@@ -94,7 +94,7 @@ def real_scene(folder: Path) -> tuple[Scene, dict[str, Any]]:
         half = np.diag([0.5, 0.5, 1.0, 1.0])
         matrices.append(half @ intrinsic @ np.array(camera["lidar2cam"]))
     points = np.fromfile(folder / sample["lidar_points"]["lidar_path"], dtype=np.float32)
-    scene = Scene(
+    scene = Frame(
         layout=layout,
         points_m=points.reshape(-1, 5)[:, :3],
         images=[np.zeros((448, 800, 3), dtype=np.uint8)] * 6,

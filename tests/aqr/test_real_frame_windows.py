@@ -103,12 +103,14 @@ def test_cells_of_ten_boxes_are_the_pickle_s(sample, loaded):
 def test_a_moved_scene_moves_bev_windows_and_leaves_camera_windows(sample, loaded):
     from mmdet3d.structures import LiDARPoints
 
-    from aqr_exp.data.transforms.geometry import MoveScene
+    from aqr_exp.data.transforms.geometry import GlobalRotScaleTransFlip
 
     centres = ten_centres(sample)
     table = np.column_stack((centres, np.zeros((10, 2)))).astype(np.float32)
     results = {**loaded, "points": LiDARPoints(table, points_dim=5)}
-    results = MoveScene(20.0, (0.95, 1.0), (0.2, 0.2, 0.2), flip_bev=True).transform(results)
+    results = GlobalRotScaleTransFlip(20.0, (0.95, 1.0), (0.2, 0.2, 0.2), flip_bev=True).transform(
+        results
+    )
     moved = results["points"].tensor[:, :3].numpy().astype(np.float64)
     assert np.abs(moved[:, :2] - centres[:, :2]).max() > 1.0
     check_windows(sample, centres, moved, resized(results))

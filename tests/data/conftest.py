@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aqr_exp.data.gt_database.build import make_objects
+from aqr_exp.data.gt_database.build import build_database
 from aqr_exp.synth.generate import generate_dataset
 from aqr_exp.synth.settings import SynthSettings
 
@@ -52,5 +52,5 @@ def prepared_root(synth_root: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """A copy of `synth_root` whose training objects are cut out; read only."""
     root = tmp_path_factory.mktemp("prepared") / "it's a; data set"
     shutil.copytree(synth_root, root, copy_function=os.link)
-    make_objects(root, "synth_train", workers=1)
+    build_database(root, "synth_train", workers=1)
     return root

@@ -7,7 +7,7 @@ import pytest
 
 from aqr_exp.analyze import corruption_page
 from aqr_exp.cli.main import main
-from aqr_exp.data.corruptions.cases import FAILURES
+from aqr_exp.data.corruptions.cases import CORRUPTIONS
 
 
 def drawn(root: Path, out: Path, *more: str) -> int:
@@ -16,7 +16,7 @@ def drawn(root: Path, out: Path, *more: str) -> int:
 
 # All of them take a minute.
 @pytest.mark.parametrize(
-    "names", [("lidar_drop", "view_drop"), pytest.param(tuple(FAILURES), marks=pytest.mark.slow)]
+    "names", [("lidar_drop", "view_drop"), pytest.param(tuple(CORRUPTIONS), marks=pytest.mark.slow)]
 )
 def test_the_page_shows_failures_at_every_severity(
     prepared_root: Path,
@@ -25,8 +25,8 @@ def test_the_page_shows_failures_at_every_severity(
     monkeypatch: pytest.MonkeyPatch,
     names: tuple[str, ...],
 ) -> None:
-    failures = {name: FAILURES[name] for name in names}
-    monkeypatch.setattr(corruption_page, "FAILURES", failures)
+    failures = {name: CORRUPTIONS[name] for name in names}
+    monkeypatch.setattr(corruption_page, "CORRUPTIONS", failures)
     out = tmp_path / "it's a page"
     assert drawn(prepared_root, out) == 0
     assert capsys.readouterr().out == f"{out / 'index.html'}\n"
@@ -43,14 +43,18 @@ def test_the_page_shows_failures_at_every_severity(
         ["index.html", *(f"{name}.png" for name in failures)]
     )
     # Without any point the view from above changes; without an image the six views do.
-    before, after = _halves(out / "lidar_drop.png", rows=1 + len(FAILURES["lidar_drop"].severities))
+    before, after = _halves(
+        out / "lidar_drop.png", rows=1 + len(CORRUPTIONS["lidar_drop"].severities)
+    )
     assert (before != after).any()
 
 
 def test_unasked_the_page_shows_a_sample_that_can_be_late(
     prepared_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(corruption_page, "FAILURES", {"stuck_cameras": FAILURES["stuck_cameras"]})
+    monkeypatch.setattr(
+        corruption_page, "CORRUPTIONS", {"stuck_cameras": CORRUPTIONS["stuck_cameras"]}
+    )
     assert drawn(prepared_root, tmp_path) == 0
     assert "on sample 1 of synth_val" in (tmp_path / "index.html").read_text()
     before, after = _halves(tmp_path / "stuck_cameras.png", rows=4)

@@ -15,9 +15,9 @@ from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.data.dataset import SampleKey
 from aqr_exp.data.geometry import corners_m, inside_boxes, project
-from aqr_exp.data.gt_database.build import make_objects
+from aqr_exp.data.gt_database.build import build_database
 from aqr_exp.data.gt_database.paste import outline_mask
-from aqr_exp.data.gt_database.store import ObjectStore
+from aqr_exp.data.gt_database.store import GtDatabase
 from aqr_exp.data.pipeline import augmentation_steps, dataset_config
 from aqr_exp.train.runner_config import register_plugins
 
@@ -106,7 +106,9 @@ def check_corners_land(
         white = (255, 255, 255)
         cv2.circle(canvas, at, round(RADIUS_PX * 16), white, -1, lineType=cv2.LINE_AA, shift=4)
         results["img"][view] = canvas
-    results = steps["ResizeCropFlipImages"].transform(steps["MoveScene"].transform(results))
+    results = steps["ResizeCropFlipImages"].transform(
+        steps["GlobalRotScaleTransFlip"].transform(results)
+    )
     moved = boxes_of(results).astype(float)
     # A mirrored box counts its corners the other way round: the corner is found by its place.
     matrix = results["lidar_aug_matrix"]
@@ -149,7 +151,7 @@ def test_corners_and_points_go_through_all_augmentations(config: RunConfig) -> N
         before = numbered(steps["PasteObjects"].transform(loaded(data, steps, key)))
         again = numbered(steps["PasteObjects"].transform(loaded(data, steps, key)))
         labels = before["gt_labels_3d"]
-        after = steps["MoveScene"].transform(again)
+        after = steps["GlobalRotScaleTransFlip"].transform(again)
         points += check_points_stay(before, after, labels)
         corners += check_corners_land(before, steps, draw, size)
     assert points > 2000
@@ -160,7 +162,7 @@ def test_pasted_objects_bring_their_points_and_pictures_and_touch_nothing_else(
     config: RunConfig, prepared_root: Path
 ) -> None:
     data, steps = built(config, "synth_train"), steps_of(config)
-    store = ObjectStore(objects_folder(prepared_root, "synth_train"))
+    store = GtDatabase(objects_folder(prepared_root, "synth_train"))
     pasted = pixels = kept = 0
     for draw in range(6):
         key = SampleKey(draw % len(data), 2, draw)
@@ -205,7 +207,7 @@ def test_pasted_objects_bring_their_points_and_pictures_and_touch_nothing_else(
     assert kept > 10 * pixels
 
 
-def _place_in(store: ObjectStore, box: np.ndarray) -> int:
+def _place_in(store: GtDatabase, box: np.ndarray) -> int:
     away = np.abs(store.objects["box"][:, :7] - box).max(axis=1)
     assert away.min() < 1e-4
     return int(away.argmin())
@@ -241,8 +243,8 @@ def test_the_real_frame_through_all_augmentations(real_frame_root: Path, tmp_pat
     info.setdefault("scene_token", "one")
     info.setdefault("lidar_sweeps", [])
     path.write_bytes(pickle.dumps(content))
-    make_objects(root, "frame", workers=1)
-    store = ObjectStore(objects_folder(root, "frame"))
+    build_database(root, "frame", workers=1)
+    store = GtDatabase(objects_folder(root, "frame"))
     assert len(store.objects) > 30
     counted = {tuple(np.round(i["bbox_3d"][:3], 4)): i["num_lidar_pts"] for i in info["instances"]}
     own = [counted[tuple(np.round(row["box"][:3], 4))] for row in store.objects]
@@ -266,7 +268,7 @@ def test_the_real_frame_through_all_augmentations(real_frame_root: Path, tmp_pat
         results["gt_labels_3d"] = results["gt_labels_3d"][keep]
         before = numbered(steps["PasteObjects"].transform(results))
         pasted += before["pasted"]
-        after = steps["MoveScene"].transform(copy.deepcopy(before))
+        after = steps["GlobalRotScaleTransFlip"].transform(copy.deepcopy(before))
         points += check_points_stay(before, after, before["gt_labels_3d"])
         corners += check_corners_land(before, steps, draw, (320, 800))
     assert pasted > 20

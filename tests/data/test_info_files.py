@@ -16,7 +16,7 @@ import pytest
 from aqr_exp.cli.main import main
 from aqr_exp.config.inputs import objects_folder
 from aqr_exp.data import infos as info_makers
-from aqr_exp.data.gt_database.build import objects_are_ready
+from aqr_exp.data.gt_database.build import database_is_ready
 from aqr_exp.data.infos import write_infos
 
 SPLITS = ["synth_train", "synth_val"]
@@ -103,14 +103,14 @@ def test_killed_while_objects_are_cut_it_goes_on(bare: Path, prepared_root: Path
     process.wait()
     done = {path.name: path.stat().st_mtime_ns for path in parts.glob("*.npz")}
     if done:  # else it finished before the signal came
-        assert not objects_are_ready(bare, "synth_train")
+        assert not database_is_ready(bare, "synth_train")
     result = subprocess.run([*command, "--json"], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     printed = json.loads(result.stdout)
     assert printed["splits"] == {"synth_train": 6, "synth_val": 3}
     assert printed["counts"]["CAM_FRONT"] == 9
     assert sum(printed["objects"]["synth_train"].values()) > 50
-    assert objects_are_ready(bare, "synth_train")
+    assert database_is_ready(bare, "synth_train")
     assert not parts.exists()
 
     unbroken = contents(objects_folder(prepared_root, "synth_train"))
@@ -196,9 +196,9 @@ def test_objects_are_what_the_sensors_saw(prepared_root: Path, nusc: Any) -> Non
     from nuscenes.utils.geometry_utils import points_in_box
 
     from aqr_exp.data.classes import CLASS_NAMES
-    from aqr_exp.data.gt_database.store import ObjectStore
+    from aqr_exp.data.gt_database.store import GtDatabase
 
-    store = ObjectStore(objects_folder(prepared_root, "synth_train"))
+    store = GtDatabase(objects_folder(prepared_root, "synth_train"))
     infos = pickle.loads((prepared_root / "aqr_infos" / "synth_train.pkl").read_bytes())
     compared = pictured = 0
     for place in range(0, len(store.objects), 5):

@@ -10,7 +10,7 @@ from aqr_exp.config.load import load_run
 from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES
 from aqr_exp.data.dataset import SampleKey
 from aqr_exp.data.pipeline import dataset_config
-from aqr_exp.data.transforms.geometry import MoveScene, ResizeCropFlipImages
+from aqr_exp.data.transforms.geometry import GlobalRotScaleTransFlip, ResizeCropFlipImages
 from aqr_exp.data.transforms.loading import LoadImages
 
 pytestmark = pytest.mark.real_frame
@@ -98,7 +98,9 @@ def test_augmented_centres_land_on_the_augmented_pixels(dataset, frame, draw):
         results["img"][view] = canvas
         centre = np.array(sample["instances"][index]["bbox_3d"][:3])
         results["points"] = _points(centre)
-        results = MoveScene(45.0, (0.9, 1.1), (0.5, 0.5, 0.5), flip_bev=True).transform(results)
+        results = GlobalRotScaleTransFlip(
+            45.0, (0.9, 1.1), (0.5, 0.5, 0.5), flip_bev=True
+        ).transform(results)
         step = ResizeCropFlipImages(320, 800, (0.47, 0.625), 0.5, flip=True, training=True)
         results = step.transform(results)
         moved = results["points"].tensor[0, :3].numpy()

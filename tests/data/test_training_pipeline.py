@@ -33,7 +33,7 @@ def test_without_it_the_pipeline_is_as_it_was_and_a_stage_can_switch_it_off(
         "LoadLidarSweeps",
         "LoadImages",
         "ModalDropout",
-        "MoveScene",
+        "GlobalRotScaleTransFlip",
         "ResizeCropFlipImages",
         "KeepInRange",
     ]

@@ -9,7 +9,7 @@ from small_world import World
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.evaluate.conditions import (
     CONDITIONS,
-    Condition,
+    DataCondition,
     RunScorer,
     condition_metrics,
     sample_weights,
@@ -17,7 +17,7 @@ from aqr_exp.evaluate.conditions import (
 from aqr_exp.evaluate.evaluation import make_records
 from aqr_exp.evaluate.predictions import Predictions, predictions_in_memory
 from aqr_exp.evaluate.protocol import ERROR_NAMES
-from aqr_exp.evaluate.records import BANDS_M, MatchRecords, Samples
+from aqr_exp.evaluate.records import BANDS_M, MatchRecords, SplitSamples
 
 SPLIT = "everything"
 
@@ -119,7 +119,7 @@ def test_records_without_bands_have_the_other_conditions(world, records):
     ],
 )
 def test_conditions_are_words_of_the_description(description, night, rain):
-    samples = Samples(
+    samples = SplitSamples(
         tokens=("a", "b"),
         scene=np.array([0, 1]),
         scene_names=("one", "two"),
@@ -138,5 +138,5 @@ def test_scene_weights_reach_their_samples_and_go_with_conditions(records):
     alone = scorer.scores(weights=np.repeat([[0, 0, 1]], 5, axis=1).reshape(1, 3, 5).reshape(1, 15))
     assert alone.samples.tolist() == [5]
     np.testing.assert_array_equal(
-        rain.ap[1], scorer.scores(Condition(word="rain")).ap[0], err_msg="weights of one"
+        rain.ap[1], scorer.scores(DataCondition(word="rain")).ap[0], err_msg="weights of one"
     )

@@ -15,7 +15,7 @@ import numpy as np
 
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.evaluate.protocol import MEASURED
-from aqr_exp.evaluate.records import WHOLE, MatchRecords, MatchTable, Samples, write_records
+from aqr_exp.evaluate.records import WHOLE, MatchRecords, MatchTable, SplitSamples, write_records
 from aqr_exp.evaluate.scorer import Scorer
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.store import Store
@@ -27,7 +27,7 @@ _NESTED = np.array([0b1000, 0b1100, 0b1110, 0b1111])
 class MadeUpData:
     """A split: how many objects of each class its samples hold."""
 
-    samples: Samples
+    samples: SplitSamples
     truths: np.ndarray
 
     @classmethod
@@ -44,7 +44,7 @@ class MadeUpData:
         count = scenes * per_scene
         truths = rng.poisson(objects, (count, len(CLASS_NAMES)))
         truths *= np.array([name in present for name in CLASS_NAMES])
-        samples = Samples(
+        samples = SplitSamples(
             tokens=tuple(f"t{sample}" for sample in range(count)),
             scene=np.repeat(np.arange(scenes), per_scene),
             scene_names=tuple(f"scene-{scene:04d}" for scene in range(scenes)),

@@ -8,7 +8,7 @@ from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.evaluate.boxes import Boxes, Racks
 from aqr_exp.evaluate.ground_truth import GroundTruth
 from aqr_exp.evaluate.protocol import MATCH_DISTANCES_M, MEASURED
-from aqr_exp.evaluate.records import MatchTable, Samples
+from aqr_exp.evaluate.records import MatchTable, SplitSamples
 
 
 def boxes_of(rows: list[tuple[int, int, float, float]], **columns: Any) -> Boxes:
@@ -33,7 +33,7 @@ def truth_of(boxes: Boxes, samples: int = 3) -> GroundTruth:
     """A split of one scene with the vehicle at the origin."""
     return GroundTruth(
         split="tiny",
-        samples=Samples(
+        samples=SplitSamples(
             tokens=tuple(f"sample{index}" for index in range(samples)),
             scene=np.zeros(samples, dtype=int),
             scene_names=("scene",),

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from aqr_exp.analyze.scene_figure import Scene
+from aqr_exp.analyze.scene_figure import Frame
 from aqr_exp.aqr.layout import TokenLayout
 
 LAYOUT = TokenLayout(
@@ -28,7 +28,7 @@ BACKWARD = FORWARD @ np.diag([-1.0, -1.0, 1.0, 1.0])
 UPWARD = FORWARD[:, [0, 2, 1, 3]]
 
 
-def small_scene(**changes: Any) -> Scene:
+def small_scene(**changes: Any) -> Frame:
     """A scene with a box of 4 x 2 x 1 m, 3 m ahead and turned to the left (along y)."""
     usual: dict[str, Any] = {
         "layout": LAYOUT,
@@ -37,7 +37,7 @@ def small_scene(**changes: Any) -> Scene:
         "lidar2img": np.stack([FORWARD, UPWARD, UPWARD, BACKWARD, UPWARD, UPWARD]),
         "boxes_m": np.array([[0.0, 3.0, 0.0, 4.0, 2.0, 1.0, np.pi / 2]]),
     }
-    return Scene(**(usual | changes))
+    return Frame(**(usual | changes))
 
 
 def rectangles(axes: Any) -> list[tuple[float, float, float, float]]:

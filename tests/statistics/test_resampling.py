@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from made_up_runs import MadeUpData, kept_run, made_up_records
 
-from aqr_exp.evaluate.conditions import CONDITIONS, Condition, RunScorer
+from aqr_exp.evaluate.conditions import CONDITIONS, DataCondition, RunScorer
 from aqr_exp.statistics import resampling
 from aqr_exp.statistics.resampling import Part, Resampling, resample, samples_digest
 from aqr_exp.statistics.run_scores import prepare
 from aqr_exp.store.store import Store
 
-WHOLE = Part.of(Condition())
+WHOLE = Part.of(DataCondition())
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_preparing_fills_the_cache_once_and_tells_how_far_it_is(tmp_path, record
     store.folder("b-s0").records_path.write_bytes(b"gone")
     told: list[tuple[int, int]] = []
     settings = Resampling(resamples=50)
-    conditions = [Condition(), CONDITIONS["night"], CONDITIONS["small"]]
+    conditions = [DataCondition(), CONDITIONS["night"], CONDITIONS["small"]]
 
     def fill() -> None:
         prepare(

@@ -1,11 +1,11 @@
 import pytest
 
-from aqr_exp.data.corruptions.cases import FailureCase
+from aqr_exp.data.corruptions.cases import CorruptionCase
 from aqr_exp.store.corruption_results import mean_relative_accuracy, ratio, relative_accuracies
 
 
-def _case(name: str, severity: str) -> FailureCase:
-    return FailureCase(failure=name, severity=severity)
+def _case(name: str, severity: str) -> CorruptionCase:
+    return CorruptionCase(corruption=name, severity=severity)
 
 
 def test_relative_accuracy_is_the_mean_over_severities():

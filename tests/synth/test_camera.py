@@ -8,7 +8,7 @@ from aqr_exp.synth.actors import Actor, Block, Motion, Size
 from aqr_exp.synth.camera import Picture, build_view, draw, light_at, noise_tile, through_lens
 from aqr_exp.synth.catalog import KINDS
 from aqr_exp.synth.lidar import poses_at, relative_poses
-from aqr_exp.synth.plan import CLEAR, NIGHT, RAIN, Condition
+from aqr_exp.synth.plan import CLEAR, NIGHT, RAIN, Weather
 from aqr_exp.synth.polygons import NEAR_M, clip_polygon, guard_planes, stack_polygons
 from aqr_exp.synth.rig import Mount, build_rig
 from aqr_exp.synth.road import Road, paint_ground
@@ -37,7 +37,7 @@ def front() -> Mount:
     return build_rig(SETTINGS, 0)["CAM_FRONT"]
 
 
-def picture_of(actors: tuple[Actor, ...], mount: Mount, condition: Condition = CLEAR) -> Picture:
+def picture_of(actors: tuple[Actor, ...], mount: Mount, condition: Weather = CLEAR) -> Picture:
     return draw(
         build_view(mount, WIDTH, HEIGHT, condition),
         actors,
@@ -183,7 +183,7 @@ def test_rain_blurs_and_noise_is_repeatable() -> None:
     image = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
     image[:, WIDTH // 2 :] = 200
 
-    def sharpest(condition: Condition) -> float:
+    def sharpest(condition: Weather) -> float:
         silent = dataclasses.replace(condition, image_noise=0.0, drops=0)
         rng = np.random.default_rng(0)
         seen = through_lens(image, noise_tile(HEIGHT, WIDTH, silent, rng), silent, rng)

@@ -18,7 +18,7 @@ from aqr_exp.data.checks.files import (
     short_clouds,
 )
 from aqr_exp.data.checks.tables import (
-    Fault,
+    DataFault,
     RawTables,
     annotation_faults,
     broken_chains,
@@ -49,7 +49,7 @@ class Report:
 
     version: str
     counts: dict[str, int]
-    faults: list[Fault]
+    faults: list[DataFault]
     skipped: list[str]
 
 
@@ -72,7 +72,7 @@ def _no_progress(_: str) -> AbstractContextManager[Progress]:
     return nullcontext(lambda _done, _total: None)
 
 
-def table_faults(tables: RawTables) -> list[Fault]:
+def table_faults(tables: RawTables) -> list[DataFault]:
     """What is wrong with the tables alone."""
     faults = [*tables.faults, *dangling_tokens(tables), *unmapped_logs(tables)]
     if faults:
@@ -117,7 +117,7 @@ def check_root(root: Path, version: str, depth: Depth, stage: Stage = _no_progre
 
 def _file_faults(
     tables: RawTables, files: SensorFiles, depth: Depth, stage: Stage
-) -> Iterator[Fault]:
+) -> Iterator[DataFault]:
     yield from missing_files(files)
     yield from missing_maps(tables)
     yield from short_clouds(files)
@@ -128,8 +128,8 @@ def _file_faults(
 
 
 def _derived_faults(
-    root: Path, version: str, depth: Depth, stage: Stage, found: list[Fault]
-) -> list[Fault]:
+    root: Path, version: str, depth: Depth, stage: Stage, found: list[DataFault]
+) -> list[DataFault]:
     """What does not fit the tables among the files made from them."""
     try:
         identity = read_data_identity(root)
@@ -144,7 +144,7 @@ def _derived_faults(
     from nuscenes import NuScenes
 
     nusc: Any = NuScenes(version=version, dataroot=str(root), verbose=False)
-    faults: list[Fault] = []
+    faults: list[DataFault] = []
     for split in splits:
         with stage(f"infos of {split}") as progress:
             faults += info_faults(nusc, root, split, depth.infos, progress)
@@ -157,7 +157,7 @@ def _derived_faults(
     return faults
 
 
-def _identity_fault(root: Path, cause: str) -> Fault:
-    return Fault(
+def _identity_fault(root: Path, cause: str) -> DataFault:
+    return DataFault(
         file=identity_path(root).relative_to(root).as_posix(), kind="identity", cause=cause
     )

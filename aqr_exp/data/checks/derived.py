@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from aqr_exp.config.inputs import info_path, objects_folder
-from aqr_exp.data.checks.tables import Fault
+from aqr_exp.data.checks.tables import DataFault
 from aqr_exp.data.gt_database.build import info_digest
-from aqr_exp.data.gt_database.store import POINT_COLUMNS, ObjectStore, pack_name
+from aqr_exp.data.gt_database.store import POINT_COLUMNS, GtDatabase, pack_name
 from aqr_exp.data.info_files import read_info_file
 from aqr_exp.data.infos import build_metainfo, sample_info, scene_samples
 from aqr_exp.errors import AqrExpError
@@ -53,7 +53,7 @@ def _short(value: Any) -> str:
 
 def info_faults(
     nusc: Any, root: Path, split: str, count: int | None, progress: Progress | None = None
-) -> Iterator[Fault]:
+) -> Iterator[DataFault]:
     """What of a split's info file does not fit the tables: at most one fault a file.
 
     Args:
@@ -67,7 +67,7 @@ def info_faults(
     cause = _info_fault(nusc, path, split, count, progress)
     if cause:
         name = path.relative_to(root).as_posix()
-        yield Fault(file=name, kind="info file", cause=cause)
+        yield DataFault(file=name, kind="info file", cause=cause)
 
 
 def _info_fault(
@@ -107,7 +107,7 @@ _KIND = "objects"
 _AGAIN = "run `aqr-exp data prepare`"
 
 
-def object_faults(root: Path, split: str) -> Iterator[Fault]:
+def object_faults(root: Path, split: str) -> Iterator[DataFault]:
     """What is wrong with a split's objects; nothing where none were cut out.
 
     Args:
@@ -122,7 +122,7 @@ def object_faults(root: Path, split: str) -> Iterator[Fault]:
         yield _fault(root, index, f"missing: the objects were not cut out to the end: {_AGAIN}")
         return
     try:
-        store = ObjectStore(folder)
+        store = GtDatabase(folder)
     except AqrExpError as error:
         yield _fault(root, folder, f"{str(error).replace(f'{folder}/', '')}: {_AGAIN}")
         return
@@ -144,7 +144,7 @@ def object_faults(root: Path, split: str) -> Iterator[Fault]:
             yield _fault(root, path, f"has {found} bytes, its objects need {wanted}: {_AGAIN}")
 
 
-def _pack_bytes(store: ObjectStore) -> np.ndarray:
+def _pack_bytes(store: GtDatabase) -> np.ndarray:
     """How long each scene's pack must at least be."""
     objects, patches = store.objects, store.patches
     needed = np.zeros(int(objects["scene"].max(initial=-1)) + 1, dtype=np.int64)
@@ -160,5 +160,5 @@ def _pack_bytes(store: ObjectStore) -> np.ndarray:
     return needed
 
 
-def _fault(root: Path, path: Path, cause: str) -> Fault:
-    return Fault(file=path.relative_to(root).as_posix(), kind=_KIND, cause=cause)
+def _fault(root: Path, path: Path, cause: str) -> DataFault:
+    return DataFault(file=path.relative_to(root).as_posix(), kind=_KIND, cause=cause)

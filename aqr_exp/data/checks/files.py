@@ -9,7 +9,7 @@ import numpy as np
 from pyquaternion import Quaternion
 
 from aqr_exp.data.checks.rows import SampleData
-from aqr_exp.data.checks.tables import SENSORS, Fault, RawTables
+from aqr_exp.data.checks.tables import SENSORS, DataFault, RawTables
 from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
 from aqr_exp.data.geometry import POINT_FEATURES, read_points
 
@@ -69,23 +69,23 @@ class SensorFiles:
         return {**counts, "sweeps": sum(not row.is_key_frame for row in self.rows[LIDAR_NAME])}
 
 
-def missing_files(files: SensorFiles) -> Iterator[Fault]:
+def missing_files(files: SensorFiles) -> Iterator[DataFault]:
     """Every file that a table names and that is not there."""
     for channel, rows in files.missing.items():
         for row in rows:
             cause = f"the file of {channel} {row.token} is missing"
-            yield Fault(file=row.filename, kind="missing file", cause=cause)
+            yield DataFault(file=row.filename, kind="missing file", cause=cause)
 
 
-def missing_maps(tables: RawTables) -> Iterator[Fault]:
+def missing_maps(tables: RawTables) -> Iterator[DataFault]:
     """Every map image that is not there: the devkit cannot open the tables then."""
     for token, row in tables.rows["map"].items():
         if not (tables.root / row.filename).is_file():
             cause = f"the map of {token} is missing"
-            yield Fault(file=row.filename, kind="missing file", cause=cause)
+            yield DataFault(file=row.filename, kind="missing file", cause=cause)
 
 
-def short_clouds(files: SensorFiles) -> Iterator[Fault]:
+def short_clouds(files: SensorFiles) -> Iterator[DataFault]:
     """LiDAR files that are empty, end within a point or hold far fewer points than the others."""
     rows = [row for row in files.rows[LIDAR_NAME] if row.filename in files.size_bytes]
     points = [files.size_bytes[row.filename] // POINT_BYTES for row in rows]
@@ -100,7 +100,7 @@ def short_clouds(files: SensorFiles) -> Iterator[Fault]:
         elif count < SHORTEST_SHARE * usual:
             cause = f"{count} points, where the usual cloud has {usual:.0f}"
         if cause:
-            yield Fault(file=row.filename, kind="damaged points", cause=cause)
+            yield DataFault(file=row.filename, kind="damaged points", cause=cause)
 
 
 def chosen(rows: Sequence[SampleData], count: int | None) -> list[SampleData]:
@@ -112,7 +112,7 @@ def chosen(rows: Sequence[SampleData], count: int | None) -> list[SampleData]:
 
 def broken_images(
     files: SensorFiles, count: int | None, progress: Progress | None = None
-) -> Iterator[Fault]:
+) -> Iterator[DataFault]:
     """Images that cannot be decoded, end early or have another size than their table says.
 
     Args:
@@ -130,7 +130,7 @@ def broken_images(
         if progress is not None:
             progress(index + 1, len(rows))
         if cause:
-            yield Fault(file=row.filename, kind="broken image", cause=cause)
+            yield DataFault(file=row.filename, kind="broken image", cause=cause)
 
 
 def bad_image(path: Path, row: SampleData) -> str | None:
@@ -154,7 +154,7 @@ def bad_image(path: Path, row: SampleData) -> str | None:
 
 def odd_points(
     files: SensorFiles, count: int | None, progress: Progress | None = None
-) -> Iterator[Fault]:
+) -> Iterator[DataFault]:
     """Clouds with numbers that are not finite; arguments as in `broken_images`."""
     damaged = {fault.file for fault in short_clouds(files)}
     rows = [
@@ -170,7 +170,7 @@ def odd_points(
         bad = int((~np.isfinite(points)).any(axis=1).sum())
         if bad:
             cause = f"{bad} of {len(points)} points hold numbers that are not finite"
-            yield Fault(file=row.filename, kind="damaged points", cause=cause)
+            yield DataFault(file=row.filename, kind="damaged points", cause=cause)
 
 
 NEAREST_M = 1.0
@@ -202,7 +202,7 @@ def seen_share(tables: RawTables, camera: SampleData, lidar: SampleData, xyz: np
     return float(inside.sum() / max(1, len(xyz)))
 
 
-def blind_cameras(tables: RawTables, files: SensorFiles) -> Iterator[Fault]:
+def blind_cameras(tables: RawTables, files: SensorFiles) -> Iterator[DataFault]:
     """Calibrations of cameras that see next to none of the points of their keyframes."""
     keyframes = tables.keyframes()
     for channel in CAMERA_NAMES:

@@ -15,7 +15,7 @@ from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
-class Fault:
+class DataFault:
     """One fault.
 
     Attributes:
@@ -50,7 +50,7 @@ class RawTables:
         self.root = root
         self.version = version
         self.rows: dict[str, dict[str, Any]] = {}
-        self.faults: list[Fault] = []
+        self.faults: list[DataFault] = []
         for table in ROW_TYPES:
             self._read(table)
 
@@ -63,9 +63,9 @@ class RawTables:
         """A table's file, relative to the data set's folder."""
         return f"{self.version}/{table}.json"
 
-    def fault(self, table: str, kind: str, cause: str) -> Fault:
+    def fault(self, table: str, kind: str, cause: str) -> DataFault:
         """A fault in a table."""
-        return Fault(file=self.file(table), kind=kind, cause=cause)
+        return DataFault(file=self.file(table), kind=kind, cause=cause)
 
     def channel(self, row: SampleData) -> str:
         """The sensor a recording is of, such as `CAM_FRONT`; needs sound references."""
@@ -112,7 +112,7 @@ KEYFRAME_WITHIN_S = 0.2
 SENSORS = (LIDAR_NAME, *CAMERA_NAMES)
 
 
-def dangling_tokens(tables: RawTables) -> Iterator[Fault]:
+def dangling_tokens(tables: RawTables) -> Iterator[DataFault]:
     """Every reference to a row that does not exist; those to unreadable tables are passed over."""
     for table, columns in REFERENCES.items():
         for column, target, may_be_empty in columns:
@@ -127,7 +127,7 @@ def dangling_tokens(tables: RawTables) -> Iterator[Fault]:
                         yield tables.fault(table, "dangling token", cause)
 
 
-def unmapped_logs(tables: RawTables) -> Iterator[Fault]:
+def unmapped_logs(tables: RawTables) -> Iterator[DataFault]:
     """Logs that no map names: the devkit cannot open such tables."""
     if "map" not in tables.rows or "log" not in tables.rows:
         return
@@ -136,7 +136,7 @@ def unmapped_logs(tables: RawTables) -> Iterator[Fault]:
         yield tables.fault("map", "dangling token", f"no map names the log {token}")
 
 
-def broken_chains(tables: RawTables) -> Iterator[Fault]:
+def broken_chains(tables: RawTables) -> Iterator[DataFault]:
     """Neighbours that do not know each other, and times that do not grow; tokens must be sound."""
     for table in CHAINS:
         rows = tables.rows[table]
@@ -155,7 +155,7 @@ def _grows(row: Any, following: Any) -> bool:
     return bool(following.timestamp > row.timestamp)
 
 
-def scene_ends(tables: RawTables) -> Iterator[Fault]:
+def scene_ends(tables: RawTables) -> Iterator[DataFault]:
     """Scenes whose samples are not as many as they say or do not lead from the first to the last."""
     samples = tables.rows["sample"]
     for token, scene in tables.rows["scene"].items():
@@ -169,7 +169,7 @@ def scene_ends(tables: RawTables) -> Iterator[Fault]:
             yield tables.fault("scene", "broken chain", cause)
 
 
-def incomplete_samples(tables: RawTables) -> Iterator[Fault]:
+def incomplete_samples(tables: RawTables) -> Iterator[DataFault]:
     """Samples without one of the seven sensors, or whose recordings are of another moment."""
     samples = tables.rows["sample"]
     for token, found in tables.keyframes().items():
@@ -261,7 +261,7 @@ def image_sizes(tables: RawTables) -> dict[str, tuple[int, int]]:
     }
 
 
-def calibration_faults(tables: RawTables) -> Iterator[Fault]:
+def calibration_faults(tables: RawTables) -> Iterator[DataFault]:
     """At most one fault a row of `calibrated_sensor`, `ego_pose`."""
     sizes = image_sizes(tables)
     for token, row in tables.rows["calibrated_sensor"].items():
@@ -281,7 +281,7 @@ def calibration_faults(tables: RawTables) -> Iterator[Fault]:
             yield tables.fault("ego_pose", "pose", f"{token}: {cause}")
 
 
-def annotation_faults(tables: RawTables) -> Iterator[Fault]:
+def annotation_faults(tables: RawTables) -> Iterator[DataFault]:
     """At most one fault a row of `sample_annotation`."""
     for token, row in tables.rows["sample_annotation"].items():
         cause = _bad_box(row)

@@ -26,7 +26,7 @@ RINGS: dict[str, tuple[int, ...]] = {
 """Rings, counted from 0, that `beams` keeps of the 32, by severity."""
 
 
-class Sensor(str, Enum):
+class AffectedSensor(str, Enum):
     """What a failure acts on."""
 
     LIDAR = "lidar"
@@ -35,8 +35,8 @@ class Sensor(str, Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failure:
-    """A sensor failure.
+class Corruption:
+    """A sensor corruption.
 
     Attributes:
         name: As it is typed.
@@ -47,137 +47,137 @@ class Failure:
 
     name: str
     severities: tuple[str, ...]
-    sensor: Sensor
+    sensor: AffectedSensor
     definition: str
 
 
 _THREE = ("1", "2", "3")
 _RATES = ("0.2", "0.4", "0.6")
 _LIST = (
-    Failure(
+    Corruption(
         name="lidar_drop",
         severities=("origin", "empty"),
-        sensor=Sensor.LIDAR,
+        sensor=AffectedSensor.LIDAR,
         definition="origin: x, y and z of all points become 0; empty: the cloud has no points.",
     ),
-    Failure(
+    Corruption(
         name="camera_drop",
         severities=("all",),
-        sensor=Sensor.CAMERA,
+        sensor=AffectedSensor.CAMERA,
         definition="All images become 0 before normalisation.",
     ),
-    Failure(
+    Corruption(
         name="view_drop",
         severities=_RATES,
-        sensor=Sensor.CAMERA,
+        sensor=AffectedSensor.CAMERA,
         definition=(
             "Each view becomes 0 before normalisation with p = s; or s names the views that do, "
             "such as front+back_left."
         ),
     ),
-    Failure(
+    Corruption(
         name="beams",
         severities=("16", "8", "4"),
-        sensor=Sensor.LIDAR,
+        sensor=AffectedSensor.LIDAR,
         definition=(
             "Of the keyframe and of each sweep, before they are merged, s of 32 rings stay: "
             "16 = {1, 3, .., 31}, 8 = {1, 5, .., 29}, 4 = {1, 9, 17, 25}."
         ),
     ),
-    Failure(
+    Corruption(
         name="points_drop",
         severities=("0.7", "0.8", "0.9"),
-        sensor=Sensor.LIDAR,
+        sensor=AffectedSensor.LIDAR,
         definition=(
             "Of the N merged points, those with the round(s N) smallest of N uniform draws go."
         ),
     ),
-    Failure(
+    Corruption(
         name="limited_fov",
         severities=("90", "60"),
-        sensor=Sensor.LIDAR,
+        sensor=AffectedSensor.LIDAR,
         definition="After merging, points with |atan2(x, y)| <= s degrees stay; +y is forward.",
     ),
-    Failure(
+    Corruption(
         name="object_failure",
         severities=("0.5",),
-        sensor=Sensor.LIDAR,
+        sensor=AffectedSensor.LIDAR,
         definition=(
             "With p = s for the frame, all merged points inside all annotated boxes go, "
             "borders included."
         ),
     ),
-    Failure(
+    Corruption(
         name="occlusion",
         severities=_THREE,
-        sensor=Sensor.CAMERA,
+        sensor=AffectedSensor.CAMERA,
         definition=(
             "Each view gets 10, 20 or 40 opaque discs of dirt (blue 20, green 30, red 40), centres "
             "uniform in the image, radii uniform in 2 to 10 % of its height."
         ),
     ),
-    Failure(
+    Corruption(
         name="dark",
         severities=_THREE,
-        sensor=Sensor.CAMERA,
+        sensor=AffectedSensor.CAMERA,
         definition="Each value v becomes round(g v), g = 0.4, 0.2, 0.1.",
     ),
-    Failure(
+    Corruption(
         name="fog",
         severities=_THREE,
-        sensor=Sensor.CAMERA,
+        sensor=AffectedSensor.CAMERA,
         definition="Each value v becomes round(t v + (1 - t) 200), t = 0.6, 0.4, 0.2.",
     ),
-    Failure(
+    Corruption(
         name="blur",
         severities=_THREE,
-        sensor=Sensor.CAMERA,
+        sensor=AffectedSensor.CAMERA,
         definition=(
             "A Gaussian filter, sigma = 2, 4, 8 pixels of an image 900 pixels high and in "
             "proportion for others."
         ),
     ),
-    Failure(
+    Corruption(
         name="noise",
         severities=_THREE,
-        sensor=Sensor.CAMERA,
+        sensor=AffectedSensor.CAMERA,
         definition=(
             "Each value v becomes round(v + n) within 0 to 255, n normal with sd = 20, 40, 80, "
             "drawn for every pixel and channel."
         ),
     ),
-    Failure(
+    Corruption(
         name="spatial_misalignment",
         severities=_THREE,
-        sensor=Sensor.LIDAR,
+        sensor=AffectedSensor.LIDAR,
         definition=(
             "With p = 0.2, 0.4, 0.6 for the frame, the merged points turn by 1, 2, 3 degrees about "
             "x, then y, then z, each to a drawn side, and move 2 m to a drawn azimuth; the "
             "calibration is not told."
         ),
     ),
-    Failure(
+    Corruption(
         name="temporal_misalignment",
         severities=_RATES,
-        sensor=Sensor.BOTH,
+        sensor=AffectedSensor.BOTH,
         definition=(
             "With p = s for the frame, either the LiDAR (keyframe and sweeps) or all images, drawn "
             "evenly, are those of the previous keyframe; the calibration is not told."
         ),
     ),
-    Failure(
+    Corruption(
         name="stuck_lidar",
         severities=("2", "4", "8"),
-        sensor=Sensor.LIDAR,
+        sensor=AffectedSensor.LIDAR,
         definition=(
             "Only every s-th keyframe of a scene, from its first, brings new LiDAR data; the others "
             "repeat the last; the calibration is not told."
         ),
     ),
-    Failure(
+    Corruption(
         name="stuck_cameras",
         severities=("2", "4", "8"),
-        sensor=Sensor.CAMERA,
+        sensor=AffectedSensor.CAMERA,
         definition=(
             "Only every s-th keyframe of a scene, from its first, brings new images; the others "
             "repeat the last; the calibration is not told."
@@ -185,7 +185,7 @@ _LIST = (
     ),
 )
 
-FAILURES: Mapping[str, Failure] = MappingProxyType({item.name: item for item in _LIST})
+CORRUPTIONS: Mapping[str, Corruption] = MappingProxyType({item.name: item for item in _LIST})
 
 
 ALL = "all"
@@ -195,26 +195,26 @@ VIEWS = tuple(name.removeprefix("CAM_").lower() for name in CAMERA_NAMES)
 
 
 @dataclass(frozen=True, kw_only=True)
-class FailureCase:
+class CorruptionCase:
     """A failure at one severity.
 
     Attributes:
-        failure: A name of `FAILURES`.
+        corruption: A name of `CORRUPTIONS`.
         severity: One of its severities; for `view_drop` also views joined with `+`.
     """
 
-    failure: str
+    corruption: str
     severity: str
 
     @property
     def name(self) -> str:
         """As it is typed, and as its folder is called: `beams@4`."""
-        return f"{self.failure}{AT}{self.severity}"
+        return f"{self.corruption}{AT}{self.severity}"
 
     @property
-    def definition(self) -> Failure:
+    def definition(self) -> Corruption:
         """What it is a case of."""
-        return FAILURES[self.failure]
+        return CORRUPTIONS[self.corruption]
 
     @property
     def views(self) -> tuple[str, ...]:
@@ -230,28 +230,31 @@ class FailureCase:
         return self.severity in self.definition.severities
 
     def rng(self, token: str) -> "np.random.Generator":
-        """The draws of one sample: a function of (token, failure, severity) alone.
+        """The draws of one sample: a function of (token, corruption, severity) alone.
 
         Args:
             token: The sample's token.
         """
         import numpy as np
 
-        digest = hashlib.sha256(f"{token}\n{self.failure}\n{self.severity}".encode()).digest()
+        digest = hashlib.sha256(f"{token}\n{self.corruption}\n{self.severity}".encode()).digest()
         return np.random.default_rng(int.from_bytes(digest[:16], "big"))
 
 
-def standard_cases() -> list[FailureCase]:
+def standard_cases() -> list[CorruptionCase]:
     """Every failure at every severity, in the registry's order."""
-    return [case for failure in FAILURES.values() for case in cases_of(failure)]
+    return [case for corruption in CORRUPTIONS.values() for case in cases_of(corruption)]
 
 
-def cases_of(failure: Failure) -> list[FailureCase]:
+def cases_of(corruption: Corruption) -> list[CorruptionCase]:
     """A failure at each of its severities."""
-    return [FailureCase(failure=failure.name, severity=level) for level in failure.severities]
+    return [
+        CorruptionCase(corruption=corruption.name, severity=level)
+        for level in corruption.severities
+    ]
 
 
-def read_cases(text: str) -> list[FailureCase]:
+def read_cases(text: str) -> list[CorruptionCase]:
     """Cases as they are typed: `all`, or `NAME` and `NAME@SEVERITY` with commas between.
 
     Args:
@@ -265,8 +268,8 @@ def read_cases(text: str) -> list[FailureCase]:
     """
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not words:
-        raise RequestError(f"no failures named: {ALL}, or some of {', '.join(FAILURES)}")
-    found: list[FailureCase] = []
+        raise RequestError(f"no failures named: {ALL}, or some of {', '.join(CORRUPTIONS)}")
+    found: list[CorruptionCase] = []
     faults = []
     for word in words:
         try:
@@ -278,25 +281,25 @@ def read_cases(text: str) -> list[FailureCase]:
     return list(dict.fromkeys(found))
 
 
-def _read(word: str) -> list[FailureCase]:
+def _read(word: str) -> list[CorruptionCase]:
     if word == ALL:
         return standard_cases()
     name, at, severity = word.partition(AT)
-    if name not in FAILURES:
+    if name not in CORRUPTIONS:
         raise RequestError(
-            f"unknown failure '{name}'{did_you_mean(name, FAILURES)} "
-            f"(available: {ALL}, {', '.join(FAILURES)})"
+            f"unknown failure '{name}'{did_you_mean(name, CORRUPTIONS)} "
+            f"(available: {ALL}, {', '.join(CORRUPTIONS)})"
         )
-    failure = FAILURES[name]
+    corruption = CORRUPTIONS[name]
     if not at:
-        return cases_of(failure)
-    if severity in failure.severities:
-        return [FailureCase(failure=name, severity=severity)]
+        return cases_of(corruption)
+    if severity in corruption.severities:
+        return [CorruptionCase(corruption=name, severity=severity)]
     if name == "view_drop":
-        return [FailureCase(failure=name, severity=_views(severity))]
+        return [CorruptionCase(corruption=name, severity=_views(severity))]
     raise RequestError(
-        f"{name}: unknown severity '{severity}'{did_you_mean(severity, failure.severities)} "
-        f"(available: {', '.join(failure.severities)})"
+        f"{name}: unknown severity '{severity}'{did_you_mean(severity, corruption.severities)} "
+        f"(available: {', '.join(corruption.severities)})"
     )
 
 
@@ -305,7 +308,7 @@ def _views(text: str) -> str:
     named: Sequence[str] = [word.removeprefix("CAM_").lower() for word in text.split(AND)]
     for view in named:
         if view not in VIEWS:
-            levels = FAILURES["view_drop"].severities
+            levels = CORRUPTIONS["view_drop"].severities
             raise RequestError(
                 f"view_drop: unknown severity or view '{view}'{did_you_mean(view, VIEWS)} "
                 f"(available: {', '.join(levels)}, or of {', '.join(VIEWS)} some joined with {AND})"

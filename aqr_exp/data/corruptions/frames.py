@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aqr_exp.data.corruptions.cases import FailureCase, Sensor
+from aqr_exp.data.corruptions.cases import AffectedSensor, CorruptionCase
 
 LONGEST_GAP_S = 1.0
 """Keyframes are half a second apart: a longer gap is one between scenes."""
 
-STUCK = {"stuck_lidar": Sensor.LIDAR, "stuck_cameras": Sensor.CAMERA}
+STUCK = {"stuck_lidar": AffectedSensor.LIDAR, "stuck_cameras": AffectedSensor.CAMERA}
 TEMPORAL = "temporal_misalignment"
-FRAME_FAILURES = (TEMPORAL, *STUCK)
+FRAME_CORRUPTIONS = (TEMPORAL, *STUCK)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Stale:
         sample: Position of the keyframe whose data it delivers.
     """
 
-    sensor: Sensor
+    sensor: AffectedSensor
     sample: int
 
 
@@ -55,29 +55,31 @@ def previous_keyframes(infos: Sequence[Mapping[str, Any]]) -> list[int | None]:
 
 
 def stale_data(
-    case: FailureCase, sample: int, token: str, previous: Sequence[int | None]
+    case: CorruptionCase, sample: int, token: str, previous: Sequence[int | None]
 ) -> Stale | None:
-    """What a failure in time makes of a sample; None leaves it as it is.
+    """What a corruption in time makes of a sample; None leaves it as it is.
 
     Args:
-        case: The failure.
+        case: The corruption.
         sample: Position of the sample.
         token: Its token.
         previous: As `previous_keyframes` gives it.
     """
-    if case.failure == TEMPORAL:
+    if case.corruption == TEMPORAL:
         drawn = case.rng(token).random(2)
         before = previous[sample]
         if before is None or drawn[0] >= float(case.severity):
             return None
-        return Stale(sensor=Sensor.LIDAR if drawn[1] < 0.5 else Sensor.CAMERA, sample=before)
-    if case.failure not in STUCK:
+        return Stale(
+            sensor=AffectedSensor.LIDAR if drawn[1] < 0.5 else AffectedSensor.CAMERA, sample=before
+        )
+    if case.corruption not in STUCK:
         return None
     chain = [sample]
     while (before := previous[chain[-1]]) is not None:
         chain.append(before)
     late = (len(chain) - 1) % int(case.severity)
-    return Stale(sensor=STUCK[case.failure], sample=chain[late]) if late else None
+    return Stale(sensor=STUCK[case.corruption], sample=chain[late]) if late else None
 
 
 def with_stale_files(
@@ -93,7 +95,7 @@ def with_stale_files(
     Returns:
         A new dict: images with other paths, or `lidar_source`, the keyframe the points are of.
     """
-    if stale.sensor is Sensor.LIDAR:
+    if stale.sensor is AffectedSensor.LIDAR:
         return {**info, "lidar_source": other}
     images = {
         name: {**camera, "img_path": other["images"][name]["img_path"]}

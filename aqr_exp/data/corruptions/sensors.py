@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 
 from aqr_exp.data.classes import CAMERA_NAMES
-from aqr_exp.data.corruptions.cases import FailureCase
+from aqr_exp.data.corruptions.cases import CorruptionCase
 from aqr_exp.data.geometry import inside_boxes
 
 Images = list[np.ndarray]
-CorruptImages = Callable[[Sequence[np.ndarray], FailureCase, np.random.Generator], Images]
+CorruptImages = Callable[[Sequence[np.ndarray], CorruptionCase, np.random.Generator], Images]
 
 DIRT_BGR = (20, 30, 40)
 DISCS = {"1": 10, "2": 20, "3": 40}
@@ -30,13 +30,17 @@ NOISE_SD = {"1": 20.0, "2": 40.0, "3": 80.0}
 _LEVELS = np.arange(256)
 
 
-def drop_all(images: Sequence[np.ndarray], case: FailureCase, rng: np.random.Generator) -> Images:
+def drop_all(
+    images: Sequence[np.ndarray], case: CorruptionCase, rng: np.random.Generator
+) -> Images:
     """All images 0."""
     del case, rng
     return [np.zeros_like(image) for image in images]
 
 
-def drop_views(images: Sequence[np.ndarray], case: FailureCase, rng: np.random.Generator) -> Images:
+def drop_views(
+    images: Sequence[np.ndarray], case: CorruptionCase, rng: np.random.Generator
+) -> Images:
     """The named images, or each with the severity as probability, 0."""
     if case.views:
         gone = [name in case.views for name in CAMERA_NAMES]
@@ -47,7 +51,7 @@ def drop_views(images: Sequence[np.ndarray], case: FailureCase, rng: np.random.G
     ]
 
 
-def occlude(images: Sequence[np.ndarray], case: FailureCase, rng: np.random.Generator) -> Images:
+def occlude(images: Sequence[np.ndarray], case: CorruptionCase, rng: np.random.Generator) -> Images:
     """Discs of dirt: a pixel is covered when its centre is not farther than the radius."""
     return [_with_dirt(image, rng.random((DISCS[case.severity], 3))) for image in images]
 
@@ -67,13 +71,13 @@ def _with_dirt(image: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     return dirty
 
 
-def darken(images: Sequence[np.ndarray], case: FailureCase, rng: np.random.Generator) -> Images:
+def darken(images: Sequence[np.ndarray], case: CorruptionCase, rng: np.random.Generator) -> Images:
     """Less light."""
     del rng
     return _by_level(images, GAIN[case.severity] * _LEVELS)
 
 
-def fog(images: Sequence[np.ndarray], case: FailureCase, rng: np.random.Generator) -> Images:
+def fog(images: Sequence[np.ndarray], case: CorruptionCase, rng: np.random.Generator) -> Images:
     """Light grey mixed in, the same at every pixel: stored images have no depth."""
     del rng
     clear = TRANSMISSION[case.severity]
@@ -86,7 +90,7 @@ def _by_level(images: Sequence[np.ndarray], levels: np.ndarray) -> Images:
     return [table[image] for image in images]
 
 
-def blur(images: Sequence[np.ndarray], case: FailureCase, rng: np.random.Generator) -> Images:
+def blur(images: Sequence[np.ndarray], case: CorruptionCase, rng: np.random.Generator) -> Images:
     """A Gaussian filter; borders are mirrored."""
     del rng
     sigma = BLUR_PX[case.severity]
@@ -96,7 +100,9 @@ def blur(images: Sequence[np.ndarray], case: FailureCase, rng: np.random.Generat
     ]
 
 
-def add_noise(images: Sequence[np.ndarray], case: FailureCase, rng: np.random.Generator) -> Images:
+def add_noise(
+    images: Sequence[np.ndarray], case: CorruptionCase, rng: np.random.Generator
+) -> Images:
     """Normal noise on every value."""
     noisy = []
     for image in images:
@@ -105,7 +111,7 @@ def add_noise(images: Sequence[np.ndarray], case: FailureCase, rng: np.random.Ge
     return noisy
 
 
-IMAGE_FAILURES: dict[str, CorruptImages] = {
+IMAGE_CORRUPTIONS: dict[str, CorruptImages] = {
     "camera_drop": drop_all,
     "view_drop": drop_views,
     "occlusion": occlude,
@@ -134,10 +140,10 @@ class Cloud:
     boxes_m: np.ndarray
 
 
-CorruptPoints = Callable[[Cloud, FailureCase, np.random.Generator], np.ndarray]
+CorruptPoints = Callable[[Cloud, CorruptionCase, np.random.Generator], np.ndarray]
 
 
-def drop(cloud: Cloud, case: FailureCase, rng: np.random.Generator) -> np.ndarray:
+def drop(cloud: Cloud, case: CorruptionCase, rng: np.random.Generator) -> np.ndarray:
     """All points to the origin, or none at all."""
     del rng
     if case.severity == "empty":
@@ -147,7 +153,7 @@ def drop(cloud: Cloud, case: FailureCase, rng: np.random.Generator) -> np.ndarra
     return moved
 
 
-def drop_points(cloud: Cloud, case: FailureCase, rng: np.random.Generator) -> np.ndarray:
+def drop_points(cloud: Cloud, case: CorruptionCase, rng: np.random.Generator) -> np.ndarray:
     """An exact share of the points, drawn evenly; the others keep their order."""
     total = len(cloud.points)
     order = np.argsort(rng.random(total), kind="stable")
@@ -155,21 +161,21 @@ def drop_points(cloud: Cloud, case: FailureCase, rng: np.random.Generator) -> np
     return cloud.points[np.sort(order[gone:])]
 
 
-def limit_view(cloud: Cloud, case: FailureCase, rng: np.random.Generator) -> np.ndarray:
+def limit_view(cloud: Cloud, case: CorruptionCase, rng: np.random.Generator) -> np.ndarray:
     """Points within an angle of the forward direction."""
     del rng
     x, y = cloud.points[:, 0].astype(np.float64), cloud.points[:, 1].astype(np.float64)
     return cloud.points[np.abs(np.degrees(np.arctan2(x, y))) <= float(case.severity)]
 
 
-def drop_objects(cloud: Cloud, case: FailureCase, rng: np.random.Generator) -> np.ndarray:
+def drop_objects(cloud: Cloud, case: CorruptionCase, rng: np.random.Generator) -> np.ndarray:
     """The points in all boxes of a drawn frame."""
     if rng.random() >= float(case.severity):
         return cloud.points
     return cloud.points[~inside_boxes(cloud.points[:, :3], cloud.boxes_m).any(axis=0)]
 
 
-def misalign(cloud: Cloud, case: FailureCase, rng: np.random.Generator) -> np.ndarray:
+def misalign(cloud: Cloud, case: CorruptionCase, rng: np.random.Generator) -> np.ndarray:
     """A drawn frame's points, turned about the three axes and moved."""
     rate, degrees = MISALIGNED[case.severity]
     drawn = rng.random(5)
@@ -199,7 +205,7 @@ def rotation(angles: np.ndarray) -> np.ndarray:
     return turn
 
 
-POINT_FAILURES: dict[str, CorruptPoints] = {
+POINT_CORRUPTIONS: dict[str, CorruptPoints] = {
     "lidar_drop": drop,
     "points_drop": drop_points,
     "limited_fov": limit_view,

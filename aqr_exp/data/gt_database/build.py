@@ -13,11 +13,11 @@ import numpy as np
 
 from aqr_exp.config.inputs import info_path, objects_folder
 from aqr_exp.data.classes import CLASS_NAMES
-from aqr_exp.data.gt_database.crop import Cut, cut_sample, view_matrices
+from aqr_exp.data.gt_database.crop import EncodedObject, crop_sample, view_matrices
 from aqr_exp.data.gt_database.store import (
     ARRAYS,
     FORM,
-    ObjectStore,
+    GtDatabase,
     index_text,
     pack_name,
 )
@@ -34,19 +34,19 @@ def info_digest(root: Path, split: str) -> str:
     return file_sha256(info_path(root, split))
 
 
-def objects_are_ready(root: Path, split: str) -> bool:
+def database_is_ready(root: Path, split: str) -> bool:
     """Whether a split's objects are there, complete and cut from its present info file."""
     try:
-        store = ObjectStore(objects_folder(root, split))
+        store = GtDatabase(objects_folder(root, split))
     except AqrExpError:
         return False
     return bool(store.index.get("infos_sha256") == info_digest(root, split))
 
 
-def make_objects(
+def build_database(
     root: Path, split: str, *, workers: int, progress: Progress | None = None
 ) -> dict[str, int]:
-    """Cut out every object of a split, unless that is done.
+    """EncodedObject out every object of a split, unless that is done.
 
     Killed at any moment, it goes on with the scenes that are missing; the result is the same, whatever
     the number of workers.
@@ -61,7 +61,7 @@ def make_objects(
         Objects by class.
     """
     final = objects_folder(root, split)
-    if not objects_are_ready(root, split):
+    if not database_is_ready(root, split):
         parts = final.with_name(f".{final.name}.parts")
         digest = info_digest(root, split)
         fresh_parts(parts, {"form": FORM, "infos_sha256": digest})
@@ -71,7 +71,7 @@ def make_objects(
         _cut_scenes(root, parts, scenes, categories, workers, progress)
         _finish(parts, len(scenes), digest)
         _swap(parts, final)
-    classes: dict[str, int] = ObjectStore(final).index["classes"]
+    classes: dict[str, int] = GtDatabase(final).index["classes"]
     return classes
 
 
@@ -98,7 +98,7 @@ def _cut_scenes(
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=prepare_worker) as pool:
         tasks = [
-            pool.submit(cut_scene, root, parts, place, scenes[place], categories)
+            pool.submit(crop_scene, root, parts, place, scenes[place], categories)
             for place in missing
         ]
         try:
@@ -116,7 +116,7 @@ def _arrays_path(parts: Path, place: int) -> Path:
     return parts / f"{place:05d}.npz"
 
 
-def cut_scene(
+def crop_scene(
     root: Path,
     parts: Path,
     place: int,
@@ -136,7 +136,7 @@ def cut_scene(
     records: dict[str, list[tuple[Any, ...]]] = {name: [] for name in ARRAYS}
     for frame, info in enumerate(infos):
         records["frames"].append((view_matrices(info),))
-        for cut in cut_sample(root, info, categories):
+        for cut in crop_sample(root, info, categories):
             _append(cut, frame, place, pack, records)
     arrays = {name: np.array(rows, dtype=ARRAYS[name]) for name, rows in records.items()}
     replace_bytes(parts / pack_name(place), bytes(pack))
@@ -146,7 +146,11 @@ def cut_scene(
 
 
 def _append(
-    cut: Cut, frame: int, place: int, pack: bytearray, records: dict[str, list[tuple[Any, ...]]]
+    cut: EncodedObject,
+    frame: int,
+    place: int,
+    pack: bytearray,
+    records: dict[str, list[tuple[Any, ...]]],
 ) -> None:
     offset, first = len(pack), len(records["patches"])
     pack += cut.points.tobytes()

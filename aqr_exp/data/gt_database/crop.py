@@ -1,4 +1,4 @@
-"""Cut the annotated objects out of one sample: their points and what each camera shows of them."""
+"""Annotated objects cropped from one sample: their points and what each camera shows of them."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,7 +39,7 @@ class EncodedPatch(NamedTuple):
     content: bytes
 
 
-class Cut(NamedTuple):
+class EncodedObject(NamedTuple):
     """An object ready to be stored.
 
     Attributes:
@@ -110,7 +110,9 @@ def box_bounds_px(
     return int(low[0]), int(low[1]), int(high[0]), int(high[1])
 
 
-def cut_sample(root: Path, info: dict[str, Any], categories: dict[str, int]) -> list[Cut]:
+def crop_sample(
+    root: Path, info: dict[str, Any], categories: dict[str, int]
+) -> list[EncodedObject]:
     """The objects of one sample that have a LiDAR point and that every camera shows wholly or not.
 
     Args:
@@ -140,7 +142,7 @@ def cut_sample(root: Path, info: dict[str, Any], categories: dict[str, int]) -> 
             continue
         columns = np.column_stack([points[mine], numbers[mine].astype(np.float32)])
         cuts.append(
-            Cut(
+            EncodedObject(
                 label=CLASS_NAMES.index(names[item["bbox_label_3d"]]),
                 box=box,
                 points=columns.astype(np.float32),

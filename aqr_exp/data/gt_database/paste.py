@@ -10,7 +10,7 @@ from aqr_exp.data.geometry import corners_m, depths_m, overlaps_any, project
 from aqr_exp.data.gt_database.store import Patch
 
 
-def choose_objects(
+def sample_objects(
     pools: Sequence[np.ndarray],
     per_class: Sequence[int],
     present: np.ndarray,

@@ -67,7 +67,7 @@ class Patch:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class CutObject:
+class GtObject:
     """One object.
 
     Attributes:
@@ -88,7 +88,7 @@ def pack_name(scene: int) -> str:
     return f"{scene:05d}.pack"
 
 
-class ObjectStore:
+class GtDatabase:
     """The objects of one split, read one by one.
 
     Args:
@@ -137,7 +137,7 @@ class ObjectStore:
             for label in range(len(self.index["classes"]))
         ]
 
-    def read(self, place: int, *, sweeps: int) -> CutObject:
+    def read(self, place: int, *, sweeps: int) -> GtObject:
         """One object.
 
         Args:
@@ -160,7 +160,7 @@ class ObjectStore:
             ]
         points = np.frombuffer(raw, np.float32).reshape(-1, POINT_COLUMNS)
         matrices = self.frames[int(row["frame"])]["lidar2img"]
-        return CutObject(
+        return GtObject(
             label=int(row["label"]),
             box=np.array(row["box"]),
             points=points[points[:, 5] <= sweeps],

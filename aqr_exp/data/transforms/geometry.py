@@ -152,7 +152,7 @@ class NormalizeImages(BaseTransform):
 
 
 @TRANSFORMS.register_module()
-class MoveScene(BaseTransform):
+class GlobalRotScaleTransFlip(BaseTransform):
     """Mirror, rotate, scale and shift a training scene at random.
 
     A point p goes to p' = scale R F p + t, with F the mirrors. `lidar2img` is multiplied by the inverse,

@@ -13,13 +13,13 @@ from mmdet3d.structures import LiDARInstance3DBoxes, LiDARPoints
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.data.geometry import POINT_FEATURES, inside_boxes
 from aqr_exp.data.gt_database.paste import (
-    choose_objects,
     landing_error_px,
     layers_of,
     paint,
+    sample_objects,
     without_collisions,
 )
-from aqr_exp.data.gt_database.store import CutObject, ObjectStore, Patch
+from aqr_exp.data.gt_database.store import GtDatabase, GtObject, Patch
 
 # Of the stored image. An object that would show its corners further away is not pasted.
 FARTHEST_PX = 1.0
@@ -52,16 +52,16 @@ class PasteObjects(BaseTransform):
         self.per_class = tuple(per_class)
         self.min_points = min_points
         self.sweeps = sweeps
-        self._store: ObjectStore | None = None
+        self._store: GtDatabase | None = None
         self._pools: list[np.ndarray] = []
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the open store: every worker maps the files itself."""
         return {**self.__dict__, "_store": None, "_pools": []}
 
-    def _open(self) -> ObjectStore:
+    def _open(self) -> GtDatabase:
         if self._store is None:
-            self._store = ObjectStore(self.folder)
+            self._store = GtDatabase(self.folder)
             self._pools = self._store.pools(sweeps=self.sweeps, min_points=self.min_points)
         return self._store
 
@@ -76,16 +76,16 @@ class PasteObjects(BaseTransform):
             _add_boxes(results, boxes, chosen)
         return results
 
-    def _choose(self, results: dict[str, Any]) -> list[CutObject]:
+    def _choose(self, results: dict[str, Any]) -> list[GtObject]:
         store = self._open()
         present = np.bincount(results["gt_labels_3d"], minlength=len(CLASS_NAMES))
-        places = choose_objects(self._pools, self.per_class, present, results["paste_rng"])
+        places = sample_objects(self._pools, self.per_class, present, results["paste_rng"])
         kept = without_collisions(places, lambda i: store.objects[i]["box"], standing(results))
         objects = [store.read(place, sweeps=self.sweeps) for place in kept]
         return [item for item in objects if _fits(item, results["lidar2img"])]
 
 
-def _fits(item: CutObject, matrices: np.ndarray) -> bool:
+def _fits(item: GtObject, matrices: np.ndarray) -> bool:
     """Whether every picture of an object shows its corners where its box will say they are."""
     return all(
         landing_error_px(patch, item.box, matrices[patch.view]) <= FARTHEST_PX
@@ -99,7 +99,7 @@ def standing(results: dict[str, Any]) -> np.ndarray:
     return np.array(boxes, dtype=np.float64).reshape(-1, 7)
 
 
-def _add_points(results: dict[str, Any], boxes: np.ndarray, chosen: Sequence[CutObject]) -> None:
+def _add_points(results: dict[str, Any], boxes: np.ndarray, chosen: Sequence[GtObject]) -> None:
     points = results["points"].tensor.numpy()
     taken = inside_boxes(points[:, :3], boxes[:, :7]).any(axis=0)
     fresh = [item.points[:, :POINT_FEATURES] for item in chosen]
@@ -107,7 +107,7 @@ def _add_points(results: dict[str, Any], boxes: np.ndarray, chosen: Sequence[Cut
     results["points"] = LiDARPoints(merged, points_dim=POINT_FEATURES)
 
 
-def _add_pictures(results: dict[str, Any], boxes: np.ndarray, chosen: Sequence[CutObject]) -> None:
+def _add_pictures(results: dict[str, Any], boxes: np.ndarray, chosen: Sequence[GtObject]) -> None:
     there = standing(results)
     every = np.concatenate([there, boxes[:, :7]])
     for view, matrix in enumerate(results["lidar2img"]):
@@ -121,11 +121,11 @@ def _add_pictures(results: dict[str, Any], boxes: np.ndarray, chosen: Sequence[C
         results["img"][view] = paint(results["img"][view], layers, matrix)
 
 
-def _patch_of(item: CutObject, view: int) -> Patch | None:
+def _patch_of(item: GtObject, view: int) -> Patch | None:
     return next((patch for patch in item.patches if patch.view == view), None)
 
 
-def _add_boxes(results: dict[str, Any], boxes: np.ndarray, chosen: Sequence[CutObject]) -> None:
+def _add_boxes(results: dict[str, Any], boxes: np.ndarray, chosen: Sequence[GtObject]) -> None:
     fresh = LiDARInstance3DBoxes(
         torch.as_tensor(boxes, dtype=torch.float32), box_dim=9, origin=(0.5, 0.5, 0.5)
     )

@@ -8,8 +8,8 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 from mmdet3d.structures import LiDARPoints
 
-from aqr_exp.data.corruptions.cases import FailureCase
-from aqr_exp.data.corruptions.sensors import IMAGE_FAILURES, POINT_FAILURES, Cloud
+from aqr_exp.data.corruptions.cases import CorruptionCase
+from aqr_exp.data.corruptions.sensors import IMAGE_CORRUPTIONS, POINT_CORRUPTIONS, Cloud
 
 
 class Modality(str, Enum):
@@ -72,30 +72,30 @@ class BlankModality(BaseTransform):
 
 
 @TRANSFORMS.register_module()
-class FailSensor(BaseTransform):
+class CorruptSensor(BaseTransform):
     """Corrupt the loaded points or images of a sample, by draws of its own token.
 
     The annotations are read by `object_failure` and never changed.
 
     Args:
-        failure: A name of `aqr_exp.data.corruptions.cases.FAILURES`.
+        corruption: A name of `aqr_exp.data.corruptions.cases.CORRUPTIONS`.
         severity: One of its severities.
     """
 
-    def __init__(self, failure: str, severity: str) -> None:
-        self.case = FailureCase(failure=failure, severity=severity)
+    def __init__(self, corruption: str, severity: str) -> None:
+        self.case = CorruptionCase(corruption=corruption, severity=severity)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Replace `points` or `img`, whichever the failure acts on."""
         rng = self.case.rng(results["token"])
-        if self.case.failure in POINT_FAILURES:
+        if self.case.corruption in POINT_CORRUPTIONS:
             points = results["points"].tensor.numpy()
             boxes = np.array(
                 [instance["bbox_3d"] for instance in results.get("instances", [])], dtype=np.float64
             ).reshape(-1, 7)
             cloud = Cloud(points=points, boxes_m=boxes)
-            failed = POINT_FAILURES[self.case.failure](cloud, self.case, rng)
+            failed = POINT_CORRUPTIONS[self.case.corruption](cloud, self.case, rng)
             results["points"] = LiDARPoints(failed, points_dim=points.shape[1])
-        elif self.case.failure in IMAGE_FAILURES:
-            results["img"] = IMAGE_FAILURES[self.case.failure](results["img"], self.case, rng)
+        elif self.case.corruption in IMAGE_CORRUPTIONS:
+            results["img"] = IMAGE_CORRUPTIONS[self.case.corruption](results["img"], self.case, rng)
         return results

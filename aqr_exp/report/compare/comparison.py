@@ -7,7 +7,7 @@ from typing import Any
 from aqr_exp.config.identity import Bearing, Difference, differences
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.errors import RequestError
-from aqr_exp.evaluate.conditions import CONDITIONS, Condition
+from aqr_exp.evaluate.conditions import CONDITIONS, DataCondition
 from aqr_exp.evaluate.protocol import ERROR_NAMES
 from aqr_exp.report.compare.scenes import SceneChanges, scene_changes
 from aqr_exp.report.compare.truth_counts import TruthCounts, truth_counts
@@ -141,7 +141,7 @@ def compare_two(
         raise RequestError(f"--strict: the two differ in more than the declared factor: {names}")
     reference, other, notes = _with_common_seeds(reference, other)
     work = _Work(reference, other, store, request)
-    parts = [Condition()] * any(part in request.parts for part in (METRIC, CLASS))
+    parts = [DataCondition()] * any(part in request.parts for part in (METRIC, CLASS))
     parts += [*CONDITIONS.values()] if CONDITION in request.parts else []
     prepare(
         [*reference, *other],

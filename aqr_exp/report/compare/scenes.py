@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from aqr_exp.errors import AqrExpError
 from aqr_exp.evaluate.conditions import RunScorer, sample_weights
-from aqr_exp.evaluate.records import Samples, read_records
+from aqr_exp.evaluate.records import SplitSamples, read_records
 from aqr_exp.statistics.arms import replicates
 from aqr_exp.statistics.resampling import samples_digest
 from aqr_exp.statistics.run_scores import MissingRecordsError, records_digest
@@ -33,7 +33,7 @@ class SceneScores:
         counts: Samples.
     """
 
-    samples: Samples
+    samples: SplitSamples
     class_ap: Float[NDArray[Any], "T 10"]
     truths: Int[NDArray[Any], "T 10"]
     counts: Int[NDArray[Any], " T"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from aqr_exp.data.corruptions.cases import FAILURES, FailureCase, read_cases, standard_cases
+from aqr_exp.data.corruptions.cases import CORRUPTIONS, CorruptionCase, read_cases, standard_cases
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.report.tables.arms import Group, arm_name, titled
 from aqr_exp.report.tables.cells import Joined, Row, Table, text_cell
@@ -36,10 +36,10 @@ class Evaluated:
     """
 
     row: RunRow
-    found: Mapping[FailureCase, Mapping[str, Any]]
+    found: Mapping[CorruptionCase, Mapping[str, Any]]
     faults: tuple[str, ...] = ()
 
-    def scores(self, metric: str) -> dict[FailureCase, float]:
+    def scores(self, metric: str) -> dict[CorruptionCase, float]:
         """A metric by case, where it is a number."""
         values = {case: metrics.get(metric) for case, metrics in self.found.items()}
         return {case: float(value) for case, value in values.items() if value is not None}
@@ -58,7 +58,7 @@ def read_evaluated(store: Store, row: RunRow) -> Evaluated:
         row: A completed run.
     """
     folder = store.folder(row.name)
-    found: dict[FailureCase, Mapping[str, Any]] = {}
+    found: dict[CorruptionCase, Mapping[str, Any]] = {}
     faults = []
     try:
         there = sorted(path.name for path in folder.failures_dir.iterdir() if path.is_dir())
@@ -140,7 +140,7 @@ def _mean(summary: Summary) -> Mean:
     return Mean(n=summary.n, mean=summary.mean, sd=summary.sd, low=summary.low, high=summary.high)
 
 
-def _shown_cases(arms: Sequence[Sequence[Evaluated]]) -> list[FailureCase]:
+def _shown_cases(arms: Sequence[Sequence[Evaluated]]) -> list[CorruptionCase]:
     """The cases that some run was evaluated under: standard ones in their order, then named views."""
     there = {case for runs in arms for run in runs for case in run.found}
     standard = [case for case in standard_cases() if case in there]
@@ -161,11 +161,15 @@ def _clean_lines(
 
 
 def _case_lines(
-    arms: Sequence[Sequence[Evaluated]], metrics: Sequence[str], cases: Sequence[FailureCase]
+    arms: Sequence[Sequence[Evaluated]], metrics: Sequence[str], cases: Sequence[CorruptionCase]
 ) -> list[_Line]:
     return [
         _line(
-            case.failure, case.severity, metric, arm, [run.scores(metric).get(case) for run in runs]
+            case.corruption,
+            case.severity,
+            metric,
+            arm,
+            [run.scores(metric).get(case) for run in runs],
         )
         for case in cases
         for metric in metrics
@@ -177,7 +181,7 @@ def _accuracy_lines(arms: Sequence[Sequence[Evaluated]]) -> list[_Line]:
     by_run = [[run.accuracies for run in runs] for runs in arms]
     lines = [
         _line(RA, name, RA, arm, [run.get(name) for run in runs])
-        for name in FAILURES
+        for name in CORRUPTIONS
         if any(name in run for runs in by_run for run in runs)
         for arm, runs in enumerate(by_run)
     ]
@@ -192,7 +196,7 @@ def _accuracy_lines(arms: Sequence[Sequence[Evaluated]]) -> list[_Line]:
 def _common_failures(arms: Sequence[Sequence[Evaluated]]) -> list[str]:
     """The failures of which every run that was evaluated at all has an RA."""
     runs = [run.accuracies for runs in arms for run in runs if run.found]
-    return [name for name in FAILURES if runs and all(name in run for run in runs)]
+    return [name for name in CORRUPTIONS if runs and all(name in run for run in runs)]
 
 
 def _worst_lines(arms: Sequence[Sequence[Evaluated]]) -> list[_Line]:
@@ -227,7 +231,7 @@ def _how(arms: Sequence[Sequence[Evaluated]], *, shown: bool) -> list[str]:
     common = _common_failures(arms)
     if common:
         notes.append(
-            f"mRA: mean RA of the {len(common)} of {len(FAILURES)} failures that every evaluated "
+            f"mRA: mean RA of the {len(common)} of {len(CORRUPTIONS)} failures that every evaluated "
             f"run has at all severities: {', '.join(common)}"
         )
     else:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from aqr_exp.config.load import load_run
-from aqr_exp.data.corruptions.cases import FailureCase, read_cases, standard_cases
+from aqr_exp.data.corruptions.cases import CorruptionCase, read_cases, standard_cases
 from aqr_exp.data.corruptions.frames import stale_data
 from aqr_exp.data.dataset import SampleKey
 from aqr_exp.data.geometry import inside_boxes, read_points
@@ -26,11 +26,11 @@ def _loaded(root, case, split=SPLIT, variant="baseline", words=(), *, sweeps=10)
 
     register_plugins()
     config = load_run(variant, [f"data.root={str(root)!r}", f"data.sweeps={sweeps}", *words])
-    settings = dataset_config(config, split, training=False, failure=case)
+    settings = dataset_config(config, split, training=False, corruption=case)
     return DATASETS.build({**settings, "pipeline": loading_steps(config, case)})
 
 
-def _case(name: str) -> FailureCase:
+def _case(name: str) -> CorruptionCase:
     (case,) = read_cases(name)
     return case
 
@@ -71,7 +71,7 @@ def test_rings_go_from_the_keyframe_and_from_every_sweep(synth_root, severity, r
 def test_every_case_leaves_annotations_and_calibration_as_they_are(synth_root):
     clean = _loaded(synth_root, None)[SampleKey(1, 0, 0)]
     assert len(clean["instances"]) > 0
-    heaviest = {case.failure: case for case in standard_cases()}
+    heaviest = {case.corruption: case for case in standard_cases()}
     for case in heaviest.values():
         failed = _loaded(synth_root, case)[SampleKey(1, 0, 0)]
         for kept, own in zip(failed["instances"], clean["instances"], strict=True):

@@ -6,23 +6,23 @@ import sys
 import pytest
 
 from aqr_exp.data.corruptions.cases import (
-    FAILURES,
-    FailureCase,
-    Sensor,
+    CORRUPTIONS,
+    AffectedSensor,
+    CorruptionCase,
     cases_of,
     read_cases,
     standard_cases,
 )
-from aqr_exp.data.corruptions.frames import FRAME_FAILURES
-from aqr_exp.data.corruptions.sensors import IMAGE_FAILURES, POINT_FAILURES
+from aqr_exp.data.corruptions.frames import FRAME_CORRUPTIONS
+from aqr_exp.data.corruptions.sensors import IMAGE_CORRUPTIONS, POINT_CORRUPTIONS
 from aqr_exp.errors import RequestError
 
 
 def test_every_registered_failure_has_one_implementation():
-    at_work = [*POINT_FAILURES, *IMAGE_FAILURES, *FRAME_FAILURES, "beams"]
-    assert sorted(at_work) == sorted(FAILURES)
-    assert all(FAILURES[name].sensor is Sensor.CAMERA for name in IMAGE_FAILURES)
-    assert all(FAILURES[name].sensor is Sensor.LIDAR for name in POINT_FAILURES)
+    at_work = [*POINT_CORRUPTIONS, *IMAGE_CORRUPTIONS, *FRAME_CORRUPTIONS, "beams"]
+    assert sorted(at_work) == sorted(CORRUPTIONS)
+    assert all(CORRUPTIONS[name].sensor is AffectedSensor.CAMERA for name in IMAGE_CORRUPTIONS)
+    assert all(CORRUPTIONS[name].sensor is AffectedSensor.LIDAR for name in POINT_CORRUPTIONS)
 
 
 def test_names_are_unique_and_can_be_typed():
@@ -35,8 +35,8 @@ def test_names_are_unique_and_can_be_typed():
 def test_all_and_names_and_severities_are_read_once_each():
     assert read_cases("all") == standard_cases()
     assert read_cases(" beams , beams@4,dark@2") == [
-        *cases_of(FAILURES["beams"]),
-        FailureCase(failure="dark", severity="2"),
+        *cases_of(CORRUPTIONS["beams"]),
+        CorruptionCase(corruption="dark", severity="2"),
     ]
 
 
@@ -45,8 +45,10 @@ def test_named_views_have_one_name_whatever_their_order():
     assert case.name == "view_drop@front+back_left"
     assert case.views == ("CAM_FRONT", "CAM_BACK_LEFT")
     assert not case.standard
-    assert read_cases("view_drop@CAM_FRONT") == [FailureCase(failure="view_drop", severity="front")]
-    assert FailureCase(failure="view_drop", severity="0.2").views == ()
+    assert read_cases("view_drop@CAM_FRONT") == [
+        CorruptionCase(corruption="view_drop", severity="front")
+    ]
+    assert CorruptionCase(corruption="view_drop", severity="0.2").views == ()
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,7 @@ def test_all_faults_are_told_at_once():
 
 def test_draws_depend_on_token_failure_and_severity_alone():
     def first(token: str, failure: str, severity: str) -> float:
-        return FailureCase(failure=failure, severity=severity).rng(token).random()
+        return CorruptionCase(corruption=failure, severity=severity).rng(token).random()
 
     one = first("token", "noise", "1")
     assert first("token", "noise", "1") == one
@@ -89,10 +91,10 @@ def test_draws_depend_on_token_failure_and_severity_alone():
 
 
 def test_another_process_draws_the_same():
-    ours = FailureCase(failure="noise", severity="1").rng("token").random(3).tolist()
+    ours = CorruptionCase(corruption="noise", severity="1").rng("token").random(3).tolist()
     code = (
-        "from aqr_exp.data.corruptions.cases import FailureCase;"
-        "print(FailureCase(failure='noise', severity='1').rng('token').random(3).tolist())"
+        "from aqr_exp.data.corruptions.cases import CorruptionCase;"
+        "print(CorruptionCase(corruption='noise', severity='1').rng('token').random(3).tolist())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(ours)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aqr_exp.data.corruptions.cases import FailureCase, Sensor
+from aqr_exp.data.corruptions.cases import AffectedSensor, CorruptionCase
 from aqr_exp.data.corruptions.frames import Stale, previous_keyframes, stale_data
 
 
@@ -28,12 +28,12 @@ def test_without_scenes_a_gap_of_more_than_a_second_ends_one():
 
 @pytest.mark.parametrize("rate", [0.2, 0.4, 0.6])
 def test_a_frame_is_late_at_its_rate_and_both_sensors_are(rate):
-    case = FailureCase(failure="temporal_misalignment", severity=str(rate))
+    case = CorruptionCase(corruption="temporal_misalignment", severity=str(rate))
     found = [stale_data(case, 3, f"token {i}", CHAIN) for i in range(1000)]
     late = [stale for stale in found if stale is not None]
     assert len(late) / 1000 == pytest.approx(rate, abs=0.063)
     assert {stale.sample for stale in late} == {2}
-    lidar = np.mean([stale.sensor is Sensor.LIDAR for stale in late])
+    lidar = np.mean([stale.sensor is AffectedSensor.LIDAR for stale in late])
     assert lidar == pytest.approx(0.5, abs=0.15)
     assert not any(stale_data(case, 0, f"token {i}", CHAIN) for i in range(100))
 
@@ -44,8 +44,8 @@ def test_a_frame_is_late_at_its_rate_and_both_sensors_are(rate):
 )
 @pytest.mark.parametrize("name", ["stuck_lidar", "stuck_cameras"])
 def test_a_stuck_sensor_repeats_its_last_frame(name, every, delivered):
-    case = FailureCase(failure=name, severity=every)
-    sensor = Sensor.LIDAR if name == "stuck_lidar" else Sensor.CAMERA
+    case = CorruptionCase(corruption=name, severity=every)
+    sensor = AffectedSensor.LIDAR if name == "stuck_lidar" else AffectedSensor.CAMERA
     for sample, wanted in enumerate(delivered):
         stale = stale_data(case, sample, "any", CHAIN)
         assert stale == (None if wanted == sample else Stale(sensor=sensor, sample=wanted))

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from aqr_exp.data.corruptions.cases import FailureCase
-from aqr_exp.data.corruptions.sensors import DIRT_BGR, IMAGE_FAILURES
+from aqr_exp.data.corruptions.cases import CorruptionCase
+from aqr_exp.data.corruptions.sensors import DIRT_BGR, IMAGE_CORRUPTIONS
 
 
 def _images(value: int = 200, height: int = 90, width: int = 160) -> list[np.ndarray]:
@@ -12,9 +12,9 @@ def _images(value: int = 200, height: int = 90, width: int = 160) -> list[np.nda
 
 
 def _fail(images, failure: str, severity: str, sample: str = "a token") -> list[np.ndarray]:
-    case = FailureCase(failure=failure, severity=severity)
+    case = CorruptionCase(corruption=failure, severity=severity)
     before = [image.copy() for image in images]
-    failed = IMAGE_FAILURES[failure](images, case, case.rng(sample))
+    failed = IMAGE_CORRUPTIONS[failure](images, case, case.rng(sample))
     for image, old, new in zip(images, before, failed, strict=True):
         np.testing.assert_array_equal(image, old)
         assert (new.shape, new.dtype) == (old.shape, np.uint8)
@@ -89,7 +89,7 @@ def test_blur_is_a_gaussian_of_its_width_in_proportion_to_the_height(severity, s
 def test_dirt_covers_what_so_many_discs_cover(severity, discs):
     height, width = 180, 320
     failed = _fail(_images(200, height, width), "occlusion", severity)
-    case = FailureCase(failure="occlusion", severity=severity)
+    case = CorruptionCase(corruption="occlusion", severity=severity)
     rng = case.rng("a token")
     rows, columns = np.mgrid[:height, :width] + 0.5
     for image in failed:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from aqr_exp.data.corruptions.cases import RINGS, FailureCase
-from aqr_exp.data.corruptions.sensors import POINT_FAILURES, Cloud, rotation
+from aqr_exp.data.corruptions.cases import RINGS, CorruptionCase
+from aqr_exp.data.corruptions.sensors import POINT_CORRUPTIONS, Cloud, rotation
 
 BOX = [10.0, 0.0, 0.0, 4.0, 2.0, 2.0, 0.0]
 
@@ -18,9 +18,9 @@ def _cloud(places, boxes=()) -> Cloud:
 
 
 def _fail(cloud: Cloud, failure: str, severity: str, sample: str = "a token") -> np.ndarray:
-    case = FailureCase(failure=failure, severity=severity)
+    case = CorruptionCase(corruption=failure, severity=severity)
     before = cloud.points.copy()
-    failed = POINT_FAILURES[failure](cloud, case, case.rng(sample))
+    failed = POINT_CORRUPTIONS[failure](cloud, case, case.rng(sample))
     np.testing.assert_array_equal(cloud.points, before)
     assert failed.dtype == np.float32
     return failed

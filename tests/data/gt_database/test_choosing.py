@@ -1,6 +1,6 @@
 import numpy as np
 
-from aqr_exp.data.gt_database.paste import choose_objects, without_collisions
+from aqr_exp.data.gt_database.paste import sample_objects, without_collisions
 
 POOLS = [np.arange(100, 120), np.arange(200, 203), np.arange(0)]
 
@@ -8,17 +8,17 @@ POOLS = [np.arange(100, 120), np.arange(200, 203), np.arange(0)]
 def test_every_class_is_filled_up_to_its_number_as_far_as_there_are_objects():
     present = np.array([3, 1, 0])
     rng = np.random.default_rng(0)
-    drawn = choose_objects(POOLS, [5, 9, 4], present, rng)
+    drawn = sample_objects(POOLS, [5, 9, 4], present, rng)
     assert len(drawn) == 2 + 3 + 0
     assert len(set(drawn)) == len(drawn)
     assert sorted(drawn[2:]) == [200, 201, 202]
-    full = choose_objects(POOLS, [2, 1, 0], present, rng)
+    full = sample_objects(POOLS, [2, 1, 0], present, rng)
     assert len(full) == 0
 
 
 def test_draws_are_a_function_of_the_generator():
     def draw(seed):
-        return choose_objects(POOLS, [4, 1, 0], np.zeros(3, int), np.random.default_rng(seed))
+        return sample_objects(POOLS, [4, 1, 0], np.zeros(3, int), np.random.default_rng(seed))
 
     np.testing.assert_array_equal(draw(1), draw(1))
     assert len({tuple(draw(seed)) for seed in range(20)}) > 15

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet3d.structures import LiDARInstance3DBoxes, LiDARPoints
 
-from aqr_exp.data.transforms.geometry import KeepInRange, MoveScene, scene_matrix
+from aqr_exp.data.transforms.geometry import GlobalRotScaleTransFlip, KeepInRange, scene_matrix
 
 
 def _scene(seed: int) -> dict:
@@ -64,7 +64,7 @@ def test_matrix_of_a_worked_case():
 @given(seed=st.integers(0, 10_000))
 def test_points_boxes_and_projections_move_together(seed):
     before, after = _scene(seed), _scene(seed)
-    step = MoveScene(
+    step = GlobalRotScaleTransFlip(
         rotate_deg=45.0, scale=(0.9, 1.1), translate_std_m=(0.5, 0.5, 0.5), flip_bev=True
     )
     after = step.transform(after)
@@ -101,14 +101,18 @@ def test_points_boxes_and_projections_move_together(seed):
 def test_unknown_velocities_stay_unknown():
     scene = _scene(0)
     scene["gt_bboxes_3d"].tensor[3, 7:9] = float("nan")
-    moved = MoveScene(45.0, (0.9, 1.1), (0.5, 0.5, 0.5), flip_bev=True).transform(scene)
+    moved = GlobalRotScaleTransFlip(45.0, (0.9, 1.1), (0.5, 0.5, 0.5), flip_bev=True).transform(
+        scene
+    )
     assert torch.isnan(moved["gt_bboxes_3d"].tensor).any(dim=1).nonzero().flatten().tolist() == [3]
 
 
 def test_a_scene_without_boxes_moves():
     scene = _scene(0)
     scene["gt_bboxes_3d"] = scene["gt_bboxes_3d"][torch.zeros(12, dtype=torch.bool)]
-    moved = MoveScene(45.0, (0.9, 1.1), (0.5, 0.5, 0.5), flip_bev=True).transform(scene)
+    moved = GlobalRotScaleTransFlip(45.0, (0.9, 1.1), (0.5, 0.5, 0.5), flip_bev=True).transform(
+        scene
+    )
     assert len(moved["gt_bboxes_3d"]) == 0
 
 

@@ -8,7 +8,7 @@ from made_up_runs import MadeUpData, kept_run, made_up_arms, made_up_records
 
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.evaluate.protocol import ERROR_NAMES
-from aqr_exp.evaluate.records import WHOLE, MatchRecords, MatchTable, Samples
+from aqr_exp.evaluate.records import WHOLE, MatchRecords, MatchTable, SplitSamples
 from aqr_exp.evaluate.scorer import Scorer
 from aqr_exp.report.compare.scenes import scene_changes, scene_scores
 from aqr_exp.store.store import Store
@@ -35,7 +35,7 @@ def by_hand(cars_found: tuple[bool, bool, bool]) -> MatchRecords:
         errors=np.zeros((len(found), len(ERROR_NAMES))),
         truths=truths,
     )
-    samples = Samples(
+    samples = SplitSamples(
         tokens=("a", "b", "c"),
         scene=np.arange(3),
         scene_names=("scene-1", "scene-2", "scene-3"),

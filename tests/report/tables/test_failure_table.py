@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from aqr_exp.data.corruptions.cases import FailureCase, read_cases
+from aqr_exp.data.corruptions.cases import CorruptionCase, read_cases
 from aqr_exp.errors import RequestError
 from aqr_exp.report.tables.build import build_table
 from aqr_exp.report.tables.corruption_table import failure_table
@@ -116,7 +116,7 @@ def test_named_views_are_shown_and_belong_to_no_mean(groups, store):
 def test_damaged_evaluations_are_named_and_evaluated_anew(groups, store):
     row = groups[1][0]
     folder = store.folder(row.name)
-    case = FailureCase(failure="beams", severity="4")
+    case = CorruptionCase(corruption="beams", severity="4")
     path = folder.failure_paths(case.name).metrics_path
     path.write_text(path.read_text().replace("0.25", "0.95"))
     assert missing_cases(folder, [case], row.metrics) == [case]
@@ -127,7 +127,7 @@ def test_damaged_evaluations_are_named_and_evaluated_anew(groups, store):
 
 def test_an_evaluation_of_other_weights_does_not_count(groups, store):
     row = groups[1][0]
-    case = FailureCase(failure="beams", severity="4")
+    case = CorruptionCase(corruption="beams", severity="4")
     folder = store.folder(row.name)
     assert read_evaluation(folder, case, row.metrics) is not None
     assert read_evaluation(folder, case, {"predictions_sha256": "another"}) is None
