@@ -25,7 +25,7 @@ from aqr_exp.sweep.outcome import best_point, by_entry
 from aqr_exp.sweep.plan import Plan, PlannedRun
 from aqr_exp.sweep.status import Standings
 
-Fake = Callable[[str], list[str]]
+Fake = Callable[[str], None]
 HISTORY = 'folder.append_history({"kind": "train", "epoch": 1, "step": 3, "loss": 1.0})'
 
 
@@ -77,7 +77,8 @@ def test_of_ten_reruns_the_tenth_counts_everywhere(
     config: RunConfig, store: Store, fake: Fake, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = run_name(config)
-    run_config(config, store, ["seed=0"], command=fake(scores(0.1)))
+    fake(scores(0.1))
+    run_config(config, store, ["seed=0"])
     for number in range(2, 11):
         shutil.copytree(store.folder(name).path, store.folder(f"{name}-a{number}").path)
     for number, value in ((2, 0.2), (10, 0.9)):
@@ -89,17 +90,15 @@ def test_of_ten_reruns_the_tenth_counts_everywhere(
 
 
 def test_an_original_that_is_resumed_after_its_rerun_does_not_count(
-    config: RunConfig,
-    store: Store,
-    fake: Fake,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    config: RunConfig, store: Store, fake: Fake, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = run_name(config)
-    assert run_config(config, store, ["seed=0"], command=fake(STOPPED)) == 130
-    run_config(config, store, ["seed=0"], force=True, command=fake(scores(0.2)))
+    fake(STOPPED)
+    assert run_config(config, store, ["seed=0"]) == 130
+    fake(scores(0.2))
+    run_config(config, store, ["seed=0"], force=True)
     agree(views(config, store, capsys), f"{name}-a2", 0.2)
-    monkeypatch.setenv("AQR_EXP_TRAIN_COMMAND", json.dumps(fake(scores(0.1))))
+    fake(scores(0.1))
     assert main(["resume", name, "--slots", "1"]) == 0
     assert store.folder(name).effective_status() == "completed"
     agree(views(config, store, capsys), f"{name}-a2", 0.2)
@@ -110,7 +109,8 @@ def test_without_a_completed_one_the_last_rerun_is_continued(
 ) -> None:
     name = run_name(config)
     for force in (False, True):
-        assert run_config(config, store, [], force=force, command=fake(STOPPED)) == 130
+        fake(STOPPED)
+        assert run_config(config, store, [], force=force) == 130
     for number in range(3, 11):
         shutil.copytree(store.folder(name).path, store.folder(f"{name}-a{number}").path)
     plan = plan_run(store, name, force=False)
