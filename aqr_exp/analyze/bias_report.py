@@ -21,12 +21,11 @@ from aqr_exp.analyze.bias_figures import (
 from aqr_exp.analyze.samples import CONDITIONS, SampleReader, SceneCondition, read_scene_conditions
 from aqr_exp.analyze.windows import choose_boxes
 from aqr_exp.aqr.bias import LocalBias
-from aqr_exp.aqr.scale_names import is_scale
 from aqr_exp.cmt.detector_config import detector_config
-from aqr_exp.cmt.variant_module import ArmRecord
-from aqr_exp.config.identity import from_spec
-from aqr_exp.config.schema import RunConfig
-from aqr_exp.config.schema.variant import Activation, ScaleConfig
+from aqr_exp.cmt.variant_module import VariantRecord
+from aqr_exp.config.identity import as_dict, from_spec
+from aqr_exp.config.schema import RunConfig, VariantSettings
+from aqr_exp.config.variant_spec import Bounds, LearnedScale, spec_of, with_feature
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.errors import RequestError
 from aqr_exp.report.figures.figure_file import save
@@ -59,23 +58,19 @@ class TrainedRun:
         return denormalise_points(points, head.point_cloud_range)
 
     @torch.no_grad()
-    def observe(self, batch: Mapping[str, Any]) -> ArmRecord:
-        """What the arm does with one batch.
+    def observe(self, batch: Mapping[str, Any]) -> VariantRecord:
+        """Record what the variant does with one batch.
 
         Args:
             batch: As `SampleReader.batch` gives it.
         """
         head: Any = self.detector.pts_bbox_head
-        record = ArmRecord()
-        head.aqr.record = record
-        for attention in head.transformer.cross_attentions:
-            attention.attn.observer = record.see_attention
+        record = VariantRecord()
+        head.observe(record)
         try:
             self.detector.test_step(dict(batch))  # type: ignore[operator]
         finally:
-            head.aqr.record = None
-            for attention in head.transformer.cross_attentions:
-                attention.attn.observer = None
+            head.observe(None)
         return record
 
 
@@ -89,10 +84,10 @@ def open_run(folder: RunFolder) -> TrainedRun:
         RequestError: The variant has no weights to look at, or there is no checkpoint.
     """
     config = from_spec(folder.read_spec())
-    if config.variant.router is None:
+    if spec_of(config.variant).weight_bounds is None:
         raise RequestError(
-            f"{folder.name}: variant '{config.variant.name.value}' has no modality weights "
-            "(variants that have: renderer_modulator, attention_bias)"
+            f"{folder.name}: variant '{config.variant.name}' has no modality weights "
+            f"{with_feature(lambda spec: spec.weight_bounds is not None)}"
         )
     state = load_newest(folder.checkpoints_dir)
     if state is None:
@@ -107,7 +102,7 @@ def open_run(folder: RunFolder) -> TrainedRun:
     return TrainedRun(folder=folder, config=config, detector=detector.eval())
 
 
-def last_local_bias(record: ArmRecord) -> LocalBias | None:
+def last_local_bias(record: VariantRecord) -> LocalBias | None:
     """The bias of the last decoder layer; None without one, or where it is not one of windows."""
     if not record.biases:
         return None
@@ -228,13 +223,6 @@ def _grouped(
     }
 
 
-WEIGHT_BOUNDS = {
-    Activation.TANH: (-1.0, 1.0),
-    Activation.SIGMOID: (0.0, 1.0),
-    Activation.LOGSIGMOID: (-4.0, 0.0),
-}
-
-
 def draw_biases(
     run: TrainedRun, samples: SampleReader, sample: int, queries: int, folder: Path
 ) -> list[Path]:
@@ -296,8 +284,8 @@ def draw_weights(run: TrainedRun, boxes: list[BoxWeight], folder: Path) -> list[
     Returns:
         One file a grouping that has anything.
     """
-    router = run.config.variant.router
-    assert router is not None  # noqa: S101 - `open_run` refuses others
+    weight_bounds = spec_of(run.config.variant).weight_bounds
+    assert weight_bounds is not None  # noqa: S101 - `open_run` refuses others
     known = all(box.condition is not None for box in boxes)
     files = []
     for name, words, groups in (
@@ -311,7 +299,7 @@ def draw_weights(run: TrainedRun, boxes: list[BoxWeight], folder: Path) -> list[
                 groups,
                 title=f"{run.folder.name}: weights by {name}",
                 grouped_by=words,
-                bounds=WEIGHT_BOUNDS[router.activation],
+                bounds=weight_bounds(run.config.variant),
                 unit="scenes" if known else "keyframes",
             )
             save(figure, path)
@@ -334,32 +322,37 @@ def draw_history(run: TrainedRun, folder: Path) -> list[Path]:
         return []
     files = [folder / "training.png"]
     save(attention_history_figure(rows), files[0])
-    bias = run.config.variant.bias
-    names = [name for name in rows[-1] if is_scale(name)]
-    if bias is not None and names:
+    scale = spec_of(run.config.variant).scale
+    names = [] if scale is None else list(filter(scale.is_scale, rows[-1]))
+    if scale is not None and names:
         files.append(folder / "scale.png")
-        save(_scale_figure(rows, names, bias.scale), files[1])
+        save(_scale_figure(rows, names, scale, run.config.variant), files[1])
     return files
 
 
-def _scale_figure(rows: list[dict[str, Any]], names: list[str], scale: ScaleConfig) -> Any:
+def _scale_figure(
+    rows: list[dict[str, Any]],
+    names: list[str],
+    scale: LearnedScale[Any],
+    settings: VariantSettings,
+) -> Any:
     latest = {int(row["step"]): row for row in rows}
     steps = np.array(sorted(latest))
     epochs = np.array([latest[step]["epoch"] - 1 for step in steps])
-    bounded = scale.learnable
+    bounds = scale.bounds(as_dict(settings))
     return scale_history_figure(
         steps,
         np.array([[latest[step][name] for name in names] for step in steps]),
         names=names,
-        minimum=_bound(scale, epochs, 0) if bounded else None,
-        maximum=_bound(scale, epochs, 1) if bounded else None,
-        warn_threshold=scale.warn_threshold if bounded else None,
+        minimum=None if bounds is None else _at_epochs(epochs, bounds, 1),
+        maximum=None if bounds is None else _at_epochs(epochs, bounds, 2),
+        warn_threshold=scale.warn_threshold(settings),
     )
 
 
-def _bound(scale: ScaleConfig, epochs: Any, which: int) -> Any:
-    """The lower (0) or upper (1) bound at each epoch, annealed or not."""
-    bounds = np.full(len(epochs), (scale.minimum, scale.maximum)[which], dtype=np.float64)
-    for first_epoch, *limits in scale.anneal:
-        bounds[epochs >= first_epoch] = limits[which]
-    return bounds
+def _at_epochs(epochs: NDArray[Any], bounds: Bounds, column: int) -> NDArray[np.float64]:
+    """A column of the bounds at each epoch."""
+    firsts = [row[0] for row in bounds]
+    values = np.array([row[column] for row in bounds], dtype=np.float64)
+    at: NDArray[np.float64] = values[np.searchsorted(firsts, epochs, side="right") - 1]
+    return at

@@ -15,7 +15,6 @@ from aqr_exp.analyze.scene_figure import Frame
 from aqr_exp.aqr.layout import TokenLayout
 from aqr_exp.config.inputs import info_path
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.config.window_sizes import bev_map, camera_map
 from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES
 from aqr_exp.data.corruptions.cases import CorruptionCase
 from aqr_exp.data.dataset import SampleKey
@@ -28,6 +27,7 @@ from aqr_exp.data.pipeline import (
 )
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.train.runner_config import register_plugins
+from aqr_exp.variants.windows import bev_map, camera_map
 
 CONDITIONS = ("clear", "night", "rain", "night and rain")
 

@@ -3,7 +3,7 @@
 Letters: Q queries, S window slots.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,9 +30,6 @@ from aqr_exp.analyze.scene_figure import (
 )
 from aqr_exp.aqr.layout import locate_queries
 from aqr_exp.aqr.windows import Windows, gather_windows
-from aqr_exp.config.schema.model import ModelConfig
-from aqr_exp.config.schema.variant import WindowConfig
-from aqr_exp.config.window_sizes import window_cells
 from aqr_exp.data.geometry import project
 from aqr_exp.report.figures.figure_file import save
 from aqr_exp.report.figures.style import INK, colour, new_figure
@@ -184,26 +181,20 @@ def choose_boxes(sample: AnnotatedSample, count: int) -> Int[NDArray[Any], " n"]
     return np.asarray(np.lexsort((away, rank))[:count])
 
 
-def windows_of_boxes(
-    sample: AnnotatedSample, count: int, window: WindowConfig, model: ModelConfig
-) -> BoxWindows:
+def windows_of_boxes(sample: AnnotatedSample, count: int, window: Mapping[str, Any]) -> BoxWindows:
     """Windows at the centres of a sample's boxes, as a query with its reference there would have them.
 
     Args:
         sample: The sample.
         count: At most this many boxes.
-        window: Its size and view policy.
-        model: Whose maps.
+        window: Sizes and view policy of `gather_windows`.
     """
     chosen = choose_boxes(sample, count)
     centres = sample.boxes[chosen, :3]
     matrices = torch.from_numpy(np.asarray(sample.scene.lidar2img))[None]
     layout = sample.layout
     places = locate_queries(torch.from_numpy(centres)[None], matrices, layout)
-    bev, camera = window_cells(window, model)
-    windows = gather_windows(
-        places, layout, bev_size=bev, camera_size=camera, view_policy=window.view_policy.value
-    )
+    windows = gather_windows(places, layout, **window)
     return BoxWindows(boxes=chosen, centres_m=centres, windows=windows)
 
 

@@ -17,6 +17,7 @@ from aqr_exp.analyze.softmax_figure import softmax_figure
 from aqr_exp.cli import console
 from aqr_exp.cli.console import counted_progress
 from aqr_exp.config.load import load_run
+from aqr_exp.config.variant_spec import spec_of
 from aqr_exp.errors import RequestError
 from aqr_exp.report.figures.figure_file import check_target, save
 from aqr_exp.report.tables.formats import TableFormat, render_all
@@ -111,10 +112,10 @@ def windows_command(
 ) -> None:
     """Draw windows_bev.png and windows_cameras.png."""
     config = load_run(variant, overrides or ())
-    part = config.variant.router if router else config.variant.bias
-    if part is None:
-        name = "router" if router else "bias"
-        raise RequestError(f"variant '{variant}' has no {name}, so no windows of one")
+    part = "router" if router else "bias"
+    windows_of = spec_of(config.variant).windows.get(part)
+    if windows_of is None:
+        raise RequestError(f"variant '{variant}' has no {part}, so no windows of one")
     check_target(folder / "windows_bev.png")
     from aqr_exp.analyze.samples import SampleReader
     from aqr_exp.analyze.windows import draw_windows, windows_of_boxes
@@ -123,7 +124,7 @@ def windows_command(
     seen = SampleReader(config, split or config.data.val_split).sample(sample)
     if not len(seen.boxes):
         raise RequestError(f"sample {sample} has no boxes within the model's range")
-    drawn = windows_of_boxes(seen, boxes, part.window, config.model)
+    drawn = windows_of_boxes(seen, boxes, windows_of(config.variant, config.model))
     for path in draw_windows(seen, drawn, folder):
         console.data(str(path))
 

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from aqr_exp.cli import console
-from aqr_exp.config import short_names
 from aqr_exp.config.compose import conf_dir, group_options
 from aqr_exp.config.identity import (
     Bearing,
@@ -20,6 +19,7 @@ from aqr_exp.config.identity import (
 )
 from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.config.load import load_run
+from aqr_exp.config.short_names import overrides_help
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.files.run_name import arm_of
 from aqr_exp.files.suggest import did_you_mean
@@ -33,7 +33,7 @@ Examples:
   aqr-exp config baseline --json
   aqr-exp config attention_bias bias=aggressive learnable_scale=false
 
-{short_names.HELP}"""
+{overrides_help()}"""
 
 
 def config_command(

@@ -10,11 +10,11 @@ import typer
 from aqr_exp.cli import console
 from aqr_exp.cli.console import run_progress
 from aqr_exp.cli.show import print_metrics, run_as_json
-from aqr_exp.config import short_names
 from aqr_exp.config.identity import run_name
 from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
+from aqr_exp.config.short_names import overrides_help
 from aqr_exp.errors import AqrExpError
 from aqr_exp.launch.attempt import last_log_lines
 from aqr_exp.launch.executor import Executor, executor_for
@@ -89,7 +89,7 @@ def _lines(config: RunConfig, plan: "RunPlan", memory: dict[str, float]) -> list
     drawn = f", class-balanced {_known(plan.drawn)} an epoch" if schedule.cbgs else ""
     peak = f"{max(plan.rates):.3g} after {100 * plan.peak_share:.0f} % of the run"
     lines = [
-        f"{config.variant.name.value}, {names}, seed {config.seed}",
+        f"{config.variant.name}, {names}, seed {config.seed}",
         f"samples: {_known(plan.samples)}{drawn}, batch size {schedule.batch_size}",
         f"epochs: {plan.epochs}, {steps}",
         *(f"  {words}" for words in plan.stages),
@@ -137,7 +137,7 @@ Examples:
   aqr-exp run baseline --dry-run      steps, stages, learning rate, memory; what is missing
   aqr-exp run attention_bias bias_scale=3.5 window_size=5
 
-{short_names.HELP}"""
+{overrides_help()}"""
 
 
 def command(

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from aqr_exp.cli import console
-from aqr_exp.config import short_names
+from aqr_exp.config.short_names import overrides_help
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.report.tables.formats import TableFormat, render
 from aqr_exp.store.state import RunStatus
@@ -81,7 +81,7 @@ Values:
   'bias=glob(*)'           every option of a group
   'bias_scale=interval(.5,10)'   with strategy=optuna, random or asha: points are proposed in it
 
-{short_names.HELP}"""
+{overrides_help()}"""
 
 What = Annotated[
     str, typer.Argument(help="A shipped sweep, a sweep file or a variant.", metavar="SWEEP")

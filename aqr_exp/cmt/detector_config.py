@@ -10,7 +10,7 @@ from aqr_exp.config.schema.model import (
     ModelConfig,
 )
 from aqr_exp.config.schema.run import RunConfig
-from aqr_exp.variants.settings import arm_config
+from aqr_exp.config.variant_spec import spec_of
 
 CLASSES = 10
 POINT_FEATURES = 5
@@ -32,7 +32,10 @@ def detector_config(config: RunConfig | ModelConfig) -> dict[str, Any]:
     model = config.model if isinstance(config, RunConfig) else config
     head = _head(model)
     if isinstance(config, RunConfig):
-        head["aqr"] = arm_config(config.variant, model)
+        spec = spec_of(config.variant)
+        if spec.module is not None:
+            arguments = spec.module_arguments(config.variant, config)
+            head["variant"] = {"path": spec.module, "arguments": arguments}
     return {
         "type": "CmtDetector",
         "data_preprocessor": {"type": "mmdet3d.CmtDataPreprocessor"},
@@ -184,6 +187,8 @@ def _head(model: ModelConfig) -> dict[str, Any]:
         "depth_bins": head.depth_bins,
         "classes": CLASSES,
         "point_cloud_range": model.point_cloud_range_m,
+        # The true size of a BEV cell, which the published grid and range do not agree on.
+        "bev_pitch_m": tuple(side * model.lidar.stride for side in model.lidar.voxel_size_m[:2]),
         "local_start": local,
         "dense_supervision": head.dense_supervision,
         "transformer": {

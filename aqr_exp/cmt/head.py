@@ -21,7 +21,14 @@ from aqr_exp.cmt.dense_supervision import DenseSupervision
 from aqr_exp.cmt.encodings import encode_positions, map_tokens
 from aqr_exp.cmt.local_start import start_locally, start_reference_points
 from aqr_exp.cmt.losses import LossWeights, MatchingWeights, denoising_losses, matched_losses
-from aqr_exp.cmt.variant_module import Arm, Recentre, TokenScene, usable_sensors
+from aqr_exp.cmt.variant_module import (
+    ForwardContext,
+    Recentre,
+    VariantModule,
+    VariantRecord,
+    build_variant_module,
+    usable_sensors,
+)
 
 
 def _embedding(inputs: int, hidden: int, width: int) -> nn.Sequential:
@@ -44,6 +51,7 @@ class CmtHead(nn.Module):
         depth_bins: Depths along each camera ray.
         classes: Number of classes.
         point_cloud_range: (x, y, z, x, y, z) in metres.
+        bev_pitch_m: (x, y) true size of a BEV cell in metres.
         transformer: Configuration of the transformer.
         task_head: Configuration of the task head.
         denoising: Arguments of `DenoisingSettings`, but range and classes.
@@ -53,7 +61,8 @@ class CmtHead(nn.Module):
         post_center_range: Decoded centres outside are dropped, metres.
         local_start: Initialise so that attention begins near each query's own position.
         dense_supervision: Weight of the auxiliary supervision of the feature maps; 0 is without.
-        aqr: Configuration of the arm; None is the baseline, whose parameters every arm shares.
+        variant: Arguments of `build_variant_module`; None is the baseline, whose parameters every
+            variant shares.
         camera: Whether there are camera maps.
     """
 
@@ -66,6 +75,7 @@ class CmtHead(nn.Module):
         depth_bins: int,
         classes: int,
         point_cloud_range: Sequence[float],
+        bev_pitch_m: Sequence[float],
         transformer: Mapping[str, Any],
         task_head: Mapping[str, Any],
         denoising: Mapping[str, Any],
@@ -75,13 +85,14 @@ class CmtHead(nn.Module):
         post_center_range: Sequence[float],
         local_start: bool = False,
         dense_supervision: float = 0.0,
-        aqr: Mapping[str, Any] | None = None,
+        variant: Mapping[str, Any] | None = None,
         camera: bool = True,
     ) -> None:
         super().__init__()
         self.width = width
         self.depth_bins = depth_bins
         self.point_cloud_range = tuple(point_cloud_range)
+        self.bev_pitch_m = (bev_pitch_m[0], bev_pitch_m[1])
         self.max_boxes = max_boxes
         self.post_center_range = tuple(post_center_range)
         area = self.point_cloud_range
@@ -113,9 +124,11 @@ class CmtHead(nn.Module):
                 cross_attentions=[layer.attn for layer in self.transformer.cross_attentions],
                 point_cloud_range=self.point_cloud_range,
             )
-        # What an arm draws must not shift the draws of what it shares with the baseline.
+        # What a variant draws must not shift the draws of what it shares with the baseline.
         with torch.random.fork_rng():
-            self.aqr: Arm | None = None if aqr is None else MODELS.build(dict(aqr))
+            self.aqr: VariantModule | None = (
+                None if variant is None else build_variant_module(**variant)
+            )
         self.transformer.attend_by("auto" if self.aqr is None else self.aqr.attention)
 
     def forward(
@@ -136,7 +149,7 @@ class CmtHead(nn.Module):
             For each level a list with one dict (the one task), of [L, B, Q, d] tensors: `center`
             (x, y) and `height` in metres, `dim`, `rot`, `vel`, `cls_logits` (`box_code` says what
             the box branches mean together). In training with ground truth also `dn_*`, [L, B, P,
-            d], and `denoising`, the `DenoisingQueries`; with an arm also `aqr_weights`, [B, Q, 2].
+            d], and `denoising`, the `DenoisingQueries`; with a variant also `aqr_weights`, [B, Q, 2].
         """
         denoising = self._denoising(metas)
         levels = len(pts_feats or img_feats or ())
@@ -181,21 +194,21 @@ class CmtHead(nn.Module):
         extras: dict[str, Any] = {}
         source = None
         if self.aqr is not None and bev is not None and camera is not None:
-            scene = TokenScene(
+            context = ForwardContext(
                 memory=memory.float(),
                 key_pos=key_pos,
                 query_pos=query_pos,
                 points_m=encodings.denormalise_points(reference.detach(), self.point_cloud_range),
                 lidar2img=encodings.projection_matrices(metas, device)[0],
-                layout=self._layout(bev, camera, metas, self.aqr.bev_pitch_m),
+                layout=self._layout(bev, camera, metas),
                 first_query=0 if denoising is None else denoising.slots,
             )
             with torch.autocast(device.type, enabled=False):
-                weights = self.aqr.weigh(scene)
-            bev, camera = self.aqr.modulate(scene, weights, bev, camera)
+                weights = self.aqr.query_weights(context)
+            bev, camera = self.aqr.modulate(context, weights, bev, camera)
             memory = map_tokens(bev, camera, len(metas))
-            source = self.aqr.bias_source(scene, weights, self._recentre(reference.float()))
-            extras["aqr_weights"] = weights[:, scene.first_query :]
+            source = self.aqr.bias_for_layer(context, weights, self._recentre(reference.float()))
+            extras["aqr_weights"] = weights[:, context.first_query :]
         decoded = self.transformer(
             memory, key_pos, query_pos, None if denoising is None else denoising.blocked, source
         )
@@ -216,14 +229,13 @@ class CmtHead(nn.Module):
         bev: Tensor,
         camera: Tensor,
         metas: Sequence[Mapping[str, Any]],
-        bev_pitch_m: tuple[float, float],
     ) -> TokenLayout:
         """Which token is where; the pitch is the true one, whatever the encodings assume."""
         return TokenLayout(
             bev_rows=bev.shape[2],
             bev_columns=bev.shape[3],
             bev_origin_m=(self.point_cloud_range[0], self.point_cloud_range[1]),
-            bev_pitch_m=bev_pitch_m,
+            bev_pitch_m=self.bev_pitch_m,
             views=camera.shape[0] // bev.shape[0],
             camera_rows=camera.shape[2],
             camera_columns=camera.shape[3],
@@ -231,7 +243,7 @@ class CmtHead(nn.Module):
         )
 
     def _recentre(self, reference: Float[Tensor, "batch queries 3"]) -> Recentre:
-        """How an arm asks where a layer's boxes are."""
+        """Predict the centres of the boxes from the output of one layer."""
 
         @torch.no_grad()
         def centres(layer: int, decoded: Tensor) -> Tensor:
@@ -288,6 +300,13 @@ class CmtHead(nn.Module):
             if self.aqr is not None:
                 losses |= self.aqr.losses(predicted["aqr_weights"].float(), usable_sensors(metas))
         return losses
+
+    def observe(self, record: VariantRecord | None) -> None:
+        """Record what the variant does from the next forward pass on; None ends that."""
+        if self.aqr is not None:
+            self.aqr.record = record
+        for layer in self.transformer.cross_attentions:
+            layer.attn.observer = None if record is None else record.record_attention
 
     def decode(self, outputs: list[list[dict[str, Any]]]) -> list[Detections]:
         """Boxes of each sample, from the last decoder layer of the first level."""

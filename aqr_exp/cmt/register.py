@@ -9,17 +9,13 @@ from aqr_exp.cmt.image_branch import ImageNeck, VoVNet99
 from aqr_exp.cmt.lidar_branch import PillarEncoder
 from aqr_exp.cmt.task_head import SeparateTaskHead
 from aqr_exp.cmt.transformer import CmtTransformer
-from aqr_exp.variants.attention_bias.module import AttentionBiasArm
-from aqr_exp.variants.renderer_modulator.module import ModulationArm
 
 __all__ = [
-    "AttentionBiasArm",
     "CmtDataPreprocessor",
     "CmtDetector",
     "CmtHead",
     "CmtTransformer",
     "ImageNeck",
-    "ModulationArm",
     "PillarEncoder",
     "SeparateTaskHead",
     "VoVNet99",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from aqr_exp.cmt.attention import CrossAttention, ScoreBias, SelfAttention
 
-BiasSource = Callable[[int, Tensor | None], ScoreBias]
+BiasForLayer = Callable[[int, Tensor | None], ScoreBias]
 """From a layer's number, and the normed output of the layer before it (None for the first), to the bias
 of its cross-attention."""
 
@@ -93,7 +93,7 @@ class Decoder(nn.Module):
         key: Float[Tensor, "batch keys width"],
         value: Float[Tensor, "batch keys width"],
         self_blocked: Bool[Tensor, "queries queries"] | None = None,
-        bias: BiasSource | None = None,
+        bias: BiasForLayer | None = None,
     ) -> Float[Tensor, "layers batch queries width"]:
         """Run all layers.
 
@@ -150,7 +150,7 @@ class CmtTransformer(nn.Module):
         key_pos: Float[Tensor, "batch keys width"],
         query_pos: Float[Tensor, "batch queries width"],
         self_blocked: Bool[Tensor, "queries queries"] | None = None,
-        bias: BiasSource | None = None,
+        bias: BiasForLayer | None = None,
     ) -> Float[Tensor, "layers batch queries width"]:
         """Decode the queries, which start without content.
 

@@ -1,8 +1,10 @@
-"""What an arm did in one forward pass, for the monitoring hook and the analysis commands.
+"""The hooks through which a variant changes the detector, and the record of what it did.
 
-Letters: B samples, H heads, Q queries (denoising ones first), K keys, c width of a head.
+Letters: B samples, H heads, Q queries (denoising ones first), K keys, c width of a head. The last axis of
+query weights is (lidar, camera).
 """
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,16 +16,15 @@ from torch import Tensor, nn
 
 from aqr_exp.aqr.attention.statistics import AttentionStatistics
 from aqr_exp.aqr.layout import QueryPlaces, TokenLayout, locate_queries
-from aqr_exp.aqr.router import Router, sample_level_loss
 from aqr_exp.aqr.statistics import attention_scalars, bias_scalars, weight_scalars
-from aqr_exp.aqr.windows import Windows, gather_windows
+from aqr_exp.aqr.windows import Windows
 from aqr_exp.cmt.attention import ScoreBias
-from aqr_exp.cmt.transformer import BiasSource
+from aqr_exp.cmt.transformer import BiasForLayer
 
 
 @dataclass(kw_only=True, eq=False)
-class ArmRecord:
-    """Everything detached; one entry a decoder layer in the lists.
+class VariantRecord:
+    """What a variant did in one forward pass, detached; the lists have one entry a decoder layer.
 
     Attributes:
         weights: [B, Q, 2] of (lidar, camera).
@@ -39,22 +40,22 @@ class ArmRecord:
     windows: list[Windows] = field(default_factory=list)
     attention: list[AttentionStatistics] = field(default_factory=list)
 
-    def see_weights(self, weights: Tensor, first_query: int) -> None:
-        """Called by the arm with its weights."""
+    def record_weights(self, weights: Tensor, first_query: int) -> None:
+        """Keep the query weights."""
         self.weights = weights.detach()
         self.first_query = first_query
 
-    def see_bias(self, bias: ScoreBias, windows: Windows) -> None:
-        """Called by the arm with a layer's bias."""
+    def record_bias(self, bias: ScoreBias, windows: Windows) -> None:
+        """Keep a layer's bias."""
         self.biases.append(bias)
         self.windows.append(windows)
 
-    def see_attention(self, statistics: AttentionStatistics) -> None:
-        """An observer of a cross-attention (`MultiHeadAttention.observer`)."""
+    def record_attention(self, statistics: AttentionStatistics) -> None:
+        """Keep a layer's attention: an observer of a cross-attention (`MultiHeadAttention.observer`)."""
         self.attention.append(statistics)
 
     def scalars(self) -> dict[str, float]:
-        """The numbers worth watching; attention and bias are averaged over the layers."""
+        """Watched scalars by name; attention and bias are averaged over the layers."""
         if self.weights is None:
             return {}
         layers = [
@@ -86,8 +87,8 @@ Recentre = Callable[[int, Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class TokenScene:
-    """What one forward pass of the head offers.
+class ForwardContext:
+    """One forward pass of the head, as far as a variant may use it.
 
     Attributes:
         memory: [B, K, C] token content.
@@ -108,44 +109,20 @@ class TokenScene:
     first_query: int
 
     def places(self, points_m: Float[Tensor, "batch queries 3"] | None = None) -> QueryPlaces:
-        """Where the reference points, or other points, lie on the feature maps."""
+        """Cells and tokens at the reference points, or at other points."""
         if points_m is None:
             return self._reference_places
         return locate_queries(points_m, self.lidar2img, self.layout)
 
     @cached_property
     def _reference_places(self) -> QueryPlaces:
-        """Asked for by the router and again by what uses its weights."""
         return locate_queries(self.points_m, self.lidar2img, self.layout)
 
 
-@dataclass(frozen=True, kw_only=True)
-class WindowSettings:
-    """Window sides in cells and tokens, and which views get one (`gather_windows`)."""
+class VariantModule(nn.Module):
+    """What a variant adds to the detector's head, which calls every method in this order.
 
-    bev: int
-    camera: int
-    view_policy: str
-
-    def around(self, places: QueryPlaces, layout: TokenLayout) -> Windows:
-        """The windows of every query."""
-        return gather_windows(
-            places,
-            layout,
-            bev_size=self.bev,
-            camera_size=self.camera,
-            view_policy=self.view_policy,
-        )
-
-
-class Arm(nn.Module):
-    """A router, and hooks at the two places where an arm may act: the features and the scores.
-
-    Args:
-        router: Arguments of `Router`.
-        router_window: Arguments of `WindowSettings`.
-        bev_pitch_m: (x, y) true size of a BEV cell in metres.
-        auxiliary_loss: Weight of the sample-level loss on the weights; 0 is without.
+    A variant overrides what it changes.
 
     Attributes:
         attention: The `backend` of the decoder's cross-attentions.
@@ -154,47 +131,36 @@ class Arm(nn.Module):
 
     attention = "auto"
 
-    def __init__(
-        self,
-        *,
-        router: Mapping[str, Any],
-        router_window: Mapping[str, Any],
-        bev_pitch_m: tuple[float, float],
-        auxiliary_loss: float,
-    ) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.router = Router(**router)
-        self.router_window = WindowSettings(**router_window)
-        self.bev_pitch_m = bev_pitch_m
-        self.auxiliary_loss = auxiliary_loss
-        self.record: ArmRecord | None = None
+        self.record: VariantRecord | None = None
 
-    def weigh(self, scene: TokenScene) -> Float[Tensor, "batch queries 2"]:
-        """Two weights for every query, from the tokens around it."""
-        windows = self.router_window.around(scene.places(), scene.layout)
-        weights: Tensor = self.router(
-            scene.query_pos, scene.memory, scene.key_pos, windows, scene.first_query
-        )
-        if self.record is not None:
-            self.record.see_weights(weights, scene.first_query)
-        return weights
+    def set_epoch(self, epoch: int) -> None:
+        """Begin an epoch, counted from 0."""
+
+    def query_weights(self, context: ForwardContext) -> Float[Tensor, "batch queries 2"]:
+        """Two weights for every query."""
+        raise NotImplementedError
 
     def modulate(
         self,
-        scene: TokenScene,
+        context: ForwardContext,
         weights: Float[Tensor, "batch queries 2"],
         bev: Float[Tensor, "batch width rows columns"],
         camera: Float[Tensor, "images width img_rows img_columns"],
     ) -> tuple[Tensor, Tensor]:
-        """The feature maps after the arm; unchanged by an arm that does not touch them."""
-        del scene, weights
+        """Change the feature maps."""
+        del context, weights
         return bev, camera
 
-    def bias_source(
-        self, scene: TokenScene, weights: Float[Tensor, "batch queries 2"], recentre: Recentre
-    ) -> BiasSource | None:
-        """Biases for the decoder's layers; None from an arm that has none."""
-        del scene, weights, recentre
+    def bias_for_layer(
+        self,
+        context: ForwardContext,
+        weights: Float[Tensor, "batch queries 2"],
+        recentre: Recentre,
+    ) -> BiasForLayer | None:
+        """Bias the cross-attention scores of the decoder's layers; None leaves them as they are."""
+        del context, weights, recentre
         return None
 
     def losses(
@@ -202,26 +168,42 @@ class Arm(nn.Module):
         weights: Float[Tensor, "batch queries 2"],
         usable: Bool[Tensor, "batch 2"] | None,
     ) -> dict[str, Tensor]:
-        """Losses of the arm itself.
+        """Losses of the variant itself, by name.
 
         Args:
             weights: Of the learnable queries.
             usable: Whether each sample has its (LiDAR, cameras); None where that is not known.
-
-        Raises:
-            ValueError: The sample-level loss is wanted and `usable` is not known.
         """
-        if self.auxiliary_loss == 0.0:
-            return {}
-        if usable is None:
-            raise ValueError("the sample-level loss needs `modal_dropout` in the metas")
-        return {
-            "loss_sample_level": self.auxiliary_loss
-            * sample_level_loss(weights, usable, activation=self.router.activation)
-        }
+        del weights, usable
+        return {}
 
-    def set_epoch(self, epoch: int) -> None:
-        """Tell the arm which epoch begins, from 0."""
+    def watched_scalars(
+        self, record: VariantRecord, gradients: Mapping[str, Tensor]
+    ) -> dict[str, float]:
+        """The scalars of a logged step for the run's history.
+
+        Args:
+            record: Of the step's forward pass.
+            gradients: Before clipping, by the name of the parameter in this module.
+        """
+        del gradients
+        return record.scalars()
+
+    def final_metrics(self) -> dict[str, Any]:
+        """Metrics of record of the trained module itself."""
+        return {}
+
+
+def build_variant_module(path: str, arguments: Mapping[str, Any]) -> VariantModule:
+    """Import a variant's module class and make one.
+
+    Args:
+        path: `package.module:Class`.
+        arguments: Its keyword arguments.
+    """
+    package, _, name = path.partition(":")
+    module: VariantModule = getattr(importlib.import_module(package), name)(**arguments)
+    return module
 
 
 def usable_sensors(metas: Sequence[Mapping[str, Any]]) -> Bool[Tensor, "batch 2"] | None:

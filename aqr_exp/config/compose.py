@@ -9,8 +9,8 @@ from typing import Any
 import aqr_exp
 from aqr_exp.config.convert import dotted_keys
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.config.schema.variant import lacks_part
-from aqr_exp.config.short_names import SHORT_NAMES, keys_set_by, spelled_out
+from aqr_exp.config.short_names import keys_set_by, short_names, spelled_out
+from aqr_exp.config.variant_spec import lacks_part, part_groups
 from aqr_exp.errors import Fault, RequestError
 from aqr_exp.files.suggest import did_you_mean
 
@@ -20,8 +20,6 @@ COMPUTED_KEYS = {
     "start.sha256": "it is read from the checkpoint",
     "variant.name": "the variant is named first, before the overrides",
 }
-# Groups that belong to one part of a variant, and what Hydra calls them where they are chosen.
-PART_GROUPS = {"bias": "bias@variant"}
 
 
 def conf_dir() -> Path:
@@ -92,7 +90,7 @@ def compose_with_references(
 def _placed(override: str) -> str:
     """An override as Hydra wants it: a part's group is chosen inside the variant."""
     key, equals, value = override.partition("=")
-    return PART_GROUPS.get(key.strip(), key) + equals + value
+    return part_groups().get(key.strip(), key) + equals + value
 
 
 def check_overrides(
@@ -159,16 +157,16 @@ def _override_fault(
     if key in groups:
         if value not in groups[key]:
             return _unknown_option(key, str(value), groups[key])
-        return _part_fault(text, f"variant.{key}.", variant) if key in PART_GROUPS else None
+        return _part_fault(text, f"variant.{key}.", variant) if key in part_groups() else None
     known = dotted_keys(RunConfig)
     if key in COMPUTED_KEYS:
         return fault(f"'{key}' cannot be set: {COMPUTED_KEYS[key]}")
-    if key in known or key in SHORT_NAMES:
+    if key in known or key in short_names():
         return _part_fault(key, keys_set_by(key)[0], variant)
     below = [name for name in known if name.startswith(f"{key}.")]
     if below:
         return fault(f"'{key}' is a group of keys: set one of them, such as '{below[0]}'")
-    return fault(f"unknown key '{key}'", did_you_mean(key, [*known, *groups, *SHORT_NAMES]))
+    return fault(f"unknown key '{key}'", did_you_mean(key, [*known, *groups, *short_names()]))
 
 
 def _part_fault(typed: str, key: str, variant: str) -> Fault | None:

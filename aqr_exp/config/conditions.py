@@ -9,7 +9,7 @@ from typing import Any
 from aqr_exp.config.convert import dotted_keys
 from aqr_exp.config.points import Override
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.config.short_names import SHORT_NAMES
+from aqr_exp.config.short_names import keys_set_by, short_names
 from aqr_exp.errors import RequestError
 from aqr_exp.files.suggest import did_you_mean
 
@@ -201,7 +201,6 @@ def looking_at(composed: Mapping[str, Any], chosen: Mapping[str, Any]) -> Look:
         composed: The point as plain values.
         chosen: What stands for a name whatever the values are: `seed`, groups, the variant.
     """
-    from aqr_exp.config.short_names import keys_set_by
 
     def look(name: str) -> Any:
         if name in chosen:
@@ -227,7 +226,7 @@ def condition_names(groups: Collection[str]) -> set[str]:
     Args:
         groups: The names of Hydra's groups.
     """
-    return {*dotted_keys(RunConfig), *SHORT_NAMES, *groups, "seed"}
+    return {*dotted_keys(RunConfig), *short_names(), *groups, "seed"}
 
 
 def chosen_names(

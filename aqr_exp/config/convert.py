@@ -10,6 +10,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from aqr_exp.config.schema.constraints import Before, Excluded, Range
+from aqr_exp.config.variant_spec import lacks_part, settings_classes
 from aqr_exp.errors import Fault, RequestError
 from aqr_exp.files.suggest import did_you_mean
 
@@ -38,6 +39,14 @@ class FieldSpec:
     def nested(self) -> bool:
         """Whether the field holds another configuration dataclass."""
         return dataclasses.is_dataclass(self.type)
+
+    @property
+    def below(self) -> dict[str, "FieldSpec"]:
+        """The fields of what it holds, by name; of a variant's settings those of every variant."""
+        if not self.nested:
+            return {}
+        kinds = settings_classes(self.type).values() or (self.type,)
+        return {spec.name: spec for kind in kinds for spec in fields_of(kind)}
 
     @property
     def listed(self) -> Any:
@@ -97,7 +106,8 @@ def dotted_keys(cls: Any, prefix: str = "") -> dict[str, FieldSpec]:
     keys: dict[str, FieldSpec] = {}
     for spec in fields_of(cls):
         if spec.nested:
-            keys |= dotted_keys(spec.type, f"{prefix}{spec.name}.")
+            for kind in settings_classes(spec.type).values() or (spec.type,):
+                keys |= dotted_keys(kind, f"{prefix}{spec.name}.")
         else:
             keys[prefix + spec.name] = spec
     return keys
@@ -133,6 +143,11 @@ def _convert_node(cls: Any, value: Any, where: str, root: Any, faults: list[Faul
     if not isinstance(value, Mapping):
         faults.append(Fault(where.rstrip("."), _show(value), "must be a group of keys"))
         return _INVALID
+    variants = settings_classes(cls)
+    if variants:
+        value, cls = _of_one_variant(value, variants, where, faults)
+        if cls is None:
+            return _INVALID
     specs = {spec.name: spec for spec in fields_of(cls)}
     for key in value:
         if key not in specs:
@@ -155,6 +170,30 @@ def _convert_node(cls: Any, value: Any, where: str, root: Any, faults: list[Faul
         else:
             found[name] = _convert_value(spec, value[name], where + name, faults)
     return _INVALID if faults else cls(**found)
+
+
+def _of_one_variant(
+    value: Mapping[str, Any], variants: Mapping[str, Any], where: str, faults: list[Fault]
+) -> tuple[dict[str, Any], Any]:
+    """The values without parts that only other variants have, and the class that they name."""
+    name = value.get("name")
+    if not isinstance(name, str) or name not in variants:
+        key, one_of = f"{where}name", f"one of {', '.join(variants)}"
+        if "name" in value:
+            guess = did_you_mean(name, variants) if isinstance(name, str) else ""
+            faults.append(Fault(key, _show(name), f"must be {one_of}", guess))
+        else:
+            faults.append(Fault(rule=f"key '{key}' is missing: it must be {one_of}", about=(key,)))
+        return {}, None
+    own = {spec.name for spec in fields_of(variants[name])}
+    every = {spec.name for kind in variants.values() for spec in fields_of(kind)}
+    foreign = [key for key in value if key in every - own]
+    faults += [
+        Fault(f"{where}{key}", None, lacks_part(name, key) or "")
+        for key in foreign
+        if value[key] is not None
+    ]
+    return {key: item for key, item in value.items() if key not in foreign}, variants[name]
 
 
 def _known_keys(root: Any, where: str, specs: Collection[str]) -> list[str]:

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any
 
 from aqr_exp.config import rules
-from aqr_exp.config.convert import convert, fields_of
+from aqr_exp.config.convert import FieldSpec, convert, fields_of
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.files.run_name import RunName
 
@@ -64,7 +64,7 @@ def fingerprint_of(parts: Mapping[str, str]) -> str:
 
 def run_name(config: RunConfig) -> str:
     """`<variant>-<fingerprint>-s<seed>`: the name of the run's folder."""
-    return str(RunName(config.variant.name.value, fingerprint(config), config.seed))
+    return str(RunName(config.variant.name, fingerprint(config), config.seed))
 
 
 def to_yaml(config: RunConfig) -> str:
@@ -148,14 +148,18 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[Diff
         Keys that count first, then the seed, then those that change nothing.
     """
     order = list(Bearing)
-    found = _walk(ours, theirs, RunConfig, "", excluded=False)
+    found = _walk(ours, theirs, _specs(RunConfig), "", excluded=False)
     return sorted(found, key=lambda item: order.index(item.bearing))
 
 
 def _walk(
-    ours: Mapping[str, Any], theirs: Mapping[str, Any], cls: Any, prefix: str, *, excluded: bool
+    ours: Mapping[str, Any],
+    theirs: Mapping[str, Any],
+    specs: Mapping[str, FieldSpec],
+    prefix: str,
+    *,
+    excluded: bool,
 ) -> Iterator[Difference]:
-    specs = {spec.name: spec for spec in fields_of(cls)} if cls else {}
     names = dict.fromkeys([*specs, *ours, *theirs])
     for name in names:
         one, other = ours.get(name), theirs.get(name)
@@ -168,7 +172,7 @@ def _walk(
             continue
         neutral = excluded or (spec is not None and spec.excluded)
         if isinstance(one, Mapping) and isinstance(other, Mapping):
-            inner = spec.type if spec is not None and spec.nested else None
+            inner = {} if spec is None else spec.below
             yield from _walk(one, other, inner, f"{prefix}{name}.", excluded=neutral)
             continue
         bearing = Bearing.NEUTRAL if neutral else Bearing.COUNTS
@@ -199,20 +203,23 @@ def setting_fingerprint(spec: Mapping[str, Any]) -> str:
         Twelve hex digits; runs that differ in their variant (and seed) alone share them.
     """
     kept = {key: value for key, value in spec.items() if key != "variant"}
-    text = json.dumps(_effective(kept, RunConfig), sort_keys=True, separators=(",", ":"))
+    text = json.dumps(_effective(kept, _specs(RunConfig)), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:SETTING_DIGITS]
 
 
-def _effective(values: Mapping[str, Any], cls: Any) -> dict[str, Any]:
+def _specs(cls: Any) -> dict[str, FieldSpec]:
+    return {spec.name: spec for spec in fields_of(cls)}
+
+
+def _effective(values: Mapping[str, Any], specs: Mapping[str, FieldSpec]) -> dict[str, Any]:
     """What is there and can change a number; keys the schema does not know are kept."""
-    specs = {spec.name: spec for spec in fields_of(cls)}
     kept: dict[str, Any] = {}
     for key, value in values.items():
         spec = specs.get(key)
         if value is None or (spec is not None and (spec.excluded or spec.is_as_before(value))):
             continue
         nested = spec is not None and spec.nested and isinstance(value, Mapping)
-        kept[key] = _effective(value, spec.type) if spec is not None and nested else value
+        kept[key] = _effective(value, spec.below) if spec is not None and nested else value
     return kept
 
 

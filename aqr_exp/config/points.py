@@ -171,7 +171,7 @@ class Point:
 
     def name_of(self, seed: int) -> str:
         """The name with another seed."""
-        return str(RunName(self.config.variant.name.value, self.fingerprint, seed))
+        return str(RunName(self.config.variant.name, self.fingerprint, seed))
 
 
 class PointLoader:

@@ -15,9 +15,8 @@ from aqr_exp.config.schema.model import (
     Sensors,
 )
 from aqr_exp.config.schema.run import Device
-from aqr_exp.config.schema.variant import VariantName
 from aqr_exp.config.stages import augment_rules, stage_places, stage_rules
-from aqr_exp.config.variant_rules import start_rules, variant_rules
+from aqr_exp.config.variant_spec import spec_of
 from aqr_exp.errors import Fault, RequestError
 
 RESNET_DEPTHS = (18, 34, 50, 101, 152)
@@ -53,8 +52,8 @@ def broken_rules(config: RunConfig) -> list[Fault]:
         lambda c: augment_rules(c.data.augment, "data.augment"),
         stage_rules,
         lambda c: _gt_sampling_rules(c.data.gt_sampling),
-        variant_rules,
-        start_rules,
+        lambda c: spec_of(c.variant).rules(c.variant, c),
+        _start_rules,
         _run_rules,
     )
     return [fault for rule in rules for fault in rule(config)]
@@ -205,8 +204,8 @@ def _sensor_rules(config: RunConfig) -> Iterator[Fault]:
         return
     one = f"model.sensors={sensors.value} reads one sensor"
     about = ("model.sensors",)
-    if config.variant.name is not VariantName.BASELINE:
-        rule = f"variant {config.variant.name.value}: weighs two sensors, and {one}"
+    if spec_of(config.variant).both_sensors:
+        rule = f"variant {config.variant.name}: weighs two sensors, and {one}"
         yield Fault(rule=rule, about=about)
     for name in ("drop_camera", "drop_lidar"):
         places = {"data.augment": config.data.augment} | stage_places(config)
@@ -220,6 +219,24 @@ def _sensor_rules(config: RunConfig) -> Iterator[Fault]:
         kind = model.head.cross_attention_init.value
         rule = f"must be xavier: {one}"
         yield Fault("model.head.cross_attention_init", kind, rule, about=about)
+
+
+def _start_rules(config: RunConfig) -> Iterator[Fault]:
+    start = config.start
+    if start is None:
+        return
+    if start.freeze and not start.load_from:
+        rule = "freezes what start.load_from loads: set it too"
+        yield Fault("start.freeze", f"{list(start.freeze)}", rule, about=("start.load_from",))
+    if start.parts and not start.load_from:
+        rule = "parts of what start.load_from loads: set it too"
+        yield Fault("start.parts", f"{list(start.parts)}", rule, about=("start.load_from",))
+    if any(not prefix for prefix in start.parts):
+        rule = "an empty beginning would take everything"
+        yield Fault("start.parts", f"{list(start.parts)}", rule)
+    if any(not prefix for prefix in start.freeze):
+        rule = "an empty beginning would freeze everything"
+        yield Fault("start.freeze", f"{list(start.freeze)}", rule)
 
 
 def _run_rules(config: RunConfig) -> Iterator[Fault]:

@@ -1,30 +1,30 @@
-"""Short names of keys that are typed often: translated on the way in, spoken on the way out."""
+"""Short names of dotted keys, translated into keys on the way in and back in messages."""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
+from aqr_exp.config.variant_spec import variant_specs
 from aqr_exp.errors import Fault
 
-SHORT_NAMES: dict[str, tuple[str, ...]] = {
-    "bias_scale": ("variant.bias.scale.start",),
-    "learnable_scale": ("variant.bias.scale.learnable",),
-    "window_size": ("variant.bias.window.bev", "variant.bias.window.camera"),
-}
-"""The keys each short name sets."""
 
-HELP = """\b
-Short names (variants with an attention bias):
-  bias_scale=3.5           the scale, or where a learnable one starts
-  learnable_scale=false    whether training changes it
-  window_size=5            side of both windows of the bias, in cells
-  bias=aggressive          a preset: ultra_conservative, conservative (the default), standard,
-                           aggressive, earlier
-"""
+@cache
+def short_names() -> dict[str, tuple[str, ...]]:
+    """The dotted keys that each variant's short names set."""
+    specs = variant_specs().values()
+    return {short: keys for spec in specs for short, keys in spec.short_names.items()}
+
+
+def overrides_help() -> str:
+    """The part of a command's help on short names, one paragraph a variant that has any."""
+    return "\n".join(
+        spec.overrides_help for spec in variant_specs().values() if spec.overrides_help
+    )
 
 
 def keys_set_by(key: str) -> tuple[str, ...]:
     """The dotted keys that a typed key stands for; itself when it is no short name."""
-    return SHORT_NAMES.get(key, (key,))
+    return short_names().get(key, (key,))
 
 
 def spelled_out(overrides: Sequence[str]) -> list[str]:
@@ -52,7 +52,9 @@ def as_typed(faults: Sequence[Fault], overrides: Sequence[str]) -> list[Fault]:
         first.
     """
     typed = {text.partition("=")[0].strip() for text in overrides}
-    alias_of = {key: alias for alias, keys in SHORT_NAMES.items() if alias in typed for key in keys}
+    alias_of = {
+        key: alias for alias, keys in short_names().items() if alias in typed for key in keys
+    }
     found: dict[object, Fault] = {}
     for fault in faults:
         alias = alias_of.get(fault.key)

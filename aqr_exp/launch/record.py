@@ -41,7 +41,7 @@ def build_record(
     spec = as_dict(config)
     return {
         "name": run_name(config),
-        "variant": config.variant.name.value,
+        "variant": config.variant.name,
         "fingerprint": fingerprint(config),
         "seed": config.seed,
         "preset": config.preset,

@@ -7,7 +7,7 @@ from typing import Any
 from aqr_exp.config.convert import dotted_keys
 from aqr_exp.config.identity import Bearing, differences
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.config.short_names import SHORT_NAMES, keys_set_by
+from aqr_exp.config.short_names import keys_set_by, short_names
 from aqr_exp.errors import RequestError
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.store.collect import RunRow
@@ -63,7 +63,7 @@ def check_factors(factors: Sequence[str]) -> tuple[str, ...]:
     """
     keys = dotted_keys(RunConfig)
     groups = {key[:at] for key in keys for at, mark in enumerate(key) if mark == "."}
-    known = {*keys, *groups, *SHORT_NAMES, *NO_KEYS}
+    known = {*keys, *groups, *short_names(), *NO_KEYS}
     unknown = [name for name in factors if name not in known]
     if unknown:
         allowed = f"a key, a group of keys, or {', '.join(NO_KEYS)}"

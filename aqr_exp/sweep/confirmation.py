@@ -11,7 +11,7 @@ from statistics import fmean
 
 from aqr_exp.config.points import Override, PointLoader
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.config.schema.variant import VariantName
+from aqr_exp.config.variant_spec import BASELINE
 from aqr_exp.errors import RequestError
 from aqr_exp.files.run_name import arm_of
 from aqr_exp.statistics.arms import lower_is_better
@@ -24,7 +24,6 @@ from aqr_exp.sweep.request import Corner, SweepRequest
 from aqr_exp.sweep.values import read_override
 
 PREFIX = "confirm-"
-_BASELINE = VariantName.BASELINE.value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +101,7 @@ def select_best(
         for point in points
         if (values := [v for row in point.rows if (v := row.metric(metric)) is not None])
     }
-    others = [point for point in points if point.variant != _BASELINE]
+    others = [point for point in points if point.variant != BASELINE]
     scored = [point for point in others if point.arm in means]
     if not scored:
         raise RequestError(
@@ -110,7 +109,7 @@ def select_best(
         )
     sign = 1.0 if lower_is_better(metric) else -1.0
     chosen = sorted(scored, key=lambda point: (sign * means[point.arm], point.arm))[:best]
-    baselines = [point for point in points if point.variant == _BASELINE]
+    baselines = [point for point in points if point.variant == BASELINE]
     return Selection(
         sweep=sweep,
         metric=metric,
@@ -197,9 +196,9 @@ def confirmation(
         overrides = _read(point.overrides, loader.groups)
         reference = _baseline_overrides(overrides, baseline, loader)
         typed = tuple(item.typed for item in reference)
-        corners[_BASELINE, typed] = Corner(variant=_BASELINE, overrides=reference)
+        corners[BASELINE, typed] = Corner(variant=BASELINE, overrides=reference)
         corners[point.variant, point.overrides] = Corner(variant=point.variant, overrides=overrides)
-        baseline_arms.append(f"{_BASELINE}-{loader.load(_BASELINE, reference).fingerprint}")
+        baseline_arms.append(f"{BASELINE}-{loader.load(BASELINE, reference).fingerprint}")
     request = SweepRequest(
         name=f"{PREFIX}{selection.sweep}",
         variants=tuple(dict.fromkeys(variant for variant, _ in corners)),
@@ -215,7 +214,7 @@ def _baseline_overrides(
     """Those of the sweep's own baseline; where it has none, of the point what a baseline has."""
     if baseline is not None:
         return _read(baseline.overrides, loader.groups)
-    return tuple(item for item in overrides if fits(_BASELINE, item))
+    return tuple(item for item in overrides if fits(BASELINE, item))
 
 
 def _read(typed: Sequence[str], groups: Mapping[str, Sequence[str]]) -> tuple[Override, ...]:

@@ -3,16 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from aqr_exp.config.compose import PART_GROUPS
 from aqr_exp.config.conditions import chosen_names, looking_at
 from aqr_exp.config.points import Override, PointLoader
-from aqr_exp.config.schema.variant import VariantName, lacks_part
 from aqr_exp.config.short_names import keys_set_by
+from aqr_exp.config.variant_spec import BASELINE, lacks_part, part_groups
 from aqr_exp.errors import RequestError
 from aqr_exp.sweep.request import Overrides, SweepRequest
 
 POINT = "point"
-BASELINE = "baseline"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +51,7 @@ def members(request: SweepRequest, loader: PointLoader) -> Iterator[Member | Req
             continue
         if request.baseline is not None and seeds:
             yield Member(
-                variant=VariantName.BASELINE.value,
+                variant=BASELINE,
                 overrides=_of_baseline(overrides, request.baseline),
                 label=BASELINE,
                 seeds=seeds,
@@ -68,7 +66,7 @@ def fits(variant: str, override: Override) -> bool:
         variant: A variant's name.
         override: A key, short name or group.
     """
-    if override.key in PART_GROUPS:
+    if override.key in part_groups():
         return lacks_part(variant, override.key) is None
     head, _, rest = keys_set_by(override.key)[0].partition(".")
     part, dot, _ = rest.partition(".")
@@ -84,11 +82,7 @@ def fitting_nothing(request: SweepRequest) -> list[Override]:
 
 def _of_baseline(overrides: Sequence[Override], on_top: Overrides) -> Overrides:
     replaced = {item.key for item in on_top}
-    kept = [
-        item
-        for item in overrides
-        if fits(VariantName.BASELINE.value, item) and item.key not in replaced
-    ]
+    kept = [item for item in overrides if fits(BASELINE, item) and item.key not in replaced]
     return (*kept, *on_top)
 
 

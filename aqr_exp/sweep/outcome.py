@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from aqr_exp.config.schema.variant import VariantName
+from aqr_exp.config.variant_spec import BASELINE
 from aqr_exp.files.run_name import arm_of
 from aqr_exp.report.tables.cells import Cell, Table, count_cell, number_cell, text_cell
 from aqr_exp.store.collect import RunRow
@@ -14,7 +14,6 @@ from aqr_exp.store.sweep_folder import SweepEntry
 from aqr_exp.sweep.request import Direction, Search, SweepRequest
 from aqr_exp.sweep.study import Trial, TrialState
 
-BASELINE = VariantName.BASELINE.value
 MOST_PARAMETERS = 2
 
 

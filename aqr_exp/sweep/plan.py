@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from aqr_exp.config.points import Override, Point, PointLoader
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.short_names import keys_set_by
+from aqr_exp.config.variant_spec import BASELINE
 from aqr_exp.errors import Fault, RequestError
-from aqr_exp.sweep.expand import BASELINE, POINT, Member, fitting_nothing, members
+from aqr_exp.sweep.expand import POINT, Member, fitting_nothing, members
 from aqr_exp.sweep.request import SweepRequest
 
 __all__ = ["BASELINE", "POINT", "Plan", "PlannedRun", "plan_sweep"]

@@ -106,7 +106,7 @@ def expected_from(rows: Iterable[RunRow]) -> Callable[[RunConfig], float | None]
         if parts not in settings:
             settings[parts] = setting_fingerprint(as_dict(config))
         setting = settings[parts]
-        times = same.get((config.variant.name.value, setting)) or same.get((None, setting))
+        times = same.get((config.variant.name, setting)) or same.get((None, setting))
         return fmean(times) if times else None
 
     return seconds_of

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from aqr_exp.cmt.detector_config import detector_config
-from aqr_exp.config.schema import RunConfig, ScheduleConfig, VariantConfig
+from aqr_exp.config.schema import RunConfig, ScheduleConfig, VariantSettings
 from aqr_exp.config.stages import stages_of
+from aqr_exp.config.variant_spec import spec_of
 from aqr_exp.data.pipeline import dataloader_config
 
 PLUGIN_MODULES = (
@@ -59,16 +60,15 @@ LIDAR_MODULES = (
 
 
 ENCODINGS = ("pts_bbox_head.bev_embedding", "pts_bbox_head.rv_embedding")
-ROUTER_MODULE = "pts_bbox_head.aqr.router"
-SCALE_MODULE = "pts_bbox_head.aqr.bias.scale"
+VARIANT_MODULE = "pts_bbox_head.aqr"
 
 
-def optimizer_config(schedule: ScheduleConfig, variant: VariantConfig) -> dict[str, Any]:
+def optimizer_config(schedule: ScheduleConfig, variant: VariantSettings) -> dict[str, Any]:
     """AdamW with the published learning-rate groups, the variant's own and gradient clipping.
 
     Args:
         schedule: Rates of the detector.
-        variant: Rates of the router and of the scale, where it has them.
+        variant: The variant, which has rates of its own.
 
     Returns:
         mmengine's optimiser wrapper.
@@ -81,12 +81,11 @@ def optimizer_config(schedule: ScheduleConfig, variant: VariantConfig) -> dict[s
         "img_neck": {"lr_mult": schedule.img_neck_lr_mult},
         **{name: {"lr_mult": schedule.encoding_lr_mult} for name in ENCODINGS},
         **{name: {"lr_mult": schedule.lidar_lr_mult} for name in LIDAR_MODULES},
+        **{
+            f"{VARIANT_MODULE}.{name}": options
+            for name, options in spec_of(variant).learning_rates(variant).items()
+        },
     }
-    if variant.router is not None:
-        groups[ROUTER_MODULE] = {"lr_mult": variant.router.lr_mult}
-    if variant.bias is not None:
-        # Only the loss and its constraint move the scale: decay would pull it towards no bias.
-        groups[SCALE_MODULE] = {"lr_mult": variant.bias.scale.lr_mult, "decay_mult": 0.0}
     return {
         "type": "AmpOptimWrapper" if schedule.amp else "OptimWrapper",
         "optimizer": {

@@ -16,6 +16,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from aqr_exp.cmt.variant_module import VariantModule
 from aqr_exp.config.inputs import read_data_identity, with_checkpoint_identity, with_data_identity
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.stages import stages_of
@@ -28,7 +29,7 @@ from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.state import RunStatus
 from aqr_exp.train.checkpoint import KeepCheckpoints, StopRequest, stops_wait, unwrapped
 from aqr_exp.train.hooks import CatchUpValidationHook, RecordHistory, SeedEachStep, StageSwitchHook
-from aqr_exp.train.monitor import WatchArm, final_scale
+from aqr_exp.train.monitor import VariantMonitorHook
 from aqr_exp.train.runner_config import register_plugins, runner_config
 from aqr_exp.train.start import LoadCheckpointHook
 
@@ -179,9 +180,7 @@ def build_runner(folder: RunFolder, config: RunConfig, stop: StopRequest) -> Run
     runner.register_hook(RecordHistory(folder, every, stages), "LOW")
     head: Any = unwrapped(runner).pts_bbox_head
     if head.aqr is not None:
-        bias = config.variant.bias
-        threshold = bias.scale.warn_threshold if bias is not None else None
-        runner.register_hook(WatchArm(folder, head, head.aqr, every, threshold, stages), "LOW")
+        runner.register_hook(VariantMonitorHook(folder, config, head), "LOW")
     kept = config.schedule.keep_checkpoints
     runner.register_hook(KeepCheckpoints(folder.checkpoints_dir, kept, stop), "VERY_LOW")
     runner.register_hook(CatchUpValidationHook(folder), "LOWEST")
@@ -216,11 +215,12 @@ def train_and_score(
         raise KeyboardInterrupt
     trained = time.monotonic()
     scores = runner.test()
-    scale = final_scale(unwrapped(runner))
+    head: Any = unwrapped(runner).pts_bbox_head
+    module: VariantModule | None = head.aqr
     return {
         **scores,
         **stability_metrics(folder.read_history()),
-        **({} if scale is None else {"aqr/final_scale": scale}),
+        **({} if module is None else module.final_metrics()),
         "split": config.data.val_split,
         "evaluator": config.evaluator.value,
         "predictions_sha256": file_sha256(folder.predictions_path(config.data.val_split)),

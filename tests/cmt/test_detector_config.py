@@ -11,9 +11,9 @@ def run():
     return load_run("baseline", ["model=cmt_tiny"])
 
 
-def test_a_baseline_run_is_its_model_without_an_arm(run):
+def test_a_baseline_run_is_its_model_without_a_variant(run):
     whole = detector_config(run)
-    assert whole["pts_bbox_head"].pop("aqr") is None
+    assert "variant" not in whole["pts_bbox_head"]
     assert whole == detector_config(run.model)
 
 

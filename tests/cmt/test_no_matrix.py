@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from aqr_exp.cmt.variant_module import ArmRecord
+from aqr_exp.cmt.variant_module import VariantRecord
 
 
 class Shapes(TorchDispatchMode):
@@ -27,9 +27,7 @@ def step(make_detector, make_batch, variant, *overrides, watched=False):
     detector = make_detector(variant=variant, overrides=overrides).train()
     head = detector.pts_bbox_head
     if watched:
-        head.aqr.record = record = ArmRecord()
-        for module in head.transformer.cross_attentions:
-            module.attn.observer = record.see_attention
+        head.observe(VariantRecord())
     sizes = {}
     head.transformer.register_forward_hook(
         lambda _m, args, _o: sizes.update(queries=args[2].shape[1], keys=args[0].shape[1])

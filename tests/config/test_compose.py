@@ -74,7 +74,7 @@ def test_an_override_wins_over_the_preset() -> None:
             ["variant.router.heads=3"],
             (
                 "variant.router.heads: variant 'baseline' has no router "
-                "(variants that have: renderer_modulator, attention_bias)"
+                "(variants that have: attention_bias, renderer_modulator)"
             ),
         ),
         (
@@ -160,7 +160,7 @@ def test_every_option_of_every_group_composes_and_converts() -> None:
     for group, options in groups.items():
         for option in options:
             if group == "variant":
-                assert load_run(option).variant.name.value == option
+                assert load_run(option).variant.name == option
             elif group == "bias":
                 load_run("attention_bias", [f"bias={option}"])
             elif group == "schedule" and option in {"full_24e", "published", "published_vov"}:

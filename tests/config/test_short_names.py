@@ -7,8 +7,9 @@ from aqr_exp.config.convert import dotted_keys
 from aqr_exp.config.identity import fingerprint
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.config.short_names import HELP, SHORT_NAMES, as_typed, spelled_out
+from aqr_exp.config.short_names import as_typed, overrides_help, short_names, spelled_out
 from aqr_exp.errors import Fault, RequestError
+from aqr_exp.variants.attention_bias import AttentionBiasSettings
 
 
 def faults_of(variant: str, *overrides: str) -> list[str]:
@@ -30,29 +31,28 @@ def test_a_short_name_is_its_keys() -> None:
     )
     assert short == long
     assert fingerprint(short) == fingerprint(long)
+    assert isinstance(short.variant, AttentionBiasSettings)
     bias = short.variant.bias
-    assert bias is not None
     assert (bias.scale.start, bias.scale.learnable) == (3.5, False)
     assert (bias.window.bev, bias.window.camera) == (5.0, 5.0)
     # The router's windows are its own.
-    assert short.variant.router is not None
     assert short.variant.router.window.bev == 5.0
     assert short.variant.router.window.camera == 3.0
 
 
 def test_every_short_name_stands_for_keys_that_exist_and_is_none_itself() -> None:
     keys = dotted_keys(RunConfig)
-    assert len(SHORT_NAMES) == 3
-    for short, names in SHORT_NAMES.items():
+    assert len(short_names()) == 3
+    for short, names in short_names().items():
         assert set(names) <= set(keys)
         assert short not in keys
-        assert f"\n  {short}=" in HELP
+        assert f"\n  {short}=" in overrides_help()
 
 
 def test_the_help_lists_every_preset() -> None:
     presets = group_options(conf_dir())["bias"]
     assert len(presets) == 5
-    assert all(preset in HELP.partition("a preset: ")[2] for preset in presets)
+    assert all(preset in overrides_help().partition("a preset: ")[2] for preset in presets)
 
 
 def test_values_are_carried_over_as_they_are() -> None:
@@ -107,7 +107,7 @@ def test_errors_speak_the_typed_name_in_one_line(override: str, fault: str) -> N
 
 
 @pytest.mark.parametrize("variant", ["baseline", "renderer_modulator"])
-@pytest.mark.parametrize("short", sorted(SHORT_NAMES))
+@pytest.mark.parametrize("short", sorted(short_names()))
 def test_a_variant_without_a_bias_refuses_them(variant: str, short: str) -> None:
     assert faults_of(variant, f"{short}=1") == [
         f"{short}: variant '{variant}' has no bias (variants that have: attention_bias)"

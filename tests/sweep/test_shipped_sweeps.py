@@ -7,6 +7,7 @@ from aqr_exp.errors import RequestError
 from aqr_exp.sweep.cli_source import shipped_sweeps, sweep_request, sweeps_dir
 from aqr_exp.sweep.plan import Plan, plan_sweep
 from aqr_exp.sweep.trials import TrialPlanner
+from aqr_exp.variants.attention_bias import AttentionBiasSettings
 
 # Runs of each, worked out by hand: points and baselines times seeds.
 RUNS = {
@@ -79,7 +80,11 @@ def test_every_shipped_search_can_be_searched(name: str, preset: tuple[str, ...]
 
 def test_the_controls_are_what_they_say() -> None:
     configs = [run.config for run in plan("controls", "seed=0").runs]
-    routers = [config.variant.router for config in configs if config.variant.router]
+    routers = [
+        config.variant.router
+        for config in configs
+        if isinstance(config.variant, AttentionBiasSettings)
+    ]
     assert [(router.kind.value, router.modalities.value) for router in routers] == [
         ("learned", "both"),
         ("constant", "both"),
@@ -90,25 +95,28 @@ def test_the_controls_are_what_they_say() -> None:
         ("learned", "both"),
     ]
     undropped = [
-        config.variant.name.value
+        config.variant.name
         for config in configs
         if (config.data.augment.drop_camera, config.data.augment.drop_lidar) == (0.0, 0.0)
     ]
     assert undropped == ["baseline", "attention_bias"]
-    scales = [config.variant.bias.scale for config in configs if config.variant.bias]
+    scales = [
+        config.variant.bias.scale
+        for config in configs
+        if isinstance(config.variant, AttentionBiasSettings)
+    ]
     assert [(scale.start, scale.learnable) for scale in scales][5] == (0.0, False)
 
 
 def test_the_widening_bounds_fit_the_epochs_they_are_written_for() -> None:
     annealed = [
-        config
+        (rows, run.config.schedule.epochs)
         for run in plan("constraints").runs
-        if (config := run.config).variant.bias and config.variant.bias.scale.anneal
+        if isinstance(run.config.variant, AttentionBiasSettings)
+        and (rows := run.config.variant.bias.scale.anneal)
     ]
     assert len(annealed) == 3
-    for config in annealed:
-        assert config.variant.bias is not None
-        assert config.variant.bias.scale.anneal[-1][0] == config.schedule.epochs - 1
+    assert all(rows[-1][0] == epochs - 1 for rows, epochs in annealed)
 
 
 def test_an_unknown_sweep_is_named_with_the_nearest() -> None:

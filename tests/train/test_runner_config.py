@@ -7,11 +7,11 @@ from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.optim.scheduler import CosineAnnealingLR, CosineAnnealingMomentum
 
 from aqr_exp.config.load import load_run
+from aqr_exp.config.variant_spec import spec_of
 from aqr_exp.train.runner_config import (
     ENCODINGS,
     LIDAR_MODULES,
-    ROUTER_MODULE,
-    SCALE_MODULE,
+    VARIANT_MODULE,
     cycle_config,
     optimizer_config,
     runner_config,
@@ -172,8 +172,13 @@ def test_every_group_with_a_rate_of_its_own_is_in_the_model():
     from aqr_exp.cmt.register import register_modules
 
     register_modules()
-    detector = MODELS.build(detector_config(load_run("attention_bias")))
+    config = load_run("attention_bias")
+    detector = MODELS.build(detector_config(config))
+    rates = {
+        f"{VARIANT_MODULE}.{name}"
+        for name in spec_of(config.variant).learning_rates(config.variant)
+    }
     names = [name for name, _ in detector.named_parameters()]
     detectors = {*LIDAR_MODULES, *ENCODINGS, "img_backbone", "img_neck"}
-    groups = {*detectors, ROUTER_MODULE, SCALE_MODULE} - {"pts_middle_encoder"}  # has no weights
+    groups = {*detectors, *rates} - {"pts_middle_encoder"}  # has no weights
     assert groups == {group for group in groups if any(group in name for name in names)}

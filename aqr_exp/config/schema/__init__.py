@@ -2,9 +2,8 @@
 
 from aqr_exp.config.schema.data import DataConfig
 from aqr_exp.config.schema.model import ModelConfig
-from aqr_exp.config.schema.run import LauncherConfig, RunConfig, StartConfig
+from aqr_exp.config.schema.run import LauncherConfig, RunConfig, StartConfig, VariantSettings
 from aqr_exp.config.schema.schedule import ScheduleConfig
-from aqr_exp.config.schema.variant import VariantConfig
 
 __all__ = [
     "DataConfig",
@@ -13,5 +12,5 @@ __all__ = [
     "RunConfig",
     "ScheduleConfig",
     "StartConfig",
-    "VariantConfig",
+    "VariantSettings",
 ]

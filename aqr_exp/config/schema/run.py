@@ -1,4 +1,4 @@
-"""Which code scores a run."""
+"""A run: its parts, its seed, and how it is executed and scored."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -8,7 +8,6 @@ from aqr_exp.config.schema.constraints import Before, Excluded, Range
 from aqr_exp.config.schema.data import DataConfig
 from aqr_exp.config.schema.model import ModelConfig
 from aqr_exp.config.schema.schedule import ScheduleConfig
-from aqr_exp.config.schema.variant import VariantConfig
 
 
 class Evaluator(str, Enum):
@@ -73,11 +72,22 @@ class StartConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class VariantSettings:
+    """Settings of a variant; each variant derives a class with its parts (`VariantSpec.settings`).
+
+    Attributes:
+        name: The variant, which decides the class.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Everything a run depends on.
 
     Attributes:
-        variant: The arm of the comparison.
+        variant: The variant and its settings.
         model: The detector.
         data: The data set and augmentation.
         schedule: Optimiser and schedule.
@@ -88,7 +98,7 @@ class RunConfig:
         start: What its weights start from; None trains from scratch and is not in the identity.
     """
 
-    variant: VariantConfig
+    variant: VariantSettings
     model: ModelConfig
     data: DataConfig
     schedule: ScheduleConfig

@@ -1,10 +1,9 @@
 """Training and evaluation over epochs: one curve an arm, with the range of its seeds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aqr_exp.aqr.scale_names import is_scale
+from aqr_exp.config.variant_spec import Bounds, LearnedScale, variant_specs, with_feature
 from aqr_exp.errors import RequestError
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.report.figures.style import (
@@ -141,41 +140,22 @@ def _draw_record(axes: "Axes", arm: ArmCurves, index: int, metric: str, means: M
         axes.vlines([end], interval.low, interval.high, color=colour(index), linewidth=1.0)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Bounds:
-    """What holds a learnable scale.
-
-    Attributes:
-        rows: (first epoch, minimum, maximum), rising; epochs from 0, the first row from 0.
-    """
-
-    rows: tuple[tuple[int, float, float], ...]
-
-    def until(self, end: float) -> tuple[list[float], list[float], list[float]]:
-        """Epochs, minima and maxima as steps up to `end`."""
-        shown = [row for row in self.rows if row[0] < end or row[0] == 0]
-        epochs, low, high = (list(part) for part in zip(*shown, strict=True))
-        return [*epochs, end], [*low, low[-1]], [*high, high[-1]]
-
-
 def bounds_of(spec: Mapping[str, Any]) -> Bounds | None:
-    """The bounds of a run's scale by epoch; None for a fixed scale and for a run without.
+    """The bounds of a run's scale by epoch; None for a run whose scale nothing holds, or without one.
 
     Args:
         spec: The run's complete configuration.
     """
-    scale: Any = spec
-    for part in ("variant", "bias", "scale"):
-        scale = scale.get(part) if isinstance(scale, Mapping) else None
-    if not isinstance(scale, Mapping) or scale.get("learnable") is not True:
+    settings = spec.get("variant")
+    if not isinstance(settings, Mapping):
         return None
-    if scale.get("constraint") == "l2":
-        return None
-    first = (0, float(scale["minimum"]), float(scale["maximum"]))
-    later = [(int(at), float(low), float(high)) for at, low, high in scale.get("anneal") or ()]
-    if any(at == 0 for at, _, _ in later):
-        return Bounds(rows=tuple(later))
-    return Bounds(rows=(first, *later))
+    scale = _scale_of(settings.get("name"))
+    return None if scale is None else scale.bounds(settings)
+
+
+def _scale_of(variant: Any) -> LearnedScale[Any] | None:
+    spec = variant_specs().get(variant)
+    return None if spec is None else spec.scale
 
 
 def scales_figure(
@@ -197,12 +177,14 @@ def scales_figure(
     drawn = [
         (arm, held, name)
         for arm, held in zip(arms, bounds, strict=True)
+        if (scale := _scale_of(arm.runs[0].row.variant)) is not None
         for name in dict.fromkeys(n for run in arm.runs for line in run.arm for n in line)
-        if is_scale(name)
+        if scale.is_scale(name)
     ]
     if not drawn:
         raise RequestError(
-            "no run has a bias scale in its history (variants that have: attention_bias)"
+            "no run has a bias scale in its history "
+            f"{with_feature(lambda spec: spec.scale is not None)}"
         )
     rows = [run.row for arm, _, _ in drawn for run in arm.runs]
     figure = paper_figure(rows, width_in, 0.75 * width_in)
@@ -244,7 +226,9 @@ def _draw_scale(axes: "Axes", arm: ArmCurves, name: str, index: int, *, several:
 def _draw_bounds(axes: "Axes", held: Bounds | None, end: float) -> None:
     if held is None:
         return
-    epochs, low, high = held.until(end)
+    shown = [row for row in held if row[0] < end or row[0] == 0]
+    epochs, low, high = (list(column) for column in zip(*shown, strict=True))
+    epochs, low, high = [*epochs, end], [*low, low[-1]], [*high, high[-1]]
     for bound, name, line in ((low, "lower bound", ":"), (high, "upper bound", "-.")):
         (drawn,) = axes.step(epochs, bound, where="post", color=REFERENCE_INK, linestyle=line)
         drawn.set(linewidth=0.9, label=name)

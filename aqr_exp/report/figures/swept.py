@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aqr_exp.config.identity import Bearing, differences
-from aqr_exp.config.short_names import SHORT_NAMES, keys_set_by
+from aqr_exp.config.short_names import keys_set_by, short_names
+from aqr_exp.config.variant_spec import BASELINE
 from aqr_exp.errors import RequestError
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.report.tables.arms import Group, group_seeds
-from aqr_exp.report.tables.baselines import BASELINE
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.store import Store
 
@@ -88,7 +88,7 @@ def swept(rows: Sequence[RunRow], parameters: Sequence[str], *, store: Store) ->
         arms.append(_Arm(group=group, spec=spec, values=values))
     for place, key in enumerate(parameters):
         if all(arm.values[place] is None for arm in arms):
-            known = [*SHORT_NAMES, *{name for arm in arms for name in flat(arm.spec)}]
+            known = [*short_names(), *{name for arm in arms for name in flat(arm.spec)}]
             raise RequestError(f"no run has the parameter '{key}'{did_you_mean(key, known)}")
     having = [arm for arm in arms if None not in arm.values]
     lacking = [arm.group for arm in arms if None in arm.values]
@@ -215,4 +215,4 @@ def text(value: Value) -> str:
 
 def typed_name(key: str) -> str:
     """What a person types for a dotted key."""
-    return next((short for short, keys in SHORT_NAMES.items() if key in keys), key)
+    return next((short for short, keys in short_names().items() if key in keys), key)

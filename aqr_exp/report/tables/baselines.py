@@ -9,6 +9,7 @@ from aqr_exp.config.convert import dotted_keys
 from aqr_exp.config.identity import differing_circumstances
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.short_names import keys_set_by
+from aqr_exp.config.variant_spec import BASELINE
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.report.tables.arms import Group, arm_name
@@ -17,7 +18,6 @@ from aqr_exp.store.collect import RunRow
 from aqr_exp.store.store import Store
 
 TRAIN_TIME = "train_time_s"
-BASELINE = "baseline"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,10 +14,11 @@ from aqr_exp.config.conditions import (
     looking_at,
     read_condition,
 )
+from aqr_exp.config.variant_spec import BASELINE
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.files.run_name import arm_of, first_of
 from aqr_exp.report.tables.arms import Group
-from aqr_exp.report.tables.baselines import BASELINE, Specs
+from aqr_exp.report.tables.baselines import Specs
 from aqr_exp.report.tables.study import Arm, Study
 from aqr_exp.store.collect import DAMAGED, MEAN_METRICS, RunRow
 from aqr_exp.store.run_folder import RunFolder

@@ -1,1 +1,316 @@
-"""The local attention bias."""
+"""The variant whose router weights bias the cross-attention scores of the keys around each query."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from typing import Annotated, Any
+
+from aqr_exp.config.schema.constraints import Before, Excluded, Range
+from aqr_exp.config.schema.model import ModelConfig
+from aqr_exp.config.schema.run import RunConfig, VariantSettings
+from aqr_exp.config.variant_spec import Bounds, LearnedScale, VariantSpec
+from aqr_exp.errors import Fault
+from aqr_exp.variants.router import (
+    RouterConfig,
+    router_arguments,
+    router_rules,
+    router_warnings,
+    weight_bounds,
+    weights_are_zero,
+)
+from aqr_exp.variants.windows import WindowConfig, window_arguments, window_faults
+
+SCALE = "variant.bias.scale"
+NEAR_BOUND = 0.8
+"""A scale beyond this share of its upper bound is about to be held there."""
+SATURATED_SHARE = 0.5
+"""More of the biases than this beyond +-3: softmax answers to them no longer."""
+
+
+class BiasUnit(str, Enum):
+    """What the scale multiplies: the score itself, or the log-odds of a query's window.
+
+    With n of all N keys in the window, log((N - n) / n) is the bias that gives the window half of an
+    even attention's mass.
+    """
+
+    SCORE = "score"
+    LOG_ODDS = "log_odds"
+
+
+class AttentionBackend(str, Enum):
+    """How scores with a bias in windows are attended with; all agree to rounding.
+
+    `windowed` is for CPUs and `flex` for CUDA, `dense` holds matrices and is what they are held
+    against; `auto` takes the fastest that serves.
+    """
+
+    AUTO = "auto"
+    WINDOWED = "windowed"
+    DENSE = "dense"
+    FLEX = "flex"
+
+
+class ScaleConstraint(str, Enum):
+    """What keeps a learnable scale in place."""
+
+    CLAMP = "clamp"
+    L2 = "l2"
+    SIGMOID = "sigmoid"
+
+
+class ScaleSharing(str, Enum):
+    """How many scales there are: one, one a modality, or one a decoder layer."""
+
+    ONE = "one"
+    MODALITY = "modality"
+    LAYER = "layer"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaleConfig:
+    """The scale of the bias; bounds, constraint and rate count for a learnable one.
+
+    Attributes:
+        start: The scale, or where a learnable one starts.
+        learnable: Whether training changes it.
+        minimum: Its lower bound.
+        maximum: Its upper bound.
+        warn_threshold: A scale above it is warned about while training.
+        constraint: `clamp` and `sigmoid` keep it within the bounds, `l2` near its start.
+        l2_weight: Weight of the penalty (scale - start)^2 of the constraint `l2`.
+        sharing: How many scales there are.
+        anneal: Bounds by epoch: rows of (first epoch, minimum, maximum); before the first row the
+            bounds above hold. Empty: they always hold.
+        lr_mult: Multiplier on the scale's learning rate.
+    """
+
+    start: Annotated[float, Range(0.0, 100.0)]
+    learnable: bool
+    minimum: Annotated[float, Range(0.0, 100.0)]
+    maximum: Annotated[float, Range(0.0, 100.0)]
+    warn_threshold: Annotated[float, Range(0.0, 100.0), Excluded()]
+    constraint: ScaleConstraint
+    l2_weight: Annotated[float, Range(0.0, 100.0)]
+    sharing: ScaleSharing
+    anneal: tuple[tuple[int, float, float], ...]
+    lr_mult: Annotated[float, Range(0.0, 10.0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BiasConfig:
+    """The additive bias of the cross-attention scores.
+
+    Attributes:
+        window: Keys that get the bias.
+        local: Only the keys in the window; false gives it to all keys of the modality.
+        gaussian: The bias falls off from the query's cell towards the window's edge.
+        recenter: From the second decoder layer on, windows sit at the previous layer's boxes.
+        unit: What the scale multiplies.
+        max_bias: The bias is clamped to +- this.
+        scale: Its scale.
+        attention: How scores with the bias are attended with. Anything but `auto` is part of the
+            identity: it changes last digits, and training enlarges them.
+    """
+
+    window: WindowConfig
+    local: bool
+    gaussian: bool
+    recenter: bool
+    unit: BiasUnit
+    max_bias: Annotated[float, Range(0.01, 100.0)]
+    scale: ScaleConfig
+    attention: Annotated[AttentionBackend, Before(AttentionBackend.AUTO)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionBiasSettings(VariantSettings):
+    """The variant's settings.
+
+    Attributes:
+        router: Per-query modality weights.
+        bias: The weights as an additive bias of the cross-attention scores.
+    """
+
+    router: RouterConfig
+    bias: BiasConfig
+
+
+def module_arguments(settings: AttentionBiasSettings, run: RunConfig) -> dict[str, Any]:
+    """The arguments of `AttentionBiasModule`."""
+    bias, scale, model = settings.bias, settings.bias.scale, run.model
+    return {
+        # A switched-off weight is no bias.
+        **router_arguments(settings.router, model, neutral=0.0),
+        "scale": {
+            "start": scale.start,
+            "learnable": scale.learnable,
+            "minimum": scale.minimum,
+            "maximum": scale.maximum,
+            "constraint": scale.constraint.value,
+            "sharing": scale.sharing.value,
+            "layers": model.head.layers,
+            "anneal": scale.anneal,
+            "l2_weight": scale.l2_weight,
+        },
+        "bias": {
+            "local": bias.local,
+            "gaussian": bias.gaussian,
+            "max_bias": bias.max_bias,
+            "unit": bias.unit.value,
+        },
+        "window": window_arguments(bias.window, model),
+        "recenter": bias.recenter,
+        "attention": bias.attention.value,
+    }
+
+
+def rules(settings: AttentionBiasSettings, run: RunConfig) -> Iterator[Fault]:
+    """One fault for each broken rule."""
+    yield from router_rules(settings.router, run.model)
+    yield from _bias_rules(settings.bias, run.model)
+    yield from _scale_rules(settings.bias.scale)
+
+
+def _bias_rules(bias: BiasConfig, model: ModelConfig) -> Iterator[Fault]:
+    key = "variant.bias"
+    yield from window_faults(bias.window, f"{key}.window", model)
+    if not bias.local:
+        for name in ("gaussian", "recenter"):
+            if getattr(bias, name):
+                rule = f"acts on a window, and {key}.local=false has none"
+                yield Fault(f"{key}.{name}", "true", rule, about=(f"{key}.local",))
+
+
+def _scale_rules(scale: ScaleConfig) -> Iterator[Fault]:
+    low, high = scale.minimum, scale.maximum
+    if low >= high:
+        rule = f"must be below {SCALE}.maximum={high:g}"
+        yield Fault(f"{SCALE}.minimum", f"{low:g}", rule, about=(f"{SCALE}.maximum",))
+    if scale.warn_threshold > high:
+        value, rule = f"{scale.warn_threshold:g}", f"is above {SCALE}.maximum={high:g}"
+        yield Fault(f"{SCALE}.warn_threshold", value, rule, about=(f"{SCALE}.maximum",))
+    yield from _anneal_rules(scale)
+    if scale.learnable and low < high:
+        yield from _start_rules(scale)
+
+
+def _start_rules(scale: ScaleConfig) -> Iterator[Fault]:
+    """A learnable scale starts within the bounds of its first epoch."""
+    low, high = next(
+        ((low, high) for epoch, low, high in scale.anneal if epoch == 0),
+        (scale.minimum, scale.maximum),
+    )
+    start = partial(
+        Fault,
+        f"{SCALE}.start",
+        f"{scale.start:g}",
+        hint=" (learnable_scale=false fixes it)",
+        about=tuple(f"{SCALE}.{name}" for name in ("learnable", "minimum", "maximum", "anneal")),
+    )
+    if not low <= scale.start <= high:
+        yield start(f"a learnable scale starts within its bounds, from {low:g} to {high:g}")
+    elif scale.constraint is ScaleConstraint.SIGMOID and scale.start in {low, high}:
+        rule = f"constraint=sigmoid reaches no bound: must lie between {low:g} and {high:g}"
+        yield start(rule)
+
+
+def _anneal_rules(scale: ScaleConfig) -> Iterator[Fault]:
+    if not scale.anneal:
+        return
+    anneal = partial(Fault, f"{SCALE}.anneal", f"{[list(row) for row in scale.anneal]}")
+    epochs = [epoch for epoch, _, _ in scale.anneal]
+    if epochs[0] < 0 or any(a >= b for a, b in itertools.pairwise(epochs)):
+        yield anneal("first epochs must rise, from 0 up")
+    if any(not 0 <= low < high for _, low, high in scale.anneal):
+        yield anneal("in every row the minimum must be below the maximum, and not negative")
+    if not scale.learnable:
+        yield anneal("bounds act on a learnable scale only", about=(f"{SCALE}.learnable",))
+    elif scale.constraint is ScaleConstraint.L2:
+        yield anneal("constraint=l2 has no bounds", about=(f"{SCALE}.constraint",))
+
+
+def is_scale(name: str) -> bool:
+    """Whether a watched scalar is a scale itself, not its share of the bound or its gradient."""
+    return name.startswith("scale") and not name.endswith(("_of_max", "_gradient"))
+
+
+def scale_bounds(settings: Mapping[str, Any]) -> Bounds | None:
+    """The bounds of the scale by epoch; None of a fixed scale and of one under `l2`, which has none."""
+    scale: Any = settings
+    for part in ("bias", "scale"):
+        scale = scale.get(part) if isinstance(scale, Mapping) else None
+    if not isinstance(scale, Mapping) or scale.get("learnable") is not True:
+        return None
+    if scale.get("constraint") == "l2":
+        return None
+    first = (0, float(scale["minimum"]), float(scale["maximum"]))
+    later = [(int(at), float(low), float(high)) for at, low, high in scale.get("anneal") or ()]
+    return tuple(later) if any(at == 0 for at, _, _ in later) else (first, *later)
+
+
+def warnings(
+    settings: AttentionBiasSettings, scalars: Mapping[str, float]
+) -> Iterator[tuple[str, str]]:
+    """Warn about a scale at its bound or without gradient, a saturated softmax, and the router."""
+    threshold = settings.bias.scale.warn_threshold
+    for name in [key for key in scalars if key.endswith("_of_max")]:
+        label = name.removesuffix("_of_max")
+        value, share = scalars[label], scalars[name]
+        if share > NEAR_BOUND:
+            yield name, f"{label} is {value:.3g}, {share:.0%} of its upper bound"
+    for label in filter(is_scale, scalars):
+        if scalars[label] > threshold:
+            yield label, f"{label} is {scalars[label]:.3g}, above {threshold:g}"
+        if scalars.get(f"{label}_gradient") == 0.0 and not weights_are_zero(scalars):
+            yield f"{label}_gradient", f"{label} gets no gradient: it has left its bounds"
+    if scalars.get("bias_share_above_3", 0.0) > SATURATED_SHARE:
+        share = scalars["bias_share_above_3"]
+        yield "saturated", f"{share:.0%} of the biases are beyond +-3, where softmax is saturated"
+    yield from router_warnings(scalars)
+
+
+SPEC = VariantSpec(
+    name="attention_bias",
+    summary="Router weights bias the cross-attention scores of the keys around each query.",
+    settings=AttentionBiasSettings,
+    module="aqr_exp.variants.attention_bias.module:AttentionBiasModule",
+    module_arguments=module_arguments,
+    rules=rules,
+    both_sensors=True,
+    groups=("bias",),
+    short_names={
+        "bias_scale": ("variant.bias.scale.start",),
+        "learnable_scale": ("variant.bias.scale.learnable",),
+        "window_size": ("variant.bias.window.bev", "variant.bias.window.camera"),
+    },
+    overrides_help="""\b
+Short names (variants with an attention bias):
+  bias_scale=3.5           the scale, or where a learnable one starts
+  learnable_scale=false    whether training changes it
+  window_size=5            side of both windows of the bias, in cells
+  bias=aggressive          a preset: ultra_conservative, conservative (the default), standard,
+                           aggressive, earlier
+""",
+    learning_rates=lambda settings: {
+        "router": {"lr_mult": settings.router.lr_mult},
+        # Only the loss and its constraint move the scale: decay would pull it towards no bias.
+        "bias.scale": {"lr_mult": settings.bias.scale.lr_mult, "decay_mult": 0.0},
+    },
+    warnings=warnings,
+    windows={
+        "bias": lambda settings, model: window_arguments(settings.bias.window, model),
+        "router": lambda settings, model: window_arguments(settings.router.window, model),
+    },
+    weight_bounds=lambda settings: weight_bounds(settings.router),
+    scale=LearnedScale(
+        is_scale=is_scale,
+        bounds=scale_bounds,
+        warn_threshold=lambda settings: (
+            settings.bias.scale.warn_threshold if settings.bias.scale.learnable else None
+        ),
+    ),
+    examples={},
+)

@@ -1,4 +1,4 @@
-"""The arm whose weights bias the cross-attention scores of the keys around each query.
+"""The weights as a bias of the cross-attention scores of the keys around each query.
 
 Letters: B samples, Q queries (denoising ones first). The last axis of weights is (lidar, camera).
 """
@@ -7,27 +7,28 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxtyping import Bool, Float
-from mmdet3d.registry import MODELS
 from torch import Tensor
 
 from aqr_exp.aqr.bias import AttentionBias
 from aqr_exp.aqr.scale import BiasScale
+from aqr_exp.aqr.statistics import scale_scalars
+from aqr_exp.aqr.windows import gather_windows
 from aqr_exp.cmt.attention import ScoreBias
-from aqr_exp.cmt.transformer import BiasSource
-from aqr_exp.cmt.variant_module import Arm, Recentre, TokenScene, WindowSettings
+from aqr_exp.cmt.transformer import BiasForLayer
+from aqr_exp.cmt.variant_module import ForwardContext, Recentre, VariantRecord
+from aqr_exp.variants.routed_module import RoutedModule
 
 
-@MODELS.register_module()
-class AttentionBiasArm(Arm):
+class AttentionBiasModule(RoutedModule):
     """The weights as an additive bias of the cross-attention scores.
 
     Args:
         scale: Arguments of `BiasScale`.
         bias: Arguments of `AttentionBias`, but the scale.
-        window: Arguments of `WindowSettings`.
+        window: Sizes and view policy of `gather_windows`.
         recenter: From the second layer on, windows sit at the boxes of the layer before.
         attention: The `backend` of the decoder's cross-attentions (`aqr_exp.aqr.attention.api.attend`).
-        arm: Arguments of `Arm`.
+        routed: Arguments of `RoutedModule`.
     """
 
     def __init__(
@@ -38,36 +39,39 @@ class AttentionBiasArm(Arm):
         window: Mapping[str, Any],
         recenter: bool,
         attention: str = "auto",
-        **arm: Any,
+        **routed: Any,
     ) -> None:
-        super().__init__(**arm)
+        super().__init__(**routed)
         self.bias = AttentionBias(scale=BiasScale(**scale), **bias)
-        self.window = WindowSettings(**window)
+        self.window = dict(window)
         self.recenter = recenter
         self.attention = attention
 
     @property
     def scale(self) -> BiasScale:
-        """What a weight of 1 is worth."""
+        """The score that a weight of 1 adds."""
         return self.bias.scale
 
-    def bias_source(
-        self, scene: TokenScene, weights: Float[Tensor, "batch queries 2"], recentre: Recentre
-    ) -> BiasSource:
+    def bias_for_layer(
+        self,
+        context: ForwardContext,
+        weights: Float[Tensor, "batch queries 2"],
+        recentre: Recentre,
+    ) -> BiasForLayer:
         """The bias of each layer, in windows at the reference points or at the previous boxes."""
-        windows = self.window.around(scene.places(), scene.layout)
+        windows = gather_windows(context.places(), context.layout, **self.window)
 
-        def source(layer: int, previous: Tensor | None) -> ScoreBias:
+        def bias(layer: int, previous: Tensor | None) -> ScoreBias:
             nonlocal windows
             if self.recenter and previous is not None:
-                places = scene.places(recentre(layer - 1, previous))
-                windows = self.window.around(places, scene.layout)
-            term = self.bias(weights, windows, scene.layout.bev_keys, layer)
+                places = context.places(recentre(layer - 1, previous))
+                windows = gather_windows(places, context.layout, **self.window)
+            term = self.bias(weights, windows, context.layout.bev_keys, layer)
             if self.record is not None:
-                self.record.see_bias(term, windows)
+                self.record.record_bias(term, windows)
             return term
 
-        return source
+        return bias
 
     def losses(
         self,
@@ -83,3 +87,20 @@ class AttentionBiasArm(Arm):
     def set_epoch(self, epoch: int) -> None:
         """Take the epoch's bounds of the scale."""
         self.scale.set_epoch(epoch)
+
+    def watched_scalars(
+        self, record: VariantRecord, gradients: Mapping[str, Tensor]
+    ) -> dict[str, float]:
+        """The router's scalars, and the scales with their gradients."""
+        scale = scale_scalars(
+            self.scale.labels,
+            self.scale.values(),
+            maximum=self.scale.bounds[1] if self.scale.learnable else 0.0,
+            gradient=gradients.get("bias.scale.raw"),
+        )
+        return super().watched_scalars(record, gradients) | scale
+
+    def final_metrics(self) -> dict[str, Any]:
+        """The scale after training; a list of scales that are not shared."""
+        values = [float(value) for value in self.scale.values()]
+        return {"aqr/final_scale": values[0] if len(values) == 1 else values}

@@ -1,1 +1,126 @@
-"""The renderer and the feature modulator."""
+"""The variant whose router weights become maps that multiply the features."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Annotated, Any
+
+from aqr_exp.config.schema.constraints import Range
+from aqr_exp.config.schema.run import RunConfig, VariantSettings
+from aqr_exp.config.variant_spec import VariantSpec
+from aqr_exp.errors import Fault
+from aqr_exp.variants.router import (
+    RouterConfig,
+    router_arguments,
+    router_rules,
+    router_warnings,
+    weight_bounds,
+)
+from aqr_exp.variants.windows import window_arguments
+
+
+class RenderMethod(str, Enum):
+    """How a query's weight is spread over the cells around it."""
+
+    GAUSSIAN = "gaussian"
+    BILINEAR = "bilinear"
+    DIRECT = "direct"
+    DISTANCE = "distance"
+
+
+class ModulatorMode(str, Enum):
+    """How a weight map acts on the channels of a feature map."""
+
+    ELEMENTWISE = "elementwise"
+    CHANNELWISE = "channelwise"
+    ADAPTIVE = "adaptive"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RendererConfig:
+    """From every query's weights to maps over the BEV and over each view.
+
+    Attributes:
+        method: How a weight is spread.
+        sigma_cells: Standard deviation of the gaussian, in cells or tokens of the map.
+        threshold: What lies below it in a map becomes zero.
+        maximum: What lies above it becomes this.
+    """
+
+    method: RenderMethod
+    sigma_cells: Annotated[float, Range(0.1, 50.0)]
+    threshold: Annotated[float, Range(0.0, 100.0)]
+    maximum: Annotated[float, Range(0.0, 100.0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModulatorConfig:
+    """Features times their weight map: x * (residual + (1 - residual) * map).
+
+    Attributes:
+        mode: How the map acts on the channels.
+        residual: Share of the feature that passes unchanged; 0 is the pure product, 1 no effect.
+    """
+
+    mode: ModulatorMode
+    residual: Annotated[float, Range(0.0, 1.0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RendererModulatorSettings(VariantSettings):
+    """The variant's settings.
+
+    Attributes:
+        router: Per-query modality weights.
+        renderer: The weights as maps.
+        modulator: The maps as factors of the features.
+    """
+
+    router: RouterConfig
+    renderer: RendererConfig
+    modulator: ModulatorConfig
+
+
+def module_arguments(settings: RendererModulatorSettings, run: RunConfig) -> dict[str, Any]:
+    """The arguments of `RendererModulatorModule`."""
+    renderer, modulator = settings.renderer, settings.modulator
+    return {
+        # A switched-off weight is a full share.
+        **router_arguments(settings.router, run.model, neutral=1.0),
+        "renderer": {
+            "method": renderer.method.value,
+            "sigma_cells": renderer.sigma_cells,
+            "threshold": renderer.threshold,
+            "maximum": renderer.maximum,
+        },
+        "modulator": {
+            "channels": run.model.head.width,
+            "mode": modulator.mode.value,
+            "residual": modulator.residual,
+        },
+    }
+
+
+def rules(settings: RendererModulatorSettings, run: RunConfig) -> Iterator[Fault]:
+    """One fault for each broken rule."""
+    yield from router_rules(settings.router, run.model)
+    renderer = settings.renderer
+    if renderer.threshold >= renderer.maximum:
+        rule = f"must be below variant.renderer.maximum={renderer.maximum:g}"
+        about = ("variant.renderer.maximum",)
+        yield Fault("variant.renderer.threshold", f"{renderer.threshold:g}", rule, about=about)
+
+
+SPEC = VariantSpec(
+    name="renderer_modulator",
+    summary="Router weights become maps that multiply the features of both sensors.",
+    settings=RendererModulatorSettings,
+    module="aqr_exp.variants.renderer_modulator.module:RendererModulatorModule",
+    module_arguments=module_arguments,
+    rules=rules,
+    both_sensors=True,
+    learning_rates=lambda settings: {"router": {"lr_mult": settings.router.lr_mult}},
+    warnings=lambda _settings, scalars: router_warnings(scalars),
+    windows={"router": lambda settings, model: window_arguments(settings.router.window, model)},
+    weight_bounds=lambda settings: weight_bounds(settings.router),
+)

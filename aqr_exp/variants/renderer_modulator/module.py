@@ -1,4 +1,4 @@
-"""The arm whose weights become maps that multiply the features.
+"""The weights as maps that multiply the features.
 
 Letters: B samples, Q queries (denoising ones first). The last axis of weights is (lidar, camera).
 """
@@ -7,35 +7,34 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxtyping import Float
-from mmdet3d.registry import MODELS
 from torch import Tensor
 
 from aqr_exp.aqr.modulator import FeatureModulator
 from aqr_exp.aqr.renderer import WeightRenderer
-from aqr_exp.cmt.variant_module import Arm, TokenScene
+from aqr_exp.cmt.variant_module import ForwardContext
+from aqr_exp.variants.routed_module import RoutedModule
 
 
-@MODELS.register_module()
-class ModulationArm(Arm):
+class RendererModulatorModule(RoutedModule):
     """The weights as maps that multiply the features.
 
     Args:
         renderer: Arguments of `WeightRenderer`.
         modulator: Arguments of `FeatureModulator`, for each of the two maps.
-        arm: Arguments of `Arm`.
+        routed: Arguments of `RoutedModule`.
     """
 
     def __init__(
-        self, *, renderer: Mapping[str, Any], modulator: Mapping[str, Any], **arm: Any
+        self, *, renderer: Mapping[str, Any], modulator: Mapping[str, Any], **routed: Any
     ) -> None:
-        super().__init__(**arm)
+        super().__init__(**routed)
         self.renderer = WeightRenderer(**renderer)
         self.bev_modulator = FeatureModulator(**modulator)
         self.camera_modulator = FeatureModulator(**modulator)
 
     def modulate(
         self,
-        scene: TokenScene,
+        context: ForwardContext,
         weights: Float[Tensor, "batch queries 2"],
         bev: Float[Tensor, "batch width rows columns"],
         camera: Float[Tensor, "images width img_rows img_columns"],
@@ -45,9 +44,9 @@ class ModulationArm(Arm):
         Denoising queries are left out: at evaluation there are none, and the features must not know
         where the ground truth is.
         """
-        first = scene.first_query
-        places = scene.places(scene.points_m[:, first:])
-        bev_map, camera_map = self.renderer(weights[:, first:], places, scene.layout)
+        first = context.first_query
+        places = context.places(context.points_m[:, first:])
+        bev_map, camera_map = self.renderer(weights[:, first:], places, context.layout)
         # The features of a switched-off modality stay as they are: even a weight of one would
         # dim the cells that no query reaches.
         lidar_off, camera_off = self.router.switched_off.tolist()

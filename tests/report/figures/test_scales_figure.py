@@ -3,11 +3,11 @@ import pytest
 from swept_store import MadeUpStore
 
 from aqr_exp.errors import RequestError
-from aqr_exp.report.figures.curves_figure import Bounds, bounds_of, scales_figure
+from aqr_exp.report.figures.curves_figure import bounds_of, scales_figure
 from aqr_exp.report.figures.training_curves import arm_curves
 from aqr_exp.store.collect import collect
 
-BOUNDS = Bounds(rows=((0, 0.5, 5.0), (1, 0.1, 6.0)))
+BOUNDS = ((0, 0.5, 5.0), (1, 0.1, 6.0))
 
 
 def store_with(store: MadeUpStore, *, scales: dict[str, list[float]], seeds: int = 1) -> None:
@@ -48,10 +48,14 @@ def test_each_of_several_scales_has_its_line(made_up: MadeUpStore) -> None:
 
 def test_bounds_are_those_of_a_learnable_scale_that_is_held() -> None:
     scale = {"learnable": True, "minimum": 0.5, "maximum": 5.0, "anneal": [[1, 0.1, 6.0]]}
-    assert bounds_of({"variant": {"bias": {"scale": scale}}}) == BOUNDS
+    settings = {"name": "attention_bias"}
+    assert bounds_of({"variant": settings | {"bias": {"scale": scale}}}) == BOUNDS
+    early = scale | {"anneal": [[0, 1.0, 2.0]]}
+    assert bounds_of({"variant": settings | {"bias": {"scale": early}}}) == ((0, 1.0, 2.0),)
     for fixed in ({"learnable": False}, {"constraint": "l2"}):
-        assert bounds_of({"variant": {"bias": {"scale": scale | fixed}}}) is None
-    assert bounds_of({"variant": {"name": "baseline"}}) is None
+        assert bounds_of({"variant": settings | {"bias": {"scale": scale | fixed}}}) is None
+    for other in ({"name": "baseline"}, {"name": "removed"}, {}, None):
+        assert bounds_of({"variant": other}) is None
 
 
 def test_no_scale_no_figure(made_up: MadeUpStore) -> None:

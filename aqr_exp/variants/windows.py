@@ -1,12 +1,44 @@
-"""Window sizes in cells of a model's feature maps, and whether they fit."""
+"""Windows around a query: their settings, their sides in cells of a model's maps, and their rules."""
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
+from typing import Any
 
 from aqr_exp.config.schema.model import ModelConfig
-from aqr_exp.config.schema.variant import WindowConfig, WindowUnit
 from aqr_exp.errors import Fault
+
+
+class WindowUnit(str, Enum):
+    """What window sizes are given in."""
+
+    CELLS = "cells"
+    METRIC = "metric"
+
+
+class ViewPolicy(str, Enum):
+    """Which views get a window when several see a query: the first, or each."""
+
+    FIRST = "first"
+    ALL = "all"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowConfig:
+    """A square window in the BEV and one in the camera maps.
+
+    Attributes:
+        bev: Side in the BEV: whole cells, or metres when the unit is metric.
+        camera: Side in a view: whole tokens, or pixels of the network's input when metric.
+        unit: What the sides are given in; metric ones are rounded to whole cells.
+        view_policy: Which of the views that see a query get a window.
+    """
+
+    bev: float
+    camera: float
+    unit: WindowUnit
+    view_policy: ViewPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,18 +84,21 @@ def camera_map(model: ModelConfig) -> FeatureMap:
     )
 
 
-def window_cells(window: WindowConfig, model: ModelConfig) -> tuple[int, int]:
-    """The sides of the (BEV, camera) windows in cells.
+def window_arguments(window: WindowConfig, model: ModelConfig) -> dict[str, Any]:
+    """The arguments of `gather_windows` that a window stands for on a model's maps.
 
     Args:
         window: As configured; it must keep the rules below.
         model: Whose maps.
 
     Returns:
-        Whole cells; metric sides are rounded to the nearest number, halves up.
+        Sides in whole cells, metric ones rounded to the nearest number, halves up.
     """
-    bev = _cells(window.bev, window.unit, bev_map(model))
-    return bev, _cells(window.camera, window.unit, camera_map(model))
+    return {
+        "bev_size": _cells(window.bev, window.unit, bev_map(model)),
+        "camera_size": _cells(window.camera, window.unit, camera_map(model)),
+        "view_policy": window.view_policy.value,
+    }
 
 
 def window_faults(window: WindowConfig, key: str, model: ModelConfig) -> Iterator[Fault]:

@@ -12,17 +12,19 @@ from aqr_exp.config.identity import as_dict
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.run import StartConfig
-from aqr_exp.config.schema.variant import BiasConfig, RouterConfig, VariantConfig
-from aqr_exp.config.short_names import SHORT_NAMES
+from aqr_exp.config.short_names import short_names
+from aqr_exp.variants.attention_bias import AttentionBiasSettings, BiasConfig
+from aqr_exp.variants.renderer_modulator import RendererModulatorSettings
+from aqr_exp.variants.router import RouterConfig
 
 
 def router_of(config: RunConfig) -> RouterConfig:
-    assert config.variant.router is not None
+    assert isinstance(config.variant, AttentionBiasSettings)
     return config.variant.router
 
 
 def bias_of(config: RunConfig) -> BiasConfig:
-    assert config.variant.bias is not None
+    assert isinstance(config.variant, AttentionBiasSettings)
     return config.variant.bias
 
 
@@ -40,9 +42,7 @@ def test_the_attention_bias_starts_as_the_baseline() -> None:
 
 def test_the_older_scheme_starts_as_it_did() -> None:
     variant = load_run("renderer_modulator").variant
-    assert variant.router is not None
-    assert variant.renderer is not None
-    assert variant.modulator is not None
+    assert isinstance(variant, RendererModulatorSettings)
     assert variant.router.activation.value == "sigmoid"
     assert 1 / (1 + math.exp(-variant.router.init_bias)) == pytest.approx(0.82, abs=0.005)
     assert as_dict(variant.renderer) == {
@@ -62,9 +62,9 @@ def test_windows_and_widths_belong_to_the_size_of_the_model() -> None:
     large = load_run("attention_bias", ["model=cmt_vov_1600x640"])
     assert (router_of(large).window.bev, router_of(large).window.camera) == (5, 15)
     assert (bias_of(large).window.bev, bias_of(large).window.camera) == (8, 15)
-    rendered = load_run("renderer_modulator", ["model=cmt_vov_1600x640"]).variant.renderer
-    assert rendered is not None
-    assert rendered.sigma_cells == 2.0
+    rendered = load_run("renderer_modulator", ["model=cmt_vov_1600x640"]).variant
+    assert isinstance(rendered, RendererModulatorSettings)
+    assert rendered.renderer.sigma_cells == 2.0
     tiny = load_run("attention_bias")
     router, bias = router_of(tiny), bias_of(tiny)
     assert (router.window.bev, router.window.camera, router.ffn_channels) == (5, 3, 256)
@@ -133,9 +133,8 @@ def test_the_scale_takes_every_configuration_that_is_let_through() -> None:
 def test_the_page_on_variants_names_every_key_preset_and_short_name() -> None:
     page = Path(__file__).resolve().parents[2] / "docs" / "variants.md"
     named = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`\n]+)`", page.read_text()))))
-    keys = {
-        key.rpartition(".")[2] for key in (*dotted_keys(VariantConfig), *dotted_keys(StartConfig))
-    }
-    wanted = (keys - {"name"}) | set(SHORT_NAMES) | set(group_options(conf_dir())["bias"])
+    variants = [key for key in dotted_keys(RunConfig) if key.startswith("variant.")]
+    keys = {key.rpartition(".")[2] for key in (*variants, *dotted_keys(StartConfig))}
+    wanted = (keys - {"name"}) | set(short_names()) | set(group_options(conf_dir())["bias"])
     assert len(wanted) > 30
     assert wanted - named == {"sha256"}  # named in prose: it is computed, not typed

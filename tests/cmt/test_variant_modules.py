@@ -1,4 +1,4 @@
-"""The arms in the head: what they leave alone, where they act, and what reaches their parameters."""
+"""The variants' modules in the head: what they leave alone, where they act, and their gradients."""
 
 import inspect
 
@@ -7,7 +7,7 @@ import torch
 
 from aqr_exp.aqr.bias import LocalBias
 from aqr_exp.cmt.attention import SelfAttention
-from aqr_exp.cmt.variant_module import ArmRecord
+from aqr_exp.cmt.variant_module import VariantRecord
 
 BOXES = ("center", "height", "dim", "rot", "vel", "cls_logits")
 
@@ -113,13 +113,13 @@ def test_weights_reach_every_cross_attention_and_no_self_attention(biased, maps,
 
 def test_a_bias_of_another_number_of_queries_is_refused(biased, maps, make_batch):
     head = biased.pts_bbox_head.eval()
-    whole = head.aqr.bias_source
+    whole = head.aqr.bias_for_layer
 
-    def short(scene, weights, recentre):
-        source = whole(scene, weights, recentre)
+    def short(context, weights, recentre):
+        source = whole(context, weights, recentre)
         return lambda layer, previous: source(layer, previous).rows(slice(0, 7))
 
-    head.aqr.bias_source = short
+    head.aqr.bias_for_layer = short
     with pytest.raises(ValueError, match="7"):
         head(*maps, metas_of(make_batch(points=1)[1]))
 
@@ -172,7 +172,7 @@ def test_recentred_windows_follow_the_previous_layer_s_boxes(make_detector, maps
     head = make_detector(
         variant="attention_bias", overrides=["variant.bias.recenter=true"]
     ).pts_bbox_head.eval()
-    head.aqr.record = record = ArmRecord()
+    head.aqr.record = record = VariantRecord()
     metas = metas_of(make_batch(points=1)[1])
     with torch.no_grad():
         (task,) = head(*maps, metas)[0]
@@ -191,9 +191,8 @@ def test_recentred_windows_follow_the_previous_layer_s_boxes(make_detector, maps
 def test_the_record_holds_what_was_worth_watching(biased, maps, make_batch):
     head = biased.pts_bbox_head.train()
     push(head)
-    head.aqr.record = record = ArmRecord()
-    for module in head.transformer.cross_attentions:
-        module.attn.observer = record.see_attention
+    record = VariantRecord()
+    head.observe(record)
     metas = metas_of(make_batch(boxes=(3, 5))[1])
     head(*maps, metas)
     scalars = record.scalars()

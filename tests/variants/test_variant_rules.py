@@ -8,10 +8,10 @@ from aqr_exp.config.identity import as_dict, from_spec
 from aqr_exp.config.load import load_run
 from aqr_exp.config.rules import broken_rules
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.config.schema.variant import VARIANT_PARTS, VariantName, lacks_part
+from aqr_exp.config.variant_spec import lacks_part, variant_specs
 from aqr_exp.errors import RequestError
 
-BASES = {name.value: as_dict(load_run(name.value)) for name in VariantName}
+BASES = {name: as_dict(load_run(name)) for name in variant_specs()}
 ROUTER, BIAS, SCALE = "variant.router.", "variant.bias.", "variant.bias.scale."
 
 
@@ -180,9 +180,8 @@ def test_what_is_sound_is_let_through(changes: dict[str, Any]) -> None:
 
 
 def test_the_parts_are_those_of_the_name() -> None:
-    parts = {name: tuple(set(plain["variant"]) - {"name"}) for name, plain in BASES.items()}
-    assert {name: set(each) for name, each in parts.items()} == {
-        name: set(each) for name, each in VARIANT_PARTS.items()
+    assert {name: set(plain["variant"]) - {"name"} for name, plain in BASES.items()} == {
+        name: set(spec.parts) for name, spec in variant_specs().items()
     }
     edited = copy.deepcopy(BASES["attention_bias"])
     edited["variant"]["name"] = "renderer_modulator"
@@ -193,8 +192,8 @@ def test_the_parts_are_those_of_the_name() -> None:
             "variant.bias: variant 'renderer_modulator' has no bias "
             "(variants that have: attention_bias)"
         ),
-        "key 'variant.renderer' is missing: variant 'renderer_modulator' needs it",
-        "key 'variant.modulator' is missing: variant 'renderer_modulator' needs it",
+        "key 'variant.renderer' is missing: it must be a group of keys",
+        "key 'variant.modulator' is missing: it must be a group of keys",
     ]
 
 

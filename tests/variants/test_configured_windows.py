@@ -6,8 +6,15 @@ from hypothesis import strategies as st
 
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import ModelConfig
-from aqr_exp.config.schema.variant import ViewPolicy, WindowConfig, WindowUnit
-from aqr_exp.config.window_sizes import bev_map, camera_map, window_cells, window_faults
+from aqr_exp.variants.windows import (
+    ViewPolicy,
+    WindowConfig,
+    WindowUnit,
+    bev_map,
+    camera_map,
+    window_arguments,
+    window_faults,
+)
 
 TINY = load_run("baseline").model
 PUBLISHED = load_run("baseline", ["model=cmt_r50_800x320"]).model
@@ -19,6 +26,12 @@ def window(bev: float, camera: float, unit: str = "cells") -> WindowConfig:
 
 def faults(bev: float, camera: float, unit: str = "cells", model: ModelConfig = TINY) -> list[str]:
     return [str(fault) for fault in window_faults(window(bev, camera, unit), "w", model)]
+
+
+def window_cells(given: WindowConfig, model: ModelConfig) -> tuple[int, int]:
+    arguments = window_arguments(given, model)
+    assert arguments["view_policy"] == "first"
+    return arguments["bev_size"], arguments["camera_size"]
 
 
 def with_lidar(**changes: object) -> ModelConfig:

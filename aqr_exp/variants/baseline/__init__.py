@@ -1,0 +1,10 @@
+"""The detector as it is, with which every other variant is compared."""
+
+from aqr_exp.config.schema.run import VariantSettings
+from aqr_exp.config.variant_spec import BASELINE, VariantSpec
+
+SPEC = VariantSpec(
+    name=BASELINE,
+    summary="The detector as it is: no router, no bias, no modulation.",
+    settings=VariantSettings,
+)

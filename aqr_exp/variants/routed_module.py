@@ -1,0 +1,77 @@
+"""The base of variants with a query router.
+
+Letters: B samples, Q queries (denoising ones first). The last axis of weights is (lidar, camera).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from aqr_exp.aqr.router import Router, sample_level_loss
+from aqr_exp.aqr.windows import gather_windows
+from aqr_exp.cmt.variant_module import ForwardContext, VariantModule, VariantRecord
+
+
+class RoutedModule(VariantModule):
+    """A variant whose query weights come from a router.
+
+    Args:
+        router: Arguments of `Router`.
+        router_window: Sizes and view policy of `gather_windows`.
+        auxiliary_loss: Weight of the sample-level loss on the weights; 0 is without.
+    """
+
+    def __init__(
+        self,
+        *,
+        router: Mapping[str, Any],
+        router_window: Mapping[str, Any],
+        auxiliary_loss: float,
+    ) -> None:
+        super().__init__()
+        self.router = Router(**router)
+        self.router_window = dict(router_window)
+        self.auxiliary_loss = auxiliary_loss
+
+    def query_weights(self, context: ForwardContext) -> Float[Tensor, "batch queries 2"]:
+        """Weigh every query by the tokens around it."""
+        windows = gather_windows(context.places(), context.layout, **self.router_window)
+        weights: Tensor = self.router(
+            context.query_pos, context.memory, context.key_pos, windows, context.first_query
+        )
+        if self.record is not None:
+            self.record.record_weights(weights, context.first_query)
+        return weights
+
+    def losses(
+        self,
+        weights: Float[Tensor, "batch queries 2"],
+        usable: Bool[Tensor, "batch 2"] | None,
+    ) -> dict[str, Tensor]:
+        """The sample-level loss, where it is wanted.
+
+        Raises:
+            ValueError: It is wanted and `usable` is not known.
+        """
+        if self.auxiliary_loss == 0.0:
+            return {}
+        if usable is None:
+            raise ValueError("the sample-level loss needs `modal_dropout` in the metas")
+        return {
+            "loss_sample_level": self.auxiliary_loss
+            * sample_level_loss(weights, usable, activation=self.router.activation)
+        }
+
+    def watched_scalars(
+        self, record: VariantRecord, gradients: Mapping[str, Tensor]
+    ) -> dict[str, float]:
+        """The record's scalars, and the norm of the router's gradient."""
+        squares = [
+            float(gradient.square().sum())
+            for name, gradient in gradients.items()
+            if name.startswith("router.")
+        ]
+        norm = {"router_gradient": sum(squares) ** 0.5} if squares else {}
+        return record.scalars() | norm

@@ -1,0 +1,155 @@
+"""The query router that variants share: its settings, rules, module arguments and warnings."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Annotated, Any
+
+from aqr_exp.config.schema.constraints import Range
+from aqr_exp.config.schema.model import ModelConfig
+from aqr_exp.errors import Fault
+from aqr_exp.variants.windows import WindowConfig, window_arguments, window_faults
+
+MODALITIES = ("lidar", "camera")
+COLLAPSED_SHARE = 0.95
+"""More of the queries than this prefer one modality."""
+STEADY_MEAN, STEADY_SPREAD = 0.9, 0.02
+"""Weights near the end of their range that hardly differ between queries: the router routes nothing."""
+
+
+class Activation(str, Enum):
+    """Where the weights lie: tanh in [-1, 1], sigmoid in [0, 1], logsigmoid below 0."""
+
+    TANH = "tanh"
+    SIGMOID = "sigmoid"
+    LOGSIGMOID = "logsigmoid"
+
+
+class RouterKind(str, Enum):
+    """Learned weights, or a control: one constant, or learned weights dealt to other queries."""
+
+    LEARNED = "learned"
+    CONSTANT = "constant"
+    SHUFFLED = "shuffled"
+
+
+class Modalities(str, Enum):
+    """Which weights act; that of a switched-off modality is neutral."""
+
+    BOTH = "both"
+    LIDAR = "lidar"
+    CAMERA = "camera"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouterConfig:
+    """The adaptive query router.
+
+    Attributes:
+        window: Keys that a query's weights are read from.
+        heads: Heads of its cross-attention; they divide the width of the detector's head.
+        ffn_channels: Hidden width of its feed-forward block.
+        activation: Where the weights lie.
+        init_bias: Bias of the last layer at the start, where the weight of that layer is zero.
+        kind: Learned, or a control.
+        constant: The weights (lidar, camera) of the kind `constant`.
+        modalities: Which weights act.
+        auxiliary_loss: Weight of a sample-level loss on the weights, an ablation; 0 is without.
+        lr_mult: Multiplier on the router's learning rate.
+    """
+
+    window: WindowConfig
+    heads: Annotated[int, Range(1, 128)]
+    ffn_channels: Annotated[int, Range(8, 65536)]
+    activation: Activation
+    init_bias: Annotated[float, Range(-20.0, 20.0)]
+    kind: RouterKind
+    constant: Annotated[tuple[float, float], Range(-100.0, 100.0)]
+    modalities: Modalities
+    auxiliary_loss: Annotated[float, Range(0.0, 100.0)]
+    lr_mult: Annotated[float, Range(0.0, 10.0)]
+
+
+WEIGHT_RANGES = {
+    Activation.TANH: (-1.0, 1.0),
+    Activation.SIGMOID: (0.0, 1.0),
+    Activation.LOGSIGMOID: (float("-inf"), 0.0),
+}
+"""Where the weights of each activation lie, bounds included."""
+
+
+def router_rules(router: RouterConfig, model: ModelConfig) -> Iterator[Fault]:
+    """One fault for each broken rule of a router."""
+    key, width = "variant.router", model.head.width
+    yield from window_faults(router.window, f"{key}.window", model)
+    if width % router.heads:
+        rule = f"must divide model.head.width={width}"
+        yield Fault(f"{key}.heads", f"{router.heads}", rule, about=("model.head.width",))
+    if router.kind is not RouterKind.CONSTANT:
+        return
+    low, high = WEIGHT_RANGES[router.activation]
+    if any(not low <= weight <= high for weight in router.constant):
+        allowed = f"from {low:g} to {high:g}" if low > float("-inf") else f"at most {high:g}"
+        rule = f"must be {allowed}, where activation={router.activation.value} has its weights"
+        about = (f"{key}.activation", f"{key}.kind")
+        yield Fault(f"{key}.constant", f"{list(router.constant)}", rule, about=about)
+    if router.auxiliary_loss:
+        weight, rule = f"{router.auxiliary_loss:g}", "kind=constant has nothing to learn"
+        yield Fault(f"{key}.auxiliary_loss", weight, rule, about=(f"{key}.kind",))
+
+
+def router_arguments(router: RouterConfig, model: ModelConfig, *, neutral: float) -> dict[str, Any]:
+    """The arguments of `RoutedModule`.
+
+    Args:
+        router: The router.
+        model: Whose maps and widths it works on.
+        neutral: The weight of a switched-off modality.
+    """
+    return {
+        "router": {
+            "width": model.head.width,
+            "heads": router.heads,
+            "ffn_channels": router.ffn_channels,
+            "activation": router.activation.value,
+            "init_bias": router.init_bias,
+            "kind": router.kind.value,
+            "constant": router.constant,
+            "modalities": router.modalities.value,
+            "neutral": neutral,
+        },
+        "router_window": window_arguments(router.window, model),
+        "auxiliary_loss": router.auxiliary_loss,
+    }
+
+
+def weight_bounds(router: RouterConfig) -> tuple[float, float]:
+    """The ends of the axis that weights are drawn on: of their range, or -4 where it has no end."""
+    low, high = WEIGHT_RANGES[router.activation]
+    return max(low, -4.0), high
+
+
+def router_warnings(scalars: Mapping[str, float]) -> Iterator[tuple[str, str]]:
+    """Warn about a router that learns nothing or weighs all queries alike.
+
+    Args:
+        scalars: Of a logged step.
+
+    Yields:
+        (kind, message).
+    """
+    if scalars.get("router_gradient") == 0.0:
+        yield "router_gradient", "the router gets no gradient"
+    for modality in MODALITIES:
+        share = scalars.get(f"prefers_{modality}", 0.0)
+        if share > COLLAPSED_SHARE:
+            yield f"prefers_{modality}", f"{share:.0%} of the queries prefer the {modality}"
+        mean = scalars.get(f"weight_{modality}_mean", 0.0)
+        if abs(mean) > STEADY_MEAN and scalars[f"weight_{modality}_std"] < STEADY_SPREAD:
+            yield f"weight_{modality}", f"every query gets the same {modality} weight, {mean:.2f}"
+
+
+def weights_are_zero(scalars: Mapping[str, float]) -> bool:
+    """Whether nothing is weighed yet, as before the first step of a router that starts from zero."""
+    names = [f"weight_{modality}_{part}" for modality in MODALITIES for part in ("mean", "std")]
+    return all(scalars.get(name) == 0.0 for name in names)
