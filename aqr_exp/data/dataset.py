@@ -23,7 +23,7 @@ from aqr_exp.data.corruptions.frames import (
     stale_data,
     with_stale_files,
 )
-from aqr_exp.data.versions import draws_of, trained_on
+from aqr_exp.data.info_files import draws_of, trained_on
 
 
 class SampleKey(NamedTuple):

@@ -7,10 +7,14 @@ import hashlib
 import json
 import pickle
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from aqr_exp.config.inputs import identity_path, info_path
+from aqr_exp.config.schema import RunConfig
+from aqr_exp.data.classes import CLASS_NAMES
+from aqr_exp.errors import AqrExpError
 from aqr_exp.files.atomic import feed_file, replace_json
 
 INFO_VERSION = "1.1"
@@ -128,3 +132,59 @@ def _stamp_of(marker: Path) -> Any:
         return json.loads(marker.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+
+
+def epoch_samples(config: RunConfig, split_samples: int) -> int:
+    """Samples of a training epoch: the split's, or the draws of class-balanced resampling.
+
+    Args:
+        config: The run; with `schedule.cbgs` its info file is read.
+        split_samples: Samples of the training split.
+
+    Raises:
+        AqrExpError: The info file is missing or damaged.
+    """
+    if not config.schedule.cbgs:
+        return split_samples
+    path = info_path(Path(config.data.root), config.data.train_split)
+    try:
+        content = read_info_file(path)
+    except FileNotFoundError:
+        raise AqrExpError(f"{path} is missing") from None
+    except (OSError, ValueError) as error:
+        raise AqrExpError(f"{path}: {error}") from None
+    names = {label: name for name, label in content["metainfo"]["categories"].items()}
+    holding = dict.fromkeys(CLASS_NAMES, 0)
+    for info in content["data_list"]:
+        kept = trained_on(info["instances"], names, config.data.min_box_points)
+        for name in {names[instance["bbox_label_3d"]] for instance in kept}:
+            holding[name] += 1
+    return draws_of(list(holding.values()))
+
+
+def trained_on(
+    instances: Sequence[Mapping[str, Any]], names: Mapping[int, str], min_points: int
+) -> list[Mapping[str, Any]]:
+    """The annotations of a sample that are trained on.
+
+    Args:
+        instances: As an info file has them.
+        names: The class of each of the file's labels.
+        min_points: Boxes with fewer LiDAR and radar points are left out.
+    """
+    return [
+        instance
+        for instance in instances
+        if names.get(instance["bbox_label_3d"]) in CLASS_NAMES
+        and instance["num_lidar_pts"] + instance["num_radar_pts"] >= min_points
+    ]
+
+
+def draws_of(holding: Sequence[int]) -> int:
+    """How many samples an epoch of class-balanced resampling draws.
+
+    Args:
+        holding: For each class, how many samples hold one of it.
+    """
+    present = [count for count in holding if count]
+    return len(present) * (sum(present) // len(present)) if present else 0

@@ -12,7 +12,7 @@ from aqr_exp.data.checks.files import SensorFiles, missing_files, missing_maps
 from aqr_exp.data.checks.tables import DataFault, RawTables
 from aqr_exp.data.gt_database.build import build_database
 from aqr_exp.data.infos import write_infos
-from aqr_exp.data.versions import is_training, splits_of
+from aqr_exp.data.nuscenes_tables import is_training, splits_of
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.files.suggest import did_you_mean
 

@@ -13,25 +13,25 @@ from jaxtyping import Float, Int
 
 from aqr_exp.config.inputs import info_folder
 from aqr_exp.data.classes import CLASS_NAMES, LIDAR_NAME
-from aqr_exp.errors import AqrExpError, RequestError
-from aqr_exp.evaluate.boxes import Boxes, Racks, in_racks, in_range, rotation_matrices
-from aqr_exp.evaluate.nuscenes_tables import (
-    TABLES,
-    Annotation,
+from aqr_exp.data.nuscenes_tables import (
+    EVALUATED_TABLES,
+    PREDEFINED_SPLITS,
     Calibration,
+    ExactAnnotation,
+    ExactPose,
     Instance,
     Named,
-    Pose,
     Sample,
     SampleData,
     Scene,
     Sensor,
     Tables,
 )
+from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.evaluate.boxes import Boxes, Racks, in_racks, in_range, rotation_matrices
 from aqr_exp.evaluate.protocol import (
     ATTRIBUTE_NAMES,
     CLASS_OF_CATEGORY,
-    PREDEFINED_SPLITS,
     RACK_CATEGORY,
 )
 from aqr_exp.evaluate.records import SplitSamples
@@ -68,7 +68,7 @@ def ego_positions(tables: Tables, samples: list[Sample]) -> Float[np.ndarray, "S
     poses = set(pose_of.values())
     place = {
         row.token: row.translation[:2]
-        for row in tables.rows("ego_pose", Pose)
+        for row in tables.rows("ego_pose", ExactPose)
         if row.token in poses
     }
     ego = np.zeros((len(samples), 2))
@@ -86,11 +86,11 @@ class _Tracks:
 
     def __init__(self, tables: Tables, samples: list[Sample]) -> None:
         self.tables = tables
-        rows = tables.rows("sample_annotation", Annotation)
+        rows = tables.rows("sample_annotation", ExactAnnotation)
         self.annotations = {row.token: row for row in rows}
         self.time_s = {sample.token: 1e-6 * sample.timestamp for sample in samples}
 
-    def velocity(self, current: Annotation) -> Float[np.ndarray, " 2"]:
+    def velocity(self, current: ExactAnnotation) -> Float[np.ndarray, " 2"]:
         """(x, y) in m/s from the neighbours on the track; NaN where there are none near enough."""
         first, last = self._neighbour(current, current.prev), self._neighbour(current, current.next)
         sides = bool(current.prev) + bool(current.next)
@@ -101,16 +101,16 @@ class _Tracks:
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(moved / np.float64(seconds))
 
-    def _neighbour(self, current: Annotation, token: str) -> Annotation:
+    def _neighbour(self, current: ExactAnnotation, token: str) -> ExactAnnotation:
         if not token:
             return current
         return self.tables.lookup("sample_annotation", self.annotations, token)
 
-    def _seconds(self, annotation: Annotation) -> float:
+    def _seconds(self, annotation: ExactAnnotation) -> float:
         return self.tables.lookup("sample", self.time_s, annotation.sample_token)
 
 
-def _attribute(tables: Tables, names: dict[str, str], annotation: Annotation) -> int:
+def _attribute(tables: Tables, names: dict[str, str], annotation: ExactAnnotation) -> int:
     """Label of an annotation's attribute, -1 for none."""
     tokens = annotation.attribute_tokens
     if not tokens:
@@ -124,7 +124,7 @@ def _attribute(tables: Tables, names: dict[str, str], annotation: Annotation) ->
     return ATTRIBUTE_NAMES.index(name)
 
 
-def _rack_arrays(rows: list[tuple[int, Annotation]]) -> Racks:
+def _rack_arrays(rows: list[tuple[int, ExactAnnotation]]) -> Racks:
     centre = np.array([row.translation for _, row in rows]).reshape(-1, 3)
     half = np.array([row.size for _, row in rows]).reshape(-1, 3)[:, [1, 0, 2]] / 2
     turn = rotation_matrices(np.array([row.rotation for _, row in rows]).reshape(-1, 4))
@@ -160,8 +160,8 @@ def annotated_boxes(
     instances = {row.token: row.category_token for row in tables.rows("instance", Instance)}
     attributes = {row.token: row.name for row in tables.rows("attribute", Named)}
     tracks = _Tracks(tables, every_sample)
-    boxes: list[tuple[int, int, Annotation]] = []
-    racks: list[tuple[int, Annotation]] = []
+    boxes: list[tuple[int, int, ExactAnnotation]] = []
+    racks: list[tuple[int, ExactAnnotation]] = []
     for row in tracks.annotations.values():
         if row.sample_token not in place:
             continue
@@ -292,7 +292,7 @@ def read_ground_truth(tables: Tables, split: str) -> GroundTruth:
 def _stamp(tables: Tables) -> dict[str, list[int]]:
     """Size and time of change of every table; what is not there has none."""
     stamp: dict[str, list[int]] = {}
-    for table in (*TABLES, "splits"):
+    for table in (*EVALUATED_TABLES, "splits"):
         with contextlib.suppress(OSError):
             status = tables.path(table).stat()
             stamp[table] = [status.st_size, status.st_mtime_ns]

@@ -74,17 +74,6 @@ CLASS_OF_CATEGORY = {
 }
 """Annotations of other categories are no ground truth."""
 
-PREDEFINED_SPLITS = {
-    "train": "trainval",
-    "val": "trainval",
-    "train_detect": "trainval",
-    "train_track": "trainval",
-    "mini_train": "mini",
-    "mini_val": "mini",
-    "test": "test",
-}
-"""nuScenes' own splits, and how the name of the version that holds them ends."""
-
 
 def _measured() -> np.ndarray:
     measured = np.ones((len(CLASS_NAMES), len(ERROR_NAMES)), dtype=bool)

@@ -7,7 +7,8 @@ from pathlib import Path
 from aqr_exp.config.inputs import read_data_identity, with_data_identity
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.stages import peak_step, rate_at, stages_of
-from aqr_exp.data.versions import OFFICIAL_SAMPLES, PREDEFINED, PUBLISHED_DRAWS, epoch_samples
+from aqr_exp.data.info_files import epoch_samples
+from aqr_exp.data.nuscenes_tables import OFFICIAL_SAMPLES, PREDEFINED, PUBLISHED_DRAWS
 from aqr_exp.errors import AqrExpError
 from aqr_exp.launch.preflight import check_ready
 

@@ -20,7 +20,7 @@ from aqr_exp.cmt.variant_module import VariantModule
 from aqr_exp.config.inputs import read_data_identity, with_checkpoint_identity, with_data_identity
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.stages import stages_of
-from aqr_exp.data.versions import epoch_samples
+from aqr_exp.data.info_files import epoch_samples
 from aqr_exp.errors import AqrExpError
 from aqr_exp.files.atomic import file_sha256
 from aqr_exp.store.history import stability_metrics

@@ -45,7 +45,14 @@ def test_a_dry_run_prints_the_plan_and_what_is_missing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["info_files", "versions", "pipeline", "classes", "corruptions.cases", "gt_database.store"],
+    [
+        "info_files",
+        "nuscenes_tables",
+        "pipeline",
+        "classes",
+        "corruptions.cases",
+        "gt_database.store",
+    ],
 )
 def test_what_reads_prepared_data_is_light(module: str) -> None:
     result = light("import", f"aqr_exp.data.{module}")

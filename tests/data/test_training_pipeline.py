@@ -10,8 +10,8 @@ import pytest
 from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
+from aqr_exp.data.info_files import epoch_samples
 from aqr_exp.data.pipeline import augmentation_steps, dataloader_config, dataset_config
-from aqr_exp.data.versions import epoch_samples
 from aqr_exp.errors import RequestError
 from aqr_exp.train.runner_config import register_plugins
 

@@ -8,6 +8,7 @@ from nuscenes.eval.detection.utils import category_to_detection_name
 from nuscenes.utils.splits import create_splits_scenes
 
 from aqr_exp.data.classes import CLASS_NAMES
+from aqr_exp.data.nuscenes_tables import PREDEFINED_SPLITS
 from aqr_exp.evaluate import protocol
 from aqr_exp.evaluate.metric import TP_ERROR_NAMES
 from aqr_exp.evaluate.scorer import Scores
@@ -34,7 +35,7 @@ def test_names_are_those_of_the_devkit():
     assert set(protocol.CLASS_OF_CATEGORY.values()) == set(CLASS_NAMES)
     for category in ("animal", "human.pedestrian.wheelchair", protocol.RACK_CATEGORY):
         assert category_to_detection_name(category) is None
-    assert set(protocol.PREDEFINED_SPLITS) == set(create_splits_scenes())
+    assert set(PREDEFINED_SPLITS) == set(create_splits_scenes())
 
 
 def test_nds_by_hand():

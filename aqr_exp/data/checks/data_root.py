@@ -29,7 +29,7 @@ from aqr_exp.data.checks.tables import (
     unmapped_logs,
 )
 from aqr_exp.data.info_files import content_fingerprint
-from aqr_exp.data.versions import splits_of
+from aqr_exp.data.nuscenes_tables import splits_of
 from aqr_exp.errors import AqrExpError
 
 Progress = Callable[[int, int], None]

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from pyquaternion import Quaternion
 
-from aqr_exp.data.checks.rows import SampleData
 from aqr_exp.data.checks.tables import SENSORS, DataFault, RawTables
 from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
 from aqr_exp.data.geometry import POINT_FEATURES, read_points
+from aqr_exp.data.nuscenes_tables import FullSampleData
 
 POINT_BYTES = POINT_FEATURES * 4
 # A cloud with fewer points than this share of the usual one was cut short; rain takes far less away.
@@ -36,7 +36,7 @@ class SensorFiles:
 
     def __init__(self, tables: RawTables) -> None:
         self.root = tables.root
-        self.rows: dict[str, list[SampleData]] = {name: [] for name in SENSORS}
+        self.rows: dict[str, list[FullSampleData]] = {name: [] for name in SENSORS}
         for row in tables.rows["sample_data"].values():
             channel = tables.channel(row)
             if channel == LIDAR_NAME or (channel in self.rows and row.is_key_frame):
@@ -103,7 +103,7 @@ def short_clouds(files: SensorFiles) -> Iterator[DataFault]:
             yield DataFault(file=row.filename, kind="damaged points", cause=cause)
 
 
-def chosen(rows: Sequence[SampleData], count: int | None) -> list[SampleData]:
+def chosen(rows: Sequence[FullSampleData], count: int | None) -> list[FullSampleData]:
     """So many rows spread over all of them; all when None."""
     if count is None or count >= len(rows):
         return list(rows)
@@ -133,7 +133,7 @@ def broken_images(
             yield DataFault(file=row.filename, kind="broken image", cause=cause)
 
 
-def bad_image(path: Path, row: SampleData) -> str | None:
+def bad_image(path: Path, row: FullSampleData) -> str | None:
     """What is wrong with an image file that exists."""
     import cv2
 
@@ -180,17 +180,19 @@ KEYFRAMES_PER_CAMERA = 3
 
 def _matrix(row: Any) -> np.ndarray:
     matrix = np.eye(4)
-    matrix[:3, :3] = Quaternion(row.rotation).rotation_matrix
+    matrix[:3, :3] = Quaternion(list(row.rotation)).rotation_matrix
     matrix[:3, 3] = row.translation
     return matrix
 
 
-def _to_global(tables: RawTables, row: SampleData) -> np.ndarray:
+def _to_global(tables: RawTables, row: FullSampleData) -> np.ndarray:
     pose = _matrix(tables.rows["ego_pose"][row.ego_pose_token])
     return pose @ _matrix(tables.rows["calibrated_sensor"][row.calibrated_sensor_token])
 
 
-def seen_share(tables: RawTables, camera: SampleData, lidar: SampleData, xyz: np.ndarray) -> float:
+def seen_share(
+    tables: RawTables, camera: FullSampleData, lidar: FullSampleData, xyz: np.ndarray
+) -> float:
     """The share of a keyframe's points [N, 3] (LiDAR frame, m) that land in a camera's image."""
     lidar2cam = np.linalg.inv(_to_global(tables, camera)) @ _to_global(tables, lidar)
     in_camera = xyz @ lidar2cam[:3, :3].T + lidar2cam[:3, 3]
@@ -206,7 +208,7 @@ def blind_cameras(tables: RawTables, files: SensorFiles) -> Iterator[DataFault]:
     """Calibrations of cameras that see next to none of the points of their keyframes."""
     keyframes = tables.keyframes()
     for channel in CAMERA_NAMES:
-        by_calibration: dict[str, list[SampleData]] = {}
+        by_calibration: dict[str, list[FullSampleData]] = {}
         for row in files.rows[channel]:
             by_calibration.setdefault(row.calibrated_sensor_token, []).append(row)
         for token, rows in by_calibration.items():

@@ -10,8 +10,14 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from aqr_exp.data.checks.rows import REFERENCES, ROW_TYPES, Calibration, Row, SampleData
 from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
+from aqr_exp.data.nuscenes_tables import (
+    REFERENCES,
+    ROW_TYPES,
+    Calibration,
+    FullSampleData,
+    Row,
+)
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -67,14 +73,14 @@ class RawTables:
         """A fault in a table."""
         return DataFault(file=self.file(table), kind=kind, cause=cause)
 
-    def channel(self, row: SampleData) -> str:
+    def channel(self, row: FullSampleData) -> str:
         """The sensor a recording is of, such as `CAM_FRONT`; needs sound references."""
         calibration: Calibration = self.rows["calibrated_sensor"][row.calibrated_sensor_token]
         return str(self.rows["sensor"][calibration.sensor_token].channel)
 
-    def keyframes(self) -> dict[str, dict[str, SampleData]]:
+    def keyframes(self) -> dict[str, dict[str, FullSampleData]]:
         """The key recordings of every sample, by sample token and channel."""
-        found: dict[str, dict[str, SampleData]] = {token: {} for token in self.rows["sample"]}
+        found: dict[str, dict[str, FullSampleData]] = {token: {} for token in self.rows["sample"]}
         for row in self.rows["sample_data"].values():
             if row.is_key_frame:
                 found[row.sample_token][self.channel(row)] = row
@@ -291,7 +297,7 @@ def annotation_faults(tables: RawTables) -> Iterator[DataFault]:
 
 def _bad_box(row: Any) -> str | None:
     if len(row.size) != 3 or not all(math.isfinite(size) and size > 0 for size in row.size):
-        return f"size {row.size} is not three lengths above 0"
+        return f"size {list(row.size)} is not three lengths above 0"
     if row.num_lidar_pts < 0 or row.num_radar_pts < 0:
         return f"{row.num_lidar_pts} LiDAR and {row.num_radar_pts} radar points"
     return bad_rotation(row.rotation) or bad_translation(row.translation)

@@ -1,0 +1,385 @@
+"""nuScenes tables: the one schema that the checks and the evaluation read them by, and splits.
+
+Each column that is read stands here once, typed; other columns are skipped. The evaluation decodes only
+the columns that the benchmark needs, which is faster; the `Full...` rows add what training needs.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from aqr_exp.errors import AqrExpError, RequestError
+
+Vector = tuple[float, ...]
+Triple = tuple[float, float, float]
+
+
+class Row(msgspec.Struct, gc=False):
+    """A row of any table."""
+
+    token: str
+
+
+class Named(Row, gc=False):
+    """A row of `attribute` or `category`."""
+
+    name: str
+
+
+class Visibility(Row, gc=False):
+    """A row of `visibility`."""
+
+
+class Log(Row, gc=False):
+    """A row of `log`."""
+
+
+class Map(Row, gc=False):
+    """A row of `map`."""
+
+    log_tokens: list[str]
+    filename: str
+
+
+class Sensor(Row, gc=False):
+    """A row of `sensor`."""
+
+    channel: str
+
+
+class FullSensor(Sensor, gc=False):
+    """A row of `sensor`; `modality` is `camera`, `lidar` or `radar`."""
+
+    modality: str
+
+
+class NamedScene(Row, gc=False):
+    """A row of `scene`."""
+
+    name: str
+
+
+class Scene(NamedScene, gc=False):
+    """A row of `scene` with the words that tell its conditions."""
+
+    description: str
+
+
+class FullScene(NamedScene, gc=False):
+    """A row of `scene` with its log and its chain of samples."""
+
+    log_token: str
+    first_sample_token: str
+    last_sample_token: str
+    nbr_samples: int
+
+
+class Sample(Row, gc=False):
+    """A row of `sample`; `timestamp` in microseconds."""
+
+    scene_token: str
+    timestamp: int
+
+
+class FullSample(Sample, gc=False):
+    """A row of `sample` with its neighbours."""
+
+    prev: str
+    next: str
+
+
+class SampleData(Row, gc=False):
+    """A row of `sample_data`."""
+
+    sample_token: str
+    ego_pose_token: str
+    calibrated_sensor_token: str
+    is_key_frame: bool
+
+
+class FullSampleData(SampleData, gc=False):
+    """A row of `sample_data` with its file and neighbours; sizes in pixels, of images only."""
+
+    filename: str
+    timestamp: int
+    prev: str
+    next: str
+    height: int | str | None = None
+    width: int | str | None = None
+
+
+class Pose(Row, gc=False):
+    """A row of `ego_pose`; metres."""
+
+    translation: Vector
+
+
+class ExactPose(Pose, gc=False):
+    """A row of `ego_pose`, decoded only with three coordinates."""
+
+    translation: Triple
+
+
+class FullPose(Pose, gc=False):
+    """A row of `ego_pose` with its quaternion (w, x, y, z)."""
+
+    rotation: Vector
+
+
+class Calibration(Row, gc=False):
+    """A row of `calibrated_sensor`."""
+
+    sensor_token: str
+
+
+class FullCalibration(Calibration, gc=False):
+    """A row of `calibrated_sensor`; `camera_intrinsic` is 3 x 3, empty for other sensors."""
+
+    translation: Vector
+    rotation: Vector
+    camera_intrinsic: list[list[float]]
+
+
+class Instance(Row, gc=False):
+    """A row of `instance`."""
+
+    category_token: str
+
+
+class FullInstance(Instance, gc=False):
+    """A row of `instance` with the ends of its track."""
+
+    first_annotation_token: str
+    last_annotation_token: str
+
+
+class Annotation(Row, gc=False):
+    """A row of `sample_annotation`; `size` is (width, length, height) in metres.
+
+    `prev` and `next` are empty at a track's ends.
+    """
+
+    sample_token: str
+    instance_token: str
+    attribute_tokens: list[str]
+    translation: Vector
+    size: Vector
+    rotation: Vector
+    prev: str
+    next: str
+    num_lidar_pts: int
+    num_radar_pts: int
+
+
+class ExactAnnotation(Annotation, gc=False):
+    """A row of `sample_annotation`, decoded only with vectors of the right lengths."""
+
+    translation: Triple
+    size: Triple
+    rotation: tuple[float, float, float, float]
+
+
+class FullAnnotation(Annotation, gc=False):
+    """A row of `sample_annotation` with its visibility."""
+
+    visibility_token: str
+
+
+ROW_TYPES: dict[str, type[Row]] = {
+    "attribute": Named,
+    "calibrated_sensor": FullCalibration,
+    "category": Named,
+    "ego_pose": FullPose,
+    "instance": FullInstance,
+    "log": Log,
+    "map": Map,
+    "sample": FullSample,
+    "sample_annotation": FullAnnotation,
+    "sample_data": FullSampleData,
+    "scene": FullScene,
+    "sensor": FullSensor,
+    "visibility": Visibility,
+}
+"""The 13 tables and the rows that `data check` reads them by."""
+
+# Column, the table it points into, and whether it may be empty (the ends of chains).
+REFERENCES: dict[str, tuple[tuple[str, str, bool], ...]] = {
+    "calibrated_sensor": (("sensor_token", "sensor", False),),
+    "instance": (
+        ("category_token", "category", False),
+        ("first_annotation_token", "sample_annotation", False),
+        ("last_annotation_token", "sample_annotation", False),
+    ),
+    "sample": (
+        ("scene_token", "scene", False),
+        ("prev", "sample", True),
+        ("next", "sample", True),
+    ),
+    "sample_annotation": (
+        ("sample_token", "sample", False),
+        ("instance_token", "instance", False),
+        ("visibility_token", "visibility", True),
+        ("attribute_tokens", "attribute", False),
+        ("prev", "sample_annotation", True),
+        ("next", "sample_annotation", True),
+    ),
+    "sample_data": (
+        ("sample_token", "sample", False),
+        ("ego_pose_token", "ego_pose", False),
+        ("calibrated_sensor_token", "calibrated_sensor", False),
+        ("prev", "sample_data", True),
+        ("next", "sample_data", True),
+    ),
+    "scene": (
+        ("log_token", "log", False),
+        ("first_sample_token", "sample", False),
+        ("last_sample_token", "sample", False),
+    ),
+}
+
+EVALUATED_TABLES = (
+    "attribute",
+    "calibrated_sensor",
+    "category",
+    "ego_pose",
+    "instance",
+    "sample",
+    "sample_annotation",
+    "sample_data",
+    "scene",
+    "sensor",
+)
+"""Tables that the evaluation reads, besides `splits.json`."""
+
+PREDEFINED_SPLITS = {
+    "train": "trainval",
+    "val": "trainval",
+    "train_detect": "trainval",
+    "train_track": "trainval",
+    "mini_train": "mini",
+    "mini_val": "mini",
+    "test": "test",
+}
+"""nuScenes' own splits, and how the name of the version that holds them ends."""
+
+# v1.0-test has no annotations: nothing can be trained or scored on it here.
+PREDEFINED: dict[str, tuple[str, str]] = {
+    "v1.0-mini": ("mini_train", "mini_val"),
+    "v1.0-trainval": ("train", "val"),
+}
+
+# Keyframes of the official splits, and what class-balanced resampling of the training split draws an epoch
+# in the published runs (mmdet3d's CBGS over the official info files).
+OFFICIAL_SAMPLES = {"mini_train": 323, "mini_val": 81, "train": 28_130, "val": 6_019}
+PUBLISHED_DRAWS = 123_580
+
+_Row = TypeVar("_Row")
+
+
+class Tables:
+    """The tables of one version, each read when it is needed.
+
+    Args:
+        root: The data set's folder.
+        version: Its version folder.
+    """
+
+    def __init__(self, root: Path, version: str) -> None:
+        self.folder = root / version
+        self.version = version
+
+    def path(self, table: str) -> Path:
+        """File of a table."""
+        return self.folder / f"{table}.json"
+
+    def rows(self, table: str, kind: type[_Row]) -> list[_Row]:
+        """A table's rows.
+
+        Args:
+            table: Its name.
+            kind: What a row must be.
+
+        Raises:
+            AqrExpError: The file is missing or no such table; names it and the place.
+        """
+        return self._read(table, list[kind])  # type: ignore[valid-type]
+
+    def split_scenes(self, split: str) -> list[str]:
+        """Names of a split's scenes.
+
+        Args:
+            split: One of nuScenes' own or of the version's `splits.json`.
+
+        Raises:
+            RequestError: There is no such split in this version.
+            AqrExpError: `splits.json` is damaged.
+        """
+        if split in PREDEFINED_SPLITS:
+            ending = PREDEFINED_SPLITS[split]
+            if not self.version.endswith(ending):
+                raise RequestError(f"split {split} is of v1.0-{ending}, not of {self.version}")
+            from nuscenes.utils.splits import create_splits_scenes
+
+            return list(create_splits_scenes()[split])
+        path = self.path("splits")
+        if not path.is_file():
+            raise RequestError(f"split {split} is none of nuScenes' own, and {path} is missing")
+        splits: dict[str, list[str]] = self._read("splits", dict[str, list[str]])
+        if split not in splits:
+            raise RequestError(f"no split {split} in {path}: it holds {', '.join(sorted(splits))}")
+        return splits[split]
+
+    def lookup(self, table: str, rows: dict[str, _Row], token: str) -> _Row:
+        """The row another table names.
+
+        Raises:
+            AqrExpError: There is none.
+        """
+        try:
+            return rows[token]
+        except KeyError:
+            raise AqrExpError(f"{self.path(table)} lacks the token {token}") from None
+
+    def _read(self, table: str, kind: Any) -> Any:
+        path = self.path(table)
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=kind)
+        except FileNotFoundError:
+            raise AqrExpError(f"{path} is missing") from None
+        except OSError as error:
+            raise AqrExpError(f"{path} cannot be read: {error.strerror}") from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise AqrExpError(f"{path} is damaged: {error}") from None
+
+
+def splits_of(root: Path, version: str) -> list[str]:
+    """The splits of a version: nuScenes' own, or those of its `splits.json`; training first.
+
+    Args:
+        root: The data set's folder.
+        version: Its version folder.
+
+    Raises:
+        AqrExpError: The version is none of nuScenes' own and says no splits.
+    """
+    if version in PREDEFINED:
+        return list(PREDEFINED[version])
+    path = root / version / "splits.json"
+    try:
+        splits = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        own = ", ".join(PREDEFINED)
+        raise AqrExpError(f"{path} is missing: a version other than {own} needs one") from None
+    except (OSError, ValueError) as error:
+        raise AqrExpError(f"{path} is damaged: {error}") from None
+    named = isinstance(splits, dict) and all(isinstance(names, list) for names in splits.values())
+    if not named or not splits:
+        raise AqrExpError(f"{path} is damaged: it must name the scenes of each split")
+    return sorted(splits, key=lambda split: (not is_training(split), split))
+
+
+def is_training(split: str) -> bool:
+    """Whether a split is trained on: objects for ground-truth sampling are taken from it."""
+    return split.endswith("train")
