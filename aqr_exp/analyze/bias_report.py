@@ -1,7 +1,7 @@
 """A trained run, opened to look inside: its model, and what its arm does with a sample."""
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from aqr_exp.config.schema import RunConfig, VariantSettings
 from aqr_exp.config.variant_spec import Bounds, LearnedScale, spec_of, with_feature
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.errors import RequestError
+from aqr_exp.files.progress import Progress
 from aqr_exp.report.figures.figure_file import save
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.train.checkpoint import load_newest
@@ -137,8 +138,8 @@ class BoxWeight:
 def weights_of_boxes(
     run: TrainedRun,
     samples: SampleReader,
-    chosen: Iterable[int],
-    show: Callable[[int], None],
+    chosen: Sequence[int],
+    progress: Progress,
 ) -> list[BoxWeight]:
     """Run the detector over samples and read the weights at their boxes.
 
@@ -146,7 +147,7 @@ def weights_of_boxes(
         run: The run.
         samples: The split.
         chosen: Which samples.
-        show: Called with how many are done, after each.
+        progress: Called with the samples done, and all.
     """
     words = read_scene_conditions(Path(run.config.data.root), run.config.data.version)
     references = run.references_m.numpy()
@@ -169,7 +170,7 @@ def weights_of_boxes(
                         weights=(lidar, camera),
                     )
                 )
-        show(done)
+        progress(done, len(chosen))
     return found
 
 

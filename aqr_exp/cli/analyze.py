@@ -163,7 +163,7 @@ def bias_command(
     files = draw_history(opened, folder)
     files += draw_biases(opened, split, sample, queries, folder)
     with counted_progress("samples") as show:
-        boxes = weights_of_boxes(opened, split, chosen, lambda done: show(done, len(chosen)))
+        boxes = weights_of_boxes(opened, split, chosen, show)
     files += draw_weights(opened, boxes, folder)
     for path in files:
         console.data(str(path))

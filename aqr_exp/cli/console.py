@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from aqr_exp.files.atomic import plain
+from aqr_exp.files.progress import NamedProgress, Progress, RunProgress
 
 
 def data(text: str) -> None:
@@ -65,8 +66,6 @@ Detach = Annotated[
 
 PLAIN_EVERY_S = 10.0
 
-Show = Callable[[dict[str, Any]], None]
-
 
 class PlainProgress:
     """Prints a line when phase or epoch changed, and otherwise at most every ten seconds.
@@ -94,7 +93,7 @@ class PlainProgress:
 
 
 @contextmanager
-def run_progress() -> Iterator[Show]:
+def run_progress() -> Iterator[RunProgress]:
     """Show a run's progress until the context ends.
 
     Yields:
@@ -124,7 +123,7 @@ def run_progress() -> Iterator[Show]:
 
 
 @contextmanager
-def counted_progress(what: str) -> Iterator[Callable[[int, int], None]]:
+def counted_progress(what: str) -> Iterator[Progress]:
     """Show how many of how many are done.
 
     Args:
@@ -163,13 +162,13 @@ QUIET_S = 2.0
 
 
 @contextmanager
-def delayed_progress() -> Iterator[Callable[[str, int, int], None]]:
+def delayed_progress() -> Iterator[NamedProgress]:
     """Show how many of how many are done, once that has taken two seconds.
 
     Yields:
         A function of (what, done, total).
     """
-    shown: dict[str, Callable[[int, int], None]] = {}
+    shown: dict[str, Progress] = {}
     started: dict[str, float] = {}
     with ExitStack() as stack:
 

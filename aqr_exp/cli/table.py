@@ -116,7 +116,7 @@ def _run(request: TableRequest, form: TableFormat, *, verify: bool) -> int:
     store = Store(results_root())
     rows = collect(store)
     with delayed_progress() as progress:
-        built = build_table(store, rows, request, step=partial(progress, "arms compared"))
+        built = build_table(store, rows, request, progress=partial(progress, "arms compared"))
     if verify:
         return _verify(built.study, store, as_json=form is TableFormat.JSON)
     table = built.table
@@ -154,7 +154,7 @@ def _refuse_of_record(request: TableRequest, *, verify: bool) -> None:
 def _verify(study: Study, store: Store, *, as_json: bool) -> int:
     """Recompute the cells; the exit code says whether they hold."""
     with delayed_progress() as progress:
-        found = verify_cells(study, store, step=partial(progress, "runs verified"))
+        found = verify_cells(study, store, progress=partial(progress, "runs verified"))
     if as_json:
         console.print_json(found.as_json())
     else:

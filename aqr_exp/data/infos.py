@@ -9,7 +9,6 @@ import json
 import pickle
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -27,9 +26,7 @@ from aqr_exp.data.info_files import (
     write_fingerprint,
 )
 from aqr_exp.files.atomic import replace_bytes, replace_text
-
-Progress = Callable[[int, int], None]
-
+from aqr_exp.files.progress import Progress, no_progress
 
 FILE_CLASSES: tuple[str, ...] = (
     "car",
@@ -233,7 +230,7 @@ def write_infos(
     splits: list[str],
     *,
     nusc: Any = None,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> dict[str, int]:
     """Write `<root>/aqr_infos/<split>.pkl` for each split, then `fingerprint.json`.
 
@@ -272,8 +269,7 @@ def write_infos(
         for scene in rows[split]:
             data_list += _scene_part(nusc, scene, parts)
             done += 1
-            if progress is not None:
-                progress(done, total)
+            progress(done, total)
         for index, info in enumerate(data_list):
             info["sample_idx"] = index
         samples[split] = len(data_list)

@@ -1,7 +1,5 @@
 """From raw nuScenes tables to everything training needs: checked, then info files, then objects."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +12,9 @@ from aqr_exp.data.gt_database.build import build_database
 from aqr_exp.data.infos import write_infos
 from aqr_exp.data.nuscenes_tables import is_training, splits_of
 from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.files.progress import StagedProgress
 from aqr_exp.files.suggest import did_you_mean
 
-Stage = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 # More lines than this help nobody: `data check` lists the rest.
 FAULTS_SHOWN = 10
 
@@ -60,7 +58,9 @@ def find_version(root: Path, version: str | None) -> str:
     return version
 
 
-def prepare(root: Path, version: str, *, workers: int, objects: bool, stage: Stage) -> Prepared:
+def prepare(
+    root: Path, version: str, *, workers: int, objects: bool, stage: StagedProgress
+) -> Prepared:
     """Check the tables and files, write info files, cut out the objects of training splits.
 
     What is done already is not done again; killed at any moment, the next call goes on.

@@ -3,7 +3,7 @@
 import os
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.run import Device
 from aqr_exp.data.corruptions.cases import CorruptionCase
 from aqr_exp.errors import AqrExpError, RunFailedError
+from aqr_exp.files.progress import Progress
 from aqr_exp.launch.executor import COMMAND_VARIABLE
 from aqr_exp.launch.json_worker import exit_summary, json_worker, last_line, responses
 from aqr_exp.launch.preflight import machine
@@ -48,7 +49,7 @@ def measure_together(
     *,
     passes: int,
     samples: int,
-    progress: Callable[[int, int], None],
+    progress: Progress,
 ) -> Iterator[Outcome]:
     """Measure the cost of runs pass by pass in turn, and write it to each run's folder.
 

@@ -2,12 +2,11 @@
 
 import contextlib
 import signal
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
 from aqr_exp.errors import AqrExpError
+from aqr_exp.files.progress import RunProgress
 from aqr_exp.launch.attempt import queue, settle
 from aqr_exp.launch.executor import Executor
 from aqr_exp.launch.signals import stop_on_signals
@@ -100,7 +99,7 @@ POLL_S = 0.2
 def train(
     folder: RunFolder,
     executor: Executor,
-    show: Callable[[dict[str, Any]], None],
+    show: RunProgress,
     *,
     attempt: int = 1,
 ) -> RunState:

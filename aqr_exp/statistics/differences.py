@@ -10,11 +10,12 @@ from typing import Any
 
 from aqr_exp.errors import RequestError
 from aqr_exp.evaluate.conditions import CONDITIONS, DataCondition
+from aqr_exp.files.progress import Progress, no_progress
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.statistics.arms import Measured, Records, follows_from_records, measure, replicates
 from aqr_exp.statistics.estimates import Difference, Interval
 from aqr_exp.statistics.estimation import estimate_difference, estimate_mean
-from aqr_exp.statistics.resampling import Progress, Resampling
+from aqr_exp.statistics.resampling import Resampling
 from aqr_exp.statistics.run_scores import InferenceCache, RunScores, cache_key, records_digest
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.store import Store
@@ -33,7 +34,7 @@ def compare_arms(
     store: Store,
     condition: str | None = None,
     settings: Resampling = DEFAULT,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> dict[str, Difference]:
     """How two arms differ.
 
@@ -73,7 +74,7 @@ def arm_intervals(
     store: Store,
     condition: str | None = None,
     settings: Resampling = DEFAULT,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> dict[str, Interval]:
     """An arm's means.
 
@@ -111,7 +112,7 @@ def arm_interval(
     *,
     store: Store,
     settings: Resampling = DEFAULT,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> Interval:
     """An arm's mean of one metric; see `arm_intervals`.
 
@@ -136,7 +137,7 @@ def _cached(
     condition: str | None,
     store: Store,
     settings: Resampling,
-    progress: Progress | None,
+    progress: Progress,
     estimate: Callable[[str, Measured], dict[str, Any]],
 ) -> Mapping[str, dict[str, Any]]:
     """Results by metric, from the cache where nothing they depend on has changed."""

@@ -4,7 +4,6 @@ Letters: T scenes that can be drawn, R resamples, E = 1 + R + T evaluations, S s
 """
 
 import hashlib
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -14,6 +13,7 @@ from jaxtyping import Int
 from aqr_exp.evaluate.conditions import DataCondition, RunScorer
 from aqr_exp.evaluate.records import MatchRecords, SplitSamples
 from aqr_exp.evaluate.scorer import Scores
+from aqr_exp.files.progress import Progress, no_progress
 
 _REPORTS = 40
 """How often progress is told of at least, for a run large enough to wait for."""
@@ -21,7 +21,6 @@ _REPORTS = 40
 _ENTRIES_AT_ONCE = 1 << 20
 """Evaluations are shared out to threads in parts of at least so many detections."""
 
-Progress = Callable[[int, int], None]
 """Takes (done, total), in evaluations."""
 
 
@@ -116,7 +115,7 @@ class ResampledRun:
 
 
 def resample(
-    records: MatchRecords, part: Part, settings: Resampling, progress: Progress | None = None
+    records: MatchRecords, part: Part, settings: Resampling, progress: Progress = no_progress
 ) -> ResampledRun:
     """Evaluate a run under resamples of its scenes.
 
@@ -180,7 +179,7 @@ def _evaluate(
     condition: DataCondition,
     scenes: Int[np.ndarray, "E scenes"],
     detections: int,
-    progress: Progress | None,
+    progress: Progress,
 ) -> Scores:
     scorer.scores(condition, np.zeros((0, len(scorer.samples)), dtype=np.int64))  # lays out once
     threads, done = _threads(), 0
@@ -191,8 +190,7 @@ def _evaluate(
         rows = scenes[start : start + step]
         scores = scorer.scores(condition, rows[:, scorer.samples.scene])
         done += len(rows)
-        if progress is not None:
-            progress(done, len(scenes))
+        progress(done, len(scenes))
         return scores
 
     with ThreadPoolExecutor(threads) as pool:

@@ -21,7 +21,8 @@ from aqr_exp.evaluate.records import read_records
 from aqr_exp.evaluate.scorer import Scores
 from aqr_exp.files.arrays import read_arrays, write_arrays
 from aqr_exp.files.atomic import plain, read_json, replace_json
-from aqr_exp.statistics.resampling import Part, Progress, ResampledRun, Resampling, resample
+from aqr_exp.files.progress import Progress, no_progress
+from aqr_exp.statistics.resampling import Part, ResampledRun, Resampling, resample
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.store import Store
 
@@ -167,7 +168,7 @@ class RunScores:
 
     store: Store
     settings: Resampling
-    progress: Progress | None = None
+    progress: Progress = no_progress
 
     def of(self, row: RunRow, condition: DataCondition) -> ResampledRun:
         """A run's scores under resamples of its scenes.
@@ -258,7 +259,7 @@ def prepare(
     *,
     store: Store,
     settings: Resampling,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> None:
     """Compute and keep whatever comparisons of these runs will need, with one account of progress.
 
@@ -274,8 +275,7 @@ def prepare(
     for place, (row, condition) in enumerate(todo):
 
         def report(done: int, of: int, before: int = place) -> None:
-            if progress is not None:
-                progress(before * settings.resamples + settings.resamples * done // of, total)
+            progress(before * settings.resamples + settings.resamples * done // of, total)
 
         scores = RunScores(store=store, settings=settings, progress=report)
         with suppress(MissingRecordsError):

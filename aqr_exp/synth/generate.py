@@ -7,7 +7,6 @@ import re
 import secrets
 import shutil
 import socket
-from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from aqr_exp.config.inputs import identity_path
 from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
 from aqr_exp.data.infos import write_infos
 from aqr_exp.data.workers import prepare_worker
+from aqr_exp.files.progress import Progress, no_progress
 from aqr_exp.synth.plan import ScenePlan, plan_scenes
 from aqr_exp.synth.scene_files import Rows, generate_scene
 from aqr_exp.synth.settings import TRAIN_SPLIT, VAL_SPLIT, VERSION, SynthSettings
@@ -103,7 +103,7 @@ def _generate_scenes(
     settings: SynthSettings,
     plans: list[ScenePlan],
     workers: int,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress,
 ) -> list[Rows]:
     """All scenes and maps, in worker processes."""
     logs: dict[int, list[ScenePlan]] = {}
@@ -120,8 +120,7 @@ def _generate_scenes(
         try:
             for done in as_completed(scenes):
                 rows[scenes[done]] = done.result()
-                if progress is not None:
-                    progress(len(rows), len(plans))
+                progress(len(rows), len(plans))
             for each in maps:
                 each.result()
         except BaseException:
@@ -134,7 +133,7 @@ def _fill(
     root: Path,
     settings: SynthSettings,
     workers: int,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress,
 ) -> None:
     """Write a complete data set into an empty folder."""
     _make_folders(root)
@@ -152,7 +151,7 @@ def generate_dataset(
     settings: SynthSettings,
     *,
     workers: int,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> None:
     """Generate a synthetic data set; killed at any moment, it leaves nothing half-done at `root`.
 

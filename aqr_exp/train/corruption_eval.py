@@ -26,6 +26,7 @@ from aqr_exp.config.schema import RunConfig
 from aqr_exp.data.corruptions.cases import CorruptionCase, read_cases
 from aqr_exp.data.pipeline import dataloader_config
 from aqr_exp.errors import AqrExpError, RunFailedError
+from aqr_exp.files.progress import Progress, no_progress
 from aqr_exp.store.corruption_results import missing_cases, write_evaluation
 from aqr_exp.store.lease import hold
 from aqr_exp.store.run_files import EvaluationPaths, read_metrics_file
@@ -33,8 +34,6 @@ from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.train.checkpoint import load_newest
 from aqr_exp.train.runner_config import evaluator_config, register_plugins
 from aqr_exp.train.session import set_up_torch
-
-Tell = Callable[[dict[str, Any]], None]
 
 
 def trained_detector(folder: RunFolder, config: RunConfig) -> nn.Module:
@@ -70,7 +69,7 @@ def measure(
     config: RunConfig,
     case: CorruptionCase | None,
     paths: EvaluationPaths,
-    tell: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Predict and score the validation split, as the end of a training does.
 
@@ -79,7 +78,7 @@ def measure(
         config: The run.
         case: The failure; None evaluates on clean data.
         paths: Where detections and match records go.
-        tell: Told how many samples of how many are done.
+        progress: Called with the samples done, and all.
 
     Returns:
         The metrics.
@@ -99,18 +98,19 @@ def measure(
         found = detector.test_step(batch)  # type: ignore[operator]
         evaluator.process(data_samples=found, data_batch=batch)
         done += len(found)
-        if tell is not None:
-            tell(done, total)
+        progress(done, total)
     return dict(evaluator.evaluate(total))
 
 
-def evaluate_cases(folder: RunFolder, cases: Sequence[CorruptionCase], tell: Tell) -> None:
+def evaluate_cases(
+    folder: RunFolder, cases: Sequence[CorruptionCase], respond: Callable[[dict[str, Any]], None]
+) -> None:
     """Evaluate a run under the cases it lacks; the caller holds the run's lease for it.
 
     Args:
         folder: The run's folder.
         cases: What is wanted.
-        tell: Takes what stdout gets.
+        respond: Writes a message of this JSON worker.
 
     Raises:
         AqrExpError: There are no metrics of record, or no weights, or the data are not those that the
@@ -130,7 +130,7 @@ def evaluate_cases(folder: RunFolder, cases: Sequence[CorruptionCase], tell: Tel
             torn.unlink()  # of a process that was killed: only one works here
 
         def step(done: int, total: int, name: str = case.name) -> None:
-            tell({"case": name, "done": done, "total": total})
+            respond({"case": name, "done": done, "total": total})
 
         metrics = measure(detector, config, case, paths, step)
         took = {"evaluate_time_s": round(time.monotonic() - started, 1)}
@@ -138,7 +138,7 @@ def evaluate_cases(folder: RunFolder, cases: Sequence[CorruptionCase], tell: Tel
         kept = write_evaluation(
             folder, case, {**metrics, **same, **took}, clean, config.data.val_split
         )
-        tell({"case": case.name, "metrics": kept})
+        respond({"case": case.name, "metrics": kept})
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -160,7 +160,7 @@ def main(argv: list[str] | None = None) -> int:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
-    def tell(answer: dict[str, Any]) -> None:
+    def respond(answer: dict[str, Any]) -> None:
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
@@ -168,7 +168,7 @@ def main(argv: list[str] | None = None) -> int:
         with hold(folder.failures_lease_path):
             register_plugins()
             set_up_torch(arguments.threads)
-            evaluate_cases(folder, read_cases(arguments.cases), tell)
+            evaluate_cases(folder, read_cases(arguments.cases), respond)
     except AqrExpError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -1,6 +1,6 @@
 """All checks of one data set, in an order in which no fault hides behind another one's noise."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,9 +31,7 @@ from aqr_exp.data.checks.tables import (
 from aqr_exp.data.info_files import content_fingerprint
 from aqr_exp.data.nuscenes_tables import splits_of
 from aqr_exp.errors import AqrExpError
-
-Progress = Callable[[int, int], None]
-Stage = Callable[[str], AbstractContextManager[Progress]]
+from aqr_exp.files.progress import Progress, StagedProgress, no_progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +67,7 @@ class Depth:
 
 
 def _no_progress(_: str) -> AbstractContextManager[Progress]:
-    return nullcontext(lambda _done, _total: None)
+    return nullcontext(no_progress)
 
 
 def table_faults(tables: RawTables) -> list[DataFault]:
@@ -83,7 +81,9 @@ def table_faults(tables: RawTables) -> list[DataFault]:
     return [*faults, *calibration_faults(tables), *annotation_faults(tables)]
 
 
-def check_root(root: Path, version: str, depth: Depth, stage: Stage = _no_progress) -> Report:
+def check_root(
+    root: Path, version: str, depth: Depth, stage: StagedProgress = _no_progress
+) -> Report:
     """Check a data set and its info files.
 
     Args:
@@ -116,7 +116,7 @@ def check_root(root: Path, version: str, depth: Depth, stage: Stage = _no_progre
 
 
 def _file_faults(
-    tables: RawTables, files: SensorFiles, depth: Depth, stage: Stage
+    tables: RawTables, files: SensorFiles, depth: Depth, stage: StagedProgress
 ) -> Iterator[DataFault]:
     yield from missing_files(files)
     yield from missing_maps(tables)
@@ -128,7 +128,7 @@ def _file_faults(
 
 
 def _derived_faults(
-    root: Path, version: str, depth: Depth, stage: Stage, found: list[DataFault]
+    root: Path, version: str, depth: Depth, stage: StagedProgress, found: list[DataFault]
 ) -> list[DataFault]:
     """What does not fit the tables among the files made from them."""
     try:

@@ -1,7 +1,7 @@
 """Info files against the tables they were made from."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,7 @@ from aqr_exp.data.gt_database.store import POINT_COLUMNS, GtDatabase, pack_name
 from aqr_exp.data.info_files import read_info_file
 from aqr_exp.data.infos import build_metainfo, sample_info, scene_samples
 from aqr_exp.errors import AqrExpError
-
-Progress = Callable[[int, int], None]
+from aqr_exp.files.progress import Progress, no_progress
 
 
 def difference(stored: Any, wanted: Any, where: str = "") -> str | None:
@@ -52,7 +51,7 @@ def _short(value: Any) -> str:
 
 
 def info_faults(
-    nusc: Any, root: Path, split: str, count: int | None, progress: Progress | None = None
+    nusc: Any, root: Path, split: str, count: int | None, progress: Progress = no_progress
 ) -> Iterator[DataFault]:
     """What of a split's info file does not fit the tables: at most one fault a file.
 
@@ -71,7 +70,7 @@ def info_faults(
 
 
 def _info_fault(
-    nusc: Any, path: Path, split: str, count: int | None, progress: Progress | None
+    nusc: Any, path: Path, split: str, count: int | None, progress: Progress
 ) -> str | None:
     from nuscenes.utils.splits import get_scenes_of_split
 
@@ -96,8 +95,7 @@ def _info_fault(
     for index in range(0, 0 if cause else len(rows), step):
         wanted = sample_info(nusc, rows[index], index)
         cause = difference(content["data_list"][index], wanted, f"data_list[{index}].")
-        if progress is not None:
-            progress(index + 1, len(rows))
+        progress(index + 1, len(rows))
         if cause:
             break
     return cause

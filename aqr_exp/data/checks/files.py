@@ -1,7 +1,7 @@
 """Sensor files: whether they are there, whether points and images can be what they are called."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,13 @@ from aqr_exp.data.checks.tables import SENSORS, DataFault, RawTables
 from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
 from aqr_exp.data.geometry import POINT_FEATURES, read_points
 from aqr_exp.data.nuscenes_tables import FullSampleData
+from aqr_exp.files.progress import Progress, no_progress
 
 POINT_BYTES = POINT_FEATURES * 4
 # A cloud with fewer points than this share of the usual one was cut short; rain takes far less away.
 SHORTEST_SHARE = 0.05
 # Of the points around the vehicle, each of the six cameras sees a tenth or more.
 SEEN_SHARE = 0.002
-
-Progress = Callable[[int, int], None]
 
 
 class SensorFiles:
@@ -111,7 +110,7 @@ def chosen(rows: Sequence[FullSampleData], count: int | None) -> list[FullSample
 
 
 def broken_images(
-    files: SensorFiles, count: int | None, progress: Progress | None = None
+    files: SensorFiles, count: int | None, progress: Progress = no_progress
 ) -> Iterator[DataFault]:
     """Images that cannot be decoded, end early or have another size than their table says.
 
@@ -127,8 +126,7 @@ def broken_images(
     ]
     for index, row in enumerate(rows):
         cause = bad_image(files.root / row.filename, row)
-        if progress is not None:
-            progress(index + 1, len(rows))
+        progress(index + 1, len(rows))
         if cause:
             yield DataFault(file=row.filename, kind="broken image", cause=cause)
 
@@ -153,7 +151,7 @@ def bad_image(path: Path, row: FullSampleData) -> str | None:
 
 
 def odd_points(
-    files: SensorFiles, count: int | None, progress: Progress | None = None
+    files: SensorFiles, count: int | None, progress: Progress = no_progress
 ) -> Iterator[DataFault]:
     """Clouds with numbers that are not finite; arguments as in `broken_images`."""
     damaged = {fault.file for fault in short_clouds(files)}
@@ -165,8 +163,7 @@ def odd_points(
     rows = chosen(rows, count)
     for index, row in enumerate(rows):
         points = read_points(files.root / row.filename)
-        if progress is not None:
-            progress(index + 1, len(rows))
+        progress(index + 1, len(rows))
         bad = int((~np.isfinite(points)).any(axis=1).sum())
         if bad:
             cause = f"{bad} of {len(points)} points hold numbers that are not finite"

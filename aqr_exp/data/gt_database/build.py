@@ -4,7 +4,6 @@ import io
 import multiprocessing
 import pickle
 import shutil
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,7 @@ from aqr_exp.data.info_files import MAX_SWEEPS, fresh_parts
 from aqr_exp.data.workers import prepare_worker
 from aqr_exp.errors import AqrExpError
 from aqr_exp.files.atomic import file_sha256, replace_bytes, replace_text
-
-Progress = Callable[[int, int], None]
+from aqr_exp.files.progress import Progress, no_progress
 
 
 def info_digest(root: Path, split: str) -> str:
@@ -44,7 +42,7 @@ def database_is_ready(root: Path, split: str) -> bool:
 
 
 def build_database(
-    root: Path, split: str, *, workers: int, progress: Progress | None = None
+    root: Path, split: str, *, workers: int, progress: Progress = no_progress
 ) -> dict[str, int]:
     """EncodedObject out every object of a split, unless that is done.
 
@@ -88,12 +86,11 @@ def _cut_scenes(
     scenes: list[list[dict[str, Any]]],
     categories: dict[str, int],
     workers: int,
-    progress: Progress | None,
+    progress: Progress,
 ) -> None:
     missing = [place for place in range(len(scenes)) if not _arrays_path(parts, place).is_file()]
     done = len(scenes) - len(missing)
-    if progress is not None:
-        progress(done, len(scenes))
+    progress(done, len(scenes))
     # Workers start from a clean process: nothing of the caller's threads or locks is inherited.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=prepare_worker) as pool:
@@ -105,8 +102,7 @@ def _cut_scenes(
             for task in as_completed(tasks):
                 task.result()
                 done += 1
-                if progress is not None:
-                    progress(done, len(scenes))
+                progress(done, len(scenes))
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise

@@ -1,7 +1,8 @@
 """Two arms compared: configuration, metrics, classes, conditions and scenes."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from aqr_exp.config.identity import Bearing, Difference, differences
@@ -9,6 +10,7 @@ from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.errors import RequestError
 from aqr_exp.evaluate.conditions import CONDITIONS, DataCondition
 from aqr_exp.evaluate.protocol import ERROR_NAMES
+from aqr_exp.files.progress import NamedProgress, no_progress
 from aqr_exp.report.compare.scenes import SceneChanges, scene_changes
 from aqr_exp.report.compare.truth_counts import TruthCounts, truth_counts
 from aqr_exp.statistics.confounders import (
@@ -28,7 +30,6 @@ from aqr_exp.store.store import Store
 MAIN_METRICS = ("mAP", "NDS")
 METRIC, CLASS, CONDITION, SCENE = "metric", "class", "condition", "scene"
 PARTS = (METRIC, CLASS, CONDITION, SCENE)
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +118,7 @@ def compare_two(
     store: Store,
     request: Request = EVERYTHING,
     left_out: Sequence[str] = (),
-    progress: Progress | None = None,
+    progress: NamedProgress = no_progress,
 ) -> Comparison:
     """Compare two arms, or two runs.
 
@@ -148,7 +149,7 @@ def compare_two(
         parts,
         store=store,
         settings=request.settings,
-        progress=_telling(progress, "resamples"),
+        progress=partial(progress, "resamples"),
     )
     found = Comparison(
         reference=tuple(reference),
@@ -165,13 +166,9 @@ def compare_two(
     if CONDITION in request.parts:
         found = replace(found, conditions=work.conditions(request.metrics[0]))
     if SCENE in request.parts:
-        told = _telling(progress, "runs")
-        found = replace(found, scenes=scene_changes(reference, other, store=store, progress=told))
+        scenes = scene_changes(reference, other, store=store, progress=partial(progress, "runs"))
+        found = replace(found, scenes=scenes)
     return found
-
-
-def _telling(progress: Progress | None, what: str) -> Callable[[int, int], None] | None:
-    return None if progress is None else lambda done, total: progress(what, done, total)
 
 
 def _with_common_seeds(

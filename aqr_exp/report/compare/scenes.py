@@ -4,7 +4,7 @@ Letters: T scenes.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from aqr_exp.errors import AqrExpError
 from aqr_exp.evaluate.conditions import RunScorer, sample_weights
 from aqr_exp.evaluate.records import SplitSamples, read_records
+from aqr_exp.files.progress import Progress, no_progress
 from aqr_exp.statistics.arms import replicates
 from aqr_exp.statistics.resampling import samples_digest
 from aqr_exp.statistics.run_scores import MissingRecordsError, records_digest
@@ -137,7 +138,7 @@ def scene_changes(
     other: Sequence[RunRow],
     *,
     store: Store,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> SceneChanges:
     """Order scenes by the difference between two arms.
 
@@ -160,8 +161,7 @@ def scene_changes(
             except MissingRecordsError as error:
                 return SceneChanges(notes=(f"no scenes are compared: {error}",))
             done += 1
-            if progress is not None:
-                progress(done, total)
+            progress(done, total)
     if not all(scored):
         return SceneChanges(notes=("no scenes are compared: an arm has no completed run",))
     digests = {samples_digest(one.samples) for scores in scored for one in scores}

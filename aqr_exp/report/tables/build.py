@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from aqr_exp.errors import RequestError
+from aqr_exp.files.progress import Progress, no_progress
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.report.tables.arm_table import arm_table
 from aqr_exp.report.tables.arms import Group, by_setting, group_seeds
@@ -12,7 +13,7 @@ from aqr_exp.report.tables.baselines import Baselines, Opponent, Specs, chosen_a
 from aqr_exp.report.tables.cells import Row, Table
 from aqr_exp.report.tables.corruption_table import failure_table
 from aqr_exp.report.tables.cost_table import cost_table, refuse_with_cost
-from aqr_exp.report.tables.measures import Measures, Step, unmeasured
+from aqr_exp.report.tables.measures import Measures, unmeasured
 from aqr_exp.report.tables.metric_table import block_table
 from aqr_exp.report.tables.notes import Marks, baseline_notes, statistics_notes, unlike_pairs
 from aqr_exp.report.tables.references import with_references
@@ -106,7 +107,7 @@ class Built:
 
 
 def build_table(
-    store: Store, rows: Sequence[RunRow], request: TableRequest, *, step: Step | None = None
+    store: Store, rows: Sequence[RunRow], request: TableRequest, *, progress: Progress = no_progress
 ) -> Built:
     """Make the table of a store's runs.
 
@@ -114,7 +115,7 @@ def build_table(
         store: Where the runs are.
         rows: All of them, as `collect` gives them.
         request: What is wanted.
-        step: Told about the progress of comparisons.
+        progress: Called with the arms compared, and all.
 
     Returns:
         The table. Runs that are not in it are among its notes.
@@ -141,7 +142,7 @@ def build_table(
     asked = quantities(request.by, request.metrics, chosen.rows, groups)
     if request.by is By.FAILURE:
         return _by_failure(store, groups, asked, request, (*left_out, *chosen.notes))
-    measures = _measured(groups, opponents, asked, store, chosen.epoch, step)
+    measures = _measured(groups, opponents, asked, store, chosen.epoch, progress)
     study = study_of(groups, opponents, asked, measures, (*left_out, *chosen.notes))
     table = _laid_out(store, study, request, chosen)
     if request.sort is not None:
@@ -174,7 +175,7 @@ def _measured(
     asked: Sequence[Quantity],
     store: Store,
     epoch: int | None,
-    step: Step | None,
+    progress: Progress,
 ) -> Measures:
     if epoch is not None:
         groups = [without_records(group, epoch) for group in groups]
@@ -182,7 +183,7 @@ def _measured(
             replace(item, group=item.group and without_records(item.group, epoch))
             for item in opponents
         ]
-    return measured_once(groups, opponents, asked, store, step)
+    return measured_once(groups, opponents, asked, store, progress)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,10 @@
 """What is measured of arms and decided on their differences, as a table needs it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from aqr_exp.files.progress import Progress, no_progress
 from aqr_exp.report.tables.arms import Group
 from aqr_exp.report.tables.baselines import Opponent
 from aqr_exp.report.tables.request import Quantity
@@ -17,7 +18,6 @@ ALPHA = 0.05
 WANTED = 0.003
 """The effect that seeds are planned for: .3 points, about what reports in this field turn on."""
 
-Step = Callable[[int, int], None]
 """Told after each comparison: how many are done, of how many."""
 
 
@@ -108,7 +108,7 @@ def measure(
     opponents: Sequence[Opponent],
     quantities: Sequence[Quantity],
     store: Store,
-    step: Step | None = None,
+    progress: Progress = no_progress,
 ) -> Measures:
     """Measure every arm and decide on its difference to its opponent.
 
@@ -117,7 +117,7 @@ def measure(
         opponents: What each is compared with.
         quantities: What is measured.
         store: Where the runs' match records are.
-        step: Told about progress.
+        progress: Called with the arms or runs done, and all.
 
     Returns:
         The arms in their order; the verdicts are corrected for all comparisons among them.
@@ -127,8 +127,7 @@ def measure(
     for done, (group, opponent) in enumerate(zip(groups, opponents, strict=True), start=1):
         means.append(_means(group, quantities, store))
         found.append(_differences(group, opponent, quantities, store))
-        if step is not None:
-            step(done, len(groups))
+        progress(done, len(groups))
     decided = _decided(found)
     arms = [Measured(means=one, decided=two) for one, two in zip(means, decided, strict=True)]
     return Measures(arms=arms, seeds_for_wanted=_plans(found, quantities))

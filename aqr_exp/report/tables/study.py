@@ -9,9 +9,10 @@ import msgspec
 
 from aqr_exp.errors import AqrExpError
 from aqr_exp.files.cache import Stamp, read_cache, settled, stamp, write_cache
+from aqr_exp.files.progress import Progress, no_progress
 from aqr_exp.report.tables.arms import Group, arm_name
 from aqr_exp.report.tables.baselines import Opponent
-from aqr_exp.report.tables.measures import Measured, Measures, Step, measure
+from aqr_exp.report.tables.measures import Measured, Measures, measure
 from aqr_exp.report.tables.request import Quantity
 from aqr_exp.statistics.run_scores import code_version
 from aqr_exp.store.collect import RunRow
@@ -116,7 +117,7 @@ def measured_once(
     opponents: Sequence[Opponent],
     quantities: Sequence[Quantity],
     store: Store,
-    step: Step | None = None,
+    progress: Progress = no_progress,
 ) -> Measures:
     """As `measure`, from the cache where nothing it depends on has changed.
 
@@ -125,7 +126,7 @@ def measured_once(
         opponents: What each is compared with.
         quantities: What is measured.
         store: Where the runs are, and the cache.
-        step: Told about progress.
+        progress: Called with the arms or runs done, and all.
     """
     stamps = {row.name: _records_stamp(store, row) for group in groups for row in group}
     key = _digest(
@@ -138,7 +139,7 @@ def measured_once(
     kept = read_cache(path, Kept)
     if kept is not None and kept.key == key:
         return kept.measures
-    measures = measure(groups, opponents, quantities, store, step)
+    measures = measure(groups, opponents, quantities, store, progress)
     # Records that were written a moment ago may change again without showing it.
     if settled(stamps.values()):
         write_cache(path, Kept(key=key, measures=measures))

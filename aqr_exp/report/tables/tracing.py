@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from aqr_exp.files.progress import Progress, no_progress
 from aqr_exp.report.tables.cells import Row, Table
-from aqr_exp.report.tables.measures import Step
 from aqr_exp.report.tables.study import Arm, Study
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.store import Store
@@ -155,13 +155,13 @@ class Verification:
         }
 
 
-def verify_cells(study: Study, store: Store, *, step: Step | None = None) -> Verification:
+def verify_cells(study: Study, store: Store, *, progress: Progress = no_progress) -> Verification:
     """Recompute every run behind a table, and say which cells are not what they should be.
 
     Args:
         study: The arms of the table.
         store: Where their files are.
-        step: Told about progress.
+        progress: Called with the arms or runs done, and all.
 
     Returns:
         What was found. A difference is wrong where either arm is: it is told once for each.
@@ -170,8 +170,7 @@ def verify_cells(study: Study, store: Store, *, step: Step | None = None) -> Ver
     faults: dict[str, list[str]] = {}
     for done, name in enumerate(names, start=1):
         faults[name] = verify_run(store.folder(name))
-        if step is not None:
-            step(done, len(names))
+        progress(done, len(names))
     problems = [problem for arm in study.arms for problem in _problems(arm, study, faults)]
     cells = sum(
         arm.measured.means[item.name].n > 0 for arm in study.arms for item in study.quantities
