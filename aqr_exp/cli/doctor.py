@@ -13,7 +13,7 @@ from aqr_exp import __version__
 from aqr_exp.cli import console
 from aqr_exp.config.inputs import identity_path, read_data_identity
 from aqr_exp.errors import AqrExpError
-from aqr_exp.launch.preflight import FREE_SPACE_MB, REQUIREMENTS, free_space_mb
+from aqr_exp.launch.preflight import FREE_SPACE_MB, REQUIREMENTS, free_space_mb, mmcv_operators
 from aqr_exp.store.store import results_root
 
 HELP = """
@@ -46,6 +46,7 @@ def examine() -> dict[str, Any]:
             "installed": item.installed,
             "needed_for_training": item.training,
             "purpose": item.purpose,
+            "note": mmcv_operators() if item.module == "mmcv" else None,
             "remedy": None if item.installed else item.remedy,
         }
         for item in REQUIREMENTS
@@ -107,6 +108,8 @@ def report(findings: dict[str, Any]) -> list[str]:
     ]
     for item in findings["packages"]:
         state = item["version"] or "installed"
+        if item["note"]:
+            state += f" ({item['note']})"
         if not item["installed"]:
             need = "MISSING" if item["needed_for_training"] else "not installed"
             state = f"{need}, for {item['purpose']}: {item['remedy']}"

@@ -16,7 +16,7 @@ from aqr_exp.errors import AqrExpError, RunFailedError
 from aqr_exp.files.progress import Progress
 from aqr_exp.launch.executor import COMMAND_VARIABLE
 from aqr_exp.launch.json_worker import exit_summary, json_worker, last_line, responses
-from aqr_exp.launch.preflight import machine
+from aqr_exp.launch.preflight import machine, missing_for_training
 from aqr_exp.launch.slots import THREAD_VARIABLES, Slot, usable_cores
 from aqr_exp.store.cost import Cost, cost_of, write_cost
 from aqr_exp.store.run_folder import RunFolder, utc_now
@@ -102,6 +102,8 @@ def estimate_memory(config: RunConfig) -> dict[str, float]:
     Raises:
         AqrExpError: The detector cannot be built here; quotes the last line of the error.
     """
+    if missing_for_training():
+        raise AqrExpError("the memory cannot be estimated without the training packages")
     with tempfile.TemporaryDirectory(prefix="aqr-exp-memory-") as folder:
         spec, log = Path(folder) / "spec.yaml", Path(folder) / "log"
         spec.write_text(to_yaml(config), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What has to be installed for what, found without importing it."""
+"""Requirements of a run on this machine: packages (found without importing them), disk and GPU."""
 
 import importlib.metadata
 import importlib.util
@@ -21,55 +21,56 @@ TRAIN_REMEDY = "make setup (or pip install 'aqr-exp[train]')"
 
 @dataclass(frozen=True, kw_only=True)
 class Requirement:
-    """One package.
+    """A package.
 
     Attributes:
-        distribution: Its name in the package index.
-        module: What is imported.
-        training: Whether nothing can be trained without it.
-        purpose: What it is for.
-        remedy: What to type when it is missing.
+        distribution: Its name in the package index, under which runs record its version.
+        alternatives: Other distributions that provide the module.
+        training: Nothing can be trained without it.
+        remedy: A command that installs it.
     """
 
     distribution: str
     module: str
-    training: bool
     purpose: str
-    remedy: str
+    alternatives: tuple[str, ...] = ()
+    training: bool = True
+    remedy: str = TRAIN_REMEDY
 
     @property
     def installed(self) -> bool:
-        """Whether the module can be found; it is not imported."""
+        """The module can be found; it is not imported."""
         try:
             return importlib.util.find_spec(self.module) is not None
         except (ImportError, ValueError):
             return False
 
     @property
+    def provider(self) -> str | None:
+        """The installed distribution; None when none of them is."""
+        names = (self.distribution, *self.alternatives)
+        return next((name for name in names if distribution_version(name) is not None), None)
+
+    @property
     def version(self) -> str | None:
-        """The installed version, where the distribution says one."""
-        return distribution_version(self.distribution)
-
-
-def _needed(distribution: str, module: str, purpose: str) -> Requirement:
-    return Requirement(
-        distribution=distribution,
-        module=module,
-        training=True,
-        purpose=purpose,
-        remedy=TRAIN_REMEDY,
-    )
+        """The installed distribution's version; None when none is installed."""
+        return distribution_version(self.provider) if self.provider else None
 
 
 REQUIREMENTS = (
-    _needed("numpy", "numpy", "arrays"),
-    _needed("scipy", "scipy", "matching and intervals"),
-    _needed("torch", "torch", "tensors and training"),
-    _needed("mmengine", "mmengine", "the training loop"),
-    _needed("mmcv", "mmcv", "voxelization and image operators"),
-    _needed("mmdet", "mmdet", "detection building blocks"),
-    _needed("mmdet3d", "mmdet3d", "3D detection building blocks"),
-    _needed("nuscenes-devkit", "nuscenes", "the official metrics"),
+    Requirement(distribution="numpy", module="numpy", purpose="arrays"),
+    Requirement(distribution="scipy", module="scipy", purpose="matching and intervals"),
+    Requirement(distribution="torch", module="torch", purpose="tensors and training"),
+    Requirement(distribution="mmengine", module="mmengine", purpose="the training loop"),
+    Requirement(
+        distribution="mmcv",
+        module="mmcv",
+        purpose="building blocks of the detector and images",
+        alternatives=("mmcv-lite",),
+    ),
+    Requirement(distribution="mmdet", module="mmdet", purpose="detection building blocks"),
+    Requirement(distribution="mmdet3d", module="mmdet3d", purpose="3D detection building blocks"),
+    Requirement(distribution="nuscenes-devkit", module="nuscenes", purpose="the official metrics"),
     Requirement(
         distribution="spconv",
         module="spconv",
@@ -91,14 +92,14 @@ RECORDED = ("aqr-exp", "hydra-core", "omegaconf", "numba")
 
 
 def missing_for_training() -> list[Requirement]:
-    """What has to be installed before anything can be trained."""
+    """Packages that have to be installed before anything can be trained."""
     return [item for item in REQUIREMENTS if item.training and not item.installed]
 
 
 def installed_versions() -> dict[str, str]:
-    """Versions by distribution, of everything that is there and can change numbers."""
-    names = [*RECORDED, *(item.distribution for item in REQUIREMENTS)]
-    versions = {name: distribution_version(name) for name in names}
+    """Versions of all installed packages that can change numbers, by `Requirement.distribution`."""
+    versions = {name: distribution_version(name) for name in RECORDED}
+    versions |= {item.distribution: item.version for item in REQUIREMENTS}
     return {name: version for name, version in versions.items() if version is not None}
 
 
@@ -110,11 +111,23 @@ def distribution_version(name: str) -> str | None:
         return None
 
 
+def mmcv_operators() -> str | None:
+    """A note on mmcv's compiled operators, found without importing them; None without mmcv."""
+    mmcv = next(item for item in REQUIREMENTS if item.module == "mmcv")
+    if not mmcv.installed:
+        return None
+    spec = importlib.util.find_spec("mmcv")
+    folders = (spec.submodule_search_locations if spec else None) or []
+    if any(list(Path(folder).glob("_ext.*")) for folder in folders):
+        return "with compiled operators"
+    return f"{mmcv.provider or 'mmcv'}: its compiled operators are absent, none is called"
+
+
 def fault_of_missing(purpose: str) -> str | None:
     """One line on the training packages that are missing, or None.
 
     Args:
-        purpose: Who needs them, such as `training`.
+        purpose: Subject of the line, such as `training`.
     """
     missing = missing_for_training()
     if not missing:
@@ -128,33 +141,28 @@ NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
 
 
 def machine() -> dict[str, Any]:
-    """What times measured here depend on.
+    """Hardware on which measured times depend.
 
     Returns:
-        `host`, `cpus` and `gpus` (models, sorted); `processor` where the system names it.
+        `host`, `cpus` and `gpus` (models, sorted); `processor` if the system names it.
     """
     facts: dict[str, Any] = {
         "host": socket.gethostname(),
         "cpus": os.cpu_count(),
         "gpus": gpu_models(),
     }
-    processor = processor_model()
+    processor = next(iter(_values(CPU_INFO, "model name")), None) or platform.processor()
     return facts | ({"processor": processor} if processor else {})
 
 
-def processor_model() -> str | None:
-    """The processor as it names itself; None where the system does not say."""
-    return next(iter(_values(CPU_INFO, "model name")), None) or platform.processor() or None
-
-
 def gpu_models() -> list[str]:
-    """The NVIDIA GPUs the driver knows."""
+    """Models of the NVIDIA GPUs that the driver reports."""
     reports = sorted(NVIDIA_GPUS.glob("*/information"))
     return sorted(model for report in reports for model in _values(report, "Model"))
 
 
 def _values(path: Path, name: str) -> list[str]:
-    """What a file of `name : value` lines says under a name; nothing when it cannot be read."""
+    """Values of one name in a file of `name : value` lines; empty when it cannot be read."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -170,11 +178,10 @@ def check_ready(config: RunConfig, results: Path) -> None:
     """Refuse a run that could not end well here.
 
     Args:
-        config: The run.
         results: The results folder; it need not exist yet.
 
     Raises:
-        RequestError: One line for everything that is missing, and what would mend it.
+        RequestError: One line for each thing that is missing, with a remedy.
     """
     faults = []
     missing = fault_of_missing("training")
@@ -196,11 +203,10 @@ def check_ready(config: RunConfig, results: Path) -> None:
 
 
 def gpu_faults(config: RunConfig, gpus: Sequence[str]) -> list[str]:
-    """Why a run cannot be trained without the GPU that is not there; empty when nothing needs one.
+    """Reasons why a run cannot be trained without a GPU; empty when it can.
 
     Args:
-        config: The run.
-        gpus: The machine's GPUs.
+        gpus: Models of the machine's GPUs.
     """
     if gpus and config.launcher.device is not Device.CPU:
         return []

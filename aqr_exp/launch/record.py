@@ -1,4 +1,4 @@
-"""What is written down about a run before it starts: identity, code, versions, hardware."""
+"""The record of a run, written before it starts: identity, code, versions, hardware."""
 
 import contextlib
 import hashlib
@@ -28,15 +28,12 @@ from aqr_exp.store.run_folder import RunFolder, utc_now
 def build_record(
     config: RunConfig, *, overrides: Sequence[str], argv: Sequence[str]
 ) -> dict[str, Any]:
-    """Everything `record.json` holds.
+    """The content of `record.json`, as plain values.
 
     Args:
         config: The run, with its data's fingerprint.
-        overrides: What was typed after the variant.
+        overrides: As typed after the variant.
         argv: The whole command line.
-
-    Returns:
-        Plain values.
     """
     spec = as_dict(config)
     return {
@@ -66,14 +63,10 @@ def build_record(
 
 
 def code_revision(checkout: Path) -> dict[str, Any] | None:
-    """Which code runs, when it runs from a git checkout.
-
-    Args:
-        checkout: The folder that holds the package.
+    """The revision of a git checkout that holds the package, and a SHA-256 of what differs from it.
 
     Returns:
-        Revision, whether anything differs from it, and a SHA-256 of the difference; None for an
-        installed package or without git.
+        `revision`, `dirty` and `difference_sha256`; None for an installed package or without git.
     """
     if not (checkout / ".git").exists():
         return None
@@ -97,9 +90,9 @@ def create_run(folder: RunFolder, config: RunConfig, overrides: Sequence[str]) -
     """Make the run's folder; one that another process made meanwhile is as good.
 
     Args:
-        folder: The run's folder; one for a forced attempt has another name than the run.
+        folder: A rerun's has another name than the run.
         config: The run, with its data's fingerprint.
-        overrides: What was typed after the variant.
+        overrides: As typed after the variant.
 
     Raises:
         OSError: It could not be written; nothing is left behind.

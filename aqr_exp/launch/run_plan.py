@@ -1,4 +1,4 @@
-"""What a run would do, before it does anything: steps, stages, the learning rate, and what is missing."""
+"""The plan of a run before it starts: steps, stages, learning rate, and what is missing."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from aqr_exp.errors import AqrExpError
 from aqr_exp.launch.preflight import check_ready
 
 CURVE_POINTS = 49
-"""How many learning rates a plan shows."""
+"""Learning rates in a plan."""
 
 SMALL_RATE = 0.1
-"""Up to this share of the learning rate a backbone is tuned, not trained."""
+"""Up to this share of the learning rate a backbone is fine-tuned, not trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,16 +24,15 @@ class RunPlan:
     """A run before it runs.
 
     Attributes:
-        samples: Training samples of the split; None where the data are missing.
-        drawn: Samples that an epoch draws: those of the split, or what class-balanced resampling
-            makes of them; None where the data are missing.
-        steps_per_epoch: Steps of an epoch; None where the data are missing.
-        epochs: Passes.
-        stages: Its stages in words; empty of a run without.
+        samples: Training samples of the split; None while the data are missing.
+        drawn: Samples drawn in an epoch, by class-balanced resampling or all of the split's; None
+            while the data are missing.
+        steps_per_epoch: None while the data are missing.
+        stages: One line each; empty for a run without stages.
         rates: The learning rate at `CURVE_POINTS` moments, evenly from the first step to the last.
-        peak_share: The share of the run after which the rate is highest.
-        notes: What would spoil its result, a line each.
-        faults: Why it cannot run here, a line each.
+        peak_share: Share of the run after which the rate is highest.
+        notes: Lines on what would spoil its result.
+        faults: Lines on what is missing to run it here.
     """
 
     samples: int | None
@@ -53,12 +52,7 @@ class RunPlan:
 
 
 def plan_of(config: RunConfig, results: Path) -> RunPlan:
-    """Look at a run without changing anything.
-
-    Args:
-        config: A checked run.
-        results: The results folder; it need not exist.
-    """
+    """Plan a run without changing anything; the results folder need not exist."""
     schedule = config.schedule
     faults: list[str] = []
     samples, drawn = None, None
@@ -90,11 +84,7 @@ def plan_of(config: RunConfig, results: Path) -> RunPlan:
 
 
 def official_notes(config: RunConfig) -> Iterator[str]:
-    """A line for a run on an official split that is not there: how long it would be.
-
-    Args:
-        config: The run.
-    """
+    """A line for a run on an official split that is missing: its number of steps."""
     schedule, split = config.schedule, config.data.train_split
     own = PREDEFINED.get(config.data.version, ())
     samples = OFFICIAL_SAMPLES.get(split) if split in own else None
@@ -112,11 +102,7 @@ def official_notes(config: RunConfig) -> Iterator[str]:
 
 
 def backbone_notes(config: RunConfig) -> Iterator[str]:
-    """A line for an image backbone that begins at random and can hardly learn.
-
-    Args:
-        config: The run.
-    """
+    """A line for an image backbone that begins at random and can hardly learn."""
     image, schedule = config.model.image, config.schedule
     fixed = image.norm_eval and schedule.img_backbone_lr_mult <= SMALL_RATE
     if config.start is None and config.model.sensors.camera and fixed:

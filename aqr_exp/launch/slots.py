@@ -1,4 +1,4 @@
-"""Slots: the GPUs and the shares of the cores that runs get, so that they never fight for one."""
+"""Slots: the GPUs, or shares of the cores, that runs occupy one at a time."""
 
 import os
 import re
@@ -23,8 +23,7 @@ class Slot:
 
     Attributes:
         name: Such as `cpu-0`; the same for every process of this machine.
-        threads: Threads its run may use.
-        environment: Variables its run gets.
+        environment: Variables of its run.
     """
 
     name: str
@@ -33,7 +32,7 @@ class Slot:
 
 
 def usable_cores() -> int:
-    """Cores this process may use: its affinity and the share its container gets."""
+    """Cores this process may use, by its affinity and its container's quota; at least one."""
     known = hasattr(os, "sched_getaffinity")
     cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
     try:
@@ -45,14 +44,10 @@ def usable_cores() -> int:
 
 
 def visible_gpus(environment: Mapping[str, str]) -> list[str]:
-    """The GPUs a process started now may use, as `CUDA_VISIBLE_DEVICES` names them.
+    """The GPUs that a process with these variables may use, as numbers or identifiers.
 
-    Args:
-        environment: Where `CUDA_VISIBLE_DEVICES` may be set; it ends at the first entry that is no
-            device, as CUDA has it.
-
-    Returns:
-        Numbers or identifiers; those the driver names when the variable is not set.
+    `CUDA_VISIBLE_DEVICES` is read up to its first entry that is no device, as CUDA does; where it is
+    not set, the driver lists them.
     """
     given = environment.get("CUDA_VISIBLE_DEVICES")
     if given is not None:
@@ -71,18 +66,15 @@ def visible_gpus(environment: Mapping[str, str]) -> list[str]:
 
 
 def cpu_slots(count: int | None = None, cores: int | None = None) -> list[Slot]:
-    """Slots of the cores.
+    """Slots that together use each core once, as long as there are no more slots than cores.
 
     Args:
-        count: How many; one a core when None: two trainings of one thread do more work together
-            than one of two threads.
+        count: One per core when None: two trainings of one thread do more work together than one
+            of two threads.
         cores: Cores to divide; those this process may use when None.
 
-    Returns:
-        Slots that together use each core once, as long as there are no more slots than cores.
-
     Raises:
-        RequestError: Fewer than one slot is asked for.
+        RequestError: The count is below one.
     """
     cores = usable_cores() if cores is None else cores
     count = cores if count is None else count
@@ -95,25 +87,22 @@ def cpu_slots(count: int | None = None, cores: int | None = None) -> list[Slot]:
 def gpu_slots(
     gpus: Sequence[str], count: int | None = None, cores: int | None = None
 ) -> list[Slot]:
-    """One slot a GPU.
+    """One slot per GPU.
 
     Args:
         gpus: Their names.
-        count: The first so many; all when None.
+        count: Number of GPUs, from the first; all when None.
         cores: Cores to divide among them; those this process may use when None.
 
-    Returns:
-        The slots.
-
     Raises:
-        RequestError: Fewer than one slot is asked for, or more than there are GPUs.
+        RequestError: The count is below one, or above the number of GPUs.
     """
     count = len(gpus) if count is None else count
     _check(count)
     if count > len(gpus):
         raise RequestError(f"--slots {count}: there are {len(gpus)} GPUs ({', '.join(gpus)})")
     threads = max(1, (usable_cores() if cores is None else cores) // count)
-    # The driver counts in the order of the buses; CUDA does so only when told.
+    # The driver counts in the order of the buses; CUDA does so only on request.
     order = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     return [
         Slot(
@@ -129,11 +118,11 @@ def find_slots(count: int | None, *, on_gpus: bool) -> list[Slot]:
     """The slots of this machine.
 
     Args:
-        count: How many; None takes one a GPU, or one a core without GPUs.
-        on_gpus: Whether the runs may use GPUs.
+        count: None takes one per GPU, or one per core without GPUs.
+        on_gpus: The runs may use GPUs.
 
     Raises:
-        RequestError: So many cannot be had.
+        RequestError: There are not so many.
     """
     gpus = visible_gpus(os.environ) if on_gpus else []
     return gpu_slots(gpus, count) if gpus else cpu_slots(count)

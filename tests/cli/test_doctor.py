@@ -1,6 +1,7 @@
 import json
 import shutil
 from collections import namedtuple
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,35 @@ def test_missing_packages_are_named_with_the_remedy(
     assert "  aqr-absent: MISSING, for testing: make setup\n" in text
     assert text.endswith("NOT ready to train: see above\n")
     assert "data sets: none (`aqr-exp data synth`)" in text
+
+
+@pytest.mark.parametrize(
+    ("distribution", "extension", "note"),
+    [
+        ("mmcv-lite", None, "mmcv-lite: its compiled operators are absent, none is called"),
+        ("mmcv", "_ext.cpython-311-x86_64-linux-gnu.so", "with compiled operators"),
+        ("mmcv", None, "mmcv: its compiled operators are absent, none is called"),
+    ],
+)
+def test_either_mmcv_will_do_and_is_named(
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    distribution: str,
+    extension: str | None,
+    note: str,
+) -> None:
+    if extension is not None:
+        (place / extension).touch()
+    spec = ModuleSpec("mmcv", None, is_package=True)
+    spec.submodule_search_locations = [str(place)]
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: spec)
+    versions = {distribution: "2.1.0"}
+    monkeypatch.setattr(preflight, "distribution_version", versions.get)
+    main(["doctor"])
+    assert f"  mmcv: 2.1.0 ({note})\n" in capsys.readouterr().out
+    # Runs with either are recorded, and compared, as of one mmcv.
+    assert preflight.installed_versions() == {"mmcv": "2.1.0"}
 
 
 def test_a_full_disk_is_not_ready(

@@ -124,7 +124,7 @@ def test_a_full_disk_is_named_with_what_is_needed(
 
 def test_a_module_that_is_not_there_is_missing() -> None:
     absent = requirements.Requirement(
-        distribution="aqr-no-such", module="aqr_no_such.part", training=True, purpose="", remedy=""
+        distribution="aqr-no-such", module="aqr_no_such.part", purpose=""
     )
     assert not absent.installed
     assert absent.version is None
