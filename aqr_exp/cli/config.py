@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from aqr_exp.cli import console
-from aqr_exp.config.compose import conf_dir, group_options
+from aqr_exp.config.compose import group_options
 from aqr_exp.config.identity import (
     Bearing,
     Difference,
@@ -116,7 +116,7 @@ def side(asked: str) -> Side:
     except ValueError as error:
         raise RequestError(f"{asked!r} cannot be read: {error}") from None
     store = Store(results_root())
-    variants = group_options(conf_dir())["variant"]
+    variants = group_options()["variant"]
     if len(words) > 1 or asked in variants:
         return _composed(asked, words)
     try:

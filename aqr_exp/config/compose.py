@@ -1,15 +1,17 @@
-"""From a variant's name and overrides to one plain, resolved mapping, through Hydra."""
+"""The composer: Hydra composes each choice of groups once, dotted keys are set on the result."""
 
 import os
-from collections.abc import Mapping, Sequence
-from functools import partial
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import aqr_exp
 from aqr_exp.config.convert import dotted_keys
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.config.short_names import keys_set_by, short_names, spelled_out
+from aqr_exp.config.short_names import keys_set_by, short_names
 from aqr_exp.config.variant_spec import lacks_part, part_groups
 from aqr_exp.errors import Fault, RequestError
 from aqr_exp.files.suggest import did_you_mean
@@ -20,30 +22,39 @@ COMPUTED_KEYS = {
     "start.sha256": "it is read from the checkpoint",
     "variant.name": "the variant is named first, before the overrides",
 }
+# `${model.head.width}` and nothing else: such a value follows a key that changes.
+_REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*(?:\.\w+)*)\}")
+# `${oc.env:NAME,default}`: such a value follows no key.
+_ENVIRONMENT = re.compile(r"[^$]*\$\{oc\.env:[^${}]*\}[^$]*")
+
+Groups = Mapping[str, Sequence[str]]
+"""Option names by group name."""
 
 
-def conf_dir() -> Path:
-    """The shipped Hydra groups: inside the installed package, or beside it in a checkout.
-
-    Raises:
-        RequestError: Neither is there; the installation is incomplete.
-    """
-    package = Path(aqr_exp.__file__).resolve().parent
-    for folder in (package / "conf", package.parent / "conf"):
-        if (folder / "config.yaml").is_file():
-            return folder
-    raise RequestError(f"no configuration beside {package}: the installation is incomplete")
-
-
-def group_options(folder: Path) -> dict[str, list[str]]:
-    """The options of every Hydra group; what only others derive from (`*_base`) is left out.
+def shipped_folder(name: str) -> Path:
+    """A folder of shipped files: inside the installed package, or beside it in a checkout.
 
     Args:
-        folder: The folder with `config.yaml`.
+        name: `conf` or `sweeps`.
 
-    Returns:
-        Sorted option names by group name.
+    Raises:
+        RequestError: It is missing; the installation is incomplete.
     """
+    package = Path(aqr_exp.__file__).resolve().parent
+    for folder in (package / name, package.parent / name):
+        if any(folder.glob("*.yaml")):
+            return folder
+    raise RequestError(f"no folder {name} beside {package}: the installation is incomplete")
+
+
+@cache
+def group_options(folder: Path | None = None) -> dict[str, list[str]]:
+    """Sorted options by Hydra group; what only others derive from (`*_base`) is left out.
+
+    Args:
+        folder: The folder with `config.yaml`; the shipped one by default.
+    """
+    folder = folder or shipped_folder("conf")
     return {
         group.name: sorted(
             option.stem for option in group.glob("*.yaml") if not option.stem.endswith("_base")
@@ -53,111 +64,121 @@ def group_options(folder: Path) -> dict[str, list[str]]:
     }
 
 
-def compose_run(
-    variant: str, overrides: Sequence[str] = (), folder: Path | None = None
-) -> dict[str, Any]:
-    """Compose one run's configuration; keys are checked here, values by `convert`.
+@dataclass(frozen=True, kw_only=True)
+class Override:
+    """One changed key or group, read once.
 
-    Args:
-        variant: An option of the group `variant`.
-        overrides: Hydra's `key=value` and `group=option`, and the short names.
-        folder: Where the groups are; the shipped ones by default.
-
-    Returns:
-        Nested dicts and lists of scalars, every interpolation resolved.
-
-    Raises:
-        RequestError: One line for each unknown variant, group, option or key.
+    Attributes:
+        key: As typed: a dotted key, an alias or a group.
+        text: The value as it would be typed.
+        value: The value.
+        where: File and line it stands in, for messages; empty for what was typed.
     """
-    return compose_with_references(variant, overrides, folder)[0]
+
+    key: str
+    text: str
+    value: Any = field(compare=False)
+    where: str = field(default="", compare=False)
+
+    @property
+    def typed(self) -> str:
+        """As it would be typed."""
+        return f"{self.key}={self.text}"
 
 
-def compose_with_references(
-    variant: str, overrides: Sequence[str] = (), folder: Path | None = None
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """As `compose_run`, and the same mapping with its interpolations as they are written."""
-    folder = folder or conf_dir()
-    groups = group_options(folder)
-    faults = []
-    if variant not in groups["variant"]:
-        faults.append(_unknown_option("variant", variant, groups["variant"]))
-    faults += check_overrides(overrides, groups, variant)
-    if faults:
-        raise RequestError(*faults)
-    return _compose(folder, [f"variant={variant}", *map(_placed, spelled_out(overrides))])
-
-
-def _placed(override: str) -> str:
-    """An override as Hydra wants it: a part's group is chosen inside the variant."""
-    key, equals, value = override.partition("=")
-    return part_groups().get(key.strip(), key) + equals + value
-
-
-def check_overrides(
-    overrides: Sequence[str], groups: Mapping[str, Sequence[str]], variant: str
-) -> list[Fault]:
-    """Name everything that is wrong with overrides before Hydra sees them.
-
-    Args:
-        overrides: As typed.
-        groups: Option names by group name.
-        variant: The variant's name; of one that does not exist every part may be changed.
-
-    Returns:
-        One fault for each; empty when all keys and options exist.
-    """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
+@cache
+def parsed(text: str) -> Any:
+    """Hydra's reading of a typed `key=value`; None where it cannot be read."""
     from hydra.errors import HydraException
 
-    parser = OverridesParser.create()
+    try:
+        return _parser().parse_override(text)
+    except (HydraException, ValueError):  # Python reads no number of thousands of digits
+        return None
+
+
+@cache
+def _parser() -> Any:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return OverridesParser.create()
+
+
+def read_overrides(typed: Sequence[str], variant: str, groups: Groups) -> tuple[Override, ...]:
+    """Overrides as typed, each with one value.
+
+    Args:
+        typed: `key=value` and `group=option`, aliases included.
+        variant: An option of the group `variant`; of one that does not exist every part may be
+            changed.
+        groups: The groups.
+
+    Raises:
+        RequestError: One fault for each unknown variant, group, option or key.
+    """
+    items = [_read(text) for text in typed]
+    faults = [] if variant in groups["variant"] else [unknown("variant", variant, groups)]
+    faults += override_faults(items, variant, groups)
+    if faults:
+        raise RequestError(*faults)
+    return tuple(item for item in items if isinstance(item, Override))
+
+
+def _read(text: str) -> Override | Fault:
+    """One override; a fault where it is none, or names several values."""
+    from hydra.core.override_parser.types import OverrideType
+
+    override = parsed(text)
+    if override is None:
+        return Fault(rule=f"override {text!r} cannot be read: write it as key=value")
+    key, fault = override.key_or_group, None
+    if override.type is not OverrideType.CHANGE or override.package is not None:
+        fault = "cannot be used: keys are neither added nor removed, only changed"
+    elif override.is_sweep_override():
+        fault = "names several values: a run takes one"
+    elif key == "variant":
+        fault = "cannot be used: name the variant first, before the overrides"
+    if fault:
+        return Fault(rule=f"override {text!r} {fault}", about=(key,))
+    return Override(key=key, text=text.partition("=")[2].strip(), value=override.value())
+
+
+def override_faults(items: Iterable[Override | Fault], variant: str, groups: Groups) -> list[Fault]:
+    """Everything that is wrong with the keys and group options of overrides.
+
+    Args:
+        items: Overrides; what could not be read is passed on.
+        variant: The variant's name; of one that does not exist every part may be changed.
+        groups: The groups.
+    """
     faults = []
     seen: dict[str, str] = {}
-    for text in overrides:
-        try:
-            override = parser.parse_override(text)
-        except HydraException:
-            faults.append(Fault(rule=f"override {text!r} cannot be read: write it as key=value"))
+    for item in items:
+        if isinstance(item, Fault):
+            faults.append(item)
             continue
-        fault = _override_fault(override, text, groups, variant)
-        fault = fault or _twice(override.key_or_group, seen)
-        seen.setdefault(override.key_or_group, override.key_or_group)
-        for key in keys_set_by(override.key_or_group):
-            seen.setdefault(key, override.key_or_group)
+        keys = dict.fromkeys((item.key, *keys_set_by(item.key)))
+        twice = next((key for key in keys if key in seen), None)
+        fault = _key_fault(item, variant, groups)
+        if not fault and twice is not None:
+            other = {item.key, seen[twice]} - {twice}
+            also = f" ({' and '.join(sorted(other))} sets it too)" if other else ""
+            fault = Fault(rule=f"'{twice}' is given twice{also}", about=(twice, *other))
+        for key in keys:
+            seen.setdefault(key, item.key)
         if fault:
             faults.append(fault)
     return faults
 
 
-def _twice(typed: str, seen: dict[str, str]) -> Fault | None:
-    """That a key has a value already, under this name or another."""
-    for key in (typed, *keys_set_by(typed)):
-        if key in seen:
-            other = {typed, seen[key]} - {key}
-            also = f" ({' and '.join(sorted(other))} sets it too)" if other else ""
-            return Fault(rule=f"'{key}' is given twice{also}", about=(key, *other))
-    return None
-
-
-def _override_fault(
-    override: Any, text: str, groups: Mapping[str, Sequence[str]], variant: str
-) -> Fault | None:
-    """What is wrong with one parsed override."""
-    from hydra.core.override_parser.types import OverrideType
-
-    key, value = override.key_or_group, override.value()
+def _key_fault(item: Override, variant: str, groups: Groups) -> Fault | None:
+    """An unknown or computed key, an unknown option, or a part that the variant lacks."""
+    key, value = item.key, item.value
     fault = partial(Fault, "", None, about=(key,))
-    if override.type is not OverrideType.CHANGE or override.package is not None:
-        rule = "cannot be used: keys are neither added nor removed, only changed"
-        return fault(f"override {text!r} {rule}")
-    if override.is_sweep_override():
-        return fault(f"override {text!r} names several values: a run takes one")
-    if key == "variant":
-        rule = "cannot be used: name the variant first, before the overrides"
-        return fault(f"override {text!r} {rule}")
     if key in groups:
         if value not in groups[key]:
-            return _unknown_option(key, str(value), groups[key])
-        return _part_fault(text, f"variant.{key}.", variant) if key in part_groups() else None
+            return unknown(key, str(value), groups)
+        return _part_fault(item.typed, f"variant.{key}.", variant) if key in part_groups() else None
     known = dotted_keys(RunConfig)
     if key in COMPUTED_KEYS:
         return fault(f"'{key}' cannot be set: {COMPUTED_KEYS[key]}")
@@ -170,39 +191,202 @@ def _override_fault(
 
 
 def _part_fault(typed: str, key: str, variant: str) -> Fault | None:
-    """That the variant does not have the part a key lies in."""
+    """The fault of a key in a part that the variant lacks."""
     head, _, rest = key.partition(".")
     part, dot, _ = rest.partition(".")
     fault = lacks_part(variant, part) if head == "variant" and dot else None
     return Fault(typed, None, fault, about=(key,)) if fault else None
 
 
-def _unknown_option(group: str, option: str, options: Sequence[str]) -> Fault:
-    hint = f"{did_you_mean(option, options)} (available: {', '.join(options)})"
+def unknown(group: str, option: str, groups: Groups) -> Fault:
+    """The fault of an option that a group does not have, with the nearest."""
+    hint = f"{did_you_mean(option, groups[group])} (available: {', '.join(groups[group])})"
     return Fault(rule=f"unknown {group} '{option}'", hint=hint, about=(group,))
 
 
-def _compose(folder: Path, overrides: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Let Hydra compose, and turn whatever it says into one line; resolved, and as written."""
+class Composition:
+    """One choice of groups as plain values, on which dotted keys are set.
+
+    Args:
+        config: An OmegaConf dictionary, its interpolations as they are written.
+
+    Attributes:
+        resolved: Nested dicts and lists of scalars, every interpolation resolved.
+        references: Keys that follow another key, and which.
+        plain: No value follows others in any further way.
+    """
+
+    def __init__(self, config: Any) -> None:
+        self._config = config
+        self.resolved = _plain(config, resolve=True)
+        self.references: dict[str, str] = {}
+        self.plain = True
+        self._find_references(_plain(config), "")
+
+    def _find_references(self, written: Mapping[str, Any], prefix: str) -> None:
+        for name, value in written.items():
+            key = f"{prefix}{name}"
+            if isinstance(value, Mapping):
+                self._find_references(value, f"{key}.")
+            elif isinstance(value, list):
+                self.plain &= _is_plain(value)
+            elif isinstance(value, str) and "${" in value:
+                match = _REFERENCE.fullmatch(value)
+                if match and not isinstance(_at(self.resolved, match[1]), Mapping):
+                    self.references[key] = match[1]
+                elif not _ENVIRONMENT.fullmatch(value):
+                    self.plain = False
+
+    def mapping(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """The resolved values with changed keys; a part that nothing changed is the same object.
+
+        Args:
+            changes: Values by dotted key.
+
+        Raises:
+            RequestError: A key is of a part that is absent, or an interpolation leads nowhere.
+        """
+        if not (self.plain and all(map(_is_plain, changes.values()))):
+            from omegaconf import OmegaConf
+
+            changed = _with_keys(_plain(self._config), changes)
+            return _plain(partial(OmegaConf.create, changed), resolve=True)
+        changes = dict(changes)
+        for key in self.references:
+            source = key
+            while source not in changes and source in self.references:
+                source = self.references[source]
+            if source in changes:
+                changes[key] = changes[source]
+        return _with_keys(self.resolved, changes)
+
+
+def _with_keys(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping with changed keys; nodes are copied the first time they are written to."""
+    own: dict[str, dict[str, Any]] = {"": dict(base)}
+    faults = []
+
+    def node(path: str) -> dict[str, Any]:
+        if path not in own:
+            above, _, leaf = path.rpartition(".")
+            parent = node(above)
+            parent[leaf] = own[path] = dict(parent.get(leaf) or {})
+        return own[path]
+
+    for key, value in changes.items():
+        above, _, leaf = key.rpartition(".")
+        if leaf in node(above):
+            own[above][leaf] = value
+        else:
+            rule = "it is of an optional part that is absent (such as gt_sampling=none)"
+            faults.append(Fault(key, None, f"cannot be set: {rule}"))
+    if faults:
+        raise RequestError(*faults)
+    return own[""]
+
+
+def _at(mapping: Mapping[str, Any], key: str) -> Any:
+    for name in key.split("."):
+        mapping = mapping[name]
+    return mapping
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value means itself to OmegaConf."""
+    if isinstance(value, str):
+        return "${" not in value and value != "???"
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+    return value is None or isinstance(value, (bool, int, float))
+
+
+def composition(
+    variant: str, overrides: Sequence[Override], groups: Groups, folder: Path
+) -> Composition:
+    """The composition that overrides are set on: the variant with their choices of groups.
+
+    Args:
+        variant: An option of the group `variant`.
+        overrides: Checked ones; those that choose no group are not looked at.
+        groups: The groups.
+        folder: The folder with `config.yaml`.
+
+    Raises:
+        RequestError: Hydra cannot compose it.
+    """
+    chosen = sorted((item.key, str(item.value)) for item in overrides if item.key in groups)
+    typed = (f"{part_groups().get(key, key)}={option}" for key, option in chosen)
+    return Composition(_composed(folder, (f"variant={variant}", *typed)))
+
+
+@lru_cache(maxsize=256)
+def _composed(folder: Path, choices: tuple[str, ...]) -> Any:
+    """A choice of groups, composed by Hydra, with its interpolations as they are written."""
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
+
+    try:
+        with initialize_config_dir(config_dir=os.fspath(folder.resolve()), version_base="1.3"):
+            return compose("config", [*choices])
+    except HydraException as error:
+        raise _not_composed(error) from error
+
+
+def _plain(config: Any, *, resolve: bool = False) -> dict[str, Any]:
+    """An OmegaConf dictionary as plain values.
+
+    Args:
+        config: The dictionary, or a function that makes it.
+        resolve: Resolve every interpolation.
+
+    Raises:
+        RequestError: An interpolation leads nowhere.
+    """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        with initialize_config_dir(config_dir=os.fspath(folder.resolve()), version_base="1.3"):
-            composed = compose("config", overrides)
-        resolved = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-        written = OmegaConf.to_container(composed, resolve=False)
-    except (HydraException, OmegaConfBaseException) as error:
-        fault = str(error.__cause__ or error).splitlines()[0]
-        if "is not in struct" in fault:
-            fault += ": it is of an optional part that is absent (such as gt_sampling=none)"
-        raise RequestError(f"the configuration cannot be composed: {fault}") from error
-    if not isinstance(resolved, dict) or not isinstance(written, dict):
-        raise RequestError(f"{folder / 'config.yaml'} holds no mapping")
-    return _named(resolved), _named(written)
+        config = config() if isinstance(config, partial) else config
+        found = OmegaConf.to_container(config, resolve=resolve, throw_on_missing=resolve)
+    except OmegaConfBaseException as error:
+        raise _not_composed(error) from error
+    return dict(found)  # type: ignore[arg-type]
 
 
-def _named(mapping: dict[Any, Any]) -> dict[str, Any]:
-    return {str(key): value for key, value in mapping.items()}
+def _not_composed(error: Exception) -> RequestError:
+    fault = str(error.__cause__ or error).splitlines()[0]
+    return RequestError(f"the configuration cannot be composed: {fault}")
+
+
+def compose_run(
+    variant: str, typed: Sequence[str] = (), folder: Path | None = None
+) -> dict[str, Any]:
+    """One run's configuration as plain values; keys are checked here, values by `convert`.
+
+    Args:
+        variant: An option of the group `variant`.
+        typed: `key=value` and `group=option`, aliases included.
+        folder: Where the groups are; the shipped ones by default.
+
+    Returns:
+        Nested dicts and lists of scalars, every interpolation resolved.
+
+    Raises:
+        RequestError: One fault for each unknown variant, group, option or key.
+    """
+    folder = folder or shipped_folder("conf")
+    groups = group_options(folder)
+    overrides = read_overrides(typed, variant, groups)
+    return composition(variant, overrides, groups, folder).mapping(changes_of(overrides, groups))
+
+
+def changes_of(overrides: Sequence[Override], groups: Groups) -> dict[str, Any]:
+    """The values that overrides set, by dotted key; choices of groups set none here."""
+    return {
+        key: item.value
+        for item in overrides
+        if item.key not in groups
+        for key in keys_set_by(item.key)
+    }

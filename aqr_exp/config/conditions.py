@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from aqr_exp.config.compose import Override
 from aqr_exp.config.convert import dotted_keys
-from aqr_exp.config.points import Override
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.short_names import keys_set_by, short_names
 from aqr_exp.errors import RequestError

@@ -5,7 +5,7 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache
+from functools import cache, cached_property
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -35,12 +35,12 @@ class FieldSpec:
     optional: bool
     before: Before | None
 
-    @property
+    @cached_property
     def nested(self) -> bool:
         """Whether the field holds another configuration dataclass."""
         return dataclasses.is_dataclass(self.type)
 
-    @property
+    @cached_property
     def below(self) -> dict[str, "FieldSpec"]:
         """The fields of what it holds, by name; of a variant's settings those of every variant."""
         if not self.nested:
@@ -48,9 +48,9 @@ class FieldSpec:
         kinds = settings_classes(self.type).values() or (self.type,)
         return {spec.name: spec for kind in kinds for spec in fields_of(kind)}
 
-    @property
+    @cached_property
     def listed(self) -> Any:
-        """The configuration dataclass that the field holds a list of; None when it holds no such list."""
+        """The configuration dataclass that the field holds a list of; None of any other field."""
         kinds = get_args(self.type) if get_origin(self.type) is tuple else ()
         return kinds[0] if len(kinds) == 2 and dataclasses.is_dataclass(kinds[0]) else None
 
@@ -138,6 +138,28 @@ def convert(cls: type[T], value: Mapping[str, Any]) -> T:
     return result  # type: ignore[no-any-return]
 
 
+def with_converted(whole: T, changed: Mapping[str, Any]) -> T:
+    """A configuration dataclass with some of its fields converted anew.
+
+    Args:
+        whole: The dataclass.
+        changed: Plain values of the fields that differ, by name.
+
+    Raises:
+        RequestError: As `convert`.
+    """
+    faults: list[Fault] = []
+    cls: Any = type(whole)
+    found = {
+        spec.name: _convert_field(spec, changed, "", cls, faults)
+        for spec in fields_of(cls)
+        if spec.name in changed
+    }
+    if faults:
+        raise RequestError(*faults)
+    return dataclasses.replace(whole, **found)  # type: ignore[type-var]
+
+
 def _convert_node(cls: Any, value: Any, where: str, root: Any, faults: list[Fault]) -> Any:
     """One dataclass; faults go to `faults` and leave the result unusable."""
     if not isinstance(value, Mapping):
@@ -154,21 +176,7 @@ def _convert_node(cls: Any, value: Any, where: str, root: Any, faults: list[Faul
             guess = did_you_mean(f"{where}{key}", _known_keys(root, where, specs))
             about = (f"{where}{key}",)
             faults.append(Fault(rule=f"unknown key '{where}{key}'", hint=guess, about=about))
-    found: dict[str, Any] = {}
-    for name, spec in specs.items():
-        if spec.optional and value.get(name) is None:
-            found[name] = None
-        elif name not in value and spec.before is not None:
-            found[name] = spec.before.value
-        elif name not in value:
-            rule = f"key '{where}{name}' is missing: it must be {allowed(spec)}"
-            faults.append(Fault(rule=rule, about=(f"{where}{name}",)))
-        elif spec.nested:
-            found[name] = _convert_node(spec.type, value[name], f"{where}{name}.", root, faults)
-        elif spec.listed:
-            found[name] = _convert_list(spec, value[name], where + name, root, faults)
-        else:
-            found[name] = _convert_value(spec, value[name], where + name, faults)
+    found = {name: _convert_field(spec, value, where, root, faults) for name, spec in specs.items()}
     return _INVALID if faults else cls(**found)
 
 
@@ -194,6 +202,26 @@ def _of_one_variant(
         if value[key] is not None
     ]
     return {key: item for key, item in value.items() if key not in foreign}, variants[name]
+
+
+def _convert_field(
+    spec: FieldSpec, values: Mapping[str, Any], where: str, root: Any, faults: list[Fault]
+) -> Any:
+    """One field of the mapping that holds it."""
+    name, key = spec.name, where + spec.name
+    if spec.optional and values.get(name) is None:
+        return None
+    if name not in values and spec.before is not None:
+        return spec.before.value
+    if name not in values:
+        rule = f"key '{key}' is missing: it must be {allowed(spec)}"
+        faults.append(Fault(rule=rule, about=(key,)))
+        return _INVALID
+    if spec.nested:
+        return _convert_node(spec.type, values[name], f"{key}.", root, faults)
+    if spec.listed:
+        return _convert_list(spec, values[name], key, root, faults)
+    return _convert_value(spec, values[name], key, faults)
 
 
 def _known_keys(root: Any, where: str, specs: Collection[str]) -> list[str]:
@@ -295,6 +323,7 @@ def _number(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:g}"
 
 
+@cache
 def _is_enum(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Enum)
 

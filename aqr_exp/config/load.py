@@ -1,73 +1,190 @@
-"""A request, from what was typed to the checked run."""
+"""The loader: from a variant and overrides to a checked run with its identity, once or for many."""
 
-import dataclasses
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from aqr_exp.config import rules
-from aqr_exp.config.compose import compose_run
-from aqr_exp.config.convert import convert
-from aqr_exp.config.inputs import with_checkpoint_identity
-from aqr_exp.config.schema import DataConfig, RunConfig
+from aqr_exp.config.compose import (
+    Composition,
+    Override,
+    changes_of,
+    composition,
+    group_options,
+    override_faults,
+    read_overrides,
+    shipped_folder,
+    unknown,
+)
+from aqr_exp.config.convert import convert, fields_of, with_converted
+from aqr_exp.config.identity import canonical, fingerprint_of, part_text
+from aqr_exp.config.inputs import identified, with_checkpoint_identity
+from aqr_exp.config.schema import DataConfig, RunConfig, StartConfig
 from aqr_exp.config.short_names import as_typed
 from aqr_exp.errors import RequestError
+from aqr_exp.files.run_name import RunName
 
 
-def load_run(variant: str, overrides: Sequence[str] = ()) -> RunConfig:
+def load_run(variant: str, typed: Sequence[str] = ()) -> RunConfig:
     """Compose, convert and check one run; the data's fingerprint is not filled in yet.
 
     Args:
         variant: An option of the group `variant`.
-        overrides: Hydra's `key=value` and `group=option`, and the short names.
+        typed: `key=value` and `group=option`, aliases included.
 
     Returns:
         The run, with an absolute `data.root` and the identity of the checkpoint it starts from.
 
     Raises:
-        RequestError: One line for each fault, in the names that were typed.
+        RequestError: One fault for each wrong key or value, in the names that were typed.
     """
-    return finish(check_composed(compose_run(variant, overrides), overrides))
+    loader = ConfigLoader(with_data=False)
+    return loader.checked(variant, read_overrides(typed, variant, loader.groups))
 
 
-def check_composed(composed: Mapping[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
-    """Convert and check what was composed.
+@dataclass(frozen=True, kw_only=True)
+class LoadedRun:
+    """One checked run and its identity.
+
+    Attributes:
+        config: The run.
+        fingerprint: Its identity beside the seed.
+    """
+
+    config: RunConfig
+    fingerprint: str
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return self.name_of(self.config.seed)
+
+    def name_of(self, seed: int) -> str:
+        """The name with another seed."""
+        return str(RunName(self.config.variant.name, self.fingerprint, seed))
+
+
+class ConfigLoader:
+    """Loads runs; keep one for a whole plan, whose runs share what they have in common.
 
     Args:
-        composed: Nested dicts and lists of scalars, resolved.
-        overrides: What was typed.
-
-    Raises:
-        RequestError: One line for each fault, in the names that were typed.
+        with_data: Whether the data's fingerprint is filled in; the data must then be there.
+        folder: Where the Hydra groups are; the shipped ones by default.
     """
-    try:
-        config = convert(RunConfig, composed)
-        rules.check(config)
-    except RequestError as error:
-        raise RequestError(*as_typed(error.faults, overrides)) from None
-    return config
+
+    def __init__(self, *, with_data: bool, folder: Path | None = None) -> None:
+        self._with_data = with_data
+        self._folder = folder or shipped_folder("conf")
+        self.groups = group_options(self._folder)
+        self._bases: dict[tuple[object, ...], tuple[Composition, RunConfig | None]] = {}
+        self._looked_at: set[tuple[object, ...]] = set()
+        self._data: dict[DataConfig, DataConfig] = {}
+        self._starts: dict[StartConfig | None, StartConfig | None] = {}
+        self._texts: dict[Any, str] = {}
+
+    def load(self, variant: str, overrides: Sequence[Override]) -> LoadedRun:
+        """One run with its identity.
+
+        Args:
+            variant: An option of the group `variant`.
+            overrides: Keys, aliases and groups, each once.
+
+        Raises:
+            RequestError: One fault for each wrong key or value, in the names that were typed.
+        """
+        self._check_keys(variant, overrides)
+        config = self.checked(variant, overrides)
+        return LoadedRun(config=config, fingerprint=self._fingerprint(config))
+
+    def mapping(self, variant: str, overrides: Sequence[Override]) -> dict[str, Any]:
+        """A run as plain values before they are checked, for conditions that skip points.
+
+        Raises:
+            RequestError: An unknown key, group or option.
+        """
+        self._check_keys(variant, overrides)
+        base, _ = self._base(variant, overrides)
+        return base.mapping(changes_of(overrides, self.groups))
+
+    def checked(self, variant: str, overrides: Sequence[Override]) -> RunConfig:
+        """A run of overrides whose keys are known, with its paths, data and checkpoint.
+
+        Raises:
+            RequestError: One fault for each wrong value, in the names that were typed.
+        """
+        base, base_config = self._base(variant, overrides)
+        try:
+            mapping = base.mapping(changes_of(overrides, self.groups))
+            config = _converted(mapping, base, base_config)
+            rules.check(config)
+        except RequestError as error:
+            raise RequestError(*as_typed(error.faults, [item.key for item in overrides])) from error
+        return self._finished(config)
+
+    def _check_keys(self, variant: str, overrides: Sequence[Override]) -> None:
+        """Refuse unknown keys and options; each set of keys and each choice is looked at once."""
+        looked_at: list[tuple[object, ...]] = [(variant, *(item.key for item in overrides))]
+        looked_at += [
+            (variant, "=", item.key, item.text) for item in overrides if item.key in self.groups
+        ]
+        if self._looked_at.issuperset(looked_at):
+            return
+        faults = override_faults(overrides, variant, self.groups)
+        if variant not in self.groups["variant"]:
+            faults.insert(0, unknown("variant", variant, self.groups))
+        if faults:
+            raise RequestError(*faults)
+        self._looked_at.update(looked_at)
+
+    def _base(
+        self, variant: str, overrides: Sequence[Override]
+    ) -> tuple[Composition, RunConfig | None]:
+        """The composition of a choice of groups, and its run where its values convert as they are."""
+        chosen = (item.value for item in overrides if item.key in self.groups)
+        key = (variant, *(item.key for item in overrides if item.key in self.groups), *chosen)
+        if key not in self._bases:
+            base = composition(variant, overrides, self.groups, self._folder)
+            try:
+                self._bases[key] = base, convert(RunConfig, base.resolved)
+            except RequestError:
+                self._bases[key] = base, None
+        return self._bases[key]
+
+    def _finished(self, config: RunConfig) -> RunConfig:
+        """Fill in absolute paths and the identities of data and checkpoint, each read once."""
+        if config.data not in self._data:
+            # The training process may run in another folder than the one a path was typed in.
+            root = os.fspath(Path(config.data.root).expanduser().absolute())
+            data = replace(config.data, root=root)
+            self._data[config.data] = identified(data) if self._with_data else data
+        if config.start not in self._starts:
+            # From scratch there is no start: an empty one would rename every run.
+            loads = config.start is not None and config.start.load_from
+            self._starts[config.start] = with_checkpoint_identity(config).start if loads else None
+        return replace(config, data=self._data[config.data], start=self._starts[config.start])
+
+    def _fingerprint(self, config: RunConfig) -> str:
+        """As `identity.fingerprint`, from texts that runs share."""
+        parts = {
+            spec.name: part
+            for spec in fields_of(RunConfig)
+            if not spec.excluded and (part := getattr(config, spec.name)) is not None
+        }
+        for part in parts.values():
+            if part not in self._texts:
+                self._texts[part] = part_text(canonical(part))
+        return fingerprint_of({name: self._texts[part] for name, part in parts.items()})
 
 
-def finish(config: RunConfig) -> RunConfig:
-    """Fill in what a checked run takes from where it is asked for: paths and its checkpoint.
-
-    Raises:
-        RequestError: The checkpoint is missing, cannot be read or is another one.
-    """
-    return with_checkpoint(dataclasses.replace(config, data=with_absolute_root(config.data)))
-
-
-def with_absolute_root(data: DataConfig) -> DataConfig:
-    """The same data by an absolute path."""
-    # The training process may run in another folder than the one a relative path was typed in.
-    root = os.fspath(Path(data.root).expanduser().absolute())
-    return dataclasses.replace(data, root=root)
-
-
-def with_checkpoint(config: RunConfig) -> RunConfig:
-    """The run with the identity of the checkpoint it starts from, or without a start."""
-    if config.start is None or not config.start.load_from:
-        # From scratch there is no start: an empty one would rename every run.
-        return dataclasses.replace(config, start=None)
-    return with_checkpoint_identity(config)
+def _converted(
+    mapping: Mapping[str, Any], base: Composition, base_config: RunConfig | None
+) -> RunConfig:
+    """The run of plain values; a part that is the base's own object is not converted again."""
+    if base_config is None:
+        return convert(RunConfig, mapping)
+    return with_converted(
+        base_config,
+        {key: value for key, value in mapping.items() if value is not base.resolved[key]},
+    )

@@ -1,6 +1,6 @@
-"""Short names of dotted keys, translated into keys on the way in and back in messages."""
+"""Aliases for dotted keys; faults name the alias that was typed."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -27,31 +27,17 @@ def keys_set_by(key: str) -> tuple[str, ...]:
     return short_names().get(key, (key,))
 
 
-def spelled_out(overrides: Sequence[str]) -> list[str]:
-    """The overrides with every short name replaced by the keys it sets.
-
-    Args:
-        overrides: As typed; those that cannot be read stay as they are.
-    """
-    full = []
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        full += [f"{name}{equals}{value}" for name in keys_set_by(key.strip())]
-    return full
-
-
-def as_typed(faults: Sequence[Fault], overrides: Sequence[str]) -> list[Fault]:
+def as_typed(faults: Sequence[Fault], typed: Collection[str]) -> list[Fault]:
     """Faults by the aliases that were typed.
 
     Args:
         faults: By dotted keys.
-        overrides: As typed.
+        typed: Keys and aliases that were typed.
 
     Returns:
         The same, with one fault for what was typed once: of several faults of an alias's keys the
         first.
     """
-    typed = {text.partition("=")[0].strip() for text in overrides}
     alias_of = {
         key: alias for alias, keys in short_names().items() if alias in typed for key in keys
     }

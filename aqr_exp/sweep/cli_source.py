@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import aqr_exp
-from aqr_exp.config.compose import check_overrides, conf_dir, group_options
+from aqr_exp.config.compose import Override, group_options, override_faults
 from aqr_exp.config.short_names import keys_set_by
 from aqr_exp.errors import Fault, RequestError
 from aqr_exp.files.suggest import did_you_mean
@@ -82,7 +82,7 @@ def with_search(
             if key in SETTINGS:
                 settings[key] = read_setting(key, _value(text))
                 continue
-            fault = check_overrides([f"{key}=0"], {k: [*v] for k, v in groups.items()}, "")
+            fault = override_faults([Override(key=key, text="0", value=0)], "", groups)
             if fault and key not in groups:
                 raise RequestError(fault[0])
             new = read_dimension(key, _value(text), groups)
@@ -162,7 +162,7 @@ def sweep_request(what: str, overrides: Sequence[str] = ()) -> SweepRequest:
     """
     from aqr_exp.sweep.yaml_source import read_sweep
 
-    groups = group_options(conf_dir())
+    groups = group_options()
     if what in groups["variant"]:
         request = _changed(SweepRequest(name=what, variants=(what,)), overrides, groups)
         # Named after what it sweeps: values that are added later join the same sweep.
@@ -257,7 +257,7 @@ def _check(values: Overrides, groups: Mapping[str, Sequence[str]], request: Swee
     """Refuse an unknown key or option, and a key that zip or points already give values to."""
     key = values[0].key
     for item in values if key in groups else values[:1]:
-        fault = check_overrides([item.typed], {name: [*all_] for name, all_ in groups.items()}, "")
+        fault = override_faults([item], "", groups)
         if fault:
             raise RequestError(fault[0])
     taken = [axis.key for axis in request.zipped]

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from aqr_exp.config.points import Override, PointLoader
+from aqr_exp.config.compose import Override
+from aqr_exp.config.load import ConfigLoader
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.variant_spec import BASELINE
 from aqr_exp.errors import RequestError
@@ -186,7 +187,7 @@ def confirmation(
     Raises:
         RequestError: A point means another run now than when it was swept, or cannot be composed.
     """
-    loader = PointLoader(with_data=True)
+    loader = ConfigLoader(with_data=True)
     corners: dict[tuple[str, tuple[str, ...]], Corner] = {}
     baseline_arms = []
     for point, baseline in zip(selection.points, selection.baselines, strict=True):
@@ -209,7 +210,7 @@ def confirmation(
 
 
 def _baseline_overrides(
-    overrides: Sequence[Override], baseline: SweepPoint | None, loader: PointLoader
+    overrides: Sequence[Override], baseline: SweepPoint | None, loader: ConfigLoader
 ) -> tuple[Override, ...]:
     """Those of the sweep's own baseline; where it has none, of the point what a baseline has."""
     if baseline is not None:
@@ -221,7 +222,7 @@ def _read(typed: Sequence[str], groups: Mapping[str, Sequence[str]]) -> tuple[Ov
     return tuple(item for text in typed for item in read_override(text, groups))
 
 
-def _check_same(point: SweepPoint, loader: PointLoader) -> None:
+def _check_same(point: SweepPoint, loader: ConfigLoader) -> None:
     """Refuse to confirm a point by runs of something else.
 
     Raises:

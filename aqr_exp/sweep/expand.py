@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from aqr_exp.config.compose import Override
 from aqr_exp.config.conditions import chosen_names, looking_at
-from aqr_exp.config.points import Override, PointLoader
+from aqr_exp.config.load import ConfigLoader
 from aqr_exp.config.short_names import keys_set_by
 from aqr_exp.config.variant_spec import BASELINE, lacks_part, part_groups
 from aqr_exp.errors import RequestError
@@ -30,7 +31,7 @@ class Member:
     seeds: tuple[int, ...]
 
 
-def members(request: SweepRequest, loader: PointLoader) -> Iterator[Member | RequestError]:
+def members(request: SweepRequest, loader: ConfigLoader) -> Iterator[Member | RequestError]:
     """Every member in order, a baseline before the point that brings it.
 
     Args:
@@ -87,7 +88,7 @@ def _of_baseline(overrides: Sequence[Override], on_top: Overrides) -> Overrides:
 
 
 def _kept_seeds(
-    request: SweepRequest, loader: PointLoader, variant: str, overrides: Overrides
+    request: SweepRequest, loader: ConfigLoader, variant: str, overrides: Overrides
 ) -> tuple[int, ...]:
     """The seeds of a point that no condition leaves out.
 
@@ -96,7 +97,7 @@ def _kept_seeds(
     """
     if not request.skip:
         return request.seeds
-    composed = loader.composed(variant, overrides)
+    composed = loader.mapping(variant, overrides)
     chosen = chosen_names(variant, overrides, composed, loader.groups)
     kept = request.seeds
     for condition in request.skip:

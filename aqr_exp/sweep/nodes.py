@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aqr_exp.config.compose import check_overrides, conf_dir, group_options
-from aqr_exp.config.points import Override
+from aqr_exp.config.compose import Override, group_options, override_faults
 from aqr_exp.errors import Fault, RequestError
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.sweep.request import Axis, Overrides
@@ -218,7 +217,7 @@ class ValueReader:
     faults: Faults
 
     def __post_init__(self) -> None:
-        self.groups = group_options(conf_dir())
+        self.groups = group_options()
 
     def items(self, node: Any, what: str) -> Sequence[Any]:
         """The nodes of a list that holds at least one."""
@@ -293,7 +292,7 @@ class ValueReader:
             self.faults.add(node, str(error))
             return ()
         for override in found if key in self.groups else found[:1]:
-            fault = check_overrides([override.typed], self.groups, "")
+            fault = override_faults([override], "", self.groups)
             if fault:
                 self.faults.add(node, str(fault[0]))
                 return ()
@@ -309,6 +308,6 @@ class ValueReader:
         elif name in self.groups:
             fault = []
         else:
-            fault = check_overrides([f"{name}=0"], self.groups, "")
+            fault = override_faults([Override(key=name, text="0", value=0)], "", self.groups)
         self.faults.add(key, "\n".join(map(str, fault)))
         return not fault

@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from aqr_exp.config.points import Override, Point, PointLoader
+from aqr_exp.config.compose import Override
+from aqr_exp.config.load import ConfigLoader, LoadedRun
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.short_names import keys_set_by
 from aqr_exp.config.variant_spec import BASELINE
@@ -63,7 +64,7 @@ class Plan:
 def plan_sweep(
     request: SweepRequest,
     expected: Callable[[RunConfig], float | None] | None = None,
-    loader: PointLoader | None = None,
+    loader: ConfigLoader | None = None,
 ) -> Plan:
     """Work out every run of a sweep; reads the data's identity and changes nothing.
 
@@ -80,8 +81,8 @@ def plan_sweep(
             or the sweep holds too many runs, or none.
     """
     _check_size(request)
-    loader = loader or PointLoader(with_data=True)
-    loaded: list[tuple[Member, Point]] = []
+    loader = loader or ConfigLoader(with_data=True)
+    loaded: list[tuple[Member, LoadedRun]] = []
     faults: list[Fault] = []
     skipped = 0
     for member in members(request, loader):
@@ -149,7 +150,7 @@ def _check_size(request: SweepRequest) -> None:
 
 def _unique(
     request: SweepRequest,
-    loaded: list[tuple[Member, Point]],
+    loaded: list[tuple[Member, LoadedRun]],
     expected: Callable[[RunConfig], float | None],
 ) -> tuple[tuple[PlannedRun, ...], int]:
     """Each run once, seed after seed, and how many points were another's run."""

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
+from aqr_exp.config.compose import Override
 from aqr_exp.config.conditions import Condition
-from aqr_exp.config.points import Override
 
 
 class Strategy(str, Enum):

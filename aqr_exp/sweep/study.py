@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-from aqr_exp.config.points import Override
+from aqr_exp.config.compose import Override
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.sweep.request import Dimension, Direction, PruneRule, Search, Strategy
 

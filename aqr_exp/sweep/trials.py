@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from statistics import fmean
 
-from aqr_exp.config.points import Override, PointLoader
+from aqr_exp.config.compose import Override
+from aqr_exp.config.load import ConfigLoader
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.errors import AqrExpError, Fault, RequestError
 from aqr_exp.files.run_name import arm_of
@@ -75,7 +76,7 @@ class TrialPlanner:
         self.search = search
         self._request = dataclasses.replace(request, search=None)
         self._expected = expected
-        self._loader = PointLoader(with_data=True)
+        self._loader = ConfigLoader(with_data=True)
 
     def plan(self, values: Overrides) -> Plan:
         """The runs of a point.

@@ -5,8 +5,8 @@ from decimal import Decimal
 from functools import cache
 from typing import Any, TypeGuard
 
+from aqr_exp.config.compose import Override
 from aqr_exp.config.convert import fields_of
-from aqr_exp.config.points import Override
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.constraints import Range
 from aqr_exp.errors import RequestError

@@ -79,7 +79,7 @@ def camera_map(model: ModelConfig) -> FeatureMap:
         name="camera map",
         rows=image.height_px // image.stride,
         columns=image.width_px // image.stride,
-        pitch=(image.stride, image.stride),
+        pitch=(float(image.stride), float(image.stride)),
         unit="px",
     )
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from aqr_exp.config.compose import compose_run, conf_dir, group_options
+from aqr_exp.config.compose import compose_run, group_options, shipped_folder
 from aqr_exp.config.load import load_run
 from aqr_exp.errors import RequestError
 
@@ -140,7 +140,7 @@ def test_interpolations_that_lead_nowhere_are_one_line() -> None:
 
 def test_works_from_a_folder_with_a_hostile_name(tmp_path: Path) -> None:
     folder = tmp_path / "a 'b' \"c\"; echo"
-    shutil.copytree(conf_dir(), folder)
+    shutil.copytree(shipped_folder("conf"), folder)
     assert compose_run("baseline", folder=folder) == compose_run("baseline")
 
 
@@ -156,7 +156,7 @@ def test_works_from_any_folder_and_makes_the_data_folder_absolute(
 
 def test_every_option_of_every_group_composes_and_converts() -> None:
     seen = 0
-    groups = group_options(conf_dir())
+    groups = group_options()
     for group, options in groups.items():
         for option in options:
             if group == "variant":
@@ -188,8 +188,8 @@ def test_every_option_of_every_group_composes_and_converts() -> None:
     }
 
 
-@pytest.mark.parametrize("variant", group_options(conf_dir())["variant"])
-@pytest.mark.parametrize("model", group_options(conf_dir())["model"])
+@pytest.mark.parametrize("variant", group_options()["variant"])
+@pytest.mark.parametrize("model", group_options()["model"])
 def test_every_variant_fits_every_model(variant: str, model: str) -> None:
     if variant != "baseline" and model in {"cmt_camera", "cmt_lidar"}:
         with pytest.raises(RequestError) as caught:
@@ -201,7 +201,7 @@ def test_every_variant_fits_every_model(variant: str, model: str) -> None:
 
 
 def test_every_yaml_is_an_option_or_a_base() -> None:
-    folder = conf_dir()
+    folder = shipped_folder("conf")
     options = group_options(folder)
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.yaml"))
     assert len(files) >= 9

@@ -2,9 +2,9 @@
 
 import pytest
 
+from aqr_exp.config.compose import Override
 from aqr_exp.config.identity import canonical, fingerprint
-from aqr_exp.config.load import load_run
-from aqr_exp.config.points import Override, PointLoader
+from aqr_exp.config.load import ConfigLoader, load_run
 from aqr_exp.errors import RequestError
 
 
@@ -41,10 +41,10 @@ def test_wrong_requests_are_one_line(overrides: list[str], line: str) -> None:
 
 def test_a_plan_over_keys_of_the_absent_part_is_refused_as_a_request() -> None:
     override = Override(key="data.gt_sampling.min_points", text="3", value=3)
-    with pytest.raises(RequestError, match=r"'data\.gt_sampling\.per_class' is missing"):
-        PointLoader(with_data=False).load("baseline", [override])
+    with pytest.raises(RequestError, match=r"it is of an optional part that is absent"):
+        ConfigLoader(with_data=False).load("baseline", [override])
     chosen = Override(key="gt_sampling", text="cmt", value="cmt")
-    loaded = PointLoader(with_data=False).load("baseline", [chosen, override])
+    loaded = ConfigLoader(with_data=False).load("baseline", [chosen, override])
     assert loaded.config == load_run("baseline", ["gt_sampling=cmt", override.typed])
 
 

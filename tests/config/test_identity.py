@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aqr_exp.config.compose import conf_dir, group_options
+from aqr_exp.config.compose import group_options
 from aqr_exp.config.convert import convert, dotted_keys
 from aqr_exp.config.identity import as_dict, canonical, fingerprint, from_spec, run_name, to_yaml
 from aqr_exp.config.load import load_run
@@ -34,7 +34,7 @@ START = {"load_from": "x.pth", "sha256": "ab", "parts": ["img_neck"], "freeze": 
 STAGES = "schedule.stages=[{epochs:3},{epochs:1,drop_camera:0}]"
 BASES = {
     variant: as_dict(load_run(variant, [STAGES, "gt_sampling=cmt"])) | {"start": START}
-    for variant in group_options(conf_dir())["variant"]
+    for variant in group_options()["variant"]
 }
 
 

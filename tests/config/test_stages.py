@@ -6,11 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aqr_exp.config.compose import compose_run
+from aqr_exp.config.compose import Override, compose_run
 from aqr_exp.config.convert import convert
 from aqr_exp.config.identity import as_dict, fingerprint, from_spec, to_yaml
-from aqr_exp.config.load import load_run
-from aqr_exp.config.points import Override, PointLoader
+from aqr_exp.config.load import ConfigLoader, load_run
 from aqr_exp.config.rules import broken_rules
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.data import AugmentConfig
@@ -65,7 +64,7 @@ def test_absent_stages_are_not_in_the_identity_and_present_ones_are() -> None:
 def test_many_points_take_stages_as_one_run_does() -> None:
     value = [{"epochs": 3}, {"epochs": 1, "drop_camera": 0, "resize": [0.5, 0.5]}]
     key, _, text = TYPED.partition("=")
-    point = PointLoader(with_data=False).load(
+    point = ConfigLoader(with_data=False).load(
         "baseline", [Override(key=key, text=text, value=value)]
     )
     assert point.config == load_run("baseline", [TYPED])

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from aqr_exp.config.compose import Override
 from aqr_exp.config.identity import setting_fingerprint, to_yaml
-from aqr_exp.config.points import Override, PointLoader
+from aqr_exp.config.load import ConfigLoader
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.store import Store
 from aqr_exp.sweep.values import read_override
 
-LOADER = PointLoader(with_data=False)
+LOADER = ConfigLoader(with_data=False)
 
 
 class MadeUpStore(Store):

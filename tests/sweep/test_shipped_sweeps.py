@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from aqr_exp.config.compose import conf_dir, group_options
+from aqr_exp.config.compose import group_options
 from aqr_exp.errors import RequestError
 from aqr_exp.sweep.cli_source import shipped_sweeps, sweep_request, sweeps_dir
 from aqr_exp.sweep.plan import Plan, plan_sweep
@@ -43,7 +43,7 @@ def test_every_shipped_sweep_is_known_here() -> None:
     assert sorted(path.name for path in sweeps_dir().iterdir()) == [
         f"{name}.yaml" for name in known
     ]
-    assert not set(known) & set(group_options(conf_dir())["variant"])  # one word, one meaning
+    assert not set(known) & set(group_options()["variant"])  # one word, one meaning
 
 
 @pytest.mark.parametrize("name", sorted(RUNS))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aqr_exp.config.compose import conf_dir, group_options
+from aqr_exp.config.compose import group_options
 from aqr_exp.config.convert import dotted_keys
 from aqr_exp.config.identity import as_dict
 from aqr_exp.config.load import load_run
@@ -135,6 +135,6 @@ def test_the_page_on_variants_names_every_key_preset_and_short_name() -> None:
     named = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`\n]+)`", page.read_text()))))
     variants = [key for key in dotted_keys(RunConfig) if key.startswith("variant.")]
     keys = {key.rpartition(".")[2] for key in (*variants, *dotted_keys(StartConfig))}
-    wanted = (keys - {"name"}) | set(short_names()) | set(group_options(conf_dir())["bias"])
+    wanted = (keys - {"name"}) | set(short_names()) | set(group_options()["bias"])
     assert len(wanted) > 30
     assert wanted - named == {"sha256"}  # named in prose: it is computed, not typed

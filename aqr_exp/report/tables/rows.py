@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from aqr_exp.config.compose import conf_dir, group_options
+from aqr_exp.config.compose import group_options
 from aqr_exp.config.conditions import (
     ABSENT,
     Condition,
@@ -49,7 +49,7 @@ def read_conditions(texts: Sequence[str]) -> list[Condition]:
     """
     if not texts:
         return []
-    groups = group_options(conf_dir())
+    groups = group_options()
     known = condition_names(groups) | set(OF_A_ROW)
     return [read_condition(text, known) for text in texts]
 
@@ -74,7 +74,7 @@ def meeting(
         return list(rows), []
     names = frozenset().union(*(condition.names for condition in conditions))
     from_spec = bool(names - set(OF_A_ROW))
-    groups = group_options(conf_dir()) if from_spec else {}
+    groups = group_options() if from_spec else {}
     kept, notes = [], []
     for row in rows:
         spec = read_spec(row) if from_spec else {}
