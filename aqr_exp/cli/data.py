@@ -220,7 +220,7 @@ def failures_command(
     if out.exists() and not out.is_dir():
         raise RequestError(f"--out {out}: is no folder")
     config = with_data_identity(load_run("baseline", overrides or ()))
-    from aqr_exp.analyze.corruption_page import INDEX, write_page
+    from aqr_exp.analyze.sample_figure import INDEX, write_page
     from aqr_exp.analyze.samples import SampleReader
 
     console.silence_libraries()

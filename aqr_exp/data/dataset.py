@@ -17,7 +17,7 @@ from torch.utils.data import Sampler
 
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.data.corruptions.cases import CorruptionCase
-from aqr_exp.data.corruptions.frames import (
+from aqr_exp.data.corruptions.effects import (
     FRAME_CORRUPTIONS,
     previous_keyframes,
     stale_data,

@@ -29,11 +29,7 @@ from aqr_exp.data.nuscenes_tables import (
 )
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.evaluate.boxes import Boxes, Racks, in_racks, in_range, rotation_matrices
-from aqr_exp.evaluate.protocol import (
-    ATTRIBUTE_NAMES,
-    CLASS_OF_CATEGORY,
-    RACK_CATEGORY,
-)
+from aqr_exp.evaluate.protocol import ATTRIBUTE_NAMES, CLASS_OF_CATEGORY, RACK_CATEGORY
 from aqr_exp.evaluate.records import SplitSamples
 from aqr_exp.files.arrays import read_arrays, write_arrays
 

@@ -14,7 +14,6 @@ PLUGIN_MODULES = (
     "aqr_exp.cmt.register",
     "aqr_exp.data.dataset",
     "aqr_exp.data.transforms.geometry",
-    "aqr_exp.data.transforms.loading",
     "aqr_exp.data.transforms.pasting",
     "aqr_exp.data.transforms.sensors",
     "aqr_exp.evaluate.metric",

@@ -39,7 +39,7 @@ def loaded(real_frame_root):
     from aqr_exp.config.load import load_run
     from aqr_exp.data.dataset import SampleKey
     from aqr_exp.data.pipeline import dataset_config
-    from aqr_exp.data.transforms.loading import LoadImages
+    from aqr_exp.data.transforms.sensors import LoadImages
     from aqr_exp.train.runner_config import register_plugins
 
     register_plugins()

@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from aqr_exp.analyze import corruption_page
+from aqr_exp.analyze import sample_figure
 from aqr_exp.cli.main import main
 from aqr_exp.data.corruptions.cases import CORRUPTIONS
 
@@ -26,7 +26,7 @@ def test_the_page_shows_failures_at_every_severity(
     names: tuple[str, ...],
 ) -> None:
     failures = {name: CORRUPTIONS[name] for name in names}
-    monkeypatch.setattr(corruption_page, "CORRUPTIONS", failures)
+    monkeypatch.setattr(sample_figure, "CORRUPTIONS", failures)
     out = tmp_path / "it's a page"
     assert drawn(prepared_root, out) == 0
     assert capsys.readouterr().out == f"{out / 'index.html'}\n"
@@ -53,7 +53,7 @@ def test_unasked_the_page_shows_a_sample_that_can_be_late(
     prepared_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        corruption_page, "CORRUPTIONS", {"stuck_cameras": CORRUPTIONS["stuck_cameras"]}
+        sample_figure, "CORRUPTIONS", {"stuck_cameras": CORRUPTIONS["stuck_cameras"]}
     )
     assert drawn(prepared_root, tmp_path) == 0
     assert "on sample 1 of synth_val" in (tmp_path / "index.html").read_text()

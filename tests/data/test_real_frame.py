@@ -11,7 +11,7 @@ from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES
 from aqr_exp.data.dataset import SampleKey
 from aqr_exp.data.pipeline import dataset_config
 from aqr_exp.data.transforms.geometry import GlobalRotScaleTransFlip, ResizeCropFlipImages
-from aqr_exp.data.transforms.loading import LoadImages
+from aqr_exp.data.transforms.sensors import LoadImages
 
 pytestmark = pytest.mark.real_frame
 

@@ -11,13 +11,7 @@ import msgspec
 import numpy as np
 
 from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
-from aqr_exp.data.nuscenes_tables import (
-    REFERENCES,
-    ROW_TYPES,
-    Calibration,
-    FullSampleData,
-    Row,
-)
+from aqr_exp.data.nuscenes_tables import REFERENCES, ROW_TYPES, Calibration, FullSampleData, Row
 
 
 @dataclass(frozen=True, kw_only=True, order=True)

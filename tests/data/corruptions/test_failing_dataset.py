@@ -10,7 +10,7 @@ import pytest
 
 from aqr_exp.config.load import load_run
 from aqr_exp.data.corruptions.cases import CorruptionCase, read_cases, standard_cases
-from aqr_exp.data.corruptions.frames import stale_data
+from aqr_exp.data.corruptions.effects import stale_data
 from aqr_exp.data.dataset import SampleKey
 from aqr_exp.data.geometry import inside_boxes, read_points
 from aqr_exp.data.pipeline import dataset_config, loading_steps

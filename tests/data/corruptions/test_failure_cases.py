@@ -13,8 +13,7 @@ from aqr_exp.data.corruptions.cases import (
     read_cases,
     standard_cases,
 )
-from aqr_exp.data.corruptions.frames import FRAME_CORRUPTIONS
-from aqr_exp.data.corruptions.sensors import IMAGE_CORRUPTIONS, POINT_CORRUPTIONS
+from aqr_exp.data.corruptions.effects import FRAME_CORRUPTIONS, IMAGE_CORRUPTIONS, POINT_CORRUPTIONS
 from aqr_exp.errors import RequestError
 
 

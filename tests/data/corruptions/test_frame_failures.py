@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aqr_exp.data.corruptions.cases import AffectedSensor, CorruptionCase
-from aqr_exp.data.corruptions.frames import Stale, previous_keyframes, stale_data
+from aqr_exp.data.corruptions.effects import Stale, previous_keyframes, stale_data
 
 
 def _infos(times, scenes=None):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aqr_exp.data.corruptions.cases import CorruptionCase
-from aqr_exp.data.corruptions.sensors import DIRT_BGR, IMAGE_CORRUPTIONS
+from aqr_exp.data.corruptions.effects import DIRT_BGR, IMAGE_CORRUPTIONS
 
 
 def _images(value: int = 200, height: int = 90, width: int = 160) -> list[np.ndarray]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aqr_exp.data.corruptions.cases import RINGS, CorruptionCase
-from aqr_exp.data.corruptions.sensors import POINT_CORRUPTIONS, Cloud, rotation
+from aqr_exp.data.corruptions.effects import POINT_CORRUPTIONS, Cloud, rotation
 
 BOX = [10.0, 0.0, 0.0, 4.0, 2.0, 2.0, 0.0]
 

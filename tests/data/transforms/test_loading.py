@@ -4,7 +4,7 @@ import pytest
 
 from aqr_exp.data.classes import CAMERA_NAMES
 from aqr_exp.data.geometry import read_points, to_keyframe, without_ego
-from aqr_exp.data.transforms.loading import LoadImages, LoadLidarSweeps
+from aqr_exp.data.transforms.sensors import LoadImages, LoadLidarSweeps
 
 
 def _write(path, rows):

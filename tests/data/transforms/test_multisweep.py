@@ -11,7 +11,7 @@ from aqr_exp.config.load import load_run
 from aqr_exp.data.dataset import SampleKey
 from aqr_exp.data.geometry import without_ego
 from aqr_exp.data.pipeline import dataset_config
-from aqr_exp.data.transforms.loading import LoadLidarSweeps
+from aqr_exp.data.transforms.sensors import LoadLidarSweeps
 from aqr_exp.train.runner_config import register_plugins
 
 
