@@ -77,24 +77,34 @@ def inside_boxes(
     return found
 
 
-def overlaps_any(box_m: Float[Numbers, " 7"], others_m: Float[Numbers, "G 7"]) -> bool:
-    """Whether a box overlaps any other seen from above; touching borders do not overlap.
+def overlap(
+    first: Float[Numbers, "*many 4 2"], second: Float[Numbers, "*more 4 2"], *, touching: bool
+) -> Bool[NDArray[np.bool_], "*both"]:
+    """Whether rectangles overlap, by the separating axis theorem.
 
-    By separating axes: two rectangles are apart if and only if they are along a side of one of them.
+    Args:
+        first: Corners in order.
+        second: Corners in order, broadcast against `first`.
+        touching: Whether rectangles overlap that only touch.
     """
-    if not len(others_m):
-        return False
-    one, others = footprints_m(box_m[None])[0], footprints_m(others_m)
-    apart = np.zeros(len(others), dtype=bool)
-    for yaw in (np.full(len(others), box_m[6]), others_m[:, 6]):
-        along = np.stack((np.cos(yaw), np.sin(yaw)), axis=-1)
-        across = np.stack((-along[:, 1], along[:, 0]), axis=-1)
-        for axis in (along, across):
-            mine = axis @ one.T
-            theirs = np.einsum("gcd,gd->gc", others, axis)
-            apart |= mine.max(axis=1) <= theirs.min(axis=1)
-            apart |= theirs.max(axis=1) <= mine.min(axis=1)
-    return bool((~apart).any())
+    apart = np.zeros(np.broadcast_shapes(first.shape[:-2], second.shape[:-2]), dtype=bool)
+    beyond = np.less if touching else np.less_equal
+    for corners in (first, second):
+        for edge in (
+            corners[..., 1, :] - corners[..., 0, :],
+            corners[..., 3, :] - corners[..., 0, :],
+        ):
+            along_first = np.einsum("...ij,...j->...i", first, edge)
+            along_second = np.einsum("...ij,...j->...i", second, edge)
+            apart |= beyond(along_first.max(axis=-1), along_second.min(axis=-1))
+            apart |= beyond(along_second.max(axis=-1), along_first.min(axis=-1))
+    return ~apart
+
+
+def overlaps_any(box_m: Float[Numbers, " 7"], others_m: Float[Numbers, "G 7"]) -> bool:
+    """Whether a box overlaps any other seen from above; touching borders do not overlap."""
+    one, others = footprints_m(box_m[None]), footprints_m(others_m)
+    return bool(overlap(one, others, touching=False).any())
 
 
 POINT_FEATURES = 5

@@ -174,26 +174,3 @@ def footprints(poses: np.ndarray, size: Size, margin_m: float = 0.0) -> np.ndarr
     x = poses[..., 0][..., None] + cos * local[:, 0] - sin * local[:, 1]
     y = poses[..., 1][..., None] + sin * local[:, 0] + cos * local[:, 1]
     return np.stack([x, y], axis=-1)
-
-
-def overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Whether rectangles overlap, by the separating axis theorem.
-
-    Args:
-        first: [..., 4, 2] corners.
-        second: [..., 4, 2] corners, broadcast against `first`.
-
-    Returns:
-        [...] booleans.
-    """
-    apart = np.zeros(np.broadcast_shapes(first.shape[:-2], second.shape[:-2]), dtype=bool)
-    for corners in (first, second):
-        for edge in (
-            corners[..., 1, :] - corners[..., 0, :],
-            corners[..., 3, :] - corners[..., 0, :],
-        ):
-            along_first = np.einsum("...ij,...j->...i", first, edge)
-            along_second = np.einsum("...ij,...j->...i", second, edge)
-            apart |= along_first.max(axis=-1) < along_second.min(axis=-1)
-            apart |= along_second.max(axis=-1) < along_first.min(axis=-1)
-    return ~apart

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aqr_exp.synth.actors import Actor, Motion, Size, footprints, overlap
+from aqr_exp.data.geometry import overlap
+from aqr_exp.synth.actors import Actor, Motion, Size, footprints
 from aqr_exp.synth.catalog import BACKGROUND, CLUTTER, KINDS, Kind
 from aqr_exp.synth.road import (
     EGO_LANE_D_M,
@@ -320,7 +321,7 @@ def build_world(road: Road, keyframes: int, rng: np.random.Generator) -> World:
             for _ in range(_TRIES):
                 actor = _draw_actor(kind, draw_motion(kind, context, rng), rng)
                 corners = footprints(actor.motion.poses(road, times), actor.size, _CLEARANCE_M)
-                if not overlap(np.stack(taken), corners[None]).any():
+                if not overlap(np.stack(taken), corners[None], touching=True).any():
                     actors.append(actor)
                     taken.append(corners)
                     break

@@ -1,11 +1,15 @@
 import itertools
+from functools import partial
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aqr_exp.synth.actors import Size, footprints, overlap
+from aqr_exp.data.geometry import overlap as overlap_of
+from aqr_exp.synth.actors import Size, footprints
 from aqr_exp.synth.polygons import cuboid_precedence, rectangle_precedence, sort_by_precedence
+
+overlap = partial(overlap_of, touching=True)
 
 
 def test_a_cone_before_a_long_wall_is_drawn_last_although_the_wall_is_nearer_at_its_middle() -> (

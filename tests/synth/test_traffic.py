@@ -1,8 +1,11 @@
+from functools import partial
+
 import numpy as np
 import pytest
 
 from aqr_exp.data.classes import CLASS_NAMES
-from aqr_exp.synth.actors import Motion, Size, footprints, overlap
+from aqr_exp.data.geometry import overlap as overlap_of
+from aqr_exp.synth.actors import Motion, Size, footprints
 from aqr_exp.synth.catalog import KINDS
 from aqr_exp.synth.road import Road
 from aqr_exp.synth.traffic import EGO_SIZE, World, attribute_of, build_world
@@ -11,6 +14,8 @@ ROADS = (
     Road(x=0.0, y=0.0, heading=0.3, curvature=0.0),
     Road(x=50.0, y=9.0, heading=2.0, curvature=1 / 120),
 )
+
+overlap = partial(overlap_of, touching=True)
 
 
 @pytest.fixture(scope="module", params=range(4))
