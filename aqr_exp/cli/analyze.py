@@ -17,7 +17,7 @@ from aqr_exp.analyze.softmax_figure import softmax_figure
 from aqr_exp.cli import console
 from aqr_exp.cli.console import counted_progress
 from aqr_exp.config.load import load_run
-from aqr_exp.config.variant_spec import spec_of
+from aqr_exp.config.variant_spec import example_lines, spec_of
 from aqr_exp.errors import RequestError
 from aqr_exp.report.figures.figure_file import check_target, save
 from aqr_exp.report.tables.formats import TableFormat, render_all
@@ -34,24 +34,21 @@ Examples:
   aqr-exp analyze softmax --keys 56400 --window-keys 25,225 --plot softmax.png
 """
 
-WINDOWS_HELP = """
+WINDOWS_HELP = f"""
 Takes what `aqr-exp run` takes, and draws the windows of the bias, or of the router with --router.
 
 \b
 Examples:
-  aqr-exp analyze windows attention_bias
-  aqr-exp analyze windows attention_bias window_size=5 --sample 12 --boxes 10
-  aqr-exp analyze windows attention_bias model=cmt_r50_800x320 --router --output /tmp
+{example_lines("analyze windows")}
 """
 
-BIAS_HELP = """
+BIAS_HELP = f"""
 The bias of some queries over the BEV and the six images; the weights by class, distance and condition;
 scale, weights and attention over training. Files go to the run's folder figures/ unless told otherwise.
 
 \b
 Examples:
-  aqr-exp analyze bias attention_bias-3f
-  aqr-exp analyze bias attention_bias-3f --sample 12 --queries 5 --samples 40
+{example_lines("analyze bias")}
 """
 
 

@@ -7,6 +7,7 @@ import typer
 
 from aqr_exp.cli import console
 from aqr_exp.cli.console import delayed_progress
+from aqr_exp.config.variant_spec import example_lines
 from aqr_exp.errors import RequestError
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.report.arm_names import all_left_out, one_arm
@@ -18,7 +19,7 @@ from aqr_exp.statistics.resampling import Resampling
 from aqr_exp.store.collect import collect
 from aqr_exp.store.store import Store, results_root
 
-HELP = """
+HELP = f"""
 Configuration, metrics with intervals, classes, conditions and scenes, block by block.
 An arm is the beginning of its runs' names (its seeds are compared in pairs), a run is its whole name.
 Differences are B - A. The first time, scenes are drawn again a thousand times for every run; what was
@@ -26,10 +27,8 @@ computed is kept.
 
 \b
 Examples:
-  aqr-exp compare baseline-8f attention_bias-ac
-  aqr-exp compare baseline-8f attention_bias-ac --by metric,class
   aqr-exp compare baseline-8fe737191530-s0 baseline-8fe737191530-s1 --by scene --scenes 20
-  aqr-exp compare baseline-8f attention_bias-ac --format md > comparison.md
+{example_lines("compare")}
 """
 
 

@@ -20,6 +20,7 @@ from aqr_exp.config.identity import (
 from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.config.load import load_run
 from aqr_exp.config.short_names import overrides_help
+from aqr_exp.config.variant_spec import example_lines
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.files.run_name import arm_of
 from aqr_exp.files.suggest import did_you_mean
@@ -31,7 +32,7 @@ Examples:
   aqr-exp config baseline
   aqr-exp config baseline schedule=standard model.head.layers=3
   aqr-exp config baseline --json
-  aqr-exp config attention_bias bias=aggressive learnable_scale=false
+{example_lines("config")}
 
 {overrides_help()}"""
 
@@ -57,15 +58,14 @@ def config_command(
     console.data(f"{head}\n{to_yaml(config)}")
 
 
-WHY_HELP = """
+WHY_HELP = f"""
 A run is the name of one in the results folder (or its beginning), or what would be typed after
 `aqr-exp run`, as one argument.
 
 \b
 Examples:
   aqr-exp why baseline-8fe737191530-s0 baseline-8fe737191530-s1
-  aqr-exp why "attention_bias bias_scale=2.5" attention_bias
-  aqr-exp why baseline "attention_bias bias_scale=0 learnable_scale=false"
+{example_lines("why")}
 """
 
 ONE = "A run's name, or a variant with overrides as one argument."

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from aqr_exp.files.atomic import plain
-from aqr_exp.files.progress import NamedProgress, Progress, RunProgress
+from aqr_exp.files.progress import NamedProgress, Progress, RunProgress, duration
 
 
 def data(text: str) -> None:
@@ -195,13 +195,3 @@ def progress_line(progress: dict[str, Any]) -> str:
     if isinstance(eta_s, (int, float)):
         words.append(f"{duration(eta_s)} left")
     return ", ".join(words)
-
-
-def duration(seconds: float) -> str:
-    """A time span as 45 s, 3:07 or 1:02:03."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

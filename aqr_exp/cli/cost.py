@@ -6,13 +6,14 @@ import typer
 
 from aqr_exp.cli import console
 from aqr_exp.cli.console import counted_progress
+from aqr_exp.config.variant_spec import example_lines
 from aqr_exp.errors import RequestError
 from aqr_exp.launch.measuring import Outcome, measure_together
 from aqr_exp.store.cost import Cost, median_and_p95
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.store import Store, results_root
 
-HELP = """
+HELP = f"""
 That is parameters, operations, latency and memory.
 The newest checkpoint of each run detects in real samples of the validation split. Runs named together
 are timed in turn, pass by pass, so only they are compared. Each run's folder gets a cost.json, which
@@ -20,9 +21,8 @@ are timed in turn, pass by pass, so only they are compared. Each run's folder ge
 
 \b
 Examples:
-  aqr-exp cost baseline-1a2b3c4d5e6f-s0 attention_bias-0f1e2d3c4b5a-s0
-  aqr-exp cost baseline attention_bias --passes 200
   aqr-exp cost baseline --json
+{example_lines("cost")}
 """
 
 _RUNS = typer.Argument(

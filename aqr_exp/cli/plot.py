@@ -10,6 +10,7 @@ import typer
 
 from aqr_exp.cli import console
 from aqr_exp.cli.console import delayed_progress
+from aqr_exp.config.variant_spec import example_lines
 from aqr_exp.evaluate.conditions import CONDITIONS, DataCondition
 from aqr_exp.report.arm_names import selected
 from aqr_exp.report.figures.classes_figure import classes_figure
@@ -41,22 +42,22 @@ Examples:
   aqr-exp plot sweep variant.bias.scale.constraint --of constraints --output figures/constraints
 """
 
-CURVES_HELP = """
+CURVES_HELP = f"""
 A run that was resumed is one curve.
 
 \b
 Examples:
   aqr-exp plot curves
-  aqr-exp plot curves --of baseline-8f,attention_bias-ac --loss loss_cls --metric NDS
+{example_lines("plot curves")}
 """
 
-CLASSES_HELP = """
+CLASSES_HELP = f"""
 Ground-truth counts stand beside the classes.
 
 \b
 Examples:
   aqr-exp plot classes --of variants
-  aqr-exp plot classes --of baseline-8f,attention_bias-ac --width page
+{example_lines("plot classes")}
 """
 
 SCALE_HELP = """

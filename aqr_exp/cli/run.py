@@ -15,6 +15,7 @@ from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.short_names import overrides_help
+from aqr_exp.config.variant_spec import example_lines
 from aqr_exp.errors import AqrExpError
 from aqr_exp.launch.attempt import last_log_lines
 from aqr_exp.launch.executor import Executor, executor_for
@@ -135,7 +136,7 @@ Examples:
   aqr-exp run baseline schedule.epochs=3 model.head.layers=3
   aqr-exp run baseline --force        a new attempt beside the old one
   aqr-exp run baseline --dry-run      steps, stages, learning rate, memory; what is missing
-  aqr-exp run attention_bias bias_scale=3.5 window_size=5
+{example_lines("run")}
 
 {overrides_help()}"""
 

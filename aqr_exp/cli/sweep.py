@@ -7,6 +7,7 @@ import typer
 
 from aqr_exp.cli import console
 from aqr_exp.config.short_names import overrides_help
+from aqr_exp.config.variant_spec import example_lines
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.report.tables.formats import TableFormat, render
 from aqr_exp.store.state import RunStatus
@@ -69,10 +70,8 @@ Examples:
   aqr-exp sweep smoke
   aqr-exp sweep bias_scale --dry-run           every run, its state and expected time
   aqr-exp sweep sweeps/mine.yaml preset=smoke
-  aqr-exp sweep attention_bias bias_scale=1,2.5,5 window_size=5,8 seed=0,1,2
-  aqr-exp sweep attention_bias 'bias=glob(*)' 'seed=range(0,5)'
   aqr-exp sweep search_bias                    Optuna proposes the points
-  aqr-exp sweep attention_bias strategy=optuna trials=20 'bias_scale=interval(0.5,10)'
+{example_lines("sweep")}
 
 \b
 Values:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 from aqr_exp.cli import console
-from aqr_exp.cli.console import duration
 from aqr_exp.cli.watch import ConsoleReporter, recovery_hints, screen, totals_line
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.run import Device
 from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.files.progress import duration
 from aqr_exp.files.run_name import arm_of
 from aqr_exp.launch.attempt import Decision
 from aqr_exp.launch.executor import Executor, executor_for

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import typer
 
 from aqr_exp.cli import console
-from aqr_exp.cli.console import duration, progress_line
+from aqr_exp.cli.console import progress_line
 from aqr_exp.errors import RequestError
+from aqr_exp.files.progress import duration
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.launch.attempt import Decision, RunSnapshot, last_log_lines
 from aqr_exp.launch.scheduler import Task

@@ -1,4 +1,4 @@
-"""Progress of long work: callbacks that are called after each piece of it."""
+"""Progress of long work: callbacks that are called after each piece of it, and times in words."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -19,3 +19,30 @@ RunProgress = Callable[[dict[str, Any]], None]
 
 def no_progress(*_: Any) -> None:
     """Ignore progress."""
+
+
+def duration(seconds: float, *, rounded: bool = False) -> str:
+    """A time span in words.
+
+    Args:
+        seconds: How long.
+        rounded: Write an estimate (`45 s`, `6 min`, `1 h 20 min`, `2 d 3 h`) rather than a clock's
+            `45 s`, `3:07`, `1:02:03`.
+    """
+    if not rounded:
+        whole = max(0, round(seconds))
+        minutes, rest = divmod(whole, 60)
+        hours, minutes = divmod(minutes, 60)
+        if whole < 60:
+            return f"{whole} s"
+        return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"

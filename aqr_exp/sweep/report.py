@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from aqr_exp.files.progress import duration
 from aqr_exp.report.tables.cells import Cell, Table, count_cell, text_cell
 from aqr_exp.sweep.plan import Plan
 from aqr_exp.sweep.status import DONE, Matrix, RemovedRun, Standing, completeness, totals
@@ -29,7 +30,9 @@ def _run_cells(standing: Standing) -> tuple[Cell, ...]:
         text_cell(" ".join(run.overrides)),
         count_cell(run.seed),
         text_cell(standing.state),
-        Cell(text=UNKNOWN_TIME if seconds is None else duration(seconds), value=seconds),
+        Cell(
+            text=UNKNOWN_TIME if seconds is None else duration(seconds, rounded=True), value=seconds
+        ),
         text_cell(", ".join(run.labels)),
         text_cell(" ".join((standing.reason or "").split())),
     )
@@ -89,7 +92,7 @@ def summary(plan: Plan, standings: Sequence[Standing]) -> str:
         return f"{line}\nnothing is left to {'do' if done else 'start'}"
     left = f"{holes} to do"
     if sums.untimed < holes:
-        left += f", about {duration(sums.expected_s)} of training one after the other"
+        left += f", about {duration(sums.expected_s, rounded=True)} of training one after the other"
     if sums.untimed:
         left += f" ({sums.untimed} of unknown time: no such run has been completed)"
     return f"{line}\n{left}"
@@ -158,17 +161,3 @@ def _matrix_json(matrix: Matrix) -> dict[str, Any]:
             for row in matrix.rows
         ],
     }
-
-
-def duration(seconds: float) -> str:
-    """A time in words short enough for a table: `45 s`, `6 min`, `1 h 20 min`, `2 d 3 h`."""
-    if seconds < 99.5:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 100:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h" if hours else f"{days} d"

@@ -4,7 +4,6 @@ from aqr_exp.cli import console
 from aqr_exp.cli.console import (
     PlainProgress,
     counted_progress,
-    duration,
     progress_line,
     run_progress,
 )
@@ -41,14 +40,6 @@ def test_a_progress_line_tells_what_is_known() -> None:
     assert progress_line({"phase": "train", "loss": 1.23456, "eta_s": 59.4}) == (
         "train, loss 1.235, 59 s left"
     )
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0 s"), (-3, "0 s"), (59.6, "1:00"), (187, "3:07"), (3723, "1:02:03")],
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 def test_a_terminal_gets_a_live_line(

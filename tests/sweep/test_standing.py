@@ -12,7 +12,7 @@ from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.store import Store
 from aqr_exp.sweep.cli_source import sweep_request
 from aqr_exp.sweep.plan import Plan, plan_sweep
-from aqr_exp.sweep.report import as_json, duration, matrix_table, summary
+from aqr_exp.sweep.report import as_json, matrix_table, summary
 from aqr_exp.sweep.status import Standings, completeness, expected_from, totals
 
 METRICS = {"mAP": 0.25, "NDS": 0.3, "split": "synth_val", "synthetic": True, "train_time_s": 120.0}
@@ -169,21 +169,3 @@ def test_times_that_nothing_tells_are_said_to_be_unknown(store: Store, plan: Pla
     assert summary(plan, Standings(store).of(plan)).splitlines()[1] == (
         "6 to do (6 of unknown time: no such run has been completed)"
     )
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0, "0 s"),
-        (99.4, "99 s"),
-        (99.5, "2 min"),
-        (59.5 * 60, "60 min"),
-        (100 * 60, "1 h 40 min"),
-        (120 * 60, "2 h"),
-        (47.99 * 3600, "47 h 59 min"),
-        (48 * 3600, "2 d"),
-        (51 * 3600, "2 d 3 h"),
-    ],
-)
-def test_durations_are_short(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
