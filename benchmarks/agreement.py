@@ -1,4 +1,4 @@
-"""Whether a trained attention_bias run scores the same whichever way its bias is attended with.
+"""Differences between the metrics of a trained run under each backend of the cross-attention.
 
 Run `python benchmarks/agreement.py FOLDER [backend ...]` on the folder of a completed run. Its newest
 weights are tested on its validation split once with every backend (`windowed` and `dense` by default);

@@ -17,10 +17,12 @@ ROUNDS = 5
 LIMITS_S = {1_000: 1.0, 10_000: 8.0}
 PLAN = """
 import sys
+from aqr_exp.config.variant_spec import variant_specs
 from aqr_exp.sweep.plan import plan_sweep
 from aqr_exp.sweep.cli_source import sweep_request
 scales = ",".join(str(0.5 + index / 10000) for index in range(int(sys.argv[1])))
-plan = plan_sweep(sweep_request("attention_bias", [f"bias_scale={scales}", *sys.argv[3:]]))
+(variant,) = [name for name, spec in variant_specs().items() if "bias_scale" in spec.short_names]
+plan = plan_sweep(sweep_request(variant, [f"bias_scale={scales}", *sys.argv[3:]]))
 assert len(plan.runs) == int(sys.argv[2]), len(plan.runs)
 """
 # Many values of one key; the product of several; and many seeds of few points.

@@ -1,4 +1,4 @@
-"""How long a whole training step of each variant takes beside the baseline's, interleaved in one process.
+"""Time of a whole training step of each variant beside the baseline's, interleaved in one process.
 
 Run `make bench`, or `python benchmarks/step.py [steps]`. The model is cmt_tiny with batches of two
 samples of random numbers, each with twelve boxes; a step is forward, backward, clipping and AdamW.
@@ -13,6 +13,10 @@ import sys
 import time
 
 import torch
+
+import aqr_exp  # noqa: F401 - gives mmcv its operators, which mmdet3d asks for
+
+# isort: split
 from mmdet3d.registry import MODELS
 from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
 from mmengine.structures import InstanceData
@@ -20,8 +24,8 @@ from mmengine.structures import InstanceData
 from aqr_exp.cmt.detector_config import detector_config
 from aqr_exp.cmt.register import register_modules
 from aqr_exp.config.load import load_run
+from aqr_exp.config.variant_spec import BASELINE, variant_specs
 
-VARIANTS = ("baseline", "attention_bias", "renderer_modulator")
 SAMPLES, BOXES, POINTS = 2, 12, 20000
 HEIGHT_PX, WIDTH_PX = 96, 256
 EXTENT_M = torch.tensor([17.0, 35.0])
@@ -105,13 +109,13 @@ def main() -> None:
     steps = int(arguments[0]) if arguments else 30
     register_modules()
     logging.disable(logging.INFO)
-    trained = {variant: Trained(variant) for variant in VARIANTS}
+    trained = {variant: Trained(variant) for variant in variant_specs()}
     runs = [*trained.values()]
     for seed in range(steps + 3):
         # Each takes its turn at coming first: what ran before leaves caches and threads behind.
         for place in range(len(runs)):
             runs[(seed + place) % len(runs)].step(seed)
-    base = trained["baseline"].ms[3:]
+    base = trained[BASELINE].ms[3:]
     if "--json" not in sys.argv:
         print(f"cmt_tiny, {SAMPLES} samples, {torch.get_num_threads()} threads, {steps} steps each")
     for variant, run in trained.items():

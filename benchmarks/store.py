@@ -17,6 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from aqr_exp.config.variant_spec import BASELINE, variant_specs
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.store import Store
@@ -24,6 +25,7 @@ from aqr_exp.store.store import Store
 ROUNDS = 5
 LIMITS_S = {1_000: 0.5, 10_000: 2.0}
 SEEDS = 5
+VARIANTS = [BASELINE, *(name for name in variant_specs() if name != BASELINE)]
 COMMANDS = {
     "list": ["list"],
     "list --json": ["list", "--json"],
@@ -38,8 +40,10 @@ HARDWARE = {"host": "vm", "cpus": 2, "gpus": [], "processor": "AMD EPYC", "devic
 def make_run(folder: RunFolder, index: int, draw: random.Random) -> None:
     """One completed run; of every hundred one failed and one was killed."""
     arm, seed = divmod(index, SEEDS)
-    variant = ("baseline", "attention_bias", "renderer_modulator")[min(arm, 2) if arm < 3 else 1]
-    overrides = [f"seed={seed}"] if arm < 3 else [f"bias_scale={arm / 100}", f"seed={seed}"]
+    variant = VARIANTS[min(arm, len(VARIANTS) - 1)]
+    overrides = (
+        [f"seed={seed}"] if arm < 3 else [f"variant.router.lr_mult={arm / 100}", f"seed={seed}"]
+    )
     record = {
         "name": folder.name,
         "variant": variant,

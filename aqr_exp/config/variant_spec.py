@@ -64,7 +64,7 @@ class VariantSpec(Generic[S]):
         windows: From settings and model to the arguments of `gather_windows`, by the part they are of.
         weight_bounds: Ends of the axis that its query weights are drawn on; None without weights.
         scale: Its learnable scale.
-        examples: Lines for the helps of commands, by command.
+        examples: Command lines for the helps of the commands they call.
     """
 
     name: str
@@ -84,7 +84,7 @@ class VariantSpec(Generic[S]):
     windows: Mapping[str, Callable[[S, ModelConfig], dict[str, Any]]] = field(default_factory=dict)
     weight_bounds: Callable[[S], tuple[float, float]] | None = None
     scale: LearnedScale[S] | None = None
-    examples: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    examples: tuple[str, ...] = ()
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -146,5 +146,5 @@ def example_lines(command: str) -> str:
     Args:
         command: Such as `run` or `analyze bias`.
     """
-    specs = variant_specs().values()
-    return "\n".join(f"  {line}" for spec in specs for line in spec.examples.get(command, ()))
+    every = [line for spec in variant_specs().values() for line in spec.examples]
+    return "\n".join(f"  {line}" for line in every if line.startswith(f"aqr-exp {command} "))

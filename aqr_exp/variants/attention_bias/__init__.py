@@ -312,39 +312,25 @@ Short names (variants with an attention bias):
             settings.bias.scale.warn_threshold if settings.bias.scale.learnable else None
         ),
     ),
-    examples={
-        "run": ("aqr-exp run attention_bias bias_scale=3.5 window_size=5",),
-        "sweep": (
-            "aqr-exp sweep attention_bias bias_scale=1,2.5,5 window_size=5,8 seed=0,1,2",
-            "aqr-exp sweep attention_bias 'bias=glob(*)' 'seed=range(0,5)'",
-            "aqr-exp sweep attention_bias strategy=optuna trials=20 'bias_scale=interval(0.5,10)'",
-        ),
-        "why": (
-            'aqr-exp why "attention_bias bias_scale=2.5" attention_bias',
-            'aqr-exp why baseline "attention_bias bias_scale=0 learnable_scale=false"',
-        ),
-        "config": ("aqr-exp config attention_bias bias=aggressive learnable_scale=false",),
-        "compare": (
-            "aqr-exp compare baseline-8f attention_bias-ac",
-            "aqr-exp compare baseline-8f attention_bias-ac --by metric,class",
-            "aqr-exp compare baseline-8f attention_bias-ac --format md > comparison.md",
-        ),
-        "cost": (
-            "aqr-exp cost baseline-1a2b3c4d5e6f-s0 attention_bias-0f1e2d3c4b5a-s0",
-            "aqr-exp cost baseline attention_bias --passes 200",
-        ),
-        "plot curves": (
-            "aqr-exp plot curves --of baseline-8f,attention_bias-ac --loss loss_cls --metric NDS",
-        ),
-        "plot classes": ("aqr-exp plot classes --of baseline-8f,attention_bias-ac --width page",),
-        "analyze windows": (
-            "aqr-exp analyze windows attention_bias",
-            "aqr-exp analyze windows attention_bias window_size=5 --sample 12 --boxes 10",
-            "aqr-exp analyze windows attention_bias model=cmt_r50_800x320 --router --output /tmp",
-        ),
-        "analyze bias": (
-            "aqr-exp analyze bias attention_bias-3f",
-            "aqr-exp analyze bias attention_bias-3f --sample 12 --queries 5 --samples 40",
-        ),
-    },
+    examples=(
+        "aqr-exp analyze windows attention_bias",
+        "aqr-exp analyze windows attention_bias window_size=5 --sample 12 --boxes 10",
+        "aqr-exp analyze windows attention_bias model=cmt_r50_800x320 --router --output /tmp",
+        "aqr-exp analyze bias attention_bias-3f",
+        "aqr-exp analyze bias attention_bias-3f --sample 12 --queries 5 --samples 40",
+        "aqr-exp compare baseline-8f attention_bias-ac",
+        "aqr-exp compare baseline-8f attention_bias-ac --by metric,class",
+        "aqr-exp compare baseline-8f attention_bias-ac --format md > comparison.md",
+        "aqr-exp config attention_bias bias=aggressive learnable_scale=false",
+        'aqr-exp why "attention_bias bias_scale=2.5" attention_bias',
+        'aqr-exp why baseline "attention_bias bias_scale=0 learnable_scale=false"',
+        "aqr-exp cost baseline-1a2b3c4d5e6f-s0 attention_bias-0f1e2d3c4b5a-s0",
+        "aqr-exp cost baseline attention_bias --passes 200",
+        "aqr-exp plot curves --of baseline-8f,attention_bias-ac --loss loss_cls --metric NDS",
+        "aqr-exp plot classes --of baseline-8f,attention_bias-ac --width page",
+        "aqr-exp run attention_bias bias_scale=3.5 window_size=5",
+        "aqr-exp sweep attention_bias bias_scale=1,2.5,5 window_size=5,8 seed=0,1,2",
+        "aqr-exp sweep attention_bias 'bias=glob(*)' 'seed=range(0,5)'",
+        "aqr-exp sweep attention_bias strategy=optuna trials=20 'bias_scale=interval(0.5,10)'",
+    ),
 )
