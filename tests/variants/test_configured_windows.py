@@ -21,7 +21,8 @@ PUBLISHED = load_run("baseline", ["model=cmt_r50_800x320"]).model
 
 
 def window(bev: float, camera: float, unit: str = "cells") -> WindowConfig:
-    return WindowConfig(bev=bev, camera=camera, unit=WindowUnit(unit), view_policy=ViewPolicy.FIRST)
+    sides = {"bev": float(bev), "camera": float(camera)}
+    return WindowConfig(**sides, unit=WindowUnit(unit), view_policy=ViewPolicy.FIRST)
 
 
 def faults(bev: float, camera: float, unit: str = "cells", model: ModelConfig = TINY) -> list[str]:
