@@ -31,7 +31,7 @@ from aqr_exp.report.figures.style import (
     new_figure,
     plain_axes,
 )
-from aqr_exp.statistics.estimates import Summary, summarize
+from aqr_exp.statistics.estimates import ArmMean, summarize
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -196,7 +196,7 @@ def weights_by_group_figure(
     return figure
 
 
-def _draw_means(axes: "Axes", summaries: list[Summary], beside: float, ink: str, name: str) -> None:
+def _draw_means(axes: "Axes", summaries: list[ArmMean], beside: float, ink: str, name: str) -> None:
     """One point a group, with an error bar where there is an interval; none for an empty group."""
     drawn = [(place, item) for place, item in enumerate(summaries) if item.mean is not None]
     means = np.array([item.mean for _, item in drawn], dtype=float)

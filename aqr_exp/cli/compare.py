@@ -13,8 +13,8 @@ from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.report.arm_names import all_left_out, one_arm
 from aqr_exp.report.compare.comparison import PARTS, Comparison, Request, compare_two
 from aqr_exp.report.compare.tables import comparison_tables
-from aqr_exp.report.tables.arms import check_metric_names
 from aqr_exp.report.tables.formats import TableFormat, render_all
+from aqr_exp.statistics.grouping import check_metric_names
 from aqr_exp.statistics.resampling import Resampling
 from aqr_exp.store.collect import collect
 from aqr_exp.store.store import Store, results_root

@@ -13,9 +13,9 @@ from aqr_exp.errors import RequestError
 from aqr_exp.evaluate.conditions import DataCondition
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.report.compare.confirmation import ConfirmedPoint, confirm, confirmation_table
-from aqr_exp.report.tables.arms import check_metric_names
 from aqr_exp.report.tables.formats import TableFormat, render
 from aqr_exp.statistics.differences import DEFAULT
+from aqr_exp.statistics.grouping import check_metric_names
 from aqr_exp.statistics.run_scores import prepare
 from aqr_exp.store.collect import collect, with_settings
 from aqr_exp.store.store import Store, results_root

@@ -12,8 +12,7 @@ from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.data.corruptions.cases import CorruptionCase, read_cases
 from aqr_exp.errors import RequestError
 from aqr_exp.launch.measuring import evaluate_corruptions
-from aqr_exp.report.tables.arms import SYNTHETIC_MARK
-from aqr_exp.report.tables.cells import Table, number_cell, text_cell
+from aqr_exp.report.tables.cells import SYNTHETIC_MARK, Table, number_cell, text_cell
 from aqr_exp.report.tables.formats import TableFormat, render
 from aqr_exp.store.corruption_results import missing_cases, ratio, read_evaluation
 from aqr_exp.store.run_files import read_metrics_file

@@ -19,10 +19,10 @@ from aqr_exp.report.figures.figure_file import PAPER_FORMATS, check_matplotlib, 
 from aqr_exp.report.figures.style import COLUMN_IN, PAGE_IN
 from aqr_exp.report.figures.sweep_figure import sweep_figure
 from aqr_exp.report.figures.training_curves import arm_curves, without_curves
-from aqr_exp.report.tables.arms import group_seeds
 from aqr_exp.report.tables.baselines import Specs
 from aqr_exp.report.tables.rows import meeting, read_conditions
 from aqr_exp.statistics.differences import DEFAULT
+from aqr_exp.statistics.grouping import group_seeds
 from aqr_exp.statistics.run_scores import prepare
 from aqr_exp.store.collect import RunRow, collect
 from aqr_exp.store.store import Store, results_root

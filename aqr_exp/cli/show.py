@@ -6,8 +6,7 @@ from typing import Any
 from aqr_exp.cli import console
 from aqr_exp.cli.console import progress_line
 from aqr_exp.errors import AqrExpError
-from aqr_exp.report.tables.arms import SYNTHETIC_MARK
-from aqr_exp.report.tables.cells import Table, count_cell, number_cell, text_cell
+from aqr_exp.report.tables.cells import SYNTHETIC_MARK, Table, count_cell, number_cell, text_cell
 from aqr_exp.report.tables.formats import TableFormat, render
 from aqr_exp.store.collect import RunRow, collect, read_row
 from aqr_exp.store.history import Joint, joints

@@ -11,9 +11,9 @@ from aqr_exp.cli.console import delayed_progress
 from aqr_exp.errors import RequestError
 from aqr_exp.report.tables.build import build_table
 from aqr_exp.report.tables.cells import Table
+from aqr_exp.report.tables.comparison_data import ComparisonData
 from aqr_exp.report.tables.formats import TableFormat, parquet_bytes, render
 from aqr_exp.report.tables.request import By, TableRequest
-from aqr_exp.report.tables.study import Study
 from aqr_exp.report.tables.tracing import verify_cells
 from aqr_exp.store.collect import collect
 from aqr_exp.store.store import Store, results_root
@@ -118,7 +118,7 @@ def _run(request: TableRequest, form: TableFormat, *, verify: bool) -> int:
     with delayed_progress() as progress:
         built = build_table(store, rows, request, progress=partial(progress, "arms compared"))
     if verify:
-        return _verify(built.study, store, as_json=form is TableFormat.JSON)
+        return _verify(built.data, store, as_json=form is TableFormat.JSON)
     table = built.table
     if not table.rows:
         console.say(f"no completed runs in {store.runs_dir}: `aqr-exp run baseline` makes one")
@@ -151,10 +151,10 @@ def _refuse_of_record(request: TableRequest, *, verify: bool) -> None:
             )
 
 
-def _verify(study: Study, store: Store, *, as_json: bool) -> int:
+def _verify(data: ComparisonData, store: Store, *, as_json: bool) -> int:
     """Recompute the cells; the exit code says whether they hold."""
     with delayed_progress() as progress:
-        found = verify_cells(study, store, progress=partial(progress, "runs verified"))
+        found = verify_cells(data, store, progress=partial(progress, "runs verified"))
     if as_json:
         console.print_json(found.as_json())
     else:

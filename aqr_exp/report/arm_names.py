@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from aqr_exp.errors import RequestError
 from aqr_exp.files.run_name import first_of
 from aqr_exp.files.suggest import did_you_mean
-from aqr_exp.report.tables.arms import Group, group_seeds, why_left_out
+from aqr_exp.statistics.grouping import Group, group_seeds, why_left_out
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.store import Store
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.report.arm_names import all_left_out, one_arm
-from aqr_exp.report.tables.arms import check_metric_names
+from aqr_exp.statistics.grouping import check_metric_names
 from aqr_exp.store.collect import RunRow, collect
 from aqr_exp.store.store import Store, results_root
 
@@ -200,7 +200,7 @@ _COMPARED = (
 
 
 def _compared_values(part: str, item: "Compared") -> dict[str, Any]:
-    difference = item.verdict.difference
+    difference = item.result.difference
     return {
         "part": part,
         "name": item.metric,
@@ -212,9 +212,9 @@ def _compared_values(part: str, item: "Compared") -> dict[str, Any]:
         "low": difference.low,
         "high": difference.high,
         "p": difference.p,
-        "p_holm": item.verdict.p_holm,
-        "verdict": item.verdict.word,
-        "sentence": item.verdict.sentence,
+        "p_holm": item.result.p_holm,
+        "verdict": item.result.word,
+        "sentence": item.result.sentence,
         "pairs": difference.n_pairs,
     }
 

@@ -2,28 +2,52 @@
 
 docs/statistics.md says which model it is and how it was checked. What was computed once is read from the
 cache: a comparison by the records of its runs, a run's resamples by its records alone.
+
+Letters: R resamples.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+from jaxtyping import Bool, Float
+
 from aqr_exp.errors import RequestError
 from aqr_exp.evaluate.conditions import CONDITIONS, DataCondition
 from aqr_exp.files.progress import Progress, no_progress
 from aqr_exp.files.suggest import did_you_mean
-from aqr_exp.statistics.arms import Measured, Records, follows_from_records, measure, replicates
-from aqr_exp.statistics.estimates import Difference, Interval
-from aqr_exp.statistics.estimation import estimate_difference, estimate_mean
-from aqr_exp.statistics.resampling import Resampling
-from aqr_exp.statistics.run_scores import InferenceCache, RunScores, cache_key, records_digest
+from aqr_exp.statistics.estimates import (
+    ArmDifference,
+    ArmMean,
+    ArmValues,
+    MetricSample,
+    estimate_difference,
+    estimate_mean,
+)
+from aqr_exp.statistics.grouping import replicates
+from aqr_exp.statistics.metrics import class_label, follows_from_records
+from aqr_exp.statistics.resampling import ResampledRun, Resampling
+from aqr_exp.statistics.run_scores import (
+    InferenceCache,
+    MissingRecordsError,
+    RunScores,
+    cache_key,
+    records_digest,
+)
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.store import Store
 
-__all__ = ["Difference", "Interval", "Resampling", "arm_interval", "arm_intervals", "compare_arms"]
+__all__ = [
+    "ArmDifference",
+    "ArmMean",
+    "Resampling",
+    "arm_interval",
+    "arm_intervals",
+    "compare_arms",
+]
 
 DEFAULT = Resampling()
-_PAIRS = ("percentile", "bca", "two_level", "seeds")
 
 
 def compare_arms(
@@ -35,18 +59,18 @@ def compare_arms(
     condition: str | None = None,
     settings: Resampling = DEFAULT,
     progress: Progress = no_progress,
-) -> dict[str, Difference]:
-    """How two arms differ.
+) -> dict[str, ArmDifference]:
+    """The differences of two arms.
 
     Args:
         reference: Runs of the reference arm, in any order; those not completed are passed over.
         other: Runs of the other arm.
         metrics: Names such as `mAP` or `AP/car`; whatever a row has as a number can be compared, over
             seeds only where match records do not give it.
-        store: Where the runs are, and the cache.
+        store: The store of the runs, and of the cache.
         condition: A name of `CONDITIONS`; None for all of the data.
         settings: How often scenes are drawn, confidence, power.
-        progress: Told (done, total) evaluations of each run that is not in the cache.
+        progress: Gets (done, total) evaluations of each run that is not in the cache.
 
     Returns:
         By metric, other minus reference.
@@ -62,9 +86,13 @@ def compare_arms(
         store,
         settings,
         progress,
-        lambda metric, measured: asdict(estimate_difference(metric, condition, measured, settings)),
+        lambda metric, sample: asdict(estimate_difference(metric, condition, sample, settings)),
     )
-    return {metric: Difference(**_with_tuples(values)) for metric, values in found.items()}
+    # JSON gives a list where there was a tuple.
+    return {
+        metric: ArmDifference(**{**values, "seeds": tuple(values["seeds"])})
+        for metric, values in found.items()
+    }
 
 
 def arm_intervals(
@@ -75,23 +103,8 @@ def arm_intervals(
     condition: str | None = None,
     settings: Resampling = DEFAULT,
     progress: Progress = no_progress,
-) -> dict[str, Interval]:
-    """An arm's means.
-
-    Args:
-        rows: Its runs, in any order; those not completed are passed over.
-        metrics: Names, as in `compare_arms`.
-        store: Where the runs are, and the cache.
-        condition: A name of `CONDITIONS`; None for all of the data.
-        settings: How often scenes are drawn, confidence.
-        progress: Told (done, total) evaluations of each run that is not in the cache.
-
-    Returns:
-        By metric, the mean with its interval.
-
-    Raises:
-        RequestError: There is no such condition.
-    """
+) -> dict[str, ArmMean]:
+    """The means of an arm by metric, each with its interval; as `compare_arms`."""
     found = _cached(
         "interval",
         (rows,),
@@ -100,9 +113,9 @@ def arm_intervals(
         store,
         settings,
         progress,
-        lambda _, measured: asdict(estimate_mean(measured, settings)),
+        lambda _, sample: asdict(estimate_mean(sample, settings)),
     )
-    return {metric: Interval(**values) for metric, values in found.items()}
+    return {metric: ArmMean(**values) for metric, values in found.items()}
 
 
 def arm_interval(
@@ -113,17 +126,8 @@ def arm_interval(
     store: Store,
     settings: Resampling = DEFAULT,
     progress: Progress = no_progress,
-) -> Interval:
-    """An arm's mean of one metric; see `arm_intervals`.
-
-    Args:
-        rows: Its runs.
-        metric: The metric.
-        condition: A name of `CONDITIONS`; None for all of the data.
-        store: Where the runs are, and the cache.
-        settings: How often scenes are drawn, confidence.
-        progress: Told (done, total) evaluations of each run that is not in the cache.
-    """
+) -> ArmMean:
+    """The mean of an arm's one metric; see `arm_intervals`."""
     several = arm_intervals(
         rows, [metric], store=store, condition=condition, settings=settings, progress=progress
     )
@@ -138,7 +142,7 @@ def _cached(
     store: Store,
     settings: Resampling,
     progress: Progress,
-    estimate: Callable[[str, Measured], dict[str, Any]],
+    estimate: Callable[[str, MetricSample], dict[str, Any]],
 ) -> Mapping[str, dict[str, Any]]:
     """Results by metric, from the cache where nothing they depend on has changed."""
     part = _condition(condition)
@@ -156,11 +160,11 @@ def _cached(
         return kept
     wanted = any(follows_from_records(metric) for metric in metrics)
     scores = RunScores(store=store, settings=settings, progress=progress)
-    records = Records(chosen if wanted else [], part, scores)
+    records = _Records(chosen if wanted else [], part, scores)
     found = {
-        metric: estimate(metric, measure(chosen, metric, condition, records)) for metric in metrics
+        metric: estimate(metric, _sample(chosen, metric, condition, records)) for metric in metrics
     }
-    if not records.passing:
+    if not records.temporary:
         cache.keep(key, found)
     return found
 
@@ -179,7 +183,7 @@ def _condition(name: str | None) -> DataCondition:
 def _facts(
     store: Store, row: RunRow, metrics: Sequence[str], condition: str | None
 ) -> dict[str, Any]:
-    """What of a run a result depends on."""
+    """The facts of a run that a result depends on."""
     names = [metric if condition is None else f"{metric}@{condition}" for metric in metrics]
     return {
         "name": row.name,
@@ -189,9 +193,117 @@ def _facts(
     }
 
 
-def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON gives lists where there were tuples."""
-    return {
-        name: tuple(value) if name in _PAIRS and value is not None else value
-        for name, value in values.items()
-    }
+_SAME = 1e-6
+"""A metric may differ by so much from what the records give: the devkit's rounding is far below."""
+
+
+class _Records:
+    """The resampled scores of all runs of some arms on a part of the data, or why there are none."""
+
+    def __init__(
+        self, arms: Sequence[Sequence[RunRow]], condition: DataCondition, scores: RunScores
+    ) -> None:
+        self.notes: list[str] = []
+        self.runs: dict[str, ResampledRun] = {}
+        # Records that a run names were not found: they may come back, so nothing is to be kept.
+        self.temporary = False
+        missing: dict[str, list[str]] = {}
+        for row in (row for rows in arms for row in rows):
+            try:
+                self.runs[row.name] = scores.of(row, condition)
+            except MissingRecordsError as error:
+                missing.setdefault(error.reason, []).append(error.run)
+                self.temporary |= error.temporary
+        for reason, runs in missing.items():
+            self.notes.append(f"scene noise is unknown: {_some(runs)}: {reason}")
+        self.complete = not self.notes
+        if len({run.samples_digest for run in self.runs.values()}) > 1:
+            self.complete = False
+            self.notes.append("the runs were scored on different samples")
+
+    def value(self, row: RunRow, metric: str, labels: Sequence[int]) -> float | None:
+        """A metric from a run's records: NaN where there is nothing to measure; None without records."""
+        run = self.runs.get(row.name)
+        return None if run is None else run.observed(metric, labels)
+
+
+def _some(names: Sequence[str]) -> str:
+    few = ", ".join(names[:3])
+    return f"{few} and {len(names) - 3} more" if len(names) > 3 else few
+
+
+def _sample(
+    arms: Sequence[Sequence[RunRow]], metric: str, condition: str | None, records: _Records
+) -> MetricSample:
+    """A metric of every run of some arms; under resamples where all of them have fitting records."""
+    part = DataCondition() if condition is None else CONDITIONS[condition]
+    notes: list[str] = []
+    chosen: list[list[tuple[RunRow, float]]] = []
+    from_records = follows_from_records(metric)
+    fits = from_records and records.complete
+    for rows in arms:
+        chosen.append([])
+        for row in rows:
+            stored = row.metric(metric if condition is None else f"{metric}@{condition}")
+            scored = records.value(row, metric, part.labels) if from_records else None
+            if _differ(stored, scored):
+                notes.append(f"{row.name}: {metric} in metrics.json is not what its records give")
+                fits = False
+            if scored is not None and np.isnan(scored):
+                notes.append(f"no ground truth to measure {metric} on")
+            elif stored is not None or scored is not None:
+                chosen[-1].append((row, float(scored if stored is None else stored)))  # type: ignore[arg-type]
+    notes += records.notes if from_records else []
+    return _assemble(chosen, metric, part, records if fits else None, notes)
+
+
+def _differ(stored: float | None, scored: float | None) -> bool:
+    if stored is None or scored is None or np.isnan(scored):
+        return False
+    return abs(stored - scored) > _SAME
+
+
+def _assemble(
+    chosen: Sequence[Sequence[tuple[RunRow, float]]],
+    metric: str,
+    part: DataCondition,
+    records: _Records | None,
+    notes: list[str],
+) -> MetricSample:
+    runs = [row for pairs in chosen for row, _ in pairs]
+    scenes, drawn = 0, {}
+    if records is not None and runs:
+        drawn = {row.name: records.runs[row.name].drawn(metric, part.labels) for row in runs}
+        label = class_label(metric)
+        labels = list(part.labels) if label is None else [label]
+        of_scene = records.runs[runs[0].name].scene_truths[:, labels].sum(axis=1)
+        # Resamples in which there is something to measure.
+        known = ~np.isnan(np.stack(list(drawn.values()))).any(axis=0)
+        drawn = {name: draws[known] for name, draws in drawn.items()}
+        notes, scenes = _scene_notes(notes, int((of_scene > 0).sum()), known)
+    arms = tuple(
+        ArmValues(
+            seeds=tuple(row.seed for row, _ in pairs),
+            values=np.array([value for _, value in pairs], dtype=np.float64),
+            draws=_stacked([drawn[row.name] for row, _ in pairs] if scenes else [], len(pairs)),
+        )
+        for pairs in chosen
+    )
+    return MetricSample(arms=arms, scenes=scenes, notes=tuple(dict.fromkeys(notes)))
+
+
+def _scene_notes(
+    notes: list[str], scenes: int, known: Bool[np.ndarray, " R"]
+) -> tuple[list[str], int]:
+    if scenes < 2:
+        return [*notes, "only one scene has such objects: scene noise is unknown"], 0
+    if known.mean() < 0.5:
+        return [*notes, "too few scenes have such objects: scene noise is unknown"], 0
+    if scenes < 5:
+        text = f"only {scenes} scenes have such objects: scene noise is badly known"
+        return [*notes, text], scenes
+    return notes, scenes
+
+
+def _stacked(rows: Sequence[Float[np.ndarray, " R"]], runs: int) -> Float[np.ndarray, "N R"]:
+    return np.stack(rows) if len(rows) else np.zeros((runs, 0))

@@ -1,29 +1,45 @@
-"""What a few seeds say about a mean, and no more than that."""
+"""Means of arms and differences between them, with intervals (docs/statistics.md).
+
+Letters: N runs of an arm, R resamples.
+"""
 
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
 from jaxtyping import Float
 
-from aqr_exp.statistics.noise import Noise, SeedPlan
-
-CONFIDENCE = 0.95
+from aqr_exp.statistics.noise import (
+    Noise,
+    SeedPlan,
+    detectable,
+    half_width,
+    mean_noise,
+    p_value,
+    shared_scene_noise,
+    unpaired_scene_noise,
+    welch_noise,
+)
+from aqr_exp.statistics.resampling import Resampling
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summary:
-    """A mean over seeds.
+class ArmMean:
+    """The mean of an arm; what cannot be known is None.
 
     Attributes:
         n: How many seeds.
-        mean: Their mean; None for no seed.
-        sd: Sample standard deviation (n - 1); None below two seeds.
-        low: Lower end of the 95 % Student-t interval of the mean; None below two seeds.
-        high: Its upper end.
+        mean: Mean over seeds.
+        sd: Sample standard deviation (n - 1) over seeds: seed noise of one run.
+        low: Lower end of the mean's interval, for other seeds and other scenes.
+        high: Upper end.
+        method: How the interval was made.
+        scene_sd: Standard deviation that the choice of scenes gives the mean: scene noise.
+        scenes: How many scenes with such objects were drawn from; 0 where scene noise is unknown.
+        note: Remarks for the reader; may be empty.
     """
 
     n: int
@@ -31,109 +47,38 @@ class Summary:
     sd: float | None = None
     low: float | None = None
     high: float | None = None
+    method: str = "no value"
+    scene_sd: float | None = None
+    scenes: int = 0
+    note: str = ""
 
 
-def summarize(values: Sequence[float]) -> Summary:
-    """Mean, standard deviation and 95 % Student-t interval.
-
-    Args:
-        values: One value a seed.
-
-    Returns:
-        The summary; what one seed cannot say is None.
-    """
+def summarize(values: Sequence[float]) -> ArmMean:
+    """Mean, standard deviation and 95 % Student-t interval of one value a seed, without scene noise."""
     n = len(values)
     if n == 0:
-        return Summary(n=0)
+        return ArmMean(n=0)
     mean = statistics.fmean(values)
     if n == 1:
-        return Summary(n=1, mean=mean)
+        return ArmMean(n=1, mean=mean, method=_NO_INTERVAL)
     sd = statistics.stdev(values)
     half = student_t(n - 1) * sd / math.sqrt(n)
-    return Summary(n=n, mean=mean, sd=sd, low=mean - half, high=mean + half)
+    return ArmMean(n=n, mean=mean, sd=sd, low=mean - half, high=mean + half, method=_OVER_SEEDS)
+
+
+_NO_INTERVAL = "one seed: no interval"
+_OVER_SEEDS = "t over seeds"
 
 
 def student_t(degrees: int) -> float:
     """How many standard errors the 95 % interval reaches to each side."""
     from scipy.special import stdtrit
 
-    return float(stdtrit(degrees, 0.5 + CONFIDENCE / 2))
-
-
-Ends = tuple[float, float]
-
-
-def percentile_interval(drawn: Float[np.ndarray, " R"], confidence: float) -> Ends | None:
-    """The middle of the distribution.
-
-    Args:
-        drawn: Values under resamples; NaN where undefined, left out.
-        confidence: Share of the values within.
-
-    Returns:
-        Lower and upper end; None below two values.
-    """
-    known = drawn[~np.isnan(drawn)]
-    if len(known) < 2:
-        return None
-    alpha = (1 - confidence) / 2
-    low, high = np.quantile(known, [alpha, 1 - alpha])
-    return float(low), float(high)
-
-
-def bca_interval(
-    observed: float,
-    drawn: Float[np.ndarray, " R"],
-    left_out: Float[np.ndarray, " T"],
-    confidence: float,
-) -> Ends | None:
-    """The percentile interval corrected for bias and for a spread that changes with the value.
-
-    Args:
-        observed: The value on the data as it is.
-        drawn: Values under resamples; NaN left out.
-        left_out: Values with one scene left out; NaN left out.
-        confidence: Of the interval.
-
-    Returns:
-        Lower and upper end; None where it is not defined: no spread, or all resamples on one side.
-    """
-    from scipy.special import ndtr, ndtri
-
-    known, jackknife = drawn[~np.isnan(drawn)], left_out[~np.isnan(left_out)]
-    if len(known) < 2 or len(jackknife) < 2:
-        return None
-    below = ((known < observed).mean() + (known <= observed).mean()) / 2
-    pull = jackknife.mean() - jackknife
-    spread = float((pull**2).sum())
-    if spread == 0 or not 0 < below < 1:
-        return None
-    bias = ndtri(below)
-    acceleration = float((pull**3).sum()) / (6 * spread**1.5)
-    ends = bias + ndtri([(1 - confidence) / 2, (1 + confidence) / 2])
-    shares = ndtr(bias + ends / (1 - acceleration * ends))
-    low, high = np.quantile(known, shares)
-    return float(low), float(high)
-
-
-def two_level_draws(draws: Float[np.ndarray, "N R"], seed: int) -> Float[np.ndarray, " R"]:
-    """Means over seeds drawn again, each under its resample of scenes: a bootstrap of both levels.
-
-    It is shown, not decided by: of few seeds it shows (n - 1) / n of their variance and knows no t, while
-    what scenes do to single seeds is counted twice.
-
-    Args:
-        draws: Values of each seed under the same resamples of scenes.
-        seed: Of the draws of seeds.
-    """
-    seeds, count = draws.shape
-    chosen = np.random.default_rng([seed, seeds]).integers(0, seeds, (seeds, count))
-    means: Float[np.ndarray, " R"] = np.take_along_axis(draws, chosen, axis=0).mean(axis=0)
-    return means
+    return float(stdtrit(degrees, 0.975))
 
 
 MOST = 16
-"""Beyond so many pairs the flips are not all tried: the floor is out of the way by then."""
+"""With more pairs than this, not all flips are tried: the floor of p is low enough by then."""
 
 
 def sign_flip_p(differences: Sequence[float]) -> float | None:
@@ -161,16 +106,12 @@ def sign_flip_p(differences: Sequence[float]) -> float | None:
 
 
 def least_p(pairs: int) -> float:
-    """The smallest two-sided p of a sign-flip or signed-rank test: all signs equal.
-
-    Args:
-        pairs: How many differences, at least one.
-    """
+    """The smallest two-sided p of a sign-flip or signed-rank test of at least one pair: all signs equal."""
     return float(2.0 ** (1 - pairs))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
+class ArmDifference:
     """Another arm minus the reference; what cannot be known is None.
 
     Attributes:
@@ -188,17 +129,11 @@ class Difference:
         p: Two-sided p of no difference; None with one seed, whose noise is unknown.
         method: How interval and p were made.
         mde: The minimum detectable effect of as many seeds and scenes.
-        seeds_needed: Seeds of each arm that would find a true difference as large as the mean; None where
-            no number would, or it is unknown.
         seed_sd: Standard deviation of one seed's difference: seed noise.
         seed_degrees: Degrees of freedom of `seed_sd` for each seed beyond the first.
         scene_sd: Standard deviation that the choice of scenes gives the mean: scene noise.
-        percentile: Bootstrap over scenes, these seeds: percentile interval.
-        bca: The same, bias-corrected and accelerated.
-        two_level: Bootstrap over seeds and scenes: percentile interval.
-        exact_p: Exact sign-flip test of the pairs.
-        least_p: The least that so many pairs could have given it.
-        note: What a reader has to know; empty when nothing.
+        least_p: The least that an exact test of so many pairs could have given.
+        note: Remarks for the reader; may be empty.
     """
 
     metric: str
@@ -214,14 +149,9 @@ class Difference:
     high: float | None = None
     p: float | None = None
     mde: float | None = None
-    seeds_needed: int | None = None
     seed_sd: float | None = None
     seed_degrees: float = 1.0
     scene_sd: float | None = None
-    percentile: Ends | None = None
-    bca: Ends | None = None
-    two_level: Ends | None = None
-    exact_p: float | None = None
     least_p: float | None = None
     note: str = ""
 
@@ -250,32 +180,182 @@ class Difference:
         return plan.seeds_for(effect, alpha, power)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """The mean of an arm; what cannot be known is None.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ArmValues:
+    """A metric of an arm's runs.
 
     Attributes:
-        mean: Mean over seeds.
-        sd: Sample standard deviation over seeds: seed noise of one run.
-        n: How many seeds.
-        low: Lower end of the mean's interval, for other seeds and other scenes.
-        high: Upper end.
-        method: How it was made.
-        scene_sd: Standard deviation that the choice of scenes gives the mean: scene noise.
-        scenes: How many scenes with such objects were drawn from; 0 where scene noise is unknown.
-        seed_low: Lower end for other seeds on the same scenes; None below two seeds.
-        seed_high: Upper end.
-        note: What a reader has to know; empty when nothing.
+        seeds: Their seeds; None where unknown.
+        values: The metric of each.
+        draws: The same under resamples, equal ones for all runs of all arms; R is 0 without records.
     """
 
-    mean: float | None
-    sd: float | None
-    n: int
-    low: float | None
-    high: float | None
-    method: str
-    scene_sd: float | None = None
-    scenes: int = 0
-    seed_low: float | None = None
-    seed_high: float | None = None
-    note: str = ""
+    seeds: tuple[int | None, ...]
+    values: Float[np.ndarray, " N"]
+    draws: Float[np.ndarray, "N R"]
+
+    def of_seeds(self, seeds: Sequence[int | None]) -> "ArmValues":
+        """The runs of some seeds, in their order."""
+        rows = [self.seeds.index(seed) for seed in seeds]
+        return ArmValues(seeds=tuple(seeds), values=self.values[rows], draws=self.draws[rows])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MetricSample:
+    """A metric of several arms.
+
+    Attributes:
+        arms: The arms, in the order they were given.
+        scenes: How many scenes hold ground truth of it; 0 where scene noise is unknown.
+        notes: Remarks for the reader.
+    """
+
+    arms: tuple[ArmValues, ...]
+    scenes: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Contrast:
+    """A difference of two arms with its noise.
+
+    Attributes:
+        values: Differences by seed, or the one difference of the means where seeds are not paired.
+        paired: Whether the rows are seeds.
+        seeds: Noise of seeds.
+        scenes: Noise of scenes.
+        plan_sd: Standard deviation of one seed's difference.
+        plan_degrees: See `SeedPlan`.
+    """
+
+    values: Float[np.ndarray, " N"]
+    paired: bool
+    seeds: Noise | None
+    scenes: Noise | None
+    plan_sd: float | None
+    plan_degrees: float = 1.0
+
+
+def estimate_difference(
+    metric: str, condition: str | None, sample: MetricSample, settings: Resampling
+) -> ArmDifference:
+    """The difference of two arms, the second minus the first, which is the reference."""
+    reference, other = sample.arms
+    notes = list(sample.notes)
+    common = sorted(set(reference.seeds) & set(other.seeds) - {None}, key=str)
+    paired = len(common) > 1 or (bool(common) and min(len(reference.seeds), len(other.seeds)) < 2)
+    if paired:
+        only = {*reference.seeds, *other.seeds} - {*common}
+        if only:
+            names = ", ".join(sorted(map(str, only)))
+            notes.append(f"seeds {names} are not in both arms and were left out")
+        reference, other = reference.of_seeds(common), other.of_seeds(common)
+    elif len(reference.seeds) and len(other.seeds):
+        notes.append("the arms have different seeds: compared unpaired (Welch)")
+    blank = ArmDifference(
+        metric=metric,
+        condition=condition,
+        n_pairs=len(common) if paired else 0,
+        n_reference=len(reference.seeds),
+        n_other=len(other.seeds),
+        seeds=tuple(sorted(seed for seed in common if seed is not None)),
+        scenes=sample.scenes,
+        method="nothing to compare",
+        note="; ".join(notes),
+    )
+    if blank.n == 0:
+        return blank
+    contrast = (_paired if paired else _unpaired)(reference, other, sample.scenes)
+    return _concluded(blank, contrast, notes, settings)
+
+
+def _paired(reference: ArmValues, other: ArmValues, scenes: int) -> _Contrast:
+    values = other.values - reference.values
+    seeds = mean_noise(values)
+    return _Contrast(
+        values=values,
+        paired=True,
+        seeds=seeds,
+        scenes=shared_scene_noise(other.draws - reference.draws, scenes),
+        plan_sd=None if seeds is None else float(np.sqrt(seeds.variance * len(values))),
+    )
+
+
+def _unpaired(reference: ArmValues, other: ArmValues, scenes: int) -> _Contrast:
+    parts = [mean_noise(arm.values) for arm in (reference, other)]
+    variances = [
+        part.variance * len(arm.values)
+        for part, arm in zip(parts, (reference, other), strict=True)
+        if part is not None
+    ]
+    total, known = sum(variances), len(variances) == 2
+    return _Contrast(
+        values=np.atleast_1d(other.values.mean(axis=0) - reference.values.mean(axis=0)),
+        paired=False,
+        seeds=welch_noise(reference.values, other.values),
+        scenes=unpaired_scene_noise(reference.draws, other.draws, scenes),
+        plan_sd=float(np.sqrt(total)) if known else None,
+        plan_degrees=total**2 / sum(each**2 for each in variances) if known and total else 1.0,
+    )
+
+
+def _concluded(
+    blank: ArmDifference, contrast: _Contrast, notes: list[str], settings: Resampling
+) -> ArmDifference:
+    mean = float(contrast.values.mean())
+    sources = [noise for noise in (contrast.seeds, contrast.scenes) if noise is not None]
+    flips = [float(value) for value in contrast.values] if contrast.paired else []
+    several = contrast.seeds is not None
+    exact = sign_flip_p(flips) if several else None
+    p = p_value(mean, sources) if several else None
+    if contrast.seeds is not None and contrast.seeds.variance == 0 and mean != 0:
+        notes.append("all seeds give the same difference: only the exact test is used")
+        p = exact if p is None else max(p, exact or p)
+    half = half_width(sources, settings.alpha) if sources else None
+    return replace(
+        blank,
+        mean=mean,
+        low=None if half is None else mean - half,
+        high=None if half is None else mean + half,
+        p=p,
+        method=_method(contrast),
+        seed_sd=contrast.plan_sd,
+        seed_degrees=contrast.plan_degrees,
+        scene_sd=None if contrast.scenes is None else contrast.scenes.sd,
+        mde=None
+        if contrast.seeds is None
+        else detectable(contrast.seeds, contrast.scenes, settings.alpha, settings.power),
+        least_p=least_p(len(flips)) if several and flips else None,
+        note="; ".join(notes),
+    )
+
+
+def _method(contrast: _Contrast) -> str:
+    if contrast.seeds is None:
+        return "one seed: noise of scenes only" if contrast.scenes else "one seed: no interval"
+    seeds = "t over paired seeds" if contrast.paired else "Welch t over seeds"
+    return f"{seeds} and bootstrap over scenes" if contrast.scenes else f"{seeds}, scenes unknown"
+
+
+def estimate_mean(sample: MetricSample, settings: Resampling) -> ArmMean:
+    """The mean of one arm."""
+    arm, *_ = sample.arms
+    note = "; ".join(sample.notes)
+    if not len(arm.values):
+        return ArmMean(n=0, note=note)
+    seeds, scenes = mean_noise(arm.values), shared_scene_noise(arm.draws, sample.scenes)
+    sources = [noise for noise in (seeds, scenes) if noise is not None]
+    mean = float(arm.values.mean())
+    half = half_width(sources, settings.alpha) if sources else None
+    names = [_OVER_SEEDS] * (seeds is not None) + ["bootstrap over scenes"] * (scenes is not None)
+    return ArmMean(
+        n=len(arm.values),
+        mean=mean,
+        sd=float(np.std(arm.values, ddof=1)) if seeds else None,
+        low=None if half is None else mean - half,
+        high=None if half is None else mean + half,
+        method=" and ".join(names) or _NO_INTERVAL,
+        scene_sd=None if scenes is None else scenes.sd,
+        scenes=sample.scenes,
+        note=note,
+    )

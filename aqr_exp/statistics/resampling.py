@@ -1,25 +1,29 @@
 """A run's metrics when its scenes are drawn again: the same draws for every run, so that runs stay paired.
 
-Letters: T scenes that can be drawn, R resamples, E = 1 + R + T evaluations, S samples.
+Letters: T scenes that can be drawn, R resamples, E = 1 + R evaluations, S samples.
 """
 
 import hashlib
+import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from aqr_exp.evaluate.conditions import DataCondition, RunScorer
+from aqr_exp.evaluate.protocol import ERROR_NAMES
 from aqr_exp.evaluate.records import MatchRecords, SplitSamples
 from aqr_exp.evaluate.scorer import Scores
 from aqr_exp.files.progress import Progress, no_progress
+from aqr_exp.statistics.metrics import class_label
 
 _REPORTS = 40
-"""How often progress is told of at least, for a run large enough to wait for."""
+"""Progress is reported at least so often, for a run large enough to wait for."""
 
 _ENTRIES_AT_ONCE = 1 << 20
-"""Evaluations are shared out to threads in parts of at least so many detections."""
+"""Threads get evaluations in parts of at least so many detections."""
 
 """Takes (done, total), in evaluations."""
 
@@ -31,7 +35,7 @@ class Resampling:
     Attributes:
         resamples: How often the scenes are drawn again.
         seed: Of the draws.
-        confidence: Of intervals; a test's level is what it lacks to 1.
+        confidence: Of intervals; a test's level is 1 minus it.
         power: With which a minimum detectable effect is found.
     """
 
@@ -55,11 +59,11 @@ class Resampling:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """What of a condition decides how scenes are drawn: conditions that differ in classes only share it.
+class ScenePart:
+    """The part of a condition that decides how scenes are drawn; conditions of other classes share it.
 
     Attributes:
-        table: Which match table.
+        table: The match table.
         word: A condition of scenes; None for all.
         present: Whether scenes must be under it.
     """
@@ -69,12 +73,8 @@ class Part:
     present: bool
 
     @classmethod
-    def of(cls, condition: DataCondition) -> "Part":
-        """The part that a condition looks at.
-
-        Args:
-            condition: The condition.
-        """
+    def of(cls, condition: DataCondition) -> "ScenePart":
+        """The part that a condition looks at."""
         return cls(table=condition.table, word=condition.word, present=condition.present)
 
     def condition(self) -> DataCondition:
@@ -84,38 +84,61 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ResampledRun:
-    """A run's scores as they are, with scenes drawn again, and with each scene left out.
+    """A run's scores as they are, and with scenes drawn again.
 
     Attributes:
-        scores: E evaluations: the observed one, R resamples, T with one scene left out.
+        scores: E evaluations: the observed one, then R resamples.
         scene_truths: Ground truths of each class in each scene that can be drawn.
         samples_digest: Equal for runs scored on the same samples in the same scenes.
-        resamples: R.
     """
 
     scores: Scores = field(repr=False)
     scene_truths: Int[np.ndarray, "T 10"]
     samples_digest: str
-    resamples: int
 
-    @property
-    def observed(self) -> slice:
-        """Which evaluation is of the data as it is."""
-        return slice(0, 1)
+    def observed(self, metric: str, labels: Sequence[int]) -> float:
+        """A metric of the data as it is; see `metric_values`."""
+        return float(metric_values(self.scores, metric, labels)[0])
 
-    @property
-    def drawn(self) -> slice:
-        """Which evaluations are resamples."""
-        return slice(1, 1 + self.resamples)
+    def drawn(self, metric: str, labels: Sequence[int]) -> Float[np.ndarray, " R"]:
+        """A metric under the resamples; see `metric_values`."""
+        return metric_values(self.scores, metric, labels)[1:]
 
-    @property
-    def left_out(self) -> slice:
-        """Which evaluations lack one scene."""
-        return slice(1 + self.resamples, None)
+
+def metric_values(scores: Scores, metric: str, labels: Sequence[int]) -> Float[np.ndarray, " E"]:
+    """A metric of each evaluation.
+
+    The benchmark counts a class without ground truth as AP 0; where nothing at all can be measured there
+    is no number here, so that an empty condition is not taken for a bad one.
+
+    Args:
+        scores: E evaluations.
+        metric: A name for which `follows_from_records` is true.
+        labels: The classes that count.
+
+    Returns:
+        Values; NaN where no ground truth of these classes (for `AP/<class>`: of this class) counts.
+
+    Raises:
+        ValueError: Records do not give such a metric.
+    """
+    label = class_label(metric)
+    if label is not None:
+        known = scores.truths[:, label] > 0
+        return np.where(known if label in labels else False, scores.class_ap()[:, label], np.nan)
+    if metric == "mAP":
+        values = scores.mean_ap(labels)
+    elif metric == "NDS":
+        values = scores.nds(labels)
+    elif metric in ERROR_NAMES:
+        values = scores.mean_errors(labels)[:, ERROR_NAMES.index(metric)]
+    else:
+        raise ValueError(f"match records do not give '{metric}'")
+    return np.where(scores.truths[:, list(labels)].sum(axis=1) > 0, values, np.nan)
 
 
 def resample(
-    records: MatchRecords, part: Part, settings: Resampling, progress: Progress = no_progress
+    records: MatchRecords, part: ScenePart, settings: Resampling, progress: Progress = no_progress
 ) -> ResampledRun:
     """Evaluate a run under resamples of its scenes.
 
@@ -125,7 +148,7 @@ def resample(
         records: A run's records.
         part: The part of the data.
         settings: How often, and from which seed.
-        progress: Told about evaluations done; may be called from several threads.
+        progress: Gets (done, total) evaluations; may be called from several threads.
 
     Returns:
         The scores. The draws depend on the settings and the number of scenes alone.
@@ -150,16 +173,11 @@ def resample(
         scores=scores,
         scene_truths=scene_truths[eligible],
         samples_digest=samples_digest(samples),
-        resamples=settings.resamples,
     )
 
 
 def samples_digest(samples: SplitSamples) -> str:
-    """A fingerprint of the samples, their order and their scenes.
-
-    Args:
-        samples: A split's samples.
-    """
+    """A fingerprint of a split's samples, their order and their scenes."""
     digest = hashlib.sha256("\n".join((*samples.tokens, "", *samples.scene_names)).encode())
     digest.update(np.ascontiguousarray(samples.scene, dtype=np.int64).tobytes())
     return digest.hexdigest()
@@ -170,8 +188,7 @@ def _scene_weights(scenes: int, settings: Resampling) -> Int[np.ndarray, "E T"]:
         return np.zeros((1 + settings.resamples, 0), dtype=np.int64)
     rng = np.random.default_rng(settings.seed)
     drawn = rng.multinomial(scenes, np.full(scenes, 1 / scenes), settings.resamples)
-    left_out = 1 - np.eye(scenes, dtype=np.int64)
-    return np.concatenate([np.ones((1, scenes), dtype=np.int64), drawn, left_out])
+    return np.concatenate([np.ones((1, scenes), dtype=np.int64), drawn])
 
 
 def _evaluate(
@@ -204,15 +221,13 @@ def _evaluate(
 
 
 def _rows_at_once(rows: int, detections: int, threads: int) -> int:
-    """Few parts for a small run, where each costs more than its rows; many where one waits."""
+    """Evaluations a part: few parts for a small run, where each costs more than its rows."""
     shared = -(-rows // threads)
     return max(1, -(-rows // _REPORTS), min(shared, _ENTRIES_AT_ONCE // max(detections, 1)))
 
 
 def _threads() -> int:
-    """Cores this process may use: NumPy lets go of the interpreter while it counts."""
-    import os
-
+    """Cores this process may use: NumPy releases the interpreter while it counts."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

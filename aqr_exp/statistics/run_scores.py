@@ -1,6 +1,7 @@
-"""What was computed before, below `<results>/.cache/inference`: it may be deleted at any time.
+"""Scores and ground truths of runs from their match records, with a cache in `<results>/.cache/inference`.
 
-A key holds everything a result depends on, the code included; a damaged entry is no entry.
+The cache may be deleted at any time. A key holds everything that a result depends on, the code included; a
+damaged entry counts as absent.
 """
 
 import hashlib
@@ -16,13 +17,19 @@ from typing import Any
 import numpy as np
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.evaluate.conditions import DataCondition
-from aqr_exp.evaluate.records import read_records
+from aqr_exp.evaluate.conditions import CONDITIONS, DataCondition
+from aqr_exp.evaluate.records import MatchRecords, read_records
 from aqr_exp.evaluate.scorer import Scores
 from aqr_exp.files.arrays import read_arrays, write_arrays
 from aqr_exp.files.atomic import plain, read_json, replace_json
 from aqr_exp.files.progress import Progress, no_progress
-from aqr_exp.statistics.resampling import Part, ResampledRun, Resampling, resample
+from aqr_exp.statistics.metrics import CLASS_AP, GROUND_TRUTHS, class_label
+from aqr_exp.statistics.resampling import (
+    ResampledRun,
+    Resampling,
+    ScenePart,
+    resample,
+)
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.store import Store
 
@@ -30,37 +37,21 @@ _CODE_PACKAGES = ("aqr_exp.statistics", "aqr_exp.evaluate", "aqr_exp.data.classe
 
 
 class InferenceCache:
-    """Entries by key, in a folder that is made when the first is kept.
-
-    Args:
-        store: Whose results.
-    """
+    """Entries by key, in a folder that is made with the first entry."""
 
     def __init__(self, store: Store) -> None:
         self.path = store.root / ".cache" / "inference"
 
     def json_path(self, key: str) -> Path:
-        """Where a small entry is.
-
-        Args:
-            key: From `cache_key`.
-        """
+        """The file of a small entry."""
         return self.path / "results" / f"{key}.json"
 
     def arrays_path(self, key: str) -> Path:
-        """Where an entry of arrays is.
-
-        Args:
-            key: From `cache_key`.
-        """
+        """The file of an entry of arrays."""
         return self.path / "runs" / f"{key}.npz"
 
     def read(self, key: str) -> dict[str, Any] | None:
-        """A small entry; None where there is none or it is damaged.
-
-        Args:
-            key: From `cache_key`.
-        """
+        """A small entry; None where there is none or it is damaged."""
         try:
             entry = read_json(self.json_path(key))
         except AqrExpError:
@@ -71,12 +62,7 @@ class InferenceCache:
         return content
 
     def keep(self, key: str, content: Mapping[str, Any]) -> None:
-        """Keep a small entry; where the folder cannot be written to, nothing is kept.
-
-        Args:
-            key: From `cache_key`.
-            content: Plain values.
-        """
+        """Keep a small entry of plain values; where the folder cannot be written to, nothing is kept."""
         value = plain(content)
         path = self.json_path(key)
         with suppress(OSError):
@@ -85,11 +71,7 @@ class InferenceCache:
 
 
 def cache_key(**parts: Any) -> str:
-    """A name for what follows from these parts and from the code.
-
-    Args:
-        **parts: Plain values.
-    """
+    """A name for the result of these plain values and of the code."""
     return _digest({"code": code_version(), **plain(parts)})
 
 
@@ -98,7 +80,7 @@ def code_version() -> str:
     """A fingerprint of the code that turns records into results.
 
     Raises:
-        RuntimeError: If a package that is named here has no source files: nothing would be hashed, and
+        RuntimeError: A package that is named here has no source files: nothing would be hashed, and
             results of other code would be served.
     """
     digest = hashlib.sha256()
@@ -119,7 +101,7 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-_KIND = "resampled scores, form 1"
+_KIND = "resampled scores, form 2"
 
 
 class MissingRecordsError(AqrExpError):
@@ -128,26 +110,18 @@ class MissingRecordsError(AqrExpError):
     Attributes:
         run: Its name.
         reason: Why.
-        passing: Whether its metrics name records: then they were there, and may be again.
+        temporary: Whether its metrics name records: they were there, and may be there again.
     """
 
-    def __init__(self, run: str, reason: str, *, passing: bool = True) -> None:
+    def __init__(self, run: str, reason: str, *, temporary: bool = True) -> None:
         super().__init__(f"{run}: {reason}")
         self.run = run
         self.reason = reason
-        self.passing = passing
+        self.temporary = temporary
 
 
 def records_digest(store: Store, row: RunRow) -> str | None:
-    """What a run's records are known by: the SHA-256 its metrics name, else that of the file.
-
-    Args:
-        store: Where the run is.
-        row: The run.
-
-    Returns:
-        Hex digits; None where there are no records.
-    """
+    """The SHA-256 of a run's records that its metrics name, else that of the file; None without records."""
     named = row.metrics.get("records_sha256")
     if isinstance(named, str):
         return named
@@ -156,14 +130,38 @@ def records_digest(store: Store, row: RunRow) -> str | None:
     return None
 
 
+def scored_records(store: Store, row: RunRow) -> MatchRecords:
+    """A run's records, checked to be those that its metrics were computed from.
+
+    Raises:
+        MissingRecordsError: There are none, or they are damaged or others than those scored.
+    """
+    digest = records_digest(store, row)
+    if digest is None:
+        raise MissingRecordsError(row.name, "no match records", temporary=False)
+    path = store.folder(row.name).records_path
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        raise MissingRecordsError(row.name, f"its {path.name} is missing") from None
+    except OSError as error:
+        raise MissingRecordsError(row.name, f"its {path.name} cannot be read") from error
+    if found != digest:
+        raise MissingRecordsError(row.name, f"its {path.name} is not what it was scored from")
+    try:
+        return read_records(path)
+    except AqrExpError as error:
+        raise MissingRecordsError(row.name, f"its {path.name} is damaged") from error
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunScores:
-    """Gives runs' resampled scores; what is not in the cache is computed and kept.
+    """Resampled scores of runs; what is not in the cache is computed and kept.
 
     Attributes:
-        store: Where the runs are.
+        store: The store of the runs.
         settings: How scenes are drawn.
-        progress: Told about evaluations done, run by run.
+        progress: Gets (done, total) evaluations of each run that is computed.
     """
 
     store: Store
@@ -171,43 +169,42 @@ class RunScores:
     progress: Progress = no_progress
 
     def of(self, row: RunRow, condition: DataCondition) -> ResampledRun:
-        """A run's scores under resamples of its scenes.
-
-        Args:
-            row: The run.
-            condition: The part of the data.
+        """A run's scores under resamples of its scenes, on a part of the data.
 
         Raises:
             MissingRecordsError: There are no records, or they are damaged or others than those scored.
         """
         digest = records_digest(self.store, row)
         if digest is None:
-            raise MissingRecordsError(row.name, "no match records", passing=False)
-        part = Part.of(condition)
+            raise MissingRecordsError(row.name, "no match records", temporary=False)
+        part = ScenePart.of(condition)
         key = self._key(digest, part)
         kept = self._read(key)
-        return kept if kept is not None else self._compute(row, digest, part, key)
+        if kept is not None:
+            return kept
+        records = scored_records(self.store, row)
+        if part.table not in records.tables:
+            name = self.store.folder(row.name).records_path.name
+            raise MissingRecordsError(row.name, f"its {name} holds no '{part.table}'")
+        result = resample(records, part, self.settings, self.progress)
+        self._keep(key, result)
+        return result
 
     def missing(
         self, rows: Sequence[RunRow], conditions: Sequence[DataCondition]
     ) -> list[tuple[RunRow, DataCondition]]:
-        """What would have to be computed.
-
-        Args:
-            rows: Runs.
-            conditions: Parts of the data.
-        """
+        """The runs and parts of the data that are not in the cache."""
         cache = InferenceCache(self.store)
         found: dict[str, tuple[RunRow, DataCondition]] = {}
         for row in rows:
             digest = records_digest(self.store, row)
             for condition in conditions if digest else ():
-                key = self._key(str(digest), Part.of(condition))
+                key = self._key(str(digest), ScenePart.of(condition))
                 if not cache.arrays_path(key).exists():
                     found[key] = (row, condition)
         return list(found.values())
 
-    def _key(self, digest: str, part: Part) -> str:
+    def _key(self, digest: str, part: ScenePart) -> str:
         draws = (self.settings.resamples, self.settings.seed)
         return cache_key(records=digest, part=asdict(part), draws=draws)
 
@@ -221,33 +218,12 @@ class RunScores:
             scores=scores,
             scene_truths=arrays["scene_truths"],
             samples_digest=header["samples_digest"],
-            resamples=header["resamples"],
         )
-
-    def _compute(self, row: RunRow, digest: str, part: Part, key: str) -> ResampledRun:
-        path = self.store.folder(row.name).records_path
-        try:
-            found = hashlib.sha256(path.read_bytes()).hexdigest()
-        except FileNotFoundError:
-            raise MissingRecordsError(row.name, f"its {path.name} is missing") from None
-        except OSError as error:
-            raise MissingRecordsError(row.name, f"its {path.name} cannot be read") from error
-        if found != digest:
-            raise MissingRecordsError(row.name, f"its {path.name} is not what it was scored from")
-        try:
-            records = read_records(path)
-        except AqrExpError as error:
-            raise MissingRecordsError(row.name, f"its {path.name} is damaged") from error
-        if part.table not in records.tables:
-            raise MissingRecordsError(row.name, f"its {path.name} holds no '{part.table}'")
-        result = resample(records, part, self.settings, self.progress)
-        self._keep(key, result)
-        return result
 
     def _keep(self, key: str, result: ResampledRun) -> None:
         path = InferenceCache(self.store).arrays_path(key)
         arrays: dict[str, np.ndarray] = {**vars(result.scores), "scene_truths": result.scene_truths}
-        header = {"samples_digest": result.samples_digest, "resamples": result.resamples}
+        header = {"samples_digest": result.samples_digest}
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_arrays(path, _KIND, arrays, header)
@@ -265,10 +241,10 @@ def prepare(
 
     Args:
         rows: Completed runs.
-        conditions: Parts of the data; `Condition()` is all of it.
-        store: Where the runs are.
+        conditions: Parts of the data; `DataCondition()` is all of it.
+        store: The store of the runs.
         settings: How scenes are drawn.
-        progress: Told (done, total) in resamples; not at all when nothing is missing.
+        progress: Gets (done, total) resamples; never called when nothing is missing.
     """
     todo = RunScores(store=store, settings=settings).missing(rows, conditions)
     total = len(todo) * settings.resamples
@@ -280,3 +256,63 @@ def prepare(
         scores = RunScores(store=store, settings=settings, progress=report)
         with suppress(MissingRecordsError):
             scores.of(row, condition)
+
+
+class GroundTruths:
+    """Counts the ground truths that a metric rests on: those of its classes under its condition.
+
+    Args:
+        store: Where match records are; without it, only the counts in `metrics.json` are known.
+    """
+
+    def __init__(self, store: Store | None = None) -> None:
+        self._store = store
+        self._known: dict[str, Mapping[str, np.ndarray]] = {}
+
+    def of(self, rows: Sequence[RunRow], metric: str, condition: str | None) -> set[int]:
+        """The counts that some runs were measured on.
+
+        Args:
+            rows: The runs.
+            metric: The metric; an AP counts the boxes of its class, others those of all classes that the
+                condition can hold.
+            condition: A name of `CONDITIONS`; None for all of the data.
+
+        Returns:
+            One number, unless the runs differ; none where nothing is known.
+        """
+        counts = (self._count(row, metric, condition) for row in rows)
+        return {count for count in counts if count is not None}
+
+    def _count(self, row: RunRow, metric: str, condition: str | None) -> int | None:
+        if condition is None:
+            given = [name for name in row.metrics if name.startswith(GROUND_TRUTHS)]
+            if metric.startswith(CLASS_AP):
+                name = GROUND_TRUTHS + metric.removeprefix(CLASS_AP)
+                given = [name] if name in given else []
+            return int(sum(row.metric(name) or 0.0 for name in given)) if given else None
+        counts, label = self._by_condition(row).get(condition), class_label(metric)
+        labels = [at for at in CONDITIONS[condition].labels if label in {None, at}]
+        return int(counts[labels].sum()) if counts is not None and labels else None
+
+    def _by_condition(self, row: RunRow) -> Mapping[str, np.ndarray]:
+        """Counts [10] by condition; none where the records cannot be read."""
+        # Runs with one digest have the same boxes.
+        key = str(row.metrics.get("records_sha256", row.name))
+        if key not in self._known:
+            self._known[key] = {}
+            if self._store is not None:
+                with suppress(AqrExpError):
+                    self._known[key] = _truths(
+                        read_records(self._store.folder(row.name).records_path)
+                    )
+        return self._known[key]
+
+
+def _truths(records: MatchRecords) -> dict[str, np.ndarray]:
+    each = np.ones((1, len(records.samples)), dtype=np.int64)
+    return {
+        name: (part.select(records.samples, each) @ records.tables[part.table].truths)[0]
+        for name, part in CONDITIONS.items()
+        if part.table in records.tables
+    }

@@ -1,10 +1,10 @@
-"""Whether an arm is better: Holm's correction over the comparisons shown, and what is said of each."""
+"""Verdicts on differences: Holm's correction over the comparisons shown, and a sentence for each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aqr_exp.statistics.arms import lower_is_better
-from aqr_exp.statistics.estimates import Difference, least_p
+from aqr_exp.statistics.estimates import ArmDifference, least_p
+from aqr_exp.statistics.metrics import in_points, lower_is_better
 
 BETTER = "better"
 WORSE = "worse"
@@ -12,40 +12,37 @@ WITHIN_NOISE = "within noise"
 UNDECIDABLE = "undecidable"
 
 MOST_EXTRA_SEEDS = 20
-"""Beyond so many more seeds nobody plans them: the difference is called within noise."""
+"""With more extra seeds than this a plan is not realistic: the difference is called within noise."""
 
 ENOUGH_SEEDS = 3
-"""What is asked for where one seed says nothing of seed noise."""
+"""As many seeds are suggested where seed noise is unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """What is said of one difference.
+class DifferenceResult:
+    """A difference with its verdict.
 
     Attributes:
         difference: The difference.
         word: `better`, `worse`, `within noise` or `undecidable`.
         p_holm: p corrected for the number of comparisons shown; None where there is no p.
-        comparisons: Among how many it was corrected.
+        comparisons: How many comparisons it was corrected for.
         sentence: The verdict with its numbers, floor and outlook, for people.
     """
 
-    difference: Difference
+    difference: ArmDifference
     word: str
     p_holm: float | None
     comparisons: int
     sentence: str
 
 
-def decide(differences: Sequence[Difference], alpha: float = 0.05) -> list[Verdict]:
-    """Verdicts for the comparisons that are shown together.
+def decide(differences: Sequence[ArmDifference], alpha: float = 0.05) -> list[DifferenceResult]:
+    """Verdicts for all comparisons that are shown together, in their order.
 
     Args:
-        differences: All comparisons shown.
+        differences: The comparisons.
         alpha: The chance of calling any of them different when none is.
-
-    Returns:
-        One verdict each, in their order.
     """
     known = [place for place, each in enumerate(differences) if each.p is not None]
     adjusted = holm([float(differences[place].p or 0.0) for place in known])
@@ -57,13 +54,9 @@ def decide(differences: Sequence[Difference], alpha: float = 0.05) -> list[Verdi
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction (1979), as statsmodels' `multipletests`; here without its import time.
+    """Holm's step-down correction (1979), in the given order.
 
-    Args:
-        p_values: In any order.
-
-    Returns:
-        Corrected values, in the same order.
+    As statsmodels' `multipletests`, without its import time.
     """
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
     corrected = [0.0] * len(p_values)
@@ -75,33 +68,33 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _verdict(
-    difference: Difference, p_holm: float | None, comparisons: int, alpha: float
-) -> Verdict:
+    difference: ArmDifference, p_holm: float | None, comparisons: int, alpha: float
+) -> DifferenceResult:
     if difference.mean is None:
-        return _said(difference, UNDECIDABLE, p_holm, comparisons, "there is nothing to compare")
+        return _result(difference, UNDECIDABLE, p_holm, comparisons, "there is nothing to compare")
     if p_holm is None:
-        return _said(difference, UNDECIDABLE, p_holm, comparisons, _unknown_noise(difference))
+        return _result(difference, UNDECIDABLE, p_holm, comparisons, _unknown_noise(difference))
     if p_holm <= alpha:
         up = (difference.mean > 0) != lower_is_better(difference.metric)
         word = BETTER if up else WORSE
-        return _said(difference, word, p_holm, comparisons, _floor(difference, alpha))
+        return _result(difference, word, p_holm, comparisons, _floor(difference, alpha))
     needed = difference.seeds_for(difference.mean, alpha / max(comparisons, 1))
     extra = None if needed is None else max(needed - difference.n, 1)
     if extra is not None and extra <= MOST_EXTRA_SEEDS:
         words = f"cannot be decided with {_seeds(difference.n)}; about {extra} more needed"
-        return _said(difference, UNDECIDABLE, p_holm, comparisons, words)
-    return _said(difference, WITHIN_NOISE, p_holm, comparisons, _visible(difference))
+        return _result(difference, UNDECIDABLE, p_holm, comparisons, words)
+    return _result(difference, WITHIN_NOISE, p_holm, comparisons, _visible(difference))
 
 
-def _said(
-    difference: Difference, word: str, p_holm: float | None, comparisons: int, reason: str
-) -> Verdict:
+def _result(
+    difference: ArmDifference, word: str, p_holm: float | None, comparisons: int, reason: str
+) -> DifferenceResult:
     parts = [f"{word}: {_amount(difference)}", reason, difference.note]
     if p_holm is not None:
         corrected = f", Holm over {comparisons}" if comparisons > 1 else ""
         parts.insert(1, f"p {_p(p_holm)}{corrected}")
     sentence = "; ".join(part for part in parts if part)
-    return Verdict(
+    return DifferenceResult(
         difference=difference,
         word=word,
         p_holm=p_holm,
@@ -110,7 +103,7 @@ def _said(
     )
 
 
-def _unknown_noise(difference: Difference) -> str:
+def _unknown_noise(difference: ArmDifference) -> str:
     if difference.seed_sd is None:
         more = max(ENOUGH_SEEDS - difference.n, 1)
         return (
@@ -120,8 +113,8 @@ def _unknown_noise(difference: Difference) -> str:
     return "cannot be decided: the seeds do not differ at all"
 
 
-def _floor(difference: Difference, alpha: float) -> str:
-    """What the exact test cannot confirm, said aloud."""
+def _floor(difference: ArmDifference, alpha: float) -> str:
+    """The caveat of a verdict that an exact test cannot confirm."""
     least = difference.least_p
     if least is None or least <= alpha:
         return ""
@@ -131,8 +124,8 @@ def _floor(difference: Difference, alpha: float) -> str:
     )
 
 
-def _visible(difference: Difference) -> str:
-    """How large a difference would have been seen."""
+def _visible(difference: ArmDifference) -> str:
+    """The size of a difference that would have been seen."""
     words = f"{_seeds(difference.n)} can show {_unit(difference.metric, difference.mde or 0.0)}"
     return words if difference.n > 5 else f"{words} (exact floor p = {least_p(difference.n):g})"
 
@@ -141,7 +134,7 @@ def _seeds(count: int) -> str:
     return "1 seed" if count == 1 else f"{count} seeds"
 
 
-def _amount(difference: Difference) -> str:
+def _amount(difference: ArmDifference) -> str:
     """The difference with its interval."""
     metric = difference.metric + (f"@{difference.condition}" if difference.condition else "")
     if difference.mean is None:
@@ -153,7 +146,7 @@ def _amount(difference: Difference) -> str:
         )
         words += f" [{low}, {high}]"
     return (
-        f"{words}{_UNITS.get(difference.metric, ' points' if _points(difference.metric) else '')}"
+        f"{words}{_UNITS.get(difference.metric, ' points' if in_points(difference.metric) else '')}"
     )
 
 
@@ -167,16 +160,12 @@ _UNITS = {
 
 
 def _unit(metric: str, value: float) -> str:
-    unit = _UNITS.get(metric, " points" if _points(metric) else "")
+    unit = _UNITS.get(metric, " points" if in_points(metric) else "")
     return f"±{_number(metric, value, '')}{unit}"
 
 
-def _points(metric: str) -> bool:
-    return metric in {"mAP", "NDS"} or metric.startswith("AP/")
-
-
 def _number(metric: str, value: float, sign: str) -> str:
-    return f"{100 * value:{sign}.2f}" if _points(metric) else f"{value:{sign}.4g}"
+    return f"{100 * value:{sign}.2f}" if in_points(metric) else f"{value:{sign}.4g}"
 
 
 def _p(value: float) -> str:

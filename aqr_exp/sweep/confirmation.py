@@ -15,7 +15,7 @@ from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.variant_spec import BASELINE
 from aqr_exp.errors import RequestError
 from aqr_exp.files.run_name import arm_of
-from aqr_exp.statistics.arms import lower_is_better
+from aqr_exp.statistics.metrics import lower_is_better
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.counting import by_first_name, counting_run
 from aqr_exp.store.sweep_folder import SweepEntry

@@ -9,7 +9,7 @@ from aqr_exp.config.identity import as_dict, setting_fingerprint
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.errors import AqrExpError
 from aqr_exp.files.run_name import RunName, arm_of
-from aqr_exp.report.tables.baselines import TRAIN_TIME
+from aqr_exp.statistics.metrics import TRAIN_TIME
 from aqr_exp.store.collect import DAMAGED, RunRow, collect, with_settings
 from aqr_exp.store.counting import RunFolders, by_first_name, shown_run
 from aqr_exp.store.run_folder import RunFolder

@@ -15,7 +15,7 @@ from made_up_data import write_identity
 from stub_trial import read_trial_audit
 
 from aqr_exp.cli.main import main
-from aqr_exp.report.tables.arms import group_seeds
+from aqr_exp.statistics.grouping import group_seeds
 from aqr_exp.store.collect import collect
 from aqr_exp.store.lease import look
 from aqr_exp.store.store import Store

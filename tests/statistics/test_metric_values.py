@@ -5,7 +5,8 @@ from made_up_runs import MadeUpData, made_up_records
 from aqr_exp.evaluate.conditions import CONDITIONS, RunScorer
 from aqr_exp.evaluate.protocol import ERROR_NAMES
 from aqr_exp.evaluate.scorer import ALL_LABELS
-from aqr_exp.statistics.arms import follows_from_records, lower_is_better, metric_values
+from aqr_exp.statistics.metrics import follows_from_records, lower_is_better
+from aqr_exp.statistics.resampling import metric_values
 
 
 def _scores():

@@ -5,12 +5,13 @@ import pytest
 from made_up_runs import MadeUpData, kept_run, made_up_records
 
 from aqr_exp.evaluate.conditions import CONDITIONS, DataCondition, RunScorer
+from aqr_exp.evaluate.scorer import ALL_LABELS
 from aqr_exp.statistics import resampling
-from aqr_exp.statistics.resampling import Part, Resampling, resample, samples_digest
+from aqr_exp.statistics.resampling import Resampling, ScenePart, resample, samples_digest
 from aqr_exp.statistics.run_scores import prepare
 from aqr_exp.store.store import Store
 
-WHOLE = Part.of(DataCondition())
+WHOLE = ScenePart.of(DataCondition())
 
 
 @pytest.fixture(scope="module")
@@ -19,45 +20,40 @@ def records():
     return made_up_records(MadeUpData.draw(rng, scenes=6, night=2), np.zeros(6), rng)
 
 
-def test_evaluations_are_the_whole_then_resamples_then_one_left_out(records):
+def test_evaluations_are_the_whole_then_resamples(records):
     run = resample(records, WHOLE, Resampling(resamples=7))
-    assert len(run.scores.ap) == 1 + 7 + 6
-    scorer = RunScorer(records)
-    np.testing.assert_array_equal(run.scores.ap[run.observed], scorer.scores().ap)
-    without_third = np.repeat([1, 1, 0, 1, 1, 1], 4)[None]
-    np.testing.assert_array_equal(
-        run.scores.ap[run.left_out][2], scorer.scores(weights=without_third).ap[0]
-    )
-    assert (run.scores.samples[run.drawn] == 24).all()
-    assert (run.scores.samples[run.left_out] == 20).all()
+    assert len(run.scores.ap) == 1 + 7
+    np.testing.assert_array_equal(run.scores.ap[:1], RunScorer(records).scores().ap)
+    assert run.observed("mAP", ALL_LABELS) == run.scores.mean_ap(ALL_LABELS)[0]
+    np.testing.assert_array_equal(run.drawn("mAP", ALL_LABELS), run.scores.mean_ap(ALL_LABELS)[1:])
+    assert (run.scores.samples == 24).all()
 
 
 def test_samples_of_a_scene_move_together(records):
-    drawn = resampling._scene_weights(6, Resampling(resamples=50))[1:51]
+    drawn = resampling._scene_weights(6, Resampling(resamples=50))[1:]
     assert drawn.sum(axis=1).tolist() == [6] * 50
     assert drawn.std() > 0.5
     run = resample(records, WHOLE, Resampling(resamples=50))
     by_scene = run.scene_truths
-    np.testing.assert_array_equal(run.scores.truths[run.drawn], drawn @ by_scene)
+    np.testing.assert_array_equal(run.scores.truths[1:], drawn @ by_scene)
 
 
 def test_only_scenes_of_the_condition_are_drawn(records):
-    run = resample(records, Part.of(CONDITIONS["night"]), Resampling(resamples=30))
+    run = resample(records, ScenePart.of(CONDITIONS["night"]), Resampling(resamples=30))
     assert run.scene_truths.shape == (2, 10)
-    assert (run.scores.samples[run.drawn] == 8).all()
-    assert (run.scores.samples[run.left_out] == 4).all()
+    assert (run.scores.samples == 8).all()
 
 
 def test_a_condition_without_scenes_has_nothing(records):
-    run = resample(records, Part.of(CONDITIONS["rain"]), Resampling(resamples=3))
+    run = resample(records, ScenePart.of(CONDITIONS["rain"]), Resampling(resamples=3))
     assert run.scene_truths.shape == (0, 10)
     assert run.scores.samples.tolist() == [0] * 4
 
 
 def test_conditions_that_differ_in_classes_share_their_part():
-    assert Part.of(CONDITIONS["small"]) == Part.of(CONDITIONS["large"]) == WHOLE
-    assert Part.of(CONDITIONS["night"]) != Part.of(CONDITIONS["day"])
-    assert Part.of(CONDITIONS["day"]).condition() == CONDITIONS["day"]
+    assert ScenePart.of(CONDITIONS["small"]) == ScenePart.of(CONDITIONS["large"]) == WHOLE
+    assert ScenePart.of(CONDITIONS["night"]) != ScenePart.of(CONDITIONS["day"])
+    assert ScenePart.of(CONDITIONS["day"]).condition() == CONDITIONS["day"]
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -77,7 +73,7 @@ def test_progress_ends_with_everything_done(records, monkeypatch):
     told = []
     resample(records, WHOLE, Resampling(resamples=100), lambda *both: told.append(both))
     assert len(told) > 20
-    assert max(told) == (107, 107)
+    assert max(told) == (101, 101)
 
 
 def test_the_digest_is_of_samples_and_scenes(records):

@@ -4,27 +4,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
-from aqr_exp.statistics.arms import Arm, Measured
-from aqr_exp.statistics.estimates import Difference
-from aqr_exp.statistics.estimation import estimate_difference
+from aqr_exp.statistics.estimates import (
+    ArmDifference,
+    ArmValues,
+    MetricSample,
+    estimate_difference,
+)
 from aqr_exp.statistics.resampling import Resampling
 from aqr_exp.statistics.verdicts import decide, holm
 
 
-def _of(values: list[float], metric: str = "mAP", condition: str | None = None) -> Difference:
+def _of(values: list[float], metric: str = "mAP", condition: str | None = None) -> ArmDifference:
     """The difference of two arms whose seeds differ by these values."""
     count = len(values)
     arms = tuple(
-        Arm(
+        ArmValues(
             seeds=tuple(range(count)),
             values=np.array(each),
             draws=np.zeros((count, 0)),
-            left_out=np.zeros((count, 0)),
         )
         for each in ([0.0] * count, values)
     )
-    measured = Measured(arms=arms, scenes=0, notes=())
-    return estimate_difference(metric, condition, measured, Resampling())
+    sample = MetricSample(arms=arms, scenes=0, notes=())
+    return estimate_difference(metric, condition, sample, Resampling())
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))

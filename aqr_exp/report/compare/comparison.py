@@ -12,7 +12,6 @@ from aqr_exp.evaluate.conditions import CONDITIONS, DataCondition
 from aqr_exp.evaluate.protocol import ERROR_NAMES
 from aqr_exp.files.progress import NamedProgress, no_progress
 from aqr_exp.report.compare.scenes import SceneChanges, scene_changes
-from aqr_exp.report.compare.truth_counts import TruthCounts, truth_counts
 from aqr_exp.statistics.confounders import (
     Confounder,
     check_factors,
@@ -20,14 +19,14 @@ from aqr_exp.statistics.confounders import (
     record_confounders,
 )
 from aqr_exp.statistics.differences import DEFAULT, arm_intervals, compare_arms
-from aqr_exp.statistics.estimates import Interval
+from aqr_exp.statistics.estimates import ArmMean
+from aqr_exp.statistics.metrics import CLASS_AP, MAIN_METRICS
 from aqr_exp.statistics.resampling import Resampling
-from aqr_exp.statistics.run_scores import prepare
-from aqr_exp.statistics.verdicts import Verdict, decide
+from aqr_exp.statistics.run_scores import GroundTruths, prepare
+from aqr_exp.statistics.verdicts import DifferenceResult, decide
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.store import Store
 
-MAIN_METRICS = ("mAP", "NDS")
 METRIC, CLASS, CONDITION, SCENE = "metric", "class", "condition", "scene"
 PARTS = (METRIC, CLASS, CONDITION, SCENE)
 
@@ -66,15 +65,15 @@ class Compared:
         truths: Ground truths it rests on; None when unknown.
         reference: The reference arm's mean.
         other: The other arm's.
-        verdict: The difference and what is said of it.
+        result: The difference and its verdict.
     """
 
     metric: str
     condition: str | None
     truths: int | None
-    reference: Interval
-    other: Interval
-    verdict: Verdict
+    reference: ArmMean
+    other: ArmMean
+    result: DifferenceResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +161,7 @@ def compare_two(
         errors = work.metrics(ERROR_NAMES) if request.errors else ()
         found = replace(found, metrics=work.metrics(request.metrics), errors=errors)
     if CLASS in request.parts:
-        found = replace(found, classes=work.metrics([f"AP/{name}" for name in CLASS_NAMES]))
+        found = replace(found, classes=work.metrics([f"{CLASS_AP}{name}" for name in CLASS_NAMES]))
     if CONDITION in request.parts:
         found = replace(found, conditions=work.conditions(request.metrics[0]))
     if SCENE in request.parts:
@@ -213,7 +212,7 @@ class _Work:
         self._arms = (reference, other)
         self._store = store
         self._settings = request.settings
-        self._counts: TruthCounts = truth_counts([*reference, *other], store)
+        self._truths = GroundTruths(store)
 
     def metrics(self, names: Sequence[str]) -> tuple[Compared, ...]:
         """Metrics over all of the data, as one family of comparisons."""
@@ -251,15 +250,20 @@ class _Work:
             for metric in metrics:
                 found[metric, condition] = differing[metric]
                 means[metric, condition] = each[0][metric], each[1][metric]
-        verdicts = decide([found[key] for key in wanted], self._settings.alpha)
+        results = decide([found[key] for key in wanted], self._settings.alpha)
         return tuple(
             Compared(
                 metric=metric,
                 condition=condition,
-                truths=self._counts.of(metric, condition),
+                truths=self._count(metric, condition),
                 reference=means[metric, condition][0],
                 other=means[metric, condition][1],
-                verdict=verdict,
+                result=result,
             )
-            for (metric, condition), verdict in zip(wanted, verdicts, strict=True)
+            for (metric, condition), result in zip(wanted, results, strict=True)
         )
+
+    def _count(self, metric: str, condition: str | None) -> int | None:
+        """Ground truths that a metric of both arms rests on; None where unknown or not the same."""
+        counts = self._truths.of([*self._arms[0], *self._arms[1]], metric, condition)
+        return counts.pop() if len(counts) == 1 else None

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aqr_exp.report.arm_names import arm_labels
-from aqr_exp.report.tables.arms import SYNTHETIC_MARK
 from aqr_exp.report.tables.cells import (
     NO_VALUE,
+    SYNTHETIC_MARK,
     Cell,
     Joined,
     Table,
@@ -15,9 +15,9 @@ from aqr_exp.report.tables.cells import (
     text_cell,
 )
 from aqr_exp.statistics.differences import DEFAULT, arm_interval, compare_arms
-from aqr_exp.statistics.estimates import Difference, Interval
+from aqr_exp.statistics.estimates import ArmDifference, ArmMean
 from aqr_exp.statistics.resampling import Resampling
-from aqr_exp.statistics.verdicts import Verdict, decide
+from aqr_exp.statistics.verdicts import DifferenceResult, decide
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.store import Store
 
@@ -56,16 +56,16 @@ class Confirmed:
         confirmed: The mean over fresh seeds.
         shrinkage: Confirmed minus selected; the seeds differ, so that it is unpaired.
         selected_lead: Point minus baseline in the sweep.
-        verdict: Point minus baseline over fresh seeds, corrected for the number of points.
+        result: Point minus baseline over fresh seeds, corrected for the number of points.
     """
 
     label: str
     runs: ConfirmedPoint
-    selected: Interval
-    confirmed: Interval
-    shrinkage: Difference
-    selected_lead: Difference
-    verdict: Verdict
+    selected: ArmMean
+    confirmed: ArmMean
+    shrinkage: ArmDifference
+    selected_lead: ArmDifference
+    result: DifferenceResult
 
 
 def confirm(
@@ -84,14 +84,14 @@ def confirm(
         settings: How intervals are made.
     """
 
-    def difference(reference: Sequence[RunRow], other: Sequence[RunRow]) -> Difference:
+    def difference(reference: Sequence[RunRow], other: Sequence[RunRow]) -> ArmDifference:
         return compare_arms(reference, other, [metric], store=store, settings=settings)[metric]
 
-    def mean(rows: Sequence[RunRow]) -> Interval:
+    def mean(rows: Sequence[RunRow]) -> ArmMean:
         return arm_interval(rows, metric, store=store, settings=settings)
 
     labels = arm_labels([point.selected[0] for point in points])
-    verdicts = decide(
+    results = decide(
         [difference(point.fresh_baseline, point.fresh) for point in points], settings.alpha
     )
     return [
@@ -102,9 +102,9 @@ def confirm(
             confirmed=mean(point.fresh),
             shrinkage=difference(point.selected, point.fresh),
             selected_lead=difference(point.selected_baseline, point.selected),
-            verdict=verdict,
+            result=result,
         )
-        for label, point, verdict in zip(labels, points, verdicts, strict=True)
+        for label, point, result in zip(labels, points, results, strict=True)
     ]
 
 
@@ -148,7 +148,7 @@ def confirmation_table(
 
 
 def _cells(item: Confirmed) -> tuple[Cell, ...]:
-    lead = item.verdict.difference
+    lead = item.result.difference
     return (
         text_cell(item.label),
         number_cell(item.selected.mean),
@@ -158,12 +158,12 @@ def _cells(item: Confirmed) -> tuple[Cell, ...]:
         *_interval_cells(item.shrinkage),
         number_cell(item.selected_lead.mean),
         *_interval_cells(lead),
-        number_cell(item.verdict.p_holm, decimals=3),
-        text_cell(item.verdict.word if lead.mean is not None else "not confirmed yet"),
+        number_cell(item.result.p_holm, decimals=3),
+        text_cell(item.result.word if lead.mean is not None else "not confirmed yet"),
     )
 
 
-def _interval_cells(found: Interval | Difference) -> tuple[Cell, Cell, Cell]:
+def _interval_cells(found: ArmMean | ArmDifference) -> tuple[Cell, Cell, Cell]:
     if found.low is None:
         nothing = "no interval" if found.mean is not None else "-"
         return number_cell(found.mean), Cell(text=nothing, value=None), NO_VALUE
@@ -184,6 +184,6 @@ def _notes(found: Sequence[Confirmed], metric: str, candidates: int, planned: in
         missing = planned - len(item.runs.fresh)
         if missing:
             notes.append(f"{item.label}: {missing} of {planned} fresh seeds are not complete")
-        if item.verdict.difference.mean is not None:
-            notes.append(f"{item.label} over the baseline: {item.verdict.sentence}")
+        if item.result.difference.mean is not None:
+            notes.append(f"{item.label} over the baseline: {item.result.sentence}")
     return notes

@@ -3,7 +3,6 @@
 Letters: T scenes.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +11,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
-from aqr_exp.errors import AqrExpError
 from aqr_exp.evaluate.conditions import RunScorer, sample_weights
-from aqr_exp.evaluate.records import SplitSamples, read_records
+from aqr_exp.evaluate.records import SplitSamples
 from aqr_exp.files.progress import Progress, no_progress
-from aqr_exp.statistics.arms import replicates
+from aqr_exp.statistics.grouping import replicates
 from aqr_exp.statistics.resampling import samples_digest
-from aqr_exp.statistics.run_scores import MissingRecordsError, records_digest
+from aqr_exp.statistics.run_scores import MissingRecordsError, scored_records
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.store import Store
 
@@ -66,17 +64,7 @@ def scene_scores(store: Store, row: RunRow) -> SceneScores:
         MissingRecordsError: It has no match records, or they are damaged or others than it was scored
             from.
     """
-    path = store.folder(row.name).records_path
-    try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        raise MissingRecordsError(row.name, "no match records") from None
-    if found != records_digest(store, row):
-        raise MissingRecordsError(row.name, f"its {path.name} is not what it was scored from")
-    try:
-        records = read_records(path)
-    except AqrExpError:
-        raise MissingRecordsError(row.name, f"its {path.name} is damaged") from None
+    records = scored_records(store, row)
     one_each = np.eye(len(records.samples.scene_names), dtype=np.int64)
     scores = RunScorer(records).scores(weights=sample_weights(records.samples, one_each))
     return SceneScores(

@@ -6,9 +6,9 @@ from aqr_exp.config.identity import Difference
 from aqr_exp.report.arm_names import arm_labels
 from aqr_exp.report.compare.comparison import Compared, Comparison
 from aqr_exp.report.compare.scenes import SCENE_METRIC, SceneChange
-from aqr_exp.report.tables.arms import SYNTHETIC_MARK
 from aqr_exp.report.tables.cells import (
     NO_VALUE,
+    SYNTHETIC_MARK,
     Cell,
     Joined,
     Table,
@@ -96,7 +96,7 @@ def _compared_table(
 ) -> Table:
     """One line a metric, with both means, the difference and its interval, and the verdict."""
     title = f"{what}: means, B - A [95 % interval], verdict after Holm over {len(items)}"
-    notes = [item.verdict.sentence for item in items] if sentences else _shared_notes(items)
+    notes = [item.result.sentence for item in items] if sentences else _shared_notes(items)
     return Table(
         title=f"{title} ({SYNTHETIC_MARK})" if _synthetic(found) else title,
         columns=(
@@ -124,7 +124,7 @@ def _shared_notes(items: Sequence[Compared]) -> list[str]:
     """What has to be known about numbers: those with the same note share a line."""
     names: dict[str, list[str]] = {}
     for item in items:
-        names.setdefault(item.verdict.difference.note, []).append(_name(item))
+        names.setdefault(item.result.difference.note, []).append(_name(item))
     return [f"{', '.join(named)}: {note}" for note, named in names.items() if note]
 
 
@@ -133,8 +133,8 @@ def _name(item: Compared) -> str:
 
 
 def _compared_cells(item: Compared) -> tuple[Cell, ...]:
-    difference = item.verdict.difference
-    p = item.verdict.p_holm
+    difference = item.result.difference
+    p = item.result.p_holm
     unknown = Cell(text="no interval", value=None)
     return (
         text_cell(_name(item)),
@@ -146,7 +146,7 @@ def _compared_cells(item: Compared) -> tuple[Cell, ...]:
         number_cell(difference.high),
         count_cell(difference.n_pairs),
         number_cell(p, decimals=3),
-        text_cell(item.verdict.word),
+        text_cell(item.result.word),
     )
 
 

@@ -16,7 +16,7 @@ from aqr_exp.report.figures.style import (
     seeds_words,
     words,
 )
-from aqr_exp.report.tables.arms import Group, group_seeds
+from aqr_exp.statistics.grouping import Group, group_seeds
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.store import Store
 

@@ -6,8 +6,9 @@ Figures are made as objects, without pyplot: nothing global is changed and nothi
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from aqr_exp.report.tables.arms import SYNTHETIC_MARK
-from aqr_exp.statistics.estimates import Interval
+from aqr_exp.report.tables.cells import SYNTHETIC_MARK
+from aqr_exp.statistics.differences import arm_interval
+from aqr_exp.statistics.estimates import ArmMean
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.store import Store
 
@@ -174,9 +175,9 @@ class Means:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._known: dict[tuple[str, ...], Interval] = {}
+        self._known: dict[tuple[str, ...], ArmMean] = {}
 
-    def of(self, group: Sequence[RunRow], metric: str) -> Interval:
+    def of(self, group: Sequence[RunRow], metric: str) -> ArmMean:
         """The mean of a metric over an arm's seeds.
 
         Args:
@@ -186,8 +187,6 @@ class Means:
         Raises:
             RequestError: There is no such condition.
         """
-        from aqr_exp.statistics.differences import arm_interval
-
         key = (metric, *(row.name for row in group))
         if key not in self._known:
             name, _, condition = metric.partition("@")

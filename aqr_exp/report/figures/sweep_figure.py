@@ -26,9 +26,9 @@ from aqr_exp.report.figures.style import (
     words,
 )
 from aqr_exp.report.figures.swept import Swept, SweptSeries, Value, order, swept, text
-from aqr_exp.report.tables.arms import Group, check_metric_names
-from aqr_exp.statistics.arms import lower_is_better
-from aqr_exp.statistics.estimates import Interval
+from aqr_exp.statistics.estimates import ArmMean
+from aqr_exp.statistics.grouping import Group, check_metric_names
+from aqr_exp.statistics.metrics import lower_is_better
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.store import Store
 
@@ -238,7 +238,7 @@ def best_point(found: Swept, metric: str, means: Means) -> tuple[int, int] | Non
     }
     if len(found_means) < 2:
         return None
-    sign = -1.0 if lower_is_better(metric.partition("@")[0]) else 1.0
+    sign = -1.0 if lower_is_better(metric) else 1.0
     return max(found_means, key=lambda key: sign * found_means[key])
 
 
@@ -300,7 +300,7 @@ def _draw_series(
     axes: "Axes", series: SweptSeries, index: int, layout: _Layout, metric: str, means: Means
 ) -> None:
     """One series: its means, and its intervals."""
-    drawn: list[tuple[float, Interval, float]] = []
+    drawn: list[tuple[float, ArmMean, float]] = []
     for point in series.points:
         interval = means.of(point.group, metric)
         if interval.mean is not None:

@@ -9,7 +9,7 @@ from aqr_exp.config.short_names import keys_set_by, short_names
 from aqr_exp.config.variant_spec import BASELINE
 from aqr_exp.errors import RequestError
 from aqr_exp.files.suggest import did_you_mean
-from aqr_exp.report.tables.arms import Group, group_seeds
+from aqr_exp.statistics.grouping import Group, group_seeds
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.store import Store
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aqr_exp.report.arm_names import arm_labels
-from aqr_exp.report.tables.arms import why_left_out
+from aqr_exp.statistics.grouping import why_left_out
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.counting import by_seed, seed_key, shown_run
 from aqr_exp.store.history import stitched

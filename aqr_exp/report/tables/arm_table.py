@@ -3,7 +3,6 @@
 from collections.abc import Collection, Sequence
 from statistics import fmean
 
-from aqr_exp.report.tables.arms import common_words, mean_over_seeds, titled
 from aqr_exp.report.tables.baselines import RelativeTime, relative_time
 from aqr_exp.report.tables.cells import (
     NO_VALUE,
@@ -11,10 +10,13 @@ from aqr_exp.report.tables.cells import (
     Joined,
     Row,
     Table,
+    common_words,
     count_cell,
     number_cell,
     text_cell,
+    titled,
 )
+from aqr_exp.report.tables.comparison_data import ComparisonData, TableArm
 from aqr_exp.report.tables.notes import (
     CONFOUNDERS,
     Marks,
@@ -24,7 +26,7 @@ from aqr_exp.report.tables.notes import (
     time_notes,
     value_notes,
 )
-from aqr_exp.report.tables.study import Arm, Study
+from aqr_exp.statistics.grouping import mean_over_seeds
 from aqr_exp.store.collect import PEAK_MEMORY
 from aqr_exp.store.history import GRADIENT_SPIKES, LOSS_OSCILLATION
 
@@ -35,7 +37,7 @@ SELECTED = "selected on val"
 
 
 def arm_table(
-    study: Study,
+    data: ComparisonData,
     marks: Marks,
     *,
     costs: bool = True,
@@ -44,7 +46,7 @@ def arm_table(
     """One line an arm: what it is, its metrics, how they differ from the baseline's, what it costs.
 
     Args:
-        study: The arms and what is measured of them.
+        data: The arms and what is measured of them.
         marks: Hands out the letters of footnotes.
         costs: Whether training time, memory, stability and final scale are shown.
         selected: Which lines were selected by the numbers they show; None when nothing was.
@@ -52,12 +54,12 @@ def arm_table(
     Returns:
         The table; where a mean is over fewer seeds, and why times cannot be compared, is in its notes.
     """
-    common = common_words(study.groups)
-    times = [_relative_time(arm) for arm in study.arms] if costs else []
-    joined = tuple(item for one in study.quantities for item in _joined(one.name, study.compares))
-    lines = [_line(study, index, common, marks) for index in range(len(study.arms))]
-    columns = (*IDENTITY, "n", *_metric_columns(study))
-    if study.compares:
+    common = common_words(data.groups)
+    times = [_relative_time(arm) for arm in data.arms] if costs else []
+    joined = tuple(item for one in data.quantities for item in _joined(one.name, data.compares))
+    lines = [_line(data, index, common, marks) for index in range(len(data.arms))]
+    columns = (*IDENTITY, "n", *_metric_columns(data))
+    if data.compares:
         columns = (*columns, CONFOUNDERS)
     if selected is not None:
         columns = (*columns, SELECTION)
@@ -65,9 +67,9 @@ def arm_table(
         lines = [(*line, text_cell(word)) for line, word in zip(lines, words, strict=True)]
     if costs:
         columns = (*columns, *COSTS)
-        pairs = zip(lines, study.arms, times, strict=True)
+        pairs = zip(lines, data.arms, times, strict=True)
         lines = [(*line, *_cost_cells(arm, time)) for line, arm, time in pairs]
-    title, synthetic = titled(_title(study), study.groups)
+    title, synthetic = titled(_title(data), data.groups)
     verdicts = {name for name in columns if name.endswith(" verdict")}
     return Table(
         title=title,
@@ -76,8 +78,8 @@ def arm_table(
         rows=tuple(lines),
         notes=(
             *([f"all arms with: {' '.join(common)}"] if common else []),
-            *value_notes(study),
-            *time_notes(study, times),
+            *value_notes(data),
+            *time_notes(data, times),
         ),
         synthetic=synthetic,
         context=frozenset({"changes", "preset", "data"}),
@@ -88,17 +90,17 @@ def arm_table(
     )
 
 
-def _title(study: Study) -> str:
-    differences = ", difference to the baseline" if study.compares else ""
+def _title(data: ComparisonData) -> str:
+    differences = ", difference to the baseline" if data.compares else ""
     return f"nuScenes metrics by arm: mean ± sd [95 % interval] over n seeds{differences}"
 
 
-def _metric_columns(study: Study) -> list[str]:
+def _metric_columns(data: ComparisonData) -> list[str]:
     names = []
-    for item in study.quantities:
+    for item in data.quantities:
         name = item.name
         names += [name, f"{name} sd", f"{name} low", f"{name} high"]
-        if study.compares:
+        if data.compares:
             names += [f"{name} difference", f"{name} difference low", f"{name} difference high"]
             names.append(f"{name} verdict")
     return names
@@ -116,30 +118,30 @@ def _joined_difference(name: str) -> Joined:
     return Joined(value=word, low=f"{word} low", high=f"{word} high", words=f"{name} verdict")
 
 
-def _line(study: Study, index: int, common: Sequence[str], marks: Marks) -> Row:
-    arm = study.arms[index]
+def _line(data: ComparisonData, index: int, common: Sequence[str], marks: Marks) -> Row:
+    arm = data.arms[index]
     row = arm.first
     changes = " ".join(word for word in row.overrides.split() if word not in common)
     words = (row.variant, changes, row.fingerprint, row.preset, row.data)
     cells = [*map(text_cell, words), count_cell(len(arm.group))]
-    for item in study.quantities:
-        cells += mean_cells(arm.measured.means[item.name])
-        if study.compares:
+    for item in data.quantities:
+        cells += mean_cells(arm.estimates.means[item.name])
+        if data.compares:
             cells += difference_cells(arm, item.name, marks)
-    if study.compares:
+    if data.compares:
         cells.append(confounders_cell(arm))
     return tuple(cells)
 
 
-def _relative_time(arm: Arm) -> RelativeTime:
-    opponent = arm.opponent.group
+def _relative_time(arm: TableArm) -> RelativeTime:
+    match = arm.match.group
     # A baseline is its own measure, also where nothing else is known about it.
-    if opponent is None and arm.opponent.reason is None:
-        opponent = arm.group
-    return relative_time(arm.group, opponent)
+    if match is None and arm.match.reason is None:
+        match = arm.group
+    return relative_time(arm.group, match)
 
 
-def _cost_cells(arm: Arm, time: RelativeTime) -> tuple[Cell, ...]:
+def _cost_cells(arm: TableArm, time: RelativeTime) -> tuple[Cell, ...]:
     group = arm.group
     memory = mean_over_seeds(group, PEAK_MEMORY)
     return (
@@ -151,7 +153,7 @@ def _cost_cells(arm: Arm, time: RelativeTime) -> tuple[Cell, ...]:
     )
 
 
-def _scale_cell(arm: Arm) -> Cell:
+def _scale_cell(arm: TableArm) -> Cell:
     """The final scale, or each of several, in the mean over seeds."""
     found = [row.final_scales for row in arm.group]
     given = [scales for scales in found if scales]

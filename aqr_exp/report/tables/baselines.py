@@ -12,12 +12,11 @@ from aqr_exp.config.short_names import keys_set_by
 from aqr_exp.config.variant_spec import BASELINE
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.files.suggest import did_you_mean
-from aqr_exp.report.tables.arms import Group, arm_name
 from aqr_exp.statistics.confounders import Confounder, configuration_confounders, record_confounders
+from aqr_exp.statistics.grouping import Group, arm_name
+from aqr_exp.statistics.metrics import TRAIN_TIME
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.store import Store
-
-TRAIN_TIME = "train_time_s"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +124,7 @@ SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opponent:
+class BaselineMatch:
     """What an arm is compared with.
 
     Attributes:
@@ -167,37 +166,37 @@ class Baselines:
         }
         self._explained = 0
 
-    def of(self, group: Group) -> Opponent:
-        """An arm's opponent."""
+    def of(self, group: Group) -> BaselineMatch:
+        """An arm's match."""
         if self._chosen is not None:
-            return Opponent() if group is self._chosen else self._against(group, self._chosen)
+            return BaselineMatch() if group is self._chosen else self._against(group, self._chosen)
         if group[0].variant == BASELINE:
-            return Opponent()
+            return BaselineMatch()
         same = self._by_setting.get((group[0].data, group[0].setting))
         if same is not None:
             found = record_confounders(group, same, self._declared)
-            return Opponent(group=same, confounders=tuple(found))
+            return BaselineMatch(group=same, confounders=tuple(found))
         return self._nearest(group)
 
-    def _against(self, group: Group, other: Group) -> Opponent:
+    def _against(self, group: Group, other: Group) -> BaselineMatch:
         """A comparison that was asked for, with all that confounds it."""
         if group[0].data != other[0].data:
-            return Opponent(reason=f"scored on {group[0].data}, not on {other[0].data}")
+            return BaselineMatch(reason=f"scored on {group[0].data}, not on {other[0].data}")
         found: list[Confounder] = []
         if group[0].setting is None or group[0].setting != other[0].setting:
             found += self._configuration(group, other) or []
         names = {item.name for item in found}
         records = record_confounders(group, other, self._declared)
         found += [item for item in records if f"{item.name}.fingerprint" not in names]
-        return Opponent(group=other, confounders=tuple(found))
+        return BaselineMatch(group=other, confounders=tuple(found))
 
-    def _nearest(self, group: Group) -> Opponent:
+    def _nearest(self, group: Group) -> BaselineMatch:
         """A baseline that differs in declared factors alone; or what separates the nearest one."""
         none = "no baseline with the same model, data and schedule"
         candidates = [other for other in self._all if other[0].data == group[0].data]
         factors_declared = len(self._declared) > 1
         if not candidates or (self._explained >= MOST_EXPLAINED and not factors_declared):
-            return Opponent(reason=none)
+            return BaselineMatch(reason=none)
         self._explained += 1
         separated: list[tuple[list[Confounder], Group]] = []
         for other in candidates if factors_declared else candidates[:MOST_EXPLAINED]:
@@ -205,15 +204,15 @@ class Baselines:
             if found is not None:
                 separated.append((found, other))
         if not separated:
-            return Opponent(reason=f"{none}: a spec.yaml cannot be read")
+            return BaselineMatch(reason=f"{none}: a spec.yaml cannot be read")
         found, other = min(separated, key=lambda item: len(item[0]))
         if not found and factors_declared:
             records = record_confounders(group, other, self._declared)
-            return Opponent(group=other, confounders=tuple(records))
+            return BaselineMatch(group=other, confounders=tuple(records))
         shown = ", ".join(item.name for item in found[:SHOWN])
         more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         nearest = f": {arm_name(other)} differs in {shown}{more}" if found else ""
-        return Opponent(reason=none + nearest)
+        return BaselineMatch(reason=none + nearest)
 
     def _configuration(self, group: Group, other: Group) -> list[Confounder] | None:
         ours, theirs = self._specs.of_arm(group[0]), self._specs.of_arm(other[0])

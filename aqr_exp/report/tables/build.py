@@ -8,12 +8,22 @@ from aqr_exp.errors import RequestError
 from aqr_exp.files.progress import Progress, no_progress
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.report.tables.arm_table import arm_table
-from aqr_exp.report.tables.arms import Group, by_setting, group_seeds
-from aqr_exp.report.tables.baselines import Baselines, Opponent, Specs, chosen_arm, shared_by_an_arm
+from aqr_exp.report.tables.baselines import (
+    BaselineMatch,
+    Baselines,
+    Specs,
+    chosen_arm,
+    shared_by_an_arm,
+)
 from aqr_exp.report.tables.cells import Row, Table
+from aqr_exp.report.tables.comparison_data import (
+    ComparisonData,
+    TableArm,
+    TableEstimates,
+    cached_estimates,
+)
 from aqr_exp.report.tables.corruption_table import failure_table
 from aqr_exp.report.tables.cost_table import cost_table, refuse_with_cost
-from aqr_exp.report.tables.measures import Measures, unmeasured
 from aqr_exp.report.tables.metric_table import block_table
 from aqr_exp.report.tables.notes import Marks, baseline_notes, statistics_notes, unlike_pairs
 from aqr_exp.report.tables.references import with_references
@@ -29,10 +39,11 @@ from aqr_exp.report.tables.rows import (
     selection_notes,
     without_records,
 )
-from aqr_exp.report.tables.study import Study, measured_once, study_of
 from aqr_exp.report.tables.tracing import with_trace
-from aqr_exp.report.tables.truths import Truths
 from aqr_exp.statistics.confounders import check_factors
+from aqr_exp.statistics.grouping import Group, by_setting, group_seeds
+from aqr_exp.statistics.metrics import lower_is_better
+from aqr_exp.statistics.run_scores import GroundTruths
 from aqr_exp.store.collect import MEAN_METRICS, RunRow, with_settings
 from aqr_exp.store.store import Store
 
@@ -77,8 +88,6 @@ def sorted_table(table: Table, asked: str) -> Table:
 
 def _is_quality(column: str, metric: str, *, blocks: bool) -> bool:
     """Whether the best of a column is its largest."""
-    from aqr_exp.statistics.arms import lower_is_better
-
     if blocks:
         return column in {"mean", "difference"} and not lower_is_better(metric.partition("@")[0])
     base = metric.removesuffix(" difference").partition("@")[0]
@@ -95,15 +104,10 @@ def _order(value: Any) -> tuple[int, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """A table and what it was made of.
-
-    Attributes:
-        table: The table.
-        study: The arms behind its lines.
-    """
+    """A table and the arms behind its lines."""
 
     table: Table
-    study: Study
+    data: ComparisonData
 
 
 def build_table(
@@ -130,28 +134,37 @@ def build_table(
     groups, lines = group_seeds(chosen.rows)
     left_out = [f"not in the table: {line}" for line in lines]
     groups = by_setting(groups)
-    opponents = _opponents(groups, chosen.specs, request)
+    matches = _opponents(groups, chosen.specs, request)
     if request.strict:
-        refuse_confounded(groups, opponents)
+        refuse_confounded(groups, matches)
     if request.by is By.COST:
-        study = study_of(groups, opponents, [], unmeasured(groups), (*left_out, *chosen.notes))
-        table = cost_table(study, store)
-        return Built(
-            table=sorted_table(table, request.sort) if request.sort else table, study=study
-        )
+        arms = [
+            TableArm(group=group, match=match) for group, match in zip(groups, matches, strict=True)
+        ]
+        data = ComparisonData(arms=arms, left_out=(*left_out, *chosen.notes))
+        table = cost_table(data, store)
+        return Built(table=sorted_table(table, request.sort) if request.sort else table, data=data)
     asked = quantities(request.by, request.metrics, chosen.rows, groups)
     if request.by is By.FAILURE:
         return _by_failure(store, groups, asked, request, (*left_out, *chosen.notes))
-    measures = _measured(groups, opponents, asked, store, chosen.epoch, progress)
-    study = study_of(groups, opponents, asked, measures, (*left_out, *chosen.notes))
-    table = _laid_out(store, study, request, chosen)
+    estimates = _estimates(groups, matches, asked, store, chosen.epoch, progress)
+    data = ComparisonData(
+        arms=[
+            TableArm(group=group, match=match, estimates=each)
+            for group, match, each in zip(groups, matches, estimates.arms, strict=True)
+        ],
+        quantities=asked,
+        seeds_for_target=estimates.seeds_for_target,
+        left_out=(*left_out, *chosen.notes),
+    )
+    table = _laid_out(store, data, request, chosen)
     if request.sort is not None:
         table = sorted_table(table, request.sort)
     if request.trace:
-        table = with_trace(table, study, store)
+        table = with_trace(table, data, store)
     if request.references:
         table = with_references(table, store.root, asked)
-    return Built(table=table, study=study)
+    return Built(table=table, data=data)
 
 
 def _by_failure(
@@ -166,24 +179,24 @@ def _by_failure(
     table = replace(table, notes=(*table.notes, *left_out))
     if request.sort is not None:
         table = sorted_table(table, request.sort)
-    return Built(table=table, study=Study(arms=(), quantities=asked, left_out=left_out))
+    return Built(table=table, data=ComparisonData(arms=(), quantities=asked, left_out=left_out))
 
 
-def _measured(
+def _estimates(
     groups: Sequence[Group],
-    opponents: Sequence[Opponent],
+    matches: Sequence[BaselineMatch],
     asked: Sequence[Quantity],
     store: Store,
     epoch: int | None,
     progress: Progress,
-) -> Measures:
+) -> TableEstimates:
     if epoch is not None:
         groups = [without_records(group, epoch) for group in groups]
-        opponents = [
+        matches = [
             replace(item, group=item.group and without_records(item.group, epoch))
-            for item in opponents
+            for item in matches
         ]
-    return measured_once(groups, opponents, asked, store, progress)
+    return cached_estimates(groups, matches, asked, store, progress)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,47 +245,45 @@ def _planned(store: Store, sweep: str) -> list[str]:
     return list(dict.fromkeys(entry.name for entry in store.sweep(sweep).read_plan()))
 
 
-def _opponents(groups: Sequence[Group], specs: Specs, request: TableRequest) -> list[Opponent]:
+def _opponents(groups: Sequence[Group], specs: Specs, request: TableRequest) -> list[BaselineMatch]:
     declared = check_factors(request.factors)
     chosen = None if request.baseline is None else chosen_arm(groups, request.baseline)
     baselines = Baselines(groups, specs, declared, chosen)
     return [baselines.of(group) for group in groups]
 
 
-def refuse_confounded(groups: Sequence[Group], opponents: Sequence[Opponent]) -> None:
+def refuse_confounded(groups: Sequence[Group], matches: Sequence[BaselineMatch]) -> None:
     """Refuse comparisons in which not only the declared factor differs.
 
     Raises:
         RequestError: Names the first arm, the first confounders and how many comparisons there are.
     """
     found = [
-        (group, opponent)
-        for group, opponent in zip(groups, opponents, strict=True)
-        if opponent.confounders
+        (group, match) for group, match in zip(groups, matches, strict=True) if match.confounders
     ]
     if not found:
         return
-    group, opponent = found[0]
-    assert opponent.group is not None  # noqa: S101  # our own law: confounders are of a pair
-    shown = ", ".join(map(str, opponent.confounders[:3]))
-    more = len(opponent.confounders) - 3
+    group, match = found[0]
+    assert match.group is not None  # noqa: S101  # our own law: confounders are of a pair
+    shown = ", ".join(map(str, match.confounders[:3]))
+    more = len(match.confounders) - 3
     rest = f" and {more} more" if more > 0 else ""
     raise RequestError(
-        f"--strict: {group[0].variant} {group[0].fingerprint} and {opponent.group[0].variant} "
-        f"{opponent.group[0].fingerprint} differ in {shown}{rest} "
-        f"({len(found)} of {sum(item.group is not None for item in opponents)} comparisons are confounded)"
+        f"--strict: {group[0].variant} {group[0].fingerprint} and {match.group[0].variant} "
+        f"{match.group[0].fingerprint} differ in {shown}{rest} "
+        f"({len(found)} of {sum(item.group is not None for item in matches)} comparisons are confounded)"
     )
 
 
-def _laid_out(store: Store, study: Study, request: TableRequest, chosen: _Chosen) -> Table:
+def _laid_out(store: Store, data: ComparisonData, request: TableRequest, chosen: _Chosen) -> Table:
     marks = Marks()
     notes: list[str] = []
     if request.by is By.ARM:
-        selected = None if chosen.planned is None else selected_on_val(study, chosen.planned)
-        table = arm_table(study, marks, costs=chosen.epoch is None, selected=selected)
-        notes = selection_notes(study, selected or set())
+        selected = None if chosen.planned is None else selected_on_val(data, chosen.planned)
+        table = arm_table(data, marks, costs=chosen.epoch is None, selected=selected)
+        notes = selection_notes(data, selected or set())
     else:
-        table = block_table(study, request.by, marks, Truths(store))
+        table = block_table(data, request.by, marks, GroundTruths(store))
     if chosen.epoch is not None:
         table = replace(table, title=f"After epoch {chosen.epoch} ({CURVE_MARK}): {table.title}")
     return replace(
@@ -280,10 +291,10 @@ def _laid_out(store: Store, study: Study, request: TableRequest, chosen: _Chosen
         notes=(
             *marks.notes(),
             *notes,
-            *statistics_notes(study),
-            *unlike_pairs(study),
-            *baseline_notes(study),
+            *statistics_notes(data),
+            *unlike_pairs(data),
+            *baseline_notes(data),
             *table.notes,
-            *study.left_out,
+            *data.left_out,
         ),
     )

@@ -5,8 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from aqr_exp.statistics.grouping import Group, printable
+
 DECIMALS = 4
 PLUS_MINUS = "±"
+SYNTHETIC_MARK = "SYNTHETIC data, not comparable with nuScenes"
 ORIGIN = "origin"
 """The column that sets measured lines apart from references."""
 
@@ -128,14 +131,16 @@ def number_cell(
     return Cell(text=text, value=float(text))
 
 
-def printable(text: str) -> str:
-    """The text with control characters written as escapes; line breaks become spaces."""
-    if text.isprintable():
-        return text
-    joined = " ".join(text.split())
-    return "".join(
-        mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in joined
-    )
+def titled(title: str, groups: Sequence[Group]) -> tuple[str, bool]:
+    """A title that says when anything below it is synthetic, and whether it is."""
+    synthetic = any(row.synthetic for group in groups for row in group)
+    return (f"{title} ({SYNTHETIC_MARK})" if synthetic else title), synthetic
+
+
+def common_words(groups: Sequence[Group]) -> list[str]:
+    """The overrides that every arm has, which tell none apart."""
+    first, *others = [group[0].overrides.split() for group in groups] or [[]]
+    return [word for word in first if all(word in words for words in others)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,12 +7,11 @@ from typing import Any
 
 from aqr_exp.data.corruptions.cases import CORRUPTIONS, CorruptionCase, read_cases, standard_cases
 from aqr_exp.errors import AqrExpError, RequestError
-from aqr_exp.report.tables.arms import Group, arm_name, titled
-from aqr_exp.report.tables.cells import Joined, Row, Table, text_cell
-from aqr_exp.report.tables.measures import Mean
+from aqr_exp.report.tables.cells import Joined, Row, Table, text_cell, titled
 from aqr_exp.report.tables.metric_table import MEAN, MEASURE, describe_arms
 from aqr_exp.report.tables.notes import count_and_mean_cells
-from aqr_exp.statistics.estimates import Summary, summarize
+from aqr_exp.statistics.estimates import ArmMean, summarize
+from aqr_exp.statistics.grouping import Group, arm_name
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.corruption_results import (
     mean_relative_accuracy,
@@ -91,7 +90,7 @@ class _Line:
     severity: str
     metric: str
     arm: int
-    summary: Summary
+    mean: ArmMean
 
 
 def failure_table(groups: Sequence[Group], metrics: Sequence[str], store: Store) -> Table:
@@ -120,7 +119,7 @@ def failure_table(groups: Sequence[Group], metrics: Sequence[str], store: Store)
             *map(text_cell, (line.failure, line.severity, line.metric)),
             *described.cells[line.arm],
             text_cell(groups[line.arm][0].data),
-            *count_and_mean_cells(_mean(line.summary)),
+            *count_and_mean_cells(line.mean),
         )
         for line in lines
     ]
@@ -134,10 +133,6 @@ def failure_table(groups: Sequence[Group], metrics: Sequence[str], store: Store)
         context=frozenset({"identity", "preset", "overrides", "data"}),
         joined=(Joined(value="mean", sd="sd", low="95 % low", high="95 % high"),),
     )
-
-
-def _mean(summary: Summary) -> Mean:
-    return Mean(n=summary.n, mean=summary.mean, sd=summary.sd, low=summary.low, high=summary.high)
 
 
 def _shown_cases(arms: Sequence[Sequence[Evaluated]]) -> list[CorruptionCase]:
@@ -217,9 +212,7 @@ def _line(
     failure: str, severity: str, metric: str, arm: int, values: Sequence[float | None]
 ) -> _Line:
     known = [value for value in values if value is not None]
-    return _Line(
-        failure=failure, severity=severity, metric=metric, arm=arm, summary=summarize(known)
-    )
+    return _Line(failure=failure, severity=severity, metric=metric, arm=arm, mean=summarize(known))
 
 
 def _how(arms: Sequence[Sequence[Evaluated]], *, shown: bool) -> list[str]:

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aqr_exp.errors import AqrExpError, RequestError
-from aqr_exp.report.tables.arms import Group, titled
-from aqr_exp.report.tables.cells import Row, Table, count_cell, number_cell, text_cell
+from aqr_exp.report.tables.cells import Row, Table, count_cell, number_cell, text_cell, titled
+from aqr_exp.report.tables.comparison_data import ComparisonData, TableArm
 from aqr_exp.report.tables.notes import baseline_notes, unlike_pairs
 from aqr_exp.report.tables.request import TableRequest
-from aqr_exp.report.tables.study import Arm, Study
+from aqr_exp.statistics.grouping import Group
 from aqr_exp.store.cost import Cost, median_and_p95, read_cost
 from aqr_exp.store.store import Store
 
@@ -50,11 +50,11 @@ def refuse_with_cost(request: TableRequest) -> None:
             raise RequestError(f"{option} and --by cost cannot be used together")
 
 
-def cost_table(study: Study, store: Store) -> Table:
+def cost_table(data: ComparisonData, store: Store) -> Table:
     """One line an arm.
 
     Args:
-        study: The arms.
+        data: The arms.
         store: Where their runs are.
 
     Returns:
@@ -63,7 +63,7 @@ def cost_table(study: Study, store: Store) -> Table:
     costs: dict[str, Cost] = {}
     notes: list[str] = []
     missing: list[str] = []
-    for row in (row for group in study.groups for row in group):
+    for row in (row for group in data.groups for row in group):
         try:
             cost = read_cost(store.folder(row.name).cost_path)
         except (AqrExpError, OSError) as error:
@@ -75,37 +75,37 @@ def cost_table(study: Study, store: Store) -> Table:
             costs[row.name] = cost
     if missing:
         notes.append(f"not measured (`aqr-exp cost RUN...`): {', '.join(missing)}")
-    lines = [_line(arm, costs) for arm in study.arms]
-    title, synthetic = titled("Cost of detecting in one sample", study.groups)
+    lines = [_line(arm, costs) for arm in data.arms]
+    title, synthetic = titled("Cost of detecting in one sample", data.groups)
     return Table(
         title=title,
         columns=(*COLUMNS, *COSTS),
         numeric=frozenset(COSTS),
-        rows=tuple(_row(arm, line) for arm, line in zip(study.arms, lines, strict=True)),
+        rows=tuple(_row(arm, line) for arm, line in zip(data.arms, lines, strict=True)),
         notes=(
             *(_how(lines)),
             *(
                 f"{arm.name}: no latency relative to the baseline: {line.reason}"
-                for arm, line in zip(study.arms, lines, strict=True)
+                for arm, line in zip(data.arms, lines, strict=True)
                 if line.reason
             ),
             *notes,
-            *unlike_pairs(study),
-            *baseline_notes(study),
-            *study.left_out,
+            *unlike_pairs(data),
+            *baseline_notes(data),
+            *data.left_out,
         ),
         synthetic=synthetic,
         context=frozenset({"preset", "changes", "data"}),
     )
 
 
-def _line(arm: Arm, costs: dict[str, Cost]) -> Line:
+def _line(arm: TableArm, costs: dict[str, Cost]) -> Line:
     own = _by_call(arm.group, costs)
     if not own:
         return Line()
-    if arm.opponent.group is None:
+    if arm.match.group is None:
         return Line(costs=own[_newest(own)])
-    theirs = _by_call(arm.opponent.group, costs)
+    theirs = _by_call(arm.match.group, costs)
     shared = {call: own[call] for call in own if call in theirs}
     if not shared:
         lacking = "it was measured in another call" if theirs else "it was not measured"
@@ -141,7 +141,7 @@ def _latency(costs: Sequence[Cost]) -> tuple[float, float]:
     return median_and_p95([value for cost in costs for value in cost.latencies_ms])
 
 
-def _row(arm: Arm, line: Line) -> Row:
+def _row(arm: TableArm, line: Line) -> Row:
     first = arm.first
     names = (first.variant, first.fingerprint, first.preset, first.overrides, first.data)
     return (*map(text_cell, names), *_cells(line))

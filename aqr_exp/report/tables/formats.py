@@ -18,8 +18,8 @@ from aqr_exp.report.tables.cells import (
     Row,
     Table,
     TableTexts,
-    printable,
 )
+from aqr_exp.statistics.grouping import printable
 
 
 def plain_table(texts: TableTexts) -> str:

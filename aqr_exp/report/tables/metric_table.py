@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aqr_exp.report.tables.arms import SYNTHETIC_MARK, Group, classes_of, titled
 from aqr_exp.report.tables.cells import (
+    SYNTHETIC_MARK,
     Cell,
     Joined,
     Row,
@@ -12,8 +12,10 @@ from aqr_exp.report.tables.cells import (
     count_cell,
     number_cell,
     text_cell,
+    titled,
     words_cell,
 )
+from aqr_exp.report.tables.comparison_data import ComparisonData, TableArm
 from aqr_exp.report.tables.notes import (
     CONFOUNDERS,
     Marks,
@@ -23,8 +25,8 @@ from aqr_exp.report.tables.notes import (
     value_notes,
 )
 from aqr_exp.report.tables.request import By, Quantity
-from aqr_exp.report.tables.study import Arm, Study
-from aqr_exp.report.tables.truths import Truths
+from aqr_exp.statistics.grouping import Group, classes_of
+from aqr_exp.statistics.run_scores import GroundTruths
 from aqr_exp.store.collect import MEAN_METRICS, RunRow
 
 MEAN = ("n", "mean", "sd", "95 % low", "95 % high")
@@ -40,11 +42,11 @@ TITLES = {
 MEASURE = "mean ± sd [95 % interval] over n seeds"
 
 
-def block_table(study: Study, by: By, marks: Marks, truths: Truths) -> Table:
+def block_table(data: ComparisonData, by: By, marks: Marks, truths: GroundTruths) -> Table:
     """One block a quantity, one line an arm in it.
 
     Args:
-        study: The arms and what is measured of them.
+        data: The arms and what is measured of them.
         by: What a block is; not `By.ARM`.
         marks: Hands out the letters of footnotes.
         truths: Tells how many ground truths stand behind a number.
@@ -52,7 +54,7 @@ def block_table(study: Study, by: By, marks: Marks, truths: Truths) -> Table:
     Returns:
         The table; where a mean is over fewer seeds than the arm has is in its notes.
     """
-    described = describe_arms(study.groups)
+    described = describe_arms(data.groups)
     heads = ("condition", "metric") if by is By.CONDITION else (by.value,)
     heads = ("range", "metric") if by is By.RANGE else heads
     counted = by is not By.METRIC
@@ -62,23 +64,23 @@ def block_table(study: Study, by: By, marks: Marks, truths: Truths) -> Table:
         "data",
         *([GROUND_TRUTH] if counted else []),
         *MEAN,
-        *((*DIFFERENCE, CONFOUNDERS) if study.compares else ()),
+        *((*DIFFERENCE, CONFOUNDERS) if data.compares else ()),
     )
     lines: list[Row] = [
         (
             *map(text_cell, _heads(item, by)),
             *described.cells[index],
             text_cell(arm.first.data),
-            *([truth_cell(truths.of(arm.group, item))] if counted else []),
-            *count_and_mean_cells(arm.measured.means[item.name]),
-            *(_compared_cells(arm, item, marks) if study.compares else ()),
+            *([truth_cell(truths.of(arm.group, item.metric, item.condition))] if counted else []),
+            *count_and_mean_cells(arm.estimates.means[item.name]),
+            *(_compared_cells(arm, item, marks) if data.compares else ()),
         )
-        for item in study.quantities
-        for index, arm in enumerate(study.arms)
+        for item in data.quantities
+        for index, arm in enumerate(data.arms)
     ]
-    title, synthetic = titled(f"{TITLES[by]}: {MEASURE}", study.groups)
+    title, synthetic = titled(f"{TITLES[by]}: {MEASURE}", data.groups)
     joined = [Joined(value="mean", sd="sd", low="95 % low", high="95 % high")]
-    if study.compares:
+    if data.compares:
         value, low, high, words = DIFFERENCE
         joined.append(Joined(value=value, low=low, high=high, words=words))
     return Table(
@@ -86,7 +88,7 @@ def block_table(study: Study, by: By, marks: Marks, truths: Truths) -> Table:
         columns=columns,
         numeric=NUMERIC,
         rows=tuple(lines),
-        notes=tuple(value_notes(study)),
+        notes=tuple(value_notes(data)),
         synthetic=synthetic,
         context=frozenset({"identity", "preset", "overrides", "data"}),
         programs=frozenset({CONFOUNDERS}) & set(columns),
@@ -103,14 +105,16 @@ def one_run_table(row: RunRow) -> Table:
     Returns:
         The table, one line a metric.
     """
-    truths = Truths()
+    truths = GroundTruths()
     items = [Quantity(metric=name) for name in MEAN_METRICS]
     items += [Quantity(metric=f"AP/{name}") for name in classes_of([[row]])]
     lines = [
         (
             text_cell(item.name),
             number_cell(row.metric(item.metric)),
-            truth_cell(truths.of([row], item)) if "/" in item.metric else text_cell(""),
+            truth_cell(truths.of([row], item.metric, None))
+            if "/" in item.metric
+            else text_cell(""),
         )
         for item in items
     ]
@@ -131,7 +135,7 @@ def truth_cell(counts: set[int]) -> Cell:
     return text_cell(f"{min(counts)} to {max(counts)}") if counts else words_cell("-")
 
 
-def _compared_cells(arm: Arm, item: Quantity, marks: Marks) -> tuple[Cell, ...]:
+def _compared_cells(arm: TableArm, item: Quantity, marks: Marks) -> tuple[Cell, ...]:
     return (*difference_cells(arm, item.name, marks), confounders_cell(arm))
 
 

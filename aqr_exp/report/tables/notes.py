@@ -11,10 +11,12 @@ from aqr_exp.report.tables.cells import (
     text_cell,
     words_cell,
 )
-from aqr_exp.report.tables.measures import ALPHA, WANTED, Decided, Mean
+from aqr_exp.report.tables.comparison_data import ALPHA, TARGET_EFFECT, ComparisonData, TableArm
 from aqr_exp.report.tables.request import Quantity
-from aqr_exp.report.tables.study import Arm, Study
 from aqr_exp.statistics.confounders import Confounder
+from aqr_exp.statistics.differences import DEFAULT
+from aqr_exp.statistics.estimates import ArmDifference, ArmMean
+from aqr_exp.statistics.verdicts import DifferenceResult
 
 ONE_SEED = "one seed: no interval"
 NO_BASELINE = "no comparable baseline"
@@ -48,7 +50,7 @@ def letter(index: int) -> str:
     return letters
 
 
-def mean_cells(mean: Mean) -> tuple[Cell, Cell, Cell, Cell]:
+def mean_cells(mean: ArmMean) -> tuple[Cell, Cell, Cell, Cell]:
     """The mean, the standard deviation and the interval's ends; the lower end says why it lacks."""
     cells = number_cell(mean.mean), number_cell(mean.sd)
     if mean.low is not None:
@@ -57,12 +59,12 @@ def mean_cells(mean: Mean) -> tuple[Cell, Cell, Cell, Cell]:
     return (*cells, words_cell(words), words_cell(""))
 
 
-def count_and_mean_cells(mean: Mean) -> tuple[Cell, ...]:
+def count_and_mean_cells(mean: ArmMean) -> tuple[Cell, ...]:
     """How many runs, then as `mean_cells`."""
     return (count_cell(mean.n), *mean_cells(mean))
 
 
-def difference_cells(arm: Arm, name: str, marks: Marks) -> tuple[Cell, Cell, Cell, Cell]:
+def difference_cells(arm: TableArm, name: str, marks: Marks) -> tuple[Cell, Cell, Cell, Cell]:
     """An arm's difference, its interval's ends and the verdict.
 
     Args:
@@ -70,28 +72,28 @@ def difference_cells(arm: Arm, name: str, marks: Marks) -> tuple[Cell, Cell, Cel
         name: The quantity's.
         marks: Hands out the letter that names the confounders.
     """
-    decided = arm.measured.decided.get(name)
-    if decided is None:
-        words = NO_BASELINE if arm.opponent.reason else "-"
+    result = arm.estimates.differences.get(name)
+    if result is None:
+        words = NO_BASELINE if arm.match.reason else "-"
         return (words_cell(words), NO_VALUE, NO_VALUE, NO_VALUE)
-    mark = marks.of(confounded_by(arm)) if arm.opponent.confounders else ""
-    value = number_cell(decided.mean, signed=True)
+    mark = marks.of(confounded_by(arm)) if arm.match.confounders else ""
+    value = number_cell(result.difference.mean, signed=True)
     return (
         Cell(text=value.text, value=value.value, mark=mark),
-        number_cell(decided.low, signed=True),
-        number_cell(decided.high, signed=True),
-        text_cell(decided.word),
+        number_cell(result.difference.low, signed=True),
+        number_cell(result.difference.high, signed=True),
+        text_cell(result.word),
     )
 
 
-def confounders_cell(arm: Arm) -> Cell:
+def confounders_cell(arm: TableArm) -> Cell:
     """What confounds an arm's differences, for programs."""
-    return text_cell("; ".join(map(str, arm.opponent.confounders)))
+    return text_cell("; ".join(map(str, arm.match.confounders)))
 
 
-def confounded_by(arm: Arm) -> str:
+def confounded_by(arm: TableArm) -> str:
     """The footnote of an arm's confounders."""
-    return confounding_words(arm.opponent.confounders)
+    return confounding_words(arm.match.confounders)
 
 
 def confounding_words(confounders: tuple[Confounder, ...]) -> str:
@@ -99,31 +101,31 @@ def confounding_words(confounders: tuple[Confounder, ...]) -> str:
     return f"not only the declared factor differs: {'; '.join(map(str, confounders))}"
 
 
-def value_notes(study: Study) -> list[str]:
+def value_notes(data: ComparisonData) -> list[str]:
     """Where a mean is over fewer seeds than its line's n says."""
     return [
         f"{arm.name}: {item.name} is over {count} of {len(arm.group)} seeds, the others have none"
-        for arm in study.arms
-        for item in study.quantities
-        if 0 < (count := arm.measured.means[item.name].n) < len(arm.group)
+        for arm in data.arms
+        for item in data.quantities
+        if 0 < (count := arm.estimates.means[item.name].n) < len(arm.group)
     ]
 
 
-def time_notes(study: Study, times: Sequence[RelativeTime]) -> list[str]:
+def time_notes(data: ComparisonData, times: Sequence[RelativeTime]) -> list[str]:
     """Why times are not compared: arms with the same reason share a line."""
     return _by_reason(
         "training time of",
-        [(arm, time.reason) for arm, time in zip(study.arms, times, strict=False)],
+        [(arm, time.reason) for arm, time in zip(data.arms, times, strict=False)],
     )
 
 
-def baseline_notes(study: Study) -> list[str]:
+def baseline_notes(data: ComparisonData) -> list[str]:
     """Why arms are compared with nothing."""
-    reasons = [(arm, arm.opponent.reason) for arm in study.arms]
+    reasons = [(arm, arm.match.reason) for arm in data.arms]
     return _by_reason("no comparable baseline for", reasons)
 
 
-def _by_reason(about: str, pairs: Sequence[tuple[Arm, str | None]]) -> list[str]:
+def _by_reason(about: str, pairs: Sequence[tuple[TableArm, str | None]]) -> list[str]:
     arms: dict[str, list[str]] = {}
     for arm, reason in pairs:
         if reason:
@@ -131,17 +133,15 @@ def _by_reason(about: str, pairs: Sequence[tuple[Arm, str | None]]) -> list[str]
     return [f"{about} {', '.join(names)}: {reason}" for reason, names in arms.items()]
 
 
-def unlike_pairs(study: Study) -> list[str]:
-    """Arms whose opponent is not the only one: which is compared with which."""
-    opponents = {
-        arm.opponent.group[0].fingerprint for arm in study.arms if arm.opponent.group is not None
-    }
-    if len(opponents) < 2:
+def unlike_pairs(data: ComparisonData) -> list[str]:
+    """Arms whose match is not the only one: which is compared with which."""
+    matches = {arm.match.group[0].fingerprint for arm in data.arms if arm.match.group is not None}
+    if len(matches) < 2:
         return []
     return [
         f"{arm.name} is compared with {other[0].variant} {other[0].fingerprint}"
-        for arm in study.arms
-        if (other := arm.opponent.group) is not None
+        for arm in data.arms
+        if (other := arm.match.group) is not None
     ]
 
 
@@ -150,44 +150,41 @@ MOST_SENTENCES = 8
 MOST_REMARKS = 2
 
 
-def statistics_notes(study: Study) -> list[str]:
+def statistics_notes(data: ComparisonData) -> list[str]:
     """Method, level, number of comparisons and resamples; verdicts in words; detectable effects.
 
     Args:
-        study: The arms with their differences.
+        data: The arms with their differences.
     """
     decided = [
-        (arm, arm.measured.decided[item.name])
-        for arm in study.arms
-        for item in study.quantities
-        if item.name in arm.measured.decided
+        (arm, arm.estimates.differences[item.name])
+        for arm in data.arms
+        for item in data.quantities
+        if item.name in arm.estimates.differences
     ]
     if not decided:
         return []
-    return [_method(decided), *_sentences(decided), *_detectable(study)]
+    return [_method(decided), *_sentences(decided), *_detectable(data)]
 
 
-def _method(decided: Sequence[tuple[Arm, Decided]]) -> str:
-    methods = dict.fromkeys(item.method for _, item in decided)
+def _method(decided: Sequence[tuple[TableArm, DifferenceResult]]) -> str:
+    methods = dict.fromkeys(item.difference.method for _, item in decided)
     tested = sum(item.p_holm is not None for _, item in decided)
-    scenes = max(item.scenes for _, item in decided)
-    drawn = f", {_resamples()} resamples of up to {scenes} scenes" if scenes else ""
+    scenes = max(item.difference.scenes for _, item in decided)
+    drawn = f", {DEFAULT.resamples} resamples of up to {scenes} scenes" if scenes else ""
     return (
         f"differences: {'; '.join(methods)}{drawn}; verdicts at alpha = {ALPHA:g} after Holm's "
         f"correction for {tested} comparison{'s' if tested != 1 else ''}"
     )
 
 
-def _resamples() -> int:
-    from aqr_exp.statistics.differences import DEFAULT
-
-    return DEFAULT.resamples
-
-
-def _sentences(decided: Sequence[tuple[Arm, Decided]]) -> list[str]:
+def _sentences(decided: Sequence[tuple[TableArm, DifferenceResult]]) -> list[str]:
     # What all comparisons of an arm have in common to say is said once.
-    said = [f"{arm.name}: {item.sentence.removesuffix(f'; {item.note}')}" for arm, item in decided]
-    remarks = _remarks([(arm.name, item.note) for arm, item in decided])
+    said = [
+        f"{arm.name}: {item.sentence.removesuffix(f'; {item.difference.note}')}"
+        for arm, item in decided
+    ]
+    remarks = _remarks([(arm.name, item.difference.note) for arm, item in decided])
     return [*(said if len(said) <= MOST_SENTENCES else []), *remarks]
 
 
@@ -208,19 +205,22 @@ def _remarks(pairs: Sequence[tuple[str, str]]) -> list[str]:
     return lines[:MOST_SENTENCES]
 
 
-def _detectable(study: Study) -> list[str]:
+def _detectable(data: ComparisonData) -> list[str]:
     """For each quantity the comparison that could show least: nothing smaller is sure to be seen."""
     notes = []
-    for item in study.quantities[:MOST_SENTENCES]:
-        known = [arm.measured.decided.get(item.name) for arm in study.arms]
-        given = [(each.mde, each) for each in known if each is not None and each.mde]
-        if given:
-            least = max(given, key=lambda pair: pair[0])[1]
-            notes.append(_plan(item, least, study.seeds_for_wanted))
+    for item in data.quantities[:MOST_SENTENCES]:
+        known = [
+            found.difference
+            for arm in data.arms
+            if (found := arm.estimates.differences.get(item.name)) is not None
+        ]
+        least = max(known, key=lambda each: each.mde or 0.0, default=None)
+        if least is not None and least.mde:
+            notes.append(_plan(item, least, data.seeds_for_target))
     return notes
 
 
-def _plan(item: Quantity, least: Decided, plans: Mapping[str, int | None]) -> str:
+def _plan(item: Quantity, least: ArmDifference, plans: Mapping[str, int | None]) -> str:
     seeds = f"{least.n} seed{'s' if least.n != 1 else ''}"
     text = f"{item.name}: with these {seeds} you could see {_amount(item, least.mde or 0.0)}"
     if item.name not in plans:
@@ -231,7 +231,7 @@ def _plan(item: Quantity, least: Decided, plans: Mapping[str, int | None]) -> st
         if needed is not None
         else "no number of seeds is enough: the scenes are too few"
     )
-    return f"{text}; for {_amount(item, WANTED)} {plan}"
+    return f"{text}; for {_amount(item, TARGET_EFFECT)} {plan}"
 
 
 def _amount(item: Quantity, value: float) -> str:

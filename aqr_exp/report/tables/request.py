@@ -6,10 +6,10 @@ from enum import Enum
 
 from aqr_exp.errors import RequestError
 from aqr_exp.files.suggest import did_you_mean
-from aqr_exp.report.tables.arms import Group, check_metric_names, classes_of
+from aqr_exp.statistics.grouping import Group, check_metric_names, classes_of
+from aqr_exp.statistics.metrics import MAIN_METRICS, in_points
 from aqr_exp.store.collect import MEAN_METRICS, RunRow
 
-MAIN_METRICS = ("mAP", "NDS")
 RANGE_END = "m"
 
 
@@ -45,7 +45,7 @@ class Quantity:
     @property
     def in_points(self) -> bool:
         """Whether people say it in points, of which there are 100: precisions and the score."""
-        return self.metric in MAIN_METRICS or self.metric.startswith("AP/")
+        return in_points(self.metric)
 
 
 def condition_names() -> list[str]:

@@ -17,9 +17,10 @@ from aqr_exp.config.conditions import (
 from aqr_exp.config.variant_spec import BASELINE
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.files.run_name import arm_of, first_of
-from aqr_exp.report.tables.arms import Group
 from aqr_exp.report.tables.baselines import Specs
-from aqr_exp.report.tables.study import Arm, Study
+from aqr_exp.report.tables.comparison_data import ComparisonData, TableArm
+from aqr_exp.statistics.grouping import Group
+from aqr_exp.statistics.metrics import lower_is_better
 from aqr_exp.store.collect import DAMAGED, MEAN_METRICS, RunRow
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.state import RunStatus
@@ -210,11 +211,11 @@ def _at(row: RunRow, curve: Curve, epoch: int, specs: Specs) -> RunRow:
     return replace(row, status=RunStatus.COMPLETED.value, reason=None, metrics={**metrics, **about})
 
 
-def selected_on_val(study: Study, planned: Sequence[str]) -> set[int]:
+def selected_on_val(data: ComparisonData, planned: Sequence[str]) -> set[int]:
     """The line that whoever picks the best of a sweep would pick.
 
     Args:
-        study: A sweep's arms; the first quantity is what they are picked by.
+        data: A sweep's arms; the first quantity is what they are picked by.
         planned: The names of the runs that the sweep means.
 
     Returns:
@@ -222,13 +223,11 @@ def selected_on_val(study: Study, planned: Sequence[str]) -> set[int]:
         there are not two to choose from. An arm that lacks a seed is not chosen: the others' mean
         says less.
     """
-    from aqr_exp.statistics.arms import lower_is_better
-
-    quantity = study.quantities[0]
+    quantity = data.quantities[0]
     sign = -1.0 if lower_is_better(quantity.metric) else 1.0
     by_data: dict[str, list[tuple[float, int]]] = {}
-    for index, arm in enumerate(study.arms):
-        mean = arm.measured.means[quantity.name].mean
+    for index, arm in enumerate(data.arms):
+        mean = arm.estimates.means[quantity.name].mean
         if arm.first.variant != BASELINE and mean is not None and _is_whole(arm, planned):
             by_data.setdefault(arm.first.data, []).append((sign * mean, index))
     # Of several equal ones the first, as the sweep's figure and its best point have it.
@@ -238,25 +237,25 @@ def selected_on_val(study: Study, planned: Sequence[str]) -> set[int]:
     return set(chosen)
 
 
-def _is_whole(arm: Arm, planned: Sequence[str]) -> bool:
+def _is_whole(arm: TableArm, planned: Sequence[str]) -> bool:
     """Whether every seed that the sweep means of an arm is in it."""
     there = {first_of(row.name) for row in arm.group}
     own = arm_of(arm.first.name)
     return all(name in there for name in planned if arm_of(name) == own)
 
 
-def selection_notes(study: Study, selected: set[int]) -> list[str]:
+def selection_notes(data: ComparisonData, selected: set[int]) -> list[str]:
     """What is wrong with the number of the best point, and what to do about it."""
-    return [_note(study, study.arms[index]) for index in sorted(selected)]
+    return [_note(data, data.arms[index]) for index in sorted(selected)]
 
 
-def _note(study: Study, arm: Arm) -> str:
+def _note(data: ComparisonData, arm: TableArm) -> str:
     points = sum(
         other.first.variant != BASELINE and other.first.data == arm.first.data
-        for other in study.arms
+        for other in data.arms
     )
     return (
-        f"selected on val: {arm.name} is the best of {points} points by {study.quantities[0].name} on "
+        f"selected on val: {arm.name} is the best of {points} points by {data.quantities[0].name} on "
         "the data it is scored on, so its lead is too large; `aqr-exp confirm` measures it on fresh seeds"
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from aqr_exp.files.progress import Progress, no_progress
 from aqr_exp.report.tables.cells import Row, Table
-from aqr_exp.report.tables.study import Arm, Study
+from aqr_exp.report.tables.comparison_data import ComparisonData, TableArm
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.store import Store
 from aqr_exp.store.trace import RunTrace, trace_rows
@@ -17,18 +17,18 @@ from aqr_exp.store.verify import verify_run
 OF_BOTH = ("difference", "verdict", "time / baseline", "confounders")
 
 
-def with_trace(table: Table, study: Study, store: Store) -> Table:
+def with_trace(table: Table, data: ComparisonData, store: Store) -> Table:
     """The table with its trace: as text among the notes, and as a structure for programs.
 
     Args:
         table: The measured lines, in their final order.
-        study: The arms behind them.
+        data: The arms behind them.
         store: Where their files are.
     """
-    arms = {_key(arm.first): arm for arm in study.arms}
+    arms = {_key(arm.first): arm for arm in data.arms}
     lines = [arms[_key_of_line(table.columns, row)] for row in table.rows]
-    rows = _rows_of(study)
-    shown = list(dict.fromkeys(item.metric for item in study.quantities))
+    rows = _rows_of(data)
+    shown = list(dict.fromkeys(item.metric for item in data.quantities))
     runs = trace_rows(list(rows.values()), store, shown)
     structure = {
         "cells": [
@@ -42,15 +42,13 @@ def with_trace(table: Table, study: Study, store: Store) -> Table:
     return replace(table, trace=structure, notes=(*table.notes, *notes))
 
 
-def _distinct(lines: Sequence[Arm]) -> list[Arm]:
+def _distinct(lines: Sequence[TableArm]) -> list[TableArm]:
     return list({arm.name: arm for arm in lines}.values())
 
 
-def _rows_of(study: Study) -> dict[str, RunRow]:
+def _rows_of(data: ComparisonData) -> dict[str, RunRow]:
     """Every run that any cell comes from, by name."""
-    return {
-        row.name: row for arm in study.arms for row in (*arm.group, *(arm.opponent.group or ()))
-    }
+    return {row.name: row for arm in data.arms for row in (*arm.group, *(arm.match.group or ()))}
 
 
 def _key(row: RunRow) -> tuple[str, str, str]:
@@ -62,10 +60,10 @@ def _key_of_line(columns: Sequence[str], row: Row) -> tuple[str, str, str]:
     return texts["variant"], texts["identity"], texts["data"]
 
 
-def _traced_columns(columns: Sequence[str], arm: Arm) -> Mapping[str, Any]:
+def _traced_columns(columns: Sequence[str], arm: TableArm) -> Mapping[str, Any]:
     """By column, the runs behind the arm's cell in it."""
     own = [row.name for row in arm.group]
-    theirs = [row.name for row in arm.opponent.group or ()]
+    theirs = [row.name for row in arm.match.group or ()]
     return {
         name: {"runs": own, **({"baseline_runs": theirs} if _is_of_both(name) and theirs else {})}
         for name in columns
@@ -76,12 +74,12 @@ def _is_of_both(column: str) -> bool:
     return any(part in column for part in OF_BOTH)
 
 
-def _arm_note(name: str, arm: Arm) -> str:
+def _arm_note(name: str, arm: TableArm) -> str:
     own = ", ".join(row.name for row in arm.group)
     text = f"trace: every cell of {name} is of {own}"
-    if arm.opponent.group is None:
+    if arm.match.group is None:
         return text
-    theirs = ", ".join(row.name for row in arm.opponent.group)
+    theirs = ", ".join(row.name for row in arm.match.group)
     return f"{text}; difference, verdict and time also of {theirs}"
 
 
@@ -155,42 +153,46 @@ class Verification:
         }
 
 
-def verify_cells(study: Study, store: Store, *, progress: Progress = no_progress) -> Verification:
+def verify_cells(
+    data: ComparisonData, store: Store, *, progress: Progress = no_progress
+) -> Verification:
     """Recompute every run behind a table, and say which cells are not what they should be.
 
     Args:
-        study: The arms of the table.
+        data: The arms of the table.
         store: Where their files are.
         progress: Called with the arms or runs done, and all.
 
     Returns:
         What was found. A difference is wrong where either arm is: it is told once for each.
     """
-    names = list(dict.fromkeys(row.name for arm in study.arms for row in arm.group))
+    names = list(dict.fromkeys(row.name for arm in data.arms for row in arm.group))
     faults: dict[str, list[str]] = {}
     for done, name in enumerate(names, start=1):
         faults[name] = verify_run(store.folder(name))
         progress(done, len(names))
-    problems = [problem for arm in study.arms for problem in _problems(arm, study, faults)]
+    problems = [problem for arm in data.arms for problem in _problems(arm, data, faults)]
     cells = sum(
-        arm.measured.means[item.name].n > 0 for arm in study.arms for item in study.quantities
+        arm.estimates.means[item.name].n > 0 for arm in data.arms for item in data.quantities
     )
     return Verification(cells=cells, runs=len(names), problems=tuple(problems))
 
 
-def _problems(arm: Arm, study: Study, faults: dict[str, list[str]]) -> list[CellProblem]:
+def _problems(
+    arm: TableArm, data: ComparisonData, faults: dict[str, list[str]]
+) -> list[CellProblem]:
     return [
         CellProblem(arm=arm.name, column=column, run=row.name, problem=fault)
         for row in arm.group
         for fault in faults[row.name]
-        for column in _wrong_columns(row.name, fault, study)
+        for column in _wrong_columns(row.name, fault, data)
     ]
 
 
-def _wrong_columns(run: str, fault: str, study: Study) -> Sequence[str]:
+def _wrong_columns(run: str, fault: str, data: ComparisonData) -> Sequence[str]:
     """Which cells a fault is about: those of one metric where it says so, else all."""
     found = re.fullmatch(re.escape(run) + r": (\S+) is .* in metrics\.json, .* from .*", fault)
     if found is None:
         return [ALL_CELLS]
     metric = found[1]
-    return [item.name for item in study.quantities if item.metric == metric] or [metric]
+    return [item.name for item in data.quantities if item.metric == metric] or [metric]

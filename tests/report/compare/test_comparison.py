@@ -53,12 +53,12 @@ def test_every_number_is_what_the_parts_give(kept: tuple[Store, dict[str, list[R
     assert len(found.errors) == 5
     alone = compare_arms(arms["a"], arms["b"], ["mAP"], store=store, settings=SETTINGS)["mAP"]
     first = found.metrics[0]
-    assert first.verdict.difference == alone
+    assert first.result.difference == alone
     means = [np.mean([row.metrics["mAP"] for row in arms[arm]]) for arm in "ab"]
     np.testing.assert_allclose([first.reference.mean, first.other.mean], means)
-    assert first.verdict.word == "better"
-    assert first.verdict.comparisons == 2
-    assert {item.verdict.word for item in found.errors} <= {
+    assert first.result.word == "better"
+    assert first.result.comparisons == 2
+    assert {item.result.word for item in found.errors} <= {
         "better",
         "within noise",
         "undecidable",
@@ -66,8 +66,8 @@ def test_every_number_is_what_the_parts_give(kept: tuple[Store, dict[str, list[R
     assert [item.metric for item in found.classes] == [f"AP/{name}" for name in CLASS_NAMES]
     trailer = found.classes[CLASS_NAMES.index("trailer")]
     assert trailer.truths == 0
-    assert trailer.verdict.difference.mean is None
-    assert trailer.verdict.word == "undecidable"
+    assert trailer.result.difference.mean is None
+    assert trailer.result.word == "undecidable"
     by_name = {item.condition: item for item in found.conditions}
     assert list(by_name) == list(CONDITIONS)
     truths = sum(arms["a"][0].metrics[f"gt/{name}"] for name in CLASS_NAMES)
@@ -78,7 +78,7 @@ def test_every_number_is_what_the_parts_give(kept: tuple[Store, dict[str, list[R
     night = compare_arms(
         arms["a"], arms["b"], ["mAP"], store=store, condition="night", settings=SETTINGS
     )
-    assert by_name["night"].verdict.difference == night["mAP"]
+    assert by_name["night"].result.difference == night["mAP"]
     # No records within range bands: nothing is known of them.
     assert by_name["0-20m"].truths is None
     assert len(found.scenes.changes) == 12
@@ -137,7 +137,7 @@ def test_tables_hold_the_digits_in_all_formats(
     assert list(tables) == ["configuration", "metrics", "classes", "conditions", "scenes"]
     assert tables["configuration"].title.startswith("A: a, seeds 0, 1, 2; B: b, seeds 0, 1, 2; ")
     (line,) = as_json(tables["metrics"])["rows"]
-    difference = found.metrics[0].verdict.difference
+    difference = found.metrics[0].result.difference
     assert line["difference"] == round(difference.mean or 0.0, 4)
     assert [line["low"], line["high"]] == [
         round(end, 4) for end in (difference.low, difference.high) if end is not None
@@ -169,14 +169,14 @@ def test_runs_without_records_are_compared_over_seeds(tmp_path: Path) -> None:
     found = compare_two(arms["a"], arms["b"], store=store, request=Request(settings=SETTINGS))
     first = found.metrics[0]
     # Differences of .01, .02, .02: t over three seeds, by hand.
-    np.testing.assert_allclose(first.verdict.difference.mean, 0.05 / 3)
+    np.testing.assert_allclose(first.result.difference.mean, 0.05 / 3)
     half = 4.30265273 * np.std([0.01, 0.02, 0.02], ddof=1) / np.sqrt(3)
-    ends = [first.verdict.difference.low, first.verdict.difference.high]
+    ends = [first.result.difference.low, first.result.difference.high]
     np.testing.assert_allclose(ends, [0.05 / 3 - half, 0.05 / 3 + half], rtol=1e-6)
     assert first.truths is None
     nds = found.metrics[1]
-    assert nds.verdict.difference.mean is None
-    assert nds.verdict.word == "undecidable"
+    assert nds.result.difference.mean is None
+    assert nds.result.word == "undecidable"
     assert found.scenes.notes == ("no scenes are compared: a-s0: no match records",)
     tables = comparison_tables(found, 10)
     assert tables["scenes"].notes == found.scenes.notes

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from run_rows import run_row
 
-from aqr_exp.report.tables import study
+from aqr_exp.report.tables import comparison_data
 from aqr_exp.report.tables.build import build_table
 from aqr_exp.report.tables.formats import TableFormat, render
 from aqr_exp.report.tables.request import TableRequest
@@ -25,8 +25,8 @@ class Counted:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
-        self._real = study.measure
-        monkeypatch.setattr(study, "measure", self)
+        self._real = comparison_data.estimate_arms
+        monkeypatch.setattr(comparison_data, "estimate_arms", self)
 
     def __call__(self, *given: Any) -> Any:
         self.count += 1

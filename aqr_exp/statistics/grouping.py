@@ -1,24 +1,21 @@
-"""Runs sorted into arms: seeds are replicates of one, and what is left out is named."""
+"""Runs sorted into arms: seeds are replicates of one arm, and every run that is left out is named."""
 
 from collections.abc import Sequence
 from statistics import fmean
 
+from aqr_exp.config.variant_spec import BASELINE
 from aqr_exp.errors import RequestError
 from aqr_exp.files.suggest import did_you_mean
-from aqr_exp.report.tables.cells import printable
+from aqr_exp.statistics.metrics import CLASS_AP
 from aqr_exp.store.collect import MEAN_METRICS, RunRow
-from aqr_exp.store.counting import by_seed, shown_run
-
-SYNTHETIC_MARK = "SYNTHETIC data, not comparable with nuScenes"
+from aqr_exp.store.counting import by_seed, counting_runs, shown_run
 
 Group = list[RunRow]
+"""The counting runs of one arm, one a seed."""
 
 
 def group_seeds(rows: Sequence[RunRow]) -> tuple[list[Group], list[str]]:
     """Sort runs into arms; every run that is left out is named.
-
-    Args:
-        rows: All runs.
 
     Returns:
         Completed runs by (variant, fingerprint, data), baseline first, one a seed; and one line
@@ -28,26 +25,42 @@ def group_seeds(rows: Sequence[RunRow]) -> tuple[list[Group], list[str]]:
     groups: dict[tuple[str, str, str], Group] = {}
     for reruns in by_seed(row for row in rows if row.completed).values():
         counting = shown_run(reruns)
-        groups.setdefault((counting.variant, counting.fingerprint, counting.data), []).append(
-            counting
-        )
+        key = counting.variant, counting.fingerprint, counting.data
+        groups.setdefault(key, []).append(counting)
         left_out += [
             f"{row.name}: the same seed was run again as {counting.name}"
             for row in reruns
             if row is not counting
         ]
-    order = sorted(groups, key=lambda key: (key[0] != "baseline", *key))
+    order = sorted(groups, key=lambda key: (key[0] != BASELINE, *key))
     return [sorted(groups[key], key=lambda row: row.name) for key in order], sorted(left_out)
 
 
+def replicates(rows: Sequence[RunRow]) -> list[RunRow]:
+    """The runs that count of one arm, by seed; first those that do not say theirs."""
+    return sorted(
+        counting_runs(rows), key=lambda row: (row.seed is not None, row.seed or 0, row.name)
+    )
+
+
 def why_left_out(row: RunRow) -> str:
-    """A run without metrics of record in one line: its name, how it stands and why."""
+    """A run without metrics of record in one line: its name, its status and why."""
     reason = printable(" ".join((row.reason or "no metrics yet").split()))
     return f"{row.name}: {row.status}: {reason}"
 
 
+def printable(text: str) -> str:
+    """The text with control characters written as escapes; line breaks become spaces."""
+    if text.isprintable():
+        return text
+    joined = " ".join(text.split())
+    return "".join(
+        mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in joined
+    )
+
+
 def by_setting(groups: Sequence[Group]) -> list[Group]:
-    """Arms that can be compared stand together, each baseline before what it is compared with."""
+    """Arms that can be compared side by side, each baseline before what it is compared with."""
     rank: dict[tuple[str, str | None], int] = {}
     for group in groups:
         rank.setdefault((group[0].data, group[0].setting), len(rank))
@@ -55,7 +68,7 @@ def by_setting(groups: Sequence[Group]) -> list[Group]:
 
 
 def arm_name(group: Group) -> str:
-    """An arm in words: its variant and the beginning of its identity."""
+    """An arm's variant and the beginning of its identity."""
     return f"{group[0].variant} {group[0].fingerprint}"
 
 
@@ -65,36 +78,20 @@ def mean_over_seeds(group: Group, name: str) -> float | None:
     return fmean(values) if values else None
 
 
-def common_words(groups: Sequence[Group]) -> list[str]:
-    """What was typed for every arm, which tells none apart."""
-    first, *others = [group[0].overrides.split() for group in groups] or [[]]
-    return [word for word in first if all(word in words for words in others)]
-
-
-def titled(title: str, groups: Sequence[Group]) -> tuple[str, bool]:
-    """A title that says when anything below it is synthetic, and whether it is."""
-    synthetic = any(row.synthetic for group in groups for row in group)
-    return (f"{title} ({SYNTHETIC_MARK})" if synthetic else title), synthetic
-
-
 def classes_of(groups: Sequence[Group]) -> list[str]:
     """Class names in the order the metrics hold them."""
     names = [
-        name.removeprefix("AP/")
+        name.removeprefix(CLASS_AP)
         for group in groups
         for row in group
         for name in row.metrics
-        if name.startswith("AP/")
+        if name.startswith(CLASS_AP)
     ]
     return list(dict.fromkeys(names))
 
 
 def check_metric_names(names: Sequence[str], rows: Sequence[RunRow]) -> None:
-    """Refuse metric names no run has.
-
-    Args:
-        names: What was asked for.
-        rows: All runs.
+    """Refuse metric names that no run has.
 
     Raises:
         RequestError: Names each unknown metric with its nearest match.

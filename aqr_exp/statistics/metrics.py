@@ -1,0 +1,32 @@
+"""Names of metrics: what they are of, and which way each is better."""
+
+from aqr_exp.data.classes import CLASS_NAMES
+from aqr_exp.store.collect import MEAN_METRICS, PEAK_MEMORY
+
+MAIN_METRICS = ("mAP", "NDS")
+TRAIN_TIME = "train_time_s"
+CLASS_AP = "AP/"
+GROUND_TRUTHS = "gt/"
+_LOWER_IS_BETTER = frozenset({*MEAN_METRICS, TRAIN_TIME, PEAK_MEMORY}) - {*MAIN_METRICS}
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether less of a metric is better: errors, time, memory, instability; of any condition."""
+    name = metric.partition("@")[0]
+    return name in _LOWER_IS_BETTER or name.startswith("stability/")
+
+
+def follows_from_records(metric: str) -> bool:
+    """Whether match records give a metric."""
+    return metric in MEAN_METRICS or class_label(metric) is not None
+
+
+def in_points(metric: str) -> bool:
+    """Whether people give a metric in points, of which there are 100: precisions and the score."""
+    return metric in MAIN_METRICS or metric.startswith(CLASS_AP)
+
+
+def class_label(metric: str) -> int | None:
+    """The label of the class that a metric is the AP of; None for other metrics."""
+    name = metric.removeprefix(CLASS_AP)
+    return CLASS_NAMES.index(name) if name != metric and name in CLASS_NAMES else None
