@@ -1,1 +1,1 @@
-"""What the method does, in numbers and pictures; imports numpy at most until a picture is drawn."""
+"""Numbers and pictures of the method; only numpy is imported until a picture is drawn."""

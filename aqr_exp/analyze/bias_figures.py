@@ -1,4 +1,4 @@
-"""What the bias did to attention over training, from the run's history."""
+"""Figures of the variants' weights, bias and scales."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -47,10 +47,7 @@ WEIGHTS = {"lidar": "LiDAR weight", "camera": "camera weight"}
 
 
 def attention_history_figure(rows: Sequence[Mapping[str, Any]]) -> "Figure":
-    """Draw mass in window and attention change, and the weights with their spread.
-
-    Args:
-        rows: The history's lines of kind `arm`, in order.
+    """Draw mass in window and attention change, and the weights with their spread, by step.
 
     Returns:
         The figure: attention above, where there is a bias, and weights below.
@@ -81,7 +78,7 @@ def attention_history_figure(rows: Sequence[Mapping[str, Any]]) -> "Figure":
 
 
 def _series(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[list[int], list[float]]:
-    """A scalar by step; of a step repeated after a resume the last counts."""
+    """Steps and values of a scalar; the last value of a step repeated after a resume counts."""
     latest = {int(row["step"]): float(row[name]) for row in rows if row.get(name) is not None}
     return sorted(latest), [latest[step] for step in sorted(latest)]
 
@@ -100,16 +97,9 @@ def scale_history_figure(
     warn_threshold: float | None = None,
     title: str = "Bias scale over training",
 ) -> "Figure":
-    """Draw how each scale moved, and how close it came to where it is held or warned of.
+    """Draw scales by training step, with their bounds and the threshold of the warning.
 
-    Args:
-        steps: Training steps, rising.
-        scales: The scales at these steps.
-        names: A name for each scale.
-        minimum: The lower bound, for all steps or at each (annealed bounds); None draws none.
-        maximum: The upper bound, likewise.
-        warn_threshold: Above it a warning is given; None draws none.
-        title: Above the figure.
+    Bounds are one for all steps or one per step (annealed); None draws none.
 
     Returns:
         The figure: one axes.
@@ -160,14 +150,8 @@ def weights_by_group_figure(
     """Draw the mean of both weights in each group with its 95 % Student-t interval.
 
     The interval takes the rows as independent. Queries of one frame are not: average over what
-    belongs together first and name what remains in `unit`.
-
-    Args:
-        groups: For each group, in drawing order, rows of (lidar, camera) weights.
-        title: Above the figure.
-        grouped_by: What the groups are, such as `class` or `distance (m)`.
-        bounds: The range of the weights, by their activation.
-        unit: What a row is the weight of.
+    belongs together first and name what remains in `unit`. `groups` holds rows of (lidar, camera)
+    weights, `bounds` is the range of the weights.
 
     Returns:
         The figure: one axes; each group is labelled with its n.
@@ -238,7 +222,7 @@ def bias_figure(
     limit: float | None = None,
     around_m: float | None = AROUND_M,
 ) -> "Figure":
-    """Draw where a query's attention is drawn to and where it is pushed away from.
+    """Draw the bias of one query over its keys, from above and in the images.
 
     Args:
         scene: The sample.
@@ -299,13 +283,9 @@ def _draw_heat(
     extent: tuple[float, float, float, float],
     largest: float,
 ) -> "AxesImage":
-    """Cells in the colours of their values, and the outline of what holds any.
+    """Draw cells (upper row first, NaN not drawn) in colours from -largest to largest, and their outline.
 
-    Args:
-        axes: Where.
-        heat: Values by cell, the upper row first; NaN is not drawn.
-        extent: (left, right, bottom, top) of the map.
-        largest: The value at the end of the colours; its negative is at the other.
+    `extent` is (left, right, bottom, top) of the map.
     """
     from matplotlib.colors import Normalize
     from matplotlib.patches import Rectangle

@@ -60,11 +60,7 @@ class TrainedRun:
 
     @torch.no_grad()
     def observe(self, batch: Mapping[str, Any]) -> VariantRecord:
-        """Record what the variant does with one batch.
-
-        Args:
-            batch: As `SampleReader.batch` gives it.
-        """
+        """Record what the variant does with one batch of `SampleReader.batch`."""
         head: Any = self.detector.pts_bbox_head
         record = VariantRecord()
         head.observe(record)
@@ -77,9 +73,6 @@ class TrainedRun:
 
 def open_run(folder: RunFolder) -> TrainedRun:
     """Build a run's detector and load its newest intact checkpoint.
-
-    Args:
-        folder: The run's folder.
 
     Raises:
         RequestError: The variant has no weights to look at, or there is no checkpoint.
@@ -141,14 +134,7 @@ def weights_of_boxes(
     chosen: Sequence[int],
     progress: Progress,
 ) -> list[BoxWeight]:
-    """Run the detector over samples and read the weights at their boxes.
-
-    Args:
-        run: The run.
-        samples: The split.
-        chosen: Which samples.
-        progress: Called with the samples done, and all.
-    """
+    """Run the detector over samples and read the weights at their boxes."""
     words = read_scene_conditions(Path(run.config.data.root), run.config.data.version)
     references = run.references_m.numpy()
     found = []
@@ -177,7 +163,7 @@ def weights_of_boxes(
 def nearest_queries(
     centres_m: Float[NDArray[Any], "boxes 2"], references_m: Float[NDArray[Any], "queries 2"]
 ) -> NDArray[np.int64]:
-    """For each box the query with the nearest reference point; -1 where none is within 2.5 m."""
+    """Query with the nearest reference point of each box; -1 where none is within 2.5 m."""
     if not len(centres_m):
         return np.zeros(0, dtype=np.int64)
     apart = np.linalg.norm(centres_m[:, None] - references_m[None], axis=-1)
@@ -186,12 +172,12 @@ def nearest_queries(
 
 
 def by_class(boxes: list[BoxWeight]) -> dict[str, NDArray[np.float64]]:
-    """Mean weights a unit, [n, 2], for each class that occurs."""
+    """Mean weights of each unit, [n, 2], for each class that occurs."""
     return _grouped(boxes, CLASS_NAMES, lambda box: box.label)
 
 
 def by_distance(boxes: list[BoxWeight]) -> dict[str, NDArray[np.float64]]:
-    """Mean weights a unit for each distance band, in metres."""
+    """Mean weights of each unit for each distance band, in metres."""
     names = [f"{low:g} to {high:g}" for low, high in itertools.pairwise(DISTANCE_BINS_M)]
 
     def band(box: BoxWeight) -> str | None:
@@ -202,7 +188,7 @@ def by_distance(boxes: list[BoxWeight]) -> dict[str, NDArray[np.float64]]:
 
 
 def by_condition(boxes: list[BoxWeight]) -> dict[str, NDArray[np.float64]]:
-    """Mean weights a unit for each condition; empty where conditions are not known."""
+    """Mean weights of each unit for each condition; empty where conditions are unknown."""
     return _grouped(boxes, CONDITIONS, lambda box: box.condition)
 
 
@@ -227,14 +213,7 @@ def _grouped(
 def draw_biases(
     run: TrainedRun, samples: SampleReader, sample: int, queries: int, folder: Path
 ) -> list[Path]:
-    """The bias of the queries nearest to a sample's boxes, in the last decoder layer.
-
-    Args:
-        run: A run.
-        samples: Its split.
-        sample: Which sample.
-        queries: At most this many queries.
-        folder: An existing folder.
+    """Draw the bias of the queries nearest to a sample's boxes, in the last decoder layer.
 
     Returns:
         One file a query; none for a run whose bias is not one of windows.
@@ -275,12 +254,7 @@ def _weights(weights: Any, query: int) -> Any:
 
 
 def draw_weights(run: TrainedRun, boxes: list[BoxWeight], folder: Path) -> list[Path]:
-    """Weights by class, distance and condition.
-
-    Args:
-        run: A run.
-        boxes: Weights at the boxes of a split.
-        folder: An existing folder.
+    """Draw weights by class, distance and condition.
 
     Returns:
         One file a grouping that has anything.
@@ -309,11 +283,7 @@ def draw_weights(run: TrainedRun, boxes: list[BoxWeight], folder: Path) -> list[
 
 
 def draw_history(run: TrainedRun, folder: Path) -> list[Path]:
-    """The scale, the attention and the weights over training.
-
-    Args:
-        run: A run.
-        folder: An existing folder.
+    """Draw the scale, the attention and the weights over training.
 
     Returns:
         `training.png`, and `scale.png` of a run with a bias.

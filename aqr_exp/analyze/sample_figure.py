@@ -26,7 +26,7 @@ CAPTION_IN = 0.7
 
 
 def sample_words(sample: AnnotatedSample) -> str:
-    """What is in a sample: boxes by class, points, what augmentation added or took away."""
+    """Content of a sample: boxes by class, points, and the changes by augmentation."""
     counts = ", ".join(f"{count} {name}" for name, count in Counter(sample.names).most_common())
     words = [f"{len(sample.boxes)} boxes ({counts})" if counts else "no boxes"]
     words.append(f"{len(sample.scene.points_m):,} points")
@@ -38,10 +38,7 @@ def sample_words(sample: AnnotatedSample) -> str:
 
 
 def sample_figure(samples: Sequence[tuple[str, AnnotatedSample]]) -> "Figure":
-    """Samples one below another, each from above and through its six cameras.
-
-    Args:
-        samples: A title and a sample for each row.
+    """Titled samples one below another, each from above and through its six cameras.
 
     Returns:
         The figure: for each row, one axes from above and one a view.
@@ -65,7 +62,7 @@ def sample_figure(samples: Sequence[tuple[str, AnnotatedSample]]) -> "Figure":
 
 
 def _row_height_in(scene: Frame) -> float:
-    """So high that neither the images nor the view from above leave much room unused."""
+    """Height at which neither the images nor the view from above leave much room unused."""
     height_px, width_px = scene.layout.image_size_px
     lines = -(-scene.layout.views // IMAGE_COLUMNS)
     images = lines * (WIDTH_IN * IMAGES_SHARE / IMAGE_COLUMNS * height_px / width_px + 0.25)
@@ -79,13 +76,7 @@ _STYLE = "body { font: 15px/1.5 sans-serif; margin: 2em; } img { width: 100%; ma
 
 
 def write_page(config: RunConfig, split: str, number: int, folder: Path) -> Iterator[Path]:
-    """Draw every failure on one sample.
-
-    Args:
-        config: The run whose data they are.
-        split: Which split.
-        number: Which sample.
-        folder: Where pictures and page go; it must exist.
+    """Draw every corruption on one sample, and write the page into an existing folder.
 
     Yields:
         Each file when it is written: a PNG a corruption, then the page.
@@ -107,12 +98,12 @@ def write_page(config: RunConfig, split: str, number: int, folder: Path) -> Iter
 
 
 def picture_name(corruption: Corruption) -> str:
-    """The file of a failure's picture."""
+    """File name of a corruption's picture."""
     return f"{corruption.name}.png"
 
 
 def row_title(case: CorruptionCase, clean: AnnotatedSample, failed: AnnotatedSample) -> str:
-    """What stands above a sample; draws may have left it as it was."""
+    """Title of a row; draws may have left the sample unchanged."""
     same = np.array_equal(clean.scene.points_m, failed.scene.points_m) and all(
         np.array_equal(one, other)
         for one, other in zip(clean.scene.images, failed.scene.images, strict=True)
@@ -121,12 +112,7 @@ def row_title(case: CorruptionCase, clean: AnnotatedSample, failed: AnnotatedSam
 
 
 def page(about: str, corruptions: Sequence[Corruption]) -> str:
-    """The page as HTML.
-
-    Args:
-        about: The sample in words.
-        corruptions: Those it shows, in this order.
-    """
+    """HTML of the page about a sample."""
     parts = [
         f"<h2>{html.escape(item.name)}</h2>\n<p>{html.escape(item.definition)} "
         f"Severities: {html.escape(', '.join(item.severities))}.</p>\n"

@@ -1,4 +1,4 @@
-"""Which scene a sample belongs to, and what its description says of light and weather."""
+"""Samples of a split as the model or an observer sees them, and the conditions of their scenes."""
 
 import dataclasses
 import json
@@ -34,7 +34,7 @@ CONDITIONS = ("clear", "night", "rain", "night and rain")
 
 @dataclass(frozen=True, kw_only=True)
 class SceneCondition:
-    """A sample's scene.
+    """A sample's scene and its condition.
 
     Attributes:
         scene: The scene's token.
@@ -46,7 +46,7 @@ class SceneCondition:
 
 
 def condition_of(description: str) -> str:
-    """The condition a nuScenes scene description names."""
+    """Condition that a nuScenes scene description names."""
     words = description.lower()
     night, rain = "night" in words, "rain" in words
     if night and rain:
@@ -55,11 +55,7 @@ def condition_of(description: str) -> str:
 
 
 def read_scene_conditions(root: Path, version: str) -> dict[str, SceneCondition]:
-    """From sample token to its scene, read from the tables; empty where there are none.
-
-    Args:
-        root: Folder that holds `<version>/`.
-        version: nuScenes version folder.
+    """Scene of each sample token, read from the tables; empty where there are none.
 
     Raises:
         AqrExpError: A table is damaged.
@@ -113,7 +109,7 @@ class AnnotatedSample:
 
 
 def token_layout(config: RunConfig) -> TokenLayout:
-    """Which token is where in the model's feature maps."""
+    """Places of the tokens in the model's feature maps."""
     model = config.model
     bev, camera = bev_map(model), camera_map(model)
     return TokenLayout(
@@ -129,12 +125,7 @@ def token_layout(config: RunConfig) -> TokenLayout:
 
 
 class SampleReader:
-    """The samples of one split.
-
-    Args:
-        config: The run whose model and data they are.
-        split: Which split.
-        corruption: The sensor corruption they are read under.
+    """The samples of one split, clean or corrupted.
 
     Raises:
         RequestError: There are no info files of the split.
@@ -178,12 +169,7 @@ class SampleReader:
         return self._sample(seen, np.asarray(model_input.lidar2img))
 
     def augmented(self, index: int, epoch: int) -> AnnotatedSample:
-        """One sample as training would see it.
-
-        Args:
-            index: Which.
-            epoch: Zero-based epoch; each draws another augmentation.
-        """
+        """One sample as in training, in a zero-based epoch; each epoch draws another augmentation."""
         from mmdet3d.registry import DATASETS
 
         settings = dataset_config(self.config, self.split, training=True)
@@ -215,10 +201,7 @@ class SampleReader:
         )
 
     def check(self, index: int) -> None:
-        """Refuse a sample that is not there.
-
-        Args:
-            index: Which.
+        """Refuse a sample that does not exist.
 
         Raises:
             RequestError: Says which there are.
@@ -234,7 +217,7 @@ class SampleReader:
 
 
 def _at_full_size(config: RunConfig) -> RunConfig:
-    """The same cut of the images, not made smaller."""
+    """The same crop of the images at their stored resolution."""
     image, resize = config.model.image, config.data.augment.test_resize
     if resize >= 1.0:
         return config

@@ -1,4 +1,4 @@
-"""Boxes in images: edges drawn where they are in front of the camera.
+"""Drawing of a frame: tokens of the feature maps, boxes from above and in the images.
 
 Letters: G boxes.
 """
@@ -35,7 +35,7 @@ def box_lines_px(
 
 @runtime_checkable
 class TokenGrid(Protocol):
-    """What is asked of `aqr_exp.aqr.layout.TokenLayout`, without importing torch."""
+    """The attributes of `aqr_exp.aqr.layout.TokenLayout` that are used here, without importing torch."""
 
     @property
     def bev_rows(self) -> int: ...  # noqa: D102 - described where it is defined
@@ -62,28 +62,12 @@ class TokenGrid(Protocol):
 
 
 def bev_cells(layout: TokenGrid, keys: Int[NDArray[Any], " n"]) -> Int[NDArray[Any], "n 2"]:
-    """(row, column) of BEV keys.
-
-    Args:
-        layout: The feature maps.
-        keys: Indices of BEV tokens.
-
-    Returns:
-        The cells.
-    """
+    """(row, column) of BEV keys."""
     return np.stack((keys // layout.bev_columns, keys % layout.bev_columns), axis=-1)
 
 
 def camera_cells(layout: TokenGrid, keys: Int[NDArray[Any], " n"]) -> Int[NDArray[Any], "n 3"]:
-    """(view, row, column) of camera keys.
-
-    Args:
-        layout: The feature maps.
-        keys: Indices of camera tokens, among all keys.
-
-    Returns:
-        The tokens' places.
-    """
+    """(view, row, column) of camera keys, given among all keys."""
     row, column = np.divmod(keys - layout.bev_keys, layout.camera_columns)
     return np.stack((row // layout.camera_rows, row % layout.camera_rows, column), axis=-1)
 
@@ -173,13 +157,7 @@ class Frame:
 
 
 def draw_bev(axes: "Axes", scene: Frame, *, title: str) -> None:
-    """LiDAR points, ground truth and the ego vehicle from above, over the whole BEV map.
-
-    Args:
-        axes: Where.
-        scene: The sample.
-        title: Above the axes.
-    """
+    """Draw LiDAR points, ground truth and the ego vehicle from above, over the whole BEV map."""
     from matplotlib.collections import LineCollection, PolyCollection
 
     left, right, bottom, top = scene.bev_extent_m
@@ -210,15 +188,7 @@ def draw_bev(axes: "Axes", scene: Frame, *, title: str) -> None:
 
 
 def image_axes(figure: "Figure | SubFigure", names: Sequence[str]) -> list["Axes"]:
-    """An axes for each view: the six nuScenes cameras as one looks around, others three a row.
-
-    Args:
-        figure: Where.
-        names: The views' names.
-
-    Returns:
-        Axes in the order of the names.
-    """
+    """Axes for each view, in order: the six nuScenes cameras as one looks around, others three a row."""
     flat = [name for row in PLACES for name in row]
     places = {name: index for index, name in enumerate(flat if set(flat) == set(names) else names)}
     rows = -(-len(names) // IMAGE_COLUMNS)
@@ -229,13 +199,7 @@ def image_axes(figure: "Figure | SubFigure", names: Sequence[str]) -> list["Axes
 
 
 def draw_image(axes: "Axes", scene: Frame, view: int) -> None:
-    """One view's image with the ground truth's edges, in pixels of the network's input.
-
-    Args:
-        axes: Where.
-        scene: The sample.
-        view: Which view.
-    """
+    """Draw one view's image with the ground truth's edges, in pixels of the network's input."""
     from matplotlib.collections import LineCollection
 
     height_px, width_px = scene.layout.image_size_px
@@ -254,20 +218,13 @@ def draw_image(axes: "Axes", scene: Frame, view: int) -> None:
 
 
 def inside_image(layout: TokenGrid, pixel: Float[NDArray[Any], "2"]) -> bool:
-    """Whether a pixel lies in the network's input; one that is NaN does not."""
+    """True for a pixel in the network's input; False for NaN."""
     height_px, width_px = layout.image_size_px
     return bool(((pixel >= 0) & (pixel < [width_px, height_px])).all())
 
 
 def mark(axes: "Axes", at: Float[NDArray[Any], "2"], name: str, ink: str) -> None:
-    """A cross at a place and a name beside it, readable over anything and within the axes.
-
-    Args:
-        axes: Where; its limits are set.
-        at: The place in the axes' data.
-        name: What to write beside it; empty for nothing.
-        ink: The colour.
-    """
+    """Draw a cross and a name beside it, readable over anything and within the axes' limits."""
     from matplotlib.patheffects import withStroke
 
     outline = [withStroke(linewidth=2.5, foreground="white")]

@@ -1,4 +1,4 @@
-"""What somebody asks `aqr-exp analyze softmax`, checked before anything is computed."""
+"""`aqr-exp analyze softmax`: the request, the numbers and their tables."""
 
 import math
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ LARGEST = 1e6
 
 @dataclass(frozen=True, kw_only=True)
 class SoftmaxRequest:
-    """A request that can be answered.
+    """A checked request.
 
     Attributes:
         weights: One weight a key; at least two.
@@ -38,16 +38,7 @@ class SoftmaxRequest:
 
 
 def softmax_request(weights: str, scales: str, windows: str, keys: int) -> SoftmaxRequest:
-    """Read and check what was typed.
-
-    Args:
-        weights: Numbers with commas between.
-        scales: Numbers with commas between.
-        windows: Whole numbers with commas between.
-        keys: Keys in all.
-
-    Returns:
-        The request.
+    """Parse and check the options, which are comma-separated numbers.
 
     Raises:
         RequestError: One line for each fault.
@@ -78,7 +69,7 @@ def softmax_request(weights: str, scales: str, windows: str, keys: int) -> Softm
 
 
 def _numbers(option: str, typed: str, faults: list[str], *, least: int, most: int) -> list[float]:
-    """The finite numbers that were typed; empty after a fault, so that it is told once."""
+    """The finite numbers of an option; empty after a fault, which is reported once."""
     words = [word.strip() for word in typed.split(",")]
     shown = f"{option}='{typed}'"
     if not any(words):
@@ -109,7 +100,7 @@ _ROUNDING = 1e-9
 
 
 class SoftmaxRegion(str, Enum):
-    """What a bias of some size does to a softmax."""
+    """Effect of a bias of some size on a softmax."""
 
     RESPONSIVE = "responsive"
     SAFE = "safe"
@@ -127,7 +118,7 @@ VERDICT_LIMITS = (
 
 @dataclass(frozen=True, kw_only=True)
 class ScaleResponse:
-    """What one scale makes of the weights.
+    """Effect of one scale on the weights.
 
     Attributes:
         scale: The bias scale s.
@@ -147,14 +138,7 @@ class ScaleResponse:
 
 
 def softmax(scores: Float[NDArray[Any], " keys"]) -> Float[NDArray[Any], " keys"]:
-    """Softmax that neither overflows nor divides by zero, whatever finite scores it is given.
-
-    Args:
-        scores: Finite scores.
-
-    Returns:
-        Probabilities in [0, 1] that sum to one.
-    """
+    """Softmax that neither overflows nor divides by zero, for any finite scores."""
     # Two far ends of the number range may lie further apart than it reaches: minus infinity is right.
     with np.errstate(over="ignore"):
         powers = np.exp(scores - scores.max())
@@ -169,7 +153,7 @@ def entropy_nats(probabilities: Float[NDArray[Any], " keys"]) -> float:
 
 
 def verdict(bias: float) -> SoftmaxRegion:
-    """Name the region of softmax a bias of this size reaches: 2 responsive, 3 safe, 5 the edge."""
+    """Region of softmax that a bias of this size reaches: up to 2 responsive, 3 safe, 5 the edge."""
     for name, limit in VERDICT_LIMITS:
         if abs(bias) <= limit * (1 + _ROUNDING):
             return name
@@ -177,15 +161,7 @@ def verdict(bias: float) -> SoftmaxRegion:
 
 
 def responses(weights: Sequence[float], scales: Sequence[float]) -> list[ScaleResponse]:
-    """Softmax over keys whose scores are scale * weight, for each scale.
-
-    Args:
-        weights: One weight a key, finite.
-        scales: Bias scales, finite, with finite products.
-
-    Returns:
-        One response a scale, in the order of the scales.
-    """
+    """Softmax over keys whose scores are scale * weight, for each scale."""
     return [_response(np.asarray(weights, dtype=np.float64), scale) for scale in scales]
 
 
@@ -209,33 +185,20 @@ def sigmoid(score: float) -> float:
 
 
 def slope(bias: float) -> float:
-    """How fast a probability follows its bias: p (1 - p) with p = sigmoid(bias); even in the bias."""
+    """Rate at which a probability follows its bias: p (1 - p) with p = sigmoid(bias); even in the bias."""
     return sigmoid(bias) * sigmoid(-bias)
 
 
 def window_mass(bias: float, window_keys: int, keys: int) -> float:
-    """The share of the attention a window gets when all scores are even but for its bias.
+    """Share of the attention of a window when all scores are even but for its bias.
 
     n e^b / (n e^b + N - n), for n of N keys with the bias b.
-
-    Args:
-        bias: The bias of each key in the window.
-        window_keys: n, keys in the window.
-        keys: N, all keys; more than n.
-
-    Returns:
-        The share, in [0, 1].
     """
     return sigmoid(bias - _even_mass_bias(window_keys, keys))
 
 
 def bias_for_mass(share: float, window_keys: int, keys: int) -> float:
-    """The bias at which a window gets this share of the attention: the inverse of `window_mass`.
-
-    Args:
-        share: The share, between 0 and 1, both exclusive.
-        window_keys: n, keys in the window.
-        keys: N, all keys; more than n.
+    """The bias at which a window gets a share of the attention: the inverse of `window_mass`.
 
     Returns:
         The bias; log((N - n) / n) for a half.
@@ -253,15 +216,7 @@ PROBABILITY_DECIMALS = 6
 
 
 def response_table(weights: Sequence[float], found: Sequence[ScaleResponse]) -> Table:
-    """One line a scale: probabilities by key, entropy, maximum, verdict.
-
-    Args:
-        weights: One weight a key.
-        found: Their responses.
-
-    Returns:
-        The table.
-    """
+    """One line per scale: probabilities by key, entropy, maximum, verdict."""
     keys = tuple(f"p{number} (w={weight:g})" for number, weight in enumerate(weights, start=1))
     columns = ("scale", *keys, "entropy (nats)", "maximum", "largest bias", "verdict")
     rows = tuple(
@@ -288,7 +243,7 @@ def response_table(weights: Sequence[float], found: Sequence[ScaleResponse]) -> 
 
 
 def saturation_table(biases: Sequence[float] = SATURATION_BIASES) -> Table:
-    """How much a probability still follows its bias: p (1 - p) at each |bias|."""
+    """Slope p (1 - p) of a probability at each |bias|."""
     columns = ("|bias|", "p", "p (1 - p)", "of its largest (%)", "verdict")
     rows = tuple(
         (
@@ -309,16 +264,7 @@ def saturation_table(biases: Sequence[float] = SATURATION_BIASES) -> Table:
 
 
 def mass_table(biases: Sequence[float], window_keys: Sequence[int], keys: int) -> Table:
-    """The share of the attention a window of n of N keys gets at each bias, with even scores.
-
-    Args:
-        biases: Biases of the window's keys.
-        window_keys: n, keys in the window; one column each.
-        keys: N, all keys.
-
-    Returns:
-        The table.
-    """
+    """Share of the attention of windows of n of N keys at each bias, with even scores."""
     columns = ("bias", *(f"window of {count} (%)" for count in window_keys))
     rows = tuple(
         (_plain_number(bias), *(_percent(window_mass(bias, n, keys)) for n in window_keys))
@@ -335,12 +281,12 @@ def mass_table(biases: Sequence[float], window_keys: Sequence[int], keys: int) -
 
 
 def mass_biases(found: Sequence[ScaleResponse]) -> list[float]:
-    """Biases worth a line of the mass table: the usual ones and the largest of each scale, rising."""
+    """Biases of the mass table: the usual ones and the largest of each scale, rising."""
     return sorted({*SATURATION_BIASES, *(response.largest_bias + 0.0 for response in found)})
 
 
 def _plain_number(value: float) -> Cell:
-    """A number as it was typed, or as short as it can be said with ten digits."""
+    """A number as typed, or with at most ten digits."""
     text = f"{value + 0.0:.10g}"
     number = float(text)
     return Cell(text=text, value=number) if number % 1 else _whole(text, number)

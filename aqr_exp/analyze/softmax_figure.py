@@ -1,4 +1,4 @@
-"""The regions of softmax, tinted behind a figure's curves."""
+"""Figure of softmax's response to a bias, with its regions tinted behind the curves."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -32,12 +32,9 @@ VERDICT_TINTS = {
 
 
 def shade_verdicts(axes: "Axes", end: float, unit: float = 1.0) -> None:
-    """Tint the regions of softmax behind the curves, along x from 0 to `end`, and name them on top.
+    """Tint the regions of softmax along x from 0 to `end`, and name them on top.
 
-    Args:
-        axes: Where; x grows with the size of the bias.
-        end: Where the last region ends, in x.
-        unit: The x at which |bias| is 1.
+    `unit` is the x at which |bias| is 1.
     """
     edges = [0.0, *(min(limit * unit, end) for _, limit in VERDICT_LIMITS), end]
     for verdict, low, high in zip(SoftmaxRegion, edges, edges[1:], strict=False):
@@ -66,13 +63,7 @@ LARGEST_BIAS_SHOWN = 10.0
 def softmax_figure(
     weights: Sequence[float], scales: Sequence[float], windows: Sequence[int], keys: int
 ) -> "Figure":
-    """Draw what the tables say, between their lines too.
-
-    Args:
-        weights: One weight a key.
-        scales: Bias scales, marked on the curves.
-        windows: Keys of a window, one curve each.
-        keys: Keys in all.
+    """Draw the curves of the tables.
 
     Returns:
         The figure: probability by scale; slope by bias; window mass by bias.

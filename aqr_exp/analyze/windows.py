@@ -170,7 +170,7 @@ class BoxWindows:
 
 
 def choose_boxes(sample: AnnotatedSample, count: int) -> Int[NDArray[Any], " n"]:
-    """The boxes to draw: of every class the nearest first, then the next, until there are enough."""
+    """Boxes to draw: of every class the nearest first, then the next, until there are enough."""
     away = np.hypot(sample.boxes[:, 0], sample.boxes[:, 1])
     order = np.argsort(away, kind="stable")
     rank = np.empty(len(order), dtype=np.int64)
@@ -182,13 +182,7 @@ def choose_boxes(sample: AnnotatedSample, count: int) -> Int[NDArray[Any], " n"]
 
 
 def windows_of_boxes(sample: AnnotatedSample, count: int, window: Mapping[str, Any]) -> BoxWindows:
-    """Windows at the centres of a sample's boxes, as a query with its reference there would have them.
-
-    Args:
-        sample: The sample.
-        count: At most this many boxes.
-        window: Sizes and view policy of `gather_windows`.
-    """
+    """Windows at the centres of at most `count` boxes, as of queries with their references there."""
     chosen = choose_boxes(sample, count)
     centres = sample.boxes[chosen, :3]
     matrices = torch.from_numpy(np.asarray(sample.scene.lidar2img))[None]
@@ -199,16 +193,7 @@ def windows_of_boxes(sample: AnnotatedSample, count: int, window: Mapping[str, A
 
 
 def draw_windows(sample: AnnotatedSample, drawn: BoxWindows, folder: Path) -> list[Path]:
-    """Write `windows_bev.png` and `windows_cameras.png`.
-
-    Args:
-        sample: The sample.
-        drawn: The windows.
-        folder: An existing folder.
-
-    Returns:
-        The files.
-    """
+    """Write `windows_bev.png` and `windows_cameras.png` to an existing folder."""
     index = drawn.windows.index[0].numpy()
     valid = drawn.windows.valid[0].numpy()
     names = [sample.names[box] for box in drawn.boxes]

@@ -1,1 +1,1 @@
-"""nuScenes-format data: info files, the training data set, transforms and the synthetic generator."""
+"""nuScenes-format data: info files, checks, the training data set, transforms and corruptions."""

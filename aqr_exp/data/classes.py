@@ -1,4 +1,4 @@
-"""The ten nuScenes detection classes in label order, and what the benchmark says about them."""
+"""The ten nuScenes detection classes in label order, and the channels of the sensors."""
 
 CLASS_NAMES: tuple[str, ...] = (
     "car",

@@ -1,4 +1,4 @@
-"""Which sample comes when: a function of (seed, epoch, position) alone.
+"""Order and random draws of the samples: functions of (seed, epoch, position) alone.
 
 Nothing about the order or the augmentation lives in a worker's or a process's random state, so it does
 not depend on the number of loader workers and a resumed run draws what an unbroken one would have drawn.
@@ -27,7 +27,7 @@ from aqr_exp.data.info_files import draws_of, trained_on
 
 
 class SampleKey(NamedTuple):
-    """What a sampler asks a data set for.
+    """Request of a sampler to a data set.
 
     Attributes:
         sample: Position in the info file.
@@ -41,28 +41,14 @@ class SampleKey(NamedTuple):
 
 
 def epoch_order(samples: int, *, seed: int, epoch: int, shuffle: bool) -> np.ndarray:
-    """The order in which an epoch visits its samples.
-
-    Args:
-        samples: Number of samples.
-        seed: The run's seed.
-        epoch: Zero-based epoch.
-        shuffle: False gives 0, 1, 2, ...
-
-    Returns:
-        Integer array of shape [samples].
-    """
+    """Integer array [samples]: the order of a zero-based epoch; 0, 1, 2, ... without `shuffle`."""
     if not shuffle:
         return np.arange(samples)
     return np.random.default_rng((seed, epoch)).permutation(samples)
 
 
 def balanced_draws(by_class: Sequence[np.ndarray]) -> int:
-    """How many samples an epoch of `balanced_order` has.
-
-    Args:
-        by_class: For each class, the samples that hold one of it.
-    """
+    """Samples of an epoch of `balanced_order`, from the samples that hold each class."""
     return draws_of([len(samples) for samples in by_class])
 
 
@@ -71,11 +57,6 @@ def balanced_order(by_class: Sequence[np.ndarray], *, seed: int, epoch: int) -> 
 
     Every class that occurs gives the same number of draws: the sum over the classes of the samples that
     hold one, shared out evenly, each drawn with replacement from the class's samples.
-
-    Args:
-        by_class: For each class, the samples that hold one of it.
-        seed: The run's seed.
-        epoch: Zero-based epoch.
 
     Returns:
         Integer array of shape [`balanced_draws`], shuffled.
@@ -90,12 +71,12 @@ def balanced_order(by_class: Sequence[np.ndarray], *, seed: int, epoch: int) -> 
 
 
 def paste_rng(seed: int, key: SampleKey) -> np.random.Generator:
-    """The generator that chooses what is pasted: its own, so that pasting changes no other draw."""
+    """Generator for ground-truth sampling: its own, so that pasting changes no other draw."""
     return np.random.default_rng((seed, 2, key.epoch, key.draw, key.sample))
 
 
 def augmentation_rng(seed: int, key: SampleKey) -> np.random.Generator:
-    """The random generator one drawn sample is augmented with."""
+    """Generator for the augmentation of one drawn sample."""
     return np.random.default_rng((seed, 1, key.epoch, key.draw, key.sample))
 
 
@@ -129,12 +110,12 @@ class KeyedSampler(Sampler[SampleKey]):
         self.rank, self.world_size = get_dist_info()
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch the next iteration runs through, from its beginning."""
+        """Start the next iteration at the beginning of an epoch."""
         self.epoch = epoch
         self.done = 0
 
     def leave_out(self, samples: int) -> None:
-        """Begin the next iteration after so many samples of this process's share of the epoch."""
+        """Skip the first samples of this process's share in the next iteration."""
         self.done = samples
 
     def _order(self) -> np.ndarray:
@@ -205,10 +186,7 @@ class KeyedNuScenesDataset(NuScenesDataset):
         return with_stale_files(info, stale, self._info(stale.sample)) if stale else info
 
     def parse_ann_info(self, info: dict[str, Any]) -> dict[str, Any]:
-        """Boxes [N, 9] (LiDAR frame, metres, m/s) and labels of one sample.
-
-        Args:
-            info: One entry of the info file's data list.
+        """Boxes [N, 9] (LiDAR frame, metres, m/s) and labels of one entry of the info file.
 
         Returns:
             `gt_bboxes_3d` (bottom-centre LiDAR boxes with velocity, NaN where unknown) and
@@ -237,14 +215,7 @@ class KeyedNuScenesDataset(NuScenesDataset):
         return [np.flatnonzero(column) for column in holds.T]
 
     def __getitem__(self, key: SampleKey) -> dict[str, Any]:
-        """One sample, augmented as its key says.
-
-        Args:
-            key: From a `KeyedSampler`.
-
-        Returns:
-            What the pipeline packs: `inputs` and `data_samples`.
-        """
+        """Packed `inputs` and `data_samples` of one sample, augmented by its key."""
         results = self._corrupted(key.sample)
         results["box_type_3d"] = self.box_type_3d
         results["box_mode_3d"] = self.box_mode_3d

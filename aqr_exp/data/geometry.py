@@ -1,4 +1,4 @@
-"""Boxes in space: corners, what lies inside, which of them touch, where they are in an image.
+"""Geometry of boxes and points: corners, containment, overlap, projection and merged sweeps.
 
 Boxes are (x, y, z, length, width, height, yaw): centre and sizes in metres in the LiDAR frame, yaw
 counter-clockwise from x in radians, length along the heading. Letters: G boxes, N points.
@@ -39,11 +39,7 @@ def corners_m(boxes_m: Float[Numbers, "G 7"]) -> Float[Numbers, "G 8 3"]:
 
 
 def project(points_m: Float[Numbers, "*shape 3"], lidar2img: Float[Numbers, "4 4"]) -> Numbers:
-    """Pixels of points.
-
-    Args:
-        points_m: Metres in the LiDAR frame.
-        lidar2img: From there to pixels of one view.
+    """Pixels (u, v) of points in the LiDAR frame (metres).
 
     Returns:
         (u, v), also beyond the image's borders; NaN where the point is not in front of the camera.
@@ -61,7 +57,7 @@ def depths_m(points_m: Float[Numbers, "*shape 3"], lidar2img: Float[Numbers, "4 
 def inside_boxes(
     points_m: Float[Numbers, "N 3"], boxes_m: Float[Numbers, "G 7"]
 ) -> Bool[NDArray[np.bool_], "G N"]:
-    """Which points lie in which boxes, borders included."""
+    """[G, N] mask of the points inside each box, borders included."""
     found = np.zeros((len(boxes_m), len(points_m)), dtype=bool)
     for index, (x, y, z, length, width, height, yaw) in enumerate(boxes_m):
         # Few points are near: only they are turned into the box's frame.
@@ -80,12 +76,9 @@ def inside_boxes(
 def overlap(
     first: Float[Numbers, "*many 4 2"], second: Float[Numbers, "*more 4 2"], *, touching: bool
 ) -> Bool[NDArray[np.bool_], "*both"]:
-    """Whether rectangles overlap, by the separating axis theorem.
+    """Overlap of rectangles given by their corners, by the separating axis theorem.
 
-    Args:
-        first: Corners in order.
-        second: Corners in order, broadcast against `first`.
-        touching: Whether rectangles overlap that only touch.
+    Rectangles that only touch overlap if `touching`.
     """
     apart = np.zeros(np.broadcast_shapes(first.shape[:-2], second.shape[:-2]), dtype=bool)
     beyond = np.less if touching else np.less_equal
@@ -102,7 +95,7 @@ def overlap(
 
 
 def overlaps_any(box_m: Float[Numbers, " 7"], others_m: Float[Numbers, "G 7"]) -> bool:
-    """Whether a box overlaps any other seen from above; touching borders do not overlap."""
+    """True if a box overlaps any other seen from above; touching borders do not overlap."""
     one, others = footprints_m(box_m[None]), footprints_m(others_m)
     return bool(overlap(one, others, touching=False).any())
 
@@ -130,21 +123,14 @@ def without_ego(points: np.ndarray, half_side_m: float = 1.0) -> np.ndarray:
 
 
 def of_rings(points: np.ndarray, rings: Sequence[int] | None) -> np.ndarray:
-    """The points of some of the LiDAR's rings.
-
-    Args:
-        points: [N, 5] as stored, the ring in the last column.
-        rings: Which, counted from 0; None gives all.
-    """
+    """Points [N, 5], as stored, of some of the LiDAR's rings, counted from 0; None keeps all."""
     return points if rings is None else points[np.isin(points[:, 4], rings)]
 
 
 def to_keyframe(points: np.ndarray, lidar2sensor: np.ndarray) -> np.ndarray:
-    """Move a sweep's points into the keyframe's LiDAR frame.
+    """Move a sweep's points [N, 5] into the keyframe's LiDAR frame.
 
-    Args:
-        points: [N, 5] in the sweep's frame.
-        lidar2sensor: [4, 4], keyframe LiDAR frame to the sweep's frame, as info files store it.
+    `lidar2sensor` [4, 4] leads from the keyframe's LiDAR frame to the sweep's, as info files store it.
 
     Returns:
         A new array [N, 5].
@@ -185,8 +171,7 @@ def merged_sweeps(
 def lidar_to_image(camera: Mapping[str, Any]) -> np.ndarray:
     """[4, 4] from the LiDAR frame to pixels of a stored image (u d, v d, d, 1).
 
-    Args:
-        camera: `cam2img` and `lidar2cam` as in an info file.
+    `camera` has `cam2img` and `lidar2cam`, as in an info file.
     """
     intrinsics = np.eye(4)
     intrinsics[:3, :3] = np.asarray(camera["cam2img"])[:3, :3]

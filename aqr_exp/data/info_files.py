@@ -1,6 +1,6 @@
-"""Info files as they lie on disk: their content, the fingerprint of the data, and unfinished parts.
+"""Info files on disk: content, epoch lengths, fingerprint of the data, and unfinished parts.
 
-Everything here is light: neither the devkit nor torch is needed to look at prepared data.
+Light modules only: neither the devkit nor torch is needed to look at prepared data.
 """
 
 import hashlib
@@ -27,14 +27,14 @@ _HASH_WHOLE_BYTES = 4 << 30
 
 
 class _PlainUnpickler(pickle.Unpickler):  # noqa: S301 - plain values only
-    """Reads lists, dicts, text and numbers; anything else could run code and is refused."""
+    """Unpickler of lists, dicts, text and numbers; anything else could run code and is refused."""
 
     def find_class(self, module: str, name: str) -> Any:
         raise pickle.UnpicklingError(f"holds a {module}.{name}")
 
 
 def read_info_file(path: Path) -> dict[str, Any]:
-    """The content of an info file, without executing anything of it.
+    """Content of an info file, read without executing anything in it.
 
     Raises:
         ValueError: It is damaged or holds more than plain values; says what.
@@ -52,7 +52,7 @@ def read_info_file(path: Path) -> dict[str, Any]:
 
 
 def _files(root: Path, version: str, splits: list[str]) -> list[Path]:
-    """Everything that a run can read, in a fixed order."""
+    """All files that a run can read, in a fixed order."""
     found = [path for name in ("samples", "sweeps", version) for path in (root / name).rglob("*")]
     infos = [info_path(root, split) for split in splits]
     return sorted(path for path in [*found, *infos] if path.is_file())
@@ -63,11 +63,6 @@ def content_fingerprint(root: Path, version: str, splits: list[str]) -> str:
 
     Tables and info files always count byte for byte. So do images and points of a data set up to 4 GiB;
     a larger one (the real nuScenes) counts by their names and sizes, since reading it takes hours.
-
-    Args:
-        root: The data set's folder.
-        version: Its version folder.
-        splits: Splits whose info files exist.
     """
     files = _files(root, version, splits)
     total = sum(path.stat().st_size for path in files)
@@ -82,13 +77,7 @@ def content_fingerprint(root: Path, version: str, splits: list[str]) -> str:
 
 
 def write_fingerprint(root: Path, version: str, samples: dict[str, int]) -> None:
-    """Write `<root>/aqr_infos/fingerprint.json`.
-
-    Args:
-        root: The data set's folder.
-        version: Its version folder.
-        samples: Number of samples by split.
-    """
+    """Write `<root>/aqr_infos/fingerprint.json` with the number of samples by split."""
     logs = json.loads((root / version / "log.json").read_text(encoding="utf-8"))
     synthetic = all("synthetic" in log["logfile"] for log in logs)
     replace_json(
@@ -103,7 +92,7 @@ def write_fingerprint(root: Path, version: str, samples: dict[str, int]) -> None
 
 
 def table_stamp(root: Path, version: str) -> dict[str, Any]:
-    """Sizes and times of change of a version's tables: other ones, other infos."""
+    """Sizes and times of change of a version's tables; parts made from other ones are discarded."""
     tables = sorted((root / version).glob("*.json"))
     stats = [(path.name, path.stat()) for path in tables]
     return {
@@ -114,12 +103,7 @@ def table_stamp(root: Path, version: str) -> dict[str, Any]:
 
 
 def fresh_parts(folder: Path, stamp: dict[str, Any]) -> None:
-    """Make a folder for finished parts, without what was made from something else.
-
-    Args:
-        folder: Where the parts go.
-        stamp: What they are made from.
-    """
+    """Make a folder for finished parts, emptied if its parts have another stamp."""
     marker = folder / "stamp.json"
     if folder.exists() and _stamp_of(marker) != stamp:
         shutil.rmtree(folder)
@@ -137,9 +121,7 @@ def _stamp_of(marker: Path) -> Any:
 def epoch_samples(config: RunConfig, split_samples: int) -> int:
     """Samples of a training epoch: the split's, or the draws of class-balanced resampling.
 
-    Args:
-        config: The run; with `schedule.cbgs` its info file is read.
-        split_samples: Samples of the training split.
+    With `schedule.cbgs` the info file of the training split is read.
 
     Raises:
         AqrExpError: The info file is missing or damaged.
@@ -167,10 +149,8 @@ def trained_on(
 ) -> list[Mapping[str, Any]]:
     """The annotations of a sample that are trained on.
 
-    Args:
-        instances: As an info file has them.
-        names: The class of each of the file's labels.
-        min_points: Boxes with fewer LiDAR and radar points are left out.
+    `names` gives the class of each label of the file. Boxes with fewer than `min_points` LiDAR and
+    radar points are left out.
     """
     return [
         instance
@@ -181,10 +161,6 @@ def trained_on(
 
 
 def draws_of(holding: Sequence[int]) -> int:
-    """How many samples an epoch of class-balanced resampling draws.
-
-    Args:
-        holding: For each class, how many samples hold one of it.
-    """
+    """Draws of a class-balanced epoch, from the number of samples that hold each class."""
     present = [count for count in holding if count]
     return len(present) * (sum(present) // len(present)) if present else 0

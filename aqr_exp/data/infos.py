@@ -121,7 +121,7 @@ def _sweep_infos(nusc: Any, lidar: _Recording) -> list[dict[str, Any]]:
 
 
 def _attribute_labels(nusc: Any) -> dict[str, int]:
-    """Label of each attribute, in the table's order."""
+    """Labels of the attributes, in the table's order."""
     return {row["token"]: label for label, row in enumerate(nusc.attribute)}
 
 
@@ -162,13 +162,7 @@ def _instance_info(
 
 
 def sample_info(nusc: Any, sample: dict[str, Any], index: int) -> dict[str, Any]:
-    """One keyframe's entry of a data list.
-
-    Args:
-        nusc: The devkit's `NuScenes`.
-        sample: A row of its `sample` table.
-        index: Its place in the data list.
-    """
+    """Entry of one keyframe (a row of `sample`) in a data list, at place `index`."""
     lidar = _Recording(nusc, sample["data"][LIDAR_NAME])
     scene = nusc.get("scene", sample["scene_token"])
     global2lidar = np.linalg.inv(lidar.sensor2global)
@@ -199,12 +193,7 @@ def sample_info(nusc: Any, sample: dict[str, Any], index: int) -> dict[str, Any]
 
 
 def scene_samples(nusc: Any, scene: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of a scene's keyframes in time order.
-
-    Args:
-        nusc: The devkit's `NuScenes`.
-        scene: A row of its `scene` table.
-    """
+    """Rows of a scene's keyframes in time order."""
     samples: list[dict[str, Any]] = []
     token = scene["first_sample_token"]
     while token:
@@ -214,7 +203,7 @@ def scene_samples(nusc: Any, scene: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def build_metainfo(nusc: Any) -> dict[str, Any]:
-    """What an info file says of itself: label order, attributes, version."""
+    """Metadata of an info file: label order, attributes, version."""
     return {
         "categories": {name: label for label, name in enumerate(FILE_CLASSES)},
         "attributes": [*(row["name"] for row in nusc.attribute), "none"],
@@ -234,15 +223,9 @@ def write_infos(
 ) -> dict[str, int]:
     """Write `<root>/aqr_infos/<split>.pkl` for each split, then `fingerprint.json`.
 
-    Killed at any moment, it goes on with the next scene when it is called again; the files have the
-    same bytes as if nothing had happened.
-
-    Args:
-        root: The data set's folder.
-        version: Its version folder.
-        splits: Predefined splits or those of the version's `splits.json`.
-        nusc: The devkit's `NuScenes` of the version, where there is one already.
-        progress: Called with (scenes done, all scenes).
+    Killed at any moment, it continues with the next scene when called again; the files have the same
+    bytes. `splits` are predefined ones or those of the version's `splits.json`; `nusc` is the devkit's
+    `NuScenes` of the version, if it is already open.
 
     Returns:
         Samples by split.
@@ -294,7 +277,7 @@ def _scene_part(nusc: Any, scene: dict[str, Any], parts: Path) -> list[dict[str,
 
 
 def _shared(value: Any, known: dict[str, str]) -> Any:
-    """The same value with one object for each text: pickle stores it once, whoever made it."""
+    """The same value with one object for each text, so that pickle always stores it once."""
     if isinstance(value, str):
         return known.setdefault(value, value)
     if isinstance(value, list):

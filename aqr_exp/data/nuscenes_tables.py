@@ -62,7 +62,7 @@ class NamedScene(Row, gc=False):
 
 
 class Scene(NamedScene, gc=False):
-    """A row of `scene` with the words that tell its conditions."""
+    """A row of `scene` with the description, which names its conditions."""
 
     description: str
 
@@ -279,12 +279,7 @@ _Row = TypeVar("_Row")
 
 
 class Tables:
-    """The tables of one version, each read when it is needed.
-
-    Args:
-        root: The data set's folder.
-        version: Its version folder.
-    """
+    """The tables of one version, each read when it is needed."""
 
     def __init__(self, root: Path, version: str) -> None:
         self.folder = root / version
@@ -295,11 +290,7 @@ class Tables:
         return self.folder / f"{table}.json"
 
     def rows(self, table: str, kind: type[_Row]) -> list[_Row]:
-        """A table's rows.
-
-        Args:
-            table: Its name.
-            kind: What a row must be.
+        """Rows of a table, decoded as `kind`.
 
         Raises:
             AqrExpError: The file is missing or no such table; names it and the place.
@@ -307,10 +298,7 @@ class Tables:
         return self._read(table, list[kind])  # type: ignore[valid-type]
 
     def split_scenes(self, split: str) -> list[str]:
-        """Names of a split's scenes.
-
-        Args:
-            split: One of nuScenes' own or of the version's `splits.json`.
+        """Names of the scenes of a split: one of nuScenes' own or of the version's `splits.json`.
 
         Raises:
             RequestError: There is no such split in this version.
@@ -332,7 +320,7 @@ class Tables:
         return splits[split]
 
     def lookup(self, table: str, rows: dict[str, _Row], token: str) -> _Row:
-        """The row another table names.
+        """Row that another table refers to.
 
         Raises:
             AqrExpError: There is none.
@@ -357,10 +345,6 @@ class Tables:
 def splits_of(root: Path, version: str) -> list[str]:
     """The splits of a version: nuScenes' own, or those of its `splits.json`; training first.
 
-    Args:
-        root: The data set's folder.
-        version: Its version folder.
-
     Raises:
         AqrExpError: The version is none of nuScenes' own and says no splits.
     """
@@ -381,5 +365,5 @@ def splits_of(root: Path, version: str) -> list[str]:
 
 
 def is_training(split: str) -> bool:
-    """Whether a split is trained on: objects for ground-truth sampling are taken from it."""
+    """True for a split that is trained on, from which the GT database is built."""
     return split.endswith("train")

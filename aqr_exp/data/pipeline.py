@@ -1,4 +1,4 @@
-"""From the run configuration to mmengine's data set and pipeline configuration: pure functions."""
+"""mmengine configuration of data sets and pipelines, by pure functions of the run's configuration."""
 
 from dataclasses import asdict, astuple
 from pathlib import Path
@@ -30,12 +30,7 @@ META_KEYS = (
 def loading_steps(
     config: RunConfig, corruption: CorruptionCase | None = None
 ) -> list[dict[str, Any]]:
-    """Files to points, images and projections; the same in training and evaluation.
-
-    Args:
-        config: The run.
-        corruption: The sensor corruption that the data are read under.
-    """
+    """Files to points, images and projections; the same in training and evaluation."""
     lidar: dict[str, Any] = {"type": "LoadLidarSweeps", "sweeps": config.data.sweeps}
     if corruption is None:
         return [lidar, {"type": "LoadImages"}]
@@ -45,7 +40,7 @@ def loading_steps(
 
 
 def resize_step(config: RunConfig, *, training: bool) -> dict[str, Any]:
-    """From stored images to the network's input; at random where `training`."""
+    """Stored images to the network's input; at random where `training`."""
     augment, image = config.data.augment, config.model.image
     return {
         "type": "ResizeCropFlipImages",
@@ -72,7 +67,7 @@ def _packing_steps(config: RunConfig, keys: list[str]) -> list[dict[str, Any]]:
 
 
 def paste_steps(config: RunConfig) -> list[dict[str, Any]]:
-    """Ground-truth sampling where the data have it; a stage without has `data.gt_sampling` None."""
+    """Ground-truth sampling, where `data.gt_sampling` is set."""
     sampling = config.data.gt_sampling
     if sampling is None:
         return []
@@ -89,7 +84,7 @@ def paste_steps(config: RunConfig) -> list[dict[str, Any]]:
 
 
 def augmentation_steps(config: RunConfig) -> list[dict[str, Any]]:
-    """From files to an augmented sample whose images can still be looked at."""
+    """Files to an augmented sample whose images are still unnormalised."""
     augment = config.data.augment
     return [
         *loading_steps(config),
@@ -120,13 +115,7 @@ def train_pipeline(config: RunConfig) -> list[dict[str, Any]]:
 def evaluation_pipeline(
     config: RunConfig, blank: str | None = None, corruption: CorruptionCase | None = None
 ) -> list[dict[str, Any]]:
-    """Loading and packing without augmentation.
-
-    Args:
-        config: The run.
-        blank: `camera` or `lidar` to evaluate without that sensor.
-        corruption: The sensor corruption to evaluate under.
-    """
+    """Loading and packing without augmentation; `blank` (`camera` or `lidar`) blanks a sensor."""
     blanking = [{"type": "BlankModality", "modality": blank}] if blank else []
     return [
         *loading_steps(config, corruption),
@@ -145,15 +134,7 @@ def dataset_config(
     blank: str | None = None,
     corruption: CorruptionCase | None = None,
 ) -> dict[str, Any]:
-    """A `KeyedNuScenesDataset` over one split.
-
-    Args:
-        config: The run.
-        split: Name of the split; `<root>/aqr_infos/<split>.pkl` must exist.
-        training: Whether samples are augmented and carry ground truth.
-        blank: `camera` or `lidar` to evaluate without that sensor.
-        corruption: The sensor corruption to evaluate under.
-    """
+    """A `KeyedNuScenesDataset` over `<root>/aqr_infos/<split>.pkl`; see `evaluation_pipeline`."""
     root = Path(config.data.root).absolute()
     prefixes = {camera: f"samples/{camera}" for camera in CAMERA_NAMES}
     pipeline = (
@@ -183,7 +164,7 @@ def dataset_config(
 
 
 def _leave_unread(pipeline: list[dict[str, Any]], sensors: Sensors) -> None:
-    """Do not open the files of a sensor that the detector does not look at."""
+    """Leave the files of a sensor closed that the detector does not use."""
     unread = {"LoadLidarSweeps": not sensors.lidar, "LoadImages": not sensors.camera}
     for step in pipeline:
         if unread.get(step["type"]):
@@ -199,16 +180,7 @@ def dataloader_config(
     blank: str | None = None,
     corruption: CorruptionCase | None = None,
 ) -> dict[str, Any]:
-    """An mmengine dataloader over one split.
-
-    Args:
-        config: The run.
-        split: Name of the split.
-        training: Whether samples are augmented, shuffled and carry ground truth.
-        batch_size: Samples a step of this process.
-        blank: `camera` or `lidar` to evaluate without that sensor.
-        corruption: The sensor corruption to evaluate under.
-    """
+    """An mmengine dataloader over one split; `batch_size` is per process."""
     workers = config.launcher.loader_workers
     return {
         "batch_size": batch_size,

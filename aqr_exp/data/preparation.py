@@ -1,4 +1,4 @@
-"""From raw nuScenes tables to everything training needs: checked, then info files, then objects."""
+"""Preparation of raw nuScenes data: checks, then info files, then the GT database."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ FAULTS_SHOWN = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What is there now.
+    """Result of a preparation.
 
     Attributes:
         counts: Rows of the tables and recordings by channel.
@@ -35,11 +35,7 @@ class Prepared:
 
 
 def find_version(root: Path, version: str | None) -> str:
-    """The version to work on.
-
-    Args:
-        root: The data set's folder.
-        version: What was asked for; the only one that is there when None.
+    """The version to work on: `version`, or the only one there.
 
     Raises:
         RequestError: There is no such version, or none or several to choose from.
@@ -61,16 +57,9 @@ def find_version(root: Path, version: str | None) -> str:
 def prepare(
     root: Path, version: str, *, workers: int, objects: bool, stage: StagedProgress
 ) -> Prepared:
-    """Check the tables and files, write info files, cut out the objects of training splits.
+    """Check the tables and files, write info files, build the GT databases of training splits.
 
-    What is done already is not done again; killed at any moment, the next call goes on.
-
-    Args:
-        root: The data set's folder.
-        version: Its version folder, which exists.
-        workers: Processes that cut out objects.
-        objects: Whether objects are wanted.
-        stage: Shows the progress of what takes long, by its name.
+    Finished parts are not done again; killed at any moment, the next call continues.
 
     Raises:
         RequestError: The root was prepared for another version, or something is missing or wrong
@@ -105,7 +94,7 @@ def _refuse_other_version(root: Path, version: str) -> None:
 
 
 def _complete(root: Path, version: str) -> dict[str, int]:
-    """Counts of rows and recordings, all of whose files are there."""
+    """Counts of rows and recordings; refuses missing files."""
     tables = RawTables(root, version)
     faults = table_faults(tables)
     if not faults:
@@ -117,7 +106,7 @@ def _complete(root: Path, version: str) -> dict[str, int]:
 
 
 def first_faults(root: Path, version: str, faults: list[DataFault]) -> str:
-    """The first faults of a data set, a line each, and how to see the rest."""
+    """The first faults of a data set, one per line, and the command that lists the rest."""
     lines = [f"{root}/{fault}" for fault in faults[:FAULTS_SHOWN]]
     if len(faults) > FAULTS_SHOWN:
         more = len(faults) - FAULTS_SHOWN
@@ -126,7 +115,7 @@ def first_faults(root: Path, version: str, faults: list[DataFault]) -> str:
 
 
 def _written(root: Path, version: str, splits: list[str]) -> dict[str, int] | None:
-    """Samples by split where the info files were written after the tables last changed."""
+    """Samples by split, if the info files are newer than the tables; else None."""
     marker = identity_path(root)
     paths = [info_path(root, split) for split in splits]
     if not marker.is_file() or not all(path.is_file() for path in paths):

@@ -1,1 +1,1 @@
-"""From predictions to nuScenes metrics."""
+"""The nuScenes detection benchmark: matching, metrics and records that can be resampled."""

@@ -37,11 +37,7 @@ class Boxes:
         return len(self.sample)
 
     def take(self, index: np.ndarray) -> "Boxes":
-        """Some of the boxes.
-
-        Args:
-            index: Their places, or True for each that is wanted.
-        """
+        """The boxes at an index or a mask."""
         return Boxes(**{name: value[index] for name, value in vars(self).items()})
 
 
@@ -61,11 +57,7 @@ class Racks:
 
 
 def rotation_matrices(rotation: Float[np.ndarray, "N 4"]) -> Float[np.ndarray, "N 3 3"]:
-    """Rotation matrices of quaternions.
-
-    Args:
-        rotation: (w, x, y, z) of any length; four zeros turn everything to zero.
-    """
+    """Rotation matrices of quaternions (w, x, y, z) of any length; four zeros give zeros."""
     length = np.linalg.norm(rotation, axis=1, keepdims=True)
     w, x, y, z = (rotation / np.where(length > 0, length, 1.0)).T
     rows = [
@@ -77,11 +69,7 @@ def rotation_matrices(rotation: Float[np.ndarray, "N 4"]) -> Float[np.ndarray, "
 
 
 def yaws(rotation: Float[np.ndarray, "N 4"]) -> Float[np.ndarray, " N"]:
-    """Headings seen from above, in radians.
-
-    Args:
-        rotation: (w, x, y, z).
-    """
+    """Headings of quaternions (w, x, y, z) seen from above, in radians."""
     ahead = rotation_matrices(rotation)[:, :2, 0]
     return np.arctan2(ahead[:, 1], ahead[:, 0])
 
@@ -89,13 +77,7 @@ def yaws(rotation: Float[np.ndarray, "N 4"]) -> Float[np.ndarray, " N"]:
 def heading_errors(
     truth: Float[np.ndarray, " M"], predicted: Float[np.ndarray, " M"], label: Int[np.ndarray, " M"]
 ) -> Float[np.ndarray, " M"]:
-    """Angles between headings, in [0, pi]; a barrier's in [0, pi/2].
-
-    Args:
-        truth: Headings in radians.
-        predicted: Headings in radians.
-        label: Classes.
-    """
+    """Angles between headings in radians, in [0, pi]; a barrier's in [0, pi/2]."""
     period = np.where(label == HALF_TURN_LABEL, np.pi, 2 * np.pi)
     return np.abs((truth - predicted + period / 2) % period - period / 2)
 
@@ -103,12 +85,7 @@ def heading_errors(
 def size_errors(
     truth: Float[np.ndarray, "M 3"], predicted: Float[np.ndarray, "M 3"]
 ) -> Float[np.ndarray, " M"]:
-    """1 - IoU of boxes that share centre and heading.
-
-    Args:
-        truth: Sizes above 0.
-        predicted: Sizes above 0.
-    """
+    """1 - IoU of boxes that share centre and heading; sizes are above 0."""
     # A volume beyond what a float can hold has no IoU: NaN, which the benchmark passes over.
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         common = np.minimum(truth, predicted).prod(axis=1)
@@ -116,36 +93,21 @@ def size_errors(
 
 
 def ego_distances(boxes: Boxes, ego_xy: Float[np.ndarray, "samples 2"]) -> Float[np.ndarray, " N"]:
-    """How far each centre is from the vehicle, seen from above, in metres.
-
-    Args:
-        boxes: N boxes.
-        ego_xy: Where the vehicle is in each sample, global frame, metres.
-    """
+    """Distances of the centres from the vehicle, seen from above, in metres."""
     # In the benchmark's own order of operations: a box at the limit must fall on the same side of it.
     offset = boxes.centre[:, :2] - ego_xy[boxes.sample]
     return np.sqrt(offset[:, 0] ** 2 + offset[:, 1] ** 2)
 
 
 def in_range(boxes: Boxes, ego_xy: Float[np.ndarray, "samples 2"]) -> Bool[np.ndarray, " N"]:
-    """Which boxes are nearer than their class's range.
-
-    Args:
-        boxes: N boxes.
-        ego_xy: Where the vehicle is in each sample, global frame, metres.
-    """
+    """Mask of the boxes nearer than their class's range."""
     # Coordinates beyond what a float can square are out of range, which is what infinity says.
     with np.errstate(over="ignore"):
         return ego_distances(boxes, ego_xy) < CLASS_RANGE_M[boxes.label]
 
 
 def in_racks(boxes: Boxes, racks: Racks) -> Bool[np.ndarray, " N"]:
-    """Which boxes are bicycles or motorcycles whose centre lies in a rack of their sample.
-
-    Args:
-        boxes: N boxes.
-        racks: All racks of the split.
-    """
+    """Mask of bicycles and motorcycles whose centre lies in a rack of their sample."""
     inside = np.zeros(len(boxes), dtype=bool)
     has_rack = np.isin(boxes.sample, racks.sample)
     bikes = np.flatnonzero(has_rack & np.isin(boxes.label, RACK_LABELS))

@@ -38,12 +38,7 @@ class DataCondition:
     def select(
         self, samples: SplitSamples, weights: Int[np.ndarray, "R S"]
     ) -> Int[np.ndarray, "R S"]:
-        """The weights with 0 for samples that do not belong.
-
-        Args:
-            samples: The split's samples.
-            weights: How often each occurs.
-        """
+        """The weights, with 0 for samples outside the condition."""
         if self.word is None:
             return weights
         return weights * (samples.under(self.word) == self.present)
@@ -69,11 +64,7 @@ CONDITIONS: Mapping[str, DataCondition] = {
 
 
 class RunScorer:
-    """Evaluates a run's records under any weighting and condition.
-
-    Args:
-        records: The records.
-    """
+    """Scores of a run's records under any weighting and condition."""
 
     def __init__(self, records: MatchRecords) -> None:
         self.samples = records.samples
@@ -83,11 +74,7 @@ class RunScorer:
     def scores(
         self, condition: DataCondition | None = None, weights: Int[np.ndarray, "R S"] | None = None
     ) -> Scores:
-        """Scores under each weighting.
-
-        Args:
-            condition: The part of the data that counts; None takes all of it.
-            weights: How often each sample occurs; None counts each once, as R = 1.
+        """Scores under each weighting [R, S]; without weights each sample counts once (R = 1).
 
         Raises:
             KeyError: The records were made without range bands, and the condition is one.
@@ -102,10 +89,7 @@ class RunScorer:
 
 
 def condition_metrics(records: MatchRecords) -> dict[str, dict[str, float | int]]:
-    """The metrics under each condition, with the ground truths they rest on.
-
-    Args:
-        records: A run's records; range bands are left out where it has none.
+    """Metrics under each condition with records, with the ground truths they rest on.
 
     Returns:
         By condition, what `Scores.metrics` gives for the classes that the condition can hold.
@@ -121,10 +105,5 @@ def condition_metrics(records: MatchRecords) -> dict[str, dict[str, float | int]
 def sample_weights(
     samples: SplitSamples, scene_weights: Int[np.ndarray, "R scenes"]
 ) -> Int[np.ndarray, "R S"]:
-    """Weights of samples from those of their scenes: what a bootstrap over scenes needs.
-
-    Args:
-        samples: The split's samples.
-        scene_weights: How often each scene occurs.
-    """
+    """Weights of samples from those of their scenes, for a bootstrap over scenes."""
     return scene_weights[:, samples.scene]

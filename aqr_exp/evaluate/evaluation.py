@@ -1,4 +1,4 @@
-"""From a result file to the benchmark's metrics, without the devkit."""
+"""Result file to benchmark metrics, without the devkit."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,13 +20,7 @@ def make_records(
     bands: bool = True,
     header: Mapping[str, Any] | None = None,
 ) -> MatchRecords:
-    """Filter and match a run's detections.
-
-    Args:
-        truth: The split.
-        predictions: The detections.
-        bands: Whether to match within each range band too.
-        header: Plain values to keep with the records.
+    """Filter and match a run's detections; with `bands`, within each range band too.
 
     Raises:
         RequestError: A matched detection's size is not above 0; names it.
@@ -53,14 +47,7 @@ def make_records(
 def records_of_file(
     result_path: Path, root: Path, version: str, split: str, *, bands: bool = True
 ) -> MatchRecords:
-    """Match the detections of a result file.
-
-    Args:
-        result_path: nuScenes result JSON that holds every sample of the split.
-        root: The data set's root.
-        version: Its version folder, such as `v1.0-trainval`.
-        split: A predefined split or one of the version's `splits.json`.
-        bands: Whether to match within each range band too.
+    """Match the detections of a nuScenes result file that holds every sample of the split.
 
     Raises:
         RequestError: The file is refused, naming the place, or there is no such split.
@@ -71,13 +58,7 @@ def records_of_file(
 
 
 def score_results(result_path: Path, root: Path, version: str, split: str) -> dict[str, Any]:
-    """Score a result file; takes and gives what `official.score_results` does.
-
-    Args:
-        result_path: nuScenes result JSON that holds every sample of the split.
-        root: The data set's root.
-        version: Its version folder, such as `v1.0-trainval`.
-        split: A predefined split or one of the version's `splits.json`.
+    """Score a result file; same arguments and result as `aqr_exp.evaluate.metric.score_results`.
 
     Returns:
         As `aqr_exp.evaluate.metric.score_results`.

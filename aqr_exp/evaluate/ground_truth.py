@@ -1,4 +1,4 @@
-"""What nuScenes' tables say about a split's samples, as arrays.
+"""Ground truth of a split as arrays, read from nuScenes' tables.
 
 Letters: S samples of the split, G ground truths, K bicycle racks.
 """
@@ -38,11 +38,7 @@ MAX_VELOCITY_GAP_S = 1.5
 
 
 def ego_positions(tables: Tables, samples: list[Sample]) -> Float[np.ndarray, "S 2"]:
-    """Where the vehicle is at each sample's LiDAR keyframe: (x, y), global frame, metres.
-
-    Args:
-        tables: The tables.
-        samples: The samples that are wanted.
+    """(x, y) of the vehicle at each sample's LiDAR keyframe, global frame, metres.
 
     Raises:
         AqrExpError: A sample has no LiDAR keyframe, or a table is damaged.
@@ -78,7 +74,7 @@ def ego_positions(tables: Tables, samples: list[Sample]) -> Float[np.ndarray, "S
 
 
 class _Tracks:
-    """Annotations by token, and when they were made."""
+    """Annotations by token, and their times."""
 
     def __init__(self, tables: Tables, samples: list[Sample]) -> None:
         self.tables = tables
@@ -137,12 +133,7 @@ def _rack_arrays(rows: list[tuple[int, ExactAnnotation]]) -> Racks:
 def annotated_boxes(
     tables: Tables, samples: list[Sample], every_sample: list[Sample]
 ) -> tuple[Boxes, Int[np.ndarray, " G"], Racks]:
-    """What is annotated in some samples, before the benchmark's filters.
-
-    Args:
-        tables: The tables.
-        samples: The samples that are wanted.
-        every_sample: All samples of the version: tracks are followed through them.
+    """Annotations of some samples, before the benchmark's filters; tracks pass through every sample.
 
     Returns:
         Boxes of the ten classes, by sample and in the table's order within it; how many points
@@ -188,7 +179,7 @@ _KIND = "nuScenes ground truth, form 1"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GroundTruth:
-    """What the benchmark compares detections with.
+    """Ground truth of a split, after the benchmark's filters.
 
     Attributes:
         split: The split's name.
@@ -206,7 +197,7 @@ class GroundTruth:
 
     @property
     def keeps_file_order(self) -> bool:
-        """Whether equal scores are ranked by the result file's order of samples.
+        """True if equal scores are ranked by the result file's order of samples.
 
         The devkit does so for nuScenes' own splits, and goes by its own order for custom ones.
         """
@@ -214,26 +205,15 @@ class GroundTruth:
 
 
 def cache_path(root: Path, version: str, split: str) -> Path:
-    """Where a split's ground truth is kept.
-
-    Args:
-        root: The data set's folder.
-        version: Its version folder.
-        split: The split's name.
-    """
+    """File in which a split's ground truth is cached."""
     return info_folder(root) / f"{quote(version, safe='')}_{quote(split, safe='')}.truth.npz"
 
 
 def load_ground_truth(root: Path, version: str, split: str) -> GroundTruth:
-    """A split's ground truth, from the arrays kept beside the info files where they are up to date.
+    """A split's ground truth, from the arrays cached beside the info files if they are current.
 
-    They are made anew when they are missing or damaged, or when a table has another size or time of
-    change than when they were made. Where the folder cannot be written to they are not kept.
-
-    Args:
-        root: The data set's folder.
-        version: Its version folder.
-        split: One of nuScenes' own splits or of the version's `splits.json`.
+    They are read anew when they are missing or damaged, or when a table's size or time of change
+    differs. Where the folder cannot be written to, nothing is cached.
 
     Raises:
         RequestError: There is no such split, or nothing in it.
@@ -255,10 +235,6 @@ def load_ground_truth(root: Path, version: str, split: str) -> GroundTruth:
 
 def read_ground_truth(tables: Tables, split: str) -> GroundTruth:
     """A split's ground truth from the tables themselves.
-
-    Args:
-        tables: The version's tables.
-        split: One of nuScenes' own splits or of the version's `splits.json`.
 
     Raises:
         RequestError: There is no such split, or nothing in it.
@@ -286,7 +262,7 @@ def read_ground_truth(tables: Tables, split: str) -> GroundTruth:
 
 
 def _stamp(tables: Tables) -> dict[str, list[int]]:
-    """Size and time of change of every table; what is not there has none."""
+    """Size and time of change of every table that exists."""
     stamp: dict[str, list[int]] = {}
     for table in (*EVALUATED_TABLES, "splits"):
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""What is left of detections and ground truth once they are matched: all metrics follow from it.
+"""Matching of detections with ground truths, from which all metrics follow.
 
 Letters: P detections, M of them matched at 2 m, S samples.
 """
@@ -56,7 +56,9 @@ def match(truth: GroundTruth, truth_boxes: Boxes, predictions: Predictions) -> M
     errors = np.empty((0, 5))
     for bit in DISTANCES:
         near = pairs.take(pairs.distance_m < MATCH_DISTANCES_M[bit])
-        chosen = near.take(_choose(near.detection, near.truth, len(boxes), len(truth_boxes)))
+        chosen = near.take(
+            _deferred_acceptance(near.detection, near.truth, len(boxes), len(truth_boxes))
+        )
         _check_sizes(ranked, truth, chosen.detection)
         matched[chosen.detection] |= np.uint8(1 << bit)
         if bit == ERROR_MATCH:
@@ -73,7 +75,7 @@ def match(truth: GroundTruth, truth_boxes: Boxes, predictions: Predictions) -> M
 
 
 def _ranking(predictions: Predictions) -> Int[np.ndarray, " P"]:
-    """By class, then falling score; of equal scores the later detection comes first."""
+    """Order by class, then falling score; of equal scores the later detection comes first."""
     score, label = predictions.score, predictions.boxes.label
     falling = len(score) - 1 - np.argsort(-score[::-1], kind="stable")
     return falling[np.argsort(label[falling].astype(np.uint8), kind="stable")]
@@ -127,34 +129,34 @@ def _closer_than_4m(
     )
 
 
-def _choose(
+def _deferred_acceptance(
     detection: Int[np.ndarray, " N"], truth: Int[np.ndarray, " N"], detections: int, truths: int
 ) -> Int[np.ndarray, " M"]:
-    """The pairs that come about when detections choose in order of rank.
+    """The greedy matching in order of rank, by deferred acceptance.
 
-    Args:
-        detection: Sorted; equal ones in order of preference.
-        truth: The other half of each pair.
-        detections: P.
-        truths: G.
+    `detection` is sorted, with equal ones in order of preference. The benchmark lets one detection
+    after another take its nearest free ground truth. Here all of them propose at once and a ground
+    truth keeps the best ranked (deferred acceptance, Gale and Shapley 1962): as every ground truth
+    prefers the higher rank, the stable matching is unique and equal to the greedy one, and a few
+    vectorised rounds find it.
 
     Returns:
         Places of the chosen pairs, sorted.
     """
-    nobody = detections
-    holder = np.full(truths, nobody)
+    free = detections
+    partner = np.full(truths, free)
     pointer = np.searchsorted(detection, np.arange(detections), side="left")
     end = np.searchsorted(detection, np.arange(detections), side="right")
-    asking = np.flatnonzero(pointer < end)
-    while len(asking):
-        wanted = truth[pointer[asking]]
-        before = holder[wanted]
-        np.minimum.at(holder, wanted, asking)
-        displaced = np.unique(before[(before != nobody) & (holder[wanted] != before)])
-        refused = np.concatenate([asking[holder[wanted] != asking], displaced])
-        pointer[refused] += 1
-        asking = refused[pointer[refused] < end[refused]]
-    return np.sort(pointer[holder[holder != nobody]])
+    proposing = np.flatnonzero(pointer < end)
+    while len(proposing):
+        preferred = truth[pointer[proposing]]
+        before = partner[preferred]
+        np.minimum.at(partner, preferred, proposing)
+        displaced = np.unique(before[(before != free) & (partner[preferred] != before)])
+        rejected = np.concatenate([proposing[partner[preferred] != proposing], displaced])
+        pointer[rejected] += 1
+        proposing = rejected[pointer[rejected] < end[rejected]]
+    return np.sort(pointer[partner[partner != free]])
 
 
 def _check_sizes(ranked: Predictions, truth: GroundTruth, detection: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""The official devkit's verdict on a result file (detection_cvpr_2019)."""
+"""The evaluation metric of a run: result file, match records, and scores by either evaluator."""
 
 import json
 import tempfile
@@ -29,13 +29,7 @@ TP_ERROR_NAMES = {
 
 
 def score_results(result_path: Path, root: Path, version: str, split: str) -> dict[str, Any]:
-    """Score a result file with the unmodified devkit.
-
-    Args:
-        result_path: nuScenes result JSON that holds every sample of the split.
-        root: The data set's root.
-        version: Its version folder, such as `v1.0-trainval`.
-        split: A predefined split or one of the version's `splits.json`.
+    """Score a nuScenes result file, which holds every sample of the split, with the unmodified devkit.
 
     Returns:
         `mAP`, `NDS`, the five errors (mATE m, mASE 1 - IoU, mAOE rad, mAVE m/s, mAAE 1 - accuracy),
@@ -83,13 +77,9 @@ META = {
 def global_boxes(
     boxes: np.ndarray, lidar2global: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Boxes of the LiDAR frame in the global frame.
+    """Transform boxes [N, 9] of the LiDAR frame by a rigid transform [4, 4] to the global frame.
 
     The heading's and the velocity's directions are rotated as vectors and projected to the ground plane.
-
-    Args:
-        boxes: [N, 9].
-        lidar2global: [4, 4] rigid transform.
 
     Returns:
         Gravity centres [N, 3], yaws [N] and velocities [N, 2].
@@ -111,14 +101,10 @@ def sample_result(
     labels: np.ndarray,
     lidar2global: np.ndarray,
 ) -> list[dict[str, Any]]:
-    """One sample's detections as nuScenes wants them.
+    """Detections of one sample in nuScenes' format.
 
-    Args:
-        token: The sample's token.
-        boxes: [N, 9].
-        scores: [N] in [0, 1].
-        labels: [N] indices into the ten classes.
-        lidar2global: [4, 4].
+    Boxes are [N, 9], scores [N] in [0, 1], labels [N] indices into the ten classes, `lidar2global` [4,
+    4].
 
     Returns:
         N dictionaries; `size` is (width, length, height), `rotation` a quaternion (w, x, y, z).
@@ -145,27 +131,16 @@ def sample_result(
 
 
 def write_results(path: Path, results: Mapping[str, list[dict[str, Any]]]) -> None:
-    """Write a nuScenes result file, replacing it atomically.
-
-    Args:
-        path: Target file.
-        results: Detections of every sample, by sample token.
-    """
+    """Write a nuScenes result file, by sample token, in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_text(path, json.dumps({"meta": META, "results": dict(results)}, allow_nan=False))
 
 
 @METRICS.register_module()
 class NuScenesResultMetric(BaseMetric):
-    """Turns decoded boxes into a nuScenes result file, its match records and its score.
+    """Conversion of decoded boxes to a nuScenes result file, its match records and its score.
 
-    Args:
-        root: The data set's root.
-        version: Its version folder.
-        split: The split the predictions cover.
-        result_path: Where the result file goes.
-        evaluator: Whose code scores it: an `Evaluator` value.
-        records_path: Where the match records go; None keeps none.
+    `evaluator` is an `Evaluator` value; without `records_path` no records are kept.
     """
 
     def __init__(
@@ -203,12 +178,9 @@ class NuScenesResultMetric(BaseMetric):
             self.results.append((sample["token"], detections))
 
     def compute_metrics(self, results: list[Any]) -> dict[str, Any]:
-        """Write and score what was collected.
+        """Write and score the collected (token, detections) pairs.
 
-        The file is read back to be scored: what is scored is what is stored.
-
-        Args:
-            results: (token, detections) of every sample.
+        The file is read back to be scored: the stored numbers are the scored ones.
 
         Returns:
             As `aqr_exp.evaluate.metric.score_results`.

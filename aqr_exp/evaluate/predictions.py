@@ -1,11 +1,11 @@
-"""Detections as arrays: from a nuScenes result file or from memory, checked before anything is computed.
+"""Detections of a nuScenes result file as arrays, checked before anything is computed.
 
 Letters: P detections.
 """
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
 from operator import attrgetter
@@ -40,11 +40,7 @@ class Predictions:
     place: Int[np.ndarray, " P"]
 
     def take(self, index: np.ndarray) -> "Predictions":
-        """Some of the detections.
-
-        Args:
-            index: Their places, or True for each that is wanted.
-        """
+        """The detections at an index or a mask."""
         return Predictions(
             source=self.source,
             boxes=self.boxes.take(index),
@@ -86,11 +82,7 @@ _NOT_JSON = (b"NaN", b"Infinity")
 
 
 def read_predictions(path: Path, truth: GroundTruth) -> Predictions:
-    """The detections of a nuScenes result file.
-
-    Args:
-        path: The file.
-        truth: The split it must cover, sample by sample.
+    """Read a nuScenes result file, which must cover the split sample by sample.
 
     Raises:
         RequestError: It is missing, no result file, lacks a sample, has one of another split, or a box
@@ -112,21 +104,6 @@ def read_predictions(path: Path, truth: GroundTruth) -> Predictions:
     except (ValueError, RecursionError) as error:
         raise RequestError(f"{path} is no result file: {error}") from None
     return _collect(str(path), results, truth)
-
-
-def predictions_in_memory(
-    results: Mapping[str, Sequence[Mapping[str, Any]]], truth: GroundTruth
-) -> Predictions:
-    """Detections that are not in a file.
-
-    Args:
-        results: Boxes as a result file has them, by sample token.
-        truth: The split they must cover, sample by sample.
-
-    Raises:
-        RequestError: A sample lacks or is of another split, or a box is not allowed; names the place.
-    """
-    return _collect("these detections", results, truth)
 
 
 def _python_results(content: bytes) -> dict[str, Any]:
@@ -215,7 +192,7 @@ def _decode(source: str, token: str, boxes: Any) -> list[_Detection]:
 
 
 def _in_words(fault: str) -> str:
-    """The message of msgspec with the place first, and the names that are allowed."""
+    """Msgspec's message with the place first and the allowed names."""
     located = re.fullmatch(r"(.*) - at `\$\[(\d+)\]\.?(.*)`", fault)
     if located is None:
         return f": {fault}"
@@ -243,14 +220,7 @@ def _check_numbers(predictions: Predictions, truth: GroundTruth) -> None:
 
 
 def refusal(predictions: Predictions, truth: GroundTruth, index: int, fault: str) -> RequestError:
-    """The error that names one detection.
-
-    Args:
-        predictions: All detections.
-        truth: The split they are of.
-        index: Which one.
-        fault: What is wrong with it.
-    """
+    """Error that names one detection and its fault."""
     token = truth.samples.tokens[int(predictions.boxes.sample[index])]
     place = int(predictions.place[index])
     return RequestError(f"{predictions.source}: sample {token}, box {place}: {fault}")

@@ -1,4 +1,4 @@
-"""The numbers of the nuScenes detection benchmark, `detection_cvpr_2019`.
+"""Constants of the nuScenes detection benchmark, `detection_cvpr_2019`.
 
 The order of classes is `CLASS_NAMES`, everywhere.
 """
@@ -95,11 +95,7 @@ _CYCLES = frozenset({"motorcycle", "bicycle"})
 
 
 def attribute_name(class_name: str, speed_mps: float) -> str:
-    """The nuScenes attribute of a detection.
-
-    Args:
-        class_name: One of the ten detection classes.
-        speed_mps: Predicted speed in the ground plane.
+    """The nuScenes attribute of a detection, from its class and its speed in the ground plane.
 
     Returns:
         The attribute's name; empty for barriers and traffic cones, which have none.

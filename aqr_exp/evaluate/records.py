@@ -1,4 +1,4 @@
-"""Match records: the samples of a split, and their detections once matched; all metrics follow from them.
+"""Match records: the samples of a split and their matched detections, from which all metrics follow.
 
 Letters: S samples, T scenes, P detections, M of them matched at 2 m.
 """
@@ -38,17 +38,13 @@ class SplitSamples:
         return len(self.tokens)
 
     def under(self, condition: str) -> Bool[np.ndarray, " S"]:
-        """Which samples were taken under a condition.
-
-        Args:
-            condition: `night` or `rain`: the scene's description has a word that begins so.
-        """
+        """Mask of the samples under `night` or `rain`, by words of the scene's description."""
         word = re.compile(_CONDITION_WORDS[condition], re.IGNORECASE)
         scenes = np.array([bool(word.search(text)) for text in self.scene_descriptions], dtype=bool)
         return scenes[self.scene]
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """As arrays, for a file."""
+        """Arrays for a file."""
         return {
             "sample_token": np.array(self.tokens, dtype=np.str_),
             "sample_scene": self.scene,
@@ -58,11 +54,7 @@ class SplitSamples:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "SplitSamples":
-        """Back from a file.
-
-        Args:
-            arrays: What `arrays` gave; others are passed over.
-        """
+        """Restore from the arrays of a file; other arrays are ignored."""
         return cls(
             tokens=tuple(arrays["sample_token"].tolist()),
             scene=arrays["sample_scene"],
@@ -104,51 +96,30 @@ class MatchTable:
     truths: UInt[np.ndarray, "S 10"]
 
     def rows(self, label: int) -> slice:
-        """Where a class's detections are.
-
-        Args:
-            label: An index into `CLASS_NAMES`.
-        """
+        """Slice of a class's detections."""
         return slice(int(self.class_start[label]), int(self.class_start[label + 1]))
 
     def hits(self, label: int, distance: int) -> Bool[np.ndarray, " rows"]:
-        """Which of a class's detections match at a distance.
-
-        Args:
-            label: An index into `CLASS_NAMES`.
-            distance: An index into `MATCH_DISTANCES_M`.
-        """
+        """Mask of a class's detections that match at `MATCH_DISTANCES_M[distance]`."""
         return (self.matched[self.rows(label)] >> distance & 1).astype(bool)
 
     def class_errors(self, label: int) -> Float[np.ndarray, "matches 5"]:
-        """The errors of a class's detections that match at 2 m, in their order.
-
-        Args:
-            label: An index into `CLASS_NAMES`.
-        """
+        """Errors of a class's detections that match at 2 m, in their order."""
         first = sum(int(self.hits(earlier, ERROR_MATCH).sum()) for earlier in range(label))
         return self.errors[first : first + int(self.hits(label, ERROR_MATCH).sum())]
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """As arrays, for a file."""
+        """Arrays for a file."""
         return dict(vars(self))
 
 
 def smallest_unsigned(values: np.ndarray) -> np.ndarray:
-    """The same whole numbers in as few bytes as they need.
-
-    Args:
-        values: Numbers of 0 or more.
-    """
+    """Whole numbers of 0 or more in as few bytes as they need."""
     return values.astype(np.min_scalar_type(int(values.max(initial=0))))
 
 
 def exact_floats(values: np.ndarray) -> np.ndarray:
-    """The same numbers in four bytes where that loses nothing.
-
-    Args:
-        values: Finite numbers.
-    """
+    """Finite numbers in four bytes, where that loses nothing."""
     short = values.astype(np.float32)
     return short if np.array_equal(short, values) else values
 
@@ -169,11 +140,7 @@ class MatchRecords:
 
 
 def write_records(path: Path, records: MatchRecords) -> None:
-    """Keep records in a file, in one step.
-
-    Args:
-        path: The file; its folder must exist.
-        records: The records.
+    """Write records to a file in an existing folder, in one step.
 
     Raises:
         OSError: Writing failed; the old file is untouched.
@@ -186,10 +153,7 @@ def write_records(path: Path, records: MatchRecords) -> None:
 
 
 def read_records(path: Path) -> MatchRecords:
-    """Records from a file.
-
-    Args:
-        path: The file.
+    """Read records from a file.
 
     Raises:
         AqrExpError: It is missing, damaged or no such file; names it.

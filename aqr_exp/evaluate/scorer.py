@@ -1,4 +1,4 @@
-"""Average precisions and errors of each class, and what nuScenes makes of them.
+"""Average precision and errors of each class, and the benchmark's averages over them.
 
 Letters: R evaluations (weightings of the same matches).
 """
@@ -25,7 +25,7 @@ ALL_LABELS = tuple(range(len(CLASS_NAMES)))
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scores:
-    """The parts that every metric is an average of.
+    """Parts that every metric is an average of.
 
     Attributes:
         ap: Average precision by class and match distance, in [0, 1].
@@ -45,19 +45,11 @@ class Scores:
         return self.ap.mean(axis=2)
 
     def mean_ap(self, labels: Sequence[int] = ALL_LABELS) -> Float[np.ndarray, " R"]:
-        """Mean of the classes' AP: mAP.
-
-        Args:
-            labels: The classes it is the mean of.
-        """
+        """Mean of the classes' AP: mAP."""
         return self.class_ap()[:, list(labels)].mean(axis=1)
 
     def mean_errors(self, labels: Sequence[int] = ALL_LABELS) -> Float[np.ndarray, "R 5"]:
-        """The five errors over the classes that have them; NaN where none does.
-
-        Args:
-            labels: The classes they are means of.
-        """
+        """The five errors over the classes that have them; NaN where none does."""
         errors = self.errors[:, list(labels)]
         has = ~np.isnan(errors)
         total = np.where(has, errors, 0.0).sum(axis=1)
@@ -65,11 +57,7 @@ class Scores:
         return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
     def nds(self, labels: Sequence[int] = ALL_LABELS) -> Float[np.ndarray, " R"]:
-        """The nuScenes detection score; NaN where an error is.
-
-        Args:
-            labels: The classes its parts are means of.
-        """
+        """The nuScenes detection score over some classes; NaN where an error is."""
         quality = np.maximum(1.0 - self.mean_errors(labels), 0.0)
         total = MAP_WEIGHT * self.mean_ap(labels) + quality.sum(axis=1)
         return total / (MAP_WEIGHT + len(ERROR_NAMES))
@@ -77,11 +65,7 @@ class Scores:
     def metrics(
         self, labels: Sequence[int] = ALL_LABELS, evaluation: int = 0
     ) -> dict[str, float | int]:
-        """The metrics of one evaluation by the field's names.
-
-        Args:
-            labels: The classes that count.
-            evaluation: Which of the R evaluations.
+        """Metrics of one of the R evaluations, over some classes.
 
         Returns:
             `mAP`, `NDS`, the five errors, `AP/<class>` and `gt/<class>` for the classes that count,
@@ -122,14 +106,7 @@ class _ClassScorer:
         ap: Float[np.ndarray, "R 4"],
         errors: Float[np.ndarray, "R 5"],
     ) -> None:
-        """Fill in AP and errors.
-
-        Args:
-            weights: How often each sample occurs.
-            truths: Ground truths of the class under each weighting.
-            ap: Where AP goes.
-            errors: Where the errors go; those that the class lacks are left alone.
-        """
+        """Write AP and errors into their arrays; errors that the class lacks stay unchanged."""
         ap[:] = 0.0
         errors[:, self.measured] = 1.0
         if not len(self.sample):
@@ -152,24 +129,16 @@ class _ClassScorer:
 
 
 class Scorer:
-    """Evaluates a match table as often as wanted; everything that weights do not change is done once.
-
-    Args:
-        table: Matched detections.
-    """
+    """Scores of a match table under any weighting; work that weights do not change is done once."""
 
     def __init__(self, table: MatchTable) -> None:
         self._truths = table.truths.astype(np.int64)
         self._classes = [_ClassScorer(table, label) for label in range(len(CLASS_NAMES))]
 
     def scores(self, weights: np.ndarray | None = None) -> Scores:
-        """Scores under each weighting.
+        """Scores under each weighting [R, S], equal to those of a data set with as many copies.
 
-        Args:
-            weights: [R, S] how often each sample occurs; None counts each once, as R = 1.
-
-        Returns:
-            Scores equal to those of a data set that holds each sample so often.
+        Without weights each sample counts once (R = 1).
 
         Raises:
             ValueError: The weights are no whole numbers of 0 or more, one for each sample.

@@ -1,4 +1,4 @@
-"""All metrics of a data set in which every sample occurs a given number of times, without matching again.
+"""Metrics of a data set in which every sample occurs a given number of times, without matching again.
 
 A weight says how often a sample occurs: 0 or 1 picks a subset, other counts make a bootstrap resample. The
 copies of a detection follow one another in the ranking. Nothing is approximated: the benchmark reads its
@@ -19,11 +19,7 @@ RECALLS = np.linspace(0, 1, RECALL_POINTS)
 
 
 class Counts:
-    """Running sums of whole numbers along each row, and where they reach a given sum.
-
-    Args:
-        weights: Numbers of 0 or more.
-    """
+    """Running sums of whole numbers of 0 or more along each row, and their inverse."""
 
     def __init__(self, weights: Int[np.ndarray, "R N"]) -> None:
         rows, self.columns = weights.shape
@@ -41,7 +37,7 @@ class Counts:
         return np.where(index < 0, 0, sums)
 
     def reaching(self, count: Int[np.ndarray, "R Q"]) -> Int[np.ndarray, "R Q"]:
-        """The entry that brings the sum to `count`; one of the row's where none does."""
+        """Index of the entry that brings the sum to `count`; an entry of the row where none does."""
         wanted = np.clip(count, 1, np.maximum(self.total, 1)) + self._before
         found = np.searchsorted(self._flat, wanted, side="left") - self._first
         return np.minimum(found, self.columns - 1)
@@ -49,7 +45,7 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Targets:
-    """How many true positives each recall point stands for.
+    """True positives that each recall point stands for.
 
     Attributes:
         truths: Ground truths; at least 1.
@@ -61,11 +57,7 @@ class Targets:
 
     @classmethod
     def of(cls, truths: Int[np.ndarray, " R"]) -> "Targets":
-        """The targets for some numbers of ground truths; none counts as 1.
-
-        Args:
-            truths: Ground truths.
-        """
+        """Targets for some numbers of ground truths; 0 counts as 1."""
         count = np.maximum(truths, 1)[:, None]
         below = np.floor(RECALLS * count).astype(np.int64)
         # The product may round across a whole number; the quotient is what the benchmark compares.
@@ -94,7 +86,7 @@ def curve(
     score: Float[np.ndarray, " P"],
     targets: Targets,
 ) -> Curve:
-    """Precision and score at the recall points, interpolated between ranks as the benchmark does.
+    """Precision and score at the recall points, interpolated between ranks as in the benchmark.
 
     Args:
         ranks: Copies of the class's detections, by rank.
@@ -130,7 +122,7 @@ def curve(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Between:
-    """Where the recall points' scores lie among the scores of the true positives.
+    """Position of the recall points' scores among the scores of the true positives.
 
     Attributes:
         before: The last true positive with a higher score.

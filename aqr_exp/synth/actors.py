@@ -82,16 +82,7 @@ class Size:
         reflectivity: float,
         decals: tuple[Decal, ...] = (),
     ) -> Block:
-        """A block given in shares of the object: x and y from -1 to 1, z from 0 to 1.
-
-        Args:
-            x: Rear and front end.
-            y: Right and left side.
-            z: Bottom and top.
-            colour: Colour by day.
-            reflectivity: 0 to 1.
-            decals: Patches.
-        """
+        """A block in shares of the object: x and y from -1 to 1, z from 0 to 1."""
         half_l, half_w, h = self.length / 2, self.width / 2, self.height
         return Block(
             low=(x[0] * half_l, y[0] * half_w, z[0] * h),
@@ -121,15 +112,7 @@ class Motion:
     turn: float = 0.0
 
     def poses(self, road: Road, times_s: np.ndarray) -> np.ndarray:
-        """Global x, y, heading at the times.
-
-        Args:
-            road: The road.
-            times_s: [T] seconds since the scene's start.
-
-        Returns:
-            [T, 3], metres and radians.
-        """
+        """[T, 3] global x, y, heading (metres, radians) at the times [T] in seconds."""
         s = self.s + self.speed_s * times_s
         d = self.d + self.speed_d * times_s
         x, y = road.to_global(s, d)
@@ -158,12 +141,7 @@ class Actor:
 
 
 def footprints(poses: np.ndarray, size: Size, margin_m: float = 0.0) -> np.ndarray:
-    """Corners of a box on the ground.
-
-    Args:
-        poses: [..., 3] x, y, heading of its middle.
-        size: Its extents.
-        margin_m: Added on every side.
+    """Corners of boxes on the ground; poses are [..., 3] x, y, heading of their middles.
 
     Returns:
         [..., 4, 2] corners, counter-clockwise from front left.

@@ -1,4 +1,4 @@
-"""The tables that are the same in every nuScenes data set: categories, attributes, visibility."""
+"""Annotations and the tables that every nuScenes data set shares: categories, attributes, visibility."""
 
 import itertools
 from collections.abc import Callable
@@ -81,11 +81,7 @@ def attribute_token(name: str) -> str:
 
 
 def visibility_token(share: float) -> str:
-    """Token of a visibility level: nuScenes numbers them "1" to "4".
-
-    Args:
-        share: Visible share of the object, 0 to 1.
-    """
+    """Token, "1" to "4", of the visibility level of a visible share from 0 to 1."""
     return str(1 + sum(share >= upper for _, upper, _ in VISIBILITIES[:-1]))
 
 
@@ -130,7 +126,7 @@ class FrameView:
     drawn_px: np.ndarray
 
     def noticed(self) -> np.ndarray:
-        """[N] whether an actor is near and at least one LiDAR ray came back from it."""
+        """[N] mask of the actors that are near and returned at least one LiDAR ray."""
         near = np.linalg.norm(self.poses[:, :2] - self.ego[:2], axis=1) < ANNOTATION_RANGE_M
         return np.asarray(near & (self.lidar_points > 0))
 
@@ -163,16 +159,11 @@ def _row(
 def annotate(
     actors: tuple[Actor, ...], frames: list[FrameView], make_token: Callable[..., str]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rows of `instance` and `sample_annotation`.
+    """Rows of `instance` and `sample_annotation`; actors without a category get none.
 
     A box is annotated in the keyframes in which it is noticed: the benchmark takes boxes without points
     out of the ground truth, so the ground truth submitted as predictions scores exactly 1. Where an
     object is hidden for a while its track has a gap, over which `prev` and `next` lead.
-
-    Args:
-        actors: Everything in the scene; what has no category is left out.
-        frames: All keyframes in order.
-        make_token: Makes the scene's tokens.
     """
     noticed = np.stack([frame.noticed() for frame in frames])
     instances: list[dict[str, Any]] = []

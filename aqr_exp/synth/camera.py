@@ -1,4 +1,4 @@
-"""What weather does to a finished picture: mist, blur, drops, noise."""
+"""Cameras: drawing of a scene, and the effects of weather on the finished picture."""
 
 import math
 from dataclasses import dataclass
@@ -49,17 +49,7 @@ def _drops(image: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarra
 def through_lens(
     image: np.ndarray, noise: np.ndarray, condition: Weather, rng: np.random.Generator
 ) -> np.ndarray:
-    """The picture as the camera delivers it.
-
-    Args:
-        image: [H, W, 3] uint8, without weather.
-        noise: From `noise_tile`.
-        condition: What to add.
-        rng: Where drops fall and which part of the noise is used.
-
-    Returns:
-        [H, W, 3] uint8.
-    """
+    """Add weather and noise to a picture [H, W, 3] uint8; `noise` is from `noise_tile`."""
     height, width = image.shape[:2]
     if condition.contrast < 1.0:
         image = cv2.convertScaleAbs(
@@ -83,7 +73,7 @@ _SUB_PIXEL_BITS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class CameraView:
-    """What a camera always sees at the same pixels.
+    """Precomputed values of a camera that are the same in every frame.
 
     Attributes:
         intrinsic: [3, 3] camera matrix, pixels.
@@ -124,15 +114,7 @@ class Picture:
 
 
 def light_at(xy: np.ndarray, condition: Weather) -> np.ndarray:
-    """Brightness at places around the ego: ambient light and its headlights.
-
-    Args:
-        xy: [..., 2] in the ego frame, metres.
-        condition: Day, night or rain.
-
-    Returns:
-        [...] factors on colours.
-    """
+    """[...] brightness at places [..., 2] of the ego frame: ambient light and headlights."""
     if condition.name != "night":
         return np.full(xy.shape[:-1], condition.ambient)
     forward, left = xy[..., 0] - 3.5, xy[..., 1]
@@ -144,12 +126,6 @@ def light_at(xy: np.ndarray, condition: Weather) -> np.ndarray:
 
 def build_view(mount: Mount, width: int, height: int, condition: Weather) -> CameraView:
     """Prepare a camera for a scene.
-
-    Args:
-        mount: The camera.
-        width: Image width in pixels.
-        height: Image height in pixels.
-        condition: Light and haze.
 
     Raises:
         ValueError: The mount is no camera's.
@@ -189,7 +165,7 @@ def build_view(mount: Mount, width: int, height: int, condition: Weather) -> Cam
 def _background(
     view: CameraView, ground: np.ndarray, road: Road, ego: np.ndarray, condition: Weather
 ) -> np.ndarray:
-    """Sky and ground."""
+    """Draw sky and ground."""
     image = view.sky.copy()
     x, y = view.ground_xy[..., 0], view.ground_xy[..., 1]
     # Plain floats keep the pixel arrays in single precision, which is ample here and twice as fast.
@@ -283,7 +259,7 @@ def draw(
     ego: np.ndarray,
     condition: Weather,
 ) -> Picture:
-    """Draw what a camera sees, without weather on the lens.
+    """Draw a camera's image, without weather on the lens.
 
     Args:
         view: The prepared camera.
@@ -336,6 +312,6 @@ def draw(
 
 
 def _count(owners: np.ndarray, drawn: np.ndarray, owner: int) -> None:
-    """Note how many pixels an actor covers now that all of it is drawn and nothing nearer."""
+    """Count the pixels of an actor once all of it is drawn and nothing nearer."""
     if owner >= 0:
         drawn[owner] = int(np.count_nonzero(owners == owner))

@@ -1,4 +1,4 @@
-"""What stands and moves in the scenes: the ten classes and the clutter that resembles them.
+"""Catalogue of objects: the ten classes and the clutter that resembles them.
 
 Sizes follow the real classes. Trucks, buses, trailers and construction vehicles overlap in size, as do
 bicycles and motorcycles, and every class has a piece of street furniture of its shape: a LiDAR alone

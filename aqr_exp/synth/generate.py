@@ -36,10 +36,7 @@ def map_file(log: int) -> str:
 
 
 def paint_map(plans: list[ScenePlan]) -> np.ndarray:
-    """The map of one log: 255 where there is road or pavement, 0 elsewhere.
-
-    Args:
-        plans: The scenes of the log.
+    """Map of the scenes of one log: 255 on road and pavement, 0 elsewhere.
 
     Returns:
         [H, W] uint8; the last row is global y = 0, as the devkit reads masks. A line of text in the
@@ -63,10 +60,6 @@ def paint_map(plans: list[ScenePlan]) -> np.ndarray:
 
 def write_map(root: Path, plans: list[ScenePlan]) -> None:
     """Paint and store the map of one log.
-
-    Args:
-        root: The data set's folder; `maps/` exists.
-        plans: The scenes of the log.
 
     Raises:
         OSError: Encoding failed.
@@ -113,13 +106,7 @@ def _calibration_rows(settings: SynthSettings, log: int) -> list[dict[str, Any]]
 
 
 def build_tables(settings: SynthSettings, plans: list[ScenePlan], scenes: list[Rows]) -> Rows:
-    """All 13 tables.
-
-    Args:
-        settings: The data set.
-        plans: Its scenes.
-        scenes: What each scene returned, in the same order.
-    """
+    """All 13 tables, from the plans and the rows of each scene in the same order."""
     tables: Rows = {name: [row for rows in scenes for row in rows[name]] for name in SCENE_TABLES}
     tables.update(vocabulary_tables())
     logs = sorted({plan.log for plan in plans})
@@ -148,13 +135,7 @@ def build_tables(settings: SynthSettings, plans: list[ScenePlan], scenes: list[R
 
 
 def write_tables(root: Path, tables: Rows, plans: list[ScenePlan]) -> None:
-    """Store the tables and `splits.json` in the version's folder.
-
-    Args:
-        root: The data set's folder; `<version>/` exists.
-        tables: From `build_tables`.
-        plans: The scenes, which know their splits.
-    """
+    """Store the tables and `splits.json` in the version's folder."""
     folder = root / VERSION
     for name, rows in tables.items():
         # One row a line keeps the files readable without the bulk of indentation.
@@ -168,19 +149,14 @@ def write_tables(root: Path, tables: Rows, plans: list[ScenePlan]) -> None:
 
 
 def staging_folder(root: Path, purpose: str) -> Path:
-    """A fresh name beside `root` that says which process it belongs to.
-
-    Args:
-        root: The final folder.
-        purpose: A word for what it holds.
-    """
+    """A fresh name beside `root` that names its process and purpose."""
     host = re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())
     unique = secrets.token_hex(4)
     return root.with_name(f".{root.name}.{purpose}-{host}-{os.getpid()}-{unique}.tmp")
 
 
 def _is_alive(pid: int) -> bool:
-    """Whether a process of this machine runs."""
+    """True if a process of this machine runs."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -191,7 +167,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def remove_leftovers(root: Path) -> None:
-    """Delete what generators of `root` that were killed on this machine left beside it.
+    """Delete folders beside `root` left by generators that were killed on this machine.
 
     Folders of other machines and of processes that still run are not touched.
     """
@@ -220,7 +196,7 @@ published nuScenes results. The version is v1.0-synth; its splits are synth_trai
 
 
 def stored_settings(root: Path) -> dict[str, object] | None:
-    """The settings a folder was generated from; None when it holds no complete synthetic data set."""
+    """Settings of a generated folder; None without a complete synthetic data set."""
     path = root / SETTINGS_FILE
     if not path.is_file() or not identity_path(root).is_file():
         return None
@@ -232,7 +208,7 @@ def stored_settings(root: Path) -> dict[str, object] | None:
 
 
 def is_generated(root: Path, settings: SynthSettings) -> bool:
-    """Whether `root` holds the complete data set of exactly these settings."""
+    """True if `root` holds the complete data set of exactly these settings."""
     return stored_settings(root) == settings.as_dict()
 
 
@@ -296,13 +272,8 @@ def generate_dataset(
 ) -> None:
     """Generate a synthetic data set; killed at any moment, it leaves nothing half-done at `root`.
 
-    The content depends on `settings` alone, not on `workers`.
-
-    Args:
-        root: Where it goes. A synthetic data set that is there is replaced.
-        settings: What to generate.
-        workers: Processes to use.
-        progress: Called with (scenes done, all scenes) after each scene.
+    The content depends on `settings` alone, not on the number of worker processes. A synthetic data set
+    at `root` is replaced.
 
     Raises:
         FileExistsError: `root` holds something that is no synthetic data set.

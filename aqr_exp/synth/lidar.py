@@ -1,4 +1,4 @@
-"""All blocks of a scene as arrays, placed in the ego frame of one moment."""
+"""LiDAR: all blocks of a scene as arrays, and the rays that meet them."""
 
 from dataclasses import dataclass
 
@@ -45,11 +45,7 @@ def poses_at(actors: tuple[Actor, ...], road: Road, time_s: float) -> np.ndarray
 
 
 def relative_poses(poses: np.ndarray, origin: np.ndarray) -> np.ndarray:
-    """Poses as seen from another pose.
-
-    Args:
-        poses: [N, 3] x, y, heading.
-        origin: [3] the pose that becomes (0, 0, 0), in the same frame.
+    """Poses [N, 3] (x, y, heading) relative to the pose `origin` [3].
 
     Returns:
         [N, 3] x forward, y left of `origin`, heading relative to it.
@@ -70,7 +66,7 @@ _NEAREST_M = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Returns:
-    """What the sensor reports, P points.
+    """Points of one scan, P points.
 
     Attributes:
         points: [P, 5] float32: x, y, z in the LiDAR's level frame (x forward, y left of the ego's
@@ -130,7 +126,7 @@ def _slab(
 def cast_rays(
     solids: Solids, poses: np.ndarray, height_m: float, azimuths: np.ndarray, slopes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where each ray ends, without noise.
+    """End of each ray, without noise.
 
     Args:
         solids: Blocks; z = 0 is the ground.
@@ -200,9 +196,6 @@ def scan(
         azimuth_steps: Columns in a turn.
         condition: Range and losses.
         rng: Noise, losses, and where the turn starts.
-
-    Returns:
-        The points.
     """
     step = 2 * np.pi / azimuth_steps
     azimuths = -np.pi + step * (np.arange(azimuth_steps) + rng.random())

@@ -1,4 +1,4 @@
-"""Weather and light: what makes one sensor less reliable than the other."""
+"""Plan of a data set: weather, light, roads and times of its scenes."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from aqr_exp.synth.settings import TRAIN_SPLIT, VAL_SPLIT, SynthSettings, genera
 
 @dataclass(frozen=True, kw_only=True)
 class Weather:
-    """How one kind of scene changes what the sensors see.
+    """Effects of a scene's weather and light on the sensors.
 
     Attributes:
         name: `clear`, `night` or `rain`.
@@ -73,14 +73,7 @@ RAIN = Weather(
 def assign_conditions(
     scenes: int, night_fraction: float, rain_fraction: float, rng: np.random.Generator
 ) -> list[Weather]:
-    """A condition for every scene of a split, in random order.
-
-    Args:
-        scenes: How many scenes.
-        night_fraction: Share at night.
-        rain_fraction: Share in rain.
-        rng: Where the order comes from.
-    """
+    """Weather of every scene of a split, in random order."""
     night, rain = round(scenes * night_fraction), round(scenes * rain_fraction)
     night = min(night, scenes)
     rain = min(rain, scenes - night)

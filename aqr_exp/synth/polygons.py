@@ -1,4 +1,4 @@
-"""In which order to draw things so that the near ones cover the far ones.
+"""Polygons of the scene, and the order in which near ones are drawn over far ones.
 
 Two convex things that do not overlap have a line (in space: a plane) between them. What lies on the
 camera's side of it can hide the other and cannot be hidden by it, so the other is drawn first. This is
@@ -14,14 +14,11 @@ from aqr_exp.synth.actors import FACES, Actor, Block
 
 
 def sort_by_precedence(first: np.ndarray, distance: np.ndarray) -> list[int]:
-    """Order things so that every demand is met; where there is none, the farthest goes first.
+    """Drawing order that meets every demand; without demands, the farthest first.
 
     Args:
         first: [N, N], whether i has to be drawn before j.
         distance: [N], decides between free candidates and breaks cycles.
-
-    Returns:
-        Indices in drawing order.
     """
     waiting = (first & ~first.T).sum(axis=0).astype(np.float64)
     strict = first & ~first.T
@@ -39,7 +36,7 @@ def sort_by_precedence(first: np.ndarray, distance: np.ndarray) -> list[int]:
 
 
 def rectangle_precedence(corners: np.ndarray, camera: np.ndarray) -> np.ndarray:
-    """Which of some rectangles on the ground must be drawn before which.
+    """Drawing precedence of rectangles on the ground.
 
     Args:
         corners: [N, 4, 2] counter-clockwise.
@@ -61,7 +58,7 @@ def rectangle_precedence(corners: np.ndarray, camera: np.ndarray) -> np.ndarray:
 
 
 def cuboid_precedence(low: np.ndarray, high: np.ndarray, camera: np.ndarray) -> np.ndarray:
-    """Which of some cuboids along common axes must be drawn before which.
+    """Drawing precedence of cuboids along common axes.
 
     Args:
         low: [N, 3] smallest coordinates.
@@ -160,12 +157,7 @@ def stack_polygons(actors: tuple[Actor, ...]) -> Polygons:
 
 
 def turn_and_shift(vectors: np.ndarray, poses: np.ndarray) -> np.ndarray:
-    """Move points from their owners' frames.
-
-    Args:
-        vectors: [P, C, 3] in the owners' frames.
-        poses: [P, 3] x, y, heading of each owner.
-    """
+    """Move points [P, C, 3] from their owners' frames, whose poses [P, 3] are x, y, heading."""
     cos, sin = np.cos(poses[:, 2])[:, None], np.sin(poses[:, 2])[:, None]
     x = poses[:, 0][:, None] + cos * vectors[..., 0] - sin * vectors[..., 1]
     y = poses[:, 1][:, None] + sin * vectors[..., 0] + cos * vectors[..., 1]
@@ -173,7 +165,7 @@ def turn_and_shift(vectors: np.ndarray, poses: np.ndarray) -> np.ndarray:
 
 
 def clip_polygon(corners: np.ndarray, planes: np.ndarray) -> np.ndarray:
-    """Cut off what lies outside of planes through the camera or beside it.
+    """Clip a convex polygon by planes.
 
     Args:
         corners: [C, 3] of a convex polygon.

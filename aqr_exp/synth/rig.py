@@ -55,12 +55,7 @@ class Mount:
 
 
 def camera_rotation(heading_deg: float, pitch_deg: float = 0.0) -> Quaternion:
-    """Camera frame to ego frame for a camera that looks along a heading.
-
-    Args:
-        heading_deg: Counter-clockwise from the ego's forward.
-        pitch_deg: Positive looks up.
-    """
+    """Camera frame to ego frame; heading counter-clockwise from forward, positive pitch looks up."""
     # Columns: where the camera's right, down and forward point in the ego frame.
     level = Quaternion(matrix=np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]))
     turn = Quaternion(axis=(0.0, 0.0, 1.0), degrees=heading_deg)
@@ -68,11 +63,7 @@ def camera_rotation(heading_deg: float, pitch_deg: float = 0.0) -> Quaternion:
 
 
 def build_rig(settings: SynthSettings, vehicle: int) -> dict[str, Mount]:
-    """The rig of one vehicle; each is mounted a little differently.
-
-    Args:
-        settings: Image size and seed.
-        vehicle: Index of the vehicle.
+    """The rig of one vehicle; each vehicle's mounts differ a little.
 
     Returns:
         Mounts by channel, the LiDAR first, then the cameras in the order of `CAMERA_NAMES`.

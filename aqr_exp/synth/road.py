@@ -1,4 +1,4 @@
-"""The road: a straight line or a gentle arc, with lanes, parking, pavements.
+"""The road, a straight line or a gentle arc, and the painted ground along it.
 
 Road coordinates: s along the centre line in metres, d to its left in metres. Lanes are driven on the
 right. Global frame: x, y in the plane, metres; headings in radians, counter-clockwise from x.
@@ -52,12 +52,7 @@ class Road:
         return self.x + along_x - d * np.sin(end), self.y + along_y + d * np.cos(end)
 
     def from_global(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Global x and y to road coordinates s and d (the inverse of `to_global`).
-
-        Args:
-            x: Global x, any shape; within a quarter turn of the road.
-            y: Global y, the same shape.
-        """
+        """Road coordinates s and d of global points within a quarter turn of the road."""
         dx, dy = x - self.x, y - self.y
         cos, sin = math.cos(self.heading), math.sin(self.heading)
         forward, left = cos * dx + sin * dy, cos * dy - sin * dx
@@ -93,11 +88,7 @@ def road_pixels(s: np.ndarray, d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def paint_ground(crossing_s: float, rng: np.random.Generator) -> np.ndarray:
-    """Paint the ground along a road.
-
-    Args:
-        crossing_s: Where a zebra crossing lies along the road, metres.
-        rng: Grain and tone.
+    """Paint the ground along a road with a zebra crossing at `crossing_s` metres.
 
     Returns:
         [rows over d, columns over s, 3] uint8 BGR; `road_pixels` maps onto it.
@@ -127,12 +118,7 @@ def paint_ground(crossing_s: float, rng: np.random.Generator) -> np.ndarray:
 
 
 def sample_ground(picture: np.ndarray, s: np.ndarray, d: np.ndarray) -> np.ndarray:
-    """Colours of the ground.
-
-    Args:
-        picture: From `paint_ground`.
-        s: [H, W] metres along the road.
-        d: [H, W] metres across it.
+    """Colours of the ground from `paint_ground` at s and d [H, W] in metres.
 
     Returns:
         [H, W, 3] uint8; beyond the picture its border goes on.

@@ -1,4 +1,4 @@
-"""One scene from beginning to end: simulate it, write its images and points, return its table rows."""
+"""Generation of one scene: simulate it, write its images and points, return its table rows."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ Rows = dict[str, list[dict[str, Any]]]
 
 @dataclass
 class _Recorder:
-    """Writes files and collects rows of one scene."""
+    """Writer of the files and collector of the rows of one scene."""
 
     root: Path
     settings: SynthSettings
@@ -101,13 +101,7 @@ def calibration_token(settings: SynthSettings, log: int, channel: str) -> str:
 
 
 def write_points(path: Path, returns: Returns, mount: Mount) -> None:
-    """Store a scan in the LiDAR's own frame.
-
-    Args:
-        path: Where to.
-        returns: Points in the level frame of the ego's heading, origin at the sensor.
-        mount: The LiDAR, which is turned on the vehicle.
-    """
+    """Store a scan in the LiDAR's own frame, which is turned on the vehicle."""
     points = returns.points.copy()
     points[:, :3] = points[:, :3] @ mount.rotation.rotation_matrix.astype(np.float32)
     path.write_bytes(points.tobytes())
@@ -127,7 +121,7 @@ def write_image(path: Path, image: np.ndarray, quality: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class _SceneAssets:
-    """What is prepared once for a scene."""
+    """Arrays and views prepared once for a scene."""
 
     views: dict[str, CameraView]
     solids: Solids
@@ -138,7 +132,7 @@ class _SceneAssets:
 
 @lru_cache(maxsize=24)
 def _view(settings: SynthSettings, log: int, name: str, condition: Weather) -> CameraView:
-    """A camera; a worker meets the same one in several scenes."""
+    """A camera's view; a worker needs the same one in several scenes."""
     width, height = settings.image_width, settings.image_height
     return build_view(build_rig(settings, log)[name], width, height, condition)
 
@@ -175,7 +169,7 @@ def _scan(recorder: _Recorder, assets: _SceneAssets, step: int, time_s: float) -
 
 
 def _keyframe(recorder: _Recorder, assets: _SceneAssets, number: int, points: Returns) -> FrameView:
-    """Draw and write the images of a keyframe; say what each sensor saw of whom."""
+    """Write the images of a keyframe; return the pixels and points of each actor."""
     settings, plan, actors = recorder.settings, recorder.plan, recorder.world.actors
     time_s = number * KEYFRAME_INTERVAL_S
     ego = recorder.ego_at(time_s)
@@ -208,7 +202,7 @@ def _keyframe(recorder: _Recorder, assets: _SceneAssets, number: int, points: Re
 
 
 def _times(settings: SynthSettings) -> Iterator[tuple[int, float, bool]]:
-    """Step, seconds and whether it is a keyframe, for every LiDAR turn of a scene.
+    """Step, seconds and keyframe flag of every LiDAR turn of a scene.
 
     A few turns lead in, so that the first keyframe has earlier sweeps like any other.
     """
@@ -248,12 +242,7 @@ def _scene_row(recorder: _Recorder) -> dict[str, Any]:
 
 
 def generate_scene(root: Path, settings: SynthSettings, plan: ScenePlan) -> Rows:
-    """Write one scene's files and return its rows.
-
-    Args:
-        root: The data set's folder; `samples/` and `sweeps/` with a folder per channel exist.
-        settings: The data set.
-        plan: The scene.
+    """Write one scene's files below `root`, whose folders exist, and return its rows.
 
     Returns:
         Rows of `scene`, `sample`, `sample_data`, `ego_pose`, `instance`, `sample_annotation`.

@@ -1,4 +1,4 @@
-"""Names and random generators that depend on the seed and on what they are for, on nothing else."""
+"""Settings of a data set, and its tokens and random generators, functions of the seed alone."""
 
 import dataclasses
 import hashlib
@@ -10,23 +10,13 @@ import numpy as np
 
 
 def token(*parts: object) -> str:
-    """A nuScenes token: 32 hex digits, the same for the same parts.
-
-    Args:
-        *parts: What is named, such as ("sample", seed, scene, keyframe).
-    """
+    """A nuScenes token: 32 hex digits, the same for the same parts."""
     text = "/".join(["aqr-exp synthetic", *map(str, parts)])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def generator(seed: int, scene: int, purpose: str) -> np.random.Generator:
-    """A random generator of its own for one purpose in one scene.
-
-    Args:
-        seed: The data set's seed.
-        scene: The scene's index.
-        purpose: What is drawn; other purposes do not disturb it.
-    """
+    """A random generator for one purpose in one scene, independent of other purposes."""
     words = np.frombuffer(hashlib.sha256(purpose.encode()).digest()[:8], dtype="<u4")
     return np.random.default_rng([seed, scene, *(int(word) for word in words)])
 
@@ -43,7 +33,7 @@ GENERATOR_REVISION = 2
 
 @dataclass(frozen=True, kw_only=True)
 class SynthSettings:
-    """Everything the content depends on; the number of workers is not among it.
+    """All settings that the content depends on; the number of workers does not count.
 
     Attributes:
         seed: Seed of every random draw.
@@ -72,7 +62,7 @@ class SynthSettings:
     rain_fraction: float = 0.25
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be generated.
+        """Check the ranges.
 
         Raises:
             ValueError: Names every field outside its range, its value and the range.

@@ -1,4 +1,4 @@
-"""Appearance of each kind of object: its blocks, colours and patches, varied from one to the next."""
+"""Appearance of each kind of object: blocks, colours and patches, varied between objects."""
 
 from collections.abc import Callable
 
@@ -245,13 +245,9 @@ def _tree(size: Size, rng: np.random.Generator) -> list[Block]:
 
 
 def build_shape(name: str, size: Size, flavour: str, rng: np.random.Generator) -> list[Block]:
-    """The blocks of one object.
+    """The blocks of one object, inside its size.
 
-    Args:
-        name: A kind of the catalogue.
-        size: Its extents; every block lies inside them.
-        flavour: `rider` for a ridden cycle, `worker` for a construction worker, else empty.
-        rng: Varies colours.
+    `flavour` is `rider` for a ridden cycle, `worker` for a construction worker, else empty.
     """
     if name == "motorcycle":
         return _motorcycle(size, rng, rider=flavour == "rider")

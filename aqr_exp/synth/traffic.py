@@ -1,4 +1,4 @@
-"""Where each kind of object may stand or drive, drawn at random."""
+"""Placement and motion of every object of a scene, drawn at random."""
 
 import math
 from collections.abc import Callable
@@ -25,7 +25,7 @@ _LONG_KEEPS_M = 13.0
 
 @dataclass(frozen=True, kw_only=True)
 class PlacementContext:
-    """What placing has to know of a scene.
+    """Facts about a scene that placement depends on.
 
     Attributes:
         ego_speed_mps: Speed of the ego vehicle.
@@ -45,7 +45,7 @@ class PlacementContext:
 
 
 def _start(target: float, speed: float, context: PlacementContext) -> float:
-    """Where a motion starts to be at `target` in the middle of the scene."""
+    """Start of a motion that reaches `target` in the middle of the scene."""
     return target - speed * context.duration_s / 2
 
 
@@ -224,7 +224,7 @@ _MOVING_MPS = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """Everything that happens in one scene.
+    """Road, ego and actors of one scene.
 
     Attributes:
         road: The road.
@@ -238,13 +238,7 @@ class World:
 
 
 def attribute_of(kind: Kind, motion: Motion, *, on_road: bool, rider: bool) -> str:
-    """The nuScenes attribute that fits what an object does.
-
-    Args:
-        kind: What it is.
-        motion: How it moves.
-        on_road: Whether it stands in the traffic, not at the kerb.
-        rider: Whether somebody rides it (cycles).
+    """The nuScenes attribute of an object, from its kind and motion.
 
     Returns:
         Attribute name, empty for barriers and cones.
@@ -289,11 +283,6 @@ def _draw_actor(kind: Kind, motion: Motion, rng: np.random.Generator) -> Actor:
 
 def build_world(road: Road, keyframes: int, rng: np.random.Generator) -> World:
     """Draw a scene.
-
-    Args:
-        road: The road, passing s = 0 where the ego starts.
-        keyframes: Length of the scene in keyframes.
-        rng: Everything random.
 
     Returns:
         A world in which no two boxes ever overlap, the ego's included.

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from detection_cases import CASES, few_scores
+from detection_cases import CASES, few_scores, predictions_in_memory
 from devkit_verdict import TOLERANCE, Verdict, repeated_scores, write_file
 from nuscenes.eval.detection.constants import TP_METRICS
 from small_world import Results, World
@@ -12,7 +12,7 @@ from small_world import Results, World
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.evaluate.evaluation import make_records, score_results
 from aqr_exp.evaluate.metric import score_results as official_score_results
-from aqr_exp.evaluate.predictions import predictions_in_memory, read_predictions
+from aqr_exp.evaluate.predictions import read_predictions
 from aqr_exp.evaluate.protocol import MATCH_DISTANCES_M, MEASURED
 from aqr_exp.evaluate.records import WHOLE
 from aqr_exp.evaluate.scorer import Scorer, Scores

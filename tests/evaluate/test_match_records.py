@@ -1,12 +1,11 @@
 import numpy as np
 import pytest
-from detection_cases import CASES
+from detection_cases import CASES, predictions_in_memory
 from small_world import World
 
 from aqr_exp.errors import AqrExpError
 from aqr_exp.evaluate.conditions import RunScorer, condition_metrics
 from aqr_exp.evaluate.evaluation import make_records
-from aqr_exp.evaluate.predictions import predictions_in_memory
 from aqr_exp.evaluate.records import MatchRecords, read_records, write_records
 from aqr_exp.files.arrays import read_arrays, write_arrays
 

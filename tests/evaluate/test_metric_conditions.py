@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from detection_cases import CASES
+from detection_cases import CASES, predictions_in_memory
 from devkit_verdict import TOLERANCE, Verdict, write_file
 from made_up_tables import sample_token
 from plain_loop import boxes_of, truth_of
@@ -15,7 +15,7 @@ from aqr_exp.evaluate.conditions import (
     sample_weights,
 )
 from aqr_exp.evaluate.evaluation import make_records
-from aqr_exp.evaluate.predictions import Predictions, predictions_in_memory
+from aqr_exp.evaluate.predictions import Predictions
 from aqr_exp.evaluate.protocol import ERROR_NAMES
 from aqr_exp.evaluate.records import BANDS_M, MatchRecords, SplitSamples
 

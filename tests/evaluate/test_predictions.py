@@ -3,13 +3,13 @@ import time
 from typing import Any
 
 import pytest
-from detection_cases import CASES
+from detection_cases import CASES, predictions_in_memory
 from devkit_verdict import Verdict, write_file
 from made_up_tables import sample_token
 from small_world import Results, World, detection
 
 from aqr_exp.errors import RequestError
-from aqr_exp.evaluate.predictions import predictions_in_memory, read_predictions
+from aqr_exp.evaluate.predictions import read_predictions
 
 SPLIT = "mini_val"
 

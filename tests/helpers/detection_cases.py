@@ -8,10 +8,17 @@ from made_up_tables import MadeUpBox, sample_token
 from small_world import Results, changed, detection, perturbed, random_boxes
 
 from aqr_exp.data.classes import CLASS_NAMES
+from aqr_exp.evaluate.ground_truth import GroundTruth
+from aqr_exp.evaluate.predictions import Predictions, _collect
 from aqr_exp.evaluate.protocol import ATTRIBUTE_NAMES
 
 Boxes = list[MadeUpBox]
 Box = dict[str, Any]
+
+
+def predictions_in_memory(results: Results, truth: GroundTruth) -> Predictions:
+    """Detections that are not in a file, checked like those of one."""
+    return _collect("these detections", results, truth)
 
 
 def _found(boxes: Boxes, samples: Sequence[int]) -> Results:

@@ -1,1 +1,1 @@
-"""What can be wrong with a nuScenes-format data set, found and named by file and cause."""
+"""Checks of a nuScenes-format data set; each fault has a file and a cause."""

@@ -1,4 +1,4 @@
-"""All checks of one data set, in an order in which no fault hides behind another one's noise."""
+"""All checks of a data set, ordered so that no fault hides behind another one's noise."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -36,7 +36,7 @@ from aqr_exp.files.progress import Progress, StagedProgress, no_progress
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a check found.
+    """Result of a check.
 
     Attributes:
         version: The version checked.
@@ -53,7 +53,7 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Depth:
-    """How much is read; None reads everything.
+    """Amount of data that a check reads; None reads everything.
 
     Attributes:
         images: Images of each camera.
@@ -71,7 +71,7 @@ def _no_progress(_: str) -> AbstractContextManager[Progress]:
 
 
 def table_faults(tables: RawTables) -> list[DataFault]:
-    """What is wrong with the tables alone."""
+    """Faults of the tables alone."""
     faults = [*tables.faults, *dangling_tokens(tables), *unmapped_logs(tables)]
     if faults:
         return faults
@@ -84,14 +84,7 @@ def table_faults(tables: RawTables) -> list[DataFault]:
 def check_root(
     root: Path, version: str, depth: Depth, stage: StagedProgress = _no_progress
 ) -> Report:
-    """Check a data set and its info files.
-
-    Args:
-        root: The data set's folder.
-        version: Its version folder, which exists.
-        depth: How much is read.
-        stage: Shows the progress of what takes long, by its name.
-    """
+    """Check a data set and its info files; `version` is an existing folder."""
     tables = RawTables(root, version)
     faults = table_faults(tables)
     counts = {name: len(rows) for name, rows in tables.rows.items()}
@@ -130,7 +123,7 @@ def _file_faults(
 def _derived_faults(
     root: Path, version: str, depth: Depth, stage: StagedProgress, found: list[DataFault]
 ) -> list[DataFault]:
-    """What does not fit the tables among the files made from them."""
+    """Faults of the files that were made from the tables."""
     try:
         identity = read_data_identity(root)
         splits = splits_of(root, version)

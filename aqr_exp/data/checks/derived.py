@@ -1,4 +1,4 @@
-"""Info files against the tables they were made from."""
+"""Checks of info files and GT databases against the tables they were made from."""
 
 import math
 from collections.abc import Iterator
@@ -53,7 +53,7 @@ def _short(value: Any) -> str:
 def info_faults(
     nusc: Any, root: Path, split: str, count: int | None, progress: Progress = no_progress
 ) -> Iterator[DataFault]:
-    """What of a split's info file does not fit the tables: at most one fault a file.
+    """Faults of a split's info file against the tables: at most one per file.
 
     Args:
         nusc: The devkit's `NuScenes` of the version.
@@ -106,12 +106,7 @@ _AGAIN = "run `aqr-exp data prepare`"
 
 
 def object_faults(root: Path, split: str) -> Iterator[DataFault]:
-    """What is wrong with a split's objects; nothing where none were cut out.
-
-    Args:
-        root: The data set's folder.
-        split: Which split.
-    """
+    """Faults of a split's GT database; none where it was not built."""
     folder = objects_folder(root, split)
     if not folder.is_dir():
         return
@@ -143,7 +138,7 @@ def object_faults(root: Path, split: str) -> Iterator[DataFault]:
 
 
 def _pack_bytes(store: GtDatabase) -> np.ndarray:
-    """How long each scene's pack must at least be."""
+    """[scenes] least length of each scene's pack, in bytes."""
     objects, patches = store.objects, store.patches
     needed = np.zeros(int(objects["scene"].max(initial=-1)) + 1, dtype=np.int64)
     points = objects["points"].sum(axis=1, dtype=np.int64) * POINT_COLUMNS * 4

@@ -1,4 +1,4 @@
-"""Sensor files: whether they are there, whether points and images can be what they are called."""
+"""Checks of sensor files: presence, sizes, readable images and points, and calibration."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -23,9 +23,6 @@ SEEN_SHARE = 0.002
 
 class SensorFiles:
     """The files that training and evaluation read: keyframes of all sensors and LiDAR sweeps.
-
-    Args:
-        tables: With sound references.
 
     Attributes:
         rows: The recordings by channel.
@@ -103,7 +100,7 @@ def short_clouds(files: SensorFiles) -> Iterator[DataFault]:
 
 
 def chosen(rows: Sequence[FullSampleData], count: int | None) -> list[FullSampleData]:
-    """So many rows spread over all of them; all when None."""
+    """At most `count` rows, spread over all of them; all when None."""
     if count is None or count >= len(rows):
         return list(rows)
     return [rows[place * len(rows) // count] for place in range(count)]
@@ -132,7 +129,7 @@ def broken_images(
 
 
 def bad_image(path: Path, row: FullSampleData) -> str | None:
-    """What is wrong with an image file that exists."""
+    """Fault of an image file that exists; None for a good one."""
     import cv2
 
     content = path.read_bytes()
@@ -190,7 +187,7 @@ def _to_global(tables: RawTables, row: FullSampleData) -> np.ndarray:
 def seen_share(
     tables: RawTables, camera: FullSampleData, lidar: FullSampleData, xyz: np.ndarray
 ) -> float:
-    """The share of a keyframe's points [N, 3] (LiDAR frame, m) that land in a camera's image."""
+    """Share of a keyframe's points [N, 3] (LiDAR frame, m) that land in a camera's image."""
     lidar2cam = np.linalg.inv(_to_global(tables, camera)) @ _to_global(tables, lidar)
     in_camera = xyz @ lidar2cam[:3, :3].T + lidar2cam[:3, 3]
     in_camera = in_camera[in_camera[:, 2] > NEAREST_M]

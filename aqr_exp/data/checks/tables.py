@@ -1,4 +1,4 @@
-"""One thing that is wrong with a data set."""
+"""Checks of the tables: references, chains, timestamps, calibration and annotations."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from aqr_exp.data.nuscenes_tables import REFERENCES, ROW_TYPES, Calibration, Ful
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class DataFault:
-    """One fault.
+    """A fault of a data set.
 
     Attributes:
         file: The file it is in, relative to the data set's folder.
@@ -33,11 +33,7 @@ class DataFault:
 
 
 class RawTables:
-    """All tables of one version that can be read.
-
-    Args:
-        root: The data set's folder.
-        version: Its version folder.
+    """All tables of one version that can be read, by the root and the version's folder.
 
     Attributes:
         root: As given.
@@ -56,11 +52,11 @@ class RawTables:
 
     @property
     def complete(self) -> bool:
-        """Whether every table could be read."""
+        """True if every table could be read."""
         return len(self.rows) == len(ROW_TYPES)
 
     def file(self, table: str) -> str:
-        """A table's file, relative to the data set's folder."""
+        """File of a table, relative to the data set's folder."""
         return f"{self.version}/{table}.json"
 
     def fault(self, table: str, kind: str, cause: str) -> DataFault:
@@ -68,7 +64,7 @@ class RawTables:
         return DataFault(file=self.file(table), kind=kind, cause=cause)
 
     def channel(self, row: FullSampleData) -> str:
-        """The sensor a recording is of, such as `CAM_FRONT`; needs sound references."""
+        """Channel of a recording's sensor, such as `CAM_FRONT`; needs sound references."""
         calibration: Calibration = self.rows["calibrated_sensor"][row.calibrated_sensor_token]
         return str(self.rows["sensor"][calibration.sensor_token].channel)
 
@@ -137,7 +133,7 @@ def unmapped_logs(tables: RawTables) -> Iterator[DataFault]:
 
 
 def broken_chains(tables: RawTables) -> Iterator[DataFault]:
-    """Neighbours that do not know each other, and times that do not grow; tokens must be sound."""
+    """Faults of `prev`, `next` and times along chains; tokens must be sound."""
     for table in CHAINS:
         rows = tables.rows[table]
         for token, row in rows.items():
@@ -156,7 +152,7 @@ def _grows(row: Any, following: Any) -> bool:
 
 
 def scene_ends(tables: RawTables) -> Iterator[DataFault]:
-    """Scenes whose samples are not as many as they say or do not lead from the first to the last."""
+    """Scenes whose chain has another length or last sample than their row names."""
     samples = tables.rows["sample"]
     for token, scene in tables.rows["scene"].items():
         at, last, count = scene.first_sample_token, "", 0
@@ -200,7 +196,7 @@ DIRECTION_WITHIN_DEG = 30.0
 
 
 def bad_rotation(numbers: Sequence[float]) -> str | None:
-    """What is wrong with a unit quaternion (w, x, y, z)."""
+    """Fault of a unit quaternion (w, x, y, z); None for a good one."""
     if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
         return f"rotation {list(numbers)} is no quaternion of four finite numbers"
     norm = math.sqrt(sum(number * number for number in numbers))
@@ -210,7 +206,7 @@ def bad_rotation(numbers: Sequence[float]) -> str | None:
 
 
 def bad_translation(numbers: Sequence[float], *, within_m: float = math.inf) -> str | None:
-    """What is wrong with a place in metres."""
+    """Fault of a position in metres; None for a good one."""
     if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
         return f"translation {list(numbers)} is not three finite numbers"
     if math.hypot(*numbers) > within_m:
@@ -219,7 +215,7 @@ def bad_translation(numbers: Sequence[float], *, within_m: float = math.inf) -> 
 
 
 def bad_intrinsic(matrix: Sequence[Sequence[float]], size_px: tuple[int, int] | None) -> str | None:
-    """What is wrong with a camera matrix.
+    """Fault of a 3 x 3 camera matrix in pixels; None for a good one.
 
     Args:
         matrix: 3 x 3, pixels.
@@ -239,7 +235,7 @@ def bad_intrinsic(matrix: Sequence[Sequence[float]], size_px: tuple[int, int] | 
 
 
 def bad_direction(channel: str, rotation: Sequence[float]) -> str | None:
-    """That a camera does not look where its name says."""
+    """Fault of a camera that does not look in the direction of its name."""
     from pyquaternion import Quaternion
 
     ahead = Quaternion(list(rotation)).rotation_matrix[:, 2]

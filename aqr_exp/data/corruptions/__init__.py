@@ -1,1 +1,1 @@
-"""Degraded sensors: missing, late, displaced, dirty or noisy data."""
+"""Corruptions of sensor data: missing, late, displaced, dirty or noisy (after Robo3D and nuScenes-C)."""

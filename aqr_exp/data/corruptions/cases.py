@@ -1,4 +1,4 @@
-"""Every sensor failure by name: its severities, its sensor and its definition in one sentence.
+"""Registry of the corruptions: name, severities, affected sensor and definition.
 
 Keyframe, sweep, view and azimuth are nuScenes' terms; p is a probability.
 """
@@ -27,7 +27,7 @@ RINGS: dict[str, tuple[int, ...]] = {
 
 
 class AffectedSensor(str, Enum):
-    """What a failure acts on."""
+    """Sensor that a corruption acts on."""
 
     LIDAR = "lidar"
     CAMERA = "camera"
@@ -196,7 +196,7 @@ VIEWS = tuple(name.removeprefix("CAM_").lower() for name in CAMERA_NAMES)
 
 @dataclass(frozen=True, kw_only=True)
 class CorruptionCase:
-    """A failure at one severity.
+    """A corruption at one severity.
 
     Attributes:
         corruption: A name of `CORRUPTIONS`.
@@ -208,17 +208,17 @@ class CorruptionCase:
 
     @property
     def name(self) -> str:
-        """As it is typed, and as its folder is called: `beams@4`."""
+        """Name as typed and as its folder is called, such as `beams@4`."""
         return f"{self.corruption}{AT}{self.severity}"
 
     @property
     def definition(self) -> Corruption:
-        """What it is a case of."""
+        """The corruption that this is a case of."""
         return CORRUPTIONS[self.corruption]
 
     @property
     def views(self) -> tuple[str, ...]:
-        """The camera names a `view_drop` names; empty where it draws them."""
+        """Camera names of a `view_drop` with named views; empty where views are drawn."""
         named = self.severity.split(AND)
         return tuple(
             camera for camera, view in zip(CAMERA_NAMES, VIEWS, strict=True) if view in named
@@ -226,15 +226,11 @@ class CorruptionCase:
 
     @property
     def standard(self) -> bool:
-        """Whether it is among those that `all` means and that a mean is over."""
+        """True for cases that `all` includes and that means are taken over."""
         return self.severity in self.definition.severities
 
     def rng(self, token: str) -> "np.random.Generator":
-        """The draws of one sample: a function of (token, corruption, severity) alone.
-
-        Args:
-            token: The sample's token.
-        """
+        """Random generator of one sample: a function of (token, corruption, severity) alone."""
         import numpy as np
 
         digest = hashlib.sha256(f"{token}\n{self.corruption}\n{self.severity}".encode()).digest()
@@ -242,12 +238,12 @@ class CorruptionCase:
 
 
 def standard_cases() -> list[CorruptionCase]:
-    """Every failure at every severity, in the registry's order."""
+    """Every corruption at every severity, in the registry's order."""
     return [case for corruption in CORRUPTIONS.values() for case in cases_of(corruption)]
 
 
 def cases_of(corruption: Corruption) -> list[CorruptionCase]:
-    """A failure at each of its severities."""
+    """A corruption at each of its severities."""
     return [
         CorruptionCase(corruption=corruption.name, severity=level)
         for level in corruption.severities
@@ -255,10 +251,7 @@ def cases_of(corruption: Corruption) -> list[CorruptionCase]:
 
 
 def read_cases(text: str) -> list[CorruptionCase]:
-    """Cases as they are typed: `all`, or `NAME` and `NAME@SEVERITY` with commas between.
-
-    Args:
-        text: What was typed.
+    """Parse cases: `all`, or comma-separated `NAME` and `NAME@SEVERITY`.
 
     Returns:
         The cases, each once.

@@ -73,7 +73,7 @@ def _with_dirt(image: np.ndarray, drawn: np.ndarray) -> np.ndarray:
 
 
 def darken(images: Sequence[np.ndarray], case: CorruptionCase, rng: np.random.Generator) -> Images:
-    """Less light."""
+    """Scale all values down."""
     del rng
     return _by_level(images, GAIN[case.severity] * _LEVELS)
 
@@ -130,7 +130,7 @@ SHIFT_M = 2.0
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Cloud:
-    """What a failure of the LiDAR may need.
+    """Input of a corruption of the LiDAR.
 
     Attributes:
         points: [N, 5], merged.
@@ -145,7 +145,7 @@ CorruptPoints = Callable[[Cloud, CorruptionCase, np.random.Generator], np.ndarra
 
 
 def drop(cloud: Cloud, case: CorruptionCase, rng: np.random.Generator) -> np.ndarray:
-    """All points to the origin, or none at all."""
+    """Move all points to the origin, or remove them."""
     del rng
     if case.severity == "empty":
         return cloud.points[:0]
@@ -191,11 +191,7 @@ def misalign(cloud: Cloud, case: CorruptionCase, rng: np.random.Generator) -> np
 
 
 def rotation(angles: np.ndarray) -> np.ndarray:
-    """[3, 3], about x, then y, then z.
-
-    Args:
-        angles: [3] in radians, about x, y and z.
-    """
+    """[3, 3] rotation by angles [3] in radians about x, then y, then z."""
     turn = np.eye(3)
     for axis, angle in enumerate(angles):
         one, other = (axis + 1) % 3, (axis + 2) % 3
@@ -225,7 +221,7 @@ FRAME_CORRUPTIONS = (TEMPORAL, *STUCK)
 
 @dataclass(frozen=True, kw_only=True)
 class Stale:
-    """What a sensor delivers late.
+    """Replacement of a sensor's data by those of an earlier keyframe.
 
     Attributes:
         sensor: `LIDAR` or `CAMERA`.
@@ -237,7 +233,7 @@ class Stale:
 
 
 def previous_keyframes(infos: Sequence[Mapping[str, Any]]) -> list[int | None]:
-    """For each sample the one before it in its scene.
+    """For each sample, the position of the one before it in its scene.
 
     Args:
         infos: `timestamp` (s) of each, and `scene_token` where the file has it.
@@ -263,13 +259,9 @@ def previous_keyframes(infos: Sequence[Mapping[str, Any]]) -> list[int | None]:
 def stale_data(
     case: CorruptionCase, sample: int, token: str, previous: Sequence[int | None]
 ) -> Stale | None:
-    """What a corruption in time makes of a sample; None leaves it as it is.
+    """Effect of a corruption in time on a sample; None leaves it unchanged.
 
-    Args:
-        case: The corruption.
-        sample: Position of the sample.
-        token: Its token.
-        previous: As `previous_keyframes` gives it.
+    `sample` is the sample's position, and `previous` comes from `previous_keyframes`.
     """
     if case.corruption == TEMPORAL:
         drawn = case.rng(token).random(2)
@@ -291,12 +283,7 @@ def stale_data(
 def with_stale_files(
     info: dict[str, Any], stale: Stale, other: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The sample with the other keyframe's files in a sensor's place.
-
-    Args:
-        info: The sample.
-        stale: What is late.
-        other: The keyframe it is from.
+    """The sample with the files of the keyframe `other` for the sensor that is late.
 
     Returns:
         A new dict: images with other paths, or `lidar_source`, the keyframe the points are of.

@@ -1,1 +1,1 @@
-"""The database of ground-truth objects that training pastes into scenes."""
+"""The database of ground-truth objects that training pastes into other samples."""

@@ -102,7 +102,7 @@ def view_matrices(info: dict[str, Any]) -> np.ndarray:
 def box_bounds_px(
     box_m: np.ndarray, lidar2img: np.ndarray, size_px: tuple[int, ...]
 ) -> tuple[int, int, int, int] | None:
-    """The pixels of an image that hold a box.
+    """Pixels of an image that hold a box.
 
     Args:
         box_m: [7 or more].
@@ -126,12 +126,9 @@ def box_bounds_px(
 def crop_sample(
     root: Path, info: dict[str, Any], categories: dict[str, int]
 ) -> list[EncodedObject]:
-    """The objects of one sample that have a LiDAR point and that every camera shows wholly or not.
+    """Crop the objects of one sample that have a LiDAR point and cross no camera's plane in view.
 
-    Args:
-        root: The data set's folder.
-        info: An entry of an info file.
-        categories: The file's label of each class.
+    `info` is an entry of an info file under `root`, and `categories` the file's label of each class.
 
     Returns:
         Objects of the ten classes, in the file's order.
@@ -166,7 +163,7 @@ def crop_sample(
 
 
 def _is_astride(box: np.ndarray, matrices: np.ndarray, images: list[np.ndarray]) -> bool:
-    """Whether a camera shows a part of a box while another part is beside or behind the camera."""
+    """True if a camera shows a part of a box while another part is beside or behind the camera."""
     corners = corners_m(box[None, :7])[0]
     for matrix, image in zip(matrices, images, strict=True):
         ahead = depths_m(corners, matrix) > NEAREST_M
@@ -199,12 +196,12 @@ def _image(path: str) -> np.ndarray:
 
 
 def info_digest(root: Path, split: str) -> str:
-    """SHA-256 of a split's info file: the objects are cut from what it names."""
+    """SHA-256 of a split's info file, from which the database is built."""
     return file_sha256(info_path(root, split))
 
 
 def database_is_ready(root: Path, split: str) -> bool:
-    """Whether a split's objects are there, complete and cut from its present info file."""
+    """True if a split's database is complete and was built from its present info file."""
     try:
         store = GtDatabase(objects_folder(root, split))
     except AqrExpError:
@@ -215,19 +212,10 @@ def database_is_ready(root: Path, split: str) -> bool:
 def build_database(
     root: Path, split: str, *, workers: int, progress: Progress = no_progress
 ) -> dict[str, int]:
-    """EncodedObject out every object of a split, unless that is done.
+    """Crop every object of a split unless that is done, and return the number of objects by class.
 
-    Killed at any moment, it goes on with the scenes that are missing; the result is the same, whatever
-    the number of workers.
-
-    Args:
-        root: The data set's folder, with the split's info file.
-        split: The split.
-        workers: Processes.
-        progress: Called with (scenes done, all scenes).
-
-    Returns:
-        Objects by class.
+    Killed at any moment, it continues with the missing scenes; the result does not depend on `workers`.
+    `progress` is called with (scenes done, all scenes).
     """
     final = objects_folder(root, split)
     if not database_is_ready(root, split):
@@ -285,15 +273,7 @@ def crop_scene(
     infos: list[dict[str, Any]],
     categories: dict[str, int],
 ) -> None:
-    """Write one scene's pack, then its records; offsets and rows count from the scene's start.
-
-    Args:
-        root: The data set's folder.
-        parts: Where they go.
-        place: Which scene.
-        infos: Its samples.
-        categories: The info file's label of each class.
-    """
+    """Write one scene's pack, then its records; offsets and rows count from the scene's start."""
     pack = bytearray()
     records: dict[str, list[tuple[Any, ...]]] = {name: [] for name in ARRAYS}
     for frame, info in enumerate(infos):
@@ -354,7 +334,7 @@ def _finish(parts: Path, scenes: int, digest: str) -> None:
 
 
 def _swap(parts: Path, final: Path) -> None:
-    """Put the complete folder in its place; what was there goes first."""
+    """Replace the final folder by the complete one."""
     if final.exists():
         old = final.with_name(f".{final.name}.old")
         shutil.rmtree(old, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Which objects are pasted into a sample: how many of each class, and none that would touch another."""
+"""Ground-truth sampling: choose objects that collide with nothing, and paint their patches."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,13 +16,9 @@ def sample_objects(
     present: np.ndarray,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Draw what is lacking of each class.
+    """Draw the objects that fill each class up to `per_class`, without replacement.
 
-    Args:
-        pools: Places of the objects of each class.
-        per_class: Each class is filled up to so many.
-        present: [classes] objects that the sample has of each.
-        rng: Draws without replacement.
+    `pools` holds the places of the objects of each class, `present` [classes] the number already there.
 
     Returns:
         Places of the objects drawn, class by class.
@@ -93,14 +89,10 @@ def patch_homography(patch: Patch, box: np.ndarray, lidar2img: np.ndarray) -> np
 
 
 def landing_error_px(patch: Patch, box: np.ndarray, lidar2img: np.ndarray) -> float:
-    """How far from its place a corner of the box lands at most, of those that the patch shows.
+    """Largest error of a pasted corner, in pixels, over the corners that the patch shows.
 
     Cars carry their cameras at slightly different places: near and deep boxes look different then.
-
-    Args:
-        patch: The patch.
-        box: [7 or more] the object's box.
-        lidar2img: [4, 4] of the camera it is pasted into.
+    `lidar2img` [4, 4] is of the camera that the patch is pasted into.
     """
     corners = corners_m(np.asarray(box, dtype=np.float64)[None, :7])[0]
     source, wanted = project(corners, patch.lidar2img), project(corners, lidar2img)
@@ -117,7 +109,7 @@ def landing_error_px(patch: Patch, box: np.ndarray, lidar2img: np.ndarray) -> fl
 def outline_mask(
     box: np.ndarray, lidar2img: np.ndarray, size_px: tuple[int, ...]
 ) -> np.ndarray | None:
-    """Which pixels of an image a box covers: the hull of its corners.
+    """Mask of the pixels that a box covers: the hull of its corners.
 
     Returns:
         uint8 [height, width], 1 inside; None where a corner is not in front of the camera.
@@ -137,7 +129,7 @@ def outline_mask(
 def layers_of(
     boxes: np.ndarray, patches: Sequence[Patch | None], lidar2img: np.ndarray
 ) -> list[Layer]:
-    """Layers of one view, the farthest first; what is behind the camera is left out.
+    """Layers of one view, the farthest first; boxes behind the camera are left out.
 
     Args:
         boxes: [n, 7 or more].
@@ -154,15 +146,10 @@ def layers_of(
 
 
 def paint(image: np.ndarray, layers: Sequence[Layer], lidar2img: np.ndarray) -> np.ndarray:
-    """The image with the patches in it.
+    """Paste the patches into an image [height, width, 3] uint8, which stays unchanged.
 
-    An object that the image shows already is painted again, from the image itself, over what was
-    pasted behind it.
-
-    Args:
-        image: [height, width, 3] uint8; unchanged.
-        layers: The farthest first.
-        lidar2img: [4, 4] of the image.
+    An object that the image already shows is painted again, from the image itself, over patches behind
+    it. `layers` come farthest first.
     """
     painted: np.ndarray | None = None
     for layer in layers:

@@ -1,4 +1,4 @@
-"""Where cut-out objects lie on disk, and how one is read: plain arrays and packed bytes, no pickle.
+"""The GT database on disk: plain arrays and packed bytes, no pickle.
 
 A folder `<split>.objects` holds, in the order of the scenes, one pack of bytes a scene (points and JPEG
 patches), three arrays of fixed-size records that loader workers map into memory, and `index.json`,
@@ -49,7 +49,7 @@ ARRAYS = {"objects": OBJECT, "patches": PATCH, "frames": FRAME}
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Patch:
-    """How one camera saw an object.
+    """View of an object by one camera.
 
     Attributes:
         view: Which camera.
@@ -68,7 +68,7 @@ class Patch:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GtObject:
-    """One object.
+    """An object of the database.
 
     Attributes:
         label: Place in `CLASS_NAMES`.
@@ -84,15 +84,12 @@ class GtObject:
 
 
 def pack_name(scene: int) -> str:
-    """The file of a scene's bytes."""
+    """File name of a scene's bytes."""
     return f"{scene:05d}.pack"
 
 
 class GtDatabase:
-    """The objects of one split, read one by one.
-
-    Args:
-        folder: A complete `<split>.objects`.
+    """The objects of one split, in a complete `<split>.objects`, read one by one.
 
     Attributes:
         index: The content of `index.json`.
@@ -124,12 +121,7 @@ class GtDatabase:
         return array
 
     def pools(self, *, sweeps: int, min_points: int) -> list[np.ndarray]:
-        """Places of the objects of each class with enough points.
-
-        Args:
-            sweeps: Earlier sweeps that count.
-            min_points: The fewest points.
-        """
+        """Places of each class's objects with `min_points` in the keyframe and `sweeps` sweeps."""
         points = self.objects["points"][:, : sweeps + 1].sum(axis=1)
         labels = self.objects["label"]
         return [
@@ -138,11 +130,7 @@ class GtDatabase:
         ]
 
     def read(self, place: int, *, sweeps: int) -> GtObject:
-        """One object.
-
-        Args:
-            place: Which.
-            sweeps: Earlier sweeps whose points are wanted.
+        """Read one object with the points of the keyframe and `sweeps` earlier sweeps.
 
         Raises:
             AqrExpError: The pack is missing or too short.
@@ -194,5 +182,5 @@ def _decoded(content: bytes, path: Path) -> np.ndarray:
 
 
 def index_text(content: dict[str, Any]) -> str:
-    """`index.json` as text."""
+    """Text of `index.json`."""
     return json.dumps(content, indent=1) + "\n"

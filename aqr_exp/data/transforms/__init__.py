@@ -1,1 +1,1 @@
-"""The steps from files to a packed sample; every one keeps `lidar2img` true."""
+"""Pipeline steps from files to a packed sample; each keeps `lidar2img` correct."""

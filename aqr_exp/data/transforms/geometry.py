@@ -1,4 +1,4 @@
-"""Resize, crop, mirror and normalise the views, and tell `lidar2img` about it."""
+"""Geometric augmentation of images and scenes, kept consistent with `lidar2img`."""
 
 from typing import Any
 
@@ -10,17 +10,10 @@ from mmdet3d.registry import TRANSFORMS
 
 
 def image_affine(scale: float, crop_left: int, crop_top: int, width: int, flip: bool) -> np.ndarray:
-    """The 4 x 4 matrix that moves homogeneous pixels as an image transform moves the picture.
+    """[4, 4] matrix that moves homogeneous pixels as an image transform moves the picture.
 
     Resizing maps the continuous coordinate x to `scale` x, cropping subtracts the corner, mirroring maps
     x to `width` - x.
-
-    Args:
-        scale: New size over old size.
-        crop_left: Left edge of the crop in the resized image, in pixels.
-        crop_top: Top edge of the crop in the resized image, in pixels.
-        width: Width of the crop, in pixels.
-        flip: Whether the crop is mirrored left to right.
 
     Returns:
         Matrix A with `lidar2img_new = A @ lidar2img` (pixels are (u d, v d, d, 1)).
@@ -43,15 +36,7 @@ def resize_crop_flip(
     size: tuple[int, int],
     flip: bool,
 ) -> np.ndarray:
-    """Apply the transform `image_affine` describes.
-
-    Args:
-        image: [H, W, 3] uint8.
-        scale: New size over old size.
-        crop_left: Left edge of the crop in the resized image.
-        crop_top: Top edge of the crop in the resized image.
-        size: (height, width) of the result, in pixels.
-        flip: Whether the result is mirrored.
+    """Apply the transform of `image_affine` to an image [H, W, 3] uint8; `size` is (height, width).
 
     Returns:
         [height, width, 3] uint8; black where the crop reaches beyond the resized image.
@@ -132,19 +117,14 @@ class ResizeCropFlipImages(BaseTransform):
 
 @TRANSFORMS.register_module()
 class NormalizeImages(BaseTransform):
-    """Subtract the channel means and divide by the standard deviations (BGR).
-
-    Args:
-        mean: Channel means.
-        std: Channel standard deviations.
-    """
+    """Subtract the channel means and divide by the standard deviations (BGR)."""
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         self.mean = np.asarray(mean, dtype=np.float32)
         self.inverse_std = 1.0 / np.asarray(std, dtype=np.float32)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Turn `img` into float32."""
+        """Convert `img` to normalised float32."""
         results["img"] = [
             (image.astype(np.float32) - self.mean) * self.inverse_std for image in results["img"]
         ]
@@ -208,14 +188,9 @@ class GlobalRotScaleTransFlip(BaseTransform):
 def scene_matrix(
     angle: float, scale: float, shift: np.ndarray, mirror_x: bool, mirror_y: bool
 ) -> np.ndarray:
-    """The 4 x 4 matrix of p' = scale R(angle) F p + shift.
+    """[4, 4] matrix of p' = scale R(angle) F p + shift, with F the mirrors of x and y.
 
-    Args:
-        angle: Counter-clockwise rotation about z, in radians.
-        scale: Factor on every length.
-        shift: [3], metres, applied last.
-        mirror_x: Whether x changes its sign first.
-        mirror_y: Whether y changes its sign first.
+    The angle is counter-clockwise about z in radians, the shift [3] in metres.
     """
     cosine, sine = np.cos(angle), np.sin(angle)
     rotation = np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
@@ -228,11 +203,7 @@ def scene_matrix(
 
 @TRANSFORMS.register_module()
 class KeepInRange(BaseTransform):
-    """Drop points outside the range, and boxes whose centre is outside it in BEV.
-
-    Args:
-        point_cloud_range_m: (x, y, z, x, y, z), lower bounds first.
-    """
+    """Drop points outside (x, y, z, x, y, z), lower bounds first, and boxes with BEV centres outside."""
 
     def __init__(self, point_cloud_range_m: tuple[float, ...]) -> None:
         self.low = torch.tensor(point_cloud_range_m[:3])

@@ -1,4 +1,4 @@
-"""Ground-truth sampling: paste objects of other training samples, their points and their pictures."""
+"""Ground-truth sampling as a pipeline step: points, pictures and boxes of other samples' objects."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,7 +66,7 @@ class PasteObjects(BaseTransform):
         return self._store
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Add to `points`, `img`, `gt_bboxes_3d` and `gt_labels_3d`; `pasted` says how many came."""
+        """Add to `points`, `img`, `gt_bboxes_3d` and `gt_labels_3d`; count the objects in `pasted`."""
         chosen = self._choose(results)
         results["pasted"] = len(chosen)
         if chosen:
@@ -86,7 +86,7 @@ class PasteObjects(BaseTransform):
 
 
 def _fits(item: GtObject, matrices: np.ndarray) -> bool:
-    """Whether every picture of an object shows its corners where its box will say they are."""
+    """True if every patch of an object shows its corners within a pixel of the box's."""
     return all(
         landing_error_px(patch, item.box, matrices[patch.view]) <= FARTHEST_PX
         for patch in item.patches

@@ -42,9 +42,7 @@ class LoadLidarSweeps(BaseTransform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add `points` [N, 5]: x, y, z (m), intensity, seconds before the keyframe.
 
-        Args:
-            results: An info file's entry; `lidar_source`, where there is one, is the entry whose
-                points are read in place of its own.
+        `lidar_source` in `results`, if present, is the entry whose points are read instead.
         """
         points = np.zeros((0, POINT_FEATURES), dtype=np.float32)
         if self.read:
@@ -96,7 +94,7 @@ def _pixels(path: str) -> np.ndarray:
 
 
 def _black(path: str) -> np.ndarray:
-    """An image of the file's size, which its first bytes tell."""
+    """A black image of the file's size, read from its header."""
     try:
         with Image.open(path) as header:
             width, height = header.size
@@ -134,7 +132,7 @@ class ModalDropout(BaseTransform):
         self.drop_lidar = drop_lidar
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Blank `img` or `points`, or neither; `modal_dropout` says which."""
+        """Blank `img`, `points` or neither; record it in `modal_dropout`."""
         draw = results["rng"].random()
         dropped = None
         if draw < self.drop_camera:
@@ -149,11 +147,7 @@ class ModalDropout(BaseTransform):
 
 @TRANSFORMS.register_module()
 class BlankModality(BaseTransform):
-    """Blank one sensor of every sample: how good is the model without it?
-
-    Args:
-        modality: `camera` or `lidar`.
-    """
+    """Blank one sensor (`camera` or `lidar`) of every sample at evaluation."""
 
     def __init__(self, modality: str) -> None:
         self.modality = Modality(modality)
@@ -169,17 +163,13 @@ class CorruptSensor(BaseTransform):
     """Corrupt the loaded points or images of a sample, by draws of its own token.
 
     The annotations are read by `object_failure` and never changed.
-
-    Args:
-        corruption: A name of `aqr_exp.data.corruptions.cases.CORRUPTIONS`.
-        severity: One of its severities.
     """
 
     def __init__(self, corruption: str, severity: str) -> None:
         self.case = CorruptionCase(corruption=corruption, severity=severity)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Replace `points` or `img`, whichever the failure acts on."""
+        """Replace `points` or `img`, whichever the corruption acts on."""
         rng = self.case.rng(results["token"])
         if self.case.corruption in POINT_CORRUPTIONS:
             points = results["points"].tensor.numpy()
