@@ -1,4 +1,4 @@
-"""Requests to stop a training: the first waits for the step's end and a checkpoint, the second does not."""
+"""Checkpoints of a training: saved when it is asked to stop, continued from, and started from."""
 
 import contextlib
 import os
@@ -15,20 +15,26 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from aqr_exp.cmt.checkpoint import load_state_dict_file, load_strictly
+from aqr_exp.config.schema.run import StartConfig
+from aqr_exp.errors import RunFailedError
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """Whether this process was asked to stop.
+    """A request to stop: the first waits for the step's end and a checkpoint, the second does not.
 
     Args:
-        pressing: Whether a request that is there now must not wait: nothing may be saved any more.
-        one_request: Whether several signals may be one request: whoever cancels a run writes it down,
-            and both its launcher and this process act on it.
+        pressing: True when a request must not wait now: nothing may be saved any more.
+        one_request: True when several signals may be one request: that of `aqr-exp cancel` is written
+            down, and both the launcher and this process act on it.
 
     Attributes:
-        asked: Whether it was asked to stop.
+        asked: The process was asked to stop.
     """
 
     def __init__(
@@ -53,11 +59,7 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stops_wait(request: StopRequest) -> Iterator[None]:
-    """Let signals that mean stop go to `request` instead of interrupting whatever is being done.
-
-    Args:
-        request: Takes them; whoever can stop in good order looks at it.
-    """
+    """Send signals that mean stop to `request` instead of interrupting the training anywhere."""
     ours = os.getpid()
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -65,8 +67,8 @@ def stops_wait(request: StopRequest) -> Iterator[None]:
         if os.getpid() == ours:
             request.receive()
         elif number == signal.SIGTERM:
-            # A forked loader worker: it ends at once when told to, and not by a terminal's Ctrl-C,
-            # which the training process takes for both.
+            # A forked loader worker ends at once on SIGTERM, and not by a terminal's Ctrl-C, which
+            # the training process handles for both.
             os._exit(128 + number)
 
     kept = {number: signal.signal(number, handle) for number in STOPPING}
@@ -77,7 +79,7 @@ def stops_wait(request: StopRequest) -> Iterator[None]:
             signal.signal(number, previous)
 
 
-# After whole epochs, or within one: so many whole epochs, and so many steps in all.
+# After whole epochs, or within one: the whole epochs, and all steps.
 _NAME = re.compile(r"epoch_(\d+)(?:_step_(\d+))?\.pth")
 
 
@@ -105,7 +107,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def read_checked(path: Path) -> dict[str, Any]:
-    """A checkpoint's content; tensors and numbers only, nothing is executed.
+    """Read a checkpoint: tensors and numbers only, nothing is executed.
 
     Raises:
         Exception: It is truncated or damaged, or holds something else.
@@ -119,14 +121,7 @@ def read_checked(path: Path) -> dict[str, Any]:
 
 
 def load_newest(folder: Path) -> dict[str, Any] | None:
-    """The newest checkpoint that can be read; damaged ones are passed over with a logged word.
-
-    Args:
-        folder: Where checkpoints are kept.
-
-    Returns:
-        Its content (tensors and numbers only, nothing is executed), or None.
-    """
+    """Read the newest intact checkpoint of a folder; damaged ones are logged and skipped."""
     for path in checkpoints(folder):
         try:
             return read_checked(path)
@@ -138,13 +133,12 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
 class KeepCheckpoints(Hook):
     """Saves after every epoch, and within one when asked to stop; continues from the newest intact one.
 
-    Together with seeds per step and keyed samples, what a resumed run computes from there on is what an
-    unbroken one would have computed.
+    Together with seeds per step and keyed samples, a resumed run computes from there on exactly the
+    numbers of an unbroken one.
 
     Args:
-        folder: Where checkpoints are kept.
-        keep: How many newest ones stay.
-        stop: Whether the process was asked to stop.
+        folder: Of the checkpoints.
+        keep: Number of newest checkpoints that are kept.
     """
 
     priority = "VERY_LOW"
@@ -173,7 +167,7 @@ class KeepCheckpoints(Hook):
         print_log(f"continues after epoch {state['epoch']}{within}", "current")
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Leave out what the epoch had trained on before it was interrupted."""
+        """Leave out samples that the epoch had trained on before it was interrupted."""
         loader = runner.train_dataloader
         if self.steps_done:
             loader.sampler.leave_out(self.steps_done * loader.batch_size)
@@ -237,7 +231,7 @@ class KeepCheckpoints(Hook):
         }
         save_atomically(state, self.folder / name)
         newest, *others = checkpoints(self.folder)
-        # What was saved within an epoch is of no use after it, and must not displace what is.
+        # A save within an epoch is of no use after it, and must not displace one that is.
         spent = [path for path in others if "_step_" in path.name and "_step_" not in newest.name]
         kept = [path for path in others if path not in spent][: self.keep - 1]
         for path in others:
@@ -250,6 +244,79 @@ def _steps_per_epoch(runner: Runner) -> int:
 
 
 def unwrapped(runner: Runner) -> torch.nn.Module:
-    """The model itself, without a wrapper for several processes."""
+    """The runner's model, without a wrapper for several processes."""
     model = runner.model
     return model.module if is_model_wrapper(model) else model
+
+
+NEW_PARTS = ("pts_bbox_head.aqr.",)
+"""Parameters that a checkpoint of the baseline lacks; they start as without a checkpoint."""
+
+
+def start_from(model: nn.Module, start: StartConfig) -> list[str]:
+    """Load a checkpoint into a detector and freeze parameters, as configured.
+
+    Returns:
+        Names of the parameters and buffers that were not taken from the checkpoint.
+
+    Raises:
+        RequestError: The checkpoint cannot be read, or does not fit key for key.
+        RunFailedError: A prefix to take or to freeze begins no parameter's name.
+    """
+    state = load_state_dict_file(Path(start.load_from))
+    may_miss: tuple[str, ...] = NEW_PARTS
+    if start.parts:
+        _check_prefixes("start.parts", start.parts, list(model.state_dict()))
+        state = {name: value for name, value in state.items() if name.startswith(start.parts)}
+        may_miss = tuple(name for name in model.state_dict() if not name.startswith(start.parts))
+    new = load_strictly(model, state, may_miss=may_miss)
+    freeze(model, start.freeze)
+    return new
+
+
+def freeze(model: nn.Module, prefixes: Sequence[str]) -> None:
+    """Stop training the parameters whose names begin with one of the prefixes.
+
+    Raises:
+        RunFailedError: A prefix begins no parameter's name.
+    """
+    _check_prefixes("start.freeze", prefixes, [name for name, _ in model.named_parameters()])
+    for name, parameter in model.named_parameters():
+        if name.startswith(tuple(prefixes)):
+            parameter.requires_grad = False
+
+
+def _check_prefixes(key: str, prefixes: Sequence[str], names: Sequence[str]) -> None:
+    idle = [prefix for prefix in prefixes if not any(name.startswith(prefix) for name in names)]
+    if idle:
+        raise RunFailedError(f"{key}: no parameter begins with {', '.join(idle)}")
+
+
+class LoadCheckpointHook(Hook):
+    """Starts from a checkpoint, and keeps frozen parameters frozen.
+
+    Batch norms with frozen parameters also keep their statistics, which training mode would change.
+    """
+
+    def __init__(self, start: StartConfig) -> None:
+        self.start = start
+
+    def before_train(self, runner: Runner) -> None:
+        """Load and freeze: the Runner initialises the model's weights just before."""
+        new = start_from(unwrapped(runner), self.start)
+        taken = ", ".join(self.start.parts) or "all"
+        print_log(
+            f"{self.start.load_from} loaded ({taken}); new here: {', '.join(new) or 'nothing'}",
+            "current",
+        )
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any | None = None
+    ) -> None:
+        """The Runner puts the whole model into training mode every epoch."""
+        del batch_idx, data_batch
+        for module in runner.model.modules():
+            if isinstance(module, _BatchNorm) and not any(
+                parameter.requires_grad for parameter in module.parameters()
+            ):
+                module.eval()

@@ -1,16 +1,13 @@
-"""`python -m aqr_exp.train.corruption_eval RUN_DIR CASE...`: evaluate a trained run under sensor failures.
+"""`python -m aqr_exp.train.corruption_eval RUN_DIR CASES`: evaluate a trained run on corrupted sensors.
 
 One process serves all cases of a run, because loading the packages takes longer than a small case.
-It writes one line of JSON for each step to stdout: `case`, `done` and `total` (samples), and at a
-case's end `metrics`. Whatever else is printed goes to stderr.
+Its responses hold `case`, `done` and `total` (samples), and at a case's end `metrics`.
 """
 
 import argparse
-import json
-import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +31,11 @@ from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.train.checkpoint import load_newest
 from aqr_exp.train.runner_config import evaluator_config, register_plugins
 from aqr_exp.train.session import set_up_torch
+from aqr_exp.train.worker import Respond, json_responses
 
 
 def trained_detector(folder: RunFolder, config: RunConfig) -> nn.Module:
-    """The run's detector with its final weights, on the device it runs on here.
-
-    Args:
-        folder: The run's folder.
-        config: The run.
+    """The run's detector with its final weights, on the device of this process.
 
     Raises:
         RunFailedError: The final checkpoint is missing or damaged: the clean evaluation is of no other.
@@ -102,15 +96,8 @@ def measure(
     return dict(evaluator.evaluate(total))
 
 
-def evaluate_cases(
-    folder: RunFolder, cases: Sequence[CorruptionCase], respond: Callable[[dict[str, Any]], None]
-) -> None:
+def evaluate_cases(folder: RunFolder, cases: Sequence[CorruptionCase], respond: Respond) -> None:
     """Evaluate a run under the cases it lacks; the caller holds the run's lease for it.
-
-    Args:
-        folder: The run's folder.
-        cases: What is wanted.
-        respond: Writes a message of this JSON worker.
 
     Raises:
         AqrExpError: There are no metrics of record, or no weights, or the data are not those that the
@@ -142,30 +129,15 @@ def evaluate_cases(
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the module.
-
-    Args:
-        argv: Arguments after the program's name; `sys.argv` when None.
-
-    Returns:
-        0 done, 1 it failed, and the last line of stderr says why.
-    """
+    """Run the module; returns 0, or 1 after an error that is the last line of stderr."""
     parser = argparse.ArgumentParser(prog="python -m aqr_exp.train.corruption_eval")
     parser.add_argument("run_dir", type=Path, help="a completed run's folder")
     parser.add_argument("cases", help="cases with commas between")
     parser.add_argument("--threads", type=int, required=True, help="torch threads")
     arguments = parser.parse_args(argv)
     folder = RunFolder(arguments.run_dir)
-    # The open-mmlab packages print: only the answers may reach whoever reads stdout.
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-
-    def respond(answer: dict[str, Any]) -> None:
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
-
     try:
-        with hold(folder.failures_lease_path):
+        with json_responses() as respond, hold(folder.failures_lease_path):
             register_plugins()
             set_up_torch(arguments.threads)
             evaluate_cases(folder, read_cases(arguments.cases), respond)

@@ -1,14 +1,11 @@
 """`python -m aqr_exp.train.first_steps RUN_DIR...`: a few real iterations of each run, one after another.
 
-Each folder holds a `spec.yaml`. One line of JSON a folder goes to stdout (see `first_steps`); whatever
-else is printed goes to stderr. One process serves many runs, because loading the packages takes longer
-than the iterations of a small model.
+Each folder holds a `spec.yaml`, and is answered with one line of JSON (see `first_steps`). One process
+serves many runs, because loading the packages takes longer than the iterations of a small model.
 """
 
 import argparse
 import gc
-import json
-import os
 import resource
 import sys
 import time
@@ -29,9 +26,10 @@ from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.train import memory
 from aqr_exp.train.checkpoint import StopRequest, unwrapped
 from aqr_exp.train.session import build_runner, reason_for, set_up_torch
+from aqr_exp.train.worker import json_responses
 
 STEPS = 2
-"""The first iteration compiles and allocates; the second takes what the others will."""
+"""The first iteration compiles and allocates; the second takes as long as all others."""
 
 
 @LOOPS.register_module()
@@ -40,10 +38,10 @@ class FirstStepsLoop(EpochBasedTrainLoop):
 
     Args:
         first_epochs: Those epochs, counted from 0: one a stage.
-        **kwargs: As mmengine's own loop takes them.
+        **kwargs: Of mmengine's own loop.
 
     Attributes:
-        step_s: How long the last iteration took, in seconds, without waiting for data.
+        step_s: Duration of the last iteration in seconds, without waiting for data.
     """
 
     def __init__(self, *, first_epochs: list[int], **kwargs: Any) -> None:
@@ -73,17 +71,14 @@ class FirstStepsLoop(EpochBasedTrainLoop):
 
 
 def first_steps(folder: RunFolder) -> dict[str, Any]:
-    """Train a run for a moment and evaluate one batch; nothing of it is kept.
-
-    Args:
-        folder: A folder with its `spec.yaml`; what the run writes goes there.
+    """Train a run for a few steps and evaluate one batch, in a folder that holds its `spec.yaml`.
 
     Returns:
-        `step_s` (of one iteration, without waiting for data), `memory_mb` (the most that was in
-        use: of the GPU where it trains, else of the process) and `loss` (of the first).
+        `step_s` (of one iteration, without waiting for data), `memory_mb` (the peak: of the GPU if
+        it trains there, else of the process) and `loss` (of the first iteration).
 
     Raises:
-        Exception: Whatever the training would raise.
+        Exception: As the training would raise.
     """
     config = from_spec(folder.read_spec())
     first_epochs = [stage.first_epoch for stage in stages_of(config)] or [0]
@@ -109,7 +104,7 @@ def _train_cfg(runner: Runner) -> dict[str, Any]:
 
 
 def _forget_peak() -> None:
-    """Count the most memory in use from here."""
+    """Measure the peak of memory from here."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
@@ -126,7 +121,7 @@ def _peak_mb() -> float:
 
 
 def outcomes(folders: list[RunFolder]) -> Iterator[dict[str, Any]]:
-    """What became of each run: what `first_steps` gives, or `fault`, the reason."""
+    """The responses: for each run the values of `first_steps`, or `fault`, the reason."""
     for folder in folders:
         try:
             yield {"name": folder.name, **first_steps(folder)}
@@ -137,23 +132,15 @@ def outcomes(folders: list[RunFolder]) -> Iterator[dict[str, Any]]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the module; returns 0 whatever became of the runs.
-
-    Args:
-        argv: Arguments after the program's name; `sys.argv` when None.
-    """
+    """Run the module; returns 0, also when runs failed."""
     parser = argparse.ArgumentParser(prog="python -m aqr_exp.train.first_steps")
     parser.add_argument("folders", type=Path, nargs="+", help="folders with a spec.yaml")
     parser.add_argument("--threads", type=int, required=True, help="torch threads")
     arguments = parser.parse_args(argv)
     set_up_torch(arguments.threads)
-    # The open-mmlab packages print: only the answers may reach whoever reads stdout.
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    with answers:
+    with json_responses() as respond:
         for outcome in outcomes([RunFolder(path) for path in arguments.folders]):
-            answers.write(json.dumps(outcome) + "\n")
-            answers.flush()
+            respond(outcome)
     return 0
 
 

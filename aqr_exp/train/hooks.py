@@ -1,4 +1,4 @@
-"""Seeds as functions of (run seed, step): a resumed step draws what the unbroken one drew."""
+"""Hooks of a training: seeds of each step, stages, history and progress, missed validations."""
 
 import math
 import random
@@ -21,9 +21,8 @@ from aqr_exp.store.run_folder import RunFolder
 def step_seed(seed: int, step: int) -> int:
     """The seed of everything random inside one training step (dropout, denoising noise, grid mask).
 
-    Args:
-        seed: The run's seed.
-        step: Zero-based step, counted over all epochs.
+    A function of the run's seed and the step (from 0, over all epochs): a resumed step draws as the
+    unbroken one.
     """
     return int(np.random.SeedSequence((seed, 2, step)).generate_state(1)[0])
 
@@ -37,17 +36,16 @@ def seed_step(seed: int, step: int) -> None:
 
 
 class StageSwitchHook(Hook):
-    """Builds the training data anew, its data set, pipeline and workers, whenever a stage begins.
+    """Replaces the training data (data set, pipeline and workers) whenever a stage begins.
 
-    A run that continues within a later stage comes here before its first epoch, so it takes that
-    stage's data too.
+    A run that continues within a later stage gets that stage's data before its first epoch.
 
     Args:
-        stages: Of the run; the Runner was made with the data of the first.
-        batch_size: Samples a step of this process.
+        stages: Of the run; the Runner was built with the data of the first.
+        batch_size: Samples per step.
     """
 
-    # Before the sampler is told its epoch.
+    # Before the sampler gets its epoch.
     priority = "VERY_HIGH"
 
     def __init__(self, stages: tuple[Stage, ...], batch_size: int) -> None:
@@ -56,11 +54,11 @@ class StageSwitchHook(Hook):
         self.loaded = 1
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Change the data when this epoch's are others.
+        """Change the data when this epoch begins another stage.
 
         Raises:
-            RunFailedError: The stage's data have another length, so that the steps of the rate's
-                cycle would be wrong.
+            RunFailedError: The stage's data have another length: the learning rate's cycle would be
+                wrong.
         """
         stage = stage_at(self.stages, runner.epoch)
         if stage is None or stage.number == self.loaded:
@@ -81,25 +79,18 @@ class StageSwitchHook(Hook):
 
 
 def stage_entry(stages: tuple[Stage, ...], epoch: int) -> dict[str, int]:
-    """What a line of the history says about its stage.
+    """The `stage` (from 1) of a line of the history; empty for a run without stages.
 
     Args:
         stages: Of the run.
         epoch: Counted from 0.
-
-    Returns:
-        `stage`, counted from 1; nothing for a run without stages.
     """
     stage = stage_at(stages, epoch)
     return {} if stage is None else {"stage": stage.number}
 
 
 class SeedEachStep(Hook):
-    """Makes every random draw of a step a function of (seed, step).
-
-    Args:
-        seed: The run's seed.
-    """
+    """Makes every random draw of a step a function of (run seed, step)."""
 
     priority = "VERY_HIGH"
 
@@ -115,13 +106,7 @@ class SeedEachStep(Hook):
 
 
 class RecordHistory(Hook):
-    """Writes scalars to the run's history and where the run is to its progress file.
-
-    Args:
-        folder: The run's folder.
-        every_steps: Steps between two lines.
-        stages: Of the run; the lines name theirs.
-    """
+    """Writes scalars to the run's history every few steps, and its progress to the progress file."""
 
     def __init__(self, folder: RunFolder, every_steps: int, stages: tuple[Stage, ...] = ()) -> None:
         self.folder = folder
@@ -131,16 +116,16 @@ class RecordHistory(Hook):
         self.first_step: int | None = None
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Loading of the first batch counts from here; of the first epoch, the time that is left."""
+        """Start the clocks of the first batch's loading and, in the first epoch, of the time left."""
         self.step_started = time.monotonic()
         if self.first_step is None:
-            # Not before the training: there a run that continues has not been loaded yet.
+            # Not in before_train: there the checkpoint of a resumed run has not been loaded yet.
             self.started, self.first_step = self.step_started, runner.iter
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any | None = None
     ) -> None:
-        """The batch is there."""
+        """Note when the batch was loaded."""
         del runner, batch_idx, data_batch
         self.step_loaded = time.monotonic()
 
@@ -151,7 +136,7 @@ class RecordHistory(Hook):
         data_batch: Any | None = None,
         outputs: dict[str, Any] | None = None,
     ) -> None:
-        """Check the loss; now and then write a line and the progress.
+        """Check the loss; every few steps write a line and the progress.
 
         Raises:
             RunFailedError: The loss is not finite; names the step.
@@ -192,7 +177,7 @@ class RecordHistory(Hook):
         self.step_started = now
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """A point of the curve; never the metric of record."""
+        """Write a point of the curve; it is never the metric of record."""
         if metrics:
             point: dict[str, Any] = {"kind": "val", "epoch": runner.epoch}
             point.update(stage_entry(self.stages, runner.epoch - 1))
@@ -206,7 +191,7 @@ class RecordHistory(Hook):
         data_batch: Any | None = None,
         outputs: Sequence[Any] | None = None,
     ) -> None:
-        """Progress of the standalone evaluation."""
+        """Write the progress of the final evaluation."""
         del data_batch, outputs
         batches = len(runner.test_dataloader)
         done = batch_idx + 1
@@ -230,20 +215,19 @@ def _scalar(runner: Runner, name: str) -> float | None:
 
 
 class CatchUpValidationHook(Hook):
-    """Evaluates after a resume what an evaluation between epochs was interrupted at.
+    """Runs a validation between epochs that was interrupted, when the run is resumed.
 
-    Args:
-        folder: The run's folder; its history tells which evaluations were made.
+    The run's history holds the validations that were completed.
     """
 
-    # When the checkpoint has been loaded.
+    # After the checkpoint has been loaded.
     priority = "LOWEST"
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
 
     def before_train(self, runner: Runner) -> None:
-        """Make the point of the curve that is missing, if one is."""
+        """Validate if the point of the curve at this epoch is missing."""
         loop, epoch = runner.val_loop, runner.epoch
         due = epoch % runner.train_loop.val_interval == 0 or epoch == runner.max_epochs
         within_epoch = runner.iter != epoch * (runner.max_iters // runner.max_epochs)

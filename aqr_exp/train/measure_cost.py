@@ -15,8 +15,6 @@ Letters: B samples, Q queries, K keys, S window slots, H heads, C = H c width.
 """
 
 import argparse
-import json
-import os
 import sys
 import time
 import traceback
@@ -51,6 +49,7 @@ from aqr_exp.train import memory
 from aqr_exp.train.checkpoint import load_newest
 from aqr_exp.train.runner_config import register_plugins
 from aqr_exp.train.session import reason_for, set_up_torch
+from aqr_exp.train.worker import json_responses
 
 _FUSED_ON_CPU = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
 SPARSE = "sparse convolutions"
@@ -61,9 +60,8 @@ class Flops:
     """Operations of a forward pass.
 
     Attributes:
-        total: All that are counted.
-        by_formula: Those of them that our compiled loops make.
-        not_counted: Parts of the detector that are left out, in words.
+        by_formula: Those of `total` that our compiled loops make.
+        not_counted: Names of parts of the detector that are left out.
     """
 
     total: int
@@ -72,12 +70,7 @@ class Flops:
 
 
 def count_flops(model: nn.Module, forward: Callable[[], Any]) -> Flops:
-    """Count the operations of one forward pass.
-
-    Args:
-        model: What is run; it is left as it was.
-        forward: Runs it once.
-    """
+    """Count the operations of one forward pass; `forward` runs the model once."""
     added: list[int] = []
     mapping = {} if _FUSED_ON_CPU is None else {_FUSED_ON_CPU: _fused_attention_flops}
     counter = FlopCounterMode(display=False, custom_mapping=mapping)
@@ -121,11 +114,11 @@ def _fused_attention_flops(
 
 
 def _gathered(added: list[int]) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-    """Adds what the router's attention does in the windows, which no backend of it shows to torch."""
+    """Adds operations of the router's attention in windows, which no backend of it shows to torch."""
 
     def add(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         query, windows = inputs[0], inputs[3]
-        assert isinstance(module, GatheredAttention)  # noqa: S101  # nobody else gets this hook
+        assert isinstance(module, GatheredAttention)  # noqa: S101  # of this hook alone
         wider = module.heads if module.absorbs(*inputs) else 1
         added.append(wider * _window_flops_of(query, windows.index))
 
@@ -133,12 +126,12 @@ def _gathered(added: list[int]) -> Callable[[nn.Module, tuple[Any, ...]], None]:
 
 
 def _corrected(added: list[int]) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-    """Adds what the compiled correction does; torch's own is seen by the counter."""
+    """Adds operations of the compiled correction; the counter sees those of torch."""
 
     def add(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         query, key = inputs[0], inputs[1]
         blocked, bias = (*inputs[3:], None, None)[:2]
-        assert isinstance(module, MultiHeadAttention)  # noqa: S101  # nobody else gets this hook
+        assert isinstance(module, MultiHeadAttention)  # noqa: S101  # of this hook alone
         if not isinstance(bias, LocalBias) or not kernel_choice.serves(query):
             return
         queries, keys = _split(query, module.heads), _split(key, module.heads)
@@ -155,7 +148,7 @@ def _split(tensor: Tensor, heads: int) -> Tensor:
 
 @contextmanager
 def _as_matrix(module: MultiHeadAttention) -> Iterator[None]:
-    """On CUDA, attend with the matrix: what FlexAttention compiles, the counter does not see."""
+    """On CUDA, attend with the matrix: the counter does not see compiled FlexAttention."""
     backend = module.backend
     if module.in_proj_weight.device.type == "cuda":
         module.backend = "dense"
@@ -170,19 +163,17 @@ def _is_sparse(module: nn.Module) -> bool:
 
 
 WARM_ROUNDS = 3
-"""Passes of each run before any is timed, besides those that are counted and weighed."""
+"""Passes of each run before any is timed, besides those whose operations and memory are counted."""
 
 
 class Subject:
     """A run's detector with its samples, ready to be measured.
 
     Args:
-        folder: The run's folder.
-        samples: How many samples of the validation split it gets, the first ones.
-        threads: Torch threads where the run does not say.
+        samples: Number of samples, the first ones of the validation split.
+        threads: Torch threads of a run that does not set them.
 
     Attributes:
-        name: The run.
         latencies_ms: Of its timed passes.
 
     Raises:
@@ -225,7 +216,7 @@ class Subject:
             peak = peak_beyond_mb(partial(self.forward, number), self.device)
             if peak is not None and number >= WARM_ROUNDS:
                 peaks.append(peak)
-        # What the allocator reuses differs from pass to pass.
+        # Reuse by the allocator differs from pass to pass.
         self.memory_mb = median(peaks) if peaks else None
 
     def timed(self, number: int) -> float:
@@ -242,7 +233,7 @@ class Subject:
             torch.set_num_threads(self._threads)
 
     def finished(self) -> dict[str, Any]:
-        """What was measured."""
+        """The measurements of a response."""
         assert self.flops is not None  # noqa: S101  # `weigh` comes first
         on_cuda = self.device.type == "cuda"
         return {
@@ -262,14 +253,14 @@ class Subject:
 
 
 def peak_beyond_mb(call: Callable[[], None], device: torch.device) -> float | None:
-    """The most memory a call holds beyond what was held before it.
+    """Peak memory of a call beyond what was held before it.
 
     Args:
         call: Called once; it should be warm.
-        device: Whose memory: the GPU's, or the process's on a CPU.
+        device: The GPU, or the CPU for the process's memory.
 
     Returns:
-        Megabytes (10^6 bytes); None where the system does not tell.
+        Megabytes (10^6 bytes); None where the system does not report them.
     """
     memory.give_back_free_memory()
     if device.type == "cuda":
@@ -295,16 +286,16 @@ def _wait(device: torch.device) -> None:
 def measure(
     folders: list[RunFolder], *, passes: int, samples: int, threads: int
 ) -> Iterator[dict[str, Any]]:
-    """Measure runs together.
+    """Measure runs together, pass by pass in turn.
 
     Args:
-        folders: The runs' folders.
-        passes: Timed passes of each.
+        passes: Timed passes of each run.
         samples: Samples that they go through.
-        threads: Torch threads where a run does not say.
+        threads: Torch threads of a run that does not set them.
 
     Yields:
-        The lines that the module prints.
+        The responses: `done` and `total` steps, and for each run `name` with its measurements or its
+        `fault`.
     """
     total = len(folders) + WARM_ROUNDS + passes
     subjects: list[Subject] = []
@@ -316,7 +307,7 @@ def measure(
             yield {"name": folder.name, "fault": reason_for(error)}
     if not subjects:
         return
-    # Only when all are loaded: what loading one allocates and frees would be weighed with another.
+    # Only when all are loaded: memory that loading one allocates would count for another.
     for subject in subjects:
         subject.weigh()
     yield {"done": len(folders), "total": total}
@@ -332,11 +323,7 @@ def measure(
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the module; returns 0 whatever became of the runs.
-
-    Args:
-        argv: Arguments after the program's name; `sys.argv` when None.
-    """
+    """Run the module; returns 0, also when runs failed."""
     parser = argparse.ArgumentParser(prog="python -m aqr_exp.train.measure_cost")
     parser.add_argument("folders", type=Path, nargs="+", help="runs' folders")
     parser.add_argument("--passes", type=int, required=True, help="timed passes of each run")
@@ -344,19 +331,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, required=True, help="where a run does not say")
     arguments = parser.parse_args(argv)
     set_up_torch(arguments.threads)
-    # The open-mmlab packages print: only the answers may reach whoever reads stdout.
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    register_plugins()
-    with answers:
-        for line in measure(
-            [RunFolder(path) for path in arguments.folders],
-            passes=arguments.passes,
-            samples=arguments.samples,
-            threads=arguments.threads,
-        ):
-            answers.write(json.dumps(line) + "\n")
-            answers.flush()
+    folders = [RunFolder(path) for path in arguments.folders]
+    counts = {name: getattr(arguments, name) for name in ("passes", "samples", "threads")}
+    with json_responses() as respond:
+        register_plugins()
+        for response in measure(folders, **counts):
+            respond(response)
     return 0
 
 

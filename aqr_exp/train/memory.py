@@ -1,8 +1,7 @@
-"""The memory this process holds, as Linux tells it."""
+"""Memory: of this process, as Linux reports it, and of a training step, estimated from shapes."""
 
 import ctypes
 import gc
-import json
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -19,37 +18,33 @@ from aqr_exp.cmt.encodings import map_tokens
 from aqr_exp.config.identity import from_spec
 from aqr_exp.config.schema import ModelConfig, RunConfig
 from aqr_exp.train.runner_config import register_plugins
+from aqr_exp.train.worker import json_responses
 
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
-_CLEAR_PEAK = "5"
 
 
 def forget_peak() -> bool:
-    """Count the most memory in use from here.
-
-    Returns:
-        Whether the system does so.
-    """
+    """Measure the peak from here; returns False where the system cannot."""
     try:
-        _CLEAR.write_text(_CLEAR_PEAK, encoding="ascii")
+        _CLEAR.write_text("5", encoding="ascii")
     except OSError:
         return False
     return True
 
 
 def peak_bytes() -> int | None:
-    """The most that was resident since the process began or `forget_peak`; None where nobody knows."""
+    """Peak of resident memory since the start or `forget_peak`; None where it is not reported."""
     return _bytes_of("VmHWM")
 
 
 def resident_bytes() -> int | None:
-    """What is resident now; None where nobody knows."""
+    """Resident memory now; None where it is not reported."""
     return _bytes_of("VmRSS")
 
 
 def give_back_free_memory() -> None:
-    """Give what was freed, and is kept for the next allocation, back to the system, where it can be."""
+    """Return memory that was freed, and is kept for later allocations, to the system."""
     gc.collect()
     with suppress(AttributeError, OSError):  # glibc alone has it
         ctypes.CDLL(None).malloc_trim(0)
@@ -116,8 +111,8 @@ def estimate(config: RunConfig) -> dict[str, float]:
 
 
 def _forward(detector: CmtDetector, model: ModelConfig, batch: int) -> None:
-    """Everything of the forward pass whose shapes do not follow the content of the data."""
-    # Whether the mask acts is drawn, and what is drawn has no content here.
+    """The forward pass, but for operations whose shapes follow the content of the data."""
+    # The mask is applied at random, and random numbers have no content here.
     detector.grid_mask = None
     head: Any = detector.pts_bbox_head
     bev = camera = None
@@ -137,9 +132,10 @@ def _forward(detector: CmtDetector, model: ModelConfig, batch: int) -> None:
 
 
 def main() -> None:
-    """Estimate the run of the file that is named."""
-    spec = yaml.safe_load(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    sys.stdout.write(json.dumps(estimate(from_spec(spec))) + "\n")
+    """Estimate the run of the specification file that is the argument."""
+    with json_responses() as respond:
+        spec = yaml.safe_load(Path(sys.argv[1]).read_text(encoding="utf-8"))
+        respond(estimate(from_spec(spec)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Puts our classes into the open-mmlab registries; importing anything else has no such effect."""
+"""The configuration of mmengine's Runner, and the registration of our classes in its registries."""
 
 import importlib
 from pathlib import Path
@@ -23,7 +23,7 @@ PLUGIN_MODULES = (
 
 
 def register_plugins() -> None:
-    """Import every module whose classes a run's configuration names; names resolve in mmdet3d."""
+    """Register every class that a run's configuration names; only a call has that effect."""
     from mmengine.registry import init_default_scope
 
     for module in PLUGIN_MODULES:
@@ -33,10 +33,6 @@ def register_plugins() -> None:
 
 def steps_per_epoch(samples: int, batch_size: int) -> int:
     """Training steps of an epoch; an incomplete last batch is left out.
-
-    Args:
-        samples: Samples of the training split.
-        batch_size: Samples a step, over all processes.
 
     Raises:
         ValueError: The split is smaller than one batch.
@@ -101,8 +97,8 @@ def cycle_config(schedule: ScheduleConfig, steps: int) -> list[dict[str, Any]]:
     """The cyclic learning rate and momentum as two cosine pieces each.
 
     Args:
-        schedule: The schedule.
-        steps: Training steps in all.
+        schedule: Of the run.
+        steps: All training steps.
 
     Returns:
         mmengine parameter schedulers: the rate rises to `peak_ratio` over the first `warm_fraction` of
@@ -133,14 +129,7 @@ def cycle_config(schedule: ScheduleConfig, steps: int) -> list[dict[str, Any]]:
 def evaluator_config(
     config: RunConfig, split: str, result_path: Path, records_path: Path | None = None
 ) -> dict[str, Any]:
-    """The nuScenes metric over one split.
-
-    Args:
-        config: The run.
-        split: The split.
-        result_path: Where the result file goes.
-        records_path: Where the match records go; None keeps none.
-    """
+    """The nuScenes metric over one split; without `records_path` no match records are kept."""
     return {
         "type": "NuScenesResultMetric",
         "root": str(Path(config.data.root).absolute()),
@@ -159,25 +148,21 @@ def runner_config(
     predictions_dir: Path,
     records_path: Path | None = None,
     train_samples: int,
-    world_size: int = 1,
 ) -> dict[str, Any]:
-    """Everything mmengine's Runner needs for one run.
+    """The configuration of a run's mmengine Runner.
 
     Args:
-        config: The run.
-        work_dir: Where the Runner writes its own log.
-        predictions_dir: Where result files go.
-        records_path: Where the match records of the final evaluation go; None keeps none.
-        train_samples: Samples of the training split.
-        world_size: Processes that share a step.
+        work_dir: Folder of the Runner's own log.
+        predictions_dir: Folder of result files.
+        records_path: File of the match records of the final evaluation; None keeps none.
+        train_samples: Samples of a training epoch.
     """
     schedule, data = config.schedule, config.data
-    per_process = schedule.batch_size // world_size
     steps = schedule.epochs * steps_per_epoch(train_samples, schedule.batch_size)
     stages = stages_of(config)
     evaluation = {
         "dataloader": dataloader_config(
-            config, data.val_split, training=False, batch_size=per_process
+            config, data.val_split, training=False, batch_size=schedule.batch_size
         ),
         "evaluator": evaluator_config(
             config, data.val_split, predictions_dir / f"{data.val_split}.json", records_path
@@ -192,7 +177,7 @@ def runner_config(
             stages[0].config if stages else config,
             data.train_split,
             training=True,
-            batch_size=per_process,
+            batch_size=schedule.batch_size,
         ),
         "train_cfg": {"by_epoch": True, "max_epochs": schedule.epochs},
         "optim_wrapper": optimizer_config(schedule, config.variant),

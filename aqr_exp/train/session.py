@@ -1,4 +1,4 @@
-"""The training process's hold on its run: it beats, obeys a request to stop, and notices a loss."""
+"""A run in its training process: its lease, its Runner, its end as the folder's state."""
 
 import contextlib
 import os
@@ -27,11 +27,16 @@ from aqr_exp.store.history import stability_metrics
 from aqr_exp.store.lease import Lease
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.state import RunStatus
-from aqr_exp.train.checkpoint import KeepCheckpoints, StopRequest, stops_wait, unwrapped
+from aqr_exp.train.checkpoint import (
+    KeepCheckpoints,
+    LoadCheckpointHook,
+    StopRequest,
+    stops_wait,
+    unwrapped,
+)
 from aqr_exp.train.hooks import CatchUpValidationHook, RecordHistory, SeedEachStep, StageSwitchHook
 from aqr_exp.train.monitor import VariantMonitorHook
 from aqr_exp.train.runner_config import register_plugins, runner_config
-from aqr_exp.train.start import LoadCheckpointHook
 
 
 @dataclass
@@ -39,15 +44,14 @@ class Claim:
     """A run that this process trains.
 
     Attributes:
-        lease: Its lease on the run.
-        lost: Whether somebody took the run away: then nothing may be written to it any more.
+        lost: Another process took the run: nothing may be written to it any more.
     """
 
     lease: Lease
     lost: bool = False
 
     def still_ours(self) -> bool:
-        """Look whether the lease is still held."""
+        """Check that the lease is still held."""
         self.lost = self.lost or not self.lease.beat()
         return not self.lost
 
@@ -55,12 +59,6 @@ class Claim:
 @contextlib.contextmanager
 def held_for_training(folder: RunFolder) -> Iterator[Claim]:
     """Hold a run; a request to stop it, or its loss, interrupts this process as Ctrl-C does.
-
-    Args:
-        folder: The run's folder.
-
-    Yields:
-        The claim.
 
     Raises:
         LockHeldError: Another process holds the run; names it.
@@ -90,25 +88,24 @@ INTERRUPTED = 130
 def run_in_folder(
     folder: RunFolder, config: RunConfig, *, threads: int, attempt: int | None = None
 ) -> int:
-    """Run a whole experiment, holding the folder's lease.
+    """Train and score a run, holding the folder's lease.
 
     Args:
-        folder: The run's folder.
-        config: What its `spec.yaml` says.
+        config: Of its `spec.yaml`.
         threads: Torch threads.
-        attempt: The attempt this process is; None trains whatever the folder says.
+        attempt: Number of this attempt; None trains the run in any state.
 
     Returns:
-        0 completed, 1 failed, 130 interrupted; the folder's state says the same, with the reason. A
-        process that is not the queued attempt (another launcher has started a later one, or the run
-        is complete) leaves the folder as it is.
+        0 completed, 1 failed, 130 interrupted, as the folder's state has it with the reason. A process
+        that is not the queued attempt (another launcher has started a later one, or the run is
+        complete) leaves the folder as it is.
     """
     with held_for_training(folder) as claim:
         if attempt is not None and not folder.is_queued(attempt):
             print_log(f"attempt {attempt} is not the queued one: nothing to do", "current")
             return INTERRUPTED
         folder.write_state(RunStatus.RUNNING)
-        # A cancelled run is told so by its launcher and by its own look at the request: once.
+        # The launcher of a cancelled run and its own heartbeat both signal one request.
         stop = StopRequest(lambda: claim.lost, lambda: folder.cancel_requested() is not None)
         try:
             metrics = train_and_score(folder, config, threads=threads, stop=stop)
@@ -138,25 +135,19 @@ def reason_for(error: Exception) -> str:
 
 
 def set_up_torch(threads: int) -> None:
-    """Make torch use so many threads, and algorithms that repeat their bits.
+    """Set torch's threads, and algorithms that repeat their bits.
 
-    On a CPU there are no others. On a GPU some operators have none that do (nearest-neighbour upsampling
-    backwards, for one): there torch warns and goes on.
+    On a CPU there are no others. On a GPU some operators have none (the backward pass of nearest-neighbour
+    upsampling, for one): there torch warns and continues.
     """
     torch.set_num_threads(threads)
-    # cuBLAS repeats its bits with a workspace of fixed size alone, and torch refuses it without.
+    # cuBLAS repeats its bits only with a workspace of fixed size, and torch refuses it without.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(mode=True, warn_only=torch.cuda.is_available())
 
 
 def build_runner(folder: RunFolder, config: RunConfig, stop: StopRequest) -> Runner:
-    """The mmengine Runner of a run, with our hooks.
-
-    Args:
-        folder: The run's folder.
-        config: The run.
-        stop: Whether the process was asked to stop.
-    """
+    """The mmengine Runner of a run, with our hooks."""
     register_plugins()
     splits = read_data_identity(Path(config.data.root))["splits"]
     runner = Runner.from_cfg(
@@ -193,16 +184,14 @@ def train_and_score(
     """Train, then evaluate the final weights on the validation split.
 
     Args:
-        folder: The run's folder.
-        config: The run.
         threads: Torch threads.
-        stop: Takes the signals that mean stop while it trains.
+        stop: Gets the signals that mean stop while it trains.
 
     Returns:
         The metrics of record.
 
     Raises:
-        KeyboardInterrupt: It was asked to stop; what it can continue from is saved.
+        KeyboardInterrupt: It was asked to stop; a checkpoint to continue from is saved.
     """
     folder.write_progress({"phase": "setup"})
     set_up_torch(threads)

@@ -34,7 +34,7 @@ from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.state import RunState
 from aqr_exp.store.store import Store
 
-PATIENCE_S = 120.0
+PATIENCE_S = 60.0
 SLOTS = [
     Slot(
         name=f"gpu-{at}",

@@ -2,7 +2,7 @@ import pytest
 from torch import nn
 
 from aqr_exp.errors import RunFailedError
-from aqr_exp.train.start import freeze
+from aqr_exp.train.checkpoint import freeze
 
 
 def model():

@@ -55,11 +55,11 @@ def test_a_sensor_that_is_not_read_takes_nothing(sensor):
     assert 0 < one["weights_gb"] < both["weights_gb"]
 
 
-def test_a_file_in_and_json_out(tmp_path, monkeypatch, capsys):
+def test_a_file_in_and_json_out(tmp_path, monkeypatch, capfd):
     path = tmp_path / "a run's.yaml"
     config = load_run("baseline", SMALL)
     path.write_text(to_yaml(config))
     monkeypatch.setattr(sys, "argv", ["memory_estimate", str(path)])
     memory.main()
-    assert json.loads(capsys.readouterr().out) == memory.estimate(config)
+    assert json.loads(capfd.readouterr().out) == memory.estimate(config)
     assert torch.tensor(1.0).item() == 1.0  # tensors have content again

@@ -156,15 +156,6 @@ def test_evaluation_during_training_never_overwrites_the_record(config, tmp_path
     assert "val_cfg" not in without
 
 
-def test_processes_share_the_batch(config, tmp_path):
-    settings = runner_config(
-        config, work_dir=tmp_path, predictions_dir=tmp_path, train_samples=8, world_size=2
-    )
-    assert settings["train_dataloader"]["batch_size"] == 2
-    last = settings["param_scheduler"][-1]
-    assert last["end"] == 3 * 2
-
-
 def test_every_group_with_a_rate_of_its_own_is_in_the_model():
     from mmdet3d.registry import MODELS
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from aqr_exp.config.schema.run import StartConfig
 from aqr_exp.errors import RequestError, RunFailedError
-from aqr_exp.train.start import start_from
+from aqr_exp.train.checkpoint import start_from
 
 
 def model() -> nn.ModuleDict:
