@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test setup lint types unit bench docs soak clean
+.PHONY: help run test check setup lint types contract light unit bench docs soak clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -19,6 +19,10 @@ comma := ,
 EXTRAS := train,dev$(if $(filter 0,$(CUDA)),$(comma)sparse)
 PIP := $(PY) -m pip --disable-pip-version-check install -qq
 JOBS ?= $(shell nproc)
+# A process a core, each with one thread; the tests of a file stay together, and share what it trains.
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile
+# Neither torch nor training, which tests/helpers/without_torch.py holds them to.
+LIGHT := tests/config tests/files tests/store tests/statistics tests/report tests/sweep tests/test_import_contract.py
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -28,7 +32,9 @@ run: $(READY) ## Set up, make synthetic data, train the baseline (quick preset),
 	$(VENV)/bin/aqr-exp run baseline
 	$(VENV)/bin/aqr-exp table
 
-test: lint types unit ## Set up, then lint, types and every test
+check: lint types contract light ## Within a minute: lint, types, imports, and the tests without torch
+
+test: lint types contract unit ## Set up, then lint, types, imports and every test but the slow campaigns
 
 setup: $(READY) ## Virtual environment and dependencies; seconds when nothing changed
 
@@ -60,8 +66,14 @@ lint: $(READY) ## ruff: rules and format
 types: $(READY) ## mypy, strict
 	$(VENV)/bin/mypy
 
+contract: $(READY) ## import-linter: imports point one way
+	$(VENV)/bin/lint-imports --no-cache
+
+light: $(READY) ## The tests that need no torch
+	$(PYTEST) -m 'not slow' -p without_torch $(LIGHT)
+
 unit: $(READY) ## Unit, integration, end-to-end and wheel tests
-	$(PY) -m pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 bench: $(READY) ## Benchmarks: ratios measured side by side in one run
 	$(PY) benchmarks/command_line.py
@@ -77,7 +89,7 @@ docs: $(READY) ## Build the documentation into site/
 	$(VENV)/bin/mkdocs build --strict --quiet
 
 soak: $(READY) ## The slow campaigns
-	HYPOTHESIS_PROFILE=fresh $(PY) -m pytest
+	HYPOTHESIS_PROFILE=fresh $(PYTEST)
 
 clean: ## Remove what was built; data and results stay
-	rm -rf $(VENV) site dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) site dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

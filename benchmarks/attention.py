@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from aqr_exp.aqr.attention.api import attend, attend_dense
 from aqr_exp.aqr.bias import LocalBias
-from aqr_exp.aqr.layout import QueryPlaces, TokenLayout
+from aqr_exp.aqr.layout import QueryCells, TokenLayout
 from aqr_exp.aqr.windows import Windows, gather_windows
 
 
@@ -65,7 +65,7 @@ def random_windows(shape: Shape, batch: int, bev: int, camera: int) -> Windows:
     tokens = torch.tensor([layout.camera_rows, layout.camera_columns])
     view = torch.randint(layout.views, (batch, 1, n))
     seen = torch.arange(layout.views)[None, :, None] == view
-    places = QueryPlaces(
+    places = QueryCells(
         bev=torch.rand(batch, n, 2) * sizes,
         bev_inside=torch.ones(batch, n, dtype=torch.bool),
         camera=torch.rand(batch, layout.views, n, 2) * tokens * seen[..., None],

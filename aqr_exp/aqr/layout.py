@@ -85,7 +85,7 @@ class TokenLayout:
 
 
 @dataclass(frozen=True, eq=False)
-class QueryPlaces:
+class QueryCells:
     """Continuous cells of queries: cell r covers [r, r + 1), so `floor` names the cell.
 
     Attributes:
@@ -105,7 +105,7 @@ def locate_queries(
     points_m: Float[Tensor, "batch queries 3"],
     lidar2img: Float[Tensor, "batch views 4 4"],
     layout: TokenLayout,
-) -> QueryPlaces:
+) -> QueryCells:
     """Find the cells of points. No gradient flows through the result.
 
     The far borders belong to nobody: a point at the last row's end, or at u = width, is outside.
@@ -141,7 +141,7 @@ def locate_queries(
         layout.camera_columns,
         depth > 0,
     )
-    return QueryPlaces(bev=bev, bev_inside=bev_inside, camera=camera, seen=seen)
+    return QueryCells(bev=bev, bev_inside=bev_inside, camera=camera, seen=seen)
 
 
 def _inside(

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from aqr_exp.aqr.layout import QueryPlaces, TokenLayout
+from aqr_exp.aqr.layout import QueryCells, TokenLayout
 
 METHODS = ("gaussian", "bilinear", "direct", "distance")
 
@@ -75,7 +75,7 @@ class WeightRenderer(nn.Module):
     def forward(
         self,
         weights: Float[Tensor, "batch queries 2"],
-        places: QueryPlaces,
+        places: QueryCells,
         layout: TokenLayout,
     ) -> tuple[
         Float[Tensor, "batch 1 rows columns"], Float[Tensor, "images 1 img_rows img_columns"]

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from aqr_exp.aqr.layout import QueryPlaces, TokenLayout
+from aqr_exp.aqr.layout import QueryCells, TokenLayout
 
 VIEW_POLICIES = ("first", "all")
 
@@ -28,7 +28,7 @@ class WindowGrid:
         view_policy: As `gather_windows` takes it.
     """
 
-    places: QueryPlaces
+    places: QueryCells
     layout: TokenLayout
     bev_size: int
     camera_size: int
@@ -94,7 +94,7 @@ def window_offsets(size: int, device: torch.device | None = None) -> Int[Tensor,
 
 
 def gather_windows(
-    places: QueryPlaces,
+    places: QueryCells,
     layout: TokenLayout,
     *,
     bev_size: int,
@@ -156,7 +156,7 @@ def gather_windows(
 
 
 def _check(
-    places: QueryPlaces, layout: TokenLayout, bev_size: int, camera_size: int, view_policy: str
+    places: QueryCells, layout: TokenLayout, bev_size: int, camera_size: int, view_policy: str
 ) -> None:
     maps = (
         ("BEV", bev_size, layout.bev_rows, layout.bev_columns),
@@ -185,7 +185,7 @@ def _square(size: int, device: torch.device) -> Int[Tensor, "cells 2"]:
 
 
 def _camera_windows(
-    places: QueryPlaces, view_policy: str
+    places: QueryCells, view_policy: str
 ) -> tuple[
     Float[Tensor, "batch queries windows 2"],
     Int[Tensor, "batch queries windows"],

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from aqr_exp.aqr.attention.statistics import AttentionStatistics
-from aqr_exp.aqr.layout import QueryPlaces, TokenLayout, locate_queries
+from aqr_exp.aqr.layout import QueryCells, TokenLayout, locate_queries
 from aqr_exp.aqr.statistics import attention_scalars, bias_scalars, weight_scalars
 from aqr_exp.aqr.windows import Windows
 from aqr_exp.cmt.attention import ScoreBias
@@ -108,14 +108,14 @@ class ForwardContext:
     layout: TokenLayout
     first_query: int
 
-    def places(self, points_m: Float[Tensor, "batch queries 3"] | None = None) -> QueryPlaces:
+    def places(self, points_m: Float[Tensor, "batch queries 3"] | None = None) -> QueryCells:
         """Cells and tokens at the reference points, or at other points."""
         if points_m is None:
             return self._reference_places
         return locate_queries(points_m, self.lidar2img, self.layout)
 
     @cached_property
-    def _reference_places(self) -> QueryPlaces:
+    def _reference_places(self) -> QueryCells:
         return locate_queries(self.points_m, self.lidar2img, self.layout)
 
 

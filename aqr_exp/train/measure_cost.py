@@ -6,7 +6,7 @@ torch's counter sees every such operation that torch executes. What it does not 
   2 B H Q K (c_k + c_v);
 - our compiled loops over windows, the router's attention and the correction of a biased one:
   4 B Q S C each, all slots counted, whether a border cuts them off or not; H times that where every
-  head of the router's attention reads whole tokens (`aqr.absorbed_windows`).
+  head of the router's attention reads whole tokens (`aqr.attention.gathered.mix_tokens`).
 
 A multiplication and an addition are two operations. Element-wise operations, norms, softmax and sorting
 are not counted; nor are sparse convolutions, whose products follow the points.
@@ -33,7 +33,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from aqr_exp.aqr.attention import kernel_choice
+from aqr_exp.aqr.attention import compiled
 from aqr_exp.aqr.attention.api import choose
 from aqr_exp.aqr.attention.gathered import GatheredAttention
 from aqr_exp.aqr.bias import LocalBias
@@ -132,7 +132,7 @@ def _corrected(added: list[int]) -> Callable[[nn.Module, tuple[Any, ...]], None]
         query, key = inputs[0], inputs[1]
         blocked, bias = (*inputs[3:], None, None)[:2]
         assert isinstance(module, MultiHeadAttention)  # noqa: S101  # of this hook alone
-        if not isinstance(bias, LocalBias) or not kernel_choice.serves(query):
+        if not isinstance(bias, LocalBias) or not compiled.is_supported(query):
             return
         queries, keys = _split(query, module.heads), _split(key, module.heads)
         if choose(module.backend, queries, keys, bias, blocked) == "windowed":

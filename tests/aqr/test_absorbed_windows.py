@@ -9,8 +9,7 @@ from attention_cases import rounding_of_window_attention
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aqr_exp.aqr.attention import absorbed as absorbed_windows
-from aqr_exp.aqr.attention import gathered, kernel_choice
+from aqr_exp.aqr.attention import compiled, gathered
 from aqr_exp.aqr.attention.gathered import GatheredAttention
 from aqr_exp.aqr.windows import Windows
 
@@ -52,7 +51,7 @@ def results(function, made):
 
 def by_way(made, absorbed):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(absorbed_windows, "cheaper", lambda *_: absorbed)
+        patch.setattr(gathered, "absorbing_is_cheaper", lambda *_: absorbed)
         return results(made.attention, made)
 
 
@@ -160,7 +159,7 @@ def test_the_same_bits_twice_and_with_any_number_of_threads(head_width, kernel_t
 )
 def test_what_is_cheaper(shape, wanted):
     queries, keys, slots, width, heads = shape
-    assert absorbed_windows.cheaper(*shape) == wanted
+    assert gathered.absorbing_is_cheaper(*shape) == wanted
     index = torch.zeros(1, 1, 1, dtype=torch.long).expand(1, queries, slots)
     windows = Windows(
         index=index, valid=index == 0, offset=torch.zeros(1, 2, dtype=torch.long).expand(slots, 2),
@@ -173,13 +172,10 @@ def test_what_is_cheaper(shape, wanted):
     assert not attention.absorbs(*inputs[:2], inputs[2].double(), windows)
 
 
-@pytest.mark.parametrize(("keys", "wanted"), [(40, "mix"), (10, "attend")])
+@pytest.mark.parametrize(("keys", "wanted"), [(40, "mix_tokens"), (10, "attend")])
 def test_shapes_decide_which_way_is_taken(keys, wanted, monkeypatch):
     called = []
-    for module, name in (
-        (absorbed_windows, "mix"),
-        (gathered.compiled, "attend"),
-    ):
+    for module, name in ((gathered, "mix_tokens"), (compiled, "attend")):
         function = getattr(module, name)
         monkeypatch.setattr(
             module, name, lambda *a, f=function, n=name: (called.append(n), f(*a))[1]
@@ -188,7 +184,7 @@ def test_shapes_decide_which_way_is_taken(keys, wanted, monkeypatch):
     made = case(keys=keys)
     made.attention(*made.inputs, made.windows)
     assert called == [wanted]
-    monkeypatch.setattr(kernel_choice, "_installed", lambda: False)
+    monkeypatch.setattr(compiled, "_installed", lambda: False)
     made.attention(*made.inputs, made.windows)
     assert called == [wanted]
 

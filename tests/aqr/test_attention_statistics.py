@@ -75,7 +75,7 @@ def test_in_single_precision_and_at_size():
 
 @pytest.mark.parametrize("kind", ["local", "global"])
 def test_without_the_fused_kernel(monkeypatch, kind):
-    monkeypatch.setattr(module, "refusal", lambda _: "no kernel")
+    monkeypatch.setattr(module, "unsupported_reason", lambda _: "no kernel")
     monkeypatch.setattr(module, "_CHUNK_SCORES", 2 * 4 * 300 * 3)
     torch.manual_seed(1)
     query, key = (torch.randn(2, 4, n, 16) for n in (10, 300))

@@ -8,7 +8,7 @@ from attention_cases import assert_same, leaves, random_bias, results
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aqr_exp.aqr.attention import correction, kernel_choice
+from aqr_exp.aqr.attention import compiled, correction
 from aqr_exp.aqr.attention.api import attend as attend_by_choice
 from aqr_exp.aqr.attention.api import attend_dense
 from aqr_exp.aqr.bias import GlobalBias, LocalBias
@@ -20,7 +20,7 @@ attend = functools.partial(attend_by_choice, backend="windowed")
 def kernels(request, monkeypatch):
     """Everything here holds with numba and without."""
     if request.param == "uncompiled":
-        monkeypatch.setattr(kernel_choice, "serves", lambda *_: False)
+        monkeypatch.setattr(compiled, "is_supported", lambda *_: False)
     return request.param
 
 

@@ -14,7 +14,7 @@ from aqr_exp.aqr.attention import flex
 from aqr_exp.aqr.attention.api import attend_dense
 from aqr_exp.aqr.attention.flex import attend_flex
 from aqr_exp.aqr.bias import AttentionBias, LocalBias
-from aqr_exp.aqr.layout import QueryPlaces, TokenLayout
+from aqr_exp.aqr.layout import QueryCells, TokenLayout
 from aqr_exp.aqr.scale import BiasScale
 from aqr_exp.aqr.windows import gather_windows
 
@@ -46,7 +46,7 @@ def random_places(batch, queries):
         ..., None
     ]
     camera = torch.rand(batch, VIEWS, queries, 2) * torch.tensor([ROWS, COLUMNS])
-    return QueryPlaces(bev=bev, bev_inside=inside, camera=camera * seen[..., None], seen=seen)
+    return QueryCells(bev=bev, bev_inside=inside, camera=camera * seen[..., None], seen=seen)
 
 
 def case(*, batch=2, queries=7, bev=3, camera=2, policy="first", strength=3.0, gaussian=False):
@@ -100,7 +100,7 @@ def test_it_agrees_with_the_definition(seed, bev, camera, policy, strength, gaus
 def test_a_query_without_windows_attends_as_if_there_were_no_bias():
     torch.manual_seed(0)
     tensors, bias, _ = case(queries=3)
-    none = QueryPlaces(
+    none = QueryCells(
         bev=torch.zeros(2, 3, 2), bev_inside=torch.zeros(2, 3, dtype=torch.bool),
         camera=torch.zeros(2, VIEWS, 3, 2), seen=torch.zeros(2, VIEWS, 3, dtype=torch.bool),
     )  # fmt: skip
@@ -117,7 +117,7 @@ def test_a_query_without_windows_attends_as_if_there_were_no_bias():
 
 def test_by_hand():
     # Even scores; a query in BEV cell (0, 0) lifts the four cells of a window that reaches one ahead.
-    places = QueryPlaces(
+    places = QueryCells(
         bev=torch.zeros(1, 1, 2), bev_inside=torch.ones(1, 1, dtype=torch.bool),
         camera=torch.zeros(1, VIEWS, 1, 2), seen=torch.zeros(1, VIEWS, 1, dtype=torch.bool),
     )  # fmt: skip
@@ -176,7 +176,7 @@ def test_what_it_cannot_serve(change, reason, monkeypatch):
     if "torch" in change:
         monkeypatch.setattr(flex, "_flex_attention", lambda: None)
     bias = dataclasses.replace(bias, **{key: change[key] for key in ("grid",) if key in change})
-    assert flex.refusal(query, bias) == reason
+    assert flex.unsupported_reason(query, bias) == reason
 
 
 def test_windows_without_places_are_refused():

@@ -8,8 +8,7 @@ import pytest
 import torch
 from small_map import LAYOUT, places_of
 
-from aqr_exp.aqr.attention import absorbed as absorbed_windows
-from aqr_exp.aqr.attention import gathered, gathered_rows
+from aqr_exp.aqr.attention import gathered
 from aqr_exp.aqr.attention.gathered import GatheredAttention
 from aqr_exp.aqr.windows import Windows, gather_windows
 
@@ -88,7 +87,7 @@ def results(function, attention, inputs, windows):
 @pytest.mark.parametrize("heads", [1, 2, 8])
 def test_values_and_all_gradients_are_the_dense_ones(heads, chunk_numbers, monkeypatch):
     # Ten queries of 9 + 2 * 4 slots and width 8: one, two, or all of them at a time.
-    monkeypatch.setattr(gathered_rows, "_CHUNK_NUMBERS", chunk_numbers)
+    monkeypatch.setattr(gathered, "_CHUNK_NUMBERS", chunk_numbers)
     attention, inputs, windows = attention_of(heads=heads), inputs_of(), small_windows()
     assert windows.valid.any(-1).tolist() == [[1, 1, 1, 1, 0], [0, 1, 1, 1, 1]]
     got = results(attention, attention, inputs, windows)
@@ -103,10 +102,10 @@ def test_values_and_all_gradients_are_the_dense_ones(heads, chunk_numbers, monke
     ("queries", "wanted"), [(5, [2, 2, 2, 2, 2]), (2, [2, 2]), (1, [2]), (0, [])]
 )
 def test_chunks_cover_every_query_once(queries, wanted, monkeypatch):
-    monkeypatch.setattr(gathered_rows, "_CHUNK_NUMBERS", 2 * 3 * 4 + 1)
+    monkeypatch.setattr(gathered, "_CHUNK_NUMBERS", 2 * 3 * 4 + 1)
     # Two samples: their queries follow each other, and so do their 7 keys.
     index = torch.arange(queries * 2 * 3).view(2, queries, 3) % 7
-    chunks = [*gathered_rows._chunks(index, torch.zeros(2, 7, 4))]
+    chunks = [*gathered._chunks(index, torch.zeros(2, 7, 4))]
     assert [len(places) for _, places in chunks] == wanted
     assert [row for part, _ in chunks for row in range(2 * queries)[part]] == [*range(2 * queries)]
     if queries:
@@ -128,7 +127,7 @@ WAYS = pytest.mark.parametrize("absorbed", [True, False])
 @pytest.fixture
 def way(absorbed, monkeypatch):
     """Which way single precision goes, whatever the shapes."""
-    monkeypatch.setattr(absorbed_windows, "cheaper", lambda *_: absorbed)
+    monkeypatch.setattr(gathered, "absorbing_is_cheaper", lambda *_: absorbed)
 
 
 @WAYS

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_map import LAYOUT, places_of
 
-from aqr_exp.aqr.layout import QueryPlaces
+from aqr_exp.aqr.layout import QueryCells
 from aqr_exp.aqr.renderer import METHODS, WeightRenderer
 
 
@@ -87,7 +87,7 @@ def random_places(samples, queries):
     inside = torch.rand(samples, queries) > 0.3
     seen = torch.rand(samples, LAYOUT.views, queries) > 0.3
     inside[:, :4], seen[:, :, :4] = True, True
-    return QueryPlaces(
+    return QueryCells(
         bev=torch.where(inside[..., None], bev, 0.0), bev_inside=inside,
         camera=torch.where(seen[..., None], camera, 0.0), seen=seen,
     )  # fmt: skip

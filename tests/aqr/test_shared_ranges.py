@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from aqr_exp.aqr.attention import parallel
-from aqr_exp.aqr.attention.parallel import in_ranges
+from aqr_exp.aqr.attention.parallel import parallel_for
 
 MUCH = 10**9
 
@@ -24,7 +24,7 @@ def way(request, monkeypatch):
 def test_ranges_cover_everything_once(total, threads, way):
     threads(3)
     seen = []
-    in_ranges(lambda first, last: seen.extend(range(first, last)), total, parallel._LEAST_SHARED)
+    parallel_for(lambda first, last: seen.extend(range(first, last)), total, parallel._LEAST_SHARED)
     assert sorted(seen) == [*range(total)]
 
 
@@ -38,7 +38,7 @@ def test_all_threads_work_at_the_same_time(threads, way):
             meeting.wait(timeout=60)
         met.add((threading.get_ident(), word))
 
-    in_ranges(kernel, 1000, MUCH, "passed on")
+    parallel_for(kernel, 1000, MUCH, "passed on")
     assert len(met) == 2
     assert {word for _, word in met} == {"passed on"}
 
@@ -47,9 +47,9 @@ def test_little_work_is_not_handed_over(threads):
     threads(3)
     seen = []
     function = lambda first, last: seen.append((first, last, threading.get_ident()))  # noqa: E731
-    in_ranges(function, 1000, parallel._LEAST_SHARED - 1)
+    parallel_for(function, 1000, parallel._LEAST_SHARED - 1)
     threads(1)
-    in_ranges(function, 1000, MUCH)
+    parallel_for(function, 1000, MUCH)
     assert seen == [(0, 1000, threading.get_ident())] * 2
 
 
@@ -61,7 +61,7 @@ def test_who_has_not_begun_is_not_waited_for(threads, monkeypatch):
     monkeypatch.setattr(parallel, "_share", lambda: parallel._in_pool)
     monkeypatch.setattr(parallel, "_pool", lambda _: pool)
     seen = []
-    in_ranges(lambda first, last: seen.extend(range(first, last)), 1000, MUCH)
+    parallel_for(lambda first, last: seen.extend(range(first, last)), 1000, MUCH)
     assert seen == [*range(1000)]
     gate.set()
     pool.shutdown()
@@ -76,15 +76,15 @@ def test_what_fails_in_any_thread_is_heard(threads, way, error):
             raise error("in the second range")
 
     with pytest.raises(error, match="in the second range"):
-        in_ranges(kernel, 1000, MUCH)
-    in_ranges(lambda *_: None, 1000, MUCH)  # Nothing is left behind that would disturb.
+        parallel_for(kernel, 1000, MUCH)
+    parallel_for(lambda *_: None, 1000, MUCH)  # Nothing is left behind that would disturb.
 
 
 def test_ctrl_c_just_before_the_first_line_is_not_lost(threads, monkeypatch):
     threads(2)
     monkeypatch.setattr(parallel, "_share", lambda: lambda *_: None)
     with pytest.raises(KeyboardInterrupt):
-        in_ranges(lambda *_: None, 1000, MUCH)
+        parallel_for(lambda *_: None, 1000, MUCH)
 
 
 PROGRAM = """
@@ -93,7 +93,7 @@ from aqr_exp.aqr.attention import parallel
 torch.set_num_threads(3)
 torch.randn(1000, 1000) @ torch.randn(1000, 1000) + torch.randn(1000, 1000).exp()
 before = len(os.listdir("/proc/self/task"))
-parallel.in_ranges(lambda *_: None, 1000, 10**9)
+parallel.parallel_for(lambda *_: None, 1000, 10**9)
 print(before, len(os.listdir("/proc/self/task")))
 """
 

@@ -9,7 +9,7 @@ from attention_cases import leaves, random_bias, results
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aqr_exp.aqr.attention import kernel_choice
+from aqr_exp.aqr.attention import compiled
 from aqr_exp.aqr.attention import statistics as module
 from aqr_exp.aqr.attention.api import attend
 from aqr_exp.aqr.attention.correction import window_sums
@@ -23,7 +23,7 @@ NAMES = ("mass_before", "mass_after", "change", "entropy")
 def kernels(request, monkeypatch):
     """Everything here holds with numba and without."""
     if request.param == "uncompiled":
-        monkeypatch.setattr(kernel_choice, "serves", lambda *_: False)
+        monkeypatch.setattr(compiled, "is_supported", lambda *_: False)
     return request.param
 
 

@@ -20,7 +20,7 @@ from attention_cases import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aqr_exp.aqr.attention import compiled, kernel_choice, kernel_parts
+from aqr_exp.aqr.attention import compiled, kernel_parts
 from aqr_exp.aqr.attention.api import attend, attend_dense
 from aqr_exp.aqr.attention.gathered import GatheredAttention
 from aqr_exp.aqr.attention.kernel_parts import exp
@@ -107,7 +107,7 @@ def test_the_router_s_attention_agrees_with_torch_and_between_threads(monkeypatc
     kernel_threads(2)
     shared = router_attention(*made)
     assert all(torch.equal(one, other) for one, other in zip(alone, shared, strict=True))
-    monkeypatch.setattr(kernel_choice, "serves", lambda *_: False)
+    monkeypatch.setattr(compiled, "is_supported", lambda *_: False)
     allowed = rounding_of_window_attention(*made)
     for one, other, bound in zip(alone, router_attention(*made), allowed, strict=True):
         # Neither is exact.
@@ -140,15 +140,15 @@ def test_slots_sorted_by_key():
 
 
 def test_what_is_not_served_is_said_once(caplog, monkeypatch):
-    kernel_choice._refuse.cache_clear()
+    compiled._refuse.cache_clear()
     single, double = torch.zeros(2), torch.zeros(2, dtype=torch.float64)
     with caplog.at_level(logging.INFO):
-        assert kernel_choice.serves(single, single)
-        assert not kernel_choice.serves(single, double)
-        assert not kernel_choice.serves(double)
-        assert not kernel_choice.serves(single.to("meta"))
-        monkeypatch.setattr(kernel_choice, "_installed", lambda: False)
-        assert not kernel_choice.serves(single)
+        assert compiled.is_supported(single, single)
+        assert not compiled.is_supported(single, double)
+        assert not compiled.is_supported(double)
+        assert not compiled.is_supported(single.to("meta"))
+        monkeypatch.setattr(compiled, "_installed", lambda: False)
+        assert not compiled.is_supported(single)
     assert caplog.messages == [
         f"attention in windows runs uncompiled: {reason}"
         for reason in ("tensors of torch.float64", "tensors on meta", "no numba")
@@ -189,7 +189,7 @@ if child == 0:
     with torch.no_grad():
         attend(*tensors, bias)
     torch.set_num_threads(2)
-    parallel.in_ranges(lambda first, last: None, 1000, 10**9)
+    parallel.parallel_for(lambda first, last: None, 1000, 10**9)
     os._exit(7)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 print(first, float(step()), "numba" in sys.modules and sys.modules["numba"] is not None)
@@ -212,7 +212,7 @@ def test_a_forked_worker_may_use_threads_too(numba, tmp_path):
 def test_without_a_folder_to_write_to(tmp_path):
     (tmp_path / "file").touch()
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "file" / "folder")}
-    program = "from aqr_exp.aqr.attention.kernel_parts import exp, whole; print(whole(5))"
+    program = "from aqr_exp.aqr.attention.kernel_parts import exp, round_up4; print(round_up4(5))"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, env=environment
     )

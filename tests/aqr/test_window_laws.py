@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_map import LAYOUT, keys, places_of
 
-from aqr_exp.aqr.layout import QueryPlaces
+from aqr_exp.aqr.layout import QueryCells
 from aqr_exp.aqr.windows import gather_windows
 
 
@@ -25,7 +25,7 @@ def random_places(draw):
     )
     samples = [draw(st.lists(query, min_size=count, max_size=count)) for _ in range(2)]
     one, two = (places_of(*queries) for queries in samples)
-    places = QueryPlaces(
+    places = QueryCells(
         bev=torch.cat((one.bev, two.bev)),
         bev_inside=torch.cat((one.bev_inside, two.bev_inside)),
         camera=torch.cat((one.camera, two.camera)),

@@ -4,7 +4,7 @@ import pytest
 import torch
 from small_map import LAYOUT, keys, places_of
 
-from aqr_exp.aqr.layout import QueryPlaces, locate_queries
+from aqr_exp.aqr.layout import QueryCells, locate_queries
 from aqr_exp.aqr.windows import gather_windows
 
 
@@ -114,7 +114,7 @@ def test_a_query_in_two_views():
 def test_the_slots_are_for_the_query_in_most_views_of_the_batch():
     one = places_of((None, {0: (0.0, 0.0)}))
     three = places_of((None, dict.fromkeys(range(3), (0.0, 0.0))))
-    both = QueryPlaces(
+    both = QueryCells(
         bev=torch.cat((one.bev, three.bev)),
         bev_inside=torch.cat((one.bev_inside, three.bev_inside)),
         camera=torch.cat((one.camera, three.camera)),
@@ -188,7 +188,7 @@ def test_windows_that_cannot_be_are_refused(change, message):
 
 def test_places_of_another_number_of_views_are_refused():
     places = places_of(((0.0, 0.0), {}))
-    fewer = QueryPlaces(
+    fewer = QueryCells(
         bev=places.bev,
         bev_inside=places.bev_inside,
         camera=places.camera[:, :2],

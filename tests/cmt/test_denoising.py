@@ -110,3 +110,17 @@ def test_boxes_are_kept_unnoised_with_their_unknown_velocities():
     rows[1, 8] = math.nan
     made = make_denoising_queries([rows], [torch.zeros(2).long()], 4, settings())
     assert torch.equal(made.boxes[:2].nan_to_num(-1), rows.nan_to_num(-1))
+
+
+def test_noise_reaches_as_far_on_either_side_of_every_axis():
+    torch.manual_seed(0)
+    rows = boxes(400)
+    rows[:, 0] = 0.0
+    made = make_denoising_queries([rows], [torch.zeros(400).long()], 400, settings())
+    low, high = torch.tensor(RANGE).view(2, 3)
+    draws = (made.reference[0] * (high - low) + low) / torch.tensor([2.0, 1.0, 0.5])
+    assert (draws.abs() <= 1.0 + 1e-4).all()
+    # Uniform in [-1, 1]: of 400 draws the mean has a standard deviation of 0.03.
+    assert (draws.amin(dim=0) < -0.95).all()
+    assert (draws.amax(dim=0) > 0.95).all()
+    assert (draws.mean(dim=0).abs() < 0.15).all()

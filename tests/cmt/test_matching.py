@@ -74,3 +74,19 @@ def test_diverged_predictions_do_not_stop_the_solver():
         torch.zeros(1, 3, 10), codes, torch.zeros(2).long(), torch.zeros(2, 10), WEIGHTS
     )
     assert rows.shape == (1, 2)
+
+
+@pytest.mark.parametrize("entry", range(8))
+def test_weights_count_alike_for_predictions_and_targets(entry):
+    codes, targets = torch.zeros(1, 1, 10), torch.zeros(1, 10)
+    codes[..., entry], targets[:, entry] = 7.0, 5.0
+    labels, logits = torch.tensor([1]), torch.zeros(1, 1, 2)
+    cost = matching_cost(logits, codes, labels, targets, WEIGHTS)
+    equal = matching_cost(logits, targets[None], labels, targets, WEIGHTS)
+    # Two apart, however far from zero both are.
+    wanted = 0.25 * 2.0 * WEIGHTS.code_weights[entry]
+    assert (cost - equal).item() == pytest.approx(wanted, rel=1e-5)
+    nothing_to_pay = matching_cost(
+        logits, torch.zeros(1, 1, 10), labels, torch.zeros(1, 10), WEIGHTS
+    )
+    assert equal.item() == pytest.approx(nothing_to_pay.item(), rel=1e-5)

@@ -10,6 +10,7 @@ from aqr_exp.data.dataset import (
     balanced_draws,
     balanced_order,
     epoch_order,
+    paste_rng,
 )
 
 
@@ -116,3 +117,35 @@ def test_a_balanced_sampler_yields_them_and_knows_its_length():
     assert [key.draw for key in keys] == list(range(93))
     with pytest.raises(ValueError, match="balanced=True needs shuffle=True"):
         KeyedSampler(_Balanced(range(90)), shuffle=False, balanced=True)
+
+
+def test_pasting_and_augmentation_draw_from_generators_of_their_own():
+    keys = [SampleKey(1, 2, 3), SampleKey(2, 2, 3), SampleKey(1, 3, 3), SampleKey(1, 2, 4)]
+    pasted = {paste_rng(seed, key).random() for key in keys for seed in (0, 1)}
+    moved = {augmentation_rng(seed, key).random() for key in keys for seed in (0, 1)}
+    assert len(pasted) == len(moved) == 8
+    assert not pasted & moved
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("samples", [1, 5, 6, 12])
+def test_an_evaluation_over_processes_repeats_nothing(samples, world_size):
+    keys = []
+    for rank in range(world_size):
+        sampler = KeyedSampler(range(samples), shuffle=False, seed=1)
+        sampler.rank, sampler.world_size = rank, world_size
+        share = list(sampler)
+        assert len(share) == len(sampler)
+        keys += share
+    assert sorted(key.sample for key in keys) == [*range(samples)]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("done", [0, 1, 2, 5])
+def test_processes_continue_an_epoch_where_each_of_them_stopped(world_size, done):
+    for rank in range(world_size):
+        sampler = KeyedSampler(range(14), shuffle=True, seed=3)
+        sampler.rank, sampler.world_size = rank, world_size
+        whole = list(sampler)
+        sampler.leave_out(done)
+        assert list(sampler) == whole[done:]

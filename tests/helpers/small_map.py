@@ -2,7 +2,7 @@
 
 import torch
 
-from aqr_exp.aqr.layout import QueryPlaces, TokenLayout
+from aqr_exp.aqr.layout import QueryCells, TokenLayout
 
 # Keys: BEV 6 x 8 (0 .. 47), then views of 4 x 5 tokens: 48 .. 67, 68 .. 87, 88 .. 107.
 LAYOUT = TokenLayout(
@@ -28,7 +28,7 @@ def places_of(*queries):
             bev[0, number], inside[0, number] = torch.tensor(cell), True
         for view, token in views.items():
             camera[0, view, number], seen[0, view, number] = torch.tensor(token), True
-    return QueryPlaces(bev=bev, bev_inside=inside, camera=camera, seen=seen)
+    return QueryCells(bev=bev, bev_inside=inside, camera=camera, seen=seen)
 
 
 def keys(windows, query=0, sample=0):

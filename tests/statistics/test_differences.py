@@ -12,6 +12,7 @@ from aqr_exp.evaluate.conditions import CONDITIONS, RunScorer, sample_weights
 from aqr_exp.evaluate.records import read_records
 from aqr_exp.statistics import run_scores
 from aqr_exp.statistics.differences import Resampling, arm_interval, arm_intervals, compare_arms
+from aqr_exp.statistics.estimates import ArmValues, MetricSample, estimate_difference
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.store import Store
 
@@ -361,3 +362,37 @@ def test_cached_numbers_are_plain_json(store, arms):
     assert entries
     for path in entries:
         assert set(json.loads(path.read_text())) == {"sha256", "content"}
+
+
+def test_one_common_seed_among_several_is_no_pair(tmp_path):
+    reference = [_bare(seed, value) for seed, value in enumerate([0.30, 0.32, 0.31])]
+    other = [_bare(seed + 2, value) for seed, value in enumerate([0.33, 0.39, 0.35])]
+    found = compare_arms(reference, other, ["mAP"], store=Store(tmp_path))["mAP"]
+    expected = stats.ttest_ind([0.33, 0.39, 0.35], [0.30, 0.32, 0.31], equal_var=False)
+    assert (found.n_pairs, found.n_reference, found.n_other) == (0, 3, 3)
+    assert found.mean == pytest.approx(np.mean([0.33, 0.39, 0.35]) - 0.31)
+    assert found.p == pytest.approx(expected.pvalue)
+
+
+def _shifted(shift: float, scene_sd: float) -> MetricSample:
+    """Four seeds that all differ by one shift, with so much noise of scenes in it."""
+    rng = np.random.default_rng(0)
+    # Exact in binary: the differences are equal to the bit.
+    values, draws = np.array([0.25, 0.5, 0.75, 1.0]), rng.normal(0.3, 0.02, (4, 500))
+    common = rng.normal(shift, scene_sd, 500)
+    arms = tuple(
+        ArmValues(seeds=(0, 1, 2, 3), values=values + by, draws=draws + more)
+        for by, more in ((0.0, 0.0), (shift, common))
+    )
+    return MetricSample(arms=arms, scenes=8, notes=())
+
+
+def test_seeds_that_all_differ_alike_are_judged_by_the_exact_test_at_best():
+    clear = estimate_difference("mAP", None, _shifted(0.0625, scene_sd=1e-4), FEW)
+    assert clear.mean == 0.0625
+    assert clear.seed_sd == 0.0
+    assert clear.p == 0.125  # two of the 16 ways to sign four differences
+    assert clear.note == "all seeds give the same difference: only the exact test is used"
+    # Noise of scenes that hides it counts as well.
+    hidden = estimate_difference("mAP", None, _shifted(0.0625, scene_sd=0.2), FEW)
+    assert hidden.p > 0.5

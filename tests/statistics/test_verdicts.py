@@ -1,3 +1,5 @@
+from dataclasses import fields
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -134,3 +136,37 @@ def test_planning_ahead():
     assert difference.seeds_for(0.003) > 10
     assert difference.seeds_for(0.0) is None
     assert _of([0.5]).seeds_for(0.1) is None
+
+
+class _Planned(ArmDifference):
+    """A difference that so many seeds would decide; it notes the levels it is asked for."""
+
+    def seeds_for(self, _effect, alpha=0.05):
+        ASKED.append(alpha)
+        return self.n + EXTRA[0]
+
+
+ASKED: list[float] = []
+EXTRA = [0]
+
+
+@pytest.mark.parametrize(
+    ("extra", "word"), [(1, "undecidable"), (20, "undecidable"), (21, "within noise")]
+)
+def test_twenty_more_seeds_are_the_most_that_are_asked_for(extra, word):
+    EXTRA[0] = extra
+    doubtful = _of([0.002, 0.010, 0.005])
+    verdict = decide([_Planned(**{f.name: getattr(doubtful, f.name) for f in fields(doubtful)})])[0]
+    assert verdict.word == word
+    assert ("about" in verdict.sentence) == (word == "undecidable")
+    if word == "undecidable":
+        assert f"about {extra} more needed" in verdict.sentence
+
+
+def test_the_outlook_is_for_the_corrected_level():
+    EXTRA[0] = 3
+    doubtful = _of([0.002, 0.010, 0.005])
+    planned = _Planned(**{f.name: getattr(doubtful, f.name) for f in fields(doubtful)})
+    ASKED.clear()
+    decide([planned, doubtful, doubtful, doubtful, _of([0.1])], alpha=0.1)
+    assert ASKED == [0.1 / 4]

@@ -1,17 +1,21 @@
 """Leases: one holder at a time, taken over from the dead only."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from aqr_exp.store import lease as lease_module
 from aqr_exp.store.lease import (
+    BEAT_S,
     DRAFT_AGE_S,
     Lease,
     LockHeldError,
@@ -290,3 +294,57 @@ def test_a_forked_copy_releases_nothing(quiet: Path) -> None:
             os._exit(0)
         os.waitpid(child, 0)
         assert lease.beat()
+
+
+def test_a_heartbeat_makes_the_holder_s_file_young(
+    quiet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = taken(quiet)
+    age(lease.file, 100.0)
+    assert lease.beat()
+    assert time.time() - lease.file.stat().st_mtime < 50.0
+    # And when it is due, not before.
+    age(lease.file, 100.0)
+    assert lease.beat_when_due()
+    assert time.time() - lease.file.stat().st_mtime > 50.0
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + BEAT_S + 0.1)
+    assert lease.beat_when_due()
+    assert time.time() - lease.file.stat().st_mtime < 50.0
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES, errno.ENOSPC])
+def test_a_file_system_in_trouble_takes_no_lease_away(
+    quiet: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    lease = taken(quiet)
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "utime", fail)
+    assert lease.beat()
+    monkeypatch.undo()
+    lease.release()
+    assert not quiet.exists()
+
+
+def test_a_kill_while_a_lease_is_handed_over_keeps_nobody_from_it(
+    quiet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = taken(quiet)
+    write = lease_module._write
+
+    def killed(file: Path, holder: object) -> None:
+        write(file, holder)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lease_module, "_write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        lease.hand_over(os.getpid())
+    monkeypatch.undo()
+    # Whatever else lay in the lease's folder would outlive its holder's file, and the folder with it.
+    assert [file.name for file in quiet.iterdir()] == [lease.file.name]
+    lease.release()
+    assert not quiet.exists()
+    taken(quiet).release()

@@ -47,11 +47,11 @@ def choose(wanted: str, query: Tensor, key: Tensor, bias: LocalBias, blocked: Te
         return "dense"
     native = "flex" if query.device.type == "cuda" else "windowed"
     first = native if wanted == "auto" else wanted
-    reason = _refusal(first, query, bias, blocked)
+    reason = _unsupported_reason(first, query, bias, blocked)
     if reason is None:
         return first
     taken = "dense"
-    if native != first and _refusal(native, query, bias, blocked) is None:
+    if native != first and _unsupported_reason(native, query, bias, blocked) is None:
         taken = native
     _say(first, taken, reason)
     return taken
@@ -64,13 +64,15 @@ def is_small(query: Tensor, key: Tensor, bias: LocalBias) -> bool:
     return bias.index.shape[-1] * _DENSE_SHARE >= keys and scores <= _DENSE_SCORES
 
 
-def _refusal(backend: str, query: Tensor, bias: LocalBias, blocked: Tensor | None) -> str | None:
+def _unsupported_reason(
+    backend: str, query: Tensor, bias: LocalBias, blocked: Tensor | None
+) -> str | None:
     """Why a backend cannot serve; None where it can."""
     if blocked is not None:
         return "a mask beside the bias"
     if backend == "flex":
-        return flex.refusal(query, bias)
-    return windowed.refusal(query)
+        return flex.unsupported_reason(query, bias)
+    return windowed.unsupported_reason(query)
 
 
 @cache

@@ -1,46 +1,109 @@
-"""Tensors to the compiled kernels and back.
+"""The compiled kernels: whether they can be used, and how tensors get to them and back.
+
+numba is optional, and imported at the first use alone.
 
 Letters: B samples, H heads, Q queries, K keys, S window slots, C width, c = C / H width of a head;
 N = B Q queries and M = B K keys of all samples.
 """
 
+import importlib
+import logging
 import math
 from collections.abc import Callable
-from typing import Any
+from functools import cache
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from aqr_exp.aqr.attention.kernel_choice import kernels
-from aqr_exp.aqr.attention.parallel import in_ranges
+from aqr_exp.aqr.attention.parallel import parallel_for
 
 Array = np.ndarray[Any, np.dtype[Any]]
+_LOG = logging.getLogger(__name__)
 
-_NONE_WATCHED = np.empty((0, 0, 0), np.float32)
+
+class WindowedQKV(NamedTuple):
+    """Queries, keys and values, and what is added to the scores in each query's window.
+
+    Attributes:
+        query: [B, H, Q, c] projected queries.
+        key: [B, H, K, c] projected keys.
+        value: [B, H, K, c] projected values.
+        slot_index: [B, Q, S] which key each slot is; no two valid ones of one query name the same.
+        valid: [B, Q, S] which slots count; the others may be passed over.
+        bias: [B, Q, S] what the slot adds to the score; 0 where it does not count.
+    """
+
+    query: Float[Tensor, "batch heads queries c"]
+    key: Float[Tensor, "batch heads keys c"]
+    value: Float[Tensor, "batch heads keys c"]
+    slot_index: Int[Tensor, "batch queries slots"]
+    valid: Bool[Tensor, "batch queries slots"]
+    bias: Float[Tensor, "batch queries slots"]
+
+
+def is_supported(*tensors: Tensor) -> bool:
+    """Whether the kernels can read these tensors: single precision, on a CPU, and numba installed.
+
+    The first time that they cannot, the reason is logged.
+
+    Args:
+        tensors: All floating-point arguments.
+    """
+    for tensor in tensors:
+        if tensor.device.type != "cpu":
+            return _refuse(f"tensors on {tensor.device.type}")
+        if tensor.dtype != torch.float32:
+            return _refuse(f"tensors of {tensor.dtype}")
+    return _installed() or _refuse("no numba")
+
+
+def kernels(name: str) -> ModuleType:
+    """A module of kernels of this package, once `serves` has said yes.
+
+    Args:
+        name: Its last name.
+    """
+    return importlib.import_module(f"aqr_exp.aqr.attention.{name}")
+
+
+@cache
+def _installed() -> bool:
+    try:
+        importlib.import_module("numba")
+    except ImportError:
+        return False
+    return True
+
+
+@cache
+def _refuse(reason: str) -> bool:
+    _LOG.info("attention in windows runs uncompiled: %s", reason)
+    return False
+
+
+_NO_STATISTICS = np.empty((0, 0, 0), np.float32)
 
 
 def correct_output(
-    query: Float[Tensor, "batch heads queries c"],
-    key: Float[Tensor, "batch heads keys c"],
-    value: Float[Tensor, "batch heads keys c"],
-    index: Int[Tensor, "batch queries slots"],
-    valid: Bool[Tensor, "batch queries slots"],
-    bias: Float[Tensor, "batch queries slots"],
+    windowed: WindowedQKV,
     output: Float[Tensor, "batch heads queries c"],
     log_sum: Float[Tensor, "batch heads queries"],
-    watched: Float[Tensor, "batch queries heads 4"] | None,
+    stats_out: Float[Tensor, "batch queries heads 4"] | None,
 ) -> tuple[
     Float[Tensor, "batch heads queries c"],
     Float[Tensor, "batch heads queries"],
     Float[Tensor, "batch heads queries"],
 ]:
-    """`window_correction.correct_output`, which documents it; may change `output` and `log_sum`."""
+    """`correction.correct_output`, which documents it; may change `output` and `log_sum`."""
+    query, key, value, index, valid, bias = windowed
     output_rows, sums = _rows(output), _rows(log_sum)
     remainder = torch.empty_like(sums)
     slots = [rows_of(part) for part in (index, valid, bias)]
-    in_ranges(
+    parallel_for(
         kernels("window_kernels").correct_output,
         len(output_rows),
         slots[0].size * output_rows.shape[1],
@@ -53,7 +116,7 @@ def correct_output(
         output_rows.numpy(),
         sums.numpy(),
         remainder.numpy(),
-        _NONE_WATCHED if watched is None else watched.flatten(0, 1).numpy(),
+        _NO_STATISTICS if stats_out is None else stats_out.flatten(0, 1).numpy(),
     )
     batch, heads = query.shape[:2]
     return (
@@ -64,17 +127,13 @@ def correct_output(
 
 def correct_gradients(
     grad_output: Float[Tensor, "batch heads queries c"],
-    query: Float[Tensor, "batch heads queries c"],
-    key: Float[Tensor, "batch heads keys c"],
-    value: Float[Tensor, "batch heads keys c"],
-    index: Int[Tensor, "batch queries slots"],
-    valid: Bool[Tensor, "batch queries slots"],
-    bias: Float[Tensor, "batch queries slots"],
+    windowed: WindowedQKV,
     output: Float[Tensor, "batch heads queries c"],
     log_sum: Float[Tensor, "batch heads queries"],
     gradients: tuple[Tensor, Tensor, Tensor],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """`window_correction.correct_gradients`, which documents it; may change `gradients`."""
+    """`correction.correct_gradients`, which documents it; may change `gradients`."""
+    query, key, value, index, valid, bias = windowed
     batch, heads, queries, c = query.shape
     grads, query_rows, key_rows, value_rows, output_rows, sums = (
         _rows(part).numpy() for part in (grad_output, query, key, value, output, log_sum)
@@ -112,8 +171,8 @@ def attend(
     """softmax(query key / sqrt(c)) value over the valid slots, heads side by side; zero without any."""
     output = torch.empty_like(query, memory_format=torch.contiguous_format)
     index_rows, valid_rows = rows_of(index), rows_of(valid)
-    in_ranges(
-        kernels("gathered_kernels").attend,
+    parallel_for(
+        kernels("window_kernels").attend,
         len(index_rows),
         index_rows.size * query.shape[2],
         order_of(index_rows, valid_rows, query.shape[1], key.shape[1]),
@@ -149,7 +208,7 @@ def attend_gradients(
         torch.zeros_like(part, memory_format=torch.contiguous_format) for part in (key, value)
     )
     scale = np.float32(1.0 / math.sqrt(query.shape[-1] // heads))
-    by_row = kernels("gathered_kernels").attend_gradients
+    by_row = kernels("window_kernels").attend_gradients
 
     def fill(first: int, last: int, order: Array, position: Array, terms: Array) -> None:
         by_row(
@@ -198,8 +257,8 @@ def _by_sample(
         rows = np.empty(entries, np.int64)
         module.sort_slots(index, valid, first, first + queries, keys, starts, rows, position)
         terms = np.empty((entries, 2 * heads), np.float32)
-        in_ranges(fill, queries, work, order[first : first + queries], position, terms)
-        in_ranges(
+        parallel_for(fill, queries, work, order[first : first + queries], position, terms)
+        parallel_for(
             module.add_to_keys, keys, work, starts, rows, terms, *factors, sample * keys, *totals
         )
 

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from aqr_exp.aqr.attention import compiled, kernel_choice
+from aqr_exp.aqr.attention import compiled
+from aqr_exp.aqr.attention.compiled import WindowedQKV
 
 
 def window_sums(
@@ -53,15 +54,10 @@ _CHUNK_NUMBERS, _DEVICE_CHUNK_NUMBERS = 2**20, 2**24
 
 
 def correct_output(
-    query: Float[Tensor, "batch heads queries c"],
-    key: Float[Tensor, "batch heads keys c"],
-    value: Float[Tensor, "batch heads keys c"],
-    index: Int[Tensor, "batch queries slots"],
-    valid: Bool[Tensor, "batch queries slots"],
-    bias: Float[Tensor, "batch queries slots"],
+    windowed: WindowedQKV,
     output: Float[Tensor, "batch heads queries c"],
     log_sum: Float[Tensor, "batch heads queries"],
-    watched: Float[Tensor, "batch queries heads 4"] | None = None,
+    stats_out: Float[Tensor, "batch queries heads 4"] | None = None,
 ) -> tuple[
     Float[Tensor, "batch heads queries c"],
     Float[Tensor, "batch heads queries"],
@@ -70,25 +66,19 @@ def correct_output(
     """From plain attention to attention with the bias.
 
     Args:
-        query: Projected queries.
-        key: Projected keys.
-        value: Projected values.
-        index: Which key each slot is.
-        valid: Which slots count; the others may be passed over.
-        bias: What the slot adds to the score; 0 where it does not count.
+        windowed: What is attended to.
         output: Attended values without the bias; may be changed.
         log_sum: Log-sum-exp of the scores without the bias; may be changed.
-        watched: Filled, where given, with `window_statistics.window_sums` of every query.
+        stats_out: Filled, where given, with `window_sums` of every query.
 
     Returns:
         Attended values and log-sum-exp with the bias, in the dtype of `log_sum`, and what is left of
         the sum of exponentials, over its largest term or its former value, whichever is larger: the
         smaller, the more the result has suffered from cancellation.
     """
-    if kernel_choice.serves(query, key, value):
-        return compiled.correct_output(
-            query, key, value, index, valid, bias, output, log_sum, watched
-        )
+    if compiled.is_supported(*windowed[:3]):
+        return compiled.correct_output(windowed, output, log_sum, stats_out)
+    query, key, value, index, valid, bias = windowed
     dtype, scale = log_sum.dtype, 1.0 / math.sqrt(query.shape[-1])
     query_rows, key_rows, value_rows = (_rows(part) for part in (query, key, value))
     new_output, new_sum = _rows(output).to(dtype, copy=True), _rows(log_sum).clone()
@@ -98,30 +88,25 @@ def correct_output(
         near_key = _gather(key_rows, picked, dtype)
         score = torch.einsum("nhc,nshc->nhs", query_rows[part].to(dtype) * scale, near_key)
         plain = score - new_sum[part][..., None]  # log of the attention without the bias
-        if watched is not None:
-            watched.flatten(0, 1)[part] = window_sums(plain, slot_bias[part], slot_valid[part])
+        if stats_out is not None:
+            stats_out.flatten(0, 1)[part] = window_sums(plain, slot_bias[part], slot_valid[part])
         biased = plain + slot_bias[part][:, None]
         # A common factor e^-peak keeps large biases from overflowing.
         peak = biased.amax(dim=-1, keepdim=True).clamp(min=0.0)
         change = (biased - peak).exp() - (plain - peak).exp()
         total = change.sum(dim=-1, keepdim=True)
-        left = (-peak).exp() + total
+        left_over = (-peak).exp() + total
         mixed = torch.einsum("nhs,nshc->nhc", change, _gather(value_rows, picked, dtype))
-        new_output[part] = (new_output[part] * (-peak).exp() + mixed) / left
+        new_output[part] = (new_output[part] * (-peak).exp() + mixed) / left_over
         new_sum[part] += (peak + torch.log1p(torch.expm1(-peak) + total)).squeeze(-1)
-        remainder[part] = left.squeeze(-1)
+        remainder[part] = left_over.squeeze(-1)
     batch = len(query)
     return _heads(new_output, batch), _heads(new_sum, batch), _heads(remainder, batch)
 
 
 def correct_gradients(
     grad_output: Float[Tensor, "batch heads queries c"],
-    query: Float[Tensor, "batch heads queries c"],
-    key: Float[Tensor, "batch heads keys c"],
-    value: Float[Tensor, "batch heads keys c"],
-    index: Int[Tensor, "batch queries slots"],
-    valid: Bool[Tensor, "batch queries slots"],
-    bias: Float[Tensor, "batch queries slots"],
+    windowed: WindowedQKV,
     output: Float[Tensor, "batch heads queries c"],
     log_sum: Float[Tensor, "batch heads queries"],
     gradients: tuple[Tensor, Tensor, Tensor],
@@ -133,12 +118,7 @@ def correct_gradients(
 
     Args:
         grad_output: Gradient of the attended values.
-        query: Projected queries.
-        key: Projected keys.
-        value: Projected values.
-        index: Which key each slot is.
-        valid: Which slots count; the others may be passed over.
-        bias: What the slot adds to the score; 0 where it does not count.
+        windowed: What is attended to.
         output: Attended values with the bias.
         log_sum: Log-sum-exp of the scores with the bias; a row of infinity is passed over.
         gradients: Of query, key and value, from the pass without the bias; may be changed.
@@ -146,14 +126,13 @@ def correct_gradients(
     Returns:
         Gradients of query, key, value [as these] and bias [B, Q, S], in the dtype of `log_sum`.
     """
-    if kernel_choice.serves(query, key, value):
-        return compiled.correct_gradients(
-            grad_output, query, key, value, index, valid, bias, output, log_sum, gradients
-        )
+    if compiled.is_supported(*windowed[:3]):
+        return compiled.correct_gradients(grad_output, windowed, output, log_sum, gradients)
+    query, bias = windowed.query, windowed.bias
     dtype, scale = log_sum.dtype, 1.0 / math.sqrt(query.shape[-1])
     grad_query, grad_key, grad_value = (_rows(part).to(dtype) for part in gradients)
     slot_bias, grad_bias = bias.flatten(0, 1), torch.empty_like(bias).flatten(0, 1)
-    for near in _slopes(grad_output, query, key, value, index, output, log_sum):
+    for near in _slopes(grad_output, windowed, output, log_sum):
         attention = (near.taken + slot_bias[near.part][:, None]).exp()
         missing = attention - near.taken.exp()
         grad_bias[near.part] = (attention * near.slope).sum(dim=1)
@@ -170,12 +149,7 @@ def correct_gradients(
 
 def bias_gradient(
     grad_output: Float[Tensor, "batch heads queries c"],
-    query: Float[Tensor, "batch heads queries c"],
-    key: Float[Tensor, "batch heads keys c"],
-    value: Float[Tensor, "batch heads keys c"],
-    index: Int[Tensor, "batch queries slots"],
-    valid: Bool[Tensor, "batch queries slots"],
-    bias: Float[Tensor, "batch queries slots"],
+    windowed: WindowedQKV,
     output: Float[Tensor, "batch heads queries c"],
     log_sum: Float[Tensor, "batch heads queries"],
 ) -> Float[Tensor, "batch queries slots"]:
@@ -183,23 +157,19 @@ def bias_gradient(
 
     Args:
         grad_output: Gradient of the attended values.
-        query: Projected queries.
-        key: Projected keys.
-        value: Projected values.
-        index: Which key each slot is.
-        valid: Which slots count; the others' gradient is zero.
-        bias: What the slot adds to the score.
+        windowed: What is attended to.
         output: Attended values with the bias.
         log_sum: Log-sum-exp of the scores with the bias.
 
     Returns:
         In the dtype of the bias.
     """
+    bias = windowed.bias
     slot_bias, grad_bias = bias.flatten(0, 1), torch.empty_like(bias).flatten(0, 1)
-    for near in _slopes(grad_output, query, key, value, index, output, log_sum):
+    for near in _slopes(grad_output, windowed, output, log_sum):
         attention = (near.taken + slot_bias[near.part][:, None]).exp()
         grad_bias[near.part] = (attention * near.slope).sum(dim=1).to(bias.dtype)
-    return grad_bias.view_as(bias).masked_fill_(~valid, 0.0)
+    return grad_bias.view_as(bias).masked_fill_(~windowed.valid, 0.0)
 
 
 class _Near(NamedTuple):
@@ -225,9 +195,9 @@ class _Near(NamedTuple):
 
 
 def _slopes(
-    grad_output: Tensor, query: Tensor, key: Tensor, value: Tensor, index: Tensor, output: Tensor,
-    log_sum: Tensor,
-) -> Iterator[_Near]:  # fmt: skip
+    grad_output: Tensor, windowed: WindowedQKV, output: Tensor, log_sum: Tensor
+) -> Iterator[_Near]:
+    query, key, value, index, *_ = windowed
     dtype, scale = log_sum.dtype, 1.0 / math.sqrt(query.shape[-1])
     query_rows, key_rows, value_rows = (_rows(part) for part in (query, key, value))
     output_grads, sums = _rows(grad_output), _rows(log_sum)

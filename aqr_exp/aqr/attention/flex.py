@@ -3,7 +3,7 @@
 The bias of a score is computed from the places of its query's windows and of its key, so there is no
 matrix of queries and keys. FlexAttention could send a gradient back to the bias too, but would do so by
 an atomic addition for each score, in any order. Only the windows' scores have such a gradient:
-`window_correction.bias_gradient` computes it from the log-sum-exp, in the same bits every time.
+`correction.bias_gradient` computes it from the log-sum-exp, in the same bits every time.
 
 Queries come in numbers that change from step to step (denoising ones with the ground truth). They are
 padded to whole blocks and their number is left open when the kernel is compiled, which happens once.
@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from aqr_exp.aqr.attention.compiled import WindowedQKV
 from aqr_exp.aqr.attention.correction import bias_gradient
 from aqr_exp.aqr.bias import LocalBias
 from aqr_exp.aqr.layout import TokenLayout
@@ -33,7 +34,7 @@ _BLOCK = 128
 _LEAST_WIDTH = 16
 
 
-def refusal(query: Tensor, bias: LocalBias) -> str | None:
+def unsupported_reason(query: Tensor, bias: LocalBias) -> str | None:
     """Why FlexAttention cannot serve; None where it can.
 
     Args:
@@ -101,8 +102,8 @@ def attend_flex(
     )
     log_sum = getattr(more, "lse", more)
     attended: Tensor = _WithBiasGradient.apply(  # type: ignore[no-untyped-call]
-        output[:, :, :queries], slot_bias, query.detach(), key.detach(), value.detach(),
-        bias.index.long(), bias.valid, log_sum[:, :, :queries].detach(),
+        output[:, :, :queries], slot_bias, log_sum[:, :, :queries].detach(),
+        query.detach(), key.detach(), value.detach(), bias.index.long(), bias.valid,
     )  # fmt: skip
     return attended
 
@@ -145,31 +146,19 @@ class _WithBiasGradient(torch.autograd.Function):
     """Passes the output on, and its gradient; the bias, which the output knows, gets its own."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        output: Tensor,
-        bias: Tensor,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        index: Tensor,
-        valid: Tensor,
-        log_sum: Tensor,
-    ) -> Tensor:
-        ctx.save_for_backward(output, bias, query, key, value, index, valid, log_sum)
+    def forward(ctx: Any, output: Tensor, bias: Tensor, log_sum: Tensor, *others: Tensor) -> Tensor:
+        ctx.save_for_backward(output, log_sum, *others, bias)
         return output.view_as(output)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        output, bias, query, key, value, index, valid, log_sum = ctx.saved_tensors
-        grad_bias = None
+        output, log_sum, *tensors = ctx.saved_tensors
+        windowed, grad_bias = WindowedQKV(*tensors), None
         if ctx.needs_input_grad[1]:
-            with torch.autocast(query.device.type, enabled=False):
-                grad_bias = bias_gradient(
-                    grad_output, query, key, value, index, valid, bias, output, log_sum
-                )
-        return grad_output, grad_bias, None, None, None, None, None, None
+            with torch.autocast(windowed.query.device.type, enabled=False):
+                grad_bias = bias_gradient(grad_output, windowed, output, log_sum)
+        return grad_output, grad_bias, *[None] * 6
 
 
 @cache

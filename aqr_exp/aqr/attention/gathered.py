@@ -1,23 +1,32 @@
 """Attention from each query to the keys of its own windows, without a [queries x keys] mask.
 
-Compiled kernels read the windows' keys where they are, where they can (`kernel_choice`): the tokens
-themselves (`absorbed_windows`) where windows are small beside the map, projected keys and values
-(`compiled`) where they are not. Otherwise projected keys are gathered, for some queries at a
-time (`gathered_rows`).
+Compiled kernels read the windows' keys where they are, where they can be used (`compiled`): the tokens
+themselves (`mix_tokens`) where windows are small beside the map, projected keys and values where they are
+not. Otherwise projected keys are gathered, for some queries at a time (`attend_rows`), and again in the
+backward pass, so that [B, Q, S, C] is never held as a whole.
+
+Tokens are read as they are by absorbing the keys' projection into the query: a score of head h is
+q_h . W_h x = (W_h' q_h) . x, and shares of W_h x sum to W_h times the shares of x. Each head then reads
+rows as wide as a token, but only those in windows, and no projection of all tokens is computed, forward or
+backward.
 
 Letters: B samples, Q queries, K keys, S window slots, H heads, C width, c = C / H width of a head;
 N = B Q queries of all samples.
 """
 
-from types import ModuleType
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from aqr_exp.aqr.attention import absorbed, compiled, gathered_rows, kernel_choice
+from aqr_exp.aqr.attention import compiled
+from aqr_exp.aqr.attention.compiled import kernels, order_of, rows_of
+from aqr_exp.aqr.attention.parallel import parallel_for
 from aqr_exp.aqr.windows import Windows
 
 
@@ -95,7 +104,7 @@ class GatheredAttention(nn.Module):
             key_pos: Likewise.
             windows: Likewise.
         """
-        return kernel_choice.serves(query, memory, key_pos) and absorbed.cheaper(
+        return compiled.is_supported(query, memory, key_pos) and absorbing_is_cheaper(
             query.shape[1], memory.shape[1], windows.index.shape[2], query.shape[2], self.heads
         )
 
@@ -103,7 +112,9 @@ class GatheredAttention(nn.Module):
         self, query: Tensor, memory: Tensor, key_pos: Tensor, windows: Windows
     ) -> Tensor:
         projected = query, self.key(memory + key_pos), self.value(memory)
-        way = compiled if kernel_choice.serves(*projected) else gathered_rows
+        way = (attend_rows, attend_rows_gradients)
+        if compiled.is_supported(*projected):
+            way = (compiled.attend, compiled.attend_gradients)
         attended: Tensor = _InWindows.apply(  # type: ignore[no-untyped-call]
             way, *projected, windows.index.long(), windows.valid, self.heads
         )
@@ -113,7 +124,7 @@ class GatheredAttention(nn.Module):
         """As `_projected`, but what it leaves to queries without a window."""
         heads, width = self.heads, query.shape[2]
         split = query.view(-1, heads, width // heads).transpose(0, 1)  # [H, N, c]
-        tokens = absorbed.mix(
+        tokens = mix_tokens(
             split @ self.key.weight.view(heads, -1, width), memory, key_pos,
             windows.index.long(), windows.valid,
         )  # fmt: skip
@@ -148,7 +159,7 @@ class _InWindows(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        way: ModuleType,
+        way: tuple[Callable[..., Any], Callable[..., Any]],
         query: Tensor,
         key: Tensor,
         value: Tensor,
@@ -156,13 +167,205 @@ class _InWindows(torch.autograd.Function):
         valid: Tensor,
         heads: int,
     ) -> Tensor:
-        ctx.way, ctx.heads = way, heads
-        output: Tensor = way.attend(query, key, value, index, valid, heads)
+        attend, ctx.gradients = way
+        ctx.heads = heads
+        output: Tensor = attend(query, key, value, index, valid, heads)
         ctx.save_for_backward(query, key, value, index, valid, output)
         return output
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        gradients = ctx.way.attend_gradients(grad_output, *ctx.saved_tensors, ctx.heads)
+        gradients = ctx.gradients(grad_output, *ctx.saved_tensors, ctx.heads)
         return None, *gradients, None, None, None
+
+
+# Gathered numbers held at once, for the keys and again for the values: 4 MiB in single precision,
+# which a CPU's cache holds. Measured, larger chunks are slower there, and smaller ones not faster.
+_CHUNK_NUMBERS = 2**20
+
+
+def attend_rows(
+    query: Float[Tensor, "batch queries width"],
+    key: Float[Tensor, "batch keys width"],
+    value: Float[Tensor, "batch keys width"],
+    index: Int[Tensor, "batch queries slots"],
+    valid: Bool[Tensor, "batch queries slots"],
+    heads: int,
+) -> Float[Tensor, "batch queries width"]:
+    """`compiled.attend`, but the mean over all slots for a query without a valid one."""
+    output = torch.empty_like(query)
+    key_rows, value_rows, valid_rows = (part.flatten(0, 1) for part in (key, value, valid))
+    for rows, places in _chunks(index, key):
+        output.flatten(0, 1)[rows] = _attend_gathered(
+            query.flatten(0, 1)[rows], key_rows[places], value_rows[places], valid_rows[rows], heads
+        )
+    return output
+
+
+def attend_rows_gradients(
+    grad_output: Float[Tensor, "batch queries width"],
+    query: Float[Tensor, "batch queries width"],
+    key: Float[Tensor, "batch keys width"],
+    value: Float[Tensor, "batch keys width"],
+    index: Int[Tensor, "batch queries slots"],
+    valid: Bool[Tensor, "batch queries slots"],
+    output: Float[Tensor, "batch queries width"],
+    heads: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`compiled.attend_gradients`."""
+    del output
+    shapes = query.shape, key.shape, value.shape
+    query, key, value, grads, valid = (
+        part.flatten(0, 1) for part in (query, key, value, grad_output, valid)
+    )
+    grad_query, grad_key, grad_value = (torch.zeros_like(part) for part in (query, key, value))
+    for rows, places in _chunks(index, key.view(shapes[1])):
+        inputs = [
+            tensor.detach().requires_grad_() for tensor in (query[rows], key[places], value[places])
+        ]
+        with torch.enable_grad():
+            mixed = _attend_gathered(inputs[0], inputs[1], inputs[2], valid[rows], heads)
+        parts = torch.autograd.grad(mixed, inputs, grads[rows])
+        grad_query[rows] = parts[0]
+        grad_key.index_add_(0, places.flatten(), parts[1].flatten(0, 1))
+        grad_value.index_add_(0, places.flatten(), parts[2].flatten(0, 1))
+    return grad_query.view(shapes[0]), grad_key.view(shapes[1]), grad_value.view(shapes[2])
+
+
+def _chunks(
+    index: Int[Tensor, "batch queries slots"], key: Float[Tensor, "batch keys width"]
+) -> Iterator[tuple[slice, Int[Tensor, "rows slots"]]]:
+    """Stretches of queries whose gathered keys are few enough, and the rows of all keys they name."""
+    samples, keys, width = key.shape
+    first = torch.arange(samples, device=index.device) * keys
+    places = (index + first[:, None, None]).flatten(0, 1)
+    step = max(1, _CHUNK_NUMBERS // max(1, places.shape[1] * width))
+    for start in range(0, len(places), step):
+        part = slice(start, start + step)
+        yield part, places[part]
+
+
+def _attend_gathered(
+    query: Float[Tensor, "rows width"],
+    key: Float[Tensor, "rows slots width"],
+    value: Float[Tensor, "rows slots width"],
+    valid: Bool[Tensor, "rows slots"],
+    heads: int,
+) -> Float[Tensor, "rows width"]:
+    """softmax(query key / sqrt(c)) value over the valid slots; where there are none, over all slots."""
+    query, key, value = (t.view(*t.shape[:-1], heads, -1) for t in (query, key, value))
+    hidden = ~valid[..., None]
+    scores = (query[:, None] * key).sum(dim=-1) / math.sqrt(key.shape[-1])  # [rows, S, H]
+    # Not minus infinity, which alone has no softmax. Beside any other score both give exactly 0.
+    share = scores.masked_fill(hidden, torch.finfo(scores.dtype).min).softmax(dim=1)
+    return (share[..., None] * value).sum(dim=1).flatten(-2)
+
+
+# What a multiplication takes in the loops over slots, to one in a product of matrices. At cmt_tiny's shapes
+# both ways took equally long with 1 (180 slots); 2 leaves a margin for machines whose memory is slower.
+_SLOT_COST = 2
+# Columns of a token that one thread adds up: whole vectors, and two threads at the least width in use.
+_COLUMNS = 64
+
+
+def absorbing_is_cheaper(queries: int, keys: int, slots: int, width: int, heads: int) -> bool:
+    """Whether absorbed projections take less than those of all tokens, by counting multiplications.
+
+    Projected: K C^2 for keys and again for values, and S C for every query, twice. Absorbed: Q C^2, and
+    S H C. A backward pass takes about twice as much, either way.
+
+    Args:
+        queries: Q.
+        keys: K.
+        slots: S.
+        width: C.
+        heads: H.
+    """
+    return queries * (width + _SLOT_COST * slots * (heads - 1)) < keys * width
+
+
+def mix_tokens(
+    query: Float[Tensor, "heads all_queries width"],
+    memory: Float[Tensor, "batch keys width"],
+    key_pos: Float[Tensor, "batch keys width"],
+    index: Int[Tensor, "batch queries slots"],
+    valid: Bool[Tensor, "batch queries slots"],
+) -> Float[Tensor, "heads all_queries width"]:
+    """softmax(query (memory + key_pos) / sqrt(C / H)) memory over the valid slots, in every head.
+
+    Args:
+        query: Queries of all samples, after the keys' projection was absorbed.
+        memory: Token content.
+        key_pos: Token encoding.
+        index: Which token each slot is.
+        valid: Which slots count.
+
+    Returns:
+        Mixed tokens; zero for a query without a valid slot.
+    """
+    mixed: Tensor = _MixTokens.apply(query, memory, key_pos, index, valid)  # type: ignore[no-untyped-call]
+    return mixed
+
+
+class _MixTokens(torch.autograd.Function):
+    """`mix` as a differentiable step; keeps the shares for the backward pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, memory: Tensor, key_pos: Tensor, index: Tensor, valid: Tensor
+    ) -> Tensor:
+        query = query.contiguous()
+        slots, tokens = (rows_of(index), rows_of(valid)), (rows_of(memory), rows_of(key_pos))
+        sizes = index.shape[1], memory.shape[1]
+        mixed = torch.empty_like(query)
+        share = torch.empty(len(slots[0]), len(query), -(-index.shape[2] // 4) * 4)
+        ctx.order = order_of(*slots, *sizes)
+        parallel_for(
+            kernels("window_kernels").attend_absorbed, len(slots[0]), _work_of_slots(query, index),
+            ctx.order, query.detach().numpy(), *tokens, *slots, _score_scale(query), *sizes,
+            share.numpy(), mixed.numpy(),
+        )  # fmt: skip
+        ctx.save_for_backward(query, memory, key_pos, index, valid, share)
+        return mixed
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_mixed: Tensor) -> tuple[Tensor | None, ...]:
+        query, memory, key_pos, index, valid, share = ctx.saved_tensors
+        slots, tokens = (rows_of(index), rows_of(valid)), (rows_of(memory), rows_of(key_pos))
+        sizes = index.shape[1], memory.shape[1]
+        grads, slope, grad_query = (
+            grad_mixed.contiguous(),
+            torch.empty_like(share),
+            torch.empty_like(query),
+        )
+        grad_memory, grad_key_pos = (
+            torch.zeros_like(part, memory_format=torch.contiguous_format)
+            for part in (memory, key_pos)
+        )
+        module = kernels("window_kernels")
+        parallel_for(
+            module.attend_absorbed_gradients, len(slots[0]), _work_of_slots(query, index),
+            ctx.order, grads.numpy(), *tokens, *slots, share.numpy(), _score_scale(query), *sizes,
+            slope.numpy(), grad_query.numpy(),
+        )  # fmt: skip
+        parallel_for(
+            module.add_to_tokens, -(-memory.shape[2] // _COLUMNS), _work_of_slots(query, index),
+            _COLUMNS, ctx.order, query.detach().numpy(), grads.numpy(), *slots, share.numpy(),
+            slope.numpy(), *sizes,
+            grad_memory.flatten(0, 1).numpy(), grad_key_pos.flatten(0, 1).numpy(),
+        )  # fmt: skip
+        return grad_query, grad_memory, grad_key_pos, None, None
+
+
+def _work_of_slots(
+    query: Float[Tensor, "heads all_queries width"], index: Int[Tensor, "batch queries slots"]
+) -> int:
+    """Multiplications of one pass over all slots."""
+    return index.numel() * query.shape[0] * query.shape[2]
+
+
+def _score_scale(query: Float[Tensor, "heads all_queries width"]) -> np.float32:
+    """1 / sqrt(c), of the heads before they were absorbed."""
+    return np.float32(1.0 / math.sqrt(query.shape[2] // query.shape[0]))

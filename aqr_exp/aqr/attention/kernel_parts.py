@@ -1,20 +1,94 @@
-"""What the compiled loops over window slots are made of: numba, without copies of the keys.
+"""How kernels are compiled (numba), where their machine code is kept, and what they are made of.
 
 A row holds all heads of a query or key of one sample side by side, as projections hand it over. Four
 rows are read at once, which keeps vector units busy: numbers of slots are rounded up to fours, and
 the slots that are too many repeat the last one, with weight zero.
 
-Only imported where numba is: `kernel_choice`.
+Only imported where numba is: `compiled.kernels`.
 
 Letters: N = B Q queries and M = B K keys of all samples, S window slots, H heads, c width of a head;
 n queries and E valid slots of one sample.
 """
 
+import hashlib
+import inspect
 import math
+import os
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
 
+import numba
 import numpy as np
 
-from aqr_exp.aqr.attention.compiler import compiled
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# Liberties the compiler may take. Loose: sums in the order that vectors like. Infinities keep their
+# meaning in either. Never left out: a function without liberties of its own takes its first caller's.
+_STRICT = frozenset({"contract"})
+_LOOSE = frozenset({"contract", "reassoc", "nsz"})
+
+
+def compiled(*, loose: bool = False) -> Callable[[Function], Function]:
+    """Compile a function at its first call, to run without the interpreter's lock.
+
+    Division by zero gives infinity, as in torch. What it calls becomes part of it: called by name, the
+    process that compiled both may find another machine code of that name, with its sums in another
+    order, than one that loads them. The machine code is kept for the next process, in
+    NUMBA_CACHE_DIR where that is set, else in the user's cache folder; nowhere if that cannot be
+    written.
+
+    Args:
+        loose: Whether sums may be taken in any order.
+    """
+
+    def compile_one(function: Function) -> Function:
+        # Tests wrap all functions of the package in type checks.
+        bare = inspect.unwrap(function)
+        folder = _cache_folder()
+        before = numba.config.CACHE_DIR
+        # numba asks for the folder once, here.
+        numba.config.CACHE_DIR = "" if folder is None else str(folder)
+        try:
+            made: Function = numba.njit(
+                cache=folder is not None,
+                nogil=True,
+                error_model="numpy",
+                forceinline=True,
+                fastmath=set(_LOOSE if loose else _STRICT),
+            )(bare)
+        finally:
+            numba.config.CACHE_DIR = before
+        return made
+
+    return compile_one
+
+
+@cache
+def _cache_folder() -> Path | None:
+    """A folder of its own for every version of the kernels.
+
+    numba looks at the file of a function alone, and would miss a change in what it calls.
+    """
+    digest = hashlib.sha256()
+    sources = sorted(Path(__file__).parent.glob("*kernel*.py"))
+    if not sources:
+        raise RuntimeError("no kernels beside their compiler: other versions' code would be loaded")
+    for source in sources:
+        digest.update(source.read_bytes())
+    home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    parent = Path(numba.config.CACHE_DIR or Path(home) / "aqr-exp")
+    folder = parent / f"kernels-{digest.hexdigest()[:16]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError:
+        return None
+    return folder
+
 
 ZERO, ONE = np.float32(0.0), np.float32(1.0)
 # A number plus 1.5 * 2^23 is rounded to a whole one, which then stands in the lowest bits.
@@ -53,7 +127,7 @@ def exp(x):
 
 
 @compiled()
-def whole(count):
+def round_up4(count):
     """Rounded up to fours: that many rows at once keep the vector units busy."""
     return (count + 3) // 4 * 4
 
@@ -66,7 +140,7 @@ def take_slots(index, valid, n, first_key, places):
         if valid[n, s]:
             places[count] = first_key + index[n, s]
             count += 1
-    for j in range(count, whole(count)):
+    for j in range(count, round_up4(count)):
         places[j] = places[count - 1]
     return count
 
@@ -127,7 +201,7 @@ def _add_rows(weights, rows, places, count, sums, n, c):
     """As `add_rows`, given the width of a head."""
     heads = weights.shape[0]
     for h in range(heads):
-        weights[h, count : whole(count)] = ZERO
+        weights[h, count : round_up4(count)] = ZERO
     for j in range(0, count, 4):
         p0, p1, p2, p3 = places[j], places[j + 1], places[j + 2], places[j + 3]
         for h in range(heads):
@@ -196,7 +270,7 @@ def sort_slots(index, valid, first, last, keys, starts, rows, position):
 
 
 @compiled()
-def file_terms(to_key, to_value, valid, n, position, row, terms):
+def scatter_terms(to_key, to_value, valid, n, position, row, terms):
     """Put what the slots of a query contribute, [H, slots] each, where `sort_slots` placed them."""
     heads, count = to_key.shape[0], 0
     for s in range(valid.shape[1]):

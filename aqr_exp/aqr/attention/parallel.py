@@ -27,7 +27,7 @@ _PROCESS = os.getpid()
 _CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
-def in_ranges(kernel: Callable[..., None], total: int, work: int, *arguments: Any) -> None:
+def parallel_for(kernel: Callable[..., None], total: int, work: int, *arguments: Any) -> None:
     """Call kernel(first, last, *arguments) for ranges that cover 0 .. total.
 
     Args:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from aqr_exp.aqr.attention.api import attend, check_fit, choose
 from aqr_exp.aqr.attention.correction import window_sums
-from aqr_exp.aqr.attention.windowed import attend_windowed, plain_attention, refusal
+from aqr_exp.aqr.attention.windowed import attend_windowed, plain_attention, unsupported_reason
 from aqr_exp.aqr.bias import GlobalBias, LocalBias
 
 # Scores held at once where the fused CPU kernel cannot be used: 64 MiB in single precision.
@@ -73,7 +73,7 @@ def attend_watched(
         if choose(backend, query, key, bias, blocked) == "windowed":
             sums = query.new_empty(*bias.value.shape[:2], query.shape[1], 4, dtype=_wide(query))
             output = attend_windowed(
-                query, key, value, bias.index, bias.valid, bias.value, watched=sums
+                query, key, value, bias.index, bias.valid, bias.value, stats_out=sums
             )
             return output, _from_sums(sums.transpose(1, 2), bias)
     output = attend(query, key, value, bias, blocked, backend=backend)
@@ -164,7 +164,7 @@ def _log_sum_and_mean_score(
     gives.
     """
     dtype, scale = _wide(query), 1.0 / math.sqrt(query.shape[-1])
-    if refusal(query) is None:
+    if unsupported_reason(query) is None:
         mean_key, log_sum = plain_attention(query, key, key)
         return log_sum, (query.to(dtype) * mean_key.to(dtype)).sum(dim=-1) * scale
     rows = max(1, _CHUNK_SCORES // (query.shape[0] * query.shape[1] * key.shape[2]))

@@ -1,6 +1,6 @@
-"""Attention of single rows computed in full, where a correction would cancel.
+"""Attention with a bias in windows on a CPU: torch's fused kernel without the bias, and its correction.
 
-A row is a query of one sample in one head.
+Rows whose correction would cancel are computed in full. A row is a query of one sample in one head.
 
 Letters: B samples, H heads, Q queries, K keys, S window slots, c width of a head; r rows of one
 sample and head.
@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from aqr_exp.aqr.attention import correction
+from aqr_exp.aqr.attention.compiled import WindowedQKV
 
 # Scores held at once: 16 MiB in single precision.
 _CHUNK_SCORES = 2**22
@@ -23,11 +24,7 @@ _CHUNK_SCORES = 2**22
 
 def replace_output(
     chosen: Bool[Tensor, "batch heads queries"],
-    query: Float[Tensor, "batch heads queries c"],
-    key: Float[Tensor, "batch heads keys c"],
-    value: Float[Tensor, "batch heads keys c"],
-    index: Int[Tensor, "batch queries slots"],
-    bias: Float[Tensor, "batch queries slots"],
+    windowed: WindowedQKV,
     output: Float[Tensor, "batch heads queries c"],
     log_sum: Float[Tensor, "batch heads queries"],
 ) -> None:
@@ -35,29 +32,21 @@ def replace_output(
 
     Args:
         chosen: Which rows.
-        query: Projected queries.
-        key: Projected keys.
-        value: Projected values.
-        index: Which key each slot is.
-        bias: What the slot adds to the score.
+        windowed: What is attended to.
         output: Attended values, changed in place.
         log_sum: Log-sum-exp of the scores, changed in place.
     """
     dtype = log_sum.dtype
-    for sample, head, rows in _groups(chosen, key.shape[2]):
-        scores = _scores(query, key, index, bias, (sample, head, rows), dtype)
+    for sample, head, rows in _groups(chosen, windowed.key.shape[2]):
+        scores = _scores(windowed, (sample, head, rows), dtype)
         log_sum[sample, head, rows] = scores.logsumexp(dim=-1)
-        output[sample, head, rows] = scores.softmax(dim=-1) @ value[sample, head].to(dtype)
+        output[sample, head, rows] = scores.softmax(dim=-1) @ windowed.value[sample, head].to(dtype)
 
 
 def add_gradients(
     chosen: Bool[Tensor, "batch heads queries"],
     grad_output: Float[Tensor, "batch heads queries c"],
-    query: Float[Tensor, "batch heads queries c"],
-    key: Float[Tensor, "batch heads keys c"],
-    value: Float[Tensor, "batch heads keys c"],
-    index: Int[Tensor, "batch queries slots"],
-    bias: Float[Tensor, "batch queries slots"],
+    windowed: WindowedQKV,
     output: Float[Tensor, "batch heads queries c"],
     log_sum: Float[Tensor, "batch heads queries"],
     gradients: tuple[Tensor, Tensor, Tensor, Tensor],
@@ -67,19 +56,16 @@ def add_gradients(
     Args:
         chosen: Which rows.
         grad_output: Gradient of the attended values.
-        query: Projected queries.
-        key: Projected keys.
-        value: Projected values.
-        index: Which key each slot is.
-        bias: What the slot adds to the score.
+        windowed: What is attended to.
         output: Attended values with the bias.
         log_sum: Log-sum-exp of the scores with the bias.
         gradients: Of query, key, value and bias, changed in place.
     """
+    query, key, value, index, *_ = windowed
     dtype, scale = log_sum.dtype, 1.0 / math.sqrt(query.shape[-1])
     grad_query, grad_key, grad_value, grad_bias = gradients
     for sample, head, rows in _groups(chosen, key.shape[2]):
-        scores = _scores(query, key, index, bias, (sample, head, rows), dtype)
+        scores = _scores(windowed, (sample, head, rows), dtype)
         attention = (scores - log_sum[sample, head, rows, None]).exp()
         wanted = grad_output[sample, head, rows].to(dtype)
         mean_grad = (wanted * output[sample, head, rows].to(dtype)).sum(dim=-1, keepdim=True)
@@ -104,13 +90,9 @@ def _groups(
 
 
 def _scores(
-    query: Float[Tensor, "batch heads queries c"],
-    key: Float[Tensor, "batch heads keys c"],
-    index: Int[Tensor, "batch queries slots"],
-    bias: Float[Tensor, "batch queries slots"],
-    place: tuple[int, int, Int[Tensor, " r"]],
-    dtype: torch.dtype,
+    windowed: WindowedQKV, place: tuple[int, int, Int[Tensor, " r"]], dtype: torch.dtype
 ) -> Float[Tensor, "r keys"]:
+    query, key, _, index, _, bias = windowed
     sample, head, rows = place
     near_query = query[sample, head, rows].to(dtype) / math.sqrt(query.shape[-1])
     scores = near_query @ key[sample, head].to(dtype).T
@@ -126,7 +108,7 @@ _KERNEL_BACKWARD: Any = getattr(torch.ops.aten, f"{_NAME}_backward", None)
 _LEAST_REMAINDER = 0.25
 
 
-def refusal(query: Tensor) -> str | None:
+def unsupported_reason(query: Tensor) -> str | None:
     """Why the fused kernel cannot serve where these queries are; None where it can.
 
     Args:
@@ -147,7 +129,7 @@ def attend_windowed(
     valid: Bool[Tensor, "batch queries slots"],
     bias: Float[Tensor, "batch queries slots"],
     *,
-    watched: Float[Tensor, "batch queries heads 4"] | None = None,
+    stats_out: Float[Tensor, "batch queries heads 4"] | None = None,
 ) -> Float[Tensor, "batch heads queries c"]:
     """Attend with a bias in the windows, where `refusal` has nothing to say.
 
@@ -158,7 +140,7 @@ def attend_windowed(
         index: Which key each slot is; no two valid ones of one query name the same.
         valid: Which slots count.
         bias: What the slot adds to the score.
-        watched: Filled, where given, with what `window_statistics.window_sums` gives for each query.
+        stats_out: Filled, where given, with what `correction.window_sums` gives for each query.
 
     Returns:
         The attended values. Gradients reach queries, keys, values and the bias (once: there are no
@@ -166,7 +148,7 @@ def attend_windowed(
     """
     dtype = torch.promote_types(query.dtype, torch.float32)
     output: Tensor = _WindowedAttention.apply(  # type: ignore[no-untyped-call]
-        query, key, value, index.long(), valid, bias.masked_fill(~valid, 0.0).to(dtype), watched
+        stats_out, query, key, value, index.long(), valid, bias.masked_fill(~valid, 0.0).to(dtype)
     )
     return output
 
@@ -191,77 +173,41 @@ class _WindowedAttention(torch.autograd.Function):
     """The kernel and the correction as one differentiable step."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        index: Tensor,
-        valid: Tensor,
-        bias: Tensor,
-        watched: Tensor | None,
-    ) -> Tensor:
+    def forward(ctx: Any, stats_out: Tensor | None, *tensors: Tensor) -> Tensor:
+        windowed = WindowedQKV(*tensors)
         with torch.autocast("cpu", enabled=False):
-            output, log_sum = plain_attention(query, key, value)
+            output, log_sum = plain_attention(*windowed[:3])
             output, log_sum, remainder = correction.correct_output(
-                query, key, value, index, valid, bias, output, log_sum, watched
+                windowed, output, log_sum, stats_out
             )
             cancelled = remainder < _LEAST_REMAINDER
             if cancelled.any():
-                replace_output(cancelled, query, key, value, index, bias, output, log_sum)
-        output = output.to(query.dtype)
-        ctx.save_for_backward(query, key, value, index, valid, bias, output, log_sum, cancelled)
+                replace_output(cancelled, windowed, output, log_sum)
+        output = output.to(windowed.query.dtype)
+        ctx.save_for_backward(*windowed, output, log_sum, cancelled)
         return output
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, index, valid, bias, output, log_sum, cancelled = ctx.saved_tensors
+        *tensors, output, log_sum, cancelled = ctx.saved_tensors
+        windowed = WindowedQKV(*tensors)
         grad_output = _packed(grad_output)
         with torch.autocast("cpu", enabled=False):
             # An infinite log-sum-exp makes every attention of a row zero: the rows that are computed
             # in full add nothing here.
             plain_sum = log_sum.masked_fill(cancelled, torch.inf)
-            gradients = _KERNEL_BACKWARD(
-                grad_output,
-                _packed(query),
-                _packed(key),
-                _packed(value),
-                output,
-                plain_sum,
-                0.0,
-                False,
+            plain = _KERNEL_BACKWARD(
+                grad_output, *map(_packed, windowed[:3]), output, plain_sum, 0.0, False
             )
             gradients = correction.correct_gradients(
-                grad_output,
-                query,
-                key,
-                value,
-                index,
-                valid,
-                bias,
-                output,
-                plain_sum,
-                gradients,
+                grad_output, windowed, output, plain_sum, plain
             )
             if cancelled.any():
-                add_gradients(
-                    cancelled,
-                    grad_output,
-                    query,
-                    key,
-                    value,
-                    index,
-                    bias,
-                    output,
-                    log_sum,
-                    gradients,
-                )
-        grad_query, grad_key, grad_value, grad_bias = gradients
-        return (
-            grad_query.to(query.dtype), grad_key.to(query.dtype), grad_value.to(query.dtype),
-            None, None, grad_bias, None,
-        )  # fmt: skip
+                add_gradients(cancelled, grad_output, windowed, output, log_sum, gradients)
+        *by_input, grad_bias = gradients
+        by_input = [one.to(part.dtype) for one, part in zip(by_input, windowed[:3], strict=True)]
+        return None, *by_input, None, None, grad_bias
 
 
 def _packed(tensor: Tensor) -> Tensor:

@@ -143,3 +143,43 @@ def test_boxes_are_kept_by_their_centre_and_labels_follow():
     assert kept["gt_labels_3d"].tolist() == [7, 9]
     # The yaw is brought into [-pi, pi): 4 - 2 pi.
     assert kept["gt_bboxes_3d"].tensor[1, 6].item() == pytest.approx(4.0 - 2 * np.pi, abs=1e-5)
+
+
+def test_angles_are_degrees_on_either_side():
+    move = GlobalRotScaleTransFlip(
+        rotate_deg=40.0, scale=(1.0, 1.0), translate_std_m=(0, 0, 0), flip_bev=False
+    )
+    angles = []
+    for seed in range(200):
+        matrix = move.transform(_scene(seed))["lidar_aug_matrix"]
+        angles.append(np.rad2deg(np.arctan2(matrix[1, 0], matrix[0, 0])))
+    # Uniform: of 200 draws the mean has a standard deviation of 1.6 degrees.
+    assert -40.0 <= min(angles) < -36.0
+    assert 36.0 < max(angles) <= 40.0
+    assert abs(np.mean(angles)) < 8.0
+
+
+def test_a_full_turn_does_not_wrap_into_a_part_of_one():
+    move = GlobalRotScaleTransFlip(
+        rotate_deg=180.0, scale=(1.0, 1.0), translate_std_m=(0, 0, 0), flip_bev=False
+    )
+    quadrants = set()
+    for seed in range(60):
+        matrix = move.transform(_scene(seed))["lidar_aug_matrix"]
+        quadrants.add((matrix[0, 0] > 0, matrix[1, 0] > 0))
+    assert len(quadrants) == 4
+
+
+def test_scales_and_shifts_are_drawn_from_all_of_their_range():
+    move = GlobalRotScaleTransFlip(
+        rotate_deg=0.0, scale=(0.9, 1.2), translate_std_m=(2, 1, 0.5), flip_bev=True
+    )
+    matrices = np.stack([move.transform(_scene(seed))["lidar_aug_matrix"] for seed in range(300)])
+    scales = np.abs(matrices[:, 2, 2])
+    assert 0.9 <= scales.min() < 0.92
+    assert 1.18 < scales.max() <= 1.2
+    shifts = matrices[:, :3, 3]
+    np.testing.assert_allclose(shifts.std(axis=0), [2.0, 1.0, 0.5], rtol=0.15)
+    assert (np.abs(shifts.mean(axis=0)) < 0.25 * np.array([2.0, 1.0, 0.5])).all()
+    for axis in (0, 1):
+        assert 0.35 < (matrices[:, axis, axis] < 0).mean() < 0.65

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import plain, read_json, replace_json, replace_text
+from aqr_exp.files.atomic import plain, read_json, replace_bytes, replace_json, replace_text
 
 
 def test_replaces_whole_files_and_leaves_no_temporary_one(tmp_path: Path) -> None:
@@ -83,3 +83,27 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(AqrExpError) as caught:
         read_json(tmp_path / "state.json")
     assert str(caught.value) == f"{tmp_path / 'state.json'} is missing"
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_what_must_survive_a_crash_is_on_the_disk_before_it_has_its_name(
+    durable, tmp_path, monkeypatch
+):
+    path, calls = tmp_path / "it's; here.json", []
+    fsync, rename = os.fsync, os.replace
+
+    def noted_fsync(number):
+        (file,) = tmp_path.iterdir()
+        calls.append(("fsync", file.read_bytes()))
+        fsync(number)
+
+    def noted_replace(source, target):
+        calls.append(("replace", Path(source).parent, Path(target)))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "replace", noted_replace)
+    replace_bytes(path, b"whole", durable=durable)
+    named = ("replace", tmp_path, path)
+    assert calls == ([("fsync", b"whole"), named] if durable else [named])
+    assert [*tmp_path.iterdir()] == [path]
