@@ -1,4 +1,4 @@
-"""A trained run, opened to look inside: its model, and what its arm does with a sample."""
+"""A trained run, opened to look inside: its model, and what its variant does with a sample."""
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What is watched while training, as named numbers.
+"""Watched scalars of training: named numbers of weights, bias, scale and attention.
 
 Every function leaves out the denoising queries, which come first. A number that has nothing to be
 computed from (no valid slot, no query with a window) is left out of the result, never a NaN.
@@ -16,7 +16,7 @@ from aqr_exp.aqr.attention.statistics import AttentionStatistics
 from aqr_exp.aqr.bias import GlobalBias, LocalBias
 
 MODALITIES = ("lidar", "camera")
-# Beyond this a score is hardly moved by more bias: p (1 - p) of a pair has fallen from .25 to .045.
+# Beyond this more bias hardly moves a score: p (1 - p) of a pair has fallen from 0.25 to 0.045.
 STRONG_BIAS = 3.0
 # Weights closer than this prefer neither modality.
 BALANCE_MARGIN = 0.1
@@ -126,7 +126,7 @@ def scale_scalars(
 
 @torch.no_grad()
 def attention_scalars(statistics: AttentionStatistics, *, first_query: int) -> dict[str, float]:
-    """What the bias does to attention, averaged over samples, heads and queries.
+    """The effect of the bias on attention, averaged over samples, heads and queries.
 
     Args:
         statistics: Of one decoder layer.

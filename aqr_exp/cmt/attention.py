@@ -16,7 +16,7 @@ from aqr_exp.aqr.bias import GlobalBias, LocalBias
 
 ScoreBias = LocalBias | GlobalBias
 Observer = Callable[[AttentionStatistics], None]
-"""Called with what a bias did to attention."""
+"""Takes the statistics of an attention with a bias."""
 
 
 class MultiHeadAttention(nn.Module):
@@ -25,7 +25,7 @@ class MultiHeadAttention(nn.Module):
     Attention probabilities are never dropped.
 
     Attributes:
-        observer: Sees what the bias does in every forward pass that has one; None, as built, is nobody.
+        observer: Called in every forward pass that has a bias; None, as built, calls nothing.
         backend: Of attention with a bias in windows (`aqr_exp.aqr.attention.api.attend`).
     """
 
@@ -73,7 +73,6 @@ class MultiHeadAttention(nn.Module):
         Args:
             query: Queries, their encoding added.
             key: Keys, their encoding added.
-            value: Values.
             blocked: True where a query must NOT attend to a key.
             bias: Added to the scores before the softmax, the same for all heads.
 
@@ -106,8 +105,6 @@ class SelfAttention(nn.Module):
         """Attend; the encoding is added to queries and keys, not to values.
 
         Args:
-            query: Query content.
-            query_pos: Query encoding.
             blocked: True where a query must NOT attend to another.
 
         Returns:
@@ -140,10 +137,7 @@ class CrossAttention(nn.Module):
         """Attend.
 
         Args:
-            query: Query content.
-            query_pos: Query encoding.
             key: Token content plus token encoding.
-            value: Token content.
             blocked: True where a query must NOT attend to a token; CMT itself blocks none.
             bias: Added to the scores, together with the mask.
 

@@ -64,9 +64,6 @@ def join_branches(branches: dict[str, Any], prefix: str = "") -> Float[Tensor, "
 def from_lidar_boxes(boxes: Any) -> Float[Tensor, "n 9"]:
     """Gravity-centred (x, y, z, l, w, h, yaw, vx, vy) of a `LiDARInstance3DBoxes`.
 
-    Args:
-        boxes: Boxes with velocity.
-
     Returns:
         A new tensor.
 
@@ -111,8 +108,6 @@ def decode_sample(
     (query, class), so that results do not depend on the sort.
 
     Args:
-        logits: Class logits.
-        codes: Box codes.
         max_boxes: Pairs kept before the range filter.
         center_range_m: Allowed centres, (x, y, z, x, y, z), borders included.
 

@@ -43,7 +43,6 @@ def unwrap_state_dict(content: object, source: str) -> dict[str, Tensor]:
     """Find the state dict in what a checkpoint holds, and drop `module.` prefixes.
 
     Args:
-        content: A state dict, or a dict with one under `state_dict`.
         source: Where it came from, for errors.
 
     Returns:
@@ -101,10 +100,7 @@ def load_strictly(
         raise RequestError("weights do not fit the model: " + "; ".join(faults))
     # spconv would turn weights of checkpoints without its version mark; ours are turned already.
     with torch.no_grad():
-        for name, tensor in {
-            **dict(model.named_parameters()),
-            **dict(model.named_buffers()),
-        }.items():
+        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
             if name in given:
                 tensor.copy_(given[name])
     return new
@@ -113,35 +109,9 @@ def load_strictly(
 def sparse_weight_names(model: nn.Module) -> frozenset[str]:
     """Names of the weights of sparse convolutions."""
     return frozenset(
-        f"{name}.weight" for name, module in model.named_modules() if _is_sparse(module)
-    )
-
-
-def published_layout(model: nn.Module) -> dict[str, Tensor]:
-    """The model's state dict as published checkpoints hold it, sparse weights in spconv 2's layout.
-
-    Args:
-        model: A detector, built with or without spconv.
-
-    Returns:
-        A new dict.
-    """
-    sparse = sparse_weight_names(model)
-    turn = bool(sparse) and not _uses_spconv2(model)
-    return {
-        name: value.permute(4, 0, 1, 2, 3).contiguous() if turn and name in sparse else value
-        for name, value in model.state_dict().items()
-    }
-
-
-def _is_sparse(module: nn.Module) -> bool:
-    return any(base.__name__ == "SparseConvolution" for base in type(module).__mro__)
-
-
-def _uses_spconv2(model: nn.Module) -> bool:
-    return any(
-        _is_sparse(module) and type(module).__module__.startswith("spconv")
-        for module in model.modules()
+        f"{name}.weight"
+        for name, module in model.named_modules()
+        if any(base.__name__ == "SparseConvolution" for base in type(module).__mro__)
     )
 
 

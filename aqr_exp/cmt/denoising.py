@@ -19,7 +19,7 @@ from aqr_exp.cmt.encodings import normalise_points
 
 @dataclass(frozen=True, kw_only=True)
 class DenoisingSettings:
-    """How ground truth is noised.
+    """Settings of the noise on the ground truth.
 
     Attributes:
         groups: At most this many noised copies.
@@ -67,16 +67,10 @@ class DenoisingQueries:
 def denoising_mask(
     groups: int, group_slots: int, queries: int, device: torch.device | None = None
 ) -> Bool[Tensor, "all all"]:
-    """Who must not attend to whom.
+    """The attention mask of a batch with denoising queries.
 
     Learnable queries must not see denoising ones; a group must not see another group. Denoising
     queries may see the learnable ones.
-
-    Args:
-        groups: R.
-        group_slots: S.
-        queries: Q.
-        device: Where the mask goes.
 
     Returns:
         [R S + Q, R S + Q], denoising slots first; True blocks.
@@ -108,9 +102,7 @@ def make_denoising_queries(
 
     Args:
         boxes: Ground truth of each sample, gravity-centred, metres.
-        labels: Classes of each sample.
         queries: Q, number of learnable queries; groups are fewer where boxes are many.
-        settings: How to noise.
 
     Returns:
         The extra queries, or None where no sample has a box. Noise is drawn from torch's CPU

@@ -32,7 +32,6 @@ def centre_focal_loss(
     """Focal loss on centre heat maps (CornerNet, Law and Deng, ECCV 2018, eq. 1; alpha 2, beta 4).
 
     Args:
-        logits: Predictions.
         heat: Targets in [0, 1]; exactly 1 at a centre.
 
     Returns:
@@ -55,12 +54,10 @@ def bev_targets(
 
     Args:
         centres_m: Box centres (x, y).
-        labels: Their classes.
         cells_m: Centres of the map's cells (x, y).
-        classes: K.
 
     Returns:
-        Heat: a gaussian of .6 cells around each centre, 1 in the cell nearest to it. Offsets (x, y),
+        Heat: a gaussian of 0.6 cells around each centre, 1 in the cell nearest to it. Offsets (x, y),
         metres, from each cell to the nearest box centre. Mask [H, W]: whether one is within 4 m.
     """
     rows, columns, _ = cells_m.shape
@@ -105,11 +102,9 @@ def camera_targets(
 
     Args:
         boxes: Boxes in the LiDAR frame, gravity centre.
-        labels: Their classes.
         lidar2img: Projections, after augmentation.
         image_size_px: Padded (height, width).
         map_size: (H, W).
-        classes: K.
 
     Returns:
         1 where the centre of a token lies in a box's rectangle around its corners, or where the box's own
@@ -144,10 +139,7 @@ class DenseSupervision(nn.Module):
     """Finds object centres in the BEV map and the classes that camera tokens look at.
 
     Args:
-        width: C.
-        classes: K.
         point_cloud_range: (x, y, z, x, y, z) in metres.
-        weight: Weight of its losses.
     """
 
     def __init__(
@@ -172,7 +164,6 @@ class DenseSupervision(nn.Module):
         """Losses of a batch.
 
         Args:
-            bev: BEV map.
             camera: Camera maps, [B V, C, H, W].
             metas: With `lidar2img`, `pad_shape`, `gt_bboxes_3d` and `gt_labels_3d` of each sample.
 

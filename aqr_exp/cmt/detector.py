@@ -1,4 +1,4 @@
-"""Moving a batch to the device and stacking its images.
+"""The CMT detector, its data preprocessor and the grid mask of its images.
 
 Letters: B samples, V views, N points, H and W image height and width (pixels).
 """
@@ -32,7 +32,6 @@ class CmtDataPreprocessor(BaseDataPreprocessor):
         Args:
             data: `inputs` with `points` (a list of [N, 5] tensors) and `imgs` or `img` (a list of
                 [V, 3, H, W] tensors, or one [B, V, 3, H, W]); and `data_samples`.
-            training: Unused; part of mmengine's interface.
 
         Returns:
             `inputs` with `points` and `imgs` [B, V, 3, H, W] float32, and `data_samples`.
@@ -87,18 +86,11 @@ class CmtDetector(Base3DDetector):
     """CMT (Yan et al., arXiv 2301.01283).
 
     Args:
-        pts_bbox_head: The head.
-        grid_mask: Hide a grid of the images while training.
         voxelisation: Arguments of `Voxelisation`; None, with all that concerns points, for a detector
             that reads cameras alone.
-        pts_voxel_encoder: Configuration of the voxel feature encoder.
         pts_middle_encoder: From voxel features to a BEV map.
         canvas_shape: (channels, rows, columns) of that map; it is zero where no sample has a point.
-        pts_backbone: BEV backbone.
-        pts_neck: BEV neck.
         img_backbone: Image backbone; None, with the neck, for a detector that reads the LiDAR alone.
-        img_neck: Image neck.
-        data_preprocessor: Configuration of the data preprocessor.
     """
 
     def __init__(
@@ -165,9 +157,6 @@ class CmtDetector(Base3DDetector):
     def extract_img_feat(self, images: Float[Tensor, "batch views 3 height width"]) -> list[Tensor]:
         """Camera features.
 
-        Args:
-            images: Normalised images.
-
         Returns:
             One map, [B V, channels, rows, columns].
         """
@@ -225,7 +214,6 @@ class CmtDetector(Base3DDetector):
         """Detect.
 
         Args:
-            batch_inputs_dict: As in `loss`.
             batch_data_samples: With `lidar2img`, `pad_shape` and `box_type_3d`.
 
         Returns:

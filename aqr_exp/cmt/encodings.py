@@ -1,4 +1,4 @@
-"""Feature maps as the decoder's keys.
+"""Tokens of the feature maps, and the encodings of where tokens and queries are.
 
 Letters: B samples, V views, K keys, C width.
 """
@@ -23,7 +23,6 @@ def map_tokens(
     Args:
         bev: BEV map; None where the LiDAR is not read.
         camera: [B V, C, rows, columns]; None where no camera is read.
-        batch: B.
     """
     parts = []
     if bev is not None:
@@ -67,7 +66,7 @@ def sine_embedding(
 def bev_cell_centres(
     rows: int, columns: int, device: torch.device | None = None
 ) -> Float[Tensor, "cells 2"]:
-    """Normalised (x, y) of the cells of a BEV map, row-major: ((column + .5)/W, (row + .5)/H)."""
+    """Normalised (x, y) of the cells of a BEV map, row-major: ((column + 0.5)/W, (row + 0.5)/H)."""
     x = (torch.arange(columns, dtype=torch.float32, device=device) + 0.5) / columns
     y = (torch.arange(rows, dtype=torch.float32, device=device) + 0.5) / rows
     grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
@@ -119,7 +118,6 @@ def projection_matrices(
 
     Args:
         metas: `lidar2img` of each sample, [V, 4, 4] or a list of [4, 4].
-        device: Where the matrices go.
 
     Returns:
         lidar2img and img2lidar, float32.
@@ -154,9 +152,6 @@ def camera_token_rays(
     """Normalised points along the ray of each camera token.
 
     Args:
-        img2lidar: Image-to-LiDAR matrices.
-        rows: H of the camera feature map.
-        columns: W of the camera feature map.
         image_size_px: Height and width of the network's input.
         depths: Depths in metres.
         point_cloud_range: (x, y, z, x, y, z) in metres.
@@ -188,8 +183,6 @@ def query_rays(
 
     Args:
         reference: Reference points in [0, 1].
-        lidar2img: LiDAR-to-image matrices.
-        img2lidar: Their inverses.
         image_size_px: Height and width of the network's input.
         depths: Depths in metres.
         point_cloud_range: (x, y, z, x, y, z) in metres.
@@ -234,8 +227,6 @@ def encode_positions(
         camera: Camera maps; only their size counts.
         reference: Reference points in [0, 1].
         metas: With `lidar2img` and `pad_shape`.
-        width: C.
-        depth_bins: Depths along a ray.
         point_cloud_range: (x, y, z, x, y, z) in metres.
 
     Returns:

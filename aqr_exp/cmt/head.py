@@ -46,18 +46,11 @@ class CmtHead(nn.Module):
 
     Args:
         in_channels: Channels of the BEV map; None for a head that reads cameras alone.
-        queries: Q.
-        width: C.
-        depth_bins: Depths along each camera ray.
-        classes: Number of classes.
         point_cloud_range: (x, y, z, x, y, z) in metres.
         bev_pitch_m: (x, y) true size of a BEV cell in metres.
-        transformer: Configuration of the transformer.
-        task_head: Configuration of the task head.
         denoising: Arguments of `DenoisingSettings`, but range and classes.
         matching: Arguments of `MatchingWeights`.
         loss: Arguments of `LossWeights`.
-        max_boxes: Boxes decoded per sample.
         post_center_range: Decoded centres outside are dropped, metres.
         local_start: Initialise so that attention begins near each query's own position.
         dense_supervision: Weight of the auxiliary supervision of the feature maps; 0 is without.
@@ -230,7 +223,7 @@ class CmtHead(nn.Module):
         camera: Tensor,
         metas: Sequence[Mapping[str, Any]],
     ) -> TokenLayout:
-        """Which token is where; the pitch is the true one, whatever the encodings assume."""
+        """The layout of the tokens; the pitch is the true one, whatever the encodings assume."""
         return TokenLayout(
             bev_rows=bev.shape[2],
             bev_columns=bev.shape[3],
@@ -273,7 +266,6 @@ class CmtHead(nn.Module):
         """Losses of one level's outputs.
 
         Args:
-            outputs: What `forward` returned.
             metas: With `gt_bboxes_3d` and `gt_labels_3d` of each sample.
 
         Returns:

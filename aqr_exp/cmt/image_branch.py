@@ -131,11 +131,7 @@ class VoVNet99(BaseModule):
         self._freeze()
 
     def forward(self, images: Float[Tensor, "n 3 height width"]) -> list[Float[Tensor, "n _ _ _"]]:
-        """Maps of the wanted stages, finest first.
-
-        Args:
-            images: Normalised images.
-        """
+        """Maps of the wanted stages, finest first."""
         features = self.stem(images)
         maps = []
         for index in range(max(self.out_stages) + 1):
@@ -149,11 +145,7 @@ class VoVNet99(BaseModule):
         return maps
 
     def train(self, mode: bool = True) -> "VoVNet99":
-        """Set the mode; norms that are to keep their statistics, and frozen stages, stay as they are.
-
-        Args:
-            mode: Whether to train.
-        """
+        """Set the mode; norms that are to keep their statistics, and frozen stages, stay as they are."""
         super().train(mode)
         self._freeze()
         if mode and self.norm_eval:
@@ -176,7 +168,6 @@ class ImageNeck(BaseModule):
 
     Args:
         in_channels: Channels of the backbone's maps, finest first.
-        out_channels: Channels of the output.
         norm: Batch norm after the output convolution.
     """
 

@@ -1,4 +1,4 @@
-"""Grouping points into voxels, without a loop over points.
+"""From points to voxels, without a loop over points, and from pillars to features.
 
 Letters: B samples, N points of all samples, M voxels of all samples, T points kept in a voxel, C
 point features.
@@ -36,7 +36,6 @@ class Voxelisation(nn.Module):
         point_cloud_range_m: (x, y, z, x, y, z); its lower corner is the grid's.
         grid_size: Voxels along (x, y, z); points beyond are dropped, also where the published
             grid is smaller than the range.
-        max_points: T.
         max_voxels_train: Voxels kept per sample in training.
         max_voxels_test: Voxels kept per sample at evaluation.
     """
@@ -130,7 +129,6 @@ class PillarEncoder(nn.Module):
     over the pillar's size.
 
     Args:
-        out_channels: C.
         voxel_size: Pillar size (x, y, z) in metres.
         point_cloud_range: (x, y, z, x, y, z) in metres.
     """

@@ -60,11 +60,7 @@ def _finish_code(
     """Set a layer to a centred, scaled readout of its inputs within a subspace.
 
     Args:
-        layer: The output layer of an embedding.
-        codes: Place codes at typical positions.
         readout: From the layer's inputs to codes.
-        constant: Added to what is read out.
-        basis: Of the subspace.
     """
     centred = codes - codes.mean(dim=0)
     scale = CODE_NORM / centred.square().sum(dim=1).mean().sqrt()
@@ -82,7 +78,6 @@ def start_bev_embedding(
     Args:
         first: Linear(2F -> F).
         last: Linear(F -> F).
-        basis: Of the subspace the code lies in.
     """
     width = last.out_features
     side = math.isqrt(basis.shape[1])
@@ -102,7 +97,7 @@ def start_bev_embedding(
 
 
 def _direction_code(directions: Float[Tensor, "n 3"], anchors: Float[Tensor, "a 3"]) -> Tensor:
-    """How far unit vectors lie inside the caps around the anchors, 0 to 1; [N, A]."""
+    """Depths of unit vectors inside the caps around the anchors, 0 to 1; [N, A]."""
     edge = math.cos(math.radians(_CAP_DEGREES))
     return torch.relu((directions @ anchors.T - edge) / (1.0 - edge))
 
@@ -139,8 +134,6 @@ def start_ray_embedding(
     Args:
         first: Linear(3D -> 4F).
         last: Linear(4F -> F).
-        basis: Of the subspace the code lies in.
-        point_cloud_range: (x, y, z, x, y, z) in metres.
     """
     azimuths = basis.shape[1] // len(_ELEVATIONS_DEG)
     azimuth = torch.arange(azimuths) * (2.0 * math.pi / azimuths)
@@ -200,7 +193,7 @@ def start_reference_points(reference: Float[Tensor, "queries 3"]) -> None:
     """Spread the queries over a jittered BEV grid at half height, in random order.
 
     Uniform draws leave holes and heaps; and with heights from -5 m to 3 m most anchors project above or
-    below what stands at their place.
+    below the objects at their place.
 
     Args:
         reference: Normalised reference points, set in place.
@@ -226,8 +219,6 @@ def start_locally(
     Args:
         bev_embedding: Holds the two layers that `start_bev_embedding` takes.
         ray_embedding: Holds the two that `start_ray_embedding` takes.
-        cross_attentions: One per decoder layer.
-        point_cloud_range: (x, y, z, x, y, z) in metres.
     """
     first, last = _linears(bev_embedding)
     bases = _subspaces(last.out_features)

@@ -21,7 +21,7 @@ _LOG_EPS = 1e-12
 
 @dataclass(frozen=True, kw_only=True)
 class MatchingWeights:
-    """What a pairing costs.
+    """Weights of the matching cost.
 
     Attributes:
         class_cost: Weight of the focal class cost.
@@ -37,11 +37,7 @@ class MatchingWeights:
 def focal_class_cost(
     logits: Float[Tensor, "*shape classes"], labels: Int[Tensor, " boxes"]
 ) -> Float[Tensor, "*shape boxes"]:
-    """What the focal loss (gamma 2, alpha .25) would change if a query took a box's class.
-
-    Args:
-        logits: Class logits.
-        labels: Class of each ground-truth box.
+    """The change of the focal loss (gamma 2, alpha 0.25) if a query took a box's class.
 
     Returns:
         loss(class present) - loss(class absent); lower is better.
@@ -62,11 +58,7 @@ def matching_cost(
     """Cost of every pairing, for all layers at once.
 
     Args:
-        logits: Class logits.
-        codes: Predicted box codes.
-        labels: Ground-truth classes.
         targets: Ground-truth box codes; velocities are not compared.
-        weights: The costs' weights.
 
     Returns:
         Costs; lower is better.
@@ -87,13 +79,6 @@ def match(
     weights: MatchingWeights,
 ) -> tuple[Int[Tensor, "layers pairs"], Int[Tensor, "layers pairs"]]:
     """Match one sample's queries and ground truth, for every layer.
-
-    Args:
-        logits: Class logits.
-        codes: Predicted box codes.
-        labels: Ground-truth classes.
-        targets: Ground-truth box codes.
-        weights: The costs' weights.
 
     Returns:
         Indices of queries and of the boxes they are matched to: min(Q, G) pairs a layer.
@@ -137,10 +122,9 @@ class LossWeights:
 def focal_loss(
     logits: Float[Tensor, "layers n classes"], labels: Int[Tensor, "layers n"]
 ) -> Float[Tensor, " layers"]:
-    """Sigmoid focal loss (gamma 2, alpha .25), summed over predictions and classes.
+    """Sigmoid focal loss (gamma 2, alpha 0.25), summed over predictions and classes.
 
     Args:
-        logits: Class logits.
         labels: Class of each prediction; C is background.
 
     Returns:
@@ -162,11 +146,6 @@ def box_l1_loss(
 
     Only velocities can be unknown in nuScenes; a box without one still teaches its place, size
     and heading. (The published code leaves the whole box out.)
-
-    Args:
-        codes: Predicted box codes.
-        targets: Target codes.
-        code_weights: Weight of each entry.
 
     Returns:
         One sum per layer.
@@ -200,12 +179,7 @@ def matched_losses(
     """Losses of the learnable queries against the boxes they are matched to.
 
     Args:
-        logits: Class logits.
-        codes: Predicted box codes.
-        labels: Ground-truth classes of each sample.
         boxes: Ground truth of each sample, gravity-centred.
-        matching: Weights of the matching cost.
-        weights: Weights of the losses.
 
     Returns:
         `loss_cls` and `loss_bbox` of the last layer, and `d<i>.` ones of those before. The class
@@ -243,9 +217,6 @@ def denoising_losses(
 
     Args:
         logits: Class logits of all slots, padding included.
-        codes: Predicted box codes of all slots.
-        denoising: Which slot holds which noised box.
-        weights: Weights of the losses.
 
     Returns:
         `dn_loss_cls` and `dn_loss_bbox`, and `d<i>.` ones. The class loss is divided by the number

@@ -46,10 +46,7 @@ class SeparateTaskHead(nn.Module):
     """Two grouped convolutions over the queries per branch.
 
     Args:
-        width: C, channels of a decoded query.
-        layers: L, decoder layers.
         branches: Outputs of each branch, by name; `cls_logits` starts at a score of 0.1.
-        hidden: Hidden channels per layer.
         kernel: Queries each convolution sees, odd; 1 sees each alone.
         start_at_reference: Begin with box offsets near zero, so that boxes start at their
             reference points; otherwise the published start, whose offsets are large.
@@ -94,9 +91,6 @@ class SeparateTaskHead(nn.Module):
         self, decoded: Float[Tensor, "layers batch queries width"]
     ) -> dict[str, Float[Tensor, "layers batch queries _"]]:
         """Predict.
-
-        Args:
-            decoded: Output of every decoder layer.
 
         Returns:
             [L, B, Q, d] for every branch, raw (before any sigmoid).

@@ -59,10 +59,7 @@ class DecoderLayer(nn.Module):
         """Update the queries.
 
         Args:
-            query: Query content.
-            query_pos: Query encoding.
             key: Token content plus encoding.
-            value: Token content.
             self_blocked: True where a query must NOT attend to another query.
             bias: Added to the scores of the cross-attention, never of the self-attention.
 
@@ -98,12 +95,9 @@ class Decoder(nn.Module):
         """Run all layers.
 
         Args:
-            query: Query content.
-            query_pos: Query encoding.
             key: Token content plus encoding.
-            value: Token content.
             self_blocked: True where a query must NOT attend to another query.
-            bias: Asked for the bias of each layer when its turn comes.
+            bias: Called for the bias of each layer.
 
         Returns:
             The normed output of every layer.
@@ -118,15 +112,7 @@ class Decoder(nn.Module):
 
 @MODELS.register_module()
 class CmtTransformer(nn.Module):
-    """The transformer of CMT: a decoder over the concatenated tokens of both sensors.
-
-    Args:
-        layers: Decoder layers.
-        width: C.
-        heads: Attention heads.
-        ffn_channels: Hidden width of the feed-forward blocks.
-        dropout: Dropout on attention outputs.
-    """
+    """The transformer of CMT: a decoder over the concatenated tokens of both sensors."""
 
     def __init__(
         self, *, layers: int, width: int, heads: int, ffn_channels: int, dropout: float
@@ -155,11 +141,9 @@ class CmtTransformer(nn.Module):
         """Decode the queries, which start without content.
 
         Args:
-            memory: Token content.
             key_pos: Token encoding, added to keys and not to values.
-            query_pos: Query encoding.
             self_blocked: True where a query must NOT attend to another query.
-            bias: Asked for the bias of each layer's cross-attention scores.
+            bias: Called for the bias of each layer's cross-attention scores.
 
         Returns:
             The normed output of every layer, finite.

@@ -24,14 +24,14 @@ from aqr_exp.cmt.transformer import BiasForLayer
 
 @dataclass(kw_only=True, eq=False)
 class VariantRecord:
-    """What a variant did in one forward pass, detached; the lists have one entry a decoder layer.
+    """Record of a variant in one forward pass, detached; the lists have one entry a decoder layer.
 
     Attributes:
         weights: [B, Q, 2] of (lidar, camera).
         first_query: How many denoising queries come first.
         biases: Bias of each layer.
         windows: Windows of each layer.
-        attention: What the bias did to the attention of each layer.
+        attention: Attention of each layer with and without its bias.
     """
 
     weights: Tensor | None = None
@@ -120,7 +120,7 @@ class ForwardContext:
 
 
 class VariantModule(nn.Module):
-    """What a variant adds to the detector's head, which calls every method in this order.
+    """Base of the module that a variant adds to the head, which calls its methods in this order.
 
     A variant overrides what it changes.
 
@@ -199,7 +199,6 @@ def build_variant_module(path: str, arguments: Mapping[str, Any]) -> VariantModu
 
     Args:
         path: `package.module:Class`.
-        arguments: Its keyword arguments.
     """
     package, _, name = path.partition(":")
     module: VariantModule = getattr(importlib.import_module(package), name)(**arguments)
@@ -207,7 +206,7 @@ def build_variant_module(path: str, arguments: Mapping[str, Any]) -> VariantModu
 
 
 def usable_sensors(metas: Sequence[Mapping[str, Any]]) -> Bool[Tensor, "batch 2"] | None:
-    """Whether each sample has its (LiDAR, cameras), [B, 2]; None where the metas do not say."""
+    """True where a sample has its (LiDAR, cameras), [B, 2]; None where the metas lack it."""
     if any("modal_dropout" not in meta for meta in metas):
         return None
     dropped = [meta["modal_dropout"] for meta in metas]

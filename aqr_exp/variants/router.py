@@ -1,7 +1,7 @@
 """The query router that variants share: its settings, rules, module arguments and warnings."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Annotated, Any
 
@@ -18,7 +18,7 @@ STEADY_MEAN, STEADY_SPREAD = 0.9, 0.02
 
 
 class Activation(str, Enum):
-    """Where the weights lie: tanh in [-1, 1], sigmoid in [0, 1], logsigmoid below 0."""
+    """Range of the weights: tanh [-1, 1], sigmoid [0, 1], logsigmoid below 0."""
 
     TANH = "tanh"
     SIGMOID = "sigmoid"
@@ -34,7 +34,7 @@ class RouterKind(str, Enum):
 
 
 class Modalities(str, Enum):
-    """Which weights act; that of a switched-off modality is neutral."""
+    """Modalities whose weights act; the weight of a switched-off modality is neutral."""
 
     BOTH = "both"
     LIDAR = "lidar"
@@ -49,11 +49,11 @@ class RouterConfig:
         window: Keys that a query's weights are read from.
         heads: Heads of its cross-attention; they divide the width of the detector's head.
         ffn_channels: Hidden width of its feed-forward block.
-        activation: Where the weights lie.
+        activation: Range of the weights.
         init_bias: Bias of the last layer at the start, where the weight of that layer is zero.
         kind: Learned, or a control.
         constant: The weights (lidar, camera) of the kind `constant`.
-        modalities: Which weights act.
+        modalities: Modalities whose weights act.
         auxiliary_loss: Weight of a sample-level loss on the weights, an ablation; 0 is without.
         lr_mult: Multiplier on the router's learning rate.
     """
@@ -75,7 +75,7 @@ WEIGHT_RANGES = {
     Activation.SIGMOID: (0.0, 1.0),
     Activation.LOGSIGMOID: (float("-inf"), 0.0),
 }
-"""Where the weights of each activation lie, bounds included."""
+"""Range of the weights by activation, bounds included."""
 
 
 def router_rules(router: RouterConfig, model: ModelConfig) -> Iterator[Fault]:
@@ -98,24 +98,31 @@ def router_rules(router: RouterConfig, model: ModelConfig) -> Iterator[Fault]:
         yield Fault(f"{key}.auxiliary_loss", weight, rule, about=(f"{key}.kind",))
 
 
+def plain_arguments(part: Any, *without: str) -> dict[str, Any]:
+    """The fields of a part as plain keyword arguments.
+
+    Args:
+        part: A configuration dataclass without dataclasses in it, as far as its fields are taken.
+        without: Fields that are left out.
+    """
+    values = {each.name: getattr(part, each.name) for each in fields(part)}
+    return {
+        name: value.value if isinstance(value, Enum) else value
+        for name, value in values.items()
+        if name not in without
+    }
+
+
 def router_arguments(router: RouterConfig, model: ModelConfig, *, neutral: float) -> dict[str, Any]:
     """The arguments of `RoutedModule`.
 
     Args:
-        router: The router.
-        model: Whose maps and widths it works on.
         neutral: The weight of a switched-off modality.
     """
     return {
         "router": {
+            **plain_arguments(router, "window", "auxiliary_loss", "lr_mult"),
             "width": model.head.width,
-            "heads": router.heads,
-            "ffn_channels": router.ffn_channels,
-            "activation": router.activation.value,
-            "init_bias": router.init_bias,
-            "kind": router.kind.value,
-            "constant": router.constant,
-            "modalities": router.modalities.value,
             "neutral": neutral,
         },
         "router_window": window_arguments(router.window, model),
@@ -132,9 +139,6 @@ def weight_bounds(router: RouterConfig) -> tuple[float, float]:
 def router_warnings(scalars: Mapping[str, float]) -> Iterator[tuple[str, str]]:
     """Warn about a router that learns nothing or weighs all queries alike.
 
-    Args:
-        scalars: Of a logged step.
-
     Yields:
         (kind, message).
     """
@@ -150,6 +154,6 @@ def router_warnings(scalars: Mapping[str, float]) -> Iterator[tuple[str, str]]:
 
 
 def weights_are_zero(scalars: Mapping[str, float]) -> bool:
-    """Whether nothing is weighed yet, as before the first step of a router that starts from zero."""
+    """True before the first step of a router that starts from zero."""
     names = [f"weight_{modality}_{part}" for modality in MODALITIES for part in ("mean", "std")]
     return all(scalars.get(name) == 0.0 for name in names)

@@ -11,14 +11,14 @@ from aqr_exp.errors import Fault
 
 
 class WindowUnit(str, Enum):
-    """What window sizes are given in."""
+    """Unit of window sizes."""
 
     CELLS = "cells"
     METRIC = "metric"
 
 
 class ViewPolicy(str, Enum):
-    """Which views get a window when several see a query: the first, or each."""
+    """Views that get a window when several see a query: the first, or each."""
 
     FIRST = "first"
     ALL = "all"
@@ -31,8 +31,8 @@ class WindowConfig:
     Attributes:
         bev: Side in the BEV: whole cells, or metres when the unit is metric.
         camera: Side in a view: whole tokens, or pixels of the network's input when metric.
-        unit: What the sides are given in; metric ones are rounded to whole cells.
-        view_policy: Which of the views that see a query get a window.
+        unit: Unit of the sides; metric ones are rounded to whole cells.
+        view_policy: Views that get a window among those that see a query.
     """
 
     bev: float
@@ -46,11 +46,11 @@ class FeatureMap:
     """One of the maps whose cells are the keys.
 
     Attributes:
-        name: In words.
+        name: For messages.
         rows: Cells along y, or down an image.
         columns: Cells along x, or across an image.
         pitch: (row, column) size of a cell.
-        unit: What the pitch is in.
+        unit: Unit of the pitch.
     """
 
     name: str
@@ -85,11 +85,10 @@ def camera_map(model: ModelConfig) -> FeatureMap:
 
 
 def window_arguments(window: WindowConfig, model: ModelConfig) -> dict[str, Any]:
-    """The arguments of `gather_windows` that a window stands for on a model's maps.
+    """Arguments of `gather_windows` for a window on a model's maps.
 
     Args:
         window: As configured; it must keep the rules below.
-        model: Whose maps.
 
     Returns:
         Sides in whole cells, metric ones rounded to the nearest number, halves up.
@@ -102,12 +101,10 @@ def window_arguments(window: WindowConfig, model: ModelConfig) -> dict[str, Any]
 
 
 def window_faults(window: WindowConfig, key: str, model: ModelConfig) -> Iterator[Fault]:
-    """One line for each side that is no window of the model's maps.
+    """One fault for each side that does not fit the model's maps.
 
     Args:
-        window: The window.
         key: Its dotted key.
-        model: Whose maps.
     """
     # The camera first: its map is the smaller one.
     for name, side, map_ in (
@@ -126,7 +123,7 @@ def _side_fault(side: float, unit: WindowUnit, map_: FeatureMap) -> str | None:
         if not math.isclose(*map_.pitch):
             sides = " x ".join(f"{pitch:g}" for pitch in map_.pitch)
             return f"the cells of the {map_.name} are not square ({sides} {map_.unit}): use cells"
-        # .1 x 8 is a hair more than .8: that must not refuse a window of .8 m.
+        # 0.1 x 8 is a hair more than 0.8: that must not refuse a window of 0.8 m.
         if side < map_.pitch[0] * (1 - 1e-9):
             return (
                 f"must be at least one cell of the {map_.name}, {map_.pitch[0]:g} {map_.unit} wide"

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from published_weights import published_layout
 
 from aqr_exp.cmt.checkpoint import (
     load_state_dict_file,
     load_strictly,
-    published_layout,
     sparse_weight_names,
     unwrap_state_dict,
 )

@@ -14,6 +14,7 @@ from aqr_exp.config.variant_spec import Bounds, LearnedScale, VariantSpec
 from aqr_exp.errors import Fault
 from aqr_exp.variants.router import (
     RouterConfig,
+    plain_arguments,
     router_arguments,
     router_rules,
     router_warnings,
@@ -30,7 +31,7 @@ SATURATED_SHARE = 0.5
 
 
 class BiasUnit(str, Enum):
-    """What the scale multiplies: the score itself, or the log-odds of a query's window.
+    """Unit of the scale: the score itself, or the log-odds of a query's window.
 
     With n of all N keys in the window, log((N - n) / n) is the bias that gives the window half of an
     even attention's mass.
@@ -41,10 +42,10 @@ class BiasUnit(str, Enum):
 
 
 class AttentionBackend(str, Enum):
-    """How scores with a bias in windows are attended with; all agree to rounding.
+    """Implementation of the attention with a bias in windows; all agree to rounding.
 
-    `windowed` is for CPUs and `flex` for CUDA, `dense` holds matrices and is what they are held
-    against; `auto` takes the fastest that serves.
+    `windowed` is for CPUs and `flex` for CUDA, `dense` holds whole matrices and is the reference;
+    `auto` takes the fastest that supports the case.
     """
 
     AUTO = "auto"
@@ -54,7 +55,7 @@ class AttentionBackend(str, Enum):
 
 
 class ScaleConstraint(str, Enum):
-    """What keeps a learnable scale in place."""
+    """Constraint of a learnable scale."""
 
     CLAMP = "clamp"
     L2 = "l2"
@@ -62,7 +63,7 @@ class ScaleConstraint(str, Enum):
 
 
 class ScaleSharing(str, Enum):
-    """How many scales there are: one, one a modality, or one a decoder layer."""
+    """Number of scales: one, one per modality, or one per decoder layer."""
 
     ONE = "one"
     MODALITY = "modality"
@@ -75,7 +76,7 @@ class ScaleConfig:
 
     Attributes:
         start: The scale, or where a learnable one starts.
-        learnable: Whether training changes it.
+        learnable: Training changes it.
         minimum: Its lower bound.
         maximum: Its upper bound.
         warn_threshold: A scale above it is warned about while training.
@@ -108,10 +109,10 @@ class BiasConfig:
         local: Only the keys in the window; false gives it to all keys of the modality.
         gaussian: The bias falls off from the query's cell towards the window's edge.
         recenter: From the second decoder layer on, windows sit at the previous layer's boxes.
-        unit: What the scale multiplies.
+        unit: Unit of the scale.
         max_bias: The bias is clamped to +- this.
         scale: Its scale.
-        attention: How scores with the bias are attended with. Anything but `auto` is part of the
+        attention: Implementation of the attention with the bias. Anything but `auto` is part of the
             identity: it changes last digits, and training enlarges them.
     """
 
@@ -140,27 +141,15 @@ class AttentionBiasSettings(VariantSettings):
 
 def module_arguments(settings: AttentionBiasSettings, run: RunConfig) -> dict[str, Any]:
     """The arguments of `AttentionBiasModule`."""
-    bias, scale, model = settings.bias, settings.bias.scale, run.model
+    bias, model = settings.bias, run.model
     return {
-        # A switched-off weight is no bias.
+        # The weight of a switched-off modality: no bias.
         **router_arguments(settings.router, model, neutral=0.0),
         "scale": {
-            "start": scale.start,
-            "learnable": scale.learnable,
-            "minimum": scale.minimum,
-            "maximum": scale.maximum,
-            "constraint": scale.constraint.value,
-            "sharing": scale.sharing.value,
+            **plain_arguments(bias.scale, "warn_threshold", "lr_mult"),
             "layers": model.head.layers,
-            "anneal": scale.anneal,
-            "l2_weight": scale.l2_weight,
         },
-        "bias": {
-            "local": bias.local,
-            "gaussian": bias.gaussian,
-            "max_bias": bias.max_bias,
-            "unit": bias.unit.value,
-        },
+        "bias": plain_arguments(bias, "window", "recenter", "scale", "attention"),
         "window": window_arguments(bias.window, model),
         "recenter": bias.recenter,
         "attention": bias.attention.value,
@@ -233,7 +222,7 @@ def _anneal_rules(scale: ScaleConfig) -> Iterator[Fault]:
 
 
 def is_scale(name: str) -> bool:
-    """Whether a watched scalar is a scale itself, not its share of the bound or its gradient."""
+    """Tell a scale among the watched scalars from its share of the bound and its gradient."""
     return name.startswith("scale") and not name.endswith(("_of_max", "_gradient"))
 
 

@@ -11,6 +11,7 @@ from aqr_exp.config.variant_spec import VariantSpec
 from aqr_exp.errors import Fault
 from aqr_exp.variants.router import (
     RouterConfig,
+    plain_arguments,
     router_arguments,
     router_rules,
     router_warnings,
@@ -20,7 +21,7 @@ from aqr_exp.variants.windows import window_arguments
 
 
 class RenderMethod(str, Enum):
-    """How a query's weight is spread over the cells around it."""
+    """Kernel that spreads a query's weight over the cells around it."""
 
     GAUSSIAN = "gaussian"
     BILINEAR = "bilinear"
@@ -29,7 +30,7 @@ class RenderMethod(str, Enum):
 
 
 class ModulatorMode(str, Enum):
-    """How a weight map acts on the channels of a feature map."""
+    """Action of a weight map on the channels of a feature map."""
 
     ELEMENTWISE = "elementwise"
     CHANNELWISE = "channelwise"
@@ -41,10 +42,10 @@ class RendererConfig:
     """From every query's weights to maps over the BEV and over each view.
 
     Attributes:
-        method: How a weight is spread.
+        method: Kernel that spreads a weight.
         sigma_cells: Standard deviation of the gaussian, in cells or tokens of the map.
-        threshold: What lies below it in a map becomes zero.
-        maximum: What lies above it becomes this.
+        threshold: Values of a map below it become zero.
+        maximum: Values of a map above it become this.
     """
 
     method: RenderMethod
@@ -58,7 +59,7 @@ class ModulatorConfig:
     """Features times their weight map: x * (residual + (1 - residual) * map).
 
     Attributes:
-        mode: How the map acts on the channels.
+        mode: Action of the map on the channels.
         residual: Share of the feature that passes unchanged; 0 is the pure product, 1 no effect.
     """
 
@@ -83,20 +84,13 @@ class RendererModulatorSettings(VariantSettings):
 
 def module_arguments(settings: RendererModulatorSettings, run: RunConfig) -> dict[str, Any]:
     """The arguments of `RendererModulatorModule`."""
-    renderer, modulator = settings.renderer, settings.modulator
     return {
-        # A switched-off weight is a full share.
+        # The weight of a switched-off modality: a full share.
         **router_arguments(settings.router, run.model, neutral=1.0),
-        "renderer": {
-            "method": renderer.method.value,
-            "sigma_cells": renderer.sigma_cells,
-            "threshold": renderer.threshold,
-            "maximum": renderer.maximum,
-        },
+        "renderer": plain_arguments(settings.renderer),
         "modulator": {
+            **plain_arguments(settings.modulator),
             "channels": run.model.head.width,
-            "mode": modulator.mode.value,
-            "residual": modulator.residual,
         },
     }
 
