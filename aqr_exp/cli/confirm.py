@@ -18,12 +18,13 @@ from aqr_exp.statistics.differences import DEFAULT
 from aqr_exp.statistics.grouping import check_metric_names
 from aqr_exp.statistics.run_scores import prepare
 from aqr_exp.store.collect import collect, with_settings
+from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store, results_root
 from aqr_exp.sweep.cli_source import sweep_request
 from aqr_exp.sweep.confirmation import Confirmation, Selection, confirmation, select_best
 from aqr_exp.sweep.plan import Plan
 from aqr_exp.sweep.report import summary
-from aqr_exp.sweep.status import DONE, Standing, Standings
+from aqr_exp.sweep.status import Standing, Standings
 
 HELP = """
 Their baseline runs with them; the report says by how much the best points shrank.
@@ -73,7 +74,7 @@ def command(
     planned = confirmation(selection, seeds, standings.expected())
     plan = planned.plan
     _say_selection(selection, plan)
-    code, done = 0, all(item.state == DONE for item in standings.of(plan))
+    code, done = 0, all(item.state is RunStatus.COMPLETED for item in standings.of(plan))
     if dry_run:
         _say_plan(plan, standings.of(plan))
     elif not done:

@@ -25,7 +25,7 @@ from aqr_exp.store.counting import RunFolders
 from aqr_exp.store.lease import evict, look
 from aqr_exp.store.process_identity import Life
 from aqr_exp.store.run_folder import RunFolder
-from aqr_exp.store.state import INTERRUPTED, RunStatus
+from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store, results_root
 from aqr_exp.store.sweep_folder import SweepEntry, SweepFolder
 from aqr_exp.sweep.watched import WatchedRun, line_of
@@ -73,7 +73,7 @@ def cancel_sweep(sweep: SweepFolder, store: Store) -> str:
         run.folder
         for entry in sweep.read_plan()
         if line_of(run := WatchedRun(folder=folders.of(entry.name), label="")).status
-        == RunStatus.RUNNING.value
+        is RunStatus.RUNNING
     ]
     if not workers and not running:
         raise RequestError(f"nobody works on sweep {sweep.name}: there is nothing to cancel")
@@ -94,7 +94,7 @@ def cancel_run(folder: RunFolder) -> str:
         RequestError: The run has ended: there is nothing to stop.
     """
     status = folder.effective_status()
-    if status in {RunStatus.PLANNED.value, INTERRUPTED}:
+    if status in {RunStatus.PLANNED, RunStatus.INTERRUPTED}:
         with folder.launch_lock(), folder.lock():
             folder.request_cancel(_reason())
             folder.write_state(RunStatus.CANCELLED, reason=_reason())
@@ -136,7 +136,7 @@ class Candidate:
 def rerun(
     title: str,
     names: Sequence[str],
-    wanted: frozenset[str],
+    wanted: frozenset[RunStatus],
     *,
     slots: int | None,
     detach: bool,
@@ -165,7 +165,7 @@ def rerun(
     if steal:
         for candidate in candidates:
             steal_from_unknown(candidate.folder)
-    chosen = [one for one in candidates if _status(one, RunStatus.PLANNED.value) in wanted]
+    chosen = [one for one in candidates if _status(one, RunStatus.PLANNED) in wanted]
     if not chosen:
         console.say(f"nothing to {title}: no run is {' or '.join(sorted(wanted))}")
         return 0
@@ -194,7 +194,7 @@ def _candidates(named: Sequence[RunFolder | SweepFolder], store: Store) -> list[
     return list(found.values())
 
 
-def _status(candidate: Candidate, missing: str) -> str | None:
+def _status(candidate: Candidate, missing: RunStatus) -> RunStatus | None:
     """The run's effective status; `missing` when a sweep means it and it was never made."""
     folder = candidate.folder
     if candidate.entry is not None and not folder.path.exists():
@@ -282,7 +282,7 @@ def resume_command(
     """Resume runs; returns the exit code."""
     if steal and not names:
         raise RequestError("--steal needs the names of the runs or sweeps it may take from")
-    wanted = frozenset({INTERRUPTED, RunStatus.CANCELLED.value, RunStatus.PLANNED.value})
+    wanted = frozenset({RunStatus.INTERRUPTED, RunStatus.CANCELLED, RunStatus.PLANNED})
     return rerun("resume", names or [], wanted, slots=slots, detach=detach, steal=steal)
 
 
@@ -308,5 +308,5 @@ def retry_command(
     """Run failed runs again; returns the exit code."""
     if not names and not failed:
         raise RequestError("name a run or a sweep, or type --failed for every failed run")
-    wanted = frozenset({RunStatus.FAILED.value})
+    wanted = frozenset({RunStatus.FAILED})
     return rerun("retry", names or [], wanted, slots=slots, detach=detach)

@@ -17,6 +17,7 @@ from aqr_exp.report.tables.formats import TableFormat, render
 from aqr_exp.store.corruption_results import missing_cases, ratio, read_evaluation
 from aqr_exp.store.run_files import read_metrics_file
 from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store, results_root
 
 HELP = """
@@ -83,7 +84,7 @@ def _check_trained(folder: RunFolder) -> None:
         RequestError: Names the run and how it stands.
     """
     status = folder.effective_status()
-    if status != "completed":
+    if status is not RunStatus.COMPLETED:
         raise RequestError(
             f"{folder.name} is {status}: only completed runs have weights and a clean evaluation"
         )

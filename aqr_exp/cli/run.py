@@ -25,7 +25,7 @@ from aqr_exp.launch.record import create_run
 from aqr_exp.launch.single_run import Action, Plan, plan_run, train
 from aqr_exp.store.collect import read_row
 from aqr_exp.store.run_folder import RunFolder
-from aqr_exp.store.state import RunState, RunStatus
+from aqr_exp.store.status import STOPPED, RunState, RunStatus
 from aqr_exp.store.store import Store, results_root
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def _start(plan: Plan, executor: Executor, *, as_json: bool) -> int:
     folder = plan.folder
     with folder.launch_lock():
         # Another process may have finished it while this one waited for the lock.
-        if folder.effective_status() == RunStatus.COMPLETED.value:
+        if folder.effective_status() is RunStatus.COMPLETED:
             return _report_completed(folder, as_json=as_json)
         if plan.action is Action.START:
             console.say(f"{folder.name}: starts (log: {folder.train_log_path})")
@@ -236,7 +236,7 @@ def _report_completed(folder: RunFolder, *, as_json: bool) -> int:
 
 def _report_unfinished(folder: RunFolder, state: RunState, *, as_json: bool) -> int:
 
-    cancelled = state.status is RunStatus.CANCELLED
+    cancelled = state.status in STOPPED
     if as_json:
         console.print_json(run_as_json(folder, read_row(folder)))
     if not cancelled:

@@ -11,6 +11,7 @@ from aqr_exp.report.tables.formats import TableFormat, render
 from aqr_exp.store.collect import RunRow, collect, read_row
 from aqr_exp.store.history import Joint, joints
 from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store, results_root
 from aqr_exp.store.trace import FileHashes
 from aqr_exp.store.verify import check_run
@@ -137,7 +138,7 @@ def describe(folder: RunFolder, row: RunRow) -> Iterator[str]:
     joined = resume_points(folder)
     if joined:
         yield f"curve joined: {', '.join(map(str, joined))}"
-    if row.status == "running":
+    if row.status is RunStatus.RUNNING:
         yield f"progress: {found_progress(folder)}"
 
 

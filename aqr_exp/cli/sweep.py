@@ -10,14 +10,14 @@ from aqr_exp.config.short_names import overrides_help
 from aqr_exp.config.variant_spec import example_lines
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.report.tables.formats import TableFormat, render
-from aqr_exp.store.state import RunStatus
+from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store, results_root
 from aqr_exp.store.sweep_folder import check_sweep_name
 from aqr_exp.sweep import report
 from aqr_exp.sweep.cli_source import sweep_request
 from aqr_exp.sweep.plan import Plan, plan_sweep
 from aqr_exp.sweep.report import summary
-from aqr_exp.sweep.status import DONE, RemovedRun, Standing, Standings, removed_runs
+from aqr_exp.sweep.status import RemovedRun, Standing, Standings, removed_runs
 
 
 def say_removed(name: str, removed: Sequence[RemovedRun]) -> None:
@@ -53,7 +53,7 @@ def _cancel(run: RemovedRun, reason: str) -> str:
         return f"asked to stop ({folder.holder() or 'it has just ended'})"
     with folder.launch_lock(), folder.lock():
         # Decided while nobody works on it: it may have been finished since it was looked at.
-        if folder.effective_status(ours=True) == RunStatus.COMPLETED.value:
+        if folder.effective_status(ours=True) is RunStatus.COMPLETED:
             return "completed meanwhile"
         folder.request_cancel(reason)
         folder.write_state(RunStatus.CANCELLED, reason=reason)
@@ -179,7 +179,7 @@ def _execute(
 ) -> int:
     """Run the holes; when there are none, say so without loading what runs them."""
     console.say(summary(plan, standings))
-    if all(standing.state == DONE for standing in standings):
+    if all(standing.state is RunStatus.COMPLETED for standing in standings):
         _remember(plan, store)
         return 0
     from aqr_exp.cli.sweep_execute import execute

@@ -16,13 +16,12 @@ from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.launch.attempt import Decision, RunSnapshot, last_log_lines
 from aqr_exp.launch.scheduler import Task
 from aqr_exp.launch.slots import Slot
-from aqr_exp.store.collect import DAMAGED
 from aqr_exp.store.counting import RunFolders
 from aqr_exp.store.run_folder import RunFolder
-from aqr_exp.store.state import UNKNOWN, RunStatus
+from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store, results_root
 from aqr_exp.store.sweep_folder import SweepFolder
-from aqr_exp.sweep.watched import COMPLETED, TO_DO, RunLine, SweepStatus, WatchedRun, left_s, totals
+from aqr_exp.sweep.watched import RunLine, SweepStatus, WatchedRun, left_s, totals
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -79,7 +78,7 @@ def recovery_hints(statuses: Sequence[str]) -> list[str]:
     Args:
         statuses: How they stand.
     """
-    unknown, damaged = statuses.count(UNKNOWN), statuses.count(DAMAGED)
+    unknown, damaged = (statuses.count(status) for status in (RunStatus.UNKNOWN, RunStatus.DAMAGED))
     rest = len(statuses) - unknown - damaged
     lines = []
     if rest:
@@ -120,7 +119,7 @@ class PlainScreen:
             return
         self._shown_at = self._clock()
         lines = self._status.look()
-        running = [line for line in lines if line.status == RunStatus.RUNNING.value]
+        running = [line for line in lines if line.status is RunStatus.RUNNING]
         for line in running[:MOST_LINES]:
             self.say(f"  {run_words(line)}")
         self.say(totals_line(lines))
@@ -166,11 +165,12 @@ def live_table(lines: Sequence[RunLine]) -> "RenderableType":
     table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     table.add_column(width=16)
     table.add_column(no_wrap=True, overflow="ellipsis")
-    shown = [line for line in lines if line.status in {RunStatus.RUNNING.value, UNKNOWN}]
+    shown = [line for line in lines if line.status in {RunStatus.RUNNING, RunStatus.UNKNOWN}]
     shared = _shared_words(lines)
     for line in shown[:MOST_LINES]:
         done, total = _steps(line.progress)
-        words = line.reason or UNKNOWN if line.status == UNKNOWN else progress_line(line.progress)
+        unknown = line.status is RunStatus.UNKNOWN
+        words = line.reason or line.status if unknown else progress_line(line.progress)
         bar = ProgressBar(total=total, completed=done, width=16, pulse=False)
         label = " ".join(word for word in line.label.split() if word not in shared)
         table.add_row(Text(label), bar, Text(words))
@@ -305,8 +305,8 @@ def command(
         first = True
         while True:
             standing = {line.status for line in status.look()}
-            waiting = TO_DO in standing and (folder is None or bool(folder.schedulers()))
-            going_on = RunStatus.RUNNING.value in standing or waiting
+            waiting = RunStatus.TO_DO in standing and (folder is None or bool(folder.schedulers()))
+            going_on = RunStatus.RUNNING in standing or waiting
             if not going_on and time.monotonic() - started > SETTLING_S:
                 break
             # Where nothing goes on the last words, below, say it all.
@@ -344,9 +344,9 @@ def watched_runs(store: Store, sweep: SweepFolder | None) -> list[WatchedRun]:
 def print_status(lines: list[RunLine], sweep: SweepFolder | None) -> None:
     """Print how every run that is not complete or waiting stands, who works, and the totals."""
     for line in lines:
-        if line.status == RunStatus.RUNNING.value:
+        if line.status is RunStatus.RUNNING:
             console.data(f"{line.name} running: {progress_line(line.progress)}")
-        elif line.status not in {COMPLETED, TO_DO}:
+        elif line.status not in {RunStatus.COMPLETED, RunStatus.TO_DO}:
             reason = " ".join((line.reason or "").split())
             console.data(f"{line.name} {line.status}" + (f": {reason}" if reason else ""))
     if sweep is not None:

@@ -10,9 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar, overload
+
+import msgspec
 
 from aqr_exp.errors import AqrExpError
+
+Content = TypeVar("Content")
+_OBJECT = dict[str, Any]
 
 
 def replace_text(path: Path, text: str) -> None:
@@ -95,19 +100,21 @@ def plain(value: Any) -> Any:
     raise TypeError(f"a {type(value).__name__} cannot be written as JSON: {value!r}")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
+@overload
+def read_json(path: Path) -> dict[str, Any]: ...
+@overload
+def read_json(path: Path, kind: type[Content]) -> Content: ...
+def read_json(path: Path, kind: Any = _OBJECT) -> Any:
+    """Read a JSON file.
 
     Args:
         path: The file.
-
-    Returns:
-        Its content.
+        kind: The type of its content; any object by default.
 
     Raises:
-        AqrExpError: The file is missing, is not JSON or holds no object; names file and fault.
+        AqrExpError: The file is missing, is not JSON or holds something else; names file and fault.
     """
-    return json_object(path, read_content(path))
+    return decode_json(path, read_content(path), kind)
 
 
 def read_content(path: Path) -> bytes:
@@ -128,33 +135,27 @@ def read_content(path: Path) -> bytes:
         raise AqrExpError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def json_object(path: Path, content: bytes) -> dict[str, Any]:
-    """A JSON object from what a file holds.
+def decode_json(path: Path, content: bytes, kind: type[Content]) -> Content:
+    """Decode JSON and check its types.
 
     Args:
-        path: The file, for the message.
-        content: What it holds.
+        path: The file it comes from, for the message.
+        content: UTF-8.
+        kind: The type it must have.
 
     Raises:
-        AqrExpError: It is not JSON or no object; names file and fault.
+        AqrExpError: It is not JSON or of another type; names file, place and fault in one line.
     """
     try:
-        value = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
+        return msgspec.json.decode(content, type=kind)
     except UnicodeDecodeError as error:
-        raise AqrExpError(f"{path} is damaged: not UTF-8 at byte {error.start}") from None
-    except json.JSONDecodeError as error:
-        raise AqrExpError(f"{path} is damaged: {error.msg} (line {error.lineno})") from None
-    except (RecursionError, ValueError) as error:
-        # The latter: NaN, or a whole number of thousands of digits.
-        fault = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise AqrExpError(f"{path} is damaged: {fault}") from None
-    if not isinstance(value, dict):
-        raise AqrExpError(f"{path} is damaged: holds a {type(value).__name__}, not an object")
-    return value
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+        fault = f"not UTF-8 at byte {error.start}"
+    except RecursionError:
+        fault = "nested too deeply"
+    except msgspec.DecodeError as error:
+        text, _, place = str(error).partition(" - at `$.")
+        fault = f"{place[:-1]}: {text}" if place else text
+    raise AqrExpError(f"{path} is damaged: {fault}")
 
 
 _PIECE_BYTES = 1 << 20
@@ -189,15 +190,15 @@ _SIGNS = (b"checksum", b"sha256:")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checked:
-    """What a file holds.
+class Checked(Generic[Content]):
+    """The content of a file.
 
     Attributes:
         value: Its content, without the checksum.
         verified: Whether it has a checksum, which it then fits.
     """
 
-    value: dict[str, Any]
+    value: Content
     verified: bool
 
 
@@ -222,28 +223,33 @@ def replace_checked_json(path: Path, value: Mapping[str, Any]) -> None:
     replace_text(path, f'{head}{comma}\n "{KEY}": "sha256:{digest}"\n}}\n')
 
 
-def read_checked_json(path: Path) -> Checked:
+@overload
+def read_checked_json(path: Path) -> Checked[dict[str, Any]]: ...
+@overload
+def read_checked_json(path: Path, kind: type[Content]) -> Checked[Content]: ...
+def read_checked_json(path: Path, kind: Any = _OBJECT) -> Checked[Any]:
     """Read what `replace_checked_json` wrote, or a JSON object without a checksum.
 
     Args:
         path: The file.
+        kind: The type of its content; any object by default.
 
     Raises:
-        AqrExpError: The file is missing, is no JSON object or does not fit its checksum.
+        AqrExpError: The file is missing, does not fit its checksum, or holds something else.
     """
     content = read_content(path)
-    value = json_object(path, content)
     tail = content[-_NEAR_BYTES:]
     found = _JSON_TAIL.search(tail)
-    if found is None:
-        if any(sign in tail for sign in _SIGNS):
-            raise AqrExpError(f"{path} is damaged: {MISFIT}")
-        return Checked(value=value, verified=False)
-    head = content[: found.start() - len(tail)]
-    if hashlib.sha256(head).hexdigest().encode() != found[1]:
+    if found is None and any(sign in tail for sign in _SIGNS):
         raise AqrExpError(f"{path} is damaged: {MISFIT}")
-    del value[KEY]
-    return Checked(value=value, verified=True)
+    if found is not None:
+        head = content[: found.start() - len(tail)]
+        if hashlib.sha256(head).hexdigest().encode() != found[1]:
+            raise AqrExpError(f"{path} is damaged: {MISFIT}")
+    value = decode_json(path, content, kind)
+    if found is not None and isinstance(value, dict):
+        del value[KEY]
+    return Checked(value=value, verified=found is not None)
 
 
 def with_checksum_line(text: str) -> str:

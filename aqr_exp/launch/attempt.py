@@ -10,7 +10,7 @@ from aqr_exp.launch.executor import Executor, Job
 from aqr_exp.launch.slots import Reservation
 from aqr_exp.store.lease import Lease, Standing, claim
 from aqr_exp.store.run_folder import RunFolder
-from aqr_exp.store.state import INTERRUPTED, PRUNED, UNKNOWN, RunState, RunStatus
+from aqr_exp.store.status import ENDED_BADLY, IN_HAND, STOPPED, RunState, RunStatus
 
 
 class Decision(str, Enum):
@@ -26,7 +26,6 @@ class Decision(str, Enum):
 
 
 FINAL = frozenset({Decision.COMPLETED, Decision.FAILED, Decision.CANCELLED, Decision.PRUNED})
-_ENDED_BADLY = frozenset({RunStatus.FAILED.value, RunStatus.CANCELLED.value, INTERRUPTED})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +63,9 @@ def prior_state(folder: RunFolder) -> PriorState:
         attempt, status = folder.read_state().attempt, folder.effective_status()
     except (AqrExpError, OSError):
         return PriorState()
-    ended = attempt if status in _ENDED_BADLY else attempt - 1
-    return PriorState(attempts=ended, cancel=folder.cancel_time())
+    ended = attempt if status in ENDED_BADLY else attempt - 1
+    request = folder.cancel_request()
+    return PriorState(attempts=ended, cancel=request.requested if request else None)
 
 
 def decide(folder: RunFolder, prior: PriorState, *, ours: bool = False) -> RunSnapshot:
@@ -87,24 +87,24 @@ def decide(folder: RunFolder, prior: PriorState, *, ours: bool = False) -> RunSn
                 return _damaged(f"{folder.state_path} is missing")
         status = folder.effective_status(ours=ours)
         state = folder.read_state()
-        if status == RunStatus.COMPLETED.value:
+        if status is RunStatus.COMPLETED:
             folder.read_metrics()
             return RunSnapshot(decision=Decision.COMPLETED)
-        if status in {UNKNOWN, RunStatus.QUEUED.value, RunStatus.RUNNING.value}:
-            decision = Decision.UNKNOWN if status == UNKNOWN else Decision.ELSEWHERE
+        if status in {RunStatus.UNKNOWN, *IN_HAND}:
+            decision = Decision.UNKNOWN if status is RunStatus.UNKNOWN else Decision.ELSEWHERE
             return RunSnapshot(
                 decision=decision, reason=f"held by {folder.holder()}", attempt=state.attempt
             )
-        if status == PRUNED:
-            return RunSnapshot(decision=Decision.PRUNED, reason=state.why, attempt=state.attempt)
-        cancel = folder.cancel_time()
+        if status is RunStatus.PRUNED:
+            return RunSnapshot(decision=Decision.PRUNED, reason=state.reason, attempt=state.attempt)
+        request = folder.cancel_request()
     except (AqrExpError, OSError) as error:
         return _damaged(str(error))
-    if status == RunStatus.FAILED.value and state.attempt > prior.attempts:
+    if status is RunStatus.FAILED and state.attempt > prior.attempts:
         return RunSnapshot(decision=Decision.FAILED, reason=state.reason, attempt=state.attempt)
-    if status == RunStatus.CANCELLED.value and cancel not in {None, prior.cancel}:
+    if status is RunStatus.CANCELLED and request and request.requested != prior.cancel:
         return RunSnapshot(decision=Decision.CANCELLED, reason=state.reason, attempt=state.attempt)
-    started = status != RunStatus.PLANNED.value
+    started = status is not RunStatus.PLANNED
     return RunSnapshot(
         decision=Decision.DUE, attempt=state.attempt + 1 if started else state.attempt
     )
@@ -191,10 +191,9 @@ def settle(folder: RunFolder, summary: str, *, stopped: bool) -> RunState:
         state = folder.read_state()
         if state.status is RunStatus.COMPLETED and folder.metrics_path.exists():
             return state
-        request = folder.cancel_requested()
-        if stopped or request:
-            folder.write_state(RunStatus.CANCELLED, reason=request or "interrupted")
-        elif state.status not in {RunStatus.FAILED, RunStatus.CANCELLED}:
+        if stopped or folder.cancel_request():
+            folder.write_stopped()
+        elif state.status not in {RunStatus.FAILED, *STOPPED}:
             folder.write_state(RunStatus.FAILED, reason=summary)
         return folder.read_state()
 

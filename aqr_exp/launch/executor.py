@@ -285,7 +285,7 @@ class DebugJob(Job):
             self._ended = "the training was left"
             returncode = self._run()
             self._ended = exit_summary(returncode)
-            if returncode == INTERRUPTED and self.folder.cancel_requested() is None:
+            if returncode == INTERRUPTED and self.folder.cancel_request() is None:
                 # The training had the handlers while it ran: the launcher is to hear of Ctrl-C, too.
                 self.stop_requested = True
                 signal.raise_signal(signal.SIGINT)

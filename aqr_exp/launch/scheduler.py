@@ -183,7 +183,7 @@ class Scheduler:
                 self._account(working, summary)
                 continue
             working.run.lease.beat_when_due()
-            if not job.stop_requested and working.task.folder.cancel_requested():
+            if not job.stop_requested and working.task.folder.cancel_request():
                 job.stop()
 
     def _account(self, working: _Working, summary: str) -> None:
@@ -198,8 +198,8 @@ class Scheduler:
             snapshot = RunSnapshot(decision=Decision.FAILED, reason=str(error), attempt=run.attempt)
             self._finish(task, snapshot, here=True)
         else:
-            decision = Decision.PRUNED if state.pruned else Decision(state.status.value)
-            snapshot = RunSnapshot(decision=decision, reason=state.why, attempt=state.attempt)
+            decision = Decision(state.status.value)
+            snapshot = RunSnapshot(decision=decision, reason=state.reason, attempt=state.attempt)
             self._finish(task, snapshot, here=True)
         finally:
             run.lease.release()

@@ -14,7 +14,7 @@ from aqr_exp.store.counting import RunFolders
 from aqr_exp.store.lease import LockHeldError
 from aqr_exp.store.process_identity import Life
 from aqr_exp.store.run_folder import RunFolder
-from aqr_exp.store.state import RunState, RunStatus
+from aqr_exp.store.status import RunState, RunStatus
 from aqr_exp.store.store import Store
 
 
@@ -60,7 +60,7 @@ def plan_run(store: Store, name: str, *, force: bool) -> Plan:
         return Plan(action=Action.START, folder=folder)
     if force:
         return Plan(action=Action.START, folder=store.folder(store.next_rerun(name)))
-    if _status(folder) == RunStatus.COMPLETED.value:
+    if _status(folder) is RunStatus.COMPLETED:
         return Plan(action=Action.SHOW, folder=folder)
     return plan_restart(folder)
 
@@ -81,12 +81,12 @@ def plan_restart(folder: RunFolder) -> Plan:
         raise LockHeldError(f"{folder.name} is worked on by {standing}{hint}")
     attempt = folder.read_state().attempt
     status = _status(folder)
-    if status == RunStatus.PLANNED.value:
+    if status is RunStatus.PLANNED:
         return Plan(action=Action.START, folder=folder, attempt=attempt)
     return Plan(action=Action.RESTART, folder=folder, attempt=attempt + 1, previous=status)
 
 
-def _status(folder: RunFolder) -> str:
+def _status(folder: RunFolder) -> RunStatus:
     try:
         return folder.effective_status()
     except AqrExpError as error:

@@ -10,12 +10,14 @@ from aqr_exp.launch.scheduler import Task
 from aqr_exp.store.collect import read_row
 from aqr_exp.store.lease import LockHeldError, Standing, claim
 from aqr_exp.store.run_folder import RunFolder
-from aqr_exp.store.state import PRUNED, RunStatus, pruned_reason
+from aqr_exp.store.status import RunStatus
 from aqr_exp.store.sweep_folder import SweepFolder
 from aqr_exp.sweep.plan import BASELINE, POINT, Plan, PlannedRun
 from aqr_exp.sweep.request import PruneRule
 from aqr_exp.sweep.study import SearchStudy, Trial, TrialState
 from aqr_exp.sweep.trials import Curves, TrialPlanner
+
+_ENDED = frozenset({RunStatus.COMPLETED, RunStatus.PRUNED})
 
 
 def mark_pruned(task: Task, why: str) -> bool:
@@ -28,28 +30,27 @@ def mark_pruned(task: Task, why: str) -> bool:
     Returns:
         Whether the run has ended: as pruned, or completed before the request reached it.
     """
-    folder, reason = task.folder, pruned_reason(why)
+    folder = task.folder
     if task.create is not None and not folder.path.exists():
         with contextlib.suppress(FileExistsError):
             task.create()
-    status = folder.effective_status()
-    if status in {RunStatus.COMPLETED.value, PRUNED}:
+    if folder.effective_status() in _ENDED:
         return True
     if folder.standing() is not None:
-        if folder.cancel_requested() != reason:
-            folder.request_cancel(reason)
+        asked = folder.cancel_request()
+        if asked is None or (asked.status, asked.reason) != (RunStatus.PRUNED, why):
+            folder.request_cancel(why, RunStatus.PRUNED)
         return False
     try:
         with folder.launch_lock(), folder.lock():
-            if folder.effective_status(ours=True) != RunStatus.COMPLETED.value:
-                folder.write_state(RunStatus.CANCELLED, reason=reason)
+            if folder.effective_status(ours=True) is not RunStatus.COMPLETED:
+                folder.write_state(RunStatus.PRUNED, reason=why)
     except LockHeldError:
         return False
     return True
 
 
 POLL_EVERY_S = 1.0
-COMPLETED = RunStatus.COMPLETED.value
 
 
 class TrialSource:
@@ -191,7 +192,7 @@ class TrialSource:
             return
         reason = trial.given_up
         if reason is None:
-            pruned = [row.reason or "given up" for row in rows if row.status == PRUNED]
+            pruned = [row.reason or "given up" for row in rows if row.status is RunStatus.PRUNED]
             reason = pruned[0] if pruned else self._hopeless(trial, points, runs)
             if reason is None:
                 return
@@ -253,7 +254,7 @@ class TrialSource:
 def _ended(folder: RunFolder) -> bool:
     """Whether a run needs no launcher: it is complete or given up."""
     try:
-        return folder.state_path.exists() and folder.effective_status() in {COMPLETED, PRUNED}
+        return folder.state_path.exists() and folder.effective_status() in _ENDED
     except AqrExpError:
         return False  # the scheduler says what is wrong with it
 

@@ -19,7 +19,7 @@ from aqr_exp.files.atomic import read_checked_json
 from aqr_exp.files.cache import ABSENT, Stamp, read_cache, settled, stamp, write_cache
 from aqr_exp.store.run_files import IDENTIFYING, METRICS, check_sizes, check_spec, read_metrics_file
 from aqr_exp.store.run_folder import RunFolder
-from aqr_exp.store.state import IN_HAND, INTERRUPTED, UNKNOWN, RunStatus
+from aqr_exp.store.status import NOT_CACHED, RunStatus
 from aqr_exp.store.store import Store
 
 # Reading so many runs anew, or so large a part of them, costs about as much as writing the index.
@@ -37,7 +37,7 @@ class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     stamps: list[Stamp]
     name: str
-    status: str
+    status: RunStatus
     reason: str | None
     attempt: int
     updated: str
@@ -68,13 +68,10 @@ def save(path: Path, entries: Mapping[str, Entry]) -> None:
     write_cache(path, list(entries.values()))
 
 
-DAMAGED = "damaged"
 PEAK_MEMORY = "peak_memory_mb"
 FINAL_SCALE = "aqr/final_scale"
 # Where text would be damage; classes and conditions are recognised by their beginnings.
 NUMERIC = ("train_time_s", PEAK_MEMORY, "AP/", "gt/", "stability/")
-# Of such a run its files alone do not say how it stands, or they cannot be read.
-NOT_CACHED = frozenset({*(status.value for status in IN_HAND), INTERRUPTED, UNKNOWN, DAMAGED})
 MEAN_METRICS = ("mAP", "NDS", "mATE", "mASE", "mAOE", "mAVE", "mAAE")
 
 
@@ -84,7 +81,7 @@ class RunRow:
 
     Attributes:
         name: The run's name.
-        status: A `RunStatus` value, `interrupted`, `pruned`, `unknown` or `damaged`.
+        status: Its effective status; damaged when a file cannot be read.
         reason: Why it failed, was cancelled or cannot be read.
         attempt: How often it was started.
         updated: When its state was last written.
@@ -95,7 +92,7 @@ class RunRow:
     """
 
     name: str
-    status: str
+    status: RunStatus
     reason: str | None = None
     attempt: int = 1
     updated: str = ""
@@ -112,7 +109,7 @@ class RunRow:
     @property
     def completed(self) -> bool:
         """Whether the row has metrics of record."""
-        return self.status == RunStatus.COMPLETED.value
+        return self.status is RunStatus.COMPLETED
 
     @property
     def variant(self) -> str:
@@ -185,29 +182,29 @@ def read_row(folder: RunFolder) -> RunRow:
     try:
         return _read_row(folder)
     except (AqrExpError, OSError) as error:
-        return RunRow(name=folder.name, status=DAMAGED, reason=str(error))
+        return RunRow(name=folder.name, status=RunStatus.DAMAGED, reason=str(error))
 
 
 def _read_row(folder: RunFolder) -> RunRow:
     state, said = folder.read_checked_state()
     status = folder.effective_status()
-    if status != state.status.value:
+    if status is not state.status:
         state = folder.read_state()  # it may have ended between the two looks
     record = read_checked_json(folder.record_path)
     verified = [said, record.verified, check_spec(folder.spec_path)]
     metrics: dict[str, Any] = {}
     sizes: dict[str, int] = {}
-    if status == RunStatus.COMPLETED.value:
+    if status is RunStatus.COMPLETED:
         read = read_metrics_file(folder.metrics_path)
         metrics = read.metrics
         sizes = {name: file.size_bytes for name, file in read.files.items()}
         check_numbers(metrics, str(folder.metrics_path))
         check_sizes(str(folder.path), sizes)
         verified.append(read.verified)
-    reason = state.why
-    if status == INTERRUPTED:
+    reason = state.reason
+    if status is RunStatus.INTERRUPTED:
         reason = "its process ended without saying so"
-    elif status == UNKNOWN:
+    elif status is RunStatus.UNKNOWN:
         reason = f"held by {folder.holder()}"
     return RunRow(
         name=folder.name,

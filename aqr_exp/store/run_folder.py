@@ -8,6 +8,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from aqr_exp.errors import AqrExpError
 from aqr_exp.files.atomic import read_checked_json, read_json, replace_checked_json, replace_json
 from aqr_exp.store.history import ATTEMPT, append_line, read_lines
@@ -21,15 +23,7 @@ from aqr_exp.store.run_files import (
     write_metrics_file,
     write_spec,
 )
-from aqr_exp.store.state import (
-    IN_HAND,
-    INTERRUPTED,
-    PRUNED,
-    UNKNOWN,
-    RunState,
-    RunStatus,
-    state_from_json,
-)
+from aqr_exp.store.status import IN_HAND, CancelRequest, RunState, RunStatus
 
 
 def utc_now() -> str:
@@ -111,11 +105,8 @@ class RunFolder(RunPaths):
         Raises:
             AqrExpError: The file is missing or damaged.
         """
-        read = read_checked_json(self.state_path)
-        try:
-            return state_from_json(read.value), read.verified
-        except ValueError as error:
-            raise AqrExpError(f"{self.state_path} is damaged: {error}") from None
+        read = read_checked_json(self.state_path, RunState)
+        return read.value, read.verified
 
     def write_state(
         self, status: RunStatus | str, *, reason: str | None = None, attempt: int | None = None
@@ -132,7 +123,7 @@ class RunFolder(RunPaths):
         state = RunState(
             status=RunStatus(status), attempt=attempt, reason=reason, updated=utc_now()
         )
-        replace_checked_json(self.state_path, state.as_json())
+        replace_checked_json(self.state_path, msgspec.structs.asdict(state))
         self._attempt = attempt
 
     def is_queued(self, attempt: int) -> bool:
@@ -192,27 +183,34 @@ class RunFolder(RunPaths):
         """
         return read_metrics_file(self.metrics_path).metrics
 
-    def request_cancel(self, reason: str) -> None:
-        """Ask whoever trains the run to stop; the next attempt forgets it."""
+    def request_cancel(self, reason: str, status: RunStatus = RunStatus.CANCELLED) -> None:
+        """Ask the process that trains the run to stop; the next attempt forgets it.
+
+        Args:
+            reason: Why.
+            status: The state it is to end in: cancelled or pruned.
+        """
         # The random part tells two requests of one second apart.
         requested = f"{utc_now()} {secrets.token_hex(4)}"
-        replace_json(self.cancel_path, {"reason": reason, "requested": requested})
+        request = CancelRequest(reason=reason, requested=requested, status=status)
+        replace_json(self.cancel_path, msgspec.structs.asdict(request))
 
-    def cancel_requested(self) -> str | None:
-        """Why the run is to stop; None when nobody asked for it."""
-        return self._cancel_request("reason", damaged="cancelled")
-
-    def cancel_time(self) -> str | None:
-        """When the stop was asked for, different for every request; None when nobody asked."""
-        return self._cancel_request("requested", damaged="damaged")
-
-    def _cancel_request(self, name: str, *, damaged: str) -> str | None:
+    def cancel_request(self) -> CancelRequest | None:
+        """The last request to stop; None without one."""
         if not self.cancel_path.exists():
             return None
         try:
-            return str(read_json(self.cancel_path).get(name))
+            return read_json(self.cancel_path, CancelRequest)
         except AqrExpError:
-            return damaged
+            return CancelRequest(reason="cancelled", requested="damaged")
+
+    def write_stopped(self) -> None:
+        """Replace the state by the one that was requested; without a request it was interrupted."""
+        asked = self.cancel_request()
+        if asked is None:
+            self.write_state(RunStatus.CANCELLED, reason="interrupted")
+        else:
+            self.write_state(asked.status, reason=asked.reason)
 
     def forget_cancel(self) -> None:
         """Forget that an earlier attempt was to stop."""
@@ -270,29 +268,25 @@ class RunFolder(RunPaths):
         for path in (self.lease_path, self.launch_lease_path):
             clear(path)
 
-    def effective_status(self, *, ours: bool = False) -> str:
-        """The state's status as far as a living process stands behind it.
+    def effective_status(self, *, ours: bool = False) -> RunStatus:
+        """The state's status as far as a living process is behind it.
 
         Args:
             ours: This process holds both leases: nobody else works on the run.
 
         Returns:
-            A `RunStatus` value; instead of running or queued `interrupted` when certainly nobody
-            works on it, and `unknown` when nobody can tell whether its process lives; instead of
-            cancelled `pruned` when a pruner stopped it.
+            Instead of running or queued interrupted when certainly no process works on it, and
+            unknown when that cannot be found out.
 
         Raises:
             AqrExpError: The state file is missing or damaged.
         """
-        state = self.read_state()
-        status = state.status
+        status = self.read_state().status
         if status not in IN_HAND:
-            return PRUNED if state.pruned else status.value
+            return status
         standing = None if ours else self.standing()
         if standing is not None:
-            return UNKNOWN if standing.life is Life.UNKNOWN else status.value
+            return RunStatus.UNKNOWN if standing.life is Life.UNKNOWN else status
         # It may have ended between the two looks.
-        state = self.read_state()
-        if state.pruned:
-            return PRUNED
-        return INTERRUPTED if state.status in IN_HAND else state.status.value
+        status = self.read_state().status
+        return RunStatus.INTERRUPTED if status in IN_HAND else status

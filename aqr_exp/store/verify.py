@@ -21,7 +21,7 @@ from aqr_exp.store.run_files import (
     read_metrics_file,
 )
 from aqr_exp.store.run_folder import RunFolder
-from aqr_exp.store.state import RunStatus
+from aqr_exp.store.status import RunStatus
 from aqr_exp.store.trace import FileHashes
 
 

@@ -5,8 +5,9 @@ from typing import Any
 
 from aqr_exp.files.progress import duration
 from aqr_exp.report.tables.cells import Cell, Table, count_cell, text_cell
+from aqr_exp.store.status import RunStatus
 from aqr_exp.sweep.plan import Plan
-from aqr_exp.sweep.status import DONE, Matrix, RemovedRun, Standing, completeness, totals
+from aqr_exp.sweep.status import Matrix, RemovedRun, Standing, completeness, totals
 
 UNKNOWN_TIME = "?"
 
@@ -29,7 +30,7 @@ def _run_cells(standing: Standing) -> tuple[Cell, ...]:
         text_cell(run.name),
         text_cell(" ".join(run.overrides)),
         count_cell(run.seed),
-        text_cell(standing.state),
+        text_cell(_word(standing.state)),
         Cell(
             text=UNKNOWN_TIME if seconds is None else duration(seconds, rounded=True), value=seconds
         ),
@@ -68,7 +69,7 @@ def matrix_table(plan: Plan, standings: Sequence[Standing]) -> Table:
         rows=tuple(
             (
                 text_cell(" ".join((row.variant, *row.overrides))),
-                *(text_cell(state or "-") for state in row.states),
+                *(text_cell(_word(state) if state else "-") for state in row.states),
             )
             for row in matrix.rows
         ),
@@ -78,7 +79,7 @@ def matrix_table(plan: Plan, standings: Sequence[Standing]) -> Table:
 def summary(plan: Plan, standings: Sequence[Standing]) -> str:
     """How a plan stands, in a line or two."""
     sums = totals(standings)
-    states = ", ".join(f"{count} {state}" for state, count in sums.states.items())
+    states = ", ".join(f"{count} {_word(state)}" for state, count in sums.states.items())
     line = f"{plan.name}: {sums.runs} runs: {states}"
     for count, words in (
         (plan.collapsed, "the same run as another"),
@@ -88,7 +89,7 @@ def summary(plan: Plan, standings: Sequence[Standing]) -> str:
         line += f"; {count} {subject} {words}" if count else ""
     holes = sum(standing.hole for standing in standings)
     if not holes:
-        done = all(standing.state == DONE for standing in standings)
+        done = all(standing.state is RunStatus.COMPLETED for standing in standings)
         return f"{line}\nnothing is left to {'do' if done else 'start'}"
     left = f"{holes} to do"
     if sums.untimed < holes:
@@ -118,7 +119,7 @@ def as_json(
         "runs": [_run_json(standing) for standing in (standings if shown is None else shown)],
         "totals": {
             "runs": sums.runs,
-            "states": dict(sums.states),
+            "states": {_word(state): count for state, count in sums.states.items()},
             "to_do": sum(standing.hole for standing in standings),
             "expected_s": sums.expected_s,
             "untimed": sums.untimed,
@@ -139,7 +140,7 @@ def _run_json(standing: Standing) -> dict[str, Any]:
         "variant": run.variant,
         "overrides": list(run.overrides),
         "seed": run.seed,
-        "state": standing.state,
+        "state": _word(standing.state),
         "reason": standing.reason,
         "folder": standing.folder,
         "expected_s": run.expected_s,
@@ -156,8 +157,13 @@ def _matrix_json(matrix: Matrix) -> dict[str, Any]:
                 "overrides": list(row.overrides),
                 "fingerprint": row.fingerprint,
                 "labels": list(row.labels),
-                "states": list(row.states),
+                "states": [state and _word(state) for state in row.states],
             }
             for row in matrix.rows
         ],
     }
+
+
+def _word(state: RunStatus) -> str:
+    """The word for a state of a planned run; a complete one is done."""
+    return "done" if state is RunStatus.COMPLETED else state.value

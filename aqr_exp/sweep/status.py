@@ -10,18 +10,13 @@ from aqr_exp.config.schema import RunConfig
 from aqr_exp.errors import AqrExpError
 from aqr_exp.files.run_name import RunName, arm_of
 from aqr_exp.statistics.metrics import TRAIN_TIME
-from aqr_exp.store.collect import DAMAGED, RunRow, collect, with_settings
+from aqr_exp.store.collect import RunRow, collect, with_settings
 from aqr_exp.store.counting import RunFolders, by_first_name, shown_run
 from aqr_exp.store.run_folder import RunFolder
-from aqr_exp.store.state import IN_HAND, INTERRUPTED, PRUNED, RunStatus
+from aqr_exp.store.status import IN_HAND, NEEDS_RUN, OVER, RunStatus
 from aqr_exp.store.store import Store
 from aqr_exp.store.sweep_folder import SweepEntry
 from aqr_exp.sweep.plan import Plan, PlannedRun
-
-DONE = "done"
-TO_DO = "to do"
-# What a sweep starts: nobody works on it, and whoever did is certainly gone.
-DUE = frozenset({TO_DO, RunStatus.FAILED.value, RunStatus.CANCELLED.value, INTERRUPTED})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,21 +25,20 @@ class Standing:
 
     Attributes:
         run: The run.
-        state: `done`, `to do`, or what its folder says: running, queued, failed, cancelled,
-            interrupted, unknown, damaged.
+        state: Its effective status; to do when it was never made or only planned.
         reason: Why, when it did not end well; who works on it, when somebody does.
         folder: The name of the folder that counts or is continued: of a rerun where there is one.
     """
 
     run: PlannedRun
-    state: str
+    state: RunStatus
     reason: str | None = None
     folder: str
 
     @property
     def hole(self) -> bool:
         """Whether running the sweep again starts it."""
-        return self.state in DUE
+        return self.state in NEEDS_RUN
 
 
 class Standings:
@@ -69,14 +63,12 @@ class Standings:
 
     def _standing(self, run: PlannedRun) -> Standing:
         if run.name not in self._reruns:
-            return Standing(run=run, state=TO_DO, folder=run.name)
+            return Standing(run=run, state=RunStatus.TO_DO, folder=run.name)
         row = shown_run(self._reruns[run.name])
-        if row.completed:
-            return Standing(run=run, state=DONE, folder=row.name)
         reason = row.reason
-        if row.status in {status.value for status in IN_HAND}:
+        if row.status in IN_HAND:
             reason = self._store.folder(row.name).holder() or reason
-        state = TO_DO if row.status == RunStatus.PLANNED.value else row.status
+        state = RunStatus.TO_DO if row.status is RunStatus.PLANNED else row.status
         return Standing(run=run, state=state, reason=reason, folder=row.name)
 
 
@@ -124,7 +116,7 @@ class Totals:
     """
 
     runs: int
-    states: Mapping[str, int]
+    states: Mapping[RunStatus, int]
     expected_s: float
     untimed: int
 
@@ -156,7 +148,7 @@ class Row:
     overrides: tuple[str, ...]
     labels: tuple[str, ...]
     fingerprint: str
-    states: tuple[str | None, ...]
+    states: tuple[RunStatus | None, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,9 +197,6 @@ def common_overrides(standings: Sequence[Standing]) -> set[str]:
     return set.intersection(*each) if len(each) > 1 else set()
 
 
-_OVER = frozenset({RunStatus.COMPLETED.value, RunStatus.CANCELLED.value, PRUNED})
-
-
 @dataclass(frozen=True, kw_only=True)
 class RemovedRun:
     """One such run.
@@ -221,7 +210,7 @@ class RemovedRun:
 
     entry: SweepEntry
     folder: RunFolder
-    state: str
+    state: RunStatus
     reason: str | None = None
 
 
@@ -248,16 +237,16 @@ def removed_runs(name: str, planned: Collection[str], store: Store) -> list[Remo
         if entry.name in others or not folder.path.exists():
             continue
         removed = _look(entry, folder)
-        if removed.state not in _OVER:
+        if removed.state not in OVER:
             found.append(removed)
     return found
 
 
 def _look(entry: SweepEntry, folder: RunFolder) -> RemovedRun:
     try:
-        state, why = folder.effective_status(), folder.read_state().why
+        state, why = folder.effective_status(), folder.read_state().reason
     except (AqrExpError, OSError) as error:
-        return RemovedRun(entry=entry, folder=folder, state=DAMAGED, reason=str(error))
+        return RemovedRun(entry=entry, folder=folder, state=RunStatus.DAMAGED, reason=str(error))
     return RemovedRun(entry=entry, folder=folder, state=state, reason=folder.holder() or why)
 
 

@@ -6,25 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.store.collect import DAMAGED
 from aqr_exp.store.run_folder import RunFolder
-from aqr_exp.store.state import INTERRUPTED, PRUNED, UNKNOWN, RunStatus
-
-TO_DO = "to do"
-COMPLETED = RunStatus.COMPLETED.value
-RUNNING = RunStatus.RUNNING.value
-# The order in which totals are told.
-STATUSES = (
-    COMPLETED,
-    RUNNING,
-    TO_DO,
-    RunStatus.FAILED.value,
-    RunStatus.CANCELLED.value,
-    PRUNED,
-    INTERRUPTED,
-    UNKNOWN,
-    DAMAGED,
-)
+from aqr_exp.store.status import IN_HAND, SHOWN, RunStatus
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +32,7 @@ class RunLine:
     Attributes:
         name: The run's name.
         label: What a person calls it.
-        status: One of `STATUSES`.
+        status: One of `SHOWN`.
         reason: Why it failed, was cancelled, or cannot be read.
         attempt: How often it was started.
         progress: What `progress.json` of a running one holds.
@@ -58,7 +41,7 @@ class RunLine:
 
     name: str
     label: str
-    status: str
+    status: RunStatus
     reason: str | None = None
     attempt: int = 1
     progress: dict[str, Any] = field(default_factory=dict)
@@ -67,7 +50,7 @@ class RunLine:
     @property
     def left_s(self) -> float | None:
         """Seconds it still needs, as far as anything tells."""
-        if self.status == TO_DO:
+        if self.status is RunStatus.TO_DO:
             return self.expected_s
         eta_s = self.progress.get("eta_s")
         return float(eta_s) if isinstance(eta_s, (int, float)) else None
@@ -98,7 +81,7 @@ class SweepStatus:
 
     def _line(self, run: WatchedRun) -> RunLine:
         line = line_of(run)
-        if line.status == COMPLETED:
+        if line.status is RunStatus.COMPLETED:
             self._complete[line.name] = line
         return line
 
@@ -113,24 +96,24 @@ def line_of(run: WatchedRun) -> RunLine:
     }
     try:
         if not folder.path.exists():
-            return RunLine(status=TO_DO, **about)
+            return RunLine(status=RunStatus.TO_DO, **about)
         status, state = folder.effective_status(), folder.read_state()
-        about |= {"attempt": state.attempt, "reason": state.why}
-        if status == RunStatus.PLANNED.value:
-            return RunLine(status=TO_DO, **about)
-        if status in {RUNNING, RunStatus.QUEUED.value}:
-            return RunLine(status=RUNNING, progress=folder.read_progress() or {}, **about)
-        if status == UNKNOWN:
+        about |= {"attempt": state.attempt, "reason": state.reason}
+        if status is RunStatus.PLANNED:
+            return RunLine(status=RunStatus.TO_DO, **about)
+        if status in IN_HAND:
+            return RunLine(status=RunStatus.RUNNING, progress=folder.read_progress() or {}, **about)
+        if status is RunStatus.UNKNOWN:
             about["reason"] = f"held by {folder.holder()}"
     except (AqrExpError, OSError) as error:
-        return RunLine(status=DAMAGED, **{**about, "reason": str(error)})
+        return RunLine(status=RunStatus.DAMAGED, **{**about, "reason": str(error)})
     return RunLine(status=status, **about)
 
 
-def totals(lines: Sequence[RunLine]) -> dict[str, int]:
-    """How many runs there are of each status, in the order of `STATUSES`; none are left out."""
+def totals(lines: Sequence[RunLine]) -> dict[RunStatus, int]:
+    """How many runs there are of each status, in the order of `SHOWN`; none are left out."""
     counted = Counter(line.status for line in lines)
-    return {status: counted[status] for status in STATUSES if counted[status]}
+    return {status: counted[status] for status in SHOWN if counted[status]}
 
 
 def left_s(lines: Sequence[RunLine]) -> float | None:
@@ -140,10 +123,10 @@ def left_s(lines: Sequence[RunLine]) -> float | None:
         lines: How the runs stand. Runs that do not say how long they need count as the mean of
             those that do; as many as run now are taken to run side by side to the end.
     """
-    open_lines = [line for line in lines if line.status in {RUNNING, TO_DO}]
+    open_lines = [line for line in lines if line.status in {RunStatus.RUNNING, RunStatus.TO_DO}]
     known = [line.left_s for line in open_lines if line.left_s is not None]
     if not known:
         return None
     work_s = sum(known) / len(known) * len(open_lines)
-    side_by_side = max(1, sum(line.status == RUNNING for line in open_lines))
+    side_by_side = max(1, sum(line.status is RunStatus.RUNNING for line in open_lines))
     return max(work_s / side_by_side, *known)

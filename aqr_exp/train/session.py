@@ -26,7 +26,7 @@ from aqr_exp.files.atomic import file_sha256
 from aqr_exp.store.history import stability_metrics
 from aqr_exp.store.lease import Lease
 from aqr_exp.store.run_folder import RunFolder
-from aqr_exp.store.state import RunStatus
+from aqr_exp.store.status import RunStatus
 from aqr_exp.train.checkpoint import (
     KeepCheckpoints,
     LoadCheckpointHook,
@@ -68,7 +68,7 @@ def held_for_training(folder: RunFolder) -> Iterator[Claim]:
 
     def obey() -> None:
         nonlocal asked
-        if not asked and folder.cancel_requested() is not None:
+        if not asked and folder.cancel_request() is not None:
             asked = True
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -106,13 +106,12 @@ def run_in_folder(
             return INTERRUPTED
         folder.write_state(RunStatus.RUNNING)
         # The launcher of a cancelled run and its own heartbeat both signal one request.
-        stop = StopRequest(lambda: claim.lost, lambda: folder.cancel_requested() is not None)
+        stop = StopRequest(lambda: claim.lost, lambda: folder.cancel_request() is not None)
         try:
             metrics = train_and_score(folder, config, threads=threads, stop=stop)
         except KeyboardInterrupt:
             if not claim.lost:
-                reason = folder.cancel_requested() or "interrupted"
-                folder.write_state(RunStatus.CANCELLED, reason=reason)
+                folder.write_stopped()
             return INTERRUPTED
         except Exception as error:
             traceback.print_exc()

@@ -284,7 +284,7 @@ def test_another_terminal_sees_and_stops_a_running_run(
         assert [run["status"] for run in shown["runs"]] == ["running", "completed"]
         assert main(["cancel", plan.name]) == 0
         assert "asked to stop (nobody works on it; 1 runs running)" in capsys.readouterr().err
-        assert (first.cancel_requested() or "").startswith("cancelled by ")
+        assert first.cancel_request().reason.startswith("cancelled by ")
         assert main(["cancel", first.name]) == 0
         assert f"{first.name}: asked to stop (process {other.pid} on " in capsys.readouterr().err
         # It ends while it is watched, and so does the watching.

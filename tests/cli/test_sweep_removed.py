@@ -95,7 +95,7 @@ def test_one_that_runs_is_asked_to_stop(
         assert shown(capsys)[-1] == (folder.name, "running")
         assert main(["sweep", "it.yaml", "--cancel-removed"]) == 0
         assert f"{folder.name}: asked to stop (process " in capsys.readouterr().err
-        assert folder.cancel_requested() == "removed from sweep it"
+        assert folder.cancel_request().reason == "removed from sweep it"
         assert folder.effective_status() == "running"
 
 

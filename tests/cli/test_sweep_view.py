@@ -13,21 +13,22 @@ from aqr_exp.cli.watch import (
     screen,
     totals_line,
 )
+from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store
 from aqr_exp.sweep.watched import RunLine, SweepStatus, WatchedRun
 
 RUNNING = RunLine(
     name="attention_bias-aa-s0",
     label="attention_bias [bold]bias_scale=2[/bold] seed=0",
-    status="running",
+    status=RunStatus.RUNNING,
     progress={"phase": "train", "step": 1, "steps": 4, "loss": 2.5, "eta_s": 90},
 )
 LINES = [
     RUNNING,
-    RunLine(name="b", label="b", status="completed"),
-    RunLine(name="c", label="c", status="unknown", reason="held by process 3 on far"),
-    RunLine(name="d", label="d", status="failed", reason="no"),
-    RunLine(name="e", label="e", status="to do", expected_s=30.0),
+    RunLine(name="b", label="b", status=RunStatus.COMPLETED),
+    RunLine(name="c", label="c", status=RunStatus.UNKNOWN, reason="held by process 3 on far"),
+    RunLine(name="d", label="d", status=RunStatus.FAILED, reason="no"),
+    RunLine(name="e", label="e", status=RunStatus.TO_DO, expected_s=30.0),
 ]
 
 
@@ -80,8 +81,8 @@ def test_a_stop_is_answered_at_once_and_says_how_to_end_it_sooner() -> None:
 def test_in_a_narrow_terminal_the_labels_of_running_runs_still_differ() -> None:
     alike = "preset=smoke schedule.epochs=1 launcher.threads=1"
     labels = [f"attention_bias {alike} bias_scale={value} seed=0" for value in (1, 2.5)]
-    lines = [RunLine(name=label, label=label, status="running") for label in labels]
-    lines.append(RunLine(name="b", label=f"baseline {alike} seed=0", status="to do"))
+    lines = [RunLine(name=label, label=label, status=RunStatus.RUNNING) for label in labels]
+    lines.append(RunLine(name="b", label=f"baseline {alike} seed=0", status=RunStatus.TO_DO))
     shown = text(lines, width=60).splitlines()
     assert shown[0].startswith("attention_bias bias_scale=1 ")
     assert shown[1].startswith("attention_bias bias_scale=2.5 ")

@@ -18,6 +18,7 @@ from aqr_exp.evaluate.protocol import MEASURED
 from aqr_exp.evaluate.records import WHOLE, MatchRecords, MatchTable, SplitSamples, write_records
 from aqr_exp.evaluate.scorer import Scorer
 from aqr_exp.store.collect import RunRow
+from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store
 
 _NESTED = np.array([0b1000, 0b1100, 0b1110, 0b1111])
@@ -100,7 +101,7 @@ def kept_run(
     digest = hashlib.sha256(folder.records_path.read_bytes()).hexdigest()
     return RunRow(
         name=folder.name,
-        status="completed",
+        status=RunStatus.COMPLETED,
         updated="2026-01-01",
         record={"variant": arm, "seed": seed, "fingerprint": arm},
         metrics={**metrics, "records_sha256": digest} | changes,

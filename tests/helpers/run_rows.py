@@ -3,6 +3,7 @@
 from typing import Any
 
 from aqr_exp.store.collect import RunRow
+from aqr_exp.store.status import RunStatus
 
 HARDWARE = {
     "processor": "AMD EPYC",
@@ -40,4 +41,4 @@ def run_row(seed: int, mean_ap: float | None, **changes: Any) -> RunRow:
     }
     row |= {name: changes.pop(name) for name in list(changes) if name in row}
     metrics = {"mAP": mean_ap, "NDS": 0.25, "split": "synth_val", "synthetic": True} | changes
-    return RunRow(record=record, metrics=metrics, **row)
+    return RunRow(record=record, metrics=metrics, **row | {"status": RunStatus(row["status"])})

@@ -88,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
         try:
             return work(folder, plan.get(folder.name, plan.get("*", {})), arguments.attempt)
         except KeyboardInterrupt:
-            folder.write_state("cancelled", reason=folder.cancel_requested() or "interrupted")
+            folder.write_stopped()
             return 130
 
 

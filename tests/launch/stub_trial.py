@@ -88,7 +88,7 @@ def main() -> int:
             return train(folder, arguments.attempt)
         except KeyboardInterrupt:
             note("stopped", folder, arguments.attempt)
-            folder.write_state("cancelled", reason=folder.cancel_requested() or "interrupted")
+            folder.write_stopped()
             return 130
 
 

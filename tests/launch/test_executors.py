@@ -31,7 +31,7 @@ from aqr_exp.launch.signals import stop_on_signals
 from aqr_exp.launch.slots import Slot, SlotLeases
 from aqr_exp.store.lease import look
 from aqr_exp.store.run_folder import RunFolder
-from aqr_exp.store.state import RunState
+from aqr_exp.store.status import RunState
 from aqr_exp.store.store import Store
 
 PATIENCE_S = 60.0

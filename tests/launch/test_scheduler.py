@@ -177,7 +177,7 @@ def test_a_cancelled_run_stops_and_the_others_go_on(store: Store, stubs: Stubs) 
     recorder = Recorder()
 
     def cancel() -> None:
-        if running(first) and first.cancel_requested() is None:
+        if running(first) and first.cancel_request() is None:
             first.request_cancel("cancelled by ann on host")
 
     recorder.on_tick = cancel

@@ -14,7 +14,7 @@ from aqr_exp.launch.executor import LocalExecutor, training_arguments, training_
 from aqr_exp.launch.single_run import train
 from aqr_exp.store.lease import LockHeldError
 from aqr_exp.store.run_folder import RunFolder
-from aqr_exp.store.state import RunState, RunStatus
+from aqr_exp.store.status import RunState, RunStatus
 
 PRELUDE = """
 import os, signal, sys
@@ -95,10 +95,9 @@ def test_a_process_of_an_earlier_attempt_does_not_begin(folder: RunFolder) -> No
 def test_queueing_forgets_what_an_earlier_attempt_was_told(folder: RunFolder) -> None:
     folder.request_cancel("not now")
     folder.write_progress({"phase": "train"})
-    assert folder.cancel_requested() == "not now"
+    assert folder.cancel_request().reason == "not now"
     queue(folder, 2)
-    assert folder.cancel_requested() is None
-    assert folder.cancel_time() is None
+    assert folder.cancel_request() is None
     assert folder.read_progress() is None
 
 

@@ -1,10 +1,11 @@
 from aqr_exp.report.arm_names import arm_labels
 from aqr_exp.store.collect import RunRow
+from aqr_exp.store.status import RunStatus
 
 
 def arm(variant: str, *typed: str, fingerprint: str = "aa") -> RunRow:
     record = {"variant": variant, "fingerprint": fingerprint, "overrides": [*typed, "seed=0"]}
-    return RunRow(name="any", status="completed", record=record)
+    return RunRow(name="any", status=RunStatus.COMPLETED, record=record)
 
 
 def test_an_arm_is_called_by_what_tells_it_apart() -> None:

@@ -5,6 +5,7 @@ import pytest
 from aqr_exp.errors import RequestError
 from aqr_exp.report.arm_names import all_left_out, one_arm, selected
 from aqr_exp.store.collect import RunRow
+from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store
 from aqr_exp.store.sweep_folder import SweepEntry
 
@@ -12,12 +13,12 @@ from aqr_exp.store.sweep_folder import SweepEntry
 def baseline(fingerprint: str, seed: int, end: str = "", status: str = "completed") -> RunRow:
     record = {"variant": "baseline", "fingerprint": fingerprint, "seed": seed}
     name = f"baseline-{fingerprint}-s{seed}{end}"
-    return RunRow(name=name, status=status, record=record)
+    return RunRow(name=name, status=RunStatus(status), record=record)
 
 
 FIRST = [baseline("aaaa", 0), baseline("aaaa", 1)]
 SECOND = [baseline("aabb", 0), baseline("aabb", 0, "-a2")]
-ROWS = [*FIRST, *SECOND, baseline("cc", 5, status="failed")]
+ROWS = [*FIRST, *SECOND, baseline("cc", 5, status=RunStatus.FAILED)]
 
 
 @pytest.fixture
@@ -65,7 +66,9 @@ def test_an_arm_by_its_beginning_a_run_by_its_name() -> None:
 
 
 def test_what_is_left_out_of_an_arm_is_named_with_its_reason() -> None:
-    damaged = RunRow(name="baseline-aaaa-s2", status="damaged", reason="state.json is damaged")
+    damaged = RunRow(
+        name="baseline-aaaa-s2", status=RunStatus.DAMAGED, reason="state.json is damaged"
+    )
     arm = one_arm([*ROWS, damaged], "baseline-aaaa")
     line = "not compared: baseline-aaaa-s2: damaged: state.json is damaged"
     assert (arm.runs, arm.left_out) == (FIRST, (line,))

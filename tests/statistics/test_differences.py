@@ -14,6 +14,7 @@ from aqr_exp.statistics import run_scores
 from aqr_exp.statistics.differences import Resampling, arm_interval, arm_intervals, compare_arms
 from aqr_exp.statistics.estimates import ArmValues, MetricSample, estimate_difference
 from aqr_exp.store.collect import RunRow
+from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store
 
 FEW = Resampling(resamples=60)
@@ -35,7 +36,7 @@ def _bare(seed: int, value: float, **changes) -> RunRow:
     """A run without records."""
     return RunRow(
         name=f"x-f-s{seed}{changes.pop('rerun', '')}",
-        status=changes.pop("status", "completed"),
+        status=RunStatus(changes.pop("status", "completed")),
         updated=changes.pop("updated", ""),
         record={"seed": seed},
         metrics={"mAP": value} | changes,
@@ -214,7 +215,7 @@ def test_the_last_rerun_of_a_seed_counts_and_failed_ones_do_not(tmp_path):
         _bare(0, 0.1, updated="2026-01-02"),
         _bare(0, 0.2, updated="2026-01-01", rerun="-a2"),
         _bare(1, 0.4),
-        _bare(2, 0.9, status="failed"),
+        _bare(2, 0.9, status=RunStatus.FAILED),
     ]
     interval = arm_interval(rows, "mAP", store=Store(tmp_path))
     assert (interval.mean, interval.n) == (pytest.approx(0.3), 2)

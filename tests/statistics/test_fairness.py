@@ -9,6 +9,7 @@ from aqr_exp.statistics.confounders import (
     record_confounders,
 )
 from aqr_exp.store.collect import RunRow
+from aqr_exp.store.status import RunStatus
 
 RECORD: dict[str, Any] = {
     "data": {"fingerprint": "0123456789abcdef", "root": "/data"},
@@ -20,7 +21,9 @@ RECORD: dict[str, Any] = {
 
 
 def run(seed: int | None, **record: Any) -> RunRow:
-    return RunRow(name=f"r{seed}", status="completed", record={**RECORD, "seed": seed, **record})
+    return RunRow(
+        name=f"r{seed}", status=RunStatus.COMPLETED, record={**RECORD, "seed": seed, **record}
+    )
 
 
 def named(ours: list[RunRow], theirs: list[RunRow], *factors: str) -> list[str]:

@@ -108,7 +108,7 @@ def test_no_json_number_is_no_number(tmp_path: Path) -> None:
     path.write_text('{"mAP": NaN}')
     with pytest.raises(AqrExpError) as caught:
         read_checked_json(path)
-    assert str(caught.value) == f"{path} is damaged: NaN is no JSON"
+    assert str(caught.value) == f"{path} is damaged: JSON is malformed: invalid character (byte 8)"
 
 
 def test_a_specification_stays_yaml(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from aqr_exp.errors import AqrExpError
 from aqr_exp.store import history
 from aqr_exp.store.lease import LockHeldError, hold
 from aqr_exp.store.run_folder import RunFolder
-from aqr_exp.store.state import IN_HAND, RunStatus
+from aqr_exp.store.status import IN_HAND, STORED, RunStatus
 
 HOSTILE = ["plain", "with space", "quo'te\"s", "; echo x", "$HOME", "ünï", "-rf"]
 
@@ -66,12 +66,16 @@ def test_state_keeps_the_attempt_unless_told(folder: RunFolder) -> None:
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
-        ('{"attempt": 1}', "status is None; allowed: planned, queued, running"),
-        ('{"status": "done", "attempt": 1}', "status is 'done'; allowed"),
-        ('{"status": [], "attempt": 1}', r"status is \[\]; allowed"),
-        ('{"status": "failed", "attempt": true}', "attempt is True; it must be a whole number"),
-        ('{"status": "failed", "attempt": 0}', "attempt is 0; it must be a whole number from 1"),
-        ('{"status": "failed", "attempt": 1, "reason": 3}', "reason and updated must be text"),
+        ('{"attempt": 1}', "Object missing required field `status`"),
+        ('{"status": "done", "attempt": 1}', "status: Invalid enum value 'done'"),
+        ('{"status": [], "attempt": 1}', "status: Expected `str`, got `array`"),
+        ('{"status": "failed", "attempt": true}', "attempt: Expected `int`, got `bool`"),
+        ('{"status": "failed", "attempt": 0}', "attempt: Expected `int` >= 1"),
+        (
+            '{"status": "failed", "attempt": 1, "reason": 3}',
+            r"reason: Expected `str \| null`, got `int`",
+        ),
+        ('{"status": "unknown", "attempt": 1}', "status 'unknown' is never stored"),
     ],
 )
 def test_a_damaged_state_is_named_with_its_fault(tmp_path: Path, content: str, fault: str) -> None:
@@ -179,10 +183,32 @@ def test_running_without_a_living_process_is_interrupted(folder: RunFolder) -> N
     assert folder.holder() is None
 
 
+def test_a_pruned_run_of_an_older_version_is_pruned(folder: RunFolder) -> None:
+    folder.state_path.write_text(
+        '{"status": "cancelled", "attempt": 2, "reason": "pruned: behind", "updated": "u"}'
+    )
+    state = folder.read_state()
+    assert (state.status, state.reason, state.attempt) == (RunStatus.PRUNED, "behind", 2)
+    folder.write_state("cancelled", reason="interrupted")
+    assert folder.effective_status() is RunStatus.CANCELLED
+
+
+def test_a_request_says_in_which_state_a_run_is_to_end(folder: RunFolder) -> None:
+    folder.write_stopped()
+    assert (folder.read_state().status, folder.read_state().reason) == ("cancelled", "interrupted")
+    folder.request_cancel("behind the median", RunStatus.PRUNED)
+    folder.write_stopped()
+    assert folder.effective_status() is RunStatus.PRUNED
+    assert folder.read_state().reason == "behind the median"
+    folder.cancel_path.write_text('{"reason": "of an older version", "requested": "then"}')
+    folder.write_stopped()
+    assert folder.effective_status() is RunStatus.CANCELLED
+
+
 def test_other_states_need_no_process(folder: RunFolder) -> None:
-    for status in RunStatus:
+    for status in STORED:
         folder.write_state(status)
-        expected = "interrupted" if status in IN_HAND else status.value
+        expected = RunStatus.INTERRUPTED if status in IN_HAND else status
         assert folder.effective_status() == expected
 
 

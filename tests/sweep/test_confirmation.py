@@ -7,6 +7,7 @@ import pytest
 
 from aqr_exp.errors import RequestError
 from aqr_exp.store.collect import RunRow
+from aqr_exp.store.status import RunStatus
 from aqr_exp.store.sweep_folder import SweepEntry
 from aqr_exp.sweep.cli_source import sweep_request
 from aqr_exp.sweep.confirmation import confirmation, counting_by_name, select_best
@@ -23,7 +24,9 @@ def row(name: str, mean_ap: float | None, *, updated: str = "1", **metrics: Any)
     variant, fingerprint = name.rpartition("-s")[0].rsplit("-", 1)
     record = {"variant": variant, "fingerprint": fingerprint, "setting": "same"}
     numbers = {"mAP": mean_ap, **metrics}
-    return RunRow(name=name, status=status, updated=updated, record=record, metrics=numbers)
+    return RunRow(
+        name=name, status=RunStatus(status), updated=updated, record=record, metrics=numbers
+    )
 
 
 ENTRIES = [

@@ -1,4 +1,5 @@
 from aqr_exp.store.collect import RunRow
+from aqr_exp.store.status import RunStatus
 from aqr_exp.store.sweep_folder import SweepEntry
 from aqr_exp.sweep.outcome import best_point, by_entry, swept_keys
 from aqr_exp.sweep.request import Direction
@@ -12,7 +13,7 @@ def entry(variant: str, arm: str, seed: int, *overrides: str) -> SweepEntry:
 
 def row(name: str, value: float | None, status: str = "completed") -> RunRow:
     metrics = {} if value is None else {"mAP": value, "split": "val"}
-    return RunRow(name=name, status=status, metrics=metrics)
+    return RunRow(name=name, status=RunStatus(status), metrics=metrics)
 
 
 ENTRIES = [

@@ -9,6 +9,7 @@ from aqr_exp.config.load import load_run
 from aqr_exp.launch.record import build_record
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store
 from aqr_exp.sweep.cli_source import sweep_request
 from aqr_exp.sweep.plan import Plan, plan_sweep
@@ -80,7 +81,7 @@ def row(variant: str, overrides: list[str], seconds: float | None, **changes: ob
     config = with_data_identity(load_run(variant, overrides))
     record = {"variant": variant, "setting": setting_fingerprint(as_dict(config))}
     metrics = {} if seconds is None else {"train_time_s": seconds}
-    base = RunRow(name=run_name(config), status="completed", record=record, metrics=metrics)
+    base = RunRow(name=run_name(config), status=RunStatus.COMPLETED, record=record, metrics=metrics)
     return dataclasses.replace(base, **changes)  # type: ignore[arg-type]
 
 
@@ -92,7 +93,7 @@ def test_times_are_expected_from_the_same_variant_and_setting(data: Path) -> Non
             row("attention_bias", ["bias_scale=3"], 400.0),
             row("baseline", ["schedule.epochs=9"], 5000.0),
             row("baseline", ["seed=2"], 7.0, attempt=2),  # its last attempt alone was timed
-            row("baseline", ["seed=3"], 7.0, status="failed"),
+            row("baseline", ["seed=3"], 7.0, status=RunStatus.FAILED),
             row("baseline", ["seed=4"], None),
         ]
     )

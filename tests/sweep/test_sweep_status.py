@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store
 from aqr_exp.sweep.watched import RunLine, SweepStatus, WatchedRun, left_s, line_of, totals
 
@@ -20,7 +21,9 @@ def watched(folder: RunFolder) -> WatchedRun:
 
 def line(status: str, expected_s: float | None = None, eta_s: float | None = None) -> RunLine:
     progress = {} if eta_s is None else {"eta_s": eta_s}
-    return RunLine(name="x", label="x", status=status, expected_s=expected_s, progress=progress)
+    return RunLine(
+        name="x", label="x", status=RunStatus(status), expected_s=expected_s, progress=progress
+    )
 
 
 def test_what_never_ran_is_to_do(folder: RunFolder, tmp_path: Path) -> None:

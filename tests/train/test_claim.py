@@ -33,7 +33,7 @@ def interrupted(folder: RunFolder, meanwhile: Callable[[Claim], None]) -> Claim:
 def test_a_request_to_stop_interrupts_the_training(folder: RunFolder) -> None:
     claim = interrupted(folder, lambda _: folder.request_cancel("cancelled by ann on host"))
     assert not claim.lost
-    assert folder.cancel_requested() == "cancelled by ann on host"
+    assert folder.cancel_request().reason == "cancelled by ann on host"
 
 
 def test_a_training_whose_run_was_taken_stops_and_knows_it(folder: RunFolder) -> None:

@@ -21,9 +21,9 @@ from aqr_exp.report.tables.baselines import Specs
 from aqr_exp.report.tables.comparison_data import ComparisonData, TableArm
 from aqr_exp.statistics.grouping import Group
 from aqr_exp.statistics.metrics import lower_is_better
-from aqr_exp.store.collect import DAMAGED, MEAN_METRICS, RunRow
+from aqr_exp.store.collect import MEAN_METRICS, RunRow
 from aqr_exp.store.run_folder import RunFolder
-from aqr_exp.store.state import RunStatus
+from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store
 
 # What rows know by themselves: for these alone no specification is read.
@@ -144,14 +144,14 @@ def at_epoch(
     damaged: dict[str, str] = {}
     for row in rows:
         try:
-            curves[row.name] = {} if row.status == DAMAGED else _curve(store, row)
+            curves[row.name] = {} if row.status is RunStatus.DAMAGED else _curve(store, row)
         except AqrExpError as error:
             damaged[row.name] = str(error)
     epoch = epoch if epoch is not None else _last_common(curves)
     if not any(epoch in curve for curve in curves.values()):
         raise RequestError(f"no run was evaluated after epoch {epoch}{_there(curves)}")
     return [
-        replace(row, status=DAMAGED, reason=damaged[row.name])
+        replace(row, status=RunStatus.DAMAGED, reason=damaged[row.name])
         if row.name in damaged
         else _at(row, curves[row.name], epoch, specs)
         for row in rows
@@ -193,11 +193,11 @@ def _there(curves: Mapping[str, Curve]) -> str:
 
 def _at(row: RunRow, curve: Curve, epoch: int, specs: Specs) -> RunRow:
     if epoch not in curve:
-        if row.status == DAMAGED:
+        if row.status is RunStatus.DAMAGED:
             return row
         after = f"not evaluated after epoch {epoch}" if curve else NO_CURVE
         reason = f"{row.reason}; {after}" if row.reason else after
-        status = "left out" if row.completed else row.status
+        status = RunStatus.LEFT_OUT if row.completed else row.status
         return replace(row, status=status, reason=reason, metrics={})
     metrics: dict[str, object] = dict(curve[epoch])
     if row.completed:
@@ -208,7 +208,7 @@ def _at(row: RunRow, curve: Curve, epoch: int, specs: Specs) -> RunRow:
         known = data if isinstance(data, Mapping) else {}
         synthetic = known.get("name") == SYNTHETIC_DATA
         about = {"split": known.get("val_split", "?"), "synthetic": synthetic}
-    return replace(row, status=RunStatus.COMPLETED.value, reason=None, metrics={**metrics, **about})
+    return replace(row, status=RunStatus.COMPLETED, reason=None, metrics={**metrics, **about})
 
 
 def selected_on_val(data: ComparisonData, planned: Sequence[str]) -> set[int]:

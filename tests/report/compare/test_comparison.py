@@ -16,6 +16,7 @@ from aqr_exp.report.tables.formats import TableFormat, as_json, render
 from aqr_exp.statistics.differences import compare_arms
 from aqr_exp.statistics.resampling import Resampling
 from aqr_exp.store.collect import RunRow
+from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store
 
 SETTINGS = Resampling(resamples=100)
@@ -163,7 +164,7 @@ def test_runs_without_records_are_compared_over_seeds(tmp_path: Path) -> None:
             folder.spec_path.write_text(yaml.safe_dump(SPECS[name]))
             record = {"variant": name, "fingerprint": name, "seed": seed}
             row = RunRow(
-                name=folder.name, status="completed", record=record, metrics={"mAP": value}
+                name=folder.name, status=RunStatus.COMPLETED, record=record, metrics={"mAP": value}
             )
             arms[name].append(row)
     found = compare_two(arms["a"], arms["b"], store=store, request=Request(settings=SETTINGS))

@@ -10,6 +10,7 @@ from aqr_exp.report.tables.build import build_table
 from aqr_exp.report.tables.cells import Table
 from aqr_exp.report.tables.request import TableRequest
 from aqr_exp.store.collect import RunRow
+from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store
 
 BIAS: dict[str, Any] = {"variant": "attention_bias", "fingerprint": "b" * 12}
@@ -26,8 +27,8 @@ def with_curve(store: Store, row: RunRow, *points: tuple[int, float]) -> RunRow:
 
 
 def unfinished(seed: int, **changes: Any) -> RunRow:
-    row = run_row(seed, None, status="running", **changes)
-    return RunRow(name=row.name, status="running", updated=row.updated, record=row.record)
+    row = run_row(seed, None, status=RunStatus.RUNNING, **changes)
+    return RunRow(name=row.name, status=RunStatus.RUNNING, updated=row.updated, record=row.record)
 
 
 @pytest.fixture

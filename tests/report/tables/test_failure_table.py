@@ -12,6 +12,7 @@ from aqr_exp.report.tables.formats import TableFormat, render
 from aqr_exp.report.tables.request import By, TableRequest
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.corruption_results import missing_cases, read_evaluation, write_evaluation
+from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store
 
 SPLIT = "val"
@@ -25,7 +26,7 @@ def store(tmp_path) -> Store:
 def _row(variant: str, seed: int, nds: float) -> RunRow:
     return RunRow(
         name=f"{variant}-0123-s{seed}",
-        status="completed",
+        status=RunStatus.COMPLETED,
         record={"variant": variant, "fingerprint": "0123", "seed": seed, "setting": "same"},
         metrics={"NDS": nds, "mAP": nds / 2, "split": SPLIT, "predictions_sha256": f"p{seed}"},
     )

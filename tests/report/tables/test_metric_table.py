@@ -16,6 +16,7 @@ from aqr_exp.report.tables.formats import TableFormat, render
 from aqr_exp.report.tables.metric_table import one_run_table
 from aqr_exp.statistics.estimates import summarize
 from aqr_exp.store.collect import RunRow
+from aqr_exp.store.status import RunStatus
 
 SEEDS = (0.15, 0.16, 0.18)
 
@@ -40,7 +41,7 @@ def row(seed: int, mean_ap: float | None, **changes: Any) -> RunRow:
     }
     values: dict[str, Any] = {
         "name": f"{record['variant']}-{record['fingerprint']}-s{seed}",
-        "status": "completed",
+        "status": RunStatus.COMPLETED,
         "updated": f"2026-01-0{seed + 1}",
         "record": record,
         "metrics": metrics,
@@ -118,9 +119,9 @@ def test_synthetic_and_real_are_never_averaged() -> None:
 def test_what_is_missing_is_listed_by_name_and_reason() -> None:
     rows = [
         row(0, 0.15),
-        row(1, None, status="failed", reason="out of\nmemory"),
-        row(2, None, status="interrupted", reason="its process ended"),
-        row(3, None, status="queued"),
+        row(1, None, status=RunStatus.FAILED, reason="out of\nmemory"),
+        row(2, None, status=RunStatus.INTERRUPTED, reason="its process ended"),
+        row(3, None, status=RunStatus.QUEUED),
     ]
     table = metrics_table(rows, ["mAP"])
     assert table.notes == (
@@ -233,7 +234,9 @@ def test_a_pipe_gets_aligned_text_with_a_rule_between_blocks() -> None:
 
 def test_a_terminal_gets_the_same_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    table = metrics_table([row(0, 0.1), row(1, None, status="failed", reason="boom")], ["mAP"])
+    table = metrics_table(
+        [row(0, 0.1), row(1, None, status=RunStatus.FAILED, reason="boom")], ["mAP"]
+    )
     text = re.sub(r"\x1b\[[0-9;]*m", "", render(table, TableFormat.RICH, terminal=True))
     for words in (table.title, "0.1000", "one seed: no interval", *table.notes):
         assert words in text
