@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from aqr_exp.cli import console
+from aqr_exp.cli import completion, console
 from aqr_exp.cli.console import delayed_progress
 from aqr_exp.config.variant_spec import example_lines
 from aqr_exp.errors import RequestError
@@ -41,8 +41,20 @@ class CompareFormat(str, Enum):
 
 
 def command(
-    reference: Annotated[str, typer.Argument(help="The reference: an arm or run.", metavar="A")],
-    other: Annotated[str, typer.Argument(help="What is compared with it.", metavar="B")],
+    reference: Annotated[
+        str,
+        typer.Argument(
+            help="The reference: an arm or run.",
+            metavar="A",
+            autocompletion=completion.arms_or_runs,
+        ),
+    ],
+    other: Annotated[
+        str,
+        typer.Argument(
+            help="What is compared with it.", metavar="B", autocompletion=completion.arms_or_runs
+        ),
+    ],
     by: Annotated[
         str,
         typer.Option(

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from aqr_exp.cli import console
+from aqr_exp.cli import completion, console
 from aqr_exp.config.compose import group_options
 from aqr_exp.config.identity import (
     Bearing,
@@ -88,8 +88,12 @@ class Side:
 
 
 def why_command(
-    ours: Annotated[str, typer.Argument(help=ONE, metavar="A")],
-    theirs: Annotated[str, typer.Argument(help=ONE, metavar="B")],
+    ours: Annotated[
+        str, typer.Argument(help=ONE, metavar="A", autocompletion=completion.runs_or_variants)
+    ],
+    theirs: Annotated[
+        str, typer.Argument(help=ONE, metavar="B", autocompletion=completion.runs_or_variants)
+    ],
     as_json: console.Json = False,
 ) -> int:
     """Compare two runs' effective configurations; returns the exit code."""

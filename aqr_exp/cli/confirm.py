@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from aqr_exp.cli import console
+from aqr_exp.cli import completion, console
 from aqr_exp.cli.console import delayed_progress
 from aqr_exp.cli.sweep_execute import execute
 from aqr_exp.errors import RequestError
@@ -41,7 +41,11 @@ Examples:
 
 What = Annotated[
     str,
-    typer.Argument(help="A sweep that was run, by its name or as it was typed.", metavar="SWEEP"),
+    typer.Argument(
+        help="A sweep that was run, by its name or as it was typed.",
+        metavar="SWEEP",
+        autocompletion=completion.sweeps,
+    ),
 ]
 
 

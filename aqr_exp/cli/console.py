@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from aqr_exp.cli import completion
 from aqr_exp.files.atomic import plain
 from aqr_exp.files.progress import NamedProgress, Progress, RunProgress, duration
 
@@ -46,14 +47,30 @@ def silence_libraries() -> None:
     logger.setLevel(logger.level)
 
 
-Variant = Annotated[str, typer.Argument(help="The variant, such as baseline.", metavar="VARIANT")]
+Variant = Annotated[
+    str,
+    typer.Argument(
+        help="The variant, such as baseline.",
+        metavar="VARIANT",
+        autocompletion=completion.variants,
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(help="Changes, as key=value or group=option.", metavar="[OVERRIDES]..."),
+    typer.Argument(
+        help="Changes, as key=value or group=option.",
+        metavar="[OVERRIDES]...",
+        autocompletion=completion.overrides,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 RunName = Annotated[
-    str, typer.Argument(help="The run's name, or its beginning when unambiguous.", metavar="RUN")
+    str,
+    typer.Argument(
+        help="The run's name, or its beginning when unambiguous.",
+        metavar="RUN",
+        autocompletion=completion.run_names,
+    ),
 ]
 Slots = Annotated[
     int | None,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from aqr_exp.cli import console
+from aqr_exp.cli import completion, console
 from aqr_exp.cli.sweep_execute import run_tasks, with_threads
 from aqr_exp.config.identity import from_spec, run_name
 from aqr_exp.config.inputs import with_data_identity
@@ -43,7 +43,12 @@ Examples:
 
 
 def cancel_command(
-    names: Annotated[list[str], typer.Argument(help="Runs or sweeps.", metavar="NAME...")],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            help="Runs or sweeps.", metavar="NAME...", autocompletion=completion.runs_or_sweeps
+        ),
+    ],
 ) -> int:
     """Stop runs and sweeps; returns the exit code."""
     store = Store(results_root())
@@ -111,7 +116,12 @@ def _reason() -> str:
 
 
 Names = Annotated[
-    list[str] | None, typer.Argument(help="Runs or sweeps; all without.", metavar="[NAME]...")
+    list[str] | None,
+    typer.Argument(
+        help="Runs or sweeps; all without.",
+        metavar="[NAME]...",
+        autocompletion=completion.runs_or_sweeps,
+    ),
 ]
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from aqr_exp.cli import console
+from aqr_exp.cli import completion, console
 from aqr_exp.cli.console import counted_progress
 from aqr_exp.config.variant_spec import example_lines
 from aqr_exp.errors import RequestError
@@ -26,7 +26,10 @@ Examples:
 """
 
 _RUNS = typer.Argument(
-    help="Runs' names, or their beginnings when unambiguous.", metavar="RUN...", show_default=False
+    help="Runs' names, or their beginnings when unambiguous.",
+    metavar="RUN...",
+    autocompletion=completion.run_names,
+    show_default=False,
 )
 _PASSES = typer.Option("--passes", help="Timed passes of each run.", metavar="N")
 _SAMPLES = typer.Option("--samples", help="Samples they go through.", metavar="N")

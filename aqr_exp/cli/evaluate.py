@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from aqr_exp.cli import console
+from aqr_exp.cli import completion, console
 from aqr_exp.cli.console import counted_progress
 from aqr_exp.config.identity import from_spec
 from aqr_exp.config.inputs import with_data_identity
@@ -36,7 +36,12 @@ Examples:
 
 def command(
     runs: Annotated[
-        list[str], typer.Argument(help="Runs, or the beginnings of their names.", metavar="RUN...")
+        list[str],
+        typer.Argument(
+            help="Runs, or the beginnings of their names.",
+            metavar="RUN...",
+            autocompletion=completion.run_names,
+        ),
     ],
     failures: Annotated[
         str,
@@ -44,6 +49,7 @@ def command(
             "--failures",
             help="all, or NAME and NAME@SEVERITY with commas between.",
             metavar="CASES",
+            autocompletion=completion.corruption_cases,
         ),
     ],
     as_json: console.Json = False,

@@ -1,10 +1,12 @@
 """The console script: commands, one-line errors and exit codes."""
 
 import gc
+import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar
 
 import typer
 from typer.core import TyperGroup
@@ -14,19 +16,39 @@ from aqr_exp.errors import AqrExpError
 
 PROGRAM = "aqr-exp"
 INTERRUPTED = 130
+COMPLETE_VARIABLE = "_AQR_EXP_COMPLETE"
 
 
-class Lazy(NamedTuple):
-    """A command that is known by name before its module is imported.
+@dataclass(frozen=True)
+class Entry:
+    """A command by name, whose module is not imported.
 
     Attributes:
-        place: `module:function`, the module below `aqr_exp.cli`. The module's `HELP` is the text of
-            its `command`, and `SYNTH_HELP` that of a `synth_command`.
         summary: The command's line in the help of its group, and the first of its own help.
     """
 
-    place: str
     summary: str
+    hidden: ClassVar[bool] = False
+
+    def get_short_help_str(self, _limit: int = 0) -> str:
+        """The line that helps and completions show; called by Typer."""
+        return self.summary
+
+    def load(self, name: str) -> Any:
+        """Build what Typer calls a command."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Lazy(Entry):
+    """A command of a module below `aqr_exp.cli`.
+
+    Attributes:
+        place: `module:function`. The module's `HELP` is the text of its `command`, and `SYNTH_HELP`
+            that of a `synth_command`.
+    """
+
+    place: str
 
     def load(self, name: str) -> Any:
         """Import the module and build the command."""
@@ -40,57 +62,52 @@ class Lazy(NamedTuple):
         return typer.main.get_command(app)
 
 
-class LazySub(NamedTuple):
-    """A group of commands as one of the commands of another.
+@dataclass(frozen=True)
+class LazySub(Entry):
+    """A group of commands as one of the commands of another."""
 
-    Attributes:
-        summary: Its line in the help of the other.
-        commands: Its commands.
-    """
-
-    summary: str
-    commands: Mapping[str, Lazy]
+    commands: Mapping[str, Entry]
 
     def load(self, name: str) -> Any:
         """Build the group; imports nothing."""
         return LazyGroup(name=name, help=self.summary, rich_markup_mode=None, lazy=self.commands)
 
 
-COMMANDS: dict[str, Lazy | LazySub] = {
-    "run": Lazy("run:command", "Train a variant, score it as nuScenes does, show its metrics."),
-    "sweep": Lazy("sweep:command", "Run what is missing or failed of a sweep, and nothing else."),
-    "watch": Lazy("watch:command", "Watch a sweep, or every run: progress, loss, time left."),
-    "cancel": Lazy("control:cancel_command", "Stop runs or sweeps, wherever they run."),
-    "retry": Lazy("control:retry_command", "Run again what failed, and nothing else."),
+COMMANDS: dict[str, Entry] = {
+    "run": Lazy("Train a variant, score it as nuScenes does, show its metrics.", "run:command"),
+    "sweep": Lazy("Run what is missing or failed of a sweep, and nothing else.", "sweep:command"),
+    "watch": Lazy("Watch a sweep, or every run: progress, loss, time left.", "watch:command"),
+    "cancel": Lazy("Stop runs or sweeps, wherever they run.", "control:cancel_command"),
+    "retry": Lazy("Run again what failed, and nothing else.", "control:retry_command"),
     "resume": Lazy(
-        "control:resume_command", "Go on with what was interrupted, cancelled or never started."
+        "Go on with what was interrupted, cancelled or never started.", "control:resume_command"
     ),
-    "why": Lazy("config:why_command", "Explain, key by key, why two runs are the same or not."),
-    "eval": Lazy("evaluate:command", "Evaluate trained runs under sensor failures."),
+    "why": Lazy("Explain, key by key, why two runs are the same or not.", "config:why_command"),
+    "eval": Lazy("Evaluate trained runs under sensor failures.", "evaluate:command"),
     "config": Lazy(
-        "config:config_command", "Print a run's complete, checked configuration and identity."
+        "Print a run's complete, checked configuration and identity.", "config:config_command"
     ),
-    "list": Lazy("show:list_command", "List the runs: state, attempt, mAP and NDS."),
-    "show": Lazy("show:show_command", "Show one run: its state, where it came from, its metrics."),
-    "table": Lazy("table:command", "Tabulate runs over seeds: intervals, differences, verdicts."),
-    "compare": Lazy("compare:command", "Compare two arms or two runs: what differs, by how much."),
-    "confirm": Lazy("confirm:command", "Run a sweep's best points again on fresh seeds."),
-    "cost": Lazy("cost:command", "Measure what detecting in one sample costs."),
+    "list": Lazy("List the runs: state, attempt, mAP and NDS.", "show:list_command"),
+    "show": Lazy("Show one run: its state, where it came from, its metrics.", "show:show_command"),
+    "table": Lazy("Tabulate runs over seeds: intervals, differences, verdicts.", "table:command"),
+    "compare": Lazy("Compare two arms or two runs: what differs, by how much.", "compare:command"),
+    "confirm": Lazy("Run a sweep's best points again on fresh seeds.", "confirm:command"),
+    "cost": Lazy("Measure what detecting in one sample costs.", "cost:command"),
     "doctor": Lazy(
-        "doctor:command", "Say what is installed, what is missing and what would mend it."
+        "Say what is installed, what is missing and what would mend it.", "doctor:command"
     ),
     "plot": LazySub(
         "Draw what the runs say, as PDF and PNG for a paper.",
         {
-            "sweep": Lazy("plot:sweep_command", "Draw a metric over one or two swept parameters."),
+            "sweep": Lazy("Draw a metric over one or two swept parameters.", "plot:sweep_command"),
             "curves": Lazy(
-                "plot:curves_command", "Draw training loss and evaluations over epochs."
+                "Draw training loss and evaluations over epochs.", "plot:curves_command"
             ),
             "classes": Lazy(
-                "plot:classes_command", "Draw AP by class for each arm, with intervals."
+                "Draw AP by class for each arm, with intervals.", "plot:classes_command"
             ),
             "scale": Lazy(
-                "plot:scale_command", "Draw the bias scale over training, beside its bounds."
+                "Draw the bias scale over training, beside its bounds.", "plot:scale_command"
             ),
         },
     ),
@@ -98,69 +115,49 @@ COMMANDS: dict[str, Lazy | LazySub] = {
         "Show what the method does: weights, windows, attention.",
         {
             "softmax": Lazy(
-                "analyze:softmax_command",
                 "Show how attention answers to weights times a bias scale.",
+                "analyze:softmax_command",
             ),
             "windows": Lazy(
-                "analyze:windows_command",
                 "Draw the windows of a sample's boxes, in BEV and images.",
+                "analyze:windows_command",
             ),
-            "bias": Lazy("analyze:bias_command", "Draw what a trained run's weights and bias do."),
+            "bias": Lazy("Draw what a trained run's weights and bias do.", "analyze:bias_command"),
         },
     ),
     "data": LazySub(
         "Make, prepare, check and show data sets.",
         {
             "synth": Lazy(
-                "data:synth_command", "Make the synthetic data set: to try things out on."
+                "Make the synthetic data set: to try things out on.", "data:synth_command"
             ),
-            "prepare": Lazy("data:prepare_command", "Prepare a nuScenes folder for training."),
-            "check": Lazy("data:check_command", "Check a nuScenes folder, and name every fault."),
+            "prepare": Lazy("Prepare a nuScenes folder for training.", "data:prepare_command"),
+            "check": Lazy("Check a nuScenes folder, and name every fault.", "data:check_command"),
             "show": Lazy(
-                "data:show_command",
                 "Draw the boxes of a sample over its six images and from above.",
+                "data:show_command",
             ),
             "failures": Lazy(
-                "data:failures_command",
                 "Draw each sensor failure on a sample, at every severity.",
+                "data:failures_command",
             ),
         },
     ),
 }
 
 
-class LazyCommands(Mapping[str, Any]):
-    """The commands of a group, each built when it is looked up."""
-
-    def __init__(self, table: Mapping[str, Lazy | LazySub]) -> None:
-        self.table = table
-
-    def __getitem__(self, name: str) -> Any:
-        """Import and build a command."""
-        return self.table[name].load(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.table)
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-
 class LazyGroup(TyperGroup):
     """A group that imports a command's module when that command runs or shows its own help."""
 
-    def __init__(
-        self, *, lazy: Mapping[str, Lazy | LazySub] | None = None, **settings: Any
-    ) -> None:
+    def __init__(self, *, lazy: Mapping[str, Entry] | None = None, **settings: Any) -> None:
         super().__init__(**settings)
-        self.lazy = COMMANDS if lazy is None else lazy
-        self.commands = LazyCommands(self.lazy)  # type: ignore[assignment]  # it is only read
+        # Helps, completions and suggestions of names need no more of a command than an `Entry` has.
+        self.commands: Any = dict(COMMANDS if lazy is None else lazy)
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
-        """Write a line for each command, without importing any."""
-        rows = [(name, entry.summary) for name, entry in self.lazy.items()]
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """Find the command that was typed, and load it."""
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, None if name is None else self.commands[name].load(name), rest
 
 
 HELP = """Find out whether an idea in LiDAR-camera 3D detection really helps.
@@ -197,7 +194,6 @@ def build_app() -> typer.Typer:
     app = typer.Typer(
         name=PROGRAM,
         cls=LazyGroup,
-        add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -234,9 +230,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except typer.Abort:
         return _fail("interrupted", INTERRUPTED)
+    except SystemExit as ended:  # completion prints its script and ends
+        return ended.code if isinstance(ended.code, int) else 0
     except Exception as error:
         if debug:
             raise
+        if COMPLETE_VARIABLE in os.environ:
+            return 1  # a shell completes, and a line would stand in what is being typed
         return _report(error)
     return result if isinstance(result, int) else 0
 

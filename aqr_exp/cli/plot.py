@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aqr_exp.cli import console
+from aqr_exp.cli import completion, console
 from aqr_exp.cli.console import delayed_progress
 from aqr_exp.config.variant_spec import example_lines
 from aqr_exp.evaluate.conditions import CONDITIONS, DataCondition
@@ -81,6 +81,7 @@ Of = Annotated[
         "--of",
         help="Sweeps, or beginnings of runs' names, with commas between; all runs without.",
         metavar="NAMES",
+        autocompletion=completion.listed_runs_or_sweeps,
     ),
 ]
 Where = Annotated[

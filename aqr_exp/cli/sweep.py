@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from aqr_exp.cli import console
+from aqr_exp.cli import completion, console
 from aqr_exp.config.short_names import overrides_help
 from aqr_exp.config.variant_spec import example_lines
 from aqr_exp.errors import AqrExpError, RequestError
@@ -83,7 +83,12 @@ Values:
 {overrides_help()}"""
 
 What = Annotated[
-    str, typer.Argument(help="A shipped sweep, a sweep file or a variant.", metavar="SWEEP")
+    str,
+    typer.Argument(
+        help="A shipped sweep, a sweep file or a variant.",
+        metavar="SWEEP",
+        autocompletion=completion.sweeps,
+    ),
 ]
 _DRY_RUN = typer.Option("--dry-run", help="Show every run, its state and time; start nothing.")
 _FILL = typer.Option("--fill", help="Show only the holes; they are what a sweep runs anyway.")

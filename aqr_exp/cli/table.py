@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from aqr_exp.cli import console
+from aqr_exp.cli import completion, console
 from aqr_exp.cli.console import delayed_progress
 from aqr_exp.errors import RequestError
 from aqr_exp.report.tables.build import build_table
@@ -47,12 +47,20 @@ _METRICS = typer.Option("--metrics", help="Metric names with commas between.", m
 _WHERE = typer.Option(
     "--where", help="Only runs of which this is true; may be repeated.", metavar="CONDITION"
 )
-_SWEEP = typer.Option("--sweep", help="Only the runs of a sweep.", metavar="NAME")
+_SWEEP = typer.Option(
+    "--sweep",
+    help="Only the runs of a sweep.",
+    metavar="NAME",
+    autocompletion=completion.started_sweeps,
+)
 _SORT = typer.Option(
     "--sort", help="A column, the best metric first; -COLUMN turns it round.", metavar="COLUMN"
 )
 _BASELINE = typer.Option(
-    "--baseline", help="Compare all arms with this one: an identity, variant or run.", metavar="ARM"
+    "--baseline",
+    help="Compare all arms with this one: an identity, variant or run.",
+    metavar="ARM",
+    autocompletion=completion.arms_or_runs,
 )
 _FACTOR = typer.Option(
     "--factor", help="What arms may differ in besides the variant; may be repeated.", metavar="KEY"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
-from aqr_exp.cli import console
+from aqr_exp.cli import completion, console
 from aqr_exp.cli.console import progress_line
 from aqr_exp.errors import RequestError
 from aqr_exp.files.progress import duration
@@ -285,7 +285,12 @@ SETTLING_S = 3.0
 
 def command(
     sweep: Annotated[
-        str | None, typer.Argument(help="The sweep's name; every run without.", metavar="[SWEEP]")
+        str | None,
+        typer.Argument(
+            help="The sweep's name; every run without.",
+            metavar="[SWEEP]",
+            autocompletion=completion.started_sweeps,
+        ),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Look once and end.")] = False,
     as_json: console.Json = False,

@@ -10,7 +10,7 @@ from aqr_exp.cli.main import build_app
 
 # Every command and option there is: a change here is a change of what people type.
 SURFACE = {
-    "": {"--debug", "--version"},
+    "": {"--debug", "--install-completion", "--show-completion", "--version"},
     "analyze": set(),
     "analyze bias": {"RUN", "--sample", "--queries", "--samples", "--output"},
     "analyze windows": {
@@ -123,7 +123,7 @@ def surface(command: Any, path: str = "") -> dict[str, set[str]]:
         names |= set(options) or {parameter.metavar}
     found = {path: names}
     for name, child in getattr(command, "commands", {}).items():
-        found |= surface(child, f"{path} {name}".strip())
+        found |= surface(child.load(name), f"{path} {name}".strip())
     return found
 
 
