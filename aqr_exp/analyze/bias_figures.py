@@ -243,7 +243,8 @@ def bias_figure(
     rows = -(-layout.views // IMAGE_COLUMNS)
     figure = new_figure(18.0, max(4.6, rows * (4.0 * height_px / width_px + 0.25) + 0.9))
     figure.suptitle(title, fontsize=13, color=INK)
-    above, around = (figure.add_subfigure(part) for part in _two_columns(figure))
+    columns: Any = figure.add_gridspec(1, 2, width_ratios=(1.0, 2.7))
+    above, around = map(figure.add_subfigure, columns)
     lidar, camera = split_by_sensor(layout, index)
 
     bev = above.subplots()
@@ -270,11 +271,6 @@ def bias_figure(
     bar = figure.colorbar(shown, ax=axes_of_views, shrink=0.8, pad=0.02)
     bar.set_label("bias added to the attention score", color=INK)
     return figure
-
-
-def _two_columns(figure: "Figure") -> Any:
-    """Room for the view from above, and for the images."""
-    return figure.add_gridspec(1, 2, width_ratios=(1.0, 2.7))
 
 
 def _draw_heat(

@@ -1,4 +1,4 @@
-"""A trained run, opened to look inside: its model, and what its variant does with a sample."""
+"""Report on a trained run: its weights at ground-truth boxes, its bias, and their history."""
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,7 +41,7 @@ class TrainedRun:
 
     Attributes:
         folder: Its folder.
-        config: What it was.
+        config: Its configuration.
         detector: In evaluation mode, on the CPU.
     """
 
@@ -97,7 +97,7 @@ def open_run(folder: RunFolder) -> TrainedRun:
 
 
 def last_local_bias(record: VariantRecord) -> LocalBias | None:
-    """The bias of the last decoder layer; None without one, or where it is not one of windows."""
+    """The bias of the last decoder layer; None unless it is one of windows."""
     if not record.biases:
         return None
     bias = record.biases[-1]
@@ -105,7 +105,7 @@ def last_local_bias(record: VariantRecord) -> LocalBias | None:
 
 
 NEAR_M = 2.5
-"""A box farther from every reference point is left out: no query stands for it."""
+"""Boxes farther from every reference point are left out: no query represents them."""
 DISTANCE_BINS_M = (0.0, 10.0, 20.0, 30.0, 40.0, 54.0)
 
 
@@ -197,7 +197,7 @@ def _grouped(
     names: Iterable[str],
     group_of: Callable[[BoxWeight], str | None],
 ) -> dict[str, NDArray[np.float64]]:
-    """Boxes of one scene are no independent draws: each scene counts once in each group."""
+    """Mean weights of each unit by group; boxes of one scene are not independent draws."""
     collected: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for box in boxes:
         group = group_of(box)
@@ -220,6 +220,8 @@ def draw_biases(
     """
     seen = samples.sample(sample)
     record = run.observe(samples.batch(sample))
+    weights = record.weights
+    assert weights is not None  # noqa: S101 - a run without a router is refused
     bias = last_local_bias(record)
     if bias is None:
         return []
@@ -232,7 +234,7 @@ def draw_biases(
         query = int(near[box])
         kept = bias.valid[0, query].numpy()
         path = folder / f"bias_query{place}_{seen.names[box]}.png"
-        lidar, camera = (float(weight) for weight in _weights(record.weights, query))
+        lidar, camera = weights[0, query].tolist()
         figure = bias_figure(
             seen.scene,
             references[query].astype(np.float64),
@@ -247,10 +249,6 @@ def draw_biases(
         save(figure, path)
         files.append(path)
     return files
-
-
-def _weights(weights: Any, query: int) -> Any:
-    return weights[0, query]
 
 
 def draw_weights(run: TrainedRun, boxes: list[BoxWeight], folder: Path) -> list[Path]:

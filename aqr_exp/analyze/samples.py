@@ -1,7 +1,6 @@
 """Samples of a split as the model or an observer sees them, and the conditions of their scenes."""
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from aqr_exp.config.schema import RunConfig
 from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES
 from aqr_exp.data.corruptions.cases import CorruptionCase
 from aqr_exp.data.dataset import SampleKey
+from aqr_exp.data.nuscenes_tables import Sample, Scene, Tables
 from aqr_exp.data.pipeline import (
     augmentation_steps,
     dataset_config,
@@ -25,7 +25,8 @@ from aqr_exp.data.pipeline import (
     loading_steps,
     resize_step,
 )
-from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.errors import RequestError
+from aqr_exp.evaluate.records import is_under
 from aqr_exp.train.runner_config import register_plugins
 from aqr_exp.variants.windows import bev_map, camera_map
 
@@ -38,7 +39,7 @@ class SceneCondition:
 
     Attributes:
         scene: The scene's token.
-        condition: One of `CONDITIONS`, by the words "Night" and "Rain" as the field reports them.
+        condition: One of `CONDITIONS`.
     """
 
     scene: str
@@ -46,9 +47,8 @@ class SceneCondition:
 
 
 def condition_of(description: str) -> str:
-    """Condition that a nuScenes scene description names."""
-    words = description.lower()
-    night, rain = "night" in words, "rain" in words
+    """Condition that a nuScenes scene description names, by the evaluation's rule."""
+    night, rain = is_under("night", description), is_under("rain", description)
     if night and rain:
         return "night and rain"
     return "night" if night else "rain" if rain else "clear"
@@ -60,24 +60,16 @@ def read_scene_conditions(root: Path, version: str) -> dict[str, SceneCondition]
     Raises:
         AqrExpError: A table is damaged.
     """
-    tables = root / version
-    if not (tables / "scene.json").is_file() or not (tables / "sample.json").is_file():
+    tables = Tables(root, version)
+    if not tables.path("scene").is_file() or not tables.path("sample").is_file():
         return {}
-    scenes = {row["token"]: row["description"] for row in _rows(tables / "scene.json")}
+    conditions = {row.token: condition_of(row.description) for row in tables.rows("scene", Scene)}
     return {
-        row["token"]: SceneCondition(
-            scene=row["scene_token"], condition=condition_of(scenes[row["scene_token"]])
+        row.token: SceneCondition(
+            scene=row.scene_token, condition=tables.lookup("scene", conditions, row.scene_token)
         )
-        for row in _rows(tables / "sample.json")
+        for row in tables.rows("sample", Sample)
     }
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    try:
-        rows = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise AqrExpError(f"{path} is damaged: {error}") from None
-    return list(rows)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

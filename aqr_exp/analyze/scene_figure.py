@@ -5,12 +5,13 @@ Letters: G boxes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 from numpy.typing import NDArray
 
+from aqr_exp.aqr.layout import TokenLayout
 from aqr_exp.data.classes import CAMERA_NAMES
 from aqr_exp.data.geometry import corners_m, footprints_m, project
 from aqr_exp.report.figures.style import GRID, INK, TRUTH_COLOUR
@@ -33,47 +34,19 @@ def box_lines_px(
     return np.asarray(ends[np.isfinite(ends).all(axis=(1, 2))])
 
 
-@runtime_checkable
-class TokenGrid(Protocol):
-    """The attributes of `aqr_exp.aqr.layout.TokenLayout` that are used here, without importing torch."""
-
-    @property
-    def bev_rows(self) -> int: ...  # noqa: D102 - described where it is defined
-    @property
-    def bev_columns(self) -> int: ...  # noqa: D102
-    @property
-    def bev_origin_m(self) -> tuple[float, float]: ...  # noqa: D102
-    @property
-    def bev_pitch_m(self) -> tuple[float, float]: ...  # noqa: D102
-    @property
-    def views(self) -> int: ...  # noqa: D102
-    @property
-    def camera_rows(self) -> int: ...  # noqa: D102
-    @property
-    def camera_columns(self) -> int: ...  # noqa: D102
-    @property
-    def image_size_px(self) -> tuple[float, float]: ...  # noqa: D102
-    @property
-    def bev_keys(self) -> int: ...  # noqa: D102
-    @property
-    def keys(self) -> int: ...  # noqa: D102
-    @property
-    def camera_pitch_px(self) -> tuple[float, float]: ...  # noqa: D102
-
-
-def bev_cells(layout: TokenGrid, keys: Int[NDArray[Any], " n"]) -> Int[NDArray[Any], "n 2"]:
+def bev_cells(layout: TokenLayout, keys: Int[NDArray[Any], " n"]) -> Int[NDArray[Any], "n 2"]:
     """(row, column) of BEV keys."""
     return np.stack((keys // layout.bev_columns, keys % layout.bev_columns), axis=-1)
 
 
-def camera_cells(layout: TokenGrid, keys: Int[NDArray[Any], " n"]) -> Int[NDArray[Any], "n 3"]:
+def camera_cells(layout: TokenLayout, keys: Int[NDArray[Any], " n"]) -> Int[NDArray[Any], "n 3"]:
     """(view, row, column) of camera keys, given among all keys."""
     row, column = np.divmod(keys - layout.bev_keys, layout.camera_columns)
     return np.stack((row // layout.camera_rows, row % layout.camera_rows, column), axis=-1)
 
 
 def split_by_sensor(
-    layout: TokenGrid, keys: Int[NDArray[Any], " n"]
+    layout: TokenLayout, keys: Int[NDArray[Any], " n"]
 ) -> tuple[Int[NDArray[Any], " bev"], Int[NDArray[Any], " camera"]]:
     """Places in `keys` of the BEV tokens and of the camera tokens.
 
@@ -87,14 +60,16 @@ def split_by_sensor(
     return np.flatnonzero(lidar), np.flatnonzero(~lidar)
 
 
-def bev_corners_m(layout: TokenGrid, cells: Int[NDArray[Any], "n 2"]) -> Float[NDArray[Any], "n 2"]:
+def bev_corners_m(
+    layout: TokenLayout, cells: Int[NDArray[Any], "n 2"]
+) -> Float[NDArray[Any], "n 2"]:
     """(x, y) of the corner with the lowest x and y of BEV cells, metres in the LiDAR frame."""
     pitch = np.array(layout.bev_pitch_m)
     return np.asarray(np.array(layout.bev_origin_m) + cells[:, ::-1] * pitch)
 
 
 def camera_corners_px(
-    layout: TokenGrid, cells: Int[NDArray[Any], "n 3"]
+    layout: TokenLayout, cells: Int[NDArray[Any], "n 3"]
 ) -> Float[NDArray[Any], "n 2"]:
     """(u, v) of the upper left corner of camera tokens' patches, pixels of the network's input."""
     height_px, width_px = layout.camera_pitch_px
@@ -131,7 +106,7 @@ class Frame:
         view_names: The views' names, in their order.
     """
 
-    layout: TokenGrid
+    layout: TokenLayout
     points_m: Float[NDArray[Any], "points values"]
     images: Sequence[UInt8[NDArray[Any], "height width 3"]]
     lidar2img: Float[NDArray[Any], "views 4 4"]
@@ -217,7 +192,7 @@ def draw_image(axes: "Axes", scene: Frame, view: int) -> None:
         spine.set_visible(False)
 
 
-def inside_image(layout: TokenGrid, pixel: Float[NDArray[Any], "2"]) -> bool:
+def inside_image(layout: TokenLayout, pixel: Float[NDArray[Any], "2"]) -> bool:
     """True for a pixel in the network's input; False for NaN."""
     height_px, width_px = layout.image_size_px
     return bool(((pixel >= 0) & (pixel < [width_px, height_px])).all())

@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Around all windows, so that they can be seen in their surroundings.
-MARGIN_M = 8.0
-
 
 def bev_windows_figure(
     scene: Frame,
@@ -50,7 +47,6 @@ def bev_windows_figure(
     *,
     names: Sequence[str] | None = None,
     title: str = "Windows over the BEV",
-    zoom: bool = False,
 ) -> "Figure":
     """Draw every BEV cell of every window, the queries, LiDAR points and ground truth from above.
 
@@ -58,10 +54,9 @@ def bev_windows_figure(
         scene: The sample.
         queries_m: The queries' points, metres in the LiDAR frame.
         index: Key indices of the window slots, in token order.
-        valid: Which slots hold a key.
-        names: What to write beside each query; their numbers by default.
+        valid: True for slots that hold a key.
+        names: Labels of the queries; their numbers by default.
         title: Above the figure.
-        zoom: Show only the surroundings of the queries.
 
     Returns:
         The figure: one axes, one rectangle a valid BEV slot.
@@ -69,18 +64,12 @@ def bev_windows_figure(
     figure = new_figure(10.0, 10.0)
     axes = figure.subplots()
     draw_bev(axes, scene, title=title)
+    layout = scene.layout
     for query, at in enumerate(queries_m):
-        keys = _lidar_keys(scene, index[query][valid[query]])
-        corners = bev_corners_m(scene.layout, bev_cells(scene.layout, keys))
-        width, height = scene.layout.bev_pitch_m
-        _draw_cells(axes, corners, width, height, colour(query))
-        mark(axes, at[:2], _name(names, query), colour(query))
-    if zoom and len(queries_m):
-        (left, bottom), (right, top) = queries_m[:, :2].min(axis=0), queries_m[:, :2].max(axis=0)
-        centre = np.array([left + right, bottom + top]) / 2
-        half = max(right - left, top - bottom) / 2 + MARGIN_M
-        axes.set_xlim(centre[0] - half, centre[0] + half)
-        axes.set_ylim(centre[1] - half, centre[1] + half)
+        keys = index[query][valid[query]]
+        lidar, _ = split_by_sensor(layout, keys)
+        corners = bev_corners_m(layout, bev_cells(layout, keys[lidar]))
+        _draw_window(axes, corners, layout.bev_pitch_m, at[:2], query, names)
     axes.legend(loc="upper right", fontsize=9, framealpha=0.9)
     return figure
 
@@ -94,64 +83,48 @@ def camera_windows_figure(
     names: Sequence[str] | None = None,
     title: str = "Windows over the images",
 ) -> "Figure":
-    """Draw every camera token of every window over the images, and the queries where they project.
-
-    Args:
-        scene: The sample.
-        queries_m: The queries' points, metres in the LiDAR frame.
-        index: Key indices of the window slots, in token order.
-        valid: Which slots hold a key.
-        names: What to write beside each query; their numbers by default.
-        title: Above the figure.
+    """Draw every camera token of every window over the images; arguments as `bev_windows_figure`.
 
     Returns:
-        The figure: one axes a view, one rectangle a valid camera slot of that view.
+        The figure: one axes a view, one rectangle a valid camera slot of that view, and the queries
+        where they project.
     """
-    height_px, width_px = scene.layout.image_size_px
-    rows = -(-scene.layout.views // IMAGE_COLUMNS)
+    layout = scene.layout
+    (height_px, width_px), (high_px, wide_px) = layout.image_size_px, layout.camera_pitch_px
+    rows = -(-layout.views // IMAGE_COLUMNS)
     figure = new_figure(16.0, rows * (16.0 / IMAGE_COLUMNS * height_px / width_px + 0.2) + 0.4)
     figure.suptitle(title, fontsize=13, color=INK)
     for view, axes in enumerate(image_axes(figure, scene.view_names)):
         draw_image(axes, scene, view)
         for query, at in enumerate(queries_m):
-            corners = _patches(scene, index[query][valid[query]], view)
-            token_height, token_width = scene.layout.camera_pitch_px
-            _draw_cells(axes, corners, token_width, token_height, colour(query))
+            keys = index[query][valid[query]]
+            _, camera = split_by_sensor(layout, keys)
+            cells = camera_cells(layout, keys[camera])
+            corners = camera_corners_px(layout, cells[cells[:, 0] == view])
             pixel = project(at, scene.lidar2img[view])
-            if inside_image(scene.layout, pixel):
-                mark(axes, pixel, _name(names, query), colour(query))
+            place = pixel if inside_image(layout, pixel) else None
+            _draw_window(axes, corners, (wide_px, high_px), place, query, names)
     return figure
 
 
-def _lidar_keys(scene: Frame, keys: Int[NDArray[Any], " n"]) -> Int[NDArray[Any], " bev"]:
-    lidar, _ = split_by_sensor(scene.layout, keys)
-    return np.asarray(keys[lidar])
-
-
-def _patches(
-    scene: Frame, keys: Int[NDArray[Any], " n"], view: int
-) -> Float[NDArray[Any], "patches 2"]:
-    """Upper left corners of the patches of one view, in pixels."""
-    _, camera = split_by_sensor(scene.layout, keys)
-    cells = camera_cells(scene.layout, keys[camera])
-    return camera_corners_px(scene.layout, cells[cells[:, 0] == view])
-
-
-def _draw_cells(
-    axes: "Axes", corners: Float[NDArray[Any], "cells 2"], width: float, height: float, ink: str
+def _draw_window(
+    axes: "Axes",
+    corners: Float[NDArray[Any], "cells 2"],
+    size: tuple[float, float],
+    place: Float[NDArray[Any], "2"] | None,
+    query: int,
+    names: Sequence[str] | None,
 ) -> None:
+    """Draw cells of (width, height) by their lower corners, and the query where it has a place."""
     from matplotlib.patches import Rectangle
 
-    for corner in corners:
-        cell = Rectangle(
-            (float(corner[0]), float(corner[1])), width, height, edgecolor=ink, linewidth=0.5
-        )
+    ink = colour(query)
+    for x, y in corners.tolist():
+        cell = Rectangle((x, y), *size, edgecolor=ink, linewidth=0.5)
         cell.set_facecolor((ink, 0.28))
         axes.add_patch(cell)
-
-
-def _name(names: Sequence[str] | None, query: int) -> str:
-    return names[query] if names is not None else str(query + 1)
+    if place is not None:
+        mark(axes, place, str(query + 1) if names is None else names[query], ink)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -15,7 +15,15 @@ from jaxtyping import Bool, Float, Int, UInt
 from aqr_exp.evaluate.protocol import ERROR_MATCH, MATCH_DISTANCES_M
 from aqr_exp.files.arrays import read_arrays, write_arrays
 
-_CONDITION_WORDS = {"night": r"\bnight", "rain": r"\brain"}
+_CONDITION_WORDS = {
+    name: re.compile(rf"\b{name}", re.IGNORECASE)  # the description has a word that begins so
+    for name in ("night", "rain")
+}
+
+
+def is_under(condition: str, description: str) -> bool:
+    """True if a scene's description names a condition: `night` or `rain`."""
+    return bool(_CONDITION_WORDS[condition].search(description))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,9 +47,8 @@ class SplitSamples:
 
     def under(self, condition: str) -> Bool[np.ndarray, " S"]:
         """Mask of the samples under `night` or `rain`, by words of the scene's description."""
-        word = re.compile(_CONDITION_WORDS[condition], re.IGNORECASE)
-        scenes = np.array([bool(word.search(text)) for text in self.scene_descriptions], dtype=bool)
-        return scenes[self.scene]
+        scenes = [is_under(condition, text) for text in self.scene_descriptions]
+        return np.array(scenes, dtype=bool)[self.scene]
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Arrays for a file."""

@@ -59,7 +59,7 @@ def test_unknown_conditions_are_no_group():
         ("Parking lot, Night", "night"),
         ("Rain, wait at intersection", "rain"),
         ("night, after rain, difficult lighting", "night and rain"),
-        ("Turn right", "clear"),
+        ("Turn right, train station", "clear"),
     ],
 )
 def test_conditions_are_the_words_of_the_description(words, condition):
@@ -70,8 +70,10 @@ def test_scenes_are_read_from_the_tables(tmp_path):
     tables = tmp_path / "v1"
     assert read_scene_conditions(tmp_path, "v1") == {}
     tables.mkdir()
-    (tables / "scene.json").write_text(json.dumps([{"token": "s", "description": "Night drive"}]))
-    (tables / "sample.json").write_text(json.dumps([{"token": "t", "scene_token": "s"}]))
+    scene = {"token": "s", "name": "scene-0001", "description": "Night drive"}
+    sample = {"token": "t", "scene_token": "s", "timestamp": 0}
+    (tables / "scene.json").write_text(json.dumps([scene]))
+    (tables / "sample.json").write_text(json.dumps([sample]))
     words = read_scene_conditions(tmp_path, "v1")["t"]
     assert (words.scene, words.condition) == ("s", "night")
     (tables / "sample.json").write_text("[{")

@@ -36,14 +36,6 @@ def test_from_above_one_rectangle_a_valid_cell() -> None:
     assert 0 < first.get_facecolor()[3] < 1
 
 
-def test_zooming_shows_all_queries_and_their_surroundings() -> None:
-    figure = bev_windows_figure(small_scene(), QUERIES, INDEX, VALID, zoom=True)
-    (axes,) = figure.axes
-    # x from -4.9 to .5, y from -3.9 to 2.5: the longer side 6.4 decides, 8 m around it.
-    assert axes.get_xlim() == pytest.approx((-2.2 - 11.2, -2.2 + 11.2))
-    assert axes.get_ylim() == pytest.approx((-0.7 - 11.2, -0.7 + 11.2))
-
-
 def test_over_the_images_one_rectangle_a_valid_token_of_the_view() -> None:
     figure = camera_windows_figure(small_scene(), QUERIES, INDEX, VALID, names=("a", "b"))
     axes = dict(
@@ -69,7 +61,7 @@ def test_no_query_is_a_picture_too() -> None:
         "valid": np.zeros((0, 4), dtype=bool),
     }
     empty = small_scene(boxes_m=np.zeros((0, 7)), points_m=np.zeros((0, 3)))
-    assert rendered(bev_windows_figure(empty, **nothing, zoom=True), "png").startswith(b"\x89PNG")
+    assert rendered(bev_windows_figure(empty, **nothing), "png").startswith(b"\x89PNG")
     assert rendered(camera_windows_figure(empty, **nothing), "png").startswith(b"\x89PNG")
 
 
