@@ -11,7 +11,14 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from aqr_exp.errors import RequestError
-from aqr_exp.report.tables.cells import Cell, Table, count_cell, number_cell, text_cell
+from aqr_exp.report.tables.cells import (
+    Cell,
+    Table,
+    count_cell,
+    make_columns,
+    number_cell,
+    text_cell,
+)
 
 MOST_WEIGHTS = 16
 MOST_SCALES = 100
@@ -232,8 +239,7 @@ def response_table(weights: Sequence[float], found: Sequence[ScaleResponse]) -> 
     )
     return Table(
         title="softmax(scale x weights)",
-        columns=columns,
-        numeric=frozenset(columns) - {"verdict"},
+        columns=make_columns(columns, numeric={*columns} - {"verdict"}),
         rows=rows,
         notes=(
             "|largest bias|: responsive up to 2, safe up to 3, edge up to 5, saturated beyond.",
@@ -257,8 +263,7 @@ def saturation_table(biases: Sequence[float] = SATURATION_BIASES) -> Table:
     )
     return Table(
         title="Saturation: how a probability follows its bias, p = 1 / (1 + e^-bias)",
-        columns=columns,
-        numeric=frozenset(columns) - {"verdict"},
+        columns=make_columns(columns, numeric={*columns} - {"verdict"}),
         rows=rows,
     )
 
@@ -273,8 +278,7 @@ def mass_table(biases: Sequence[float], window_keys: Sequence[int], keys: int) -
     halves = ", ".join(f"{bias_for_mass(0.5, n, keys):.2f} for {n}" for n in window_keys)
     return Table(
         title=f"Mass in the window: its share of the attention over {keys:,} keys, even scores",
-        columns=columns,
-        numeric=frozenset(columns),
+        columns=make_columns(columns, numeric=columns),
         rows=rows,
         notes=(f"Half of the mass needs a bias of {halves}: log((N - n) / n).",),
     )

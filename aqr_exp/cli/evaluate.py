@@ -12,7 +12,7 @@ from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.data.corruptions.cases import CorruptionCase, read_cases
 from aqr_exp.errors import RequestError
 from aqr_exp.launch.measuring import evaluate_corruptions
-from aqr_exp.report.tables.cells import SYNTHETIC_MARK, Table, number_cell, text_cell
+from aqr_exp.report.tables.cells import SYNTHETIC_MARK, Table, make_columns, number_cell, text_cell
 from aqr_exp.report.tables.formats import TableFormat, render
 from aqr_exp.store.corruption_results import missing_cases, ratio, read_evaluation
 from aqr_exp.store.run_files import read_metrics_file
@@ -160,8 +160,10 @@ def _table(lines: list[dict[str, Any]], *, synthetic: bool) -> Table:
     mark = f" ({SYNTHETIC_MARK})" if synthetic else ""
     return Table(
         title=f"Under sensor failures{mark}",
-        columns=("run", "case", "mAP", "NDS", "clean NDS", "RA"),
-        numeric=frozenset({"mAP", "NDS", "clean NDS", "RA"}),
+        columns=make_columns(
+            ("run", "case", "mAP", "NDS", "clean NDS", "RA"),
+            numeric={"mAP", "NDS", "clean NDS", "RA"},
+        ),
         rows=tuple(
             (
                 text_cell(line["run"]),

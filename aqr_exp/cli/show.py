@@ -6,7 +6,14 @@ from typing import Any
 from aqr_exp.cli import console
 from aqr_exp.cli.console import progress_line
 from aqr_exp.errors import AqrExpError
-from aqr_exp.report.tables.cells import SYNTHETIC_MARK, Table, count_cell, number_cell, text_cell
+from aqr_exp.report.tables.cells import (
+    SYNTHETIC_MARK,
+    Table,
+    count_cell,
+    make_columns,
+    number_cell,
+    text_cell,
+)
 from aqr_exp.report.tables.formats import TableFormat, render
 from aqr_exp.store.collect import RunRow, collect, read_row
 from aqr_exp.store.history import Joint, joints
@@ -60,8 +67,11 @@ def runs_table(rows: list[RunRow]) -> Table:
     synthetic = any(row.synthetic for row in rows)
     return Table(
         title=f"Runs ({SYNTHETIC_MARK})" if synthetic else "Runs",
-        columns=("run", "status", "attempt", "mAP", "NDS", "data", "updated (UTC)", "reason"),
-        numeric=frozenset({"attempt", "mAP", "NDS"}),
+        columns=make_columns(
+            ("run", "status", "attempt", "mAP", "NDS", "data", "updated (UTC)", "reason"),
+            numeric={"attempt", "mAP", "NDS"},
+            constant={"attempt", "data", "reason"},
+        ),
         rows=tuple(
             (
                 text_cell(row.name),
@@ -76,7 +86,6 @@ def runs_table(rows: list[RunRow]) -> Table:
             for row in rows
         ),
         synthetic=synthetic,
-        context=frozenset({"attempt", "data", "reason"}),
     )
 
 

@@ -109,7 +109,7 @@ def table_frame(results: str | Path | None, request: "TableRequest") -> "pd.Data
     store = store_at(results)
     built = build_table(store, collect(store), request).table
     values = [[cell.value for cell in row] for row in built.all_rows]
-    frame = pd.DataFrame(values, columns=list(built.columns))
+    frame = pd.DataFrame(values, columns=list(built.names))
     frame.attrs |= {
         "title": built.title,
         "notes": list(built.notes),

@@ -122,7 +122,23 @@ TOLERANCE = 1e-9
 """Both evaluators agree to so much."""
 
 
-def verify_run(folder: RunFolder, *, data_root: Path | None = None) -> list[str]:
+@dataclass(frozen=True, kw_only=True)
+class RunProblem:
+    """Something that does not hold in a completed run: a file, or a metric that is not what it was.
+
+    Attributes:
+        text: The problem in one line.
+        metric: The metric it is about; None where it is about all of them.
+    """
+
+    text: str
+    metric: str | None = None
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def verify_run(folder: RunFolder, *, data_root: Path | None = None) -> list[RunProblem]:
     """Recompute a completed run's metrics and compare them with `metrics.json`.
 
     From the match records without the data set, from the detections with its tables, and stability
@@ -133,7 +149,7 @@ def verify_run(folder: RunFolder, *, data_root: Path | None = None) -> list[str]
         data_root: Where its data set is; None takes the place where the run found it.
 
     Returns:
-        One line for each problem, a missing data set among them; empty when everything agrees.
+        The problems, a missing data set among them; empty when everything agrees.
     """
     try:
         read = read_metrics_file(folder.metrics_path)
@@ -145,12 +161,15 @@ def verify_run(folder: RunFolder, *, data_root: Path | None = None) -> list[str]
         )
         folder.read_spec()
     except AqrExpError as error:
-        return [str(error)]
+        return [RunProblem(text=str(error))]
     return [
-        *_changed_checkpoints(claim),
-        *_from_records(claim),
-        *_from_predictions(claim, data_root),
-        *_from_history(claim),
+        each if isinstance(each, RunProblem) else RunProblem(text=each)
+        for each in (
+            *_changed_checkpoints(claim),
+            *_from_records(claim),
+            *_from_predictions(claim, data_root),
+            *_from_history(claim),
+        )
     ]
 
 
@@ -169,7 +188,7 @@ def _part(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return part if isinstance(part, dict) else {}
 
 
-def _from_records(claim: _Claim) -> Iterator[str]:
+def _from_records(claim: _Claim) -> Iterator[str | RunProblem]:
     from aqr_exp.evaluate.records import WHOLE, read_records
     from aqr_exp.evaluate.scorer import Scorer
 
@@ -189,7 +208,7 @@ def _from_records(claim: _Claim) -> Iterator[str]:
     yield from _differences(claim, found, path.name)
 
 
-def _from_predictions(claim: _Claim, data_root: Path | None) -> Iterator[str]:
+def _from_predictions(claim: _Claim, data_root: Path | None) -> Iterator[str | RunProblem]:
     from aqr_exp.evaluate.evaluation import score_results
 
     name, version, split = claim.folder.name, claim.data.get("version"), claim.metrics.get("split")
@@ -213,7 +232,7 @@ def _from_predictions(claim: _Claim, data_root: Path | None) -> Iterator[str]:
     yield from _differences(claim, found, f"predictions/{path.name}")
 
 
-def _from_history(claim: _Claim) -> Iterator[str]:
+def _from_history(claim: _Claim) -> Iterator[str | RunProblem]:
     try:
         found = stability_metrics(claim.folder.read_history())
     except AqrExpError as error:
@@ -267,12 +286,13 @@ def _data_fault(root: Path, data: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _differences(claim: _Claim, found: Mapping[str, Any], source: str) -> Iterator[str]:
-    """One line for each metric that is not what was recomputed."""
+def _differences(claim: _Claim, found: Mapping[str, Any], source: str) -> Iterator[RunProblem]:
+    """The metrics that are not what was recomputed."""
     for name, value in found.items():
         said = claim.metrics.get(name)
         if not _equal(said, value):
-            yield f"{claim.folder.name}: {name} is {said} in metrics.json, {value} from {source}"
+            text = f"{name} is {said} in metrics.json, {value} from {source}"
+            yield RunProblem(text=f"{claim.folder.name}: {text}", metric=name)
 
 
 def _equal(said: Any, found: Any) -> bool:

@@ -7,7 +7,14 @@ from typing import Any
 
 from aqr_exp.config.variant_spec import BASELINE
 from aqr_exp.files.run_name import arm_of
-from aqr_exp.report.tables.cells import Cell, Table, count_cell, number_cell, text_cell
+from aqr_exp.report.tables.cells import (
+    Cell,
+    Table,
+    count_cell,
+    make_columns,
+    number_cell,
+    text_cell,
+)
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.counting import by_first_name, shown_run
 from aqr_exp.store.sweep_folder import SweepEntry
@@ -132,8 +139,7 @@ def space_table(name: str, search: Search) -> Table:
     """One line a key of the space."""
     return Table(
         title=f"Space of {name}",
-        columns=("key", "values"),
-        numeric=frozenset(),
+        columns=make_columns(("key", "values")),
         rows=tuple((text_cell(item.key), text_cell(str(item))) for item in search.space),
     )
 
@@ -143,8 +149,11 @@ def trials_table(name: str, search: Search, trials: Sequence[Trial]) -> Table:
     keys = [item.key for item in search.space]
     return Table(
         title=f"Trials of {name}",
-        columns=("trial", *keys, "state", search.objective, "reason"),
-        numeric=frozenset({"trial", search.objective}),
+        columns=make_columns(
+            ("trial", *keys, "state", search.objective, "reason"),
+            numeric={"trial", search.objective},
+            constant={"reason"},
+        ),
         rows=tuple(
             (
                 count_cell(trial.number),
@@ -155,7 +164,6 @@ def trials_table(name: str, search: Search, trials: Sequence[Trial]) -> Table:
             )
             for trial in trials
         ),
-        context=frozenset({"reason"}),
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from aqr_exp.files.progress import duration
-from aqr_exp.report.tables.cells import Cell, Table, count_cell, text_cell
+from aqr_exp.report.tables.cells import Cell, Table, count_cell, make_columns, text_cell
 from aqr_exp.store.status import RunStatus
 from aqr_exp.sweep.plan import Plan
 from aqr_exp.sweep.status import Matrix, RemovedRun, Standing, completeness, totals
@@ -16,10 +16,12 @@ def runs_table(plan: Plan, standings: Sequence[Standing]) -> Table:
     """One line a run, in the order of the sweep."""
     return Table(
         title=f"Runs of {plan.name}",
-        columns=("run", "overrides", "seed", "state", "expected", "why", "reason"),
-        numeric=frozenset({"seed", "expected"}),
+        columns=make_columns(
+            ("run", "overrides", "seed", "state", "expected", "why", "reason"),
+            numeric={"seed", "expected"},
+            constant={"overrides", "reason"},
+        ),
         rows=tuple(_run_cells(standing) for standing in standings),
-        context=frozenset({"overrides", "reason"}),
     )
 
 
@@ -43,8 +45,11 @@ def removed_table(name: str, removed: Sequence[RemovedRun]) -> Table:
     """One line for each run that the sweep means no more and that is not complete."""
     return Table(
         title=f"Removed from {name}",
-        columns=("run", "overrides", "seed", "state", "reason"),
-        numeric=frozenset({"seed"}),
+        columns=make_columns(
+            ("run", "overrides", "seed", "state", "reason"),
+            numeric={"seed"},
+            constant={"overrides", "reason"},
+        ),
         rows=tuple(
             (
                 text_cell(run.entry.name),
@@ -55,7 +60,6 @@ def removed_table(name: str, removed: Sequence[RemovedRun]) -> Table:
             )
             for run in removed
         ),
-        context=frozenset({"overrides", "reason"}),
     )
 
 
@@ -64,8 +68,7 @@ def matrix_table(plan: Plan, standings: Sequence[Standing]) -> Table:
     matrix = completeness(standings)
     return Table(
         title=f"Completeness of {plan.name}",
-        columns=("point", *(f"seed {seed}" for seed in matrix.seeds)),
-        numeric=frozenset(),
+        columns=make_columns(("point", *(f"seed {seed}" for seed in matrix.seeds))),
         rows=tuple(
             (
                 text_cell(" ".join((row.variant, *row.overrides))),

@@ -18,7 +18,7 @@ def texts(table: Table) -> list[list[str]]:
 def test_the_recorded_example() -> None:
     weights, scales = (0.0, 0.8, -0.6, 0.3), (1.0, 2.5, 5.0, 10.0, 20.0)
     table = response_table(weights, responses(weights, scales))
-    assert table.columns[1:5] == ("p1 (w=0)", "p2 (w=0.8)", "p3 (w=-0.6)", "p4 (w=0.3)")
+    assert table.names[1:5] == ("p1 (w=0)", "p2 (w=0.8)", "p3 (w=-0.6)", "p4 (w=0.3)")
     # e^0, e^.8, e^-.6, e^.3 = 1, 2.225541, .548812, 1.349859; their sum is 5.124211.
     assert texts(table)[0] == [
         "1",
@@ -39,7 +39,7 @@ def test_the_recorded_example() -> None:
         "saturated",
     ]
     for row in as_json(table)["rows"]:
-        assert sum(row[name] for name in table.columns[1:5]) == pytest.approx(1.0, abs=2.1e-6)
+        assert sum(row[name] for name in table.names[1:5]) == pytest.approx(1.0, abs=2.1e-6)
 
 
 def test_the_same_weight_twice_keeps_both_columns() -> None:

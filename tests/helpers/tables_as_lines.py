@@ -22,7 +22,7 @@ def table_of(rows: Sequence[RunRow], metrics: Sequence[str] | None = None, **req
 def lines(table: Table) -> list[dict[str, str]]:
     """The texts of the measured lines by column."""
     texts = [[cell.text for cell in row] for row in table.rows]
-    return [dict(zip(table.columns, row, strict=True)) for row in texts]
+    return [dict(zip(table.names, row, strict=True)) for row in texts]
 
 
 def metrics_table(rows: Sequence[RunRow], metrics: Sequence[str] | None = None) -> Table:

@@ -84,7 +84,7 @@ def test_runs_without_records_are_judged_by_seeds_alone(tmp_path):
     assert (found.low, found.high) == pytest.approx((ends.low, ends.high))
     assert found.scenes == 0
     assert found.scene_sd is None
-    assert "x-s0, x-s1, x-s2 and 5 more: no match records" in found.note
+    assert "x-f-s0, x-f-s1, x-f-s2 and 5 more: no match records" in found.note
 
 
 def test_other_seeds_are_welch(tmp_path):

@@ -156,7 +156,7 @@ def _verified(store: Store, name: str, path: Path) -> bool:
     folder = store.folder(name)
     if not folder.metrics_path.exists():
         return False
-    return any(str(path) in problem for problem in verify_run(folder))
+    return any(str(path) in str(problem) for problem in verify_run(folder))
 
 
 def _expected(store: Store, path: Path, damage: Damage) -> set[str]:

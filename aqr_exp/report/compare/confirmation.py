@@ -8,9 +8,10 @@ from aqr_exp.report.tables.cells import (
     NO_VALUE,
     SYNTHETIC_MARK,
     Cell,
-    Joined,
+    MergedColumns,
     Table,
     count_cell,
+    make_columns,
     number_cell,
     text_cell,
 )
@@ -137,13 +138,14 @@ def confirmation_table(
     title = f"Confirmation of {sweep}: the best {len(found)} of {candidates} points by {metric}"
     return Table(
         title=f"{title} ({SYNTHETIC_MARK})" if synthetic else title,
-        columns=columns,
-        numeric=frozenset(columns) - {"point", "verdict"},
+        columns=make_columns(columns, numeric={*columns} - {"point", "verdict"}),
         rows=tuple(_cells(item) for item in found),
         notes=tuple(_notes(found, metric, candidates, planned)),
         synthetic=synthetic,
-        joined=tuple(Joined(value=mean, low=low, high=high) for mean, low, high in INTERVALS),
-        blocks=False,
+        merged_columns=tuple(
+            MergedColumns(value=mean, low=low, high=high) for mean, low, high in INTERVALS
+        ),
+        block_rules=False,
     )
 
 

@@ -10,9 +10,10 @@ from aqr_exp.report.tables.cells import (
     NO_VALUE,
     SYNTHETIC_MARK,
     Cell,
-    Joined,
+    MergedColumns,
     Table,
     count_cell,
+    make_columns,
     number_cell,
     text_cell,
 )
@@ -20,7 +21,8 @@ from aqr_exp.statistics.confounders import Confounder
 from aqr_exp.store.collect import RunRow
 
 LONGEST_VALUE = 60
-NUMBERS = ("ground truth", "A", "B", "difference", "low", "high", "p", "samples")
+NUMBERS = ("ground truth", "A", "B", "difference", "low", "high", "pairs", "p")
+SCENE_NUMBERS = ("samples", "ground truth", "A", "B", "difference", "seeds that agree")
 
 
 def comparison_tables(found: Comparison, scenes: int) -> dict[str, Table]:
@@ -69,8 +71,7 @@ def configuration_table(found: Comparison) -> Table:
     ]
     return Table(
         title=f"A: {ours}; B: {theirs}; differences are B - A",
-        columns=("key", "A", "B"),
-        numeric=frozenset(),
+        columns=make_columns(("key", "A", "B")),
         rows=tuple(_configuration_cells(item) for item in found.configuration),
         notes=tuple(notes),
         synthetic=_synthetic(found),
@@ -99,24 +100,12 @@ def _compared_table(
     notes = [item.result.sentence for item in items] if sentences else _shared_notes(items)
     return Table(
         title=f"{title} ({SYNTHETIC_MARK})" if _synthetic(found) else title,
-        columns=(
-            "metric",
-            "ground truth",
-            "A",
-            "B",
-            "difference",
-            "low",
-            "high",
-            "pairs",
-            "p",
-            "verdict",
-        ),
-        numeric=frozenset({*NUMBERS, "pairs"}),
+        columns=make_columns(("metric", *NUMBERS, "verdict"), numeric=NUMBERS),
         rows=tuple(_compared_cells(item) for item in items),
         notes=tuple(notes),
         synthetic=_synthetic(found),
-        joined=(Joined(value="difference", low="low", high="high"),),
-        blocks=False,
+        merged_columns=(MergedColumns(value="difference", low="low", high="high"),),
+        block_rules=False,
     )
 
 
@@ -169,17 +158,10 @@ def scene_table(found: Comparison, count: int) -> Table:
         )
     return Table(
         title=f"{title} ({SYNTHETIC_MARK})" if _synthetic(found) else title,
-        columns=(
-            "scene",
-            "samples",
-            "ground truth",
-            "A",
-            "B",
-            "difference",
-            "seeds that agree",
-            "description",
+        columns=make_columns(
+            ("scene", *SCENE_NUMBERS, "description"),
+            numeric=SCENE_NUMBERS,
         ),
-        numeric=frozenset({*NUMBERS, "seeds that agree"}),
         rows=tuple(_scene_cells(change) for change in changes[:count]),
         notes=tuple(notes),
         synthetic=_synthetic(found),

@@ -6,8 +6,11 @@ from statistics import fmean
 from aqr_exp.report.tables.baselines import RelativeTime, relative_time
 from aqr_exp.report.tables.cells import (
     NO_VALUE,
+    TIME,
     Cell,
-    Joined,
+    Column,
+    Line,
+    MergedColumns,
     Row,
     Table,
     common_words,
@@ -18,7 +21,7 @@ from aqr_exp.report.tables.cells import (
 )
 from aqr_exp.report.tables.comparison_data import ComparisonData, TableArm
 from aqr_exp.report.tables.notes import (
-    CONFOUNDERS,
+    CONFOUNDERS_COLUMN,
     Marks,
     confounders_cell,
     difference_cells,
@@ -27,11 +30,12 @@ from aqr_exp.report.tables.notes import (
     value_notes,
 )
 from aqr_exp.statistics.grouping import mean_over_seeds
-from aqr_exp.store.collect import PEAK_MEMORY
+from aqr_exp.statistics.metrics import CLASS_AP, lower_is_better
+from aqr_exp.store.collect import MEAN_METRICS, PEAK_MEMORY
 from aqr_exp.store.history import GRADIENT_SPIKES, LOSS_OSCILLATION
 
 IDENTITY = ("variant", "changes", "identity", "preset", "data")
-COSTS = ("time / baseline", "memory (MB)", "loss oscillation", "gradient spikes", "final scale")
+COSTS = (TIME, "memory (MB)", "loss oscillation", "gradient spikes", "final scale")
 SELECTION = "selection"
 SELECTED = "selected on val"
 
@@ -46,48 +50,58 @@ def arm_table(
     """One line an arm: what it is, its metrics, how they differ from the baseline's, what it costs.
 
     Args:
-        data: The arms and what is measured of them.
+        data: The arms and what is estimated of them.
         marks: Hands out the letters of footnotes.
         costs: Whether training time, memory, stability and final scale are shown.
-        selected: Which lines were selected by the numbers they show; None when nothing was.
+        selected: The lines that were selected by the numbers they show; None when nothing was.
 
     Returns:
         The table; where a mean is over fewer seeds, and why times cannot be compared, is in its notes.
     """
     common = common_words(data.groups)
     times = [_relative_time(arm) for arm in data.arms] if costs else []
-    joined = tuple(item for one in data.quantities for item in _joined(one.name, data.compares))
     lines = [_line(data, index, common, marks) for index in range(len(data.arms))]
-    columns = (*IDENTITY, "n", *_metric_columns(data))
+    columns = [*_identity_columns(lines), Column("n", numeric=True), *_metric_columns(data)]
     if data.compares:
-        columns = (*columns, CONFOUNDERS)
+        columns.append(CONFOUNDERS_COLUMN)
     if selected is not None:
-        columns = (*columns, SELECTION)
+        columns.append(Column(SELECTION))
         words = [SELECTED if index in selected else "" for index in range(len(lines))]
         lines = [(*line, text_cell(word)) for line, word in zip(lines, words, strict=True)]
     if costs:
-        columns = (*columns, *COSTS)
+        columns += [Column(name, numeric=True, with_baseline=name == TIME) for name in COSTS]
         pairs = zip(lines, data.arms, times, strict=True)
         lines = [(*line, *_cost_cells(arm, time)) for line, arm, time in pairs]
     title, synthetic = titled(_title(data), data.groups)
-    verdicts = {name for name in columns if name.endswith(" verdict")}
     return Table(
         title=title,
-        columns=columns,
-        numeric=frozenset(columns) - {*IDENTITY, *verdicts, CONFOUNDERS, SELECTION},
+        columns=tuple(columns),
         rows=tuple(lines),
+        lines=tuple(Line(arm=index) for index in range(len(lines))),
         notes=(
             *([f"all arms with: {' '.join(common)}"] if common else []),
             *value_notes(data),
             *time_notes(data, times),
         ),
         synthetic=synthetic,
-        context=frozenset({"changes", "preset", "data"}),
-        details=_details(lines),
-        programs=frozenset({CONFOUNDERS}) & set(columns),
-        joined=joined,
-        blocks=False,
+        merged_columns=tuple(
+            merged for item in data.quantities for merged in _merged(item.name, data.compares)
+        ),
+        block_rules=False,
     )
+
+
+def _identity_columns(lines: Sequence[Row]) -> list[Column]:
+    """The identity is left out on a terminal where the other columns tell all arms apart."""
+    told = {tuple(cell.text for cell in (*line[:2], *line[3:5])) for line in lines}
+    return [
+        Column(
+            name,
+            constant=name in {"changes", "preset", "data"},
+            hidden_on_terminal=name == "identity" and len(told) == len(lines),
+        )
+        for name in IDENTITY
+    ]
 
 
 def _title(data: ComparisonData) -> str:
@@ -95,27 +109,33 @@ def _title(data: ComparisonData) -> str:
     return f"nuScenes metrics by arm: mean ± sd [95 % interval] over n seeds{differences}"
 
 
-def _metric_columns(data: ComparisonData) -> list[str]:
-    names = []
+def _metric_columns(data: ComparisonData) -> list[Column]:
+    columns = []
     for item in data.quantities:
         name = item.name
-        names += [name, f"{name} sd", f"{name} low", f"{name} high"]
+        known = item.metric in MEAN_METRICS or item.metric.startswith(CLASS_AP)
+        highest_first = known and not lower_is_better(item.metric)
+        columns.append(Column(name, numeric=True, highest_first=highest_first))
+        columns += [Column(f"{name} {part}", numeric=True) for part in ("sd", "low", "high")]
         if data.compares:
-            names += [f"{name} difference", f"{name} difference low", f"{name} difference high"]
-            names.append(f"{name} verdict")
-    return names
+            word = f"{name} difference"
+            columns.append(
+                Column(word, numeric=True, highest_first=highest_first, with_baseline=True)
+            )
+            columns += [
+                Column(f"{word} {end}", numeric=True, with_baseline=True) for end in ("low", "high")
+            ]
+            columns.append(Column(f"{name} verdict", with_baseline=True))
+    return columns
 
 
-def _joined(name: str, compares: bool) -> list[Joined]:
-    mean = Joined(value=name, sd=f"{name} sd", low=f"{name} low", high=f"{name} high")
-    if not compares:
-        return [mean]
-    return [mean, _joined_difference(name)]
-
-
-def _joined_difference(name: str) -> Joined:
+def _merged(name: str, compares: bool) -> list[MergedColumns]:
+    mean = MergedColumns(value=name, sd=f"{name} sd", low=f"{name} low", high=f"{name} high")
     word = f"{name} difference"
-    return Joined(value=word, low=f"{word} low", high=f"{word} high", words=f"{name} verdict")
+    difference = MergedColumns(
+        value=word, low=f"{word} low", high=f"{word} high", words=f"{name} verdict"
+    )
+    return [mean, difference] if compares else [mean]
 
 
 def _line(data: ComparisonData, index: int, common: Sequence[str], marks: Marks) -> Row:
@@ -164,9 +184,3 @@ def _scale_cell(arm: TableArm) -> Cell:
         return means[0]
     text = " / ".join(cell.text for cell in means)
     return Cell(text=text, value=tuple(float(cell.text) for cell in means))
-
-
-def _details(lines: Sequence[Row]) -> frozenset[str]:
-    """The identity is left out on a terminal where the other columns tell all arms apart."""
-    told = {tuple(cell.text for cell in (*line[:2], *line[3:5])) for line in lines}
-    return frozenset({"identity"}) if len(told) == len(lines) else frozenset()

@@ -15,7 +15,7 @@ from aqr_exp.report.tables.baselines import (
     chosen_arm,
     shared_by_an_arm,
 )
-from aqr_exp.report.tables.cells import Row, Table
+from aqr_exp.report.tables.cells import Table
 from aqr_exp.report.tables.comparison_data import (
     ComparisonData,
     TableArm,
@@ -44,11 +44,8 @@ from aqr_exp.statistics.confounders import check_factors
 from aqr_exp.statistics.grouping import Group, by_setting, group_seeds
 from aqr_exp.statistics.metrics import lower_is_better
 from aqr_exp.statistics.run_scores import GroundTruths
-from aqr_exp.store.collect import MEAN_METRICS, RunRow, with_settings
+from aqr_exp.store.collect import RunRow, with_settings
 from aqr_exp.store.store import Store
-
-HEADS = ("class", "condition", "range", "failure", "severity", "metric")
-"""Columns that say what a block measures; the metric, where there is one, stands last."""
 
 
 def sorted_table(table: Table, asked: str) -> Table:
@@ -67,32 +64,30 @@ def sorted_table(table: Table, asked: str) -> Table:
     """
     backwards = asked.startswith("-")
     name = asked.removeprefix("-")
-    if name not in table.columns:
-        guess = did_you_mean(name, table.columns)
+    if name not in table.names:
+        guess = did_you_mean(name, table.names)
         raise RequestError(
-            f"--sort {asked!r}: no such column{guess} (there: {', '.join(table.columns)})"
+            f"--sort {asked!r}: no such column{guess} (there: {', '.join(table.names)})"
         )
-    place = table.columns.index(name)
-    heads = [index for index, column in enumerate(table.columns) if column in HEADS]
-    blocks: dict[tuple[str, ...], list[Row]] = {}
-    for row in table.rows:
-        blocks.setdefault(tuple(row[index].text for index in heads), []).append(row)
-    rows: list[Row] = []
-    for head, block in blocks.items():
-        quality = _is_quality(name, head[-1] if heads else name, blocks=bool(heads))
-        given = [row for row in block if row[place].value is not None]
-        given.sort(key=lambda row: _order(row[place].value), reverse=quality != backwards)
-        rows += [*given, *(row for row in block if row[place].value is None)]
-    return replace(table, rows=tuple(rows))
-
-
-def _is_quality(column: str, metric: str, *, blocks: bool) -> bool:
-    """Whether the best of a column is its largest."""
-    if blocks:
-        return column in {"mean", "difference"} and not lower_is_better(metric.partition("@")[0])
-    base = metric.removesuffix(" difference").partition("@")[0]
-    known = base in MEAN_METRICS or base.startswith("AP/")
-    return known and not lower_is_better(base)
+    place = table.names.index(name)
+    column = table.columns[place]
+    heads = [index for index, each in enumerate(table.columns) if each.head]
+    blocks: dict[tuple[str, ...], list[int]] = {}
+    for index, row in enumerate(table.rows):
+        blocks.setdefault(tuple(row[at].text for at in heads), []).append(index)
+    order: list[int] = []
+    for block in blocks.values():
+        best_down = column.of_line and not lower_is_better(table.lines[block[0]].metric)
+        falling = (column.highest_first or best_down) != backwards
+        values = {index: table.rows[index][place].value for index in block}
+        given = [index for index in block if values[index] is not None]
+        given.sort(key=lambda index: _order(values[index]), reverse=falling)
+        order += [*given, *(index for index in block if values[index] is None)]
+    return replace(
+        table,
+        rows=tuple(table.rows[index] for index in order),
+        lines=tuple(table.lines[index] for index in order),
+    )
 
 
 def _order(value: Any) -> tuple[int, Any]:

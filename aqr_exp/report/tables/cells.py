@@ -1,7 +1,7 @@
-"""The cells of a table, rounded once, and the table they stand in."""
+"""Tables of cells that are rounded once, with columns that say what they hold."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ PLUS_MINUS = "±"
 SYNTHETIC_MARK = "SYNTHETIC data, not comparable with nuScenes"
 ORIGIN = "origin"
 """The column that sets measured lines apart from references."""
+TIME = "time / baseline"
+"""The column of training times relative to the baseline's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +34,42 @@ class Cell:
 Row = tuple[Cell, ...]
 
 
+@dataclass(frozen=True)
+class Column:
+    """A column.
+
+    Attributes:
+        name: Its title, and its name for programs.
+        numeric: Whether it is aligned to the right.
+        head: Whether it says what a block of lines measures.
+        constant: Whether on a terminal it becomes one line above the table when all rows agree on it.
+        hidden_on_terminal: Whether a terminal leaves it out.
+        machine_only: Whether only programs get it; people get the same as marks and notes.
+        highest_first: Whether the best of its values is the largest.
+        of_line: Whether it holds values of its line's metric, in which direction that is better.
+        with_baseline: Whether its cells come from the runs of the baseline, too.
+    """
+
+    name: str
+    numeric: bool = False
+    head: bool = False
+    constant: bool = False
+    hidden_on_terminal: bool = False
+    machine_only: bool = False
+    highest_first: bool = False
+    of_line: bool = False
+    with_baseline: bool = False
+
+
+def make_columns(
+    names: Iterable[str], *, numeric: Collection[str] = (), constant: Collection[str] = ()
+) -> tuple[Column, ...]:
+    """Columns by their names, some of them numeric or constant."""
+    return tuple(Column(name, numeric=name in numeric, constant=name in constant) for name in names)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Joined:
+class MergedColumns:
     """Columns that people read as one, `value ± sd [low, high], words`; programs get each.
 
     Attributes:
@@ -41,7 +77,7 @@ class Joined:
         low: The column of the interval's lower end.
         high: That of its upper end.
         sd: That of the standard deviation; None where there is none.
-        words: That of what is said of it; None where nothing is.
+        words: That of a verdict; None where there is none.
     """
 
     value: str
@@ -52,38 +88,50 @@ class Joined:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Line:
+    """The subject of a measured row.
+
+    Attributes:
+        arm: The index of its arm.
+        metric: What it measures; empty where its columns say that.
+    """
+
+    arm: int
+    metric: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Table:
     """A table of rounded cells.
 
     Attributes:
         title: Says what the numbers are, and that they are synthetic when they are.
-        columns: Column names.
-        numeric: Names of the columns aligned to the right.
+        columns: What its rows hold.
         rows: Cells by column.
+        lines: The subject of each row; empty for a table of other things than arms.
         references: Rows of numbers that were not measured here; shown apart, below the others.
         notes: Lines shown below: what is missing and why, and how numbers were made.
         synthetic: Whether any number comes from synthetic data.
-        context: Columns that on a terminal become one line above when all rows agree on them.
-        details: Columns a terminal leaves out.
-        programs: Columns that only programs get; people get the same as marks and notes.
-        joined: Columns that people read as one.
-        blocks: Whether lines with the same first cell make blocks, with a rule between.
-        trace: Which runs and files stand behind the cells; None when it was not asked for.
+        merged_columns: Columns that people read as one.
+        block_rules: Whether rules are drawn between blocks of lines with the same first cell.
+        trace: The runs and files behind the cells; None when it was not asked for.
     """
 
     title: str
-    columns: tuple[str, ...]
-    numeric: frozenset[str]
+    columns: tuple[Column, ...]
     rows: tuple[Row, ...]
+    lines: tuple[Line, ...] = ()
     references: tuple[Row, ...] = ()
     notes: tuple[str, ...] = ()
     synthetic: bool = False
-    context: frozenset[str] = frozenset()
-    details: frozenset[str] = frozenset()
-    programs: frozenset[str] = frozenset()
-    joined: tuple[Joined, ...] = ()
-    blocks: bool = True
+    merged_columns: tuple[MergedColumns, ...] = ()
+    block_rules: bool = True
     trace: Mapping[str, Any] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns' names."""
+        return tuple(column.name for column in self.columns)
 
     @property
     def all_rows(self) -> tuple[Row, ...]:
@@ -113,14 +161,7 @@ def count_cell(count: int) -> Cell:
 def number_cell(
     value: float | None, missing: str = "-", decimals: int = DECIMALS, *, signed: bool = False
 ) -> Cell:
-    """A cell of a rounded number.
-
-    Args:
-        value: The number.
-        missing: What stands where there is none.
-        decimals: Digits behind the point.
-        signed: Whether a number above 0 has a plus.
-    """
+    """A cell of a rounded number; `missing` is shown where there is none, a plus where it is signed."""
     if value is None or not math.isfinite(value):
         return Cell(text=missing, value=None)
     text = f"{value:.{decimals}f}"
@@ -144,18 +185,18 @@ def common_words(groups: Sequence[Group]) -> list[str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableTexts:
+class TextTable:
     """A table as texts.
 
     Attributes:
-        title: Stands above.
-        context: What all rows agree on, where the format has no column for it; may be empty.
+        title: The line above.
+        context: The constant columns, where the format has no column for them; may be empty.
         columns: Column names.
         right: Whether a column is aligned to the right. Columns of words before the first such
             column name the row.
-        rows: (text, mark of its footnotes) by column; a line break says where a text may be
+        rows: (text, mark of its footnotes) by column; a line break marks where a text may be
             broken first.
-        block_ends: After which rows a rule is drawn, where the format has rules.
+        block_ends: Whether a rule is drawn after a row, where the format has rules.
         notes: Lines below.
     """
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from aqr_exp.data.corruptions.cases import CORRUPTIONS, CorruptionCase, read_cases, standard_cases
 from aqr_exp.errors import AqrExpError, RequestError
-from aqr_exp.report.tables.cells import Joined, Row, Table, text_cell, titled
-from aqr_exp.report.tables.metric_table import MEAN, MEASURE, describe_arms
+from aqr_exp.report.tables.cells import Column, Line, Row, Table, text_cell, titled
+from aqr_exp.report.tables.metric_table import DATA, MEAN, MEASURE, MERGED_MEAN, describe_arms
 from aqr_exp.report.tables.notes import count_and_mean_cells
 from aqr_exp.statistics.estimates import ArmMean, summarize
 from aqr_exp.statistics.grouping import Group, arm_name
@@ -125,13 +125,17 @@ def failure_table(groups: Sequence[Group], metrics: Sequence[str], store: Store)
     ]
     return Table(
         title=title,
-        columns=("failure", "severity", "metric", *described.columns, "data", *MEAN),
-        numeric=frozenset(MEAN),
+        columns=(
+            *(Column(name, head=True) for name in ("failure", "severity", "metric")),
+            *described.columns,
+            DATA,
+            *MEAN,
+        ),
         rows=tuple(rows),
+        lines=tuple(Line(arm=line.arm, metric=line.metric) for line in lines),
         notes=(*_how(arms, shown=bool(shown)), *_missing_notes(groups, arms)),
         synthetic=synthetic,
-        context=frozenset({"identity", "preset", "overrides", "data"}),
-        joined=(Joined(value="mean", sd="sd", low="95 % low", high="95 % high"),),
+        merged_columns=(MERGED_MEAN,),
     )
 
 

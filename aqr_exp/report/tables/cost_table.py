@@ -4,7 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aqr_exp.errors import AqrExpError, RequestError
-from aqr_exp.report.tables.cells import Row, Table, count_cell, number_cell, text_cell, titled
+from aqr_exp.report.tables.cells import (
+    Line,
+    Row,
+    Table,
+    count_cell,
+    make_columns,
+    number_cell,
+    text_cell,
+    titled,
+)
 from aqr_exp.report.tables.comparison_data import ComparisonData, TableArm
 from aqr_exp.report.tables.notes import baseline_notes, unlike_pairs
 from aqr_exp.report.tables.request import TableRequest
@@ -19,7 +28,7 @@ COSTS = ("params (M)", "GFLOPs", LATENCY, "p95 (ms)", RATIO, "memory (MB)", "n")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class _ArmCost:
     """What stands in an arm's line: its runs that were measured in one call.
 
     Attributes:
@@ -79,9 +88,11 @@ def cost_table(data: ComparisonData, store: Store) -> Table:
     title, synthetic = titled("Cost of detecting in one sample", data.groups)
     return Table(
         title=title,
-        columns=(*COLUMNS, *COSTS),
-        numeric=frozenset(COSTS),
+        columns=make_columns(
+            (*COLUMNS, *COSTS), numeric=COSTS, constant={"preset", "changes", "data"}
+        ),
         rows=tuple(_row(arm, line) for arm, line in zip(data.arms, lines, strict=True)),
+        lines=tuple(Line(arm=index) for index in range(len(lines))),
         notes=(
             *(_how(lines)),
             *(
@@ -95,21 +106,20 @@ def cost_table(data: ComparisonData, store: Store) -> Table:
             *data.left_out,
         ),
         synthetic=synthetic,
-        context=frozenset({"preset", "changes", "data"}),
     )
 
 
-def _line(arm: TableArm, costs: dict[str, Cost]) -> Line:
+def _line(arm: TableArm, costs: dict[str, Cost]) -> _ArmCost:
     own = _by_call(arm.group, costs)
     if not own:
-        return Line()
+        return _ArmCost()
     if arm.match.group is None:
-        return Line(costs=own[_newest(own)])
+        return _ArmCost(costs=own[_newest(own)])
     theirs = _by_call(arm.match.group, costs)
     shared = {call: own[call] for call in own if call in theirs}
     if not shared:
         lacking = "it was measured in another call" if theirs else "it was not measured"
-        return Line(costs=own[_newest(own)], reason=lacking)
+        return _ArmCost(costs=own[_newest(own)], reason=lacking)
     call = _newest(shared)
     ours, baseline = shared[call], theirs[call]
     # Every run against one: what differs within an arm spoils its median just as well.
@@ -120,8 +130,8 @@ def _line(arm: TableArm, costs: dict[str, Cost]) -> Line:
         if cost.hardware.get(name) != baseline[0].hardware.get(name)
     }
     if differing:
-        return Line(costs=ours, reason=f"measured with other {', '.join(sorted(differing))}")
-    return Line(costs=ours, ratio=_latency(ours)[0] / _latency(baseline)[0])
+        return _ArmCost(costs=ours, reason=f"measured with other {', '.join(sorted(differing))}")
+    return _ArmCost(costs=ours, ratio=_latency(ours)[0] / _latency(baseline)[0])
 
 
 def _by_call(group: Group, costs: dict[str, Cost]) -> dict[str, list[Cost]]:
@@ -141,13 +151,13 @@ def _latency(costs: Sequence[Cost]) -> tuple[float, float]:
     return median_and_p95([value for cost in costs for value in cost.latencies_ms])
 
 
-def _row(arm: TableArm, line: Line) -> Row:
+def _row(arm: TableArm, line: _ArmCost) -> Row:
     first = arm.first
     names = (first.variant, first.fingerprint, first.preset, first.overrides, first.data)
     return (*map(text_cell, names), *_cells(line))
 
 
-def _cells(line: Line) -> Row:
+def _cells(line: _ArmCost) -> Row:
     costs = line.costs
     if not costs:
         return (*(number_cell(None) for _ in COSTS[:-1]), count_cell(0))
@@ -164,7 +174,7 @@ def _cells(line: Line) -> Row:
     )
 
 
-def _how(lines: Sequence[Line]) -> list[str]:
+def _how(lines: Sequence[_ArmCost]) -> list[str]:
     """Where and how the shown costs were measured, once for each kind."""
     said: dict[str, None] = {}
     for cost in (cost for line in lines for cost in line.costs):

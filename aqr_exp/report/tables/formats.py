@@ -1,9 +1,11 @@
-"""A table as aligned text for a pipe: nothing is coloured, cut or wrapped."""
+"""Tables as text, markup, JSON and Parquet; the digits are those of the cells in every format."""
 
 import csv
+import html
 import io
 import itertools
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
@@ -14,75 +16,14 @@ from aqr_exp.report.tables.cells import (
     NO_VALUE,
     PLUS_MINUS,
     Cell,
-    Joined,
+    MergedColumns,
     Row,
     Table,
-    TableTexts,
+    TextTable,
 )
+from aqr_exp.report.tables.references import references_apart
+from aqr_exp.report.tables.terminal import terminal_table
 from aqr_exp.statistics.grouping import printable
-
-
-def plain_table(texts: TableTexts) -> str:
-    """Lay out a table as wide as it is.
-
-    Args:
-        texts: The table.
-
-    Returns:
-        The text, with a final line break.
-    """
-    lines = [
-        list(texts.columns),
-        *[[text.replace("\n", " ") for text in row] for row in texts.marked_rows],
-    ]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rule = "+" + "+".join("-" * (width + 2) for width in widths) + "+"
-
-    def line(row: Sequence[str]) -> str:
-        cells = zip(row, widths, texts.right, strict=True)
-        padded = [text.rjust(width) if end else text.ljust(width) for text, width, end in cells]
-        return "| " + " | ".join(padded) + " |"
-
-    body = [rule, line(lines[0]), rule]
-    for row, ends_block in zip(lines[1:], texts.block_ends, strict=True):
-        body += [line(row), *([rule] if ends_block else [])]
-    return "\n".join([*texts.head, *body, rule, *texts.notes]) + "\n"
-
-
-ESCAPED = "\\`*_|<>"
-
-
-def markdown_table(texts: TableTexts) -> str:
-    """Lay out a table with pipes, as GitHub and mkdocs read it.
-
-    Args:
-        texts: The table.
-
-    Returns:
-        The text, with a final line break.
-    """
-    lines = [f"**{_escaped(texts.title)}**", "", _line([_escaped(name) for name in texts.columns])]
-    lines.append(_line(["---:" if end else "---" for end in texts.right]))
-    lines += [_line([_cell(text, mark) for text, mark in row]) for row in texts.rows]
-    if texts.notes:
-        lines += ["", *[f"- {_escaped(note)}" for note in texts.notes]]
-    return "\n".join(lines) + "\n"
-
-
-def _line(items: Sequence[str]) -> str:
-    return "| " + " | ".join(items) + " |"
-
-
-def _cell(text: str, mark: str) -> str:
-    return _escaped(text) + (f" ({mark})" if mark else "")
-
-
-def _escaped(text: str) -> str:
-    for mark in ESCAPED:
-        text = text.replace(mark, f"\\{mark}")
-    # Brackets alone are intervals; these would become links, and struck-out text.
-    text = text.replace("](", "]\\(").replace("~~", "\\~\\~")
-    return " ".join(text.split())
 
 
 def parquet_bytes(table: Table) -> bytes:
@@ -103,7 +44,7 @@ def parquet_bytes(table: Table) -> bytes:
         ) from None
     rows = table.all_rows
     columns = {
-        name: _values([row[index] for row in rows]) for index, name in enumerate(table.columns)
+        name: _values([row[index] for row in rows]) for index, name in enumerate(table.names)
     }
     about = {
         "title": table.title,
@@ -164,12 +105,10 @@ def render(table: Table, form: TableFormat, *, terminal: bool = False) -> str:
     table = _for_people(table)
     if form is TableFormat.RICH:
         return _for_screen(table, terminal=terminal)
-    from aqr_exp.report.tables import markup
-
     layout = {
         TableFormat.MD: markdown_table,
-        TableFormat.LATEX: markup.latex_table,
-        TableFormat.HTML: markup.html_table,
+        TableFormat.LATEX: latex_table,
+        TableFormat.HTML: html_table,
     }[form]
     return layout(_texts(table, range(len(table.columns))))
 
@@ -196,8 +135,7 @@ def as_json(table: Table) -> dict[str, Any]:
 
     def values(rows: Sequence[Row]) -> list[dict[str, Any]]:
         return [
-            {name: cell.value for name, cell in zip(table.columns, row, strict=True)}
-            for row in rows
+            {name: cell.value for name, cell in zip(table.names, row, strict=True)} for row in rows
         ]
 
     return {
@@ -212,15 +150,15 @@ def as_json(table: Table) -> dict[str, Any]:
 
 def _for_people(table: Table) -> Table:
     """The columns people read: joined ones as one, after a line break that a wide format ignores."""
-    place = {name: index for index, name in enumerate(table.columns)}
-    gone = {place[name] for name in table.programs}
-    for group in table.joined:
-        gone |= {place[name] for name in (group.low, group.high, group.sd, group.words) if name}
-    kept = [index for index in range(len(table.columns)) if index not in gone]
+    place = {name: index for index, name in enumerate(table.names)}
+    gone = {column.name for column in table.columns if column.machine_only}
+    for group in table.merged_columns:
+        gone |= {name for name in (group.low, group.high, group.sd, group.words) if name}
+    kept = [index for name, index in place.items() if name not in gone]
 
     def shown(row: Row) -> Row:
         cells = list(row)
-        for group in table.joined:
+        for group in table.merged_columns:
             cells[place[group.value]] = _join(group, row, place)
         return tuple(cells[index] for index in kept)
 
@@ -229,12 +167,11 @@ def _for_people(table: Table) -> Table:
         columns=tuple(table.columns[index] for index in kept),
         rows=tuple(map(shown, table.rows)),
         references=tuple(map(shown, table.references)),
-        programs=frozenset(),
-        joined=(),
+        merged_columns=(),
     )
 
 
-def _join(group: Joined, row: Row, place: Mapping[str, int]) -> Cell:
+def _join(group: MergedColumns, row: Row, place: Mapping[str, int]) -> Cell:
     mean, low, high = (row[place[name]] for name in (group.value, group.low, group.high))
     if mean.value is None:
         return mean
@@ -253,7 +190,7 @@ def _join(group: Joined, row: Row, place: Mapping[str, int]) -> Cell:
 def _csv(table: Table) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table.columns)
+    writer.writerow(table.names)
     for row in table.all_rows:
         # The text of a number keeps its digits; a missing one is an empty field.
         writer.writerow(["" if cell.value is None else cell.text for cell in row])
@@ -261,33 +198,32 @@ def _csv(table: Table) -> str:
 
 
 def _for_screen(table: Table, *, terminal: bool) -> str:
-    from aqr_exp.report.tables.terminal import terminal_table
-
     layout = terminal_table if terminal else plain_table
     parts = [table]
     if table.references:
         # A screen has no room for references among the columns of what was measured.
-        from aqr_exp.report.tables.references import references_apart
-
         parts = [part for part in references_apart(table) if part.rows or part.references]
     return "\n".join(_screen_part(part, layout) for part in parts)
 
 
-def _screen_part(table: Table, layout: Callable[[TableTexts], str]) -> str:
+def _screen_part(table: Table, layout: Callable[[TextTable], str]) -> str:
     shared = _shared_context(table)
     context = ", ".join(f"{name} {text}" for name, text in shared.items() if text)
-    hidden = set(shared) | table.details
-    shown = [index for index, name in enumerate(table.columns) if name not in hidden]
+    shown = [
+        index
+        for index, column in enumerate(table.columns)
+        if not column.hidden_on_terminal and column.name not in shared
+    ]
     return layout(_texts(table, shown, context))
 
 
-def _texts(table: Table, shown: Sequence[int], context: str = "") -> TableTexts:
+def _texts(table: Table, shown: Sequence[int], context: str = "") -> TextTable:
     """Some columns of a table as texts."""
-    return TableTexts(
+    return TextTable(
         title=table.title,
         context=context,
-        columns=[table.columns[index] for index in shown],
-        right=[table.columns[index] in table.numeric for index in shown],
+        columns=[table.columns[index].name for index in shown],
+        right=[table.columns[index].numeric for index in shown],
         rows=[[(row[index].text, row[index].mark) for index in shown] for row in table.all_rows],
         block_ends=_block_ends(table),
         notes=[printable(note) for note in table.notes],
@@ -297,10 +233,10 @@ def _texts(table: Table, shown: Sequence[int], context: str = "") -> TableTexts:
 def _shared_context(table: Table) -> dict[str, str]:
     """Context columns all rows agree on, with what they say."""
     shared = {}
-    for index, name in enumerate(table.columns):
+    for index, column in enumerate(table.columns):
         texts = {row[index].text for row in table.all_rows}
-        if name in table.context and len(texts) == 1:
-            shared[name] = texts.pop()
+        if column.constant and len(texts) == 1:
+            shared[column.name] = texts.pop()
     return shared
 
 
@@ -308,8 +244,161 @@ def _block_ends(table: Table) -> list[bool]:
     """After which rows a rule is drawn: where the first column's blocks and the measured end."""
     first = [row[0].text for row in table.rows]
     ends = [False] * len(first)
-    if table.blocks and len(set(first)) < len(first):
+    if table.block_rules and len(set(first)) < len(first):
         ends = [text != following for text, following in itertools.pairwise(first)] + [False]
     if table.references and ends:
         ends[-1] = True
     return ends + [False] * len(table.references)
+
+
+def plain_table(texts: TextTable) -> str:
+    """Aligned text as wide as the table is, for a pipe: nothing is coloured, cut or wrapped."""
+    lines = [
+        list(texts.columns),
+        *[[text.replace("\n", " ") for text in row] for row in texts.marked_rows],
+    ]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rule = "+" + "+".join("-" * (width + 2) for width in widths) + "+"
+
+    def line(row: Sequence[str]) -> str:
+        cells = zip(row, widths, texts.right, strict=True)
+        padded = [text.rjust(width) if end else text.ljust(width) for text, width, end in cells]
+        return "| " + " | ".join(padded) + " |"
+
+    body = [rule, line(lines[0]), rule]
+    for row, ends_block in zip(lines[1:], texts.block_ends, strict=True):
+        body += [line(row), *([rule] if ends_block else [])]
+    return "\n".join([*texts.head, *body, rule, *texts.notes]) + "\n"
+
+
+_MARKDOWN_MARKS = "\\`*_|<>"
+
+
+def markdown_table(texts: TextTable) -> str:
+    """A table with pipes, as GitHub and mkdocs read it."""
+    lines = [f"**{_escaped(texts.title)}**", "", _pipes([_escaped(name) for name in texts.columns])]
+    lines.append(_pipes(["---:" if end else "---" for end in texts.right]))
+    lines += [_pipes([_pipe_cell(text, mark) for text, mark in row]) for row in texts.rows]
+    if texts.notes:
+        lines += ["", *[f"- {_escaped(note)}" for note in texts.notes]]
+    return "\n".join(lines) + "\n"
+
+
+def _pipes(items: Sequence[str]) -> str:
+    return "| " + " | ".join(items) + " |"
+
+
+def _pipe_cell(text: str, mark: str) -> str:
+    return _escaped(text) + (f" ({mark})" if mark else "")
+
+
+def _escaped(text: str) -> str:
+    for mark in _MARKDOWN_MARKS:
+        text = text.replace(mark, f"\\{mark}")
+    # Brackets alone are intervals; these would become links, and struck-out text.
+    text = text.replace("](", "]\\(").replace("~~", "\\~\\~")
+    return " ".join(text.split())
+
+
+STYLE = """\
+body { font: 14px/1.4 sans-serif; margin: 2em; }
+table { border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid; }
+caption { font-weight: bold; text-align: left; padding-bottom: .5em; }
+th, td { padding: .2em .8em .2em 0; text-align: left; vertical-align: top; }
+.number { text-align: right; font-variant-numeric: tabular-nums; }
+thead th { border-bottom: 1px solid; }
+.block-end td { border-bottom: 1px solid #999; }"""
+
+
+def html_table(texts: TextTable) -> str:
+    """A page that needs no other file."""
+    kinds = [' class="number"' if end else "" for end in texts.right]
+    head = "".join(
+        f"<th{kind}>{_html_escaped(name)}</th>"
+        for name, kind in zip(texts.columns, kinds, strict=True)
+    )
+    lines = [
+        "<!DOCTYPE html>",
+        '<html lang="en">',
+        f'<head><meta charset="utf-8"><title>{_html_escaped(texts.title)}</title>',
+        f"<style>\n{STYLE}\n</style></head>",
+        "<body>",
+        "<table>",
+        f"<caption>{_html_escaped(texts.title)}</caption>",
+        f"<thead><tr>{head}</tr></thead>",
+        "<tbody>",
+    ]
+    for row, ends_block in zip(texts.rows, texts.block_ends, strict=True):
+        cells = "".join(
+            f"<td{kind}>{_html_escaped(text)}{f'<sup>{_html_escaped(mark)}</sup>' if mark else ''}</td>"
+            for (text, mark), kind in zip(row, kinds, strict=True)
+        )
+        lines.append(f'<tr class="block-end">{cells}</tr>' if ends_block else f"<tr>{cells}</tr>")
+    lines += ["</tbody>", "</table>"]
+    if texts.notes:
+        lines += ["<ul>", *[f"<li>{_html_escaped(note)}</li>" for note in texts.notes], "</ul>"]
+    return "\n".join([*lines, "</body>", "</html>"]) + "\n"
+
+
+def _html_escaped(text: str) -> str:
+    return html.escape(" ".join(text.split()))
+
+
+LATEX_MARKS = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    # Outside math, the usual fonts hold other marks in the places of these.
+    "|": r"\textbar{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    **{mark: f"\\{mark}" for mark in "&%$#_{}"},
+    PLUS_MINUS: r"$\pm$",
+}
+# Two hyphens in a row would become a dash.
+_LIGATURE = re.compile("-(?=-)")
+_MINUS = re.compile(r"(?<![\w.])-(?=[\d.])")
+
+
+def latex_table(texts: TextTable) -> str:
+    """LaTeX text with booktabs' rules."""
+    align = "".join("r" if end else "l" for end in texts.right)
+    lines = [
+        "% needs " + _command("usepackage", "booktabs"),
+        _command("begin", "table"),
+        "\\centering",
+        _command("caption", _latex_escaped(texts.title)),
+        _command("begin", "tabular") + f"{{{align}}}",
+        "\\toprule",
+        " & ".join(map(_latex_escaped, texts.columns)) + r" \\",
+        "\\midrule",
+    ]
+    for row, ends_block in zip(texts.rows, texts.block_ends, strict=True):
+        cells = [
+            _latex_cell(text, mark, number=end)
+            for (text, mark), end in zip(row, texts.right, strict=True)
+        ]
+        # After the line before, a bracket would be the argument of its end.
+        guard = "{}" if cells[0].startswith("[") else ""
+        lines.append(guard + " & ".join(cells) + r" \\")
+        if ends_block:
+            lines.append("\\midrule")
+    lines += ["\\bottomrule", _command("end", "tabular")]
+    lines += [f"\\par\\footnotesize {_latex_escaped(note)}" for note in texts.notes]
+    return "\n".join([*lines, _command("end", "table")]) + "\n"
+
+
+def _latex_cell(text: str, mark: str, *, number: bool) -> str:
+    shown = _latex_escaped(text)
+    if number:
+        shown = _MINUS.sub("$-$", shown)
+    return shown + (_command("textsuperscript", _latex_escaped(mark)) if mark else "")
+
+
+def _latex_escaped(text: str) -> str:
+    shown = "".join(LATEX_MARKS.get(mark, mark) for mark in " ".join(text.split()))
+    return _LIGATURE.sub("-{}", shown)
+
+
+def _command(name: str, argument: str) -> str:
+    return f"\\{name}{{{argument}}}"

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from aqr_exp.report.tables.cells import (
     SYNTHETIC_MARK,
     Cell,
-    Joined,
+    Column,
+    Line,
+    MergedColumns,
     Row,
     Table,
     count_cell,
@@ -15,9 +17,9 @@ from aqr_exp.report.tables.cells import (
     titled,
     words_cell,
 )
-from aqr_exp.report.tables.comparison_data import ComparisonData, TableArm
+from aqr_exp.report.tables.comparison_data import ComparisonData
 from aqr_exp.report.tables.notes import (
-    CONFOUNDERS,
+    CONFOUNDERS_COLUMN,
     Marks,
     confounders_cell,
     count_and_mean_cells,
@@ -29,10 +31,24 @@ from aqr_exp.statistics.grouping import Group, classes_of
 from aqr_exp.statistics.run_scores import GroundTruths
 from aqr_exp.store.collect import MEAN_METRICS, RunRow
 
-MEAN = ("n", "mean", "sd", "95 % low", "95 % high")
-DIFFERENCE = ("difference", "difference low", "difference high", "verdict")
-GROUND_TRUTH = "ground truth"
-NUMERIC = frozenset({*MEAN, *DIFFERENCE[:3], GROUND_TRUTH, "value"})
+MEAN = (
+    Column("n", numeric=True),
+    Column("mean", numeric=True, of_line=True),
+    *(Column(name, numeric=True) for name in ("sd", "95 % low", "95 % high")),
+)
+MERGED_MEAN = MergedColumns(value="mean", sd="sd", low="95 % low", high="95 % high")
+DIFFERENCE = (
+    Column("difference", numeric=True, of_line=True, with_baseline=True),
+    Column("difference low", numeric=True, with_baseline=True),
+    Column("difference high", numeric=True, with_baseline=True),
+    Column("verdict", with_baseline=True),
+    CONFOUNDERS_COLUMN,
+)
+MERGED_DIFFERENCE = MergedColumns(
+    value="difference", low="difference low", high="difference high", words="verdict"
+)
+DATA = Column("data", constant=True)
+GROUND_TRUTH = Column("ground truth", numeric=True)
 TITLES = {
     By.METRIC: "nuScenes metrics",
     By.CLASS: "nuScenes AP by class",
@@ -43,68 +59,44 @@ MEASURE = "mean ± sd [95 % interval] over n seeds"
 
 
 def block_table(data: ComparisonData, by: By, marks: Marks, truths: GroundTruths) -> Table:
-    """One block a quantity, one line an arm in it.
+    """One block a quantity, one line an arm in it; `by` is not `By.ARM`.
 
-    Args:
-        data: The arms and what is measured of them.
-        by: What a block is; not `By.ARM`.
-        marks: Hands out the letters of footnotes.
-        truths: Tells how many ground truths stand behind a number.
-
-    Returns:
-        The table; where a mean is over fewer seeds than the arm has is in its notes.
+    Where a mean is over fewer seeds than the arm has is in the notes.
     """
     described = describe_arms(data.groups)
-    heads = ("condition", "metric") if by is By.CONDITION else (by.value,)
-    heads = ("range", "metric") if by is By.RANGE else heads
+    heads = (by.value, "metric") if by in {By.CONDITION, By.RANGE} else (by.value,)
     counted = by is not By.METRIC
-    columns = (
-        *heads,
-        *described.columns,
-        "data",
-        *([GROUND_TRUTH] if counted else []),
-        *MEAN,
-        *((*DIFFERENCE, CONFOUNDERS) if data.compares else ()),
-    )
-    lines: list[Row] = [
-        (
-            *map(text_cell, _heads(item, by)),
-            *described.cells[index],
-            text_cell(arm.first.data),
-            *([truth_cell(truths.of(arm.group, item.metric, item.condition))] if counted else []),
-            *count_and_mean_cells(arm.estimates.means[item.name]),
-            *(_compared_cells(arm, item, marks) if data.compares else ()),
-        )
-        for item in data.quantities
-        for index, arm in enumerate(data.arms)
-    ]
+    subjects = [(item, index) for item in data.quantities for index in range(len(data.arms))]
+    rows: list[Row] = []
+    for item, index in subjects:
+        arm = data.arms[index]
+        count = [truth_cell(truths.of(arm.group, item.metric, item.condition))] if counted else []
+        cells = [*described.cells[index], text_cell(arm.first.data), *count]
+        cells += count_and_mean_cells(arm.estimates.means[item.name])
+        if data.compares:
+            cells += [*difference_cells(arm, item.name, marks), confounders_cell(arm)]
+        rows.append((*map(text_cell, _heads(item, by)), *cells))
     title, synthetic = titled(f"{TITLES[by]}: {MEASURE}", data.groups)
-    joined = [Joined(value="mean", sd="sd", low="95 % low", high="95 % high")]
-    if data.compares:
-        value, low, high, words = DIFFERENCE
-        joined.append(Joined(value=value, low=low, high=high, words=words))
     return Table(
         title=title,
-        columns=columns,
-        numeric=NUMERIC,
-        rows=tuple(lines),
+        columns=(
+            *(Column(name, head=True) for name in heads),
+            *described.columns,
+            DATA,
+            *([GROUND_TRUTH] if counted else []),
+            *MEAN,
+            *(DIFFERENCE if data.compares else ()),
+        ),
+        rows=tuple(rows),
+        lines=tuple(Line(arm=index, metric=item.metric) for item, index in subjects),
         notes=tuple(value_notes(data)),
         synthetic=synthetic,
-        context=frozenset({"identity", "preset", "overrides", "data"}),
-        programs=frozenset({CONFOUNDERS}) & set(columns),
-        joined=tuple(joined),
+        merged_columns=(MERGED_MEAN, MERGED_DIFFERENCE) if data.compares else (MERGED_MEAN,),
     )
 
 
 def one_run_table(row: RunRow) -> Table:
-    """The metrics of one run: the protocol's means, then AP by class beside its ground truth.
-
-    Args:
-        row: A completed run.
-
-    Returns:
-        The table, one line a metric.
-    """
+    """The metrics of one completed run: the protocol's means, then AP by class beside its ground truth."""
     truths = GroundTruths()
     items = [Quantity(metric=name) for name in MEAN_METRICS]
     items += [Quantity(metric=f"AP/{name}") for name in classes_of([[row]])]
@@ -121,8 +113,7 @@ def one_run_table(row: RunRow) -> Table:
     mark = f": {SYNTHETIC_MARK}" if row.synthetic else ""
     return Table(
         title=f"{row.name} on {row.data}{mark}",
-        columns=("metric", "value", GROUND_TRUTH),
-        numeric=NUMERIC,
+        columns=(Column("metric"), Column("value", numeric=True), GROUND_TRUTH),
         rows=tuple(lines),
         synthetic=row.synthetic,
     )
@@ -133,10 +124,6 @@ def truth_cell(counts: set[int]) -> Cell:
     if len(counts) == 1:
         return count_cell(min(counts))
     return text_cell(f"{min(counts)} to {max(counts)}") if counts else words_cell("-")
-
-
-def _compared_cells(arm: TableArm, item: Quantity, marks: Marks) -> tuple[Cell, ...]:
-    return (*difference_cells(arm, item.name, marks), confounders_cell(arm))
 
 
 def _heads(item: Quantity, by: By) -> tuple[str, ...]:
@@ -152,25 +139,24 @@ class Described:
     """Columns that tell arms apart, and their cells for each arm.
 
     Attributes:
-        columns: Their names.
+        columns: The columns.
         cells: By arm.
     """
 
-    columns: tuple[str, ...]
+    columns: tuple[Column, ...]
     cells: list[tuple[Cell, ...]]
 
 
 def describe_arms(groups: Sequence[Group]) -> Described:
     """Variant, identity and preset; overrides only where some arm has any."""
-    columns: tuple[str, ...] = ("variant", "identity", "preset")
-    cells = [
-        tuple(map(text_cell, (group[0].variant, group[0].fingerprint, group[0].preset)))
-        for group in groups
+    texts = [[group[0].variant, group[0].fingerprint, group[0].preset] for group in groups]
+    columns = [
+        Column("variant"),
+        Column("identity", constant=True),
+        Column("preset", constant=True),
     ]
     if any(group[0].overrides for group in groups):
-        columns += ("overrides",)
-        cells = [
-            (*cell, text_cell(group[0].overrides))
-            for cell, group in zip(cells, groups, strict=True)
-        ]
-    return Described(columns=columns, cells=cells)
+        columns.append(Column("overrides", constant=True))
+        texts = [[*text, group[0].overrides] for text, group in zip(texts, groups, strict=True)]
+    cells = [tuple(map(text_cell, text)) for text in texts]
+    return Described(columns=tuple(columns), cells=cells)

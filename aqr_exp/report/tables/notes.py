@@ -6,6 +6,7 @@ from aqr_exp.report.tables.baselines import RelativeTime
 from aqr_exp.report.tables.cells import (
     NO_VALUE,
     Cell,
+    Column,
     count_cell,
     number_cell,
     text_cell,
@@ -20,7 +21,7 @@ from aqr_exp.statistics.verdicts import DifferenceResult
 
 ONE_SEED = "one seed: no interval"
 NO_BASELINE = "no comparable baseline"
-CONFOUNDERS = "confounders"
+CONFOUNDERS_COLUMN = Column("confounders", machine_only=True, with_baseline=True)
 
 
 class Marks:

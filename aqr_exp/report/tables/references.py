@@ -8,7 +8,17 @@ from pathlib import Path
 
 import aqr_exp
 from aqr_exp.errors import AqrExpError
-from aqr_exp.report.tables.cells import NO_VALUE, ORIGIN, Cell, Row, Table, number_cell, text_cell
+from aqr_exp.report.tables.cells import (
+    NO_VALUE,
+    ORIGIN,
+    TIME,
+    Cell,
+    Column,
+    Row,
+    Table,
+    number_cell,
+    text_cell,
+)
 from aqr_exp.report.tables.request import Quantity
 
 NOT_MEASURED = "reference, not measured here"
@@ -89,7 +99,6 @@ def _reference(line: Mapping[str, str | None], where: str) -> Reference:
 
 
 SOURCE = "source"
-TIME = "time / baseline"
 
 
 def with_references(table: Table, results_root: Path, asked: Sequence[Quantity]) -> Table:
@@ -109,11 +118,12 @@ def with_references(table: Table, results_root: Path, asked: Sequence[Quantity])
     """
     found = read_references(reference_dirs(results_root))
     # Beside what names a line, where it stands in every part of a table that is too wide.
-    place = table.columns.index("variant") + 1
-    columns = (*table.columns[:place], ORIGIN, *table.columns[place:], SOURCE)
-    in_blocks = "mean" in table.columns
+    place = table.names.index("variant") + 1
+    columns = (*table.columns[:place], Column(ORIGIN), *table.columns[place:], Column(SOURCE))
+    names = [column.name for column in columns]
+    in_blocks = any(column.of_line for column in columns)
     rows = [
-        _in_block(columns, item, name) if in_blocks else _in_line(columns, item)
+        _in_block(names, item, name) if in_blocks else _in_line(names, item)
         for name in (asked if in_blocks else asked[:1])
         for item in found
         if any(one.name in item.values for one in ([name] if in_blocks else asked))
@@ -135,9 +145,9 @@ def references_apart(table: Table) -> tuple[Table, Table]:
     """
     measured = _with_columns(
         replace(table, references=()),
-        [name for name in table.columns if name not in {ORIGIN, SOURCE}],
+        [name for name in table.names if name not in {ORIGIN, SOURCE}],
     )
-    place = {name: index for index, name in enumerate(table.columns)}
+    place = {name: index for index, name in enumerate(table.names)}
     sources = list(dict.fromkeys(row[place[SOURCE]].text for row in table.references))
     marked = [
         replace(cell, mark=str(sources.index(row[place[SOURCE]].text) + 1))
@@ -150,7 +160,7 @@ def references_apart(table: Table) -> tuple[Table, Table]:
     ]
     filled = [
         name
-        for name in table.columns
+        for name in table.names
         if name not in {ORIGIN, SOURCE} and any(row[place[name]] != NO_VALUE for row in rows)
     ]
     apart = replace(
@@ -159,16 +169,16 @@ def references_apart(table: Table) -> tuple[Table, Table]:
         rows=tuple(rows),
         references=(),
         notes=tuple(f"({number}) {text}" for number, text in enumerate(sources, start=1)),
-        details=frozenset(),
+        columns=tuple(replace(column, hidden_on_terminal=False) for column in table.columns),
     )
     return measured, _with_columns(apart, filled)
 
 
 def _with_columns(table: Table, names: Sequence[str]) -> Table:
-    places = [table.columns.index(name) for name in names]
+    places = [table.names.index(name) for name in names]
     return replace(
         table,
-        columns=tuple(names),
+        columns=tuple(table.columns[place] for place in places),
         rows=tuple(tuple(row[place] for place in places) for row in table.rows),
     )
 

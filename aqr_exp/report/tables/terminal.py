@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aqr_exp.report.tables.cells import TableTexts
+from aqr_exp.report.tables.cells import TextTable
 
 GAP = 2
 # Words may be wrapped to this many characters; a longer single word is folded.
@@ -17,11 +17,11 @@ WRAPPED = 14
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """A part of a table that fits beside itself.
+class TablePart:
+    """A part of a table that fits the width.
 
     Attributes:
-        columns: Which columns it shows.
+        columns: The indices of the columns it shows.
         widths: Their widths in characters.
     """
 
@@ -29,15 +29,8 @@ class Part:
     widths: tuple[int, ...]
 
 
-def terminal_table(texts: TableTexts) -> str:
-    """Lay out a table for the terminal this process writes to.
-
-    Args:
-        texts: The table.
-
-    Returns:
-        The text with its colours, with a final line break.
-    """
+def terminal_table(texts: TextTable) -> str:
+    """A table for the terminal this process writes to, with its colours."""
     from rich.console import Console
     from rich.text import Text
 
@@ -62,7 +55,7 @@ def terminal_table(texts: TableTexts) -> str:
 
 def split(
     columns: Sequence[str], right: Sequence[bool], rows: Sequence[Sequence[str]], width: int
-) -> list[Part]:
+) -> list[TablePart]:
     """Choose column widths, and where the table continues below.
 
     Args:
@@ -87,7 +80,9 @@ def split(
         if begun and _total([least[i] for i in (*parts[-1], index)]) > width:
             parts.append([*telling])
         parts[-1].append(index)
-    return [Part(columns=tuple(part), widths=_widened(part, least, most, width)) for part in parts]
+    return [
+        TablePart(columns=tuple(part), widths=_widened(part, least, most, width)) for part in parts
+    ]
 
 
 def _telling(rows: Sequence[Sequence[str]], keys: int) -> list[int]:
@@ -135,7 +130,7 @@ def _widened(
     return tuple(widths)
 
 
-def _grid(part: Part, texts: TableTexts, rows: Sequence[Sequence[str]]) -> Any:
+def _grid(part: TablePart, texts: TextTable, rows: Sequence[Sequence[str]]) -> Any:
     from rich import box
     from rich.table import Table
     from rich.text import Text

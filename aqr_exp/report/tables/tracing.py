@@ -1,20 +1,15 @@
 """`--trace`: for every cell the runs, files and hashes that stand behind it."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from aqr_exp.files.progress import Progress, no_progress
-from aqr_exp.report.tables.cells import Row, Table
+from aqr_exp.report.tables.cells import Table
 from aqr_exp.report.tables.comparison_data import ComparisonData, TableArm
-from aqr_exp.store.collect import RunRow
 from aqr_exp.store.store import Store
 from aqr_exp.store.trace import RunTrace, trace_rows
-from aqr_exp.store.verify import verify_run
-
-# Cells of these columns come from the runs of the arm and of what it is compared with.
-OF_BOTH = ("difference", "verdict", "time / baseline", "confounders")
+from aqr_exp.store.verify import RunProblem, verify_run
 
 
 def with_trace(table: Table, data: ComparisonData, store: Store) -> Table:
@@ -25,58 +20,35 @@ def with_trace(table: Table, data: ComparisonData, store: Store) -> Table:
         data: The arms behind them.
         store: Where their files are.
     """
-    arms = {_key(arm.first): arm for arm in data.arms}
-    lines = [arms[_key_of_line(table.columns, row)] for row in table.rows]
-    rows = _rows_of(data)
+    arms = [data.arms[line.arm] for line in table.lines]
+    rows = {row.name: row for arm in data.arms for row in (*arm.group, *(arm.match.group or ()))}
     shown = list(dict.fromkeys(item.metric for item in data.quantities))
     runs = trace_rows(list(rows.values()), store, shown)
     structure = {
         "cells": [
-            {"line": index, "arm": arm.name, "columns": _traced_columns(table.columns, arm)}
-            for index, arm in enumerate(lines)
+            {"line": index, "arm": arm.name, "columns": _traced_columns(table, arm)}
+            for index, arm in enumerate(arms)
         ],
         "runs": {run.name: run.as_json() for run in runs},
     }
-    notes = [*map(_arm_note, dict.fromkeys(arm.name for arm in lines), _distinct(lines))]
+    notes = [_arm_note(arm) for arm in {arm.name: arm for arm in arms}.values()]
     notes += [note for run in runs for note in _run_notes(run)]
     return replace(table, trace=structure, notes=(*table.notes, *notes))
 
 
-def _distinct(lines: Sequence[TableArm]) -> list[TableArm]:
-    return list({arm.name: arm for arm in lines}.values())
-
-
-def _rows_of(data: ComparisonData) -> dict[str, RunRow]:
-    """Every run that any cell comes from, by name."""
-    return {row.name: row for arm in data.arms for row in (*arm.group, *(arm.match.group or ()))}
-
-
-def _key(row: RunRow) -> tuple[str, str, str]:
-    return row.variant, row.fingerprint, row.data
-
-
-def _key_of_line(columns: Sequence[str], row: Row) -> tuple[str, str, str]:
-    texts = {name: cell.text for name, cell in zip(columns, row, strict=True)}
-    return texts["variant"], texts["identity"], texts["data"]
-
-
-def _traced_columns(columns: Sequence[str], arm: TableArm) -> Mapping[str, Any]:
+def _traced_columns(table: Table, arm: TableArm) -> Mapping[str, Any]:
     """By column, the runs behind the arm's cell in it."""
-    own = [row.name for row in arm.group]
-    theirs = [row.name for row in arm.match.group or ()]
+    own = {"runs": [row.name for row in arm.group]}
+    both = own | {"baseline_runs": [row.name for row in arm.match.group or ()]}
     return {
-        name: {"runs": own, **({"baseline_runs": theirs} if _is_of_both(name) and theirs else {})}
-        for name in columns
+        column.name: both if column.with_baseline and arm.match.group else own
+        for column in table.columns
     }
 
 
-def _is_of_both(column: str) -> bool:
-    return any(part in column for part in OF_BOTH)
-
-
-def _arm_note(name: str, arm: TableArm) -> str:
+def _arm_note(arm: TableArm) -> str:
     own = ", ".join(row.name for row in arm.group)
-    text = f"trace: every cell of {name} is of {own}"
+    text = f"trace: every cell of {arm.name} is of {own}"
     if arm.match.group is None:
         return text
     theirs = ", ".join(row.name for row in arm.match.group)
@@ -156,43 +128,31 @@ class Verification:
 def verify_cells(
     data: ComparisonData, store: Store, *, progress: Progress = no_progress
 ) -> Verification:
-    """Recompute every run behind a table, and say which cells are not what they should be.
+    """Recompute every run behind a table, and name the cells that are not what they should be.
 
-    Args:
-        data: The arms of the table.
-        store: Where their files are.
-        progress: Called with the arms or runs done, and all.
-
-    Returns:
-        What was found. A difference is wrong where either arm is: it is told once for each.
+    A difference is wrong where either arm is: it is named once for each. Progress is in runs.
     """
     names = list(dict.fromkeys(row.name for arm in data.arms for row in arm.group))
-    faults: dict[str, list[str]] = {}
+    problems: dict[str, list[RunProblem]] = {}
     for done, name in enumerate(names, start=1):
-        faults[name] = verify_run(store.folder(name))
+        problems[name] = verify_run(store.folder(name))
         progress(done, len(names))
-    problems = [problem for arm in data.arms for problem in _problems(arm, data, faults)]
+    found = [
+        CellProblem(arm=arm.name, column=column, run=row.name, problem=str(problem))
+        for arm in data.arms
+        for row in arm.group
+        for problem in problems[row.name]
+        for column in _wrong_columns(problem, data)
+    ]
     cells = sum(
         arm.estimates.means[item.name].n > 0 for arm in data.arms for item in data.quantities
     )
-    return Verification(cells=cells, runs=len(names), problems=tuple(problems))
+    return Verification(cells=cells, runs=len(names), problems=tuple(found))
 
 
-def _problems(
-    arm: TableArm, data: ComparisonData, faults: dict[str, list[str]]
-) -> list[CellProblem]:
-    return [
-        CellProblem(arm=arm.name, column=column, run=row.name, problem=fault)
-        for row in arm.group
-        for fault in faults[row.name]
-        for column in _wrong_columns(row.name, fault, data)
-    ]
-
-
-def _wrong_columns(run: str, fault: str, data: ComparisonData) -> Sequence[str]:
-    """Which cells a fault is about: those of one metric where it says so, else all."""
-    found = re.fullmatch(re.escape(run) + r": (\S+) is .* in metrics\.json, .* from .*", fault)
-    if found is None:
+def _wrong_columns(problem: RunProblem, data: ComparisonData) -> Sequence[str]:
+    """The cells that a problem is about: those of one metric where it has one, else all."""
+    if problem.metric is None:
         return [ALL_CELLS]
-    metric = found[1]
-    return [item.name for item in data.quantities if item.metric == metric] or [metric]
+    names = [item.name for item in data.quantities if item.metric == problem.metric]
+    return names or [problem.metric]

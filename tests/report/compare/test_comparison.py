@@ -181,5 +181,5 @@ def test_runs_without_records_are_compared_over_seeds(tmp_path: Path) -> None:
     assert found.scenes.notes == ("no scenes are compared: a-s0: no match records",)
     tables = comparison_tables(found, 10)
     assert tables["scenes"].notes == found.scenes.notes
-    cells = dict(zip(tables["metrics"].columns, tables["metrics"].rows[1], strict=True))
+    cells = dict(zip(tables["metrics"].names, tables["metrics"].rows[1], strict=True))
     assert (cells["metric"].text, cells["A"].text, cells["difference"].text) == ("NDS", "-", "-")

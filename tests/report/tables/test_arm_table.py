@@ -91,8 +91,8 @@ def test_a_mean_over_fewer_seeds_than_the_line_says_so() -> None:
 
 def test_metrics_can_be_chosen_and_misspelt() -> None:
     rows = arm(mATE=0.5)
-    assert "mATE low" in arm_table(rows, ["mATE", "mATE"]).columns
-    assert "mAP" not in arm_table(rows, ["mATE"]).columns
+    assert "mATE low" in arm_table(rows, ["mATE", "mATE"]).names
+    assert "mAP" not in arm_table(rows, ["mATE"]).names
     with pytest.raises(RequestError, match=r"^unknown metric 'mAT': did you mean 'mATE'\?"):
         arm_table(rows, ["mAT"])
 

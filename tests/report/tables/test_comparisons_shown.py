@@ -94,7 +94,7 @@ def test_an_arm_without_a_comparable_baseline_says_so_in_its_cell() -> None:
 
 
 def test_baselines_alone_have_no_columns_of_comparison() -> None:
-    assert "mAP difference" not in table_of(BASELINE, ["mAP"]).columns
+    assert "mAP difference" not in table_of(BASELINE, ["mAP"]).names
 
 
 def test_confounders_are_marked_at_the_cell_and_named_below() -> None:

@@ -53,7 +53,7 @@ def test_unfinished_runs_are_compared_after_the_same_epoch(store: Store) -> None
     baseline, bias = lines(table)
     assert (baseline["mAP"], bias["mAP"], bias["NDS"]) == ("0.2100", "0.3150", "0.1575")
     assert bias["mAP difference"] == "+0.1050"
-    assert "time / baseline" not in table.columns
+    assert "time / baseline" not in table.names
     # What the finished run's records say is of another epoch.
     assert any("b" * 12 in note and "no match records" in note for note in table.notes)
     assert [line["mAP"] for line in lines(table_at(store, rows, "1"))] == ["0.1000", "0.1000"]

@@ -60,7 +60,7 @@ def groups(store) -> list[list[RunRow]]:
 
 
 def _cells(table, failure: str, variant: str, metric: str) -> dict[str, dict[str, str]]:
-    lines = [dict(zip(table.columns, [c.text for c in row], strict=True)) for row in table.rows]
+    lines = [dict(zip(table.names, [c.text for c in row], strict=True)) for row in table.rows]
     return {
         line["severity"]: line
         for line in lines

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tables_as_lines import class_table, metrics_table
 
 from aqr_exp.errors import RequestError
-from aqr_exp.report.tables.cells import Table, number_cell, text_cell
+from aqr_exp.report.tables.cells import Table, make_columns, number_cell, text_cell
 from aqr_exp.report.tables.formats import TableFormat, render
 from aqr_exp.report.tables.metric_table import one_run_table
 from aqr_exp.statistics.estimates import summarize
@@ -194,8 +194,7 @@ def test_all_formats_show_the_same_digits(values: list[float]) -> None:
 def test_marks_of_the_formats_are_escaped() -> None:
     hostile = Table(
         title="50 % & more",
-        columns=("a_b", "n"),
-        numeric=frozenset({"n"}),
+        columns=make_columns(("a_b", "n"), numeric={"n"}),
         rows=((text_cell("x_y | $1 {z} #2 ~^\\"), number_cell(-0.00001)),),
         notes=("[bold]not markup[/bold]",),
     )
@@ -217,7 +216,9 @@ def test_columns_all_rows_agree_on_move_above_the_table() -> None:
 
 def test_a_pipe_gets_aligned_text_with_a_rule_between_blocks() -> None:
     cells = tuple((text_cell(name), number_cell(value)) for name, value in ROWS)
-    table = Table(title="T", columns=("m", "x"), numeric=frozenset({"x"}), rows=cells, notes=("n",))
+    table = Table(
+        title="T", columns=make_columns(("m", "x"), numeric={"x"}), rows=cells, notes=("n",)
+    )
     assert render(table, TableFormat.RICH) == (
         "T\n"
         "+---+---------+\n"

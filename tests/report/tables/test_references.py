@@ -46,7 +46,7 @@ def test_references_stand_apart_are_marked_and_compared_with_nothing(tmp_path: P
     table = with_references(tmp_path)
     assert {line["origin"] for line in lines(table)} == {"measured here"}
     assert len(table.references) == 14
-    place = {name: index for index, name in enumerate(table.columns)}
+    place = {name: index for index, name in enumerate(table.names)}
     for row in table.references:
         assert row[place["origin"]].text == MARK
         assert row[place["source"]].text
@@ -80,12 +80,12 @@ def test_references_are_never_among_the_comparisons(tmp_path: Path) -> None:
         [run_row(seed, 0.3) for seed in range(3)],
         TableRequest(references=True),
     ).table
-    assert "mAP difference" not in without.columns
+    assert "mAP difference" not in without.names
 
 
 def test_blocks_have_the_references_that_say_their_metric(tmp_path: Path) -> None:
     table = with_references(tmp_path, by=By.METRIC, metrics=["NDS", "mATE"])
-    place = {name: index for index, name in enumerate(table.columns)}
+    place = {name: index for index, name in enumerate(table.names)}
     assert {row[place["metric"]].text for row in table.references} == {"NDS"}
     assert table.references[0][place["mean"]].text == "0.7080"
 

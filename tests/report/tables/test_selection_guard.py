@@ -84,7 +84,7 @@ def test_one_point_is_no_selection(store: Store) -> None:
 
 def test_without_a_sweep_nothing_is_called_selected(store: Store) -> None:
     table = build_table(store, [point(1, 0.3), point(2, 0.4)], TableRequest()).table
-    assert "selection" not in table.columns
+    assert "selection" not in table.names
 
 
 def test_a_sweep_shows_its_runs_those_forced_beside_them_and_what_is_missing(store: Store) -> None:

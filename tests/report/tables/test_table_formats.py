@@ -14,8 +14,9 @@ from run_rows import run_row
 from tables_as_lines import table_of
 
 from aqr_exp.errors import RequestError
-from aqr_exp.report.tables.cells import Cell, Table, number_cell, printable, text_cell
+from aqr_exp.report.tables.cells import Cell, Table, make_columns, number_cell, text_cell
 from aqr_exp.report.tables.formats import TableFormat, parquet_bytes, render
+from aqr_exp.statistics.grouping import printable
 from aqr_exp.store.collect import RunRow
 
 NUMBER = re.compile(r"(?<![\w.=])[+-]?\d+\.\d+(?![\w.])")
@@ -121,7 +122,7 @@ def test_pandas_reads_the_csv_with_numbers_as_numbers() -> None:
 
     table = compared()
     frame = pd.read_csv(io.StringIO(render(table, TableFormat.CSV)))
-    assert tuple(frame.columns) == table.columns
+    assert tuple(frame.columns) == table.names
     assert frame["mAP difference"].tolist()[1] == pytest.approx(0.0067, abs=1e-12)
     assert frame["mAP difference"].isna().tolist() == [True, False]
     assert frame["time / baseline"].tolist() == [1.0, 1.05]
@@ -159,15 +160,14 @@ def test_latex_can_be_pasted() -> None:
 
 
 def test_a_bracket_that_begins_a_line_is_no_argument_of_the_line_before() -> None:
-    table = Table(title="T", columns=("a",), numeric=frozenset(), rows=((text_cell("[1] x"),),) * 2)
+    table = Table(title="T", columns=make_columns("a"), rows=((text_cell("[1] x"),),) * 2)
     assert render(table, TableFormat.LATEX).count("\n{}[1] x \\\\") == 2
 
 
 def test_minus_signs_are_typeset_as_such_in_numbers_alone() -> None:
     table = Table(
         title="T",
-        columns=("name", "x"),
-        numeric=frozenset({"x"}),
+        columns=make_columns(("name", "x"), numeric={"x"}),
         rows=((text_cell("a-1 -2"), Cell(text="-0.5\n[-1.0, +0.2]", value=-0.5)),),
     )
     assert "a-1 -2 & $-$0.5 [$-$1.0, +0.2] \\\\" in render(table, TableFormat.LATEX)
@@ -190,8 +190,7 @@ def test_nothing_that_steers_a_terminal_is_printed() -> None:
         assert "\\u001b" not in text
     notes = Table(
         title="T",
-        columns=("a",),
-        numeric=frozenset(),
+        columns=make_columns("a"),
         rows=((text_cell("x"),),),
         notes=("\x1b[2J\x07",),
     )
@@ -240,7 +239,7 @@ def test_parquet_holds_the_rows_of_the_csv(tmp_path: Path) -> None:
 
     table = compared()
     found = pq.read_table(io.BytesIO(parquet_bytes(table)))
-    assert tuple(found.column_names) == table.columns
+    assert tuple(found.column_names) == table.names
     rows = json.loads(render(table, TableFormat.JSON))["rows"]
     for row, expected in zip(found.to_pylist(), rows, strict=True):
         scale = expected.pop("final scale")

@@ -5,7 +5,7 @@ from unittest import mock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aqr_exp.report.tables.cells import Table, TableTexts, number_cell, text_cell
+from aqr_exp.report.tables.cells import Table, TextTable, make_columns, number_cell, text_cell
 from aqr_exp.report.tables.formats import TableFormat, render
 from aqr_exp.report.tables.terminal import split, terminal_table
 
@@ -53,8 +53,7 @@ def test_no_number_is_broken_at_any_width(width: int, numbers: list[float]) -> N
     names = tuple(f"metric {index}" for index in range(len(numbers)))
     table = Table(
         title="T",
-        columns=("variant", *names),
-        numeric=frozenset(names),
+        columns=make_columns(("variant", *names), numeric=names),
         rows=((text_cell("some_arm"), *map(number_cell, numbers)),),
     )
     with mock.patch.dict(os.environ, {"COLUMNS": str(width)}):
@@ -65,7 +64,7 @@ def test_no_number_is_broken_at_any_width(width: int, numbers: list[float]) -> N
 
 def test_title_context_and_notes_stand_around_it() -> None:
     text = terminal_table(
-        TableTexts(
+        TextTable(
             title="The title",
             context="where",
             columns=["m", "x"],
