@@ -21,8 +21,8 @@ from mmdet3d.registry import MODELS
 from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
 from mmengine.structures import InstanceData
 
+from aqr_exp.cmt.detector import register_modules
 from aqr_exp.cmt.detector_config import detector_config
-from aqr_exp.cmt.register import register_modules
 from aqr_exp.config.load import load_run
 from aqr_exp.config.variant_spec import BASELINE, variant_specs
 

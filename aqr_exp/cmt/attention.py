@@ -49,7 +49,6 @@ class MultiHeadAttention(nn.Module):
         """Project to one part and split the heads.
 
         Args:
-            tensor: Queries, keys or values.
             part: 0 for queries, 1 for keys, 2 for values.
 
         Returns:
@@ -75,9 +74,6 @@ class MultiHeadAttention(nn.Module):
             key: Keys, their encoding added.
             blocked: True where a query must NOT attend to a key.
             bias: Added to the scores before the softmax, the same for all heads.
-
-        Returns:
-            The attended values, projected.
         """
         parts = self.project(query, 0), self.project(key, 1), self.project(value, 2)
         if self.observer is None or bias is None:
@@ -102,14 +98,7 @@ class SelfAttention(nn.Module):
         query_pos: Float[Tensor, "batch queries width"],
         blocked: Bool[Tensor, "queries queries"] | None = None,
     ) -> Float[Tensor, "batch queries width"]:
-        """Attend; the encoding is added to queries and keys, not to values.
-
-        Args:
-            blocked: True where a query must NOT attend to another.
-
-        Returns:
-            New query content.
-        """
+        """Attend unless blocked; the encoding is added to queries and keys, not to values."""
         placed = query + query_pos
         return query + self.dropout(self.attn(placed, placed, query, blocked))
 
@@ -140,8 +129,5 @@ class CrossAttention(nn.Module):
             key: Token content plus token encoding.
             blocked: True where a query must NOT attend to a token; CMT itself blocks none.
             bias: Added to the scores, together with the mask.
-
-        Returns:
-            New query content.
         """
         return query + self.dropout(self.attn(query + query_pos, key, value, blocked, bias))

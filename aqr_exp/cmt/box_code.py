@@ -53,19 +53,13 @@ def join_branches(branches: dict[str, Any], prefix: str = "") -> Float[Tensor, "
     Args:
         branches: center (2), height (1), dim (3), rot (2), vel (2).
         prefix: Put before the branch names, for the denoising queries.
-
-    Returns:
-        Codes.
     """
     names = ("center", "height", "dim", "rot", "vel")
     return torch.cat([branches[prefix + name] for name in names], dim=-1)
 
 
 def from_lidar_boxes(boxes: Any) -> Float[Tensor, "n 9"]:
-    """Gravity-centred (x, y, z, l, w, h, yaw, vx, vy) of a `LiDARInstance3DBoxes`.
-
-    Returns:
-        A new tensor.
+    """Gravity-centred (x, y, z, l, w, h, yaw, vx, vy) of a `LiDARInstance3DBoxes`, a new tensor.
 
     Raises:
         ValueError: If the boxes have no velocity.
@@ -110,9 +104,6 @@ def decode_sample(
     Args:
         max_boxes: Pairs kept before the range filter.
         center_range_m: Allowed centres, (x, y, z, x, y, z), borders included.
-
-    Returns:
-        At most `max_boxes` boxes.
     """
     classes = logits.shape[-1]
     ranked, order = torch.sort(logits.float().sigmoid().flatten(), descending=True, stable=True)

@@ -40,13 +40,10 @@ def load_state_dict_file(path: Path) -> dict[str, Tensor]:
 
 
 def unwrap_state_dict(content: object, source: str) -> dict[str, Tensor]:
-    """Find the state dict in what a checkpoint holds, and drop `module.` prefixes.
+    """Find the state dict in the content of a checkpoint, and drop `module.` prefixes.
 
     Args:
-        source: Where it came from, for errors.
-
-    Returns:
-        A new dict of tensors by name.
+        source: Name of the checkpoint, for errors.
 
     Raises:
         RequestError: If there is no state dict.
@@ -71,7 +68,7 @@ def load_strictly(
     Args:
         model: The model; untouched if anything is wrong.
         state: Parameters and buffers by name; sparse convolutions in either layout.
-        may_miss: What begins with one of these may be absent and stays as it is: the parts a
+        may_miss: Beginnings of names that may be absent and keep their values: the parts that a
             checkpoint of the baseline does not have.
 
     Returns:

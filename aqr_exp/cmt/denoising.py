@@ -19,12 +19,9 @@ from aqr_exp.cmt.encodings import normalise_points
 
 @dataclass(frozen=True, kw_only=True)
 class DenoisingSettings:
-    """Settings of the noise on the ground truth.
+    """Settings of the noise on the ground truth (see `DenoisingConfig`).
 
     Attributes:
-        groups: At most this many noised copies.
-        noise_scale: Shift of a centre in half box sizes; 0 switches the noise off.
-        noise_trans_m: Added to the half size before scaling.
         split: A draw from [-1, 1]^3 with a norm beyond this is labelled background.
         point_cloud_range: (x, y, z, x, y, z) in metres.
         classes: Number of classes; also the label of background.
@@ -70,10 +67,7 @@ def denoising_mask(
     """The attention mask of a batch with denoising queries.
 
     Learnable queries must not see denoising ones; a group must not see another group. Denoising
-    queries may see the learnable ones.
-
-    Returns:
-        [R S + Q, R S + Q], denoising slots first; True blocks.
+    queries may see the learnable ones. Denoising slots come first; True blocks.
     """
     group = torch.arange(groups, device=device).repeat_interleave(group_slots)
     slots = groups * group_slots

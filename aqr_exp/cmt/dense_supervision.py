@@ -35,7 +35,7 @@ def centre_focal_loss(
         heat: Targets in [0, 1]; exactly 1 at a centre.
 
     Returns:
-        The sum over the number of centres (at least 1).
+        The sum over the number of centres, at least 1.
     """
     probability = logits.sigmoid().clamp(_EPSILON, 1.0 - _EPSILON)
     centre = heat == 1.0

@@ -1,5 +1,7 @@
 """The CMT detector, its data preprocessor and the grid mask of its images.
 
+Importing this module registers every CMT module with mmdet3d's `MODELS`.
+
 Letters: B samples, V views, N points, H and W image height and width (pixels).
 """
 
@@ -15,6 +17,8 @@ from mmengine.model import BaseDataPreprocessor
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+# Imported for what they register with `MODELS`.
+from aqr_exp.cmt import head, image_branch, task_head, transformer  # noqa: F401
 from aqr_exp.cmt.box_code import to_lidar_boxes
 from aqr_exp.cmt.lidar_branch import Voxelisation
 
@@ -155,11 +159,7 @@ class CmtDetector(Base3DDetector):
         return canvas + sum(0.0 * p.sum() for module in encoders for p in module.parameters())
 
     def extract_img_feat(self, images: Float[Tensor, "batch views 3 height width"]) -> list[Tensor]:
-        """Camera features.
-
-        Returns:
-            One map, [B V, channels, rows, columns].
-        """
+        """Camera features: one map, [B V, channels, rows, columns]."""
         flat = images.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         if self.grid_mask is not None:
             flat = self.grid_mask(flat)
@@ -246,3 +246,8 @@ class CmtDetector(Base3DDetector):
         if missing:
             raise KeyError(f"a data sample lacks {', '.join(missing)} in its metainfo")
         return {key: sample.metainfo[key] for key in _META_KEYS}
+
+
+def register_modules() -> None:
+    """Register CMT's modules, as importing this module did, and the stock ones they are built from."""
+    import mmdet3d.models  # noqa: F401

@@ -97,13 +97,10 @@ def denormalise_points(
 
 
 def padded_image_size(metas: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
-    """Height and width in pixels of the network's input, from the first sample's `pad_shape`.
+    """(height, width) in pixels of the network's input, from the first sample's `pad_shape`.
 
     Args:
         metas: `pad_shape` is (h, w), (h, w, c) or one such tuple per view.
-
-    Returns:
-        (height, width) in pixels.
     """
     shape = metas[0]["pad_shape"]
     if isinstance(shape[0], Sequence | np.ndarray | Tensor):

@@ -194,13 +194,7 @@ class ImageNeck(BaseModule):
     def forward(
         self, features: Sequence[Float[Tensor, "images _ _ _"]]
     ) -> list[Float[Tensor, "images channels height width"]]:
-        """Merge coarse maps into the finest by nearest-neighbour upsampling.
-
-        Args:
-            features: The backbone's maps, finest first.
-
-        Returns:
-            One map, at the finest resolution.
+        """Merge maps, finest first, into one of the finest resolution by nearest-neighbour upsampling.
 
         Raises:
             ValueError: If the number of maps is not what the neck was built for.

@@ -158,9 +158,6 @@ class PillarEncoder(nn.Module):
             features: (x, y, z, intensity, time) of each pillar's points, zero-padded.
             num_points: Points in each pillar, at least 1.
             coors: (sample, z, y, x) index of each pillar.
-
-        Returns:
-            Non-negative features of each pillar.
         """
         slots = torch.arange(features.shape[1], device=features.device)
         pillar = torch.repeat_interleave(

@@ -21,13 +21,7 @@ _LOG_EPS = 1e-12
 
 @dataclass(frozen=True, kw_only=True)
 class MatchingWeights:
-    """Weights of the matching cost.
-
-    Attributes:
-        class_cost: Weight of the focal class cost.
-        box_cost: Weight of the L1 box cost.
-        code_weights: Weights of the box code's entries within the L1 cost.
-    """
+    """Weights of the matching cost (see `HeadConfig`)."""
 
     class_cost: float
     box_cost: float
@@ -37,11 +31,7 @@ class MatchingWeights:
 def focal_class_cost(
     logits: Float[Tensor, "*shape classes"], labels: Int[Tensor, " boxes"]
 ) -> Float[Tensor, "*shape boxes"]:
-    """The change of the focal loss (gamma 2, alpha 0.25) if a query took a box's class.
-
-    Returns:
-        loss(class present) - loss(class absent); lower is better.
-    """
+    """loss(class present) - loss(class absent) of the focal loss (gamma 2, alpha 0.25), per box."""
     score = logits[..., labels].sigmoid()
     absent = -(1.0 - score + _LOG_EPS).log() * (1.0 - _ALPHA) * score.square()
     present = -(score + _LOG_EPS).log() * _ALPHA * (1.0 - score).square()
@@ -55,14 +45,7 @@ def matching_cost(
     targets: Float[Tensor, "boxes 10"],
     weights: MatchingWeights,
 ) -> Float[Tensor, "layers queries boxes"]:
-    """Cost of every pairing, for all layers at once.
-
-    Args:
-        targets: Ground-truth box codes; velocities are not compared.
-
-    Returns:
-        Costs; lower is better.
-    """
+    """Cost of every pairing, for all layers at once; velocities are not compared."""
     scale = codes.new_tensor(weights.code_weights[:MATCHED_ENTRIES])
     predicted = codes[..., :MATCHED_ENTRIES] * scale
     wanted = (targets[..., :MATCHED_ENTRIES] * scale).expand(len(codes), -1, -1)
@@ -102,12 +85,9 @@ _BACKGROUND_SHARE = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class LossWeights:
-    """Weights of the detection loss.
+    """Weights of the detection loss (see `HeadConfig`).
 
     Attributes:
-        class_loss: Weight of the focal loss.
-        box_loss: Weight of the L1 loss.
-        code_weights: Weights of the box code's entries within the L1 loss.
         denoising: Weight of both losses for denoising queries.
         split: Noise beyond this norm is labelled background; sets the denoising normaliser.
     """
@@ -126,9 +106,6 @@ def focal_loss(
 
     Args:
         labels: Class of each prediction; C is background.
-
-    Returns:
-        One sum per layer.
     """
     classes = torch.arange(logits.shape[-1], device=logits.device)
     wanted = labels[..., None] == classes
@@ -146,9 +123,6 @@ def box_l1_loss(
 
     Only velocities can be unknown in nuScenes; a box without one still teaches its place, size
     and heading. (The published code leaves the whole box out.)
-
-    Returns:
-        One sum per layer.
     """
     known = torch.isfinite(targets)
     distance = (codes - torch.where(known, targets, 0.0)).abs() * known

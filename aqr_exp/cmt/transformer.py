@@ -62,9 +62,6 @@ class DecoderLayer(nn.Module):
             key: Token content plus encoding.
             self_blocked: True where a query must NOT attend to another query.
             bias: Added to the scores of the cross-attention, never of the self-attention.
-
-        Returns:
-            New query content.
         """
         query = self.norms[0](self.attentions[0](query, query_pos, self_blocked))
         query = self.norms[1](self.attentions[1](query, query_pos, key, value, bias=bias))
@@ -92,16 +89,7 @@ class Decoder(nn.Module):
         self_blocked: Bool[Tensor, "queries queries"] | None = None,
         bias: BiasForLayer | None = None,
     ) -> Float[Tensor, "layers batch queries width"]:
-        """Run all layers.
-
-        Args:
-            key: Token content plus encoding.
-            self_blocked: True where a query must NOT attend to another query.
-            bias: Called for the bias of each layer.
-
-        Returns:
-            The normed output of every layer.
-        """
+        """The normed output of every layer; `bias` is called for each, the rest as in a layer."""
         outputs: list[Tensor] = []
         for index, layer in enumerate(self.layers):
             term = None if bias is None else bias(index, outputs[-1] if outputs else None)
@@ -138,15 +126,12 @@ class CmtTransformer(nn.Module):
         self_blocked: Bool[Tensor, "queries queries"] | None = None,
         bias: BiasForLayer | None = None,
     ) -> Float[Tensor, "layers batch queries width"]:
-        """Decode the queries, which start without content.
+        """Decode the queries, which start without content, to the normed output of every layer, finite.
 
         Args:
             key_pos: Token encoding, added to keys and not to values.
             self_blocked: True where a query must NOT attend to another query.
             bias: Called for the bias of each layer's cross-attention scores.
-
-        Returns:
-            The normed output of every layer, finite.
         """
         decoded = self.decoder(
             torch.zeros_like(query_pos), query_pos, memory + key_pos, memory, self_blocked, bias

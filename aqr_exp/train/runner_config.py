@@ -11,7 +11,7 @@ from aqr_exp.config.variant_spec import spec_of
 from aqr_exp.data.pipeline import dataloader_config
 
 PLUGIN_MODULES = (
-    "aqr_exp.cmt.register",
+    "aqr_exp.cmt.detector",
     "aqr_exp.data.dataset",
     "aqr_exp.data.transforms.geometry",
     "aqr_exp.data.transforms.pasting",

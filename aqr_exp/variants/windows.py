@@ -88,7 +88,7 @@ def window_arguments(window: WindowConfig, model: ModelConfig) -> dict[str, Any]
     """Arguments of `gather_windows` for a window on a model's maps.
 
     Args:
-        window: As configured; it must keep the rules below.
+        window: One that keeps the rules below.
 
     Returns:
         Sides in whole cells, metric ones rounded to the nearest number, halves up.
@@ -104,7 +104,7 @@ def window_faults(window: WindowConfig, key: str, model: ModelConfig) -> Iterato
     """One fault for each side that does not fit the model's maps.
 
     Args:
-        key: Its dotted key.
+        key: The window's dotted key.
     """
     # The camera first: its map is the smaller one.
     for name, side, map_ in (

@@ -74,8 +74,8 @@ def random_batch(boxes=(3, 5), points=2000, seed=0):
 def build_detector(model="cmt_tiny", seed=0, overrides=(), square=True, variant="baseline"):
     from mmdet3d.registry import MODELS
 
+    from aqr_exp.cmt.detector import register_modules
     from aqr_exp.cmt.detector_config import detector_config
-    from aqr_exp.cmt.register import register_modules
     from aqr_exp.config.load import load_run
 
     register_modules()

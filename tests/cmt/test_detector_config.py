@@ -20,7 +20,7 @@ def test_a_baseline_run_is_its_model_without_a_variant(run):
 def test_building_changes_neither_the_dict_nor_the_configuration(run):
     from mmdet3d.registry import MODELS
 
-    from aqr_exp.cmt.register import register_modules
+    from aqr_exp.cmt.detector import register_modules
 
     register_modules()
     before, wanted = detector_config(run), detector_config(run)

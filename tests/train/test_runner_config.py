@@ -159,8 +159,8 @@ def test_evaluation_during_training_never_overwrites_the_record(config, tmp_path
 def test_every_group_with_a_rate_of_its_own_is_in_the_model():
     from mmdet3d.registry import MODELS
 
+    from aqr_exp.cmt.detector import register_modules
     from aqr_exp.cmt.detector_config import detector_config
-    from aqr_exp.cmt.register import register_modules
 
     register_modules()
     config = load_run("attention_bias")

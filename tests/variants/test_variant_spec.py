@@ -156,8 +156,8 @@ def test_stored_checkpoints_fit(variant: str) -> None:
     """The names that checkpoints of runs have had since there were variants."""
     from mmdet3d.registry import MODELS
 
+    from aqr_exp.cmt.detector import register_modules
     from aqr_exp.cmt.detector_config import detector_config
-    from aqr_exp.cmt.register import register_modules
 
     register_modules()
     head = MODELS.build(detector_config(load_run(variant))["pts_bbox_head"])
