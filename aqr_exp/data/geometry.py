@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
+from pyquaternion import Quaternion
 
 # Corners nearer than this to the camera's plane have no place in its image.
 NEAREST_M = 0.1
@@ -114,6 +116,26 @@ def read_points(path: str | Path) -> np.ndarray:
     if values.size % POINT_FEATURES:
         raise ValueError(f"{path}: {values.size} numbers are no multiple of {POINT_FEATURES}")
     return values.reshape(-1, POINT_FEATURES)
+
+
+def read_image(path: str) -> np.ndarray:
+    """An image as uint8 [H, W, 3], blue first.
+
+    Raises:
+        ValueError: The file is missing or cannot be decoded.
+    """
+    image = cv2.imread(path, cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(f"{path}: missing or not a decodable image")
+    return np.asarray(image)
+
+
+def pose_matrix(rotation: Sequence[float], translation: Sequence[float]) -> np.ndarray:
+    """[4, 4] from a frame to its parent, by a quaternion (w, x, y, z) and metres."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = Quaternion(list(rotation)).rotation_matrix
+    matrix[:3, 3] = translation
+    return matrix
 
 
 def without_ego(points: np.ndarray, half_side_m: float = 1.0) -> np.ndarray:

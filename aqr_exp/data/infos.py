@@ -18,6 +18,7 @@ from pyquaternion import Quaternion
 
 from aqr_exp.config.inputs import info_folder, info_path
 from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
+from aqr_exp.data.geometry import pose_matrix
 from aqr_exp.data.info_files import (
     INFO_VERSION,
     MAX_SWEEPS,
@@ -44,14 +45,6 @@ FILE_CLASSES: tuple[str, ...] = (
 order of `CLASS_NAMES`; readers map by name (`metainfo["categories"]`)."""
 
 
-def _matrix(record: dict[str, Any]) -> np.ndarray:
-    """[4, 4] of a record with translation and rotation: from its own frame to its parent's."""
-    matrix = np.eye(4)
-    matrix[:3, :3] = Quaternion(record["rotation"]).rotation_matrix
-    matrix[:3, 3] = record["translation"]
-    return matrix
-
-
 class _Recording:
     """One sensor's recording: its file, time and matrices.
 
@@ -65,8 +58,9 @@ class _Recording:
     def __init__(self, nusc: Any, token: str) -> None:
         self.row: dict[str, Any] = nusc.get("sample_data", token)
         calibration = nusc.get("calibrated_sensor", self.row["calibrated_sensor_token"])
-        self.sensor2ego = _matrix(calibration)
-        self.ego2global = _matrix(nusc.get("ego_pose", self.row["ego_pose_token"]))
+        self.sensor2ego = pose_matrix(calibration["rotation"], calibration["translation"])
+        pose = nusc.get("ego_pose", self.row["ego_pose_token"])
+        self.ego2global = pose_matrix(pose["rotation"], pose["translation"])
         self.intrinsic = calibration["camera_intrinsic"]
 
     @property

@@ -3,14 +3,12 @@
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from pyquaternion import Quaternion
 
 from aqr_exp.data.checks.tables import SENSORS, DataFault, RawTables
 from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
-from aqr_exp.data.geometry import POINT_FEATURES, read_points
+from aqr_exp.data.geometry import POINT_FEATURES, pose_matrix, read_points
 from aqr_exp.data.nuscenes_tables import FullSampleData
 from aqr_exp.files.progress import Progress, no_progress
 
@@ -172,16 +170,12 @@ NEAREST_M = 1.0
 KEYFRAMES_PER_CAMERA = 3
 
 
-def _matrix(row: Any) -> np.ndarray:
-    matrix = np.eye(4)
-    matrix[:3, :3] = Quaternion(list(row.rotation)).rotation_matrix
-    matrix[:3, 3] = row.translation
-    return matrix
-
-
 def _to_global(tables: RawTables, row: FullSampleData) -> np.ndarray:
-    pose = _matrix(tables.rows["ego_pose"][row.ego_pose_token])
-    return pose @ _matrix(tables.rows["calibrated_sensor"][row.calibrated_sensor_token])
+    pose = tables.rows["ego_pose"][row.ego_pose_token]
+    mount = tables.rows["calibrated_sensor"][row.calibrated_sensor_token]
+    return pose_matrix(pose.rotation, pose.translation) @ pose_matrix(
+        mount.rotation, mount.translation
+    )
 
 
 def seen_share(

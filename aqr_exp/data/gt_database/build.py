@@ -23,6 +23,7 @@ from aqr_exp.data.geometry import (
     lidar_to_image,
     merged_sweeps,
     project,
+    read_image,
 )
 from aqr_exp.data.gt_database.store import ARRAYS, FORM, GtDatabase, index_text, pack_name
 from aqr_exp.data.info_files import MAX_SWEEPS, fresh_parts
@@ -145,7 +146,7 @@ def crop_sample(
     points, numbers = merged_sweeps(sample, MAX_SWEEPS)
     inside = inside_boxes(points[:, :3], boxes[:, :7])
     matrices = view_matrices(sample)
-    images = [_image(sample["images"][name]["img_path"]) for name in CAMERA_NAMES]
+    images = [read_image(sample["images"][name]["img_path"]) for name in CAMERA_NAMES]
     cuts = []
     for item, box, mine in zip(kept, boxes, inside, strict=True):
         if not mine.any() or _is_astride(box, matrices, images):
@@ -186,13 +187,6 @@ def _patches(box: np.ndarray, matrices: np.ndarray, images: list[np.ndarray]) ->
         _, content = cv2.imencode(".jpg", image[top:bottom, left:right], quality)
         patches.append(EncodedPatch(view, left, top, content.tobytes()))
     return patches
-
-
-def _image(path: str) -> np.ndarray:
-    image = cv2.imread(path, cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError(f"{path}: missing or not a decodable image")
-    return image
 
 
 def info_digest(root: Path, split: str) -> str:

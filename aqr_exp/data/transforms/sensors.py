@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 
-import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
@@ -14,7 +13,7 @@ from PIL import Image
 from aqr_exp.data.classes import CAMERA_NAMES
 from aqr_exp.data.corruptions.cases import CorruptionCase
 from aqr_exp.data.corruptions.effects import IMAGE_CORRUPTIONS, POINT_CORRUPTIONS, Cloud
-from aqr_exp.data.geometry import POINT_FEATURES, lidar_to_image, merged_sweeps
+from aqr_exp.data.geometry import POINT_FEATURES, lidar_to_image, merged_sweeps, read_image
 
 
 @TRANSFORMS.register_module()
@@ -74,7 +73,9 @@ class LoadImages(BaseTransform):
         images, projections, paths = [], [], []
         for name in CAMERA_NAMES:
             camera = results["images"][name]
-            images.append(_pixels(camera["img_path"]) if self.read else _black(camera["img_path"]))
+            images.append(
+                read_image(camera["img_path"]) if self.read else _black(camera["img_path"])
+            )
             projections.append(lidar_to_image(camera))
             paths.append(camera["img_path"])
         results.update(
@@ -84,13 +85,6 @@ class LoadImages(BaseTransform):
             ori_shape=images[0].shape[:2],
         )
         return results
-
-
-def _pixels(path: str) -> np.ndarray:
-    image = cv2.imread(path, cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError(f"{path}: missing or not a decodable image")
-    return np.asarray(image)
 
 
 def _black(path: str) -> np.ndarray:
