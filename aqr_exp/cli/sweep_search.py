@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 
+from optuna.trial import FrozenTrial
+
 from aqr_exp.cli import console
 from aqr_exp.cli.sweep_execute import (
     SourceOf,
@@ -23,10 +25,11 @@ from aqr_exp.report.tables.formats import TableFormat, render
 from aqr_exp.store.counting import RunFolders
 from aqr_exp.store.store import Store
 from aqr_exp.store.sweep_folder import SweepFolder, check_sweep_name
-from aqr_exp.sweep.outcome import trials_line
+from aqr_exp.sweep import report
 from aqr_exp.sweep.plan import POINT, PlannedRun
-from aqr_exp.sweep.request import Search, SweepRequest
-from aqr_exp.sweep.study import SearchStudy, Trial, check_installed
+from aqr_exp.sweep.request import SweepRequest
+from aqr_exp.sweep.search import Search, check_installed
+from aqr_exp.sweep.study import SearchStudy
 from aqr_exp.sweep.trials import TrialPlanner
 from aqr_exp.sweep.watched import SweepStatus, WatchedRun
 
@@ -102,27 +105,25 @@ def show_search(request: SweepRequest, store: Store, *, as_json: bool) -> None:
     Raises:
         RequestError: The search cannot be.
     """
-    from aqr_exp.sweep import outcome
-
     check_installed()
     planner = TrialPlanner(request)
     planner.check_space()
     search, sweep = planner.search, store.sweep(request.name)
-    trials: list[Trial] = []
+    trials: list[FrozenTrial] = []
     if sweep.study_path.exists():
         trials = SearchStudy(
             sweep.study_path, sweep.study_log_path, search, planner.alike()
         ).trials()
     if as_json:
-        console.print_json(outcome.as_json(request, search, trials))
+        console.print_json(report.search_json(request, search, trials))
         return
-    tables = [outcome.space_table(request.name, search)]
+    tables = [report.space_table(request.name, search)]
     if trials:
-        tables.append(outcome.trials_table(request.name, search, trials))
+        tables.append(report.trials_table(request.name, search, trials))
     for table in tables:
         console.data(render(table, TableFormat.RICH, terminal=console.on_terminal()))
-    console.data(outcome.strategy_line(request, search))
-    console.data(outcome.trials_line(search, trials))
+    console.data(report.strategy_line(request, search))
+    console.data(report.trials_line(search, trials))
 
 
 def _watched(task: Task, run: PlannedRun) -> WatchedRun:
@@ -132,9 +133,9 @@ def _watched(task: Task, run: PlannedRun) -> WatchedRun:
 
 def _report(sweep: SweepFolder, store: Store, search: Search, study: SearchStudy) -> None:
     """Say how the search ended, and which point is best."""
-    console.say(trials_line(search, study.trials()))
+    console.say(report.trials_line(search, study.trials()))
     # Hardly any two points share a number of a range: such a key alone makes the x axis.
-    ranges = [item.key for item in search.space if item.low is not None][:1]
+    ranges = [item.key for item in search.space if not item.choices][:1]
     summarize(sweep, store, metric=search.objective, direction=search.direction, parameters=ranges)
 
 

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from statistics import fmean
 
+from optuna.trial import FrozenTrial
+
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.launch.scheduler import Task
 from aqr_exp.store.collect import read_row
@@ -13,8 +15,8 @@ from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import RunStatus
 from aqr_exp.store.sweep_folder import SweepFolder
 from aqr_exp.sweep.plan import BASELINE, POINT, Plan, PlannedRun
-from aqr_exp.sweep.request import PruneRule
-from aqr_exp.sweep.study import SearchStudy, Trial, TrialState
+from aqr_exp.sweep.search import GIVEN_UP, PruneRule
+from aqr_exp.sweep.study import SearchStudy
 from aqr_exp.sweep.trials import Curves, TrialPlanner
 
 _ENDED = frozenset({RunStatus.COMPLETED, RunStatus.PRUNED})
@@ -130,7 +132,7 @@ class TrialSource:
         """Whether an open trial waits for runs of another: a space so small is asked again later."""
         seen: set[str] = set()
         for trial in self._study.trials():
-            if trial.state is TrialState.OPEN and trial.number in self._plans:
+            if not trial.state.is_finished() and trial.number in self._plans:
                 names = {run.name for run in self._plans[trial.number].runs if POINT in run.labels}
                 if names & seen and any(self._tasks[name].folder.standing() for name in names):
                     return True
@@ -158,16 +160,16 @@ class TrialSource:
         self.exhausted = len(trials) >= self._study.search.trials
         found = []
         for trial in trials:
-            if trial.state is TrialState.OPEN:
+            if not trial.state.is_finished():
                 found += self._advance(trial)
         return found
 
-    def _advance(self, trial: Trial) -> list[Task]:
+    def _advance(self, trial: FrozenTrial) -> list[Task]:
         """Bring one open trial up to date; returns its tasks that are new."""
         number = trial.number
         if number not in self._plans:
             try:
-                self._plans[number] = self._planner.plan(trial.values)
+                self._plans[number] = self._planner.plan(self._study.search.point(trial))
             except RequestError as error:
                 reason = " ".join(str(error).split())
                 self._study.fail(number, reason)
@@ -181,7 +183,7 @@ class TrialSource:
         return [self._tasks[run.name] for run in new if not _ended(self._folder(run))]
 
     def _settle(
-        self, trial: Trial, points: Sequence[PlannedRun], runs: Sequence[PlannedRun]
+        self, trial: FrozenTrial, points: Sequence[PlannedRun], runs: Sequence[PlannedRun]
     ) -> None:
         """Tell a trial's end when it has one, and judge it when it has none yet."""
         folders = [self._folder(run) for run in points]
@@ -190,7 +192,7 @@ class TrialSource:
             values = [row.metric(self._study.search.objective) for row in rows]
             self._complete(trial, [value for value in values if value is not None], len(rows))
             return
-        reason = trial.given_up
+        reason = trial.user_attrs.get(GIVEN_UP)
         if reason is None:
             pruned = [row.reason or "given up" for row in rows if row.status is RunStatus.PRUNED]
             reason = pruned[0] if pruned else self._hopeless(trial, points, runs)
@@ -202,7 +204,7 @@ class TrialSource:
         if all(ended):
             self._study.prune(trial.number)
 
-    def _complete(self, trial: Trial, values: Sequence[float], runs: int) -> None:
+    def _complete(self, trial: FrozenTrial, values: Sequence[float], runs: int) -> None:
         """Tell the objective: the mean over seeds, which all must have it."""
         objective = self._study.search.objective
         if len(values) < runs:
@@ -211,11 +213,11 @@ class TrialSource:
             self._say(f"trial {trial.number}: {reason}")
             return
         self._study.complete(trial.number, fmean(values))
-        words = " ".join(item.typed for item in trial.values)
+        words = " ".join(item.typed for item in self._study.search.point(trial))
         self._say(f"trial {trial.number}: {objective} {fmean(values):.4f} ({words})")
 
     def _hopeless(
-        self, trial: Trial, points: Sequence[PlannedRun], runs: Sequence[PlannedRun]
+        self, trial: FrozenTrial, points: Sequence[PlannedRun], runs: Sequence[PlannedRun]
     ) -> str | None:
         """Why a trial is to be given up at its newest epoch; None when it is not."""
         pruning = self._study.search.pruning
@@ -225,7 +227,7 @@ class TrialSource:
         curve = self._curves.mean([self._folder(run) for run in points])
         # What is reached in the last epoch is there: stopping would spare nothing.
         curve = {epoch: value for epoch, value in curve.items() if epoch < ends}
-        for epoch in sorted(curve.keys() - trial.reported.keys()):
+        for epoch in sorted(curve.keys() - trial.intermediate_values.keys()):
             self._study.report(trial.number, epoch, curve[epoch])
         if not curve or (trial.number, max(curve)) in self._judged:
             return None

@@ -21,14 +21,14 @@ from aqr_exp.store.counting import by_first_name, counting_run
 from aqr_exp.store.sweep_folder import SweepEntry
 from aqr_exp.sweep.expand import fits
 from aqr_exp.sweep.plan import Plan, plan_sweep
-from aqr_exp.sweep.request import Corner, SweepRequest
+from aqr_exp.sweep.request import ExplicitPoint, SweepRequest
 from aqr_exp.sweep.values import read_override
 
 PREFIX = "confirm-"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepPoint:
+class ScoredPoint:
     """One point of a sweep and its completed runs.
 
     Attributes:
@@ -65,8 +65,8 @@ class Selection:
 
     sweep: str
     metric: str
-    points: tuple[SweepPoint, ...]
-    baselines: tuple[SweepPoint | None, ...]
+    points: tuple[ScoredPoint, ...]
+    baselines: tuple[ScoredPoint | None, ...]
     candidates: int
     unscored: int
     used_seeds: frozenset[int]
@@ -122,14 +122,14 @@ def select_best(
     )
 
 
-def _points(entries: Sequence[SweepEntry], rows: Sequence[RunRow]) -> list[SweepPoint]:
+def _points(entries: Sequence[SweepEntry], rows: Sequence[RunRow]) -> list[ScoredPoint]:
     """The points of a sweep in its order."""
     counting = counting_by_name(rows)
     by_arm: dict[str, list[SweepEntry]] = {}
     for entry in entries:
         by_arm.setdefault(arm_of(entry.name), []).append(entry)
     return [
-        SweepPoint(
+        ScoredPoint(
             arm=arm,
             variant=group[0].variant,
             overrides=group[0].overrides,
@@ -145,7 +145,7 @@ def counting_by_name(rows: Sequence[RunRow]) -> dict[str, RunRow]:
     return {name: row for name, row in found.items() if row is not None}
 
 
-def _baseline_of(point: SweepPoint, baselines: Sequence[SweepPoint]) -> SweepPoint | None:
+def _baseline_of(point: ScoredPoint, baselines: Sequence[ScoredPoint]) -> ScoredPoint | None:
     fitting = [one for one in baselines if one.setting is not None and one.setting == point.setting]
     return fitting[0] if fitting else None
 
@@ -188,7 +188,7 @@ def confirmation(
         RequestError: A point means another run now than when it was swept, or cannot be composed.
     """
     loader = ConfigLoader(with_data=True)
-    corners: dict[tuple[str, tuple[str, ...]], Corner] = {}
+    explicit: dict[tuple[str, tuple[str, ...]], ExplicitPoint] = {}
     baseline_arms = []
     for point, baseline in zip(selection.points, selection.baselines, strict=True):
         for known in (point, baseline):
@@ -197,20 +197,22 @@ def confirmation(
         overrides = _read(point.overrides, loader.groups)
         reference = _baseline_overrides(overrides, baseline, loader)
         typed = tuple(item.typed for item in reference)
-        corners[BASELINE, typed] = Corner(variant=BASELINE, overrides=reference)
-        corners[point.variant, point.overrides] = Corner(variant=point.variant, overrides=overrides)
+        explicit[BASELINE, typed] = ExplicitPoint(variant=BASELINE, overrides=reference)
+        explicit[point.variant, point.overrides] = ExplicitPoint(
+            variant=point.variant, overrides=overrides
+        )
         baseline_arms.append(f"{BASELINE}-{loader.load(BASELINE, reference).fingerprint}")
     request = SweepRequest(
         name=f"{PREFIX}{selection.sweep}",
-        variants=tuple(dict.fromkeys(variant for variant, _ in corners)),
-        points=tuple(corners.values()),
+        variants=tuple(dict.fromkeys(variant for variant, _ in explicit)),
+        points=tuple(explicit.values()),
         seeds=selection.fresh_seeds(seeds),
     )
     return Confirmation(plan=plan_sweep(request, expected), baseline_arms=tuple(baseline_arms))
 
 
 def _baseline_overrides(
-    overrides: Sequence[Override], baseline: SweepPoint | None, loader: ConfigLoader
+    overrides: Sequence[Override], baseline: ScoredPoint | None, loader: ConfigLoader
 ) -> tuple[Override, ...]:
     """Those of the sweep's own baseline; where it has none, of the point what a baseline has."""
     if baseline is not None:
@@ -222,7 +224,7 @@ def _read(typed: Sequence[str], groups: Mapping[str, Sequence[str]]) -> tuple[Ov
     return tuple(item for text in typed for item in read_override(text, groups))
 
 
-def _check_same(point: SweepPoint, loader: ConfigLoader) -> None:
+def _check_same(point: ScoredPoint, loader: ConfigLoader) -> None:
     """Refuse to confirm a point by runs of something else.
 
     Raises:

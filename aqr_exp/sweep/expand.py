@@ -1,5 +1,6 @@
 """Which runs a sweep means: its points and their baselines, each with why it is there."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,7 +16,7 @@ POINT = "point"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Member:
+class SweepPoint:
     """A point of a sweep or the baseline of one, without its seed.
 
     Attributes:
@@ -31,18 +32,20 @@ class Member:
     seeds: tuple[int, ...]
 
 
-def members(request: SweepRequest, loader: ConfigLoader) -> Iterator[Member | RequestError]:
-    """Every member in order, a baseline before the point that brings it.
+def sweep_points(
+    request: SweepRequest, loader: ConfigLoader
+) -> Iterator[SweepPoint | RequestError]:
+    """Every point in order, a baseline before the point that brings it.
 
     Args:
         request: The sweep.
         loader: Composes what conditions look at.
 
     Yields:
-        A member; or, in its place, what is wrong with it. One without seeds was skipped.
+        A point; or, in its place, what is wrong with it. One without seeds was skipped.
     """
-    several = len(request.arms) > 1
-    for variant, shared, own in request.corners():
+    several = len(request.all_variants) > 1
+    for variant, shared, own in combinations(request):
         fitting = tuple(item for item in shared if not several or fits(variant, item))
         overrides = (*fitting, *own)
         try:
@@ -51,13 +54,35 @@ def members(request: SweepRequest, loader: ConfigLoader) -> Iterator[Member | Re
             yield error
             continue
         if request.baseline is not None and seeds:
-            yield Member(
+            yield SweepPoint(
                 variant=BASELINE,
                 overrides=_of_baseline(overrides, request.baseline),
                 label=BASELINE,
                 seeds=seeds,
             )
-        yield Member(variant=variant, overrides=overrides, label=POINT, seeds=seeds)
+        yield SweepPoint(variant=variant, overrides=overrides, label=POINT, seeds=seeds)
+
+
+def combinations(request: SweepRequest) -> Iterator[tuple[str, Overrides, Overrides]]:
+    """Every point but its seeds as (variant, overrides it shares, overrides of its own).
+
+    Variants first, then the grid with its last axis fastest, then explicit points.
+    """
+    if request.lists_product:
+        rows = list(zip(*(axis.values for axis in request.zipped), strict=True)) or [()]
+        grid = [axis.values for axis in request.grid]
+        for variant in request.variants:
+            for values in itertools.product(*grid):
+                for row in rows:
+                    yield variant, (*request.fixed, *values, *row), ()
+    for point in request.points:
+        own = {override.key for override in point.overrides}
+        kept = tuple(override for override in request.fixed if override.key not in own)
+        if point.variant:
+            yield point.variant, kept, point.overrides
+        else:
+            for variant in request.variants:
+                yield variant, (*kept, *point.overrides), ()
 
 
 def fits(variant: str, override: Override) -> bool:
@@ -78,7 +103,7 @@ def fitting_nothing(request: SweepRequest) -> list[Override]:
     """Overrides that no variant of a sweep has a part for: they would silently do nothing."""
     written = [*request.fixed]
     written += [axis.values[0] for axis in (*request.grid, *request.zipped)]
-    return [item for item in written if not any(fits(arm, item) for arm in request.arms)]
+    return [item for item in written if not any(fits(arm, item) for arm in request.all_variants)]
 
 
 def _of_baseline(overrides: Sequence[Override], on_top: Overrides) -> Overrides:

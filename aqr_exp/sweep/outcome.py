@@ -1,31 +1,21 @@
-"""What a sweep came to: its completed runs, what it varied, and its best point with a caveat."""
+"""The outcome of a sweep: its runs, the keys it varied, and its best point with a caveat."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
 from aqr_exp.config.variant_spec import BASELINE
 from aqr_exp.files.run_name import arm_of
-from aqr_exp.report.tables.cells import (
-    Cell,
-    Table,
-    count_cell,
-    make_columns,
-    number_cell,
-    text_cell,
-)
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.counting import by_first_name, shown_run
 from aqr_exp.store.sweep_folder import SweepEntry
-from aqr_exp.sweep.request import Direction, Search, SweepRequest
-from aqr_exp.sweep.study import Trial, TrialState
+from aqr_exp.sweep.search import Direction
 
 MOST_PARAMETERS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Best:
+class BestPoint:
     """The point with the best mean.
 
     Attributes:
@@ -78,7 +68,7 @@ def best_point(
     rows: Mapping[str, RunRow],
     metric: str,
     direction: Direction = Direction.MAXIMIZE,
-) -> Best | None:
+) -> BestPoint | None:
     """The best of a sweep's points that are complete; baselines are what points are compared with.
 
     Args:
@@ -109,7 +99,7 @@ def best_point(
     shared = set.intersection(*(set(arms[arm][0].overrides) for arm in points))
     first = arms[chosen][0]
     rivals = [means[arm] for arm in references if arm in means and arm not in points]
-    return Best(
+    return BestPoint(
         label=" ".join([first.variant, *(o for o in first.overrides if o not in shared)]),
         metric=metric,
         mean=means[chosen],
@@ -133,105 +123,3 @@ def swept_keys(entries: Sequence[SweepEntry]) -> list[str]:
     if not several and len({entry.variant for entry in entries}) > 1:
         return ["variant"]
     return sorted(several, key=lambda key: -len(values[key]))
-
-
-def space_table(name: str, search: Search) -> Table:
-    """One line a key of the space."""
-    return Table(
-        title=f"Space of {name}",
-        columns=make_columns(("key", "values")),
-        rows=tuple((text_cell(item.key), text_cell(str(item))) for item in search.space),
-    )
-
-
-def trials_table(name: str, search: Search, trials: Sequence[Trial]) -> Table:
-    """One line a trial, in the order they were proposed."""
-    keys = [item.key for item in search.space]
-    return Table(
-        title=f"Trials of {name}",
-        columns=make_columns(
-            ("trial", *keys, "state", search.objective, "reason"),
-            numeric={"trial", search.objective},
-            constant={"reason"},
-        ),
-        rows=tuple(
-            (
-                count_cell(trial.number),
-                *(text_cell(item.text) for item in trial.values),
-                text_cell(trial.state.value),
-                _value(trial),
-                text_cell(trial.given_up or trial.reason or ""),
-            )
-            for trial in trials
-        ),
-    )
-
-
-def _value(trial: Trial) -> Cell:
-    """Its objective; of a pruned trial there is none, only what it was given up at."""
-    return number_cell(trial.value if trial.state is TrialState.COMPLETE else None)
-
-
-def trials_line(search: Search, trials: Sequence[Trial]) -> str:
-    """How many trials there are of each kind."""
-    counts = [
-        f"{count} {state.value}"
-        for state in TrialState
-        if (count := sum(trial.state is state for trial in trials))
-    ]
-    return f"{len(trials)} of {search.trials} trials: {', '.join(counts) or 'none yet'}"
-
-
-def strategy_line(request: SweepRequest, search: Search) -> str:
-    """What is searched for, and how, in a line."""
-    direction = "largest" if search.direction is Direction.MAXIMIZE else "smallest"
-    seeds = ", ".join(map(str, request.seeds))
-    pruning = ""
-    if search.pruning is not None:
-        behind = f" by more than {search.pruning.margin:g}" if search.pruning.margin else ""
-        pruning = (
-            f"; given up when behind {_RIVALS[search.pruning.rule.value]}{behind}, "
-            f"from epoch {search.pruning.after_epochs}"
-        )
-    return (
-        f"{request.name}: {search.strategy.value} looks for the {direction} {search.objective} "
-        f"(mean over seeds {seeds}) of {' '.join(request.variants)}{pruning}"
-    )
-
-
-_RIVALS = {
-    "baseline": "the baseline",
-    "median": "the median of earlier points",
-    "asha": "those that successive halving promotes",
-}
-
-
-def best_trial(search: Search, trials: Sequence[Trial]) -> Trial | None:
-    """The completed trial with the best objective; the first of several; None without any."""
-    done = [trial for trial in trials if trial.state is TrialState.COMPLETE]
-    sign = 1 if search.direction is Direction.MAXIMIZE else -1
-    return max(done, key=lambda trial: sign * (trial.value or 0.0), default=None)
-
-
-def as_json(request: SweepRequest, search: Search, trials: Sequence[Trial]) -> dict[str, Any]:
-    """The search as plain values."""
-    best = best_trial(search, trials)
-    return {
-        "sweep": request.name,
-        "strategy": search.strategy.value,
-        "objective": search.objective,
-        "direction": search.direction.value,
-        "trials_wanted": search.trials,
-        "space": {item.key: str(item) for item in search.space},
-        "trials": [
-            {
-                "number": trial.number,
-                "overrides": [item.typed for item in trial.values],
-                "state": trial.state.value,
-                "value": trial.value if trial.state is TrialState.COMPLETE else None,
-                "reason": trial.given_up or trial.reason,
-            }
-            for trial in trials
-        ],
-        "best": None if best is None else best.number,
-    }

@@ -10,7 +10,7 @@ from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.short_names import keys_set_by
 from aqr_exp.config.variant_spec import BASELINE
 from aqr_exp.errors import Fault, RequestError
-from aqr_exp.sweep.expand import POINT, Member, fitting_nothing, members
+from aqr_exp.sweep.expand import POINT, SweepPoint, fitting_nothing, sweep_points
 from aqr_exp.sweep.request import SweepRequest
 
 __all__ = ["BASELINE", "POINT", "Plan", "PlannedRun", "plan_sweep"]
@@ -82,10 +82,10 @@ def plan_sweep(
     """
     _check_size(request)
     loader = loader or ConfigLoader(with_data=True)
-    loaded: list[tuple[Member, LoadedRun]] = []
+    loaded: list[tuple[SweepPoint, LoadedRun]] = []
     faults: list[Fault] = []
     skipped = 0
-    for member in members(request, loader):
+    for member in sweep_points(request, loader):
         if isinstance(member, RequestError):
             faults += member.faults
             continue
@@ -143,14 +143,14 @@ def _check_size(request: SweepRequest) -> None:
         raise RequestError(f"{request.name}: names {runs} runs: at most {MOST_RUNS}")
     idle = fitting_nothing(request)
     if idle:
-        arms = ", ".join(request.arms)
+        arms = ", ".join(request.all_variants)
         fault = f"no variant of this sweep has it ({arms})"
         raise RequestError(*(Fault(item.key, None, fault, where=item.where) for item in idle))
 
 
 def _unique(
     request: SweepRequest,
-    loaded: list[tuple[Member, LoadedRun]],
+    loaded: list[tuple[SweepPoint, LoadedRun]],
     expected: Callable[[RunConfig], float | None],
 ) -> tuple[tuple[PlannedRun, ...], int]:
     """Each run once, seed after seed, and how many points were another's run."""

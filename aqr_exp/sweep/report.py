@@ -1,13 +1,26 @@
-"""A plan for people and for programs: tables, words and plain values."""
+"""Plans and searches as tables, lines and plain values."""
 
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aqr_exp.files.progress import duration
-from aqr_exp.report.tables.cells import Cell, Table, count_cell, make_columns, text_cell
+from aqr_exp.report.tables.cells import (
+    Cell,
+    Table,
+    count_cell,
+    make_columns,
+    number_cell,
+    text_cell,
+)
 from aqr_exp.store.status import RunStatus
 from aqr_exp.sweep.plan import Plan
+from aqr_exp.sweep.request import SweepRequest
+from aqr_exp.sweep.search import GIVEN_UP, REASON, Direction, Search
 from aqr_exp.sweep.status import Matrix, RemovedRun, Standing, completeness, totals
+
+if TYPE_CHECKING:  # an optional extra
+    from optuna.trial import FrozenTrial
 
 UNKNOWN_TIME = "?"
 
@@ -170,3 +183,117 @@ def _matrix_json(matrix: Matrix) -> dict[str, Any]:
 def _word(state: RunStatus) -> str:
     """The word for a state of a planned run; a complete one is done."""
     return "done" if state is RunStatus.COMPLETED else state.value
+
+
+TRIAL_STATES = {"RUNNING": "open", "COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
+
+
+def state_of(trial: "FrozenTrial") -> str:
+    """How far a trial is, in a word."""
+    return TRIAL_STATES[trial.state.name]
+
+
+def reason_of(trial: "FrozenTrial") -> str | None:
+    """Why a trial was given up, or failed."""
+    return trial.user_attrs.get(GIVEN_UP) or trial.user_attrs.get(REASON)
+
+
+def _objective(trial: "FrozenTrial") -> float | None:
+    """Its objective; of a pruned trial there is none, only the value it was given up at."""
+    return trial.values[0] if trial.state.name == "COMPLETE" else None
+
+
+def space_table(name: str, search: Search) -> Table:
+    """One line a key of the space."""
+    return Table(
+        title=f"Space of {name}",
+        columns=make_columns(("key", "values")),
+        rows=tuple((text_cell(item.key), text_cell(str(item))) for item in search.space),
+    )
+
+
+def trials_table(name: str, search: Search, trials: Sequence["FrozenTrial"]) -> Table:
+    """One line a trial, in the order they were proposed."""
+    keys = [item.key for item in search.space]
+    return Table(
+        title=f"Trials of {name}",
+        columns=make_columns(
+            ("trial", *keys, "state", search.objective, "reason"),
+            numeric={"trial", search.objective},
+            constant={"reason"},
+        ),
+        rows=tuple(
+            (
+                count_cell(trial.number),
+                *(text_cell(item.text) for item in search.point(trial)),
+                text_cell(state_of(trial)),
+                number_cell(_objective(trial)),
+                text_cell(reason_of(trial) or ""),
+            )
+            for trial in trials
+        ),
+    )
+
+
+def trials_line(search: Search, trials: Sequence["FrozenTrial"]) -> str:
+    """How many trials there are of each kind."""
+    states = Counter(map(state_of, trials))
+    counts = [f"{states[word]} {word}" for word in TRIAL_STATES.values() if states[word]]
+    return f"{len(trials)} of {search.trials} trials: {', '.join(counts) or 'none yet'}"
+
+
+def strategy_line(request: SweepRequest, search: Search) -> str:
+    """What is searched for, and how, in a line."""
+    direction = "largest" if search.direction is Direction.MAXIMIZE else "smallest"
+    seeds = ", ".join(map(str, request.seeds))
+    pruning = ""
+    if search.pruning is not None:
+        behind = f" by more than {search.pruning.margin:g}" if search.pruning.margin else ""
+        pruning = (
+            f"; given up when behind {_RIVALS[search.pruning.rule.value]}{behind}, "
+            f"from epoch {search.pruning.after_epochs}"
+        )
+    return (
+        f"{request.name}: {search.strategy.value} looks for the {direction} {search.objective} "
+        f"(mean over seeds {seeds}) of {' '.join(request.variants)}{pruning}"
+    )
+
+
+_RIVALS = {
+    "baseline": "the baseline",
+    "median": "the median of earlier points",
+    "asha": "those that successive halving promotes",
+}
+
+
+def best_trial(search: Search, trials: Sequence["FrozenTrial"]) -> "FrozenTrial | None":
+    """The completed trial with the best objective; the first of several; None without any."""
+    done = [trial for trial in trials if _objective(trial) is not None]
+    sign = 1 if search.direction is Direction.MAXIMIZE else -1
+    return max(done, key=lambda trial: sign * (_objective(trial) or 0.0), default=None)
+
+
+def search_json(
+    request: SweepRequest, search: Search, trials: Sequence["FrozenTrial"]
+) -> dict[str, Any]:
+    """The search as plain values."""
+    best = best_trial(search, trials)
+    return {
+        "sweep": request.name,
+        "strategy": search.strategy.value,
+        "objective": search.objective,
+        "direction": search.direction.value,
+        "trials_wanted": search.trials,
+        "space": {item.key: str(item) for item in search.space},
+        "trials": [
+            {
+                "number": trial.number,
+                "overrides": [item.typed for item in search.point(trial)],
+                "state": state_of(trial),
+                "value": _objective(trial),
+                "reason": reason_of(trial),
+            }
+            for trial in trials
+        ],
+        "best": None if best is None else best.number,
+    }

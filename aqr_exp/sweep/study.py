@@ -1,23 +1,21 @@
-"""The file a study is kept in: Optuna's journal, whole again after a kill in the middle of a line."""
+"""The study of a search: Optuna's trials in a journal that survives a kill in the middle of a line."""
 
 import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution, distribution_to_json
+from optuna.samplers import BaseSampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import FrozenTrial, TrialState
 
-from aqr_exp.config.compose import Override
 from aqr_exp.errors import AqrExpError, RequestError
-from aqr_exp.sweep.request import Dimension, Direction, PruneRule, Search, Strategy
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.distributions import BaseDistribution
+from aqr_exp.sweep.search import GIVEN_UP, REASON, Direction, PruneRule, Search, Strategy
 
 
 class MendingLock(JournalFileOpenLock):
@@ -67,57 +65,77 @@ def _cut_torn_line(path: str) -> None:
         journal.truncate(journal.read().rfind(b"\n") + 1)
 
 
-REMEDY = "a search needs optuna: pip install 'aqr-exp[search]' (or make setup)"
 SEED = 0
-"""What the samplers are seeded with, together with the number of the trial."""
-GIVEN_UP = "given_up"
-REASON = "reason"
+"""The seed of the samplers, together with the number of the trial."""
+DIGITS = 4
 MEANS = "means"
 _ANEW = "to begin anew (its runs are kept)"
 
 
-class TrialState(str, Enum):
-    """How far a trial is."""
+class RoundedSampler(BaseSampler):
+    """Proposes what another sampler does, decimal numbers rounded within their range.
 
-    OPEN = "open"
-    COMPLETE = "complete"
-    PRUNED = "pruned"
-    FAILED = "failed"
+    The study keeps the rounded numbers: what Optuna learns from is what was trained.
 
-
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """One proposed point.
-
-    Attributes:
-        number: Counts from 0.
-        values: One override for each key of the space.
-        state: How far it is.
-        value: Its objective; of a pruned one what was last reported.
-        given_up: Why it was decided to prune it; the decision stands however its runs end.
-        reason: Why it failed.
-        reported: Intermediate values by epoch.
+    Args:
+        sampler: Who proposes.
     """
 
-    number: int
-    values: tuple[Override, ...]
-    state: TrialState
-    value: float | None
-    given_up: str | None
-    reason: str | None
-    reported: Mapping[int, float]
+    def __init__(self, sampler: BaseSampler) -> None:
+        self._sampler = sampler
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """The keys that are proposed together."""
+        return self._sampler.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        search_space: Mapping[str, BaseDistribution],
+    ) -> dict[str, Any]:
+        """Values of the keys that are proposed together."""
+        found = self._sampler.sample_relative(study, trial, dict(search_space))
+        return {key: rounded(value, search_space[key]) for key, value in found.items()}
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """The value of one key."""
+        value = self._sampler.sample_independent(study, trial, param_name, param_distribution)
+        return rounded(value, param_distribution)
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """A trial begins."""
+        self._sampler.before_trial(study, trial)
+
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """A trial was told."""
+        self._sampler.after_trial(study, trial, state, values)
 
 
-def check_installed() -> None:
-    """Refuse a search where Optuna is missing.
-
-    Raises:
-        RequestError: Says what to install.
-    """
-    import importlib.util
-
-    if importlib.util.find_spec("optuna") is None:
-        raise RequestError(REMEDY)
+def rounded(value: Any, distribution: BaseDistribution) -> Any:
+    """A proposed value, rounded when it is a decimal number that no step determines."""
+    if not isinstance(distribution, FloatDistribution) or distribution.step is not None:
+        return value
+    # As many decimals as tell four digits of the number, and of the range where that is narrow.
+    magnitude = min(abs(value) or math.inf, distribution.high - distribution.low or math.inf)
+    if not math.isfinite(magnitude):
+        return value
+    near = round(value, DIGITS - 1 - math.floor(math.log10(magnitude)))
+    return min(max(near, distribution.low), distribution.high)
 
 
 class SearchStudy:
@@ -146,9 +164,6 @@ class SearchStudy:
         search: Search,
         alike: Mapping[str, Sequence[str | int]] | None = None,
     ) -> None:
-        check_installed()
-        import optuna
-
         _log_to(log)
         self.search = search
         try:
@@ -162,23 +177,26 @@ class SearchStudy:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise AqrExpError(f"{journal} is damaged: {error!r}: remove it {_ANEW}") from None
         self._id = self._storage.get_study_id_from_name("search")
-        self._distributions = {item.key: _distribution(item) for item in search.space}
+        self._distributions = {item.key: item.distribution for item in search.space}
         self._halving: Any = None
         self._check_same(journal, alike or {})
 
-    def trials(self) -> list[Trial]:
+    def trials(self) -> list[FrozenTrial]:
         """Every trial, in the order of their numbers; one that a kill left half proposed is whole."""
-        return [self._trial(frozen) for frozen in self._study.get_trials(deepcopy=False)]
+        trials = self._study.get_trials(deepcopy=False)
+        for trial in trials:
+            if not trial.state.is_finished() and len(trial.params) < len(self._distributions):
+                self._propose_rest(trial)
+        return self._study.get_trials(deepcopy=False)
 
-    def ask(self) -> Trial:
+    def ask(self) -> FrozenTrial:
         """Propose the next point.
 
         It depends on the trials so far and its number alone, so that a search that was interrupted
         goes on as it would have.
         """
-        number = len(self._study.get_trials(deepcopy=False))
-        self._study.sampler = self._sampler(number)
-        return self._trial(self._frozen(self._study.ask(self._distributions).number))
+        self._study.sampler = self._sampler(len(self._study.get_trials(deepcopy=False)))
+        return self._frozen(self._study.ask(self._distributions).number)
 
     def complete(self, number: int, value: float) -> None:
         """Tell a trial's objective."""
@@ -186,16 +204,12 @@ class SearchStudy:
 
     def prune(self, number: int) -> None:
         """Tell that a trial was given up."""
-        import optuna
-
-        self._study.tell(number, state=optuna.trial.TrialState.PRUNED)
+        self._study.tell(number, state=TrialState.PRUNED)
 
     def fail(self, number: int, reason: str) -> None:
         """Tell that a trial is no point that can have an objective."""
-        import optuna
-
         self._storage.set_trial_user_attr(self._frozen(number)._trial_id, REASON, reason)  # noqa: SLF001
-        self._study.tell(number, state=optuna.trial.TrialState.FAIL)
+        self._study.tell(number, state=TrialState.FAIL)
 
     def give_up(self, number: int, reason: str) -> None:
         """Note the decision to prune, before anything is stopped."""
@@ -216,9 +230,7 @@ class SearchStudy:
         pruner = self._pruner(baseline)
         return pruner is not None and bool(pruner.prune(self._study, self._frozen(number)))
 
-    def _pruner(self, baseline: float | None) -> "optuna.pruners.BasePruner | None":
-        import optuna
-
+    def _pruner(self, baseline: float | None) -> optuna.pruners.BasePruner | None:
         pruning = self.search.pruning
         if pruning is None:
             return None
@@ -239,56 +251,25 @@ class SearchStudy:
             n_warmup_steps=first,
         )
 
-    def _sampler(self, number: int) -> "optuna.samplers.BaseSampler":
-        import optuna
-
-        from aqr_exp.sweep.rounded_sampler import RoundedSampler
-
+    def _sampler(self, number: int) -> BaseSampler:
         seed = SEED + number
         if self.search.strategy is Strategy.OPTUNA:
             # Trials that run side by side keep away from each other's points.
             return RoundedSampler(optuna.samplers.TPESampler(seed=seed, constant_liar=True))
         return RoundedSampler(optuna.samplers.RandomSampler(seed=seed))
 
-    def _frozen(self, number: int) -> "optuna.trial.FrozenTrial":
+    def _frozen(self, number: int) -> FrozenTrial:
         return self._study.get_trials(deepcopy=False)[number]
 
-    def _trial(self, frozen: "optuna.trial.FrozenTrial") -> Trial:
-        import optuna
-
-        states = {
-            optuna.trial.TrialState.COMPLETE: TrialState.COMPLETE,
-            optuna.trial.TrialState.PRUNED: TrialState.PRUNED,
-            optuna.trial.TrialState.FAIL: TrialState.FAILED,
-        }
-        state = states.get(frozen.state, TrialState.OPEN)
-        params = frozen.params
-        if state is TrialState.OPEN and len(params) < len(self._distributions):
-            params = self._proposed_whole(frozen)
-        return Trial(
-            number=frozen.number,
-            values=tuple(item.override(params[item.key]) for item in self.search.space),
-            state=state,
-            value=frozen.values[0] if frozen.values else None,
-            given_up=frozen.user_attrs.get(GIVEN_UP),
-            reason=frozen.user_attrs.get(REASON),
-            reported=frozen.intermediate_values,
-        )
-
-    def _proposed_whole(self, frozen: "optuna.trial.FrozenTrial") -> dict[str, Any]:
+    def _propose_rest(self, trial: FrozenTrial) -> None:
         """Propose what a killed process did not get to: the same values as it would have."""
-        import optuna
-
-        self._study.sampler = self._sampler(frozen.number)
-        trial = optuna.trial.Trial(self._study, frozen._trial_id)  # noqa: SLF001
-        for item in self.search.space:
-            _suggest(trial, item)
-        return trial.params
+        self._study.sampler = self._sampler(trial.number)
+        begun = optuna.trial.Trial(self._study, trial._trial_id)  # noqa: SLF001
+        for key, distribution in self._distributions.items():
+            begun._suggest(key, distribution)  # noqa: SLF001 - as `Study.ask` does
 
     def _check_same(self, journal: Path, alike: Mapping[str, Sequence[str | int]]) -> None:
         """Refuse a search that is not the one the study was begun with."""
-        from optuna.distributions import distribution_to_json
-
         space = {key: distribution_to_json(item) for key, item in self._distributions.items()}
         means = {
             "space": space,
@@ -309,36 +290,8 @@ class SearchStudy:
             )
 
 
-def _distribution(item: Dimension) -> "BaseDistribution":
-    from optuna.distributions import (
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
-
-    if item.low is None or item.high is None:
-        return CategoricalDistribution([choice.text for choice in item.choices])
-    if item.whole:
-        return IntDistribution(
-            int(item.low), int(item.high), log=item.log, step=int(item.step or 1)
-        )
-    return FloatDistribution(item.low, item.high, log=item.log, step=item.step)
-
-
-def _suggest(trial: "optuna.trial.Trial", item: Dimension) -> None:
-    if item.low is None or item.high is None:
-        trial.suggest_categorical(item.key, [choice.text for choice in item.choices])
-    elif item.whole:
-        step = int(item.step or 1)
-        trial.suggest_int(item.key, int(item.low), int(item.high), log=item.log, step=step)
-    else:
-        trial.suggest_float(item.key, item.low, item.high, log=item.log, step=item.step)
-
-
 def _log_to(log: Path) -> None:
     """Let Optuna speak to a file, and not over what is shown."""
-    import optuna
-
     optuna.logging.disable_default_handler()
     logger = logging.getLogger("optuna")
     for handler in list(logger.handlers):

@@ -4,14 +4,14 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from statistics import fmean
 
-from aqr_exp.config.compose import Override
 from aqr_exp.config.load import ConfigLoader
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.errors import AqrExpError, Fault, RequestError
 from aqr_exp.files.run_name import arm_of
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.sweep.plan import POINT, Plan, plan_sweep
-from aqr_exp.sweep.request import Dimension, Overrides, PruneRule, Search, SweepRequest
+from aqr_exp.sweep.request import Overrides, SweepRequest
+from aqr_exp.sweep.search import PruneRule, Search
 
 Curve = dict[int, float]
 
@@ -104,7 +104,7 @@ class TrialPlanner:
         faults: list[Fault] = []
         plan: Plan | None = None
         for at, dimension in enumerate(self.search.space):
-            for probe in _probes(dimension):
+            for probe in dimension.probes():
                 try:
                     plan = self.plan((*first[:at], probe, *first[at + 1 :]))
                 except RequestError as error:
@@ -149,21 +149,13 @@ class TrialPlanner:
 _CURVES = f"write {CURVE_KEY}: 1 under 'fixed'"
 
 
-def _probes(dimension: Dimension) -> tuple[Override, ...]:
-    """What a space is checked at: its ends, and a number between them."""
-    ends = dimension.ends()
-    if dimension.low is None or dimension.high is None or dimension.step is not None:
-        return ends
-    return (*ends, dimension.override((dimension.low + dimension.high) / 2))
-
-
 def _search(request: SweepRequest) -> Search:
     if request.search is None:
         raise RequestError(f"{request.name}: is no search: write strategy: optuna")
-    if len(request.arms) != 1:
+    if len(request.all_variants) != 1:
         where = f"{request.source}: " if request.source else ""
         raise RequestError(
-            f"{where}a search has one variant, this one {len(request.arms)} "
-            f"({', '.join(request.arms)}): write one sweep for each"
+            f"{where}a search has one variant, this one {len(request.all_variants)} "
+            f"({', '.join(request.all_variants)}): write one sweep for each"
         )
     return request.search

@@ -2,7 +2,7 @@ from aqr_exp.store.collect import RunRow
 from aqr_exp.store.status import RunStatus
 from aqr_exp.store.sweep_folder import SweepEntry
 from aqr_exp.sweep.outcome import best_point, by_entry, swept_keys
-from aqr_exp.sweep.request import Direction
+from aqr_exp.sweep.search import Direction
 
 
 def entry(variant: str, arm: str, seed: int, *overrides: str) -> SweepEntry:

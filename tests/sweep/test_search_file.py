@@ -2,11 +2,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from optuna.distributions import FloatDistribution, IntDistribution
 
 from aqr_exp.errors import RequestError
 from aqr_exp.sweep.cli_source import sweep_request
-from aqr_exp.sweep.request import Direction, PruneRule, Pruning, Strategy
-from aqr_exp.sweep.search_settings import HOW
+from aqr_exp.sweep.search import HOW, Direction, PruneRule, Pruning, Strategy
 from aqr_exp.sweep.trials import TrialPlanner
 from aqr_exp.sweep.yaml_source import read_sweep
 
@@ -34,17 +34,11 @@ def test_a_search_is_read_as_it_is_written(sweep_file: Write) -> None:
     assert (search.objective, search.direction) == ("mATE", Direction.MINIMIZE)
     assert search.pruning is None
     scale, window, epochs, clamp, bias = search.space
-    assert (scale.low, scale.high, scale.log, scale.whole, scale.step) == (
-        0.5,
-        10,
-        True,
-        False,
-        None,
-    )
+    assert scale.distribution == FloatDistribution(0.5, 10, log=True)
     assert scale.where == "it.yaml:5"
     assert [choice.typed for choice in window.choices] == ["window_size=5", "window_size=8"]
-    assert (epochs.low, epochs.high, epochs.whole, epochs.step) == (2, 6, True, 1)
-    assert (clamp.low, clamp.high, clamp.step, clamp.whole) == (2, 11, 3, True)
+    assert epochs.distribution == IntDistribution(2, 6)
+    assert clamp.distribution == IntDistribution(2, 11, step=3)
     assert [choice.text for choice in bias.choices] == [
         "aggressive",
         "conservative",

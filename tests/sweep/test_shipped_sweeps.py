@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from aqr_exp.config.compose import group_options
+from aqr_exp.config.compose import group_options, shipped_folder
 from aqr_exp.errors import RequestError
-from aqr_exp.sweep.cli_source import shipped_sweeps, sweep_request, sweeps_dir
+from aqr_exp.sweep.cli_source import shipped_sweeps, sweep_request
 from aqr_exp.sweep.plan import Plan, plan_sweep
 from aqr_exp.sweep.trials import TrialPlanner
 from aqr_exp.variants.attention_bias import AttentionBiasSettings
@@ -40,7 +40,7 @@ def plan(name: str, *overrides: str) -> Plan:
 def test_every_shipped_sweep_is_known_here() -> None:
     known = sorted([*RUNS, *SEARCHES])
     assert shipped_sweeps() == known
-    assert sorted(path.name for path in sweeps_dir().iterdir()) == [
+    assert sorted(path.name for path in shipped_folder("sweeps").iterdir()) == [
         f"{name}.yaml" for name in known
     ]
     assert not set(known) & set(group_options()["variant"])  # one word, one meaning

@@ -140,7 +140,7 @@ def test_the_totals_sum_what_is_left(store: Store, plan: Plan) -> None:
     timed = Standings(store)
     plan = plan_sweep(sweep_request("smoke"), timed.expected())
     sums = totals(timed.of(plan))
-    assert (sums.runs, sums.states) == (6, {"to do": 5, "done": 1})
+    assert (sums.runs, sums.states) == (6, {RunStatus.TO_DO: 5, RunStatus.COMPLETED: 1})
     assert (sums.expected_s, sums.untimed) == (5 * 120.0, 0)
     assert summary(plan, timed.of(plan)) == (
         "smoke: 6 runs: 5 to do, 1 done; 2 points are the same run as another\n"

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from aqr_exp.errors import RequestError
+from aqr_exp.sweep.expand import combinations
 from aqr_exp.sweep.yaml_source import read_sweep
 
 Write = Callable[[str], Path]
@@ -65,7 +66,7 @@ def test_a_file_is_read_as_it_is_written(sweep_file: Write) -> None:
     assert request.grid[0].values[1].where == "it.yaml:11"
     # 2 variants x (2 scales x 2 schedules x 2 rates) x 2 zipped, a point, and one of 2 variants.
     assert request.size == 2 * 8 * 2 + 1 + 2
-    assert len(list(request.corners())) == request.size
+    assert len(list(combinations(request))) == request.size
 
 
 def test_what_is_left_out_has_a_plain_meaning(sweep_file: Write) -> None:
