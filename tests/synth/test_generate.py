@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -67,6 +68,7 @@ def test_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
+    monkeypatch.setattr(generate, "_generate_scenes", lambda *_: [])
     monkeypatch.setattr(generate, "write_tables", full)
     with pytest.raises(OSError, match="No space left"):
         generate_dataset(tmp_path / "synth", SMALL, workers=1)
@@ -74,10 +76,10 @@ def test_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_failure_keeps_the_old_data_and_success_replaces_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / "synth"
-    generate_dataset(root, SMALL, workers=1)
+    shutil.copytree(small_root, root)
     before = hashes(root)
     other = dataclasses.replace(SMALL, seed=5)
     with monkeypatch.context() as patch:
