@@ -24,7 +24,7 @@ from aqr_exp.sweep.cli_source import sweep_request
 from aqr_exp.sweep.confirmation import Confirmation, Selection, confirmation, select_best
 from aqr_exp.sweep.plan import Plan
 from aqr_exp.sweep.report import summary
-from aqr_exp.sweep.status import Standing, Standings
+from aqr_exp.sweep.status import PlannedRunStatus, StatusReader
 
 HELP = """
 Their baseline runs with them; the report says by how much the best points shrank.
@@ -74,13 +74,13 @@ def command(
     rows = with_settings(store, collect(store))
     check_metric_names([metric], rows)
     selection = select_best(name, entries, rows, metric=metric, best=best)
-    standings = Standings(store)
-    planned = confirmation(selection, seeds, standings.expected())
+    statuses = StatusReader(store)
+    planned = confirmation(selection, seeds, statuses.expected())
     plan = planned.plan
     _say_selection(selection, plan)
-    code, done = 0, all(item.state is RunStatus.COMPLETED for item in standings.of(plan))
+    code, done = 0, all(item.state is RunStatus.COMPLETED for item in statuses.of(plan))
     if dry_run:
-        _say_plan(plan, standings.of(plan))
+        _say_plan(plan, statuses.of(plan))
     elif not done:
         code = execute(plan, store, slots=slots, detached=detach, summarized=False)
         if detach:
@@ -122,13 +122,13 @@ def _say_selection(selection: Selection, plan: Plan) -> None:
         )
 
 
-def _say_plan(plan: Plan, standings: Sequence[Standing]) -> None:
+def _say_plan(plan: Plan, statuses: Sequence[PlannedRunStatus]) -> None:
 
-    for standing in standings:
-        run = standing.run
+    for status in statuses:
+        run = status.run
         typed = " ".join([run.variant, *run.overrides, f"seed={run.seed}"])
-        console.say(f"  {standing.state}: {run.name}: {typed}")
-    console.say(summary(plan, standings))
+        console.say(f"  {status.state}: {run.name}: {typed}")
+    console.say(summary(plan, statuses))
 
 
 def _report(

@@ -28,7 +28,7 @@ from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store, results_root
 from aqr_exp.store.sweep_folder import SweepEntry, SweepFolder
-from aqr_exp.sweep.watched import WatchedRun, line_of
+from aqr_exp.sweep.status import WatchedRun, line_of
 
 CANCEL_HELP = """
 The request is a file that they look for. A running training stops within seconds and says

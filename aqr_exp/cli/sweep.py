@@ -17,7 +17,7 @@ from aqr_exp.sweep import report
 from aqr_exp.sweep.cli_source import sweep_request
 from aqr_exp.sweep.plan import Plan, plan_sweep
 from aqr_exp.sweep.report import summary
-from aqr_exp.sweep.status import RemovedRun, Standing, Standings, removed_runs
+from aqr_exp.sweep.status import PlannedRunStatus, RemovedRun, StatusReader, removed_runs
 
 
 def say_removed(name: str, removed: Sequence[RemovedRun]) -> None:
@@ -124,27 +124,27 @@ def command(
         if dry_run:
             sweep_search.show_search(request, store, as_json=as_json)
             return 0
-        expected = Standings(store).expected()
+        expected = StatusReader(store).expected()
         return sweep_search.execute_search(
             request, store, expected, slots=slots, detached=detach, try_first=not no_preflight
         )
-    known = Standings(store)
+    known = StatusReader(store)
     plan = plan_sweep(request, known.expected())
-    standings = known.of(plan)
+    statuses = known.of(plan)
     removed = removed_runs(plan.name, {run.name for run in plan.runs}, store)
     if dry_run:
-        show_plan(plan, standings, removed, only_holes=fill, as_json=as_json)
+        show_plan(plan, statuses, removed, only_holes=fill, as_json=as_json)
         return 0
     if cancel_removed:
         cancel_removed_runs(plan.name, removed)
     else:
         say_removed(plan.name, removed)
-    return _execute(plan, standings, store, slots=slots, detach=detach, try_first=not no_preflight)
+    return _execute(plan, statuses, store, slots=slots, detach=detach, try_first=not no_preflight)
 
 
 def show_plan(
     plan: Plan,
-    standings: Sequence[Standing],
+    statuses: Sequence[PlannedRunStatus],
     removed: Sequence[RemovedRun] = (),
     *,
     only_holes: bool,
@@ -154,28 +154,28 @@ def show_plan(
 
     Args:
         plan: The plan.
-        standings: How its runs stand.
+        statuses: How its runs stand.
         removed: Runs that it means no more and that are not complete.
         only_holes: Leave out of the list what is done or in somebody's hands.
         as_json: Print JSON.
     """
-    shown = [standing for standing in standings if standing.hole or not only_holes]
+    shown = [status for status in statuses if status.needs_run or not only_holes]
     if as_json:
-        console.print_json(report.as_json(plan, standings, shown, removed))
+        console.print_json(report.as_json(plan, statuses, shown, removed))
         return
     terminal = console.on_terminal()
     if shown:
         console.data(render(report.runs_table(plan, shown), TableFormat.RICH, terminal=terminal))
-    console.data(render(report.matrix_table(plan, standings), TableFormat.RICH, terminal=terminal))
+    console.data(render(report.matrix_table(plan, statuses), TableFormat.RICH, terminal=terminal))
     if removed:
         table = report.removed_table(plan.name, removed)
         console.data(render(table, TableFormat.RICH, terminal=terminal))
-    console.data(report.summary(plan, standings))
+    console.data(report.summary(plan, statuses))
 
 
 def _execute(
     plan: Plan,
-    standings: Sequence[Standing],
+    statuses: Sequence[PlannedRunStatus],
     store: Store,
     *,
     slots: int | None,
@@ -183,8 +183,8 @@ def _execute(
     try_first: bool,
 ) -> int:
     """Run the holes; when there are none, say so without loading what runs them."""
-    console.say(summary(plan, standings))
-    if all(standing.state is RunStatus.COMPLETED for standing in standings):
+    console.say(summary(plan, statuses))
+    if all(status.state is RunStatus.COMPLETED for status in statuses):
         _remember(plan, store)
         return 0
     from aqr_exp.cli.sweep_execute import execute

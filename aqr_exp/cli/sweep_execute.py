@@ -32,7 +32,7 @@ from aqr_exp.store.store import Store
 from aqr_exp.store.sweep_folder import SweepEntry, SweepFolder, check_sweep_name
 from aqr_exp.sweep.plan import Plan, PlannedRun
 from aqr_exp.sweep.search import Direction
-from aqr_exp.sweep.watched import SweepStatus, WatchedRun
+from aqr_exp.sweep.status import SweepStatus, WatchedRun
 
 HINT = "--no-preflight leaves it out"
 

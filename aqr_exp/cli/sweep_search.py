@@ -29,9 +29,9 @@ from aqr_exp.sweep import report
 from aqr_exp.sweep.plan import POINT, PlannedRun
 from aqr_exp.sweep.request import SweepRequest
 from aqr_exp.sweep.search import Search, check_installed
+from aqr_exp.sweep.status import SweepStatus, WatchedRun
 from aqr_exp.sweep.study import SearchStudy
 from aqr_exp.sweep.trials import TrialPlanner
-from aqr_exp.sweep.watched import SweepStatus, WatchedRun
 
 Expected = Callable[[RunConfig], float | None]
 

@@ -21,7 +21,7 @@ from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store, results_root
 from aqr_exp.store.sweep_folder import SweepFolder
-from aqr_exp.sweep.watched import RunLine, SweepStatus, WatchedRun, left_s, totals
+from aqr_exp.sweep.status import RunLine, SweepStatus, WatchedRun, count_by_status, left_s
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -45,7 +45,7 @@ class Screen(Protocol):
 
 def totals_line(lines: Sequence[RunLine]) -> str:
     """How many runs are done, running, failed and so on, and when all are through."""
-    words = [f"{count} {status}" for status, count in totals(lines).items()]
+    words = [f"{count} {status}" for status, count in count_by_status(lines).items()]
     remaining_s = left_s(lines)
     if remaining_s is not None:
         words.append(f"about {duration(remaining_s)} left")
@@ -365,7 +365,7 @@ def as_values(lines: list[RunLine], sweep: SweepFolder | None) -> dict[str, obje
     return {
         "sweep": sweep.name if sweep else None,
         "schedulers": [str(standing) for standing in sweep.schedulers()] if sweep else [],
-        "totals": totals(lines),
+        "totals": count_by_status(lines),
         "left_s": left_s(lines),
         "runs": [asdict(line) for line in lines],
     }

@@ -9,7 +9,8 @@ from aqr_exp.config.compose import Groups, group_options, shipped_folder
 from aqr_exp.config.short_names import keys_set_by
 from aqr_exp.errors import Fault, RequestError
 from aqr_exp.files.suggest import did_you_mean
-from aqr_exp.sweep.request import Axis, Node, SweepBuilder, SweepRequest, with_typed
+from aqr_exp.sweep.builder import Node, SweepBuilder
+from aqr_exp.sweep.request import Axis, SweepRequest, with_typed
 from aqr_exp.sweep.search import SETTINGS, Dimension, read_setting
 from aqr_exp.sweep.values import SEED_RULE, is_seed, kind_of, read_override, split_typed
 from aqr_exp.sweep.yaml_source import read_sweep

@@ -17,7 +17,7 @@ from aqr_exp.store.status import RunStatus
 from aqr_exp.sweep.plan import Plan
 from aqr_exp.sweep.request import SweepRequest
 from aqr_exp.sweep.search import GIVEN_UP, REASON, Direction, Search
-from aqr_exp.sweep.status import Matrix, RemovedRun, Standing, completeness, totals
+from aqr_exp.sweep.status import Matrix, PlannedRunStatus, RemovedRun, completeness, totals
 
 if TYPE_CHECKING:  # an optional extra
     from optuna.trial import FrozenTrial
@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # an optional extra
 UNKNOWN_TIME = "?"
 
 
-def runs_table(plan: Plan, standings: Sequence[Standing]) -> Table:
+def runs_table(plan: Plan, statuses: Sequence[PlannedRunStatus]) -> Table:
     """One line a run, in the order of the sweep."""
     return Table(
         title=f"Runs of {plan.name}",
@@ -34,23 +34,23 @@ def runs_table(plan: Plan, standings: Sequence[Standing]) -> Table:
             numeric={"seed", "expected"},
             constant={"overrides", "reason"},
         ),
-        rows=tuple(_run_cells(standing) for standing in standings),
+        rows=tuple(_run_cells(status) for status in statuses),
     )
 
 
-def _run_cells(standing: Standing) -> tuple[Cell, ...]:
-    run = standing.run
+def _run_cells(status: PlannedRunStatus) -> tuple[Cell, ...]:
+    run = status.run
     seconds = run.expected_s
     return (
         text_cell(run.name),
         text_cell(" ".join(run.overrides)),
         count_cell(run.seed),
-        text_cell(_word(standing.state)),
+        text_cell(_word(status.state)),
         Cell(
             text=UNKNOWN_TIME if seconds is None else duration(seconds, rounded=True), value=seconds
         ),
         text_cell(", ".join(run.labels)),
-        text_cell(" ".join((standing.reason or "").split())),
+        text_cell(" ".join((status.reason or "").split())),
     )
 
 
@@ -76,9 +76,9 @@ def removed_table(name: str, removed: Sequence[RemovedRun]) -> Table:
     )
 
 
-def matrix_table(plan: Plan, standings: Sequence[Standing]) -> Table:
+def matrix_table(plan: Plan, statuses: Sequence[PlannedRunStatus]) -> Table:
     """Points down, seeds across."""
-    matrix = completeness(standings)
+    matrix = completeness(statuses)
     return Table(
         title=f"Completeness of {plan.name}",
         columns=make_columns(("point", *(f"seed {seed}" for seed in matrix.seeds))),
@@ -92,9 +92,9 @@ def matrix_table(plan: Plan, standings: Sequence[Standing]) -> Table:
     )
 
 
-def summary(plan: Plan, standings: Sequence[Standing]) -> str:
+def summary(plan: Plan, statuses: Sequence[PlannedRunStatus]) -> str:
     """How a plan stands, in a line or two."""
-    sums = totals(standings)
+    sums = totals(statuses)
     states = ", ".join(f"{count} {_word(state)}" for state, count in sums.states.items())
     line = f"{plan.name}: {sums.runs} runs: {states}"
     for count, words in (
@@ -103,9 +103,9 @@ def summary(plan: Plan, standings: Sequence[Standing]) -> str:
     ):
         subject = "point is" if count == 1 else "points are"
         line += f"; {count} {subject} {words}" if count else ""
-    holes = sum(standing.hole for standing in standings)
+    holes = sum(status.needs_run for status in statuses)
     if not holes:
-        done = all(standing.state is RunStatus.COMPLETED for standing in standings)
+        done = all(status.state is RunStatus.COMPLETED for status in statuses)
         return f"{line}\nnothing is left to {'do' if done else 'start'}"
     left = f"{holes} to do"
     if sums.untimed < holes:
@@ -117,48 +117,48 @@ def summary(plan: Plan, standings: Sequence[Standing]) -> str:
 
 def as_json(
     plan: Plan,
-    standings: Sequence[Standing],
-    shown: Sequence[Standing] | None = None,
+    statuses: Sequence[PlannedRunStatus],
+    shown: Sequence[PlannedRunStatus] | None = None,
     removed: Sequence[RemovedRun] = (),
 ) -> dict[str, Any]:
     """The plan as plain values.
 
     Args:
         plan: The plan.
-        standings: How all its runs stand.
+        statuses: How all its runs stand.
         shown: The runs to list; all by default. Totals and completeness are of all.
         removed: Runs that it means no more and that are not complete.
     """
-    sums = totals(standings)
+    sums = totals(statuses)
     return {
         "sweep": plan.name,
-        "runs": [_run_json(standing) for standing in (standings if shown is None else shown)],
+        "runs": [_run_json(status) for status in (statuses if shown is None else shown)],
         "totals": {
             "runs": sums.runs,
             "states": {_word(state): count for state, count in sums.states.items()},
-            "to_do": sum(standing.hole for standing in standings),
+            "to_do": sum(status.needs_run for status in statuses),
             "expected_s": sums.expected_s,
             "untimed": sums.untimed,
             "collapsed": plan.collapsed,
             "skipped": plan.skipped,
         },
-        "completeness": _matrix_json(completeness(standings)),
+        "completeness": _matrix_json(completeness(statuses)),
         "removed": [
             {"name": run.entry.name, "state": run.state, "reason": run.reason} for run in removed
         ],
     }
 
 
-def _run_json(standing: Standing) -> dict[str, Any]:
-    run = standing.run
+def _run_json(status: PlannedRunStatus) -> dict[str, Any]:
+    run = status.run
     return {
         "name": run.name,
         "variant": run.variant,
         "overrides": list(run.overrides),
         "seed": run.seed,
-        "state": _word(standing.state),
-        "reason": standing.reason,
-        "folder": standing.folder,
+        "state": _word(status.state),
+        "reason": status.reason,
+        "folder": status.folder,
         "expected_s": run.expected_s,
         "labels": list(run.labels),
     }

@@ -1,9 +1,10 @@
-"""How the runs of a plan stand, read from the results folder."""
+"""The status of a sweep: its planned runs, their completeness, and its runs as they are watched."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
+from typing import Any
 
 from aqr_exp.config.identity import as_dict, setting_fingerprint
 from aqr_exp.config.schema import RunConfig
@@ -13,14 +14,14 @@ from aqr_exp.statistics.metrics import TRAIN_TIME
 from aqr_exp.store.collect import RunRow, collect, with_settings
 from aqr_exp.store.counting import RunFolders, by_first_name, shown_run
 from aqr_exp.store.run_folder import RunFolder
-from aqr_exp.store.status import IN_HAND, NEEDS_RUN, OVER, RunStatus
+from aqr_exp.store.status import IN_HAND, NEEDS_RUN, OVER, SHOWN, RunStatus
 from aqr_exp.store.store import Store
 from aqr_exp.store.sweep_folder import SweepEntry
 from aqr_exp.sweep.plan import Plan, PlannedRun
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class PlannedRunStatus:
     """One planned run and how it stands.
 
     Attributes:
@@ -36,12 +37,12 @@ class Standing:
     folder: str
 
     @property
-    def hole(self) -> bool:
+    def needs_run(self) -> bool:
         """Whether running the sweep again starts it."""
         return self.state in NEEDS_RUN
 
 
-class Standings:
+class StatusReader:
     """One reading of a results folder, asked about many runs.
 
     Args:
@@ -53,23 +54,23 @@ class Standings:
         self._rows = collect(store)
         self._reruns = by_first_name(self._rows)
 
-    def of(self, plan: Plan) -> list[Standing]:
+    def of(self, plan: Plan) -> list[PlannedRunStatus]:
         """How every run of a plan stands, in the plan's order."""
-        return [self._standing(run) for run in plan.runs]
+        return [self._status_of(run) for run in plan.runs]
 
     def expected(self) -> Callable[[RunConfig], float | None]:
         """How long a run is expected to train, from those that have."""
         return expected_from(with_settings(self._store, self._rows))
 
-    def _standing(self, run: PlannedRun) -> Standing:
+    def _status_of(self, run: PlannedRun) -> PlannedRunStatus:
         if run.name not in self._reruns:
-            return Standing(run=run, state=RunStatus.TO_DO, folder=run.name)
+            return PlannedRunStatus(run=run, state=RunStatus.TO_DO, folder=run.name)
         row = shown_run(self._reruns[run.name])
         reason = row.reason
         if row.status in IN_HAND:
             reason = self._store.folder(row.name).holder() or reason
         state = RunStatus.TO_DO if row.status is RunStatus.PLANNED else row.status
-        return Standing(run=run, state=state, reason=reason, folder=row.name)
+        return PlannedRunStatus(run=run, state=state, reason=reason, folder=row.name)
 
 
 def expected_from(rows: Iterable[RunRow]) -> Callable[[RunConfig], float | None]:
@@ -121,19 +122,19 @@ class Totals:
     untimed: int
 
 
-def totals(standings: Sequence[Standing]) -> Totals:
+def totals(statuses: Sequence[PlannedRunStatus]) -> Totals:
     """Sum up how a plan stands."""
-    holes = [standing.run.expected_s for standing in standings if standing.hole]
+    holes = [status.run.expected_s for status in statuses if status.needs_run]
     return Totals(
-        runs=len(standings),
-        states=dict(Counter(standing.state for standing in standings).most_common()),
+        runs=len(statuses),
+        states=dict(Counter(status.state for status in statuses).most_common()),
         expected_s=sum(seconds for seconds in holes if seconds is not None),
         untimed=holes.count(None),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class CompletenessRow:
     """One point.
 
     Attributes:
@@ -161,26 +162,26 @@ class Matrix:
     """
 
     seeds: tuple[int, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[CompletenessRow, ...]
 
 
-def completeness(standings: Sequence[Standing]) -> Matrix:
+def completeness(statuses: Sequence[PlannedRunStatus]) -> Matrix:
     """Lay runs out by point and seed.
 
     Args:
-        standings: Every run of a plan.
+        statuses: Every run of a plan.
     """
-    seeds = tuple(dict.fromkeys(standing.run.seed for standing in standings))
-    points: dict[str, dict[int, Standing]] = {}
-    for standing in standings:
-        points.setdefault(arm_of(standing.run.name), {})[standing.run.seed] = standing
-    shared = common_overrides(standings)
+    seeds = tuple(dict.fromkeys(status.run.seed for status in statuses))
+    points: dict[str, dict[int, PlannedRunStatus]] = {}
+    for status in statuses:
+        points.setdefault(arm_of(status.run.name), {})[status.run.seed] = status
+    shared = common_overrides(statuses)
     rows = []
     for by_seed in points.values():
         run = next(iter(by_seed.values())).run
         name = RunName.parse(run.name)
         rows.append(
-            Row(
+            CompletenessRow(
                 variant=run.variant,
                 overrides=tuple(item for item in run.overrides if item not in shared),
                 labels=run.labels,
@@ -191,9 +192,9 @@ def completeness(standings: Sequence[Standing]) -> Matrix:
     return Matrix(seeds=seeds, rows=tuple(rows))
 
 
-def common_overrides(standings: Sequence[Standing]) -> set[str]:
+def common_overrides(statuses: Sequence[PlannedRunStatus]) -> set[str]:
     """The overrides that every run has, baselines apart: they distinguish nothing."""
-    each = [set(item.run.overrides) for item in standings if item.run.labels != ("baseline",)]
+    each = [set(item.run.overrides) for item in statuses if item.run.labels != ("baseline",)]
     return set.intersection(*each) if len(each) > 1 else set()
 
 
@@ -260,3 +261,125 @@ def _meant_by_others(name: str, store: Store) -> set[str]:
             except AqrExpError:
                 continue
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchedRun:
+    """A run to look at.
+
+    Attributes:
+        folder: Its folder, which need not exist yet.
+        label: What a person calls it.
+        expected_s: How long it is expected to take, in seconds.
+    """
+
+    folder: RunFolder
+    label: str
+    expected_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunLine:
+    """How one run stands.
+
+    Attributes:
+        name: The run's name.
+        label: What a person calls it.
+        status: One of `SHOWN`.
+        reason: Why it failed, was cancelled, or cannot be read.
+        attempt: How often it was started.
+        progress: What `progress.json` of a running one holds.
+        expected_s: How long it is expected to take, in seconds.
+    """
+
+    name: str
+    label: str
+    status: RunStatus
+    reason: str | None = None
+    attempt: int = 1
+    progress: dict[str, Any] = field(default_factory=dict)
+    expected_s: float | None = None
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds it still needs, as far as anything tells."""
+        if self.status is RunStatus.TO_DO:
+            return self.expected_s
+        eta_s = self.progress.get("eta_s")
+        return float(eta_s) if isinstance(eta_s, (int, float)) else None
+
+
+class SweepStatus:
+    """Looks at the runs of a sweep; what is complete is read once.
+
+    Args:
+        runs: The runs to look at.
+    """
+
+    def __init__(self, runs: Iterable[WatchedRun]) -> None:
+        self._runs = list(runs)
+        self._complete: dict[str, RunLine] = {}
+
+    def __len__(self) -> int:
+        """How many runs there are."""
+        return len(self._runs)
+
+    def add(self, run: WatchedRun) -> None:
+        """Look at one more run."""
+        self._runs.append(run)
+
+    def look(self) -> list[RunLine]:
+        """How every run stands now, in order."""
+        return [self._complete.get(run.folder.name) or self._line(run) for run in self._runs]
+
+    def _line(self, run: WatchedRun) -> RunLine:
+        line = line_of(run)
+        if line.status is RunStatus.COMPLETED:
+            self._complete[line.name] = line
+        return line
+
+
+def line_of(run: WatchedRun) -> RunLine:
+    """How one run stands; whatever is wrong with its files becomes status and reason."""
+    folder = run.folder
+    about: dict[str, Any] = {
+        "name": folder.name,
+        "label": run.label,
+        "expected_s": run.expected_s,
+    }
+    try:
+        if not folder.path.exists():
+            return RunLine(status=RunStatus.TO_DO, **about)
+        status, state = folder.effective_status(), folder.read_state()
+        about |= {"attempt": state.attempt, "reason": state.reason}
+        if status is RunStatus.PLANNED:
+            return RunLine(status=RunStatus.TO_DO, **about)
+        if status in IN_HAND:
+            return RunLine(status=RunStatus.RUNNING, progress=folder.read_progress() or {}, **about)
+        if status is RunStatus.UNKNOWN:
+            about["reason"] = f"held by {folder.holder()}"
+    except (AqrExpError, OSError) as error:
+        return RunLine(status=RunStatus.DAMAGED, **{**about, "reason": str(error)})
+    return RunLine(status=status, **about)
+
+
+def count_by_status(lines: Sequence[RunLine]) -> dict[RunStatus, int]:
+    """How many runs there are of each status, in the order of `SHOWN`; none are left out."""
+    counted = Counter(line.status for line in lines)
+    return {status: counted[status] for status in SHOWN if counted[status]}
+
+
+def left_s(lines: Sequence[RunLine]) -> float | None:
+    """Seconds until the running and the waiting runs are through; None when nothing tells.
+
+    Args:
+        lines: How the runs stand. Runs that do not say how long they need count as the mean of
+            those that do; as many as run now are taken to run side by side to the end.
+    """
+    open_lines = [line for line in lines if line.status in {RunStatus.RUNNING, RunStatus.TO_DO}]
+    known = [line.left_s for line in open_lines if line.left_s is not None]
+    if not known:
+        return None
+    work_s = sum(known) / len(known) * len(open_lines)
+    side_by_side = max(1, sum(line.status is RunStatus.RUNNING for line in open_lines))
+    return max(work_s / side_by_side, *known)

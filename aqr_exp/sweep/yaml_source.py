@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from aqr_exp.errors import Fault, RequestError
-from aqr_exp.sweep.request import Node, SweepBuilder, SweepRequest
+from aqr_exp.sweep.builder import Node, SweepBuilder
+from aqr_exp.sweep.request import SweepRequest
 from aqr_exp.sweep.values import as_text
 
 # As YAML 1.2 and the command line read them; YAML 1.1 takes 1e-4 for text.

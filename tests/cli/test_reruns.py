@@ -23,7 +23,7 @@ from aqr_exp.store.sweep_folder import SweepEntry
 from aqr_exp.sweep.confirmation import counting_by_name
 from aqr_exp.sweep.outcome import best_point, by_entry
 from aqr_exp.sweep.plan import Plan, PlannedRun
-from aqr_exp.sweep.status import Standings
+from aqr_exp.sweep.status import StatusReader
 
 Fake = Callable[[str], None]
 HISTORY = 'folder.append_history({"kind": "train", "epoch": 1, "step": 3, "loss": 1.0})'
@@ -49,9 +49,9 @@ def views(config: RunConfig, store: Store, capsys: pytest.CaptureFixture[str]) -
     (line,) = json.loads(capsys.readouterr().out)["rows"]
     best = best_point([entry], by_entry([entry], rows), "mAP")
     (arm,) = arm_curves(rows, store)
-    (standing,) = Standings(store).of(Plan(name="mine", runs=(run,)))
+    (status,) = StatusReader(store).of(Plan(name="mine", runs=(run,)))
     shown = plan_run(store, name, force=False)
-    assert (standing.state, shown.action) == ("done", Action.SHOW)
+    assert (status.state, shown.action) == ("done", Action.SHOW)
     (series,) = swept(rows, ["schedule.epochs"], store=store).series
     return {
         "table": line["mAP"],
@@ -59,7 +59,7 @@ def views(config: RunConfig, store: Store, capsys: pytest.CaptureFixture[str]) -
         "figure": [row.name for point in series.points for row in point.group],
         "curves": [curves.row.name for curves in arm.runs],
         "confirm": counting_by_name(rows)[name].name,
-        "sweep --dry-run": standing.folder,
+        "sweep --dry-run": status.folder,
         "scheduler": planned_task(run, RunFolders(store), 1).folder.name,
         "watch": [watched.folder.name for watched in watched_runs(store, sweep)],
         "run": shown.folder.name,

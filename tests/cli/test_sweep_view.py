@@ -15,7 +15,7 @@ from aqr_exp.cli.watch import (
 )
 from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store
-from aqr_exp.sweep.watched import RunLine, SweepStatus, WatchedRun
+from aqr_exp.sweep.status import RunLine, SweepStatus, WatchedRun
 
 RUNNING = RunLine(
     name="attention_bias-aa-s0",

@@ -14,7 +14,7 @@ from aqr_exp.store.store import Store
 from aqr_exp.sweep.cli_source import sweep_request
 from aqr_exp.sweep.plan import Plan, plan_sweep
 from aqr_exp.sweep.report import as_json, matrix_table, summary
-from aqr_exp.sweep.status import Standings, completeness, expected_from, totals
+from aqr_exp.sweep.status import StatusReader, completeness, expected_from, totals
 
 METRICS = {"mAP": 0.25, "NDS": 0.3, "split": "synth_val", "synthetic": True, "train_time_s": 120.0}
 
@@ -47,14 +47,14 @@ def test_every_state_is_told_apart(store: Store, plan: Plan) -> None:
     running = make(store, plan, 3, "running")
     make(store, plan, 4, "running")
     with running.lock():
-        found = Standings(store).of(plan)
-        assert [standing.state for standing in found] == [
-            *("done", "failed", "to do", "running", "interrupted", "to do"),
+        found = StatusReader(store).of(plan)
+        assert [status.state for status in found] == [
+            *("completed", "failed", "to do", "running", "interrupted", "to do"),
         ]
         assert found[1].reason == "the loss is not finite"
         assert found[3].reason is not None
         assert found[3].reason.startswith("process ")
-        assert [standing.hole for standing in found] == [False, True, True, False, True, True]
+        assert [status.needs_run for status in found] == [False, True, True, False, True, True]
 
 
 def test_a_forced_attempt_that_completed_counts(store: Store, plan: Plan) -> None:
@@ -62,19 +62,19 @@ def test_a_forced_attempt_that_completed_counts(store: Store, plan: Plan) -> Non
     make(store, plan, 0, "failed", f"{plan.runs[0].name}-a2")
     make(store, plan, 1, "failed")
     make(store, plan, 1, "completed", f"{plan.runs[1].name}-a2")
-    found = Standings(store).of(plan)
+    found = StatusReader(store).of(plan)
     assert [(item.state, item.folder) for item in found[:2]] == [
-        ("done", plan.runs[0].name),
-        ("done", f"{plan.runs[1].name}-a2"),
+        ("completed", plan.runs[0].name),
+        ("completed", f"{plan.runs[1].name}-a2"),
     ]
 
 
 def test_a_damaged_run_is_named_and_not_started(store: Store, plan: Plan) -> None:
     make(store, plan, 0, "completed").state_path.write_text("{")
-    standing = Standings(store).of(plan)[0]
-    assert (standing.state, standing.hole) == ("damaged", False)
-    assert standing.reason is not None
-    assert "state.json" in standing.reason
+    status = StatusReader(store).of(plan)[0]
+    assert (status.state, status.needs_run) == ("damaged", False)
+    assert status.reason is not None
+    assert "state.json" in status.reason
 
 
 def row(variant: str, overrides: list[str], seconds: float | None, **changes: object) -> RunRow:
@@ -111,10 +111,10 @@ def test_times_are_expected_from_the_same_variant_and_setting(data: Path) -> Non
 def test_the_matrix_shows_points_by_seeds(store: Store, plan: Plan) -> None:
     make(store, plan, 0, "completed")
     make(store, plan, 4, "failed")
-    matrix = completeness(Standings(store).of(plan))
+    matrix = completeness(StatusReader(store).of(plan))
     assert matrix.seeds == (0, 1)
     assert [(row_.variant, row_.overrides, row_.states) for row_ in matrix.rows] == [
-        ("baseline", (), ("done", "to do")),
+        ("baseline", (), ("completed", "to do")),
         ("attention_bias", ("bias_scale=1",), ("to do", "failed")),
         ("attention_bias", ("bias_scale=2.5",), ("to do", "to do")),
     ]
@@ -127,8 +127,8 @@ def test_a_seed_that_a_condition_leaves_out_is_a_dash(store: Store, tmp_path: Pa
         "variant: [baseline, attention_bias]\nseeds: [0, 1]\nskip: variant != 'baseline' and seed > 0\n"
     )
     plan = plan_sweep(sweep_request(str(path)))
-    table = matrix_table(plan, Standings(store).of(plan))
-    assert table.columns == ("point", "seed 0", "seed 1")
+    table = matrix_table(plan, StatusReader(store).of(plan))
+    assert [column.name for column in table.columns] == ["point", "seed 0", "seed 1"]
     assert [[cell.text for cell in row_] for row_ in table.rows] == [
         ["baseline", "to do", "to do"],
         ["attention_bias", "to do", "-"],
@@ -137,7 +137,7 @@ def test_a_seed_that_a_condition_leaves_out_is_a_dash(store: Store, tmp_path: Pa
 
 def test_the_totals_sum_what_is_left(store: Store, plan: Plan) -> None:
     make(store, plan, 0, "completed")
-    timed = Standings(store)
+    timed = StatusReader(store)
     plan = plan_sweep(sweep_request("smoke"), timed.expected())
     sums = totals(timed.of(plan))
     assert (sums.runs, sums.states) == (6, {RunStatus.TO_DO: 5, RunStatus.COMPLETED: 1})
@@ -155,18 +155,18 @@ def test_the_totals_sum_what_is_left(store: Store, plan: Plan) -> None:
 def test_a_finished_sweep_says_so(store: Store, plan: Plan) -> None:
     for index in range(6):
         make(store, plan, index, "completed")
-    assert summary(plan, Standings(store).of(plan)).splitlines() == [
+    assert summary(plan, StatusReader(store).of(plan)).splitlines() == [
         "smoke: 6 runs: 6 done; 2 points are the same run as another",
         "nothing is left to do",
     ]
     store.folder(plan.runs[5].name).state_path.write_text("{")
-    assert summary(plan, Standings(store).of(plan)).splitlines() == [
+    assert summary(plan, StatusReader(store).of(plan)).splitlines() == [
         "smoke: 6 runs: 5 done, 1 damaged; 2 points are the same run as another",
         "nothing is left to start",
     ]
 
 
 def test_times_that_nothing_tells_are_said_to_be_unknown(store: Store, plan: Plan) -> None:
-    assert summary(plan, Standings(store).of(plan)).splitlines()[1] == (
+    assert summary(plan, StatusReader(store).of(plan)).splitlines()[1] == (
         "6 to do (6 of unknown time: no such run has been completed)"
     )

@@ -5,7 +5,7 @@ import pytest
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store
-from aqr_exp.sweep.watched import RunLine, SweepStatus, WatchedRun, left_s, line_of, totals
+from aqr_exp.sweep.status import RunLine, SweepStatus, WatchedRun, count_by_status, left_s, line_of
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_what_is_complete_is_read_once(folder: RunFolder) -> None:
 
 def test_totals_come_in_one_order_and_leave_nothing_out() -> None:
     lines = [line(status) for status in ("damaged", "to do", "completed", "to do")]
-    assert list(totals(lines).items()) == [("completed", 1), ("to do", 2), ("damaged", 1)]
+    assert list(count_by_status(lines).items()) == [("completed", 1), ("to do", 2), ("damaged", 1)]
 
 
 @pytest.mark.parametrize(
