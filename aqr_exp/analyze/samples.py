@@ -78,8 +78,8 @@ class AnnotatedSample:
 
     Attributes:
         token: Its nuScenes token.
-        layout: Which token of the model is where.
-        scene: What is drawn: points, images in the stored resolution, matrices, boxes.
+        layout: Places of the model's tokens.
+        scene: Its drawing data: points, images in the stored resolution, matrices, boxes.
         boxes: [G, 9] ground truth (gravity centre, l, w, h, yaw, vx, vy), LiDAR frame, metres.
         labels: [G] their classes.
         pasted: Objects that ground-truth sampling added; some may lie outside the model's range.

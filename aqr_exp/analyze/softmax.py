@@ -133,7 +133,7 @@ class ScaleResponse:
         entropy_nats: Their entropy, from 0 (one key takes all) to log K (even).
         maximum: The largest of them.
         largest_bias: The bias scale * weight of greatest size, with its sign.
-        verdict: What a bias of that size does.
+        verdict: The region that a bias of that size reaches.
     """
 
     scale: float

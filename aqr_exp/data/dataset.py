@@ -32,7 +32,7 @@ class SampleKey(NamedTuple):
     Attributes:
         sample: Position in the info file.
         epoch: Epoch the sample is drawn for.
-        draw: Position in the epoch's order; tells repeated draws of one sample apart.
+        draw: Position in the epoch's order; distinguishes repeated draws of one sample.
     """
 
     sample: int
@@ -89,7 +89,7 @@ class KeyedSampler(Sampler[SampleKey]):
 
     Args:
         dataset: Anything with a length.
-        shuffle: Whether the order is random.
+        shuffle: True for a random order.
         seed: The run's seed.
         balanced: Class-balanced resampling; needs shuffling and a data set with `samples_by_class`.
     """
@@ -143,9 +143,9 @@ class KeyedSampler(Sampler[SampleKey]):
 class KeyedNuScenesDataset(NuScenesDataset):
     """mmdet3d's nuScenes data set with two differences.
 
-    Samples are asked for by `SampleKey` and carry their own random generator (`results["rng"]`), and an
+    Samples are requested by `SampleKey` and carry their own random generator (`results["rng"]`), and an
     unknown ground-truth velocity stays NaN for the loss to mask, where the stock class writes zero and
-    so teaches that the object stands still.
+    thereby teaches that the object does not move.
 
     Args:
         seed: The run's seed.

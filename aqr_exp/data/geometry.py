@@ -170,7 +170,7 @@ def merged_sweeps(
 
     Args:
         sample: `timestamp`, `lidar_points` and `lidar_sweeps` as in an info file, with whole paths.
-        sweeps: How many earlier sweeps, newest first; fewer where a scene begins.
+        sweeps: Number of earlier sweeps, newest first; fewer where a scene begins.
         rings: The rings whose points are kept; None keeps all.
 
     Returns:

@@ -1,6 +1,6 @@
 """nuScenes tables: the one schema that the checks and the evaluation read them by, and splits.
 
-Each column that is read stands here once, typed; other columns are skipped. The evaluation decodes only
+Each column that is read is typed here once; other columns are skipped. The evaluation decodes only
 the columns that the benchmark needs, which is faster; the `Full...` rows add what training needs.
 """
 

@@ -15,7 +15,7 @@ from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.files.progress import StagedProgress
 from aqr_exp.files.suggest import did_you_mean
 
-# More lines than this help nobody: `data check` lists the rest.
+# `data check` lists the rest.
 FAULTS_SHOWN = 10
 
 
@@ -26,7 +26,7 @@ class Prepared:
     Attributes:
         counts: Rows of the tables and recordings by channel.
         splits: Samples by split.
-        objects: Objects by class, by training split; empty when none were asked for.
+        objects: Objects by class, by training split; empty if none were requested.
     """
 
     counts: dict[str, int]

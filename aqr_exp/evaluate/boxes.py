@@ -16,7 +16,7 @@ class Boxes:
     """Boxes of many samples.
 
     Attributes:
-        sample: Which sample a box belongs to: its place among the split's samples.
+        sample: Position of a box's sample among the split's.
         label: Class, an index into `CLASS_NAMES`.
         centre: (x, y, z) of the middle in metres.
         size: (width, length, height) in metres.
@@ -46,7 +46,7 @@ class Racks:
     """Bicycle racks.
 
     Attributes:
-        sample: Which sample a rack stands in.
+        sample: Position of a rack's sample among the split's.
         corner: One of its corners, metres.
         edges: The three edges from that corner, metres, one a row.
     """

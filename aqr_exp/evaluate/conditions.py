@@ -24,9 +24,9 @@ class DataCondition:
     """A part of the data.
 
     Attributes:
-        table: Which match table it is computed from.
-        word: The condition a sample must, or must not, be taken under; None takes all samples.
-        present: Whether it must.
+        table: Name of the match table it is computed from.
+        word: `night` or `rain`; None takes all samples.
+        present: True for samples under that condition, False for the others.
         labels: The classes whose metrics count: those that the part can hold.
     """
 
@@ -60,7 +60,7 @@ CONDITIONS: Mapping[str, DataCondition] = {
     "small": DataCondition(labels=_SMALL_LABELS),
     "large": DataCondition(labels=_LARGE_LABELS),
 }
-"""Every condition by the name that stands behind the @ of a metric."""
+"""Conditions by name, as it follows the @ of a metric."""
 
 
 class RunScorer:

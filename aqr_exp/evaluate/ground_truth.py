@@ -184,7 +184,7 @@ class GroundTruth:
     Attributes:
         split: The split's name.
         samples: Its samples.
-        ego_xy: Where the vehicle is in each, global frame, metres.
+        ego_xy: The vehicle's place in each, global frame, metres.
         boxes: Its boxes after the benchmark's filters (range, points, racks), by sample.
         racks: Its bicycle racks.
     """

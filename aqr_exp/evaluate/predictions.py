@@ -28,10 +28,10 @@ class Predictions:
     """Detections of a whole split, before the benchmark's filters.
 
     Attributes:
-        source: Where they are from, for messages.
+        source: Their origin, for messages.
         boxes: P boxes; of equal scores the later one is ranked first.
         score: Scores in [0, 1].
-        place: Which of its sample's detections each is, for messages.
+        place: Index of each among its sample's detections, for messages.
     """
 
     source: str
@@ -77,7 +77,7 @@ _NAMES = {
 }
 _NUMBERS = ("detection_score", "num_pts")
 _DECODER = msgspec.json.Decoder(list[_Detection])
-# No number of standard JSON, but Python writes and the devkit reads it, for unknown velocities.
+# Not standard JSON, but Python writes and the devkit reads them, for unknown velocities.
 _NOT_JSON = (b"NaN", b"Infinity")
 
 

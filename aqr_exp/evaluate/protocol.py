@@ -16,13 +16,13 @@ MATCH_DISTANCES_M = (0.5, 1.0, 2.0, 4.0)
 """A detection may match a ground truth whose centre, seen from above, is nearer than this."""
 
 ERROR_MATCH = 2
-"""Which of `MATCH_DISTANCES_M` the true-positive errors are measured at."""
+"""Index in `MATCH_DISTANCES_M` of the distance at which true-positive errors are measured."""
 
 RECALL_POINTS = 101
-"""Precision is read at recalls 0, .01, ..., 1."""
+"""Precision is read at recalls 0, 0.01, ..., 1."""
 
 FIRST_RECALL_POINT = 11
-"""The first recall that counts: those up to the floor of .1 do not."""
+"""Index of the first recall that counts: those up to the floor of 0.1 do not."""
 
 PRECISION_FLOOR = 0.1
 """Precision below it counts as none; what is above it is rescaled to [0, 1]."""
@@ -39,10 +39,10 @@ ERROR_NAMES = ("mATE", "mASE", "mAOE", "mAVE", "mAAE")
 RACK_CATEGORY = "static_object.bicycle_rack"
 
 RACK_LABELS = tuple(CLASS_NAMES.index(name) for name in ("bicycle", "motorcycle"))
-"""What is passed over when its centre lies in a bicycle rack."""
+"""Classes whose boxes do not count when their centre lies in a bicycle rack."""
 
 HALF_TURN_LABEL = CLASS_NAMES.index("barrier")
-"""The class whose front is not told from its back: its heading has period pi."""
+"""The class whose front and back count as equal: its heading has period pi."""
 
 ATTRIBUTE_NAMES: tuple[str, ...] = (
     "vehicle.moving",
@@ -72,7 +72,7 @@ CLASS_OF_CATEGORY = {
     "human.pedestrian.police_officer": "pedestrian",
     "movable_object.trafficcone": "traffic_cone",
 }
-"""Annotations of other categories are no ground truth."""
+"""Class of each category; annotations of other categories are not ground truth."""
 
 
 def _measured() -> np.ndarray:

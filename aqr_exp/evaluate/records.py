@@ -32,9 +32,9 @@ class SplitSamples:
 
     Attributes:
         tokens: S sample tokens.
-        scene: Which scene each is from: its place among `scene_names`.
+        scene: Index of each sample's scene in `scene_names`.
         scene_names: T names.
-        scene_descriptions: T descriptions, which tell the conditions.
+        scene_descriptions: T descriptions, which name the conditions.
     """
 
     tokens: tuple[str, ...]
@@ -87,12 +87,12 @@ class MatchTable:
     """Matched detections by class and rank: falling score, ties as the benchmark breaks them.
 
     Attributes:
-        class_start: Where each class's detections begin; the last entry is P.
-        sample: Which sample a detection is from.
+        class_start: First detection of each class; the last entry is P.
+        sample: Index of each detection's sample.
         score: Its score, as a number that holds it exactly.
         matched: Bit `i` is set where it matches at `MATCH_DISTANCES_M[i]`.
         errors: The five true-positive errors of those matched at 2 m, in their order; NaN where undefined.
-        truths: How many ground truths of each class a sample has.
+        truths: Ground truths of each class in each sample.
     """
 
     class_start: Int[np.ndarray, " 11"]
@@ -138,7 +138,7 @@ class MatchRecords:
     Attributes:
         samples: The split's samples and scenes.
         tables: Match tables: `all`, and one for each range band.
-        header: What else is known: the protocol, the split, and what the maker adds.
+        header: The protocol, the split, and values added by the caller.
     """
 
     samples: SplitSamples

@@ -32,7 +32,7 @@ class Scores:
         errors: True-positive errors by class, as `ERROR_NAMES`; NaN where the class has no such
             error, 1 where nothing was found.
         truths: Ground truths by class.
-        samples: How many samples.
+        samples: Number of samples.
     """
 
     ap: Float[np.ndarray, "R 10 4"]

@@ -91,7 +91,7 @@ def curve(
     Args:
         ranks: Copies of the class's detections, by rank.
         found: Copies of those that match.
-        match_index: Which detections match.
+        match_index: Indices of the detections that match.
         score: Falling scores.
         targets: True positives at the recall points.
     """
@@ -127,9 +127,9 @@ class _Between:
     Attributes:
         before: The last true positive with a higher score.
         after: The first one whose score is not higher.
-        none_before: There is no such.
-        none_after: There is no such.
-        part: How far up from the score of `after` to that of `before`.
+        none_before: True where there is no such true positive.
+        none_after: True where there is no such true positive.
+        part: Share of the way from the score of `after` up to that of `before`.
         counts: The recall points that the errors are averaged over.
     """
 
@@ -147,7 +147,7 @@ def _locate(
     reached = point_score != 0
     last = np.where(reached.any(axis=1), RECALL_POINTS - 1 - reached[:, ::-1].argmax(axis=1), 0)
     wanted = point_score[:, FIRST_RECALL_POINT:]
-    # Scores fall; searchsorted wants them to rise.
+    # Scores fall; searchsorted needs them to rise.
     higher = found.through(np.searchsorted(-match_score, -wanted, side="left") - 1)
     before, after = found.reaching(higher), found.reaching(higher + 1)
     none_before, none_after = higher == 0, higher >= found.total

@@ -14,7 +14,7 @@ Colour = tuple[int, int, int]
 """Blue, green, red, 0 to 255, as OpenCV stores pixels."""
 
 FACES: tuple[str, ...] = ("front", "back", "left", "right", "top")
-"""The faces that can be seen; nobody looks from below."""
+"""The faces that can be seen: none is from below."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,13 +22,13 @@ class Decal:
     """A patch painted on faces of a block.
 
     Attributes:
-        faces: Which faces wear it.
+        faces: The faces it is on.
         left: Left edge as a share of the face's width, seen from outside.
         right: Right edge.
         bottom: Lower edge as a share of the face's height.
         top: Upper edge.
         colour: Its colour by day.
-        glows: Whether it shines by itself at night.
+        glows: True if it shines by itself at night.
     """
 
     faces: tuple[str, ...]
@@ -124,12 +124,12 @@ class Actor:
     """One object of a scene.
 
     Attributes:
-        kind: What it is.
+        kind: Its kind.
         category: nuScenes category; empty when it is not annotated.
         attribute: nuScenes attribute; empty when it has none.
         size: Its extents, those of the annotated box.
-        blocks: What it is built from.
-        motion: Where it is.
+        blocks: The cuboids it consists of.
+        motion: Its place over time.
     """
 
     kind: Kind

@@ -2,7 +2,7 @@
 
 Sizes follow the real classes. Trucks, buses, trailers and construction vehicles overlap in size, as do
 bicycles and motorcycles, and every class has a piece of street furniture of its shape: a LiDAR alone
-finds them all and confuses them, a camera tells them apart.
+finds them all and confuses them, a camera distinguishes them.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Kind:
         height_m: Smallest and largest height.
         count: Fewest and most in a scene.
         speed_mps: Slowest and fastest when it moves; (0, 0) for what never moves.
-        reach_m: How far ahead and behind of the ego's path they are placed.
+        reach_m: Farthest placement ahead of and behind the ego's path.
     """
 
     name: str
@@ -229,4 +229,4 @@ BACKGROUND: tuple[Kind, ...] = (
         reach_m=60.0,
     ),
 )
-"""What closes the view at both sides of the road."""
+"""Objects that close the view at both sides of the road."""

@@ -210,7 +210,7 @@ def scan(
     lost = condition.lidar_dropout + (0.8 - condition.lidar_dropout) * np.clip(share, 0, 1) ** 4
     kept = (luck >= lost) & (share <= 1.0) & (length >= _NEAREST_M)
     column, ring, block, length = column[kept], ring[kept], block[kept], length[kept]
-    # A sum of uniforms stands for a normal draw: exact on every platform.
+    # A scaled uniform draw instead of a normal one: exact on every platform.
     length = length + _NOISE_M * np.sqrt(12.0) * (noise[kept] - 0.5)
     elevation, azimuth = elevations[ring], azimuths[column]
     grounded = block == GROUND

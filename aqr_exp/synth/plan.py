@@ -14,7 +14,7 @@ class Weather:
 
     Attributes:
         name: `clear`, `night` or `rain`.
-        words: What the scene's description says of it.
+        words: Its words in the scene's description.
         ambient: Brightness of what no headlight reaches; 1 by day.
         image_noise: Standard deviation of the pixel noise, of 255.
         blur_px: Standard deviation of the image blur at 480 pixels width.

@@ -1,7 +1,7 @@
 """Polygons of the scene, and the order in which near ones are drawn over far ones.
 
-Two convex things that do not overlap have a line (in space: a plane) between them. What lies on the
-camera's side of it can hide the other and cannot be hidden by it, so the other is drawn first. This is
+Two convex things that do not overlap have a line (in space: a plane) between them. The one on
+the camera's side can hide the other and cannot be hidden by it, so the other is drawn first. This is
 right where sorting by distance is not: a long wall beside a small cone, say.
 """
 
@@ -193,7 +193,7 @@ def clip_polygon(corners: np.ndarray, planes: np.ndarray) -> np.ndarray:
 def guard_planes(intrinsic: np.ndarray, width: int, height: int) -> np.ndarray:
     """The near plane and four planes well outside of the image, [5, 4] in the camera frame.
 
-    What is left after clipping has pixels that OpenCV's integers can hold.
+    After clipping, pixels fit OpenCV's integers.
     """
     reach_x = 3.0 * width / intrinsic[0, 0]
     reach_y = 3.0 * height / intrinsic[1, 1]

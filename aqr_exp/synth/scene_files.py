@@ -56,7 +56,7 @@ class _Recorder:
         """Rows of `sample_data` and `ego_pose` for one recording.
 
         Returns:
-            Where its file goes.
+            Path of its file.
         """
         time_us = self.plan.start_us + round(time_s * 1e6)
         name = self.file_name(channel, time_us, keyframe=keyframe)

@@ -30,7 +30,7 @@ class PlacementContext:
     Attributes:
         ego_speed_mps: Speed of the ego vehicle.
         duration_s: Length of the scene.
-        works_s: Where along the road the works begin and end.
+        works_s: Begin and end of the works along the road, metres.
         works_side: -1 the works take the right outer lane, 1 the left one.
     """
 

@@ -42,7 +42,7 @@ class SensorFiles:
         }
 
     def _sizes(self) -> dict[str, int]:
-        """One listing a folder: far faster than asking for each of half a million files."""
+        """Sizes by name, from one listing per folder: far faster than half a million calls of `stat`."""
         names = {row.filename for rows in self.rows.values() for row in rows}
         sizes: dict[str, int] = {}
         for folder in sorted({os.path.dirname(name) for name in names}):  # noqa: PTH120
@@ -58,7 +58,7 @@ class SensorFiles:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Recordings by channel; those of the LiDAR that are no keyframes as `sweeps`."""
+        """Keyframes by channel, and the LiDAR's other recordings as `sweeps`."""
         counts = {name: sum(row.is_key_frame for row in rows) for name, rows in self.rows.items()}
         return {**counts, "sweeps": sum(not row.is_key_frame for row in self.rows[LIDAR_NAME])}
 
@@ -166,7 +166,7 @@ def odd_points(
 
 
 NEAREST_M = 1.0
-# Some recordings of each calibration: in one alone a lorry may stand before the lens.
+# Several recordings of each calibration: in a single one a lorry may block the view.
 KEYFRAMES_PER_CAMERA = 3
 
 

@@ -20,8 +20,8 @@ class DataFault:
 
     Attributes:
         file: The file it is in, relative to the data set's folder.
-        kind: What sort of fault, the same words for all of the sort.
-        cause: What is wrong there, with the row's token where it is one of a table.
+        kind: Category, the same words for all faults of one kind.
+        cause: Description, with the row's token for a fault in a table.
     """
 
     file: str

@@ -126,28 +126,28 @@ _LIST = (
         _THREE,
         "With p = 0.2, 0.4, 0.6 for the frame, the merged points turn by 1, 2, 3 degrees about x, "
         "then y, then z, each to a drawn side, and move 2 m to a drawn azimuth; the calibration "
-        "is not told.",
+        "stays the same.",
     ),
     Corruption(
         "temporal_misalignment",
         _BOTH,
         _RATES,
         "With p = s for the frame, either the LiDAR (keyframe and sweeps) or all images, drawn "
-        "evenly, are those of the previous keyframe; the calibration is not told.",
+        "evenly, are those of the previous keyframe; the calibration stays the same.",
     ),
     Corruption(
         "stuck_lidar",
         _LIDAR,
         ("2", "4", "8"),
         "Only every s-th keyframe of a scene, from its first, brings new LiDAR data; the others "
-        "repeat the last; the calibration is not told.",
+        "repeat the last; the calibration stays the same.",
     ),
     Corruption(
         "stuck_cameras",
         _CAMERA,
         ("2", "4", "8"),
         "Only every s-th keyframe of a scene, from its first, brings new images; the others "
-        "repeat the last; the calibration is not told.",
+        "repeat the last; the calibration stays the same.",
     ),
 )
 

@@ -41,7 +41,7 @@ class EncodedPatch(NamedTuple):
     """A patch ready to be stored.
 
     Attributes:
-        view: Which camera.
+        view: Index of the camera.
         left: Column of its left edge in the stored image.
         top: Row of its upper edge.
         content: JPEG.

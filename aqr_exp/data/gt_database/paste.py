@@ -58,9 +58,9 @@ class Layer:
     """One object in one view.
 
     Attributes:
-        depth_m: How far its centre is from the camera's plane.
-        box: [7 or more] where it is, in the LiDAR frame of the view.
-        patch: How it looks; None for what the image shows already.
+        depth_m: Distance of its centre from the camera's plane.
+        box: [7 or more] in the LiDAR frame of the view.
+        patch: Its picture; None for an object that the image already shows.
     """
 
     depth_m: float
@@ -133,7 +133,7 @@ def layers_of(
 
     Args:
         boxes: [n, 7 or more].
-        patches: How each looks; None for what the image shows already.
+        patches: Pictures; None for objects that the image already shows.
         lidar2img: [4, 4].
     """
     depths = depths_m(boxes[:, :3], lidar2img)

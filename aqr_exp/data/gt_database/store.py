@@ -28,7 +28,7 @@ OBJECT = np.dtype(
         ("frame", np.int32),  # row of the frames' array
         ("scene", np.int32),  # which pack
         ("box", np.float64, 9),  # centre, length, width, height, yaw, velocity (NaN unknown)
-        ("points", np.int32, MAX_SWEEPS + 1),  # points of the keyframe and of the so-manieth sweep
+        ("points", np.int32, MAX_SWEEPS + 1),  # per sweep index, 0 for the keyframe
         ("offset", np.int64),  # of the points in the pack
         ("first_patch", np.int32),
         ("patches", np.int8),
@@ -52,7 +52,7 @@ class Patch:
     """View of an object by one camera.
 
     Attributes:
-        view: Which camera.
+        view: Index of the camera.
         left: Column of the patch's left edge in its image.
         top: Row of its upper edge.
         image: [height, width, 3] BGR.

@@ -70,7 +70,7 @@ class ResizeCropFlipImages(BaseTransform):
         resize: Lowest and highest scale in training.
         test_resize: Scale at evaluation.
         flip: Mirror with probability one half in training.
-        training: Whether to draw at random.
+        training: True to draw at random.
     """
 
     def __init__(

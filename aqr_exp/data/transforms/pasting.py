@@ -27,7 +27,7 @@ FARTHEST_PX = 1.0
 
 @TRANSFORMS.register_module()
 class PasteObjects(BaseTransform):
-    """Fill a training sample up with objects of others, where they stood in their own samples.
+    """Fill a training sample up with objects of others, at their places in their own samples.
 
     A pasted object overlaps no box from above (objects of other categories and without points
     included), and its pictures fit this sample's cameras to a pixel. The points that were inside its
@@ -80,7 +80,9 @@ class PasteObjects(BaseTransform):
         store = self._open()
         present = np.bincount(results["gt_labels_3d"], minlength=len(CLASS_NAMES))
         places = sample_objects(self._pools, self.per_class, present, results["paste_rng"])
-        kept = without_collisions(places, lambda i: store.objects[i]["box"], standing(results))
+        kept = without_collisions(
+            places, lambda i: store.objects[i]["box"], annotated_boxes(results)
+        )
         objects = [store.read(place, sweeps=self.sweeps) for place in kept]
         return [item for item in objects if _fits(item, results["lidar2img"])]
 
@@ -93,7 +95,7 @@ def _fits(item: GtObject, matrices: np.ndarray) -> bool:
     )
 
 
-def standing(results: dict[str, Any]) -> np.ndarray:
+def annotated_boxes(results: dict[str, Any]) -> np.ndarray:
     """[G, 7] every annotated box of a sample, trained on or not."""
     boxes = [instance["bbox_3d"] for instance in results["instances"]]
     return np.array(boxes, dtype=np.float64).reshape(-1, 7)
@@ -108,7 +110,7 @@ def _add_points(results: dict[str, Any], boxes: np.ndarray, chosen: Sequence[GtO
 
 
 def _add_pictures(results: dict[str, Any], boxes: np.ndarray, chosen: Sequence[GtObject]) -> None:
-    there = standing(results)
+    there = annotated_boxes(results)
     every = np.concatenate([there, boxes[:, :7]])
     for view, matrix in enumerate(results["lidar2img"]):
         patches = [_patch_of(item, view) for item in chosen]

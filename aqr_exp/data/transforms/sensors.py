@@ -25,9 +25,9 @@ class LoadLidarSweeps(BaseTransform):
     whenever the vehicle turns; this one inverts the transform.
 
     Args:
-        sweeps: How many earlier sweeps are merged, newest first; fewer where a scene begins.
+        sweeps: Earlier sweeps to merge, newest first; fewer where a scene begins.
         rings: The rings whose points are kept; None keeps all.
-        read: Whether the files are opened; False leaves every cloud empty, for a detector that does
+        read: True to open the files; False leaves every cloud empty, for a detector that does
             not look at it.
     """
 
@@ -57,7 +57,7 @@ class LoadImages(BaseTransform):
     """Load the six images (BGR, uint8) and their projection matrices.
 
     Args:
-        read: Whether pixels are read; False leaves images of the files' sizes black, for a detector
+        read: True to read pixels; False leaves images of the files' sizes black, for a detector
             that does not look at them.
     """
 
