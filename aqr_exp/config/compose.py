@@ -107,12 +107,6 @@ def _parser() -> Any:
 def read_overrides(typed: Sequence[str], variant: str, groups: Groups) -> tuple[Override, ...]:
     """Overrides as typed, each with one value.
 
-    Args:
-        typed: `key=value` and `group=option`, aliases included.
-        variant: An option of the group `variant`; of one that does not exist every part may be
-            changed.
-        groups: The groups.
-
     Raises:
         RequestError: One fault for each unknown variant, group, option or key.
     """
@@ -144,13 +138,7 @@ def _read(text: str) -> Override | Fault:
 
 
 def override_faults(items: Iterable[Override | Fault], variant: str, groups: Groups) -> list[Fault]:
-    """Everything that is wrong with the keys and group options of overrides.
-
-    Args:
-        items: Overrides; what could not be read is passed on.
-        variant: The variant's name; of one that does not exist every part may be changed.
-        groups: The groups.
-    """
+    """Everything that is wrong with the keys and group options of overrides."""
     faults = []
     seen: dict[str, str] = {}
     for item in items:
@@ -307,12 +295,6 @@ def composition(
 ) -> Composition:
     """The composition that overrides are set on: the variant with their choices of groups.
 
-    Args:
-        variant: An option of the group `variant`.
-        overrides: Checked ones; those that choose no group are not looked at.
-        groups: The groups.
-        folder: The folder with `config.yaml`.
-
     Raises:
         RequestError: Hydra cannot compose it.
     """
@@ -337,10 +319,6 @@ def _composed(folder: Path, choices: tuple[str, ...]) -> Any:
 def _plain(config: Any, *, resolve: bool = False) -> dict[str, Any]:
     """An OmegaConf dictionary as plain values.
 
-    Args:
-        config: The dictionary, or a function that makes it.
-        resolve: Resolve every interpolation.
-
     Raises:
         RequestError: An interpolation leads nowhere.
     """
@@ -364,11 +342,6 @@ def compose_run(
     variant: str, typed: Sequence[str] = (), folder: Path | None = None
 ) -> dict[str, Any]:
     """One run's configuration as plain values; keys are checked here, values by `convert`.
-
-    Args:
-        variant: An option of the group `variant`.
-        typed: `key=value` and `group=option`, aliases included.
-        folder: Where the groups are; the shipped ones by default.
 
     Returns:
         Nested dicts and lists of scalars, every interpolation resolved.

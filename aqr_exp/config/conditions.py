@@ -64,11 +64,6 @@ class Condition:
 def read_condition(text: str, known: Collection[str], where: str = "") -> Condition:
     """Read a condition.
 
-    Args:
-        text: As written.
-        known: The names it may hold.
-        where: File and line, for messages.
-
     Raises:
         RequestError: It is no expression, holds more than is allowed, or an unknown key.
     """
@@ -221,11 +216,7 @@ def _at(composed: Any, key: str) -> Any:
 
 
 def condition_names(groups: Collection[str]) -> set[str]:
-    """Every name a condition may hold.
-
-    Args:
-        groups: The names of Hydra's groups.
-    """
+    """Every name a condition may hold."""
     return {*dotted_keys(RunConfig), *short_names(), *groups, "seed"}
 
 
@@ -235,14 +226,7 @@ def chosen_names(
     composed: Mapping[str, Any],
     groups: Collection[str],
 ) -> dict[str, Any]:
-    """What the names of groups stand for: the option a point chooses, or the name of the default.
-
-    Args:
-        variant: The point's variant.
-        overrides: Its overrides.
-        composed: Its plain values.
-        groups: The names of Hydra's groups.
-    """
+    """What the names of groups stand for: the option a point chooses, or the name of the default."""
     found: dict[str, Any] = {}
     for group in groups:
         node = composed.get(group)

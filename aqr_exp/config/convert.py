@@ -121,10 +121,6 @@ _NOUNS = {int: "whole number", float: "number", str: "text"}
 def convert(cls: type[T], value: Mapping[str, Any]) -> T:
     """Build a configuration dataclass from plain values.
 
-    Args:
-        cls: The dataclass.
-        value: Nested mappings of scalars and sequences, as read from YAML.
-
     Returns:
         The object, with every key known, typed and in range.
 
@@ -140,10 +136,6 @@ def convert(cls: type[T], value: Mapping[str, Any]) -> T:
 
 def with_converted(whole: T, changed: Mapping[str, Any]) -> T:
     """A configuration dataclass with some of its fields converted anew.
-
-    Args:
-        whole: The dataclass.
-        changed: Plain values of the fields that differ, by name.
 
     Raises:
         RequestError: As `convert`.

@@ -19,9 +19,6 @@ FINGERPRINT_DIGITS = 12
 def canonical(config: Any) -> dict[str, Any]:
     """Everything of a configuration that can change a run's numbers.
 
-    Args:
-        config: A configuration dataclass.
-
     Returns:
         Plain nested dicts without the fields marked `Excluded`, without absent parts, so that what
         one variant has cannot rename another, and without fields that do what was done before
@@ -44,20 +41,12 @@ def fingerprint(config: RunConfig) -> str:
 
 
 def part_text(part: Any) -> str:
-    """One canonical part of a run as text.
-
-    Args:
-        part: Plain values, as `canonical` gives them.
-    """
+    """One canonical part of a run as text."""
     return json.dumps(part, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def fingerprint_of(parts: Mapping[str, str]) -> str:
-    """The fingerprint of a run from the texts of its parts, so that many runs can share them.
-
-    Args:
-        parts: The `part_text` of every part of `canonical` by its name.
-    """
+    """The fingerprint of a run from the texts of its parts, so that many runs can share them."""
     text = ",".join(f'"{name}":{parts[name]}' for name in sorted(parts))
     return hashlib.sha256(f"{{{text}}}".encode()).hexdigest()[:FINGERPRINT_DIGITS]
 
@@ -78,9 +67,6 @@ def to_yaml(config: RunConfig) -> str:
 
 def from_spec(spec: Mapping[str, Any]) -> RunConfig:
     """The configuration a `spec.yaml` holds.
-
-    Args:
-        spec: The file's content.
 
     Raises:
         RequestError: One line for each unknown key, wrong type, value out of range or broken rule.
@@ -226,10 +212,6 @@ def _effective(values: Mapping[str, Any], specs: Mapping[str, FieldSpec]) -> dic
 def launch_circumstances(spec: Mapping[str, Any], cpus: int | None) -> dict[str, Any]:
     """What of a run's configuration its training time depends on, without changing a number.
 
-    Args:
-        spec: What `spec.yaml` holds.
-        cpus: Cores of the machine, which `threads: 0` takes all of.
-
     Returns:
         `device`, `threads` and `loader_workers`.
     """
@@ -244,10 +226,6 @@ def launch_circumstances(spec: Mapping[str, Any], cpus: int | None) -> dict[str,
 
 def differing_circumstances(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
     """Why the training times of two runs say nothing about their arms.
-
-    Args:
-        ours: A run's `hardware`.
-        theirs: Another's.
 
     Returns:
         One phrase for each circumstance that differs, such as `threads 2 and 1`; what only one of

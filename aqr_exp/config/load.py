@@ -30,10 +30,6 @@ from aqr_exp.files.run_name import RunName
 def load_run(variant: str, typed: Sequence[str] = ()) -> RunConfig:
     """Compose, convert and check one run; the data's fingerprint is not filled in yet.
 
-    Args:
-        variant: An option of the group `variant`.
-        typed: `key=value` and `group=option`, aliases included.
-
     Returns:
         The run, with an absolute `data.root` and the identity of the checkpoint it starts from.
 
@@ -86,10 +82,6 @@ class ConfigLoader:
 
     def load(self, variant: str, overrides: Sequence[Override]) -> LoadedRun:
         """One run with its identity.
-
-        Args:
-            variant: An option of the group `variant`.
-            overrides: Keys, aliases and groups, each once.
 
         Raises:
             RequestError: One fault for each wrong key or value, in the names that were typed.

@@ -29,9 +29,6 @@ CLASSES = 10
 def check(config: RunConfig) -> None:
     """Refuse a configuration whose fields contradict each other.
 
-    Args:
-        config: Converted, so every field alone is of its type and in its range.
-
     Raises:
         RequestError: One line for each broken rule.
     """

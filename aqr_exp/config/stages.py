@@ -34,25 +34,15 @@ def augment_rules(augment: AugmentConfig, where: str) -> Iterator[Fault]:
 
 
 def peak_step(schedule: ScheduleConfig, steps: int) -> int:
-    """The step, counted from 0, on which the rate is highest.
-
-    Args:
-        schedule: The schedule.
-        steps: Training steps in all.
-    """
+    """The step, counted from 0, on which the rate is highest."""
     return round((steps - 1) * schedule.warm_fraction)
 
 
 def rate_at(schedule: ScheduleConfig, step: int, steps: int) -> float:
-    """The learning rate of a step, before the multipliers of groups of parameters.
+    """The learning rate of a step (counted from 0), before the multipliers of groups of parameters.
 
     Two half cosines: from `learning_rate` up to `peak_ratio` times it, then down to `final_ratio`
     times it (the cyclic policy of CMT's recipe).
-
-    Args:
-        schedule: The schedule.
-        step: Counted from 0.
-        steps: Training steps in all.
 
     Raises:
         ValueError: There is no such step.
@@ -101,11 +91,7 @@ class Stage:
 
 
 def stages_of(config: RunConfig) -> tuple[Stage, ...]:
-    """The stages of a run in order; empty when it has none.
-
-    Args:
-        config: A checked run.
-    """
+    """The stages of a run in order; empty when it has none."""
     stages = []
     first = 0
     for number, stage in enumerate(config.schedule.stages or (), start=1):

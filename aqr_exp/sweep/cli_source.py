@@ -10,7 +10,7 @@ from aqr_exp.config.short_names import keys_set_by
 from aqr_exp.errors import Fault, RequestError
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.sweep.builder import Node, SweepBuilder
-from aqr_exp.sweep.request import Axis, SweepRequest, with_typed
+from aqr_exp.sweep.request import Axis, SweepRequest, clash, with_typed
 from aqr_exp.sweep.search import SETTINGS, Dimension, read_setting
 from aqr_exp.sweep.values import SEED_RULE, is_seed, kind_of, read_override, split_typed
 from aqr_exp.sweep.yaml_source import read_sweep
@@ -91,6 +91,8 @@ def _with_words(request: SweepRequest, typed: Sequence[str]) -> SweepRequest:
                     space += [dimension] if dimension else []
                 elif values:
                     axes.append(Axis(key=key, values=values))
+                    fault = clash(axes[-1], request)
+                    builder.add(0, *[fault] if fault else [])
         except RequestError as error:
             builder.add(0, *error.faults)
     builder.check()

@@ -72,11 +72,7 @@ class Selection:
     used_seeds: frozenset[int]
 
     def fresh_seeds(self, count: int) -> tuple[int, ...]:
-        """The smallest seeds that had no part in the choice.
-
-        Args:
-            count: How many.
-        """
+        """The smallest seeds that had no part in the choice."""
         fresh = (seed for seed in itertools.count() if seed not in self.used_seeds)
         return tuple(itertools.islice(fresh, count))
 
@@ -163,12 +159,7 @@ class Confirmation:
     baseline_arms: tuple[str, ...]
 
     def completed(self, arm: str, rows: Sequence[RunRow]) -> tuple[RunRow, ...]:
-        """The completed runs of an arm of the plan.
-
-        Args:
-            arm: `<variant>-<fingerprint>`.
-            rows: All runs of the results folder.
-        """
+        """The completed runs of an arm of the plan."""
         counting = counting_by_name(rows)
         names = [run.name for run in self.plan.runs if arm_of(run.name) == arm]
         return tuple(counting[name] for name in names if name in counting)
@@ -178,11 +169,6 @@ def confirmation(
     selection: Selection, seeds: int, expected: Callable[[RunConfig], float | None] | None = None
 ) -> Confirmation:
     """Plan the chosen points and their baselines on fresh seeds; changes nothing.
-
-    Args:
-        selection: The chosen points.
-        seeds: How many fresh seeds.
-        expected: How long a run is expected to train, in seconds.
 
     Raises:
         RequestError: A point means another run now than when it was swept, or cannot be composed.

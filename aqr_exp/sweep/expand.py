@@ -37,10 +37,6 @@ def sweep_points(
 ) -> Iterator[SweepPoint | RequestError]:
     """Every point in order, a baseline before the point that brings it.
 
-    Args:
-        request: The sweep.
-        loader: Composes what conditions look at.
-
     Yields:
         A point; or, in its place, what is wrong with it. One without seeds was skipped.
     """
@@ -86,12 +82,7 @@ def combinations(request: SweepRequest) -> Iterator[tuple[str, Overrides, Overri
 
 
 def fits(variant: str, override: Override) -> bool:
-    """Whether a variant has what an override changes.
-
-    Args:
-        variant: A variant's name.
-        override: A key, short name or group.
-    """
+    """Whether a variant has what an override changes."""
     if override.key in part_groups():
         return lacks_part(variant, override.key) is None
     head, _, rest = keys_set_by(override.key)[0].partition(".")

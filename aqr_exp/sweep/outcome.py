@@ -53,12 +53,7 @@ class BestPoint:
 
 
 def by_entry(entries: Sequence[SweepEntry], rows: Sequence[RunRow]) -> dict[str, RunRow]:
-    """Rows by the names of a sweep's runs, of reruns the one that counts or is continued.
-
-    Args:
-        entries: The runs the sweep means.
-        rows: All rows.
-    """
+    """Rows by the names of a sweep's runs, of reruns the one that counts or is continued."""
     reruns = by_first_name(rows)
     return {entry.name: shown_run(reruns[entry.name]) for entry in entries if entry.name in reruns}
 

@@ -107,13 +107,7 @@ def plan_sweep(
 
 
 def placed(faults: Sequence[Fault], overrides: Sequence[Override], source: str) -> Iterator[Fault]:
-    """Faults of a point, each with the file and line of the override it concerns.
-
-    Args:
-        faults: Those without a place.
-        overrides: Those of the point.
-        source: The file; empty for a sweep that was typed.
-    """
+    """Faults of a point, each with the file and line of the override it concerns."""
     for fault in faults:
         named = (key for key in (fault.key, *fault.about) if key)
         found = (where for key in named if (where := _place_of(key, overrides)) is not None)

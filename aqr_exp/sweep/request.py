@@ -117,15 +117,14 @@ def with_typed(
 
     Args:
         request: The request.
-        axes: Keys with one value each, or several.
+        axes: Keys with one value each, or several, that do not clash with the request.
         settings: Settings of a search, by name.
         space: Dimensions of a search.
         seeds: They replace the seeds; None keeps them.
 
     Raises:
-        RequestError: Everything that does not fit the file.
+        RequestError: The file lists its points, or the search is not whole.
     """
-    faults = [fault for axis in axes if (fault := _clash(axis, request))]
     fixed, grid = list(request.fixed), list(request.grid)
     for axis in axes:
         fixed = [item for item in fixed if not overlap(item.key, axis.key)]
@@ -140,15 +139,11 @@ def with_typed(
             grid.append(axis)
     known = request.search
     if known is None and not settings:
-        if faults:
-            raise RequestError(*faults)
         changed = dataclasses.replace(request, fixed=tuple(fixed), grid=tuple(grid))
         return dataclasses.replace(changed, seeds=request.seeds if seeds is None else seeds)
     if grid or request.zipped or request.points:
         rule = f"{request.source} lists its points: a search proposes them"
-        faults.append(Fault("strategy", None, rule))
-    if faults:
-        raise RequestError(*faults)
+        raise RequestError(Fault("strategy", None, rule))
     taken = [item.key for item in fixed] + [item.key for item in space]
     kept = [] if known is None else known.space
     whole = [item for item in kept if not any(overlap(item.key, key) for key in taken)]
@@ -161,7 +156,7 @@ def with_typed(
     )
 
 
-def _clash(axis: Axis, request: SweepRequest) -> Fault | None:
+def clash(axis: Axis, request: SweepRequest) -> Fault | None:
     """The fault of a key that zip or points already give values to, or that is set in part."""
     key, rule = axis.key, None
     taken = [other.key for other in request.zipped]

@@ -165,12 +165,6 @@ def check_installed() -> None:
 def read_dimension(key: str, text: str, groups: Groups, where: str = "") -> Dimension:
     """One key of a search space.
 
-    Args:
-        key: As typed.
-        text: Its values, in Hydra's syntax.
-        groups: The groups, for `glob(...)`.
-        where: File and line, for messages.
-
     Raises:
         RequestError: It cannot be read, or leaves nothing to choose; or Optuna is missing.
     """
@@ -288,10 +282,6 @@ def read_setting(name: str, text: str) -> Any:
 
 def search_of(settings: Mapping[str, Any], space: tuple[Dimension, ...]) -> Search:
     """A search from its settings and its space.
-
-    Args:
-        settings: Read values by name.
-        space: The dimensions.
 
     Raises:
         RequestError: Something is missing, or does not fit the rest; says what to write.

@@ -43,11 +43,7 @@ class PlannedRunStatus:
 
 
 class StatusReader:
-    """One reading of a results folder, asked about many runs.
-
-    Args:
-        store: Where runs are kept.
-    """
+    """One reading of a results folder, asked about many runs."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -166,11 +162,7 @@ class Matrix:
 
 
 def completeness(statuses: Sequence[PlannedRunStatus]) -> Matrix:
-    """Lay runs out by point and seed.
-
-    Args:
-        statuses: Every run of a plan.
-    """
+    """Lay runs out by point and seed."""
     seeds = tuple(dict.fromkeys(status.run.seed for status in statuses))
     points: dict[str, dict[int, PlannedRunStatus]] = {}
     for status in statuses:
@@ -217,11 +209,6 @@ class RemovedRun:
 
 def removed_runs(name: str, planned: Collection[str], store: Store) -> list[RemovedRun]:
     """The runs that belong to a sweep's folder and not to its plan, as far as they were ever made.
-
-    Args:
-        name: The sweep's name.
-        planned: Names of the runs it means now.
-        store: Where runs are kept.
 
     Returns:
         Those that are not complete, cancelled or pruned, and that no other sweep means.
@@ -310,11 +297,7 @@ class RunLine:
 
 
 class SweepStatus:
-    """Looks at the runs of a sweep; what is complete is read once.
-
-    Args:
-        runs: The runs to look at.
-    """
+    """Looks at the runs of a sweep; what is complete is read once."""
 
     def __init__(self, runs: Iterable[WatchedRun]) -> None:
         self._runs = list(runs)

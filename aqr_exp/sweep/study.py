@@ -23,9 +23,6 @@ class MendingLock(JournalFileOpenLock):
 
     Optuna reads no journal in which another line follows a torn one. Whoever is about to append
     holds the lock: nobody else can be in the middle of a line.
-
-    Args:
-        journal: The journal's path.
     """
 
     def __init__(self, journal: str) -> None:
@@ -44,11 +41,7 @@ class MendingLock(JournalFileOpenLock):
 
 
 def open_journal(path: Path) -> JournalStorage:
-    """The storage in a journal.
-
-    Args:
-        path: The file; made when absent, its folder exists.
-    """
+    """The storage in a journal."""
     journal = os.fspath(path)
     return JournalStorage(JournalFileBackend(journal, lock_obj=MendingLock(journal)))
 
@@ -76,9 +69,6 @@ class RoundedSampler(BaseSampler):
     """Proposes what another sampler does, decimal numbers rounded within their range.
 
     The study keeps the rounded numbers: what Optuna learns from is what was trained.
-
-    Args:
-        sampler: Who proposes.
     """
 
     def __init__(self, sampler: BaseSampler) -> None:

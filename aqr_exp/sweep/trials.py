@@ -17,11 +17,7 @@ Curve = dict[int, float]
 
 
 class Curves:
-    """Reads curves, each again only when its history has grown.
-
-    Args:
-        metric: Which metric.
-    """
+    """Reads curves, each again only when its history has grown."""
 
     def __init__(self, metric: str) -> None:
         self._metric = metric
@@ -58,10 +54,6 @@ CURVE_KEY = "schedule.validate_every_epochs"
 
 class TrialPlanner:
     """Plans the trials of one search.
-
-    Args:
-        request: A sweep that searches.
-        expected: How long a run is expected to train, in seconds.
 
     Raises:
         RequestError: The sweep cannot be searched.

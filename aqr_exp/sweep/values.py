@@ -37,11 +37,6 @@ def split_typed(text: str) -> tuple[str, str]:
 def read_override(text: str, groups: Groups, where: str = "") -> tuple[Override, ...]:
     """Every value that one typed `key=value` names, at least one, in order.
 
-    Args:
-        text: As typed.
-        groups: The groups, for `glob(...)`.
-        where: File and line, for messages.
-
     Raises:
         RequestError: It cannot be read, or names no value; says what to write.
     """
@@ -54,11 +49,6 @@ def read_override(text: str, groups: Groups, where: str = "") -> tuple[Override,
 
 def read_values(key: str, text: str, groups: Groups) -> tuple[tuple[str, Any], ...]:
     """Every value a text names, each as (text, value).
-
-    Args:
-        key: The key they are values of, for messages and `glob(...)`.
-        text: As typed after the equals sign.
-        groups: The groups.
 
     Raises:
         RequestError: It cannot be read, or names no value.
