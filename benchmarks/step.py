@@ -23,8 +23,9 @@ from mmengine.structures import InstanceData
 
 from aqr_exp.cmt.detector import register_modules
 from aqr_exp.cmt.detector_config import detector_config
+from aqr_exp.config import BASELINE
 from aqr_exp.config.load import load_run
-from aqr_exp.config.variant_spec import BASELINE, variant_specs
+from aqr_exp.config.variant_spec import variant_specs
 
 SAMPLES, BOXES, POINTS = 2, 12, 20000
 HEIGHT_PX, WIDTH_PX = 96, 256

@@ -17,7 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from aqr_exp.config.variant_spec import BASELINE, variant_specs
+from aqr_exp.config import BASELINE
+from aqr_exp.config.variant_spec import variant_specs
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.store import Store

@@ -16,9 +16,6 @@ from aqr_exp.config.schema.model import ModelConfig
 from aqr_exp.config.schema.run import RunConfig, VariantSettings
 from aqr_exp.errors import Fault
 
-BASELINE = "baseline"
-"""The variant that all others are compared with: the detector as it is."""
-
 Bounds = tuple[tuple[int, float, float], ...]
 """Rows of (first epoch, minimum, maximum) that rise from epoch 0."""
 

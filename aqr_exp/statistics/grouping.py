@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from statistics import fmean
 
-from aqr_exp.config.variant_spec import BASELINE
+from aqr_exp.config import BASELINE
 from aqr_exp.errors import RequestError
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.statistics.metrics import CLASS_AP

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from aqr_exp.config import BASELINE
 from aqr_exp.config.compose import Override
 from aqr_exp.config.load import ConfigLoader
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.config.variant_spec import BASELINE
 from aqr_exp.errors import RequestError
 from aqr_exp.files.run_name import arm_of
 from aqr_exp.statistics.metrics import lower_is_better

@@ -4,11 +4,12 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from aqr_exp.config import BASELINE
 from aqr_exp.config.compose import Override
 from aqr_exp.config.conditions import chosen_names, looking_at
 from aqr_exp.config.load import ConfigLoader
 from aqr_exp.config.short_names import keys_set_by
-from aqr_exp.config.variant_spec import BASELINE, lacks_part, part_groups
+from aqr_exp.config.variant_spec import lacks_part, part_groups
 from aqr_exp.errors import RequestError
 from aqr_exp.sweep.request import Overrides, SweepRequest
 

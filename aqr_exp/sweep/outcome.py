@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from aqr_exp.config.variant_spec import BASELINE
+from aqr_exp.config import BASELINE
 from aqr_exp.files.run_name import arm_of
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.counting import by_first_name, shown_run

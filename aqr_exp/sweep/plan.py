@@ -4,11 +4,11 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from aqr_exp.config import BASELINE
 from aqr_exp.config.compose import Override
 from aqr_exp.config.load import ConfigLoader, LoadedRun
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.short_names import keys_set_by
-from aqr_exp.config.variant_spec import BASELINE
 from aqr_exp.errors import Fault, RequestError
 from aqr_exp.sweep.expand import POINT, SweepPoint, fitting_nothing, sweep_points
 from aqr_exp.sweep.request import SweepRequest

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 import aqr_exp.variants
-from aqr_exp.config import variant_spec
+from aqr_exp.config import BASELINE, variant_spec
 from aqr_exp.config.compose import group_options
 from aqr_exp.config.convert import dotted_keys
 from aqr_exp.config.identity import run_name
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.short_names import short_names
-from aqr_exp.config.variant_spec import BASELINE, example_lines, lacks_part, variant_specs
+from aqr_exp.config.variant_spec import example_lines, lacks_part, variant_specs
 from aqr_exp.errors import RequestError
 
 SPECS = variant_specs()

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from aqr_exp.config import BASELINE
 from aqr_exp.config.identity import Bearing, differences
 from aqr_exp.config.short_names import keys_set_by, short_names
-from aqr_exp.config.variant_spec import BASELINE
 from aqr_exp.errors import RequestError
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.statistics.grouping import Group, group_seeds

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from aqr_exp.config import BASELINE
 from aqr_exp.config.convert import dotted_keys
 from aqr_exp.config.identity import differing_circumstances
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.short_names import keys_set_by
-from aqr_exp.config.variant_spec import BASELINE
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.statistics.confounders import Confounder, configuration_confounders, record_confounders

@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from aqr_exp.config import BASELINE
 from aqr_exp.config.compose import group_options
 from aqr_exp.config.conditions import (
     ABSENT,
@@ -14,7 +15,6 @@ from aqr_exp.config.conditions import (
     looking_at,
     read_condition,
 )
-from aqr_exp.config.variant_spec import BASELINE
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.files.run_name import arm_of, first_of
 from aqr_exp.report.tables.baselines import Specs
