@@ -18,9 +18,6 @@ _CIRCUMSTANCE = "launcher."
 def arm_labels(arms: Sequence[RunRow]) -> list[str]:
     """The shortest name for each arm: its variant, with what was typed for it where it needs that.
 
-    Args:
-        arms: One run of each arm.
-
     Returns:
         As many labels, all different where the arms' variants, changes or identities are.
     """
@@ -49,9 +46,7 @@ def selected(rows: Sequence[RunRow], names: Sequence[str], *, store: Store) -> l
     """The runs of sweeps, and those whose names begin with what was typed.
 
     Args:
-        rows: All runs.
         names: Sweeps, or beginnings of runs' names; none selects all runs.
-        store: Where the sweeps are written down.
 
     Returns:
         Each run once, in the order of `rows`.
@@ -101,10 +96,6 @@ class ChosenArm:
 
 def one_arm(rows: Sequence[RunRow], name: str) -> ChosenArm:
     """The completed runs of the one arm, or the one run, that a name stands for.
-
-    Args:
-        rows: All runs.
-        name: A run's name, or the beginning of the names of an arm's runs.
 
     Returns:
         Its runs, only the run itself where its whole name was typed; and what was left out, such as

@@ -84,7 +84,6 @@ def configuration_confounders(
 
     Args:
         ours: What `spec.yaml` of the arm holds.
-        theirs: That of the arm it is compared with.
         declared: As `check_factors` gives them.
     """
     return [
@@ -102,8 +101,6 @@ def record_confounders(
     Runs of the same seed are compared; where two arms share no seed, every run with every other.
 
     Args:
-        arm: Its runs.
-        other: Those it is compared with.
         declared: As `check_factors` gives them.
 
     Returns:

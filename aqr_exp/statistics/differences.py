@@ -67,9 +67,7 @@ def compare_arms(
         other: Runs of the other arm.
         metrics: Names such as `mAP` or `AP/car`; whatever a row has as a number can be compared, over
             seeds only where match records do not give it.
-        store: The store of the runs, and of the cache.
         condition: A name of `CONDITIONS`; None for all of the data.
-        settings: How often scenes are drawn, confidence, power.
         progress: Gets (done, total) evaluations of each run that is not in the cache.
 
     Returns:

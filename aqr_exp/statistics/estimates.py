@@ -87,9 +87,6 @@ def sign_flip_p(differences: Sequence[float]) -> float | None:
     Exact when under no difference each sign is as likely as the other, whatever the distribution (Fisher
     1935); the test that permutes which of the two arms a value of a seed belongs to.
 
-    Args:
-        differences: One a seed.
-
     Returns:
         Two-sided p; None for no pair or more than `MOST`.
     """
@@ -162,11 +159,6 @@ class ArmDifference:
 
     def seeds_for(self, effect: float, alpha: float = 0.05, power: float = 0.8) -> int | None:
         """How many seeds of each arm would find a true difference.
-
-        Args:
-            effect: Its size, in the metric's unit.
-            alpha: Level of the test.
-            power: How often it is to be found.
 
         Returns:
             At least 2; None where scene noise alone is too much, or seed noise is unknown.

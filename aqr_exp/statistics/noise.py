@@ -36,9 +36,6 @@ class Noise:
 def mean_noise(values: Float[np.ndarray, " N"]) -> Noise | None:
     """Noise of a mean from its spread over seeds; for paired arms the values are differences.
 
-    Args:
-        values: One value a seed.
-
     Returns:
         The noise; None below two values.
     """
@@ -52,7 +49,6 @@ def welch_noise(reference: Float[np.ndarray, " N"], other: Float[np.ndarray, " M
     """Noise of the difference of two means over different seeds, with Welch's degrees of freedom.
 
     Args:
-        reference: One value a seed.
         other: The same of the other arm.
 
     Returns:
@@ -78,7 +74,6 @@ def shared_scene_noise(draws: Float[np.ndarray, "N R"], scenes: int) -> Noise | 
 
     Args:
         draws: Values of each seed (for paired arms: differences) under the same resamples.
-        scenes: How many scenes there are to draw from.
 
     Returns:
         The noise, at least 0; None below two scenes or two resamples.
@@ -95,9 +90,7 @@ def unpaired_scene_noise(
     """As `shared_scene_noise`, for the difference of two arms whose seeds are different ones.
 
     Args:
-        reference: Values of each run under the resamples.
         other: Those of the other arm, under the same resamples.
-        scenes: How many scenes there are to draw from.
     """
     if scenes < 2 or reference.shape[1] < 2:
         return None
@@ -134,7 +127,6 @@ def half_width(sources: Sequence[Noise], alpha: float) -> float:
     """How far an interval reaches to each side.
 
     Args:
-        sources: Independent sources of noise.
         alpha: What the confidence lacks to 1.
     """
     from scipy.special import stdtrit
@@ -145,10 +137,6 @@ def half_width(sources: Sequence[Noise], alpha: float) -> float:
 
 def p_value(estimate: float, sources: Sequence[Noise]) -> float | None:
     """The level at which the interval around an estimate just reaches 0.
-
-    Args:
-        estimate: A difference.
-        sources: Independent sources of its noise.
 
     Returns:
         Two-sided p; None where there is a difference but no noise at all, which no spread can judge.
@@ -178,12 +166,6 @@ _QUANTILES = 400
 def power(effect: float, seeds: Noise, scenes: Noise | None, alpha: float) -> float:
     """How often a true effect is found.
 
-    Args:
-        effect: The true difference.
-        seeds: Noise that seeds give the mean.
-        scenes: Noise that scenes give the mean.
-        alpha: Level of the two-sided test.
-
     Returns:
         A share, for no effect at most alpha.
     """
@@ -211,14 +193,7 @@ def _seen_variances(degrees: float) -> Float[np.ndarray, " quantiles"]:
 
 
 def detectable(seeds: Noise, scenes: Noise | None, alpha: float, wanted: float) -> float:
-    """The minimum detectable effect: the smallest true difference that is found often enough.
-
-    Args:
-        seeds: Noise that seeds give the mean.
-        scenes: Noise that scenes give the mean.
-        alpha: Level of the two-sided test.
-        wanted: How often it is to be found.
-    """
+    """The minimum detectable effect: the smallest true difference that is found often enough."""
     from scipy.optimize import brentq
 
     high = (seeds.variance + (scenes.variance if scenes else 0.0)) ** 0.5
@@ -257,11 +232,6 @@ class SeedPlan:
 
     def seeds_for(self, effect: float, alpha: float, wanted: float) -> int | None:
         """How many seeds a true effect needs to be found often enough.
-
-        Args:
-            effect: The true difference.
-            alpha: Level of the two-sided test.
-            wanted: How often it is to be found.
 
         Returns:
             At least 2; None where `MOST_SEEDS` are not enough.

@@ -112,9 +112,7 @@ def metric_values(scores: Scores, metric: str, labels: Sequence[int]) -> Float[n
     is no number here, so that an empty condition is not taken for a bad one.
 
     Args:
-        scores: E evaluations.
         metric: A name for which `follows_from_records` is true.
-        labels: The classes that count.
 
     Returns:
         Values; NaN where no ground truth of these classes (for `AP/<class>`: of this class) counts.
@@ -145,9 +143,6 @@ def resample(
     Only scenes that have a sample in the part are drawn: their number is taken as given.
 
     Args:
-        records: A run's records.
-        part: The part of the data.
-        settings: How often, and from which seed.
         progress: Gets (done, total) evaluations; may be called from several threads.
 
     Returns:

@@ -240,10 +240,7 @@ def prepare(
     """Compute and keep whatever comparisons of these runs will need, with one account of progress.
 
     Args:
-        rows: Completed runs.
         conditions: Parts of the data; `DataCondition()` is all of it.
-        store: The store of the runs.
-        settings: How scenes are drawn.
         progress: Gets (done, total) resamples; never called when nothing is missing.
     """
     todo = RunScores(store=store, settings=settings).missing(rows, conditions)
@@ -273,7 +270,6 @@ class GroundTruths:
         """The counts that some runs were measured on.
 
         Args:
-            rows: The runs.
             metric: The metric; an AP counts the boxes of its class, others those of all classes that the
                 condition can hold.
             condition: A name of `CONDITIONS`; None for all of the data.

@@ -38,12 +38,7 @@ class DifferenceResult:
 
 
 def decide(differences: Sequence[ArmDifference], alpha: float = 0.05) -> list[DifferenceResult]:
-    """Verdicts for all comparisons that are shown together, in their order.
-
-    Args:
-        differences: The comparisons.
-        alpha: The chance of calling any of them different when none is.
-    """
+    """Verdicts for all comparisons that are shown together, in their order."""
     known = [place for place, each in enumerate(differences) if each.p is not None]
     adjusted = holm([float(differences[place].p or 0.0) for place in known])
     corrected = dict(zip(known, adjusted, strict=True))

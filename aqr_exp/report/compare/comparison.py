@@ -122,10 +122,7 @@ def compare_two(
     """Compare two arms, or two runs.
 
     Args:
-        reference: Completed runs of the reference arm, one a seed.
         other: Those of the other arm.
-        store: Where they are, and what was computed before.
-        request: What is to be compared.
         left_out: What was said of runs of the two that are not among them.
         progress: Told (what, done, total) where it takes long.
 

@@ -80,9 +80,6 @@ def confirm(
 
     Args:
         points: Points with their runs, the best first.
-        metric: By which they were selected.
-        store: Where the runs are.
-        settings: How intervals are made.
     """
 
     def difference(reference: Sequence[RunRow], other: Sequence[RunRow]) -> ArmDifference:
@@ -115,11 +112,7 @@ def confirmation_table(
     """A confirmation as a table, one line a point.
 
     Args:
-        sweep: The sweep's name.
-        metric: By which the points were selected.
         found: The points, the best first.
-        candidates: Among how many points they were selected.
-        planned: Fresh seeds of each point.
     """
     columns = (
         "point",

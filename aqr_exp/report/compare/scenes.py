@@ -56,10 +56,6 @@ class SceneScores:
 def scene_scores(store: Store, row: RunRow) -> SceneScores:
     """Score every scene of a run alone.
 
-    Args:
-        store: Where the run is.
-        row: A completed run.
-
     Raises:
         MissingRecordsError: It has no match records, or they are damaged or others than it was scored
             from.
@@ -131,9 +127,7 @@ def scene_changes(
     """Order scenes by the difference between two arms.
 
     Args:
-        reference: Runs of the reference arm.
         other: Runs of the other arm.
-        store: Where they are.
         progress: Told (done, total) runs.
 
     Returns:

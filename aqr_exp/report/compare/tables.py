@@ -28,10 +28,6 @@ SCENE_NUMBERS = ("samples", "ground truth", "A", "B", "difference", "seeds that 
 def comparison_tables(found: Comparison, scenes: int) -> dict[str, Table]:
     """What a comparison says, block by block; a block that was not asked for is left out.
 
-    Args:
-        found: The comparison.
-        scenes: How many of the most changed scenes.
-
     Returns:
         Tables by name: `configuration`, `metrics`, `errors`, `classes`, `conditions`, `scenes`.
     """
@@ -140,12 +136,7 @@ def _compared_cells(item: Compared) -> tuple[Cell, ...]:
 
 
 def scene_table(found: Comparison, count: int) -> Table:
-    """The scenes that changed most.
-
-    Args:
-        found: The comparison.
-        count: How many.
-    """
+    """The scenes that changed most."""
     changes = found.scenes.changes
     title = (
         f"Scenes that changed most: {SCENE_METRIC}, {min(count, len(changes))} of {len(changes)}"

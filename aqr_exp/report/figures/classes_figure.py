@@ -37,7 +37,6 @@ def classes_figure(
 
     Args:
         rows: Runs, also those without metrics.
-        store: Where they are.
         width_in: Width, in inches.
 
     Raises:

@@ -48,9 +48,6 @@ def curves_figure(
     metric of record, from the evaluation after training, stands at the end with its interval.
 
     Args:
-        arms: What to draw.
-        store: Where their runs are.
-        loss: A scalar of the training lines.
         metric: A metric of the evaluations; without any there is only the loss.
         width_in: Width, in inches.
 
@@ -141,11 +138,7 @@ def _draw_record(axes: "Axes", arm: ArmCurves, index: int, metric: str, means: M
 
 
 def bounds_of(spec: Mapping[str, Any]) -> Bounds | None:
-    """The bounds of a run's scale by epoch; None for a run whose scale nothing holds, or without one.
-
-    Args:
-        spec: The run's complete configuration.
-    """
+    """The bounds of a run's scale by epoch; None for a run whose scale nothing holds, or without one."""
     settings = spec.get("variant")
     if not isinstance(settings, Mapping):
         return None

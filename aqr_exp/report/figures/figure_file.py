@@ -21,9 +21,6 @@ _NO_DATE = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
 def check_target(path: Path) -> None:
     """Refuse a figure that could not be written, before time is spent on it.
 
-    Args:
-        path: Where it shall go.
-
     Raises:
         RequestError: Another ending than .png, .pdf or .svg, no such folder, a folder in its
             place, or matplotlib is not installed.
@@ -40,9 +37,6 @@ def check_target(path: Path) -> None:
 
 def check_matplotlib(wanted: str) -> None:
     """Refuse what needs figures where matplotlib is not installed.
-
-    Args:
-        wanted: What needs them, for the message.
 
     Raises:
         RequestError: Says what to install.
@@ -67,7 +61,6 @@ def save_figure(figure: "Figure", path_stem: Path) -> list[Path]:
     """Write a figure for a paper, as PDF and as PNG, each in one step.
 
     Args:
-        figure: What to write.
         path_stem: Where, without an ending; the folder must exist, existing files are replaced.
 
     Returns:
@@ -90,7 +83,6 @@ def save(figure: "Figure", path: Path) -> None:
     """Write a figure in one step, in the format its name ends in.
 
     Args:
-        figure: What to write.
         path: A name `check_target` accepts; an existing file is replaced.
     """
     from aqr_exp.files.atomic import replace_bytes

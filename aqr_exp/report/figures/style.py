@@ -91,7 +91,6 @@ def paper_figure(rows: Sequence[RunRow], width_in: float, height_in: float) -> "
     """An empty figure that says so when any of its runs was scored on synthetic data.
 
     Args:
-        rows: The runs it shows.
         width_in: Width, in inches: `COLUMN_IN` or `PAGE_IN`.
         height_in: Height, in inches.
     """
@@ -167,11 +166,7 @@ def seeds_words(counts: Sequence[int]) -> str:
 
 
 class Means:
-    """Means of arms and their intervals.
-
-    Args:
-        store: Where the arms' runs are, and what was computed before.
-    """
+    """Means of arms and their intervals."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -181,7 +176,6 @@ class Means:
         """The mean of a metric over an arm's seeds.
 
         Args:
-            group: The arm's runs, one a seed.
             metric: Its name, such as `mAP`, `AP/car` or `mAP@night`.
 
         Raises:

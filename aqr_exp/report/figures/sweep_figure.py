@@ -57,11 +57,6 @@ def draw_heat_map(
 
     Args:
         figure: An empty figure.
-        found: Arms by two parameters.
-        parameters: The parameter along y, then the one along x.
-        metric: A metric's name.
-        means: Gives the arms' means.
-        best: Series and place of the best point, which is framed.
     """
     values = [
         mean
@@ -191,9 +186,6 @@ def sweep_figure(
 
     Args:
         rows: Runs, also those without metrics; they may lie in several sweeps.
-        parameters: One or two keys as they would be typed.
-        metric: A metric's name.
-        store: Where the rows come from.
         width_in: Width, in inches.
 
     Returns:

@@ -71,7 +71,6 @@ def swept(rows: Sequence[RunRow], parameters: Sequence[str], *, store: Store) ->
     Args:
         rows: Runs; those without metrics are passed over.
         parameters: Keys as they would be typed: dotted, short names, groups, or `variant`.
-        store: Where the runs' configurations are read.
 
     Raises:
         RequestError: There is no completed run, no run has a parameter, or the runs differ in so
@@ -106,11 +105,6 @@ def swept(rows: Sequence[RunRow], parameters: Sequence[str], *, store: Store) ->
 
 def value_of(key: str, spec: Mapping[str, Any], row: RunRow) -> Value | None:
     """The value of a parameter in a run.
-
-    Args:
-        key: As it would be typed.
-        spec: The run's complete configuration.
-        row: The run.
 
     Returns:
         A number or text; None when the run has no such part, and for the baseline among variants.

@@ -54,10 +54,6 @@ class RunCurves:
 def run_curves(row: RunRow, store: Store) -> RunCurves:
     """Read a run's history.
 
-    Args:
-        row: The run.
-        store: Where it is kept.
-
     Raises:
         AqrExpError: The history is damaged; names the line.
     """
@@ -123,7 +119,6 @@ def arm_curves(rows: Sequence[RunRow], store: Store) -> list[ArmCurves]:
 
     Args:
         rows: Runs, finished or not; those without a history are passed over.
-        store: Where they are kept.
 
     Raises:
         AqrExpError: A history is damaged; names the file.
@@ -147,7 +142,6 @@ def without_curves(rows: Sequence[RunRow], arms: Sequence[ArmCurves]) -> list[st
 
     Args:
         rows: The runs that `arm_curves` was given.
-        arms: What it made of them.
     """
     drawn = {run.row.name for arm in arms for run in arm.runs}
     seeds = {seed_key(run.row): run.row.name for arm in arms for run in arm.runs}
@@ -167,9 +161,6 @@ def without_curves(rows: Sequence[RunRow], arms: Sequence[ArmCurves]) -> list[st
 def over_seeds(curves: Sequence[Series]) -> tuple[list[float], list[list[float]]]:
     """The epochs that all curves reach, and their values there.
 
-    Args:
-        curves: One a seed.
-
     Returns:
         Epochs, rising; and for each the values, one a curve.
     """
@@ -184,7 +175,6 @@ def smoothed(curve: Series, width: int) -> Series:
     """The running mean of a curve over `width` of its points, fewer at its ends.
 
     Args:
-        curve: The curve.
         width: How many points; 1 changes nothing.
     """
     epochs = sorted(curve)

@@ -50,8 +50,6 @@ def arm_table(
     """One line an arm: what it is, its metrics, how they differ from the baseline's, what it costs.
 
     Args:
-        data: The arms and what is estimated of them.
-        marks: Hands out the letters of footnotes.
         costs: Whether training time, memory, stability and final scale are shown.
         selected: The lines that were selected by the numbers they show; None when nothing was.
 

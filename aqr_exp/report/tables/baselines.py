@@ -36,7 +36,6 @@ def relative_time(arm: Sequence[RunRow], baseline: Sequence[RunRow] | None) -> R
     """Compare training times.
 
     Args:
-        arm: An arm's completed runs.
         baseline: Those of the baseline with the same setting; None when there are none.
 
     Returns:
@@ -74,11 +73,7 @@ Spec = Mapping[str, Any]
 
 
 class Specs:
-    """What `spec.yaml` of a store's runs hold.
-
-    Args:
-        store: Where the runs are.
-    """
+    """What `spec.yaml` of a store's runs hold."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -142,8 +137,6 @@ class Baselines:
     """Finds each arm's baseline.
 
     Args:
-        groups: All arms.
-        specs: Where configurations are read.
         declared: The declared factors, as `fairness.check_factors` gives them.
         chosen: The one arm that all others are compared with; None takes each arm's own baseline.
     """
@@ -223,10 +216,6 @@ class Baselines:
 
 def chosen_arm(groups: Sequence[Group], asked: str) -> Group:
     """The arm of `--baseline`.
-
-    Args:
-        groups: All arms.
-        asked: An identity, a variant, a run's name, or the beginning of one of them.
 
     Raises:
         RequestError: None or several are called so.

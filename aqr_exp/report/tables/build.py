@@ -52,7 +52,6 @@ def sorted_table(table: Table, asked: str) -> Table:
     """The table with its lines in another order; blocks stay together where they are.
 
     Args:
-        table: The table.
         asked: A column's name: a metric's column has the best first, others rise; a `-` in front
             turns the order round.
 
@@ -111,10 +110,7 @@ def build_table(
     """Make the table of a store's runs.
 
     Args:
-        store: Where the runs are.
         rows: All of them, as `collect` gives them.
-        request: What is wanted.
-        progress: Called with the arms compared, and all.
 
     Returns:
         The table. Runs that are not in it are among its notes.

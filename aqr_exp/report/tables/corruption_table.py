@@ -50,12 +50,7 @@ class Evaluated:
 
 
 def read_evaluated(store: Store, row: RunRow) -> Evaluated:
-    """A run's evaluations: every standard case, and the named views that lie in its folder.
-
-    Args:
-        store: Where the run is.
-        row: A completed run.
-    """
+    """A run's evaluations: every standard case, and the named views that lie in its folder."""
     folder = store.folder(row.name)
     found: dict[CorruptionCase, Mapping[str, Any]] = {}
     faults = []
@@ -95,11 +90,6 @@ class _Line:
 
 def failure_table(groups: Sequence[Group], metrics: Sequence[str], store: Store) -> Table:
     """One block a case, one line an arm in it; below, RA by failure, mRA and the worst case.
-
-    Args:
-        groups: The arms.
-        metrics: What is shown of each case.
-        store: Where the runs are.
 
     Returns:
         The table; what is missing is among its notes.

@@ -62,10 +62,6 @@ def refuse_with_cost(request: TableRequest) -> None:
 def cost_table(data: ComparisonData, store: Store) -> Table:
     """One line an arm.
 
-    Args:
-        data: The arms.
-        store: Where their runs are.
-
     Returns:
         The table; what was not measured or cannot be read is in its notes.
     """

@@ -84,8 +84,6 @@ def render(table: Table, form: TableFormat, *, terminal: bool = False) -> str:
     """Lay a table out as text.
 
     Args:
-        table: The table.
-        form: The format.
         terminal: Whether the text goes to a terminal (matters to `rich` only).
 
     Returns:
@@ -118,7 +116,6 @@ def render_all(tables: Mapping[str, Table], form: TableFormat, *, terminal: bool
 
     Args:
         tables: The tables by name; in JSON they become one object with these names.
-        form: The format.
         terminal: As in `render`.
 
     Returns:

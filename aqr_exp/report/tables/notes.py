@@ -66,13 +66,7 @@ def count_and_mean_cells(mean: ArmMean) -> tuple[Cell, ...]:
 
 
 def difference_cells(arm: TableArm, name: str, marks: Marks) -> tuple[Cell, Cell, Cell, Cell]:
-    """An arm's difference, its interval's ends and the verdict.
-
-    Args:
-        arm: The arm.
-        name: The quantity's.
-        marks: Hands out the letter that names the confounders.
-    """
+    """An arm's difference, its interval's ends and the verdict."""
     result = arm.estimates.differences.get(name)
     if result is None:
         words = NO_BASELINE if arm.match.reason else "-"
@@ -152,11 +146,7 @@ MOST_REMARKS = 2
 
 
 def statistics_notes(data: ComparisonData) -> list[str]:
-    """Method, level, number of comparisons and resamples; verdicts in words; detectable effects.
-
-    Args:
-        data: The arms with their differences.
-    """
+    """Method, level, number of comparisons and resamples; verdicts in words; detectable effects."""
     decided = [
         (arm, arm.estimates.differences[item.name])
         for arm in data.arms

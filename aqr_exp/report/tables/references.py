@@ -105,9 +105,7 @@ def with_references(table: Table, results_root: Path, asked: Sequence[Quantity])
     """The table with references below it.
 
     Args:
-        table: The measured lines.
         results_root: The results folder, whose `reference` holds the user's own.
-        asked: What is measured: a reference that says none of it is left out.
 
     Returns:
         The same lines with a column that says where they come from, and references apart. A table in

@@ -74,10 +74,7 @@ def quantities(
     """What a table shows.
 
     Args:
-        by: What its blocks are.
         names: Metric names as they were typed; None takes the usual ones.
-        rows: All runs.
-        groups: The arms.
 
     Raises:
         RequestError: No run has a metric of that name, or there is no such part of the data.

@@ -61,7 +61,6 @@ def meeting(
     """The runs that meet all conditions.
 
     Args:
-        rows: All runs.
         conditions: As `read_conditions` gives them.
         read_spec: A run's specification as plain values; None when it is damaged.
 
@@ -128,10 +127,7 @@ def at_epoch(
     """The rows as if training had ended after an epoch.
 
     Args:
-        rows: All runs, unfinished ones among them.
         epoch: Counted from 1; None takes the last that all runs with a curve have.
-        store: Where their histories are.
-        specs: Where the split of an unfinished run is read.
 
     Returns:
         Runs evaluated then, completed with that evaluation's metrics alone, the others with the
@@ -216,7 +212,6 @@ def selected_on_val(data: ComparisonData, planned: Sequence[str]) -> set[int]:
 
     Args:
         data: A sweep's arms; the first quantity is what they are picked by.
-        planned: The names of the runs that the sweep means.
 
     Returns:
         The index of the best arm among those that are no baseline, once for each split; empty where
@@ -264,11 +259,6 @@ def rows_of_sweep(
     rows: Sequence[RunRow], names: Sequence[str], store: Store
 ) -> tuple[list[RunRow], list[str]]:
     """The runs of a sweep, with those that were forced beside them.
-
-    Args:
-        rows: All runs.
-        names: The runs that the sweep means.
-        store: Where they are.
 
     Returns:
         The rows; and a note for each run that was never started.

@@ -59,10 +59,7 @@ def split(
     """Choose column widths, and where the table continues below.
 
     Args:
-        columns: Column names.
         right: Whether a column is aligned to the right.
-        rows: Texts by column.
-        width: Characters a line may have.
 
     Returns:
         The parts; each holds columns that name the row and at least one other. Only a part of

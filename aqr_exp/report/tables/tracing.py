@@ -13,13 +13,7 @@ from aqr_exp.store.verify import RunProblem, verify_run
 
 
 def with_trace(table: Table, data: ComparisonData, store: Store) -> Table:
-    """The table with its trace: as text among the notes, and as a structure for programs.
-
-    Args:
-        table: The measured lines, in their final order.
-        data: The arms behind them.
-        store: Where their files are.
-    """
+    """The table with its trace: as text among the notes, and as a structure for programs."""
     arms = [data.arms[line.arm] for line in table.lines]
     rows = {row.name: row for arm in data.arms for row in (*arm.group, *(arm.match.group or ()))}
     shown = list(dict.fromkeys(item.metric for item in data.quantities))
