@@ -3,10 +3,14 @@
 import subprocess
 import sys
 import venv
-import zipfile
+from email import message_from_string
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -14,24 +18,63 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(REPOSITORY)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # hatchling is among the development packages: nothing is downloaded.
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
+    done = subprocess.run([*command, str(REPOSITORY)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     (path,) = folder.glob("aqr_exp-*.whl")
     return path
 
 
+def _needed(wheel: Path) -> dict[str, Distribution]:
+    """What the wheel needs without any extra, and all that needs in turn, as installed here."""
+    (metadata,) = (
+        name for name in ZipFile(wheel).namelist() if name.endswith(".dist-info/METADATA")
+    )
+    text = ZipFile(wheel).read(metadata).decode()
+    todo = message_from_string(text).get_all("Requires-Dist")
+    assert len(todo) > 10
+    found: dict[str, Distribution] = {}
+    while todo:
+        requirement = Requirement(todo.pop())
+        extras = ["", *requirement.extras]
+        name = canonicalize_name(requirement.name)
+        if name in found or not (
+            requirement.marker is None
+            or any(requirement.marker.evaluate({"extra": extra}) for extra in extras)
+        ):
+            continue
+        found[name] = distribution(requirement.name)
+        assert requirement.specifier.contains(found[name].version), requirement
+        todo += found[name].requires or []
+    return found
+
+
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory) -> Path:
-    """A virtual environment with the wheel and what it needs to compose, list and tabulate."""
+    """A virtual environment with the wheel and links to what it needs to compose, list and tabulate."""
     home = tmp_path_factory.mktemp("elsewhere it's")
-    venv.create(home / "venv", with_pip=True)
+    venv.create(home / "venv", with_pip=False)
     python = home / "venv" / "bin" / "python"
-    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    command += ["-c", str(REPOSITORY / "constraints-cpu.txt"), str(wheel)]
+    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
+    command += ["--disable-pip-version-check", "--no-deps", "--no-index", str(wheel)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+    (packages,) = (home / "venv" / "lib").glob("python*/site-packages")
+    for needed in _needed(wheel).values():
+        for top in {file.parts[0] for file in needed.files or []} - {"..", "__pycache__"}:
+            source = Path(str(needed.locate_file(top)))
+            if source.exists() and not (packages / top).exists():
+                (packages / top).symlink_to(source)
     return home
+
+
+def test_the_environment_holds_what_is_declared_and_nothing_else(installed):
+    absent = ("torch", "mmengine", "mmdet3d", "matplotlib", "pytest", "optuna", "pyarrow")
+    program = f"from importlib.util import find_spec; print([n for n in {absent} if find_spec(n)])"
+    python = installed / "venv" / "bin" / "python"
+    done = subprocess.run([python, "-I", "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def _aqr_exp(home: Path, *arguments: str) -> subprocess.CompletedProcess:
@@ -48,7 +91,7 @@ def _aqr_exp(home: Path, *arguments: str) -> subprocess.CompletedProcess:
 
 
 def test_the_wheel_holds_every_configuration_and_no_tests(wheel):
-    names = zipfile.ZipFile(wheel).namelist()
+    names = ZipFile(wheel).namelist()
     shipped = {name.removeprefix("aqr_exp/") for name in names if name.startswith("aqr_exp/conf/")}
     ours = {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "conf").rglob("*.yaml")}
     assert len(ours) >= 10
@@ -57,7 +100,7 @@ def test_the_wheel_holds_every_configuration_and_no_tests(wheel):
 
 
 def test_the_wheel_holds_every_sweep(wheel):
-    names = zipfile.ZipFile(wheel).namelist()
+    names = ZipFile(wheel).namelist()
     shipped = {Path(name).name for name in names if name.startswith("aqr_exp/sweeps/")}
     ours = {path.name for path in (REPOSITORY / "sweeps").glob("*.yaml")}
     assert len(ours) >= 9
@@ -65,7 +108,7 @@ def test_the_wheel_holds_every_sweep(wheel):
 
 
 def test_the_wheel_holds_every_reference(wheel):
-    names = zipfile.ZipFile(wheel).namelist()
+    names = ZipFile(wheel).namelist()
     shipped = {Path(name).name for name in names if name.startswith("aqr_exp/reference/")}
     ours = {path.name for path in (REPOSITORY / "results" / "reference").glob("*.csv")}
     assert len(ours) >= 2

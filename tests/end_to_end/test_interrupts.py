@@ -7,19 +7,13 @@ from pathlib import Path
 
 import pytest
 from run_bits import assert_same_bits, begun_anew, curve, everything
-from workplace import Workplace
-
-# Four steps an epoch.
-EPOCHS = "schedule.epochs=3"
-STAGES = "schedule.stages=[{epochs:2},{epochs:1,rotate_deg:90.0,drop_lidar:0.5}]"
-CURVES = "schedule.validate_every_epochs=2"
+from workplace import CURVES, LASTS, STAGED, Workplace
 
 
 @pytest.fixture(scope="module")
-def staged(data, tmp_path_factory) -> Path:
-    """A completed run of two stages."""
-    place = Workplace(tmp_path_factory.mktemp("staged"), data)
-    return place.run_variant("attention_bias", EPOCHS, STAGES, CURVES)
+def staged(trained) -> Path:
+    """A completed run of two stages, four steps an epoch."""
+    return trained("attention_bias", *STAGED)
 
 
 def _train(place: Workplace, run: Path, interrupted_in: int | None = None) -> int:
@@ -37,7 +31,7 @@ def _checkpoints(run: Path) -> list[str]:
 
 
 def test_a_stage_changes_the_data_where_it_begins_and_nothing_before(staged, data, tmp_path):
-    plain = Workplace(tmp_path, data).run_variant("attention_bias", EPOCHS, CURVES)
+    plain = Workplace(tmp_path, data).run_variant("attention_bias", *LASTS, *CURVES)
     ours, theirs = curve(staged), curve(plain)
     assert ours.keys() == theirs.keys()
     for key, line in ours.items():

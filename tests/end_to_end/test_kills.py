@@ -10,14 +10,7 @@ from pathlib import Path
 
 import pytest
 from run_bits import assert_same_bits, begun_anew, everything
-from workplace import SMOKE, Workplace
-
-LASTS = ("schedule.epochs=3",)
-STAGED = (
-    *LASTS,
-    "schedule.stages=[{epochs:1},{epochs:2,rotate_deg:90.0,drop_lidar:0.5}]",
-    "schedule.validate_every_epochs=2",
-)
+from workplace import LASTS, SMOKE, STAGED, Workplace
 
 
 def _train_until(run: Path, environment: dict, draw: random.Random) -> int:
@@ -54,31 +47,42 @@ def _phase(run: Path) -> str | None:
 
 
 def _kill_and_compare(
-    folder: Path, data: Path, variant: str, overrides: tuple[str, ...], kills: int, seed: int
+    place: Workplace,
+    unbroken: Path,
+    variant: str,
+    overrides: tuple[str, ...],
+    kills: int,
+    seed: int,
 ) -> None:
     """Kill trainings of one run at random instants; whatever completes is compared."""
     draw = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
-    unbroken = Workplace(folder / "unbroken", data).run_variant(variant, *overrides)
-    expected = everything(unbroken)
-    place = Workplace(folder / "killed", data)
+    expected, listed = everything(unbroken), False
     run = begun_anew(unbroken, place.folder / "results" / "runs" / unbroken.name)
     while kills:
         code = _train_until(run, place.environment, draw)
         if code == -signal.SIGKILL:
             kills -= 1
+            if _phase(run) == "train" and not listed:
+                assert json.loads((run / "state.json").read_text())["status"] == "running"
+                assert not (run / "metrics.json").exists()
+                assert "interrupted" in place.aqr_exp("list").stdout
+                listed = True
             continue
         # It ended before its kill: what had been killed before is compared, and begun anew.
         assert code == 0
         assert_same_bits(everything(run), expected)
         begun_anew(unbroken, run)
+    assert listed, "no kill came while it trained"
     place.aqr_exp("run", variant, *SMOKE, *overrides)
     assert_same_bits(everything(run), expected)
     assert not list(run.glob(".l*")), "no lease is left"
     assert not list((run / "checkpoints").glob(".*")), "nothing half written is left"
 
 
-def test_five_kills_change_no_bit(data, tmp_path):
-    _kill_and_compare(tmp_path, data, "attention_bias", STAGED, kills=5, seed=5)
+def test_five_kills_change_no_bit(data, trained, tmp_path):
+    unbroken = trained("attention_bias", *STAGED)
+    place = Workplace(tmp_path, data)
+    _kill_and_compare(place, unbroken, "attention_bias", STAGED, kills=5, seed=5)
 
 
 @pytest.mark.slow
@@ -86,5 +90,8 @@ def test_five_kills_change_no_bit(data, tmp_path):
     ("variant", "overrides", "kills"),
     [("baseline", LASTS, 7), ("attention_bias", STAGED, 7), ("renderer_modulator", STAGED, 6)],
 )
-def test_twenty_kills_over_the_variants_change_no_bit(data, tmp_path, variant, overrides, kills):
-    _kill_and_compare(tmp_path, data, variant, overrides, kills, seed=20 + kills)
+def test_twenty_kills_over_the_variants_change_no_bit(
+    data, trained, tmp_path, variant, overrides, kills
+):
+    unbroken, place = trained(variant, *overrides), Workplace(tmp_path, data)
+    _kill_and_compare(place, unbroken, variant, overrides, kills, seed=20 + kills)

@@ -2,11 +2,6 @@
 
 import hashlib
 import json
-import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,11 +13,9 @@ from aqr_exp.evaluate.scorer import Scorer
 
 
 @pytest.fixture(scope="module")
-def first(data, tmp_path_factory) -> Workplace:
+def first(place_with) -> Workplace:
     """A completed smoke run."""
-    place = Workplace(tmp_path_factory.mktemp("first") / "a b; echo 'x'", data)
-    place.run()
-    return place
+    return place_with("baseline")
 
 
 def _scalars(run: Path) -> list[dict]:
@@ -106,38 +99,6 @@ def test_another_seed_gives_other_numbers_under_the_same_fingerprint(first, data
         _weights(other)["pts_bbox_head.reference_points.weight"],
         _weights(run)["pts_bbox_head.reference_points.weight"],
     )
-
-
-def test_a_killed_run_continues_and_ends_with_the_same_bits(data, tmp_path):
-    epochs = "schedule.epochs=3"
-    unbroken = Workplace(tmp_path / "unbroken", data).run(epochs)
-    place = Workplace(tmp_path / "killed", data)
-    # The same folder as `run` makes, trained by a process of our own that can be killed.
-    shutil.copytree(unbroken, place.folder / "results" / "runs" / unbroken.name)
-    broken = place.only_run()
-    for leftover in ("history.jsonl", "metrics.json"):
-        (broken / leftover).unlink()
-    shutil.rmtree(broken / "checkpoints")
-    (broken / "checkpoints").mkdir()
-    command = [sys.executable, "-m", "aqr_exp.train", str(broken)]
-    process = subprocess.Popen(
-        command, env=place.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 300
-    while not (broken / "checkpoints" / "epoch_1.pth").exists():
-        assert process.poll() is None, "the process ended before it could be killed"
-        assert time.monotonic() < deadline
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert json.loads((broken / "state.json").read_text())["status"] == "running"
-    assert not (broken / "metrics.json").exists()
-
-    listed = place.aqr_exp("list").stdout
-    assert "interrupted" in listed
-    place.aqr_exp("run", "baseline", *SMOKE, epochs)
-    assert _numbers(broken) == _numbers(unbroken)
-    ours, theirs = _weights(broken), _weights(unbroken)
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
 def test_the_cost_of_detecting_is_measured_and_tabulated(first):

@@ -11,12 +11,9 @@ VARIANTS = ("baseline", "renderer_modulator", "attention_bias")
 
 
 @pytest.fixture(scope="module")
-def place(data, tmp_path_factory) -> Workplace:
+def place(place_with) -> Workplace:
     """A completed smoke run of every variant."""
-    place = Workplace(tmp_path_factory.mktemp("variants"), data)
-    for variant in VARIANTS:
-        place.run_variant(variant)
-    return place
+    return place_with(*VARIANTS)
 
 
 def _run(place: Workplace, variant: str) -> Path:

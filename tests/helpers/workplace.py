@@ -6,6 +6,14 @@ import sys
 from pathlib import Path
 
 SMOKE = ["preset=smoke", "launcher.threads=1", "launcher.device=cpu"]
+# Three epochs of four steps; with a validation within them; and the last of them a stage of its own.
+LASTS = ("schedule.epochs=3",)
+CURVES = ("schedule.validate_every_epochs=2",)
+STAGED = (
+    *LASTS,
+    "schedule.stages=[{epochs:2},{epochs:1,rotate_deg:90.0,drop_lidar:0.5}]",
+    *CURVES,
+)
 
 
 class Workplace:
