@@ -83,3 +83,27 @@ def test_the_method_knows_torch_numpy_and_numba_alone():
     assert {".".join(name.split(".")[:2]) for name in others if "aqr_exp" in name} == {
         "aqr_exp.aqr"
     }
+
+
+VARIANTS = {
+    path.parent.name for path in (REPOSITORY / "aqr_exp" / "variants").glob("*/__init__.py")
+} - {"baseline"}
+
+
+def naming_a_variant(folder: Path) -> set[str]:
+    """Files of a package that name a variant, but those of the variants themselves."""
+    found = set()
+    for path in folder.rglob("*.py"):
+        relative = path.relative_to(folder)
+        if relative.parts[0] != "variants" and any(name in path.read_text() for name in VARIANTS):
+            found.add(str(relative))
+    return found
+
+
+def test_no_variant_is_named_outside_its_folder(copied):
+    assert len(VARIANTS) >= 2
+    package = copied / "aqr_exp"
+    assert naming_a_variant(package) == set()
+    for name in VARIANTS:
+        (package / "report" / f"about_{name}.py").write_text(f"# As {name} does.\n")
+    assert naming_a_variant(package) == {f"report/about_{name}.py" for name in VARIANTS}
