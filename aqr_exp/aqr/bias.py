@@ -39,9 +39,6 @@ class LocalBias:
     def dense(self, keys: int) -> Float[Tensor, "batch queries {keys}"]:
         """The same bias as a matrix: for tests, and for few queries at a time.
 
-        Args:
-            keys: K.
-
         Returns:
             0 outside the windows.
         """
@@ -71,9 +68,6 @@ class GlobalBias:
     def dense(self, keys: int) -> Float[Tensor, "batch queries {keys}"]:
         """The same bias as a matrix.
 
-        Args:
-            keys: K.
-
         Returns:
             The modality's bias at each key.
         """
@@ -101,7 +95,7 @@ class AttentionBias(nn.Module):
             window to half of the mass; at least 0, so that a window of more than half of the keys
             does not turn the sign of its weight around.
         sigma_cells: Width of the falloff; a quarter of the window's size where not given, so that a
-            key at the window's edge keeps about .14 of the bias.
+            key at the window's edge keeps about 0.14 of the bias.
 
     Raises:
         ValueError: An unknown unit, a max_bias or sigma that is not positive, or an option that a
@@ -153,7 +147,7 @@ class AttentionBias(nn.Module):
         Returns:
             The bias, in single precision or better whatever the weights' type.
         """
-        # The scale is in single precision, and so is the product: half precision steps by .03 at 5.
+        # The scale is in single precision, and so is the product: half precision steps by 0.03 at 5.
         pair = weights * self.scale(layer)
         if not self.local:
             return GlobalBias(

@@ -1,4 +1,4 @@
-"""Which tokens the keys are, in which order, and where they lie.
+"""The tokens that are keys: their order, and their places on the feature maps.
 
 BEV cells come first, row-major (y, x); camera tokens follow by view, row, column. This is the only
 place that turns a cell into a key index.
@@ -71,7 +71,7 @@ class TokenLayout:
 
     @property
     def camera_pitch_px(self) -> tuple[float, float]:
-        """(height, width) in pixels of the image patch that a camera token stands for."""
+        """(height, width) in pixels of the image patch of a camera token."""
         height_px, width_px = self.image_size_px
         return height_px / self.camera_rows, width_px / self.camera_columns
 
@@ -108,7 +108,7 @@ def locate_queries(
 ) -> QueryCells:
     """Find the cells of points. No gradient flows through the result.
 
-    The far borders belong to nobody: a point at the last row's end, or at u = width, is outside.
+    The far borders belong to no cell: a point at the last row's end, or at u = width, is outside.
     So is a point that is not finite.
 
     Args:
@@ -150,7 +150,7 @@ def _inside(
     columns: int,
     allowed: Bool[Tensor, "*places"] | None = None,
 ) -> tuple[Float[Tensor, "*places 2"], Bool[Tensor, "*places"]]:
-    """Which places are on a map (and allowed), and the places in float32, zero elsewhere."""
+    """Mask of places on a map (and allowed), and the places in float32, zero elsewhere."""
     # Rounded before the test: a double just under the last border may round up onto it.
     cells = cells.float()
     row, column = cells.unbind(-1)

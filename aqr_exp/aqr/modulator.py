@@ -58,10 +58,6 @@ class FeatureModulator(nn.Module):
     ) -> Float[Tensor, "maps channels rows columns"]:
         """Modulate.
 
-        Args:
-            feature: x.
-            weight_map: Of the same maps.
-
         Returns:
             New features, of the features' type.
 

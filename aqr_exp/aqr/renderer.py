@@ -15,7 +15,7 @@ from aqr_exp.aqr.layout import QueryCells, TokenLayout
 
 METHODS = ("gaussian", "bilinear", "direct", "distance")
 
-# The gaussian is cut off here, where it has fallen to .011.
+# The gaussian is cut off here, where it has fallen to 0.011.
 _REACH_SIGMAS = 3.0
 # Added to a distance in cells, so that a query right at a cell's centre gives that cell nearly all.
 _DISTANCE_EPS = 1e-6
@@ -28,16 +28,16 @@ class WeightRenderer(nn.Module):
     """Adds up what all queries put on the cells around them.
 
     A query at the continuous cell p, in cell o = floor(p), puts on the cell c, whose centre is at
-    c + .5, its weight times:
+    c + 0.5, its weight times:
 
     - `gaussian`: exp(-|c - o|^2 / (2 sigma^2)) where no axis of c - o exceeds ceil(3 sigma); 1 on
       its own cell.
-    - `bilinear`: the product over both axes of 1 - |p - (c + .5)|, on the four cells whose centres
+    - `bilinear`: the product over both axes of 1 - |p - (c + 0.5)|, on the four cells whose centres
       are nearest. Within half a cell of the border p is moved onto the outermost centres, so that
       nothing falls off the map.
     - `direct`: 1 on its own cell alone.
     - `distance`: a share of the 3 x 3 cells around o that are on the map, in proportion to
-      1 / (|p - (c + .5)| + 1e-6).
+      1 / (|p - (c + 0.5)| + 1e-6).
 
     Distances are in cells. The shares of `bilinear`, `direct` and `distance` add up to 1; those of
     `gaussian` to about 2 pi sigma^2. In the sum over the queries, what is below the threshold (and

@@ -29,7 +29,7 @@ _SHARE_EPS = 1e-6
 
 
 class Router(nn.Module):
-    """Reads the keys around each query and says how much each modality is to count.
+    """Reads the keys around each query and predicts the weight of each modality.
 
     One layer: attention to the windows' keys, norm, feed-forward block, norm; then a linear layer and
     the activation. The content of a query starts at zero, so the residual connection around the
@@ -89,7 +89,7 @@ class Router(nn.Module):
         self.activation = activation
         self.kind = kind
         off = [modalities == "camera", modalities == "lidar"]
-        # Not in the state: the configuration says them.
+        # Not in the state: they are in the configuration.
         for name, value in (("constant", constant), ("neutral", neutral), ("switched_off", off)):
             self.register_buffer(name, torch.tensor(value), persistent=False)
         if kind == "constant":

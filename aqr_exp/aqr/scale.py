@@ -12,7 +12,7 @@ SHARINGS = ("one", "modality", "layer")
 
 # The sigmoid reaches its bounds only at infinity. A scale put on a bound (or past one, when bounds
 # narrow) is moved inside by this share of the range, where it can still learn: a hundredth leaves
-# the sigmoid a slope of .01 of the range, a thousandth would leave next to none.
+# the sigmoid a slope of 0.01 of the range, a thousandth would leave next to none.
 _SIGMOID_MARGIN = 0.01
 
 
@@ -109,9 +109,6 @@ class BiasScale(nn.Module):
     def forward(self, layer: int) -> Float[Tensor, "2"]:
         """The scale in one decoder layer.
 
-        Args:
-            layer: Which, from 0.
-
         Returns:
             The scales of (lidar, camera).
 
@@ -126,7 +123,7 @@ class BiasScale(nn.Module):
         return scale.expand(2)
 
     def penalty(self) -> Float[Tensor, ""]:
-        """What to add to the loss: l2_weight (s - start)^2 summed over the scales, 0 unless `l2`."""
+        """The term to add to the loss: l2_weight (s - start)^2 summed over the scales, 0 unless `l2`."""
         if not (self.learnable and self.constraint == "l2"):
             return self.raw.new_zeros(())
         return self.l2_weight * (self._value(self.raw) - self.start).square().sum()
@@ -142,9 +139,6 @@ class BiasScale(nn.Module):
         Under `sigmoid` a scale on or past a new bound ends a hundredth of the range inside it; under
         `clamp` on it. Called again for the same epoch, also after a checkpoint was loaded, it
         changes nothing.
-
-        Args:
-            epoch: Counted from 0.
         """
         bounds = self._bounds_at(epoch)
         if bounds == self.bounds:

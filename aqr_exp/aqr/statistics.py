@@ -128,10 +128,6 @@ def scale_scalars(
 def attention_scalars(statistics: AttentionStatistics, *, first_query: int) -> dict[str, float]:
     """The effect of the bias on attention, averaged over samples, heads and queries.
 
-    Args:
-        statistics: Of one decoder layer.
-        first_query: The first learnable query.
-
     Returns:
         `mass_in_window_unbiased`, `mass_in_window`, `attention_change`, over all queries, and
         `window_entropy`, over those that have a window.

@@ -76,10 +76,6 @@ class Windows:
 def window_offsets(size: int, device: torch.device | None = None) -> Int[Tensor, " size"]:
     """Offsets of a window's cells along one axis.
 
-    Args:
-        size: Cells along the axis.
-        device: Where the result goes.
-
     Returns:
         -(w // 2) .. w // 2 for an odd size w; -w / 2 + 1 .. w / 2 for an even one, which reaches
         one cell further ahead than back.

@@ -181,5 +181,7 @@ def test_what_it_cannot_serve(change, reason, monkeypatch):
 
 def test_windows_without_places_are_refused():
     tensors, bias, _ = case()
-    with pytest.raises(ValueError, match=r"^a bias without a grid says not where its windows lie$"):
+    with pytest.raises(
+        ValueError, match=r"^a bias without a grid does not say where its windows lie$"
+    ):
         attend_flex(*tensors, dataclasses.replace(bias, grid=None))

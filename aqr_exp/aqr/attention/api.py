@@ -1,4 +1,4 @@
-"""Which of the ways to attend with a bias in windows is taken, and why not the one that was asked for.
+"""Attention with a bias: the choice of a backend, and the definition with all matrices.
 
 Letters: B samples, H heads, Q queries, K keys, c width of a head.
 """
@@ -30,8 +30,8 @@ _LOG = logging.getLogger(__name__)
 def choose(wanted: str, query: Tensor, key: Tensor, bias: LocalBias, blocked: Tensor | None) -> str:
     """The way to attend.
 
-    A backend that cannot serve gives way to the one of the queries' device, and that to `dense`,
-    which always can. The log says so, and why, once for each reason.
+    A backend that cannot be used gives way to the one of the queries' device, and that to `dense`,
+    which always can. The reason is logged once.
 
     Args:
         wanted: One of `BACKENDS`.
@@ -58,7 +58,7 @@ def choose(wanted: str, query: Tensor, key: Tensor, bias: LocalBias, blocked: Te
 
 
 def is_small(query: Tensor, key: Tensor, bias: LocalBias) -> bool:
-    """Whether the matrix is faster than its correction: few scores, and large windows among them."""
+    """True where the matrix is faster than its correction: few scores, large windows among them."""
     keys = key.shape[2]
     scores = query.shape[:3].numel() * keys
     return bias.index.shape[-1] * _DENSE_SHARE >= keys and scores <= _DENSE_SCORES
@@ -67,7 +67,7 @@ def is_small(query: Tensor, key: Tensor, bias: LocalBias) -> bool:
 def _unsupported_reason(
     backend: str, query: Tensor, bias: LocalBias, blocked: Tensor | None
 ) -> str | None:
-    """Why a backend cannot serve; None where it can."""
+    """Why a backend cannot be used; None where it can."""
     if blocked is not None:
         return "a mask beside the bias"
     if backend == "flex":
@@ -110,7 +110,7 @@ def attend(
             is blocked from all keys gets zeros.
         backend: For a bias of windows: `windowed`, the corrected kernel of CPUs; `flex`,
             FlexAttention; `dense`, the matrix, some rows at a time; `auto`, the fastest of them. The
-            first two give way where they cannot serve, and the log says why.
+            first two give way where they cannot be used; the reason is logged.
 
     Returns:
         The attended values, in the queries' dtype.
@@ -146,13 +146,6 @@ def attend_dense(
 ) -> Float[Tensor, "batch heads queries c"]:
     """The definition, spelled out with all matrices: for tests, and for a few queries at a time.
 
-    Args:
-        query: Projected queries.
-        key: Projected keys.
-        value: Projected values.
-        bias: What is added to the scores.
-        blocked: True where a query must NOT attend to a key.
-
     Returns:
         The attended values, computed in single precision or better, in the queries' dtype.
     """
@@ -177,16 +170,9 @@ def check_fit(
     bias: LocalBias | GlobalBias | None,
     blocked: Tensor | None = None,
 ) -> None:
-    """Refuse what attention could only misread.
+    """Validate shapes and dtypes.
 
     Key indices are looked at on a CPU alone: elsewhere that would wait for the device.
-
-    Args:
-        query: [B, H, Q, c].
-        key: [B, H, K, c].
-        value: [B, H, K, c].
-        bias: To be added to the scores.
-        blocked: To be [Q, K].
 
     Raises:
         ValueError: What does not fit, and what would.

@@ -46,12 +46,9 @@ class WindowedQKV(NamedTuple):
 
 
 def is_supported(*tensors: Tensor) -> bool:
-    """Whether the kernels can read these tensors: single precision, on a CPU, and numba installed.
+    """True where the kernels can read these tensors: single precision, on a CPU, numba installed.
 
     The first time that they cannot, the reason is logged.
-
-    Args:
-        tensors: All floating-point arguments.
     """
     for tensor in tensors:
         if tensor.device.type != "cpu":
@@ -62,11 +59,7 @@ def is_supported(*tensors: Tensor) -> bool:
 
 
 def kernels(name: str) -> ModuleType:
-    """A module of kernels of this package, once `serves` has said yes.
-
-    Args:
-        name: Its last name.
-    """
+    """A module of kernels of this package; only where `is_supported`."""
     return importlib.import_module(f"aqr_exp.aqr.attention.{name}")
 
 

@@ -1,4 +1,4 @@
-"""What a bias does to a query's attention, in closed form from its window's keys alone.
+"""The correction of attention by a bias, in closed form from its window's keys alone.
 
 Letters: H heads, S window slots.
 """
@@ -24,11 +24,6 @@ def window_sums(
 
     With p the attention without the bias and D = sum of p (e^bias - 1) over the window, attention
     becomes p e^bias / (1 + D) inside and p / (1 + D) outside.
-
-    Args:
-        plain: Logarithms of the attention without the bias.
-        bias: What a slot adds to the score.
-        valid: Which slots count.
 
     Returns:
         Attention to the window without the bias and with it; the sum over all keys of |attention
@@ -154,12 +149,6 @@ def bias_gradient(
     log_sum: Float[Tensor, "batch heads queries"],
 ) -> Float[Tensor, "batch queries slots"]:
     """The bias's gradient alone, where another kernel gives those of queries, keys and values.
-
-    Args:
-        grad_output: Gradient of the attended values.
-        windowed: What is attended to.
-        output: Attended values with the bias.
-        log_sum: Log-sum-exp of the scores with the bias.
 
     Returns:
         In the dtype of the bias.

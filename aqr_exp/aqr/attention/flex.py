@@ -35,12 +35,7 @@ _LEAST_WIDTH = 16
 
 
 def unsupported_reason(query: Tensor, bias: LocalBias) -> str | None:
-    """Why FlexAttention cannot serve; None where it can.
-
-    Args:
-        query: [B, H, Q, c] projected queries.
-        bias: Of the scores.
-    """
+    """Why FlexAttention cannot serve; None where it can."""
     width = query.shape[-1]
     if query.device.type != "cuda":
         return f"tensors on {query.device.type}, where FlexAttention has no backward pass"
@@ -77,7 +72,7 @@ def attend_flex(
         ValueError: The bias has no grid.
     """
     if bias.grid is None:
-        raise ValueError("a bias without a grid says not where its windows lie")
+        raise ValueError("a bias without a grid does not say where its windows lie")
     queries = query.shape[2]
     extra = -queries % _BLOCK
     slot_bias = bias.value.masked_fill(~bias.valid, 0.0).float()
@@ -183,15 +178,15 @@ def _attention(compiler: str | None) -> Callable[..., Any]:
     It gives attended values and, itself or as `lse`, the log-sum-exp of the scores.
     """
     attend = _flex_attention()
-    assert attend is not None  # noqa: S101 - `refusal` says so
-    # From torch 2.9 on the log-sum-exp is asked for in another way.
+    assert attend is not None  # noqa: S101 - see `unsupported_reason`
+    # From torch 2.9 on the log-sum-exp is requested in another way.
     request = getattr(importlib.import_module(_MODULE), "AuxRequest", None)
-    asked = {"return_lse": True} if request is None else {"return_aux": request(lse=True)}
+    requested = {"return_lse": True} if request is None else {"return_aux": request(lse=True)}
 
     # Tests wrap all functions of the package in type checks, which cannot be compiled.
     biased_score = inspect.unwrap(_biased_score)
     biased: Callable[..., Any] = lambda query, key, value, *tables: attend(  # noqa: E731 - as above
-        query, key, value, **asked,
+        query, key, value, **requested,
         score_mod=lambda score, b, _h, q, k: biased_score(score, b, q, k, *tables),
     )  # fmt: skip
     if compiler is None:

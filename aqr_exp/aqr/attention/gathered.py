@@ -77,7 +77,7 @@ class GatheredAttention(nn.Module):
             The attended values; zero, without any gradient, for a query whose windows are empty.
 
         Raises:
-            ValueError: If the arguments do not fit each other, or (where that can be told without
+            ValueError: If the arguments do not fit each other, or (where that can be checked without
                 waiting for a device) the windows name a key that there is not.
         """
         _check(query, memory, key_pos, windows)
@@ -96,14 +96,7 @@ class GatheredAttention(nn.Module):
         key_pos: Float[Tensor, "batch keys width"],
         windows: Windows,
     ) -> bool:
-        """Whether `forward` reads tokens as they are, because to project all of them costs more.
-
-        Args:
-            query: As `forward` takes it.
-            memory: Likewise.
-            key_pos: Likewise.
-            windows: Likewise.
-        """
+        """True where `forward` reads tokens as they are, because projecting all of them costs more."""
         return compiled.is_supported(query, memory, key_pos) and absorbing_is_cheaper(
             query.shape[1], memory.shape[1], windows.index.shape[2], query.shape[2], self.heads
         )
@@ -270,17 +263,10 @@ _COLUMNS = 64
 
 
 def absorbing_is_cheaper(queries: int, keys: int, slots: int, width: int, heads: int) -> bool:
-    """Whether absorbed projections take less than those of all tokens, by counting multiplications.
+    """True where absorbed projections take less than those of all tokens, by counting multiplications.
 
     Projected: K C^2 for keys and again for values, and S C for every query, twice. Absorbed: Q C^2, and
     S H C. A backward pass takes about twice as much, either way.
-
-    Args:
-        queries: Q.
-        keys: K.
-        slots: S.
-        width: C.
-        heads: H.
     """
     return queries * (width + _SLOT_COST * slots * (heads - 1)) < keys * width
 
@@ -293,13 +279,6 @@ def mix_tokens(
     valid: Bool[Tensor, "batch queries slots"],
 ) -> Float[Tensor, "heads all_queries width"]:
     """softmax(query (memory + key_pos) / sqrt(C / H)) memory over the valid slots, in every head.
-
-    Args:
-        query: Queries of all samples, after the keys' projection was absorbed.
-        memory: Token content.
-        key_pos: Token encoding.
-        index: Which token each slot is.
-        valid: Which slots count.
 
     Returns:
         Mixed tokens; zero for a query without a valid slot.

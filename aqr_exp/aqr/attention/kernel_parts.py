@@ -91,7 +91,7 @@ def _cache_folder() -> Path | None:
 
 
 ZERO, ONE = np.float32(0.0), np.float32(1.0)
-# A number plus 1.5 * 2^23 is rounded to a whole one, which then stands in the lowest bits.
+# A number plus 1.5 * 2^23 is rounded to a whole one, which then is in the lowest bits.
 _ROUND, _ROUND_BITS = np.float32(12582912.0), 0x4B400000
 _LOG2_E = np.float32(1.44269504088896341)
 # ln 2 in two parts, the first with few bits, so that its multiples are exact.
@@ -247,7 +247,7 @@ def sort_slots(index, valid, first, last, keys, starts, rows, position):
     """Sort the valid slots of one sample's queries by key, those of one key by query.
 
     Fills starts [K + 1], where each key's slots begin; rows [E], the query of each; and
-    position [n, S], where in this order a slot stands.
+    position [n, S], the place of each slot in this order.
     """
     starts[:] = 0
     for n in range(first, last):

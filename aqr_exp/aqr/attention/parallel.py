@@ -67,7 +67,7 @@ def parallel_for(kernel: Callable[..., None], total: int, work: int, *arguments:
 
 
 def _share() -> Callable[[Callable[[], None], int], None]:
-    """What calls a function in so many threads at once, the calling one among them."""
+    """Caller of a function in several threads at once, the calling one among them."""
     # A forked process has none of its parent's threads, and OpenMP would wait for them for ever.
     forked = os.getpid() != _PROCESS
     return _in_pool if forked or not hasattr(_global_symbols(), "GOMP_parallel") else _in_team

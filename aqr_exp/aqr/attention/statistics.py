@@ -1,4 +1,4 @@
-"""What a bias does to attention, in numbers, without a [queries x keys] matrix.
+"""Statistics of a bias's effect on attention, without a [queries x keys] matrix.
 
 Letters: B samples, H heads, Q queries, K keys, S window slots, c width of a head.
 """
@@ -29,7 +29,7 @@ class AttentionStatistics:
         change: Sum over all keys of |attention with the bias - attention without|, in [0, 2].
         entropy: Entropy in nats of the attention within the window, with the bias and taken to sum
             to one: 0 where it is all on one key, log(n) where n keys share it evenly.
-        has_window: Whether the query has any key in its window; the others' entropy is 0 and says
+        has_window: Whether the query has any key in its window; the others' entropy is 0 and means
             nothing.
     """
 
@@ -54,14 +54,6 @@ def attend_watched(
     The backend `windowed` has all that the statistics need at hand while it attends; the others
     attend a second time for them.
 
-    Args:
-        query: As `attend` takes it.
-        key: As `attend` takes it.
-        value: As `attend` takes it.
-        bias: As `attend` takes it, but not None.
-        blocked: As `attend` takes it; the statistics leave it out.
-        backend: As `attend` takes it.
-
     Returns:
         What `attend` gives, to the bit, and the statistics.
 
@@ -83,7 +75,7 @@ def attend_watched(
 def _from_sums(
     sums: Float[Tensor, "batch heads queries 4"], bias: LocalBias
 ) -> AttentionStatistics:
-    """What `window_sums` gives, by name."""
+    """The columns of `window_sums` by name."""
     mass_before, mass_after, change, entropy = sums.unbind(dim=-1)
     return AttentionStatistics(
         mass_before=mass_before,
@@ -101,11 +93,6 @@ def attention_statistics(
     bias: LocalBias | GlobalBias,
 ) -> AttentionStatistics:
     """Compare attention with and without a bias. Costs about as much as attention itself.
-
-    Args:
-        query: Projected queries.
-        key: Projected keys.
-        bias: What is added to the scores.
 
     Returns:
         The statistics, in single precision or better, without gradient.

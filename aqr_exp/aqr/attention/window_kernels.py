@@ -315,7 +315,7 @@ def attend_absorbed_gradients(
 def _add_four_heads(
     slope, share, h, query, grad_mixed, n, begin, end, places, count, grad_content, grad_encoding
 ):  # fmt: skip
-    """What query n gives the tokens of its slots by heads h to h + 3, in columns begin to end."""
+    """Add what query n gives the tokens of its slots by heads h to h + 3, in columns begin to end."""
     # Views: with a first column that might be negative loops are not vectorised.
     q0, q1 = query[h, n, begin:end], query[h + 1, n, begin:end]
     q2, q3 = query[h + 2, n, begin:end], query[h + 3, n, begin:end]

@@ -28,14 +28,7 @@ def replace_output(
     output: Float[Tensor, "batch heads queries c"],
     log_sum: Float[Tensor, "batch heads queries"],
 ) -> None:
-    """Overwrite the chosen rows of `output` and `log_sum` with exact ones.
-
-    Args:
-        chosen: Which rows.
-        windowed: What is attended to.
-        output: Attended values, changed in place.
-        log_sum: Log-sum-exp of the scores, changed in place.
-    """
+    """Overwrite the chosen rows of `output` and `log_sum`, in place, with exact ones."""
     dtype = log_sum.dtype
     for sample, head, rows in _groups(chosen, windowed.key.shape[2]):
         scores = _scores(windowed, (sample, head, rows), dtype)
@@ -51,16 +44,7 @@ def add_gradients(
     log_sum: Float[Tensor, "batch heads queries"],
     gradients: tuple[Tensor, Tensor, Tensor, Tensor],
 ) -> None:
-    """Add what the chosen rows contribute to the gradients.
-
-    Args:
-        chosen: Which rows.
-        grad_output: Gradient of the attended values.
-        windowed: What is attended to.
-        output: Attended values with the bias.
-        log_sum: Log-sum-exp of the scores with the bias.
-        gradients: Of query, key, value and bias, changed in place.
-    """
+    """Add what the chosen rows contribute to the gradients of query, key, value and bias, in place."""
     query, key, value, index, *_ = windowed
     dtype, scale = log_sum.dtype, 1.0 / math.sqrt(query.shape[-1])
     grad_query, grad_key, grad_value, grad_bias = gradients
@@ -109,11 +93,7 @@ _LEAST_REMAINDER = 0.25
 
 
 def unsupported_reason(query: Tensor) -> str | None:
-    """Why the fused kernel cannot serve where these queries are; None where it can.
-
-    Args:
-        query: [B, H, Q, c] projected queries.
-    """
+    """Why the fused kernel cannot be used where these queries are; None where it can."""
     if query.device.type != "cpu":
         return f"tensors on {query.device.type}"
     if _KERNEL is None:
@@ -153,18 +133,12 @@ def attend_windowed(
     return output
 
 
-def plain_attention(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-    """The fused CPU kernel.
-
-    Args:
-        query: [B, H, Q, c].
-        key: [B, H, K, c].
-        value: [B, H, K, c].
-
-    Returns:
-        The attended values [B, H, Q, c] and the log-sum-exp of the scores [B, H, Q], the latter in
-        single precision or better.
-    """
+def plain_attention(
+    query: Float[Tensor, "batch heads queries c"],
+    key: Float[Tensor, "batch heads keys c"],
+    value: Float[Tensor, "batch heads keys c"],
+) -> tuple[Float[Tensor, "batch heads queries c"], Float[Tensor, "batch heads queries"]]:
+    """The fused CPU kernel: attended values, and in single precision or better the scores' log-sum-exp."""
     output, log_sum = _KERNEL(_packed(query), _packed(key), _packed(value), 0.0, False)
     return output, log_sum
 
