@@ -47,11 +47,6 @@ def epoch_order(samples: int, *, seed: int, epoch: int, shuffle: bool) -> np.nda
     return np.random.default_rng((seed, epoch)).permutation(samples)
 
 
-def balanced_draws(by_class: Sequence[np.ndarray]) -> int:
-    """Samples of an epoch of `balanced_order`, from the samples that hold each class."""
-    return draws_of([len(samples) for samples in by_class])
-
-
 def balanced_order(by_class: Sequence[np.ndarray], *, seed: int, epoch: int) -> np.ndarray:
     """Class-balanced resampling (CBGS, Zhu et al., arXiv 1908.09492), drawn anew each epoch.
 
@@ -59,13 +54,13 @@ def balanced_order(by_class: Sequence[np.ndarray], *, seed: int, epoch: int) -> 
     hold one, shared out evenly, each drawn with replacement from the class's samples.
 
     Returns:
-        Integer array of shape [`balanced_draws`], shuffled.
+        Integer array of shape [`draws_of`], shuffled.
     """
     present = [samples for samples in by_class if len(samples)]
     if not present:
         return np.empty(0, dtype=np.int64)
     rng = np.random.default_rng((seed, epoch, 1))
-    share = balanced_draws(by_class) // len(present)
+    share = draws_of([len(samples) for samples in by_class]) // len(present)
     drawn = [samples[rng.integers(len(samples), size=share)] for samples in present]
     return rng.permutation(np.concatenate(drawn))
 

@@ -17,7 +17,7 @@ Triple = tuple[float, float, float]
 
 
 class Row(msgspec.Struct, gc=False):
-    """A row of any table."""
+    """A row of any table; all that is read of `log` and `visibility`."""
 
     token: str
 
@@ -26,14 +26,6 @@ class Named(Row, gc=False):
     """A row of `attribute` or `category`."""
 
     name: str
-
-
-class Visibility(Row, gc=False):
-    """A row of `visibility`."""
-
-
-class Log(Row, gc=False):
-    """A row of `log`."""
 
 
 class Map(Row, gc=False):
@@ -55,19 +47,13 @@ class FullSensor(Sensor, gc=False):
     modality: str
 
 
-class NamedScene(Row, gc=False):
-    """A row of `scene`."""
-
-    name: str
-
-
-class Scene(NamedScene, gc=False):
+class Scene(Named, gc=False):
     """A row of `scene` with the description, which names its conditions."""
 
     description: str
 
 
-class FullScene(NamedScene, gc=False):
+class FullScene(Named, gc=False):
     """A row of `scene` with its log and its chain of samples."""
 
     log_token: str
@@ -193,14 +179,14 @@ ROW_TYPES: dict[str, type[Row]] = {
     "category": Named,
     "ego_pose": FullPose,
     "instance": FullInstance,
-    "log": Log,
+    "log": Row,
     "map": Map,
     "sample": FullSample,
     "sample_annotation": FullAnnotation,
     "sample_data": FullSampleData,
     "scene": FullScene,
     "sensor": FullSensor,
-    "visibility": Visibility,
+    "visibility": Row,
 }
 """The 13 tables and the rows that `data check` reads them by."""
 

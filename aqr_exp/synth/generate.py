@@ -13,6 +13,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import psutil
 
 from aqr_exp.config.inputs import identity_path
 from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
@@ -155,17 +156,6 @@ def staging_folder(root: Path, purpose: str) -> Path:
     return root.with_name(f".{root.name}.{purpose}-{host}-{os.getpid()}-{unique}.tmp")
 
 
-def _is_alive(pid: int) -> bool:
-    """True if a process of this machine runs."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 def remove_leftovers(root: Path) -> None:
     """Delete folders beside `root` left by generators that were killed on this machine.
 
@@ -177,7 +167,7 @@ def remove_leftovers(root: Path) -> None:
     )
     for path in root.parent.iterdir():
         found = pattern.fullmatch(path.name)
-        if found and not _is_alive(int(found.group(1))):
+        if found and not psutil.pid_exists(int(found.group(1))):
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -7,11 +7,11 @@ from aqr_exp.data.dataset import (
     KeyedSampler,
     SampleKey,
     augmentation_rng,
-    balanced_draws,
     balanced_order,
     epoch_order,
     paste_rng,
 )
+from aqr_exp.data.info_files import draws_of
 
 
 @given(samples=st.integers(1, 200), seed=st.integers(0, 2**31 - 1), epoch=st.integers(0, 100))
@@ -83,7 +83,7 @@ BY_CLASS = [np.arange(90), np.array([3, 4, 5]), np.empty(0, int), np.array([7])]
 
 def test_every_class_that_occurs_gives_the_same_number_of_draws():
     # 90 + 3 + 1 = 94 draws shared among three classes: 31 each.
-    assert balanced_draws(BY_CLASS) == 93
+    assert draws_of([len(samples) for samples in BY_CLASS]) == 93
     order = balanced_order(BY_CLASS, seed=0, epoch=0)
     assert len(order) == 93
     assert set(order) <= set(range(90))
@@ -92,7 +92,7 @@ def test_every_class_that_occurs_gives_the_same_number_of_draws():
     assert counts[3:6].sum() >= 31
     # What comes 31 times of 90 is drawn from the many.
     assert counts.sum() - counts[7] - counts[3:6].sum() <= 31
-    assert balanced_draws([np.empty(0, int)]) == 0
+    assert draws_of([0]) == 0
     assert len(balanced_order([np.empty(0, int)], seed=0, epoch=0)) == 0
 
 

@@ -4,6 +4,7 @@ Each scene is kept as soon as it is done: a build that was killed continues with
 """
 
 import io
+import json
 import pickle
 import shutil
 from functools import partial
@@ -25,7 +26,7 @@ from aqr_exp.data.geometry import (
     project,
     read_image,
 )
-from aqr_exp.data.gt_database.store import ARRAYS, FORM, GtDatabase, index_text, pack_name
+from aqr_exp.data.gt_database.store import ARRAYS, FORM, GtDatabase, pack_name
 from aqr_exp.data.info_files import MAX_SWEEPS, fresh_parts
 from aqr_exp.data.workers import run_in_workers
 from aqr_exp.errors import AqrExpError
@@ -38,14 +39,7 @@ SMALLEST_PX = 2
 
 
 class EncodedPatch(NamedTuple):
-    """A patch ready to be stored.
-
-    Attributes:
-        view: Index of the camera.
-        left: Column of its left edge in the stored image.
-        top: Row of its upper edge.
-        content: JPEG.
-    """
+    """A `Patch` ready to be stored; `content` is its JPEG."""
 
     view: int
     left: int
@@ -54,14 +48,7 @@ class EncodedPatch(NamedTuple):
 
 
 class EncodedObject(NamedTuple):
-    """An object ready to be stored.
-
-    Attributes:
-        label: Place in `CLASS_NAMES`.
-        box: [9] centre, length, width, height, yaw, velocity; metres, LiDAR frame.
-        points: float32 [n, 6] (`store.POINT_COLUMNS`), by sweep.
-        patches: One for each camera that sees it.
-    """
+    """A `GtObject` ready to be stored; `points` is float32 [n, 6], ordered by sweep."""
 
     label: int
     box: np.ndarray
@@ -324,7 +311,7 @@ def _finish(parts: Path, scenes: int, digest: str) -> None:
         **counts,
         "classes": dict(zip(CLASS_NAMES, map(int, found), strict=True)),
     }
-    replace_text(parts / "index.json", index_text(index))
+    replace_text(parts / "index.json", json.dumps(index, indent=1) + "\n")
 
 
 def _swap(parts: Path, final: Path) -> None:

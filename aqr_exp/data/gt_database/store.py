@@ -5,7 +5,6 @@ patches), three arrays of fixed-size records that loader workers map into memory
 written last: a folder with it is complete.
 """
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,8 +178,3 @@ def _decoded(content: bytes, path: Path) -> np.ndarray:
     if image is None:
         raise AqrExpError(f"{path} is damaged: a patch cannot be decoded")
     return image
-
-
-def index_text(content: dict[str, Any]) -> str:
-    """Text of `index.json`."""
-    return json.dumps(content, indent=1) + "\n"
