@@ -41,7 +41,7 @@ class PriorState:
     cancel: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class RunSnapshot:
     """One reading of a run's folder, and the decision that follows from it.
 
@@ -81,37 +81,29 @@ def decide(folder: RunFolder, prior: PriorState, *, ours: bool = False) -> RunSn
     try:
         if not folder.state_path.exists():
             if not (folder.path.exists() and any(folder.path.iterdir())):
-                return RunSnapshot(decision=Decision.DUE)
+                return RunSnapshot(Decision.DUE)
             # A folder arrives whole: another launcher may have made it between the two looks.
             if not folder.state_path.exists():
-                return _damaged(f"{folder.state_path} is missing")
+                return RunSnapshot(Decision.FAILED, f"{folder.state_path} is missing")
         status = folder.effective_status(ours=ours)
         state = folder.read_state()
         if status is RunStatus.COMPLETED:
             folder.read_metrics()
-            return RunSnapshot(decision=Decision.COMPLETED)
+            return RunSnapshot(Decision.COMPLETED)
         if status in {RunStatus.UNKNOWN, *IN_HAND}:
             decision = Decision.UNKNOWN if status is RunStatus.UNKNOWN else Decision.ELSEWHERE
-            return RunSnapshot(
-                decision=decision, reason=f"held by {folder.holder()}", attempt=state.attempt
-            )
+            return RunSnapshot(decision, f"held by {folder.holder()}", state.attempt)
         if status is RunStatus.PRUNED:
-            return RunSnapshot(decision=Decision.PRUNED, reason=state.reason, attempt=state.attempt)
+            return RunSnapshot(Decision.PRUNED, state.reason, state.attempt)
         request = folder.cancel_request()
     except (AqrExpError, OSError) as error:
-        return _damaged(str(error))
+        return RunSnapshot(Decision.FAILED, str(error))
     if status is RunStatus.FAILED and state.attempt > prior.attempts:
-        return RunSnapshot(decision=Decision.FAILED, reason=state.reason, attempt=state.attempt)
+        return RunSnapshot(Decision.FAILED, state.reason, state.attempt)
     if status is RunStatus.CANCELLED and request and request.requested != prior.cancel:
-        return RunSnapshot(decision=Decision.CANCELLED, reason=state.reason, attempt=state.attempt)
+        return RunSnapshot(Decision.CANCELLED, state.reason, state.attempt)
     started = status is not RunStatus.PLANNED
-    return RunSnapshot(
-        decision=Decision.DUE, attempt=state.attempt + 1 if started else state.attempt
-    )
-
-
-def _damaged(fault: str) -> RunSnapshot:
-    return RunSnapshot(decision=Decision.FAILED, reason=fault)
+    return RunSnapshot(Decision.DUE, attempt=state.attempt + 1 if started else state.attempt)
 
 
 def queue(folder: RunFolder, attempt: int) -> None:
@@ -156,7 +148,7 @@ def start(
         for path in (folder.launch_lease_path, folder.lease_path):
             answer = claim(path)
             if isinstance(answer, Standing):
-                return RunSnapshot(decision=Decision.ELSEWHERE, reason=f"held by {answer}")
+                return RunSnapshot(Decision.ELSEWHERE, f"held by {answer}")
             kept.append(answer)
         # Decided while no process trains: an attempt that outlived its launcher counts until now.
         snapshot = decide(folder, prior, ours=True)
@@ -170,7 +162,7 @@ def start(
         reason = f"cannot be started: {error}"
         with contextlib.suppress(AqrExpError, OSError):
             folder.write_state(RunStatus.FAILED, reason=reason)
-        return RunSnapshot(decision=Decision.FAILED, reason=reason)
+        return RunSnapshot(Decision.FAILED, reason)
     finally:
         for lease in kept:
             lease.release()

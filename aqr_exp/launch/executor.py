@@ -1,7 +1,7 @@
-"""Executors: places where trainings run, behind one protocol.
+"""Executors: places where trainings run.
 
-The scheduler reserves room for one training, submits a queued attempt to it, polls the job and stops it.
-Where the training's process is, and how it is started and killed, is known to the executor alone.
+A launcher reserves room for a training, submits a queued attempt, polls the job and may stop it. Where the
+training's process is, and how it is started and killed, is known to the executor alone.
 """
 
 import json
@@ -15,7 +15,7 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from typing import Any, Protocol, TextIO, cast
+from typing import Any, TextIO, cast
 
 from aqr_exp.config.schema.run import LauncherConfig, LauncherName
 from aqr_exp.errors import AqrExpError, RequestError
@@ -92,24 +92,35 @@ class Job(ABC):
         """End the training at once."""
 
 
-class Executor(Protocol):
-    """A place where trainings run.
+class Executor(ABC):
+    """A place where trainings run; their output reaches their runs' training logs.
 
-    Whatever a training prints reaches its run's training log.
+    Args:
+        slots: Slots of this machine, shared with other launchers; None for a run without a slot.
 
     Attributes:
-        uses_terminal: Whether trainings read from and write to this terminal.
+        uses_terminal: Trainings read from and write to this terminal.
     """
 
-    uses_terminal: bool
+    uses_terminal = False
+
+    def __init__(self, slots: SlotLeases | None = None) -> None:
+        self._slots = slots
 
     def reserve(self) -> Reservation | None:
-        """Room for one more training, which no other launcher gets; None while there is none.
+        """Claim room for one more training; None while there is none.
 
         Raises:
             OSError: The room could not be claimed.
         """
+        return self._slots.reserve() if self._slots is not None else None
 
+    def close(self) -> None:
+        """Give back room that dead launchers and trainings of this machine have left."""
+        if self._slots is not None:
+            self._slots.clear_dead()
+
+    @abstractmethod
     def submit(self, folder: RunFolder, attempt: int, reservation: Reservation | None) -> Job:
         """Start a queued attempt of a run; the reservation is the job's from here.
 
@@ -121,11 +132,9 @@ class Executor(Protocol):
             OSError: The same; the reservation is still the caller's.
         """
 
+    @abstractmethod
     def wait(self, jobs: Sequence[Job], timeout_s: float) -> None:
         """Sleep until a job may have ended, at most `timeout_s`."""
-
-    def close(self) -> None:
-        """Give back room that dead launchers and trainings of this machine have left."""
 
 
 def training_arguments(folder: RunFolder, attempt: int, threads: int | None) -> list[str]:
@@ -157,24 +166,8 @@ def training_program() -> list[str]:
     return program
 
 
-class _SlotExecutor:
-    """An executor that shares the slots of this machine with other launchers."""
-
-    def __init__(self, slots: SlotLeases | None = None) -> None:
-        self._slots = slots
-
-    def reserve(self) -> Reservation | None:
-        return self._slots.reserve() if self._slots is not None else None
-
-    def close(self) -> None:
-        if self._slots is not None:
-            self._slots.clear_dead()
-
-
-class LocalExecutor(_SlotExecutor):
+class LocalExecutor(Executor):
     """Runs each training in a process of its own on this machine."""
-
-    uses_terminal = False
 
     def submit(
         self, folder: RunFolder, attempt: int, reservation: Reservation | None
@@ -217,10 +210,7 @@ class LocalJob(Job):
     """A training process of this machine."""
 
     def __init__(
-        self,
-        folder: RunFolder,
-        reservation: Reservation | None,
-        process: "subprocess.Popen[bytes]",
+        self, folder: RunFolder, reservation: Reservation | None, process: subprocess.Popen[bytes]
     ) -> None:
         super().__init__(folder, reservation)
         self._process = process
@@ -238,27 +228,23 @@ class LocalJob(Job):
         os.killpg(self.pid, signal.SIGKILL)
 
 
-class DebugExecutor(_SlotExecutor):
+class DebugExecutor(Executor):
     """Runs trainings in this process, one at a time: a breakpoint stops in this terminal."""
 
     uses_terminal = True
 
-    def __init__(self, slots: SlotLeases | None = None) -> None:
-        super().__init__(slots)
-        self._busy: DebugJob | None = None
+    _job: "DebugJob | None" = None
 
     def reserve(self) -> Reservation | None:
-        """A slot, unless a job of this executor has not ended yet."""
-        if self._busy is not None and not self._busy.ended:
-            return None
-        return super().reserve()
+        """Claim a slot, unless a job of this executor has not ended yet."""
+        return None if self._job and not self._job.ended else super().reserve()
 
     def submit(
         self, folder: RunFolder, attempt: int, reservation: Reservation | None
     ) -> "DebugJob":
         """Prepare a training that runs when its job is first polled."""
-        self._busy = DebugJob(folder, reservation, attempt)
-        return self._busy
+        self._job = DebugJob(folder, reservation, attempt)
+        return self._job
 
     def wait(self, jobs: Sequence[Job], timeout_s: float) -> None:
         """Sleep where there is no job: polling runs one to its end."""
@@ -276,7 +262,7 @@ class DebugJob(Job):
 
     @property
     def ended(self) -> bool:
-        """Whether it has run, or will not."""
+        """It has run, or will not."""
         return self._ended is not None
 
     def _summary(self) -> str | None:
@@ -355,14 +341,8 @@ def _log_header(attempt: int) -> bytes:
     return f"=== attempt {attempt}, {utc_now()}\n".encode()
 
 
-def executor_for(
-    launchers: Iterable[LauncherConfig], slots: SlotLeases | None = None
-) -> "LocalExecutor | DebugExecutor":
+def executor_for(launchers: Iterable[LauncherConfig], slots: SlotLeases | None = None) -> Executor:
     """The executor that runs are configured for; `debug` only when every one of them says so.
-
-    Args:
-        launchers: Of the runs.
-        slots: Where they may run; None for a run without a slot.
 
     Raises:
         RequestError: `launcher=debug` with another program in the training's place.

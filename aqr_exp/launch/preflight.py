@@ -19,7 +19,7 @@ from aqr_exp.errors import RequestError
 TRAIN_REMEDY = "make setup (or pip install 'aqr-exp[train]')"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Requirement:
     """A package.
 
@@ -58,32 +58,23 @@ class Requirement:
 
 
 REQUIREMENTS = (
-    Requirement(distribution="numpy", module="numpy", purpose="arrays"),
-    Requirement(distribution="scipy", module="scipy", purpose="matching and intervals"),
-    Requirement(distribution="torch", module="torch", purpose="tensors and training"),
-    Requirement(distribution="mmengine", module="mmengine", purpose="the training loop"),
+    Requirement("numpy", "numpy", "arrays"),
+    Requirement("scipy", "scipy", "matching and intervals"),
+    Requirement("torch", "torch", "tensors and training"),
+    Requirement("mmengine", "mmengine", "the training loop"),
+    Requirement("mmcv", "mmcv", "detector building blocks and images", alternatives=("mmcv-lite",)),
+    Requirement("mmdet", "mmdet", "detection building blocks"),
+    Requirement("mmdet3d", "mmdet3d", "3D detection building blocks"),
+    Requirement("nuscenes-devkit", "nuscenes", "the official metrics"),
     Requirement(
-        distribution="mmcv",
-        module="mmcv",
-        purpose="building blocks of the detector and images",
-        alternatives=("mmcv-lite",),
-    ),
-    Requirement(distribution="mmdet", module="mmdet", purpose="detection building blocks"),
-    Requirement(distribution="mmdet3d", module="mmdet3d", purpose="3D detection building blocks"),
-    Requirement(distribution="nuscenes-devkit", module="nuscenes", purpose="the official metrics"),
-    Requirement(
-        distribution="spconv",
-        module="spconv",
+        "spconv",
+        "spconv",
+        "the sparse voxel encoder of model=cmt_r50_800x320",
         training=False,
-        purpose="the sparse voxel encoder of model=cmt_r50_800x320",
         remedy="pip install 'aqr-exp[sparse]' (CUDA: the spconv wheel of your CUDA version)",
     ),
     Requirement(
-        distribution="pandas",
-        module="pandas",
-        training=False,
-        purpose="results as data frames",
-        remedy="pip install pandas",
+        "pandas", "pandas", "results as data frames", training=False, remedy="pip install pandas"
     ),
 )
 

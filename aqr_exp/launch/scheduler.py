@@ -73,14 +73,6 @@ class TaskSource(Protocol):
         """Tasks for a slot that would stay free; none for now, or none ever when exhausted."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Working:
-    """A run that this scheduler executes."""
-
-    task: Task
-    run: Started
-
-
 class Scheduler:
     """Sees every task to its end, here or under another scheduler of the same plan.
 
@@ -110,7 +102,7 @@ class Scheduler:
         self._executor = executor
         self._listener = listener
         self._stop_requested = stop_requested
-        self._working: list[_Working] = []
+        self._working: dict[Task, Started] = {}
         self._stops = 0
         self._stopping = False
         self.outcomes: dict[str, RunSnapshot] = {}
@@ -134,16 +126,16 @@ class Scheduler:
             while self._step():
                 with contextlib.suppress(OSError):  # a terminal that went away stops no training
                     self._listener.tick()
-                self._executor.wait([working.run.job for working in self._working], TICK_S)
+                self._executor.wait([run.job for run in self._working.values()], TICK_S)
             if self._source is not None:
                 self._source.poll(now=True)  # accounts for what has ended last
         finally:
             # Only after an error of this program is anything left to end here.
-            for working in list(self._working):
-                working.run.job.stop(grace_s=0)
-                while (summary := working.run.job.poll()) is None:
-                    self._executor.wait([working.run.job], TICK_S)
-                self._account(working, summary)
+            for task, run in list(self._working.items()):
+                run.job.stop(grace_s=0)
+                while (summary := run.job.poll()) is None:
+                    self._executor.wait([run.job], TICK_S)
+                self._account(task, summary)
             self._executor.close()
         return self.outcomes
 
@@ -186,20 +178,19 @@ class Scheduler:
             if not job.stop_requested and working.task.folder.cancel_request():
                 job.stop()
 
-    def _account(self, working: _Working, summary: str) -> None:
-        """Settle a run whose job ended and give back what it occupied."""
-        self._working.remove(working)
-        run, task = working.run, working.task
+    def _account(self, task: Task, summary: str) -> None:
+        """Settle a run whose job ended and give back its leases and room."""
+        run = self._working.pop(task)
         try:
             state = settle(task.folder, summary, stopped=run.job.stop_requested)
         except LockHeldError:
             self._pending.append(task)  # another process has it: its outcome is waited for
         except (AqrExpError, OSError) as error:
-            snapshot = RunSnapshot(decision=Decision.FAILED, reason=str(error), attempt=run.attempt)
+            snapshot = RunSnapshot(Decision.FAILED, str(error), run.attempt)
             self._finish(task, snapshot, here=True)
         else:
             decision = Decision(state.status.value)
-            snapshot = RunSnapshot(decision=decision, reason=state.reason, attempt=state.attempt)
+            snapshot = RunSnapshot(decision, state.reason, state.attempt)
             self._finish(task, snapshot, here=True)
         finally:
             run.lease.release()
@@ -258,7 +249,7 @@ class Scheduler:
             return True  # another scheduler made it meanwhile: as good
         except (AqrExpError, OSError) as error:
             reason = f"cannot be created: {error}"
-            self._finish(task, RunSnapshot(decision=Decision.FAILED, reason=reason), here=True)
+            self._finish(task, RunSnapshot(Decision.FAILED, reason), here=True)
             return False
         return True
 
@@ -270,7 +261,7 @@ class Scheduler:
                 self._finish(task, answer, here=answer.decision is Decision.FAILED)
             return False
         self._pending.remove(task)
-        self._working.append(_Working(task=task, run=answer))
+        self._working[task] = answer
         with contextlib.suppress(OSError):
             self._listener.started(task, room.slot, answer.attempt)
         return True
@@ -286,8 +277,8 @@ class Scheduler:
 
     def _terminate(self) -> None:
         """Make the trainings end: with their grace, or at once when asked again."""
-        for working in self._working:
-            working.run.job.stop(grace_s=None if self._stops == 1 else 0)
+        for run in self._working.values():
+            run.job.stop(grace_s=None if self._stops == 1 else 0)
         if not self._stopping:
             self._stopping = True
             with contextlib.suppress(OSError):
