@@ -71,13 +71,13 @@ def train(folder: RunFolder, attempt: int) -> int:
     return 0
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Train the run whose folder is given, as `aqr_exp.train` would."""
     parser = argparse.ArgumentParser()
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--attempt", type=int)
     parser.add_argument("--threads", type=int)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     folder = RunFolder(arguments.run_dir)
     with folder.lock():
         if not folder.is_queued(arguments.attempt):

@@ -1,9 +1,11 @@
-"""One launcher of stub runs as a process of its own: `sweep_process.py RESULTS RUNS SLOTS [detached]`."""
+"""One launcher of stub runs in a process: `sweep_process.py RESULTS RUNS SLOTS [detached] [forked]`."""
 
 import json
 import os
 import sys
 from pathlib import Path
+
+import forked
 
 from aqr_exp.cli.sweep_execute import run_tasks
 from aqr_exp.launch.executor import LocalExecutor
@@ -54,6 +56,8 @@ def main() -> int:
         ]
     )
     detached = "detached" in sys.argv
+    if "forked" in sys.argv:
+        forked.be_quick(setattr)
     executor = LocalExecutor(SlotLeases(store.slots_dir, cpu_slots(slots)))
     return run_tasks("stubs", tasks, {}, store, executor, sweep=sweep, detached=detached)
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import forked
 import pytest
 from made_up_data import write_identity
 from stub_trial import read_trial_audit
@@ -37,7 +38,7 @@ search:
 fixed: {learnable_scale: false, schedule.validate_every_epochs: 1}
 prune: {rule: baseline, after_epochs: 2}
 """
-STUB = Path(__file__).with_name("stub_trial.py")
+COMMAND_LINE = Path(forked.__file__)
 PATIENCE_S = 300
 
 
@@ -49,7 +50,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_identity(folder / "data" / "synth")
     monkeypatch.delenv("AQR_EXP_DATA", raising=False)
     monkeypatch.delenv("AQR_EXP_RESULTS", raising=False)
-    monkeypatch.setenv("AQR_EXP_TRAIN_COMMAND", json.dumps([sys.executable, str(STUB)]))
+    monkeypatch.setenv("AQR_EXP_TRAIN_COMMAND", '["stub_trial"]')  # so that it is not tried first
+    monkeypatch.setenv("STUB_MODULE", "stub_trial")
+    forked.be_quick(monkeypatch.setattr)
     monkeypatch.setenv("STUB_AUDIT", str(folder / "audit.jsonl"))
     return folder
 
@@ -60,7 +63,7 @@ def sweep(place: Path) -> Callable[..., subprocess.Popen]:
 
     def begin(text: str, **environment: str) -> subprocess.Popen:
         (place / "it.yaml").write_text(text)
-        command = [sys.executable, "-m", "aqr_exp.cli.main", "sweep", "it.yaml", "--slots", "2"]
+        command = [sys.executable, str(COMMAND_LINE), "sweep", "it.yaml", "--slots", "2"]
         with (place / "output").open("ab") as output:
             return subprocess.Popen(
                 command,

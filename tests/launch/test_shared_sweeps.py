@@ -31,7 +31,14 @@ class Place:
         self.audit = folder / "audit.jsonl"
         self.store = Store(self.root)
         self.runs = runs
-        self.command = [sys.executable, str(LAUNCHER), str(self.root), str(runs), str(slots)]
+        self.command = [
+            sys.executable,
+            str(LAUNCHER),
+            str(self.root),
+            str(runs),
+            str(slots),
+            "forked",
+        ]
         self.environment = os.environ | stub_environment(self.audit, plan)
         self.log = folder / "launchers.log"
 
