@@ -168,15 +168,14 @@ class Scheduler:
 
     def _collect(self) -> None:
         """Account for the jobs that ended; keep the leases of the others alive."""
-        for working in list(self._working):
-            job = working.run.job
-            summary = job.poll()
+        for task, run in list(self._working.items()):
+            summary = run.job.poll()
             if summary is not None:
-                self._account(working, summary)
+                self._account(task, summary)
                 continue
-            working.run.lease.beat_when_due()
-            if not job.stop_requested and working.task.folder.cancel_request():
-                job.stop()
+            run.lease.beat_when_due()
+            if not run.job.stop_requested and task.folder.cancel_request():
+                run.job.stop()
 
     def _account(self, task: Task, summary: str) -> None:
         """Settle a run whose job ended and give back its leases and room."""
