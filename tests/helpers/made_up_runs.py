@@ -1,25 +1,46 @@
-"""Runs that never were: match records of made-up detectors, in a store as real runs leave them.
+"""Completed runs that never trained, in four degrees of detail: the one place that fabricates them.
 
-A detector finds each object with a probability whose logit is the sum of what the scene, the arm, the seed
-and their meetings add; scores rise with being right. All of it is drawn from one generator.
+- `run_row`: a row as a store would give it, without a folder;
+- `MadeUpStore`: folders with real configurations and made-up metrics;
+- `made_up_arms` and `kept_run`: match records of made-up detectors, in a store as real runs leave them;
+- `make_run`: detections, match records, history and metrics that agree, on a made-up data set.
+
+A made-up detector finds each object with a probability whose logit is the sum of what the scene, the arm,
+the seed and their meetings add; scores rise with being right. All of it is drawn from one generator.
 
 Letters: S samples, T scenes, G ground truths.
 """
 
 import hashlib
-from collections.abc import Collection, Mapping
+import json
+import random
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from made_up_tables import MadeUpBox, write_version
+from small_world import SAMPLES_A_SCENE, SCENES, SPLITS, perturbed, small_world
 
+from aqr_exp.config.compose import Override
+from aqr_exp.config.identity import setting_fingerprint, to_yaml
+from aqr_exp.config.inputs import identity_path
+from aqr_exp.config.load import ConfigLoader
 from aqr_exp.data.classes import CLASS_NAMES
+from aqr_exp.evaluate.evaluation import records_of_file
+from aqr_exp.evaluate.metric import write_results
 from aqr_exp.evaluate.protocol import MEASURED
 from aqr_exp.evaluate.records import WHOLE, MatchRecords, MatchTable, SplitSamples, write_records
 from aqr_exp.evaluate.scorer import Scorer
+from aqr_exp.files.atomic import file_sha256
 from aqr_exp.store.collect import RunRow
+from aqr_exp.store.history import stability_metrics
+from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store
+from aqr_exp.sweep.values import read_override
 
 _NESTED = np.array([0b1000, 0b1100, 0b1110, 0b1111])
 
@@ -143,3 +164,179 @@ def made_up_arms(
             logit = 0.8 + of_scene + of_seed[seed] + of_arm + alone
             rows[arm].append(kept_run(store, arm, seed, made_up_records(data, logit, rng)))
     return rows
+
+
+HARDWARE = {
+    "processor": "AMD EPYC",
+    "host": "one",
+    "gpus": [],
+    "cpus": 2,
+    "device": "auto",
+    "threads": 2,
+    "loader_workers": 1,
+}
+
+
+def run_row(seed: int, mean_ap: float | None, **changes: Any) -> RunRow:
+    """A completed run; metrics by their name, anything of the record or the row by its own.
+
+    What `also` holds comes into the record besides.
+    """
+    record = {
+        "variant": "baseline",
+        "fingerprint": "0123456789ab",
+        "preset": "quick",
+        "seed": seed,
+        "overrides": [],
+        "setting": "a setting",
+        "hardware": HARDWARE,
+    }
+    record |= {name: changes.pop(name) for name in list(changes) if name in record}
+    record |= changes.pop("also", {})
+    row = {
+        "name": f"{record['variant']}-{record['fingerprint']}-s{seed}",
+        "status": "completed",
+        "updated": f"2026-01-0{seed + 1}",
+        "attempt": 1,
+        "reason": None,
+    }
+    row |= {name: changes.pop(name) for name in list(changes) if name in row}
+    metrics = {"mAP": mean_ap, "NDS": 0.25, "split": "synth_val", "synthetic": True} | changes
+    return RunRow(record=record, metrics=metrics, **row | {"status": RunStatus(row["status"])})
+
+
+@cache
+def _loader() -> ConfigLoader:
+    return ConfigLoader(with_data=False)
+
+
+class MadeUpStore(Store):
+    """Runs that were never trained, as their folders would say."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+
+    def add(self, variant: str, typed: Sequence[str], seed: int, **metrics: Any) -> RunFolder:
+        """A completed run; without metrics, one that failed."""
+        overrides: list[Override] = [
+            item for text in typed for item in read_override(text, _loader().groups)
+        ]
+        point = _loader().load(variant, overrides)
+        spec_text = to_yaml(point.config)
+        folder = self.folder(point.name_of(seed))
+        record = {
+            "name": folder.name,
+            "variant": variant,
+            "fingerprint": point.fingerprint,
+            "seed": seed,
+            "preset": "quick",
+            "overrides": [*typed, f"seed={seed}"],
+        }
+        folder.create(spec_text, record)
+        record["setting"] = setting_fingerprint(folder.read_spec())
+        if metrics:
+            folder.write_metrics({"split": "synth_val", "synthetic": True, **metrics})
+            folder.write_state("completed")
+        else:
+            folder.write_state("failed", reason="the loss is not finite at step 3 (loss)")
+        return folder
+
+
+VERSION, SPLIT = "v1.0-mini", "mini_val"
+FINGERPRINT = "0123456789abcdef"
+STEPS = 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """A made-up nuScenes version with the identity a run asks for."""
+
+    root: Path
+    boxes: list[MadeUpBox]
+
+
+def make_data_set(root: Path) -> DataSet:
+    scenes, boxes = small_world()
+    names = [scene.name for scene in SCENES]
+    custom = {
+        split: [names[index] for index in members]
+        for split, members in SPLITS.items()
+        if split != SPLIT
+    }
+    write_version(root, VERSION, scenes, boxes, custom)
+    identity = {
+        "fingerprint": FINGERPRINT,
+        "version": VERSION,
+        "splits": {SPLIT: 10},
+        "synthetic": True,
+    }
+    identity_path(root).parent.mkdir()
+    identity_path(root).write_text(json.dumps(identity))
+    return DataSet(root=root, boxes=boxes)
+
+
+def make_record(name: str, variant: str, seed: int, data: DataSet) -> dict[str, Any]:
+    return {
+        "name": name,
+        "variant": variant,
+        "fingerprint": "0123456789ab",
+        "seed": seed,
+        "preset": "smoke",
+        "overrides": [f"seed={seed}", "schedule.epochs=2"],
+        "created": "2026-01-02T03:04:05+00:00",
+        "data": {
+            "name": "made up",
+            "version": VERSION,
+            "fingerprint": FINGERPRINT,
+            "root": str(data.root),
+        },
+        "code": {"revision": "c0ffee" * 6 + "abcd", "dirty": False, "difference_sha256": None},
+        "host": "one",
+        "cpus": 2,
+        "setting": "411e7542dade",
+        "hardware": {"processor": "AMD EPYC", "cpus": 2, "gpus": [], "threads": 1},
+    }
+
+
+def make_run(store: Store, data: DataSet, seed: int, *, variant: str = "baseline") -> RunFolder:
+    """A run that trained, was killed and resumed after step 12, and was scored."""
+    folder = store.folder(f"{variant}-0123456789ab-s{seed}")
+    spec = f"variant: {{name: {variant}}}\nmodel: {{queries: 300}}\nseed: {seed}\n"
+    folder.create(spec, make_record(folder.name, variant, seed, data))
+    draw = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
+    for attempt, steps in ((1, range(1, 17)), (2, range(13, STEPS + 1))):
+        folder.write_state("running", attempt=attempt)
+        for step in steps:
+            line = {"kind": "train", "epoch": 1 + step // 13, "step": step}
+            folder.append_history(
+                line | {"loss": 3 + draw.random(), "grad_norm": 9 * draw.random()}
+            )
+    for name in ("epoch_1.pth", "epoch_2.pth"):
+        (folder.checkpoints_dir / name).write_bytes(draw.randbytes(500))
+    folder.train_log_path.write_text("=== attempt 1\nstep 1\nstep 2\n")
+    folder.write_progress({"phase": "score", "step": 10, "steps": 10})
+    folder.write_metrics(score(folder, data, seed))
+    folder.write_state("completed")
+    return folder
+
+
+def score(folder: RunFolder, data: DataSet, seed: int) -> dict[str, Any]:
+    """Write detections and their match records; the metrics as a training session states them."""
+    samples = [index * SAMPLES_A_SCENE + step for index in (0, 1) for step in range(5)]
+    path = folder.predictions_path(SPLIT)
+    write_results(path, perturbed(data.boxes, samples, seed=seed))
+    records = records_of_file(path, data.root, VERSION, SPLIT)
+    write_records(folder.records_path, records)
+    return {
+        **Scorer(records.tables[WHOLE]).scores().metrics(),
+        **stability_metrics(folder.read_history()),
+        "aqr/final_scale": 2.5 + seed / 7,
+        "predictions_sha256": file_sha256(path),
+        "records_sha256": file_sha256(folder.records_path),
+        "split": SPLIT,
+        "evaluator": "aqr",
+        "synthetic": True,
+        "train_time_s": 286.5,
+        "parameters": 1667634,
+        "peak_memory_mb": 992.2,
+    }

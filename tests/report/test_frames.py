@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from swept_store import MadeUpStore
+from made_up_runs import MadeUpStore
 
 import aqr_exp.results
 from aqr_exp.errors import RequestError

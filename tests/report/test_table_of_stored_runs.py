@@ -1,9 +1,10 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from stored_runs import DataSet, make_data_set, make_run
+from made_up_runs import DataSet, make_data_set, make_run
 
 from aqr_exp.cli.main import main
 from aqr_exp.evaluate.conditions import condition_metrics
@@ -19,16 +20,29 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
     return make_data_set(tmp_path_factory.mktemp("made up") / "it's a; data set")
 
 
-@pytest.fixture
-def store(tmp_path: Path, data: DataSet, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """Two seeds of two arms, in a folder with a hostile name."""
-    root = tmp_path / 'results "$HOME"; echo'
-    monkeypatch.setenv("AQR_EXP_RESULTS", str(root))
-    store = Store(root)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, data: DataSet) -> Store:
+    """Two seeds of two arms, in a folder with a hostile name; the tests that change it take a copy."""
+    store = Store(tmp_path_factory.mktemp("made") / 'results "$HOME"; echo')
     for variant in ("baseline", "attention_bias"):
         for seed in SEEDS:
             make_run(store, data, seed + 10 * (variant != "baseline"), variant=variant)
     return store
+
+
+@pytest.fixture
+def store(made: Store, few_resamples: None, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setenv("AQR_EXP_RESULTS", str(made.root))
+    return made
+
+
+@pytest.fixture
+def copy(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """Runs that a test may change."""
+    root = tmp_path / "copied; results"
+    shutil.copytree(store.root, root)
+    monkeypatch.setenv("AQR_EXP_RESULTS", str(root))
+    return Store(root)
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> Any:
@@ -117,9 +131,9 @@ def test_cells_are_recomputed_from_the_predictions(
 
 
 def test_a_cell_that_does_not_hold_is_named(
-    store: Store, capsys: pytest.CaptureFixture[str]
+    copy: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = store.folder("attention_bias-0123456789ab-s10")
+    folder = copy.folder("attention_bias-0123456789ab-s10")
     true = folder.read_metrics()["NDS"]
     folder.write_metrics(folder.read_metrics() | {"NDS": true + 0.001})
     assert main(["table", "--verify"]) == 1
@@ -135,9 +149,9 @@ def test_a_cell_that_does_not_hold_is_named(
 
 
 def test_a_lost_file_takes_every_cell_of_its_arm(
-    store: Store, capsys: pytest.CaptureFixture[str]
+    copy: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = store.folder("attention_bias-0123456789ab-s10")
+    folder = copy.folder("attention_bias-0123456789ab-s10")
     folder.records_path.unlink()
     assert main(["table", "--verify"]) == 1
     out = capsys.readouterr().out

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from stored_runs import DataSet, make_data_set, make_record, make_run
+from made_up_runs import DataSet, make_data_set, make_record, make_run
 
 from aqr_exp.cli.main import main
 from aqr_exp.files import cache

@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
-from stored_runs import make_data_set, make_run
+from made_up_runs import make_data_set, make_run
 
 from aqr_exp.cli.main import main
 from aqr_exp.files.atomic import read_checked_json

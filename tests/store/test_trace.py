@@ -3,7 +3,7 @@ import os
 from pathlib import Path
 
 import pytest
-from stored_runs import make_data_set, make_run
+from made_up_runs import make_data_set, make_run
 
 from aqr_exp.files import atomic, cache
 from aqr_exp.store.collect import collect

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stored_runs import SPLIT, VERSION, DataSet, make_data_set, make_run
+from made_up_runs import SPLIT, VERSION, DataSet, make_data_set, make_run
 
 from aqr_exp.config.inputs import identity_path
 from aqr_exp.evaluate.metric import score_results

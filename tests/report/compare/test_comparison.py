@@ -19,7 +19,7 @@ from aqr_exp.store.collect import RunRow
 from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store
 
-SETTINGS = Resampling(resamples=100)
+SETTINGS = Resampling(resamples=30)
 SPECS = {
     "a": {"variant": {"name": "baseline"}, "schedule": {"epochs": 4}, "seed": 0},
     "b": {"variant": {"name": "attention_bias"}, "schedule": {"epochs": 4}, "seed": 1},

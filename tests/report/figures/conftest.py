@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from swept_store import MadeUpStore
+from made_up_runs import MadeUpStore
 
 
 @pytest.fixture

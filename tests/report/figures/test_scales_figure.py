@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from swept_store import MadeUpStore
+from made_up_runs import MadeUpStore
 
 from aqr_exp.errors import RequestError
 from aqr_exp.report.figures.curves_figure import bounds_of, scales_figure

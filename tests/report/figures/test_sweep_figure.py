@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from swept_store import MadeUpStore
+from made_up_runs import MadeUpStore
 
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.report.figures.sweep_figure import sweep_figure

@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 import pytest
-from run_rows import HARDWARE, run_row
+from made_up_runs import HARDWARE, run_row
 from tables_as_lines import lines
 from tables_as_lines import table_of as arm_table
 

@@ -2,7 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_rows import HARDWARE, run_row
+from made_up_runs import HARDWARE, run_row
 from tables_as_lines import lines, table_of
 
 from aqr_exp.errors import RequestError

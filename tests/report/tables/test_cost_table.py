@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from run_rows import run_row
+from made_up_runs import run_row
 from tables_as_lines import lines
 
 from aqr_exp.errors import RequestError

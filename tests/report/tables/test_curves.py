@@ -2,7 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_rows import run_row
+from made_up_runs import run_row
 from tables_as_lines import lines
 
 from aqr_exp.errors import RequestError

@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_rows import run_row
+from made_up_runs import run_row
 
 from aqr_exp.report.tables import comparison_data
 from aqr_exp.report.tables.build import build_table

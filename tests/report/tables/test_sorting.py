@@ -1,5 +1,5 @@
 import pytest
-from run_rows import run_row
+from made_up_runs import run_row
 from tables_as_lines import lines, table_of
 
 from aqr_exp.errors import RequestError

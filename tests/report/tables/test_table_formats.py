@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from run_rows import run_row
+from made_up_runs import run_row
 from tables_as_lines import table_of
 
 from aqr_exp.errors import RequestError

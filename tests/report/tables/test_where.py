@@ -2,7 +2,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from run_rows import run_row
+from made_up_runs import run_row
 
 from aqr_exp.errors import RequestError
 from aqr_exp.report.tables.baselines import shared_by_an_arm
