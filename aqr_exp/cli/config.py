@@ -9,8 +9,8 @@ import typer
 from aqr_exp.cli import completion, console
 from aqr_exp.config.compose import group_options
 from aqr_exp.config.identity import (
-    Bearing,
     Difference,
+    IdentityEffect,
     as_dict,
     differences,
     from_spec,
@@ -147,15 +147,15 @@ def _composed(asked: str, words: list[str]) -> Side:
 
 def verdict(one: Side, other: Side, found: list[Difference]) -> str:
     """What two runs are to one another: `same`, `replicates` or `different`."""
-    bearings = {item.bearing for item in found}
-    if Bearing.COUNTS in bearings or arm_of(one.name) != arm_of(other.name):
+    effects = {item.effect for item in found}
+    if IdentityEffect.CHANGES in effects or arm_of(one.name) != arm_of(other.name):
         return "different"
-    return "replicates" if Bearing.REPLICATE in bearings else "same"
+    return "replicates" if IdentityEffect.SEED_ONLY in effects else "same"
 
 
 def explanation(one: Side, other: Side, found: list[Difference]) -> str:
     """The verdict in a sentence, and the differing keys by what they mean."""
-    counting = [item for item in found if item.bearing is Bearing.COUNTS]
+    counting = [item for item in found if item.effect is IdentityEffect.CHANGES]
     what = verdict(one, other, found)
     if what == "same":
         head = f"the same run: {one.name}"
@@ -167,12 +167,12 @@ def explanation(one: Side, other: Side, found: list[Difference]) -> str:
         if not counting:
             head = f"different runs, by how versions write them: {one.name} and {other.name}"
     lines = [head]
-    for bearing, title in (
-        (Bearing.COUNTS, "can change the numbers:"),
-        (Bearing.REPLICATE, "the replicate, beside the identity:"),
-        (Bearing.NEUTRAL, "cannot change the numbers, and is not in the identity:"),
+    for effect, title in (
+        (IdentityEffect.CHANGES, "can change the numbers:"),
+        (IdentityEffect.SEED_ONLY, "the replicate, beside the identity:"),
+        (IdentityEffect.NONE, "cannot change the numbers, and is not in the identity:"),
     ):
-        items = [item for item in found if item.bearing is bearing]
+        items = [item for item in found if item.effect is effect]
         lines += [title] * bool(items)
         lines += [f"  {item.key}: {_show(item.ours)} | {_show(item.theirs)}" for item in items]
     if not found:
@@ -198,7 +198,7 @@ def _as_json(one: Side, other: Side, found: list[Difference]) -> dict[str, Any]:
                 "key": item.key,
                 "a": item.ours,
                 "b": item.theirs,
-                "bearing": item.bearing.value,
+                "bearing": item.effect.value,
             }
             for item in found
         ],

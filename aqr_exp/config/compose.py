@@ -72,7 +72,7 @@ class Override:
         key: As typed: a dotted key, an alias or a group.
         text: The value as it would be typed.
         value: The value.
-        where: File and line it stands in, for messages; empty for what was typed.
+        where: File and line, for messages; empty for what was typed.
     """
 
     key: str
@@ -200,7 +200,7 @@ class Composition:
 
     Attributes:
         resolved: Nested dicts and lists of scalars, every interpolation resolved.
-        references: Keys that follow another key, and which.
+        references: Keys that take the value of another key, with that key.
         plain: No value follows others in any further way.
     """
 
@@ -280,7 +280,7 @@ def _at(mapping: Mapping[str, Any], key: str) -> Any:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a value means itself to OmegaConf."""
+    """Check that OmegaConf takes a value as it is."""
     if isinstance(value, str):
         return "${" not in value and value != "???"
     if isinstance(value, list):

@@ -30,7 +30,7 @@ _WORDS = {"true": True, "false": False}
 _ALLOWED = "keys, numbers, texts, true, false, lists, comparisons, and, or, not"
 LONGEST = 1000
 ABSENT = object()
-"""What a name stands for that a point does not have: every comparison with it is false."""
+"""The value of a name that a point does not have: every comparison with it is false."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class Condition:
     where: str = ""
 
     def holds(self, look: Look) -> bool:
-        """Whether it is true of a point.
+        """Check whether it is true of a point.
 
         Args:
             look: The point's value of a key; `ABSENT` where it has none.
@@ -65,7 +65,7 @@ def read_condition(text: str, known: Collection[str], where: str = "") -> Condit
     """Read a condition.
 
     Raises:
-        RequestError: It is no expression, holds more than is allowed, or an unknown key.
+        RequestError: It is not an expression, holds more than is allowed, or an unknown key.
     """
     shown = text if len(text) <= 60 else text[:57] + "..."
     if len(text) > LONGEST:
@@ -74,7 +74,7 @@ def read_condition(text: str, known: Collection[str], where: str = "") -> Condit
         tree = ast.parse(text.strip(), mode="eval").body
         names = frozenset(_names(tree))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise RequestError(f"condition {shown!r}: is no expression of {_ALLOWED}") from None
+        raise RequestError(f"condition {shown!r}: is not an expression of {_ALLOWED}") from None
     if not _is_condition(tree):
         raise RequestError(f"condition {shown!r}: compares nothing: write key == value")
     for name in sorted(names - set(_WORDS)):
@@ -132,7 +132,7 @@ def _negative(node: ast.UnaryOp) -> float | None:
 
 
 def _is_condition(node: ast.expr) -> bool:
-    """Whether a node says something that is true or false."""
+    """Check that a node is true or false of a point."""
     if isinstance(node, ast.BoolOp):
         return all(map(_is_condition, node.values))
     if isinstance(node, ast.UnaryOp):
@@ -174,7 +174,7 @@ def _compare(condition: Condition, node: ast.Compare, look: Look) -> bool:
     except TypeError:
         shown = " and ".join(repr(value) for value in values)
         raise RequestError(
-            f"condition {condition.text!r}: {shown} cannot be compared so: they differ in kind"
+            f"condition {condition.text!r}: {shown} cannot be compared: they differ in kind"
         ) from None
 
 
@@ -190,18 +190,18 @@ def _value(node: ast.expr, look: Look) -> Any:
 
 
 def looking_at(composed: Mapping[str, Any], chosen: Mapping[str, Any]) -> Look:
-    """How a condition sees a point.
+    """The values that a condition sees of a point.
 
     Args:
         composed: The point as plain values.
-        chosen: What stands for a name whatever the values are: `seed`, groups, the variant.
+        chosen: Values of names that are not in it: `seed`, groups, the variant.
     """
 
     def look(name: str) -> Any:
         if name in chosen:
             return chosen[name]
         values = [_at(composed, key) for key in keys_set_by(name)]
-        # A short name of keys that differ stands for no single value.
+        # A short name of keys that differ has no single value.
         return values[0] if all(value == values[0] for value in values) else ABSENT
 
     return look
@@ -226,7 +226,7 @@ def chosen_names(
     composed: Mapping[str, Any],
     groups: Collection[str],
 ) -> dict[str, Any]:
-    """What the names of groups stand for: the option a point chooses, or the name of the default."""
+    """The option of each group: the one a point chooses, or the default."""
     found: dict[str, Any] = {}
     for group in groups:
         node = composed.get(group)

@@ -1,4 +1,4 @@
-"""What the schema's dataclasses say about their fields, read once."""
+"""Conversion of plain values into the schema's dataclasses, by what their fields allow."""
 
 import dataclasses
 import math
@@ -9,7 +9,7 @@ from functools import cache, cached_property
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from aqr_exp.config.schema.constraints import Before, Excluded, Range
+from aqr_exp.config.schema.constraints import DefaultBefore, NotInFingerprint, Range
 from aqr_exp.config.variant_spec import lacks_part, settings_classes
 from aqr_exp.errors import Fault, RequestError
 from aqr_exp.files.suggest import did_you_mean
@@ -33,11 +33,11 @@ class FieldSpec:
     range: Range | None
     excluded: bool
     optional: bool
-    before: Before | None
+    before: DefaultBefore | None
 
     @cached_property
     def nested(self) -> bool:
-        """Whether the field holds another configuration dataclass."""
+        """The field holds another configuration dataclass."""
         return dataclasses.is_dataclass(self.type)
 
     @cached_property
@@ -55,7 +55,7 @@ class FieldSpec:
         return kinds[0] if len(kinds) == 2 and dataclasses.is_dataclass(kinds[0]) else None
 
     def is_as_before(self, value: Any) -> bool:
-        """Whether a value, as a specification holds it, does what was done before there was the field."""
+        """Check that a stored value does what was done before there was the field."""
         if self.before is None:
             return False
         before = self.before.value
@@ -76,13 +76,13 @@ def fields_of(cls: Any) -> tuple[FieldSpec, ...]:
             plain, *notes = get_args(hint)
         plain, optional = _without_none(plain)
         ranges = [note for note in notes if isinstance(note, Range)]
-        earlier = [note for note in notes if isinstance(note, Before)]
+        earlier = [note for note in notes if isinstance(note, DefaultBefore)]
         specs.append(
             FieldSpec(
                 name=field.name,
                 type=plain,
                 range=ranges[0] if ranges else None,
-                excluded=any(isinstance(note, Excluded) for note in notes),
+                excluded=any(isinstance(note, NotInFingerprint) for note in notes),
                 optional=optional,
                 before=earlier[0] if earlier else None,
             )
@@ -96,7 +96,7 @@ def _without_none(hint: Any) -> tuple[Any, bool]:
         return hint, False
     others = [kind for kind in get_args(hint) if kind is not NoneType]
     if len(others) != 1:
-        raise TypeError(f"{hint} is no configuration field: write one type, or `Type | None`")
+        raise TypeError(f"{hint} is not a configuration field: write one type, or `Type | None`")
     return others[0], True
 
 
@@ -217,7 +217,7 @@ def _convert_field(
 
 
 def _known_keys(root: Any, where: str, specs: Collection[str]) -> list[str]:
-    """What an unknown key may have meant; in a list's entry, a key of the entry."""
+    """The keys that an unknown one is compared with; in a list's entry, those of the entry."""
     return [f"{where}{name}" for name in specs] if "[" in where else [*dotted_keys(root)]
 
 
@@ -244,7 +244,7 @@ def _convert_value(spec: FieldSpec, value: Any, key: str, faults: list[Fault]) -
 
 
 def _cast(kind: Any, value: Any, limits: Range | None) -> Any:
-    """The value as `kind`, or `_INVALID`: a bool is no number, nor is text; NaN is nothing."""
+    """The value as `kind`, or `_INVALID`: neither bools nor texts are numbers, and NaN is invalid."""
     if get_origin(kind) is tuple:
         return _cast_tuple(get_args(kind), value, limits)
     if _is_enum(kind):
@@ -273,7 +273,7 @@ def _cast_tuple(kinds: tuple[Any, ...], value: Any, limits: Range | None) -> Any
 
 
 def allowed(spec: FieldSpec) -> str:
-    """What a field may hold, in words."""
+    """The allowed values of a field in words."""
     kind = spec.type
     if spec.nested:
         return "a group of keys"

@@ -1,4 +1,4 @@
-"""When two runs are the same: a hash of what can change the numbers, and of nothing else."""
+"""Identity of runs: a hash of what can change the numbers, and of nothing else."""
 
 import dataclasses
 import hashlib
@@ -20,7 +20,7 @@ def canonical(config: Any) -> dict[str, Any]:
     """Everything of a configuration that can change a run's numbers.
 
     Returns:
-        Plain nested dicts without the fields marked `Excluded`, without absent parts, so that what
+        Plain nested dicts without the fields marked `NotInFingerprint`, without absent parts, so that what
         one variant has cannot rename another, and without fields that do what was done before
         there were such fields, so that they cannot rename earlier runs.
     """
@@ -35,7 +35,7 @@ def as_dict(config: Any) -> dict[str, Any]:
 def fingerprint(config: RunConfig) -> str:
     """Twelve hex digits of the SHA-256 of the canonical configuration.
 
-    The seed is the replicate axis and stands beside the fingerprint, not in it.
+    The seed is the replicate axis and beside the fingerprint, not in it.
     """
     return fingerprint_of({name: part_text(part) for name, part in canonical(config).items()})
 
@@ -98,12 +98,12 @@ def _plain_value(value: Any, *, with_excluded: bool) -> Any:
 ABSENT = "absent"
 
 
-class Bearing(str, Enum):
-    """What a differing key means for the identity of two runs."""
+class IdentityEffect(str, Enum):
+    """The effect of a differing key on the identity of a run."""
 
-    COUNTS = "counts"
-    REPLICATE = "replicate"
-    NEUTRAL = "neutral"
+    CHANGES = "counts"
+    SEED_ONLY = "replicate"
+    NONE = "neutral"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,13 +114,13 @@ class Difference:
         key: Dotted.
         ours: The value in one; `ABSENT` where it has no such key.
         theirs: The value in the other.
-        bearing: Whether it changes the identity, is the seed, or cannot change the numbers.
+        effect: Whether it changes the identity, is the seed, or cannot change the numbers.
     """
 
     key: str
     ours: Any
     theirs: Any
-    bearing: Bearing
+    effect: IdentityEffect
 
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[Difference]:
@@ -133,9 +133,9 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[Diff
     Returns:
         Keys that count first, then the seed, then those that change nothing.
     """
-    order = list(Bearing)
+    order = list(IdentityEffect)
     found = _walk(ours, theirs, _specs(RunConfig), "", excluded=False)
-    return sorted(found, key=lambda item: order.index(item.bearing))
+    return sorted(found, key=lambda item: order.index(item.effect))
 
 
 def _walk(
@@ -161,20 +161,20 @@ def _walk(
             inner = {} if spec is None else spec.below
             yield from _walk(one, other, inner, f"{prefix}{name}.", excluded=neutral)
             continue
-        bearing = Bearing.NEUTRAL if neutral else Bearing.COUNTS
+        effect = IdentityEffect.NONE if neutral else IdentityEffect.CHANGES
         if f"{prefix}{name}" == "seed":
-            bearing = Bearing.REPLICATE
+            effect = IdentityEffect.SEED_ONLY
         # A part that only one has: an arm with a router beside one without.
         yield Difference(
             key=f"{prefix}{name}",
             ours=ABSENT if one is None else one,
             theirs=ABSENT if other is None else other,
-            bearing=bearing,
+            effect=effect,
         )
 
 
 SETTING_DIGITS = 12
-# What training time depends on besides the setting; `host` stands in for an unknown processor.
+# What training time depends on besides the setting; `host` replaces an unknown processor.
 CIRCUMSTANCES = ("processor", "host", "gpus", "cpus", "device", "threads", "loader_workers")
 
 
@@ -198,7 +198,7 @@ def _specs(cls: Any) -> dict[str, FieldSpec]:
 
 
 def _effective(values: Mapping[str, Any], specs: Mapping[str, FieldSpec]) -> dict[str, Any]:
-    """What is there and can change a number; keys the schema does not know are kept."""
+    """The present values that can change a number; keys the schema does not know are kept."""
     kept: dict[str, Any] = {}
     for key, value in values.items():
         spec = specs.get(key)
@@ -210,7 +210,7 @@ def _effective(values: Mapping[str, Any], specs: Mapping[str, FieldSpec]) -> dic
 
 
 def launch_circumstances(spec: Mapping[str, Any], cpus: int | None) -> dict[str, Any]:
-    """What of a run's configuration its training time depends on, without changing a number.
+    """The keys that change a run's training time and none of its numbers.
 
     Returns:
         `device`, `threads` and `loader_workers`.
@@ -225,7 +225,7 @@ def launch_circumstances(spec: Mapping[str, Any], cpus: int | None) -> dict[str,
 
 
 def differing_circumstances(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """Why the training times of two runs say nothing about their arms.
+    """The circumstances that make the training times of two runs incomparable.
 
     Returns:
         One phrase for each circumstance that differs, such as `threads 2 and 1`; what only one of

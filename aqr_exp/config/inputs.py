@@ -1,4 +1,4 @@
-"""Which checkpoint a run starts from: the hash of its content."""
+"""Identities of a run's inputs: the checkpoint it starts from, and its data."""
 
 import dataclasses
 import os
@@ -68,7 +68,7 @@ def objects_folder(root: Path, split: str) -> Path:
 
 
 def read_data_identity(root: Path) -> dict[str, Any]:
-    """What the data below `root` say they are.
+    """The identity that the data below `root` give.
 
     Returns:
         `fingerprint` (16 hex digits), `version`, `splits` (samples by name), `synthetic`.
@@ -160,7 +160,7 @@ def _sha256_at(path: Path, size: int, changed_ns: int) -> str:
 
 
 def how_to_make(data: DataConfig) -> str:
-    """What to type to get the data set."""
+    """The command that makes the data set."""
     root = Path(data.root)
     if data.name == "synth":
         usual = Path("data/synth").resolve()

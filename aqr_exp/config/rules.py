@@ -1,4 +1,4 @@
-"""The rules between fields: what types and ranges alone cannot say; a variant's own stand beside."""
+"""Rules between fields, which types and ranges cannot express; a variant has its own."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence

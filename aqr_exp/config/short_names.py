@@ -23,7 +23,7 @@ def overrides_help() -> str:
 
 
 def keys_set_by(key: str) -> tuple[str, ...]:
-    """The dotted keys that a typed key stands for; itself when it is no short name."""
+    """The dotted keys that a typed key sets; itself unless it is a short name."""
     return short_names().get(key, (key,))
 
 

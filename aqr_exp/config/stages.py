@@ -138,7 +138,7 @@ def stage_rules(config: RunConfig) -> Iterator[Fault]:
             keys = ("schedule.stages", "data.gt_sampling")
             yield Fault(f"{where}.gt_sampling", word, rule, about=keys)
     if any(augment_rules(config.data.augment, "data.augment")):
-        return  # said already, and every stage would repeat it
+        return  # every stage would repeat it
     for where, stage in zip(stage_places(config), stages_of(config), strict=True):
         yield from augment_rules(stage.config.data.augment, where)
 
@@ -160,7 +160,7 @@ def _during(config: RunConfig, stage: StageConfig) -> RunConfig:
 
 
 def _said(stage: StageConfig) -> list[tuple[str, Any]]:
-    """What a stage says besides its length."""
+    """The fields a stage sets besides its length."""
     names = [field.name for field in dataclasses.fields(stage) if field.name != "epochs"]
     return [(name, value) for name in names if (value := getattr(stage, name)) is not None]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aqr_exp.config.convert import dotted_keys
-from aqr_exp.config.identity import Bearing, differences
+from aqr_exp.config.identity import IdentityEffect, differences
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.short_names import keys_set_by, short_names
 from aqr_exp.errors import RequestError
@@ -89,7 +89,7 @@ def configuration_confounders(
     return [
         Confounder(name=item.key, ours=_words(item.ours), theirs=_words(item.theirs))
         for item in differences(ours, theirs)
-        if item.bearing is Bearing.COUNTS and not _is_declared(item.key, declared)
+        if item.effect is IdentityEffect.CHANGES and not _is_declared(item.key, declared)
     ]
 
 

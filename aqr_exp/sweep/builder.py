@@ -74,8 +74,8 @@ _LISTS = ("grid", "zip", "points", "skip")
 
 # Keys that have a place of their own in the file, and are no overrides.
 _ELSEWHERE = {
-    "seed": "seeds stand under 'seeds', as a list",
-    "variant": "variants stand under 'variant', or within one of the 'points'",
+    "seed": "seeds go under 'seeds', as a list",
+    "variant": "variants go under 'variant', or within one of the 'points'",
 }
 
 
@@ -152,7 +152,7 @@ class SweepBuilder:
             self.faults.append((line, dataclasses.replace(fault, where=where)))
 
     def _try(self, node: Node, read: Callable[[], Any], absent: Any = None) -> Any:
-        """What a reader gives; where it refuses, its faults are noted."""
+        """The result of a reader; where it refuses, its faults are noted."""
         try:
             return read()
         except RequestError as error:
@@ -254,7 +254,7 @@ class SweepBuilder:
         return found
 
     def known(self, name: str, line: int = 0) -> bool:
-        """Whether a key may be set here; a fault is noted at the key, once, whatever its values."""
+        """Check that a key may be set here; a fault is noted at the key, once for all its values."""
         faults: Sequence[Fault | str] = []
         if line and name.count("(") != name.count(")"):
             faults = [CUT]
@@ -413,6 +413,4 @@ class SweepBuilder:
             entries = (found[part][1].entries or {}) if part in found else {}
             for name, (line, _) in entries.items():
                 if seen.setdefault(name, part) != part:
-                    self.add(
-                        line, f"'{name}' stands under '{seen[name]}' too: leave one of them out"
-                    )
+                    self.add(line, f"'{name}' is under '{seen[name]}' too: leave one of them out")

@@ -45,7 +45,7 @@ class ScoredPoint:
 
     @property
     def setting(self) -> str | None:
-        """What it shares with the baseline it is compared with."""
+        """The setting that it shares with its baseline."""
         return self.rows[0].setting if self.rows else None
 
 

@@ -1,4 +1,4 @@
-"""Which runs a sweep means: its points and their baselines, each with why it is there."""
+"""Expansion of a request: its points and their baselines, each with the reason it is there."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -22,8 +22,8 @@ class SweepPoint:
 
     Attributes:
         variant: Its arm.
-        overrides: What it changes.
-        label: Why it is in the sweep.
+        overrides: The keys it changes.
+        label: The reason it is in the sweep.
         seeds: Those no condition leaves out.
     """
 
@@ -83,7 +83,7 @@ def combinations(request: SweepRequest) -> Iterator[tuple[str, Overrides, Overri
 
 
 def fits(variant: str, override: Override) -> bool:
-    """Whether a variant has what an override changes."""
+    """Check that a variant has the part that an override changes."""
     if override.key in part_groups():
         return lacks_part(variant, override.key) is None
     head, _, rest = keys_set_by(override.key)[0].partition(".")

@@ -47,8 +47,8 @@ class BestPoint:
         left = f"; {more} not complete" if self.unfinished else ""
         return (
             f"best {of} by {self.metric}: {self.label}: {self.mean:.4f}, mean of {seeds}{rival}"
-            f"{left}\nselected on {self.split}, the data it is reported on: the number of a winner "
-            "is too good; `aqr-exp confirm` tells how much, on fresh seeds"
+            f"{left}\nselected on {self.split}, the data it is reported on: a selected maximum is "
+            "biased upwards; `aqr-exp confirm` estimates by how much, on fresh seeds"
         )
 
 
@@ -68,7 +68,7 @@ def best_point(
 
     Args:
         entries: The runs the sweep means.
-        rows: How they stand, as `by_entry` has them.
+        rows: Their rows, as `by_entry` has them.
         metric: A metric of record.
         direction: Which of its values are better.
 

@@ -93,7 +93,7 @@ def matrix_table(plan: Plan, statuses: Sequence[PlannedRunStatus]) -> Table:
 
 
 def summary(plan: Plan, statuses: Sequence[PlannedRunStatus]) -> str:
-    """How a plan stands, in a line or two."""
+    """The status of a plan in a line or two."""
     sums = totals(statuses)
     states = ", ".join(f"{count} {_word(state)}" for state, count in sums.states.items())
     line = f"{plan.name}: {sums.runs} runs: {states}"
@@ -125,7 +125,7 @@ def as_json(
 
     Args:
         plan: The plan.
-        statuses: How all its runs stand.
+        statuses: The statuses of all its runs.
         shown: The runs to list; all by default. Totals and completeness are of all.
         removed: Runs that it means no more and that are not complete.
     """
@@ -189,12 +189,12 @@ TRIAL_STATES = {"RUNNING": "open", "COMPLETE": "complete", "PRUNED": "pruned", "
 
 
 def state_of(trial: "FrozenTrial") -> str:
-    """How far a trial is, in a word."""
+    """The state of a trial in a word."""
     return TRIAL_STATES[trial.state.name]
 
 
 def reason_of(trial: "FrozenTrial") -> str | None:
-    """Why a trial was given up, or failed."""
+    """The reason why a trial was pruned or failed."""
     return trial.user_attrs.get(GIVEN_UP) or trial.user_attrs.get(REASON)
 
 
@@ -236,14 +236,14 @@ def trials_table(name: str, search: Search, trials: Sequence["FrozenTrial"]) -> 
 
 
 def trials_line(search: Search, trials: Sequence["FrozenTrial"]) -> str:
-    """How many trials there are of each kind."""
+    """The number of trials in each state."""
     states = Counter(map(state_of, trials))
     counts = [f"{states[word]} {word}" for word in TRIAL_STATES.values() if states[word]]
     return f"{len(trials)} of {search.trials} trials: {', '.join(counts) or 'none yet'}"
 
 
 def strategy_line(request: SweepRequest, search: Search) -> str:
-    """What is searched for, and how, in a line."""
+    """Strategy, objective and pruning of a search in a line."""
     direction = "largest" if search.direction is Direction.MAXIMIZE else "smallest"
     seeds = ", ".join(map(str, request.seeds))
     pruning = ""

@@ -1,4 +1,4 @@
-"""The request for a sweep: its points or its search, and what was typed beside its file."""
+"""The request for a sweep: its points or its search, and the words typed beside its file."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -83,7 +83,7 @@ class SweepRequest:
 
     @property
     def size(self) -> int:
-        """How many points it has before any is skipped or found to be another, seeds apart."""
+        """The number of points, before any is skipped or found to be another, without seeds."""
         product = 0
         if self.lists_product:
             product = len(self.variants) * (len(self.zipped[0].values) if self.zipped else 1)
@@ -102,7 +102,7 @@ class SweepRequest:
 
 
 def overlap(one: str, other: str) -> bool:
-    """Whether two keys, aliases included, set a key in common."""
+    """Check whether two keys, aliases included, set a key in common."""
     return bool(set(keys_set_by(one)) & set(keys_set_by(other)))
 
 

@@ -24,13 +24,13 @@ HOW = (
 REMEDY = "a search needs optuna: pip install 'aqr-exp[search]' (or make setup)"
 MOST_TRIALS = 10_000
 GIVEN_UP, REASON = "given_up", "reason"
-"""Attributes of a trial: the decision to prune it, which stands however its runs end; its failure."""
+"""Attributes of a trial: the decision to prune it, which is kept however its runs end; its failure."""
 CURVES = ("mAP", "NDS")
 """Metrics that evaluations during training write to the history."""
 
 
 class Strategy(str, Enum):
-    """How the next point is proposed."""
+    """The way the next point is proposed."""
 
     OPTUNA = "optuna"
     RANDOM = "random"
@@ -54,7 +54,7 @@ class Direction(str, Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Pruning:
-    """When a point is given up before its training has ended.
+    """The rule by which a point is given up before its training has ended.
 
     Attributes:
         rule: What it is compared with.
@@ -198,7 +198,7 @@ def _interval(key: str, text: str) -> tuple[float, float, bool]:
         unknown = ", ".join(sorted(interval.tags - {"log"}))
         fault = f"unknown tag {unknown}: only log is known"
     elif not (math.isfinite(low) and math.isfinite(high) and low < high):
-        fault = f"is no interval: low must lie below high: {HOW}"
+        fault = f"is not an interval: low must lie below high: {HOW}"
     elif log and low <= 0:
         fault = "an interval of ratios must begin above 0"
     if fault:

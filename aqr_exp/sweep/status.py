@@ -22,12 +22,12 @@ from aqr_exp.sweep.plan import Plan, PlannedRun
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRunStatus:
-    """One planned run and how it stands.
+    """A planned run with its status.
 
     Attributes:
         run: The run.
         state: Its effective status; to do when it was never made or only planned.
-        reason: Why, when it did not end well; who works on it, when somebody does.
+        reason: The reason of a bad end, or the process that works on it.
         folder: The name of the folder that counts or is continued: of a rerun where there is one.
     """
 
@@ -38,12 +38,12 @@ class PlannedRunStatus:
 
     @property
     def needs_run(self) -> bool:
-        """Whether running the sweep again starts it."""
+        """Running the sweep again starts it."""
         return self.state in NEEDS_RUN
 
 
 class StatusReader:
-    """One reading of a results folder, asked about many runs."""
+    """The statuses of planned runs, from one reading of a results folder."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -51,11 +51,11 @@ class StatusReader:
         self._reruns = by_first_name(self._rows)
 
     def of(self, plan: Plan) -> list[PlannedRunStatus]:
-        """How every run of a plan stands, in the plan's order."""
+        """The status of every run of a plan, in the plan's order."""
         return [self._status_of(run) for run in plan.runs]
 
     def expected(self) -> Callable[[RunConfig], float | None]:
-        """How long a run is expected to train, from those that have."""
+        """Expected training times, from completed runs."""
         return expected_from(with_settings(self._store, self._rows))
 
     def _status_of(self, run: PlannedRun) -> PlannedRunStatus:
@@ -119,7 +119,7 @@ class Totals:
 
 
 def totals(statuses: Sequence[PlannedRunStatus]) -> Totals:
-    """Sum up how a plan stands."""
+    """Sum up the statuses of a plan."""
     holes = [status.run.expected_s for status in statuses if status.needs_run]
     return Totals(
         runs=len(statuses),
@@ -256,7 +256,7 @@ class WatchedRun:
 
     Attributes:
         folder: Its folder, which need not exist yet.
-        label: What a person calls it.
+        label: Its name for people.
         expected_s: How long it is expected to take, in seconds.
     """
 
@@ -267,11 +267,11 @@ class WatchedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class RunLine:
-    """How one run stands.
+    """The status of one watched run.
 
     Attributes:
         name: The run's name.
-        label: What a person calls it.
+        label: Its name for people.
         status: One of `SHOWN`.
         reason: Why it failed, was cancelled, or cannot be read.
         attempt: How often it was started.
@@ -304,7 +304,7 @@ class SweepStatus:
         self._complete: dict[str, RunLine] = {}
 
     def __len__(self) -> int:
-        """How many runs there are."""
+        """The number of runs."""
         return len(self._runs)
 
     def add(self, run: WatchedRun) -> None:
@@ -312,7 +312,7 @@ class SweepStatus:
         self._runs.append(run)
 
     def look(self) -> list[RunLine]:
-        """How every run stands now, in order."""
+        """The lines of all runs now, in order."""
         return [self._complete.get(run.folder.name) or self._line(run) for run in self._runs]
 
     def _line(self, run: WatchedRun) -> RunLine:
@@ -323,7 +323,7 @@ class SweepStatus:
 
 
 def line_of(run: WatchedRun) -> RunLine:
-    """How one run stands; whatever is wrong with its files becomes status and reason."""
+    """The line of one run; faults of its files become status and reason."""
     folder = run.folder
     about: dict[str, Any] = {
         "name": folder.name,
@@ -347,7 +347,7 @@ def line_of(run: WatchedRun) -> RunLine:
 
 
 def count_by_status(lines: Sequence[RunLine]) -> dict[RunStatus, int]:
-    """How many runs there are of each status, in the order of `SHOWN`; none are left out."""
+    """The number of runs in each status, in the order of `SHOWN`, without zeros."""
     counted = Counter(line.status for line in lines)
     return {status: counted[status] for status in SHOWN if counted[status]}
 
@@ -356,7 +356,7 @@ def left_s(lines: Sequence[RunLine]) -> float | None:
     """Seconds until the running and the waiting runs are through; None when nothing tells.
 
     Args:
-        lines: How the runs stand. Runs that do not say how long they need count as the mean of
+        lines: The runs. Those that do not say how long they need count as the mean of
             those that do; as many as run now are taken to run side by side to the end.
     """
     open_lines = [line for line in lines if line.status in {RunStatus.RUNNING, RunStatus.TO_DO}]

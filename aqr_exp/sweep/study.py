@@ -21,8 +21,8 @@ from aqr_exp.sweep.search import GIVEN_UP, REASON, Direction, PruneRule, Search,
 class MendingLock(JournalFileOpenLock):
     """Optuna's lock (exclusive create), which cuts off a line that a killed writer left torn.
 
-    Optuna reads no journal in which another line follows a torn one. Whoever is about to append
-    holds the lock: nobody else can be in the middle of a line.
+    Optuna reads no journal in which another line follows a torn one. The process that is
+    about to append holds the lock: no other can be in the middle of a line.
     """
 
     def __init__(self, journal: str) -> None:
@@ -112,7 +112,7 @@ class RoundedSampler(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        """A trial was told."""
+        """A trial has ended."""
         self._sampler.after_trial(study, trial, state, values)
 
 
@@ -131,16 +131,16 @@ def rounded(value: Any, distribution: BaseDistribution) -> Any:
 class SearchStudy:
     """The trials of one search, shared by every process that works on it.
 
-    Whoever changes it holds the sweep's study lease, so that there are never more trials than asked
-    for. What a trial is and how it stands is in the journal alone: a process that dies leaves
-    nothing behind that another could not go on with.
+    A process that changes it holds the sweep's study lease, so that there are never more trials than
+    requested. Trials and their states are in the journal alone: a process that dies leaves nothing
+    behind that another could not continue.
 
     Args:
         journal: The file; made when absent.
         log: Where Optuna's own messages go.
-        search: What is searched.
-        alike: What all trials have in common beside it, by what messages call it; plain values.
-            Values of trials that differ in it cannot be compared.
+        search: The search.
+        alike: Plain values that all trials have in common, by their names in messages. Trials that differ
+            in them cannot be compared.
 
     Raises:
         RequestError: Optuna is missing, or the study was begun as another search.
@@ -189,29 +189,29 @@ class SearchStudy:
         return self._frozen(self._study.ask(self._distributions).number)
 
     def complete(self, number: int, value: float) -> None:
-        """Tell a trial's objective."""
+        """Record a trial's objective."""
         self._study.tell(number, value)
 
     def prune(self, number: int) -> None:
-        """Tell that a trial was given up."""
+        """Record that a trial was given up."""
         self._study.tell(number, state=TrialState.PRUNED)
 
     def fail(self, number: int, reason: str) -> None:
-        """Tell that a trial is no point that can have an objective."""
+        """Record that a trial cannot have an objective."""
         self._storage.set_trial_user_attr(self._frozen(number)._trial_id, REASON, reason)  # noqa: SLF001
         self._study.tell(number, state=TrialState.FAIL)
 
     def give_up(self, number: int, reason: str) -> None:
-        """Note the decision to prune, before anything is stopped."""
+        """Record the decision to prune, before anything is stopped."""
         self._storage.set_trial_user_attr(self._frozen(number)._trial_id, GIVEN_UP, reason)  # noqa: SLF001
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """Note an intermediate value."""
+        """Record an intermediate value."""
         trial_id = self._frozen(number)._trial_id  # noqa: SLF001
         self._storage.set_trial_intermediate_value(trial_id, epoch, value)
 
     def hopeless(self, number: int, baseline: float | None) -> bool:
-        """Whether Optuna would prune a trial at its newest intermediate value.
+        """Ask Optuna whether to prune a trial at its newest intermediate value.
 
         Args:
             number: The trial.

@@ -1,4 +1,4 @@
-"""Curves of runs while they train: a metric by epoch, from their histories."""
+"""Trials of a search: the plan of each, and the curves of its runs while they train."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -77,7 +77,7 @@ class TrialPlanner:
             values: One override for each key of the space.
 
         Raises:
-            RequestError: The point is none that can be trained.
+            RequestError: The point cannot be trained.
         """
         fixed = (*self._request.fixed, *values)
         request = dataclasses.replace(self._request, fixed=fixed)
@@ -110,9 +110,9 @@ class TrialPlanner:
         return plan
 
     def alike(self) -> dict[str, list[str | int]]:
-        """What every trial has beside its point, as the study is to remember it.
+        """Settings that all trials share, as the study keeps them.
 
-        The fingerprint of one certain point stands for variant, data and all that is fixed: trials
+        The fingerprint of one certain point represents variant, data and all that is fixed: trials
         with another one have other objectives.
         """
         plan = self.plan(tuple(dimension.ends()[0] for dimension in self.search.space))
@@ -143,7 +143,7 @@ _CURVES = f"write {CURVE_KEY}: 1 under 'fixed'"
 
 def _search(request: SweepRequest) -> Search:
     if request.search is None:
-        raise RequestError(f"{request.name}: is no search: write strategy: optuna")
+        raise RequestError(f"{request.name}: is not a search: write strategy: optuna")
     if len(request.all_variants) != 1:
         where = f"{request.source}: " if request.source else ""
         raise RequestError(

@@ -17,7 +17,7 @@ _RANGE = "write range(start, stop) or range(start, stop, step), the stop left ou
 
 
 def is_seed(value: Any) -> TypeGuard[int]:
-    """Whether a value is a seed."""
+    """Check that a value is a seed."""
     return type(value) is int and _LIMITS.low <= value <= _LIMITS.high
 
 
@@ -58,7 +58,7 @@ def read_values(key: str, text: str, groups: Groups) -> tuple[tuple[str, Any], .
         raise RequestError(Fault(key, None, rule))
     override = parsed(f"key={text}")
     if override is None and text.startswith("range("):
-        raise RequestError(Fault(key, text, f"is no range: {_RANGE}"))
+        raise RequestError(Fault(key, text, f"is not a range: {_RANGE}"))
     if override is None:
         rule = "write a value, a list with commas between, range(...) or choice(...)"
         raise RequestError(Fault(key, text, f"cannot be read: {rule}"))
@@ -116,11 +116,11 @@ def _range(key: str, text: str, sweep: Any) -> tuple[tuple[str, Any], ...]:
         steps = (Decimal(str(stop)) - Decimal(str(start))) / Decimal(str(step))
         if not steps > 0:
             way = "below" if step > 0 else "above"
-            fault = f"is no range: start must lie {way} stop: {_RANGE}"
+            fault = f"is not a range: start must lie {way} stop: {_RANGE}"
         elif steps > MOST_VALUES:
             fault = f"holds {float(steps):.3g} values, at most {MOST_VALUES}"
     except ArithmeticError:
-        fault = f"is no range: its step is 0: {_RANGE}"
+        fault = f"is not a range: its step is 0: {_RANGE}"
     if fault:
         raise RequestError(Fault(key, text, fault))
     if all(isinstance(number, int) for number in (start, stop, step)):

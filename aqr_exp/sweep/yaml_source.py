@@ -46,7 +46,7 @@ def _root(path: Path, shown: str) -> Any:
     """The mapping node a YAML file holds.
 
     Raises:
-        RequestError: It cannot be read, is no YAML, or holds something else.
+        RequestError: It cannot be read, is not YAML, or holds something else.
     """
     import yaml
 
@@ -63,12 +63,12 @@ def _root(path: Path, shown: str) -> Any:
     except OSError as error:
         fault = f"cannot be read: {error.strerror}"
     except UnicodeDecodeError:
-        fault = "is no text in UTF-8"
+        fault = "is not UTF-8 text"
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 0
         problem = " ".join(str(getattr(error, "problem", error)).split())
-        fault = f"is no YAML: {problem}"
+        fault = f"is not YAML: {problem}"
     if fault:
         raise RequestError(Fault(rule=fault, where=f"{shown}:{line}" if line else shown))
     return root
@@ -94,7 +94,7 @@ def _node(node: Any, note: Callable[[int, str], None], what: str = "this") -> No
         for key, value in node.value:
             at = key.start_mark.line + 1
             if key.id != "scalar" or key.tag.endswith(":merge"):
-                note(at, f"{what} has a key that is no word: write key: value")
+                note(at, f"{what} has a key that is not a word: write key: value")
             elif key.value in entries:
                 first = entries[key.value][0]
                 note(at, f"'{key.value}' is given twice (first in line {first})")

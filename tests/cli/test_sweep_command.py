@@ -90,7 +90,10 @@ def test_a_finished_sweep_is_not_launched(
         ("grid:\n  bias_scale: []\n", "'bias_scale' is an empty list: write values, or leave "),
         ("gird: {}\n", "unknown key 'gird': did you mean 'grid'?"),
         ("seeds: [two]\n", "seed is the text 'two': write a whole number from 0 to 2147483647"),
-        ("seeds: range(3,1)\n", "seed=range(3,1): is no range: start must lie below stop: write "),
+        (
+            "seeds: range(3,1)\n",
+            "seed=range(3,1): is not a range: start must lie below stop: write ",
+        ),
     ],
 )
 def test_a_bad_file_is_one_line_with_its_place(

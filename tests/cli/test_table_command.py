@@ -75,7 +75,7 @@ def test_runs_are_chosen_sorted_and_looked_at_after_an_epoch(
     ("arguments", "words"),
     [
         (["--where", "bias_scal > 2"], "unknown key 'bias_scal': did you mean 'bias_scale'?"),
-        (["--where", "exec('x')"], "is no expression of"),
+        (["--where", "exec('x')"], "is not an expression of"),
         (["--sort", "mAp"], "--sort 'mAp': no such column: did you mean 'mAP'?"),
         (["--factor", "code_revision"], "unknown factor 'code_revision'"),
         (["--baseline", "x"], "--baseline 'x': no arm of the table is called so"),

@@ -11,7 +11,7 @@ from aqr_exp.config.compose import compose_run
 from aqr_exp.config.convert import convert, dotted_keys, fields_of
 from aqr_exp.config.identity import as_dict, canonical
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.config.schema.constraints import Before, Excluded, Range
+from aqr_exp.config.schema.constraints import DefaultBefore, NotInFingerprint, Range
 from aqr_exp.errors import RequestError
 
 BASE = compose_run("baseline")
@@ -40,7 +40,7 @@ class Outer:
     names: tuple[str, ...]
     rows: tuple[tuple[int, float, float], ...]
     maybe: Inner | None
-    perhaps: Annotated[Inner | None, Excluded()] = None
+    perhaps: Annotated[Inner | None, NotInFingerprint()] = None
 
 
 GOOD: dict[str, Any] = {
@@ -146,7 +146,7 @@ def test_what_an_older_run_lacks_is_what_was_done_before_and_not_in_its_identity
     @dataclass(frozen=True, kw_only=True)
     class Newer:
         rate: float
-        colour: Annotated[Colour, Before(Colour.RED)]
+        colour: Annotated[Colour, DefaultBefore(Colour.RED)]
 
     old = convert(Newer, {"rate": 0.1})
     assert old == Newer(rate=0.1, colour=Colour.RED)
@@ -173,7 +173,7 @@ def test_a_field_is_of_one_type() -> None:
     class Wrong:
         rate: float | str | None
 
-    with pytest.raises(TypeError, match=r"float \| str \| None is no configuration field"):
+    with pytest.raises(TypeError, match=r"float \| str \| None is not a configuration field"):
         fields_of(Wrong)
 
 

@@ -1,4 +1,11 @@
-from aqr_exp.config.identity import ABSENT, Bearing, Difference, as_dict, differences, fingerprint
+from aqr_exp.config.identity import (
+    ABSENT,
+    Difference,
+    IdentityEffect,
+    as_dict,
+    differences,
+    fingerprint,
+)
 from aqr_exp.config.load import load_run
 
 
@@ -6,9 +13,11 @@ def test_keys_are_sorted_by_what_they_mean() -> None:
     one = load_run("attention_bias", ["seed=0", "launcher.threads=1"])
     other = load_run("attention_bias", ["seed=1", "bias_scale=3"])
     assert differences(as_dict(one), as_dict(other)) == [
-        Difference(key="variant.bias.scale.start", ours=2.5, theirs=3.0, bearing=Bearing.COUNTS),
-        Difference(key="seed", ours=0, theirs=1, bearing=Bearing.REPLICATE),
-        Difference(key="launcher.threads", ours=1, theirs=0, bearing=Bearing.NEUTRAL),
+        Difference(
+            key="variant.bias.scale.start", ours=2.5, theirs=3.0, effect=IdentityEffect.CHANGES
+        ),
+        Difference(key="seed", ours=0, theirs=1, effect=IdentityEffect.SEED_ONLY),
+        Difference(key="launcher.threads", ours=1, theirs=0, effect=IdentityEffect.NONE),
     ]
     assert fingerprint(one) != fingerprint(other)
 
@@ -24,9 +33,9 @@ def test_names_and_paths_mean_nothing() -> None:
     one = load_run("baseline", ["schedule=smoke", "data.root=here"])
     other = load_run("baseline", ["preset=smoke", "data.root=there"])
     found = differences(as_dict(one), as_dict(other))
-    assert {item.key: item.bearing for item in found} == {
-        "data.root": Bearing.NEUTRAL,
-        "preset": Bearing.NEUTRAL,
+    assert {item.key: item.effect for item in found} == {
+        "data.root": IdentityEffect.NONE,
+        "preset": IdentityEffect.NONE,
     }
     assert fingerprint(one) == fingerprint(other)
 
@@ -34,9 +43,9 @@ def test_names_and_paths_mean_nothing() -> None:
 def test_keys_of_another_version_are_named() -> None:
     spec = as_dict(load_run("baseline"))
     older = {**spec, "gone": {"a": 1}, "model": {**spec["model"], "old": True}}
-    assert [(item.key, item.bearing) for item in differences(spec, older)] == [
-        ("model.old", Bearing.COUNTS),
-        ("gone", Bearing.COUNTS),
+    assert [(item.key, item.effect) for item in differences(spec, older)] == [
+        ("model.old", IdentityEffect.CHANGES),
+        ("gone", IdentityEffect.CHANGES),
     ]
 
 

@@ -49,8 +49,8 @@ def test_the_best_point_has_the_best_mean_of_whole_points() -> None:
     assert best.words() == (
         "best of 2 points by mAP: attention_bias bias_scale=2: 0.3600, mean of 2 seeds "
         "(baseline 0.5100); 1 more is not complete\n"
-        "selected on val, the data it is reported on: the number of a winner is too good; "
-        "`aqr-exp confirm` tells how much, on fresh seeds"
+        "selected on val, the data it is reported on: a selected maximum is biased "
+        "upwards; `aqr-exp confirm` estimates by how much, on fresh seeds"
     )
 
 

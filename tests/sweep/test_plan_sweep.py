@@ -195,7 +195,7 @@ def test_conditions_see_the_effective_configuration(
         ("variant: baseline\nskip: seed >= 0\n", ("my 'sweep'; echo: every point is skipped: no run "
          "is left")),
         ("variant: baseline\nskip: variant > 1\n", ("x.yaml:2: condition 'variant > 1': 'baseline' "
-         "and 1 cannot be compared so: they differ in kind")),
+         "and 1 cannot be compared: they differ in kind")),
         ("variant: baseline\nseeds: range(100000)\ngrid: {schedule.epochs: [1, 2]}\n",
          "my 'sweep'; echo: names 200000 runs: at most 100000"),
     ],

@@ -81,7 +81,7 @@ SPACE = "search: {bias_scale: [1, 2]}\n"
     ("text", "fault"),
     [
         (HEAD + "search:\n  bias_scale: interval(3, 1)\n",
-         f"5: bias_scale=interval(3, 1): is no interval: low must lie below high: {HOW}"),
+         f"5: bias_scale=interval(3, 1): is not an interval: low must lie below high: {HOW}"),
         (HEAD + "search:\n  bias_scale: tag(log, interval(0, 1))\n",
          "5: bias_scale=tag(log, interval(0, 1)): an interval of ratios must begin above 0"),
         (HEAD + "search:\n  bias_scale: 2\n",
@@ -90,7 +90,7 @@ SPACE = "search: {bias_scale: [1, 2]}\n"
          f"5: 'bias_scale' is a group of keys: {HOW}"),
         (HEAD + "search:\n  bias_scal: [1, 2]\n", "5: unknown key 'bias_scal': did you mean"),
         (HEAD + "search:\n  seed: [1, 2]\n",
-         "5: 'seed' cannot be set here: seeds stand under 'seeds', as a list"),
+         "5: 'seed' cannot be set here: seeds go under 'seeds', as a list"),
         (HEAD + "search: {}\n", "2: a search needs a space: name keys with interval(low, high)"),
         ("variant: attention_bias\nstrategy: optuna\n" + SPACE,
          "2: a search needs trials: write trials: 20 (in a shell: trials=20)"),
@@ -120,7 +120,7 @@ SPACE = "search: {bias_scale: [1, 2]}\n"
         ("variant: attention_bias\ngrid: {bias_scale: range(1, 3)}\n",
          '2: a value is cut at its comma: within { } write it in quotes, "range(0, 3)"'),
         (HEAD + SPACE + "fixed: {bias_scale: 1}\n",
-         "4: 'bias_scale' stands under 'fixed' too: leave one of them out"),
+         "4: 'bias_scale' is under 'fixed' too: leave one of them out"),
     ],
 )  # fmt: skip
 def test_a_bad_search_names_line_and_remedy(sweep_file: Write, text: str, fault: str) -> None:

@@ -73,7 +73,7 @@ def test_and_or_and_not_are_those_of_logic(scale: int, size: int, limit: int) ->
     ],
 )
 def test_what_is_more_than_a_comparison_is_refused(text: str) -> None:
-    with pytest.raises(RequestError, match=r"^condition .*: is no expression of keys, numbers"):
+    with pytest.raises(RequestError, match=r"^condition .*: is not an expression of keys, numbers"):
         read_condition(text, KNOWN)
 
 
@@ -98,14 +98,14 @@ def test_what_has_no_order_is_named() -> None:
     with pytest.raises(RequestError) as refused:
         condition.holds(POINT.__getitem__)
     assert str(refused.value) == (
-        "condition 'variant > 5': 'attention_bias' and 5 cannot be compared so: they differ in kind"
+        "condition 'variant > 5': 'attention_bias' and 5 cannot be compared: they differ in kind"
     )
 
 
 def test_endless_conditions_are_refused() -> None:
     with pytest.raises(RequestError, match=r"is longer than 1000 characters"):
         read_condition("not " * 300 + "seed", KNOWN)
-    with pytest.raises(RequestError, match=r"is no expression"):
+    with pytest.raises(RequestError, match=r"is not an expression"):
         read_condition("(" * 500 + "seed" + ")" * 400, KNOWN)
 
 

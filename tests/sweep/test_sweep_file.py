@@ -88,16 +88,16 @@ SWEEP = "variant: attention_bias\n"
     [
         ("", ["x.yaml: is empty: a sweep needs at least 'variant'"]),
         ("- a\n", ["x.yaml:1: holds no keys: write key: value"]),
-        ("a: [\n", ["x.yaml:2: is no YAML: did not find expected node content"]),
+        ("a: [\n", ["x.yaml:2: is not YAML: did not find expected node content"]),
         (SWEEP + "grid:\n  bias_scale: []\n",
          ["x.yaml:3: 'bias_scale' is an empty list: write values, or leave the key out"]),
         (SWEEP + "gird: {}\n", ["x.yaml:2: unknown key 'gird': did you mean 'grid'?"]),
         (SWEEP + "grid:\n  bias_scal: [1, 2]\n",
          ["x.yaml:3: unknown key 'bias_scal': did you mean 'bias_scale'?"]),
         (SWEEP + "grid:\n  bias_scale: range(5, 1)\n",
-         [f"x.yaml:3: bias_scale=range(5, 1): is no range: start must lie below stop: {RANGE}"]),
+         [f"x.yaml:3: bias_scale=range(5, 1): is not a range: start must lie below stop: {RANGE}"]),
         (SWEEP + "grid:\n  bias_scale: range(1, x)\n",
-         [f"x.yaml:3: bias_scale=range(1, x): is no range: {RANGE}"]),
+         [f"x.yaml:3: bias_scale=range(1, x): is not a range: {RANGE}"]),
         (SWEEP + "seeds: [0, one, '2', -1, 1.5, true]\n",
          [f"x.yaml:2: seed is the text 'one': {SEED}", f"x.yaml:2: seed is the text '2': {SEED}",
           f"x.yaml:2: seed is the value -1: {SEED}", f"x.yaml:2: seed is the value 1.5: {SEED}",
@@ -123,7 +123,7 @@ SWEEP = "variant: attention_bias\n"
          [("x.yaml:3: unknown bias 'agressive': did you mean 'aggressive'? (available: "
           "aggressive, conservative, earlier, standard, ultra_conservative)")]),
         (SWEEP + "fixed:\n  seed: 3\n",
-         ["x.yaml:3: 'seed' cannot be set here: seeds stand under 'seeds', as a list"]),
+         ["x.yaml:3: 'seed' cannot be set here: seeds go under 'seeds', as a list"]),
         (SWEEP + "fixed:\n  variant.bias: {local: true}\n",
          [("x.yaml:3: 'variant.bias' is a group of keys: set one of them, such as "
           "'variant.bias.window.bev'")]),
@@ -131,7 +131,7 @@ SWEEP = "variant: attention_bias\n"
         (SWEEP + "fixed:\n  bias_scale: 1\n  bias_scale: 2\n",
          ["x.yaml:4: 'bias_scale' is given twice (first in line 3)"]),
         (SWEEP + "fixed:\n  bias_scale: 1\ngrid:\n  bias_scale: [1, 2]\n",
-         ["x.yaml:5: 'bias_scale' stands under 'fixed' too: leave one of them out"]),
+         ["x.yaml:5: 'bias_scale' is under 'fixed' too: leave one of them out"]),
         (SWEEP + "grid:\n  bias_scale: 3\n",
          ["x.yaml:3: 'bias_scale' is the value 3: write a list, or put it under 'fixed'"]),
         (SWEEP + "grid: [1]\n",
@@ -187,10 +187,10 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, sweep_file: Write) -> None
         read_sweep(tmp_path / "gone.yaml", "gone.yaml")
     path = sweep_file("")
     path.write_bytes(b"variant: \xff\n")
-    with pytest.raises(RequestError, match=r"is no text in UTF-8"):
+    with pytest.raises(RequestError, match=r"is not UTF-8 text"):
         read_sweep(path)
     path.write_text("variant: " + "[" * 3_000)
-    with pytest.raises(RequestError, match=r"is nested too deeply|is no YAML"):
+    with pytest.raises(RequestError, match=r"is nested too deeply|is not YAML"):
         read_sweep(path)
     path.write_text("#" * 1_000_001)
     with pytest.raises(RequestError, match=r"is larger than 1000000 bytes"):

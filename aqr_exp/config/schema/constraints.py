@@ -1,4 +1,4 @@
-"""What a field may hold beyond its type; read by the converter, written with `Annotated`."""
+"""Constraints of fields beyond their types; written with `Annotated`, read by the converter."""
 
 from dataclasses import dataclass
 
@@ -12,15 +12,15 @@ class Range:
 
 
 @dataclass(frozen=True)
-class Excluded:
+class NotInFingerprint:
     """The field cannot change the numbers of a run: it is left out of the identity."""
 
 
 @dataclass(frozen=True)
-class Before:
+class DefaultBefore:
     """Marks a field that came later: what runs did that were made before there was one.
 
-    Their specifications lack it, and it stands in no identity where it has this value, so that they
+    Their specifications lack it, and it is in no identity where it has this value, so that they
     remain the runs they are.
     """
 

@@ -1,9 +1,9 @@
-"""Which data, and what happens to a sample before the model sees it."""
+"""The data set, and the augmentation of its samples."""
 
 from dataclasses import dataclass
 from typing import Annotated
 
-from aqr_exp.config.schema.constraints import Excluded, Range
+from aqr_exp.config.schema.constraints import NotInFingerprint, Range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +63,8 @@ class DataConfig:
         gt_sampling: Ground-truth sampling; None is without and not in the identity.
     """
 
-    name: Annotated[str, Excluded()]
-    root: Annotated[str, Excluded()]
+    name: Annotated[str, NotInFingerprint()]
+    root: Annotated[str, NotInFingerprint()]
     version: str
     train_split: str
     val_split: str

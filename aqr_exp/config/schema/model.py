@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated
 
-from aqr_exp.config.schema.constraints import Before, Excluded, Range
+from aqr_exp.config.schema.constraints import DefaultBefore, NotInFingerprint, Range
 
 
 class Sensors(str, Enum):
-    """Which sensors a detector reads; one that is not read has no branch and no tokens."""
+    """The sensors a detector reads; one that is not read has no branch and no tokens."""
 
     BOTH = "both"
     LIDAR = "lidar"
@@ -16,31 +16,31 @@ class Sensors(str, Enum):
 
     @property
     def lidar(self) -> bool:
-        """Whether the LiDAR is read."""
+        """The LiDAR is read."""
         return self is not Sensors.CAMERA
 
     @property
     def camera(self) -> bool:
-        """Whether the cameras are read."""
+        """The cameras are read."""
         return self is not Sensors.LIDAR
 
 
 class LidarEncoder(str, Enum):
-    """How points become a BEV map: pillars train on a CPU, the sparse encoder needs CUDA."""
+    """The way points become a BEV map: pillars train on a CPU, the sparse encoder needs CUDA."""
 
     PILLARS = "pillars"
     SPARSE_VOXELS = "sparse_voxels"
 
 
 class ImageBackbone(str, Enum):
-    """How images become maps: a ResNet of any depth, or VoVNetV2-99."""
+    """The way images become maps: a ResNet of any depth, or VoVNetV2-99."""
 
     RESNET = "resnet"
     VOVNET99 = "vovnet99"
 
 
 class CrossAttentionInit(str, Enum):
-    """How the decoder's cross-attention starts.
+    """The initialisation of the decoder's cross-attention.
 
     `xavier` is the published start. `local` makes the encodings place codes and gives queries and
     keys one shared projection, so that attention begins near each query's own position in BEV and
@@ -111,7 +111,7 @@ class ImageBranchConfig:
 
     height_px: Annotated[int, Range(32, 4096)]
     width_px: Annotated[int, Range(32, 8192)]
-    backbone: Annotated[ImageBackbone, Before(ImageBackbone.RESNET)]
+    backbone: Annotated[ImageBackbone, DefaultBefore(ImageBackbone.RESNET)]
     depth: Annotated[int, Range(18, 152)]
     base_channels: Annotated[int, Range(4, 256)]
     out_stages: tuple[int, ...]
@@ -182,7 +182,7 @@ class HeadConfig:
     cross_attention_init: CrossAttentionInit
     dense_supervision: Annotated[float, Range(0.0, 100.0)]
     task_channels: Annotated[int, Range(1, 4096)]
-    task_kernel: Annotated[int, Range(1, 9), Before(1)]
+    task_kernel: Annotated[int, Range(1, 9), DefaultBefore(1)]
     class_cost: Annotated[float, Range(0.0, 100.0)]
     box_cost: Annotated[float, Range(0.0, 100.0)]
     class_loss: Annotated[float, Range(0.0, 100.0)]
@@ -200,15 +200,15 @@ class ModelConfig:
     Attributes:
         name: The model's name.
         point_cloud_range_m: (x, y, z, x, y, z) in the LiDAR frame.
-        sensors: Which are read; the branch of another is not built, whatever stands below.
+        sensors: Which are read; the branch of another is not built, whatever its keys below say.
         lidar: LiDAR branch.
         image: Image branch.
         head: Transformer head.
     """
 
-    name: Annotated[str, Excluded()]
+    name: Annotated[str, NotInFingerprint()]
     point_cloud_range_m: tuple[float, ...]
-    sensors: Annotated[Sensors, Before(Sensors.BOTH)]
+    sensors: Annotated[Sensors, DefaultBefore(Sensors.BOTH)]
     lidar: LidarBranchConfig
     image: ImageBranchConfig
     head: HeadConfig

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated
 
-from aqr_exp.config.schema.constraints import Before, Excluded, Range
+from aqr_exp.config.schema.constraints import DefaultBefore, NotInFingerprint, Range
 from aqr_exp.config.schema.data import DataConfig
 from aqr_exp.config.schema.model import ModelConfig
 from aqr_exp.config.schema.schedule import ScheduleConfig
@@ -21,7 +21,7 @@ class Evaluator(str, Enum):
 
 
 class Device(str, Enum):
-    """Which device trains; `auto` takes CUDA when there is one."""
+    """The device that trains; `auto` takes CUDA when there is one."""
 
     AUTO = "auto"
     CPU = "cpu"
@@ -65,9 +65,9 @@ class StartConfig:
         freeze: Parameters whose names begin with one of these are not trained.
     """
 
-    load_from: Annotated[str, Excluded()]
+    load_from: Annotated[str, NotInFingerprint()]
     sha256: str
-    parts: Annotated[tuple[str, ...], Before(())]
+    parts: Annotated[tuple[str, ...], DefaultBefore(())]
     freeze: tuple[str, ...]
 
 
@@ -102,8 +102,8 @@ class RunConfig:
     model: ModelConfig
     data: DataConfig
     schedule: ScheduleConfig
-    launcher: Annotated[LauncherConfig, Excluded()]
-    preset: Annotated[str, Excluded()]
-    seed: Annotated[int, Range(0, 2**31 - 1), Excluded()]
-    evaluator: Annotated[Evaluator, Excluded(), Before(Evaluator.OFFICIAL)]
+    launcher: Annotated[LauncherConfig, NotInFingerprint()]
+    preset: Annotated[str, NotInFingerprint()]
+    seed: Annotated[int, Range(0, 2**31 - 1), NotInFingerprint()]
+    evaluator: Annotated[Evaluator, NotInFingerprint(), DefaultBefore(Evaluator.OFFICIAL)]
     start: StartConfig | None = None

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from aqr_exp.config.schema.constraints import Before, Excluded, Range
+from aqr_exp.config.schema.constraints import DefaultBefore, NotInFingerprint, Range
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageConfig:
-    """What is not said here is as in `data`; every key of `data.augment` that acts in training is here.
+    """Unset fields inherit from `data`; every key of `data.augment` that acts in training is here.
 
     Attributes:
         epochs: How long the stage lasts.
@@ -65,13 +65,13 @@ class ScheduleConfig:
             to `epochs`. The cycles of rate and momentum span them all. None is one stage.
     """
 
-    name: Annotated[str, Excluded()]
+    name: Annotated[str, NotInFingerprint()]
     epochs: Annotated[int, Range(1, 1000)]
     batch_size: Annotated[int, Range(1, 1024)]
     learning_rate: Annotated[float, Range(1e-8, 1.0)]
     weight_decay: Annotated[float, Range(0.0, 1.0)]
     img_backbone_lr_mult: Annotated[float, Range(0.0, 10.0)]
-    img_backbone_decay_mult: Annotated[float, Range(0.0, 100.0), Before(1.0)]
+    img_backbone_decay_mult: Annotated[float, Range(0.0, 100.0), DefaultBefore(1.0)]
     img_neck_lr_mult: Annotated[float, Range(0.0, 10.0)]
     lidar_lr_mult: Annotated[float, Range(0.0, 10.0)]
     encoding_lr_mult: Annotated[float, Range(0.0, 10.0)]
@@ -82,7 +82,7 @@ class ScheduleConfig:
     grad_clip_norm: Annotated[float, Range(1e-3, 1e6)]
     amp: bool
     validate_every_epochs: Annotated[int, Range(0, 1000)]
-    log_every_steps: Annotated[int, Range(1, 100000), Excluded()]
-    keep_checkpoints: Annotated[int, Range(1, 100), Excluded()]
+    log_every_steps: Annotated[int, Range(1, 100000), NotInFingerprint()]
+    keep_checkpoints: Annotated[int, Range(1, 100), NotInFingerprint()]
     cbgs: bool
     stages: tuple[StageConfig, ...] | None = None

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from aqr_exp.config.identity import Bearing, Difference, differences
+from aqr_exp.config.identity import Difference, IdentityEffect, differences
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.errors import RequestError
 from aqr_exp.evaluate.conditions import CONDITIONS, DataCondition
@@ -150,7 +150,9 @@ def compare_two(
     found = Comparison(
         reference=tuple(reference),
         other=tuple(other),
-        configuration=tuple(item for item in differences(*specs) if item.bearing is Bearing.COUNTS),
+        configuration=tuple(
+            item for item in differences(*specs) if item.effect is IdentityEffect.CHANGES
+        ),
         confounders=confounders,
         notes=(*left_out, *notes),
     )

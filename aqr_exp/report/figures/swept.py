@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aqr_exp.config import BASELINE
-from aqr_exp.config.identity import Bearing, differences
+from aqr_exp.config.identity import IdentityEffect, differences
 from aqr_exp.config.short_names import keys_set_by, short_names
 from aqr_exp.errors import RequestError
 from aqr_exp.files.suggest import did_you_mean
@@ -183,7 +183,7 @@ def _note_other_differences(arms: Sequence[_Arm], parameters: Sequence[str]) -> 
             for item in differences(other.spec, arm.spec):
                 own = item.key.startswith("variant.") and other is not first
                 within = item.key in swept_keys or item.key.startswith(prefixes)
-                if item.bearing is Bearing.COUNTS and not own and not within:
+                if item.effect is IdentityEffect.CHANGES and not own and not within:
                     differing[item.key] = None
     if "variant" in parameters:
         differing = {key: None for key in differing if not key.startswith("variant.")}

@@ -7,7 +7,7 @@ from enum import Enum
 from functools import partial
 from typing import Annotated, Any
 
-from aqr_exp.config.schema.constraints import Before, Excluded, Range
+from aqr_exp.config.schema.constraints import DefaultBefore, NotInFingerprint, Range
 from aqr_exp.config.schema.model import ModelConfig
 from aqr_exp.config.schema.run import RunConfig, VariantSettings
 from aqr_exp.config.variant_spec import Bounds, LearnedScale, VariantSpec
@@ -92,7 +92,7 @@ class ScaleConfig:
     learnable: bool
     minimum: Annotated[float, Range(0.0, 100.0)]
     maximum: Annotated[float, Range(0.0, 100.0)]
-    warn_threshold: Annotated[float, Range(0.0, 100.0), Excluded()]
+    warn_threshold: Annotated[float, Range(0.0, 100.0), NotInFingerprint()]
     constraint: ScaleConstraint
     l2_weight: Annotated[float, Range(0.0, 100.0)]
     sharing: ScaleSharing
@@ -123,7 +123,7 @@ class BiasConfig:
     unit: BiasUnit
     max_bias: Annotated[float, Range(0.01, 100.0)]
     scale: ScaleConfig
-    attention: Annotated[AttentionBackend, Before(AttentionBackend.AUTO)]
+    attention: Annotated[AttentionBackend, DefaultBefore(AttentionBackend.AUTO)]
 
 
 @dataclass(frozen=True, kw_only=True)

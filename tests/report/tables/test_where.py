@@ -62,12 +62,12 @@ def test_runs_are_chosen_by_keys_short_names_groups_and_metrics(
     ("text", "words"),
     [
         ("bias_scal >= 2", "unknown key 'bias_scal': did you mean 'bias_scale'?"),
-        ("__import__('os').system('true')", "is no expression of keys, numbers"),
+        ("__import__('os').system('true')", "is not an expression of keys, numbers"),
         ("bias_scale", None),
-        ("2 + 2 == 4", "is no expression of"),
-        ("bias_scale >= 'x'", "cannot be compared so"),
-        ("", "is no expression of"),
-        ("[x for x in y]", "is no expression of"),
+        ("2 + 2 == 4", "is not an expression of"),
+        ("bias_scale >= 'x'", "cannot be compared: they differ"),
+        ("", "is not an expression of"),
+        ("[x for x in y]", "is not an expression of"),
     ],
 )
 def test_a_condition_is_read_and_never_run(text: str, words: str | None) -> None:
