@@ -15,8 +15,9 @@ from aqr_exp.data.classes import CAMERA_NAMES
 from aqr_exp.data.corruptions.cases import AffectedSensor, CorruptionCase
 from aqr_exp.data.geometry import inside_boxes
 
-Images = list[np.ndarray]
-CorruptImages = Callable[[Sequence[np.ndarray], CorruptionCase, np.random.Generator], Images]
+Images = Sequence[np.ndarray]
+Generator = np.random.Generator
+CorruptImages = Callable[[Images, CorruptionCase, Generator], Images]
 
 DIRT_BGR = (20, 30, 40)
 DISCS = {"1": 10, "2": 20, "3": 40}
@@ -31,17 +32,13 @@ NOISE_SD = {"1": 20.0, "2": 40.0, "3": 80.0}
 _LEVELS = np.arange(256)
 
 
-def drop_all(
-    images: Sequence[np.ndarray], case: CorruptionCase, rng: np.random.Generator
-) -> Images:
+def drop_all(images: Images, case: CorruptionCase, rng: Generator) -> Images:
     """All images 0."""
     del case, rng
     return [np.zeros_like(image) for image in images]
 
 
-def drop_views(
-    images: Sequence[np.ndarray], case: CorruptionCase, rng: np.random.Generator
-) -> Images:
+def drop_views(images: Images, case: CorruptionCase, rng: Generator) -> Images:
     """The named images, or each with the severity as probability, 0."""
     if case.views:
         gone = [name in case.views for name in CAMERA_NAMES]
@@ -52,7 +49,7 @@ def drop_views(
     ]
 
 
-def occlude(images: Sequence[np.ndarray], case: CorruptionCase, rng: np.random.Generator) -> Images:
+def occlude(images: Images, case: CorruptionCase, rng: Generator) -> Images:
     """Discs of dirt: a pixel is covered when its centre is not farther than the radius."""
     return [_with_dirt(image, rng.random((DISCS[case.severity], 3))) for image in images]
 
@@ -72,26 +69,26 @@ def _with_dirt(image: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     return dirty
 
 
-def darken(images: Sequence[np.ndarray], case: CorruptionCase, rng: np.random.Generator) -> Images:
+def darken(images: Images, case: CorruptionCase, rng: Generator) -> Images:
     """Scale all values down."""
     del rng
     return _by_level(images, GAIN[case.severity] * _LEVELS)
 
 
-def fog(images: Sequence[np.ndarray], case: CorruptionCase, rng: np.random.Generator) -> Images:
+def fog(images: Images, case: CorruptionCase, rng: Generator) -> Images:
     """Light grey mixed in, the same at every pixel: stored images have no depth."""
     del rng
     clear = TRANSMISSION[case.severity]
     return _by_level(images, clear * _LEVELS + (1 - clear) * FOG_LEVEL)
 
 
-def _by_level(images: Sequence[np.ndarray], levels: np.ndarray) -> Images:
+def _by_level(images: Images, levels: np.ndarray) -> Images:
     """Every value replaced by its own level, rounded."""
     table = np.rint(levels).astype(np.uint8)
     return [table[image] for image in images]
 
 
-def blur(images: Sequence[np.ndarray], case: CorruptionCase, rng: np.random.Generator) -> Images:
+def blur(images: Images, case: CorruptionCase, rng: Generator) -> Images:
     """A Gaussian filter; borders are mirrored."""
     del rng
     sigma = BLUR_PX[case.severity]
@@ -101,9 +98,7 @@ def blur(images: Sequence[np.ndarray], case: CorruptionCase, rng: np.random.Gene
     ]
 
 
-def add_noise(
-    images: Sequence[np.ndarray], case: CorruptionCase, rng: np.random.Generator
-) -> Images:
+def add_noise(images: Images, case: CorruptionCase, rng: Generator) -> Images:
     """Normal noise on every value."""
     noisy = []
     for image in images:
@@ -141,10 +136,10 @@ class Cloud:
     boxes_m: np.ndarray
 
 
-CorruptPoints = Callable[[Cloud, CorruptionCase, np.random.Generator], np.ndarray]
+CorruptPoints = Callable[[Cloud, CorruptionCase, Generator], np.ndarray]
 
 
-def drop(cloud: Cloud, case: CorruptionCase, rng: np.random.Generator) -> np.ndarray:
+def drop(cloud: Cloud, case: CorruptionCase, rng: Generator) -> np.ndarray:
     """Move all points to the origin, or remove them."""
     del rng
     if case.severity == "empty":
@@ -154,7 +149,7 @@ def drop(cloud: Cloud, case: CorruptionCase, rng: np.random.Generator) -> np.nda
     return moved
 
 
-def drop_points(cloud: Cloud, case: CorruptionCase, rng: np.random.Generator) -> np.ndarray:
+def drop_points(cloud: Cloud, case: CorruptionCase, rng: Generator) -> np.ndarray:
     """An exact share of the points, drawn evenly; the others keep their order."""
     total = len(cloud.points)
     order = np.argsort(rng.random(total), kind="stable")
@@ -162,21 +157,21 @@ def drop_points(cloud: Cloud, case: CorruptionCase, rng: np.random.Generator) ->
     return cloud.points[np.sort(order[gone:])]
 
 
-def limit_view(cloud: Cloud, case: CorruptionCase, rng: np.random.Generator) -> np.ndarray:
+def limit_view(cloud: Cloud, case: CorruptionCase, rng: Generator) -> np.ndarray:
     """Points within an angle of the forward direction."""
     del rng
     x, y = cloud.points[:, 0].astype(np.float64), cloud.points[:, 1].astype(np.float64)
     return cloud.points[np.abs(np.degrees(np.arctan2(x, y))) <= float(case.severity)]
 
 
-def drop_objects(cloud: Cloud, case: CorruptionCase, rng: np.random.Generator) -> np.ndarray:
+def drop_objects(cloud: Cloud, case: CorruptionCase, rng: Generator) -> np.ndarray:
     """The points in all boxes of a drawn frame."""
     if rng.random() >= float(case.severity):
         return cloud.points
     return cloud.points[~inside_boxes(cloud.points[:, :3], cloud.boxes_m).any(axis=0)]
 
 
-def misalign(cloud: Cloud, case: CorruptionCase, rng: np.random.Generator) -> np.ndarray:
+def misalign(cloud: Cloud, case: CorruptionCase, rng: Generator) -> np.ndarray:
     """A drawn frame's points, turned about the three axes and moved."""
     rate, degrees = MISALIGNED[case.severity]
     drawn = rng.random(5)

@@ -134,12 +134,12 @@ def crop_sample(
     inside = inside_boxes(points[:, :3], boxes[:, :7])
     matrices = view_matrices(sample)
     images = [read_image(sample["images"][name]["img_path"]) for name in CAMERA_NAMES]
-    cuts = []
+    objects = []
     for item, box, mine in zip(kept, boxes, inside, strict=True):
         if not mine.any() or _is_astride(box, matrices, images):
             continue
         columns = np.column_stack([points[mine], numbers[mine].astype(np.float32)])
-        cuts.append(
+        objects.append(
             EncodedObject(
                 label=CLASS_NAMES.index(names[item["bbox_label_3d"]]),
                 box=box,
@@ -147,7 +147,7 @@ def crop_sample(
                 patches=_patches(box, matrices, images),
             )
         )
-    return cuts
+    return objects
 
 
 def _is_astride(box: np.ndarray, matrices: np.ndarray, images: list[np.ndarray]) -> bool:
@@ -206,7 +206,7 @@ def build_database(
         content = pickle.loads(info_path(root, split).read_bytes())  # noqa: S301 - our own file
         scenes = _by_scene(content["data_list"])
         categories = content["metainfo"]["categories"]
-        _cut_scenes(root, parts, scenes, categories, workers, progress)
+        _crop_scenes(root, parts, scenes, categories, workers, progress)
         _finish(parts, len(scenes), digest)
         _swap(parts, final)
     classes: dict[str, int] = GtDatabase(final).index["classes"]
@@ -220,7 +220,7 @@ def _by_scene(data_list: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     return list(scenes.values())
 
 
-def _cut_scenes(
+def _crop_scenes(
     root: Path,
     parts: Path,
     scenes: list[list[dict[str, Any]]],
@@ -259,8 +259,8 @@ def crop_scene(
     records: dict[str, list[tuple[Any, ...]]] = {name: [] for name in ARRAYS}
     for frame, info in enumerate(infos):
         records["frames"].append((view_matrices(info),))
-        for cut in crop_sample(root, info, categories):
-            _append(cut, frame, place, pack, records)
+        for item in crop_sample(root, info, categories):
+            _append(item, frame, place, pack, records)
     arrays = {name: np.array(rows, dtype=ARRAYS[name]) for name, rows in records.items()}
     replace_bytes(parts / pack_name(place), bytes(pack))
     content = io.BytesIO()
@@ -269,21 +269,21 @@ def crop_scene(
 
 
 def _append(
-    cut: EncodedObject,
+    item: EncodedObject,
     frame: int,
     place: int,
     pack: bytearray,
     records: dict[str, list[tuple[Any, ...]]],
 ) -> None:
     offset, first = len(pack), len(records["patches"])
-    pack += cut.points.tobytes()
-    for patch in cut.patches:
+    pack += item.points.tobytes()
+    for patch in item.patches:
         size = len(patch.content)
         records["patches"].append((patch.view, patch.left, patch.top, len(pack), size))
         pack += patch.content
-    by_sweep = np.bincount(cut.points[:, 5].astype(int), minlength=MAX_SWEEPS + 1)
+    by_sweep = np.bincount(item.points[:, 5].astype(int), minlength=MAX_SWEEPS + 1)
     records["objects"].append(
-        (cut.label, frame, place, cut.box, by_sweep, offset, first, len(cut.patches))
+        (item.label, frame, place, item.box, by_sweep, offset, first, len(item.patches))
     )
 
 
