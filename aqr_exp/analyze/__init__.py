@@ -1,1 +1,1 @@
-"""Numbers and pictures of the method; only numpy is imported until a picture is drawn."""
+"""Numbers and pictures of the method; `softmax` needs only numpy, the others the training packages."""

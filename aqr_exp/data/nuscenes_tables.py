@@ -251,7 +251,7 @@ PREDEFINED_SPLITS = {
 """nuScenes' own splits, and how the name of the version that holds them ends."""
 
 # v1.0-test has no annotations: nothing can be trained or scored on it here.
-PREDEFINED: dict[str, tuple[str, str]] = {
+SPLITS_OF_VERSION: dict[str, tuple[str, str]] = {
     "v1.0-mini": ("mini_train", "mini_val"),
     "v1.0-trainval": ("train", "val"),
 }
@@ -334,13 +334,13 @@ def splits_of(root: Path, version: str) -> list[str]:
     Raises:
         AqrExpError: The version is none of nuScenes' own and says no splits.
     """
-    if version in PREDEFINED:
-        return list(PREDEFINED[version])
+    if version in SPLITS_OF_VERSION:
+        return list(SPLITS_OF_VERSION[version])
     path = root / version / "splits.json"
     try:
         splits = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        own = ", ".join(PREDEFINED)
+        own = ", ".join(SPLITS_OF_VERSION)
         raise AqrExpError(f"{path} is missing: a version other than {own} needs one") from None
     except (OSError, ValueError) as error:
         raise AqrExpError(f"{path} is damaged: {error}") from None

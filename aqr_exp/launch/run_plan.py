@@ -8,7 +8,7 @@ from aqr_exp.config.inputs import read_data_identity, with_data_identity
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.stages import peak_step, rate_at, stages_of
 from aqr_exp.data.info_files import epoch_samples
-from aqr_exp.data.nuscenes_tables import OFFICIAL_SAMPLES, PREDEFINED, PUBLISHED_DRAWS
+from aqr_exp.data.nuscenes_tables import OFFICIAL_SAMPLES, PUBLISHED_DRAWS, SPLITS_OF_VERSION
 from aqr_exp.errors import AqrExpError
 from aqr_exp.launch.preflight import check_ready
 
@@ -86,7 +86,7 @@ def plan_of(config: RunConfig, results: Path) -> RunPlan:
 def official_notes(config: RunConfig) -> Iterator[str]:
     """A line for a run on an official split that is missing: its number of steps."""
     schedule, split = config.schedule, config.data.train_split
-    own = PREDEFINED.get(config.data.version, ())
+    own = SPLITS_OF_VERSION.get(config.data.version, ())
     samples = OFFICIAL_SAMPLES.get(split) if split in own else None
     if samples is None or (schedule.cbgs and split != "train"):
         return
