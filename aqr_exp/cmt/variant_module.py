@@ -177,17 +177,14 @@ class VariantModule(nn.Module):
         del weights, usable
         return {}
 
-    def watched_scalars(
-        self, record: VariantRecord, gradients: Mapping[str, Tensor]
-    ) -> dict[str, float]:
-        """The scalars of a logged step for the run's history.
+    def watched_scalars(self, gradients: Mapping[str, Tensor]) -> dict[str, float]:
+        """Scalars of the module in a logged step, beside those of the step's record.
 
         Args:
-            record: Of the step's forward pass.
             gradients: Before clipping, by the name of the parameter in this module.
         """
         del gradients
-        return record.scalars()
+        return {}
 
     def final_metrics(self) -> dict[str, Any]:
         """Metrics of record of the trained module itself."""

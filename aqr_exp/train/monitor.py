@@ -76,7 +76,7 @@ class VariantMonitorHook(Hook):
         if record is None:
             return
         self.head.observe(None)
-        scalars = self.module.watched_scalars(record, self.gradients)
+        scalars = record.scalars() | self.module.watched_scalars(self.gradients)
         stage = stage_entry(self.stages, runner.epoch)
         where = {"epoch": runner.epoch + 1, **stage, "step": runner.iter + 1}
         self.folder.append_history({"kind": "arm", **where, **scalars})

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from aqr_exp.aqr.router import Router, sample_level_loss
 from aqr_exp.aqr.windows import gather_windows
-from aqr_exp.cmt.variant_module import ForwardContext, VariantModule, VariantRecord
+from aqr_exp.cmt.variant_module import ForwardContext, VariantModule
 
 
 class RoutedModule(VariantModule):
@@ -64,14 +64,11 @@ class RoutedModule(VariantModule):
             * sample_level_loss(weights, usable, activation=self.router.activation)
         }
 
-    def watched_scalars(
-        self, record: VariantRecord, gradients: Mapping[str, Tensor]
-    ) -> dict[str, float]:
-        """The record's scalars, and the norm of the router's gradient."""
+    def watched_scalars(self, gradients: Mapping[str, Tensor]) -> dict[str, float]:
+        """The norm of the router's gradient."""
         squares = [
             float(gradient.square().sum())
             for name, gradient in gradients.items()
             if name.startswith("router.")
         ]
-        norm = {"router_gradient": sum(squares) ** 0.5} if squares else {}
-        return record.scalars() | norm
+        return {"router_gradient": sum(squares) ** 0.5} if squares else {}

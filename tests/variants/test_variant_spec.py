@@ -41,6 +41,24 @@ def test_what_a_spec_names_is_there(spec: variant_spec.VariantSpec) -> None:
         assert hasattr(importlib.import_module(path), name)
 
 
+def test_no_code_outside_the_folders_names_a_variant() -> None:
+    package = Path(aqr_exp.variants.__file__).parents[1]
+    names = set(SPECS) - {BASELINE}
+    modules = {spec.module.partition(":")[2] for spec in SPECS.values() if spec.module}
+    files = [
+        path for path in package.rglob("*.py") if "variants" not in path.relative_to(package).parts
+    ]
+    benchmarks = package.parent / "benchmarks"
+    assert len(files) > 200
+    naming = [
+        f"{path.relative_to(package.parent)}: {name}"
+        for path in (*files, *benchmarks.glob("*.py"))
+        for name in (*names, *modules)
+        if name in path.read_text()
+    ]
+    assert naming == []
+
+
 def test_the_registry_loads_nothing_heavy() -> None:
     program = (
         "import sys; from aqr_exp.config.variant_spec import variant_specs; variant_specs(); "

@@ -15,7 +15,7 @@ from aqr_exp.aqr.statistics import scale_scalars
 from aqr_exp.aqr.windows import gather_windows
 from aqr_exp.cmt.attention import ScoreBias
 from aqr_exp.cmt.transformer import BiasForLayer
-from aqr_exp.cmt.variant_module import ForwardContext, Recentre, VariantRecord
+from aqr_exp.cmt.variant_module import ForwardContext, Recentre
 from aqr_exp.variants.routed_module import RoutedModule
 
 
@@ -88,17 +88,15 @@ class AttentionBiasModule(RoutedModule):
         """Take the epoch's bounds of the scale."""
         self.scale.set_epoch(epoch)
 
-    def watched_scalars(
-        self, record: VariantRecord, gradients: Mapping[str, Tensor]
-    ) -> dict[str, float]:
-        """The router's scalars, and the scales with their gradients."""
+    def watched_scalars(self, gradients: Mapping[str, Tensor]) -> dict[str, float]:
+        """The scales with their gradients, and the router's scalars."""
         scale = scale_scalars(
             self.scale.labels,
             self.scale.values(),
             maximum=self.scale.bounds[1] if self.scale.learnable else 0.0,
             gradient=gradients.get("bias.scale.raw"),
         )
-        return super().watched_scalars(record, gradients) | scale
+        return scale | super().watched_scalars(gradients)
 
     def final_metrics(self) -> dict[str, Any]:
         """The scale after training; a list of scales that are not shared."""
