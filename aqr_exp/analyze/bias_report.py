@@ -252,11 +252,7 @@ def draw_biases(
 
 
 def draw_weights(run: TrainedRun, boxes: list[BoxWeight], folder: Path) -> list[Path]:
-    """Draw weights by class, distance and condition.
-
-    Returns:
-        One file a grouping that has anything.
-    """
+    """Draw weights by class, distance and condition, one file per grouping that has any."""
     weight_bounds = spec_of(run.config.variant).weight_bounds
     assert weight_bounds is not None  # noqa: S101 - `open_run` refuses others
     known = all(box.condition is not None for box in boxes)
@@ -281,11 +277,7 @@ def draw_weights(run: TrainedRun, boxes: list[BoxWeight], folder: Path) -> list[
 
 
 def draw_history(run: TrainedRun, folder: Path) -> list[Path]:
-    """Draw the scale, the attention and the weights over training.
-
-    Returns:
-        `training.png`, and `scale.png` of a run with a bias.
-    """
+    """Draw `training.png`, and `scale.png` of a run with a scale."""
     rows = [row for row in run.folder.read_history() if row.get("kind") == "arm"]
     if not rows:
         return []

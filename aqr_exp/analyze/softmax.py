@@ -205,11 +205,7 @@ def window_mass(bias: float, window_keys: int, keys: int) -> float:
 
 
 def bias_for_mass(share: float, window_keys: int, keys: int) -> float:
-    """The bias at which a window gets a share of the attention: the inverse of `window_mass`.
-
-    Returns:
-        The bias; log((N - n) / n) for a half.
-    """
+    """The bias at which a window gets a share of the attention: log((N - n) / n) for a half."""
     return _even_mass_bias(window_keys, keys) + float(np.log(share) - np.log1p(-share))
 
 

@@ -48,13 +48,10 @@ def epoch_order(samples: int, *, seed: int, epoch: int, shuffle: bool) -> np.nda
 
 
 def balanced_order(by_class: Sequence[np.ndarray], *, seed: int, epoch: int) -> np.ndarray:
-    """Class-balanced resampling (CBGS, Zhu et al., arXiv 1908.09492), drawn anew each epoch.
+    """Class-balanced resampling (CBGS, Zhu et al., arXiv 1908.09492): integer array [`draws_of`].
 
     Every class that occurs gives the same number of draws: the sum over the classes of the samples that
     hold one, shared out evenly, each drawn with replacement from the class's samples.
-
-    Returns:
-        Integer array of shape [`draws_of`], shuffled.
     """
     present = [samples for samples in by_class if len(samples)]
     if not present:

@@ -22,11 +22,7 @@ Numbers = NDArray[np.floating]
 
 
 def footprints_m(boxes_m: Float[Numbers, "G 7"]) -> Float[Numbers, "G 4 2"]:
-    """(x, y) of the corners of boxes seen from above: front left, front right, rear right, rear left.
-
-    Returns:
-        Corners in metres in the LiDAR frame.
-    """
+    """Corners (x, y) in metres of boxes from above: front left, front right, rear right, rear left."""
     cos, sin = np.cos(boxes_m[:, 6]), np.sin(boxes_m[:, 6])
     turn = np.stack((cos, sin, -sin, cos), axis=-1).reshape(-1, 2, 2)
     offsets = _SIGNS * boxes_m[:, None, 3:5]
@@ -41,11 +37,7 @@ def corners_m(boxes_m: Float[Numbers, "G 7"]) -> Float[Numbers, "G 8 3"]:
 
 
 def project(points_m: Float[Numbers, "*shape 3"], lidar2img: Float[Numbers, "4 4"]) -> Numbers:
-    """Pixels (u, v) of points in the LiDAR frame (metres).
-
-    Returns:
-        (u, v), also beyond the image's borders; NaN where the point is not in front of the camera.
-    """
+    """Pixels (u, v) of points in the LiDAR frame (metres), also beyond the image; NaN behind the camera."""
     projected = points_m @ lidar2img[:3, :3].T + lidar2img[:3, 3]
     depth = projected[..., 2:]
     return np.asarray(projected[..., :2] / np.where(depth > NEAREST_M, depth, np.nan))
@@ -153,9 +145,6 @@ def to_keyframe(points: np.ndarray, lidar2sensor: np.ndarray) -> np.ndarray:
     """Move a sweep's points [N, 5] into the keyframe's LiDAR frame.
 
     `lidar2sensor` [4, 4] leads from the keyframe's LiDAR frame to the sweep's, as info files store it.
-
-    Returns:
-        A new array [N, 5].
     """
     sensor2lidar = np.linalg.inv(lidar2sensor)
     moved = points.copy()

@@ -215,14 +215,11 @@ def write_infos(
     nusc: Any = None,
     progress: Progress = no_progress,
 ) -> dict[str, int]:
-    """Write `<root>/aqr_infos/<split>.pkl` for each split, then `fingerprint.json`.
+    """Write `<root>/aqr_infos/<split>.pkl` and `fingerprint.json`; return samples by split.
 
     Killed at any moment, it continues with the next scene when called again; the files have the same
     bytes. `splits` are predefined ones or those of the version's `splits.json`; `nusc` is the devkit's
     `NuScenes` of the version, if it is already open.
-
-    Returns:
-        Samples by split.
 
     Raises:
         ValueError: The devkit knows no such split.

@@ -60,9 +60,6 @@ def records_of_file(
 def score_results(result_path: Path, root: Path, version: str, split: str) -> dict[str, Any]:
     """Score a result file; same arguments and result as `aqr_exp.evaluate.metric.score_results`.
 
-    Returns:
-        As `aqr_exp.evaluate.metric.score_results`.
-
     Raises:
         RequestError: The file is refused, naming the place, or there is no such split.
         AqrExpError: A table of the data set is missing or damaged.

@@ -132,16 +132,13 @@ def _closer_than_4m(
 def _deferred_acceptance(
     detection: Int[np.ndarray, " N"], truth: Int[np.ndarray, " N"], detections: int, truths: int
 ) -> Int[np.ndarray, " M"]:
-    """The greedy matching in order of rank, by deferred acceptance.
+    """Places, sorted, of the pairs of the greedy matching in order of rank, by deferred acceptance.
 
     `detection` is sorted, with equal ones in order of preference. The benchmark lets one detection
     after another take its nearest free ground truth. Here all of them propose at once and a ground
     truth keeps the best ranked (deferred acceptance, Gale and Shapley 1962): as every ground truth
     prefers the higher rank, the stable matching is unique and equal to the greedy one, and a few
     vectorised rounds find it.
-
-    Returns:
-        Places of the chosen pairs, sorted.
     """
     free = detections
     partner = np.full(truths, free)

@@ -178,12 +178,9 @@ class NuScenesResultMetric(BaseMetric):
             self.results.append((sample["token"], detections))
 
     def compute_metrics(self, results: list[Any]) -> dict[str, Any]:
-        """Write and score the collected (token, detections) pairs.
+        """Write and score the collected (token, detections) pairs, as `score_results`.
 
         The file is read back to be scored: the stored numbers are the scored ones.
-
-        Returns:
-            As `aqr_exp.evaluate.metric.score_results`.
         """
         write_results(self.result_path, dict(results))
         place = (self.result_path, self.root, self.version, self.split)

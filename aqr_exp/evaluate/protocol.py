@@ -95,11 +95,7 @@ _CYCLES = frozenset({"motorcycle", "bicycle"})
 
 
 def attribute_name(class_name: str, speed_mps: float) -> str:
-    """The nuScenes attribute of a detection, from its class and its speed in the ground plane.
-
-    Returns:
-        The attribute's name; empty for barriers and traffic cones, which have none.
-    """
+    """The nuScenes attribute by class and speed in the ground plane; empty for barriers and cones."""
     moving = speed_mps > MOVING_SPEED_MPS
     if class_name in _VEHICLES:
         resting = "vehicle.stopped" if class_name == "bus" else "vehicle.parked"

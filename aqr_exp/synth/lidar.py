@@ -45,11 +45,7 @@ def poses_at(actors: tuple[Actor, ...], road: Road, time_s: float) -> np.ndarray
 
 
 def relative_poses(poses: np.ndarray, origin: np.ndarray) -> np.ndarray:
-    """Poses [N, 3] (x, y, heading) relative to the pose `origin` [3].
-
-    Returns:
-        [N, 3] x forward, y left of `origin`, heading relative to it.
-    """
+    """Poses [N, 3] (x forward, y left, heading) relative to the pose `origin` [3]."""
     cos, sin = np.cos(origin[2]), np.sin(origin[2])
     dx, dy = poses[:, 0] - origin[0], poses[:, 1] - origin[1]
     return np.stack([cos * dx + sin * dy, cos * dy - sin * dx, poses[:, 2] - origin[2]], axis=-1)

@@ -63,11 +63,7 @@ def camera_rotation(heading_deg: float, pitch_deg: float = 0.0) -> Quaternion:
 
 
 def build_rig(settings: SynthSettings, vehicle: int) -> dict[str, Mount]:
-    """The rig of one vehicle; each vehicle's mounts differ a little.
-
-    Returns:
-        Mounts by channel, the LiDAR first, then the cameras in the order of `CAMERA_NAMES`.
-    """
+    """Mounts of one vehicle by channel, the LiDAR first, each a little off its nominal pose."""
     rng = generator(settings.seed, vehicle, "rig")
     scale = settings.image_width / _REAL_WIDTH_PX
     yaw = -90.0 + float(rng.normal(0.0, 0.15))

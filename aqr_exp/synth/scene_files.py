@@ -53,11 +53,7 @@ class _Recorder:
         return f"{folder}/{channel}/{log_name(self.plan.log)}__{channel}__{time_us}.{ending}"
 
     def add_sample_data(self, channel: str, step: int, time_s: float, *, keyframe: bool) -> Path:
-        """Rows of `sample_data` and `ego_pose` for one recording.
-
-        Returns:
-            Path of its file.
-        """
+        """Add rows of `sample_data` and `ego_pose` for one recording; return its file's path."""
         time_us = self.plan.start_us + round(time_s * 1e6)
         name = self.file_name(channel, time_us, keyframe=keyframe)
         x, y, heading = self.ego_at(time_s)

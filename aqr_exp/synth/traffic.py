@@ -238,11 +238,7 @@ class World:
 
 
 def attribute_of(kind: Kind, motion: Motion, *, on_road: bool, rider: bool) -> str:
-    """The nuScenes attribute of an object, from its kind and motion.
-
-    Returns:
-        Attribute name, empty for barriers and cones.
-    """
+    """The nuScenes attribute of an object by kind and motion; empty for barriers and cones."""
     moving = np.hypot(motion.speed_s, motion.speed_d) > _MOVING_MPS
     if kind.name in {"barrier", "traffic_cone"}:
         return ""
@@ -282,11 +278,7 @@ def _draw_actor(kind: Kind, motion: Motion, rng: np.random.Generator) -> Actor:
 
 
 def build_world(road: Road, keyframes: int, rng: np.random.Generator) -> World:
-    """Draw a scene.
-
-    Returns:
-        A world in which no two boxes ever overlap, the ego's included.
-    """
+    """Draw a scene in which no two boxes ever overlap, the ego's included."""
     duration = max(keyframes - 1, 1) * KEYFRAME_INTERVAL_S
     speed = 0.0 if rng.random() < 0.12 else float(rng.uniform(2.5, 9.0))
     ego = Motion(s=0.0, d=EGO_LANE_D_M, speed_s=speed)

@@ -53,14 +53,9 @@ def _short(value: Any) -> str:
 def info_faults(
     nusc: Any, root: Path, split: str, count: int | None, progress: Progress = no_progress
 ) -> Iterator[DataFault]:
-    """Faults of a split's info file against the tables: at most one per file.
+    """Faults of a split's info file against the devkit's tables: at most one per file.
 
-    Args:
-        nusc: The devkit's `NuScenes` of the version.
-        root: The data set's folder.
-        split: The split; the devkit knows it.
-        count: Compare so many samples whole, spread over the split; None compares all.
-        progress: Called with (samples compared, all samples).
+    `count` samples, spread over the split, are compared whole; None compares all.
     """
     path = info_path(root, split)
     cause = _info_fault(nusc, path, split, count, progress)

@@ -109,10 +109,7 @@ def broken_images(
 ) -> Iterator[DataFault]:
     """Images that cannot be decoded, end early or have another size than their table says.
 
-    Args:
-        files: The data set's.
-        count: At most so many a camera, spread over the data set; None reads all.
-        progress: Called with (images done, all images).
+    At most `count` images of each camera are read, spread over the data set; None reads all.
     """
     rows = [
         row

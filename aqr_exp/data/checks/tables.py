@@ -215,12 +215,7 @@ def bad_translation(numbers: Sequence[float], *, within_m: float = math.inf) -> 
 
 
 def bad_intrinsic(matrix: Sequence[Sequence[float]], size_px: tuple[int, int] | None) -> str | None:
-    """Fault of a 3 x 3 camera matrix in pixels; None for a good one.
-
-    Args:
-        matrix: 3 x 3, pixels.
-        size_px: (width, height) of the camera's images, where any are known.
-    """
+    """Fault of a 3 x 3 camera matrix in pixels, for images of (width, height); None for a good one."""
     if [len(row) for row in matrix] != [3, 3, 3] or not np.isfinite(matrix).all():
         return f"camera_intrinsic {list(matrix)} is not 3 x 3 finite numbers"
     if matrix[0][0] <= 0 or matrix[1][1] <= 0:

@@ -217,10 +217,7 @@ def cases_of(corruption: Corruption) -> list[CorruptionCase]:
 
 
 def read_cases(text: str) -> list[CorruptionCase]:
-    """Parse cases: `all`, or comma-separated `NAME` and `NAME@SEVERITY`.
-
-    Returns:
-        The cases, each once.
+    """Parse cases, each once: `all`, or comma-separated `NAME` and `NAME@SEVERITY`.
 
     Raises:
         RequestError: A line for each unknown failure or severity, with the nearest match.

@@ -228,14 +228,10 @@ class Stale:
 
 
 def previous_keyframes(infos: Sequence[Mapping[str, Any]]) -> list[int | None]:
-    """For each sample, the position of the one before it in its scene.
+    """For each sample, the position of the one before it in its scene; None for the first.
 
-    Args:
-        infos: `timestamp` (s) of each, and `scene_token` where the file has it.
-
-    Returns:
-        Positions; None for a scene's first keyframe. Where the file has no scenes, a keyframe at most
-        a second older is taken to be of the same scene.
+    Infos have a `timestamp` (s) and perhaps a `scene_token`. Without scenes, a keyframe at most a
+    second older is taken to be of the same scene.
     """
     order = sorted(range(len(infos)), key=lambda index: infos[index]["timestamp"])
     found: list[int | None] = [None] * len(infos)

@@ -90,16 +90,10 @@ def view_matrices(info: dict[str, Any]) -> np.ndarray:
 def box_bounds_px(
     box_m: np.ndarray, lidar2img: np.ndarray, size_px: tuple[int, ...]
 ) -> tuple[int, int, int, int] | None:
-    """Pixels of an image that hold a box.
+    """Pixels (left, top, right, bottom) of an image that hold a box [7 or more], ends exclusive.
 
-    Args:
-        box_m: [7 or more].
-        lidar2img: [4, 4].
-        size_px: (height, width) of the image.
-
-    Returns:
-        (left, top, right, bottom), the last two exclusive; None where the image does not show it,
-        or where a part of the box is not in front of the camera.
+    `lidar2img` is [4, 4], `size_px` (height, width). None where the image does not show the box, or
+    where a part of it is not in front of the camera.
     """
     corners = project(corners_m(box_m[None, :7])[0], lidar2img)
     if not np.isfinite(corners).all():
@@ -114,12 +108,9 @@ def box_bounds_px(
 def crop_sample(
     root: Path, info: dict[str, Any], categories: dict[str, int]
 ) -> list[EncodedObject]:
-    """Crop the objects of one sample that have a LiDAR point and cross no camera's plane in view.
+    """Crop a sample's objects of the ten classes that have a LiDAR point and are not astride a camera.
 
     `info` is an entry of an info file under `root`, and `categories` the file's label of each class.
-
-    Returns:
-        Objects of the ten classes, in the file's order.
 
     Raises:
         ValueError: An image cannot be decoded.

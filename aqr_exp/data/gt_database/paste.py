@@ -16,12 +16,9 @@ def sample_objects(
     present: np.ndarray,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Draw the objects that fill each class up to `per_class`, without replacement.
+    """Places of the objects drawn, without replacement, to fill each class up to `per_class`.
 
     `pools` holds the places of the objects of each class, `present` [classes] the number already there.
-
-    Returns:
-        Places of the objects drawn, class by class.
     """
     drawn = []
     for pool, wanted, there in zip(pools, per_class, present, strict=True):
@@ -33,13 +30,7 @@ def sample_objects(
 def without_collisions(
     places: np.ndarray, box_of: Callable[[int], np.ndarray], obstacles: np.ndarray
 ) -> list[int]:
-    """Keep objects that overlap, seen from above, neither an obstacle nor one kept before.
-
-    Args:
-        places: Candidates in order.
-        box_of: The box [7 or more] of a candidate.
-        obstacles: [G, 7] boxes that are there.
-    """
+    """Candidates that overlap, seen from above, neither an obstacle [G, 7] nor one kept before."""
     kept: list[int] = []
     for place in places:
         box = np.asarray(box_of(int(place)), dtype=np.float64)[:7]
@@ -73,11 +64,6 @@ def patch_homography(patch: Patch, box: np.ndarray, lidar2img: np.ndarray) -> np
 
     The same place in the LiDAR frame lies at other pixels of another car's camera. The map is exact for
     points as far from the first camera's plane as the box's centre.
-
-    Args:
-        patch: The patch, with the first camera's matrix.
-        box: [7 or more] the object's box.
-        lidar2img: [4, 4] of the other camera.
     """
     depth = float(depths_m(box[:3], patch.lidar2img))
     # A pixel p at that depth is the point X with A X + b = depth * p, for either camera's own A and b.
@@ -109,11 +95,7 @@ def landing_error_px(patch: Patch, box: np.ndarray, lidar2img: np.ndarray) -> fl
 def outline_mask(
     box: np.ndarray, lidar2img: np.ndarray, size_px: tuple[int, ...]
 ) -> np.ndarray | None:
-    """Mask of the pixels that a box covers: the hull of its corners.
-
-    Returns:
-        uint8 [height, width], 1 inside; None where a corner is not in front of the camera.
-    """
+    """uint8 mask [height, width], 1 in the hull of a box's corners; None if one is behind the camera."""
     corners = project(corners_m(np.asarray(box, dtype=np.float64)[None, :7])[0], lidar2img)
     if not np.isfinite(corners).all():
         return None
@@ -129,12 +111,9 @@ def outline_mask(
 def layers_of(
     boxes: np.ndarray, patches: Sequence[Patch | None], lidar2img: np.ndarray
 ) -> list[Layer]:
-    """Layers of one view, the farthest first; boxes behind the camera are left out.
+    """Layers of one view, the farthest first; boxes [n, 7 or more] behind the camera are left out.
 
-    Args:
-        boxes: [n, 7 or more].
-        patches: Pictures; None for objects that the image already shows.
-        lidar2img: [4, 4].
+    A patch of None is an object that the image already shows.
     """
     depths = depths_m(boxes[:, :3], lidar2img)
     order = np.argsort(-depths, kind="stable")

@@ -10,13 +10,10 @@ from mmdet3d.registry import TRANSFORMS
 
 
 def image_affine(scale: float, crop_left: int, crop_top: int, width: int, flip: bool) -> np.ndarray:
-    """[4, 4] matrix that moves homogeneous pixels as an image transform moves the picture.
+    """[4, 4] matrix A of an image transform on pixels: `lidar2img_new = A @ lidar2img`.
 
     Resizing maps the continuous coordinate x to `scale` x, cropping subtracts the corner, mirroring maps
     x to `width` - x.
-
-    Returns:
-        Matrix A with `lidar2img_new = A @ lidar2img` (pixels are (u d, v d, d, 1)).
     """
     matrix = np.eye(4)
     matrix[0, 0] = matrix[1, 1] = scale
@@ -38,8 +35,7 @@ def resize_crop_flip(
 ) -> np.ndarray:
     """Apply the transform of `image_affine` to an image [H, W, 3] uint8; `size` is (height, width).
 
-    Returns:
-        [height, width, 3] uint8; black where the crop reaches beyond the resized image.
+    The image is black where the crop reaches beyond the resized one.
     """
     height, width = size
     # cv2 puts pixel centres on integers, the projection puts them on half integers.
