@@ -23,7 +23,7 @@ from aqr_exp.launch.scheduler import Task
 from aqr_exp.launch.slots import SlotLeases, find_slots
 from aqr_exp.store.counting import RunFolders
 from aqr_exp.store.lease import evict, look
-from aqr_exp.store.process_identity import Life
+from aqr_exp.store.process_identity import Liveness
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store, results_root
@@ -104,7 +104,7 @@ def cancel_run(folder: RunFolder) -> str:
             folder.request_cancel(_reason())
             folder.write_state(RunStatus.CANCELLED, reason=_reason())
         return f"{folder.name}: cancelled"
-    holder = folder.holder()
+    holder = folder.owner()
     if holder is None:
         raise RequestError(f"{folder.name} is {status}: there is nothing to cancel")
     folder.request_cancel(_reason())
@@ -220,7 +220,7 @@ def steal_from_unknown(folder: RunFolder) -> None:
     """Take a run from holders nobody can tell about; a living one's is not touched."""
     for path in (folder.lease_path, folder.launch_lease_path):
         standing = look(path)
-        if standing is not None and standing.life is Life.UNKNOWN and evict(standing.file):
+        if standing is not None and standing.liveness is Liveness.UNKNOWN and evict(standing.file):
             console.say(f"{folder.name}: taken from {standing}")
 
 

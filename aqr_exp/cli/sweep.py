@@ -48,9 +48,9 @@ def cancel_removed_runs(name: str, removed: Sequence[RemovedRun]) -> None:
 def _cancel(run: RemovedRun, reason: str) -> str:
 
     folder = run.folder
-    if folder.standing() is not None:
+    if folder.lease_info() is not None:
         folder.request_cancel(reason)
-        return f"asked to stop ({folder.holder() or 'it has just ended'})"
+        return f"asked to stop ({folder.owner() or 'it has just ended'})"
     with folder.launch_lock(), folder.lock():
         # Decided while nobody works on it: it may have been finished since it was looked at.
         if folder.effective_status(ours=True) is RunStatus.COMPLETED:

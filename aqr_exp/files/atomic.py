@@ -153,9 +153,14 @@ def decode_json(path: Path, content: bytes, kind: type[Content]) -> Content:
     except RecursionError:
         fault = "nested too deeply"
     except msgspec.DecodeError as error:
-        text, _, place = str(error).partition(" - at `$.")
-        fault = f"{place[:-1]}: {text}" if place else text
+        fault = type_fault(error)
     raise AqrExpError(f"{path} is damaged: {fault}")
+
+
+def type_fault(error: msgspec.DecodeError) -> str:
+    """A fault of decoding, the place in the content first."""
+    text, _, place = str(error).partition(" - at `$.")
+    return f"{place[:-1]}: {text}" if place else text
 
 
 _PIECE_BYTES = 1 << 20

@@ -8,7 +8,7 @@ from enum import Enum
 from aqr_exp.errors import AqrExpError
 from aqr_exp.launch.executor import Executor, Job
 from aqr_exp.launch.slots import Reservation
-from aqr_exp.store.lease import Lease, Standing, claim
+from aqr_exp.store.lease import Lease, LeaseInfo, claim
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import ENDED_BADLY, IN_HAND, STOPPED, RunState, RunStatus
 
@@ -92,7 +92,7 @@ def decide(folder: RunFolder, prior: PriorState, *, ours: bool = False) -> RunSn
             return RunSnapshot(Decision.COMPLETED)
         if status in {RunStatus.UNKNOWN, *IN_HAND}:
             decision = Decision.UNKNOWN if status is RunStatus.UNKNOWN else Decision.ELSEWHERE
-            return RunSnapshot(decision, f"held by {folder.holder()}", state.attempt)
+            return RunSnapshot(decision, f"held by {folder.owner()}", state.attempt)
         if status is RunStatus.PRUNED:
             return RunSnapshot(Decision.PRUNED, state.reason, state.attempt)
         request = folder.cancel_request()
@@ -147,7 +147,7 @@ def start(
     try:
         for path in (folder.launch_lease_path, folder.lease_path):
             answer = claim(path)
-            if isinstance(answer, Standing):
+            if isinstance(answer, LeaseInfo):
                 return RunSnapshot(Decision.ELSEWHERE, f"held by {answer}")
             kept.append(answer)
         # Decided while no process trains: an attempt that outlived its launcher counts until now.

@@ -12,7 +12,7 @@ from aqr_exp.launch.executor import Executor
 from aqr_exp.launch.signals import stop_on_signals
 from aqr_exp.store.counting import RunFolders
 from aqr_exp.store.lease import LockHeldError
-from aqr_exp.store.process_identity import Life
+from aqr_exp.store.process_identity import Liveness
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import RunState, RunStatus
 from aqr_exp.store.store import Store
@@ -72,9 +72,9 @@ def plan_restart(folder: RunFolder) -> Plan:
         LockHeldError: A process works on it; names the process.
         AqrExpError: Its state cannot be read.
     """
-    standing = folder.standing()
+    standing = folder.lease_info()
     if standing is not None:
-        unknown = standing.life is Life.UNKNOWN
+        unknown = standing.liveness is Liveness.UNKNOWN
         hint = (
             f"; once you know it is dead: aqr-exp resume {folder.name} --steal" if unknown else ""
         )

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aqr_exp.errors import RequestError
-from aqr_exp.store.lease import Lease, Standing, claim, clear_dead, look
-from aqr_exp.store.process_identity import Life
+from aqr_exp.store.lease import Lease, LeaseInfo, claim, clear_dead, look
+from aqr_exp.store.process_identity import Liveness
 
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -166,11 +166,11 @@ class SlotLeases:
         for slot in self._slots:
             path = self._folder / slot.name
             standing = look(path)
-            if standing is not None and standing.life is not Life.DEAD:
+            if standing is not None and standing.liveness is not Liveness.DEAD:
                 continue
             self._folder.mkdir(parents=True, exist_ok=True)
             lease = claim(path)
-            if not isinstance(lease, Standing):
+            if not isinstance(lease, LeaseInfo):
                 return Reservation(slot=slot, lease=lease)
         return None
 

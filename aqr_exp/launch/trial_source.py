@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.launch.scheduler import Task
 from aqr_exp.store.collect import read_row
-from aqr_exp.store.lease import LockHeldError, Standing, claim
+from aqr_exp.store.lease import LeaseInfo, LockHeldError, claim
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import RunStatus
 from aqr_exp.store.sweep_folder import SweepFolder
@@ -38,7 +38,7 @@ def mark_pruned(task: Task, why: str) -> bool:
             task.create()
     if folder.effective_status() in _ENDED:
         return True
-    if folder.standing() is not None:
+    if folder.lease_info() is not None:
         asked = folder.cancel_request()
         if asked is None or (asked.status, asked.reason) != (RunStatus.PRUNED, why):
             folder.request_cancel(why, RunStatus.PRUNED)
@@ -134,7 +134,7 @@ class TrialSource:
         for trial in self._study.trials():
             if not trial.state.is_finished() and trial.number in self._plans:
                 names = {run.name for run in self._plans[trial.number].runs if POINT in run.labels}
-                if names & seen and any(self._tasks[name].folder.standing() for name in names):
+                if names & seen and any(self._tasks[name].folder.lease_info() for name in names):
                     return True
                 seen |= names
         return False
@@ -143,7 +143,7 @@ class TrialSource:
     def _held(self) -> Iterator[bool]:
         """Hold the study, if nobody else does at this moment."""
         lease = claim(self._sweep.study_lease_path)
-        if isinstance(lease, Standing):
+        if isinstance(lease, LeaseInfo):
             yield False
             return
         try:
@@ -185,7 +185,7 @@ class TrialSource:
     def _settle(
         self, trial: FrozenTrial, points: Sequence[PlannedRun], runs: Sequence[PlannedRun]
     ) -> None:
-        """Tell a trial's end when it has one, and judge it when it has none yet."""
+        """Tell a trial's end when it has one, and liveness_of it when it has none yet."""
         folders = [self._folder(run) for run in points]
         rows = [read_row(folder) for folder in folders if folder.state_path.exists()]
         if len(rows) == len(folders) and all(row.completed for row in rows):

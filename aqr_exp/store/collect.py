@@ -8,7 +8,6 @@ the last one wins, and what it did not know is read again. Where it cannot be wr
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,29 +26,9 @@ WORTH_RUNS = 16
 WORTH_PART = 0.02
 
 
-class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """One run as it was read.
-
-    Attributes:
-        stamps: Of the files it was read from.
-        name: The run's name; what follows is named as in `RunRow`.
-    """
-
-    stamps: list[Stamp]
-    name: str
-    status: RunStatus
-    reason: str | None
-    attempt: int
-    updated: str
-    record: dict[str, Any]
-    metrics: dict[str, Any]
-    sizes: dict[str, int]
-    verified: bool
-
-
-def load(path: Path) -> dict[str, Entry]:
-    """The entries of an index by run; none when it is absent, damaged or of another version."""
-    return {entry.name: entry for entry in read_cache(path, list[Entry]) or ()}
+def load(path: Path) -> "Index":
+    """The index at a path; empty when it is absent, damaged or of another version."""
+    return {row.name: (stamps, row) for stamps, row in read_cache(path, list[Entry]) or ()}
 
 
 def worth_saving(fresh: int, gone: int, total: int) -> bool:
@@ -63,7 +42,7 @@ def worth_saving(fresh: int, gone: int, total: int) -> bool:
     return fresh + gone >= max(WORTH_RUNS, WORTH_PART * total)
 
 
-def save(path: Path, entries: Mapping[str, Entry]) -> None:
+def save(path: Path, entries: "Index") -> None:
     """Write an index; where that is not possible, there is none."""
     write_cache(path, list(entries.values()))
 
@@ -75,9 +54,8 @@ NUMERIC = ("train_time_s", PEAK_MEMORY, "AP/", "gt/", "stability/")
 MEAN_METRICS = ("mAP", "NDS", "mATE", "mASE", "mAOE", "mAVE", "mAAE")
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunRow:
-    """What one run's folder says.
+class RunRow(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """The content of one run's folder, as tables need it and as the index keeps it.
 
     Attributes:
         name: The run's name.
@@ -96,9 +74,9 @@ class RunRow:
     reason: str | None = None
     attempt: int = 1
     updated: str = ""
-    record: dict[str, Any] = field(default_factory=dict)
-    metrics: dict[str, Any] = field(default_factory=dict)
-    sizes: dict[str, int] = field(default_factory=dict)
+    record: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
+    sizes: dict[str, int] = {}
     verified: bool = False
 
     @property
@@ -174,7 +152,11 @@ class RunRow:
         return float(value) if isinstance(value, (int, float)) else None
 
 
-ROW_FIELDS = tuple(item.name for item in fields(RunRow))
+Entry = tuple[list[Stamp], RunRow]
+"""A row, and the stamps of the files it was read from."""
+
+Index = Mapping[str, Entry]
+"""Entries by run."""
 
 
 def read_row(folder: RunFolder) -> RunRow:
@@ -205,7 +187,7 @@ def _read_row(folder: RunFolder) -> RunRow:
     if status is RunStatus.INTERRUPTED:
         reason = "its process ended without saying so"
     elif status is RunStatus.UNKNOWN:
-        reason = f"held by {folder.holder()}"
+        reason = f"held by {folder.owner()}"
     return RunRow(
         name=folder.name,
         status=status,
@@ -264,12 +246,12 @@ def collect(store: Store) -> list[RunRow]:
         entry = known.get(name)
         if entry is not None and _is_current(entry, stamps, f"{runs_dir}/{name}"):
             kept[name] = entry
-            rows.append(_row_of(entry))
+            rows.append(entry[1])
             continue
         row = read_row(store.folder(name))
         rows.append(row)
         if stamps is not None and row.status not in NOT_CACHED and settled(stamps):
-            kept[name] = _entry_of(row, stamps)
+            kept[name] = (stamps, row)
             fresh += 1
     if worth_saving(fresh, len(known.keys() - kept.keys()), len(rows)):
         save(store.index_path, kept)
@@ -285,21 +267,14 @@ def _stamps(folder: str) -> list[Stamp] | None:
 
 
 def _is_current(entry: Entry, stamps: list[Stamp] | None, folder: str) -> bool:
-    if entry.stamps != stamps:
+    known, row = entry
+    if known != stamps:
         return False
     try:
-        check_sizes(folder, entry.sizes)
+        check_sizes(folder, row.sizes)
     except AqrExpError:
         return False
     return True
-
-
-def _entry_of(row: RunRow, stamps: list[Stamp]) -> Entry:
-    return Entry(stamps=stamps, **{name: getattr(row, name) for name in ROW_FIELDS})
-
-
-def _row_of(entry: Entry) -> RunRow:
-    return RunRow(**{name: getattr(entry, name) for name in ROW_FIELDS})
 
 
 def with_settings(store: Store, rows: Sequence[RunRow]) -> list[RunRow]:
@@ -330,4 +305,4 @@ def _with_setting(folder: RunFolder, row: RunRow) -> RunRow:
         "setting": setting_fingerprint(spec),
         "hardware": known | launch_circumstances(spec, known.get("cpus")),
     }
-    return replace(row, record=row.record | facts)
+    return msgspec.structs.replace(row, record=row.record | facts)

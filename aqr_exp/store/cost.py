@@ -1,19 +1,21 @@
 """`cost.json`: what a forward pass of a run's detector costs, and where that was measured."""
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import read_checked_json, replace_checked_json
+from aqr_exp.files.atomic import read_checked_json, replace_checked_json, type_fault
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+_Measure = Annotated[float, msgspec.Meta(ge=0)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """What was measured of one run.
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
+    """The measured cost of one run.
 
     Attributes:
         call: Runs that were measured together, pass by pass in turn, share it.
@@ -30,10 +32,10 @@ class Cost:
     call: str
     measured: str
     hardware: dict[str, Any]
-    parameters: int
-    flops: int
-    latencies_ms: tuple[float, ...]
-    memory_mb: float | None
+    parameters: _Count
+    flops: _Count
+    latencies_ms: Annotated[tuple[_Measure, ...], msgspec.Meta(min_length=1)]
+    memory_mb: _Measure | None
     about: dict[str, Any]
 
     def as_json(self) -> dict[str, Any]:
@@ -75,9 +77,6 @@ def write_cost(path: Path, cost: Cost) -> None:
 def read_cost(path: Path) -> Cost | None:
     """Read the file; None where the run was not measured.
 
-    Args:
-        path: The file.
-
     Raises:
         AqrExpError: It is damaged; names it.
     """
@@ -86,58 +85,16 @@ def read_cost(path: Path) -> Cost | None:
     value = read_checked_json(path).value
     try:
         return cost_of(value)
-    except (KeyError, TypeError, ValueError) as error:
-        raise AqrExpError(f"{path} is damaged: {_fault(error)}") from None
+    except msgspec.ValidationError as error:
+        raise AqrExpError(f"{path} is damaged: {type_fault(error)}") from None
 
 
 def cost_of(value: Mapping[str, Any]) -> Cost:
-    """From what `as_json` gave.
+    """The cost from what `as_json` gave.
 
     Raises:
-        KeyError: Something is missing.
-        TypeError: Something is of another kind.
-        ValueError: A number is impossible.
+        msgspec.ValidationError: Something is missing, of another kind or impossible.
     """
-    known = dict(value)
-    known.pop("latency_ms", None)
-    latencies = known.pop("latencies_ms")
-    memory_mb = known.pop("memory_mb")
-    cost = Cost(
-        call=_text(known, "call"),
-        measured=_text(known, "measured"),
-        hardware=dict(known.pop("hardware")),
-        parameters=_count(known, "parameters"),
-        flops=_count(known, "flops"),
-        latencies_ms=tuple(_number("latencies_ms", item) for item in latencies),
-        memory_mb=None if memory_mb is None else _number("memory_mb", memory_mb),
-        about=known,
-    )
-    if not cost.latencies_ms:
-        raise ValueError("latencies_ms is empty")
-    return cost
-
-
-def _text(known: dict[str, Any], name: str) -> str:
-    found = known.pop(name)
-    if not isinstance(found, str):
-        raise TypeError(f"{name} is no text")
-    return found
-
-
-def _count(known: dict[str, Any], name: str) -> int:
-    found = known.pop(name)
-    if not isinstance(found, int) or isinstance(found, bool) or found < 0:
-        raise ValueError(f"{name} is no count")
-    return found
-
-
-def _number(name: str, found: Any) -> float:
-    if isinstance(found, bool) or not isinstance(found, (int, float)):
-        raise TypeError(f"{name} holds what is no number")
-    if not math.isfinite(found) or found < 0:
-        raise ValueError(f"{name} holds an impossible number")
-    return float(found)
-
-
-def _fault(error: Exception) -> str:
-    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
+    known = {*Cost.__struct_fields__, "latency_ms"}
+    about = {name: item for name, item in value.items() if name not in known}
+    return msgspec.convert({**value, "about": about}, Cost)

@@ -1,17 +1,16 @@
-"""Leases: exactly one process holds a piece of work, and everybody sees which and whether it lives.
+"""Leases: exactly one process owns a piece of work, and every other sees which, and whether it is alive.
 
-A lease is a folder with one file in it, named after a random token and holding its holder. Only two
+A lease is a folder with one file in it, named after a random token, which names its owner. Only two
 things are asked of a file system, so that a shared one will do:
 
 - renaming a folder onto one that holds something fails, and onto an empty or absent one succeeds in
   one step: of all who claim, one wins, and nobody ever sees half a lease;
-- a name that is gone cannot be removed a second time: a dead holder's file is removed by its token,
+- a name that is gone cannot be removed a second time: a dead owner's file is removed by its token,
   so whoever looked long ago can never remove the lease of a living successor.
 """
 
 import contextlib
 import errno
-import json
 import os
 import secrets
 import shutil
@@ -21,9 +20,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from aqr_exp.errors import AqrExpError
 from aqr_exp.files.atomic import read_json
-from aqr_exp.store.process_identity import Holder, Life, holder_from_json, is_gone, judge, process
+from aqr_exp.store.process_identity import Liveness, ProcessIdentity, is_gone, liveness_of, process
 
 BEAT_S = 5.0
 # How often one claim is tried when others claim, release and die at the same moment.
@@ -34,25 +35,25 @@ DRAFT_AGE_S = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
-    """One look at a lease that somebody holds.
+class LeaseInfo:
+    """One reading of a lease that is held.
 
     Attributes:
-        file: The holder's file.
-        holder: The process; None when the file cannot be read.
-        life: Whether it lives.
+        file: The owner's file.
+        owner: The process; None when the file cannot be read.
+        liveness: Whether it is alive.
         beat_age_s: Seconds since its last heartbeat.
     """
 
     file: Path
-    holder: Holder | None
-    life: Life
+    owner: ProcessIdentity | None
+    liveness: Liveness
     beat_age_s: float
 
     def __str__(self) -> str:
         """Such as `process 12 on host`, with what is known of it when it may be dead."""
-        who = str(self.holder) if self.holder else "an unreadable lease"
-        if self.life is Life.UNKNOWN:
+        who = str(self.owner) if self.owner else "an unreadable lease"
+        if self.liveness is Liveness.UNKNOWN:
             return f"{who} (unknown whether it lives: silent for {self.beat_age_s:.0f} s)"
         return who
 
@@ -62,7 +63,7 @@ class Lease:
 
     Attributes:
         path: The lease's folder.
-        file: The holder's file in it.
+        file: The owner's file in it.
     """
 
     def __init__(self, path: Path, file: Path) -> None:
@@ -71,10 +72,10 @@ class Lease:
         self._beat_at = time.monotonic()
 
     def beat(self) -> bool:
-        """Say that the holder lives.
+        """Record that the owner is alive.
 
         Returns:
-            Whether the lease is still held; False when somebody took it away.
+            Whether the lease is still held; False when it was taken away.
         """
         self._beat_at = time.monotonic()
         try:
@@ -90,9 +91,9 @@ class Lease:
         return self.beat() if time.monotonic() - self._beat_at >= BEAT_S else True
 
     def hand_over(self, pid: int) -> None:
-        """Make a process of this machine the holder, for example a child that was just started.
+        """Make a process of this machine the owner, for example a child that was just started.
 
-        Where that cannot be written (a full disk), this process stays the holder.
+        Where that cannot be written (a full disk), this process stays the owner.
         """
         # Not in the lease's own folder: what a kill left there would keep others from claiming it.
         beside = _draft(self.path, self.file.stem)
@@ -103,19 +104,19 @@ class Lease:
             beside.unlink(missing_ok=True)
 
     def release(self) -> None:
-        """Give the lease back; one that was taken away is left to its new holder."""
+        """Give the lease back; one that was taken away is left to its new owner."""
         evict(self.file)
         _remove_drafts(self.path)
 
 
-def claim(path: Path) -> Lease | Standing:
-    """Take the lease at `path` when it is free or its holder is certainly dead.
+def claim(path: Path) -> Lease | LeaseInfo:
+    """Take the lease at `path` when it is free or its owner is certainly dead.
 
     Args:
         path: The lease's folder; its parent must exist.
 
     Returns:
-        The lease, or who holds it (alive or unknown).
+        The lease, or the one of its owner, who is alive or unknown.
 
     Raises:
         OSError: The file system refused something else than the claim.
@@ -126,7 +127,7 @@ def claim(path: Path) -> Lease | Standing:
         for _ in range(TRIES):
             standing = look(path)
             if standing is not None:
-                if standing.life is not Life.DEAD:
+                if standing.liveness is not Liveness.DEAD:
                     return standing
                 evict(standing.file)
             try:
@@ -137,7 +138,7 @@ def claim(path: Path) -> Lease | Standing:
             except FileNotFoundError:
                 if not path.parent.exists():
                     raise
-                continue  # somebody took the draft for litter
+                continue  # another process took the draft for litter
             except OSError as error:
                 if error.errno not in TAKEN:
                     raise
@@ -146,26 +147,26 @@ def claim(path: Path) -> Lease | Standing:
                 return Lease(path, path / f"{token}.json")
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return Standing(file=path, holder=None, life=Life.UNKNOWN, beat_age_s=0.0)
+    return LeaseInfo(file=path, owner=None, liveness=Liveness.UNKNOWN, beat_age_s=0.0)
 
 
-def look(path: Path) -> Standing | None:
-    """Who holds the lease at `path`; None when nobody does. Changes nothing."""
+def look(path: Path) -> LeaseInfo | None:
+    """The lease at `path`; None when it is free. Changes nothing."""
     for _ in range(TRIES):
         files = _files(path)
         if not files:
             return None
-        standing = _standing(files[0])
+        standing = _read(files[0])
         if standing is not None:
             return standing
     return None
 
 
 def evict(file: Path) -> bool:
-    """Remove a holder's file, and the lease with it unless somebody else has claimed it by then.
+    """Remove the owner's file, and the lease with it unless it has been claimed anew by then.
 
     Args:
-        file: As `Standing` names it.
+        file: As `LeaseInfo` names it.
 
     Returns:
         Whether it was there: of all who remove one file, one wins.
@@ -184,15 +185,15 @@ def _draft(path: Path, token: str) -> Path:
     return path.with_name(f"{path.name}.{os.getpid()}.{token}.tmp")
 
 
-def _write(file: Path, holder: Holder) -> None:
-    with file.open("x", encoding="utf-8") as opened:
-        json.dump(holder.as_json(), opened)
+def _write(file: Path, owner: ProcessIdentity) -> None:
+    with file.open("xb") as opened:
+        opened.write(msgspec.json.encode(owner))
         opened.flush()
         os.fsync(opened.fileno())
 
 
 def _files(path: Path) -> list[Path]:
-    """The holder's file of a lease; names only, whatever else lies there."""
+    """The owner's file of a lease; names only, whatever else lies there."""
     try:
         names = os.listdir(path)  # noqa: PTH208 - names only
     except OSError:
@@ -201,23 +202,23 @@ def _files(path: Path) -> list[Path]:
     return [path / name for name in names if name.endswith(".json") and name[0] != "."]
 
 
-def _standing(file: Path) -> Standing | None:
-    """One look at a holder's file; None when it vanished meanwhile."""
+def _read(file: Path) -> LeaseInfo | None:
+    """One look at the owner's file; None when it vanished meanwhile."""
     try:
         age_s = time.time() - file.stat().st_mtime
     except OSError:
         return None
     try:
-        holder = holder_from_json(read_json(file))
-    except (AqrExpError, ValueError):
+        owner = read_json(file, ProcessIdentity)
+    except AqrExpError:
         if not file.exists():
             return None
-        return Standing(file=file, holder=None, life=Life.UNKNOWN, beat_age_s=age_s)
-    return Standing(file=file, holder=holder, life=judge(holder, age_s), beat_age_s=age_s)
+        return LeaseInfo(file=file, owner=None, liveness=Liveness.UNKNOWN, beat_age_s=age_s)
+    return LeaseInfo(file=file, owner=owner, liveness=liveness_of(owner, age_s), beat_age_s=age_s)
 
 
 def clear_dead(folder: Path) -> None:
-    """Remove the leases of dead holders from a folder that holds nothing but leases."""
+    """Remove the leases of dead owners from a folder that holds nothing but leases."""
     for path in folder.iterdir():
         if path.suffix == ".tmp":
             _remove_if_litter(path)
@@ -226,12 +227,12 @@ def clear_dead(folder: Path) -> None:
 
 
 def clear(path: Path) -> None:
-    """Remove the lease at `path` when its holder is dead, and what killed claimers of it left."""
+    """Remove the lease at `path` when its owner is dead, and what killed claimers of it left."""
     standing = look(path)
     if standing is None:
         with contextlib.suppress(OSError):
             path.rmdir()  # one that was killed while it gave the lease back leaves it empty
-    elif standing.life is Life.DEAD:
+    elif standing.liveness is Liveness.DEAD:
         evict(standing.file)
     _remove_drafts(path)
 
@@ -258,7 +259,7 @@ def _remove_if_litter(draft: Path) -> None:
         shutil.rmtree(litter) if litter.is_dir() else litter.unlink()
 
 
-# A holder about to end, or one that only looks into the folder, is waited for so long.
+# An owner about to end, or one that only looks into the folder, is waited for so long.
 PATIENCE_S = 5.0
 POLL_S = 0.05
 
@@ -268,7 +269,7 @@ class LockHeldError(AqrExpError):
 
 
 def claim_patiently(path: Path, patience_s: float | None = None) -> Lease:
-    """Claim the lease at `path`, waiting a little for its holder to end.
+    """Claim the lease at `path`, waiting a little for its owner to end.
 
     Args:
         path: The lease; its folder must exist.
@@ -278,7 +279,7 @@ def claim_patiently(path: Path, patience_s: float | None = None) -> Lease:
         LockHeldError: Another process holds it; names that process.
     """
     deadline = time.monotonic() + (PATIENCE_S if patience_s is None else patience_s)
-    while isinstance(answer := claim(path), Standing):
+    while isinstance(answer := claim(path), LeaseInfo):
         if time.monotonic() >= deadline:
             raise LockHeldError(f"{path.parent.name} is worked on by {answer}")
         time.sleep(POLL_S)
@@ -299,7 +300,7 @@ def hold(
         path: The lease; its folder must exist.
         patience_s: How long to wait for it, in seconds; None waits `PATIENCE_S`.
         on_beat: Called with every heartbeat, in a thread of its own.
-        on_loss: Called once, in that thread, when somebody took the lease away.
+        on_loss: Called once, in that thread, when the lease was taken away.
 
     Yields:
         The lease.
@@ -324,7 +325,7 @@ def hold(
     try:
         yield lease
     finally:
-        # A forked copy of the holder holds nothing.
+        # A forked copy of the owner holds nothing.
         if os.getpid() == owner:
             ended.set()
             lease.release()

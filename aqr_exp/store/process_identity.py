@@ -1,31 +1,34 @@
-"""Who holds a lease, and whether that process lives: alive, dead or unknown, never a guess."""
+"""Processes told apart across restarts, machines and containers, and whether one is alive.
+
+The answer is alive, dead or unknown, never a guess. Start times are counted from boot as the kernel does:
+psutil's follow the wall clock, which may be set, and would make a living process look like another one.
+"""
 
 import functools
 import os
 import socket
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-# A holder that nobody here can ask counts as alive for so long after its last heartbeat.
+import msgspec
+
+# A process that cannot be looked at from here counts as alive for so long after its last heartbeat.
 FRESH_S = 60.0
 
 PROC = Path("/proc")
 MACHINE_ID = Path("/etc/machine-id")
 
 
-class Life(Enum):
-    """What is known of a process; work is taken over from the dead only."""
+class Liveness(Enum):
+    """Whether a process is alive; work is taken over from the dead only."""
 
     ALIVE = "alive"
     DEAD = "dead"
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Holder:
+class ProcessIdentity(msgspec.Struct, frozen=True, kw_only=True):
     """One process on one machine, told from every other one.
 
     Attributes:
@@ -39,53 +42,23 @@ class Holder:
     """
 
     host: str
-    machine: str | None
-    boot: str | None
-    namespace: str | None
-    pid: int
-    started: int | None
+    machine: str | None = None
+    boot: str | None = None
+    namespace: str | None = None
+    pid: Annotated[int, msgspec.Meta(ge=1)]
+    started: int | None = None
 
     def __str__(self) -> str:
         """Such as `process 12 on host`."""
         return f"process {self.pid} on {self.host}"
 
-    def as_json(self) -> dict[str, Any]:
-        """What a lease's file holds."""
-        return asdict(self)
 
-
-def holder_from_json(value: Mapping[str, Any]) -> Holder:
-    """Check what was read from a lease's file.
-
-    Raises:
-        ValueError: A field is missing or holds what it cannot.
-    """
-    texts = {name: value.get(name) for name in ("host", "machine", "boot", "namespace")}
-    pid, started = value.get("pid"), value.get("started")
-    if not isinstance(texts["host"], str):
-        raise ValueError("host must be text")
-    if not all(isinstance(text, (str, type(None))) for text in texts.values()):
-        raise ValueError("machine, boot and namespace must be text")
-    if not isinstance(pid, int) or isinstance(pid, bool) or pid < 1:
-        raise ValueError(f"pid is {pid!r}; it must be a whole number from 1")
-    if not isinstance(started, (int, type(None))):
-        raise ValueError("started must be a whole number")
-    return Holder(
-        host=texts["host"],
-        machine=texts["machine"],
-        boot=texts["boot"],
-        namespace=texts["namespace"],
-        pid=pid,
-        started=started,
-    )
-
-
-def process(pid: int | None = None) -> Holder:
-    """A process of this machine as a holder; this one when None."""
+def process(pid: int | None = None) -> ProcessIdentity:
+    """The identity of a process of this machine; of this one when None."""
     pid = os.getpid() if pid is None else pid
     machine, boot = _machine()
     facts = _stat(pid)
-    return Holder(
+    return ProcessIdentity(
         host=socket.gethostname(),
         machine=machine,
         boot=boot,
@@ -95,11 +68,11 @@ def process(pid: int | None = None) -> Holder:
     )
 
 
-def judge(holder: Holder, beat_age_s: float) -> Life:
-    """Whether a holder lives.
+def liveness_of(owner: ProcessIdentity, beat_age_s: float) -> Liveness:
+    """Whether a process is alive.
 
     Args:
-        holder: The process.
+        owner: The process.
         beat_age_s: Seconds since its last heartbeat, by clocks that may differ.
 
     Returns:
@@ -108,15 +81,15 @@ def judge(holder: Holder, beat_age_s: float) -> Life:
         container nothing but heartbeats is known: alive while they come, unknown when they stop.
     """
     here = process()
-    by_beat = Life.ALIVE if beat_age_s < FRESH_S else Life.UNKNOWN
-    if (holder.host, holder.machine) != (here.host, here.machine):
+    by_beat = Liveness.ALIVE if beat_age_s < FRESH_S else Liveness.UNKNOWN
+    if (owner.host, owner.machine) != (here.host, here.machine):
         return by_beat
-    if holder.boot != here.boot:
+    if owner.boot != here.boot:
         # A machine that shares its name (and has no identifier) would still beat.
-        return Life.UNKNOWN if beat_age_s < FRESH_S else Life.DEAD
-    if holder.namespace != here.namespace:
+        return Liveness.UNKNOWN if beat_age_s < FRESH_S else Liveness.DEAD
+    if owner.namespace != here.namespace:
         return by_beat
-    return _judge_here(holder)
+    return _judge_here(owner)
 
 
 def is_gone(pid: int) -> bool:
@@ -126,22 +99,22 @@ def is_gone(pid: int) -> bool:
     except ProcessLookupError:
         return True
     except PermissionError:
-        pass  # somebody else's process: it is there
+        pass  # another user's process: it is there
     facts = _stat(pid)
     # A process that was killed and not yet collected by its parent never runs again.
     return facts is not None and facts[0] in "ZX" and _threads(pid) <= 1
 
 
-def _judge_here(holder: Holder) -> Life:
+def _judge_here(owner: ProcessIdentity) -> Liveness:
     """Whether a process of this machine and process namespace lives."""
-    if is_gone(holder.pid):
-        return Life.DEAD
-    facts = _stat(holder.pid)
+    if is_gone(owner.pid):
+        return Liveness.DEAD
+    facts = _stat(owner.pid)
     if facts is None:
         # It ended between the two looks, or the system shows nothing of others' processes.
-        return Life.UNKNOWN
-    reused = holder.started is not None and facts[1] != holder.started
-    return Life.DEAD if reused else Life.ALIVE
+        return Liveness.UNKNOWN
+    reused = owner.started is not None and facts[1] != owner.started
+    return Liveness.DEAD if reused else Liveness.ALIVE
 
 
 def _stat(pid: int) -> tuple[str, int] | None:

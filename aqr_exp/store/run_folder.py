@@ -13,8 +13,8 @@ import msgspec
 from aqr_exp.errors import AqrExpError
 from aqr_exp.files.atomic import read_checked_json, read_json, replace_checked_json, replace_json
 from aqr_exp.store.history import ATTEMPT, append_line, read_lines
-from aqr_exp.store.lease import Lease, Standing, clear, hold, look
-from aqr_exp.store.process_identity import Life
+from aqr_exp.store.lease import Lease, LeaseInfo, clear, hold, look
+from aqr_exp.store.process_identity import Liveness
 from aqr_exp.store.run_files import (
     RunPaths,
     measured,
@@ -251,16 +251,18 @@ class RunFolder(RunPaths):
         with hold(self.launch_lease_path) as lease:
             yield lease
 
-    def standing(self) -> Standing | None:
-        """Who trains or launches the run, alive or unknown; None when certainly nobody does."""
+    def lease_info(self) -> LeaseInfo | None:
+        """The lease of the process that trains or launches the run, alive or unknown; None without one."""
         looks = (look(path) for path in (self.lease_path, self.launch_lease_path))
-        held = [found for found in looks if found is not None and found.life is not Life.DEAD]
+        held = [
+            found for found in looks if found is not None and found.liveness is not Liveness.DEAD
+        ]
         # One that lives says more than one that may not.
-        return min(held, key=lambda found: found.life is Life.UNKNOWN, default=None)
+        return min(held, key=lambda found: found.liveness is Liveness.UNKNOWN, default=None)
 
-    def holder(self) -> str | None:
-        """Who trains or launches the run, such as `process 12 on host`; None when nobody does."""
-        standing = self.standing()
+    def owner(self) -> str | None:
+        """The process that trains or launches the run, such as `process 12 on host`; None without one."""
+        standing = self.lease_info()
         return str(standing) if standing else None
 
     def clear_dead_leases(self) -> None:
@@ -284,9 +286,9 @@ class RunFolder(RunPaths):
         status = self.read_state().status
         if status not in IN_HAND:
             return status
-        standing = None if ours else self.standing()
+        standing = None if ours else self.lease_info()
         if standing is not None:
-            return RunStatus.UNKNOWN if standing.life is Life.UNKNOWN else status
+            return RunStatus.UNKNOWN if standing.liveness is Liveness.UNKNOWN else status
         # It may have ended between the two looks.
         status = self.read_state().status
         return RunStatus.INTERRUPTED if status in IN_HAND else status

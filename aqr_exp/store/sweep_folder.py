@@ -3,21 +3,21 @@
 import contextlib
 import secrets
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+import msgspec
 
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.files.atomic import read_json, replace_json
-from aqr_exp.store.lease import Standing, clear_dead, hold, look
-from aqr_exp.store.process_identity import Life
+from aqr_exp.store.lease import LeaseInfo, clear_dead, hold, look
+from aqr_exp.store.process_identity import Liveness
 from aqr_exp.store.run_folder import utc_now
 
 MOST_NAME_BYTES = 200
 
 
-@dataclass(frozen=True, kw_only=True)
-class SweepEntry:
+class SweepEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One run of a sweep, as the last launcher of the sweep meant it.
 
     Attributes:
@@ -28,7 +28,7 @@ class SweepEntry:
         expected_s: How long it was expected to take, in seconds.
     """
 
-    name: str
+    name: Annotated[str, msgspec.Meta(pattern=r"^[^./][^/]*\Z")]
     variant: str
     overrides: tuple[str, ...]
     seed: int
@@ -38,6 +38,13 @@ class SweepEntry:
     def label(self) -> str:
         """What a person would type for it."""
         return " ".join([self.variant, *self.overrides, f"seed={self.seed}"])
+
+
+class _Plan(msgspec.Struct, kw_only=True):
+    """The content of `plan.json`; older versions kept no removed runs."""
+
+    runs: list[SweepEntry]
+    removed: list[SweepEntry] = []
 
 
 class SweepFolder:
@@ -110,8 +117,8 @@ class SweepFolder:
         plan = {
             "name": self.name,
             "written": utc_now(),
-            "runs": [asdict(entry) for entry in entries],
-            "removed": [asdict(entry) for entry in before if entry.name not in names],
+            "runs": msgspec.to_builtins(entries),
+            "removed": msgspec.to_builtins([one for one in before if one.name not in names]),
         }
         replace_json(self.plan_path, plan)
 
@@ -121,37 +128,29 @@ class SweepFolder:
         Raises:
             AqrExpError: The file is missing or damaged.
         """
-        return self._read(("runs",))
+        return self._read().runs
 
     def read_known(self) -> list[SweepEntry]:
         """The runs the sweep means or ever meant; none when its plan is missing or damaged."""
-        return self._read_if_any(("runs", "removed"))
+        plan = self._read_if_any()
+        return [*plan.runs, *plan.removed]
 
     def read_plan_if_any(self) -> list[SweepEntry]:
         """The runs the sweep means; none when its plan is missing or damaged."""
-        return self._read_if_any(("runs",))
+        return self._read_if_any().runs
 
-    def _read_if_any(self, parts: Sequence[str]) -> list[SweepEntry]:
+    def _read_if_any(self) -> "_Plan":
         try:
-            return self._read(parts) if self.plan_path.exists() else []
+            return self._read() if self.plan_path.exists() else _Plan(runs=[])
         except AqrExpError:
-            return []  # running the sweep replaces a damaged plan
+            return _Plan(runs=[])  # running the sweep replaces a damaged plan
 
-    def _read(self, parts: Sequence[str]) -> list[SweepEntry]:
-        remedy = f"(running the sweep {self.name!r} again writes it anew)"
+    def _read(self) -> "_Plan":
         try:
-            plan = read_json(self.plan_path)
+            return read_json(self.plan_path, _Plan)
         except AqrExpError as error:
+            remedy = f"(running the sweep {self.name!r} again writes it anew)"
             raise AqrExpError(f"{error} {remedy}") from None
-        try:
-            # Plans that were written before there was such a part have none removed.
-            return [
-                _entry(value)
-                for part in parts
-                for value in (plan[part] if part == "runs" else plan.get(part, []))
-            ]
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise AqrExpError(f"{self.plan_path} is damaged: {error!r} {remedy}") from None
 
     @contextlib.contextmanager
     def registered(self) -> Iterator[None]:
@@ -161,10 +160,12 @@ class SweepFolder:
         with hold(self.schedulers_dir / secrets.token_hex(8)):
             yield
 
-    def schedulers(self) -> list[Standing]:
+    def schedulers(self) -> list[LeaseInfo]:
         """Who works on the sweep; the dead are left out."""
         looks = (look(path) for path in self._schedulers())
-        return [found for found in looks if found is not None and found.life is not Life.DEAD]
+        return [
+            found for found in looks if found is not None and found.liveness is not Liveness.DEAD
+        ]
 
     def _schedulers(self) -> list[Path]:
         if not self.schedulers_dir.is_dir():
@@ -184,20 +185,6 @@ class SweepFolder:
             return str(read_json(self.cancel_path).get("requested"))
         except AqrExpError:
             return None
-
-
-def _entry(value: Any) -> SweepEntry:
-    expected_s = value.get("expected_s")
-    name = str(value["name"])
-    if not name or "/" in name or name.startswith("."):
-        raise ValueError(f"{name!r} is no run's name")
-    return SweepEntry(
-        name=name,
-        variant=str(value["variant"]),
-        overrides=tuple(map(str, value["overrides"])),
-        seed=int(value["seed"]),
-        expected_s=None if expected_s is None else float(expected_s),
-    )
 
 
 def check_sweep_name(name: str) -> None:

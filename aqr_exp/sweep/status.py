@@ -64,7 +64,7 @@ class StatusReader:
         row = shown_run(self._reruns[run.name])
         reason = row.reason
         if row.status in IN_HAND:
-            reason = self._store.folder(row.name).holder() or reason
+            reason = self._store.folder(row.name).owner() or reason
         state = RunStatus.TO_DO if row.status is RunStatus.PLANNED else row.status
         return PlannedRunStatus(run=run, state=state, reason=reason, folder=row.name)
 
@@ -235,7 +235,7 @@ def _look(entry: SweepEntry, folder: RunFolder) -> RemovedRun:
         state, why = folder.effective_status(), folder.read_state().reason
     except (AqrExpError, OSError) as error:
         return RemovedRun(entry=entry, folder=folder, state=RunStatus.DAMAGED, reason=str(error))
-    return RemovedRun(entry=entry, folder=folder, state=state, reason=folder.holder() or why)
+    return RemovedRun(entry=entry, folder=folder, state=state, reason=folder.owner() or why)
 
 
 def _meant_by_others(name: str, store: Store) -> set[str]:
@@ -340,7 +340,7 @@ def line_of(run: WatchedRun) -> RunLine:
         if status in IN_HAND:
             return RunLine(status=RunStatus.RUNNING, progress=folder.read_progress() or {}, **about)
         if status is RunStatus.UNKNOWN:
-            about["reason"] = f"held by {folder.holder()}"
+            about["reason"] = f"held by {folder.owner()}"
     except (AqrExpError, OSError) as error:
         return RunLine(status=RunStatus.DAMAGED, **{**about, "reason": str(error)})
     return RunLine(status=status, **about)

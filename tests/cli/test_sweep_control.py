@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from aqr_exp.cli.main import main
@@ -136,7 +137,7 @@ def test_a_sweep_whose_meaning_changed_is_not_resumed_as_something_else(
 ) -> None:
     from aqr_exp.cli.sweep_execute import entry_of
 
-    entry = dataclasses.replace(entry_of(plan.runs[0]), name="baseline-000000000000-s0")
+    entry = msgspec.structs.replace(entry_of(plan.runs[0]), name="baseline-000000000000-s0")
     store.sweep("s").write_plan([entry])
     assert main(["resume", "s"]) == 1
     err = capsys.readouterr().err

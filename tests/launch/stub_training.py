@@ -13,28 +13,30 @@ import sys
 import time
 from pathlib import Path
 
-from aqr_exp.store.process_identity import Holder, Life, judge, process
+import msgspec
+
+from aqr_exp.store.process_identity import Liveness, ProcessIdentity, liveness_of, process
 from aqr_exp.store.run_folder import RunFolder
 
 
 def note(event: str, folder: RunFolder, attempt: int) -> None:
     """Append one event to the audit file."""
-    line = json.dumps([event, folder.name, attempt, process().as_json()]) + "\n"
+    line = json.dumps([event, folder.name, attempt, msgspec.structs.asdict(process())]) + "\n"
     with Path(os.environ["STUB_AUDIT"]).open("ab", buffering=0) as audit:
         audit.write(line.encode())
 
 
-def read_audit(path: Path) -> list[tuple[str, str, int, Holder]]:
+def read_audit(path: Path) -> list[tuple[str, str, int, ProcessIdentity]]:
     """Every whole line of an audit file: event, run, attempt, process."""
     lines = path.read_text().splitlines() if path.exists() else []
     events = [json.loads(line) for line in lines]
-    return [(event, name, attempt, Holder(**who)) for event, name, attempt, who in events]
+    return [(event, name, attempt, ProcessIdentity(**who)) for event, name, attempt, who in events]
 
 
 def note_if_not_alone(folder: RunFolder, attempt: int) -> None:
     """Note it when a process that began this run still lives."""
     for event, name, _, who in read_audit(Path(os.environ["STUB_AUDIT"])):
-        if event == "begins" and name == folder.name and judge(who, 0.0) is not Life.DEAD:
+        if event == "begins" and name == folder.name and liveness_of(who, 0.0) is not Liveness.DEAD:
             note("not alone", folder, attempt)
 
 

@@ -79,7 +79,7 @@ def test_a_run_that_runs_elsewhere_counts_with_how_it_ends(folder: RunFolder) ->
         prior = prior_state(folder)
         snapshot = decide(folder, prior)
         assert snapshot.decision is Decision.ELSEWHERE
-        assert snapshot.reason == f"held by {folder.holder()}"
+        assert snapshot.reason == f"held by {folder.owner()}"
     assert decide(folder, prior).decision is Decision.DUE, "its process died without a word"
     folder.write_state("failed", reason="no memory")
     assert decide(folder, prior).decision is Decision.FAILED

@@ -153,9 +153,9 @@ class TestEveryExecutor:
         (machine,) = store.slots_dir.iterdir()
         standing = look(machine / "gpu-0")
         assert standing is not None
-        assert standing.holder is not None
+        assert standing.owner is not None
         trains = job.pid if isinstance(job, LocalJob) else os.getpid()
-        assert standing.holder.pid == trains
+        assert standing.owner.pid == trains
         job.stop(grace_s=0)
         ended(executor, job)
         assert look(machine / "gpu-0") is None

@@ -110,8 +110,8 @@ def test_a_killed_search_goes_on_and_repeats_nothing_that_was_finished(
     store = Store(place / "results")
     victim = look(store.folder(running[0]).lease_path)
     assert victim is not None
-    assert victim.holder is not None
-    os.kill(victim.holder.pid, signal.SIGKILL)
+    assert victim.owner is not None
+    os.kill(victim.owner.pid, signal.SIGKILL)
     before = trials(capsys)
     gate.touch()
     assert sweep(SEARCH).wait() == 0

@@ -15,7 +15,7 @@ import pytest
 from stub_training import read_audit
 from sweep_process import stub_environment
 
-from aqr_exp.store.process_identity import Life, judge
+from aqr_exp.store.process_identity import Liveness, liveness_of
 from aqr_exp.store.store import Store
 
 LAUNCHER = Path(__file__).with_name("sweep_process.py")
@@ -66,7 +66,7 @@ class Place:
     def workers(self) -> list[int]:
         """Stubs that live."""
         begun = [who for kind, _, _, who in read_audit(self.audit) if kind == "begins"]
-        return sorted({who.pid for who in begun if judge(who, 0.0) is Life.ALIVE})
+        return sorted({who.pid for who in begun if liveness_of(who, 0.0) is Liveness.ALIVE})
 
 
 @pytest.mark.parametrize("launchers", [2, 4])

@@ -130,8 +130,8 @@ def test_a_slot_is_its_process(tmp_path: Path) -> None:
     taken = tmp_path / socket.gethostname() / "cpu-0"
     standing = look(taken)
     assert standing is not None
-    assert standing.holder is not None
-    assert standing.holder.pid == os.getpid()
+    assert standing.owner is not None
+    assert standing.owner.pid == os.getpid()
 
 
 def test_dead_slots_are_cleared(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from aqr_exp.launch import attempt as starting
 from aqr_exp.launch.attempt import Decision, PriorState, RunSnapshot, Started, settle, start
 from aqr_exp.launch.executor import LocalExecutor
 from aqr_exp.launch.slots import Reservation, SlotLeases, cpu_slots
-from aqr_exp.store.lease import Lease, Standing, claim
+from aqr_exp.store.lease import Lease, LeaseInfo, claim
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.store import Store
 
@@ -40,7 +40,7 @@ def leases(folder: RunFolder) -> list[Path]:
 def before_it_is_ours(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], None]) -> None:
     """Let something happen after the launcher claimed the launch and before it claims the run."""
 
-    def claim_late(path: Path) -> Lease | Standing:
+    def claim_late(path: Path) -> Lease | LeaseInfo:
         if path.name == ".lease":
             happens()
         return claim(path)

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from made_up_runs import MadeUpData, kept_run, made_up_arms, made_up_records
@@ -45,7 +46,7 @@ def _bare(seed: int, value: float, **changes) -> RunRow:
 
 def _without_cache(store: Store, rows: list[RunRow], **metrics) -> list[RunRow]:
     """The same runs under names the cache has not seen."""
-    return [replace(row, metrics={**row.metrics, **metrics}) for row in rows]
+    return [msgspec.structs.replace(row, metrics={**row.metrics, **metrics}) for row in rows]
 
 
 def test_difference_against_its_parts(store, arms):

@@ -51,15 +51,15 @@ def test_a_changed_digit_is_noticed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
-        ({"flops": -1}, "flops is no count"),
-        ({"flops": True}, "flops is no count"),
-        ({"parameters": "many"}, "parameters is no count"),
-        ({"latencies_ms": []}, "latencies_ms is empty"),
-        ({"latencies_ms": [1.0, None]}, "latencies_ms holds what is no number"),
-        ({"latencies_ms": 3}, "not iterable"),
-        ({"memory_mb": -2.0}, "memory_mb holds an impossible number"),
-        ({"hardware": None}, "not iterable"),
-        ({"call": 7}, "call is no text"),
+        ({"flops": -1}, "flops: Expected `int` >= 0"),
+        ({"flops": True}, "flops: Expected `int`, got `bool`"),
+        ({"parameters": "many"}, "parameters: Expected `int`, got `str`"),
+        ({"latencies_ms": []}, "latencies_ms: Expected `array` of length >= 1"),
+        ({"latencies_ms": [1.0, None]}, r"latencies_ms\[1\]: Expected `float`, got `null`"),
+        ({"latencies_ms": 3}, "latencies_ms: Expected `array`, got `int`"),
+        ({"memory_mb": -2.0}, "memory_mb: Expected `float` >= 0.0"),
+        ({"hardware": None}, "hardware: Expected `object`, got `null`"),
+        ({"call": 7}, "call: Expected `str`, got `int`"),
     ],
 )
 def test_impossible_content_is_damage(tmp_path: Path, change: dict, fault: str) -> None:
@@ -75,5 +75,5 @@ def test_missing_content_is_damage(tmp_path: Path, name: str) -> None:
     value = COST.as_json()
     del value[name]
     replace_json(path, value)
-    with pytest.raises(AqrExpError, match=f"damaged: '{name}' is missing"):
+    with pytest.raises(AqrExpError, match=f"damaged: Object missing required field `{name}`"):
         read_cost(path)

@@ -11,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from aqr_exp.store import lease as lease_module
@@ -18,8 +19,8 @@ from aqr_exp.store.lease import (
     BEAT_S,
     DRAFT_AGE_S,
     Lease,
+    LeaseInfo,
     LockHeldError,
-    Standing,
     claim,
     clear,
     clear_dead,
@@ -27,7 +28,7 @@ from aqr_exp.store.lease import (
     hold,
     look,
 )
-from aqr_exp.store.process_identity import FRESH_S, Life, process
+from aqr_exp.store.process_identity import FRESH_S, Liveness, process
 
 HOSTILE = ["plain", "with space", "quo'te\"s; echo $HOME", "ünï", "-rf"]
 
@@ -57,7 +58,7 @@ def left(path: Path) -> list[str]:
 def held_by(path: Path, **changes: object) -> Path:
     """A lease that another process wrote; the holder's file."""
     lease = taken(path)
-    lease.file.write_text(json.dumps(process().as_json() | changes))
+    lease.file.write_text(json.dumps(msgspec.structs.asdict(process()) | changes))
     return lease.file
 
 
@@ -75,8 +76,8 @@ def age(file: Path, seconds: float) -> None:
 def test_one_claims_and_others_are_told_who(path: Path) -> None:
     lease = taken(path)
     answer = claim(path)
-    assert isinstance(answer, Standing)
-    assert answer.life is Life.ALIVE
+    assert isinstance(answer, LeaseInfo)
+    assert answer.liveness is Liveness.ALIVE
     assert str(answer) == f"process {os.getpid()} on {process().host}"
     assert left(path) == [".lease"]
     lease.release()
@@ -89,7 +90,7 @@ def test_the_dead_are_taken_over(quiet: Path) -> None:
     held_by(quiet, pid=ended_process())
     standing = look(quiet)
     assert standing is not None
-    assert standing.life is Life.DEAD
+    assert standing.liveness is Liveness.DEAD
     lease = taken(quiet)
     assert [file.name for file in quiet.iterdir()] == [lease.file.name]
 
@@ -112,9 +113,9 @@ def test_a_killed_process_nobody_collected_is_dead(quiet: Path) -> None:
         lease.hand_over(child.pid)
         standing = look(quiet)
         assert standing is not None
-        assert standing.life is Life.ALIVE
-        assert standing.holder is not None
-        assert standing.holder.pid == child.pid
+        assert standing.liveness is Liveness.ALIVE
+        assert standing.owner is not None
+        assert standing.owner.pid == child.pid
         child.kill()
         # Waits until it ended, and leaves it uncollected.
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
@@ -132,12 +133,12 @@ def test_of_a_process_elsewhere_silence_proves_nothing(
 ) -> None:
     file = held_by(quiet, pid=ended_process(), **elsewhere)
     answer = claim(quiet)
-    assert isinstance(answer, Standing)
-    assert answer.life is Life.ALIVE
+    assert isinstance(answer, LeaseInfo)
+    assert answer.liveness is Liveness.ALIVE
     age(file, 10 * FRESH_S)
     answer = claim(quiet)
-    assert isinstance(answer, Standing)
-    assert answer.life is Life.UNKNOWN
+    assert isinstance(answer, LeaseInfo)
+    assert answer.liveness is Liveness.UNKNOWN
     assert str(answer).endswith(f"(unknown whether it lives: silent for {10 * FRESH_S:.0f} s)")
     assert file.exists()
 
@@ -145,8 +146,8 @@ def test_of_a_process_elsewhere_silence_proves_nothing(
 def test_a_restarted_machine_holds_nothing(quiet: Path) -> None:
     file = held_by(quiet, boot="an earlier one")
     answer = claim(quiet)
-    assert isinstance(answer, Standing)
-    assert answer.life is Life.UNKNOWN, "it beats: another machine of the same name"
+    assert isinstance(answer, LeaseInfo)
+    assert answer.liveness is Liveness.UNKNOWN, "it beats: another machine of the same name"
     age(file, 2 * FRESH_S)
     taken(quiet)
 
@@ -157,8 +158,8 @@ def test_an_unreadable_lease_is_not_taken_over(quiet: Path, content: str) -> Non
     lease.file.write_text(content)
     age(lease.file, 10 * FRESH_S)
     answer = claim(quiet)
-    assert isinstance(answer, Standing)
-    assert (answer.life, answer.holder) == (Life.UNKNOWN, None)
+    assert isinstance(answer, LeaseInfo)
+    assert (answer.liveness, answer.owner) == (Liveness.UNKNOWN, None)
     assert str(answer).startswith("an unreadable lease (unknown")
     assert evict(answer.file), "the user may"
     taken(quiet)
@@ -229,7 +230,7 @@ def test_what_is_left_of_a_killed_release_is_cleared(quiet: Path) -> None:
     lease = taken(quiet)
     clear(quiet)
     assert lease.beat(), "a living holder's stays"
-    held_by_the_dead = process().as_json() | {"pid": ended_process()}
+    held_by_the_dead = msgspec.structs.asdict(process()) | {"pid": ended_process()}
     lease.file.write_text(json.dumps(held_by_the_dead))
     clear_dead(quiet.parent)
     assert left(quiet) == []

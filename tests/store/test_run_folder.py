@@ -170,7 +170,7 @@ def test_running_without_a_living_process_is_interrupted(folder: RunFolder) -> N
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
         assert folder.effective_status() == "running"
-        holder = folder.holder()
+        holder = folder.owner()
         assert holder is not None
         assert holder.startswith(f"process {other.pid} on ")
         with (
@@ -180,7 +180,7 @@ def test_running_without_a_living_process_is_interrupted(folder: RunFolder) -> N
             pass
         other.kill()
     assert folder.effective_status() == "interrupted"
-    assert folder.holder() is None
+    assert folder.owner() is None
 
 
 def test_a_pruned_run_of_an_older_version_is_pruned(folder: RunFolder) -> None:
@@ -214,7 +214,7 @@ def test_other_states_need_no_process(folder: RunFolder) -> None:
 
 def test_the_lock_is_free_again_afterwards(folder: RunFolder) -> None:
     with folder.lock():
-        assert folder.holder() is not None
+        assert folder.owner() is not None
     with folder.lock(), folder.launch_lock():
         pass
-    assert folder.holder() is None
+    assert folder.owner() is None

@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from aqr_exp.errors import AqrExpError, RequestError
@@ -70,7 +71,7 @@ def test_who_works_on_it_is_seen_and_the_dead_are_not(sweep: SweepFolder) -> Non
     child.wait()
     lease = claim(sweep.schedulers_dir / "dead")
     assert isinstance(lease, Lease)
-    lease.file.write_text(json.dumps(process().as_json() | {"pid": child.pid}))
+    lease.file.write_text(json.dumps(msgspec.structs.asdict(process()) | {"pid": child.pid}))
     assert sweep.schedulers() == []
     with sweep.registered():
         assert len(list(sweep.schedulers_dir.iterdir())) == 1, "the dead one is cleared away"

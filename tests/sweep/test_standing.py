@@ -1,6 +1,6 @@
-import dataclasses
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from aqr_exp.config.identity import as_dict, run_name, setting_fingerprint, to_yaml
@@ -82,7 +82,7 @@ def row(variant: str, overrides: list[str], seconds: float | None, **changes: ob
     record = {"variant": variant, "setting": setting_fingerprint(as_dict(config))}
     metrics = {} if seconds is None else {"train_time_s": seconds}
     base = RunRow(name=run_name(config), status=RunStatus.COMPLETED, record=record, metrics=metrics)
-    return dataclasses.replace(base, **changes)  # type: ignore[arg-type]
+    return msgspec.structs.replace(base, **changes)  # type: ignore[arg-type]
 
 
 def test_times_are_expected_from_the_same_variant_and_setting(data: Path) -> None:

@@ -56,4 +56,4 @@ def test_the_loss_is_found_before_anything_is_written(folder: RunFolder) -> None
 def test_undisturbed_it_ends_and_holds_nothing(folder: RunFolder) -> None:
     with held_for_training(folder) as claim:
         assert claim.still_ours()
-    assert folder.holder() is None
+    assert folder.owner() is None

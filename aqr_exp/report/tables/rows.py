@@ -1,9 +1,10 @@
 """`--where`: which runs a table is of, by conditions on their configuration; read, never run."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
+
+import msgspec
 
 from aqr_exp.config import BASELINE
 from aqr_exp.config.compose import group_options
@@ -147,7 +148,7 @@ def at_epoch(
     if not any(epoch in curve for curve in curves.values()):
         raise RequestError(f"no run was evaluated after epoch {epoch}{_there(curves)}")
     return [
-        replace(row, status=RunStatus.DAMAGED, reason=damaged[row.name])
+        msgspec.structs.replace(row, status=RunStatus.DAMAGED, reason=damaged[row.name])
         if row.name in damaged
         else _at(row, curves[row.name], epoch, specs)
         for row in rows
@@ -156,7 +157,7 @@ def at_epoch(
 
 def without_records(group: Group, epoch: int) -> Group:
     """The runs under names that no folder has: the records of the finished run are not the curve's."""
-    return [replace(row, name=f"{row.name} after epoch {epoch}") for row in group]
+    return [msgspec.structs.replace(row, name=f"{row.name} after epoch {epoch}") for row in group]
 
 
 def _curve(store: Store, row: RunRow) -> Curve:
@@ -194,7 +195,7 @@ def _at(row: RunRow, curve: Curve, epoch: int, specs: Specs) -> RunRow:
         after = f"not evaluated after epoch {epoch}" if curve else NO_CURVE
         reason = f"{row.reason}; {after}" if row.reason else after
         status = RunStatus.LEFT_OUT if row.completed else row.status
-        return replace(row, status=status, reason=reason, metrics={})
+        return msgspec.structs.replace(row, status=status, reason=reason, metrics={})
     metrics: dict[str, object] = dict(curve[epoch])
     if row.completed:
         about = {name: row.metrics.get(name) for name in ("split", "synthetic")}
@@ -204,7 +205,9 @@ def _at(row: RunRow, curve: Curve, epoch: int, specs: Specs) -> RunRow:
         known = data if isinstance(data, Mapping) else {}
         synthetic = known.get("name") == SYNTHETIC_DATA
         about = {"split": known.get("val_split", "?"), "synthetic": synthetic}
-    return replace(row, status=RunStatus.COMPLETED, reason=None, metrics={**metrics, **about})
+    return msgspec.structs.replace(
+        row, status=RunStatus.COMPLETED, reason=None, metrics={**metrics, **about}
+    )
 
 
 def selected_on_val(data: ComparisonData, planned: Sequence[str]) -> set[int]:
