@@ -109,9 +109,6 @@ def why_command(
 def side(asked: str) -> Side:
     """Find or compose one of the two.
 
-    Args:
-        asked: A run's name or its beginning; or a variant and overrides.
-
     Raises:
         RequestError: Neither; says what is wrong with it.
     """

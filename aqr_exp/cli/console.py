@@ -85,12 +85,7 @@ PLAIN_EVERY_S = 10.0
 
 
 class PlainProgress:
-    """Prints a line when phase or epoch changed, and otherwise at most every ten seconds.
-
-    Args:
-        say: Where lines go.
-        clock: Seconds that only grow.
-    """
+    """Prints a line when phase or epoch changed, and otherwise at most every ten seconds."""
 
     def __init__(
         self, say: Callable[[str], None] = say, clock: Callable[[], float] = time.monotonic
@@ -142,9 +137,6 @@ def run_progress() -> Iterator[RunProgress]:
 @contextmanager
 def counted_progress(what: str) -> Iterator[Progress]:
     """Show how many of how many are done.
-
-    Args:
-        what: What is counted, such as `scenes`.
 
     Yields:
         A function of (done, total).

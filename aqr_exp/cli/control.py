@@ -155,11 +155,7 @@ def rerun(
     """Execute again the runs that are in one of the wanted states.
 
     Args:
-        title: The command.
-        names: Runs or sweeps; every run of the results folder when empty.
-        wanted: Effective statuses.
         slots: How many run side by side.
-        detach: Go on without a terminal.
         steal: Take over the runs whose holder is unknown.
 
     Returns:

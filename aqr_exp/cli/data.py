@@ -302,8 +302,6 @@ def ready(root: Path, settings: SynthSettings, *, force: bool) -> bool:
     """Whether this very data set is there; refuses to put it where something else is.
 
     Args:
-        root: The data set's folder.
-        settings: What is wanted.
         force: Whether a synthetic data set made from other settings may be replaced.
 
     Returns:

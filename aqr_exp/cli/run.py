@@ -38,11 +38,6 @@ _PLAIN_BARS = "_.-=+*#"
 def show_run_plan(config: RunConfig, store: Store, *, as_json: bool) -> int:
     """Print what a run would do.
 
-    Args:
-        config: The checked run.
-        store: Where it would be kept.
-        as_json: Print JSON.
-
     Returns:
         0 when it can run here, 2 when something is missing; each fault is a line on stderr.
     """
@@ -173,11 +168,7 @@ def run_config(
     """Plan a checked run, start it when it is not complete, and report how it ended.
 
     Args:
-        config: The run, with its data's fingerprint.
-        store: Where runs are kept.
-        overrides: What was typed after the variant.
         force: Start a new attempt beside those that are there.
-        as_json: Report in JSON.
 
     Returns:
         0 completed, 1 failed, 130 interrupted.

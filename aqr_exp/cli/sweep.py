@@ -31,12 +31,7 @@ def say_removed(name: str, removed: Sequence[RemovedRun]) -> None:
 
 
 def cancel_removed_runs(name: str, removed: Sequence[RemovedRun]) -> None:
-    """Cancel such runs: those that wait or failed at once, those that run by a request to stop.
-
-    Args:
-        name: The sweep's name.
-        removed: Its runs that it means no more.
-    """
+    """Cancel such runs: those that wait or failed at once, those that run by a request to stop."""
     reason = f"removed from sweep {name}"
     for run in removed:
         try:
@@ -150,15 +145,7 @@ def show_plan(
     only_holes: bool,
     as_json: bool,
 ) -> None:
-    """Print every run of a plan, its completeness and its totals.
-
-    Args:
-        plan: The plan.
-        statuses: How its runs stand.
-        removed: Runs that it means no more and that are not complete.
-        only_holes: Leave out of the list what is done or in somebody's hands.
-        as_json: Print JSON.
-    """
+    """Print every run of a plan, its completeness and its totals."""
     shown = [status for status in statuses if status.needs_run or not only_holes]
     if as_json:
         console.print_json(report.as_json(plan, statuses, shown, removed))

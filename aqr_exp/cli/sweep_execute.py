@@ -40,11 +40,6 @@ HINT = "--no-preflight leaves it out"
 def preflight(plan: Plan, store: Store, slot: Slot) -> None:
     """Let every configuration that has never trained here make its first steps, and tell.
 
-    Args:
-        plan: The runs; seeds share a configuration.
-        store: Where runs are kept; what has trained there is not tried again.
-        slot: Where a run executes.
-
     Raises:
         RequestError: One line for each configuration that cannot make them, with its reason.
     """
@@ -66,10 +61,6 @@ def preflight(plan: Plan, store: Store, slot: Slot) -> None:
 
 def untried(plan: Plan, store: Store) -> dict[str, RunConfig]:
     """One run of each configuration of which no run of the plan has ever made a step.
-
-    Args:
-        plan: The runs.
-        store: Where runs are kept.
 
     Returns:
         Configurations by what would be typed for them.
@@ -111,9 +102,6 @@ def summarize(
     """Print the table of a sweep's runs, draw its figure, and name its best point.
 
     Args:
-        sweep: The sweep.
-        store: Where runs are kept.
-        metric: The metric of the figure, by which the best point is chosen.
         direction: Which of its values are better; the largest by default.
         parameters: Keys it is drawn against; by default one or two that the sweep varied.
     """
@@ -177,10 +165,7 @@ def execute(
     its runs; each is executed once.
 
     Args:
-        plan: The runs.
-        store: Where runs are kept.
         slots: How many run side by side; None takes one a GPU, or one a core without GPUs.
-        detached: Go on in a process without a terminal, and return at once.
         try_first: Let each distinct configuration make its first steps before anything is queued.
         summarized: Show table and best point at the end.
 
@@ -234,13 +219,7 @@ def entry_of(run: PlannedRun) -> SweepEntry:
 
 
 def planned_task(run: PlannedRun, folders: RunFolders, threads: int) -> Task:
-    """A planned run as a task of the scheduler.
-
-    Args:
-        run: The run.
-        folders: Where runs are kept.
-        threads: The threads of a slot, which the run's record is to show.
-    """
+    """A planned run as a task of the scheduler."""
     folder = folders.of(run.name)
 
     def create() -> None:
@@ -275,14 +254,7 @@ def run_tasks(
     """Run tasks and report; see `execute`.
 
     Args:
-        title: What they are together.
-        tasks: The runs.
-        labels: What a person calls them, by run name.
-        store: Where runs are kept.
         executor: Where they run.
-        sweep: The sweep whose requests to stop are obeyed.
-        detached: Go on in a process without a terminal, and return at once.
-        source_of: Makes what proposes further tasks, once that can be seen.
         at_end: Called when the tasks have ended, unless that was asked for.
 
     Returns:

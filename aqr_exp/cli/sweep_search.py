@@ -50,11 +50,7 @@ def execute_search(
     Several processes that execute the same search share its trials.
 
     Args:
-        request: A sweep that searches.
-        store: Where runs are kept.
-        expected: How long a run is expected to train, in seconds.
         slots: How many run side by side; None takes one a GPU, or one a core without GPUs.
-        detached: Go on in a process without a terminal, and return at once.
         try_first: Let a point make its first steps before a search is begun.
 
     Returns:
@@ -96,11 +92,6 @@ def execute_search(
 
 def show_search(request: SweepRequest, store: Store, *, as_json: bool) -> None:
     """Print the space and the trials so far; nothing is proposed, and nothing is left behind.
-
-    Args:
-        request: A sweep that searches.
-        store: Where runs are kept.
-        as_json: Print JSON.
 
     Raises:
         RequestError: The search cannot be.

@@ -58,14 +58,7 @@ def run_words(line: RunLine) -> str:
 
 
 def failure_lines(name: str, reason: str | None, log: Sequence[str], log_path: str) -> list[str]:
-    """A failed run: its reason, and the end of its log.
-
-    Args:
-        name: The run's name.
-        reason: Why it failed.
-        log: The log's last lines.
-        log_path: Where the whole log is.
-    """
+    """A failed run: its reason, and the end of its log."""
     lines = [f"{name} failed: {' '.join((reason or 'no reason given').split())}"]
     if log:
         lines += [f"  the last lines of {log_path}:", *(f"  | {line}" for line in log)]
@@ -73,11 +66,7 @@ def failure_lines(name: str, reason: str | None, log: Sequence[str], log_path: s
 
 
 def recovery_hints(statuses: Sequence[str]) -> list[str]:
-    """What to do about runs that did not end well: a line each for what is mended alike.
-
-    Args:
-        statuses: How they stand.
-    """
+    """What to do about runs that did not end well: a line each for what is mended alike."""
     unknown, damaged = (statuses.count(status) for status in (RunStatus.UNKNOWN, RunStatus.DAMAGED))
     rest = len(statuses) - unknown - damaged
     lines = []
@@ -94,13 +83,7 @@ def recovery_hints(statuses: Sequence[str]) -> list[str]:
 
 
 class PlainScreen:
-    """Prints totals once a minute and what is said.
-
-    Args:
-        status: Looks at the runs.
-        say: Where lines go.
-        clock: Seconds that only grow.
-    """
+    """Prints totals once a minute and what is said."""
 
     def __init__(
         self,
@@ -126,13 +109,7 @@ class PlainScreen:
 
 
 class LiveScreen:
-    """Keeps a table of the running runs and the totals at the bottom of a terminal.
-
-    Args:
-        status: Looks at the runs.
-        live: What is updated.
-        clock: Seconds that only grow.
-    """
+    """Keeps a table of the running runs and the totals at the bottom of a terminal."""
 
     def __init__(
         self, status: SweepStatus, live: Any, clock: Callable[[], float] = time.monotonic
@@ -206,12 +183,7 @@ def screen(status: SweepStatus, *, live: bool = True) -> Iterator[Screen]:
 
 
 class ConsoleReporter:
-    """Says what a scheduler does.
-
-    Args:
-        screen: Where it is said.
-        total: How many runs there are by now.
-    """
+    """Says what a scheduler does."""
 
     def __init__(self, screen: Screen, total: Callable[[], int]) -> None:
         self._screen = screen
