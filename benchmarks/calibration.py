@@ -32,8 +32,10 @@ from made_up_runs import MadeUpData, Spread, made_up_arms, made_up_records
 
 from aqr_exp.evaluate.records import WHOLE
 from aqr_exp.evaluate.scorer import Scorer
-from aqr_exp.statistics.differences import ArmDifference, Resampling, compare_arms
+from aqr_exp.statistics.differences import compare_arms
+from aqr_exp.statistics.estimates import ArmDifference
 from aqr_exp.statistics.noise import Noise, detectable
+from aqr_exp.statistics.resampling import Resampling
 from aqr_exp.statistics.verdicts import BETTER, WORSE, decide
 from aqr_exp.store.store import Store
 

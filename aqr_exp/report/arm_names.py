@@ -1,4 +1,4 @@
-"""What to call arms that stand beside one another."""
+"""Names of arms, and the arms and runs that a typed name means."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -76,14 +76,14 @@ def selected(rows: Sequence[RunRow], names: Sequence[str], *, store: Store) -> l
 
 
 def beginnings(rows: Sequence[RunRow]) -> list[str]:
-    """What could have been meant: runs, arms and variants."""
+    """The names that could have been meant: runs, arms and variants."""
     arms = dict.fromkeys(f"{row.variant}-{row.fingerprint}" for row in rows)
     return [*dict.fromkeys(row.variant for row in rows), *arms, *(row.name for row in rows)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChosenArm:
-    """What a name stands for.
+    """The runs that a name means.
 
     Attributes:
         runs: Completed runs of one arm, one a seed.
@@ -125,5 +125,5 @@ def one_arm(rows: Sequence[RunRow], name: str) -> ChosenArm:
 
 
 def all_left_out(arms: Sequence[ChosenArm]) -> tuple[str, ...]:
-    """What was left out of several arms, each line once."""
+    """The runs left out of several arms, each line once."""
     return tuple(dict.fromkeys(line for arm in arms for line in arm.left_out))

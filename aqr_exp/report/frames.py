@@ -87,7 +87,7 @@ def _configuration(store: Store, row: RunRow) -> dict[str, Any]:
 
 
 def table_parts(by: str) -> "By":
-    """What a block of a table is, by its name.
+    """The blocks of a table, by their name.
 
     Raises:
         RequestError: There is no such; tells the nearest.

@@ -1,4 +1,4 @@
-"""The fair-comparison gate: what besides the declared factor differs between two arms."""
+"""Confounders: differences between two arms besides the declared factor."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -96,7 +96,7 @@ def configuration_confounders(
 def record_confounders(
     arm: Sequence[RunRow], other: Sequence[RunRow], declared: Collection[str]
 ) -> list[Confounder]:
-    """What the records of two arms' runs say differs: data, code, environment, hardware.
+    """Differences in the records of two arms' runs: data, code, environment, hardware.
 
     Runs of the same seed are compared; where two arms share no seed, every run with every other.
 
@@ -124,6 +124,26 @@ def record_confounders(
     ]
 
 
+def all_confounders(
+    arm: Sequence[RunRow],
+    other: Sequence[RunRow],
+    specs: tuple[Mapping[str, Any], Mapping[str, Any]] | None,
+    declared: Collection[str],
+) -> tuple[Confounder, ...]:
+    """Differences in the configurations and in the records; a data set that both name is listed once.
+
+    Args:
+        arm: Its runs.
+        other: Those it is compared with.
+        specs: The configurations of both; None where they are known to agree, or cannot be read.
+        declared: As `check_factors` gives them.
+    """
+    found = configuration_confounders(*specs, declared) if specs else []
+    names = {item.name for item in found}
+    records = record_confounders(arm, other, declared)
+    return (*found, *(item for item in records if f"{item.name}.fingerprint" not in names))
+
+
 def _pairs(arm: Sequence[RunRow], other: Sequence[RunRow]) -> list[tuple[RunRow, RunRow]]:
     by_seed = {row.seed: row for row in other if row.seed is not None}
     shared = [(row, by_seed[row.seed]) for row in arm if row.seed in by_seed]
@@ -140,7 +160,7 @@ def _alike(ours: RunRow, theirs: RunRow) -> bool:
 
 
 def _facts(row: RunRow) -> dict[str, str]:
-    """What a run's record says its numbers may depend on, by name; what it does not say is absent."""
+    """The recorded facts that a run's numbers may depend on, by name."""
     record = row.record
     facts: dict[str, str] = {}
     data = _mapping(record, "data")

@@ -1,6 +1,6 @@
 """Differences between two arms of a store, and means of one, each with an interval that knows its noise.
 
-docs/statistics.md says which model it is and how it was checked. What was computed once is read from the
+docs/statistics.md describes the model and how it was checked. What was computed once is read from the
 cache: a comparison by the records of its runs, a run's resamples by its records alone.
 
 Letters: R resamples.
@@ -37,15 +37,6 @@ from aqr_exp.statistics.run_scores import (
 )
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.store import Store
-
-__all__ = [
-    "ArmDifference",
-    "ArmMean",
-    "Resampling",
-    "arm_interval",
-    "arm_intervals",
-    "compare_arms",
-]
 
 DEFAULT = Resampling()
 

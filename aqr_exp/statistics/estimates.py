@@ -71,7 +71,7 @@ _OVER_SEEDS = "t over seeds"
 
 
 def student_t(degrees: int) -> float:
-    """How many standard errors the 95 % interval reaches to each side."""
+    """The half width of the 95 % interval, in standard errors."""
     from scipy.special import stdtrit
 
     return float(stdtrit(degrees, 0.975))
@@ -158,7 +158,7 @@ class ArmDifference:
         return self.n_pairs or min(self.n_reference, self.n_other)
 
     def seeds_for(self, effect: float, alpha: float = 0.05, power: float = 0.8) -> int | None:
-        """How many seeds of each arm would find a true difference.
+        """The number of seeds of each arm that would find a true difference.
 
         Returns:
             At least 2; None where scene noise alone is too much, or seed noise is unknown.

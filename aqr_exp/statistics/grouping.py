@@ -37,7 +37,7 @@ def group_seeds(rows: Sequence[RunRow]) -> tuple[list[Group], list[str]]:
 
 
 def replicates(rows: Sequence[RunRow]) -> list[RunRow]:
-    """The runs that count of one arm, by seed; first those that do not say theirs."""
+    """The runs that count of one arm, by seed; first those without a recorded seed."""
     return sorted(
         counting_runs(rows), key=lambda row: (row.seed is not None, row.seed or 0, row.name)
     )

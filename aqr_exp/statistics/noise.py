@@ -1,4 +1,4 @@
-"""How much of a mean or a mean difference is noise, of seeds and of scenes apart.
+"""Noise of a mean or a mean difference, of seeds and of scenes apart.
 
 Letters: N runs of an arm, R resamples.
 """
@@ -120,11 +120,11 @@ def _without_rounding(variance: float) -> float:
 
 
 _UNDERFLOW = 1e-200
-"""Below it quantiles are not known any more, and nobody minds."""
+"""Quantiles are not computed below it: p is as good as 0."""
 
 
 def half_width(sources: Sequence[Noise], alpha: float) -> float:
-    """How far an interval reaches to each side.
+    """Half the width of an interval.
 
     Args:
         alpha: What the confidence lacks to 1.
@@ -164,7 +164,7 @@ _QUANTILES = 400
 
 
 def power(effect: float, seeds: Noise, scenes: Noise | None, alpha: float) -> float:
-    """How often a true effect is found.
+    """Power: the share of experiments that find a true effect.
 
     Returns:
         A share, for no effect at most alpha.
@@ -210,7 +210,7 @@ def detectable(seeds: Noise, scenes: Noise | None, alpha: float, wanted: float) 
 
 @dataclass(frozen=True, kw_only=True)
 class SeedPlan:
-    """What is known for planning more seeds.
+    """The noise that a plan of more seeds rests on.
 
     Attributes:
         sd: Standard deviation of one seed's difference.
@@ -231,7 +231,7 @@ class SeedPlan:
         return Noise(variance=self.sd**2 / seeds, degrees=self.degrees * (seeds - 1))
 
     def seeds_for(self, effect: float, alpha: float, wanted: float) -> int | None:
-        """How many seeds a true effect needs to be found often enough.
+        """The number of seeds with which a true effect is found often enough.
 
         Returns:
             At least 2; None where `MOST_SEEDS` are not enough.

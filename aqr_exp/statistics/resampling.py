@@ -30,7 +30,7 @@ _ENTRIES_AT_ONCE = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Resampling:
-    """How intervals and verdicts are made.
+    """The settings of intervals and verdicts.
 
     Attributes:
         resamples: How often the scenes are drawn again.

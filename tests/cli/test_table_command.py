@@ -78,7 +78,7 @@ def test_runs_are_chosen_sorted_and_looked_at_after_an_epoch(
         (["--where", "exec('x')"], "is not an expression of"),
         (["--sort", "mAp"], "--sort 'mAp': no such column: did you mean 'mAP'?"),
         (["--factor", "code_revision"], "unknown factor 'code_revision'"),
-        (["--baseline", "x"], "--baseline 'x': no arm of the table is called so"),
+        (["--baseline", "x"], "--baseline 'x': no such arm in the table"),
         (["--sweep", "x"], "--sweep 'x': no such sweep was started (there: none)"),
         (["--at-epoch", "9"], "no run was evaluated after epoch 9 (there: 2)"),
         (["--by", "range", "--metrics", "mAP@night"], "--by range gives the parts"),

@@ -12,8 +12,9 @@ from aqr_exp.errors import RequestError
 from aqr_exp.evaluate.conditions import CONDITIONS, RunScorer, sample_weights
 from aqr_exp.evaluate.records import read_records
 from aqr_exp.statistics import run_scores
-from aqr_exp.statistics.differences import Resampling, arm_interval, arm_intervals, compare_arms
+from aqr_exp.statistics.differences import arm_interval, arm_intervals, compare_arms
 from aqr_exp.statistics.estimates import ArmValues, MetricSample, estimate_difference
+from aqr_exp.statistics.resampling import Resampling
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store

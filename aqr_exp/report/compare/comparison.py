@@ -1,9 +1,8 @@
 """Two arms compared: configuration, metrics, classes, conditions and scenes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 from aqr_exp.config.identity import Difference, IdentityEffect, differences
 from aqr_exp.data.classes import CLASS_NAMES
@@ -14,9 +13,8 @@ from aqr_exp.files.progress import NamedProgress, no_progress
 from aqr_exp.report.compare.scenes import SceneChanges, scene_changes
 from aqr_exp.statistics.confounders import (
     Confounder,
+    all_confounders,
     check_factors,
-    configuration_confounders,
-    record_confounders,
 )
 from aqr_exp.statistics.differences import DEFAULT, arm_intervals, compare_arms
 from aqr_exp.statistics.estimates import ArmMean
@@ -33,7 +31,7 @@ PARTS = (METRIC, CLASS, CONDITION, SCENE)
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is to be compared.
+    """A comparison that is wanted.
 
     Attributes:
         metrics: Metric names.
@@ -78,7 +76,7 @@ class Compared:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Everything that is said about two arms.
+    """The comparison of two arms.
 
     Attributes:
         reference: Runs of the reference arm that are compared.
@@ -123,8 +121,8 @@ def compare_two(
 
     Args:
         other: Those of the other arm.
-        left_out: What was said of runs of the two that are not among them.
-        progress: Told (what, done, total) where it takes long.
+        left_out: Lines on runs of the two that are not among them.
+        progress: Called with (what, done, total).
 
     Raises:
         RequestError: A factor is unknown; or, when strict, the comparison is confounded.
@@ -132,7 +130,7 @@ def compare_two(
     """
     declared = check_factors(request.factors)
     specs = [store.folder(arm[0].name).read_spec() for arm in (reference, other)]
-    confounders = _confounders(reference, other, specs, declared)
+    confounders = all_confounders(other, reference, (specs[1], specs[0]), declared)
     if request.strict and confounders:
         names = "; ".join(map(str, confounders))
         raise RequestError(f"--strict: the two differ in more than the declared factor: {names}")
@@ -186,20 +184,6 @@ def _with_common_seeds(
         [row for row in other if row.seed in common],
         (note,) * bool(left_out),
     )
-
-
-def _confounders(
-    reference: Sequence[RunRow],
-    other: Sequence[RunRow],
-    specs: Sequence[Mapping[str, Any]],
-    declared: Sequence[str],
-) -> tuple[Confounder, ...]:
-    """What differs besides the declared factors: in the configurations, and in the runs' records."""
-    found = configuration_confounders(specs[1], specs[0], declared)
-    names = {item.name for item in found}
-    records = record_confounders(other, reference, declared)
-    # A data set that the configurations name is said once.
-    return (*found, *(item for item in records if f"{item.name}.fingerprint" not in names))
 
 
 class _Work:

@@ -1,4 +1,4 @@
-"""What fresh seeds say of the points that a sweep selected: how much of their lead is left."""
+"""Selected points of a sweep on fresh seeds: how much of their lead is left."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class ConfirmedPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Confirmed:
-    """What is said of one selected point.
+    """One selected point on fresh seeds.
 
     Attributes:
         label: What the point is called.
@@ -166,7 +166,7 @@ def _interval_cells(found: ArmMean | ArmDifference) -> tuple[Cell, Cell, Cell]:
 
 
 def _notes(found: Sequence[Confirmed], metric: str, candidates: int, planned: int) -> list[str]:
-    """What the first numbers are, what is missing, and the verdicts in words."""
+    """The meaning of the first numbers, missing seeds, and the verdicts in words."""
     selected = (
         f"selected on val: the first {metric} of each point is the one it was chosen by among "
         f"{candidates}, so it is too good; the confirmed one is of seeds that had no part in the choice"

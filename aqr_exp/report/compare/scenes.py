@@ -39,7 +39,7 @@ class SceneScores:
 
     @property
     def has_class(self) -> Bool[NDArray[Any], "T 10"]:
-        """Which classes a scene has objects of."""
+        """The classes that a scene has objects of."""
         return self.truths > 0
 
     def mean_ap(self) -> Float[NDArray[Any], " T"]:
@@ -80,7 +80,7 @@ class SceneChange:
 
     Attributes:
         scene: Its name.
-        description: What the data set says about it.
+        description: Its description in the data set.
         samples: How many samples.
         truths: How many ground truths.
         reference: The reference arm's `SCENE_METRIC`, mean over its seeds.
@@ -128,7 +128,7 @@ def scene_changes(
 
     Args:
         other: Runs of the other arm.
-        progress: Told (done, total) runs.
+        progress: Called with (done, total) runs.
 
     Returns:
         All scenes with ground truth; none where a run has no match records or another split, with why.

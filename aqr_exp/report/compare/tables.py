@@ -26,7 +26,7 @@ SCENE_NUMBERS = ("samples", "ground truth", "A", "B", "difference", "seeds that 
 
 
 def comparison_tables(found: Comparison, scenes: int) -> dict[str, Table]:
-    """What a comparison says, block by block; a block that was not asked for is left out.
+    """The blocks of a comparison as tables; a block that was not requested is left out.
 
     Returns:
         Tables by name: `configuration`, `metrics`, `errors`, `classes`, `conditions`, `scenes`.
@@ -60,7 +60,7 @@ def configuration_table(found: Comparison) -> Table:
     theirs = arm_words(found.other, labels[1])
     notes = [] if found.configuration else ["the configurations are the same but for the seed"]
     notes += found.notes
-    # Confounders are told as (in the arm, in what it is compared with): B and A.
+    # A confounder has the arm's value first, then that of the arm it is compared with: B and A.
     notes += [
         f"confounded: {item.name} is {item.theirs} in A and {item.ours} in B{_in_pairs(item)}"
         for item in found.confounders
@@ -106,7 +106,7 @@ def _compared_table(
 
 
 def _shared_notes(items: Sequence[Compared]) -> list[str]:
-    """What has to be known about numbers: those with the same note share a line."""
+    """Remarks on numbers: those with the same note share a line."""
     names: dict[str, list[str]] = {}
     for item in items:
         names.setdefault(item.result.difference.note, []).append(_name(item))

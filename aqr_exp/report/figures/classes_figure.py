@@ -16,7 +16,9 @@ from aqr_exp.report.figures.style import (
     seeds_words,
     words,
 )
-from aqr_exp.statistics.grouping import Group, group_seeds
+from aqr_exp.statistics.grouping import Group, classes_of, group_seeds
+from aqr_exp.statistics.metrics import CLASS_AP
+from aqr_exp.statistics.run_scores import GroundTruths
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.store import Store
 
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-AP = "AP/"
 # How much of a class's strip the marks of its arms take.
 STRIP = 0.6
 MOST_ARMS = 8
@@ -43,9 +44,7 @@ def classes_figure(
         RequestError: No run has AP by class, or there are more arms than could be told apart.
     """
     groups, _ = group_seeds(rows)
-    names = dict.fromkeys(
-        name for group in groups for row in group for name in row.metrics if name.startswith(AP)
-    )
+    names = [f"{CLASS_AP}{name}" for name in classes_of(groups)]
     if not names:
         raise RequestError("no completed run has AP by class")
     if len(groups) > MOST_ARMS:
@@ -77,13 +76,8 @@ def _highest(groups: Sequence[Group], name: str, means: Means) -> float:
 
 def _class_words(groups: Sequence[Group], name: str) -> str:
     """A class with how many boxes it was measured on; arms on other data may have other counts."""
-    class_name = name.removeprefix(AP)
-    counts = {
-        int(count)
-        for group in groups
-        for row in group
-        if (count := row.metric(f"gt/{class_name}")) is not None
-    }
+    class_name = name.removeprefix(CLASS_AP)
+    counts = GroundTruths().of([row for group in groups for row in group], name, None)
     if not counts:
         return words(f"{class_name} (?)")
     low, high = min(counts), max(counts)

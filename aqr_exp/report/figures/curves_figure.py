@@ -77,14 +77,14 @@ def curves_figure(
     paper_axes(all_axes[0], x="epoch", y=words(f"training {loss}"), title=f"{averaged}{SPREAD}")
     for index, (arm, group) in enumerate(zip(arms, losses, strict=True)):
         curves = [smoothed(series, width) for series in group]
-        _draw_curve(all_axes[0], curves, index, words(arm.words()))
+        _draw_curve(all_axes[0], curves, index, arm.words(), width=1.1)
     if both:
         paper_axes(
             all_axes[1], x="epoch", y=metric_label(metric), title=f"while training, {SPREAD}"
         )
         for index, (arm, group) in enumerate(zip(arms, metrics, strict=True)):
             if any(group):
-                _draw_curve(all_axes[1], group, index, words(arm.words()), marker=marker(index))
+                _draw_curve(all_axes[1], group, index, arm.words(), width=1.1, marker=marker(index))
                 _draw_record(all_axes[1], arm, index, metric, Means(store))
     for axes in all_axes:
         axes.set_xlim(left=0)
@@ -93,12 +93,18 @@ def curves_figure(
 
 
 def _draw_curve(
-    axes: "Axes", curves: Sequence[Series], index: int, label: str, marker: str = ""
-) -> None:
-    """An arm's mean and the range of its seeds."""
+    axes: "Axes",
+    curves: Sequence[Series],
+    index: int,
+    label: str,
+    *,
+    width: float,
+    marker: str = "",
+) -> float | None:
+    """An arm's mean and the range of its seeds; returns the last epoch drawn, None without any."""
     epochs, values = over_seeds([curve for curve in curves if curve])
     if not epochs:
-        return
+        return None
     means = [sum(group) / len(group) for group in values]
     axes.plot(
         epochs,
@@ -107,12 +113,13 @@ def _draw_curve(
         linestyle=line_style(index),
         marker=marker,
         markersize=3,
-        linewidth=1.1,
-        label=label,
+        linewidth=width,
+        label=words(label),
     )
     if len(values[0]) > 1:
         low, high = [min(group) for group in values], [max(group) for group in values]
         axes.fill_between(epochs, low, high, color=colour(index), alpha=BAND_ALPHA, linewidth=0)
+    return epochs[-1]
 
 
 def _draw_record(axes: "Axes", arm: ArmCurves, index: int, metric: str, means: Means) -> None:
@@ -203,17 +210,9 @@ def _scales_of(drawn: Sequence[tuple[ArmCurves, Bounds | None, str]], arm: ArmCu
 def _draw_scale(axes: "Axes", arm: ArmCurves, name: str, index: int, *, several: bool) -> float:
     """One scale of one arm; returns the last epoch drawn."""
     curves = [run.series("arm", name) for run in arm.runs]
-    epochs, values = over_seeds([curve for curve in curves if curve])
-    if not epochs:
-        return 1.0
     label = f"{arm.words()}: {name}" if several else arm.words()
-    means = [sum(group) / len(group) for group in values]
-    style = {"color": colour(index), "linestyle": line_style(index)}
-    axes.plot(epochs, means, linewidth=1.2, label=words(label), **style)  # type: ignore[arg-type]
-    if len(values[0]) > 1:
-        low, high = [min(group) for group in values], [max(group) for group in values]
-        axes.fill_between(epochs, low, high, color=colour(index), alpha=BAND_ALPHA, linewidth=0)
-    return epochs[-1]
+    end = _draw_curve(axes, curves, index, label, width=1.2)
+    return 1.0 if end is None else end
 
 
 def _draw_bounds(axes: "Axes", held: Bounds | None, end: float) -> None:

@@ -1,4 +1,4 @@
-"""What all figures share: colours that stay apart for colour-blind readers, and plain axes.
+"""The style of all figures: colours that stay apart for colour-blind readers, and plain axes.
 
 Figures are made as objects, without pyplot: nothing global is changed and nothing is left open.
 """
@@ -60,7 +60,7 @@ def plain_axes(axes: "Axes", *, title: str, x: str, y: str) -> None:
 
 
 def legend(axes: "Axes", place: Corner) -> None:
-    """A legend that hides nothing completely; a long one stands beside the axes."""
+    """A legend that hides nothing completely; a long one is placed beside the axes."""
     if len(axes.get_legend_handles_labels()[0]) > LEGEND_LINES:
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9, edgecolor=GRID)
     else:
@@ -68,7 +68,7 @@ def legend(axes: "Axes", place: Corner) -> None:
 
 
 def words(text: object) -> str:
-    """Text as it stands, whatever is in it: no mathematics, no line breaks, one that a legend shows."""
+    """Text as it is: no mathematics, no line breaks, and a legend shows it."""
     plain = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
     # Without its dollar signs escaped, a name could be read as a formula, or refused as one.
     plain = plain.replace("$", r"\$")
@@ -78,7 +78,7 @@ def words(text: object) -> str:
 COLUMN_IN = 3.4
 PAGE_IN = 7.0
 TEXT_PT, SMALL_PT = 8.0, 7.0
-# Letters of small type that stand side by side in a column's width.
+# Letters of small type that fit in a column's width.
 LETTERS_A_COLUMN = 60
 LINE_IN = 0.15
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
@@ -160,7 +160,7 @@ def metric_label(metric: str) -> str:
 
 
 def seeds_words(counts: Sequence[int]) -> str:
-    """How many seeds stand behind each of some points: `n = 3`, or `n = 2 to 3`."""
+    """The number of seeds of each of some points: `n = 3`, or `n = 2 to 3`."""
     low, high = min(counts, default=0), max(counts, default=0)
     return f"n = {low}" if low == high else f"n = {low} to {high}"
 

@@ -1,4 +1,4 @@
-"""Two swept parameters as a heat map: each cell with its value and how many seeds it rests on."""
+"""A metric over one or two swept parameters: curves with intervals, or a heat map."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -236,7 +236,7 @@ def best_point(found: Swept, metric: str, means: Means) -> tuple[int, int] | Non
 
 @dataclass(frozen=True, kw_only=True)
 class _Layout:
-    """Where a sweep's points stand along x.
+    """The places of a sweep's points along x.
 
     Attributes:
         values: The swept values, rising.

@@ -1,4 +1,4 @@
-"""What a sweep varied: arms by the values of the swept parameters, and those that have no such part."""
+"""Arms by the values of the swept parameters, and those that have no such part."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -79,7 +79,7 @@ def swept(rows: Sequence[RunRow], parameters: Sequence[str], *, store: Store) ->
     """
     groups, _ = group_seeds(rows)
     if not groups:
-        raise RequestError("no completed run to draw: `aqr-exp list` shows how each one stands")
+        raise RequestError("no completed run to draw: `aqr-exp list` shows the status of each run")
     arms = []
     for group in groups:
         spec = store.folder(group[0].name).read_spec()
@@ -208,5 +208,5 @@ def text(value: Value) -> str:
 
 
 def typed_name(key: str) -> str:
-    """What a person types for a dotted key."""
+    """The short name of a dotted key, or else the key."""
     return next((short for short, keys in short_names().items() if key in keys), key)

@@ -18,7 +18,7 @@ Series = dict[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class RunCurves:
-    """What one run's history says.
+    """The curves of one run's history.
 
     Attributes:
         row: The run.

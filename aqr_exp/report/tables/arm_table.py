@@ -91,12 +91,12 @@ def arm_table(
 
 def _identity_columns(lines: Sequence[Row]) -> list[Column]:
     """The identity is left out on a terminal where the other columns tell all arms apart."""
-    told = {tuple(cell.text for cell in (*line[:2], *line[3:5])) for line in lines}
+    distinct = {tuple(cell.text for cell in (*line[:2], *line[3:5])) for line in lines}
     return [
         Column(
             name,
             constant=name in {"changes", "preset", "data"},
-            hidden_on_terminal=name == "identity" and len(told) == len(lines),
+            hidden_on_terminal=name == "identity" and len(distinct) == len(lines),
         )
         for name in IDENTITY
     ]

@@ -1,4 +1,4 @@
-"""Training time of an arm relative to the baseline's, or why there is no saying."""
+"""The baseline of each arm, what confounds the comparison, and relative training times."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,12 @@ from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.short_names import keys_set_by
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.files.suggest import did_you_mean
-from aqr_exp.statistics.confounders import Confounder, configuration_confounders, record_confounders
+from aqr_exp.statistics.confounders import (
+    Confounder,
+    all_confounders,
+    configuration_confounders,
+    record_confounders,
+)
 from aqr_exp.statistics.grouping import Group, arm_name
 from aqr_exp.statistics.metrics import TRAIN_TIME
 from aqr_exp.store.collect import RunRow
@@ -25,7 +30,7 @@ class RelativeTime:
 
     Attributes:
         ratio: Mean over mean, over seeds; None where they cannot be compared.
-        reason: Why they cannot, or which runs were left out; None when there is nothing to say.
+        reason: Why they cannot, or which runs were left out; None when there is no remark.
     """
 
     ratio: float | None = None
@@ -73,7 +78,7 @@ Spec = Mapping[str, Any]
 
 
 class Specs:
-    """What `spec.yaml` of a store's runs hold."""
+    """The specifications of a store's runs, each read once."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -113,14 +118,14 @@ def _excluded_keys() -> set[str]:
     } | top
 
 
-# Reading a specification takes milliseconds: so many arms are told what separates them.
+# Reading a specification takes milliseconds: for so many arms the differences are looked up.
 MOST_EXPLAINED = 20
 SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineMatch:
-    """What an arm is compared with.
+    """The baseline that an arm is compared with.
 
     Attributes:
         group: The other arm's runs; None when there is none, or the arm is a baseline itself.
@@ -172,16 +177,14 @@ class Baselines:
         return self._nearest(group)
 
     def _against(self, group: Group, other: Group) -> BaselineMatch:
-        """A comparison that was asked for, with all that confounds it."""
+        """A requested comparison, with all that confounds it."""
         if group[0].data != other[0].data:
             return BaselineMatch(reason=f"scored on {group[0].data}, not on {other[0].data}")
-        found: list[Confounder] = []
+        specs = None
         if group[0].setting is None or group[0].setting != other[0].setting:
-            found += self._configuration(group, other) or []
-        names = {item.name for item in found}
-        records = record_confounders(group, other, self._declared)
-        found += [item for item in records if f"{item.name}.fingerprint" not in names]
-        return BaselineMatch(group=other, confounders=tuple(found))
+            specs = self._both_specs(group, other)
+        found = all_confounders(group, other, specs, self._declared)
+        return BaselineMatch(group=other, confounders=found)
 
     def _nearest(self, group: Group) -> BaselineMatch:
         """A baseline that differs in declared factors alone; or what separates the nearest one."""
@@ -193,9 +196,9 @@ class Baselines:
         self._explained += 1
         separated: list[tuple[list[Confounder], Group]] = []
         for other in candidates if factors_declared else candidates[:MOST_EXPLAINED]:
-            found = self._configuration(group, other)
-            if found is not None:
-                separated.append((found, other))
+            specs = self._both_specs(group, other)
+            if specs is not None:
+                separated.append((configuration_confounders(*specs, self._declared), other))
         if not separated:
             return BaselineMatch(reason=f"{none}: a spec.yaml cannot be read")
         found, other = min(separated, key=lambda item: len(item[0]))
@@ -207,11 +210,9 @@ class Baselines:
         nearest = f": {arm_name(other)} differs in {shown}{more}" if found else ""
         return BaselineMatch(reason=none + nearest)
 
-    def _configuration(self, group: Group, other: Group) -> list[Confounder] | None:
+    def _both_specs(self, group: Group, other: Group) -> tuple[Spec, Spec] | None:
         ours, theirs = self._specs.of_arm(group[0]), self._specs.of_arm(other[0])
-        if ours is None or theirs is None:
-            return None
-        return configuration_confounders(ours, theirs, self._declared)
+        return None if ours is None or theirs is None else (ours, theirs)
 
 
 def chosen_arm(groups: Sequence[Group], asked: str) -> Group:
@@ -231,7 +232,7 @@ def chosen_arm(groups: Sequence[Group], asked: str) -> Group:
         raise RequestError(f"--baseline {asked!r} names {len(found)} arms: {several}")
     known = {name for group in groups for name in _names(group)}
     raise RequestError(
-        f"--baseline {asked!r}: no arm of the table is called so{did_you_mean(asked, known)}"
+        f"--baseline {asked!r}: no such arm in the table{did_you_mean(asked, known)}"
     )
 
 

@@ -1,4 +1,4 @@
-"""`--sort`: the lines of a table by one of its columns, the best metric first."""
+"""Tables from requests: selection, grouping, baselines, estimates, layout and order of lines."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

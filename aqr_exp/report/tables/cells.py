@@ -135,7 +135,7 @@ class Table:
 
     @property
     def all_rows(self) -> tuple[Row, ...]:
-        """What was measured, then the references."""
+        """The measured rows, then the references."""
         return (*self.rows, *self.references)
 
 
@@ -149,7 +149,7 @@ def text_cell(text: str) -> Cell:
 
 
 def words_cell(text: str) -> Cell:
-    """A cell that says in words why there is no value."""
+    """A cell with the reason why there is no value."""
     return Cell(text=text, value=None)
 
 
@@ -173,7 +173,7 @@ def number_cell(
 
 
 def titled(title: str, groups: Sequence[Group]) -> tuple[str, bool]:
-    """A title that says when anything below it is synthetic, and whether it is."""
+    """A title marked when anything below it is synthetic, and whether it is."""
     synthetic = any(row.synthetic for group in groups for row in group)
     return (f"{title} ({SYNTHETIC_MARK})" if synthetic else title), synthetic
 

@@ -27,7 +27,7 @@ TARGET_EFFECT = 0.003
 
 @dataclass(frozen=True, kw_only=True)
 class ArmEstimates:
-    """What is estimated of one arm, by a quantity's name.
+    """The estimates of one arm, by a quantity's name.
 
     Attributes:
         means: Its means.
@@ -142,7 +142,7 @@ def estimate_arms(
 def _plans(
     found: Sequence[dict[str, ArmDifference]], quantities: Sequence[Quantity]
 ) -> dict[str, int | None]:
-    """How many seeds would show the target effect, where these cannot."""
+    """The number of seeds that would show the target effect, where these cannot."""
     plans = {}
     for item in quantities:
         known = [each[item.name] for each in found if item.name in each]

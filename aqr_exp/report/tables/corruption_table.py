@@ -1,4 +1,4 @@
-"""The table by failure: scores under sensor failures, relative accuracy, its means, the worst case."""
+"""The table by sensor failure: scores, relative accuracy, its means, the worst case."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -210,7 +210,7 @@ def _line(
 
 
 def _how(arms: Sequence[Sequence[Evaluated]], *, shown: bool) -> list[str]:
-    """How the numbers were made."""
+    """Notes on the intervals, RA and mRA."""
     if not shown:
         return []
     notes = ["intervals: 95 % Student t over seeds; scene noise is not in them"]

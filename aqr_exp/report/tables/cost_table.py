@@ -29,7 +29,7 @@ COSTS = ("params (M)", "GFLOPs", LATENCY, "p95 (ms)", RATIO, "memory (MB)", "n")
 
 @dataclass(frozen=True, kw_only=True)
 class _ArmCost:
-    """What stands in an arm's line: its runs that were measured in one call.
+    """The cost of an arm: its runs that were measured in one call.
 
     Attributes:
         costs: Of these runs; none where none was measured.

@@ -69,7 +69,7 @@ def _values(cells: Sequence[Cell]) -> list[Any]:
 
 
 class TableFormat(str, Enum):
-    """How a table is printed."""
+    """The format of a printed table."""
 
     RICH = "rich"
     MD = "md"
@@ -128,7 +128,7 @@ def render_all(tables: Mapping[str, Table], form: TableFormat, *, terminal: bool
 
 
 def as_json(table: Table) -> dict[str, Any]:
-    """A table as plain values: one mapping a row; references stand apart."""
+    """A table as plain values: one mapping a row; references are a list of their own."""
 
     def values(rows: Sequence[Row]) -> list[dict[str, Any]]:
         return [
@@ -177,7 +177,7 @@ def _join(group: MergedColumns, row: Row, place: Mapping[str, int]) -> Cell:
     if low.value is not None:
         text += f"\n[{low.text}, {high.text}]"
     elif low.text and low != NO_VALUE:
-        # Where there is no interval, the lower end says why.
+        # Where there is no interval, the lower end has the reason.
         text += f"\n({low.text})"
     if group.words:
         text += f",\n{row[place[group.words]].text}"
@@ -228,7 +228,7 @@ def _texts(table: Table, shown: Sequence[int], context: str = "") -> TextTable:
 
 
 def _shared_context(table: Table) -> dict[str, str]:
-    """Context columns all rows agree on, with what they say."""
+    """Constant columns that all rows agree on, with their text."""
     shared = {}
     for index, column in enumerate(table.columns):
         texts = {row[index].text for row in table.all_rows}

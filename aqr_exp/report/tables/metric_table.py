@@ -1,4 +1,4 @@
-"""Tables in blocks, one line an arm in each: by metric, class, condition or range; and of one run."""
+"""Tables in blocks of one line an arm: by metric, class, condition or range; and of one run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -120,7 +120,7 @@ def one_run_table(row: RunRow) -> Table:
 
 
 def truth_cell(counts: set[int]) -> Cell:
-    """How many ground truths: seeds of one arm share them."""
+    """A number of ground truths: seeds of one arm share them."""
     if len(counts) == 1:
         return count_cell(min(counts))
     return text_cell(f"{min(counts)} to {max(counts)}") if counts else words_cell("-")

@@ -52,7 +52,7 @@ def letter(index: int) -> str:
 
 
 def mean_cells(mean: ArmMean) -> tuple[Cell, Cell, Cell, Cell]:
-    """The mean, the standard deviation and the interval's ends; the lower end says why it lacks."""
+    """Mean, standard deviation and the interval's ends, the lower with the reason for no interval."""
     cells = number_cell(mean.mean), number_cell(mean.sd)
     if mean.low is not None:
         return (*cells, number_cell(mean.low), number_cell(mean.high))
@@ -61,7 +61,7 @@ def mean_cells(mean: ArmMean) -> tuple[Cell, Cell, Cell, Cell]:
 
 
 def count_and_mean_cells(mean: ArmMean) -> tuple[Cell, ...]:
-    """How many runs, then as `mean_cells`."""
+    """The number of runs, then as `mean_cells`."""
     return (count_cell(mean.n), *mean_cells(mean))
 
 
@@ -82,7 +82,7 @@ def difference_cells(arm: TableArm, name: str, marks: Marks) -> tuple[Cell, Cell
 
 
 def confounders_cell(arm: TableArm) -> Cell:
-    """What confounds an arm's differences, for programs."""
+    """The confounders of an arm's differences, for programs."""
     return text_cell("; ".join(map(str, arm.match.confounders)))
 
 
@@ -97,7 +97,7 @@ def confounding_words(confounders: tuple[Confounder, ...]) -> str:
 
 
 def value_notes(data: ComparisonData) -> list[str]:
-    """Where a mean is over fewer seeds than its line's n says."""
+    """Means over fewer seeds than their line's n."""
     return [
         f"{arm.name}: {item.name} is over {count} of {len(arm.group)} seeds, the others have none"
         for arm in data.arms
@@ -107,7 +107,7 @@ def value_notes(data: ComparisonData) -> list[str]:
 
 
 def time_notes(data: ComparisonData, times: Sequence[RelativeTime]) -> list[str]:
-    """Why times are not compared: arms with the same reason share a line."""
+    """Reasons why times are not compared: arms with the same reason share a line."""
     return _by_reason(
         "training time of",
         [(arm, time.reason) for arm, time in zip(data.arms, times, strict=False)],
@@ -115,7 +115,7 @@ def time_notes(data: ComparisonData, times: Sequence[RelativeTime]) -> list[str]
 
 
 def baseline_notes(data: ComparisonData) -> list[str]:
-    """Why arms are compared with nothing."""
+    """Reasons why arms are compared with nothing."""
     reasons = [(arm, arm.match.reason) for arm in data.arms]
     return _by_reason("no comparable baseline for", reasons)
 
@@ -170,7 +170,7 @@ def _method(decided: Sequence[tuple[TableArm, DifferenceResult]]) -> str:
 
 
 def _sentences(decided: Sequence[tuple[TableArm, DifferenceResult]]) -> list[str]:
-    # What all comparisons of an arm have in common to say is said once.
+    # The remark that all comparisons of an arm share is shown once.
     said = [
         f"{arm.name}: {item.sentence.removesuffix(f'; {item.difference.note}')}"
         for arm, item in decided
@@ -180,7 +180,7 @@ def _sentences(decided: Sequence[tuple[TableArm, DifferenceResult]]) -> list[str
 
 
 def _remarks(pairs: Sequence[tuple[str, str]]) -> list[str]:
-    """What comparisons lack, each once and not more than a few of each arm."""
+    """Remarks on comparisons, each once and not more than a few of each arm."""
     by_arm: dict[str, dict[str, None]] = {}
     for arm, note in pairs:
         said = [part for part in note.split("; ") if part]

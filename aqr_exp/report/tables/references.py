@@ -115,7 +115,7 @@ def with_references(table: Table, results_root: Path, asked: Sequence[Quantity])
         AqrExpError: A file of references is damaged.
     """
     found = read_references(reference_dirs(results_root))
-    # Beside what names a line, where it stands in every part of a table that is too wide.
+    # Beside the line's name, so that it is in every part of a table that is too wide.
     place = table.names.index("variant") + 1
     columns = (*table.columns[:place], Column(ORIGIN), *table.columns[place:], Column(SOURCE))
     names = [column.name for column in columns]
@@ -136,7 +136,7 @@ def with_references(table: Table, results_root: Path, asked: Sequence[Quantity])
 
 
 def references_apart(table: Table) -> tuple[Table, Table]:
-    """What was measured and the references as two tables, each with the columns that it fills.
+    """The measured lines and the references as two tables, each with the columns that it fills.
 
     Args:
         table: What `with_references` gave, with the columns that people read.

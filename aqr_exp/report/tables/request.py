@@ -1,4 +1,4 @@
-"""What a table measures: metrics of the whole split or of a part of it, and which way is better."""
+"""The options of a table, and the quantities it shows: metrics of the whole split or of a part of it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ RANGE_END = "m"
 
 
 class By(str, Enum):
-    """What a block of the table is."""
+    """The blocks of a table."""
 
     ARM = "arm"
     METRIC = "metric"
@@ -71,7 +71,7 @@ def _is_band(name: str) -> bool:
 def quantities(
     by: By, names: Sequence[str] | None, rows: Sequence[RunRow], groups: Sequence[Group]
 ) -> list[Quantity]:
-    """What a table shows.
+    """The quantities of a table.
 
     Args:
         names: Metric names as they were typed; None takes the usual ones.
@@ -125,7 +125,7 @@ class TableRequest:
         strict: Whether a confounded comparison is refused.
         sort: A column, `-` in front for the other order; None keeps settings together.
         references: Whether published numbers are shown.
-        trace: Whether the table says which runs and files stand behind its cells.
+        trace: Whether the table names the runs and files behind its cells.
         at_epoch: `last-common` or an epoch; None takes the metrics of record.
     """
 

@@ -1,4 +1,4 @@
-"""`--where`: which runs a table is of, by conditions on their configuration; read, never run."""
+"""Selection of a table's runs: by conditions (`--where`), epoch, sweep, and the best point of one."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -66,7 +66,7 @@ def meeting(
         read_spec: A run's specification as plain values; None when it is damaged.
 
     Returns:
-        The rows in their order; and a note for each run nobody can tell this of.
+        The rows in their order; and a note for each run whose specification is damaged.
 
     Raises:
         RequestError: A condition compares what has no order.
@@ -161,7 +161,7 @@ def without_records(group: Group, epoch: int) -> Group:
 
 
 def _curve(store: Store, row: RunRow) -> Curve:
-    """What a run's history says by epoch; of an epoch evaluated twice the later line counts."""
+    """A run's metrics by epoch from its history; of an epoch evaluated twice the later line counts."""
     found: dict[int, dict[str, float]] = {}
     for line in store.folder(row.name).read_history():
         epoch = line.get("epoch")
@@ -211,7 +211,7 @@ def _at(row: RunRow, curve: Curve, epoch: int, specs: Specs) -> RunRow:
 
 
 def selected_on_val(data: ComparisonData, planned: Sequence[str]) -> set[int]:
-    """The line that whoever picks the best of a sweep would pick.
+    """The best line of a sweep, as it would be selected.
 
     Args:
         data: A sweep's arms; the first quantity is what they are picked by.
@@ -243,7 +243,7 @@ def _is_whole(arm: TableArm, planned: Sequence[str]) -> bool:
 
 
 def selection_notes(data: ComparisonData, selected: set[int]) -> list[str]:
-    """What is wrong with the number of the best point, and what to do about it."""
+    """A warning that the best point's number is too good, and the remedy."""
     return [_note(data, data.arms[index]) for index in sorted(selected)]
 
 

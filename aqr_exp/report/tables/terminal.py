@@ -85,12 +85,12 @@ def split(
 def _telling(rows: Sequence[Sequence[str]], keys: int) -> list[int]:
     """The fewest of the columns that name a row by which all rows can be told apart, the first kept."""
     chosen = [0]
-    told = len({row[0] for row in rows})
+    distinct = len({row[0] for row in rows})
     for index in range(1, keys):
         more = len({tuple(row[i] for i in (*chosen, index)) for row in rows})
-        if more > told:
+        if more > distinct:
             chosen.append(index)
-            told = more
+            distinct = more
     return chosen
 
 

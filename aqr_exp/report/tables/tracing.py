@@ -1,4 +1,4 @@
-"""`--trace`: for every cell the runs, files and hashes that stand behind it."""
+"""The runs, files and hashes behind every cell of a table (`--trace`), and their verification."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -68,7 +68,7 @@ ALL_CELLS = "every cell"
 
 @dataclass(frozen=True, kw_only=True)
 class CellProblem:
-    """A cell that is not what its runs' files say.
+    """A cell that does not agree with its runs' files.
 
     Attributes:
         arm: Its line.
@@ -89,7 +89,7 @@ class CellProblem:
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """What recomputing a table found.
+    """The outcome of recomputing a table.
 
     Attributes:
         cells: How many measured cells were recomputed.
