@@ -8,6 +8,7 @@ import pytest
 from aqr_exp.analyze.samples import SampleReader
 from aqr_exp.analyze.windows import choose_boxes, draw_windows, windows_of_boxes
 from aqr_exp.config.load import load_run
+from aqr_exp.config.variant_spec import spec_of
 from aqr_exp.data.classes import CAMERA_NAMES
 
 pytestmark = pytest.mark.real_frame
@@ -30,6 +31,10 @@ def config(real_frame_root):
             "window_size=8",
         ],
     )
+
+
+def windows_of(config):
+    return spec_of(config.variant).windows["bias"](config.variant, config.model)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +62,7 @@ def token_by_hand(cameras, centre):
 
 
 def test_ten_boxes_have_their_windows_where_the_matrices_say(config, sample, cameras):
-    drawn = windows_of_boxes(sample, 10, config.variant.bias.window, config.model)
+    drawn = windows_of_boxes(sample, 10, windows_of(config))
     assert len(set(drawn.boxes)) == 10
     seen = 0
     for place, centre in enumerate(drawn.centres_m):
@@ -84,7 +89,7 @@ def test_every_class_is_drawn_before_any_twice(sample):
 
 
 def test_both_pictures_are_written(config, sample, tmp_path):
-    drawn = windows_of_boxes(sample, 10, config.variant.bias.window, config.model)
+    drawn = windows_of_boxes(sample, 10, windows_of(config))
     files = draw_windows(sample, drawn, tmp_path)
     assert [path.name for path in files] == ["windows_bev.png", "windows_cameras.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in files)
