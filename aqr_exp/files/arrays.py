@@ -29,7 +29,6 @@ def write_arrays(
         path: The file; its folder must exist.
         kind: What the file holds and in which form; a reader asks for the same.
         arrays: Arrays of numbers, booleans or text by name.
-        header: Plain values kept beside them.
 
     Raises:
         OSError: Writing failed; the old file is untouched.
@@ -46,7 +45,6 @@ def read_arrays(path: Path, kind: str) -> tuple[dict[str, np.ndarray[Any, Any]],
     """Read what `write_arrays` wrote.
 
     Args:
-        path: The file.
         kind: What it must hold.
 
     Returns:

@@ -38,7 +38,6 @@ def replace_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
 
     Args:
         path: The file to create or replace; its folder must exist.
-        content: New content.
         durable: Whether to wait until it would survive a crash of the machine; a cache need not.
 
     Raises:
@@ -61,7 +60,6 @@ def replace_json(path: Path, value: Mapping[str, Any]) -> None:
     """Put `value` at `path` as JSON, in one step; what JSON cannot hold becomes null.
 
     Args:
-        path: The file to create or replace.
         value: Nested mappings and sequences of scalars; NaN and infinities become null.
 
     Raises:
@@ -108,7 +106,6 @@ def read_json(path: Path, kind: Any = _OBJECT) -> Any:
     """Read a JSON file.
 
     Args:
-        path: The file.
         kind: The type of its content; any object by default.
 
     Raises:
@@ -119,9 +116,6 @@ def read_json(path: Path, kind: Any = _OBJECT) -> Any:
 
 def read_content(path: Path) -> bytes:
     """Read a file.
-
-    Args:
-        path: The file.
 
     Raises:
         AqrExpError: The file is missing or cannot be read; names it.
@@ -211,7 +205,6 @@ def replace_checked_json(path: Path, value: Mapping[str, Any]) -> None:
     """Put `value` at `path` as JSON with a checksum, in one step.
 
     Args:
-        path: The file to create or replace.
         value: As in `replace_json`; it must not have the key `checksum`.
 
     Raises:
@@ -236,7 +229,6 @@ def read_checked_json(path: Path, kind: Any = _OBJECT) -> Checked[Any]:
     """Read what `replace_checked_json` wrote, or a JSON object without a checksum.
 
     Args:
-        path: The file.
         kind: The type of its content; any object by default.
 
     Raises:
@@ -265,10 +257,6 @@ def with_checksum_line(text: str) -> str:
 
 def fits_checksum_line(path: Path, content: bytes) -> bool:
     """Check what `with_checksum_line` made.
-
-    Args:
-        path: The file, for the message.
-        content: What it holds.
 
     Returns:
         Whether it has a checksum; it then fits.

@@ -51,12 +51,7 @@ Content = TypeVar("Content")
 
 
 def read_cache(path: Path, kind: type[Content]) -> Content | None:
-    """What `write_cache` wrote; None when it is absent, damaged or of another version.
-
-    Args:
-        path: The file.
-        kind: The type of its content.
-    """
+    """What `write_cache` wrote; None when it is absent, damaged or of another version."""
     try:
         stored = path.read_bytes()
         digest, packed = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
@@ -77,7 +72,6 @@ def write_cache(path: Path, content: object) -> None:
 
     Args:
         path: The file; its folder is made when only that lacks.
-        content: What msgpack can hold.
     """
     packed = msgspec.msgpack.encode((__version__, _FORM, content))
     with contextlib.suppress(OSError):

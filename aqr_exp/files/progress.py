@@ -25,7 +25,6 @@ def duration(seconds: float, *, rounded: bool = False) -> str:
     """A time span in words.
 
     Args:
-        seconds: How long.
         rounded: Write an estimate (`45 s`, `6 min`, `1 h 20 min`, `2 d 3 h`) rather than a clock's
             `45 s`, `3:07`, `1:02:03`.
     """

@@ -8,7 +8,6 @@ def nearest(word: str, choices: Collection[str]) -> str | None:
 
     Args:
         word: What was typed; may be a dotted key or only its last part.
-        choices: What exists.
 
     Returns:
         The closest choice, or None when nothing is close.

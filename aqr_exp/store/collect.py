@@ -37,7 +37,6 @@ def worth_saving(fresh: int, gone: int, total: int) -> bool:
     Args:
         fresh: Runs that are not in it as they are now.
         gone: Runs in it that are no longer there.
-        total: Runs there are.
     """
     return fresh + gone >= max(WORTH_RUNS, WORTH_PART * total)
 
@@ -279,10 +278,6 @@ def _is_current(entry: Entry, stamps: list[Stamp] | None, folder: str) -> bool:
 
 def with_settings(store: Store, rows: Sequence[RunRow]) -> list[RunRow]:
     """The rows, with what older records do not hold read from the runs' specifications.
-
-    Args:
-        store: Where the rows come from.
-        rows: All runs.
 
     Returns:
         The same rows; `setting` and `hardware` stay unknown where a specification is damaged.

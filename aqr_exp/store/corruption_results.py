@@ -28,7 +28,6 @@ def relative_accuracies(
 
     Args:
         scores: NDS by case; only the severities of the registry count.
-        clean: NDS on clean data.
 
     Returns:
         RA of each failure of which every severity was evaluated, in the registry's order.
@@ -49,7 +48,6 @@ def mean_relative_accuracy(
     """The mean over failures (mRA) of each run that has an RA of all of them.
 
     Args:
-        accuracies: RA by failure, for each run.
         failures: What the mean is over; empty gives none.
     """
     if not failures:
@@ -69,11 +67,6 @@ def read_evaluation(
     folder: RunPaths, case: CorruptionCase, clean: Mapping[str, Any]
 ) -> dict[str, Any] | None:
     """The metrics of a case.
-
-    Args:
-        folder: The run's folder.
-        case: The case.
-        clean: The run's metrics of record.
 
     Returns:
         The metrics; None where the case was not evaluated, or for other weights or another definition
@@ -98,13 +91,7 @@ def read_evaluation(
 def missing_cases(
     folder: RunPaths, cases: Sequence[CorruptionCase], clean: Mapping[str, Any]
 ) -> list[CorruptionCase]:
-    """The cases that have no evaluation of the run's weights, or a damaged one.
-
-    Args:
-        folder: The run's folder.
-        cases: What is wanted.
-        clean: The run's metrics of record.
-    """
+    """The cases that have no evaluation of the run's weights, or a damaged one."""
 
     def lacks(case: CorruptionCase) -> bool:
         try:
@@ -123,13 +110,6 @@ def write_evaluation(
     split: str,
 ) -> dict[str, Any]:
     """Write the metrics of a case whose detections and match records are in its folder.
-
-    Args:
-        folder: The run's folder.
-        case: The case.
-        metrics: What was measured.
-        clean: The run's metrics of record.
-        split: What it was measured on.
 
     Returns:
         The metrics as they are kept.

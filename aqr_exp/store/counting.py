@@ -84,11 +84,7 @@ class RunFolders:
         return name in self._reruns
 
     def of(self, name: str) -> RunFolder:
-        """The folder of a run, which need not exist.
-
-        Args:
-            name: The original's name.
-        """
+        """The folder of a run, which need not exist."""
         reruns = self._reruns.get(name, [name])
         if reruns == [name]:
             return self._store.folder(name)

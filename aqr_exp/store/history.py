@@ -144,9 +144,6 @@ def joints(history: Sequence[Line]) -> list[Joint]:
 def stitched(history: Sequence[Line]) -> list[Line]:
     """The lines that count: of what was done again after a resume, the last.
 
-    Args:
-        history: All lines as they were written.
-
     Returns:
         Without the lines of an attempt from where a later one took over, in the same order.
     """
@@ -209,9 +206,6 @@ def loss_oscillation(history: Sequence[Mapping[str, Any]]) -> float | None:
     The standard deviation (n - 1) of the differences between successive losses, so that a steady
     fall of the loss adds nothing.
 
-    Args:
-        history: The run's history.
-
     Returns:
         The ratio, 0 or more; None with fewer than three losses there, or when their mean is not
         positive.
@@ -230,9 +224,6 @@ def gradient_spikes(history: Sequence[Mapping[str, Any]]) -> float | None:
 
     The running median is that of the 50 norms before the step (the step's own is not among them);
     steps with fewer than 5 before them are not judged.
-
-    Args:
-        history: The run's history.
 
     Returns:
         The share, 0 to 1; None when no step can be judged.

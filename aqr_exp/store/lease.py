@@ -165,9 +165,6 @@ def look(path: Path) -> LeaseInfo | None:
 def evict(file: Path) -> bool:
     """Remove the owner's file, and the lease with it unless it has been claimed anew by then.
 
-    Args:
-        file: As `LeaseInfo` names it.
-
     Returns:
         Whether it was there: of all who remove one file, one wins.
     """

@@ -72,7 +72,6 @@ def liveness_of(owner: ProcessIdentity, beat_age_s: float) -> Liveness:
     """Whether a process is alive.
 
     Args:
-        owner: The process.
         beat_age_s: Seconds since its last heartbeat, by clocks that may differ.
 
     Returns:

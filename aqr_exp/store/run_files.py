@@ -22,6 +22,17 @@ HISTORY, RECORDS = "history.jsonl", "records.npz"
 IDENTIFYING = (STATE, RECORD, SPEC)
 
 
+class Below:
+    """A path below a folder, as an attribute of the class that describes the folder."""
+
+    def __init__(self, *parts: str) -> None:
+        self._parts = parts
+
+    def __get__(self, owner: Any, kind: type) -> Path:
+        """The path."""
+        return Path(owner.path, *self._parts)
+
+
 class EvaluationPaths:
     """Where the files of an evaluation of a run are.
 
@@ -32,22 +43,13 @@ class EvaluationPaths:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
 
-    @property
-    def metrics_path(self) -> Path:
-        """The metrics; written last, and only when all else is there."""
-        return self.path / METRICS
-
-    @property
-    def records_path(self) -> Path:
-        """Matches of the detections, by sample: what any metric on any part of the data needs."""
-        return self.path / RECORDS
+    metrics_path = Below(METRICS)
+    """The metrics; written last, and only when all else is there."""
+    records_path = Below(RECORDS)
+    """Matches of the detections, by sample: what any metric on any part of the data needs."""
 
     def predictions_path(self, split: str) -> Path:
-        """The detections.
-
-        Args:
-            split: The split they cover.
-        """
+        """The detections."""
         return self.path / f"{split}.json"
 
 
@@ -67,53 +69,27 @@ class RunPaths(EvaluationPaths):
         """The run's name."""
         return self.path.name
 
-    @property
-    def spec_path(self) -> Path:
-        """The resolved configuration; never changed."""
-        return self.path / SPEC
-
-    @property
-    def record_path(self) -> Path:
-        """Identity, overrides, code revision, versions, hardware."""
-        return self.path / RECORD
-
-    @property
-    def state_path(self) -> Path:
-        """Status, attempt and reason."""
-        return self.path / STATE
-
-    @property
-    def progress_path(self) -> Path:
-        """Where a running process is."""
-        return self.path / "progress.json"
-
-    @property
-    def history_path(self) -> Path:
-        """Scalars, one JSON object a line."""
-        return self.path / HISTORY
-
-    @property
-    def cost_path(self) -> Path:
-        """What a forward pass of its detector costs; there once `aqr-exp cost` has measured it."""
-        return self.path / "cost.json"
-
-    @property
-    def predictions_dir(self) -> Path:
-        """Detections in nuScenes' result format."""
-        return self.path / "predictions"
+    spec_path = Below(SPEC)
+    """The resolved configuration; never changed."""
+    record_path = Below(RECORD)
+    """Identity, overrides, code revision, versions, hardware."""
+    state_path = Below(STATE)
+    """Status, attempt and reason."""
+    progress_path = Below("progress.json")
+    """Where a running process is."""
+    history_path = Below(HISTORY)
+    """Scalars, one JSON object a line."""
+    cost_path = Below("cost.json")
+    """What a forward pass of its detector costs; there once `aqr-exp cost` has measured it."""
+    predictions_dir = Below("predictions")
+    """Detections in nuScenes' result format."""
 
     def predictions_path(self, split: str) -> Path:
-        """The final weights' detections.
-
-        Args:
-            split: The split they cover.
-        """
+        """The final weights' detections."""
         return self.predictions_dir / f"{split}.json"
 
-    @property
-    def failures_dir(self) -> Path:
-        """Evaluations under sensor failures, one folder a case."""
-        return self.path / "failures"
+    failures_dir = Below("failures")
+    """Evaluations under sensor failures, one folder a case."""
 
     def failure_paths(self, case: str) -> EvaluationPaths:
         """The evaluation under one sensor failure.
@@ -123,50 +99,24 @@ class RunPaths(EvaluationPaths):
         """
         return EvaluationPaths(self.failures_dir / case)
 
-    @property
-    def failures_lease_path(self) -> Path:
-        """Held by the process that evaluates the run under sensor failures."""
-        return self.path / ".failures"
-
-    @property
-    def failures_log_path(self) -> Path:
-        """What the processes that evaluated under sensor failures printed."""
-        return self.logs_dir / "failures.log"
-
-    @property
-    def checkpoints_dir(self) -> Path:
-        """Weights and optimiser states."""
-        return self.path / "checkpoints"
-
-    @property
-    def logs_dir(self) -> Path:
-        """What the processes printed."""
-        return self.path / "logs"
-
-    @property
-    def train_log_path(self) -> Path:
-        """What the training process printed, all attempts."""
-        return self.logs_dir / "train.log"
-
-    @property
-    def figures_dir(self) -> Path:
-        """Pictures."""
-        return self.path / "figures"
-
-    @property
-    def lease_path(self) -> Path:
-        """Held by the training process for its lifetime."""
-        return self.path / ".lease"
-
-    @property
-    def launch_lease_path(self) -> Path:
-        """Held by the process that started the training process and waits for it."""
-        return self.path / ".launch"
-
-    @property
-    def cancel_path(self) -> Path:
-        """There while somebody wants the run to stop."""
-        return self.path / ".cancel.json"
+    failures_lease_path = Below(".failures")
+    """Held by the process that evaluates the run under sensor failures."""
+    failures_log_path = Below("logs", "failures.log")
+    """What the processes that evaluated under sensor failures printed."""
+    checkpoints_dir = Below("checkpoints")
+    """Weights and optimiser states."""
+    logs_dir = Below("logs")
+    """What the processes printed."""
+    train_log_path = Below("logs", "train.log")
+    """What the training process printed, all attempts."""
+    figures_dir = Below("figures")
+    """Pictures."""
+    lease_path = Below(".lease")
+    """Held by the training process for its lifetime."""
+    launch_lease_path = Below(".launch")
+    """Held by the process that started the training process and waits for it."""
+    cancel_path = Below(".cancel.json")
+    """There while somebody wants the run to stop."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,7 +165,6 @@ def check_sizes(folder: str, sizes: Mapping[str, int]) -> None:
     """Refuse files that are not as long as they were.
 
     Args:
-        folder: The run's folder.
         sizes: Bytes by path in it; a file that was removed is no damage, nor are lines added to
             the history.
 
@@ -259,8 +208,6 @@ def write_metrics_file(
     """Replace the file in one step.
 
     Args:
-        path: The file.
-        metrics: The metrics of record.
         files: The larger files by path in the run's folder.
 
     Raises:
@@ -274,9 +221,6 @@ def write_metrics_file(
 
 def read_metrics_file(path: Path) -> MetricsFile:
     """Read the file.
-
-    Args:
-        path: The file.
 
     Raises:
         AqrExpError: It is missing or damaged.
@@ -300,10 +244,6 @@ def _artifact(facts: Mapping[str, Any]) -> Artifact:
 def write_spec(path: Path, yaml_text: str) -> None:
     """Write a specification.
 
-    Args:
-        path: The file.
-        yaml_text: The resolved configuration.
-
     Raises:
         OSError: Writing failed; nothing is left behind.
     """
@@ -312,9 +252,6 @@ def write_spec(path: Path, yaml_text: str) -> None:
 
 def check_spec(path: Path) -> bool:
     """Check a specification without reading the YAML, which would take a hundred times as long.
-
-    Args:
-        path: The file.
 
     Returns:
         Whether it has a checksum, which it then fits.
@@ -331,9 +268,6 @@ def check_spec(path: Path) -> bool:
 
 def read_spec(path: Path) -> dict[str, Any]:
     """The resolved configuration, unchecked.
-
-    Args:
-        path: The file.
 
     Raises:
         AqrExpError: The file is missing or damaged.

@@ -46,7 +46,6 @@ class RunFolder(RunPaths):
         """Make the folder, complete and planned, in one step.
 
         Args:
-            spec_yaml_text: The resolved configuration.
             record: What is known about the run before it starts.
 
         Raises:
@@ -114,7 +113,6 @@ class RunFolder(RunPaths):
         """Replace the state.
 
         Args:
-            status: A `RunStatus` or its name.
             reason: Why, when the run failed or was cancelled.
             attempt: Which start this is; None keeps the number.
         """
@@ -187,7 +185,6 @@ class RunFolder(RunPaths):
         """Ask the process that trains the run to stop; the next attempt forgets it.
 
         Args:
-            reason: Why.
             status: The state it is to end in: cancelled or pruned.
         """
         # The random part tells two requests of one second apart.

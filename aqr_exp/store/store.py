@@ -97,9 +97,6 @@ class Store:
     def find(self, name: str) -> RunFolder:
         """A run by its name or by the beginning of it, when only one begins so.
 
-        Args:
-            name: What was typed.
-
         Returns:
             The run's folder.
 
@@ -116,9 +113,6 @@ class Store:
 
     def find_run_or_sweep(self, name: str) -> RunFolder | SweepFolder:
         """A sweep by its name, or a run as `find` does.
-
-        Args:
-            name: What was typed.
 
         Returns:
             The folder.

@@ -12,6 +12,7 @@ from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.files.atomic import read_json, replace_json
 from aqr_exp.store.lease import LeaseInfo, clear_dead, hold, look
 from aqr_exp.store.process_identity import Liveness
+from aqr_exp.store.run_files import Below
 from aqr_exp.store.run_folder import utc_now
 
 MOST_NAME_BYTES = 200
@@ -62,40 +63,20 @@ class SweepFolder:
         """The sweep's name."""
         return self.path.name
 
-    @property
-    def plan_path(self) -> Path:
-        """The runs it means."""
-        return self.path / "plan.json"
-
-    @property
-    def schedulers_dir(self) -> Path:
-        """One lease for every process that works on it."""
-        return self.path / "schedulers"
-
-    @property
-    def cancel_path(self) -> Path:
-        """The last request that it stops."""
-        return self.path / "cancel.json"
-
-    @property
-    def detached_log_path(self) -> Path:
-        """What launchers without a terminal printed."""
-        return self.path / "detached.log"
-
-    @property
-    def study_path(self) -> Path:
-        """The trials of a search: Optuna's journal."""
-        return self.path / "study.journal"
-
-    @property
-    def study_log_path(self) -> Path:
-        """What Optuna had to say."""
-        return self.path / "study.log"
-
-    @property
-    def study_lease_path(self) -> Path:
-        """Held by whoever changes the study, for the moment of the change."""
-        return self.path / ".study"
+    plan_path = Below("plan.json")
+    """The runs it means."""
+    schedulers_dir = Below("schedulers")
+    """One lease for every process that works on it."""
+    cancel_path = Below("cancel.json")
+    """The last request that it stops."""
+    detached_log_path = Below("detached.log")
+    """What launchers without a terminal printed."""
+    study_path = Below("study.journal")
+    """The trials of a search: Optuna's journal."""
+    study_log_path = Below("study.log")
+    """What Optuna had to say."""
+    study_lease_path = Below(".study")
+    """Held by whoever changes the study, for the moment of the change."""
 
     def figure_stem(self, metric: str) -> Path:
         """The figure of a metric against what the sweep varied, without the ending of its format."""

@@ -16,11 +16,7 @@ Known = dict[str, tuple[Stamp, str]]
 
 
 class FileHashes:
-    """Hashes of files, kept in the store's cache when the `with` block ends.
-
-    Args:
-        store: Whose files they are.
-    """
+    """Hashes of files, kept in the store's cache when the `with` block ends."""
 
     def __init__(self, store: Store) -> None:
         self._root = store.root
@@ -113,8 +109,6 @@ def trace_rows(rows: Sequence[RunRow], store: Store, metrics: Sequence[str] = ()
     """Trace the runs behind a table; files that did not change since they were last hashed are not read.
 
     Args:
-        rows: The completed runs that are in it.
-        store: Where they come from.
         metrics: Names of the metrics that are shown.
 
     Returns:

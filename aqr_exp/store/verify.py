@@ -54,12 +54,7 @@ class Integrity:
 
 
 def check_run(folder: RunFolder, hashes: FileHashes) -> Integrity:
-    """Check the checksum of every file of a run that its numbers come from, and the checkpoints' sizes.
-
-    Args:
-        folder: The run's folder.
-        hashes: Of the store it belongs to.
-    """
+    """Check the checksum of every file of a run that its numbers come from, and the checkpoints' sizes."""
     small: dict[str, Callable[[], bool]] = {
         SPEC: lambda: check_spec(folder.spec_path),
         RECORD: lambda: read_checked_json(folder.record_path).verified,
@@ -145,7 +140,6 @@ def verify_run(folder: RunFolder, *, data_root: Path | None = None) -> list[RunP
     from the history; the hashes that `metrics.json` holds, of checkpoints too, are compared.
 
     Args:
-        folder: The run's folder.
         data_root: Where its data set is; None takes the place where the run found it.
 
     Returns:
