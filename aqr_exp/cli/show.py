@@ -19,8 +19,7 @@ from aqr_exp.store.collect import RunRow, collect, read_row
 from aqr_exp.store.history import Joint, joints
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import RunStatus
-from aqr_exp.store.store import Store, results_root
-from aqr_exp.store.trace import FileHashes
+from aqr_exp.store.store import FileHashes, Store, results_root
 from aqr_exp.store.verify import check_run
 
 LIST_HELP = """

@@ -8,6 +8,7 @@ from typing import Any
 
 from aqr_exp.errors import AqrExpError
 from aqr_exp.files.atomic import (
+    file_sha256,
     fits_checksum_line,
     read_checked_json,
     read_content,
@@ -138,8 +139,6 @@ def measured(folder: RunPaths) -> dict[str, Artifact]:
     Raises:
         OSError: One cannot be read.
     """
-    from aqr_exp.files.atomic import file_sha256
-
     return {
         path.relative_to(folder.path).as_posix(): Artifact(
             size_bytes=path.stat().st_size, sha256=file_sha256(path)

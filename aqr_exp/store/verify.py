@@ -1,13 +1,14 @@
 """Everything that can be checked of one run's files without computing anything anew."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import read_checked_json
+from aqr_exp.files.atomic import file_sha256, read_checked_json
+from aqr_exp.store.collect import RunRow
 from aqr_exp.store.history import stability_metrics
 from aqr_exp.store.run_files import (
     HISTORY,
@@ -19,10 +20,11 @@ from aqr_exp.store.run_files import (
     check_sizes,
     check_spec,
     read_metrics_file,
+    sources,
 )
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import RunStatus
-from aqr_exp.store.trace import FileHashes
+from aqr_exp.store.store import FileHashes, Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,8 +241,6 @@ def _from_history(claim: _Claim) -> Iterator[str | RunProblem]:
 
 def _changed_checkpoints(claim: _Claim) -> Iterator[str]:
     """Checkpoints that are there and not what they were when the run completed."""
-    from aqr_exp.files.atomic import file_sha256
-
     for name, file in claim.files.items():
         path = claim.folder.path / name
         if path.parent != claim.folder.checkpoints_dir or not path.exists():
@@ -251,8 +251,6 @@ def _changed_checkpoints(claim: _Claim) -> Iterator[str]:
 
 def _hash_faults(claim: _Claim, path: Path, key: str) -> Iterator[str]:
     """Why a file is not the one the metrics were computed from; nothing when no hash is known."""
-    from aqr_exp.files.atomic import file_sha256
-
     expected = claim.metrics.get(key)
     try:
         found = file_sha256(path)
@@ -294,3 +292,86 @@ def _equal(said: Any, found: Any) -> bool:
         return said is None
     number = isinstance(said, (int, float)) and not isinstance(said, bool)
     return number and abs(said - float(found)) <= TOLERANCE
+
+
+@dataclass(frozen=True, kw_only=True)
+class TracedFile:
+    """A file of a run.
+
+    Attributes:
+        path: Below the run's folder.
+        size_bytes: Its size.
+        sha256: In hex; None when the file cannot be read.
+    """
+
+    path: str
+    size_bytes: int
+    sha256: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunTrace:
+    """What one run gave to a table.
+
+    Attributes:
+        name: The run.
+        folder: Its folder.
+        attempt: How often it was started.
+        commit: The revision of the code; None for an installed package.
+        modified: Whether the code differed from that revision.
+        files: All files its numbers come from: what was asked for, what came out, what was kept.
+        metrics: Names of its metrics that are shown.
+    """
+
+    name: str
+    folder: str
+    attempt: int
+    commit: str | None
+    modified: bool
+    files: tuple[TracedFile, ...]
+    metrics: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return asdict(self)
+
+
+def trace_rows(rows: Sequence[RunRow], store: Store, metrics: Sequence[str] = ()) -> list[RunTrace]:
+    """Trace the runs behind a table; files that did not change since they were last hashed are not read.
+
+    Args:
+        metrics: Names of the metrics that are shown.
+
+    Returns:
+        One for each row, in their order.
+    """
+    with FileHashes(store) as hashes:
+        return [_trace(row, store.folder(row.name), metrics, hashes) for row in rows]
+
+
+def _trace(row: RunRow, folder: RunFolder, metrics: Sequence[str], hashes: FileHashes) -> RunTrace:
+    code = row.record.get("code")
+    code = code if isinstance(code, dict) else {}
+    revision = code.get("revision")
+    small = (folder.spec_path, folder.record_path, folder.state_path, folder.metrics_path)
+    return RunTrace(
+        name=row.name,
+        folder=str(folder.path),
+        attempt=row.attempt,
+        commit=revision if isinstance(revision, str) else None,
+        modified=code.get("dirty") is True,
+        files=tuple(
+            _traced(folder, path, hashes) for path in (*small, *sources(folder)) if path.is_file()
+        ),
+        metrics=tuple(name for name in metrics if name in row.metrics),
+    )
+
+
+def _traced(folder: RunFolder, path: Path, hashes: FileHashes) -> TracedFile:
+    try:
+        sha256 = hashes.of(path)
+        size_bytes = path.stat().st_size
+    except OSError:
+        sha256, size_bytes = None, 0
+    name = path.relative_to(folder.path).as_posix()
+    return TracedFile(path=name, size_bytes=size_bytes, sha256=sha256)

@@ -8,8 +8,7 @@ from aqr_exp.cli.main import main
 from aqr_exp.files.atomic import read_checked_json
 from aqr_exp.store.collect import read_row
 from aqr_exp.store.run_folder import RunFolder
-from aqr_exp.store.store import Store
-from aqr_exp.store.trace import FileHashes
+from aqr_exp.store.store import FileHashes, Store
 from aqr_exp.store.verify import Integrity, check_run
 
 

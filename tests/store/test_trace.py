@@ -7,8 +7,8 @@ from made_up_runs import make_data_set, make_run
 
 from aqr_exp.files import atomic, cache
 from aqr_exp.store.collect import collect
-from aqr_exp.store.store import Store
-from aqr_exp.store.trace import FileHashes, trace_rows
+from aqr_exp.store.store import FileHashes, Store
+from aqr_exp.store.verify import trace_rows
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         paths.append(path)
         return original(path)
 
-    monkeypatch.setattr(atomic, "file_sha256", counted)
+    monkeypatch.setattr("aqr_exp.store.store.file_sha256", counted)
     monkeypatch.setattr(cache, "SETTLED_S", -1.0)
     return paths
 

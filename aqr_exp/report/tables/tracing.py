@@ -8,8 +8,7 @@ from aqr_exp.files.progress import Progress, no_progress
 from aqr_exp.report.tables.cells import Table
 from aqr_exp.report.tables.comparison_data import ComparisonData, TableArm
 from aqr_exp.store.store import Store
-from aqr_exp.store.trace import RunTrace, trace_rows
-from aqr_exp.store.verify import RunProblem, verify_run
+from aqr_exp.store.verify import RunProblem, RunTrace, trace_rows, verify_run
 
 
 def with_trace(table: Table, data: ComparisonData, store: Store) -> Table:
