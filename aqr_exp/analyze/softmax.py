@@ -66,7 +66,7 @@ def softmax_request(weights: str, scales: str, windows: str, keys: int) -> Softm
             if size != math.floor(size) or not 1 <= size < keys
         ]
     if faults:
-        raise RequestError("\n".join(faults))
+        raise RequestError(*faults)
     return SoftmaxRequest(
         weights=tuple(weight_list),
         scales=tuple(scale_list),

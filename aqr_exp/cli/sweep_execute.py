@@ -55,7 +55,7 @@ def preflight(plan: Plan, store: Store, slot: Slot) -> None:
             faults.append(f"pre-flight: {steps.name}: {steps.fault}")
     took = duration(time.monotonic() - started)
     if faults:
-        raise RequestError("\n".join([*faults, f"nothing was started ({HINT})"]))
+        raise RequestError(*faults, f"nothing was started ({HINT})")
     console.say(f"pre-flight: {pluralise(len(configs))} can train ({took})")
 
 

@@ -190,7 +190,7 @@ def check_ready(config: RunConfig, results: Path) -> None:
             "(AQR_EXP_RESULTS names another folder)"
         )
     if faults:
-        raise RequestError("\n".join(faults))
+        raise RequestError(*faults)
 
 
 def gpu_faults(config: RunConfig, gpus: Sequence[str]) -> list[str]:

@@ -68,7 +68,7 @@ def check_factors(factors: Sequence[str]) -> tuple[str, ...]:
     if unknown:
         allowed = f"a key, a group of keys, or {', '.join(NO_KEYS)}"
         raise RequestError(
-            "\n".join(
+            *(
                 f"unknown factor '{name}'{did_you_mean(name, known)} (allowed: {allowed})"
                 for name in unknown
             )

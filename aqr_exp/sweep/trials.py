@@ -126,28 +126,26 @@ class TrialPlanner:
             return
         for run in plan.runs:
             every, epochs = run.config.schedule.validate_every_epochs, run.config.schedule.epochs
-            where = f"{self._request.source}: " if self._request.source else ""
+            fault = None
             if not every:
-                raise RequestError(f"{where}prune: no run is evaluated while it trains: {_CURVES}")
+                fault = f"no run is evaluated while it trains: write {CURVE_KEY}: 1 under 'fixed'"
             # Of a single epoch nothing can be spared: a smoke preset only tries whether all runs.
-            if max(every, pruning.after_epochs) >= epochs > 1:
-                raise RequestError(
-                    f"{where}prune: nothing is judged before the last of {epochs} epochs: "
-                    f"lower {CURVE_KEY} (is {every}) or prune.after_epochs "
-                    f"(is {pruning.after_epochs})"
+            elif max(every, pruning.after_epochs) >= epochs > 1:
+                fault = (
+                    f"nothing is judged before the last of {epochs} epochs: lower {CURVE_KEY} "
+                    f"(is {every}) or prune.after_epochs (is {pruning.after_epochs})"
                 )
-
-
-_CURVES = f"write {CURVE_KEY}: 1 under 'fixed'"
+            if fault:
+                raise RequestError(Fault("prune", None, fault, where=self._request.source))
 
 
 def _search(request: SweepRequest) -> Search:
     if request.search is None:
         raise RequestError(f"{request.name}: is not a search: write strategy: optuna")
     if len(request.all_variants) != 1:
-        where = f"{request.source}: " if request.source else ""
-        raise RequestError(
-            f"{where}a search has one variant, this one {len(request.all_variants)} "
+        rule = (
+            f"a search has one variant, this one {len(request.all_variants)} "
             f"({', '.join(request.all_variants)}): write one sweep for each"
         )
+        raise RequestError(Fault(rule=rule, where=request.source))
     return request.search

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from aqr_exp.data.classes import CAMERA_NAMES
-from aqr_exp.errors import RequestError
+from aqr_exp.errors import Fault, RequestError
 from aqr_exp.files.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -226,14 +226,14 @@ def read_cases(text: str) -> list[CorruptionCase]:
     if not words:
         raise RequestError(f"no failures named: {ALL}, or some of {', '.join(CORRUPTIONS)}")
     found: list[CorruptionCase] = []
-    faults = []
+    faults: list[Fault] = []
     for word in words:
         try:
             found += _read(word)
         except RequestError as error:
-            faults.append(str(error))
+            faults += error.faults
     if faults:
-        raise RequestError("\n".join(faults))
+        raise RequestError(*faults)
     return list(dict.fromkeys(found))
 
 
