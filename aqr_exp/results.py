@@ -42,7 +42,7 @@ def table(
     sort: str | None = None,
     at_epoch: str | None = None,
 ) -> "pd.DataFrame":
-    """What `aqr-exp table` prints, with the same digits.
+    """The table that `aqr-exp table` prints, with the same digits.
 
     Args:
         results: The folder, as in `load`.
@@ -59,7 +59,7 @@ def table(
         The table's columns; `attrs` holds its `title`, its `notes` and whether it is `synthetic`.
 
     Raises:
-        RequestError: Something that was asked for does not exist.
+        RequestError: A metric, condition, sweep or arm does not exist.
     """
     from aqr_exp.report.frames import table_frame, table_parts
     from aqr_exp.report.tables.request import TableRequest
@@ -104,7 +104,7 @@ def compare(
         holds `configuration` (key: the two values), `confounders`, `notes` and whether it is `synthetic`.
 
     Raises:
-        RequestError: A name is no arm and no run, or no run has a metric.
+        RequestError: A name matches neither an arm nor a run, or no run has a metric.
     """
     from aqr_exp.report.frames import comparison_frame
 

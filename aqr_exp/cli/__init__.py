@@ -1,1 +1,1 @@
-"""What a person types: one module a command, thin, with heavy imports inside."""
+"""The command line: thin modules, each imported when its command is used."""

@@ -44,7 +44,7 @@ Examples:
 
 BIAS_HELP = f"""
 The bias of some queries over the BEV and the six images; the weights by class, distance and condition;
-scale, weights and attention over training. Files go to the run's folder figures/ unless told otherwise.
+scale, weights and attention over training. Files go to the run's folder figures/ by default.
 
 \b
 Examples:
@@ -73,7 +73,7 @@ def softmax_command(
         typer.Option("--plot", help="Draw it, too: .png, .pdf or .svg.", metavar="FILE"),
     ] = None,
 ) -> None:
-    """Print the tables, and draw them when asked to."""
+    """Print the tables, and draw them with --plot."""
     given = softmax_request(weights, scales, window_keys, keys)
     if plot is not None:
         check_target(plot)

@@ -59,7 +59,7 @@ def config_command(
 
 
 WHY_HELP = f"""
-A run is the name of one in the results folder (or its beginning), or what would be typed after
+A run is the name of one in the results folder (or its beginning), or the arguments of
 `aqr-exp run`, as one argument.
 
 \b
@@ -143,7 +143,7 @@ def _composed(asked: str, words: list[str]) -> Side:
 
 
 def verdict(one: Side, other: Side, found: list[Difference]) -> str:
-    """What two runs are to one another: `same`, `replicates` or `different`."""
+    """Relation of two runs: `same`, `replicates` or `different`."""
     effects = {item.effect for item in found}
     if IdentityEffect.CHANGES in effects or arm_of(one.name) != arm_of(other.name):
         return "different"

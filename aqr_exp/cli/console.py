@@ -1,4 +1,4 @@
-"""Manners: data to stdout, words to stderr, colours and live lines only on a terminal."""
+"""Output: answers to stdout, messages to stderr, colours and live lines only on a terminal."""
 
 import json
 import logging
@@ -16,7 +16,7 @@ from aqr_exp.files.progress import NamedProgress, Progress, RunProgress, duratio
 
 
 def data(text: str) -> None:
-    """Print what was asked for to stdout; the text brings its own last line break or gets one."""
+    """Print an answer to stdout, with a line break at its end."""
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
     sys.stdout.flush()
 
@@ -33,12 +33,12 @@ def print_json(value: Mapping[str, Any] | Sequence[Any]) -> None:
 
 
 def on_terminal() -> bool:
-    """Whether stdout goes to a terminal."""
+    """True when stdout is a terminal."""
     return sys.stdout.isatty()
 
 
 def silence_libraries() -> None:
-    """Keep what libraries tell while they load, below a warning, off the screen: it is no answer."""
+    """Silence the loggers of libraries below warnings."""
     from mmengine.logging import MMLogger
 
     logging.disable(logging.INFO)
@@ -74,7 +74,7 @@ RunName = Annotated[
 ]
 Slots = Annotated[
     int | None,
-    typer.Option("--slots", help="Runs side by side; one a GPU or a core without.", min=1),
+    typer.Option("--slots", help="Runs side by side; by default one per GPU, or per core.", min=1),
 ]
 Detach = Annotated[
     bool, typer.Option("--detach", help="Go on when the terminal closes, and return at once.")

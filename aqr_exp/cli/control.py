@@ -65,13 +65,13 @@ def _cancel(item: RunFolder | SweepFolder, store: Store) -> str:
 
 
 def cancel_sweep(sweep: SweepFolder, store: Store) -> str:
-    """Ask everybody who works on a sweep to stop, and its runs that nobody watches over.
+    """Request that the schedulers of a sweep stop, and its runs that no scheduler watches.
 
     Returns:
         What was done.
 
     Raises:
-        RequestError: Nobody works on it and none of its runs is running: there is nothing to stop.
+        RequestError: No scheduler works on it and none of its runs is running: there is nothing to stop.
     """
     workers, folders = sweep.schedulers(), RunFolders(store)
     running = [
@@ -81,16 +81,16 @@ def cancel_sweep(sweep: SweepFolder, store: Store) -> str:
         is RunStatus.RUNNING
     ]
     if not workers and not running:
-        raise RequestError(f"nobody works on sweep {sweep.name}: there is nothing to cancel")
+        raise RequestError(f"no process works on sweep {sweep.name}: there is nothing to cancel")
     sweep.request_cancel()
     for folder in running:
         folder.request_cancel(_reason())
-    asked = ", ".join(map(str, workers)) or "nobody works on it"
+    asked = ", ".join(map(str, workers)) or "no scheduler works on it"
     return f"sweep {sweep.name}: asked to stop ({asked}; {len(running)} runs running)"
 
 
 def cancel_run(folder: RunFolder) -> str:
-    """Ask whoever trains a run to stop, or keep it from being started.
+    """Request that the process of a run stops, or keep the run from being started.
 
     Returns:
         What was done.
@@ -139,7 +139,7 @@ class Candidate:
 
     @property
     def label(self) -> str:
-        """What a person calls it."""
+        """The variant and overrides, or the run's name."""
         return self.entry.label if self.entry else self.folder.name
 
 
@@ -213,7 +213,7 @@ def _status(candidate: Candidate, missing: RunStatus) -> RunStatus | None:
 
 
 def steal_from_unknown(folder: RunFolder) -> None:
-    """Take a run from holders nobody can tell about; a living one's is not touched."""
+    """Take over a run whose process is in an unknown state; never that of a living one."""
     for path in (folder.lease_path, folder.launch_lease_path):
         standing = look(path)
         if standing is not None and standing.liveness is Liveness.UNKNOWN and evict(standing.file):
@@ -221,7 +221,7 @@ def steal_from_unknown(folder: RunFolder) -> None:
 
 
 def check_all_ready(chosen: Sequence[Candidate], store: Store) -> None:
-    """Refuse what could not end well here, asked once a model."""
+    """Refuse runs that this machine cannot train, checking each model once."""
     configs = [_config(one) for one in chosen]
     for config in {(c.variant.name, c.model.name): c for c in configs}.values():
         check_ready(config, store.root)
@@ -266,8 +266,8 @@ def _task(candidate: Candidate, threads: int) -> Task:
 
 RESUME_HELP = """
 A run continues from its newest intact checkpoint and ends with the numbers it would have had. A run
-that says `unknown` is held by a process on another machine or in another container that beats no
-more: nobody can tell from here whether it lives. --steal takes it over once you know that it is dead.
+is `unknown` when its process runs on another machine or in another container and has stopped sending
+heartbeats: whether it lives cannot be known here. --steal takes it over once you know that it is dead.
 
 \b
 Examples:

@@ -47,7 +47,7 @@ def prepare_command(
         bool, typer.Option("--objects/--no-objects", help="Cut out objects of the training split.")
     ] = True,
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Processes (default: one a core).")
+        int | None, typer.Option("--workers", min=1, help="Processes (default: one per core).")
     ] = None,
     as_json: console.Json = False,
 ) -> None:
@@ -218,7 +218,7 @@ def failures_command(
     """Draw the page."""
     check_matplotlib("data failures")
     if out.exists() and not out.is_dir():
-        raise RequestError(f"--out {out}: is no folder")
+        raise RequestError(f"--out {out}: is not a folder")
     config = with_data_identity(load_run("baseline", overrides or ()))
     from aqr_exp.analyze.sample_figure import INDEX, write_page
     from aqr_exp.analyze.samples import SampleReader
@@ -261,7 +261,7 @@ def synth_command(
         int | None, typer.Option("--keyframes", min=1, help="Keyframes of each scene, at 2 Hz.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Processes (default: one a core).")
+        int | None, typer.Option("--workers", min=1, help="Processes (default: one per core).")
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace a data set made with other settings.")
@@ -299,7 +299,7 @@ def default_root() -> Path:
 
 
 def ready(root: Path, settings: SynthSettings, *, force: bool) -> bool:
-    """Whether this very data set is there; refuses to put it where something else is.
+    """True when exactly this data set is there; refuse a folder that holds anything else.
 
     Args:
         force: Whether a synthetic data set made from other settings may be replaced.
@@ -313,7 +313,7 @@ def ready(root: Path, settings: SynthSettings, *, force: bool) -> bool:
     from aqr_exp.synth.generate import is_generated, stored_settings
 
     if root.exists() and not root.is_dir():
-        raise RequestError(f"{root} is no folder: choose another one with --root")
+        raise RequestError(f"{root} is not a folder: choose another one with --root")
     if not root.exists() or not any(root.iterdir()):
         return False
     if stored_settings(root) is None:

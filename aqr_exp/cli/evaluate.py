@@ -87,7 +87,7 @@ def _check_trained(folder: RunFolder) -> None:
     """Refuse a run without a clean evaluation to compare with.
 
     Raises:
-        RequestError: Names the run and how it stands.
+        RequestError: Names the run and its status.
     """
     status = folder.effective_status()
     if status is not RunStatus.COMPLETED:
@@ -135,7 +135,7 @@ def _ratio(metrics: dict[str, Any], clean: dict[str, Any]) -> float | None:
 def _results(
     folder: RunFolder, cases: list[CorruptionCase], clean: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """What is there of the cases, for programs."""
+    """Results of the cases that were evaluated, as plain values."""
     found = [(case, read_evaluation(folder, case, clean)) for case in cases]
     return [
         {

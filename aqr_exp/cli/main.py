@@ -151,7 +151,7 @@ class LazyGroup(TyperGroup):
 
     def __init__(self, *, lazy: Mapping[str, Entry] | None = None, **settings: Any) -> None:
         super().__init__(**settings)
-        # Helps, completions and suggestions of names need no more of a command than an `Entry` has.
+        # Helps, completions and suggestions of names need of a command only what an `Entry` has.
         self.commands: Any = dict(COMMANDS if lazy is None else lazy)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
@@ -225,7 +225,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
-        # The reader of our output went away (`| head`); nobody is left to be told.
+        # The reader of our output has closed it (`| head`).
         sys.stderr.close()
         return 1
     except typer.Abort:
@@ -236,13 +236,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             raise
         if COMPLETE_VARIABLE in os.environ:
-            return 1  # a shell completes, and a line would stand in what is being typed
+            return 1  # a line would appear within the command that is being typed
         return _report(error)
     return result if isinstance(result, int) else 0
 
 
 def _report(error: Exception) -> int:
-    """Say in one line a fault what went wrong."""
+    """Print one line for each fault; returns the exit code."""
     if isinstance(error, AqrExpError):
         return _fail(str(error), error.exit_code)
     # The command-line parser's own errors: unknown command, missing argument, bad choice.

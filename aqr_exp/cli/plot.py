@@ -52,7 +52,7 @@ Examples:
 """
 
 CLASSES_HELP = f"""
-Ground-truth counts stand beside the classes.
+Ground-truth counts are shown beside the classes.
 
 \b
 Examples:

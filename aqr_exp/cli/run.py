@@ -1,4 +1,4 @@
-"""What `aqr-exp run --dry-run` shows."""
+"""`aqr-exp run`: train one run, or show what it would do."""
 
 import sys
 from collections.abc import Sequence

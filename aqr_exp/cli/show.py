@@ -177,7 +177,7 @@ def resume_points(folder: RunFolder) -> list[Joint]:
 
 
 def found_progress(folder: RunFolder) -> str:
-    """Where a run is, or why that cannot be told."""
+    """The progress of a run, or why it cannot be read."""
     try:
         return progress_line(folder.read_progress() or {})
     except (AqrExpError, OSError) as error:
@@ -185,7 +185,7 @@ def found_progress(folder: RunFolder) -> str:
 
 
 def warning_lines(folder: RunFolder) -> Iterator[str]:
-    """What training warned of, one line each; what a resumed run said again is said once."""
+    """Warnings of the training, one line each; what a resumed run repeated, once."""
     try:
         history = folder.read_history()
     except (AqrExpError, OSError) as error:

@@ -1,4 +1,4 @@
-"""What becomes of the runs that a sweep means no more: shown, and cancelled when asked to."""
+"""`aqr-exp sweep`: plan a sweep, show it or run what is missing."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -47,7 +47,7 @@ def _cancel(run: RemovedRun, reason: str) -> str:
         folder.request_cancel(reason)
         return f"asked to stop ({folder.owner() or 'it has just ended'})"
     with folder.launch_lock(), folder.lock():
-        # Decided while nobody works on it: it may have been finished since it was looked at.
+        # Decided under the locks: it may have been completed since its status was read.
         if folder.effective_status(ours=True) is RunStatus.COMPLETED:
             return "completed meanwhile"
         folder.request_cancel(reason)
@@ -73,7 +73,7 @@ Values:
   bias_scale=1,2.5,5       each of a list; several such keys: their product
   'seed=range(0,3)'        0, 1, 2; range(start,stop,step) for steps other than 1
   'bias=glob(*)'           every option of a group
-  'bias_scale=interval(.5,10)'   with strategy=optuna, random or asha: points are proposed in it
+  'bias_scale=interval(0.5,10)'  with strategy=optuna, random or asha: points are proposed in it
 
 {overrides_help()}"""
 
@@ -86,9 +86,9 @@ What = Annotated[
     ),
 ]
 _DRY_RUN = typer.Option("--dry-run", help="Show every run, its state and time; start nothing.")
-_FILL = typer.Option("--fill", help="Show only the holes; they are what a sweep runs anyway.")
+_FILL = typer.Option("--fill", help="With --dry-run: list only missing runs.")
 _CANCEL_REMOVED = typer.Option(
-    "--cancel-removed", help="Cancel runs that the sweep meant once and means no more."
+    "--cancel-removed", help="Cancel unfinished runs that are no longer part of the sweep."
 )
 _NO_PREFLIGHT = typer.Option(
     "--no-preflight", help="Queue without trying a few steps of each configuration."

@@ -147,7 +147,7 @@ def _draw(
 
 INTERRUPTED = 130
 SourceOf = Callable[[Callable[[str], None], SweepStatus], TaskSource]
-"""Makes a source of tasks from what says a line, and from what is looked at."""
+"""Factory: (print_line, status) -> TaskSource."""
 
 
 def execute(
@@ -165,13 +165,13 @@ def execute(
     its runs; each is executed once.
 
     Args:
-        slots: How many run side by side; None takes one a GPU, or one a core without GPUs.
+        slots: How many run side by side; None takes one per GPU, or one per core without GPUs.
         try_first: Let each distinct configuration make its first steps before anything is queued.
         summarized: Show table and best point at the end.
 
     Returns:
         0 every run is complete or cancelled on request (or the detached process was started), 1 one
-        has failed or nobody can tell about it, 130 interrupted.
+        has failed or is unknown, 130 interrupted.
 
     Raises:
         AqrExpError: Nothing was started: training packages or disk space are missing, the name or
@@ -208,7 +208,7 @@ def execute(
 
 
 def entry_of(run: PlannedRun) -> SweepEntry:
-    """What is written down about a planned run."""
+    """The record of a planned run in its sweep's folder."""
     return SweepEntry(
         name=run.name,
         variant=run.variant,
@@ -255,7 +255,7 @@ def run_tasks(
 
     Args:
         executor: Where they run.
-        at_end: Called when the tasks have ended, unless that was asked for.
+        at_end: Called when the tasks have ended, unless a stop was requested.
 
     Returns:
         The exit code.

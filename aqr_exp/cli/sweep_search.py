@@ -1,4 +1,4 @@
-"""Executing a search: trials are proposed while slots are free, and run as any sweep's runs are."""
+"""Execution of a search: trials are proposed while slots are free, and run as those of a sweep are."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -50,7 +50,7 @@ def execute_search(
     Several processes that execute the same search share its trials.
 
     Args:
-        slots: How many run side by side; None takes one a GPU, or one a core without GPUs.
+        slots: How many run side by side; None takes one per GPU, or one per core without GPUs.
         try_first: Let a point make its first steps before a search is begun.
 
     Returns:
@@ -133,7 +133,7 @@ def _report(sweep: SweepFolder, store: Store, search: Search, study: SearchStudy
 def _source_maker(
     planner: TrialPlanner, study: SearchStudy, sweep: SweepFolder, store: Store, threads: int
 ) -> SourceOf:
-    """What makes the source of trials, once there is somewhere to say things."""
+    """Factory of the source of trials."""
     folders = RunFolders(store)
 
     def source_of(say: Callable[[str], None], status: SweepStatus) -> TaskSource:

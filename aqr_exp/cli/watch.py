@@ -34,13 +34,13 @@ LOG_LINES = 8
 
 
 class Screen(Protocol):
-    """Where lines go, and where the standing of a sweep is kept up to date."""
+    """Destination of lines, with the status of a sweep kept up to date."""
 
     def say(self, text: str) -> None:
         """Print one line that stays."""
 
     def refresh(self, *, now: bool = False) -> None:
-        """Show how the sweep stands, when it is time to, or now."""
+        """Show the status of the sweep, at intervals or now."""
 
 
 def totals_line(lines: Sequence[RunLine]) -> str:
@@ -66,7 +66,7 @@ def failure_lines(name: str, reason: str | None, log: Sequence[str], log_path: s
 
 
 def recovery_hints(statuses: Sequence[str]) -> list[str]:
-    """What to do about runs that did not end well: a line each for what is mended alike."""
+    """Remedies for runs that did not complete, one line for each kind."""
     unknown, damaged = (statuses.count(status) for status in (RunStatus.UNKNOWN, RunStatus.DAMAGED))
     rest = len(statuses) - unknown - damaged
     lines = []
@@ -74,16 +74,18 @@ def recovery_hints(statuses: Sequence[str]) -> list[str]:
         lines.append(f"{rest} did not end well: `aqr-exp retry --failed` runs them again")
     if unknown:
         lines.append(
-            f"{unknown} unknown: nobody here can tell whether a process works on them; once you know "
-            "that it is dead: `aqr-exp resume NAME --steal`"
+            f"{unknown} unknown: their processes run elsewhere and have stopped sending heartbeats; "
+            "once you know that they are dead: `aqr-exp resume NAME --steal`"
         )
     if damaged:
-        lines.append(f"{damaged} damaged: a run whose folder you delete is made and run anew")
+        lines.append(
+            f"{damaged} damaged: delete the folder of a damaged run; the next sweep recreates it"
+        )
     return lines
 
 
 class PlainScreen:
-    """Prints totals once a minute and what is said."""
+    """Prints lines, and the totals once a minute."""
 
     def __init__(
         self,
@@ -97,7 +99,7 @@ class PlainScreen:
         self.say = say
 
     def refresh(self, *, now: bool = False) -> None:
-        """Print totals and a line a running run, at most once a minute unless told."""
+        """Print totals and a line a running run, at most once a minute unless `now`."""
         if not now and self._clock() - self._shown_at < PLAIN_EVERY_S:
             return
         self._shown_at = self._clock()
@@ -156,7 +158,7 @@ def live_table(lines: Sequence[RunLine]) -> "RenderableType":
 
 
 def _shared_words(lines: Sequence[RunLine]) -> set[str]:
-    """What all labels set alike: it tells no run from another, and would push out what does."""
+    """Words that all labels share: they would push out those that differ."""
     each = [set(line.label.split()[1:]) for line in lines]
     return set.intersection(*each) if len(each) > 1 else set()
 
@@ -183,7 +185,7 @@ def screen(status: SweepStatus, *, live: bool = True) -> Iterator[Screen]:
 
 
 class ConsoleReporter:
-    """Says what a scheduler does."""
+    """Prints the events of a scheduler."""
 
     def __init__(self, screen: Screen, total: Callable[[], int]) -> None:
         self._screen = screen
@@ -218,7 +220,7 @@ class ConsoleReporter:
             )
 
     def stopping(self, running: int) -> None:
-        """It was asked to stop: what goes on now may take a while."""
+        """A stop was requested; running trainings save their state first."""
         words = f"{running} trainings end their step and save it"
         if running == 1:
             words = "1 training ends its step and saves it"
@@ -246,12 +248,12 @@ Ctrl-C ends the watching alone. It ends by itself when nothing is running or wai
 Examples:
   aqr-exp watch                       every run of the results folder
   aqr-exp watch bias_scale            the runs of one sweep
-  aqr-exp watch bias_scale --once     how it stands now
+  aqr-exp watch bias_scale --once     the status now
   aqr-exp watch bias_scale --json
 """
 
 LOOK_EVERY_S = 0.5
-# A sweep that was just started has registered nobody yet.
+# A sweep that was just started has registered no scheduler yet.
 SETTLING_S = 3.0
 
 
@@ -319,7 +321,7 @@ def watched_runs(store: Store, sweep: SweepFolder | None) -> list[WatchedRun]:
 
 
 def print_status(lines: list[RunLine], sweep: SweepFolder | None) -> None:
-    """Print how every run that is not complete or waiting stands, who works, and the totals."""
+    """Print every run that is neither complete nor waiting, the schedulers and the totals."""
     for line in lines:
         if line.status is RunStatus.RUNNING:
             console.data(f"{line.name} running: {progress_line(line.progress)}")
@@ -327,13 +329,13 @@ def print_status(lines: list[RunLine], sweep: SweepFolder | None) -> None:
             reason = " ".join((line.reason or "").split())
             console.data(f"{line.name} {line.status}" + (f": {reason}" if reason else ""))
     if sweep is not None:
-        workers = ", ".join(map(str, sweep.schedulers())) or "nobody"
+        workers = ", ".join(map(str, sweep.schedulers())) or "no scheduler"
         console.data(f"worked on by: {workers}")
     console.data(totals_line(lines))
 
 
 def as_values(lines: list[RunLine], sweep: SweepFolder | None) -> dict[str, object]:
-    """How a sweep stands, for programs."""
+    """The status of a sweep as plain values."""
     return {
         "sweep": sweep.name if sweep else None,
         "schedulers": [str(standing) for standing in sweep.schedulers()] if sweep else [],

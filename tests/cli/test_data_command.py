@@ -48,7 +48,7 @@ def test_somebody_elses_folder_is_never_replaced(
     assert capsys.readouterr().err == expected
     assert (other / "thesis.tex").read_text() == "years of work"
     assert main(["data", "synth", "--root", str(other / "thesis.tex"), *force]) == 2
-    assert capsys.readouterr().err.endswith("is no folder: choose another one with --root\n")
+    assert capsys.readouterr().err.endswith("is not a folder: choose another one with --root\n")
 
 
 def test_settings_out_of_range_are_one_line(

@@ -109,7 +109,7 @@ def test_a_damaged_run_is_not_said_to_be_retried(
     assert execute(plan, store, summarized=False) == 1
     assert capsys.readouterr().err.splitlines()[-2:] == [
         'a "b": 2 runs: 1 completed, 1 damaged',
-        "1 damaged: a run whose folder you delete is made and run anew",
+        "1 damaged: delete the folder of a damaged run; the next sweep recreates it",
     ]
 
 
@@ -191,9 +191,9 @@ def test_of_a_sweep_that_nobody_works_on_all_is_said_once(
     monkeypatch.setattr("aqr_exp.cli.watch.time", clock)
     monkeypatch.setattr("aqr_exp.cli.watch.SETTLING_S", 1.5)
     assert main(["watch", plan.name]) == 0
-    assert capsys.readouterr() == ("worked on by: nobody\n2 runs: 2 completed\n", "")
+    assert capsys.readouterr() == ("worked on by: no scheduler\n2 runs: 2 completed\n", "")
     assert main(["cancel", plan.name]) == 2
-    line = f"aqr-exp: nobody works on sweep {plan.name}: there is nothing to cancel\n"
+    line = f"aqr-exp: no process works on sweep {plan.name}: there is nothing to cancel\n"
     assert capsys.readouterr().err == line
     assert not store.sweep(plan.name).cancel_path.exists()
 
@@ -275,7 +275,7 @@ def test_another_terminal_sees_and_stops_a_running_run(
         assert main(["watch", plan.name, "--once"]) == 0
         assert capsys.readouterr().out.splitlines() == [
             f"{first.name} running: train, step 3/9, loss 1.250, 1:05 left",
-            "worked on by: nobody",
+            "worked on by: no scheduler",
             "2 runs: 1 completed, 1 running, about 1:05 left",
         ]
         assert main(["watch", "--json"]) == 0
@@ -284,7 +284,7 @@ def test_another_terminal_sees_and_stops_a_running_run(
         assert shown["left_s"] == 65
         assert [run["status"] for run in shown["runs"]] == ["running", "completed"]
         assert main(["cancel", plan.name]) == 0
-        assert "asked to stop (nobody works on it; 1 runs running)" in capsys.readouterr().err
+        assert "asked to stop (no scheduler works on it; 1 runs running)" in capsys.readouterr().err
         assert first.cancel_request().reason.startswith("cancelled by ")
         assert main(["cancel", first.name]) == 0
         assert f"{first.name}: asked to stop (process {other.pid} on " in capsys.readouterr().err

@@ -60,10 +60,10 @@ def test_what_did_not_end_well_is_told_with_what_mends_it() -> None:
     assert recovery_hints(["failed", "unknown", "failed", "damaged"]) == [
         "2 did not end well: `aqr-exp retry --failed` runs them again",
         (
-            "1 unknown: nobody here can tell whether a process works on them; once you know that it "
-            "is dead: `aqr-exp resume NAME --steal`"
+            "1 unknown: their processes run elsewhere and have stopped sending heartbeats; "
+            "once you know that they are dead: `aqr-exp resume NAME --steal`"
         ),
-        "1 damaged: a run whose folder you delete is made and run anew",
+        "1 damaged: delete the folder of a damaged run; the next sweep recreates it",
     ]
 
 

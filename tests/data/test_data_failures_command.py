@@ -80,5 +80,5 @@ def test_wrong_requests_are_one_line_and_leave_nothing(
     taken = tmp_path / "a file"
     taken.write_text("mine")
     assert drawn(prepared_root, taken) == 2
-    assert capsys.readouterr().err == f"aqr-exp: --out {taken}: is no folder\n"
+    assert capsys.readouterr().err == f"aqr-exp: --out {taken}: is not a folder\n"
     assert [path.name for path in tmp_path.iterdir()] == ["a file"]
