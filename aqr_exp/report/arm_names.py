@@ -16,11 +16,7 @@ _CIRCUMSTANCE = "launcher."
 
 
 def arm_labels(arms: Sequence[RunRow]) -> list[str]:
-    """The shortest name for each arm: its variant, with what was typed for it where it needs that.
-
-    Returns:
-        As many labels, all different where the arms' variants, changes or identities are.
-    """
+    """The shortest name for each arm: its variant, with what was typed for it where it needs that."""
     typed = [_changes(row) for row in arms]
     shared = set.intersection(*map(set, typed)) if len(typed) > 1 else set()
     variants = Counter(row.variant for row in arms)

@@ -55,9 +55,6 @@ def check_factors(factors: Sequence[str]) -> tuple[str, ...]:
     Args:
         factors: Dotted keys, groups of them (`schedule`), short names, or one of `NO_KEYS`.
 
-    Returns:
-        The keys and names they stand for, the variant part always among them.
-
     Raises:
         RequestError: Names each unknown factor with its nearest match.
     """
@@ -80,12 +77,7 @@ def check_factors(factors: Sequence[str]) -> tuple[str, ...]:
 def configuration_confounders(
     ours: Mapping[str, Any], theirs: Mapping[str, Any], declared: Collection[str]
 ) -> list[Confounder]:
-    """Keys outside the declared factors in which two configurations differ.
-
-    Args:
-        ours: What `spec.yaml` of the arm holds.
-        declared: As `check_factors` gives them.
-    """
+    """Keys outside the declared factors in which two configurations differ."""
     return [
         Confounder(name=item.key, ours=_words(item.ours), theirs=_words(item.theirs))
         for item in differences(ours, theirs)
@@ -99,9 +91,6 @@ def record_confounders(
     """Differences in the records of two arms' runs: data, code, environment, hardware.
 
     Runs of the same seed are compared; where two arms share no seed, every run with every other.
-
-    Args:
-        declared: As `check_factors` gives them.
 
     Returns:
         What differs in any pair, in the order it was found.
@@ -133,10 +122,7 @@ def all_confounders(
     """Differences in the configurations and in the records; a data set that both name is listed once.
 
     Args:
-        arm: Its runs.
-        other: Those it is compared with.
         specs: The configurations of both; None where they are known to agree, or cannot be read.
-        declared: As `check_factors` gives them.
     """
     found = configuration_confounders(*specs, declared) if specs else []
     names = {item.name for item in found}

@@ -55,14 +55,10 @@ def compare_arms(
 
     Args:
         reference: Runs of the reference arm, in any order; those not completed are passed over.
-        other: Runs of the other arm.
         metrics: Names such as `mAP` or `AP/car`; whatever a row has as a number can be compared, over
             seeds only where match records do not give it.
         condition: A name of `CONDITIONS`; None for all of the data.
         progress: Gets (done, total) evaluations of each run that is not in the cache.
-
-    Returns:
-        By metric, other minus reference.
 
     Raises:
         RequestError: There is no such condition.

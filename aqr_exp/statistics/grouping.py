@@ -15,12 +15,7 @@ Group = list[RunRow]
 
 
 def group_seeds(rows: Sequence[RunRow]) -> tuple[list[Group], list[str]]:
-    """Sort runs into arms; every run that is left out is named.
-
-    Returns:
-        Completed runs by (variant, fingerprint, data), baseline first, one a seed; and one line
-        for each run that is not among them, its name first.
-    """
+    """Sort runs into arms; every run that is left out is named."""
     left_out = [why_left_out(row) for row in rows if not row.completed]
     groups: dict[tuple[str, str, str], Group] = {}
     for reruns in by_seed(row for row in rows if row.completed).values():

@@ -48,9 +48,6 @@ def mean_noise(values: Float[np.ndarray, " N"]) -> Noise | None:
 def welch_noise(reference: Float[np.ndarray, " N"], other: Float[np.ndarray, " M"]) -> Noise | None:
     """Noise of the difference of two means over different seeds, with Welch's degrees of freedom.
 
-    Args:
-        other: The same of the other arm.
-
     Returns:
         The noise; None where an arm has one value.
     """
@@ -87,11 +84,7 @@ def shared_scene_noise(draws: Float[np.ndarray, "N R"], scenes: int) -> Noise | 
 def unpaired_scene_noise(
     reference: Float[np.ndarray, "N R"], other: Float[np.ndarray, "M R"], scenes: int
 ) -> Noise | None:
-    """As `shared_scene_noise`, for the difference of two arms whose seeds are different ones.
-
-    Args:
-        other: Those of the other arm, under the same resamples.
-    """
+    """As `shared_scene_noise`, for the difference of two arms whose seeds are different ones."""
     if scenes < 2 or reference.shape[1] < 2:
         return None
     runs = len(reference)
@@ -124,11 +117,7 @@ _UNDERFLOW = 1e-200
 
 
 def half_width(sources: Sequence[Noise], alpha: float) -> float:
-    """Half the width of an interval.
-
-    Args:
-        alpha: What the confidence lacks to 1.
-    """
+    """Half the width of an interval."""
     from scipy.special import stdtrit
 
     squares = (float(stdtrit(each.degrees, alpha / 2)) ** 2 * each.variance for each in sources)
@@ -164,11 +153,7 @@ _QUANTILES = 400
 
 
 def power(effect: float, seeds: Noise, scenes: Noise | None, alpha: float) -> float:
-    """Power: the share of experiments that find a true effect.
-
-    Returns:
-        A share, for no effect at most alpha.
-    """
+    """Power: the share of experiments that find a true effect."""
     from scipy.special import ndtr, stdtrit
 
     seen = seeds.variance * _seen_variances(seeds.degrees)

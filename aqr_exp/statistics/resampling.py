@@ -145,9 +145,6 @@ def resample(
     Args:
         progress: Gets (done, total) evaluations; may be called from several threads.
 
-    Returns:
-        The scores. The draws depend on the settings and the number of scenes alone.
-
     Raises:
         KeyError: The records were made without range bands, and the part is one.
     """

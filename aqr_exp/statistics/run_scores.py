@@ -273,9 +273,6 @@ class GroundTruths:
             metric: The metric; an AP counts the boxes of its class, others those of all classes that the
                 condition can hold.
             condition: A name of `CONDITIONS`; None for all of the data.
-
-        Returns:
-            One number, unless the runs differ; none where nothing is known.
         """
         counts = (self._count(row, metric, condition) for row in rows)
         return {count for count in counts if count is not None}

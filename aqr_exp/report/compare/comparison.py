@@ -120,7 +120,6 @@ def compare_two(
     """Compare two arms, or two runs.
 
     Args:
-        other: Those of the other arm.
         left_out: Lines on runs of the two that are not among them.
         progress: Called with (what, done, total).
 

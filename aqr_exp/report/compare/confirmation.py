@@ -76,11 +76,7 @@ def confirm(
     store: Store,
     settings: Resampling = DEFAULT,
 ) -> list[Confirmed]:
-    """Compare the selected points with themselves and with the baseline on fresh seeds.
-
-    Args:
-        points: Points with their runs, the best first.
-    """
+    """Compare the selected points with themselves and with the baseline on fresh seeds."""
 
     def difference(reference: Sequence[RunRow], other: Sequence[RunRow]) -> ArmDifference:
         return compare_arms(reference, other, [metric], store=store, settings=settings)[metric]
@@ -109,11 +105,7 @@ def confirm(
 def confirmation_table(
     sweep: str, metric: str, found: Sequence[Confirmed], *, candidates: int, planned: int
 ) -> Table:
-    """A confirmation as a table, one line a point.
-
-    Args:
-        found: The points, the best first.
-    """
+    """A confirmation as a table, one line a point."""
     columns = (
         "point",
         "selected on val",

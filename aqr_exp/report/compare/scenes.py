@@ -124,15 +124,7 @@ def scene_changes(
     store: Store,
     progress: Progress = no_progress,
 ) -> SceneChanges:
-    """Order scenes by the difference between two arms.
-
-    Args:
-        other: Runs of the other arm.
-        progress: Called with (done, total) runs.
-
-    Returns:
-        All scenes with ground truth; none where a run has no match records or another split, with why.
-    """
+    """Order scenes by the difference between two arms."""
     chosen = (replicates(reference), replicates(other))
     total, done = sum(map(len, chosen)), 0
     scored: list[list[SceneScores]] = [[], []]

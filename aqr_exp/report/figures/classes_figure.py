@@ -36,10 +36,6 @@ def classes_figure(
 ) -> "Figure":
     """Draw AP by class: a mark an arm with its interval as a bar; the best class of all on top.
 
-    Args:
-        rows: Runs, also those without metrics.
-        width_in: Width, in inches.
-
     Raises:
         RequestError: No run has AP by class, or there are more arms than could be told apart.
     """

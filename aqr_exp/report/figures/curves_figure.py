@@ -49,10 +49,6 @@ def curves_figure(
 
     Args:
         metric: A metric of the evaluations; without any there is only the loss.
-        width_in: Width, in inches.
-
-    Returns:
-        The figure: one or two axes.
 
     Raises:
         RequestError: No run has the loss; names those there are.
@@ -169,7 +165,6 @@ def scales_figure(
     Args:
         arms: What to draw; arms without a scale are passed over.
         bounds: For each arm; drawn where all that are drawn agree.
-        width_in: Width, in inches.
 
     Raises:
         RequestError: No run has a scale.

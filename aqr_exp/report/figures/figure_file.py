@@ -46,14 +46,7 @@ def check_matplotlib(wanted: str) -> None:
 
 
 def paper_paths(path_stem: Path) -> list[Path]:
-    """The files `save_figure` writes.
-
-    Args:
-        path_stem: Their name without an ending.
-
-    Returns:
-        One path a format; a dot in the name begins no ending.
-    """
+    """The files `save_figure` writes."""
     return [path_stem.with_name(f"{path_stem.name}.{form}") for form in PAPER_FORMATS]
 
 
@@ -62,9 +55,6 @@ def save_figure(figure: "Figure", path_stem: Path) -> list[Path]:
 
     Args:
         path_stem: Where, without an ending; the folder must exist, existing files are replaced.
-
-    Returns:
-        The files.
 
     Raises:
         RequestError: As `check_target`.

@@ -88,12 +88,7 @@ UNITS = {"mATE": "m", "mASE": "1 - IoU", "mAOE": "rad", "mAVE": "m/s", "mAAE": "
 
 
 def paper_figure(rows: Sequence[RunRow], width_in: float, height_in: float) -> "Figure":
-    """An empty figure that says so when any of its runs was scored on synthetic data.
-
-    Args:
-        width_in: Width, in inches: `COLUMN_IN` or `PAGE_IN`.
-        height_in: Height, in inches.
-    """
+    """An empty figure that says so when any of its runs was scored on synthetic data."""
     figure = new_figure(width_in, height_in)
     if any(row.synthetic for row in rows):
         figure.suptitle(SYNTHETIC_MARK, fontsize=SMALL_PT, color=INK, x=0.99, ha="right")
@@ -174,9 +169,6 @@ class Means:
 
     def of(self, group: Sequence[RunRow], metric: str) -> ArmMean:
         """The mean of a metric over an arm's seeds.
-
-        Args:
-            metric: Its name, such as `mAP`, `AP/car` or `mAP@night`.
 
         Raises:
             RequestError: There is no such condition.

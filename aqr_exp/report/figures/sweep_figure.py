@@ -53,11 +53,7 @@ def draw_heat_map(
     *,
     best: tuple[int, int] | None,
 ) -> None:
-    """Draw one map a series, on one scale of colours.
-
-    Args:
-        figure: An empty figure.
-    """
+    """Draw one map a series, on one scale of colours."""
     values = [
         mean
         for series in found.series
@@ -186,10 +182,6 @@ def sweep_figure(
 
     Args:
         rows: Runs, also those without metrics; they may lie in several sweeps.
-        width_in: Width, in inches.
-
-    Returns:
-        The figure: curves for one parameter, a heat map for two.
 
     Raises:
         RequestError: No run has the metric or a parameter, or there are three parameters.

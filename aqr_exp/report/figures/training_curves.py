@@ -138,11 +138,7 @@ def arm_curves(rows: Sequence[RunRow], store: Store) -> list[ArmCurves]:
 
 
 def without_curves(rows: Sequence[RunRow], arms: Sequence[ArmCurves]) -> list[str]:
-    """A line for each run that is in no arm: its name, and why.
-
-    Args:
-        rows: The runs that `arm_curves` was given.
-    """
+    """A line for each run that is in no arm: its name, and why."""
     drawn = {run.row.name for arm in arms for run in arm.runs}
     seeds = {seed_key(run.row): run.row.name for arm in arms for run in arm.runs}
     lines = []
@@ -159,11 +155,7 @@ def without_curves(rows: Sequence[RunRow], arms: Sequence[ArmCurves]) -> list[st
 
 
 def over_seeds(curves: Sequence[Series]) -> tuple[list[float], list[list[float]]]:
-    """The epochs that all curves reach, and their values there.
-
-    Returns:
-        Epochs, rising; and for each the values, one a curve.
-    """
+    """The epochs that all curves reach, and their values there."""
     if not curves:
         return [], []
     shared = set(curves[0]).intersection(*curves[1:])

@@ -42,9 +42,6 @@ def relative_time(arm: Sequence[RunRow], baseline: Sequence[RunRow] | None) -> R
 
     Args:
         baseline: Those of the baseline with the same setting; None when there are none.
-
-    Returns:
-        The ratio of the mean times, or the reason there is none.
     """
     if not baseline:
         return RelativeTime(reason="no baseline with the same model, data and schedule")

@@ -55,9 +55,6 @@ def sorted_table(table: Table, asked: str) -> Table:
         asked: A column's name: a metric's column has the best first, others rise; a `-` in front
             turns the order round.
 
-    Returns:
-        The same lines; those without a value come last.
-
     Raises:
         RequestError: There is no such column; names the nearest.
     """
@@ -108,9 +105,6 @@ def build_table(
     store: Store, rows: Sequence[RunRow], request: TableRequest, *, progress: Progress = no_progress
 ) -> Built:
     """Make the table of a store's runs.
-
-    Args:
-        rows: All of them, as `collect` gives them.
 
     Returns:
         The table. Runs that are not in it are among its notes.

@@ -86,9 +86,6 @@ def render(table: Table, form: TableFormat, *, terminal: bool = False) -> str:
     Args:
         terminal: Whether the text goes to a terminal (matters to `rich` only).
 
-    Returns:
-        The text, with a final line break. Notes and title are part of it, except in CSV.
-
     Raises:
         RequestError: The format is not text (see `tables.parquet`).
     """
@@ -116,10 +113,6 @@ def render_all(tables: Mapping[str, Table], form: TableFormat, *, terminal: bool
 
     Args:
         tables: The tables by name; in JSON they become one object with these names.
-        terminal: As in `render`.
-
-    Returns:
-        The text, with a final line break.
     """
     if form is TableFormat.JSON:
         values = {name: as_json(table) for name, table in tables.items()}

@@ -107,10 +107,6 @@ def with_references(table: Table, results_root: Path, asked: Sequence[Quantity])
     Args:
         results_root: The results folder, whose `reference` holds the user's own.
 
-    Returns:
-        The same lines with a column that says where they come from, and references apart. A table in
-        blocks has one line a block and reference.
-
     Raises:
         AqrExpError: A file of references is damaged.
     """
@@ -136,11 +132,7 @@ def with_references(table: Table, results_root: Path, asked: Sequence[Quantity])
 
 
 def references_apart(table: Table) -> tuple[Table, Table]:
-    """The measured lines and the references as two tables, each with the columns that it fills.
-
-    Args:
-        table: What `with_references` gave, with the columns that people read.
-    """
+    """The measured lines and the references as two tables, each with the columns that it fills."""
     measured = _with_columns(
         replace(table, references=()),
         [name for name in table.names if name not in {ORIGIN, SOURCE}],

@@ -62,7 +62,6 @@ def meeting(
     """The runs that meet all conditions.
 
     Args:
-        conditions: As `read_conditions` gives them.
         read_spec: A run's specification as plain values; None when it is damaged.
 
     Returns:
@@ -261,11 +260,7 @@ def _note(data: ComparisonData, arm: TableArm) -> str:
 def rows_of_sweep(
     rows: Sequence[RunRow], names: Sequence[str], store: Store
 ) -> tuple[list[RunRow], list[str]]:
-    """The runs of a sweep, with those that were forced beside them.
-
-    Returns:
-        The rows; and a note for each run that was never started.
-    """
+    """The runs of a sweep, with those that were forced beside them."""
     planned = set(names)
     kept = [row for row in rows if row.name in planned or first_of(row.name) in planned]
     there = {row.name for row in kept}

@@ -58,9 +58,6 @@ def split(
 ) -> list[TablePart]:
     """Choose column widths, and where the table continues below.
 
-    Args:
-        right: Whether a column is aligned to the right.
-
     Returns:
         The parts; each holds columns that name the row and at least one other. Only a part of
         a single column too many is wider than `width`.

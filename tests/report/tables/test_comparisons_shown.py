@@ -167,7 +167,7 @@ def test_the_arm_to_compare_with_can_be_any_and_is_found_by_each_of_its_names() 
     for asked in ("b" * 12, "bbb", "attention", f"attention_bias-{'b' * 12}-s1"):
         line = lines(table_of(rows, ["mAP"], baseline=asked))[0]
         assert (line["variant"], line["mAP difference"]) == ("baseline", "-0.1100")
-    with pytest.raises(RequestError, match=r"^--baseline 'baselin-': no arm .* 'baseline'\?$"):
+    with pytest.raises(RequestError, match=r"^--baseline 'baselin-': no such arm .* 'baseline'\?$"):
         table_of(rows, baseline="baselin-")
     more = [*rows, *arm((0.1,), fingerprint="b" * 11 + "c")]
     with pytest.raises(
