@@ -45,11 +45,7 @@ class Outcome:
 
 
 def measure_together(
-    folders: Sequence[RunFolder],
-    *,
-    passes: int,
-    samples: int,
-    progress: Progress,
+    folders: Sequence[RunFolder], *, passes: int, samples: int, progress: Progress
 ) -> Iterator[Outcome]:
     """Measure the cost of runs pass by pass in turn, and write it to each run's folder.
 

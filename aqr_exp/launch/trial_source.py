@@ -1,4 +1,4 @@
-"""Stopping what a pruner gave up, so that no launcher starts it again by itself."""
+"""Trials of a search as tasks: proposed, judged while they train, pruned so that none restarts."""
 
 import contextlib
 import time
@@ -23,14 +23,12 @@ _ENDED = frozenset({RunStatus.COMPLETED, RunStatus.PRUNED})
 
 
 def mark_pruned(task: Task, why: str) -> bool:
-    """Stop a run, or keep it from being started; to be called until it says that the run has ended.
+    """Stop a run, or keep it from being started; to be called until it returns True.
 
-    Args:
-        task: The run; its folder is made when it is not there, so that tables name it.
-        why: Why it was given up.
+    A folder that is absent is made, so that tables name the run.
 
     Returns:
-        Whether the run has ended: as pruned, or completed before the request reached it.
+        True once the run has ended: as pruned, or completed before the request reached it.
     """
     folder = task.folder
     if task.create is not None and not folder.path.exists():
@@ -101,10 +99,10 @@ class TrialSource:
         self.exhausted = False
 
     def poll(self, *, now: bool = False) -> list[Task]:
-        """Account for trials whose runs have ended, give up what is hopeless, see what others do.
+        """Account for trials whose runs have ended, prune hopeless ones, see those of others.
 
         Args:
-            now: Whatever the time of the last look.
+            now: Also when the last poll was a moment ago.
 
         Returns:
             Tasks that were not returned before; none while another process changes the study.

@@ -69,13 +69,9 @@ def measure(
 
     Args:
         detector: In evaluation mode.
-        config: The run.
-        case: The failure; None evaluates on clean data.
-        paths: Where detections and match records go.
+        case: The corruption; None evaluates on clean data.
+        paths: Of detections and match records.
         progress: Called with the samples done, and all.
-
-    Returns:
-        The metrics.
     """
     split = config.data.val_split
     loader = Runner.build_dataloader(
