@@ -100,7 +100,7 @@ def make_denoising_queries(
 
     Returns:
         The extra queries, or None where no sample has a box. Noise is drawn from torch's CPU
-        generator, whatever the device.
+        generator on every device.
     """
     counts = [len(sample) for sample in labels]
     group_slots = max(counts)

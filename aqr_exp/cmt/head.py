@@ -56,7 +56,7 @@ class CmtHead(nn.Module):
         dense_supervision: Weight of the auxiliary supervision of the feature maps; 0 is without.
         variant: Arguments of `build_variant_module`; None is the baseline, whose parameters every
             variant shares.
-        camera: Whether there are camera maps.
+        camera: False for a head without camera maps.
     """
 
     def __init__(

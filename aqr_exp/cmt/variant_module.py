@@ -28,7 +28,7 @@ class VariantRecord:
 
     Attributes:
         weights: [B, Q, 2] of (lidar, camera).
-        first_query: How many denoising queries come first.
+        first_query: Number of denoising queries, which come first.
         biases: Bias of each layer.
         windows: Windows of each layer.
         attention: Attention of each layer with and without its bias.
@@ -96,8 +96,8 @@ class ForwardContext:
         query_pos: [B, Q, C] query encoding.
         points_m: [B, Q, 3] reference points, LiDAR frame, metres.
         lidar2img: [B, V, 4, 4] after augmentation.
-        layout: Which token is where.
-        first_query: How many denoising queries there are before the learnable ones.
+        layout: Layout of the tokens.
+        first_query: Number of denoising queries before the learnable ones.
     """
 
     memory: Float[Tensor, "batch keys width"]
@@ -172,7 +172,7 @@ class VariantModule(nn.Module):
 
         Args:
             weights: Of the learnable queries.
-            usable: Whether each sample has its (LiDAR, cameras); None where that is not known.
+            usable: True where a sample has its (LiDAR, cameras); None where that is not known.
         """
         del weights, usable
         return {}

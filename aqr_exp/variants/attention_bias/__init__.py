@@ -82,7 +82,7 @@ class ScaleConfig:
         warn_threshold: A scale above it is warned about while training.
         constraint: `clamp` and `sigmoid` keep it within the bounds, `l2` near its start.
         l2_weight: Weight of the penalty (scale - start)^2 of the constraint `l2`.
-        sharing: How many scales there are.
+        sharing: Number of scales.
         anneal: Bounds by epoch: rows of (first epoch, minimum, maximum); before the first row the
             bounds above hold. Empty: they always hold.
         lr_mult: Multiplier on the scale's learning rate.
