@@ -1,10 +1,10 @@
 """`--by cost`: cells, what is compared, and what is said to be missing."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from made_up_runs import run_row
+from msgspec.structs import replace
 from tables_as_lines import lines
 
 from aqr_exp.errors import RequestError
