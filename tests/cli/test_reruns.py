@@ -18,6 +18,7 @@ from aqr_exp.report.figures.swept import swept
 from aqr_exp.report.figures.training_curves import arm_curves
 from aqr_exp.store.collect import collect, with_settings
 from aqr_exp.store.counting import RunFolders
+from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store
 from aqr_exp.store.sweep_folder import SweepEntry
 from aqr_exp.sweep.confirmation import counting_by_name
@@ -51,7 +52,7 @@ def views(config: RunConfig, store: Store, capsys: pytest.CaptureFixture[str]) -
     (arm,) = arm_curves(rows, store)
     (status,) = StatusReader(store).of(Plan(name="mine", runs=(run,)))
     shown = plan_run(store, name, force=False)
-    assert (status.state, shown.action) == ("done", Action.SHOW)
+    assert (status.state, shown.action) == (RunStatus.COMPLETED, Action.SHOW)
     (series,) = swept(rows, ["schedule.epochs"], store=store).series
     return {
         "table": line["mAP"],
