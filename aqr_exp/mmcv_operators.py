@@ -23,9 +23,6 @@ class StandIn(ModuleType):
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """A function that raises when it is called.
 
-        Args:
-            name: An operator's name.
-
         Raises:
             AttributeError: For names that Python itself looks for.
         """

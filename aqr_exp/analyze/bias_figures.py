@@ -225,11 +225,9 @@ def bias_figure(
     """Draw the bias of one query over its keys, from above and in the images.
 
     Args:
-        scene: The sample.
         query_m: The query's point, metres in the LiDAR frame.
         index: The keys that have a bias (the valid slots), in token order.
         value: Their biases, added to the attention scores.
-        title: Above the figure.
         limit: The bias at the ends of the colours; the largest |bias| by default.
         around_m: Metres shown to each side of the query from above; None shows the whole map.
 

@@ -51,12 +51,10 @@ def bev_windows_figure(
     """Draw every BEV cell of every window, the queries, LiDAR points and ground truth from above.
 
     Args:
-        scene: The sample.
         queries_m: The queries' points, metres in the LiDAR frame.
         index: Key indices of the window slots, in token order.
         valid: True for slots that hold a key.
         names: Labels of the queries; their numbers by default.
-        title: Above the figure.
 
     Returns:
         The figure: one axes, one rectangle a valid BEV slot.

@@ -140,7 +140,6 @@ class AttentionBias(nn.Module):
 
         Args:
             weights: The router's weights of (lidar, camera).
-            windows: The queries' windows.
             lidar_keys: How many keys, from the first, are the LiDAR's.
             layer: Which decoder layer, from 0.
 

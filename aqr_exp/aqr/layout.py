@@ -114,7 +114,6 @@ def locate_queries(
     Args:
         points_m: Metres in the LiDAR frame (the augmented scene's, while training).
         lidar2img: From there to pixels of the network's input, all augmentation included.
-        layout: The feature maps.
 
     Returns:
         The places.

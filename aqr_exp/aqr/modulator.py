@@ -30,8 +30,6 @@ class FeatureModulator(nn.Module):
       anywhere.
 
     Args:
-        channels: C.
-        mode: One of the above.
         residual: r, from 0 to 1.
 
     Raises:

@@ -45,7 +45,6 @@ class WeightRenderer(nn.Module):
     carry no gradient. Cells that no query reaches are 0.
 
     Args:
-        method: One of the above.
         sigma_cells: Width of the gaussian in cells or tokens of the map; the others ignore it.
         threshold: Least value in a map that is kept.
         maximum: Largest value of a map.
@@ -86,9 +85,7 @@ class WeightRenderer(nn.Module):
         it, and nowhere if none does.
 
         Args:
-            weights: The router's weights.
             places: Where the queries are.
-            layout: The two feature maps.
 
         Returns:
             The BEV map, and the maps of all views, [B V, 1, H, W], view by view within a sample; in

@@ -41,7 +41,6 @@ class Router(nn.Module):
     before it learn from the second step on.
 
     Args:
-        width: C.
         heads: Heads of the attention; divides C.
         ffn_channels: Hidden width of the feed-forward block.
         activation: `tanh`: weights in [-1, 1], a negative one pushes attention away. `sigmoid`: in
@@ -117,9 +116,6 @@ class Router(nn.Module):
         """Weigh.
 
         Args:
-            query_pos: Query encoding.
-            memory: Token content.
-            key_pos: Token encoding.
             windows: Which keys each query reads.
             first_query: How many denoising queries come first: `shuffled` deals their weights among
                 themselves, since they sit at noised ground truth, which the others must not know.
@@ -174,7 +170,6 @@ def activate(logits: Float[Tensor, "*shape"], activation: str) -> Float[Tensor, 
     """Apply an activation by name.
 
     Args:
-        logits: Any numbers.
         activation: One of `ACTIVATIONS`.
 
     Returns:

@@ -35,13 +35,10 @@ class BiasScale(nn.Module):
         start: Where it starts.
         learnable: Whether it is a parameter (named `raw`) or a buffer of that name.
         minimum: Lower bound.
-        maximum: Upper bound.
         constraint: `clamp`, `l2` or `sigmoid`.
         sharing: `one` scale, one per `modality`, or one per decoder `layer`.
-        layers: Decoder layers.
         anneal: (first epoch, minimum, maximum) of each stretch of epochs with bounds of its own, in
             order. Before the first of them `minimum` and `maximum` hold.
-        l2_weight: Weight of the penalty.
 
     Raises:
         ValueError: An unknown constraint or sharing, bounds that are not in order, a learnable

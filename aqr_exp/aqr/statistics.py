@@ -30,7 +30,6 @@ def weight_scalars(
 
     Args:
         weights: Weights of (lidar, camera).
-        first_query: The first learnable query.
         margin: A query prefers a modality whose weight is higher by more than this.
 
     Returns:
@@ -63,7 +62,6 @@ def bias_scalars(
     Args:
         bias: The bias of one decoder layer.
         lidar_slots: How many slots, the first ones, are BEV cells; of a local bias.
-        first_query: The first learnable query.
 
     Returns:
         `bias_<modality>_mean`, `_std` (over n, not n - 1), `_min` and `_max`, and
@@ -101,8 +99,6 @@ def scale_scalars(
 
     Args:
         labels: A name for each scale, as `BiasScale.labels`.
-        values: The scales.
-        maximum: Their upper bound.
         gradient: Of the parameter behind each scale, where there is one.
 
     Returns:

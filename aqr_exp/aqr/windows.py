@@ -103,7 +103,6 @@ def gather_windows(
 
     Args:
         places: Where the queries are.
-        layout: The feature maps.
         bev_size: Cells along each side of the BEV window.
         camera_size: Tokens along each side of a camera window.
         view_policy: "first": a window in the first view that sees the query; "all": one in every

@@ -70,8 +70,6 @@ class MultiHeadAttention(nn.Module):
         """Attend.
 
         Args:
-            query: Queries, their encoding added.
-            key: Keys, their encoding added.
             blocked: True where a query must NOT attend to a key.
             bias: Added to the scores before the softmax, the same for all heads.
         """

@@ -59,7 +59,6 @@ class DecoderLayer(nn.Module):
         """Update the queries.
 
         Args:
-            key: Token content plus encoding.
             self_blocked: True where a query must NOT attend to another query.
             bias: Added to the scores of the cross-attention, never of the self-attention.
         """

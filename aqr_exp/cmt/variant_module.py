@@ -171,7 +171,6 @@ class VariantModule(nn.Module):
         """Losses of the variant itself, by name.
 
         Args:
-            weights: Of the learnable queries.
             usable: True where a sample has its (LiDAR, cameras); None where that is not known.
         """
         del weights, usable

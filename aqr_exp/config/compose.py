@@ -228,9 +228,6 @@ class Composition:
     def mapping(self, changes: Mapping[str, Any]) -> dict[str, Any]:
         """The resolved values with changed keys; a part that nothing changed is the same object.
 
-        Args:
-            changes: Values by dotted key.
-
         Raises:
             RequestError: A key is of a part that is absent, or an interpolation leads nowhere.
         """

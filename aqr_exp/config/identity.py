@@ -128,7 +128,6 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[Diff
 
     Args:
         ours: Plain values: what `spec.yaml` holds; one of another version will do.
-        theirs: The other's.
 
     Returns:
         Keys that count first, then the seed, then those that change nothing.

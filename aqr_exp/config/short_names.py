@@ -31,7 +31,6 @@ def as_typed(faults: Sequence[Fault], typed: Collection[str]) -> list[Fault]:
     """Faults by the aliases that were typed.
 
     Args:
-        faults: By dotted keys.
         typed: Keys and aliases that were typed.
 
     Returns:

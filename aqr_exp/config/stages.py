@@ -17,7 +17,6 @@ def augment_rules(augment: AugmentConfig, where: str) -> Iterator[Fault]:
     """One line for each rule that augmentation breaks.
 
     Args:
-        augment: The augmentation.
         where: What its keys begin with in messages, such as `data.augment`.
     """
     for key, (low, high) in (("resize", augment.resize), ("scale", augment.scale)):

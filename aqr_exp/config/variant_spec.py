@@ -117,7 +117,6 @@ def lacks_part(variant: str, part: str) -> str | None:
     """Say that a variant does not have a part; None when it has it or is unknown.
 
     Args:
-        variant: A variant's name.
         part: Such as `router`: what follows `variant.` in a dotted key.
     """
     specs = variant_specs()

@@ -80,9 +80,7 @@ class KeyedSampler(Sampler[SampleKey]):
     the same number of steps; at evaluation nothing is repeated.
 
     Args:
-        dataset: Anything with a length.
         shuffle: True for a random order.
-        seed: The run's seed.
         balanced: Class-balanced resampling; needs shuffling and a data set with `samples_by_class`.
     """
 
@@ -140,7 +138,6 @@ class KeyedNuScenesDataset(NuScenesDataset):
     thereby teaches that the object does not move.
 
     Args:
-        seed: The run's seed.
         min_box_points: Training boxes with fewer LiDAR and radar points are left out.
         corruption: Name and severity of the sensor corruption that samples are read under; one in
             time takes a sensor's files from another keyframe.

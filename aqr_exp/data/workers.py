@@ -15,8 +15,6 @@ def run_in_workers(
     """Run calls in worker processes and return their results in order.
 
     Args:
-        calls: Picklable calls.
-        workers: Processes.
         finished: Called in this process with the index of each call that has returned.
 
     Raises:

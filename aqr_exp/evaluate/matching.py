@@ -41,7 +41,6 @@ def match(truth: GroundTruth, truth_boxes: Boxes, predictions: Predictions) -> M
     """Match detections with ground truths.
 
     Args:
-        truth: The split.
         truth_boxes: The ground truths that count, by sample.
         predictions: The detections that count, in the order that ranks equal scores.
 

@@ -92,7 +92,6 @@ def curve(
         ranks: Copies of the class's detections, by rank.
         found: Copies of those that match.
         match_index: Indices of the detections that match.
-        score: Falling scores.
         targets: True positives at the recall points.
     """
     below, truths = targets.below, targets.truths
@@ -174,8 +173,6 @@ def mean_errors(
     Args:
         point_score: Scores at the recall points.
         weights: Copies of the true positives.
-        found: Their running sums.
-        match_score: Their falling scores.
         errors: Their errors; NaN does not count.
 
     Returns:

@@ -181,7 +181,6 @@ def evaluate_corruptions(
 
     Args:
         cases: Those that have been evaluated are skipped.
-        threads: Torch threads.
 
     Yields:
         `case`, `done` and `total` (samples) while it works; `case` and `metrics` at a case's end.

@@ -33,7 +33,6 @@ def build_record(
     Args:
         config: The run, with its data's fingerprint.
         overrides: As typed after the variant.
-        argv: The whole command line.
     """
     spec = as_dict(config)
     return {

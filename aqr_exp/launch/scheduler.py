@@ -79,7 +79,6 @@ class Scheduler:
     Args:
         tasks: The runs; the longest expected ones start first, unknown ones before all.
         executor: The place where they run.
-        listener: Receiver of events.
         stop_requested: Tells of a request from outside to stop.
         source: Proposes further tasks; None when the tasks are all there are.
 

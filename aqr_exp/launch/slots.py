@@ -90,7 +90,6 @@ def gpu_slots(
     """One slot per GPU.
 
     Args:
-        gpus: Their names.
         count: Number of GPUs, from the first; all when None.
         cores: Cores to divide among them; those this process may use when None.
 

@@ -61,8 +61,6 @@ class TrialSource:
     follows from its runs' folders alone.
 
     Args:
-        planner: Plans trials.
-        study: The trials.
         sweep: The sweep's folder, with the lease of the study.
         task_of: Makes a planned run a task; called once a run.
         note: Writes planned runs down for others to see.

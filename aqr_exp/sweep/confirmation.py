@@ -83,11 +83,8 @@ def select_best(
     """Choose a sweep's best points by the mean of a metric over its seeds.
 
     Args:
-        sweep: The sweep's name.
-        entries: The runs it means.
         rows: All runs of the results folder, with their settings.
         metric: A metric; of errors the lowest is the best.
-        best: How many points.
 
     Raises:
         RequestError: No run of a point but the baseline has the metric.

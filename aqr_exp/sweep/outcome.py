@@ -69,7 +69,6 @@ def best_point(
     Args:
         entries: The runs the sweep means.
         rows: Their rows, as `by_entry` has them.
-        metric: A metric of record.
         direction: Which of its values are better.
 
     Returns:

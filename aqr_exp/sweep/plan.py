@@ -69,7 +69,6 @@ def plan_sweep(
     """Work out every run of a sweep; reads the data's identity and changes nothing.
 
     Args:
-        request: The sweep.
         expected: How long a run is expected to train, in seconds.
         loader: One with the identity of the data, kept for many plans.
 

@@ -124,7 +124,6 @@ def as_json(
     """The plan as plain values.
 
     Args:
-        plan: The plan.
         statuses: The statuses of all its runs.
         shown: The runs to list; all by default. Totals and completeness are of all.
         removed: Runs that it means no more and that are not complete.

@@ -116,10 +116,8 @@ def with_typed(
     """A request with what was typed beside it, which wins over what its file says.
 
     Args:
-        request: The request.
         axes: Keys with one value each, or several, that do not clash with the request.
         settings: Settings of a search, by name.
-        space: Dimensions of a search.
         seeds: They replace the seeds; None keeps them.
 
     Raises:

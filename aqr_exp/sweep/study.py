@@ -138,7 +138,6 @@ class SearchStudy:
     Args:
         journal: The file; made when absent.
         log: Where Optuna's own messages go.
-        search: The search.
         alike: Plain values that all trials have in common, by their names in messages. Trials that differ
             in them cannot be compared.
 
@@ -214,7 +213,6 @@ class SearchStudy:
         """Ask Optuna whether to prune a trial at its newest intermediate value.
 
         Args:
-            number: The trial.
             baseline: The baseline's value at the same epoch, for the rule that needs it.
         """
         pruner = self._pruner(baseline)

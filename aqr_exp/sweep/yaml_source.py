@@ -23,7 +23,6 @@ def read_sweep(path: Path, shown: str | None = None) -> SweepRequest:
     """Read a sweep file.
 
     Args:
-        path: The file.
         shown: Its name in messages; its path by default.
 
     Raises:

@@ -262,14 +262,9 @@ def draw(
     """Draw a camera's image, without weather on the lens.
 
     Args:
-        view: The prepared camera.
-        actors: Everything in the scene.
-        polygons: Their faces.
         poses: [N, 3] x, y, heading of the actors in the ego frame.
         ground: From `paint_ground`.
-        road: The road.
         ego: [3] global x, y, heading of the ego.
-        condition: Light and haze.
     """
     image = _background(view, ground, road, ego, condition)
     size = image.shape[:2]

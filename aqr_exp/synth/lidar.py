@@ -186,11 +186,8 @@ def scan(
     """One full turn of the sensor.
 
     Args:
-        solids: Blocks of the scene.
         poses: [N, 3] x, y, heading of every actor; the sensor is above (0, 0), heading 0.
         height_m: Height of the sensor above the ground.
-        azimuth_steps: Columns in a turn.
-        condition: Range and losses.
         rng: Noise, losses, and where the turn starts.
     """
     step = 2 * np.pi / azimuth_steps

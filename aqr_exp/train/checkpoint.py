@@ -137,7 +137,6 @@ class KeepCheckpoints(Hook):
     numbers of an unbroken one.
 
     Args:
-        folder: Of the checkpoints.
         keep: Number of newest checkpoints that are kept.
     """
 

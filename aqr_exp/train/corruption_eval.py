@@ -68,7 +68,6 @@ def measure(
     """Predict and score the validation split, as the end of a training does.
 
     Args:
-        detector: In evaluation mode.
         case: The corruption; None evaluates on clean data.
         paths: Of detections and match records.
         progress: Called with the samples done, and all.

@@ -38,7 +38,6 @@ class FirstStepsLoop(EpochBasedTrainLoop):
 
     Args:
         first_epochs: Those epochs, counted from 0: one a stage.
-        **kwargs: Of mmengine's own loop.
 
     Attributes:
         step_s: Duration of the last iteration in seconds, without waiting for data.

@@ -42,7 +42,6 @@ class StageSwitchHook(Hook):
 
     Args:
         stages: Of the run; the Runner was built with the data of the first.
-        batch_size: Samples per step.
     """
 
     # Before the sampler gets its epoch.
@@ -82,7 +81,6 @@ def stage_entry(stages: tuple[Stage, ...], epoch: int) -> dict[str, int]:
     """The `stage` (from 1) of a line of the history; empty for a run without stages.
 
     Args:
-        stages: Of the run.
         epoch: Counted from 0.
     """
     stage = stage_at(stages, epoch)

@@ -88,9 +88,6 @@ class _Kept:
 def estimate(config: RunConfig) -> dict[str, float]:
     """Gigabytes (10^9 bytes) of one process's training step.
 
-    Args:
-        config: The run.
-
     Returns:
         `weights_gb` (with gradients and AdamW's moments), `activations_gb`, and their sum `total_gb`.
     """

@@ -20,8 +20,6 @@ class VariantMonitorHook(Hook):
     """Writes lines of kind `arm` and, once an epoch each, of kind `warning` to the history.
 
     Args:
-        folder: The run's folder.
-        config: The run.
         head: The detector's head, which holds the module of the run's variant.
     """
 

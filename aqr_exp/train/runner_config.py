@@ -62,7 +62,6 @@ def optimizer_config(schedule: ScheduleConfig, variant: VariantSettings) -> dict
     """AdamW with the published learning-rate groups, the variant's own and gradient clipping.
 
     Args:
-        schedule: Rates of the detector.
         variant: The variant, which has rates of its own.
 
     Returns:
@@ -95,10 +94,6 @@ def optimizer_config(schedule: ScheduleConfig, variant: VariantSettings) -> dict
 
 def cycle_config(schedule: ScheduleConfig, steps: int) -> list[dict[str, Any]]:
     """The cyclic learning rate and momentum as two cosine pieces each.
-
-    Args:
-        schedule: Of the run.
-        steps: All training steps.
 
     Returns:
         mmengine parameter schedulers: the rate rises to `peak_ratio` over the first `warm_fraction` of
@@ -153,7 +148,6 @@ def runner_config(
 
     Args:
         work_dir: Folder of the Runner's own log.
-        predictions_dir: Folder of result files.
         records_path: File of the match records of the final evaluation; None keeps none.
         train_samples: Samples of a training epoch.
     """

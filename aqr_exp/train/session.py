@@ -92,7 +92,6 @@ def run_in_folder(
 
     Args:
         config: Of its `spec.yaml`.
-        threads: Torch threads.
         attempt: Number of this attempt; None trains the run in any state.
 
     Returns:
@@ -183,7 +182,6 @@ def train_and_score(
     """Train, then evaluate the final weights on the validation split.
 
     Args:
-        threads: Torch threads.
         stop: Gets the signals that mean stop while it trains.
 
     Returns:

@@ -101,11 +101,7 @@ def window_arguments(window: WindowConfig, model: ModelConfig) -> dict[str, Any]
 
 
 def window_faults(window: WindowConfig, key: str, model: ModelConfig) -> Iterator[Fault]:
-    """One fault for each side that does not fit the model's maps.
-
-    Args:
-        key: The window's dotted key.
-    """
+    """One fault for each side that does not fit the model's maps."""
     # The camera first: its map is the smaller one.
     for name, side, map_ in (
         ("camera", window.camera, camera_map(model)),

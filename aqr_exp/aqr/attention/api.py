@@ -37,7 +37,6 @@ def choose(wanted: str, query: Tensor, key: Tensor, bias: LocalBias, blocked: Te
         wanted: One of `BACKENDS`.
         query: [B, H, Q, c].
         key: [B, H, K, c].
-        bias: Of the scores.
         blocked: [Q, K] a mask beside the bias, or None.
 
     Returns:
@@ -102,7 +101,6 @@ def attend(
     pass, so that it is never held as a whole.
 
     Args:
-        query: Projected queries.
         key: Projected keys, of the same dtype.
         value: Projected values, of the same dtype.
         bias: What is added to the scores, the same for all heads; it may need a gradient.

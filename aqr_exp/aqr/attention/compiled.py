@@ -233,8 +233,6 @@ def _by_sample(
             of each slot go, and the terms.
         index: [N, S].
         valid: [N, S].
-        heads: H.
-        sizes: Q and K.
         factors: Query rows and gradients of the output, what the terms multiply.
         totals: Gradients of keys and of values, which are added to.
     """

@@ -61,7 +61,6 @@ def correct_output(
     """From plain attention to attention with the bias.
 
     Args:
-        windowed: What is attended to.
         output: Attended values without the bias; may be changed.
         log_sum: Log-sum-exp of the scores without the bias; may be changed.
         stats_out: Filled, where given, with `window_sums` of every query.
@@ -113,7 +112,6 @@ def correct_gradients(
 
     Args:
         grad_output: Gradient of the attended values.
-        windowed: What is attended to.
         output: Attended values with the bias.
         log_sum: Log-sum-exp of the scores with the bias; a row of infinity is passed over.
         gradients: Of query, key and value, from the pass without the bias; may be changed.

@@ -59,10 +59,6 @@ def attend_flex(
     """Attend with a bias in the windows, where `refusal` has nothing to say.
 
     Args:
-        query: Projected queries.
-        key: Projected keys.
-        value: Projected values.
-        bias: With a grid.
         compiler: A backend of torch.compile; None lets torch interpret the kernel, with whole matrices.
 
     Returns:
@@ -117,9 +113,6 @@ def _biased_score(
 
     Args:
         score: The score without the bias.
-        b: Which sample.
-        q: Which query.
-        k: Which key.
         bias: [B, Q, S].
         corner: Map, row and column of the windows' first cells, [B, Q, W] each.
         place: Map, row and column of the keys, [K] each.

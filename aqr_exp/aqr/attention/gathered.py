@@ -37,7 +37,6 @@ class GatheredAttention(nn.Module):
     bias: it would shift all scores of a query alike, which softmax does not see.
 
     Args:
-        width: C.
         heads: H; divides C.
 
     Raises:
@@ -68,7 +67,6 @@ class GatheredAttention(nn.Module):
         """Attend.
 
         Args:
-            query: Content plus encoding.
             memory: Token content, what values are made of.
             key_pos: Token encoding; keys are made of both.
             windows: Which keys each query may attend to.

@@ -34,7 +34,6 @@ def parallel_for(kernel: Callable[..., None], total: int, work: int, *arguments:
         kernel: Writes nothing outside its range, and lets go of the interpreter's lock.
         total: End of the last range.
         work: About how many multiplications it takes in all.
-        arguments: Passed on.
 
     Raises:
         BaseException: What the kernel raised first, once all threads have stopped.

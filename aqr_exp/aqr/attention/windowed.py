@@ -114,11 +114,7 @@ def attend_windowed(
     """Attend with a bias in the windows, where `refusal` has nothing to say.
 
     Args:
-        query: Projected queries.
-        key: Projected keys.
-        value: Projected values.
         index: Which key each slot is; no two valid ones of one query name the same.
-        valid: Which slots count.
         bias: What the slot adds to the score.
         stats_out: Filled, where given, with what `correction.window_sums` gives for each query.
 

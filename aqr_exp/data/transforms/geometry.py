@@ -64,7 +64,6 @@ class ResizeCropFlipImages(BaseTransform):
         height_px: Height of the network's input.
         width_px: Width of the network's input.
         resize: Lowest and highest scale in training.
-        test_resize: Scale at evaluation.
         flip: Mirror with probability one half in training.
         training: True to draw at random.
     """
@@ -136,7 +135,6 @@ class GlobalRotScaleTransFlip(BaseTransform):
 
     Args:
         rotate_deg: The angle about z is uniform in +- this.
-        scale: Lowest and highest scale.
         translate_std_m: Standard deviations of the shift (x, y, z).
         flip_bev: Mirror x and mirror y, each with probability one half.
     """

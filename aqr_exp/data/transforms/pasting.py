@@ -35,10 +35,8 @@ class PasteObjects(BaseTransform):
     and painted in the order of depth with what is there.
 
     Args:
-        folder: The split's object store.
         per_class: Each class is filled up to so many objects.
         min_points: Only objects with so many points are pasted.
-        sweeps: Earlier sweeps in use.
     """
 
     def __init__(
