@@ -71,7 +71,7 @@ contract: $(READY) ## import-linter: imports point one way
 	$(VENV)/bin/lint-imports --no-cache
 
 light: $(READY) ## The tests that need no torch
-	$(PYTEST) -m 'not slow' -p without_torch $(LIGHT)
+	$(PYTEST) -m 'not slow and not broad' -p without_torch $(LIGHT)
 
 unit: $(READY) ## Unit, integration, end-to-end and wheel tests
 	$(PYTEST) -m 'not slow'

@@ -154,6 +154,7 @@ def test_works_from_any_folder_and_makes_the_data_folder_absolute(
     assert load_run("baseline").data.root == str(tmp_path / "else where" / "synth")
 
 
+@pytest.mark.broad
 def test_every_option_of_every_group_composes_and_converts() -> None:
     seen = 0
     groups = group_options()

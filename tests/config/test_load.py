@@ -88,6 +88,7 @@ def test_a_configuration_is_what_hydra_composes(overrides: list[str]) -> None:
     )
 
 
+@pytest.mark.broad
 def test_the_identities_of_shipped_variants_and_presets_are_those_written_down(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -100,6 +101,7 @@ def test_the_identities_of_shipped_variants_and_presets_are_those_written_down(
     assert found == GOLDEN["runs"]
 
 
+@pytest.mark.broad
 def test_the_runs_of_shipped_sweeps_are_those_written_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

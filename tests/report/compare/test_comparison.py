@@ -40,6 +40,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict[str, lis
     return store, arms
 
 
+@pytest.mark.broad
 def test_every_number_is_what_the_parts_give(kept: tuple[Store, dict[str, list[RunRow]]]) -> None:
     store, arms = kept
     told: list[tuple[str, int, int]] = []
