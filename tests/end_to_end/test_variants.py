@@ -103,7 +103,7 @@ def test_fine_tuning_starts_from_the_checkpoint_and_keeps_what_is_frozen(place, 
     checkpoint = _run(place, "baseline") / "checkpoints" / "epoch_1.pth"
     tuned = Workplace(tmp_path / "tuned", data).run_variant(
         "attention_bias",
-        f"start.load_from={checkpoint}",
+        f"start.load_from={str(checkpoint)!r}",
         "start.freeze=[img_backbone,pts_backbone]",
     )
     before, after = _weights(_run(place, "baseline")), _weights(tuned)
@@ -116,13 +116,14 @@ def test_fine_tuning_starts_from_the_checkpoint_and_keeps_what_is_frozen(place, 
 
 
 def test_a_checkpoint_of_another_model_is_refused_by_name(place, data, tmp_path):
+    checkpoint = _run(place, "baseline") / "checkpoints" / "epoch_1.pth"
     wide = "model.head.ffn_channels=512"
     refused = Workplace(tmp_path / "refused", data).aqr_exp(
         "run",
         "baseline",
         *SMOKE,
         wide,
-        f"start.load_from={_run(place, 'baseline') / 'checkpoints' / 'epoch_1.pth'}",
+        f"start.load_from={str(checkpoint)!r}",
         code=1,
     )
     assert "weights do not fit the model: misshapen" in refused.stderr
