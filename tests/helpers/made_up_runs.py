@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from made_up_tables import MadeUpBox, write_version
 from small_world import SAMPLES_A_SCENE, SCENES, SPLITS, perturbed, small_world
 
@@ -30,7 +31,6 @@ from aqr_exp.config.inputs import identity_path
 from aqr_exp.config.load import ConfigLoader
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.evaluate.evaluation import records_of_file
-from aqr_exp.evaluate.metric import write_results
 from aqr_exp.evaluate.protocol import MEASURED
 from aqr_exp.evaluate.records import WHOLE, MatchRecords, MatchTable, SplitSamples, write_records
 from aqr_exp.evaluate.scorer import Scorer
@@ -324,6 +324,10 @@ def score(folder: RunFolder, data: DataSet, seed: int) -> dict[str, Any]:
     """Write detections and their match records; the metrics as a training session states them."""
     samples = [index * SAMPLES_A_SCENE + step for index in (0, 1) for step in range(5)]
     path = folder.predictions_path(SPLIT)
+    # Detections are written by the detection stack.
+    pytest.importorskip("torch", exc_type=ImportError)
+    from aqr_exp.evaluate.metric import write_results
+
     write_results(path, perturbed(data.boxes, samples, seed=seed))
     records = records_of_file(path, data.root, VERSION, SPLIT)
     write_records(folder.records_path, records)

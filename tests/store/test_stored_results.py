@@ -68,6 +68,7 @@ def assert_same(found: Any, expected: Any, where: str = "") -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.broad
 def test_it_is_read_as_before(name: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert_same(printed(COMMANDS[name], capsys), golden(name, place))
 
@@ -86,6 +87,7 @@ def test_its_states_are_told_apart(place: Path) -> None:
     assert found["baseline-63bc03a46fd5-s3"] is RunStatus.FAILED
 
 
+@pytest.mark.broad
 def test_what_it_cached_is_not_served(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Statistics are of the code that computed them: other code computes them anew."""
     cached = [*(place / "results" / ".cache").rglob("*.json")]
