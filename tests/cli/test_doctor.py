@@ -84,4 +84,4 @@ def test_a_full_disk_is_not_ready(
 def test_damaged_data_are_named(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (data / "aqr_infos" / "fingerprint.json").write_text("{")
     main(["doctor"])
-    assert "fingerprint.json is damaged: Expecting property name" in capsys.readouterr().out
+    assert "fingerprint.json is damaged: Input data was truncated" in capsys.readouterr().out

@@ -54,6 +54,9 @@ def test_signals_ask_and_are_given_back() -> None:
 
     from aqr_exp.launch.signals import STOPPING, stop_on_signals
 
+    for number in STOPPING:
+        if signal.getsignal(number) is signal.SIG_IGN:  # As under nohup.
+            signal.signal(number, signal.SIG_DFL)
     before = [signal.getsignal(number) for number in STOPPING]
     asked: list[int] = []
     with stop_on_signals(lambda: asked.append(1)):
