@@ -71,12 +71,29 @@ def with_gradient(function, tensors, bias, weights):
     return output.detach(), gradient
 
 
-def assert_agree(tensors, bias, weights, **how):
+def rounding_of_the_gradient(tensors, bias, strength):
+    """The rounding that single precision may leave in the weights' gradient.
+
+    The gradient is a sum over keys and heads, times the scale, of shares times a difference. Nothing
+    cancels in the bound, and shares are rounded as the scores are large.
+    """
+    query, key, value = (part.double() for part in tensors)
+    scores = query @ key.mT / math.sqrt(query.shape[-1])
+    scores = scores + bias.dense(key.shape[2]).detach().double()[:, None]
+    shares = scores.softmax(dim=-1)
+    torch.manual_seed(3)
+    slopes = (torch.randn(query.shape).double() @ value.mT).abs()
+    terms = shares * (slopes + (shares * slopes).sum(dim=-1, keepdim=True))
+    units = 0.5 * (1.0 + scores.abs().max()) * strength
+    return units * torch.finfo(torch.float32).eps * terms.sum(dim=(1, 3)).max()
+
+
+def assert_agree(tensors, bias, weights, strength=3.0, **how):
     got = with_gradient(lambda *a: attend_flex(*a, **how), tensors, bias, weights)
     wanted = with_gradient(attend_dense, tensors, bias, weights)
     torch.testing.assert_close(got[0], wanted[0], atol=1e-6, rtol=1e-5)
-    largest = wanted[1].abs().max()
-    assert (got[1] - wanted[1]).abs().max() <= 1e-5 * max(largest, 1e-3)
+    allowed = rounding_of_the_gradient(tensors, bias, strength)
+    assert (got[1] - wanted[1]).abs().max() <= allowed
     return got
 
 
@@ -94,7 +111,7 @@ def test_it_agrees_with_the_definition(seed, bev, camera, policy, strength, gaus
     tensors, bias, weights = case(
         bev=bev, camera=camera, policy=policy, strength=strength, gaussian=gaussian
     )
-    assert_agree(tensors, bias, weights, compiler=None)
+    assert_agree(tensors, bias, weights, strength, compiler=None)
 
 
 def test_a_query_without_windows_attends_as_if_there_were_no_bias():
