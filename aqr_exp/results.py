@@ -1,4 +1,4 @@
-"""One folder a run, and what many of them say together; imports nothing heavy.
+"""The Python API: runs, tables and comparisons as pandas DataFrames. Importing it is light.
 
 For notebooks and scripts, `load`, `table` and `compare` give pandas DataFrames (docs/api.md).
 """

@@ -87,7 +87,7 @@ def _convolution(inputs: int, outputs: int, start: float) -> nn.Conv2d:
 
 
 def _logit(share: float) -> float:
-    """Where the sigmoid is `share`; infinite at 0 and 1."""
+    """The logit of `share`; infinite at 0 and 1."""
     if share in {0.0, 1.0}:
         return math.copysign(math.inf, share - 0.5)
     return math.log(share / (1.0 - share))

@@ -17,7 +17,7 @@ _SIGMOID_MARGIN = 0.01
 
 
 class BiasScale(nn.Module):
-    """How many units of attention score a weight of 1 is worth.
+    """The scale of the bias: units of attention score for a weight of 1.
 
     A learned scale is kept near where it started in one of three ways:
 

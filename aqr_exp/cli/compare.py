@@ -33,7 +33,7 @@ Examples:
 
 
 class CompareFormat(str, Enum):
-    """How a comparison is printed."""
+    """Output formats of a comparison."""
 
     RICH = "rich"
     MD = "md"

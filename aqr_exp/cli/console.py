@@ -192,7 +192,7 @@ def delayed_progress() -> Iterator[NamedProgress]:
 
 
 def progress_line(progress: dict[str, Any]) -> str:
-    """Where a run is, in one line."""
+    """The progress of a run in one line."""
     words = [str(progress.get("phase", "setup"))]
     if "epoch" in progress:
         words.append(f"epoch {progress['epoch']}/{progress.get('epochs', '?')}")

@@ -1,4 +1,4 @@
-"""`aqr-exp data prepare`: from a downloaded nuScenes to what training reads."""
+"""`aqr-exp data`: make, prepare, check and show data sets."""
 
 import dataclasses
 import os

@@ -69,7 +69,7 @@ Examples:
 
 
 class Width(str, Enum):
-    """How wide a figure is."""
+    """The width of a figure."""
 
     COLUMN = "column"
     PAGE = "page"

@@ -151,7 +151,7 @@ def describe(folder: RunFolder, row: RunRow) -> Iterator[str]:
 
 
 def describe_record(row: RunRow) -> Iterator[str]:
-    """Where a run came from, in lines of `name: value`."""
+    """The origin of a run, in lines of `name: value`."""
     record = row.record
     overrides = record.get("overrides")
     typed = " ".join(map(str, overrides)) if isinstance(overrides, list) else ""
@@ -169,7 +169,7 @@ def _part(record: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def resume_points(folder: RunFolder) -> list[Joint]:
-    """Where attempts took over from earlier ones; none when the history is damaged."""
+    """Resume points of a run; none when its history is damaged."""
     try:
         return joints(folder.read_history())
     except (AqrExpError, OSError):

@@ -44,7 +44,7 @@ class Screen(Protocol):
 
 
 def totals_line(lines: Sequence[RunLine]) -> str:
-    """How many runs are done, running, failed and so on, and when all are through."""
+    """Counts of runs by status, and the time left until all are done."""
     words = [f"{count} {status}" for status, count in count_by_status(lines).items()]
     remaining_s = left_s(lines)
     if remaining_s is not None:

@@ -1,4 +1,4 @@
-"""One-to-one matching of queries and ground truth (Hungarian).
+"""Losses of the head, and the one-to-one matching (Hungarian) of queries with ground truth.
 
 Letters: L layers, Q queries, C classes, G ground-truth boxes.
 """

@@ -1,4 +1,4 @@
-"""The rules of training augmentation, wherever it is configured."""
+"""Stages of a schedule, the learning rate over its steps, and the rules of training augmentation."""
 
 import dataclasses
 import math

@@ -142,16 +142,23 @@ def decode_json(path: Path, content: bytes, kind: type[Content]) -> Content:
     """
     try:
         return msgspec.json.decode(content, type=kind)
-    except UnicodeDecodeError as error:
-        fault = f"not UTF-8 at byte {error.start}"
     except RecursionError:
         fault = "nested too deeply"
-    except msgspec.DecodeError as error:
-        fault = type_fault(error)
+    except (UnicodeDecodeError, msgspec.DecodeError) as error:
+        fault = _encoding_fault(content) or type_fault(error)
     raise AqrExpError(f"{path} is damaged: {fault}")
 
 
-def type_fault(error: msgspec.DecodeError) -> str:
+def _encoding_fault(content: bytes) -> str | None:
+    """The first byte that is not UTF-8, in our own words: msgspec's differ between its versions."""
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        return f"not UTF-8 at byte {error.start}"
+    return None
+
+
+def type_fault(error: Exception) -> str:
     """A fault of decoding, the place in the content first."""
     text, _, place = str(error).partition(" - at `$.")
     return f"{place[:-1]}: {text}" if place else text

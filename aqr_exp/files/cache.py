@@ -1,4 +1,4 @@
-"""What tells two states of a file apart without reading it."""
+"""Caches that can be rebuilt, and file signatures that tell two states of a file apart."""
 
 import contextlib
 import hashlib
@@ -51,7 +51,7 @@ Content = TypeVar("Content")
 
 
 def read_cache(path: Path, kind: type[Content]) -> Content | None:
-    """What `write_cache` wrote; None when it is absent, damaged or of another version."""
+    """Read what `write_cache` wrote; None when it is absent, damaged or of another version."""
     try:
         stored = path.read_bytes()
         digest, packed = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]

@@ -1,4 +1,4 @@
-"""What somebody most likely meant by a name that does not exist."""
+"""Suggestions: the existing name closest to a misspelt one."""
 
 from collections.abc import Collection
 

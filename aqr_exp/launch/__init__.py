@@ -1,1 +1,1 @@
-"""Where runs execute, and what is checked and recorded before they do; knows no torch."""
+"""Execution of runs: checks and records before they start, executors, scheduler; imports no torch."""

@@ -14,7 +14,7 @@ from aqr_exp.store.status import ENDED_BADLY, IN_HAND, STOPPED, RunState, RunSta
 
 
 class Decision(str, Enum):
-    """How a launcher treats a run of its plan: starts it, waits, or takes its outcome."""
+    """A launcher's decision on a run of its plan: start it, wait, or take its outcome."""
 
     DUE = "due"
     ELSEWHERE = "elsewhere"

@@ -81,7 +81,7 @@ class Job(ABC):
 
     @abstractmethod
     def _summary(self) -> str | None:
-        """How the training ended; None while it may be working."""
+        """One line on the training's end; None while it may be working."""
 
     @abstractmethod
     def _interrupt(self) -> None:

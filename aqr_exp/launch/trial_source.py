@@ -215,7 +215,7 @@ class TrialSource:
     def _hopeless(
         self, trial: FrozenTrial, points: Sequence[PlannedRun], runs: Sequence[PlannedRun]
     ) -> str | None:
-        """Why a trial is to be given up at its newest epoch; None when it is not."""
+        """The reason to prune a trial at its newest epoch; None when there is none."""
         pruning = self._study.search.pruning
         if pruning is None:
             return None

@@ -1,4 +1,4 @@
-"""A cache of all rows of a store, so that listing thousands of runs reads one file.
+"""Collection: one row for each run of a store, through an index so that thousands read one file.
 
 The folders stay the truth: a row is used only while each of the files it was read from has the same
 inode, size and times. The index may be deleted at any moment, and is: a damaged one, or one of another
@@ -80,7 +80,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
     @property
     def resumed(self) -> int:
-        """How often it was started again after its first start."""
+        """The number of restarts after the first start."""
         return self.attempt - 1
 
     @property
@@ -111,7 +111,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
     @property
     def overrides(self) -> str:
-        """What was typed besides the variant, except the seed."""
+        """The overrides as typed, except the seed."""
         typed = self.record.get("overrides")
         words = typed if isinstance(typed, list) else []
         return " ".join(str(word) for word in words if not str(word).startswith("seed="))
@@ -129,13 +129,13 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
     @property
     def setting(self) -> str | None:
-        """What the run shares with the arms it may be compared with; None when unknown."""
+        """The setting that comparable arms share; None when unknown."""
         setting = self.record.get("setting")
         return setting if isinstance(setting, str) else None
 
     @property
     def hardware(self) -> dict[str, Any]:
-        """What its training time depends on; empty when unknown."""
+        """The hardware facts that its training time depends on; empty when unknown."""
         hardware = self.record.get("hardware")
         return hardware if isinstance(hardware, dict) else {}
 

@@ -1,4 +1,4 @@
-"""What sensor failures leave of a score: relative accuracy, its means, the worst case."""
+"""Results under sensor failures: their files, relative accuracy, its means, the worst case."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean

@@ -39,7 +39,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     about: dict[str, Any]
 
     def as_json(self) -> dict[str, Any]:
-        """What the file holds; median and p95 are there for readers."""
+        """The content of the file; median and p95 are there for readers."""
         median, p95 = median_and_p95(self.latencies_ms)
         return {
             **self.about,

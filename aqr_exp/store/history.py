@@ -104,7 +104,7 @@ Line = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Joint:
-    """Where an attempt took over.
+    """The point where an attempt resumed.
 
     Attributes:
         attempt: Its number.
@@ -123,7 +123,7 @@ class Joint:
 
 
 def joints(history: Sequence[Line]) -> list[Joint]:
-    """Where each attempt after the first took over, in the order they were made.
+    """Resume points of the attempts after the first, in their order.
 
     Args:
         history: All lines as they were written. In those of older versions, which do not say their
@@ -201,7 +201,7 @@ def stability_metrics(history: Sequence[Mapping[str, Any]]) -> dict[str, float |
 
 
 def loss_oscillation(history: Sequence[Mapping[str, Any]]) -> float | None:
-    """How much the loss jumps from line to line in the last half of training, over its mean there.
+    """Jumps of the loss from line to line in the last half of training, over its mean there.
 
     The standard deviation (n - 1) of the differences between successive losses, so that a steady
     fall of the loss adds nothing.

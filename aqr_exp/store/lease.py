@@ -178,7 +178,7 @@ def evict(file: Path) -> bool:
 
 
 def _draft(path: Path, token: str) -> Path:
-    """Where this process prepares a lease: beside it, under a name that tells who did."""
+    """The folder in which this process prepares a lease: beside it, with the process in its name."""
     return path.with_name(f"{path.name}.{os.getpid()}.{token}.tmp")
 
 

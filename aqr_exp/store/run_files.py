@@ -1,4 +1,4 @@
-"""Every path in a run's folder. Nobody else joins paths below it."""
+"""Every path in a run's folder, and its specification, metrics and artifacts as files."""
 
 import os
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ class Below:
 
 
 class EvaluationPaths:
-    """Where the files of an evaluation of a run are.
+    """Paths of the files of an evaluation of a run.
 
     Attributes:
         path: Its folder.
@@ -55,7 +55,7 @@ class EvaluationPaths:
 
 
 class RunPaths(EvaluationPaths):
-    """Where the files of one run are: of its evaluation of record, and of all else.
+    """Paths of the files of one run: its evaluation of record, and everything else.
 
     Attributes:
         path: The run's folder.
@@ -154,7 +154,7 @@ def sources(folder: RunPaths) -> list[Path]:
 
 
 def _files_in(folder: Path) -> list[Path]:
-    """What lies in a folder, sorted, without what is being written."""
+    """Files of a folder, sorted, without those being written."""
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
@@ -188,7 +188,7 @@ FILES = "files"
 
 @dataclass(frozen=True, kw_only=True)
 class MetricsFile:
-    """What the file holds.
+    """The content of `metrics.json`.
 
     Attributes:
         metrics: The metrics of record.

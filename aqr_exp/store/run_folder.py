@@ -83,7 +83,7 @@ class RunFolder(RunPaths):
         return read_spec(self.spec_path)
 
     def read_record(self) -> dict[str, Any]:
-        """What was known when the run was made.
+        """Read the record that was written when the run was created.
 
         Raises:
             AqrExpError: The file is missing or damaged.
@@ -91,7 +91,7 @@ class RunFolder(RunPaths):
         return read_checked_json(self.record_path).value
 
     def read_state(self) -> RunState:
-        """What the run says it is doing (see `effective_status` for whether that is so).
+        """Read the stored state; `effective_status` says whether it is still true.
 
         Raises:
             AqrExpError: The file is missing or damaged.
@@ -99,7 +99,7 @@ class RunFolder(RunPaths):
         return self.read_checked_state()[0]
 
     def read_checked_state(self) -> tuple[RunState, bool]:
-        """What `read_state` gives, and whether the file has a checksum.
+        """Read the state, and whether the file has a checksum.
 
         Raises:
             AqrExpError: The file is missing or damaged.
@@ -138,7 +138,7 @@ class RunFolder(RunPaths):
         replace_checked_json(self.progress_path, {"updated": utc_now(), **progress})
 
     def read_progress(self) -> dict[str, Any] | None:
-        """Where the process is; None before it said so.
+        """Read the progress of the process; None before its first report.
 
         Raises:
             AqrExpError: The file is damaged.

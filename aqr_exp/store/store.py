@@ -17,7 +17,7 @@ from aqr_exp.store.sweep_folder import SweepFolder
 
 
 def results_root() -> Path:
-    """Where results are kept: `$AQR_EXP_RESULTS`, or `results` below the current folder."""
+    """The results folder: `$AQR_EXP_RESULTS`, or `results` below the current folder."""
     return Path(os.environ.get("AQR_EXP_RESULTS") or "results").expanduser().absolute()
 
 
@@ -43,7 +43,7 @@ class Store:
 
     @property
     def slots_dir(self) -> Path:
-        """Where the launchers of each machine claim its GPUs and cores."""
+        """The folder in which launchers claim the GPUs and cores of each machine."""
         return self.root / ".slots"
 
     @property

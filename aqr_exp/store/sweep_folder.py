@@ -37,7 +37,7 @@ class SweepEntry(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def label(self) -> str:
-        """What a person would type for it."""
+        """The words to type for it."""
         return " ".join([self.variant, *self.overrides, f"seed={self.seed}"])
 
 
@@ -49,7 +49,7 @@ class _Plan(msgspec.Struct, kw_only=True):
 
 
 class SweepFolder:
-    """What is written down about one sweep. Nobody else joins paths below it.
+    """The folder of one sweep; the only code that joins paths below it.
 
     Attributes:
         path: The folder.
@@ -142,7 +142,7 @@ class SweepFolder:
             yield
 
     def schedulers(self) -> list[LeaseInfo]:
-        """Who works on the sweep; the dead are left out."""
+        """Living processes that work on the sweep."""
         looks = (look(path) for path in self._schedulers())
         return [
             found for found in looks if found is not None and found.liveness is not Liveness.DEAD
@@ -159,7 +159,7 @@ class SweepFolder:
         replace_json(self.cancel_path, {"requested": requested})
 
     def cancel_time(self) -> str | None:
-        """When the last stop was asked for, different for every request; None when never."""
+        """The time of the last stop request, different for each; None when there was none."""
         if not self.cancel_path.exists():
             return None
         try:

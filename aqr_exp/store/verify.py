@@ -1,4 +1,4 @@
-"""Everything that can be checked of one run's files without computing anything anew."""
+"""Verification of a run: integrity of its files, recomputed metrics, and the trace of a number."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ from aqr_exp.store.store import FileHashes, Store
 
 @dataclass(frozen=True, kw_only=True)
 class Integrity:
-    """What a check of a run's files found.
+    """Findings of a check of a run's files.
 
     Attributes:
         faults: One line for each damaged file, which names it.
@@ -92,7 +92,7 @@ def _is_completed(folder: RunFolder) -> bool:
 
 
 def _files(folder: RunFolder) -> dict[str, Artifact]:
-    """What `metrics.json` says of the larger files; nothing when it is absent or damaged."""
+    """The larger files as `metrics.json` lists them; none when it is absent or damaged."""
     try:
         return read_metrics_file(folder.metrics_path).files
     except AqrExpError:
@@ -171,7 +171,7 @@ def verify_run(folder: RunFolder, *, data_root: Path | None = None) -> list[RunP
 
 @dataclass(frozen=True, kw_only=True)
 class _Claim:
-    """What a run says of itself: its metrics, its larger files and its data set."""
+    """The claims of a run: its metrics, its larger files and its data set."""
 
     folder: RunFolder
     metrics: Mapping[str, Any]
@@ -250,7 +250,7 @@ def _changed_checkpoints(claim: _Claim) -> Iterator[str]:
 
 
 def _hash_faults(claim: _Claim, path: Path, key: str) -> Iterator[str]:
-    """Why a file is not the one the metrics were computed from; nothing when no hash is known."""
+    """Differences from the files the metrics were computed from; none when no hash is known."""
     expected = claim.metrics.get(key)
     try:
         found = file_sha256(path)
@@ -264,7 +264,7 @@ def _hash_faults(claim: _Claim, path: Path, key: str) -> Iterator[str]:
 
 
 def _data_fault(root: Path, data: Mapping[str, Any]) -> str | None:
-    """Why a data set is not the one a run was scored on; None when it is."""
+    """The difference from the data set a run was scored on; None when there is none."""
     from aqr_exp.config.inputs import identity_path, read_data_identity
 
     if not identity_path(root).is_file():
@@ -311,7 +311,7 @@ class TracedFile:
 
 @dataclass(frozen=True, kw_only=True)
 class RunTrace:
-    """What one run gave to a table.
+    """One run's part in a table.
 
     Attributes:
         name: The run.

@@ -1,4 +1,4 @@
-"""LiDAR: all blocks of a scene as arrays, and the rays that meet them."""
+"""LiDAR: all blocks of a scene as arrays, the rays that meet them, and the scan."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Floating-point operations of a forward pass: those of its matrix products and convolutions.
+"""`python -m aqr_exp.train.measure_cost`: parameters, FLOPs, latency and memory of detection.
 
 torch's counter sees every such operation that torch executes. What it does not see is added from shapes:
 

@@ -68,8 +68,8 @@ def test_plain_values_survive_json(value: object) -> None:
         (b"", "is damaged: Input data was truncated"),
         (b'{"a": 1', "is damaged: Input data was truncated"),
         (b"[1]", "is damaged: Expected `object`, got `array`"),
-        (b'{"a": "\xff"}', "is damaged: not UTF-8 at byte 0"),
-        (b"\xff\xfe", "is damaged: JSON is malformed: invalid character (byte 0)"),
+        (b'{"a": "\xff"}', "is damaged: not UTF-8 at byte 7"),
+        (b"\xff\xfe", "is damaged: not UTF-8 at byte 0"),
     ],
 )
 def test_a_damaged_file_is_named_with_its_fault(tmp_path: Path, content: bytes, fault: str) -> None:

@@ -66,7 +66,7 @@ def is_small(query: Tensor, key: Tensor, bias: LocalBias) -> bool:
 def _unsupported_reason(
     backend: str, query: Tensor, bias: LocalBias, blocked: Tensor | None
 ) -> str | None:
-    """Why a backend cannot be used; None where it can."""
+    """The reason why a backend cannot be used; None where it can."""
     if blocked is not None:
         return "a mask beside the bias"
     if backend == "flex":

@@ -35,7 +35,7 @@ _LEAST_WIDTH = 16
 
 
 def unsupported_reason(query: Tensor, bias: LocalBias) -> str | None:
-    """Why FlexAttention cannot serve; None where it can."""
+    """The reason why FlexAttention cannot be used; None where it can."""
     width = query.shape[-1]
     if query.device.type != "cuda":
         return f"tensors on {query.device.type}, where FlexAttention has no backward pass"

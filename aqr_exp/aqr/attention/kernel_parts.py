@@ -1,4 +1,4 @@
-"""How kernels are compiled (numba), where their machine code is kept, and what they are made of.
+"""Compilation of kernels (numba), the cache of their machine code, and the parts they share.
 
 A row holds all heads of a query or key of one sample side by side, as projections hand it over. Four
 rows are read at once, which keeps vector units busy: numbers of slots are rounded up to fours, and

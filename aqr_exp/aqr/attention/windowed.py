@@ -93,7 +93,7 @@ _LEAST_REMAINDER = 0.25
 
 
 def unsupported_reason(query: Tensor) -> str | None:
-    """Why the fused kernel cannot be used where these queries are; None where it can."""
+    """The reason why the fused kernel cannot be used for these queries; None where it can."""
     if query.device.type != "cpu":
         return f"tensors on {query.device.type}"
     if _KERNEL is None:

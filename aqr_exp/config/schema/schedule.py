@@ -1,4 +1,4 @@
-"""One stage of a schedule: how long it lasts, and what of the training data differs in it."""
+"""The schedule: epochs, learning rates, batch size, and the stages it may be divided into."""
 
 from dataclasses import dataclass
 from typing import Annotated

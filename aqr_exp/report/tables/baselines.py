@@ -86,7 +86,7 @@ class Specs:
         return self._once((row.name,), row)
 
     def of_arm(self, row: RunRow) -> Spec | None:
-        """That of the run or of any that shares its identity: they agree on all that counts."""
+        """The spec of the run, or of any run with its identity: they agree on everything that counts."""
         return self._once((row.variant, row.fingerprint), row)
 
     def _once(self, key: tuple[str, ...], row: RunRow) -> Spec | None:

@@ -171,7 +171,7 @@ def _cells(line: _ArmCost) -> Row:
 
 
 def _how(lines: Sequence[_ArmCost]) -> list[str]:
-    """Where and how the shown costs were measured, once for each kind."""
+    """The machines and settings of the shown measurements, once for each kind."""
     said: dict[str, None] = {}
     for cost in (cost for line in lines for cost in line.costs):
         hardware, about = cost.hardware, cost.about

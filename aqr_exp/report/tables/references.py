@@ -46,7 +46,7 @@ class Reference:
 
 
 def reference_dirs(results_root: Path) -> list[Path]:
-    """Where references are: those that ship with the program, and the user's own.
+    """Folders of references: the shipped ones, and the user's own.
 
     Args:
         results_root: The results folder; its `reference` is the user's.
