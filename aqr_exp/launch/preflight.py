@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import socket
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,6 +166,11 @@ def _values(path: Path, name: str) -> list[str]:
 FREE_SPACE_MB = 200
 
 
+# A loader worker hands over its samples through a socket named `<TMPDIR>/pymp-......../listener-........`,
+# and the name of a Unix socket has at most 107 bytes. Beyond that torch loses the sample, and waits for it.
+LONGEST_TMPDIR = 107 - len("/pymp-12345678/listener-12345678")
+
+
 def check_ready(config: RunConfig, results: Path) -> None:
     """Refuse a run that could not end well here.
 
@@ -183,6 +189,13 @@ def check_ready(config: RunConfig, results: Path) -> None:
         if not sparse.installed:
             faults.append(f"model={config.model.name} needs spconv: {sparse.remedy}")
     faults += gpu_faults(config, gpu_models())
+    temporary = tempfile.gettempdir()
+    if config.launcher.loader_workers and len(os.fsencode(temporary)) > LONGEST_TMPDIR:
+        faults.append(
+            f"the folder of temporary files, {temporary}, has a name of more than {LONGEST_TMPDIR} "
+            "bytes: loader workers would wait for ever (TMPDIR names another folder, "
+            "launcher.loader_workers=0 needs none)"
+        )
     free_mb = free_space_mb(results)
     if free_mb < FREE_SPACE_MB:
         faults.append(

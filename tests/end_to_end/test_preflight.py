@@ -2,6 +2,8 @@
 
 import json
 import re
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,15 +14,20 @@ GOOD = r"  baseline .*: \d+\.\d\d s a step, \d{3,4} MB at most, loss \d+\.\d+"
 
 
 @pytest.fixture
-def place(data, tmp_path, monkeypatch) -> Workplace:
-    """Temporary files go to the workplace too, where they can be counted."""
-    (tmp_path / "temporary").mkdir()
+def temporary() -> Iterator[Path]:
+    """A folder for temporary files, where they can be counted; its name is short, as sockets need."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def place(data, tmp_path, temporary) -> Workplace:
     place = Workplace(tmp_path / "a b; echo 'x'", data)
-    place.environment["TMPDIR"] = str(tmp_path / "temporary")
+    place.environment["TMPDIR"] = str(temporary)
     return place
 
 
-def test_what_cannot_train_is_refused_before_anything_is_queued(place, tmp_path):
+def test_what_cannot_train_is_refused_before_anything_is_queued(place, tmp_path, temporary):
     checkpoint = tmp_path / "other.pth"
     torch.save({"state_dict": {"backbone.weight": torch.zeros(2)}}, checkpoint)
     sweep = tmp_path / "both.yaml"
@@ -36,10 +43,10 @@ def test_what_cannot_train_is_refused_before_anything_is_queued(place, tmp_path)
     assert faults[1] == "aqr-exp: nothing was started (--no-preflight leaves it out)"
     assert not place.runs()
     assert not (place.folder / "results" / "sweeps").exists()
-    assert not list((tmp_path / "temporary").glob("aqr-exp*"))
+    assert not list(temporary.glob("aqr-exp*"))
 
 
-def test_seeds_share_one_trial_and_what_has_trained_needs_none(place, tmp_path):
+def test_seeds_share_one_trial_and_what_has_trained_needs_none(place, temporary):
     stages = "schedule.stages=[{epochs:1},{epochs:1,drop_lidar:1.0,drop_camera:0.0}]"
     typed = ("sweep", "baseline", *SMOKE, "schedule.epochs=2", stages)
     first = place.aqr_exp(*typed, "seed=0", "--slots", "1").stderr
@@ -50,7 +57,7 @@ def test_seeds_share_one_trial_and_what_has_trained_needs_none(place, tmp_path):
     # The run is as one without: no step of the trial is in its history.
     lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if line["kind"] == "train"] == list(range(1, 9))
-    assert not list(Path(place.environment["TMPDIR"]).glob("aqr-exp*"))
+    assert not list(temporary.glob("aqr-exp*"))
     second = place.aqr_exp(*typed, "seed=0,1", "--slots", "1").stderr
     assert "pre-flight" not in second
     assert len(place.runs()) == 2

@@ -1,6 +1,9 @@
 import json
+import os
 import shutil
 import subprocess
+import sys
+import tempfile
 from collections import namedtuple
 from pathlib import Path
 
@@ -168,3 +171,35 @@ def test_the_code_is_known_by_revision_and_difference(tmp_path: Path) -> None:
     other = code_revision(tmp_path)
     assert other is not None
     assert other["difference_sha256"] != dirty["difference_sha256"]
+
+
+def test_a_folder_for_temporary_files_with_too_long_a_name_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requirements, "missing_for_training", list)
+    longest = "/" + "t" * (preflight.LONGEST_TMPDIR - 1)
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: longest)
+    preflight.check_ready(load_run("baseline"), tmp_path)
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: f"{longest}t")
+    with pytest.raises(
+        RequestError, match=rf"temporary files, {longest}t, has a name of more than"
+    ):
+        preflight.check_ready(load_run("baseline"), tmp_path)
+    preflight.check_ready(load_run("baseline", ["launcher.loader_workers=0"]), tmp_path)
+
+
+@pytest.mark.parametrize(("beyond", "error"), [(0, None), (1, "AF_UNIX path too long")])
+def test_that_length_is_where_sockets_of_loader_workers_end(beyond: int, error: str | None) -> None:
+    with tempfile.TemporaryDirectory() as short:
+        name = "t" * (preflight.LONGEST_TMPDIR + beyond - len(short) - 1)
+        (Path(short) / name).mkdir()
+        program = "from multiprocessing.connection import Listener; Listener(family='AF_UNIX')"
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "TMPDIR": f"{short}/{name}"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode == 0) == (error is None), done.stderr
+    assert error is None or error in done.stderr
