@@ -21,7 +21,7 @@ PIP := $(PY) -m pip --disable-pip-version-check install -qq
 JOBS ?= $(shell nproc)
 # A process a core, each with one thread; the tests of a file stay together, and share what it trains.
 # Tests start hundreds of processes, which would compile the package each time without kept bytecode.
-PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # Neither torch nor training, which tests/helpers/without_torch.py holds them to.
 LIGHT := tests/config tests/files tests/store tests/statistics tests/report tests/sweep tests/test_import_contract.py
 
