@@ -13,7 +13,7 @@ from aqr_exp.errors import RequestError
 from aqr_exp.evaluate.conditions import DataCondition
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.report.compare.confirmation import ConfirmedPoint, confirm, confirmation_table
-from aqr_exp.report.tables.formats import TableFormat, render
+from aqr_exp.report.tables.formats import TableFormat
 from aqr_exp.statistics.differences import DEFAULT
 from aqr_exp.statistics.grouping import check_metric_names
 from aqr_exp.statistics.run_scores import prepare
@@ -163,4 +163,4 @@ def _report(
     if form is TableFormat.CSV:
         for note in table.notes:
             console.say(note)
-    console.data(render(table, form, terminal=console.on_terminal()))
+    console.print_table(table, form)

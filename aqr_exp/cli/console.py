@@ -6,13 +6,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from aqr_exp.cli import completion
 from aqr_exp.files.atomic import plain
 from aqr_exp.files.progress import NamedProgress, Progress, RunProgress, duration
+
+if TYPE_CHECKING:
+    from aqr_exp.report.tables.cells import Table
+    from aqr_exp.report.tables.formats import TableFormat
 
 
 def data(text: str) -> None:
@@ -35,6 +39,13 @@ def print_json(value: Mapping[str, Any] | Sequence[Any]) -> None:
 def on_terminal() -> bool:
     """True when stdout is a terminal."""
     return sys.stdout.isatty()
+
+
+def print_table(table: "Table", form: "TableFormat | None" = None) -> None:
+    """Print a table to stdout, laid out for people unless `form` says otherwise."""
+    from aqr_exp.report.tables.formats import TableFormat, render
+
+    data(render(table, form or TableFormat.RICH, terminal=on_terminal()))
 
 
 def silence_libraries() -> None:

@@ -1,6 +1,5 @@
 """`aqr-exp cancel`, `retry` and `resume`: runs and sweeps stopped, and executed again."""
 
-import dataclasses
 import getpass
 import socket
 from collections.abc import Sequence
@@ -9,18 +8,14 @@ from typing import Annotated
 import typer
 
 from aqr_exp.cli import completion, console
-from aqr_exp.cli.sweep_execute import run_tasks, with_threads
+from aqr_exp.cli.sweep_execute import find_room, run_tasks, task_of
+from aqr_exp.cli.watch import watched_runs
 from aqr_exp.config.identity import from_spec, run_name
 from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.config.schema.run import Device
 from aqr_exp.errors import AqrExpError, RequestError
-from aqr_exp.launch.executor import executor_for
-from aqr_exp.launch.preflight import check_ready
-from aqr_exp.launch.record import create_run
 from aqr_exp.launch.scheduler import Task
-from aqr_exp.launch.slots import SlotLeases, find_slots
 from aqr_exp.store.counting import RunFolders
 from aqr_exp.store.lease import evict, look
 from aqr_exp.store.process_identity import Liveness
@@ -28,7 +23,7 @@ from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store, results_root
 from aqr_exp.store.sweep_folder import SweepEntry, SweepFolder
-from aqr_exp.sweep.status import WatchedRun, line_of
+from aqr_exp.sweep.status import line_of
 
 CANCEL_HELP = """
 The request is a file that they look for. A running training stops within seconds and says
@@ -55,13 +50,11 @@ def cancel_command(
     # Everything is found before anything is stopped.
     found = [store.find_run_or_sweep(name) for name in names]
     for item in found:
-        console.say(_cancel(item, store))
+        if isinstance(item, SweepFolder):
+            console.say(cancel_sweep(item, store))
+        else:
+            console.say(cancel_run(item))
     return 0
-
-
-def _cancel(item: RunFolder | SweepFolder, store: Store) -> str:
-
-    return cancel_sweep(item, store) if isinstance(item, SweepFolder) else cancel_run(item)
 
 
 def cancel_sweep(sweep: SweepFolder, store: Store) -> str:
@@ -73,13 +66,9 @@ def cancel_sweep(sweep: SweepFolder, store: Store) -> str:
     Raises:
         RequestError: No scheduler works on it and none of its runs is running: there is nothing to stop.
     """
-    workers, folders = sweep.schedulers(), RunFolders(store)
-    running = [
-        run.folder
-        for entry in sweep.read_plan()
-        if line_of(run := WatchedRun(folder=folders.of(entry.name), label="")).status
-        is RunStatus.RUNNING
-    ]
+    workers = sweep.schedulers()
+    watched = watched_runs(store, sweep)
+    running = [run.folder for run in watched if line_of(run).status is RunStatus.RUNNING]
     if not workers and not running:
         raise RequestError(f"no process works on sweep {sweep.name}: there is nothing to cancel")
     sweep.request_cancel()
@@ -125,22 +114,8 @@ Names = Annotated[
 ]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """A run that may be executed again.
-
-    Attributes:
-        folder: Its folder, which need not exist when `entry` tells how to make it.
-        entry: What a sweep wrote down about it.
-    """
-
-    folder: RunFolder
-    entry: SweepEntry | None = None
-
-    @property
-    def label(self) -> str:
-        """The variant and overrides, or the run's name."""
-        return self.entry.label if self.entry else self.folder.name
+Candidate = tuple[RunFolder, SweepEntry | None]
+"""A run that may be executed again, and what a sweep wrote down about it: enough to make it."""
 
 
 def rerun(
@@ -167,23 +142,24 @@ def rerun(
     """
     store = Store(results_root())
     named = [store.find_run_or_sweep(name) for name in names]
-    candidates = _candidates(named, store) if names else [Candidate(folder=run) for run in store]
+    candidates = _candidates(named, store) if names else [(folder, None) for folder in store]
     if steal:
-        for candidate in candidates:
-            steal_from_unknown(candidate.folder)
-    chosen = [one for one in candidates if _status(one, RunStatus.PLANNED) in wanted]
+        for folder, _ in candidates:
+            steal_from_unknown(folder)
+    chosen = [one for one in candidates if _status(*one) in wanted]
     if not chosen:
         console.say(f"nothing to {title}: no run is {' or '.join(sorted(wanted))}")
         return 0
-    check_all_ready(chosen, store)
-    found = find_slots(slots, on_gpus=any(map(_may_use_gpus, chosen)))
-    executor = executor_for(
-        (_config(one).launcher for one in chosen), SlotLeases(store.slots_dir, found)
-    )
-    tasks = [_task(one, found[0].threads) for one in chosen]
-    labels = {one.folder.name: one.label for one in chosen}
+    configs = [_config(*one) for one in chosen]
+    executor, slot = find_room(configs, store, slots)
+    tasks = [
+        task_of(entry, folder, config, slot.threads)
+        if entry
+        else Task(folder=folder, label=folder.name)
+        for (folder, entry), config in zip(chosen, configs, strict=True)
+    ]
     sweep = named[0] if len(named) == 1 and isinstance(named[0], SweepFolder) else None
-    return run_tasks(title, tasks, labels, store, executor, sweep=sweep, detached=detach)
+    return run_tasks(title, tasks, store, executor, sweep=sweep, detached=detach)
 
 
 def _candidates(named: Sequence[RunFolder | SweepFolder], store: Store) -> list[Candidate]:
@@ -194,17 +170,16 @@ def _candidates(named: Sequence[RunFolder | SweepFolder], store: Store) -> list[
         if isinstance(folder, SweepFolder):
             for entry in folder.read_plan():
                 own = folders.of(entry.name)
-                found[own.name] = Candidate(folder=own, entry=entry)
+                found[own.name] = (own, entry)
         else:
-            found.setdefault(folder.name, Candidate(folder=folder))
+            found.setdefault(folder.name, (folder, None))
     return list(found.values())
 
 
-def _status(candidate: Candidate, missing: RunStatus) -> RunStatus | None:
-    """The run's effective status; `missing` when a sweep means it and it was never made."""
-    folder = candidate.folder
-    if candidate.entry is not None and not folder.path.exists():
-        return missing
+def _status(folder: RunFolder, entry: SweepEntry | None) -> RunStatus | None:
+    """The run's effective status; planned when a sweep means it and it was never made."""
+    if entry is not None and not folder.path.exists():
+        return RunStatus.PLANNED
     try:
         return folder.effective_status()
     except AqrExpError as error:
@@ -220,22 +195,14 @@ def steal_from_unknown(folder: RunFolder) -> None:
             console.say(f"{folder.name}: taken from {standing}")
 
 
-def check_all_ready(chosen: Sequence[Candidate], store: Store) -> None:
-    """Refuse runs that this machine cannot train, checking each model once."""
-    configs = [_config(one) for one in chosen]
-    for config in {(c.variant.name, c.model.name): c for c in configs}.values():
-        check_ready(config, store.root)
-
-
-def _config(candidate: Candidate) -> RunConfig:
+def _config(folder: RunFolder, entry: SweepEntry | None) -> RunConfig:
     """The run's configuration: what its folder says, or what its sweep wrote down composes to.
 
     Raises:
         AqrExpError: The specification is damaged, or the configuration has changed since.
     """
-    if candidate.entry is None or candidate.folder.path.exists():
-        return from_spec(candidate.folder.read_spec())
-    entry = candidate.entry
+    if entry is None or folder.path.exists():
+        return from_spec(folder.read_spec())
     config = load_run(entry.variant, [*entry.overrides, f"seed={entry.seed}"])
     config = with_data_identity(config)
     if run_name(config) != entry.name:
@@ -244,24 +211,6 @@ def _config(candidate: Candidate) -> RunConfig:
             "run the sweep again"
         )
     return config
-
-
-def _may_use_gpus(candidate: Candidate) -> bool:
-
-    return _config(candidate).launcher.device is not Device.CPU
-
-
-def _task(candidate: Candidate, threads: int) -> Task:
-
-    entry = candidate.entry
-    if entry is None:
-        return Task(folder=candidate.folder)
-
-    def create() -> None:
-        typed = [*entry.overrides, f"seed={entry.seed}"]
-        create_run(candidate.folder, with_threads(_config(candidate), threads), typed)
-
-    return Task(folder=candidate.folder, create=create, expected_s=entry.expected_s)
 
 
 RESUME_HELP = """

@@ -13,7 +13,6 @@ from aqr_exp.data.corruptions.cases import CorruptionCase, read_cases
 from aqr_exp.errors import RequestError
 from aqr_exp.launch.measuring import evaluate_corruptions
 from aqr_exp.report.tables.cells import SYNTHETIC_MARK, Table, make_columns, number_cell, text_cell
-from aqr_exp.report.tables.formats import TableFormat, render
 from aqr_exp.store.corruption_results import missing_cases, ratio, read_evaluation
 from aqr_exp.store.run_files import read_metrics_file
 from aqr_exp.store.run_folder import RunFolder
@@ -79,7 +78,8 @@ def command(
     if as_json:
         console.print_json(lines)
     else:
-        _print(_table(lines, synthetic=any(clean.get("synthetic") for clean in cleans)))
+        synthetic = any(clean.get("synthetic") for clean in cleans)
+        console.print_table(_table(lines, synthetic=synthetic))
     return 0
 
 
@@ -174,8 +174,3 @@ def _table(lines: list[dict[str, Any]], *, synthetic: bool) -> Table:
         ),
         synthetic=synthetic,
     )
-
-
-def _print(table: Table) -> None:
-
-    console.data(render(table, TableFormat.RICH, terminal=console.on_terminal()))

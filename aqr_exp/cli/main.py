@@ -20,13 +20,16 @@ COMPLETE_VARIABLE = "_AQR_EXP_COMPLETE"
 
 
 @dataclass(frozen=True)
-class Entry:
+class Lazy:
     """A command by name, whose module is not imported.
 
     Attributes:
+        module: Below `aqr_exp.cli`. It holds the command NAME as `NAME_command` with its text
+            `NAME_HELP`, or as `command` with `HELP` where it holds no other.
         summary: The command's line in the help of its group, and the first of its own help.
     """
 
+    module: str
     summary: str
     hidden: ClassVar[bool] = False
 
@@ -35,112 +38,83 @@ class Entry:
         return self.summary
 
     def load(self, name: str) -> Any:
-        """Build what Typer calls a command."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class Lazy(Entry):
-    """A command of a module below `aqr_exp.cli`.
-
-    Attributes:
-        place: `module:function`. The module's `HELP` is the text of its `command`, and `SYNTH_HELP`
-            that of a `synth_command`.
-    """
-
-    place: str
-
-    def load(self, name: str) -> Any:
-        """Import the module and build the command."""
-        module_name, _, function = self.place.partition(":")
-        module = import_module(f"aqr_exp.cli.{module_name}")
-        text = getattr(module, f"{function.removesuffix('command').upper()}HELP")
+        """Import the module and build what Typer calls a command."""
+        module = import_module(f"aqr_exp.cli.{self.module}")
+        prefix = f"{name}_" if hasattr(module, f"{name}_command") else ""
+        text = getattr(module, f"{prefix.upper()}HELP")
         app = typer.Typer(
             add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
         )
-        app.command(name, help=f"{self.summary}\n\n{text.strip()}")(getattr(module, function))
+        function = getattr(module, f"{prefix}command")
+        app.command(name, help=f"{self.summary}\n\n{text.strip()}")(function)
         return typer.main.get_command(app)
 
 
 @dataclass(frozen=True)
-class LazySub(Entry):
-    """A group of commands as one of the commands of another."""
+class LazySub(Lazy):
+    """A group of commands of one module as one of the commands of another.
 
-    commands: Mapping[str, Entry]
+    Attributes:
+        summaries: Of the commands, by name.
+    """
+
+    summaries: Mapping[str, str]
+
+    @property
+    def commands(self) -> dict[str, Lazy]:
+        """The commands by name."""
+        return {name: Lazy(self.module, summary) for name, summary in self.summaries.items()}
 
     def load(self, name: str) -> Any:
         """Build the group; imports nothing."""
         return LazyGroup(name=name, help=self.summary, rich_markup_mode=None, lazy=self.commands)
 
 
-COMMANDS: dict[str, Entry] = {
-    "run": Lazy("Train a variant, score it as nuScenes does, show its metrics.", "run:command"),
-    "sweep": Lazy("Run what is missing or failed of a sweep, and nothing else.", "sweep:command"),
-    "watch": Lazy("Watch a sweep, or every run: progress, loss, time left.", "watch:command"),
-    "cancel": Lazy("Stop runs or sweeps, wherever they run.", "control:cancel_command"),
-    "retry": Lazy("Run again what failed, and nothing else.", "control:retry_command"),
-    "resume": Lazy(
-        "Go on with what was interrupted, cancelled or never started.", "control:resume_command"
-    ),
-    "why": Lazy("Explain, key by key, why two runs are the same or not.", "config:why_command"),
-    "eval": Lazy("Evaluate trained runs under sensor failures.", "evaluate:command"),
-    "config": Lazy(
-        "Print a run's complete, checked configuration and identity.", "config:config_command"
-    ),
-    "list": Lazy("List the runs: state, attempt, mAP and NDS.", "show:list_command"),
-    "show": Lazy("Show one run: its state, where it came from, its metrics.", "show:show_command"),
-    "table": Lazy("Tabulate runs over seeds: intervals, differences, verdicts.", "table:command"),
-    "compare": Lazy("Compare two arms or two runs: what differs, by how much.", "compare:command"),
-    "confirm": Lazy("Run a sweep's best points again on fresh seeds.", "confirm:command"),
-    "cost": Lazy("Measure what detecting in one sample costs.", "cost:command"),
-    "doctor": Lazy(
-        "Say what is installed, what is missing and what would mend it.", "doctor:command"
-    ),
+COMMANDS: dict[str, Lazy] = {
+    "run": Lazy("run", "Train a variant, score it as nuScenes does, show its metrics."),
+    "sweep": Lazy("sweep", "Run what is missing or failed of a sweep, and nothing else."),
+    "watch": Lazy("watch", "Watch a sweep, or every run: progress, loss, time left."),
+    "cancel": Lazy("control", "Stop runs or sweeps, wherever they run."),
+    "retry": Lazy("control", "Run again what failed, and nothing else."),
+    "resume": Lazy("control", "Go on with what was interrupted, cancelled or never started."),
+    "why": Lazy("config", "Explain, key by key, why two runs are the same or not."),
+    "eval": Lazy("evaluate", "Evaluate trained runs under sensor failures."),
+    "config": Lazy("config", "Print a run's complete, checked configuration and identity."),
+    "list": Lazy("show", "List the runs: state, attempt, mAP and NDS."),
+    "show": Lazy("show", "Show one run: its state, where it came from, its metrics."),
+    "table": Lazy("table", "Tabulate runs over seeds: intervals, differences, verdicts."),
+    "compare": Lazy("compare", "Compare two arms or two runs: what differs, by how much."),
+    "confirm": Lazy("confirm", "Run a sweep's best points again on fresh seeds."),
+    "cost": Lazy("cost", "Measure what detecting in one sample costs."),
+    "doctor": Lazy("doctor", "Say what is installed, what is missing and what would mend it."),
     "plot": LazySub(
+        "plot",
         "Draw what the runs say, as PDF and PNG for a paper.",
         {
-            "sweep": Lazy("Draw a metric over one or two swept parameters.", "plot:sweep_command"),
-            "curves": Lazy(
-                "Draw training loss and evaluations over epochs.", "plot:curves_command"
-            ),
-            "classes": Lazy(
-                "Draw AP by class for each arm, with intervals.", "plot:classes_command"
-            ),
-            "scale": Lazy(
-                "Draw the bias scale over training, beside its bounds.", "plot:scale_command"
-            ),
+            "sweep": "Draw a metric over one or two swept parameters.",
+            "curves": "Draw training loss and evaluations over epochs.",
+            "classes": "Draw AP by class for each arm, with intervals.",
+            "scale": "Draw the bias scale over training, beside its bounds.",
         },
     ),
     "analyze": LazySub(
+        "analyze",
         "Show what the method does: weights, windows, attention.",
         {
-            "softmax": Lazy(
-                "Show how attention answers to weights times a bias scale.",
-                "analyze:softmax_command",
-            ),
-            "windows": Lazy(
-                "Draw the windows of a sample's boxes, in BEV and images.",
-                "analyze:windows_command",
-            ),
-            "bias": Lazy("Draw what a trained run's weights and bias do.", "analyze:bias_command"),
+            "softmax": "Show how attention answers to weights times a bias scale.",
+            "windows": "Draw the windows of a sample's boxes, in BEV and images.",
+            "bias": "Draw what a trained run's weights and bias do.",
         },
     ),
     "data": LazySub(
+        "data",
         "Make, prepare, check and show data sets.",
         {
-            "synth": Lazy(
-                "Make the synthetic data set: to try things out on.", "data:synth_command"
-            ),
-            "prepare": Lazy("Prepare a nuScenes folder for training.", "data:prepare_command"),
-            "check": Lazy("Check a nuScenes folder, and name every fault.", "data:check_command"),
-            "show": Lazy(
-                "Draw the boxes of a sample over its six images and from above.",
-                "data:show_command",
-            ),
-            "failures": Lazy(
-                "Draw each sensor failure on a sample, at every severity.",
-                "data:failures_command",
-            ),
+            "synth": "Make the synthetic data set: to try things out on.",
+            "prepare": "Prepare a nuScenes folder for training.",
+            "check": "Check a nuScenes folder, and name every fault.",
+            "show": "Draw the boxes of a sample over its six images and from above.",
+            "failures": "Draw each sensor failure on a sample, at every severity.",
         },
     ),
 }
@@ -149,9 +123,9 @@ COMMANDS: dict[str, Entry] = {
 class LazyGroup(TyperGroup):
     """A group that imports a command's module when that command runs or shows its own help."""
 
-    def __init__(self, *, lazy: Mapping[str, Entry] | None = None, **settings: Any) -> None:
+    def __init__(self, *, lazy: Mapping[str, Lazy] | None = None, **settings: Any) -> None:
         super().__init__(**settings)
-        # Helps, completions and suggestions of names need of a command only what an `Entry` has.
+        # Helps, completions and suggestions of names need of a command only what `Lazy` has.
         self.commands: Any = dict(COMMANDS if lazy is None else lazy)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
@@ -222,14 +196,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         result = typer.main.get_command(build_app())(
             arguments, prog_name=PROGRAM, standalone_mode=False
         )
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output has closed it (`| head`).
         sys.stderr.close()
         return 1
-    except typer.Abort:
-        return _fail("interrupted", INTERRUPTED)
     except SystemExit as ended:  # completion prints its script and ends
         return ended.code if isinstance(ended.code, int) else 0
     except Exception as error:

@@ -14,7 +14,6 @@ from aqr_exp.report.tables.cells import (
     number_cell,
     text_cell,
 )
-from aqr_exp.report.tables.formats import TableFormat, render
 from aqr_exp.store.collect import RunRow, collect, read_row
 from aqr_exp.store.history import Joint, joints
 from aqr_exp.store.run_folder import RunFolder
@@ -39,26 +38,15 @@ def list_command(as_json: console.Json = False) -> None:
     elif not rows:
         console.say(f"no runs in {store.runs_dir}: `aqr-exp run baseline` makes one")
     else:
-        table = runs_table(rows)
-        console.data(render(table, TableFormat.RICH, terminal=console.on_terminal()))
+        console.print_table(runs_table(rows))
 
 
 def row_as_json(row: RunRow) -> dict[str, object]:
-    """One run for programs."""
-    return {
-        "name": row.name,
-        "status": row.status,
-        "reason": row.reason,
-        "attempt": row.attempt,
-        "updated": row.updated,
-        "variant": row.variant,
-        "fingerprint": row.fingerprint,
-        "seed": row.seed,
-        "preset": row.preset,
-        "synthetic": row.synthetic,
-        "mAP": row.metric("mAP"),
-        "NDS": row.metric("NDS"),
-    }
+    """One run of a list for programs."""
+    state = ("name", "status", "reason", "attempt", "updated")
+    identity = ("variant", "fingerprint", "seed", "preset", "synthetic")
+    values = {name: getattr(row, name) for name in (*state, *identity)}
+    return values | {name: row.metric(name) for name in ("mAP", "NDS")}
 
 
 def runs_table(rows: list[RunRow]) -> Table:
@@ -156,16 +144,12 @@ def describe_record(row: RunRow) -> Iterator[str]:
     overrides = record.get("overrides")
     typed = " ".join(map(str, overrides)) if isinstance(overrides, list) else ""
     yield f"preset: {row.preset}, overrides: {typed or 'none'}"
-    data, code = (_part(record, name) for name in ("data", "code"))
+    parts = (record.get(name) for name in ("data", "code"))
+    data, code = (part if isinstance(part, dict) else {} for part in parts)
     yield f"data: {data.get('name')} {data.get('version')} ({data.get('fingerprint')})"
     revision = str(code["revision"])[:12] if code.get("revision") else "installed package"
     yield f"code: {revision}" + (" with changes" if code.get("dirty") else "")
     yield f"created: {record.get('created')} on {record.get('host')}"
-
-
-def _part(record: dict[str, Any], name: str) -> dict[str, Any]:
-    part = record.get(name)
-    return part if isinstance(part, dict) else {}
 
 
 def resume_points(folder: RunFolder) -> list[Joint]:
@@ -207,6 +191,5 @@ def print_metrics(row: RunRow) -> None:
     """Print one run's metrics and class APs."""
     from aqr_exp.report.tables.metric_table import one_run_table
 
-    console.data(
-        "\n" + render(one_run_table(row), TableFormat.RICH, terminal=console.on_terminal())
-    )
+    console.data("")
+    console.print_table(one_run_table(row))

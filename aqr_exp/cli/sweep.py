@@ -9,7 +9,6 @@ from aqr_exp.cli import completion, console
 from aqr_exp.config.short_names import overrides_help
 from aqr_exp.config.variant_spec import example_lines
 from aqr_exp.errors import AqrExpError, RequestError
-from aqr_exp.report.tables.formats import TableFormat, render
 from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store, results_root
 from aqr_exp.store.sweep_folder import check_sweep_name
@@ -134,7 +133,14 @@ def command(
         cancel_removed_runs(plan.name, removed)
     else:
         say_removed(plan.name, removed)
-    return _execute(plan, statuses, store, slots=slots, detach=detach, try_first=not no_preflight)
+    console.say(summary(plan, statuses))
+    # What runs the holes is loaded only when there are any.
+    if all(status.state is RunStatus.COMPLETED for status in statuses):
+        _remember(plan, store)
+        return 0
+    from aqr_exp.cli.sweep_execute import execute
+
+    return execute(plan, store, slots=slots, detached=detach, try_first=not no_preflight)
 
 
 def show_plan(
@@ -150,33 +156,12 @@ def show_plan(
     if as_json:
         console.print_json(report.as_json(plan, statuses, shown, removed))
         return
-    terminal = console.on_terminal()
     if shown:
-        console.data(render(report.runs_table(plan, shown), TableFormat.RICH, terminal=terminal))
-    console.data(render(report.matrix_table(plan, statuses), TableFormat.RICH, terminal=terminal))
+        console.print_table(report.runs_table(plan, shown))
+    console.print_table(report.matrix_table(plan, statuses))
     if removed:
-        table = report.removed_table(plan.name, removed)
-        console.data(render(table, TableFormat.RICH, terminal=terminal))
+        console.print_table(report.removed_table(plan.name, removed))
     console.data(report.summary(plan, statuses))
-
-
-def _execute(
-    plan: Plan,
-    statuses: Sequence[PlannedRunStatus],
-    store: Store,
-    *,
-    slots: int | None,
-    detach: bool,
-    try_first: bool,
-) -> int:
-    """Run the holes; when there are none, say so without loading what runs them."""
-    console.say(summary(plan, statuses))
-    if all(status.state is RunStatus.COMPLETED for status in statuses):
-        _remember(plan, store)
-        return 0
-    from aqr_exp.cli.sweep_execute import execute
-
-    return execute(plan, store, slots=slots, detached=detach, try_first=try_first)
 
 
 def _remember(plan: Plan, store: Store) -> None:

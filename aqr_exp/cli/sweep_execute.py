@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
+import msgspec
+
 from aqr_exp.cli import console
 from aqr_exp.cli.watch import ConsoleReporter, recovery_hints, screen, totals_line
 from aqr_exp.config.schema import RunConfig
@@ -14,7 +16,7 @@ from aqr_exp.files.progress import duration
 from aqr_exp.files.run_name import arm_of
 from aqr_exp.launch.attempt import Decision
 from aqr_exp.launch.executor import Executor, executor_for
-from aqr_exp.launch.measuring import FirstSteps, can_be_tried, try_first_steps
+from aqr_exp.launch.measuring import can_be_tried, try_first_steps
 from aqr_exp.launch.preflight import check_ready
 from aqr_exp.launch.record import create_run
 from aqr_exp.launch.scheduler import Scheduler, Task, TaskSource
@@ -23,16 +25,16 @@ from aqr_exp.launch.slots import Slot, SlotLeases, find_slots
 from aqr_exp.report.figures.figure_file import check_matplotlib, save_figure
 from aqr_exp.report.figures.sweep_figure import sweep_figure
 from aqr_exp.report.tables.build import build_table
-from aqr_exp.report.tables.formats import TableFormat, render
 from aqr_exp.report.tables.request import TableRequest
 from aqr_exp.report.tables.rows import rows_of_sweep
 from aqr_exp.store.collect import RunRow, collect, with_settings
 from aqr_exp.store.counting import RunFolders
+from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.store import Store
 from aqr_exp.store.sweep_folder import SweepEntry, SweepFolder, check_sweep_name
 from aqr_exp.sweep.plan import Plan, PlannedRun
 from aqr_exp.sweep.search import Direction
-from aqr_exp.sweep.status import SweepStatus, WatchedRun
+from aqr_exp.sweep.status import SweepStatus
 
 HINT = "--no-preflight leaves it out"
 
@@ -46,17 +48,21 @@ def preflight(plan: Plan, store: Store, slot: Slot) -> None:
     configs = untried(plan, store) if can_be_tried() else {}
     if not configs:
         return
-    console.say(f"pre-flight: {pluralise(len(configs))}, a few steps each ({HINT})")
+    counted = f"{len(configs)} configuration{'' if len(configs) == 1 else 's'}"
+    console.say(f"pre-flight: {counted}, a few steps each ({HINT})")
     started = time.monotonic()
     faults = []
     for steps in try_first_steps(configs, slot):
-        console.say(f"  {format_first_steps(steps)}")
+        words = steps.fault or (
+            f"{steps.step_s:.2f} s a step, {steps.memory_mb:.0f} MB at most, loss {steps.loss:.4g}"
+        )
+        console.say(f"  {steps.name}: {words}")
         if steps.fault is not None:
             faults.append(f"pre-flight: {steps.name}: {steps.fault}")
     took = duration(time.monotonic() - started)
     if faults:
         raise RequestError(*faults, f"nothing was started ({HINT})")
-    console.say(f"pre-flight: {pluralise(len(configs))} can train ({took})")
+    console.say(f"pre-flight: {counted} can train ({took})")
 
 
 def untried(plan: Plan, store: Store) -> dict[str, RunConfig]:
@@ -74,21 +80,6 @@ def untried(plan: Plan, store: Store) -> dict[str, RunConfig]:
             tried.add(arm)
         found.setdefault(arm, (" ".join([run.variant, *run.overrides]), run.config))
     return {label: config for arm, (label, config) in found.items() if arm not in tried}
-
-
-def pluralise(configurations: int) -> str:
-    """`1 configuration`, `3 configurations`."""
-    return f"{configurations} configuration{'' if configurations == 1 else 's'}"
-
-
-def format_first_steps(steps: FirstSteps) -> str:
-    """One line on the first steps of a configuration."""
-    if steps.fault is not None:
-        return f"{steps.name}: {steps.fault}"
-    return (
-        f"{steps.name}: {steps.step_s:.2f} s a step, {steps.memory_mb:.0f} MB at most, "
-        f"loss {steps.loss:.4g}"
-    )
 
 
 def summarize(
@@ -114,19 +105,14 @@ def summarize(
     if not any(row.completed for row in rows):
         return
     try:
-        _print_table(sweep, everything, store)
+        request = TableRequest(sweep=sweep.name)
+        console.print_table(build_table(store, everything, request).table)
         _draw(sweep, rows, metric, parameters or swept_keys(entries)[:MOST_PARAMETERS], store)
     except AqrExpError as error:  # what cannot be shown does not make the sweep a failure
         console.say(f"{sweep.name}: {error}")
     best = best_point(entries, by_entry(entries, rows), metric, direction or Direction.MAXIMIZE)
     if best is not None:
         console.say(f"{sweep.name}: {best.words()}")
-
-
-def _print_table(sweep: SweepFolder, rows: Sequence[RunRow], store: Store) -> None:
-
-    table = build_table(store, rows, TableRequest(sweep=sweep.name)).table
-    console.data(render(table, TableFormat.RICH, terminal=console.on_terminal()))
 
 
 def _draw(
@@ -178,71 +164,67 @@ def execute(
             the slots cannot be, or a configuration cannot make its first steps (exit 2).
     """
     check_sweep_name(plan.name)
-    on_gpus = any(run.config.launcher.device is not Device.CPU for run in plan.runs)
-    found = find_slots(slots, on_gpus=on_gpus)
-    executor = executor_for(
-        (run.config.launcher for run in plan.runs), SlotLeases(store.slots_dir, found)
-    )
-    # Models differ in what they need, and seeds do not.
-    for run in {(run.variant, run.config.model.name): run for run in plan.runs}.values():
-        check_ready(run.config, store.root)
+    executor, slot = find_room([run.config for run in plan.runs], store, slots)
     if try_first:
-        preflight(plan, store, found[0])
+        preflight(plan, store, slot)
     sweep = store.sweep(plan.name)
     sweep.write_plan([entry_of(run) for run in plan.runs])
     folders = RunFolders(store)
-    tasks = [planned_task(run, folders, found[0].threads) for run in plan.runs]
-    labels = {
-        task.folder.name: entry_of(run).label for task, run in zip(tasks, plan.runs, strict=True)
-    }
+    tasks = [planned_task(run, folders, slot.threads) for run in plan.runs]
+    at_end = (lambda: summarize(sweep, store)) if summarized else None
     return run_tasks(
-        plan.name,
-        tasks,
-        labels,
-        store,
-        executor,
-        sweep=sweep,
-        detached=detached,
-        at_end=(lambda: summarize(sweep, store)) if summarized else None,
+        plan.name, tasks, store, executor, sweep=sweep, detached=detached, at_end=at_end
     )
+
+
+def find_room(
+    configs: Sequence[RunConfig], store: Store, slots: int | None
+) -> tuple[Executor, Slot]:
+    """The executor of runs and one of its slots, where this machine can train them all.
+
+    Raises:
+        AqrExpError: There are not so many slots, or a run lacks packages, a GPU or disk space.
+    """
+    on_gpus = any(config.launcher.device is not Device.CPU for config in configs)
+    found = find_slots(slots, on_gpus=on_gpus)
+    launchers = (config.launcher for config in configs)
+    executor = executor_for(launchers, SlotLeases(store.slots_dir, found))
+    # Models differ in what they need, and seeds do not.
+    for config in {(one.variant.name, one.model.name): one for one in configs}.values():
+        check_ready(config, store.root)
+    return executor, found[0]
 
 
 def entry_of(run: PlannedRun) -> SweepEntry:
     """The record of a planned run in its sweep's folder."""
-    return SweepEntry(
-        name=run.name,
-        variant=run.variant,
-        overrides=run.overrides,
-        seed=run.seed,
-        expected_s=run.expected_s,
-    )
+    return msgspec.convert(run, SweepEntry, from_attributes=True)
 
 
 def planned_task(run: PlannedRun, folders: RunFolders, threads: int) -> Task:
     """A planned run as a task of the scheduler."""
-    folder = folders.of(run.name)
+    return task_of(entry_of(run), folders.of(run.name), run.config, threads)
+
+
+def task_of(entry: SweepEntry, folder: RunFolder, config: RunConfig, threads: int) -> Task:
+    """A run that a sweep wrote down, as a task of the scheduler.
+
+    Args:
+        threads: Those it will use, unless its configuration says otherwise.
+    """
 
     def create() -> None:
+        launcher = config.launcher
+        # Its specification and record are to tell the threads.
+        known = dataclasses.replace(launcher, threads=launcher.threads or threads)
+        typed = [*entry.overrides, f"seed={entry.seed}"]
+        create_run(folder, dataclasses.replace(config, launcher=known), typed)
 
-        typed = [*run.overrides, f"seed={run.seed}"]
-        create_run(folder, with_threads(run.config, threads), typed)
-
-    return Task(folder=folder, create=create, expected_s=run.expected_s)
-
-
-def with_threads(config: RunConfig, threads: int) -> RunConfig:
-    """The run with the threads it will use, so that its specification and record tell them."""
-    if config.launcher.threads:
-        return config
-    return dataclasses.replace(
-        config, launcher=dataclasses.replace(config.launcher, threads=threads)
-    )
+    return Task(folder=folder, label=entry.label, create=create, expected_s=entry.expected_s)
 
 
 def run_tasks(
     title: str,
     tasks: Sequence[Task],
-    labels: dict[str, str],
     store: Store,
     executor: Executor,
     *,
@@ -264,15 +246,7 @@ def run_tasks(
         raise RequestError("--detach: launcher=debug trains in the process of this terminal")
     if detached and _detach(title, store, sweep):
         return 0
-    watched = [
-        WatchedRun(
-            folder=task.folder,
-            label=labels.get(task.folder.name, task.folder.name),
-            expected_s=task.expected_s,
-        )
-        for task in tasks
-    ]
-    status = SweepStatus(watched)
+    status = SweepStatus(tasks)
     scheduler = _schedule(tasks, executor, status, sweep, source_of)
     lines = status.look()
     console.say(f"{title}: {totals_line(lines)}")

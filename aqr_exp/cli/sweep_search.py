@@ -9,19 +9,15 @@ from aqr_exp.cli import console
 from aqr_exp.cli.sweep_execute import (
     SourceOf,
     entry_of,
+    find_room,
     planned_task,
     preflight,
     run_tasks,
     summarize,
 )
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.config.schema.run import Device
-from aqr_exp.launch.executor import executor_for
-from aqr_exp.launch.preflight import check_ready
 from aqr_exp.launch.scheduler import Task, TaskSource
-from aqr_exp.launch.slots import SlotLeases, find_slots
 from aqr_exp.launch.trial_source import TrialSource
-from aqr_exp.report.tables.formats import TableFormat, render
 from aqr_exp.store.counting import RunFolders
 from aqr_exp.store.store import Store
 from aqr_exp.store.sweep_folder import SweepFolder, check_sweep_name
@@ -29,7 +25,7 @@ from aqr_exp.sweep import report
 from aqr_exp.sweep.plan import POINT, PlannedRun
 from aqr_exp.sweep.request import SweepRequest
 from aqr_exp.sweep.search import Search, check_installed
-from aqr_exp.sweep.status import SweepStatus, WatchedRun
+from aqr_exp.sweep.status import SweepStatus
 from aqr_exp.sweep.study import SearchStudy
 from aqr_exp.sweep.trials import TrialPlanner
 
@@ -64,28 +60,21 @@ def execute_search(
     check_installed()
     planner = TrialPlanner(request, expected)
     probe = planner.check_space()
-    on_gpus = any(run.config.launcher.device is not Device.CPU for run in probe.runs)
-    found = find_slots(slots, on_gpus=on_gpus)
-    executor = executor_for(
-        (run.config.launcher for run in probe.runs), SlotLeases(store.slots_dir, found)
-    )
-    for run in {(run.variant, run.config.model.name): run for run in probe.runs}.values():
-        check_ready(run.config, store.root)
+    executor, slot = find_room([run.config for run in probe.runs], store, slots)
     sweep = store.sweep(request.name)
     if try_first and not sweep.study_path.exists():
-        preflight(probe, store, found[0])
+        preflight(probe, store, slot)
     sweep.path.mkdir(parents=True, exist_ok=True)
     study = SearchStudy(sweep.study_path, sweep.study_log_path, planner.search, planner.alike())
     sweep.add_to_plan([])
     return run_tasks(
         request.name,
         [],
-        {},
         store,
         executor,
         sweep=sweep,
         detached=detached,
-        source_of=_source_maker(planner, study, sweep, store, found[0].threads),
+        source_of=_source_maker(planner, study, sweep, store, slot.threads),
         at_end=lambda: _report(sweep, store, planner.search, study),
     )
 
@@ -108,18 +97,11 @@ def show_search(request: SweepRequest, store: Store, *, as_json: bool) -> None:
     if as_json:
         console.print_json(report.search_json(request, search, trials))
         return
-    tables = [report.space_table(request.name, search)]
+    console.print_table(report.space_table(request.name, search))
     if trials:
-        tables.append(report.trials_table(request.name, search, trials))
-    for table in tables:
-        console.data(render(table, TableFormat.RICH, terminal=console.on_terminal()))
+        console.print_table(report.trials_table(request.name, search, trials))
     console.data(report.strategy_line(request, search))
     console.data(report.trials_line(search, trials))
-
-
-def _watched(task: Task, run: PlannedRun) -> WatchedRun:
-
-    return WatchedRun(folder=task.folder, label=entry_of(run).label, expected_s=task.expected_s)
 
 
 def _report(sweep: SweepFolder, store: Store, search: Search, study: SearchStudy) -> None:
@@ -140,7 +122,7 @@ def _source_maker(
         def task_of(run: PlannedRun) -> Task:
             task = planned_task(run, folders, threads)
             task = dataclasses.replace(task, first=POINT not in run.labels)
-            status.add(_watched(task, run))
+            status.add(task)
             return task
 
         def note(runs: Sequence[PlannedRun]) -> None:

@@ -10,9 +10,8 @@ from aqr_exp.cli import completion, console
 from aqr_exp.cli.console import delayed_progress
 from aqr_exp.errors import RequestError
 from aqr_exp.report.tables.build import build_table
-from aqr_exp.report.tables.cells import Table
 from aqr_exp.report.tables.comparison_data import ComparisonData
-from aqr_exp.report.tables.formats import TableFormat, parquet_bytes, render
+from aqr_exp.report.tables.formats import TableFormat, parquet_bytes
 from aqr_exp.report.tables.request import By, TableRequest
 from aqr_exp.report.tables.tracing import verify_cells
 from aqr_exp.store.collect import collect
@@ -135,7 +134,11 @@ def _run(request: TableRequest, form: TableFormat, *, verify: bool) -> int:
         for note in table.notes:
             console.say(note)
     if printed:
-        _print(table, form)
+        if form is TableFormat.PARQUET:
+            sys.stdout.buffer.write(parquet_bytes(table))
+            sys.stdout.flush()
+        else:
+            console.print_table(table, form)
     return 0
 
 
@@ -168,11 +171,3 @@ def _verify(data: ComparisonData, store: Store, *, as_json: bool) -> int:
     else:
         console.data("\n".join(found.lines()))
     return 1 if found.problems else 0
-
-
-def _print(table: Table, form: TableFormat) -> None:
-    if form is TableFormat.PARQUET:
-        sys.stdout.buffer.write(parquet_bytes(table))
-        sys.stdout.flush()
-        return
-    console.data(render(table, form, terminal=console.on_terminal()))

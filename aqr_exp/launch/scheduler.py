@@ -20,24 +20,21 @@ from aqr_exp.launch.attempt import (
 from aqr_exp.launch.executor import Executor
 from aqr_exp.launch.slots import Reservation, Slot
 from aqr_exp.store.lease import LockHeldError
-from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.sweep.status import WatchedRun
 
 TICK_S = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class Task(WatchedRun):
     """A run of a scheduler's plan.
 
     Attributes:
         create: Makes the folder when it is absent; None when it must exist.
-        expected_s: Expected duration in seconds; None when unknown.
         first: It starts before longer ones: others are judged by it while they run.
     """
 
-    folder: RunFolder
     create: Callable[[], None] | None = None
-    expected_s: float | None = None
     first: bool = False
 
 

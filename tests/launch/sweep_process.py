@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import forked
@@ -30,7 +31,8 @@ def stub_environment(audit: Path, plan: dict | None = None) -> dict[str, str]:
 def stub_task(store: Store, seed: int, expected_s: float | None = None) -> Task:
     """A task whose run can be made from nothing."""
     folder = store.folder(f"baseline-{seed:012x}-s{seed}")
-    return Task(folder=folder, create=lambda: make(folder, seed), expected_s=expected_s)
+    create = partial(make, folder, seed)
+    return Task(folder=folder, label=folder.name, create=create, expected_s=expected_s)
 
 
 def make(folder: RunFolder, seed: int) -> None:
@@ -59,7 +61,7 @@ def main() -> int:
     if "forked" in sys.argv:
         forked.be_quick(setattr)
     executor = LocalExecutor(SlotLeases(store.slots_dir, cpu_slots(slots)))
-    return run_tasks("stubs", tasks, {}, store, executor, sweep=sweep, detached=detached)
+    return run_tasks("stubs", tasks, store, executor, sweep=sweep, detached=detached)
 
 
 if __name__ == "__main__":

@@ -192,7 +192,8 @@ def test_a_run_that_cannot_be_made_or_started_takes_no_other_down(
     def refuse() -> None:
         raise AqrExpError("disk full")
 
-    broken = Task(folder=store.folder("a-broken-s0"), create=refuse, expected_s=9.0)
+    folder = store.folder("a-broken-s0")
+    broken = Task(folder=folder, label="broken", create=refuse, expected_s=9.0)
     unlogged = stub_task(store, 1, 8.0)
     make(unlogged.folder, 1)
     unlogged.folder.logs_dir.rmdir()
