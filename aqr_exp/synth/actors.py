@@ -3,7 +3,7 @@
 Object frame: x forward, y left, z up, metres; the origin is on the ground below the middle.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,25 +17,21 @@ FACES: tuple[str, ...] = ("front", "back", "left", "right", "top")
 """The faces that can be seen: none is from below."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Decal:
     """A patch painted on faces of a block.
 
     Attributes:
         faces: The faces it is on.
-        left: Left edge as a share of the face's width, seen from outside.
-        right: Right edge.
-        bottom: Lower edge as a share of the face's height.
-        top: Upper edge.
+        across: Left and right edge as shares of the face's width, seen from outside.
+        up: Lower and upper edge as shares of the face's height.
         colour: Its colour by day.
         glows: True if it shines by itself at night.
     """
 
     faces: tuple[str, ...]
-    left: float
-    right: float
-    bottom: float
-    top: float
+    across: tuple[float, float]
+    up: tuple[float, float]
     colour: Colour
     glows: bool = False
 
@@ -56,7 +52,7 @@ class Block:
     high: tuple[float, float, float]
     colour: Colour
     reflectivity: float
-    decals: tuple[Decal, ...] = field(default=())
+    decals: tuple[Decal, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

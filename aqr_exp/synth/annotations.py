@@ -49,56 +49,50 @@ ATTRIBUTES: dict[str, str] = {
     "pedestrian.moving": "The person walks.",
 }
 
-VISIBILITIES: tuple[tuple[str, float, str], ...] = (
-    ("v0-40", 0.4, "0 to 40 % of the object is seen in the six images"),
-    ("v40-60", 0.6, "40 to 60 % of the object is seen in the six images"),
-    ("v60-80", 0.8, "60 to 80 % of the object is seen in the six images"),
-    ("v80-100", 1.01, "80 to 100 % of the object is seen in the six images"),
-)
-"""Level, upper bound of the visible share, meaning."""
+VISIBILITY_BOUNDS = (0, 40, 60, 80, 100)
+"""Percent of an object that the six images show, between the four levels."""
 
 
-def category_token(name: str) -> str:
-    """Token of a category.
+def vocabulary_token(table: str, name: str) -> str:
+    """Token of a `category` or an `attribute`.
 
     Raises:
-        ValueError: nuScenes has no such category.
+        ValueError: nuScenes has none of that name.
     """
-    if name not in CATEGORIES:
-        raise ValueError(f"category {name!r} is none of nuScenes': {', '.join(CATEGORIES)}")
-    return token("category", name)
-
-
-def attribute_token(name: str) -> str:
-    """Token of an attribute.
-
-    Raises:
-        ValueError: nuScenes has no such attribute.
-    """
-    if name not in ATTRIBUTES:
-        raise ValueError(f"attribute {name!r} is none of nuScenes': {', '.join(ATTRIBUTES)}")
-    return token("attribute", name)
+    known = {"category": CATEGORIES, "attribute": ATTRIBUTES}[table]
+    if name not in known:
+        raise ValueError(f"{table} {name!r} is none of nuScenes': {', '.join(known)}")
+    return token(table, name)
 
 
 def visibility_token(share: float) -> str:
     """Token, "1" to "4", of the visibility level of a visible share from 0 to 1."""
-    return str(1 + sum(share >= upper for _, upper, _ in VISIBILITIES[:-1]))
+    return str(1 + sum(share >= bound / 100 for bound in VISIBILITY_BOUNDS[1:-1]))
 
 
 def vocabulary_tables() -> dict[str, list[dict[str, Any]]]:
     """Rows of `category`, `attribute` and `visibility`."""
     return {
         "category": [
-            {"token": category_token(name), "name": name, "description": words, "index": index}
+            {
+                "token": vocabulary_token("category", name),
+                "name": name,
+                "description": words,
+                "index": index,
+            }
             for index, (name, words) in enumerate(CATEGORIES.items(), start=1)
         ],
         "attribute": [
-            {"token": attribute_token(name), "name": name, "description": words}
+            {"token": vocabulary_token("attribute", name), "name": name, "description": words}
             for name, words in ATTRIBUTES.items()
         ],
         "visibility": [
-            {"token": str(number), "level": level, "description": words}
-            for number, (level, _, words) in enumerate(VISIBILITIES, start=1)
+            {
+                "token": str(number),
+                "level": f"v{low}-{high}",
+                "description": f"{low} to {high} % of the object is seen in the six images",
+            }
+            for number, (low, high) in enumerate(itertools.pairwise(VISIBILITY_BOUNDS), start=1)
         ],
     }
 
@@ -145,7 +139,9 @@ def _row(
         "sample_token": make_token("sample", number),
         "instance_token": make_token("instance", index),
         "visibility_token": visibility_token(frame.visible_share(index)),
-        "attribute_tokens": [attribute_token(actor.attribute)] if actor.attribute else [],
+        "attribute_tokens": [vocabulary_token("attribute", actor.attribute)]
+        if actor.attribute
+        else [],
         "translation": [round(x, 6), round(y, 6), round(actor.size.height / 2, 6)],
         "size": [actor.size.width, actor.size.length, actor.size.height],
         "rotation": Quaternion(axis=(0.0, 0.0, 1.0), radians=heading).elements.tolist(),
@@ -181,7 +177,7 @@ def annotate(
         instances.append(
             {
                 "token": make_token("instance", index),
-                "category_token": category_token(actor.category),
+                "category_token": vocabulary_token("category", actor.category),
                 "nbr_annotations": len(track),
                 "first_annotation_token": track[0]["token"],
                 "last_annotation_token": track[-1]["token"],

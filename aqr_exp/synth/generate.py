@@ -1,5 +1,6 @@
 """Generate a data set: scenes in parallel, then tables and maps, moved into place in one step."""
 
+import contextlib
 import json
 import os
 import re
@@ -19,6 +20,8 @@ from aqr_exp.config.inputs import identity_path
 from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
 from aqr_exp.data.infos import write_infos
 from aqr_exp.data.workers import run_in_workers
+from aqr_exp.errors import AqrExpError
+from aqr_exp.files.atomic import read_json
 from aqr_exp.files.progress import Progress, no_progress
 from aqr_exp.synth.annotations import vocabulary_tables
 from aqr_exp.synth.plan import CELL_M, ScenePlan, location_name, log_name, plan_scenes
@@ -71,28 +74,6 @@ def write_map(root: Path, plans: list[ScenePlan]) -> None:
     (root / map_file(plans[0].log)).write_bytes(data.tobytes())
 
 
-SCENE_TABLES: tuple[str, ...] = (
-    "scene",
-    "sample",
-    "sample_data",
-    "ego_pose",
-    "instance",
-    "sample_annotation",
-)
-"""Tables whose rows come from the scenes."""
-
-
-def _sensor_rows(channels: list[str]) -> list[dict[str, Any]]:
-    return [
-        {
-            "token": token("sensor", channel),
-            "channel": channel,
-            "modality": "camera" if channel.startswith("CAM") else "lidar",
-        }
-        for channel in channels
-    ]
-
-
 def _calibration_rows(settings: SynthSettings, log: int) -> list[dict[str, Any]]:
     return [
         {
@@ -108,10 +89,17 @@ def _calibration_rows(settings: SynthSettings, log: int) -> list[dict[str, Any]]
 
 def build_tables(settings: SynthSettings, plans: list[ScenePlan], scenes: list[Rows]) -> Rows:
     """All 13 tables, from the plans and the rows of each scene in the same order."""
-    tables: Rows = {name: [row for rows in scenes for row in rows[name]] for name in SCENE_TABLES}
+    tables: Rows = {name: [row for rows in scenes for row in rows[name]] for name in scenes[0]}
     tables.update(vocabulary_tables())
     logs = sorted({plan.log for plan in plans})
-    tables["sensor"] = _sensor_rows(list(build_rig(settings, 0)))
+    tables["sensor"] = [
+        {
+            "token": token("sensor", channel),
+            "channel": channel,
+            "modality": "lidar" if channel == LIDAR_NAME else "camera",
+        }
+        for channel in (LIDAR_NAME, *CAMERA_NAMES)
+    ]
     tables["calibrated_sensor"] = [row for log in logs for row in _calibration_rows(settings, log)]
     tables["log"] = [
         {
@@ -187,14 +175,10 @@ published nuScenes results. The version is v1.0-synth; its splits are synth_trai
 
 def stored_settings(root: Path) -> dict[str, object] | None:
     """Settings of a generated folder; None without a complete synthetic data set."""
-    path = root / SETTINGS_FILE
-    if not path.is_file() or not identity_path(root).is_file():
-        return None
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
-        return None
-    return value if isinstance(value, dict) else None
+    with contextlib.suppress(AqrExpError):
+        if identity_path(root).is_file():
+            return read_json(root / SETTINGS_FILE)
+    return None
 
 
 def is_generated(root: Path, settings: SynthSettings) -> bool:
@@ -202,20 +186,8 @@ def is_generated(root: Path, settings: SynthSettings) -> bool:
     return stored_settings(root) == settings.as_dict()
 
 
-def _make_folders(root: Path) -> None:
-    for channel in (LIDAR_NAME, *CAMERA_NAMES):
-        (root / "samples" / channel).mkdir(parents=True)
-    (root / "sweeps" / LIDAR_NAME).mkdir(parents=True)
-    (root / "maps").mkdir()
-    (root / VERSION).mkdir()
-
-
 def _generate_scenes(
-    root: Path,
-    settings: SynthSettings,
-    plans: list[ScenePlan],
-    workers: int,
-    progress: Progress,
+    root: Path, settings: SynthSettings, plans: list[ScenePlan], workers: int, progress: Progress
 ) -> list[Rows]:
     """All scenes and maps, in worker processes."""
     logs: dict[int, list[ScenePlan]] = {}
@@ -236,14 +208,11 @@ def _generate_scenes(
     return run_in_workers(calls, workers, finished)[: len(plans)]
 
 
-def _fill(
-    root: Path,
-    settings: SynthSettings,
-    workers: int,
-    progress: Progress,
-) -> None:
+def _fill(root: Path, settings: SynthSettings, workers: int, progress: Progress) -> None:
     """Write a complete data set into an empty folder."""
-    _make_folders(root)
+    samples = (f"samples/{channel}" for channel in (LIDAR_NAME, *CAMERA_NAMES))
+    for name in (*samples, f"sweeps/{LIDAR_NAME}", "maps", VERSION):
+        (root / name).mkdir(parents=True)
     plans = plan_scenes(settings)
     scenes = _generate_scenes(root, settings, plans, workers, progress)
     write_tables(root, build_tables(settings, plans, scenes), plans)
@@ -254,11 +223,7 @@ def _fill(
 
 
 def generate_dataset(
-    root: Path,
-    settings: SynthSettings,
-    *,
-    workers: int,
-    progress: Progress = no_progress,
+    root: Path, settings: SynthSettings, *, workers: int, progress: Progress = no_progress
 ) -> None:
     """Generate a synthetic data set; killed at any moment, it leaves nothing half-done at `root`.
 

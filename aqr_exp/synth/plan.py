@@ -28,35 +28,15 @@ class Weather:
     words: str
     ambient: float
     image_noise: float
-    blur_px: float
-    drops: int
-    contrast: float
-    lidar_range_m: float
-    lidar_dropout: float
+    blur_px: float = 0.0
+    drops: int = 0
+    contrast: float = 1.0
+    lidar_range_m: float = 70.0
+    lidar_dropout: float = 0.02
 
 
-CLEAR = Weather(
-    name="clear",
-    words="Clear day",
-    ambient=1.0,
-    image_noise=2.5,
-    blur_px=0.0,
-    drops=0,
-    contrast=1.0,
-    lidar_range_m=70.0,
-    lidar_dropout=0.02,
-)
-NIGHT = Weather(
-    name="night",
-    words="Night",
-    ambient=0.12,
-    image_noise=8.0,
-    blur_px=0.5,
-    drops=0,
-    contrast=1.0,
-    lidar_range_m=70.0,
-    lidar_dropout=0.02,
-)
+CLEAR = Weather(name="clear", words="Clear day", ambient=1.0, image_noise=2.5)
+NIGHT = Weather(name="night", words="Night", ambient=0.12, image_noise=8.0, blur_px=0.5)
 RAIN = Weather(
     name="rain",
     words="Rain",
@@ -74,9 +54,8 @@ def assign_conditions(
     scenes: int, night_fraction: float, rain_fraction: float, rng: np.random.Generator
 ) -> list[Weather]:
     """Weather of every scene of a split, in random order."""
-    night, rain = round(scenes * night_fraction), round(scenes * rain_fraction)
-    night = min(night, scenes)
-    rain = min(rain, scenes - night)
+    night = min(round(scenes * night_fraction), scenes)
+    rain = min(round(scenes * rain_fraction), scenes - night)
     conditions = [NIGHT] * night + [RAIN] * rain + [CLEAR] * (scenes - night - rain)
     return [conditions[index] for index in rng.permutation(scenes)]
 

@@ -140,9 +140,9 @@ def stack_polygons(actors: tuple[Actor, ...]) -> Polygons:
                 for decal in block.decals:
                     if face not in decal.faces:
                         continue
-                    across = np.array([decal.left, decal.right, decal.right, decal.left])
-                    along = np.array([decal.bottom, decal.bottom, decal.top, decal.top])
-                    patch = corners[0] + across[:, None] * right + along[:, None] * up
+                    (x0, x1), (y0, y1) = decal.across, decal.up
+                    shares = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
+                    patch = corners[0] + shares[:, :1] * right + shares[:, 1:] * up
                     rows.append((patch, normal, owner, number, decal.colour, decal.glows, False))
     columns = list(zip(*rows, strict=True)) or [()] * 7
     return Polygons(

@@ -10,6 +10,7 @@ import numpy as np
 from pyquaternion import Quaternion
 
 from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
+from aqr_exp.data.geometry import pose_matrix
 from aqr_exp.synth.settings import SynthSettings, generator
 
 LIDAR_PLACE_M = (0.94, 0.0, 1.84)
@@ -48,10 +49,7 @@ class Mount:
     @property
     def sensor2ego(self) -> np.ndarray:
         """[4, 4], sensor frame to ego frame."""
-        matrix = np.eye(4)
-        matrix[:3, :3] = self.rotation.rotation_matrix
-        matrix[:3, 3] = self.place_m
-        return matrix
+        return pose_matrix(self.rotation.elements, self.place_m)
 
 
 def camera_rotation(heading_deg: float, pitch_deg: float = 0.0) -> Quaternion:

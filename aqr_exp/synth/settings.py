@@ -4,9 +4,11 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, get_type_hints
 
 import numpy as np
+
+from aqr_exp.config.schema.constraints import Range
 
 
 def token(*parts: object) -> str:
@@ -49,17 +51,17 @@ class SynthSettings:
         rain_fraction: Share of scenes in rain.
     """
 
-    seed: int = 0
-    train_scenes: int = 60
-    val_scenes: int = 20
-    keyframes: int = 8
-    sweeps_between: int = 2
-    image_width: int = 480
-    image_height: int = 270
-    azimuth_steps: int = 480
-    jpeg_quality: int = 85
-    night_fraction: float = 0.25
-    rain_fraction: float = 0.25
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
+    train_scenes: Annotated[int, Range(1, 10_000)] = 60
+    val_scenes: Annotated[int, Range(1, 10_000)] = 20
+    keyframes: Annotated[int, Range(1, 80)] = 8
+    sweeps_between: Annotated[int, Range(0, 9)] = 2
+    image_width: Annotated[int, Range(64, 1600)] = 480
+    image_height: Annotated[int, Range(36, 900)] = 270
+    azimuth_steps: Annotated[int, Range(36, 2160)] = 480
+    jpeg_quality: Annotated[int, Range(1, 100)] = 85
+    night_fraction: Annotated[float, Range(0.0, 1.0)] = 0.25
+    rain_fraction: Annotated[float, Range(0.0, 1.0)] = 0.25
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -67,23 +69,11 @@ class SynthSettings:
         Raises:
             ValueError: Names every field outside its range, its value and the range.
         """
-        ranges: dict[str, tuple[float, float]] = {
-            "seed": (0, 2**32 - 1),
-            "train_scenes": (1, 10_000),
-            "val_scenes": (1, 10_000),
-            "keyframes": (1, 80),
-            "sweeps_between": (0, 9),
-            "image_width": (64, 1600),
-            "image_height": (36, 900),
-            "azimuth_steps": (36, 2160),
-            "jpeg_quality": (1, 100),
-            "night_fraction": (0.0, 1.0),
-            "rain_fraction": (0.0, 1.0),
-        }
+        hints = get_type_hints(SynthSettings, include_extras=True)
         faults = [
-            f"{name}={getattr(self, name)} (allowed: {low} to {high})"
-            for name, (low, high) in ranges.items()
-            if not low <= getattr(self, name) <= high
+            f"{name}={getattr(self, name)} (allowed: {span.low} to {span.high})"
+            for name, span in ((name, hint.__metadata__[0]) for name, hint in hints.items())
+            if not span.low <= getattr(self, name) <= span.high
         ]
         if self.night_fraction + self.rain_fraction > 1.0:
             faults.append(

@@ -41,42 +41,23 @@ def pick(colours: tuple[Colour, ...], rng: np.random.Generator) -> Colour:
     return varied(colours[int(rng.integers(len(colours)))], rng)
 
 
-def _patch(
-    faces: tuple[str, ...],
-    across: tuple[float, float],
-    up: tuple[float, float],
-    colour: Colour,
-    *,
-    glows: bool = False,
-) -> Decal:
-    return Decal(
-        faces=faces,
-        left=across[0],
-        right=across[1],
-        bottom=up[0],
-        top=up[1],
-        colour=colour,
-        glows=glows,
-    )
-
-
 def _lights(up: tuple[float, float]) -> tuple[Decal, ...]:
     white, red = (225, 250, 255), (30, 30, 235)
     return (
-        _patch(("front",), (0.04, 0.2), up, white, glows=True),
-        _patch(("front",), (0.8, 0.96), up, white, glows=True),
-        _patch(("back",), (0.04, 0.16), up, red, glows=True),
-        _patch(("back",), (0.84, 0.96), up, red, glows=True),
+        Decal(("front",), (0.04, 0.2), up, white, glows=True),
+        Decal(("front",), (0.8, 0.96), up, white, glows=True),
+        Decal(("back",), (0.04, 0.16), up, red, glows=True),
+        Decal(("back",), (0.84, 0.96), up, red, glows=True),
     )
 
 
 def _wheels(axles: tuple[float, ...], half: float, up: float) -> tuple[Decal, ...]:
-    return tuple(_patch(SIDES, (x - half, x + half), (0.0, up), TYRE) for x in axles)
+    return tuple(Decal(SIDES, (x - half, x + half), (0.0, up), TYRE) for x in axles)
 
 
 def _car(size: Size, rng: np.random.Generator) -> list[Block]:
     paint = pick(CAR_PAINTS, rng)
-    glass = (_patch(ROUND, (0.08, 0.92), (0.15, 0.85), GLASS),)
+    glass = (Decal(ROUND, (0.08, 0.92), (0.15, 0.85), GLASS),)
     body = (*_wheels((0.2, 0.8), 0.08, 0.45), *_lights((0.5, 0.75)))
     return [
         size.block((-1, 1), (-1, 1), (0.1, 0.58), paint, 0.45, body),
@@ -88,13 +69,13 @@ def _truck(size: Size, rng: np.random.Generator) -> list[Block]:
     cab = pick(((190, 80, 30), (40, 130, 60), (160, 60, 20)), rng)
     cargo = varied((222, 222, 220), rng, 10)
     window = (
-        _patch(("front",), (0.08, 0.92), (0.5, 0.88), GLASS),
-        _patch(SIDES, (0.2, 0.85), (0.5, 0.85), GLASS),
+        Decal(("front",), (0.08, 0.92), (0.5, 0.88), GLASS),
+        Decal(SIDES, (0.2, 0.85), (0.5, 0.85), GLASS),
         *_lights((0.1, 0.22)),
     )
     load = (
         *_wheels((0.2, 0.36, 0.9), 0.07, 0.2),
-        _patch(("back",), (0.48, 0.52), (0.1, 0.95), (120, 120, 120)),
+        Decal(("back",), (0.48, 0.52), (0.1, 0.95), (120, 120, 120)),
         *_lights((0.06, 0.14))[2:],
     )
     return [
@@ -106,13 +87,13 @@ def _truck(size: Size, rng: np.random.Generator) -> list[Block]:
 def _bus(size: Size, rng: np.random.Generator) -> list[Block]:
     paint = pick(((60, 175, 40), (75, 195, 60), (50, 150, 30)), rng)
     panes = tuple(
-        _patch(SIDES, (x, x + 0.13), (0.48, 0.82), GLASS)
+        Decal(SIDES, (x, x + 0.13), (0.48, 0.82), GLASS)
         for x in (0.03, 0.19, 0.35, 0.51, 0.67, 0.83)
     )
     body = (
         *panes,
-        _patch(("front", "back"), (0.08, 0.92), (0.42, 0.84), GLASS),
-        _patch(("front",), (0.25, 0.75), (0.88, 0.97), (60, 200, 255), glows=True),
+        Decal(("front", "back"), (0.08, 0.92), (0.42, 0.84), GLASS),
+        Decal(("front",), (0.25, 0.75), (0.88, 0.97), (60, 200, 255), glows=True),
         *_wheels((0.2, 0.78), 0.05, 0.2),
         *_lights((0.1, 0.2)),
     )
@@ -123,7 +104,7 @@ def _trailer(size: Size, rng: np.random.Generator) -> list[Block]:
     canvas = pick(((130, 30, 130), (150, 45, 120), (110, 20, 110)), rng)
     stripe = varied((205, 205, 210), rng)
     body = (
-        _patch(SIDES, (0.0, 1.0), (0.42, 0.56), stripe),
+        Decal(SIDES, (0.0, 1.0), (0.42, 0.56), stripe),
         *_wheels((0.12, 0.24, 0.36), 0.05, 0.16),
         *_lights((0.03, 0.1))[2:],
     )
@@ -135,11 +116,11 @@ def _trailer(size: Size, rng: np.random.Generator) -> list[Block]:
 
 def _construction(size: Size, rng: np.random.Generator) -> list[Block]:
     yellow = varied((20, 190, 245), rng, 8)
-    cab = (_patch(ROUND, (0.12, 0.88), (0.3, 0.9), GLASS),)
+    cab = (Decal(ROUND, (0.12, 0.88), (0.3, 0.9), GLASS),)
     stripes = (
         *_wheels((0.2, 0.75), 0.14, 0.75),
-        _patch(("front", "back"), (0.1, 0.4), (0.4, 0.9), (25, 25, 25)),
-        _patch(("front", "back"), (0.6, 0.9), (0.4, 0.9), (25, 25, 25)),
+        Decal(("front", "back"), (0.1, 0.4), (0.4, 0.9), (25, 25, 25)),
+        Decal(("front", "back"), (0.6, 0.9), (0.4, 0.9), (25, 25, 25)),
     )
     return [
         size.block((-1, 0.7), (-1, 1), (0.05, 0.5), yellow, 0.4, stripes),
@@ -185,9 +166,9 @@ def _bicycle(size: Size, rng: np.random.Generator, *, rider: bool) -> list[Block
 
 def _pedestrian(size: Size, rng: np.random.Generator, *, worker: bool) -> list[Block]:
     shirt = (30, 140, 255) if worker else pick(SHIRTS, rng)
-    band = (_patch(ROUND, (0.0, 1.0), (0.3, 0.5), (150, 255, 235)),) if worker else ()
+    band = (Decal(ROUND, (0.0, 1.0), (0.3, 0.5), (150, 255, 235)),) if worker else ()
     hat = (20, 210, 250) if worker else pick(((30, 35, 45), (40, 60, 90)), rng)
-    face = (_patch(("front",), (0.1, 0.9), (0.0, 0.6), SKIN),)
+    face = (Decal(("front",), (0.1, 0.9), (0.0, 0.6), SKIN),)
     trousers = pick(((90, 55, 35), (60, 60, 60)), rng)
     return [
         # One leg behind, one before: the annotated box holds the stride.
@@ -200,8 +181,8 @@ def _pedestrian(size: Size, rng: np.random.Generator, *, worker: bool) -> list[B
 
 def _barrier(size: Size, rng: np.random.Generator) -> list[Block]:
     white, red = varied((235, 235, 238), rng, 8), varied((35, 30, 215), rng, 8)
-    stripes = tuple(_patch(ROUND, (x, x + 0.17), (0.1, 1.0), red) for x in (0.0, 0.33, 0.66))
-    top = tuple(_patch(("top",), (x, x + 0.17), (0.0, 1.0), red) for x in (0.0, 0.33, 0.66))
+    stripes = tuple(Decal(ROUND, (x, x + 0.17), (0.1, 1.0), red) for x in (0.0, 0.33, 0.66))
+    top = tuple(Decal(("top",), (x, x + 0.17), (0.0, 1.0), red) for x in (0.0, 0.33, 0.66))
     return [
         size.block((-1, 1), (-1, 1), (0.0, 0.22), white, 0.6),
         size.block((-0.55, 0.55), (-1, 1), (0.22, 1), white, 0.7, (*stripes, *top)),
@@ -229,7 +210,7 @@ def _building(size: Size, rng: np.random.Generator) -> list[Block]:
     wall = pick(((150, 165, 175), (120, 135, 150), (140, 140, 145), (165, 180, 190)), rng)
     floors = max(1, int(size.height / 3.2))
     rows = tuple(
-        _patch(ROUND, (0.04, 0.96), ((n + 0.4) / floors, (n + 0.75) / floors), (105, 90, 80))
+        Decal(ROUND, (0.04, 0.96), ((n + 0.4) / floors, (n + 0.75) / floors), (105, 90, 80))
         for n in range(floors)
     )
     return [size.block((-1, 1), (-1, 1), (0, 1), wall, 0.35, rows)]

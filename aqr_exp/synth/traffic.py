@@ -8,7 +8,7 @@ import numpy as np
 
 from aqr_exp.data.geometry import overlap
 from aqr_exp.synth.actors import Actor, Motion, Size, footprints
-from aqr_exp.synth.catalog import BACKGROUND, CLUTTER, KINDS, Kind
+from aqr_exp.synth.catalog import BACKGROUND, CATEGORY_WEIGHTS, CLUTTER, KINDS, Kind
 from aqr_exp.synth.road import (
     EGO_LANE_D_M,
     KERB_D_M,
@@ -39,76 +39,65 @@ class PlacementContext:
     works_s: tuple[float, float]
     works_side: int
 
-    def lane_speed_mps(self, kind: Kind, rng: np.random.Generator) -> float:
-        """A speed for something that moves with the traffic."""
-        return float(rng.uniform(*kind.speed_mps))
 
-
-def _start(target: float, speed: float, context: PlacementContext) -> float:
-    """Start of a motion that reaches `target` in the middle of the scene."""
-    return target - speed * context.duration_s / 2
-
-
-def _target(kind: Kind, context: PlacementContext, rng: np.random.Generator) -> float:
-    """A place along the road, near where the ego is in the middle of the scene.
+def _place(
+    kind: Kind, context: PlacementContext, rng: np.random.Generator, speed_mps: float = 0.0
+) -> float:
+    """Start of a motion along the road that passes near the ego in the middle of the scene.
 
     Long vehicles keep some distance: one right beside the ego would hide half of the scene.
     """
     middle = context.ego_speed_mps * context.duration_s / 2
     nearest = _LONG_KEEPS_M if kind.length_m[1] > _LONG_M else 0.0
     away = float(rng.uniform(nearest, kind.reach_m))
-    return middle + away * float(rng.choice([-1.0, 1.0]))
+    target = middle + away * float(rng.choice([-1.0, 1.0]))
+    return target - speed_mps * context.duration_s / 2
+
+
+def _side(rng: np.random.Generator) -> tuple[int, float]:
+    """A side of the road, -1 right or 1 left, and the heading of its traffic."""
+    side = int(rng.choice([-1, 1]))
+    return side, 0.0 if side < 0 else math.pi
 
 
 def drive(kind: Kind, context: PlacementContext, rng: np.random.Generator) -> Motion:
     """In a lane; in the ego's own lane at the ego's speed."""
     lane = float(rng.choice([EGO_LANE_D_M, EGO_LANE_D_M - LANE_WIDTH_M, 1.75, 1.75 + LANE_WIDTH_M]))
-    speed = context.lane_speed_mps(kind, rng)
+    speed = float(rng.uniform(*kind.speed_mps))
     if lane == EGO_LANE_D_M:
         speed = context.ego_speed_mps
-    direction = 1.0 if lane < 0 else -1.0
-    along = direction * speed
-    turn = 0.0 if lane < 0 else math.pi
+    along, turn = (speed, 0.0) if lane < 0 else (-speed, math.pi)
     place = lane + float(rng.uniform(-0.25, 0.25))
-    return Motion(
-        s=_start(_target(kind, context, rng), along, context), d=place, speed_s=along, turn=turn
-    )
+    return Motion(s=_place(kind, context, rng, along), d=place, speed_s=along, turn=turn)
 
 
 def wait(kind: Kind, context: PlacementContext, rng: np.random.Generator) -> Motion:
     """Standing in an outer lane."""
-    side = int(rng.choice([-1, 1]))
-    turn = 0.0 if side < 0 else math.pi
+    side, turn = _side(rng)
     place = side * 1.5 * LANE_WIDTH_M + float(rng.uniform(-0.2, 0.2))
-    return Motion(s=_target(kind, context, rng), d=place, turn=turn)
+    return Motion(s=_place(kind, context, rng), d=place, turn=turn)
 
 
 def park(kind: Kind, context: PlacementContext, rng: np.random.Generator) -> Motion:
     """At the kerb."""
-    side = int(rng.choice([-1, 1]))
-    turn = (0.0 if side < 0 else math.pi) + float(rng.normal(0.0, 0.03))
+    side, turn = _side(rng)
+    turn += float(rng.normal(0.0, 0.03))
     place = side * (PARKING_D_M + float(rng.uniform(-0.1, 0.3)))
-    return Motion(s=_target(kind, context, rng), d=place, turn=turn)
+    return Motion(s=_place(kind, context, rng), d=place, turn=turn)
 
 
 def ride(kind: Kind, context: PlacementContext, rng: np.random.Generator) -> Motion:
     """At the edge of the road, with the traffic."""
-    side = int(rng.choice([-1, 1]))
+    side, turn = _side(rng)
     along = -side * float(rng.uniform(*kind.speed_mps))
     place = side * float(rng.uniform(3.0, 6.7))
-    turn = 0.0 if side < 0 else math.pi
-    return Motion(
-        s=_start(_target(kind, context, rng), along, context), d=place, speed_s=along, turn=turn
-    )
+    return Motion(s=_place(kind, context, rng, along), d=place, speed_s=along, turn=turn)
 
 
 def stand(kind: Kind, context: PlacementContext, rng: np.random.Generator) -> Motion:
     """On the pavement, any way round."""
-    side = int(rng.choice([-1, 1]))
-    place = side * float(rng.uniform(KERB_D_M + 0.5, PAVEMENT_END_D_M - 0.5))
-    return Motion(
-        s=_target(kind, context, rng), d=place, turn=float(rng.uniform(-math.pi, math.pi))
-    )
+    place = _side(rng)[0] * float(rng.uniform(KERB_D_M + 0.5, PAVEMENT_END_D_M - 0.5))
+    return Motion(s=_place(kind, context, rng), d=place, turn=float(rng.uniform(-math.pi, math.pi)))
 
 
 def walk(kind: Kind, context: PlacementContext, rng: np.random.Generator) -> Motion:
@@ -118,7 +107,7 @@ def walk(kind: Kind, context: PlacementContext, rng: np.random.Generator) -> Mot
     across = float(rng.normal(0.0, 0.08))
     place = side * float(rng.uniform(KERB_D_M + 0.6, PAVEMENT_END_D_M - 0.6))
     turn = math.atan2(across, along)
-    start = _start(_target(kind, context, rng), along, context)
+    start = _place(kind, context, rng, along)
     return Motion(s=start, d=place, speed_s=along, speed_d=across, turn=turn)
 
 
@@ -127,9 +116,8 @@ def cross(kind: Kind, context: PlacementContext, rng: np.random.Generator) -> Mo
     direction = int(rng.choice([-1, 1]))
     across = direction * float(rng.uniform(*kind.speed_mps))
     place = float(rng.uniform(-7.0, 7.0)) - across * context.duration_s / 2
-    return Motion(
-        s=_target(kind, context, rng), d=place, speed_d=across, turn=direction * math.pi / 2
-    )
+    turn = direction * math.pi / 2
+    return Motion(s=_place(kind, context, rng), d=place, speed_d=across, turn=turn)
 
 
 def border_works(_kind: Kind, context: PlacementContext, rng: np.random.Generator) -> Motion:
@@ -151,33 +139,29 @@ def inside_works(_kind: Kind, context: PlacementContext, rng: np.random.Generato
 
 def beside(kind: Kind, context: PlacementContext, rng: np.random.Generator) -> Motion:
     """Anywhere from the kerb to the houses, roughly along or across the road."""
-    side = int(rng.choice([-1, 1]))
-    place = side * float(rng.uniform(PARKING_D_M, PAVEMENT_END_D_M - 1.0))
+    place = _side(rng)[0] * float(rng.uniform(PARKING_D_M, PAVEMENT_END_D_M - 1.0))
     quarter = float(rng.choice([0.0, 0.5, 1.0, 1.5])) * math.pi
-    return Motion(
-        s=_target(kind, context, rng), d=place, turn=quarter + float(rng.normal(0.0, 0.15))
-    )
+    start = _place(kind, context, rng)
+    return Motion(s=start, d=place, turn=quarter + float(rng.normal(0.0, 0.15)))
 
 
 def verge(kind: Kind, context: PlacementContext, rng: np.random.Generator) -> Motion:
     """Behind the pavement: parked or stored along the road."""
-    side = int(rng.choice([-1, 1]))
-    place = side * float(rng.uniform(PAVEMENT_END_D_M + 1.5, PAVEMENT_END_D_M + 3.0))
+    place = _side(rng)[0] * float(rng.uniform(PAVEMENT_END_D_M + 1.5, PAVEMENT_END_D_M + 3.0))
     turn = float(rng.choice([0.0, math.pi])) + float(rng.normal(0.0, 0.1))
-    return Motion(s=_target(kind, context, rng), d=place, turn=turn)
+    return Motion(s=_place(kind, context, rng), d=place, turn=turn)
 
 
 def houses(kind: Kind, context: PlacementContext, rng: np.random.Generator) -> Motion:
     """In the row of houses."""
-    side = int(rng.choice([-1, 1]))
-    return Motion(s=_target(kind, context, rng), d=side * float(rng.uniform(26.0, 30.0)))
+    side = _side(rng)[0]
+    return Motion(s=_place(kind, context, rng), d=side * float(rng.uniform(26.0, 30.0)))
 
 
 def trees(kind: Kind, context: PlacementContext, rng: np.random.Generator) -> Motion:
     """In the row of trees."""
-    side = int(rng.choice([-1, 1]))
-    place = side * float(rng.uniform(15.0, 19.0))
-    return Motion(s=_target(kind, context, rng), d=place, turn=float(rng.uniform(0.0, 1.5)))
+    place = _side(rng)[0] * float(rng.uniform(15.0, 19.0))
+    return Motion(s=_place(kind, context, rng), d=place, turn=float(rng.uniform(0.0, 1.5)))
 
 
 Place = Callable[[Kind, PlacementContext, np.random.Generator], Motion]
@@ -254,8 +238,8 @@ def attribute_of(kind: Kind, motion: Motion, *, on_road: bool, rider: bool) -> s
 def _draw_actor(kind: Kind, motion: Motion, rng: np.random.Generator) -> Actor:
     """Size, category and looks of an object whose motion is settled."""
     category = ""
-    if kind.categories:
-        names, weights = zip(*kind.categories, strict=True)
+    if kind.name in CATEGORY_WEIGHTS:
+        names, weights = zip(*CATEGORY_WEIGHTS[kind.name].items(), strict=True)
         category = names[int(rng.choice(len(names), p=weights))]
     spans = (kind.length_m, kind.width_m, kind.height_m)
     # Annotated sizes have millimetres.

@@ -7,12 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from aqr_exp.synth.annotations import (
-    attribute_token,
-    category_token,
-    visibility_token,
-    vocabulary_tables,
-)
+from aqr_exp.synth.annotations import visibility_token, vocabulary_tables, vocabulary_token
 from aqr_exp.synth.settings import SynthSettings
 
 TABLES = [
@@ -216,8 +211,8 @@ def test_vocabulary_is_nuscenes() -> None:
     with pytest.raises(
         ValueError, match=r"category 'vehicle\.tram' is none of nuScenes': animal, "
     ):
-        category_token("vehicle.tram")
+        vocabulary_token("category", "vehicle.tram")
     with pytest.raises(
         ValueError, match=r"attribute 'flying' is none of nuScenes': vehicle\.moving"
     ):
-        attribute_token("flying")
+        vocabulary_token("attribute", "flying")
