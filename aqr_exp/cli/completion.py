@@ -126,22 +126,18 @@ def _keys(variant: str) -> list[str]:
 
 
 def _values(key: str) -> list[str]:
-    """The values of a group, an enum or a switch; none of other keys."""
-    from enum import Enum
-
+    """The values of a group, a choice or a switch; none of other keys."""
     from aqr_exp.config.compose import group_options
-    from aqr_exp.config.convert import dotted_keys
+    from aqr_exp.config.convert import choices, dotted_keys
     from aqr_exp.config.schema import RunConfig
     from aqr_exp.config.short_names import keys_set_by
 
     if key in group_options():
         return list(group_options()[key])
     spec = dotted_keys(RunConfig).get(keys_set_by(key)[0])
-    if spec is None or not isinstance(spec.type, type):
+    if spec is None:
         return []
-    values = ["true", "false"] if spec.type is bool else []
-    if issubclass(spec.type, Enum):
-        values = [str(member.value) for member in spec.type]
+    values = ["true", "false"] if spec.type is bool else [*choices(spec.type)]
     return [*values, "null"] if values and spec.optional else values
 
 

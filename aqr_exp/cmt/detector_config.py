@@ -3,10 +3,7 @@
 from typing import Any
 
 from aqr_exp.config.schema.model import (
-    CrossAttentionInit,
-    ImageBackbone,
     ImageBranchConfig,
-    LidarEncoder,
     ModelConfig,
 )
 from aqr_exp.config.schema.run import RunConfig
@@ -39,16 +36,16 @@ def detector_config(config: RunConfig | ModelConfig) -> dict[str, Any]:
     return {
         "type": "CmtDetector",
         "data_preprocessor": {"type": "mmdet3d.CmtDataPreprocessor"},
-        "grid_mask": model.image.grid_mask and model.sensors.camera,
-        **(_lidar_branch(model) if model.sensors.lidar else {}),
-        **(_image_branch(model) if model.sensors.camera else {}),
+        "grid_mask": model.image.grid_mask and model.reads_camera,
+        **(_lidar_branch(model) if model.reads_lidar else {}),
+        **(_image_branch(model) if model.reads_camera else {}),
         "pts_bbox_head": head,
     }
 
 
 def _lidar_branch(model: ModelConfig) -> dict[str, Any]:
     lidar = model.lidar
-    encoders = _pillars(model) if lidar.encoder is LidarEncoder.PILLARS else _sparse_voxels(model)
+    encoders = _pillars(model) if lidar.encoder == "pillars" else _sparse_voxels(model)
     return {
         "voxelisation": {
             "voxel_size_m": lidar.voxel_size_m,
@@ -119,7 +116,7 @@ def _canvas_shape(model: ModelConfig) -> tuple[int, int, int]:
     """(channels, rows, columns) of the encoder's map: the sparse encoder stacks what height is left."""
     lidar = model.lidar
     columns, rows, height = lidar.grid_size
-    if lidar.encoder is LidarEncoder.PILLARS:
+    if lidar.encoder == "pillars":
         return lidar.encoder_channels, rows, columns
     height += 1
     for padding in (1, 1, 0, 0):  # three stages and the output convolution, along z
@@ -129,7 +126,7 @@ def _canvas_shape(model: ModelConfig) -> tuple[int, int, int]:
 
 def _image_branch(model: ModelConfig) -> dict[str, Any]:
     image = model.image
-    vovnet = image.backbone is ImageBackbone.VOVNET99
+    vovnet = image.backbone == "vovnet99"
     backbone, channels = _vovnet(image) if vovnet else _resnet(image)
     return {
         "img_backbone": backbone,
@@ -177,11 +174,11 @@ def _resnet(image: ImageBranchConfig) -> tuple[dict[str, Any], list[int]]:
 
 def _head(model: ModelConfig) -> dict[str, Any]:
     head, denoising = model.head, model.head.denoising
-    local = head.cross_attention_init is CrossAttentionInit.LOCAL
+    local = head.cross_attention_init == "local"
     return {
         "type": "CmtHead",
-        "in_channels": sum(model.lidar.neck_channels) if model.sensors.lidar else None,
-        "camera": model.sensors.camera,
+        "in_channels": sum(model.lidar.neck_channels) if model.reads_lidar else None,
+        "camera": model.reads_camera,
         "queries": head.queries,
         "width": head.width,
         "depth_bins": head.depth_bins,

@@ -4,10 +4,9 @@ import dataclasses
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from functools import cache, cached_property
 from types import NoneType, UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from aqr_exp.config.schema.constraints import DefaultBefore, NotInFingerprint, Range
 from aqr_exp.config.variant_spec import lacks_part, settings_classes
@@ -59,8 +58,7 @@ class FieldSpec:
         if self.before is None:
             return False
         before = self.before.value
-        plain = before.value if isinstance(before, Enum) else before
-        return bool(value == (list(plain) if isinstance(plain, tuple) else plain))
+        return bool(value == (list(before) if isinstance(before, tuple) else before))
 
 
 @cache
@@ -236,9 +234,8 @@ def _convert_value(spec: FieldSpec, value: Any, key: str, faults: list[Fault]) -
     """One value; a fault names key, value and what is allowed."""
     result = _cast(spec.type, value, spec.range)
     if result is _INVALID:
-        guess = ""
-        if _is_enum(spec.type) and isinstance(value, str):
-            guess = did_you_mean(value, [str(item.value) for item in spec.type])
+        among = choices(spec.type)
+        guess = did_you_mean(value, among) if among and isinstance(value, str) else ""
         faults.append(Fault(key, _show(value), f"must be {allowed(spec)}", guess))
     return result
 
@@ -247,9 +244,8 @@ def _cast(kind: Any, value: Any, limits: Range | None) -> Any:
     """The value as `kind`, or `_INVALID`: neither bools nor texts are numbers, and NaN is invalid."""
     if get_origin(kind) is tuple:
         return _cast_tuple(get_args(kind), value, limits)
-    if _is_enum(kind):
-        matches = [item for item in kind if item is value or item.value == value]
-        return matches[0] if matches else _INVALID
+    if among := choices(kind):
+        return value if value in among else _INVALID
     if kind in {bool, str}:
         return value if isinstance(value, kind) else _INVALID
     if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else int):
@@ -301,8 +297,8 @@ def _plural(kind: Any) -> str:
 
 
 def _allowed_scalar(kind: Any, limits: Range | None) -> str:
-    if _is_enum(kind):
-        return "one of " + ", ".join(str(item.value) for item in kind)
+    if among := choices(kind):
+        return f"one of {', '.join(among)}"
     words = {bool: "true or false", str: "text", int: "a whole number", float: "a number"}[kind]
     return words + _interval(limits)
 
@@ -315,9 +311,9 @@ def _number(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:g}"
 
 
-@cache
-def _is_enum(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Enum)
+def choices(kind: Any) -> tuple[str, ...]:
+    """The texts that a field of type `Literal` allows; none of another type."""
+    return get_args(kind) if get_origin(kind) is Literal else ()
 
 
 def _show(value: Any) -> str:

@@ -88,8 +88,6 @@ def _plain(config: Any, *, with_excluded: bool) -> dict[str, Any]:
 def _plain_value(value: Any, *, with_excluded: bool) -> Any:
     if dataclasses.is_dataclass(value):
         return _plain(value, with_excluded=with_excluded)
-    if isinstance(value, Enum):
-        return value.value
     if isinstance(value, tuple):
         return [_plain_value(item, with_excluded=with_excluded) for item in value]
     return value

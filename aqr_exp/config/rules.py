@@ -6,15 +6,7 @@ from functools import partial
 
 from aqr_exp.config.schema import ModelConfig, RunConfig
 from aqr_exp.config.schema.data import GtSamplingConfig
-from aqr_exp.config.schema.model import (
-    CrossAttentionInit,
-    HeadConfig,
-    ImageBackbone,
-    ImageBranchConfig,
-    LidarEncoder,
-    Sensors,
-)
-from aqr_exp.config.schema.run import Device
+from aqr_exp.config.schema.model import HeadConfig, ImageBranchConfig
 from aqr_exp.config.stages import augment_rules, stage_places, stage_rules
 from aqr_exp.config.variant_spec import spec_of
 from aqr_exp.errors import Fault, RequestError
@@ -127,7 +119,7 @@ def _stride_rules(model: ModelConfig) -> Iterator[Fault]:
     """Every neck level must come out at one stride: the BEV map's."""
     lidar = model.lidar
     # The sparse encoder itself reduces the voxel grid by 8 before the backbone sees it.
-    reached = 8.0 if lidar.encoder is LidarEncoder.SPARSE_VOXELS else 1.0
+    reached = 8.0 if lidar.encoder == "sparse_voxels" else 1.0
     for stage, (down, up) in enumerate(
         zip(lidar.backbone_strides, lidar.neck_strides, strict=True)
     ):
@@ -147,7 +139,7 @@ def _image_rules(image: ImageBranchConfig) -> Iterator[Fault]:
         if size % image.stride:
             rule = f"must be divisible by model.image.stride={image.stride}"
             yield Fault(f"model.image.{key}", f"{size}", rule, about=("model.image.stride",))
-    if image.backbone is ImageBackbone.VOVNET99:
+    if image.backbone == "vovnet99":
         for key, value, only in (
             ("depth", image.depth, VOVNET_DEPTH),
             ("base_channels", image.base_channels, VOVNET_BASE_CHANNELS),
@@ -197,9 +189,9 @@ def _gt_sampling_rules(sampling: GtSamplingConfig | None) -> Iterator[Fault]:
 def _sensor_rules(config: RunConfig) -> Iterator[Fault]:
     """A model of one sensor has nothing that weighs, drops or supervises two."""
     model, sensors = config.model, config.model.sensors
-    if sensors is Sensors.BOTH:
+    if sensors == "both":
         return
-    one = f"model.sensors={sensors.value} reads one sensor"
+    one = f"model.sensors={sensors} reads one sensor"
     about = ("model.sensors",)
     if spec_of(config.variant).both_sensors:
         rule = f"variant {config.variant.name}: weighs two sensors, and {one}"
@@ -212,8 +204,8 @@ def _sensor_rules(config: RunConfig) -> Iterator[Fault]:
     if model.head.dense_supervision:
         key, weight = "model.head.dense_supervision", f"{model.head.dense_supervision:g}"
         yield Fault(key, weight, f"must be 0: {one}", about=about)
-    if model.head.cross_attention_init is not CrossAttentionInit.XAVIER:
-        kind = model.head.cross_attention_init.value
+    if model.head.cross_attention_init != "xavier":
+        kind = model.head.cross_attention_init
         rule = f"must be xavier: {one}"
         yield Fault("model.head.cross_attention_init", kind, rule, about=about)
 
@@ -237,7 +229,7 @@ def _start_rules(config: RunConfig) -> Iterator[Fault]:
 
 
 def _run_rules(config: RunConfig) -> Iterator[Fault]:
-    if config.schedule.amp and config.launcher.device is Device.CPU:
+    if config.schedule.amp and config.launcher.device == "cpu":
         rule = "mixed precision needs CUDA, and launcher.device=cpu"
         yield Fault("schedule.amp", "true", rule, about=("launcher.device",))
     for key in ("name", "root", "version", "train_split", "val_split"):

@@ -6,7 +6,7 @@ from typing import Any
 
 from aqr_exp.config.inputs import objects_folder
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.config.schema.model import Sensors
+from aqr_exp.config.schema.model import ModelConfig
 from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES, LIDAR_NAME
 from aqr_exp.data.corruptions.cases import RINGS, CorruptionCase
 
@@ -140,7 +140,7 @@ def dataset_config(
     pipeline = (
         train_pipeline(config) if training else evaluation_pipeline(config, blank, corruption)
     )
-    _leave_unread(pipeline, config.model.sensors)
+    _leave_unread(pipeline, config.model)
     corrupted = {} if corruption is None else {"corruption": astuple(corruption)}
     return {
         "type": "KeyedNuScenesDataset",
@@ -163,9 +163,9 @@ def dataset_config(
     }
 
 
-def _leave_unread(pipeline: list[dict[str, Any]], sensors: Sensors) -> None:
+def _leave_unread(pipeline: list[dict[str, Any]], model: ModelConfig) -> None:
     """Leave the files of a sensor closed that the detector does not use."""
-    unread = {"LoadLidarSweeps": not sensors.lidar, "LoadImages": not sensors.camera}
+    unread = {"LoadLidarSweeps": not model.reads_lidar, "LoadImages": not model.reads_camera}
     for step in pipeline:
         if unread.get(step["type"]):
             step["read"] = False

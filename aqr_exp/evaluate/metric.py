@@ -4,7 +4,7 @@ import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from mmdet3d.registry import METRICS
@@ -140,7 +140,7 @@ def write_results(path: Path, results: Mapping[str, list[dict[str, Any]]]) -> No
 class NuScenesResultMetric(BaseMetric):
     """Conversion of decoded boxes to a nuScenes result file, its match records and its score.
 
-    `evaluator` is an `Evaluator` value; without `records_path` no records are kept.
+    Without `records_path` no records are kept.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class NuScenesResultMetric(BaseMetric):
         version: str,
         split: str,
         result_path: str,
-        evaluator: str = Evaluator.AQR.value,
+        evaluator: str = "aqr",
         records_path: str | None = None,
     ) -> None:
         super().__init__(collect_device="cpu")
@@ -157,7 +157,9 @@ class NuScenesResultMetric(BaseMetric):
         self.version = version
         self.split = split
         self.result_path = Path(result_path)
-        self.evaluator = Evaluator(evaluator)
+        if evaluator not in get_args(Evaluator):
+            raise ValueError(f"{evaluator!r} is not a valid Evaluator")
+        self.evaluator = evaluator
         self.records_path = None if records_path is None else Path(records_path)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
@@ -184,11 +186,11 @@ class NuScenesResultMetric(BaseMetric):
         """
         write_results(self.result_path, dict(results))
         place = (self.result_path, self.root, self.version, self.split)
-        if self.records_path is None and self.evaluator is Evaluator.OFFICIAL:
+        if self.records_path is None and self.evaluator == "official":
             return score_results(*place)
         records = records_of_file(*place, bands=self.records_path is not None)
         if self.records_path is not None:
             write_records(self.records_path, records)
-        if self.evaluator is Evaluator.OFFICIAL:
+        if self.evaluator == "official":
             return score_results(*place)
         return dict(Scorer(records.tables[WHOLE]).scores().metrics())

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any, TextIO, cast
 
-from aqr_exp.config.schema.run import LauncherConfig, LauncherName
+from aqr_exp.config.schema.run import LauncherConfig
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.launch.json_worker import exit_summary
 from aqr_exp.launch.slots import Reservation, SlotLeases
@@ -347,7 +347,7 @@ def executor_for(launchers: Iterable[LauncherConfig], slots: SlotLeases | None =
     Raises:
         RequestError: `launcher=debug` with another program in the training's place.
     """
-    if {launcher.name for launcher in launchers} != {LauncherName.DEBUG}:
+    if {launcher.name for launcher in launchers} != {"debug"}:
         return LocalExecutor(slots)
     if os.environ.get(COMMAND_VARIABLE):
         raise RequestError(

@@ -148,7 +148,7 @@ def try_first_steps(configs: Mapping[str, RunConfig], slot: Slot) -> Iterator[Fi
         OSError: The process could not be started, or the temporary folder not be written.
     """
     for on_cpu in (True, False):
-        names = [name for name, c in configs.items() if (c.launcher.device is Device.CPU) is on_cpu]
+        names = [name for name, c in configs.items() if (c.launcher.device == "cpu") is on_cpu]
         environment = {**slot.environment, **(NO_GPU if on_cpu else {})}
         while names:
             for steps in _in_one_process([configs[name] for name in names], slot, environment):
@@ -195,7 +195,7 @@ def evaluate_corruptions(
     names = ",".join(case.name for case in cases)
     arguments = ["--threads", str(threads), os.fspath(folder.path.absolute()), names]
     environment = {"OMP_NUM_THREADS": str(threads), **ONE_BLAS_THREAD}
-    environment |= NO_GPU if device is Device.CPU else {}
+    environment |= NO_GPU if device == "cpu" else {}
     with json_worker(CORRUPTION_MODULE, arguments, log, environment) as worker:
         yield from responses(worker)
         if worker.wait() != 0:

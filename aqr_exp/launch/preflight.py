@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.config.schema.model import LidarEncoder
-from aqr_exp.config.schema.run import Device
 from aqr_exp.errors import RequestError
 
 TRAIN_REMEDY = "make setup (or pip install 'aqr-exp[train]')"
@@ -212,7 +210,7 @@ def gpu_faults(config: RunConfig, gpus: Sequence[str]) -> list[str]:
     Args:
         gpus: Models of the machine's GPUs.
     """
-    if gpus and config.launcher.device is not Device.CPU:
+    if gpus and config.launcher.device != "cpu":
         return []
     needs = []
     if _is_sparse(config):
@@ -227,7 +225,7 @@ def gpu_faults(config: RunConfig, gpus: Sequence[str]) -> list[str]:
 
 def _is_sparse(config: RunConfig) -> bool:
     model = config.model
-    return model.sensors.lidar and model.lidar.encoder is LidarEncoder.SPARSE_VOXELS
+    return model.reads_lidar and model.lidar.encoder == "sparse_voxels"
 
 
 def free_space_mb(folder: Path) -> int:

@@ -105,7 +105,7 @@ def backbone_notes(config: RunConfig) -> Iterator[str]:
     """A line for an image backbone that begins at random and can hardly learn."""
     image, schedule = config.model.image, config.schedule
     fixed = image.norm_eval and schedule.img_backbone_lr_mult <= SMALL_RATE
-    if config.start is None and config.model.sensors.camera and fixed:
+    if config.start is None and config.model.reads_camera and fixed:
         yield (
             "the image backbone begins at random, with fixed batch statistics and "
             f"schedule.img_backbone_lr_mult={schedule.img_backbone_lr_mult:g}: the published runs "

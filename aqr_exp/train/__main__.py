@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     except AqrExpError as error:
         print(f"aqr-exp: {error}", file=sys.stderr)  # noqa: T201 - this process's own last word
         return 2
-    if config.launcher.device.value == "cpu":
+    if config.launcher.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     threads = config.launcher.threads or arguments.threads or os.cpu_count() or 1
     # Beside others the run gets its share of the cores, whatever it would take alone.

@@ -41,7 +41,6 @@ from aqr_exp.cmt.attention import MultiHeadAttention
 from aqr_exp.cmt.detector_config import detector_config
 from aqr_exp.config.identity import from_spec
 from aqr_exp.config.inputs import with_data_identity
-from aqr_exp.config.schema.run import Device
 from aqr_exp.data.pipeline import dataloader_config
 from aqr_exp.errors import RunFailedError
 from aqr_exp.store.run_folder import RunFolder
@@ -190,7 +189,7 @@ class Subject:
         self._epoch, self._step = state["epoch"], state["step"]
         self._split = config.data.val_split
         self._threads = config.launcher.threads or threads
-        on_cpu = config.launcher.device is Device.CPU or not torch.cuda.is_available()
+        on_cpu = config.launcher.device == "cpu" or not torch.cuda.is_available()
         self.device = torch.device("cpu" if on_cpu else "cuda")
         self.model: nn.Module = MODELS.build(detector_config(config))
         self.model.load_state_dict(state["model"])

@@ -113,10 +113,10 @@ def _forward(detector: CmtDetector, model: ModelConfig, batch: int) -> None:
     detector.grid_mask = None
     head: Any = detector.pts_bbox_head
     bev = camera = None
-    if model.sensors.lidar:
+    if model.reads_lidar:
         canvas = torch.randn(batch, *detector.canvas_shape)
         bev = head.shared_conv(detector.pts_neck(detector.pts_backbone(canvas))[0])
-    if model.sensors.camera:
+    if model.reads_camera:
         images = torch.randn(batch, VIEWS, 3, model.image.height_px, model.image.width_px)
         camera = detector.extract_img_feat(images)[0]
     memory = map_tokens(bev, camera, batch)

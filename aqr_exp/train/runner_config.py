@@ -131,7 +131,7 @@ def evaluator_config(
         "version": config.data.version,
         "split": split,
         "result_path": str(result_path),
-        "evaluator": config.evaluator.value,
+        "evaluator": config.evaluator,
         "records_path": None if records_path is None else str(records_path),
     }
 

@@ -208,7 +208,7 @@ def train_and_score(
         **stability_metrics(folder.read_history()),
         **({} if module is None else module.final_metrics()),
         "split": config.data.val_split,
-        "evaluator": config.evaluator.value,
+        "evaluator": config.evaluator,
         "predictions_sha256": file_sha256(folder.predictions_path(config.data.val_split)),
         "records_sha256": file_sha256(folder.records_path),
         "synthetic": read_data_identity(Path(config.data.root))["synthetic"],

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from aqr_exp.config.schema.constraints import Range
 from aqr_exp.config.schema.model import ModelConfig
@@ -17,28 +16,12 @@ STEADY_MEAN, STEADY_SPREAD = 0.9, 0.02
 """Weights near the end of their range that hardly differ between queries: the router routes nothing."""
 
 
-class Activation(str, Enum):
-    """Range of the weights: tanh [-1, 1], sigmoid [0, 1], logsigmoid below 0."""
+Activation = Literal["tanh", "sigmoid", "logsigmoid"]
+RouterKind = Literal["learned", "constant", "shuffled"]
+"""Learned weights, or a control: one constant, or learned weights dealt to other queries."""
 
-    TANH = "tanh"
-    SIGMOID = "sigmoid"
-    LOGSIGMOID = "logsigmoid"
-
-
-class RouterKind(str, Enum):
-    """Learned weights, or a control: one constant, or learned weights dealt to other queries."""
-
-    LEARNED = "learned"
-    CONSTANT = "constant"
-    SHUFFLED = "shuffled"
-
-
-class Modalities(str, Enum):
-    """Modalities whose weights act; the weight of a switched-off modality is neutral."""
-
-    BOTH = "both"
-    LIDAR = "lidar"
-    CAMERA = "camera"
+Modalities = Literal["both", "lidar", "camera"]
+"""Modalities whose weights act; the weight of a switched-off modality is neutral."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +53,10 @@ class RouterConfig:
     lr_mult: Annotated[float, Range(0.0, 10.0)]
 
 
-WEIGHT_RANGES = {
-    Activation.TANH: (-1.0, 1.0),
-    Activation.SIGMOID: (0.0, 1.0),
-    Activation.LOGSIGMOID: (float("-inf"), 0.0),
+WEIGHT_RANGES: dict[Activation, tuple[float, float]] = {
+    "tanh": (-1.0, 1.0),
+    "sigmoid": (0.0, 1.0),
+    "logsigmoid": (float("-inf"), 0.0),
 }
 """Range of the weights by activation, bounds included."""
 
@@ -85,12 +68,12 @@ def router_rules(router: RouterConfig, model: ModelConfig) -> Iterator[Fault]:
     if width % router.heads:
         rule = f"must divide model.head.width={width}"
         yield Fault(f"{key}.heads", f"{router.heads}", rule, about=("model.head.width",))
-    if router.kind is not RouterKind.CONSTANT:
+    if router.kind != "constant":
         return
     low, high = WEIGHT_RANGES[router.activation]
     if any(not low <= weight <= high for weight in router.constant):
         allowed = f"from {low:g} to {high:g}" if low > float("-inf") else f"at most {high:g}"
-        rule = f"must be {allowed}, where activation={router.activation.value} has its weights"
+        rule = f"must be {allowed}, where activation={router.activation} has its weights"
         about = (f"{key}.activation", f"{key}.kind")
         yield Fault(f"{key}.constant", f"{list(router.constant)}", rule, about=about)
     if router.auxiliary_loss:
@@ -105,11 +88,8 @@ def plain_arguments(part: Any, *without: str) -> dict[str, Any]:
         part: A configuration dataclass without dataclasses in it, as far as its fields are taken.
         without: Fields that are left out.
     """
-    values = {each.name: getattr(part, each.name) for each in fields(part)}
     return {
-        name: value.value if isinstance(value, Enum) else value
-        for name, value in values.items()
-        if name not in without
+        each.name: getattr(part, each.name) for each in fields(part) if each.name not in without
     }
 
 

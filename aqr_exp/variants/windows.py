@@ -3,25 +3,14 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
 from aqr_exp.config.schema.model import ModelConfig
 from aqr_exp.errors import Fault
 
-
-class WindowUnit(str, Enum):
-    """Unit of window sizes."""
-
-    CELLS = "cells"
-    METRIC = "metric"
-
-
-class ViewPolicy(str, Enum):
-    """Views that get a window when several see a query: the first, or each."""
-
-    FIRST = "first"
-    ALL = "all"
+WindowUnit = Literal["cells", "metric"]
+ViewPolicy = Literal["first", "all"]
+"""Views that get a window when several see a query: the first, or each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +85,7 @@ def window_arguments(window: WindowConfig, model: ModelConfig) -> dict[str, Any]
     return {
         "bev_size": _cells(window.bev, window.unit, bev_map(model)),
         "camera_size": _cells(window.camera, window.unit, camera_map(model)),
-        "view_policy": window.view_policy.value,
+        "view_policy": window.view_policy,
     }
 
 
@@ -113,9 +102,9 @@ def window_faults(window: WindowConfig, key: str, model: ModelConfig) -> Iterato
 
 
 def _side_fault(side: float, unit: WindowUnit, map_: FeatureMap) -> str | None:
-    if unit is WindowUnit.CELLS and (side < 1 or side != int(side)):
+    if unit == "cells" and (side < 1 or side != int(side)):
         return "must be a whole number of cells, at least 1"
-    if unit is WindowUnit.METRIC and min(map_.pitch) > 0:
+    if unit == "metric" and min(map_.pitch) > 0:
         if not math.isclose(*map_.pitch):
             sides = " x ".join(f"{pitch:g}" for pitch in map_.pitch)
             return f"the cells of the {map_.name} are not square ({sides} {map_.unit}): use cells"
@@ -127,13 +116,13 @@ def _side_fault(side: float, unit: WindowUnit, map_: FeatureMap) -> str | None:
     cells = _cells(side, unit, map_) if min(map_.pitch) > 0 else 0  # else another rule names it
     # The shorter side of a map clips a window, as its borders do.
     if cells > max(map_.rows, map_.columns):
-        given = "" if unit is WindowUnit.CELLS else f"{cells} cells are "
+        given = "" if unit == "cells" else f"{cells} cells are "
         size = f"{map_.rows} x {map_.columns} cells (rows x columns)"
         return f"{given}larger than the model's {map_.name} of {size}"
     return None
 
 
 def _cells(side: float, unit: WindowUnit, map_: FeatureMap) -> int:
-    if unit is WindowUnit.CELLS:
+    if unit == "cells":
         return int(side)
     return math.floor(side / map_.pitch[0] + 0.5)

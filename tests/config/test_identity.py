@@ -1,7 +1,6 @@
 import copy
 import re
 from collections.abc import Iterator
-from enum import Enum
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aqr_exp.config.compose import group_options
-from aqr_exp.config.convert import convert, dotted_keys
+from aqr_exp.config.convert import choices, convert, dotted_keys
 from aqr_exp.config.identity import as_dict, canonical, fingerprint, from_spec, run_name, to_yaml
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
@@ -73,10 +72,8 @@ def changed(key: str, value: Any, base: dict[str, Any] = BASE) -> RunConfig:
     return convert(RunConfig, plain)
 
 
-ENUMS = {
-    key: [member.value for member in spec.type]
-    for key, spec in dotted_keys(RunConfig).items()
-    if isinstance(spec.type, type) and issubclass(spec.type, Enum)
+CHOICES = {
+    key: choices(spec.type) for key, spec in dotted_keys(RunConfig).items() if choices(spec.type)
 }
 
 
@@ -85,7 +82,7 @@ def test_every_key_that_counts_changes_the_identity_and_no_other_does(variant: s
     plain = BASES[variant]
     base = fingerprint(convert(RunConfig, plain))
     # The variant's name alone does not make another run: the parts must be that variant's.
-    values = {key: value for key, value in leaves(plain) if key not in {*ENUMS, "variant.name"}}
+    values = {key: value for key, value in leaves(plain) if key not in {*CHOICES, "variant.name"}}
     unchanged = {
         key
         for key, value in values.items()
@@ -108,12 +105,12 @@ def test_enumerations_count_too() -> None:
     for plain in BASES.values():
         base = fingerprint(convert(RunConfig, plain))
         for key, value in leaves(plain):
-            if key in ENUMS:
-                other = next(member for member in ENUMS[key] if member != value)
+            if key in CHOICES:
+                other = next(member for member in CHOICES[key] if member != value)
                 same = fingerprint(changed(key, other, plain)) == base
                 assert same == (key in {"launcher.name", "launcher.device", "evaluator"}), key
                 seen.add(key)
-    assert seen == set(ENUMS)
+    assert seen == set(CHOICES)
     assert len(seen) >= 12
 
 

@@ -13,7 +13,6 @@ from aqr_exp.config.load import ConfigLoader, load_run
 from aqr_exp.config.rules import broken_rules
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.data import AugmentConfig
-from aqr_exp.config.schema.model import Sensors
 from aqr_exp.config.schema.schedule import ScheduleConfig, StageConfig
 from aqr_exp.config.stages import stage_at, stages_of
 from aqr_exp.data.pipeline import train_pipeline
@@ -161,7 +160,7 @@ def test_a_broken_rule_of_stages_is_one_line(config: RunConfig, fault: str) -> N
 
 def test_a_model_of_one_sensor_drops_none_in_any_stage() -> None:
     config = staged({"epochs": 1}, {"epochs": 1, "drop_camera": 0.5})
-    one = dataclasses.replace(config.model, sensors=Sensors.LIDAR)
+    one = dataclasses.replace(config.model, sensors="lidar")
     assert (
         "schedule.stages[1].drop_camera=0.5: must be 0: model.sensors=lidar reads one sensor"
         in map(str, broken_rules(dataclasses.replace(config, model=one)))

@@ -12,7 +12,6 @@ from aqr_exp.cmt.detector_config import detector_config
 from aqr_exp.config.identity import from_spec, to_yaml
 from aqr_exp.config.inputs import identity_path, with_data_identity
 from aqr_exp.config.load import load_run
-from aqr_exp.config.schema.run import Device
 from aqr_exp.data.corruptions.cases import read_cases
 from aqr_exp.errors import RequestError, RunFailedError
 from aqr_exp.files.atomic import read_json
@@ -99,7 +98,7 @@ def test_the_command_shows_what_is_there_and_the_process_is_one_at_a_time(run, p
     assert "0 of 2 cases to evaluate" in shown.stderr
     assert "lidar_drop@empty" in shown.stdout
     with hold(run.failures_lease_path), pytest.raises(RunFailedError, match="is worked on by"):
-        list(evaluate_corruptions(run, read_cases("dark@1"), threads=1, device=Device.CPU))
+        list(evaluate_corruptions(run, read_cases("dark@1"), threads=1, device="cpu"))
     assert not run.failure_paths("dark@1").path.exists()
 
 

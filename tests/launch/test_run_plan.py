@@ -5,7 +5,6 @@ import pytest
 from made_up_data import write_identity
 
 from aqr_exp.config.load import load_run
-from aqr_exp.config.schema.run import Device
 from aqr_exp.errors import AqrExpError
 from aqr_exp.launch import measuring
 from aqr_exp.launch.measuring import estimate_memory
@@ -141,7 +140,7 @@ def test_what_needs_a_gpu():
     assert gpu_faults(cameras, []) == []
     on_cpu = dataclasses.replace(
         load_run("baseline", ["model=cmt_lidar"]),
-        launcher=dataclasses.replace(cameras.launcher, device=Device.CPU),
+        launcher=dataclasses.replace(cameras.launcher, device="cpu"),
     )
     assert gpu_faults(on_cpu, ["NVIDIA H200"]) == [
         "the sparse encoder of model=cmt_lidar trains on a CUDA GPU, and launcher.device=cpu"

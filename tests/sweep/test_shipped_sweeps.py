@@ -85,7 +85,7 @@ def test_the_controls_are_what_they_say() -> None:
         for config in configs
         if isinstance(config.variant, AttentionBiasSettings)
     ]
-    assert [(router.kind.value, router.modalities.value) for router in routers] == [
+    assert [(router.kind, router.modalities) for router in routers] == [
         ("learned", "both"),
         ("constant", "both"),
         ("shuffled", "both"),

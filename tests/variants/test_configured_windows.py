@@ -7,9 +7,7 @@ from hypothesis import strategies as st
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import ModelConfig
 from aqr_exp.variants.windows import (
-    ViewPolicy,
     WindowConfig,
-    WindowUnit,
     bev_map,
     camera_map,
     window_arguments,
@@ -22,7 +20,7 @@ PUBLISHED = load_run("baseline", ["model=cmt_r50_800x320"]).model
 
 def window(bev: float, camera: float, unit: str = "cells") -> WindowConfig:
     sides = {"bev": float(bev), "camera": float(camera)}
-    return WindowConfig(**sides, unit=WindowUnit(unit), view_policy=ViewPolicy.FIRST)
+    return WindowConfig(**sides, unit=unit, view_policy="first")
 
 
 def faults(bev: float, camera: float, unit: str = "cells", model: ModelConfig = TINY) -> list[str]:

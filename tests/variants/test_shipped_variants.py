@@ -30,9 +30,9 @@ def bias_of(config: RunConfig) -> BiasConfig:
 
 def test_the_attention_bias_starts_as_the_baseline() -> None:
     config = load_run("attention_bias")
-    assert (router_of(config).activation.value, router_of(config).init_bias) == ("tanh", 0.0)
+    assert (router_of(config).activation, router_of(config).init_bias) == ("tanh", 0.0)
     bias = bias_of(config)
-    assert (bias.local, bias.gaussian, bias.recenter, bias.unit.value) == (
+    assert (bias.local, bias.gaussian, bias.recenter, bias.unit) == (
         True,
         False,
         False,
@@ -43,7 +43,7 @@ def test_the_attention_bias_starts_as_the_baseline() -> None:
 def test_the_older_scheme_starts_as_it_did() -> None:
     variant = load_run("renderer_modulator").variant
     assert isinstance(variant, RendererModulatorSettings)
-    assert variant.router.activation.value == "sigmoid"
+    assert variant.router.activation == "sigmoid"
     assert 1 / (1 + math.exp(-variant.router.init_bias)) == pytest.approx(0.82, abs=0.005)
     assert as_dict(variant.renderer) == {
         "method": "gaussian",
@@ -96,7 +96,7 @@ def test_presets(
     assert (scale.start, scale.learnable, scale.warn_threshold) == (start, learnable, warn)
     assert (scale.minimum, scale.maximum) == bounds
     assert bias.max_bias == max_bias
-    assert router_of(config).activation.value == activation
+    assert router_of(config).activation == activation
 
 
 def test_the_default_is_the_conservative_preset_and_what_is_typed_wins() -> None:
@@ -121,8 +121,8 @@ def test_the_scale_takes_every_configuration_that_is_let_through() -> None:
             learnable=scale.learnable,
             minimum=scale.minimum,
             maximum=scale.maximum,
-            constraint=scale.constraint.value,
-            sharing=scale.sharing.value,
+            constraint=scale.constraint,
+            sharing=scale.sharing,
             layers=2,
             anneal=scale.anneal,
             l2_weight=scale.l2_weight,

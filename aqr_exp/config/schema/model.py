@@ -1,54 +1,26 @@
 """The detector: LiDAR branch, image branch and the CMT head."""
 
 from dataclasses import dataclass
-from enum import Enum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from aqr_exp.config.schema.constraints import DefaultBefore, NotInFingerprint, Range
 
+Sensors = Literal["both", "lidar", "camera"]
+"""The sensors a detector reads; one that is not read has no branch and no tokens."""
 
-class Sensors(str, Enum):
-    """The sensors a detector reads; one that is not read has no branch and no tokens."""
+LidarEncoder = Literal["pillars", "sparse_voxels"]
+"""The way points become a BEV map: pillars train on a CPU, the sparse encoder needs CUDA."""
 
-    BOTH = "both"
-    LIDAR = "lidar"
-    CAMERA = "camera"
+ImageBackbone = Literal["resnet", "vovnet99"]
+"""The way images become maps: a ResNet of any depth, or VoVNetV2-99."""
 
-    @property
-    def lidar(self) -> bool:
-        """The LiDAR is read."""
-        return self is not Sensors.CAMERA
+CrossAttentionInit = Literal["xavier", "local"]
+"""The initialisation of the decoder's cross-attention.
 
-    @property
-    def camera(self) -> bool:
-        """The cameras are read."""
-        return self is not Sensors.LIDAR
-
-
-class LidarEncoder(str, Enum):
-    """The way points become a BEV map: pillars train on a CPU, the sparse encoder needs CUDA."""
-
-    PILLARS = "pillars"
-    SPARSE_VOXELS = "sparse_voxels"
-
-
-class ImageBackbone(str, Enum):
-    """The way images become maps: a ResNet of any depth, or VoVNetV2-99."""
-
-    RESNET = "resnet"
-    VOVNET99 = "vovnet99"
-
-
-class CrossAttentionInit(str, Enum):
-    """The initialisation of the decoder's cross-attention.
-
-    `xavier` is the published start. `local` makes the encodings place codes and gives queries and
-    keys one shared projection, so that attention begins near each query's own position in BEV and
-    in the images, and boxes begin at their reference points: for models that train for minutes.
-    """
-
-    XAVIER = "xavier"
-    LOCAL = "local"
+`xavier` is the published start. `local` makes the encodings place codes and gives queries and keys
+one shared projection, so that attention begins near each query's own position in BEV and in the
+images, and boxes begin at their reference points: for models that train for minutes.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +83,7 @@ class ImageBranchConfig:
 
     height_px: Annotated[int, Range(32, 4096)]
     width_px: Annotated[int, Range(32, 8192)]
-    backbone: Annotated[ImageBackbone, DefaultBefore(ImageBackbone.RESNET)]
+    backbone: Annotated[ImageBackbone, DefaultBefore("resnet")]
     depth: Annotated[int, Range(18, 152)]
     base_channels: Annotated[int, Range(4, 256)]
     out_stages: tuple[int, ...]
@@ -208,7 +180,17 @@ class ModelConfig:
 
     name: Annotated[str, NotInFingerprint()]
     point_cloud_range_m: tuple[float, ...]
-    sensors: Annotated[Sensors, DefaultBefore(Sensors.BOTH)]
+    sensors: Annotated[Sensors, DefaultBefore("both")]
     lidar: LidarBranchConfig
     image: ImageBranchConfig
     head: HeadConfig
+
+    @property
+    def reads_lidar(self) -> bool:
+        """The LiDAR is read."""
+        return self.sensors != "camera"
+
+    @property
+    def reads_camera(self) -> bool:
+        """The cameras are read."""
+        return self.sensors != "lidar"

@@ -1,38 +1,24 @@
 """A run: its parts, its seed, and how it is executed and scored."""
 
 from dataclasses import dataclass
-from enum import Enum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from aqr_exp.config.schema.constraints import DefaultBefore, NotInFingerprint, Range
 from aqr_exp.config.schema.data import DataConfig
 from aqr_exp.config.schema.model import ModelConfig
 from aqr_exp.config.schema.schedule import ScheduleConfig
 
+Evaluator = Literal["aqr", "official"]
+"""Whose nuScenes detection protocol scores the predictions; both give the same numbers to 1e-9.
 
-class Evaluator(str, Enum):
-    """Whose nuScenes detection protocol scores the predictions; both give the same numbers to 1e-9.
+`aqr` is this package's, `official` the devkit's.
+"""
 
-    `aqr` is this package's, `official` the devkit's.
-    """
+Device = Literal["auto", "cpu", "cuda"]
+"""The device that trains; `auto` takes CUDA when there is one."""
 
-    AQR = "aqr"
-    OFFICIAL = "official"
-
-
-class Device(str, Enum):
-    """The device that trains; `auto` takes CUDA when there is one."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-
-
-class LauncherName(str, Enum):
-    """Executors of runs: `local` starts a process for each, `debug` runs them in the launcher's own."""
-
-    LOCAL = "local"
-    DEBUG = "debug"
+LauncherName = Literal["local", "debug"]
+"""Executors of runs: `local` starts a process for each, `debug` runs them in the launcher's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,5 +91,5 @@ class RunConfig:
     launcher: Annotated[LauncherConfig, NotInFingerprint()]
     preset: Annotated[str, NotInFingerprint()]
     seed: Annotated[int, Range(0, 2**31 - 1), NotInFingerprint()]
-    evaluator: Annotated[Evaluator, NotInFingerprint(), DefaultBefore(Evaluator.OFFICIAL)]
+    evaluator: Annotated[Evaluator, NotInFingerprint(), DefaultBefore("official")]
     start: StartConfig | None = None

@@ -3,9 +3,8 @@
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from aqr_exp.config.schema.constraints import DefaultBefore, NotInFingerprint, Range
 from aqr_exp.config.schema.model import ModelConfig
@@ -30,44 +29,23 @@ SATURATED_SHARE = 0.5
 """More of the biases than this beyond +-3: softmax answers to them no longer."""
 
 
-class BiasUnit(str, Enum):
-    """Unit of the scale: the score itself, or the log-odds of a query's window.
+BiasUnit = Literal["score", "log_odds"]
+"""Unit of the scale: the score itself, or the log-odds of a query's window.
 
-    With n of all N keys in the window, log((N - n) / n) is the bias that gives the window half of an
-    even attention's mass.
-    """
+With n of all N keys in the window, log((N - n) / n) is the bias that gives the window half of an
+even attention's mass.
+"""
 
-    SCORE = "score"
-    LOG_ODDS = "log_odds"
+AttentionBackend = Literal["auto", "windowed", "dense", "flex"]
+"""Implementation of the attention with a bias in windows; all agree to rounding.
 
+`windowed` is for CPUs and `flex` for CUDA, `dense` holds whole matrices and is the reference;
+`auto` takes the fastest that supports the case.
+"""
 
-class AttentionBackend(str, Enum):
-    """Implementation of the attention with a bias in windows; all agree to rounding.
-
-    `windowed` is for CPUs and `flex` for CUDA, `dense` holds whole matrices and is the reference;
-    `auto` takes the fastest that supports the case.
-    """
-
-    AUTO = "auto"
-    WINDOWED = "windowed"
-    DENSE = "dense"
-    FLEX = "flex"
-
-
-class ScaleConstraint(str, Enum):
-    """Constraint of a learnable scale."""
-
-    CLAMP = "clamp"
-    L2 = "l2"
-    SIGMOID = "sigmoid"
-
-
-class ScaleSharing(str, Enum):
-    """Number of scales: one, one per modality, or one per decoder layer."""
-
-    ONE = "one"
-    MODALITY = "modality"
-    LAYER = "layer"
+ScaleConstraint = Literal["clamp", "l2", "sigmoid"]
+ScaleSharing = Literal["one", "modality", "layer"]
+"""Number of scales: one, one per modality, or one per decoder layer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +101,7 @@ class BiasConfig:
     unit: BiasUnit
     max_bias: Annotated[float, Range(0.01, 100.0)]
     scale: ScaleConfig
-    attention: Annotated[AttentionBackend, DefaultBefore(AttentionBackend.AUTO)]
+    attention: Annotated[AttentionBackend, DefaultBefore("auto")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +130,7 @@ def module_arguments(settings: AttentionBiasSettings, run: RunConfig) -> dict[st
         "bias": plain_arguments(bias, "window", "recenter", "scale", "attention"),
         "window": window_arguments(bias.window, model),
         "recenter": bias.recenter,
-        "attention": bias.attention.value,
+        "attention": bias.attention,
     }
 
 
@@ -201,7 +179,7 @@ def _start_rules(scale: ScaleConfig) -> Iterator[Fault]:
     )
     if not low <= scale.start <= high:
         yield start(f"a learnable scale starts within its bounds, from {low:g} to {high:g}")
-    elif scale.constraint is ScaleConstraint.SIGMOID and scale.start in {low, high}:
+    elif scale.constraint == "sigmoid" and scale.start in {low, high}:
         rule = f"constraint=sigmoid reaches no bound: must lie between {low:g} and {high:g}"
         yield start(rule)
 
@@ -217,7 +195,7 @@ def _anneal_rules(scale: ScaleConfig) -> Iterator[Fault]:
         yield anneal("in every row the minimum must be below the maximum, and not negative")
     if not scale.learnable:
         yield anneal("bounds act on a learnable scale only", about=(f"{SCALE}.learnable",))
-    elif scale.constraint is ScaleConstraint.L2:
+    elif scale.constraint == "l2":
         yield anneal("constraint=l2 has no bounds", about=(f"{SCALE}.constraint",))
 
 

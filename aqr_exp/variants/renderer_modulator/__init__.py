@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from aqr_exp.config.schema.constraints import Range
 from aqr_exp.config.schema.run import RunConfig, VariantSettings
@@ -19,22 +18,11 @@ from aqr_exp.variants.router import (
 )
 from aqr_exp.variants.windows import window_arguments
 
+RenderMethod = Literal["gaussian", "bilinear", "direct", "distance"]
+"""Kernel that spreads a query's weight over the cells around it."""
 
-class RenderMethod(str, Enum):
-    """Kernel that spreads a query's weight over the cells around it."""
-
-    GAUSSIAN = "gaussian"
-    BILINEAR = "bilinear"
-    DIRECT = "direct"
-    DISTANCE = "distance"
-
-
-class ModulatorMode(str, Enum):
-    """Action of a weight map on the channels of a feature map."""
-
-    ELEMENTWISE = "elementwise"
-    CHANNELWISE = "channelwise"
-    ADAPTIVE = "adaptive"
+ModulatorMode = Literal["elementwise", "channelwise", "adaptive"]
+"""Action of a weight map on the channels of a feature map."""
 
 
 @dataclass(frozen=True, kw_only=True)
