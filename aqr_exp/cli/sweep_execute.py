@@ -10,7 +10,6 @@ import msgspec
 from aqr_exp.cli import console
 from aqr_exp.cli.watch import ConsoleReporter, recovery_hints, screen, totals_line
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.config.schema.run import Device
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.files.progress import duration
 from aqr_exp.files.run_name import arm_of
@@ -185,7 +184,7 @@ def find_room(
     Raises:
         AqrExpError: There are not so many slots, or a run lacks packages, a GPU or disk space.
     """
-    on_gpus = any(config.launcher.device is not Device.CPU for config in configs)
+    on_gpus = any(config.launcher.device != "cpu" for config in configs)
     found = find_slots(slots, on_gpus=on_gpus)
     launchers = (config.launcher for config in configs)
     executor = executor_for(launchers, SlotLeases(store.slots_dir, found))
