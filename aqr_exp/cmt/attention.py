@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from aqr_exp.aqr import Keys, Queries
 from aqr_exp.aqr.attention.api import attend
 from aqr_exp.aqr.attention.statistics import AttentionStatistics, attend_watched
 from aqr_exp.aqr.bias import GlobalBias, LocalBias
@@ -61,12 +62,12 @@ class MultiHeadAttention(nn.Module):
 
     def forward(
         self,
-        query: Float[Tensor, "batch queries width"],
-        key: Float[Tensor, "batch keys width"],
-        value: Float[Tensor, "batch keys width"],
+        query: Queries,
+        key: Keys,
+        value: Keys,
         blocked: Bool[Tensor, "queries keys"] | None = None,
         bias: ScoreBias | None = None,
-    ) -> Float[Tensor, "batch queries width"]:
+    ) -> Queries:
         """Attend.
 
         Args:
@@ -82,50 +83,31 @@ class MultiHeadAttention(nn.Module):
         return self.out_proj(mixed.transpose(1, 2).flatten(-2))
 
 
-class SelfAttention(nn.Module):
-    """Queries attend to queries; residual connection; output dropout."""
+class ResidualAttention(nn.Module):
+    """Attention with a residual connection and output dropout.
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.attn = MultiHeadAttention(width, heads, bias=True)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(
-        self,
-        query: Float[Tensor, "batch queries width"],
-        query_pos: Float[Tensor, "batch queries width"],
-        blocked: Bool[Tensor, "queries queries"] | None = None,
-    ) -> Float[Tensor, "batch queries width"]:
-        """Attend unless blocked; the encoding is added to queries and keys, not to values."""
-        placed = query + query_pos
-        return query + self.dropout(self.attn(placed, placed, query, blocked))
-
-
-class CrossAttention(nn.Module):
-    """Queries attend to the tokens of both sensors; residual connection; output dropout.
-
-    The published projections have no biases.
+    Args:
+        bias: Of the projections, which as published have biases among the queries and none to tokens.
     """
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, dropout: float, *, bias: bool) -> None:
         super().__init__()
-        self.attn = MultiHeadAttention(width, heads, bias=False)
+        self.attn = MultiHeadAttention(width, heads, bias=bias)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
         self,
-        query: Float[Tensor, "batch queries width"],
-        query_pos: Float[Tensor, "batch queries width"],
-        key: Float[Tensor, "batch keys width"],
-        value: Float[Tensor, "batch keys width"],
+        query: Queries,
+        query_pos: Queries,
+        tokens: tuple[Keys, Keys] | None = None,
         blocked: Bool[Tensor, "queries keys"] | None = None,
         bias: ScoreBias | None = None,
-    ) -> Float[Tensor, "batch queries width"]:
-        """Attend.
+    ) -> Queries:
+        """Attend; as `MultiHeadAttention`, but queries and keys get their encoding here.
 
         Args:
-            key: Token content plus token encoding.
-            blocked: True where a query must NOT attend to a token; CMT itself blocks none.
-            bias: Added to the scores, together with the mask.
+            tokens: Content plus encoding of the tokens, and their content; None for the queries themselves.
         """
-        return query + self.dropout(self.attn(query + query_pos, key, value, blocked, bias))
+        placed = query + query_pos
+        key, value = (placed, query) if tokens is None else tokens
+        return query + self.dropout(self.attn(placed, key, value, blocked, bias=bias))

@@ -8,6 +8,7 @@ weights were trained too. `LiDARInstance3DBoxes` keeps (x, y, z, l, w, h, yaw, v
 Letters: N boxes, and any leading shape.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +44,7 @@ def decode(code: Float[Tensor, "*shape 10"]) -> Float[Tensor, "*shape 9"]:
     )
 
 
-def join_branches(branches: dict[str, Any], prefix: str = "") -> Float[Tensor, "*shape 10"]:
+def join_branches(branches: Mapping[str, Any], prefix: str = "") -> Float[Tensor, "*shape 10"]:
     """Concatenate the head's box branches to codes.
 
     The published head reads its branches in this order against codes in the order above, so that

@@ -130,14 +130,11 @@ class CmtDetector(Base3DDetector):
         self.pts_bbox_head = MODELS.build(dict(pts_bbox_head))
         self.grid_mask = GridMask() if grid_mask else None
 
-    def extract_pts_feat(self, points: Sequence[Float[Tensor, "_ 5"]]) -> list[Tensor]:
-        """BEV features.
+    def extract_pts_feat(self, points: Sequence[Float[Tensor, "_ 5"]]) -> Tensor:
+        """BEV map, [B, channels, rows (y), columns (x)].
 
         Args:
             points: [N, 5] (x, y, z in metres, intensity, time in seconds) of each sample; N may be 0.
-
-        Returns:
-            One map, [B, channels, rows (y), columns (x)].
         """
         with torch.autocast(points[0].device.type, enabled=False):
             voxels = self.pts_voxel_layer(points)
@@ -150,7 +147,8 @@ class CmtDetector(Base3DDetector):
                 canvas = self._empty_canvas(len(points))
         # Channels last: the CPU's convolutions run faster, and maps become tokens without a copy.
         canvas = canvas.contiguous(memory_format=torch.channels_last)
-        return list(self.pts_neck(self.pts_backbone(canvas)))
+        (bev,) = self.pts_neck(self.pts_backbone(canvas))
+        return bev
 
     def _empty_canvas(self, batch: int) -> Tensor:
         """The encoders' map of clouds without points: zeros, which their parameters still reach."""
@@ -158,17 +156,15 @@ class CmtDetector(Base3DDetector):
         encoders = (self.pts_voxel_encoder, self.pts_middle_encoder)
         return canvas + sum(0.0 * p.sum() for module in encoders for p in module.parameters())
 
-    def extract_img_feat(self, images: Float[Tensor, "batch views 3 height width"]) -> list[Tensor]:
-        """Camera features: one map, [B V, channels, rows, columns]."""
+    def extract_img_feat(self, images: Float[Tensor, "batch views 3 height width"]) -> Tensor:
+        """Camera maps, [B V, channels, rows, columns]."""
         flat = images.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         if self.grid_mask is not None:
             flat = self.grid_mask(flat)
         return self.img_neck(self.img_backbone(flat))
 
-    def extract_feat(
-        self, batch_inputs: Mapping[str, Any]
-    ) -> tuple[list[Tensor] | None, list[Tensor] | None]:
-        """BEV and camera features of a batch, None for a sensor that is not read; see `loss`."""
+    def extract_feat(self, batch_inputs: Mapping[str, Any]) -> tuple[Tensor | None, Tensor | None]:
+        """BEV and camera maps of a batch, None for a sensor that is not read; see `loss`."""
         return (
             self.extract_pts_feat(batch_inputs["points"]) if self.reads_lidar else None,
             self.extract_img_feat(batch_inputs["imgs"]) if self.reads_cameras else None,
@@ -176,7 +172,7 @@ class CmtDetector(Base3DDetector):
 
     def _head_outputs(
         self, inputs: Mapping[str, Any], metas: Sequence[Mapping[str, Any]]
-    ) -> list[list[dict[str, Any]]]:
+    ) -> dict[str, Any]:
         return self.pts_bbox_head(*self.extract_feat(inputs), metas)
 
     def loss(
@@ -235,7 +231,7 @@ class CmtDetector(Base3DDetector):
         batch_inputs_dict: Mapping[str, Any],
         batch_data_samples: list[Det3DDataSample] | None = None,
         **_: Any,
-    ) -> list[list[dict[str, Any]]]:
+    ) -> dict[str, Any]:
         """The head's raw outputs."""
         metas = [self._meta(sample) for sample in batch_data_samples or ()]
         return self._head_outputs(batch_inputs_dict, metas)

@@ -213,12 +213,9 @@ def _head(model: ModelConfig) -> dict[str, Any]:
             "noise_trans_m": denoising.noise_trans_m,
             "split": denoising.split,
         },
-        "matching": {
+        "loss": {
             "class_cost": head.class_cost,
             "box_cost": head.box_cost,
-            "code_weights": head.code_weights,
-        },
-        "loss": {
             "class_loss": head.class_loss,
             "box_loss": head.box_loss,
             "code_weights": head.code_weights,

@@ -4,6 +4,7 @@ Letters: B samples, V views, Q learnable queries, P denoising slots (in training
 L decoder layers, H and W rows and columns of a feature map.
 """
 
+import pkgutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,24 +21,18 @@ from aqr_exp.cmt.denoising import DenoisingQueries, DenoisingSettings, make_deno
 from aqr_exp.cmt.dense_supervision import DenseSupervision
 from aqr_exp.cmt.encodings import encode_positions, map_tokens
 from aqr_exp.cmt.local_start import start_locally, start_reference_points
-from aqr_exp.cmt.losses import LossWeights, MatchingWeights, denoising_losses, matched_losses
+from aqr_exp.cmt.losses import LossWeights, denoising_losses, matched_losses
 from aqr_exp.cmt.variant_module import (
     ForwardContext,
     Recentre,
     VariantModule,
     VariantRecord,
-    build_variant_module,
     usable_sensors,
 )
 
 
 def _embedding(inputs: int, hidden: int, width: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, width))
-
-
-def _with_tuples(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments, with tuples where a configuration file may have made lists."""
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
 
 
 @MODELS.register_module()
@@ -49,13 +44,12 @@ class CmtHead(nn.Module):
         point_cloud_range: (x, y, z, x, y, z) in metres.
         bev_pitch_m: (x, y) true size of a BEV cell in metres.
         denoising: Arguments of `DenoisingSettings`, but range and classes.
-        matching: Arguments of `MatchingWeights`.
         loss: Arguments of `LossWeights`.
         post_center_range: Decoded centres outside are dropped, metres.
         local_start: Initialise so that attention begins near each query's own position.
         dense_supervision: Weight of the auxiliary supervision of the feature maps; 0 is without.
-        variant: Arguments of `build_variant_module`; None is the baseline, whose parameters every
-            variant shares.
+        variant: `path` of a `VariantModule` (`package.module:Class`) and its `arguments`; None is the
+            baseline, whose parameters every variant shares.
         camera: False for a head without camera maps.
     """
 
@@ -72,7 +66,6 @@ class CmtHead(nn.Module):
         transformer: Mapping[str, Any],
         task_head: Mapping[str, Any],
         denoising: Mapping[str, Any],
-        matching: Mapping[str, Any],
         loss: Mapping[str, Any],
         max_boxes: int,
         post_center_range: Sequence[float],
@@ -90,8 +83,7 @@ class CmtHead(nn.Module):
         self.post_center_range = tuple(post_center_range)
         area = self.point_cloud_range
         self.denoising = DenoisingSettings(**denoising, point_cloud_range=area, classes=classes)
-        self.matching = MatchingWeights(**_with_tuples(matching))
-        self.loss_weights = LossWeights(**_with_tuples(loss))
+        self.loss_weights = LossWeights(**loss)
         self.shared_conv = (
             None
             if in_channels is None
@@ -114,64 +106,37 @@ class CmtHead(nn.Module):
             start_locally(
                 bev_embedding=self.bev_embedding,
                 ray_embedding=self.rv_embedding,
-                cross_attentions=[layer.attn for layer in self.transformer.cross_attentions],
+                cross_attentions=self.transformer.cross_attentions,
                 point_cloud_range=self.point_cloud_range,
             )
         # What a variant draws must not shift the draws of what it shares with the baseline.
         with torch.random.fork_rng():
-            self.aqr: VariantModule | None = (
-                None if variant is None else build_variant_module(**variant)
-            )
+            self.aqr: VariantModule | None = None
+            if variant is not None:
+                self.aqr = pkgutil.resolve_name(variant["path"])(**variant["arguments"])
         self.transformer.attend_by("auto" if self.aqr is None else self.aqr.attention)
 
     def forward(
         self,
-        pts_feats: Sequence[Float[Tensor, "batch channels rows columns"]] | None,
-        img_feats: Sequence[Float[Tensor, "images width img_rows img_columns"]] | None,
+        bev: Float[Tensor, "batch channels rows columns"] | None,
+        camera: Float[Tensor, "images width img_rows img_columns"] | None,
         metas: Sequence[Mapping[str, Any]],
-    ) -> list[list[dict[str, Any]]]:
-        """Detect, for every feature level.
+    ) -> dict[str, Any]:
+        """Detect.
 
         Args:
-            pts_feats: BEV map of each level; None where the LiDAR is not read.
-            img_feats: Camera map of each level, [B V, C, H, W]; None where no camera is read.
+            bev: BEV map; None where the LiDAR is not read.
+            camera: Camera maps, [B V, C, H, W]; None where no camera is read.
             metas: Of each sample: `lidar2img` (V x 4 x 4, after augmentation) and `pad_shape`; in
                 training also `gt_bboxes_3d` and `gt_labels_3d`, from which denoising queries come.
 
         Returns:
-            For each level a list with one dict (the one task), of [L, B, Q, d] tensors: `center`
-            (x, y) and `height` in metres, `dim`, `rot`, `vel`, `cls_logits` (`box_code` says what
-            the box branches mean together). In training with ground truth also `dn_*`, [L, B, P,
-            d], and `denoising`, the `DenoisingQueries`; with a variant also `aqr_weights`, [B, Q, 2].
+            [L, B, Q, d] tensors: `center` (x, y) and `height` in metres, `dim`, `rot`, `vel`,
+            `cls_logits` (`box_code` says what the box branches mean together). In training with
+            ground truth also `dn_*`, [L, B, P, d], and `denoising`, the `DenoisingQueries`; with a
+            variant also `aqr_weights`, [B, Q, 2].
         """
         denoising = self._denoising(metas)
-        levels = len(pts_feats or img_feats or ())
-        return [
-            self._forward_level(
-                None if pts_feats is None else pts_feats[level],
-                None if img_feats is None else img_feats[level],
-                metas,
-                denoising,
-            )
-            for level in range(levels)
-        ]
-
-    def _denoising(self, metas: Sequence[Mapping[str, Any]]) -> DenoisingQueries | None:
-        if not self.training or "gt_bboxes_3d" not in metas[0]:
-            return None
-        device = self.reference_points.weight.device
-        boxes = [from_lidar_boxes(meta["gt_bboxes_3d"]).to(device) for meta in metas]
-        labels = [meta["gt_labels_3d"].to(device) for meta in metas]
-        queries = self.reference_points.num_embeddings
-        return make_denoising_queries(boxes, labels, queries, self.denoising)
-
-    def _forward_level(
-        self,
-        bev: Tensor | None,
-        camera: Tensor | None,
-        metas: Sequence[Mapping[str, Any]],
-        denoising: DenoisingQueries | None,
-    ) -> list[dict[str, Any]]:
         if self.shared_conv is not None:
             bev = self.shared_conv(bev)
         reference = self.reference_points.weight.expand(len(metas), -1, -1)
@@ -210,12 +175,26 @@ class CmtHead(nn.Module):
         if self.training and self.dense_supervision is not None:
             extras |= {"bev_map": bev, "camera_map": camera}
         if denoising is None:
-            return [outputs | extras]
+            return outputs | extras
         slots = denoising.slots
         split: dict[str, Any] = {name: value[:, :, slots:] for name, value in outputs.items()}
         split |= {f"dn_{name}": value[:, :, :slots] for name, value in outputs.items()}
         split["denoising"] = denoising
-        return [split | extras]
+        return split | extras
+
+    def _denoising(self, metas: Sequence[Mapping[str, Any]]) -> DenoisingQueries | None:
+        if not self.training or "gt_bboxes_3d" not in metas[0]:
+            return None
+        queries = self.reference_points.num_embeddings
+        return make_denoising_queries(*self._ground_truth(metas), queries, self.denoising)
+
+    def _ground_truth(
+        self, metas: Sequence[Mapping[str, Any]]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Gravity-centred boxes of each sample, and their labels."""
+        device = self.reference_points.weight.device
+        boxes = [from_lidar_boxes(meta["gt_bboxes_3d"]).to(device) for meta in metas]
+        return boxes, [meta["gt_labels_3d"].to(device) for meta in metas]
 
     def _layout(
         self,
@@ -261,9 +240,9 @@ class CmtHead(nn.Module):
         return outputs | {"center": place[..., :2], "height": place[..., 2:3]}
 
     def loss(
-        self, outputs: list[list[dict[str, Any]]], metas: Sequence[Mapping[str, Any]]
+        self, predicted: Mapping[str, Any], metas: Sequence[Mapping[str, Any]]
     ) -> dict[str, Tensor]:
-        """Losses of one level's outputs.
+        """Losses of the outputs.
 
         Args:
             metas: With `gt_bboxes_3d` and `gt_labels_3d` of each sample.
@@ -271,15 +250,11 @@ class CmtHead(nn.Module):
         Returns:
             Losses by name, float32; `dn_*` only where there are denoising queries.
         """
-        (predicted,) = outputs[0]
-        device = predicted["center"].device
-        boxes = [from_lidar_boxes(meta["gt_bboxes_3d"]).to(device) for meta in metas]
-        labels = [meta["gt_labels_3d"].to(device) for meta in metas]
-        with torch.autocast(device.type, enabled=False):
+        boxes, labels = self._ground_truth(metas)
+        with torch.autocast(boxes[0].device.type, enabled=False):
             losses = matched_losses(
-                predicted["cls_logits"], join_branches(predicted), labels, boxes,
-                self.matching, self.loss_weights,
-            )  # fmt: skip
+                predicted["cls_logits"], join_branches(predicted), labels, boxes, self.loss_weights
+            )
             if "denoising" in predicted:
                 losses |= denoising_losses(
                     predicted["dn_cls_logits"], join_branches(predicted, "dn_"),
@@ -297,12 +272,11 @@ class CmtHead(nn.Module):
         """Record what the variant does from the next forward pass on; None ends that."""
         if self.aqr is not None:
             self.aqr.record = record
-        for layer in self.transformer.cross_attentions:
-            layer.attn.observer = None if record is None else record.record_attention
+        for attention in self.transformer.cross_attentions:
+            attention.observer = None if record is None else record.attention.append
 
-    def decode(self, outputs: list[list[dict[str, Any]]]) -> list[Detections]:
-        """Boxes of each sample, from the last decoder layer of the first level."""
-        (predicted,) = outputs[0]
+    def decode(self, predicted: Mapping[str, Any]) -> list[Detections]:
+        """Boxes of each sample, from the last decoder layer."""
         logits, codes = predicted["cls_logits"][-1], join_branches(predicted)[-1]
         return [
             decode_sample(*sample, self.max_boxes, self.post_center_range)

@@ -193,7 +193,7 @@ class ImageNeck(BaseModule):
 
     def forward(
         self, features: Sequence[Float[Tensor, "images _ _ _"]]
-    ) -> list[Float[Tensor, "images channels height width"]]:
+    ) -> Float[Tensor, "images channels height width"]:
         """Merge maps, finest first, into one of the finest resolution by nearest-neighbour upsampling.
 
         Raises:
@@ -207,4 +207,5 @@ class ImageNeck(BaseModule):
             merged = lateral + functional.interpolate(
                 merged, size=lateral.shape[-2:], mode="nearest"
             )
-        return [self.fpn_convs[0](merged)]
+        output: Tensor = self.fpn_convs[0](merged)
+        return output

@@ -19,13 +19,25 @@ _ALPHA = 0.25
 _LOG_EPS = 1e-12
 
 
+_BACKGROUND_SHARE = 0.1
+
+
 @dataclass(frozen=True, kw_only=True)
-class MatchingWeights:
-    """Weights of the matching cost (see `HeadConfig`)."""
+class LossWeights:
+    """Weights of the matching cost and of the detection loss (see `HeadConfig`).
+
+    Attributes:
+        denoising: Weight of both losses for denoising queries.
+        split: Noise beyond this norm is labelled background; sets the denoising normaliser.
+    """
 
     class_cost: float
     box_cost: float
-    code_weights: tuple[float, ...]
+    class_loss: float
+    box_loss: float
+    code_weights: Sequence[float]
+    denoising: float
+    split: float
 
 
 def focal_class_cost(
@@ -43,7 +55,7 @@ def matching_cost(
     codes: Float[Tensor, "layers queries 10"],
     labels: Int[Tensor, " boxes"],
     targets: Float[Tensor, "boxes 10"],
-    weights: MatchingWeights,
+    weights: LossWeights,
 ) -> Float[Tensor, "layers queries boxes"]:
     """Cost of every pairing, for all layers at once; velocities are not compared."""
     scale = codes.new_tensor(weights.code_weights[:MATCHED_ENTRIES])
@@ -59,7 +71,7 @@ def match(
     codes: Float[Tensor, "layers queries 10"],
     labels: Int[Tensor, " boxes"],
     targets: Float[Tensor, "boxes 10"],
-    weights: MatchingWeights,
+    weights: LossWeights,
 ) -> tuple[Int[Tensor, "layers pairs"], Int[Tensor, "layers pairs"]]:
     """Match one sample's queries and ground truth, for every layer.
 
@@ -78,25 +90,6 @@ def match(
     queries = torch.stack([torch.as_tensor(rows) for rows, _ in pairs])
     boxes = torch.stack([torch.as_tensor(columns) for _, columns in pairs])
     return queries.to(logits.device), boxes.to(logits.device)
-
-
-_BACKGROUND_SHARE = 0.1
-
-
-@dataclass(frozen=True, kw_only=True)
-class LossWeights:
-    """Weights of the detection loss (see `HeadConfig`).
-
-    Attributes:
-        denoising: Weight of both losses for denoising queries.
-        split: Noise beyond this norm is labelled background; sets the denoising normaliser.
-    """
-
-    class_loss: float
-    box_loss: float
-    code_weights: tuple[float, ...]
-    denoising: float
-    split: float
 
 
 def focal_loss(
@@ -147,7 +140,6 @@ def matched_losses(
     codes: Float[Tensor, "layers batch queries 10"],
     labels: Sequence[Int[Tensor, " _"]],
     boxes: Sequence[Float[Tensor, "_ 9"]],
-    matching: MatchingWeights,
     weights: LossWeights,
 ) -> dict[str, Tensor]:
     """Losses of the learnable queries against the boxes they are matched to.
@@ -166,9 +158,7 @@ def matched_losses(
     predicted, wanted = [], []
     for sample in range(batch):
         targets = encode(boxes[sample])
-        rows, columns = match(
-            logits[:, sample], codes[:, sample], labels[sample], targets, matching
-        )
+        rows, columns = match(logits[:, sample], codes[:, sample], labels[sample], targets, weights)
         target_labels[layer_index, sample, rows] = labels[sample][columns]
         predicted.append(codes[layer_index, sample, rows])
         wanted.append(targets[columns])

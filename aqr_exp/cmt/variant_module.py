@@ -4,7 +4,6 @@ Letters: B samples, H heads, Q queries (denoising ones first), K keys, c width o
 query weights is (lidar, camera).
 """
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -39,20 +38,6 @@ class VariantRecord:
     biases: list[ScoreBias] = field(default_factory=list)
     windows: list[Windows] = field(default_factory=list)
     attention: list[AttentionStatistics] = field(default_factory=list)
-
-    def record_weights(self, weights: Tensor, first_query: int) -> None:
-        """Keep the query weights."""
-        self.weights = weights.detach()
-        self.first_query = first_query
-
-    def record_bias(self, bias: ScoreBias, windows: Windows) -> None:
-        """Keep a layer's bias."""
-        self.biases.append(bias)
-        self.windows.append(windows)
-
-    def record_attention(self, statistics: AttentionStatistics) -> None:
-        """Keep a layer's attention: an observer of a cross-attention (`MultiHeadAttention.observer`)."""
-        self.attention.append(statistics)
 
     def scalars(self) -> dict[str, float]:
         """Watched scalars by name; attention and bias are averaged over the layers."""
@@ -188,17 +173,6 @@ class VariantModule(nn.Module):
     def final_metrics(self) -> dict[str, Any]:
         """Metrics of record of the trained module itself."""
         return {}
-
-
-def build_variant_module(path: str, arguments: Mapping[str, Any]) -> VariantModule:
-    """Import a variant's module class and make one.
-
-    Args:
-        path: `package.module:Class`.
-    """
-    package, _, name = path.partition(":")
-    module: VariantModule = getattr(importlib.import_module(package), name)(**arguments)
-    return module
 
 
 def usable_sensors(metas: Sequence[Mapping[str, Any]]) -> Bool[Tensor, "batch 2"] | None:

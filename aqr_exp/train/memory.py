@@ -118,7 +118,7 @@ def _forward(detector: CmtDetector, model: ModelConfig, batch: int) -> None:
         bev = head.shared_conv(detector.pts_neck(detector.pts_backbone(canvas))[0])
     if model.reads_camera:
         images = torch.randn(batch, VIEWS, 3, model.image.height_px, model.image.width_px)
-        camera = detector.extract_img_feat(images)[0]
+        camera = detector.extract_img_feat(images)
     memory = map_tokens(bev, camera, batch)
     denoising = min(model.head.denoising.groups, model.head.queries // _BOXES) * _BOXES
     queries = model.head.queries + denoising

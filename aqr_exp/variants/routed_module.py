@@ -42,7 +42,8 @@ class RoutedModule(VariantModule):
             context.query_pos, context.memory, context.key_pos, windows, context.first_query
         )
         if self.record is not None:
-            self.record.record_weights(weights, context.first_query)
+            self.record.weights = weights.detach()
+            self.record.first_query = context.first_query
         return weights
 
     def losses(

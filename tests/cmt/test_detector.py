@@ -79,9 +79,9 @@ def test_evaluation_does_not_depend_on_the_rest_of_the_batch(tiny, make_batch):
     inputs, samples = make_batch(boxes=(1, 1, 1))
     tiny.eval()
     with torch.no_grad():
-        together = tiny(inputs, samples, mode="tensor")[0][0]
+        together = tiny(inputs, samples, mode="tensor")
         alone = {"points": inputs["points"][1:2], "imgs": inputs["imgs"][1:2]}
-        single = tiny(alone, samples[1:2], mode="tensor")[0][0]
+        single = tiny(alone, samples[1:2], mode="tensor")
     for name, value in single.items():
         torch.testing.assert_close(value, together[name][:, 1:2], atol=2e-4, rtol=1e-4)
 
@@ -169,8 +169,8 @@ def test_blanked_images_and_points_change_the_outputs(tiny, make_batch):
     inputs, samples = make_batch()
     tiny.eval()
     with torch.no_grad():
-        whole = tiny(inputs, samples, mode="tensor")[0][0]["cls_logits"]
+        whole = tiny(inputs, samples, mode="tensor")["cls_logits"]
         no_images = tiny(inputs | {"imgs": inputs["imgs"] * 0}, samples, mode="tensor")
         no_points = tiny(inputs | {"points": [torch.zeros(0, 5)] * 2}, samples, mode="tensor")
-    assert not torch.allclose(whole, no_images[0][0]["cls_logits"])
-    assert not torch.allclose(whole, no_points[0][0]["cls_logits"])
+    assert not torch.allclose(whole, no_images["cls_logits"])
+    assert not torch.allclose(whole, no_points["cls_logits"])

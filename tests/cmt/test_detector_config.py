@@ -47,8 +47,8 @@ def test_the_bev_map_has_the_configured_stride(run, make_detector, make_batch):
     detector = make_detector(square=False).eval()
     lidar = run.model.lidar
     with torch.no_grad():
-        (bev,) = detector.extract_pts_feat(make_batch()[0]["points"])
-        (empty,) = detector.extract_pts_feat([torch.zeros(0, 5)] * 2)
+        bev = detector.extract_pts_feat(make_batch()[0]["points"])
+        empty = detector.extract_pts_feat([torch.zeros(0, 5)] * 2)
     columns, rows = lidar.grid_size[0] // lidar.stride, lidar.grid_size[1] // lidar.stride
     assert bev.shape == empty.shape == (2, sum(lidar.neck_channels), rows, columns)
 

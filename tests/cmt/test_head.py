@@ -13,7 +13,7 @@ def head(tiny):
 
 @pytest.fixture
 def maps():
-    return [torch.randn(2, 64, 36, 36)], [torch.randn(12, 128, 6, 16)]
+    return torch.randn(2, 64, 36, 36), torch.randn(12, 128, 6, 16)
 
 
 def metas_of(samples, ground_truth):
@@ -27,9 +27,7 @@ def metas_of(samples, ground_truth):
 
 def test_outputs_of_evaluation(head, maps, make_batch):
     metas = metas_of(make_batch(points=1)[1], ground_truth=True)
-    outputs = head.eval()(*maps, metas)
-    assert len(outputs) == 1
-    (task,) = outputs[0]
+    task = head.eval()(*maps, metas)
     # No denoising queries, although there is ground truth.
     assert {name: value.shape for name, value in task.items()} == {
         name: (2, 2, 300, dims) for name, dims in DIMS.items()
@@ -41,7 +39,7 @@ def test_outputs_of_evaluation(head, maps, make_batch):
 
 def test_outputs_of_training(head, maps, make_batch):
     metas = metas_of(make_batch(boxes=(3, 5), points=1)[1], ground_truth=True)
-    (task,) = head(*maps, metas)[0]
+    task = head(*maps, metas)
     slots = 15  # 3 groups of 5
     assert task.pop("denoising").slots == slots
     assert task.pop("bev_map").shape == (2, 128, 36, 36)
@@ -51,22 +49,14 @@ def test_outputs_of_training(head, maps, make_batch):
     assert {name: value.shape for name, value in task.items()} == wanted
 
 
-def test_two_levels_give_two_outputs(head, maps, make_batch):
-    metas = metas_of(make_batch(points=1)[1], ground_truth=False)
-    points, images = maps
-    outputs = head.eval()(points * 2, images * 2, metas)
-    assert len(outputs) == 2
-    assert torch.equal(outputs[0][0]["center"], outputs[1][0]["center"])
-
-
 def test_learnable_queries_do_not_see_denoising_ones(head, maps, make_batch):
     """With equal features the matched outputs are those without ground truth."""
     samples = make_batch(points=1)[1]
     with torch.no_grad():
         for norm in (m for m in head.modules() if isinstance(m, torch.nn.BatchNorm2d)):
             norm.eval()
-        (whole,) = head(*maps, metas_of(samples, ground_truth=True))[0]
-        (alone,) = head(*maps, metas_of(samples, ground_truth=False))[0]
+        whole = head(*maps, metas_of(samples, ground_truth=True))
+        alone = head(*maps, metas_of(samples, ground_truth=False))
     for name in DIMS:
         torch.testing.assert_close(whole[name], alone[name], atol=1e-4, rtol=1e-4)
 
@@ -75,7 +65,7 @@ def test_boxes_start_at_their_references(head, maps, make_batch):
     """The local start: offsets are small, so centres lie near the reference points."""
     metas = metas_of(make_batch(points=1)[1], ground_truth=False)
     with torch.no_grad():
-        (task,) = head.eval()(*maps, metas)[0]
+        task = head.eval()(*maps, metas)
     reference = head.reference_points.weight[:, :2] * 108 - 54
     assert (task["center"][0, 0] - reference).norm(dim=1).median() < 5.0
 
@@ -87,9 +77,7 @@ def test_shapes_of_metas_do_not_matter(head, maps, make_batch):
     ]
     head.eval()
     with torch.no_grad():
-        assert torch.equal(
-            head(*maps, metas)[0][0]["center"], head(*maps, published)[0][0]["center"]
-        )
+        assert torch.equal(head(*maps, metas)["center"], head(*maps, published)["center"])
 
 
 def test_camera_encoding_sums_over_views(head, camera_rig):

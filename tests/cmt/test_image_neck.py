@@ -18,7 +18,7 @@ def test_coarse_map_is_added_to_the_fine_one():
         smooth.weight[..., 1, 2] = 10.0  # the neighbour on the right
         smooth.bias.fill_(0.5)
     maps = [torch.arange(8.0).view(1, 1, 2, 4), torch.tensor([[[[100.0, 200.0]]]])]
-    (got,) = neck(maps)
+    got = neck(maps)
     merged = [[1 + 300, 3 + 300, 5 + 600, 7 + 600], [9 + 300, 11 + 300, 13 + 600, 15 + 600]]
     wanted = [
         [row[i] + 10 * (row[i + 1] if i < 3 else 0) + 0.5 for i in range(4)] for row in merged
@@ -35,7 +35,7 @@ def test_only_the_finest_level_has_an_output():
 
 def test_a_norm_bounds_what_comes_out():
     neck = ImageNeck(in_channels=[4, 8], out_channels=6, norm=True)
-    (got,) = neck([100.0 + 50.0 * torch.randn(3, 4, 8, 8), torch.randn(3, 8, 4, 4)])
+    got = neck([100.0 + 50.0 * torch.randn(3, 4, 8, 8), torch.randn(3, 8, 4, 4)])
     torch.testing.assert_close(got.mean(dim=(0, 2, 3)), torch.zeros(6), atol=1e-4, rtol=0)
     torch.testing.assert_close(got.std(dim=(0, 2, 3)), torch.ones(6), atol=0.01, rtol=0)
     plain = ImageNeck(in_channels=[4, 8], out_channels=6).state_dict()

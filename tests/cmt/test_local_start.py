@@ -22,7 +22,7 @@ def attention_at_the_start(detector, camera_rig):
             width=head.width, depth_bins=head.depth_bins,
             point_cloud_range=head.point_cloud_range,
         )  # fmt: skip
-        attention = head.transformer.cross_attentions[0].attn
+        attention = head.transformer.cross_attentions[0]
         query, key = attention.project(query_pos, 0), attention.project(key_pos, 1)
         scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
     return reference[0], scores.softmax(dim=-1)[0]
@@ -70,8 +70,8 @@ def test_each_sensor_has_heads_of_its_own(tiny, camera_rig):
 
 
 def test_queries_and_keys_share_one_projection(tiny):
-    for layer in tiny.pts_bbox_head.transformer.cross_attentions:
-        query, key, value = layer.attn.in_proj_weight.chunk(3)
+    for attention in tiny.pts_bbox_head.transformer.cross_attentions:
+        query, key, value = attention.in_proj_weight.chunk(3)
         assert torch.equal(query, key)
         assert not torch.equal(query, value)
 

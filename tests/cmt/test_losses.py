@@ -8,7 +8,6 @@ from aqr_exp.cmt.box_code import encode
 from aqr_exp.cmt.denoising import DenoisingQueries
 from aqr_exp.cmt.losses import (
     LossWeights,
-    MatchingWeights,
     box_l1_loss,
     denoising_losses,
     focal_loss,
@@ -17,9 +16,9 @@ from aqr_exp.cmt.losses import (
 
 CODE_WEIGHTS = (2.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.2, 0.2)
 WEIGHTS = LossWeights(
-    class_loss=2.0, box_loss=0.25, code_weights=CODE_WEIGHTS, denoising=0.5, split=0.75
-)
-MATCHING = MatchingWeights(class_cost=2.0, box_cost=0.25, code_weights=CODE_WEIGHTS)
+    class_cost=2.0, box_cost=0.25, class_loss=2.0, box_loss=0.25, code_weights=CODE_WEIGHTS,
+    denoising=0.5, split=0.75,
+)  # fmt: skip
 BOX = torch.tensor([[1.0, 2.0, 0.0, 4.0, 2.0, 1.0, 0.3, 1.0, -1.0]])
 
 
@@ -62,7 +61,7 @@ def test_unknown_velocity_gives_no_gradient_there_and_the_usual_one_elsewhere():
 
 
 def _matched(codes, logits, boxes, labels):
-    return matched_losses(logits, codes, labels, boxes, MATCHING, WEIGHTS)
+    return matched_losses(logits, codes, labels, boxes, WEIGHTS)
 
 
 def test_matched_losses_by_hand():

@@ -3,11 +3,12 @@ import math
 import pytest
 import torch
 
-from aqr_exp.cmt.losses import MatchingWeights, focal_class_cost, match, matching_cost
+from aqr_exp.cmt.losses import LossWeights, focal_class_cost, match, matching_cost
 
-WEIGHTS = MatchingWeights(
-    class_cost=2.0, box_cost=0.25, code_weights=(2.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.2, 0.2)
-)
+WEIGHTS = LossWeights(
+    class_cost=2.0, box_cost=0.25, class_loss=2.0, box_loss=0.25, denoising=1.0, split=0.75,
+    code_weights=(2.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.2, 0.2),
+)  # fmt: skip
 
 
 def logit(p):

@@ -33,7 +33,7 @@ def test_only_the_sensor_that_is_read_matters(make_detector, make_batch):
         read = "points" if sensor == "lidar" else "imgs"
         with torch.no_grad():
             whole, same, changed = (
-                detector._forward(batch, samples)[0][0]["cls_logits"]
+                detector._forward(batch, samples)["cls_logits"]
                 for batch in (inputs, inputs | {other: blind[other]}, inputs | {read: blind[read]})
             )
         assert torch.equal(whole, same)

@@ -68,7 +68,8 @@ class AttentionBiasModule(RoutedModule):
                 windows = gather_windows(places, context.layout, **self.window)
             term = self.bias(weights, windows, context.layout.bev_keys, layer)
             if self.record is not None:
-                self.record.record_bias(term, windows)
+                self.record.biases.append(term)
+                self.record.windows.append(windows)
             return term
 
         return bias
