@@ -1,14 +1,26 @@
-"""The Python API: runs, tables and comparisons as pandas DataFrames. Importing it is light.
+"""The Python API (docs/api.md): runs, tables and comparisons as pandas DataFrames.
 
-For notebooks and scripts, `load`, `table` and `compare` give pandas DataFrames (docs/api.md).
+Importing it is light: NumPy and pandas are imported by its functions.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.report.arm_names import all_left_out, one_arm
+from aqr_exp.report.figures.swept import flat
+from aqr_exp.report.tables.request import By, TableRequest
+from aqr_exp.statistics.grouping import check_metric_names
+from aqr_exp.store.collect import RunRow, collect
+from aqr_exp.store.store import Store, results_root
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from aqr_exp.report.compare.comparison import Compared
+    from aqr_exp.report.compare.scenes import SceneChange
 
 __all__ = ["compare", "load", "table"]
 
@@ -25,9 +37,18 @@ def load(results: str | Path | None = None, *, configuration: bool = False) -> "
         `split`, `synthetic`, `attempt`, and a column for every number of `metrics.json`, NaN where a run
         has none.
     """
-    from aqr_exp.report.frames import runs_frame
+    import pandas as pd
 
-    return runs_frame(results, configuration=configuration)
+    store = _store_at(results)
+    rows = collect(store)
+    values = [_run_values(row) for row in rows]
+    if configuration:
+        values = [one | _configuration(store, row) for one, row in zip(values, rows, strict=True)]
+    index = pd.Index([row.name for row in rows], name="run")
+    columns = list(dict.fromkeys([*_OF_A_ROW, *(name for one in values for name in one)]))
+    frame = pd.DataFrame(values, index=index, columns=columns)
+    # A missing seed must not make the others fractions.
+    return frame.astype({"seed": "Int64", "attempt": "Int64"})
 
 
 def table(
@@ -61,11 +82,15 @@ def table(
     Raises:
         RequestError: A metric, condition, sweep or arm does not exist.
     """
-    from aqr_exp.report.frames import table_frame, table_parts
-    from aqr_exp.report.tables.request import TableRequest
+    import pandas as pd
 
+    from aqr_exp.report.tables.build import build_table
+
+    names = [part.value for part in By]
+    if by not in names:
+        raise RequestError(f"by: '{by}'{did_you_mean(by, names)} (available: {', '.join(names)})")
     request = TableRequest(
-        by=table_parts(by),
+        by=By(by),
         metrics=metrics,
         where=where,
         sweep=sweep,
@@ -74,7 +99,16 @@ def table(
         sort=sort,
         at_epoch=at_epoch,
     )
-    return table_frame(results, request)
+    store = _store_at(results)
+    built = build_table(store, collect(store), request).table
+    values = [[cell.value for cell in row] for row in built.all_rows]
+    frame = pd.DataFrame(values, columns=list(built.names))
+    frame.attrs |= {
+        "title": built.title,
+        "notes": list(built.notes),
+        "synthetic": built.synthetic,
+    }
+    return frame
 
 
 def compare(
@@ -106,8 +140,128 @@ def compare(
     Raises:
         RequestError: A name matches neither an arm nor a run, or no run has a metric.
     """
-    from aqr_exp.report.frames import comparison_frame
+    import pandas as pd
 
-    return comparison_frame(
-        reference, other, results, by=by, metrics=metrics, factors=factors, resamples=resamples
+    from aqr_exp.report.compare import comparison
+    from aqr_exp.statistics.resampling import Resampling
+
+    unknown = [part for part in by if part not in comparison.PARTS]
+    if unknown:
+        there = ", ".join(comparison.PARTS)
+        raise RequestError(f"by: unknown part '{unknown[0]}' (available: {there})")
+    store = _store_at(results)
+    rows = collect(store)
+    arms = [one_arm(rows, name) for name in (reference, other)]
+    request = comparison.Request(
+        metrics=tuple(metrics) or comparison.Request.metrics,
+        errors=not metrics,
+        parts=tuple(by),
+        factors=tuple(factors),
+        settings=Resampling(resamples=resamples),
     )
+    check_metric_names(request.metrics, [row for arm in arms for row in arm.runs])
+    runs = [arm.runs for arm in arms]
+    found = comparison.compare_two(*runs, store=store, request=request, left_out=all_left_out(arms))
+    parts = {
+        comparison.METRIC: (*found.metrics, *found.errors),
+        comparison.CLASS: found.classes,
+        comparison.CONDITION: found.conditions,
+    }
+    values = [_compared_values(part, item) for part, items in parts.items() for item in items]
+    values += [_scene_values(change) for change in found.scenes.changes]
+    counts = dict.fromkeys(("ground_truth", "pairs", "agreeing"), "Int64")
+    frame = pd.DataFrame(values, columns=list(_COMPARED)).astype(counts)
+    frame.attrs |= {
+        "configuration": {item.key: (item.ours, item.theirs) for item in found.configuration},
+        "confounders": [str(item) for item in found.confounders],
+        "notes": [*found.notes, *found.scenes.notes],
+        "synthetic": any(row.synthetic for row in found.rows),
+    }
+    return frame
+
+
+_OF_A_ROW = (
+    "status",
+    "reason",
+    "variant",
+    "fingerprint",
+    "preset",
+    "seed",
+    "overrides",
+    "split",
+    "synthetic",
+    "attempt",
+)
+_COMPARED = (
+    "part",
+    "name",
+    "condition",
+    "ground_truth",
+    "reference",
+    "other",
+    "difference",
+    "low",
+    "high",
+    "p",
+    "p_holm",
+    "verdict",
+    "sentence",
+    "pairs",
+    "agreeing",
+)
+
+
+def _store_at(results: str | Path | None) -> Store:
+    return Store(results_root() if results is None else Path(results).expanduser().absolute())
+
+
+def _run_values(row: RunRow) -> dict[str, Any]:
+    facts = {name: getattr(row, name, None) for name in _OF_A_ROW}
+    facts |= {
+        "split": row.metrics.get("split"),
+        "synthetic": row.synthetic if row.metrics else None,
+    }
+    numbers = {name: row.metric(name) for name in row.metrics if name not in facts}
+    return facts | {name: value for name, value in numbers.items() if value is not None}
+
+
+def _configuration(store: Store, row: RunRow) -> dict[str, Any]:
+    """A run's configuration; none where its file is damaged, which `status` need not know."""
+    try:
+        spec = store.folder(row.name).read_spec()
+    except AqrExpError:
+        return {}
+    return {f"config.{key}": value for key, value in flat(spec).items()}
+
+
+def _compared_values(part: str, item: "Compared") -> dict[str, Any]:
+    difference = item.result.difference
+    return {
+        "part": part,
+        "name": item.metric,
+        "condition": item.condition,
+        "ground_truth": item.truths,
+        "reference": item.reference.mean,
+        "other": item.other.mean,
+        "difference": difference.mean,
+        "low": difference.low,
+        "high": difference.high,
+        "p": difference.p,
+        "p_holm": item.result.p_holm,
+        "verdict": item.result.word,
+        "sentence": item.result.sentence,
+        "pairs": difference.n_pairs,
+    }
+
+
+def _scene_values(change: "SceneChange") -> dict[str, Any]:
+    return {
+        "part": "scene",
+        "name": change.scene,
+        "ground_truth": change.truths,
+        "reference": change.reference,
+        "other": change.other,
+        "difference": change.difference,
+        "pairs": change.pairs,
+        "agreeing": change.agreeing,
+    }
