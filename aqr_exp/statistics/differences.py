@@ -11,11 +11,10 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
 from aqr_exp.errors import RequestError
 from aqr_exp.evaluate.conditions import CONDITIONS, DataCondition
-from aqr_exp.files.progress import Progress, no_progress
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.statistics.estimates import (
     ArmDifference,
@@ -26,7 +25,7 @@ from aqr_exp.statistics.estimates import (
     estimate_mean,
 )
 from aqr_exp.statistics.grouping import replicates
-from aqr_exp.statistics.metrics import class_label, follows_from_records
+from aqr_exp.statistics.metrics import class_label, follows_from_records, metric_name
 from aqr_exp.statistics.resampling import ResampledRun, Resampling
 from aqr_exp.statistics.run_scores import (
     InferenceCache,
@@ -49,7 +48,6 @@ def compare_arms(
     store: Store,
     condition: str | None = None,
     settings: Resampling = DEFAULT,
-    progress: Progress = no_progress,
 ) -> dict[str, ArmDifference]:
     """The differences of two arms.
 
@@ -58,7 +56,6 @@ def compare_arms(
         metrics: Names such as `mAP` or `AP/car`; whatever a row has as a number can be compared, over
             seeds only where match records do not give it.
         condition: A name of `CONDITIONS`; None for all of the data.
-        progress: Gets (done, total) evaluations of each run that is not in the cache.
 
     Raises:
         RequestError: There is no such condition.
@@ -70,7 +67,6 @@ def compare_arms(
         condition,
         store,
         settings,
-        progress,
         lambda metric, sample: asdict(estimate_difference(metric, condition, sample, settings)),
     )
     # JSON gives a list where there was a tuple.
@@ -87,7 +83,6 @@ def arm_intervals(
     store: Store,
     condition: str | None = None,
     settings: Resampling = DEFAULT,
-    progress: Progress = no_progress,
 ) -> dict[str, ArmMean]:
     """The means of an arm by metric, each with its interval; as `compare_arms`."""
     found = _cached(
@@ -97,7 +92,6 @@ def arm_intervals(
         condition,
         store,
         settings,
-        progress,
         lambda _, sample: asdict(estimate_mean(sample, settings)),
     )
     return {metric: ArmMean(**values) for metric, values in found.items()}
@@ -110,13 +104,11 @@ def arm_interval(
     *,
     store: Store,
     settings: Resampling = DEFAULT,
-    progress: Progress = no_progress,
 ) -> ArmMean:
     """The mean of an arm's one metric; see `arm_intervals`."""
-    several = arm_intervals(
-        rows, [metric], store=store, condition=condition, settings=settings, progress=progress
-    )
-    return several[metric]
+    return arm_intervals(rows, [metric], store=store, condition=condition, settings=settings)[
+        metric
+    ]
 
 
 def _cached(
@@ -126,15 +118,15 @@ def _cached(
     condition: str | None,
     store: Store,
     settings: Resampling,
-    progress: Progress,
     estimate: Callable[[str, MetricSample], dict[str, Any]],
 ) -> Mapping[str, dict[str, Any]]:
     """Results by metric, from the cache where nothing they depend on has changed."""
     part = _condition(condition)
     chosen = [replicates(rows) for rows in arms]
+    names = {metric: metric_name(metric, condition) for metric in metrics}
     key = cache_key(
         kind=kind,
-        arms=[[_facts(store, row, metrics, condition) for row in rows] for rows in chosen],
+        arms=[[_facts(store, row, names) for row in rows] for rows in chosen],
         metrics=list(metrics),
         condition=condition,
         settings=asdict(settings),
@@ -144,10 +136,11 @@ def _cached(
     if kept is not None:
         return kept
     wanted = any(follows_from_records(metric) for metric in metrics)
-    scores = RunScores(store=store, settings=settings, progress=progress)
+    scores = RunScores(store=store, settings=settings)
     records = _Records(chosen if wanted else [], part, scores)
     found = {
-        metric: estimate(metric, _sample(chosen, metric, condition, records)) for metric in metrics
+        metric: estimate(metric, _sample(chosen, metric, name, part, records))
+        for metric, name in names.items()
     }
     if not records.temporary:
         cache.keep(key, found)
@@ -165,16 +158,13 @@ def _condition(name: str | None) -> DataCondition:
     return CONDITIONS[name]
 
 
-def _facts(
-    store: Store, row: RunRow, metrics: Sequence[str], condition: str | None
-) -> dict[str, Any]:
+def _facts(store: Store, row: RunRow, names: Mapping[str, str]) -> dict[str, Any]:
     """The facts of a run that a result depends on."""
-    names = [metric if condition is None else f"{metric}@{condition}" for metric in metrics]
     return {
         "name": row.name,
         "seed": row.seed,
         "records": records_digest(store, row),
-        "values": [row.metric(name) for name in names],
+        "values": [row.metric(name) for name in names.values()],
     }
 
 
@@ -206,11 +196,6 @@ class _Records:
             self.complete = False
             self.notes.append("the runs were scored on different samples")
 
-    def value(self, row: RunRow, metric: str, labels: Sequence[int]) -> float | None:
-        """A metric from a run's records: NaN where there is nothing to measure; None without records."""
-        run = self.runs.get(row.name)
-        return None if run is None else run.observed(metric, labels)
-
 
 def _some(names: Sequence[str]) -> str:
     few = ", ".join(names[:3])
@@ -218,10 +203,13 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _sample(
-    arms: Sequence[Sequence[RunRow]], metric: str, condition: str | None, records: _Records
+    arms: Sequence[Sequence[RunRow]],
+    metric: str,
+    name: str,
+    part: DataCondition,
+    records: _Records,
 ) -> MetricSample:
     """A metric of every run of some arms; under resamples where all of them have fitting records."""
-    part = DataCondition() if condition is None else CONDITIONS[condition]
     notes: list[str] = []
     chosen: list[list[tuple[RunRow, float]]] = []
     from_records = follows_from_records(metric)
@@ -229,9 +217,11 @@ def _sample(
     for rows in arms:
         chosen.append([])
         for row in rows:
-            stored = row.metric(metric if condition is None else f"{metric}@{condition}")
-            scored = records.value(row, metric, part.labels) if from_records else None
-            if _differ(stored, scored):
+            stored = row.metric(name)
+            run = records.runs.get(row.name) if from_records else None
+            # NaN where there is nothing to measure; None without records.
+            scored = None if run is None else run.observed(metric, part.labels)
+            if stored is not None and scored is not None and abs(stored - scored) > _SAME:
                 notes.append(f"{row.name}: {metric} in metrics.json is not what its records give")
                 fits = False
             if scored is not None and np.isnan(scored):
@@ -240,12 +230,6 @@ def _sample(
                 chosen[-1].append((row, float(scored if stored is None else stored)))  # type: ignore[arg-type]
     notes += records.notes if from_records else []
     return _assemble(chosen, metric, part, records if fits else None, notes)
-
-
-def _differ(stored: float | None, scored: float | None) -> bool:
-    if stored is None or scored is None or np.isnan(scored):
-        return False
-    return abs(stored - scored) > _SAME
 
 
 def _assemble(
@@ -270,7 +254,9 @@ def _assemble(
         ArmValues(
             seeds=tuple(row.seed for row, _ in pairs),
             values=np.array([value for _, value in pairs], dtype=np.float64),
-            draws=_stacked([drawn[row.name] for row, _ in pairs] if scenes else [], len(pairs)),
+            draws=np.stack([drawn[row.name] for row, _ in pairs])
+            if scenes and pairs
+            else np.zeros((len(pairs), 0)),
         )
         for pairs in chosen
     )
@@ -288,7 +274,3 @@ def _scene_notes(
         text = f"only {scenes} scenes have such objects: scene noise is badly known"
         return [*notes, text], scenes
     return notes, scenes
-
-
-def _stacked(rows: Sequence[Float[np.ndarray, " R"]], runs: int) -> Float[np.ndarray, "N R"]:
-    return np.stack(rows) if len(rows) else np.zeros((runs, 0))

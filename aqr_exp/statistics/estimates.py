@@ -12,6 +12,7 @@ from itertools import product
 import numpy as np
 from jaxtyping import Float
 
+from aqr_exp.statistics.metrics import metric_name
 from aqr_exp.statistics.noise import (
     Noise,
     SeedPlan,
@@ -32,10 +33,8 @@ class ArmMean:
 
     Attributes:
         n: How many seeds.
-        mean: Mean over seeds.
         sd: Sample standard deviation (n - 1) over seeds: seed noise of one run.
         low: Lower end of the mean's interval, for other seeds and other scenes.
-        high: Upper end.
         method: How the interval was made.
         scene_sd: Standard deviation that the choice of scenes gives the mean: scene noise.
         scenes: How many scenes with such objects were drawn from; 0 where scene noise is unknown.
@@ -55,6 +54,8 @@ class ArmMean:
 
 def summarize(values: Sequence[float]) -> ArmMean:
     """Mean, standard deviation and 95 % Student-t interval of one value a seed, without scene noise."""
+    from scipy.special import stdtrit
+
     n = len(values)
     if n == 0:
         return ArmMean(n=0)
@@ -62,19 +63,12 @@ def summarize(values: Sequence[float]) -> ArmMean:
     if n == 1:
         return ArmMean(n=1, mean=mean, method=_NO_INTERVAL)
     sd = statistics.stdev(values)
-    half = student_t(n - 1) * sd / math.sqrt(n)
+    half = float(stdtrit(n - 1, 0.975)) * sd / math.sqrt(n)
     return ArmMean(n=n, mean=mean, sd=sd, low=mean - half, high=mean + half, method=_OVER_SEEDS)
 
 
 _NO_INTERVAL = "one seed: no interval"
 _OVER_SEEDS = "t over seeds"
-
-
-def student_t(degrees: int) -> float:
-    """The half width of the 95 % interval, in standard errors."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(degrees, 0.975))
 
 
 MOST = 16
@@ -112,17 +106,13 @@ class ArmDifference:
     """Another arm minus the reference; what cannot be known is None.
 
     Attributes:
-        metric: The metric.
         condition: The part of the data; None for all.
         n_pairs: Pairs of runs with the same seed; 0 where none or one seed is common and the arms are
             compared unpaired.
         n_reference: Runs of the reference that were used.
-        n_other: Runs of the other arm that were used.
         seeds: The common seeds.
         scenes: How many scenes with such objects were drawn from; 0 where scene noise is unknown.
-        mean: Mean difference.
-        low: Lower end of its interval.
-        high: Upper end.
+        low: Lower end of the mean difference's interval.
         p: Two-sided p of no difference; None with one seed, whose noise is unknown.
         method: How interval and p were made.
         mde: The minimum detectable effect of as many seeds and scenes.
@@ -157,6 +147,11 @@ class ArmDifference:
         """Seeds of the arm that has fewer."""
         return self.n_pairs or min(self.n_reference, self.n_other)
 
+    @property
+    def name(self) -> str:
+        """The metric with its condition."""
+        return metric_name(self.metric, self.condition)
+
     def seeds_for(self, effect: float, alpha: float = 0.05, power: float = 0.8) -> int | None:
         """The number of seeds of each arm that would find a true difference.
 
@@ -177,9 +172,8 @@ class ArmValues:
     """A metric of an arm's runs.
 
     Attributes:
-        seeds: Their seeds; None where unknown.
-        values: The metric of each.
-        draws: The same under resamples, equal ones for all runs of all arms; R is 0 without records.
+        seeds: None where unknown.
+        draws: The values under resamples, equal ones for all runs of all arms; R is 0 without records.
     """
 
     seeds: tuple[int | None, ...]
@@ -194,12 +188,10 @@ class ArmValues:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MetricSample:
-    """A metric of several arms.
+    """A metric of several arms, with remarks for the reader.
 
     Attributes:
-        arms: The arms, in the order they were given.
         scenes: How many scenes hold ground truth of it; 0 where scene noise is unknown.
-        notes: Remarks for the reader.
     """
 
     arms: tuple[ArmValues, ...]
@@ -213,9 +205,6 @@ class _Contrast:
 
     Attributes:
         values: Differences by seed, or the one difference of the means where seeds are not paired.
-        paired: Whether the rows are seeds.
-        seeds: Noise of seeds.
-        scenes: Noise of scenes.
         plan_sd: Standard deviation of one seed's difference.
         plan_degrees: See `SeedPlan`.
     """
@@ -303,12 +292,12 @@ def _concluded(
     if contrast.seeds is not None and contrast.seeds.variance == 0 and mean != 0:
         notes.append("all seeds give the same difference: only the exact test is used")
         p = exact if p is None else max(p, exact or p)
-    half = half_width(sources, settings.alpha) if sources else None
+    low, high = _interval(mean, sources, settings)
     return replace(
         blank,
         mean=mean,
-        low=None if half is None else mean - half,
-        high=None if half is None else mean + half,
+        low=low,
+        high=high,
         p=p,
         method=_method(contrast),
         seed_sd=contrast.plan_sd,
@@ -320,6 +309,15 @@ def _concluded(
         least_p=least_p(len(flips)) if several and flips else None,
         note="; ".join(notes),
     )
+
+
+def _interval(
+    mean: float, sources: Sequence[Noise], settings: Resampling
+) -> tuple[float, float] | tuple[None, None]:
+    if not sources:
+        return None, None
+    half = half_width(sources, settings.alpha)
+    return mean - half, mean + half
 
 
 def _method(contrast: _Contrast) -> str:
@@ -338,14 +336,14 @@ def estimate_mean(sample: MetricSample, settings: Resampling) -> ArmMean:
     seeds, scenes = mean_noise(arm.values), shared_scene_noise(arm.draws, sample.scenes)
     sources = [noise for noise in (seeds, scenes) if noise is not None]
     mean = float(arm.values.mean())
-    half = half_width(sources, settings.alpha) if sources else None
+    low, high = _interval(mean, sources, settings)
     names = [_OVER_SEEDS] * (seeds is not None) + ["bootstrap over scenes"] * (scenes is not None)
     return ArmMean(
         n=len(arm.values),
         mean=mean,
         sd=float(np.std(arm.values, ddof=1)) if seeds else None,
-        low=None if half is None else mean - half,
-        high=None if half is None else mean + half,
+        low=low,
+        high=high,
         method=" and ".join(names) or _NO_INTERVAL,
         scene_sd=None if scenes is None else scenes.sd,
         scenes=sample.scenes,

@@ -10,6 +10,11 @@ GROUND_TRUTHS = "gt/"
 _LOWER_IS_BETTER = frozenset({*MEAN_METRICS, TRAIN_TIME, PEAK_MEMORY}) - {*MAIN_METRICS}
 
 
+def metric_name(metric: str, condition: str | None) -> str:
+    """A metric as it is written, typed and stored: `mAP`, `AP/car`, `NDS@night`."""
+    return metric if condition is None else f"{metric}@{condition}"
+
+
 def lower_is_better(metric: str) -> bool:
     """Whether less of a metric is better: errors, time, memory, instability; of any condition."""
     name = metric.partition("@")[0]

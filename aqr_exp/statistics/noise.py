@@ -3,6 +3,7 @@
 Letters: N runs of an arm, R resamples.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -34,11 +35,7 @@ class Noise:
 
 
 def mean_noise(values: Float[np.ndarray, " N"]) -> Noise | None:
-    """Noise of a mean from its spread over seeds; for paired arms the values are differences.
-
-    Returns:
-        The noise; None below two values.
-    """
+    """Noise of a mean from its spread over seeds (for paired arms: differences); None below two values."""
     if len(values) < 2:
         return None
     variance = _without_rounding(float(np.var(values, ddof=1)))
@@ -48,11 +45,9 @@ def mean_noise(values: Float[np.ndarray, " N"]) -> Noise | None:
 def welch_noise(reference: Float[np.ndarray, " N"], other: Float[np.ndarray, " M"]) -> Noise | None:
     """Noise of the difference of two means over different seeds, with Welch's degrees of freedom.
 
-    Returns:
-        The noise; None where an arm has one value.
+    None where an arm has one value.
     """
-    parts = [mean_noise(reference), mean_noise(other)]
-    known = [part for part in parts if part is not None]
+    known = [part for part in map(mean_noise, (reference, other)) if part is not None]
     if len(known) < 2:
         return None
     variance = sum(part.variance for part in known)
@@ -186,11 +181,10 @@ def detectable(seeds: Noise, scenes: Noise | None, alpha: float, wanted: float) 
         return 0.0
     while power(high, seeds, scenes, alpha) < wanted:
         high *= 2
-
-    def excess(effect: float) -> float:
-        return power(effect, seeds, scenes, alpha) - wanted
-
-    return float(brentq(excess, 0.0, high, rtol=1e-6))
+    found = brentq(
+        lambda effect: power(effect, seeds, scenes, alpha) - wanted, 0.0, high, rtol=1e-6
+    )
+    return float(found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,11 +202,7 @@ class SeedPlan:
     scenes: Noise | None = None
 
     def noise(self, seeds: int) -> Noise:
-        """Noise that so many seeds would give the mean.
-
-        Args:
-            seeds: At least 2.
-        """
+        """Noise that so many seeds, at least 2, would give the mean."""
         return Noise(variance=self.sd**2 / seeds, degrees=self.degrees * (seeds - 1))
 
     def seeds_for(self, effect: float, alpha: float, wanted: float) -> int | None:
@@ -230,7 +220,4 @@ class SeedPlan:
             low, high = high, high * 2
             if high > MOST_SEEDS:
                 return None
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (low, middle) if enough(middle) else (middle, high)
-        return high
+        return low + 1 + bisect_left(range(low + 1, high), True, key=enough)

@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from aqr_exp.evaluate.conditions import DataCondition, RunScorer
 from aqr_exp.evaluate.protocol import ERROR_NAMES
 from aqr_exp.evaluate.records import MatchRecords, SplitSamples
-from aqr_exp.evaluate.scorer import Scores
+from aqr_exp.evaluate.scorer import ALL_LABELS, Scores
 from aqr_exp.files.progress import Progress, no_progress
 from aqr_exp.statistics.metrics import class_label
 
@@ -24,8 +24,6 @@ _REPORTS = 40
 
 _ENTRIES_AT_ONCE = 1 << 20
 """Threads get evaluations in parts of at least so many detections."""
-
-"""Takes (done, total), in evaluations."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,28 +56,9 @@ class Resampling:
         return 1 - self.confidence
 
 
-@dataclass(frozen=True, kw_only=True)
-class ScenePart:
-    """The part of a condition that decides how scenes are drawn; conditions of other classes share it.
-
-    Attributes:
-        table: The match table.
-        word: A condition of scenes; None for all.
-        present: Whether scenes must be under it.
-    """
-
-    table: str
-    word: str | None
-    present: bool
-
-    @classmethod
-    def of(cls, condition: DataCondition) -> "ScenePart":
-        """The part that a condition looks at."""
-        return cls(table=condition.table, word=condition.word, present=condition.present)
-
-    def condition(self) -> DataCondition:
-        """The part as a condition on all classes."""
-        return DataCondition(table=self.table, word=self.word, present=self.present)
+def scene_part(condition: DataCondition) -> DataCondition:
+    """The condition on all classes: scenes are drawn for it, and conditions of other classes share them."""
+    return replace(condition, labels=ALL_LABELS)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -136,28 +115,30 @@ def metric_values(scores: Scores, metric: str, labels: Sequence[int]) -> Float[n
 
 
 def resample(
-    records: MatchRecords, part: ScenePart, settings: Resampling, progress: Progress = no_progress
+    records: MatchRecords,
+    part: DataCondition,
+    settings: Resampling,
+    progress: Progress = no_progress,
 ) -> ResampledRun:
     """Evaluate a run under resamples of its scenes.
 
     Only scenes that have a sample in the part are drawn: their number is taken as given.
 
     Args:
+        part: As `scene_part` gives it.
         progress: Gets (done, total) evaluations; may be called from several threads.
 
     Raises:
         KeyError: The records were made without range bands, and the part is one.
     """
     samples = records.samples
-    condition = part.condition()
     ones = np.ones((1, len(samples)), dtype=np.int64)
-    eligible = np.unique(samples.scene[condition.select(samples, ones)[0] > 0])
+    eligible = np.unique(samples.scene[part.select(samples, ones)[0] > 0])
     weights = _scene_weights(len(eligible), settings)
     scenes = np.zeros((len(weights), len(samples.scene_names)), dtype=np.int64)
     scenes[:, eligible] = weights
-    scores = _evaluate(
-        RunScorer(records), condition, scenes, len(records.tables[part.table].score), progress
-    )
+    detections = len(records.tables[part.table].score)
+    scores = _evaluate(RunScorer(records), part, scenes, detections, progress)
     truths = records.tables[part.table].truths.astype(np.int64)
     scene_truths = np.zeros((len(samples.scene_names), truths.shape[1]), dtype=np.int64)
     np.add.at(scene_truths, samples.scene, truths)
@@ -204,12 +185,8 @@ def _evaluate(
 
     with ThreadPoolExecutor(threads) as pool:
         parts = list(pool.map(evaluate, range(0, len(scenes), step)))
-    return Scores(
-        ap=np.concatenate([each.ap for each in parts]),
-        errors=np.concatenate([each.errors for each in parts]),
-        truths=np.concatenate([each.truths for each in parts]),
-        samples=np.concatenate([each.samples for each in parts]),
-    )
+    names = (each.name for each in fields(Scores))
+    return Scores(**{name: np.concatenate([getattr(one, name) for one in parts]) for name in names})
 
 
 def _rows_at_once(rows: int, detections: int, threads: int) -> int:

@@ -24,12 +24,7 @@ from aqr_exp.files.arrays import read_arrays, write_arrays
 from aqr_exp.files.atomic import plain, read_json, replace_json
 from aqr_exp.files.progress import Progress, no_progress
 from aqr_exp.statistics.metrics import CLASS_AP, GROUND_TRUTHS, class_label
-from aqr_exp.statistics.resampling import (
-    ResampledRun,
-    Resampling,
-    ScenePart,
-    resample,
-)
+from aqr_exp.statistics.resampling import ResampledRun, Resampling, resample, scene_part
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.store import Store
 
@@ -174,11 +169,8 @@ class RunScores:
         Raises:
             MissingRecordsError: There are no records, or they are damaged or others than those scored.
         """
-        digest = records_digest(self.store, row)
-        if digest is None:
-            raise MissingRecordsError(row.name, "no match records", temporary=False)
-        part = ScenePart.of(condition)
-        key = self._key(digest, part)
+        part = scene_part(condition)
+        key = self._key(records_digest(self.store, row), part)
         kept = self._read(key)
         if kept is not None:
             return kept
@@ -199,12 +191,12 @@ class RunScores:
         for row in rows:
             digest = records_digest(self.store, row)
             for condition in conditions if digest else ():
-                key = self._key(str(digest), ScenePart.of(condition))
+                key = self._key(digest, scene_part(condition))
                 if not cache.arrays_path(key).exists():
                     found[key] = (row, condition)
         return list(found.values())
 
-    def _key(self, digest: str, part: ScenePart) -> str:
+    def _key(self, digest: str | None, part: DataCondition) -> str:
         draws = (self.settings.resamples, self.settings.seed)
         return cache_key(records=digest, part=asdict(part), draws=draws)
 
@@ -213,11 +205,9 @@ class RunScores:
             arrays, header = read_arrays(InferenceCache(self.store).arrays_path(key), _KIND)
         except AqrExpError:
             return None
-        scores = Scores(**{name: arrays[name] for name in ("ap", "errors", "truths", "samples")})
+        truths = arrays.pop("scene_truths")
         return ResampledRun(
-            scores=scores,
-            scene_truths=arrays["scene_truths"],
-            samples_digest=header["samples_digest"],
+            scores=Scores(**arrays), scene_truths=truths, samples_digest=header["samples_digest"]
         )
 
     def _keep(self, key: str, result: ResampledRun) -> None:

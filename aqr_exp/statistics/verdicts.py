@@ -23,7 +23,6 @@ class DifferenceResult:
     """A difference with its verdict.
 
     Attributes:
-        difference: The difference.
         word: `better`, `worse`, `within noise` or `undecidable`.
         p_holm: p corrected for the number of comparisons shown; None where there is no p.
         comparisons: How many comparisons it was corrected for.
@@ -65,37 +64,36 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def _verdict(
     difference: ArmDifference, p_holm: float | None, comparisons: int, alpha: float
 ) -> DifferenceResult:
-    if difference.mean is None:
-        return _result(difference, UNDECIDABLE, p_holm, comparisons, "there is nothing to compare")
-    if p_holm is None:
-        return _result(difference, UNDECIDABLE, p_holm, comparisons, _unknown_noise(difference))
-    if p_holm <= alpha:
-        up = (difference.mean > 0) != lower_is_better(difference.metric)
-        word = BETTER if up else WORSE
-        return _result(difference, word, p_holm, comparisons, _floor(difference, alpha))
-    needed = difference.seeds_for(difference.mean, alpha / max(comparisons, 1))
-    extra = None if needed is None else max(needed - difference.n, 1)
-    if extra is not None and extra <= MOST_EXTRA_SEEDS:
-        words = f"cannot be decided with {_seeds(difference.n)}; about {extra} more needed"
-        return _result(difference, UNDECIDABLE, p_holm, comparisons, words)
-    return _result(difference, WITHIN_NOISE, p_holm, comparisons, _visible(difference))
-
-
-def _result(
-    difference: ArmDifference, word: str, p_holm: float | None, comparisons: int, reason: str
-) -> DifferenceResult:
+    word, reason = _word_and_reason(difference, p_holm, alpha, comparisons)
     parts = [f"{word}: {_amount(difference)}", reason, difference.note]
     if p_holm is not None:
         corrected = f", Holm over {comparisons}" if comparisons > 1 else ""
         parts.insert(1, f"p {_p(p_holm)}{corrected}")
-    sentence = "; ".join(part for part in parts if part)
     return DifferenceResult(
         difference=difference,
         word=word,
         p_holm=p_holm,
         comparisons=comparisons,
-        sentence=sentence,
+        sentence="; ".join(part for part in parts if part),
     )
+
+
+def _word_and_reason(
+    difference: ArmDifference, p_holm: float | None, alpha: float, comparisons: int
+) -> tuple[str, str]:
+    if difference.mean is None:
+        return UNDECIDABLE, "there is nothing to compare"
+    if p_holm is None:
+        return UNDECIDABLE, _unknown_noise(difference)
+    if p_holm <= alpha:
+        up = (difference.mean > 0) != lower_is_better(difference.metric)
+        return BETTER if up else WORSE, _floor(difference, alpha)
+    needed = difference.seeds_for(difference.mean, alpha / max(comparisons, 1))
+    extra = None if needed is None else max(needed - difference.n, 1)
+    if extra is not None and extra <= MOST_EXTRA_SEEDS:
+        words = f"cannot be decided with {_seeds(difference.n)}; about {extra} more needed"
+        return UNDECIDABLE, words
+    return WITHIN_NOISE, _visible(difference)
 
 
 def _unknown_noise(difference: ArmDifference) -> str:
@@ -121,7 +119,8 @@ def _floor(difference: ArmDifference, alpha: float) -> str:
 
 def _visible(difference: ArmDifference) -> str:
     """The size of a difference that would have been seen."""
-    words = f"{_seeds(difference.n)} can show {_unit(difference.metric, difference.mde or 0.0)}"
+    amount = _number(difference.metric, difference.mde or 0.0) + _unit(difference.metric)
+    words = f"{_seeds(difference.n)} can show ±{amount}"
     return words if difference.n > 5 else f"{words} (exact floor p = {least_p(difference.n):g})"
 
 
@@ -131,18 +130,15 @@ def _seeds(count: int) -> str:
 
 def _amount(difference: ArmDifference) -> str:
     """The difference with its interval."""
-    metric = difference.metric + (f"@{difference.condition}" if difference.condition else "")
     if difference.mean is None:
-        return metric
-    words = f"{metric} {_number(difference.metric, difference.mean, '+')}"
+        return difference.name
+    metric = difference.metric
+    words = f"{difference.name} {_number(metric, difference.mean, '+')}"
     if difference.low is not None and difference.high is not None:
-        low, high = (
-            _number(difference.metric, end, "+") for end in (difference.low, difference.high)
+        words += (
+            f" [{_number(metric, difference.low, '+')}, {_number(metric, difference.high, '+')}]"
         )
-        words += f" [{low}, {high}]"
-    return (
-        f"{words}{_UNITS.get(difference.metric, ' points' if in_points(difference.metric) else '')}"
-    )
+    return words + _unit(metric)
 
 
 _UNITS = {
@@ -154,12 +150,11 @@ _UNITS = {
 }
 
 
-def _unit(metric: str, value: float) -> str:
-    unit = _UNITS.get(metric, " points" if in_points(metric) else "")
-    return f"±{_number(metric, value, '')}{unit}"
+def _unit(metric: str) -> str:
+    return _UNITS.get(metric, " points" if in_points(metric) else "")
 
 
-def _number(metric: str, value: float, sign: str) -> str:
+def _number(metric: str, value: float, sign: str = "") -> str:
     return f"{100 * value:{sign}.2f}" if in_points(metric) else f"{value:{sign}.4g}"
 
 

@@ -7,11 +7,11 @@ from made_up_runs import MadeUpData, kept_run, made_up_records
 from aqr_exp.evaluate.conditions import CONDITIONS, DataCondition, RunScorer
 from aqr_exp.evaluate.scorer import ALL_LABELS
 from aqr_exp.statistics import resampling
-from aqr_exp.statistics.resampling import Resampling, ScenePart, resample, samples_digest
+from aqr_exp.statistics.resampling import Resampling, resample, samples_digest, scene_part
 from aqr_exp.statistics.run_scores import prepare
 from aqr_exp.store.store import Store
 
-WHOLE = ScenePart.of(DataCondition())
+WHOLE = scene_part(DataCondition())
 
 
 @pytest.fixture(scope="module")
@@ -39,21 +39,21 @@ def test_samples_of_a_scene_move_together(records):
 
 
 def test_only_scenes_of_the_condition_are_drawn(records):
-    run = resample(records, ScenePart.of(CONDITIONS["night"]), Resampling(resamples=30))
+    run = resample(records, scene_part(CONDITIONS["night"]), Resampling(resamples=30))
     assert run.scene_truths.shape == (2, 10)
     assert (run.scores.samples == 8).all()
 
 
 def test_a_condition_without_scenes_has_nothing(records):
-    run = resample(records, ScenePart.of(CONDITIONS["rain"]), Resampling(resamples=3))
+    run = resample(records, scene_part(CONDITIONS["rain"]), Resampling(resamples=3))
     assert run.scene_truths.shape == (0, 10)
     assert run.scores.samples.tolist() == [0] * 4
 
 
 def test_conditions_that_differ_in_classes_share_their_part():
-    assert ScenePart.of(CONDITIONS["small"]) == ScenePart.of(CONDITIONS["large"]) == WHOLE
-    assert ScenePart.of(CONDITIONS["night"]) != ScenePart.of(CONDITIONS["day"])
-    assert ScenePart.of(CONDITIONS["day"]).condition() == CONDITIONS["day"]
+    assert scene_part(CONDITIONS["small"]) == scene_part(CONDITIONS["large"]) == WHOLE
+    assert scene_part(CONDITIONS["night"]) != scene_part(CONDITIONS["day"])
+    assert scene_part(CONDITIONS["day"]) == CONDITIONS["day"]
 
 
 @pytest.mark.parametrize("threads", [1, 3])
