@@ -31,10 +31,8 @@ class Confounder:
 
     Attributes:
         name: A dotted key, or what else differs, such as `code` or `torch`.
-        ours: Its value in the arm.
-        theirs: Its value in the arm it is compared with.
-        pairs: In how many pairs of runs (of the same seed, where they share seeds) it differs.
-        of: How many pairs there are.
+        theirs: Its value in the arm that ours is compared with.
+        pairs: In how many of the pairs of runs (of the same seed, where they share seeds) it differs.
     """
 
     name: str
@@ -43,10 +41,14 @@ class Confounder:
     pairs: int = 1
     of: int = 1
 
+    @property
+    def where(self) -> str:
+        """In which share of the pairs it differs, in brackets; empty for all."""
+        return "" if self.pairs == self.of else f" ({self.pairs} of {self.of} pairs of runs)"
+
     def __str__(self) -> str:
         """In words, such as `code 1b6f1948c64d and 5446b2b9a1c0 (2 of 3 pairs of runs)`."""
-        where = "" if self.pairs == self.of else f" ({self.pairs} of {self.of} pairs of runs)"
-        return f"{self.name} {self.ours} and {self.theirs}{where}"
+        return f"{self.name} {self.ours} and {self.theirs}{self.where}"
 
 
 def check_factors(factors: Sequence[str]) -> tuple[str, ...]:

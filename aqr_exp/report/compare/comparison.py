@@ -1,7 +1,7 @@
 """Two arms compared: configuration, metrics, classes, conditions and scenes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 from aqr_exp.config.identity import Difference, IdentityEffect, differences
@@ -11,13 +11,9 @@ from aqr_exp.evaluate.conditions import CONDITIONS, DataCondition
 from aqr_exp.evaluate.protocol import ERROR_NAMES
 from aqr_exp.files.progress import NamedProgress, no_progress
 from aqr_exp.report.compare.scenes import SceneChanges, scene_changes
-from aqr_exp.statistics.confounders import (
-    Confounder,
-    all_confounders,
-    check_factors,
-)
+from aqr_exp.statistics.confounders import Confounder, all_confounders, check_factors
 from aqr_exp.statistics.differences import DEFAULT, arm_intervals, compare_arms
-from aqr_exp.statistics.estimates import ArmMean
+from aqr_exp.statistics.estimates import ArmDifference, ArmMean
 from aqr_exp.statistics.metrics import CLASS_AP, MAIN_METRICS
 from aqr_exp.statistics.resampling import Resampling
 from aqr_exp.statistics.run_scores import GroundTruths, prepare
@@ -34,12 +30,10 @@ class Request:
     """A comparison that is wanted.
 
     Attributes:
-        metrics: Metric names.
         errors: Whether the five true-positive errors are compared as well.
         parts: Of `PARTS`.
         factors: What the arms may differ in besides their variant.
         strict: Whether a confounded comparison is refused.
-        settings: How intervals are made.
     """
 
     metrics: tuple[str, ...] = MAIN_METRICS
@@ -50,20 +44,13 @@ class Request:
     settings: Resampling = DEFAULT
 
 
-EVERYTHING = Request()
-
-
 @dataclass(frozen=True, kw_only=True)
 class Compared:
     """One metric of two arms.
 
     Attributes:
-        metric: Its name.
         condition: The part of the data; None for all of it.
-        truths: Ground truths it rests on; None when unknown.
-        reference: The reference arm's mean.
-        other: The other arm's.
-        result: The difference and its verdict.
+        truths: Ground truths it rests on; None when unknown or not the same in both.
     """
 
     metric: str
@@ -83,11 +70,9 @@ class Comparison:
         other: Those of the other arm; differences are other minus reference.
         configuration: Keys that can change the numbers and differ.
         confounders: What differs besides the declared factors.
-        metrics: By metric, each block corrected for its number of comparisons.
-        errors: The true-positive errors.
+        metrics: By metric; this block and each other is corrected for its number of comparisons.
         classes: AP by class.
         conditions: The first metric by condition.
-        scenes: Scenes by how much they changed.
         notes: Which runs were left out, and why.
     """
 
@@ -113,7 +98,7 @@ def compare_two(
     other: Sequence[RunRow],
     *,
     store: Store,
-    request: Request = EVERYTHING,
+    request: Request,
     left_out: Sequence[str] = (),
     progress: NamedProgress = no_progress,
 ) -> Comparison:
@@ -134,36 +119,33 @@ def compare_two(
         names = "; ".join(map(str, confounders))
         raise RequestError(f"--strict: the two differ in more than the declared factor: {names}")
     reference, other, notes = _with_common_seeds(reference, other)
-    work = _Work(reference, other, store, request)
-    parts = [DataCondition()] * any(part in request.parts for part in (METRIC, CLASS))
-    parts += [*CONDITIONS.values()] if CONDITION in request.parts else []
+    parts = request.parts
+    drawn = [DataCondition()] * any(part in parts for part in (METRIC, CLASS))
+    drawn += [*CONDITIONS.values()] if CONDITION in parts else []
     prepare(
         [*reference, *other],
-        parts,
+        drawn,
         store=store,
         settings=request.settings,
         progress=partial(progress, "resamples"),
     )
-    found = Comparison(
+    family = partial(_family, (reference, other), store, request.settings, GroundTruths(store))
+    return Comparison(
         reference=tuple(reference),
         other=tuple(other),
         configuration=tuple(
             item for item in differences(*specs) if item.effect is IdentityEffect.CHANGES
         ),
         confounders=confounders,
+        metrics=family(request.metrics) if METRIC in parts else (),
+        errors=family(ERROR_NAMES) if METRIC in parts and request.errors else (),
+        classes=family([f"{CLASS_AP}{name}" for name in CLASS_NAMES]) if CLASS in parts else (),
+        conditions=family(request.metrics[:1], [*CONDITIONS]) if CONDITION in parts else (),
+        scenes=scene_changes(reference, other, store=store, progress=partial(progress, "runs"))
+        if SCENE in parts
+        else SceneChanges(),
         notes=(*left_out, *notes),
     )
-    if METRIC in request.parts:
-        errors = work.metrics(ERROR_NAMES) if request.errors else ()
-        found = replace(found, metrics=work.metrics(request.metrics), errors=errors)
-    if CLASS in request.parts:
-        found = replace(found, classes=work.metrics([f"{CLASS_AP}{name}" for name in CLASS_NAMES]))
-    if CONDITION in request.parts:
-        found = replace(found, conditions=work.conditions(request.metrics[0]))
-    if SCENE in request.parts:
-        scenes = scene_changes(reference, other, store=store, progress=partial(progress, "runs"))
-        found = replace(found, scenes=scenes)
-    return found
 
 
 def _with_common_seeds(
@@ -185,67 +167,39 @@ def _with_common_seeds(
     )
 
 
-class _Work:
-    """The comparisons of two arms."""
-
-    def __init__(
-        self, reference: Sequence[RunRow], other: Sequence[RunRow], store: Store, request: Request
-    ) -> None:
-        self._arms = (reference, other)
-        self._store = store
-        self._settings = request.settings
-        self._truths = GroundTruths(store)
-
-    def metrics(self, names: Sequence[str]) -> tuple[Compared, ...]:
-        """Metrics over all of the data, as one family of comparisons."""
-        return self._decided([(name, None) for name in names])
-
-    def conditions(self, metric: str) -> tuple[Compared, ...]:
-        """One metric under each condition, as one family of comparisons."""
-        return self._decided([(metric, condition) for condition in CONDITIONS])
-
-    def _decided(self, wanted: Sequence[tuple[str, str | None]]) -> tuple[Compared, ...]:
-        by_condition: dict[str | None, list[str]] = {}
-        for metric, condition in wanted:
-            by_condition.setdefault(condition, []).append(metric)
-        found, means = {}, {}
-        reference, other = self._arms
-        for condition, metrics in by_condition.items():
-            differing = compare_arms(
-                reference,
-                other,
-                metrics,
-                store=self._store,
-                condition=condition,
-                settings=self._settings,
-            )
-            each = [
-                arm_intervals(
-                    arm,
-                    metrics,
-                    store=self._store,
-                    condition=condition,
-                    settings=self._settings,
-                )
-                for arm in self._arms
-            ]
-            for metric in metrics:
-                found[metric, condition] = differing[metric]
-                means[metric, condition] = each[0][metric], each[1][metric]
-        results = decide([found[key] for key in wanted], self._settings.alpha)
-        return tuple(
+def _family(
+    arms: tuple[Sequence[RunRow], Sequence[RunRow]],
+    store: Store,
+    settings: Resampling,
+    truths: GroundTruths,
+    metrics: Sequence[str],
+    conditions: Sequence[str | None] = (None,),
+) -> tuple[Compared, ...]:
+    """Metrics under conditions, as one family of comparisons."""
+    found: list[ArmDifference] = []
+    means: list[tuple[ArmMean, ArmMean]] = []
+    for condition in conditions:
+        differing = compare_arms(
+            *arms, metrics, store=store, condition=condition, settings=settings
+        )
+        ours, theirs = (
+            arm_intervals(arm, metrics, store=store, condition=condition, settings=settings)
+            for arm in arms
+        )
+        found += [differing[metric] for metric in metrics]
+        means += [(ours[metric], theirs[metric]) for metric in metrics]
+    compared = []
+    for result, (reference, other) in zip(decide(found, settings.alpha), means, strict=True):
+        metric, condition = result.difference.metric, result.difference.condition
+        counts = truths.of([row for arm in arms for row in arm], metric, condition)
+        compared.append(
             Compared(
                 metric=metric,
                 condition=condition,
-                truths=self._count(metric, condition),
-                reference=means[metric, condition][0],
-                other=means[metric, condition][1],
+                truths=counts.pop() if len(counts) == 1 else None,
+                reference=reference,
+                other=other,
                 result=result,
             )
-            for (metric, condition), result in zip(wanted, results, strict=True)
         )
-
-    def _count(self, metric: str, condition: str | None) -> int | None:
-        """Ground truths that a metric of both arms rests on; None where unknown or not the same."""
-        counts = self._truths.of([*self._arms[0], *self._arms[1]], metric, condition)
-        return counts.pop() if len(counts) == 1 else None
+    return tuple(compared)

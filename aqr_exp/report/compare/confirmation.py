@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 from aqr_exp.report.arm_names import arm_labels
 from aqr_exp.report.tables.cells import (
-    NO_VALUE,
-    SYNTHETIC_MARK,
     Cell,
     MergedColumns,
     Table,
     count_cell,
+    interval_cells,
     make_columns,
     number_cell,
     text_cell,
+    titled,
 )
 from aqr_exp.statistics.differences import DEFAULT, arm_interval, compare_arms
 from aqr_exp.statistics.estimates import ArmDifference, ArmMean
@@ -37,7 +37,6 @@ class ConfirmedPoint:
         selected: Its runs of the sweep, by which it was selected.
         fresh: Its completed runs on fresh seeds.
         selected_baseline: The baseline's runs of the sweep; empty where the sweep has none.
-        fresh_baseline: The baseline's runs on fresh seeds.
     """
 
     selected: tuple[RunRow, ...]
@@ -51,8 +50,6 @@ class Confirmed:
     """One selected point on fresh seeds.
 
     Attributes:
-        label: What the point is called.
-        runs: Its runs.
         selected: The mean that it was selected by.
         confirmed: The mean over fresh seeds.
         shrinkage: Confirmed minus selected; the seeds differ, so that it is unpaired.
@@ -118,11 +115,12 @@ def confirmation_table(
         "p",
         "verdict",
     )
-    rows = [row for item in found for row in (*item.runs.selected, *item.runs.fresh)]
-    synthetic = any(row.synthetic for row in rows)
-    title = f"Confirmation of {sweep}: the best {len(found)} of {candidates} points by {metric}"
+    title, synthetic = titled(
+        f"Confirmation of {sweep}: the best {len(found)} of {candidates} points by {metric}",
+        [runs for item in found for runs in (item.runs.selected, item.runs.fresh)],
+    )
     return Table(
-        title=f"{title} ({SYNTHETIC_MARK})" if synthetic else title,
+        title=title,
         columns=make_columns(columns, numeric={*columns} - {"point", "verdict"}),
         rows=tuple(_cells(item) for item in found),
         notes=tuple(_notes(found, metric, candidates, planned)),
@@ -135,26 +133,19 @@ def confirmation_table(
 
 
 def _cells(item: Confirmed) -> tuple[Cell, ...]:
-    lead = item.result.difference
+    lead, change = item.result.difference, item.shrinkage
     return (
         text_cell(item.label),
         number_cell(item.selected.mean),
         count_cell(item.selected.n),
-        *_interval_cells(item.confirmed),
+        *interval_cells(item.confirmed.mean, item.confirmed.low, item.confirmed.high),
         count_cell(item.confirmed.n),
-        *_interval_cells(item.shrinkage),
+        *interval_cells(change.mean, change.low, change.high),
         number_cell(item.selected_lead.mean),
-        *_interval_cells(lead),
+        *interval_cells(lead.mean, lead.low, lead.high),
         number_cell(item.result.p_holm, decimals=3),
         text_cell(item.result.word if lead.mean is not None else "not confirmed yet"),
     )
-
-
-def _interval_cells(found: ArmMean | ArmDifference) -> tuple[Cell, Cell, Cell]:
-    if found.low is None:
-        nothing = "no interval" if found.mean is not None else "-"
-        return number_cell(found.mean), Cell(text=nothing, value=None), NO_VALUE
-    return number_cell(found.mean), number_cell(found.low), number_cell(found.high)
 
 
 def _notes(found: Sequence[Confirmed], metric: str, candidates: int, planned: int) -> list[str]:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from aqr_exp.evaluate.conditions import RunScorer, sample_weights
 from aqr_exp.evaluate.records import SplitSamples
+from aqr_exp.evaluate.scorer import Scores
 from aqr_exp.files.progress import Progress, no_progress
 from aqr_exp.statistics.grouping import replicates
 from aqr_exp.statistics.resampling import samples_digest
@@ -23,24 +24,10 @@ from aqr_exp.store.store import Store
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SceneScores:
-    """A run's scores by scene.
+    """A run's scores by scene: T evaluations of one scene each, AP 0 where it has no such object."""
 
-    Attributes:
-        samples: The split.
-        class_ap: AP by class; 0 where the scene has no such object.
-        truths: Ground truths by class.
-        counts: Samples.
-    """
-
-    samples: SplitSamples
-    class_ap: Float[NDArray[Any], "T 10"]
-    truths: Int[NDArray[Any], "T 10"]
-    counts: Int[NDArray[Any], " T"]
-
-    @property
-    def has_class(self) -> Bool[NDArray[Any], "T 10"]:
-        """The classes that a scene has objects of."""
-        return self.truths > 0
+    split: SplitSamples
+    scores: Scores
 
     def mean_ap(self) -> Float[NDArray[Any], " T"]:
         """Mean AP over the classes that a scene has objects of; NaN for a scene without any.
@@ -48,8 +35,9 @@ class SceneScores:
         The benchmark's mAP counts absent classes as 0: over one scene most are absent, and two scenes
         could not be compared.
         """
-        classes = self.has_class.sum(axis=1)
-        total = np.where(self.has_class, self.class_ap, 0.0).sum(axis=1)
+        there = self.scores.truths > 0
+        classes = there.sum(axis=1)
+        total = np.where(there, self.scores.class_ap(), 0.0).sum(axis=1)
         return np.where(classes > 0, total / np.maximum(classes, 1), np.nan)
 
 
@@ -63,12 +51,7 @@ def scene_scores(store: Store, row: RunRow) -> SceneScores:
     records = scored_records(store, row)
     one_each = np.eye(len(records.samples.scene_names), dtype=np.int64)
     scores = RunScorer(records).scores(weights=sample_weights(records.samples, one_each))
-    return SceneScores(
-        samples=records.samples,
-        class_ap=scores.class_ap(),
-        truths=scores.truths,
-        counts=scores.samples,
-    )
+    return SceneScores(split=records.samples, scores=scores)
 
 
 SCENE_METRIC = "mAP over the scene's classes"
@@ -79,12 +62,10 @@ class SceneChange:
     """One scene under two arms.
 
     Attributes:
-        scene: Its name.
         description: Its description in the data set.
         samples: How many samples.
         truths: How many ground truths.
         reference: The reference arm's `SCENE_METRIC`, mean over its seeds.
-        other: The other arm's.
         pairs: Pairs of runs with the same seed.
         agreeing: How many of these pairs differ in the direction that the means do.
     """
@@ -138,11 +119,10 @@ def scene_changes(
             progress(done, total)
     if not all(scored):
         return SceneChanges(notes=("no scenes are compared: an arm has no completed run",))
-    digests = {samples_digest(one.samples) for scores in scored for one in scores}
+    digests = {samples_digest(one.split) for scores in scored for one in scores}
     if len(digests) > 1:
-        return SceneChanges(
-            notes=("no scenes are compared: the runs were scored on different samples",)
-        )
+        why = "no scenes are compared: the runs were scored on different samples"
+        return SceneChanges(notes=(why,))
     paired = {row.seed for row in chosen[0]} == {row.seed for row in chosen[1]}
     return SceneChanges(changes=_ordered(*scored, paired=paired))
 
@@ -155,23 +135,19 @@ def _ordered(
     pairs = theirs - ours if paired else np.zeros((0, ours.shape[1]))
     change = theirs.mean(axis=0) - ours.mean(axis=0)
     agreeing = (np.sign(pairs) == np.sign(change)).sum(axis=0)
-    changes = [
+    # Equal changes in the scenes' order; scenes without objects are left out.
+    order = np.argsort(-np.abs(change), kind="stable")
+    return tuple(
         SceneChange(
-            scene=first.samples.scene_names[at],
-            description=first.samples.scene_descriptions[at],
-            samples=int(first.counts[at]),
-            truths=int(first.truths[at].sum()),
+            scene=first.split.scene_names[at],
+            description=first.split.scene_descriptions[at],
+            samples=int(first.scores.samples[at]),
+            truths=int(first.scores.truths[at].sum()),
             reference=float(ours[:, at].mean()),
             other=float(theirs[:, at].mean()),
             pairs=len(pairs),
             agreeing=int(agreeing[at]),
         )
-        for at in _by_size(change)
-    ]
-    return tuple(changes)
-
-
-def _by_size(change: Float[NDArray[Any], " T"]) -> list[int]:
-    """Scenes by the size of their change, equal ones in their order; those without objects left out."""
-    order = np.argsort(-np.abs(change), kind="stable")
-    return [int(at) for at in order if not np.isnan(change[at])]
+        for at in map(int, order)
+        if not np.isnan(change[at])
+    )

@@ -2,22 +2,21 @@
 
 from collections.abc import Sequence
 
-from aqr_exp.config.identity import Difference
 from aqr_exp.report.arm_names import arm_labels
 from aqr_exp.report.compare.comparison import Compared, Comparison
 from aqr_exp.report.compare.scenes import SCENE_METRIC, SceneChange
 from aqr_exp.report.tables.cells import (
     NO_VALUE,
-    SYNTHETIC_MARK,
     Cell,
     MergedColumns,
     Table,
     count_cell,
+    interval_cells,
     make_columns,
     number_cell,
     text_cell,
+    titled,
 )
-from aqr_exp.statistics.confounders import Confounder
 from aqr_exp.store.collect import RunRow
 
 LONGEST_VALUE = 60
@@ -62,24 +61,19 @@ def configuration_table(found: Comparison) -> Table:
     notes += found.notes
     # A confounder has the arm's value first, then that of the arm it is compared with: B and A.
     notes += [
-        f"confounded: {item.name} is {item.theirs} in A and {item.ours} in B{_in_pairs(item)}"
+        f"confounded: {item.name} is {item.theirs} in A and {item.ours} in B{item.where}"
         for item in found.confounders
     ]
     return Table(
         title=f"A: {ours}; B: {theirs}; differences are B - A",
         columns=make_columns(("key", "A", "B")),
-        rows=tuple(_configuration_cells(item) for item in found.configuration),
+        rows=tuple(
+            (text_cell(item.key), text_cell(_value(item.ours)), text_cell(_value(item.theirs)))
+            for item in found.configuration
+        ),
         notes=tuple(notes),
-        synthetic=_synthetic(found),
+        synthetic=any(row.synthetic for row in found.rows),
     )
-
-
-def _in_pairs(item: Confounder) -> str:
-    return "" if item.pairs == item.of else f" ({item.pairs} of {item.of} pairs of runs)"
-
-
-def _configuration_cells(item: Difference) -> tuple[Cell, ...]:
-    return text_cell(item.key), text_cell(_value(item.ours)), text_cell(_value(item.theirs))
 
 
 def _value(value: object) -> str:
@@ -92,14 +86,16 @@ def _compared_table(
     found: Comparison, what: str, items: Sequence[Compared], *, sentences: bool
 ) -> Table:
     """One line a metric, with both means, the difference and its interval, and the verdict."""
-    title = f"{what}: means, B - A [95 % interval], verdict after Holm over {len(items)}"
+    title, synthetic = titled(
+        f"{what}: means, B - A [95 % interval], verdict after Holm over {len(items)}", [found.rows]
+    )
     notes = [item.result.sentence for item in items] if sentences else _shared_notes(items)
     return Table(
-        title=f"{title} ({SYNTHETIC_MARK})" if _synthetic(found) else title,
+        title=title,
         columns=make_columns(("metric", *NUMBERS, "verdict"), numeric=NUMBERS),
         rows=tuple(_compared_cells(item) for item in items),
         notes=tuple(notes),
-        synthetic=_synthetic(found),
+        synthetic=synthetic,
         merged_columns=(MergedColumns(value="difference", low="low", high="high"),),
         block_rules=False,
     )
@@ -109,28 +105,20 @@ def _shared_notes(items: Sequence[Compared]) -> list[str]:
     """Remarks on numbers: those with the same note share a line."""
     names: dict[str, list[str]] = {}
     for item in items:
-        names.setdefault(item.result.difference.note, []).append(_name(item))
+        names.setdefault(item.result.difference.note, []).append(item.result.difference.name)
     return [f"{', '.join(named)}: {note}" for note, named in names.items() if note]
-
-
-def _name(item: Compared) -> str:
-    return item.metric if item.condition is None else f"{item.metric}@{item.condition}"
 
 
 def _compared_cells(item: Compared) -> tuple[Cell, ...]:
     difference = item.result.difference
-    p = item.result.p_holm
-    unknown = Cell(text="no interval", value=None)
     return (
-        text_cell(_name(item)),
+        text_cell(difference.name),
         NO_VALUE if item.truths is None else count_cell(item.truths),
         number_cell(item.reference.mean),
         number_cell(item.other.mean),
-        number_cell(difference.mean),
-        unknown if difference.low is None else number_cell(difference.low),
-        number_cell(difference.high),
+        *interval_cells(difference.mean, difference.low, difference.high),
         count_cell(difference.n_pairs),
-        number_cell(p, decimals=3),
+        number_cell(item.result.p_holm, decimals=3),
         text_cell(item.result.word),
     )
 
@@ -138,8 +126,9 @@ def _compared_cells(item: Compared) -> tuple[Cell, ...]:
 def scene_table(found: Comparison, count: int) -> Table:
     """The scenes that changed most."""
     changes = found.scenes.changes
-    title = (
-        f"Scenes that changed most: {SCENE_METRIC}, {min(count, len(changes))} of {len(changes)}"
+    title, synthetic = titled(
+        f"Scenes that changed most: {SCENE_METRIC}, {min(count, len(changes))} of {len(changes)}",
+        [found.rows],
     )
     notes = list(found.scenes.notes)
     if changes:
@@ -148,14 +137,11 @@ def scene_table(found: Comparison, count: int) -> Table:
             "of many changes with care"
         )
     return Table(
-        title=f"{title} ({SYNTHETIC_MARK})" if _synthetic(found) else title,
-        columns=make_columns(
-            ("scene", *SCENE_NUMBERS, "description"),
-            numeric=SCENE_NUMBERS,
-        ),
+        title=title,
+        columns=make_columns(("scene", *SCENE_NUMBERS, "description"), numeric=SCENE_NUMBERS),
         rows=tuple(_scene_cells(change) for change in changes[:count]),
         notes=tuple(notes),
-        synthetic=_synthetic(found),
+        synthetic=synthetic,
     )
 
 
@@ -171,7 +157,3 @@ def _scene_cells(change: SceneChange) -> tuple[Cell, ...]:
         agree,
         text_cell(change.description),
     )
-
-
-def _synthetic(found: Comparison) -> bool:
-    return any(row.synthetic for row in found.rows)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aqr_exp.statistics.grouping import Group, printable
+from aqr_exp.store.collect import RunRow
 
 DECIMALS = 4
 PLUS_MINUS = "±"
@@ -172,7 +173,15 @@ def number_cell(
     return Cell(text=text, value=float(text))
 
 
-def titled(title: str, groups: Sequence[Group]) -> tuple[str, bool]:
+def interval_cells(
+    mean: float | None, low: float | None, high: float | None
+) -> tuple[Cell, Cell, Cell]:
+    """A value and the ends of its interval; where it has none, the lower one says so."""
+    unknown = words_cell("-" if mean is None else "no interval")
+    return number_cell(mean), unknown if low is None else number_cell(low), number_cell(high)
+
+
+def titled(title: str, groups: Iterable[Sequence[RunRow]]) -> tuple[str, bool]:
     """A title marked when anything below it is synthetic, and whether it is."""
     synthetic = any(row.synthetic for group in groups for row in group)
     return (f"{title} ({SYNTHETIC_MARK})" if synthetic else title), synthetic

@@ -52,9 +52,9 @@ def store(tmp_path: Path) -> Store:
 def test_a_scene_is_scored_over_its_own_classes(store: Store) -> None:
     row = kept_run(store, "a", 0, by_hand((True, False, True)))
     scores = scene_scores(store, row)
-    np.testing.assert_allclose(scores.class_ap[:, CAR], [1.0, 0.0, 1.0])
-    assert scores.truths[:, TRUCK].tolist() == [0, 0, 1]
-    assert scores.counts.tolist() == [1, 1, 1]
+    np.testing.assert_allclose(scores.scores.class_ap()[:, CAR], [1.0, 0.0, 1.0])
+    assert scores.scores.truths[:, TRUCK].tolist() == [0, 0, 1]
+    assert scores.scores.samples.tolist() == [1, 1, 1]
     # The third scene has a truck besides its car.
     np.testing.assert_allclose(scores.mean_ap(), [1.0, 0.0, 0.5])
 
@@ -103,8 +103,8 @@ def test_every_scene_equals_an_evaluation_of_it_alone(store: Store) -> None:
     for scene in range(5):
         weights = (data.samples.scene == scene).astype(np.int64)[None]
         alone = Scorer(records.tables[WHOLE]).scores(weights)
-        np.testing.assert_array_equal(found.class_ap[scene], alone.class_ap()[0])
-        np.testing.assert_array_equal(found.truths[scene], alone.truths[0])
+        np.testing.assert_array_equal(found.scores.class_ap()[scene], alone.class_ap()[0])
+        np.testing.assert_array_equal(found.scores.truths[scene], alone.truths[0])
 
 
 def test_without_fitting_records_there_are_no_scenes_and_a_reason(store: Store) -> None:
