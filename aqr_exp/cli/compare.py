@@ -108,7 +108,6 @@ def command(
 
 
 def _compared(reference: str, other: str, store: Store, request: Request) -> Comparison:
-
     rows = collect(store)
     arms = [one_arm(rows, name) for name in (reference, other)]
     runs = [arm.runs for arm in arms]
@@ -127,7 +126,6 @@ def _names(text: str | None) -> tuple[str, ...]:
 
 
 def _parts(text: str) -> tuple[str, ...]:
-
     parts = _names(text)
     for part in parts:
         if part not in PARTS:

@@ -77,12 +77,10 @@ class Side:
     """One of the two runs.
 
     Attributes:
-        asked: As typed.
         name: The run's name, by what its configuration says.
         spec: Its complete configuration.
     """
 
-    asked: str
     name: str
     spec: dict[str, Any]
 
@@ -119,7 +117,8 @@ def side(asked: str) -> Side:
     store = Store(results_root())
     variants = group_options()["variant"]
     if len(words) > 1 or asked in variants:
-        return _composed(asked, words)
+        config = with_data_identity(load_run(words[0], words[1:]))
+        return Side(name=run_name(config), spec=as_dict(config))
     try:
         folder = store.find(asked)
     except RequestError:
@@ -133,13 +132,7 @@ def side(asked: str) -> Side:
         name = run_name(from_spec(spec))
     except RequestError:
         name = folder.name  # written by another version: what it says can still be compared
-    return Side(asked=folder.name, name=name, spec=spec)
-
-
-def _composed(asked: str, words: list[str]) -> Side:
-
-    config = with_data_identity(load_run(words[0], words[1:]))
-    return Side(asked=asked, name=run_name(config), spec=as_dict(config))
+    return Side(name=name, spec=spec)
 
 
 def verdict(one: Side, other: Side, found: list[Difference]) -> str:
@@ -191,12 +184,7 @@ def _as_json(one: Side, other: Side, found: list[Difference]) -> dict[str, Any]:
         "a": one.name,
         "b": other.name,
         "differences": [
-            {
-                "key": item.key,
-                "a": item.ours,
-                "b": item.theirs,
-                "bearing": item.effect.value,
-            }
+            {"key": item.key, "a": item.ours, "b": item.theirs, "bearing": item.effect.value}
             for item in found
         ],
     }

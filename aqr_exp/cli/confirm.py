@@ -123,7 +123,6 @@ def _say_selection(selection: Selection, plan: Plan) -> None:
 
 
 def _say_plan(plan: Plan, statuses: Sequence[PlannedRunStatus]) -> None:
-
     for status in statuses:
         run = status.run
         typed = " ".join([run.variant, *run.overrides, f"seed={run.seed}"])

@@ -14,7 +14,7 @@ from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.config.load import load_run
 from aqr_exp.data.corruptions.cases import CORRUPTIONS
 from aqr_exp.errors import RequestError
-from aqr_exp.launch.preflight import fault_of_missing
+from aqr_exp.launch.preflight import check_packages
 from aqr_exp.report.figures.figure_file import check_matplotlib, check_target, save
 from aqr_exp.synth.settings import SynthSettings
 
@@ -52,9 +52,7 @@ def prepare_command(
     as_json: console.Json = False,
 ) -> None:
     """Prepare, and print what is there by count."""
-    missing = fault_of_missing("preparing data")
-    if missing:
-        raise RequestError(missing)
+    check_packages("preparing data")
     from aqr_exp.data.preparation import find_version, prepare
 
     root = root.expanduser().absolute()
@@ -106,9 +104,7 @@ def check_command(
     as_json: console.Json = False,
 ) -> None:
     """Print the faults."""
-    missing = fault_of_missing("checking data")
-    if missing:
-        raise RequestError(missing)
+    check_packages("checking data")
     from aqr_exp.data.checks.data_root import Depth, check_root
     from aqr_exp.data.preparation import find_version
 
@@ -279,9 +275,7 @@ def synth_command(
         settings = dataclasses.replace(SynthSettings(), **given)
     except ValueError as error:
         raise RequestError(str(error)) from None
-    missing = fault_of_missing("making data")
-    if missing:
-        raise RequestError(missing)
+    check_packages("making data")
     target = (root or default_root()).expanduser().absolute()
     if ready(target, settings, force=force):
         console.say(f"{target}: the synthetic data set is there already")

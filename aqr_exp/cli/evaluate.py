@@ -59,26 +59,20 @@ def command(
     folders = [store.find(name) for name in dict.fromkeys(runs)]
     for folder in folders:
         _check_trained(folder)
-    cleans = [read_metrics_file(folder.metrics_path).metrics for folder in folders]
-    missing = [
-        missing_cases(folder, cases, clean) for folder, clean in zip(folders, cleans, strict=True)
-    ]
-    for folder, todo in zip(folders, missing, strict=True):
+    cleans = {folder: read_metrics_file(folder.metrics_path).metrics for folder in folders}
+    missing = {folder: missing_cases(folder, cases, clean) for folder, clean in cleans.items()}
+    for folder, todo in missing.items():
         if todo:
             _check_data(folder)
-    for folder, clean, todo in zip(folders, cleans, missing, strict=True):
+    for folder, todo in missing.items():
         console.say(f"{folder.name}: {len(todo)} of {len(cases)} cases to evaluate")
         if todo:
-            _evaluate(folder, todo, clean)
-    lines = [
-        line
-        for folder, clean in zip(folders, cleans, strict=True)
-        for line in _results(folder, cases, clean)
-    ]
+            _evaluate(folder, todo, cleans[folder])
+    lines = [line for folder in folders for line in _results(folder, cases, cleans[folder])]
     if as_json:
         console.print_json(lines)
     else:
-        synthetic = any(clean.get("synthetic") for clean in cleans)
+        synthetic = any(clean.get("synthetic") for clean in cleans.values())
         console.print_table(_table(lines, synthetic=synthetic))
     return 0
 
@@ -109,7 +103,6 @@ def _check_data(folder: RunFolder) -> None:
 
 
 def _evaluate(folder: RunFolder, cases: list[CorruptionCase], clean: dict[str, Any]) -> None:
-
     launcher = from_spec(folder.read_spec()).launcher
     threads = launcher.threads or os.cpu_count() or 1
     finished = 0
@@ -128,7 +121,6 @@ def _digits(value: float | None) -> str:
 
 
 def _ratio(metrics: dict[str, Any], clean: dict[str, Any]) -> float | None:
-
     return ratio(metrics.get("NDS"), clean.get("NDS"))
 
 
@@ -155,7 +147,6 @@ def _results(
 
 
 def _table(lines: list[dict[str, Any]], *, synthetic: bool) -> Table:
-
     numbers = ("mAP", "NDS", "clean_NDS", "RA")
     mark = f" ({SYNTHETIC_MARK})" if synthetic else ""
     return Table(

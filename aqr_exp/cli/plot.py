@@ -117,7 +117,6 @@ def sweep_command(
 ) -> None:
     """Draw a sweep."""
     store, rows = _rows(of, where)
-
     _resample(rows, store, metric)
     figure = sweep_figure(rows, parameters, metric, store=store, width_in=_width_in(width))
     _say_left_out(rows)
@@ -136,7 +135,6 @@ def curves_command(
 ) -> None:
     """Draw training and evaluation over epochs."""
     store, rows = _rows(of, where)
-
     arms = arm_curves(rows, store)
     _resample(rows, store, metric)
     figure = curves_figure(arms, store=store, loss=loss, metric=metric, width_in=_width_in(width))
@@ -149,7 +147,6 @@ def classes_command(
 ) -> None:
     """Draw AP by class."""
     store, rows = _rows(of, where)
-
     _resample(rows, store)
     figure = classes_figure(rows, store=store, width_in=_width_in(width))
     _say_left_out(rows)
@@ -161,7 +158,6 @@ def scale_command(
 ) -> None:
     """Draw the bias scale over training."""
     store, rows = _rows(of, where)
-
     arms = arm_curves(rows, store)
     bounds = [bounds_of(store.folder(arm.runs[0].row.name).read_spec()) for arm in arms]
     figure = scales_figure(arms, bounds, width_in=_width_in(width))
@@ -206,7 +202,6 @@ def _say_not_drawn(lines: Sequence[str]) -> None:
 
 
 def _width_in(width: Width) -> float:
-
     return PAGE_IN if width is Width.PAGE else COLUMN_IN
 
 

@@ -3,7 +3,8 @@
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,12 +18,13 @@ from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.short_names import overrides_help
 from aqr_exp.config.variant_spec import example_lines
 from aqr_exp.errors import AqrExpError
+from aqr_exp.files.progress import no_progress
 from aqr_exp.launch.attempt import last_log_lines
 from aqr_exp.launch.executor import Executor, executor_for
 from aqr_exp.launch.measuring import estimate_memory
 from aqr_exp.launch.preflight import check_ready
 from aqr_exp.launch.record import create_run
-from aqr_exp.launch.single_run import Action, Plan, plan_run, train
+from aqr_exp.launch.single_run import Plan, plan_run, train
 from aqr_exp.store.collect import read_row
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import STOPPED, RunState, RunStatus
@@ -45,16 +47,14 @@ def show_run_plan(config: RunConfig, store: Store, *, as_json: bool) -> int:
 
     plan = plan_of(config, store.root)
     console.say("estimating the memory of a step (some seconds)")
-    memory: dict[str, float] = {}
     try:
-        memory = estimate_memory(config)
+        plan = replace(plan, memory=estimate_memory(config))
     except AqrExpError as error:
         console.say(str(error))
     if as_json:
-        console.print_json(_as_json(plan, memory))
+        console.print_json(asdict(plan))
     else:
-        for line in _lines(config, plan, memory):
-            console.data(line)
+        console.data("\n".join(_lines(config, plan)))
     for note in plan.notes:
         console.say(f"note: {note}")
     for fault in plan.faults:
@@ -62,45 +62,26 @@ def show_run_plan(config: RunConfig, store: Store, *, as_json: bool) -> int:
     return 2 if plan.faults else 0
 
 
-def _as_json(plan: "RunPlan", memory: dict[str, float]) -> dict[str, Any]:
-    return {
-        "samples": plan.samples,
-        "samples_per_epoch": plan.drawn,
-        "epochs": plan.epochs,
-        "steps_per_epoch": plan.steps_per_epoch,
-        "steps": plan.steps,
-        "stages": list(plan.stages),
-        "learning_rates": list(plan.rates),
-        "peak_share": plan.peak_share,
-        "memory": memory,
-        "notes": list(plan.notes),
-        "faults": list(plan.faults),
-    }
-
-
-def _lines(config: RunConfig, plan: "RunPlan", memory: dict[str, float]) -> list[str]:
-    schedule = config.schedule
+def _lines(config: RunConfig, plan: "RunPlan") -> list[str]:
+    schedule, rates = config.schedule, plan.learning_rates
     names = f"model {config.model.name}, data {config.data.name}, schedule {schedule.name}"
     steps = f"steps an epoch: {_known(plan.steps_per_epoch)}, steps in all: {_known(plan.steps)}"
-    drawn = f", class-balanced {_known(plan.drawn)} an epoch" if schedule.cbgs else ""
-    peak = f"{max(plan.rates):.3g} after {100 * plan.peak_share:.0f} % of the run"
+    drawn = f", class-balanced {_known(plan.samples_per_epoch)} an epoch" if schedule.cbgs else ""
+    peak = f"{max(rates):.3g} after {100 * plan.peak_share:.0f} % of the run"
     lines = [
         f"{config.variant.name}, {names}, seed {config.seed}",
         f"samples: {_known(plan.samples)}{drawn}, batch size {schedule.batch_size}",
         f"epochs: {plan.epochs}, {steps}",
         *(f"  {words}" for words in plan.stages),
-        f"learning rate: {plan.rates[0]:.3g}, at its highest {peak}, {plan.rates[-1]:.3g} at the end",
-        f"  {_curve(plan.rates)}",
+        f"learning rate: {rates[0]:.3g}, at its highest {peak}, {rates[-1]:.3g} at the end",
+        f"  {_curve(rates)}",
     ]
-    if memory:
-        weights, activations = (
-            _gigabytes(memory["weights_gb"]),
-            _gigabytes(memory["activations_gb"]),
-        )
+    if plan.memory:
+        sizes = {name: _gigabytes(size) for name, size in plan.memory.items()}
         lines.append(
-            f"memory of a step: about {_gigabytes(memory['total_gb'])} with {schedule.batch_size} "
-            f"samples in one process (weights, gradients and AdamW {weights}, activations "
-            f"{activations}; the sparse encoder and the arm come on top)"
+            f"memory of a step: about {sizes['total_gb']} with {schedule.batch_size} samples in one "
+            f"process (weights, gradients and AdamW {sizes['weights_gb']}, activations "
+            f"{sizes['activations_gb']}; the sparse encoder and the arm come on top)"
         )
     return lines
 
@@ -178,9 +159,9 @@ def run_config(
             or another process works on it (exit 1).
     """
     plan = plan_run(store, run_name(config), force=force)
-    if plan.action is not Action.SHOW:
+    if plan.previous is not RunStatus.COMPLETED:
         check_ready(config, store.root)
-        if plan.action is Action.START and not plan.folder.state_path.exists():
+        if not plan.folder.state_path.exists():
             create_run(plan.folder, config, overrides)
         return _start(plan, executor_for([config.launcher]), as_json=as_json)
     if not as_json:
@@ -196,24 +177,19 @@ def _start(plan: Plan, executor: Executor, *, as_json: bool) -> int:
         # Another process may have finished it while this one waited for the lock.
         if folder.effective_status() is RunStatus.COMPLETED:
             return _report_completed(folder, as_json=as_json)
-        if plan.action is Action.START:
+        if plan.previous is None:
             console.say(f"{folder.name}: starts (log: {folder.train_log_path})")
         else:
             console.say(f"{folder.name}: was {plan.previous}, starts attempt {plan.attempt}")
         # A training in this terminal leaves no place for a progress bar.
-        with nullcontext(_no_progress) if executor.uses_terminal else run_progress() as show:
+        with nullcontext(no_progress) if executor.uses_terminal else run_progress() as show:
             state = train(folder, executor, show, attempt=plan.attempt)
     if state.status is RunStatus.COMPLETED:
         return _report_completed(folder, as_json=as_json)
     return _report_unfinished(folder, state, as_json=as_json)
 
 
-def _no_progress(progress: dict[str, Any]) -> None:
-    del progress
-
-
 def _report_completed(folder: RunFolder, *, as_json: bool) -> int:
-
     row = read_row(folder)
     if not row.completed:
         raise AqrExpError(row.reason or f"{folder.path} is damaged")
@@ -226,7 +202,6 @@ def _report_completed(folder: RunFolder, *, as_json: bool) -> int:
 
 
 def _report_unfinished(folder: RunFolder, state: RunState, *, as_json: bool) -> int:
-
     cancelled = state.status in STOPPED
     if as_json:
         console.print_json(run_as_json(folder, read_row(folder)))

@@ -40,7 +40,6 @@ def cancel_removed_runs(name: str, removed: Sequence[RemovedRun]) -> None:
 
 
 def _cancel(run: RemovedRun, reason: str) -> str:
-
     folder = run.folder
     if folder.lease_info() is not None:
         folder.request_cancel(reason)

@@ -107,7 +107,6 @@ def command(
 
 
 def _run(request: TableRequest, form: TableFormat, *, verify: bool) -> int:
-
     if form is TableFormat.PARQUET and console.on_terminal():
         raise RequestError("--format parquet is not text: write it to a file, `> table.parquet`")
     if verify and request.at_epoch is not None:

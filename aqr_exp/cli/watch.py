@@ -1,10 +1,12 @@
 """`aqr-exp watch`, and the screens of running sweeps: live on a terminal, plain lines elsewhere."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,7 +19,6 @@ from aqr_exp.launch.attempt import Decision, RunSnapshot, last_log_lines
 from aqr_exp.launch.scheduler import Task
 from aqr_exp.launch.slots import Slot
 from aqr_exp.store.counting import RunFolders
-from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store, results_root
 from aqr_exp.store.sweep_folder import SweepFolder
@@ -26,21 +27,9 @@ from aqr_exp.sweep.status import RunLine, SweepStatus, WatchedRun, count_by_stat
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-LIVE_EVERY_S = 0.5
-PLAIN_EVERY_S = 60.0
 # More lines than this of running runs would push the totals off a terminal.
 MOST_LINES = 40
 LOG_LINES = 8
-
-
-class Screen(Protocol):
-    """Destination of lines, with the status of a sweep kept up to date."""
-
-    def say(self, text: str) -> None:
-        """Print one line that stays."""
-
-    def refresh(self, *, now: bool = False) -> None:
-        """Show the status of the sweep, at intervals or now."""
 
 
 def totals_line(lines: Sequence[RunLine]) -> str:
@@ -50,11 +39,6 @@ def totals_line(lines: Sequence[RunLine]) -> str:
     if remaining_s is not None:
         words.append(f"about {duration(remaining_s)} left")
     return f"{len(lines)} runs: " + (", ".join(words) or "nothing to do")
-
-
-def run_words(line: RunLine) -> str:
-    """One running run in one line."""
-    return f"{line.name}: {progress_line(line.progress)}"
 
 
 def failure_lines(name: str, reason: str | None, log: Sequence[str], log_path: str) -> list[str]:
@@ -84,8 +68,39 @@ def recovery_hints(statuses: Sequence[str]) -> list[str]:
     return lines
 
 
-class PlainScreen:
-    """Prints lines, and the totals once a minute."""
+class Screen(ABC):
+    """Destination of lines, with the status of a sweep kept up to date.
+
+    Attributes:
+        say: Prints one line that stays.
+        every_s: Seconds between two looks at the status.
+    """
+
+    every_s: float
+
+    def __init__(
+        self, status: SweepStatus, say: Callable[[str], None], clock: Callable[[], float]
+    ) -> None:
+        self.say = say
+        self._status = status
+        self._clock = clock
+        self._shown_at = float("-inf")
+
+    def refresh(self, *, now: bool = False) -> None:
+        """Show the status of the sweep, at intervals or now."""
+        if now or self._clock() - self._shown_at >= self.every_s:
+            self._shown_at = self._clock()
+            self._show(self._status.look())
+
+    @abstractmethod
+    def _show(self, lines: Sequence[RunLine]) -> None:
+        """Show the status."""
+
+
+class PlainScreen(Screen):
+    """Prints lines, and once a minute the totals and a line a running run."""
+
+    every_s = 60.0
 
     def __init__(
         self,
@@ -93,43 +108,31 @@ class PlainScreen:
         say: Callable[[str], None] = console.say,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._status = status
-        self._clock = clock
+        super().__init__(status, say, clock)
         self._shown_at = clock()
-        self.say = say
 
-    def refresh(self, *, now: bool = False) -> None:
-        """Print totals and a line a running run, at most once a minute unless `now`."""
-        if not now and self._clock() - self._shown_at < PLAIN_EVERY_S:
-            return
-        self._shown_at = self._clock()
-        lines = self._status.look()
+    def _show(self, lines: Sequence[RunLine]) -> None:
         running = [line for line in lines if line.status is RunStatus.RUNNING]
         for line in running[:MOST_LINES]:
-            self.say(f"  {run_words(line)}")
+            self.say(f"  {line.name}: {progress_line(line.progress)}")
         self.say(totals_line(lines))
 
 
-class LiveScreen:
+class LiveScreen(Screen):
     """Keeps a table of the running runs and the totals at the bottom of a terminal."""
+
+    every_s = 0.5
 
     def __init__(
         self, status: SweepStatus, live: Any, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._status = status
+        # Lines are printed above the table.
+        say = partial(live.console.print, markup=False, highlight=False, soft_wrap=True)
+        super().__init__(status, say, clock)
         self._live = live
-        self._clock = clock
-        self._shown_at = float("-inf")
 
-    def say(self, text: str) -> None:
-        """Print one line above the table."""
-        self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-    def refresh(self, *, now: bool = False) -> None:
-        """Draw anew, twice a second."""
-        if now or self._clock() - self._shown_at >= LIVE_EVERY_S:
-            self._shown_at = self._clock()
-            self._live.update(live_table(self._status.look()), refresh=True)
+    def _show(self, lines: Sequence[RunLine]) -> None:
+        self._live.update(live_table(lines), refresh=True)
 
 
 def live_table(lines: Sequence[RunLine]) -> "RenderableType":
@@ -192,7 +195,6 @@ class ConsoleReporter:
         self._total = total
         self._started_at: dict[str, float] = {}
         self._ended = 0
-        self.before = 0
 
     def started(self, task: Task, slot: Slot, attempt: int) -> None:
         """A run was started here."""
@@ -205,16 +207,18 @@ class ConsoleReporter:
         self._ended += 1
         folder, place = task.folder, f"[{self._ended}/{self._total()}]"
         if snapshot.decision is Decision.FAILED:
-            for line in failure_lines(folder.name, snapshot.reason, *_log(folder)):
+            log: list[str] = []
+            with suppress(OSError):
+                log = last_log_lines(folder, LOG_LINES)
+            path = str(folder.train_log_path)
+            for line in failure_lines(folder.name, snapshot.reason, log, path):
                 self._screen.say(f"{place} {line}" if not line.startswith(" ") else line)
         elif here:
             since = self._started_at.get(folder.name)
             took = f" in {duration(time.monotonic() - since)}" if since is not None else ""
             reason = f": {snapshot.reason}" if snapshot.reason else ""
             self._screen.say(f"{place} {folder.name} {snapshot.decision.value}{took}{reason}")
-        elif snapshot.decision is Decision.COMPLETED:
-            self.before += 1
-        else:
+        elif snapshot.decision is not Decision.COMPLETED:
             self._screen.say(
                 f"{place} {folder.name} {snapshot.decision.value}: {snapshot.reason or '?'}"
             )
@@ -230,14 +234,6 @@ class ConsoleReporter:
     def tick(self) -> None:
         """Time passes."""
         self._screen.refresh()
-
-
-def _log(folder: RunFolder) -> tuple[list[str], str]:
-
-    try:
-        return last_log_lines(folder, LOG_LINES), str(folder.train_log_path)
-    except OSError:
-        return [], str(folder.train_log_path)
 
 
 HELP = """

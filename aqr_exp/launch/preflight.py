@@ -113,17 +113,19 @@ def mmcv_operators() -> str | None:
     return f"{mmcv.provider or 'mmcv'}: its compiled operators are absent, none is called"
 
 
-def fault_of_missing(purpose: str) -> str | None:
-    """One line on the training packages that are missing, or None.
+def check_packages(purpose: str) -> None:
+    """Refuse what needs the training packages where they are missing.
 
     Args:
-        purpose: Subject of the line, such as `training`.
+        purpose: Subject of the message, such as `training`.
+
+    Raises:
+        RequestError: Names them, and what would install them.
     """
     missing = missing_for_training()
-    if not missing:
-        return None
-    names = ", ".join(item.distribution for item in missing)
-    return f"{purpose} needs {names}: {missing[0].remedy} (see `aqr-exp doctor`)"
+    if missing:
+        names = ", ".join(item.distribution for item in missing)
+        raise RequestError(f"{purpose} needs {names}: {missing[0].remedy} (see `aqr-exp doctor`)")
 
 
 CPU_INFO = Path("/proc/cpuinfo")
@@ -179,9 +181,10 @@ def check_ready(config: RunConfig, results: Path) -> None:
         RequestError: One line for each thing that is missing, with a remedy.
     """
     faults = []
-    missing = fault_of_missing("training")
-    if missing:
-        faults.append(missing)
+    try:
+        check_packages("training")
+    except RequestError as error:
+        faults.append(str(error))
     if _is_sparse(config):
         sparse = next(item for item in REQUIREMENTS if item.distribution == "spconv")
         if not sparse.installed:

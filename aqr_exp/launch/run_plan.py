@@ -23,32 +23,31 @@ SMALL_RATE = 0.1
 class RunPlan:
     """A run before it runs.
 
+    The fields are those of its JSON, in that order.
+
     Attributes:
         samples: Training samples of the split; None while the data are missing.
-        drawn: Samples drawn in an epoch, by class-balanced resampling or all of the split's; None
-            while the data are missing.
-        steps_per_epoch: None while the data are missing.
+        samples_per_epoch: Drawn by class-balanced resampling, or all of the split's; None while the
+            data are missing, as are the steps.
         stages: One line each; empty for a run without stages.
-        rates: The learning rate at `CURVE_POINTS` moments, evenly from the first step to the last.
+        learning_rates: At `CURVE_POINTS` moments, evenly from the first step to the last.
         peak_share: Share of the run after which the rate is highest.
+        memory: Of a step, as `launch.measuring.estimate_memory` gives it; empty when unknown.
         notes: Lines on what would spoil its result.
         faults: Lines on what is missing to run it here.
     """
 
     samples: int | None
-    drawn: int | None
-    steps_per_epoch: int | None
+    samples_per_epoch: int | None
     epochs: int
+    steps_per_epoch: int | None
+    steps: int | None
     stages: tuple[str, ...]
-    rates: tuple[float, ...]
+    learning_rates: tuple[float, ...]
     peak_share: float
+    memory: dict[str, float]
     notes: tuple[str, ...]
     faults: tuple[str, ...]
-
-    @property
-    def steps(self) -> int | None:
-        """Training steps in all."""
-        return None if self.steps_per_epoch is None else self.steps_per_epoch * self.epochs
 
 
 def plan_of(config: RunConfig, results: Path) -> RunPlan:
@@ -72,12 +71,14 @@ def plan_of(config: RunConfig, results: Path) -> RunPlan:
     moments = [round(index * (imagined - 1) / (CURVE_POINTS - 1)) for index in range(CURVE_POINTS)]
     return RunPlan(
         samples=samples,
-        drawn=drawn,
-        steps_per_epoch=steps,
+        samples_per_epoch=drawn,
         epochs=schedule.epochs,
+        steps_per_epoch=steps,
+        steps=None if steps is None else steps * schedule.epochs,
         stages=tuple(map(str, stages_of(config))),
-        rates=tuple(rate_at(schedule, step, imagined) for step in moments),
+        learning_rates=tuple(rate_at(schedule, step, imagined) for step in moments),
         peak_share=peak_step(schedule, imagined) / (imagined - 1),
+        memory={},
         notes=(*([] if drawn is not None else official_notes(config)), *backbone_notes(config)),
         faults=tuple(faults),
     )

@@ -3,7 +3,6 @@
 import contextlib
 import signal
 from dataclasses import dataclass
-from enum import Enum
 
 from aqr_exp.errors import AqrExpError
 from aqr_exp.files.progress import RunProgress
@@ -18,27 +17,18 @@ from aqr_exp.store.status import RunState, RunStatus
 from aqr_exp.store.store import Store
 
 
-class Action(Enum):
-    """Ways to answer a request for a run."""
-
-    SHOW = "show"
-    START = "start"
-    RESTART = "restart"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """An intended action on a run.
+    """The folder and attempt that a request for a run means.
 
     Attributes:
-        attempt: Number of the attempt that is started.
-        previous: Status in which the earlier attempt ended; None without one.
+        attempt: Number of the attempt that is started; nothing is when the run is completed.
+        previous: Status in which the run or its earlier attempt ended; None without one.
     """
 
-    action: Action
     folder: RunFolder
     attempt: int = 1
-    previous: str | None = None
+    previous: RunStatus | None = None
 
 
 def plan_run(store: Store, name: str, *, force: bool) -> Plan:
@@ -48,7 +38,7 @@ def plan_run(store: Store, name: str, *, force: bool) -> Plan:
         force: Start a rerun in a folder beside those that exist.
 
     Returns:
-        Show the run that counts; or start the last rerun again; or start a new one.
+        The completed run that counts; or the next attempt of the last rerun; or a new run.
 
     Raises:
         LockHeldError: A process works on it; names the process.
@@ -57,21 +47,11 @@ def plan_run(store: Store, name: str, *, force: bool) -> Plan:
     folders = RunFolders(store)
     folder = folders.of(name)
     if name not in folders:
-        return Plan(action=Action.START, folder=folder)
+        return Plan(folder=folder)
     if force:
-        return Plan(action=Action.START, folder=store.folder(store.next_rerun(name)))
+        return Plan(folder=store.folder(store.next_rerun(name)))
     if _status(folder) is RunStatus.COMPLETED:
-        return Plan(action=Action.SHOW, folder=folder)
-    return plan_restart(folder)
-
-
-def plan_restart(folder: RunFolder) -> Plan:
-    """Decide how a run that exists and has not completed is started again.
-
-    Raises:
-        LockHeldError: A process works on it; names the process.
-        AqrExpError: Its state cannot be read.
-    """
+        return Plan(folder=folder, previous=RunStatus.COMPLETED)
     standing = folder.lease_info()
     if standing is not None:
         unknown = standing.liveness is Liveness.UNKNOWN
@@ -82,8 +62,8 @@ def plan_restart(folder: RunFolder) -> Plan:
     attempt = folder.read_state().attempt
     status = _status(folder)
     if status is RunStatus.PLANNED:
-        return Plan(action=Action.START, folder=folder, attempt=attempt)
-    return Plan(action=Action.RESTART, folder=folder, attempt=attempt + 1, previous=status)
+        return Plan(folder=folder, attempt=attempt)
+    return Plan(folder=folder, attempt=attempt + 1, previous=status)
 
 
 def _status(folder: RunFolder) -> RunStatus:
@@ -97,11 +77,7 @@ POLL_S = 0.2
 
 
 def train(
-    folder: RunFolder,
-    executor: Executor,
-    show: RunProgress,
-    *,
-    attempt: int = 1,
+    folder: RunFolder, executor: Executor, show: RunProgress, *, attempt: int = 1
 ) -> RunState:
     """Train a run and wait for its end; the caller holds the launch lease.
 

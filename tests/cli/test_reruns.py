@@ -13,7 +13,7 @@ from aqr_exp.cli.sweep_execute import planned_task
 from aqr_exp.cli.watch import watched_runs
 from aqr_exp.config.identity import run_name
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.launch.single_run import Action, plan_run
+from aqr_exp.launch.single_run import plan_run
 from aqr_exp.report.figures.swept import swept
 from aqr_exp.report.figures.training_curves import arm_curves
 from aqr_exp.store.collect import collect, with_settings
@@ -52,7 +52,7 @@ def views(config: RunConfig, store: Store, capsys: pytest.CaptureFixture[str]) -
     (arm,) = arm_curves(rows, store)
     (status,) = StatusReader(store).of(Plan(name="mine", runs=(run,)))
     shown = plan_run(store, name, force=False)
-    assert (status.state, shown.action) == (RunStatus.COMPLETED, Action.SHOW)
+    assert (status.state, shown.previous) == (RunStatus.COMPLETED, RunStatus.COMPLETED)
     (series,) = swept(rows, ["schedule.epochs"], store=store).series
     return {
         "table": line["mAP"],
@@ -115,7 +115,7 @@ def test_without_a_completed_one_the_last_rerun_is_continued(
     for number in range(3, 11):
         shutil.copytree(store.folder(name).path, store.folder(f"{name}-a{number}").path)
     plan = plan_run(store, name, force=False)
-    assert (plan.action, plan.folder.name) == (Action.RESTART, f"{name}-a10")
+    assert (plan.attempt, plan.folder.name) == (2, f"{name}-a10")
     assert RunFolders(store).of(name).name == f"{name}-a10"
     # A damaged one is no result: the completed one below it counts.
     store.folder(f"{name}-a2").write_metrics({"mAP": 0.5})

@@ -15,7 +15,7 @@ from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.launch import preflight
 from aqr_exp.launch import preflight as requirements
 from aqr_exp.launch.record import build_record, code_revision
-from aqr_exp.launch.single_run import Action, plan_run
+from aqr_exp.launch.single_run import plan_run
 from aqr_exp.store.lease import LockHeldError
 from aqr_exp.store.store import Store
 
@@ -36,14 +36,14 @@ def make(store: Store, name: str, status: str) -> None:
 
 def test_a_new_run_starts(store: Store) -> None:
     plan = plan_run(store, NAME, force=False)
-    assert (plan.action, plan.folder.name, plan.attempt) == (Action.START, NAME, 1)
+    assert (plan.previous, plan.folder.name, plan.attempt) == (None, NAME, 1)
     assert plan_run(store, NAME, force=True).folder.name == NAME
     assert not store.root.exists()
 
 
 def test_a_completed_run_is_shown(store: Store) -> None:
     make(store, NAME, "completed")
-    assert plan_run(store, NAME, force=False).action is Action.SHOW
+    assert plan_run(store, NAME, force=False).previous == "completed"
 
 
 @pytest.mark.parametrize(
@@ -53,13 +53,13 @@ def test_a_completed_run_is_shown(store: Store) -> None:
 def test_a_run_that_did_not_complete_starts_again(store: Store, status: str, previous: str) -> None:
     make(store, NAME, status)
     plan = plan_run(store, NAME, force=False)
-    assert (plan.action, plan.attempt, plan.previous) == (Action.RESTART, 2, previous)
+    assert (plan.attempt, plan.previous) == (2, previous)
 
 
 def test_force_starts_beside(store: Store) -> None:
     make(store, NAME, "completed")
     plan = plan_run(store, NAME, force=True)
-    assert (plan.action, plan.folder.name) == (Action.START, f"{NAME}-a2")
+    assert (plan.previous, plan.folder.name) == (None, f"{NAME}-a2")
     make(store, f"{NAME}-a2", "failed")
     # The first is complete: nothing has to run again.
     assert plan_run(store, NAME, force=False).folder.name == NAME

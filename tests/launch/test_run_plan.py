@@ -29,9 +29,9 @@ def test_steps_stages_and_rates(tmp_path):
         "stage 1 (epochs 1-3",
         "stage 2 (epoch 4",
     ]
-    assert len(plan.rates) == CURVE_POINTS
-    assert plan.rates[0] == pytest.approx(config.schedule.learning_rate)
-    assert max(plan.rates) == pytest.approx(6 * config.schedule.learning_rate, rel=0.01)
+    assert len(plan.learning_rates) == CURVE_POINTS
+    assert plan.learning_rates[0] == pytest.approx(config.schedule.learning_rate)
+    assert max(plan.learning_rates) == pytest.approx(6 * config.schedule.learning_rate, rel=0.01)
     assert plan.peak_share == pytest.approx(config.schedule.warm_fraction, abs=0.001)
     assert plan.faults == ()
     assert not (tmp_path / "results").exists()
@@ -98,7 +98,12 @@ def test_resampling_decides_the_steps(tmp_path):
     _write_infos(tmp_path, [0, 0, 1], *([0] for _ in range(5)))
     config = _config(tmp_path, "schedule.cbgs=true", "schedule.batch_size=2")
     plan = plan_of(config, tmp_path / "results")
-    assert (plan.samples, plan.drawn, plan.steps_per_epoch, plan.steps) == (10, 6, 3, 12)
+    assert (plan.samples, plan.samples_per_epoch, plan.steps_per_epoch, plan.steps) == (
+        10,
+        6,
+        3,
+        12,
+    )
     assert plan.faults == ()
 
 
@@ -108,7 +113,7 @@ def test_info_files_that_resampling_cannot_read_are_a_fault(tmp_path):
     path = tmp_path / "aqr_infos" / "synth_train.pkl"
     plan = plan_of(config, tmp_path / "results")
     assert plan.faults == (f"{path} is missing",)
-    assert (plan.samples, plan.drawn, plan.steps_per_epoch) == (10, None, None)
+    assert (plan.samples, plan.samples_per_epoch, plan.steps_per_epoch) == (10, None, None)
     path.write_bytes(pickle.dumps(print))
     assert plan_of(config, tmp_path / "results").faults == (
         f"{path}: damaged: holds a builtins.print",
