@@ -53,10 +53,3 @@ def provide() -> None:
     """Let `mmcv.ops` be imported without a compiled extension. Asked twice, it does nothing more."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.append(_Finder())
-
-
-def are_compiled() -> bool:
-    """Whether mmcv is installed with its compiled operators; imports mmcv."""
-    import importlib
-
-    return not isinstance(importlib.import_module(EXTENSION), StandIn)

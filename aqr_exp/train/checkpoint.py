@@ -5,7 +5,7 @@ import os
 import re
 import signal
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -14,12 +14,14 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
+from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from aqr_exp.cmt.checkpoint import load_state_dict_file, load_strictly
-from aqr_exp.config.schema.run import StartConfig
+from aqr_exp.cmt.detector_config import detector_config
+from aqr_exp.config.schema import RunConfig, StartConfig
 from aqr_exp.errors import RunFailedError
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
@@ -130,6 +132,27 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
     return None
 
 
+def required_state(folder: Path) -> dict[str, Any]:
+    """Read the newest intact checkpoint of a folder.
+
+    Raises:
+        RunFailedError: There is none.
+    """
+    state = load_newest(folder)
+    if state is None:
+        raise RunFailedError(f"{folder} holds no checkpoint that can be read")
+    return state
+
+
+def detector_of(
+    config: RunConfig, state: Mapping[str, Any], device: torch.device | str
+) -> nn.Module:
+    """The run's detector with the weights of a checkpoint, ready to predict."""
+    detector: nn.Module = MODELS.build(detector_config(config))
+    detector.load_state_dict(state["model"])
+    return detector.to(device).eval()
+
+
 class KeepCheckpoints(Hook):
     """Saves after every epoch, and within one when asked to stop; continues from the newest intact one.
 
@@ -172,19 +195,12 @@ class KeepCheckpoints(Hook):
             loader.sampler.leave_out(self.steps_done * loader.batch_size)
             self.steps_done = 0
 
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any | None = None,
-        outputs: dict[str, Any] | None = None,
-    ) -> None:
+    def after_train_iter(self, runner: Runner, **_: Any) -> None:
         """Save and end when asked to stop.
 
         Raises:
             KeyboardInterrupt: The process was asked to stop; everything is saved.
         """
-        del batch_idx, data_batch, outputs
         if not self.stop.asked:
             return
         step = runner.iter + 1
@@ -204,19 +220,12 @@ class KeepCheckpoints(Hook):
         if self.stop.asked:
             raise KeyboardInterrupt
 
-    def after_val_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any | None = None,
-        outputs: Sequence[Any] | None = None,
-    ) -> None:
+    def after_val_iter(self, _runner: Runner, **_: Any) -> None:
         """Evaluation between epochs has nothing to save.
 
         Raises:
             KeyboardInterrupt: The process was asked to stop.
         """
-        del runner, batch_idx, data_batch, outputs
         if self.stop.asked:
             raise KeyboardInterrupt
 
@@ -297,6 +306,8 @@ class LoadCheckpointHook(Hook):
     Batch norms with frozen parameters also keep their statistics, which training mode would change.
     """
 
+    priority = "VERY_HIGH"
+
     def __init__(self, start: StartConfig) -> None:
         self.start = start
 
@@ -309,11 +320,8 @@ class LoadCheckpointHook(Hook):
             "current",
         )
 
-    def before_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any | None = None
-    ) -> None:
+    def before_train_iter(self, runner: Runner, **_: Any) -> None:
         """The Runner puts the whole model into training mode every epoch."""
-        del batch_idx, data_batch
         for module in runner.model.modules():
             if isinstance(module, _BatchNorm) and not any(
                 parameter.requires_grad for parameter in module.parameters()

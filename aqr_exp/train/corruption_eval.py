@@ -16,7 +16,6 @@ from mmengine.evaluator import Evaluator as MetricEvaluator
 from mmengine.runner import Runner
 from torch import nn
 
-from aqr_exp.cmt.detector_config import detector_config
 from aqr_exp.config.identity import from_spec
 from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.config.schema import RunConfig
@@ -28,7 +27,7 @@ from aqr_exp.store.corruption_results import missing_cases, write_evaluation
 from aqr_exp.store.lease import hold
 from aqr_exp.store.run_files import EvaluationPaths, read_metrics_file
 from aqr_exp.store.run_folder import RunFolder
-from aqr_exp.train.checkpoint import load_newest
+from aqr_exp.train.checkpoint import detector_of, required_state
 from aqr_exp.train.runner_config import evaluator_config, register_plugins
 from aqr_exp.train.session import set_up_torch
 from aqr_exp.train.worker import Respond, json_responses
@@ -40,21 +39,14 @@ def trained_detector(folder: RunFolder, config: RunConfig) -> nn.Module:
     Raises:
         RunFailedError: The final checkpoint is missing or damaged: the clean evaluation is of no other.
     """
-    from mmdet3d.registry import MODELS
-
-    state = load_newest(folder.checkpoints_dir)
-    if state is None:
-        raise RunFailedError(f"{folder.checkpoints_dir} holds no checkpoint that can be read")
+    state = required_state(folder.checkpoints_dir)
     if state["epoch"] != config.schedule.epochs:
         raise RunFailedError(
             f"{folder.checkpoints_dir}: the checkpoint of epoch {config.schedule.epochs}, which the "
             f"clean evaluation is of, is missing or damaged; the newest intact one is of epoch "
             f"{state['epoch']}"
         )
-    detector: nn.Module = MODELS.build(detector_config(config))
-    detector.load_state_dict(state["model"])
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return detector.to(device).eval()
+    return detector_of(config, state, "cuda" if torch.cuda.is_available() else "cpu")
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from mmengine.registry import LOOPS
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import EpochBasedTrainLoop
 
 from aqr_exp.config.identity import from_spec
 from aqr_exp.config.stages import stages_of
@@ -83,23 +83,18 @@ def first_steps(folder: RunFolder) -> dict[str, Any]:
     first_epochs = [stage.first_epoch for stage in stages_of(config)] or [0]
     _forget_peak()
     runner = build_runner(folder, config, StopRequest())
-    loop = {"type": FirstStepsLoop.__name__, "first_epochs": first_epochs}
-    runner._train_loop = {**_train_cfg(runner), **loop}  # noqa: SLF001 - it takes no loop otherwise
+    loop = {**runner.cfg.train_cfg, "type": FirstStepsLoop.__name__, "first_epochs": first_epochs}
+    del loop["by_epoch"]
+    runner._train_loop = loop  # noqa: SLF001 - it takes no loop otherwise
     runner.train()
     losses = [line["loss"] for line in folder.read_history() if line["kind"] == "train"]
     runner.model.eval()
-    batch = next(iter(runner.test_dataloader))
-    runner.test_loop.run_iter(0, batch)
+    runner.test_loop.run_iter(0, next(iter(runner.test_dataloader)))
     return {
         "step_s": round(runner.train_loop.step_s, 4),
         "memory_mb": round(_peak_mb(), 1),
         "loss": losses[0],
     }
-
-
-def _train_cfg(runner: Runner) -> dict[str, Any]:
-    settings = dict(runner.cfg.train_cfg)
-    return {name: value for name, value in settings.items() if name != "by_epoch"}
 
 
 def _forget_peak() -> None:
@@ -113,10 +108,9 @@ def _forget_peak() -> None:
 def _peak_mb() -> float:
     if torch.cuda.is_available():
         return float(torch.cuda.max_memory_allocated() / 1e6)
-    peak = memory.peak_bytes()
-    return (
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 if peak is None else peak / 2**20
-    )
+    if (peak := memory.peak_bytes()) is not None:
+        return peak / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def outcomes(folders: list[RunFolder]) -> Iterator[dict[str, Any]]:

@@ -3,7 +3,6 @@
 import math
 import random
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -41,7 +40,7 @@ class StageSwitchHook(Hook):
     A run that continues within a later stage gets that stage's data before its first epoch.
 
     Args:
-        stages: Of the run; the Runner was built with the data of the first.
+        stages: Of the run, or none; the Runner was built with the data of the first.
     """
 
     # Before the sampler gets its epoch.
@@ -62,11 +61,9 @@ class StageSwitchHook(Hook):
         stage = stage_at(self.stages, runner.epoch)
         if stage is None or stage.number == self.loaded:
             return
+        config = stage.config
         settings = dataloader_config(
-            stage.config,
-            stage.config.data.train_split,
-            training=True,
-            batch_size=self.batch_size,
+            config, config.data.train_split, training=True, batch_size=self.batch_size
         )
         loader = runner.build_dataloader(settings, seed=runner.seed)
         steps = runner.max_iters // runner.max_epochs
@@ -95,16 +92,15 @@ class SeedEachStep(Hook):
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
-    def before_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any | None = None
-    ) -> None:
+    def before_train_iter(self, runner: Runner, **_: Any) -> None:
         """Seed the step."""
-        del batch_idx, data_batch
         seed_step(self.seed, runner.iter)
 
 
 class RecordHistory(Hook):
     """Writes scalars to the run's history every few steps, and its progress to the progress file."""
+
+    priority = "LOW"
 
     def __init__(self, folder: RunFolder, every_steps: int, stages: tuple[Stage, ...] = ()) -> None:
         self.folder = folder
@@ -120,26 +116,18 @@ class RecordHistory(Hook):
             # Not in before_train: there the checkpoint of a resumed run has not been loaded yet.
             self.started, self.first_step = self.step_started, runner.iter
 
-    def before_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any | None = None
-    ) -> None:
+    def before_train_iter(self, _runner: Runner, **_: Any) -> None:
         """Note when the batch was loaded."""
-        del runner, batch_idx, data_batch
         self.step_loaded = time.monotonic()
 
     def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any | None = None,
-        outputs: dict[str, Any] | None = None,
+        self, runner: Runner, *, outputs: dict[str, Any] | None = None, **_: Any
     ) -> None:
         """Check the loss; every few steps write a line and the progress.
 
         Raises:
             RunFailedError: The loss is not finite; names the step.
         """
-        del batch_idx, data_batch
         now = time.monotonic()
         losses = {name: float(value.detach()) for name, value in (outputs or {}).items()}
         step = runner.iter + 1
@@ -182,15 +170,8 @@ class RecordHistory(Hook):
             point.update((name, metrics[name]) for name in ("mAP", "NDS") if name in metrics)
             self.folder.append_history(point)
 
-    def after_test_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any | None = None,
-        outputs: Sequence[Any] | None = None,
-    ) -> None:
+    def after_test_iter(self, runner: Runner, *, batch_idx: int, **_: Any) -> None:
         """Write the progress of the final evaluation."""
-        del data_batch, outputs
         batches = len(runner.test_dataloader)
         done = batch_idx + 1
         if done == 1:

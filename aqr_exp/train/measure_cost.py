@@ -28,7 +28,6 @@ from statistics import median
 from typing import Any
 
 import torch
-from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -38,14 +37,12 @@ from aqr_exp.aqr.attention.api import choose
 from aqr_exp.aqr.attention.gathered import GatheredAttention
 from aqr_exp.aqr.bias import LocalBias
 from aqr_exp.cmt.attention import MultiHeadAttention
-from aqr_exp.cmt.detector_config import detector_config
 from aqr_exp.config.identity import from_spec
 from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.data.pipeline import dataloader_config
-from aqr_exp.errors import RunFailedError
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.train import memory
-from aqr_exp.train.checkpoint import load_newest
+from aqr_exp.train.checkpoint import detector_of, required_state
 from aqr_exp.train.runner_config import register_plugins
 from aqr_exp.train.session import reason_for, set_up_torch
 from aqr_exp.train.worker import json_responses
@@ -181,9 +178,7 @@ class Subject:
 
     def __init__(self, folder: RunFolder, samples: int, threads: int) -> None:
         config = with_data_identity(from_spec(folder.read_spec()))
-        state = load_newest(folder.checkpoints_dir)
-        if state is None:
-            raise RunFailedError(f"{folder.checkpoints_dir} holds no checkpoint that can be read")
+        state = required_state(folder.checkpoints_dir)
         self.name = folder.name
         self.latencies_ms: list[float] = []
         self._epoch, self._step = state["epoch"], state["step"]
@@ -191,9 +186,7 @@ class Subject:
         self._threads = config.launcher.threads or threads
         on_cpu = config.launcher.device == "cpu" or not torch.cuda.is_available()
         self.device = torch.device("cpu" if on_cpu else "cuda")
-        self.model: nn.Module = MODELS.build(detector_config(config))
-        self.model.load_state_dict(state["model"])
-        self.model.to(self.device).eval()
+        self.model = detector_of(config, state, self.device)
         loading = dataloader_config(config, self._split, training=False, batch_size=1)
         loader = Runner.build_dataloader({**loading, "num_workers": 0})
         self._batches = list(islice(loader, samples))

@@ -37,39 +37,27 @@ class VariantMonitorHook(Hook):
         self.gradients: dict[str, Tensor] = {}
         self.warned: set[str] = set()
 
-    def before_train(self, runner: Runner) -> None:
+    def before_train(self, _runner: Runner) -> None:
         """Keep every gradient of the module as it arrives, before clipping."""
-        del runner
         for name, parameter in self.module.named_parameters():
             if parameter.requires_grad:
-                parameter.register_hook(lambda gradient, name=name: self._keep(name, gradient))
-
-    def _keep(self, name: str, gradient: Tensor) -> None:
-        self.gradients[name] = gradient.detach()
+                parameter.register_hook(
+                    lambda gradient, name=name: self.gradients.update({name: gradient.detach()})
+                )
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Begin the module's epoch; warnings may come again."""
         self.module.set_epoch(runner.epoch)
         self.warned.clear()
 
-    def before_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any | None = None
-    ) -> None:
+    def before_train_iter(self, runner: Runner, **_: Any) -> None:
         """Record a step that is logged."""
-        del batch_idx, data_batch
         self.gradients.clear()
         if (runner.iter + 1) % self.every_steps == 0 or runner.iter == 0:
             self.head.observe(VariantRecord())
 
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any | None = None,
-        outputs: dict[str, Any] | None = None,
-    ) -> None:
+    def after_train_iter(self, runner: Runner, **_: Any) -> None:
         """Write what was recorded, and warn."""
-        del batch_idx, data_batch, outputs
         record = self.module.record
         if record is None:
             return

@@ -6,7 +6,7 @@ from typing import Any
 
 from aqr_exp.cmt.detector_config import detector_config
 from aqr_exp.config.schema import RunConfig, ScheduleConfig, VariantSettings
-from aqr_exp.config.stages import stages_of
+from aqr_exp.config.stages import peak_step, stages_of
 from aqr_exp.config.variant_spec import spec_of
 from aqr_exp.data.pipeline import dataloader_config
 
@@ -52,21 +52,12 @@ LIDAR_MODULES = (
     "pts_bbox_head.shared_conv",
     "pts_bbox_head.dense_supervision",
 )
-
-
 ENCODINGS = ("pts_bbox_head.bev_embedding", "pts_bbox_head.rv_embedding")
 VARIANT_MODULE = "pts_bbox_head.aqr"
 
 
 def optimizer_config(schedule: ScheduleConfig, variant: VariantSettings) -> dict[str, Any]:
-    """AdamW with the published learning-rate groups, the variant's own and gradient clipping.
-
-    Args:
-        variant: The variant, which has rates of its own.
-
-    Returns:
-        mmengine's optimiser wrapper.
-    """
+    """The optimiser wrapper: AdamW with the published rates of groups and the variant's own."""
     groups = {
         "img_backbone": {
             "lr_mult": schedule.img_backbone_lr_mult,
@@ -99,26 +90,24 @@ def cycle_config(schedule: ScheduleConfig, steps: int) -> list[dict[str, Any]]:
         mmengine parameter schedulers: the rate rises to `peak_ratio` over the first `warm_fraction` of
         the steps and falls to `final_ratio`; AdamW's beta1 moves the other way.
     """
-    peak = round((steps - 1) * schedule.warm_fraction)
-    pieces: list[dict[str, Any]] = []
-    for kind, at_peak, at_end in (
-        ("CosineAnnealingLR", schedule.peak_ratio, schedule.final_ratio),
-        ("CosineAnnealingMomentum", schedule.momentum_ratio, 1.0),
-    ):
-        for begin, last, target in ((0, peak, at_peak), (peak, steps - 1, at_end)):
-            # A piece reaches its target on its last step, where the next one starts from it.
-            pieces.append(
-                {
-                    "type": kind,
-                    "begin": begin,
-                    "end": last + 1,
-                    "T_max": max(1, last - begin),
-                    # A ratio, since every group of parameters has a rate of its own.
-                    "eta_min_ratio": target,
-                    "by_epoch": False,
-                }
-            )
-    return pieces
+    peak = peak_step(schedule, steps)
+    return [
+        # A piece reaches its target on its last step, where the next one starts from it. The target is
+        # a ratio, since every group of parameters has a rate of its own.
+        {
+            "type": kind,
+            "begin": begin,
+            "end": last + 1,
+            "T_max": max(1, last - begin),
+            "eta_min_ratio": target,
+            "by_epoch": False,
+        }
+        for kind, at_peak, at_end in (
+            ("CosineAnnealingLR", schedule.peak_ratio, schedule.final_ratio),
+            ("CosineAnnealingMomentum", schedule.momentum_ratio, 1.0),
+        )
+        for begin, last, target in ((0, peak, at_peak), (peak, steps - 1, at_end))
+    ]
 
 
 def evaluator_config(
@@ -151,54 +140,38 @@ def runner_config(
         records_path: File of the match records of the final evaluation; None keeps none.
         train_samples: Samples of a training epoch.
     """
-    schedule, data = config.schedule, config.data
+    schedule, split = config.schedule, config.data.val_split
     steps = schedule.epochs * steps_per_epoch(train_samples, schedule.batch_size)
     stages = stages_of(config)
-    evaluation = {
-        "dataloader": dataloader_config(
-            config, data.val_split, training=False, batch_size=schedule.batch_size
-        ),
-        "evaluator": evaluator_config(
-            config, data.val_split, predictions_dir / f"{data.val_split}.json", records_path
-        ),
-    }
+    evaluation = dataloader_config(config, split, training=False, batch_size=schedule.batch_size)
     runner: dict[str, Any] = {
-        **_same_for_every_run(),
         "work_dir": str(work_dir),
         "experiment_name": "train",
-        "model": detector_config(config),
-        "train_dataloader": dataloader_config(
-            stages[0].config if stages else config,
-            data.train_split,
-            training=True,
-            batch_size=schedule.batch_size,
-        ),
-        "train_cfg": {"by_epoch": True, "max_epochs": schedule.epochs},
-        "optim_wrapper": optimizer_config(schedule, config.variant),
-        "param_scheduler": cycle_config(schedule, steps),
-        "test_dataloader": evaluation["dataloader"],
-        "test_evaluator": evaluation["evaluator"],
-        "test_cfg": {},
-        "randomness": {"seed": config.seed},
-    }
-    if schedule.validate_every_epochs:
-        runner["train_cfg"]["val_interval"] = schedule.validate_every_epochs
-        runner.update(
-            val_dataloader=evaluation["dataloader"],
-            val_evaluator=evaluator_config(
-                config, data.val_split, predictions_dir / f"{data.val_split}.during.json"
-            ),
-            val_cfg={},
-        )
-    return runner
-
-
-def _same_for_every_run() -> dict[str, Any]:
-    return {
         "default_scope": "mmdet3d",
         "default_hooks": {"checkpoint": None, "logger": {"type": "LoggerHook", "interval": 50}},
         "env_cfg": {"mp_cfg": {"mp_start_method": "fork", "opencv_num_threads": 0}},
         "visualizer": {"type": "Visualizer", "vis_backends": None},
         "log_level": "INFO",
         "launcher": "none",
+        "model": detector_config(config),
+        "train_dataloader": dataloader_config(
+            stages[0].config if stages else config,
+            config.data.train_split,
+            training=True,
+            batch_size=schedule.batch_size,
+        ),
+        "train_cfg": {"by_epoch": True, "max_epochs": schedule.epochs},
+        "optim_wrapper": optimizer_config(schedule, config.variant),
+        "param_scheduler": cycle_config(schedule, steps),
+        "test_dataloader": evaluation,
+        "test_evaluator": evaluator_config(
+            config, split, predictions_dir / f"{split}.json", records_path
+        ),
+        "test_cfg": {},
+        "randomness": {"seed": config.seed},
     }
+    if schedule.validate_every_epochs:
+        runner["train_cfg"]["val_interval"] = schedule.validate_every_epochs
+        during = evaluator_config(config, split, predictions_dir / f"{split}.during.json")
+        runner |= {"val_dataloader": evaluation, "val_evaluator": during, "val_cfg": {}}
+    return runner

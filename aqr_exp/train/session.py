@@ -159,20 +159,19 @@ def build_runner(folder: RunFolder, config: RunConfig, stop: StopRequest) -> Run
             )
         )
     )
-    if config.start is not None:
-        runner.register_hook(LoadCheckpointHook(config.start), "VERY_HIGH")
-    stages = stages_of(config)
-    if stages:
-        runner.register_hook(StageSwitchHook(stages, config.schedule.batch_size), "VERY_HIGH")
-    runner.register_hook(SeedEachStep(config.seed), "VERY_HIGH")
-    every = config.schedule.log_every_steps
-    runner.register_hook(RecordHistory(folder, every, stages), "LOW")
+    schedule, stages = config.schedule, stages_of(config)
     head: Any = unwrapped(runner).pts_bbox_head
-    if head.aqr is not None:
-        runner.register_hook(VariantMonitorHook(folder, config, head), "LOW")
-    kept = config.schedule.keep_checkpoints
-    runner.register_hook(KeepCheckpoints(folder.checkpoints_dir, kept, stop), "VERY_LOW")
-    runner.register_hook(CatchUpValidationHook(folder), "LOWEST")
+    for hook in (
+        None if config.start is None else LoadCheckpointHook(config.start),
+        StageSwitchHook(stages, schedule.batch_size),
+        SeedEachStep(config.seed),
+        RecordHistory(folder, schedule.log_every_steps, stages),
+        None if head.aqr is None else VariantMonitorHook(folder, config, head),
+        KeepCheckpoints(folder.checkpoints_dir, schedule.keep_checkpoints, stop),
+        CatchUpValidationHook(folder),
+    ):
+        if hook is not None:
+            runner.register_hook(hook)
     return runner
 
 

@@ -58,7 +58,7 @@ class Runner:
                 self.param_schedulers[0].step()
                 if self.iter + 1 == stop_after:
                     hook.stop.receive()
-                hook.after_train_iter(self, index)
+                hook.after_train_iter(self, batch_idx=index)
                 self.train_loop._iter += 1
             hook.after_train_epoch(self)
             self.train_loop._epoch += 1
@@ -130,10 +130,10 @@ def test_one_within_an_epoch_goes_when_the_epoch_is_saved_and_displaces_no_whole
 
 def test_a_stop_during_a_validation_has_nothing_to_save(tmp_path: Path) -> None:
     asked = hook(tmp_path)
-    asked.after_val_iter(Runner(), 0)
+    asked.after_val_iter(Runner(), batch_idx=0)
     asked.stop.receive()
     with pytest.raises(KeyboardInterrupt):
-        asked.after_val_iter(Runner(), 0)
+        asked.after_val_iter(Runner(), batch_idx=0)
     assert checkpoints(tmp_path) == []
 
 
