@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from aqr_exp.config import BASELINE
-from aqr_exp.config.convert import dotted_keys
+from aqr_exp.config.convert import dotted_keys, fields_of
 from aqr_exp.config.identity import differing_circumstances
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.short_names import keys_set_by
@@ -29,7 +29,7 @@ class RelativeTime:
     """An arm's training time over the baseline's.
 
     Attributes:
-        ratio: Mean over mean, over seeds; None where they cannot be compared.
+        ratio: Mean over mean; None where they cannot be compared.
         reason: Why they cannot, or which runs were left out; None when there is no remark.
     """
 
@@ -100,19 +100,13 @@ class Specs:
 
 def shared_by_an_arm(names: Sequence[str]) -> bool:
     """Whether runs of one identity agree on all these keys, so that reading one of them is enough."""
-    excluded = _excluded_keys()
-    return not any(key in excluded for name in names for key in keys_set_by(name))
-
-
-def _excluded_keys() -> set[str]:
-    from aqr_exp.config.convert import fields_of
-
-    top = {spec.name for spec in fields_of(RunConfig) if spec.excluded}
-    return {
+    excluded = {spec.name for spec in fields_of(RunConfig) if spec.excluded}
+    excluded |= {
         key
         for key, spec in dotted_keys(RunConfig).items()
-        if spec.excluded or key.partition(".")[0] in top
-    } | top
+        if spec.excluded or key.partition(".")[0] in excluded
+    }
+    return not any(key in excluded for name in names for key in keys_set_by(name))
 
 
 # Reading a specification takes milliseconds: for so many arms the differences are looked up.
@@ -139,7 +133,7 @@ class Baselines:
     """Finds each arm's baseline.
 
     Args:
-        declared: The declared factors, as `fairness.check_factors` gives them.
+        declared: The declared factors, as `check_factors` gives them.
         chosen: The one arm that all others are compared with; None takes each arm's own baseline.
     """
 
@@ -218,8 +212,7 @@ def chosen_arm(groups: Sequence[Group], asked: str) -> Group:
     Raises:
         RequestError: None or several are called so.
     """
-    found = [group for group in groups if any(asked == name for name in _names(group))]
-    found = found or [
+    found = [group for group in groups if asked in _names(group)] or [
         group for group in groups if any(name.startswith(asked) for name in _names(group))
     ]
     if len(found) == 1:

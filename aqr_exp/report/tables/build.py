@@ -41,7 +41,7 @@ from aqr_exp.report.tables.rows import (
 )
 from aqr_exp.report.tables.tracing import with_trace
 from aqr_exp.statistics.confounders import check_factors
-from aqr_exp.statistics.grouping import Group, by_setting, group_seeds
+from aqr_exp.statistics.grouping import Group, arm_name, by_setting, group_seeds
 from aqr_exp.statistics.metrics import lower_is_better
 from aqr_exp.statistics.run_scores import GroundTruths
 from aqr_exp.store.collect import RunRow, with_settings
@@ -117,54 +117,42 @@ def build_table(
         refuse_with_cost(request)
     chosen = _chosen_rows(store, rows, request)
     groups, lines = group_seeds(chosen.rows)
-    left_out = [f"not in the table: {line}" for line in lines]
     groups = by_setting(groups)
+    left_out = [*(f"not in the table: {line}" for line in lines), *chosen.notes]
     matches = _opponents(groups, chosen.specs, request)
     if request.strict:
         refuse_confounded(groups, matches)
     if request.by is By.COST:
-        arms = [
-            TableArm(group=group, match=match) for group, match in zip(groups, matches, strict=True)
-        ]
-        data = ComparisonData(arms=arms, left_out=(*left_out, *chosen.notes))
+        pairs = zip(groups, matches, strict=True)
+        arms = [TableArm(group=group, match=match) for group, match in pairs]
+        data = ComparisonData(arms=arms, left_out=left_out)
         table = cost_table(data, store)
-        return Built(table=sorted_table(table, request.sort) if request.sort else table, data=data)
-    asked = quantities(request.by, request.metrics, chosen.rows, groups)
-    if request.by is By.FAILURE:
-        return _by_failure(store, groups, asked, request, (*left_out, *chosen.notes))
-    estimates = _estimates(groups, matches, asked, store, chosen.epoch, progress)
-    data = ComparisonData(
-        arms=[
-            TableArm(group=group, match=match, estimates=each)
-            for group, match, each in zip(groups, matches, estimates.arms, strict=True)
-        ],
-        quantities=asked,
-        seeds_for_target=estimates.seeds_for_target,
-        left_out=(*left_out, *chosen.notes),
-    )
-    table = _laid_out(store, data, request, chosen)
+    elif request.by is By.FAILURE:
+        # Its cells come from evaluations beside those of record.
+        asked = quantities(request.by, request.metrics, chosen.rows, groups)
+        data = ComparisonData(arms=(), quantities=asked, left_out=left_out)
+        table = failure_table(groups, [item.metric for item in asked], store)
+        table = replace(table, notes=(*table.notes, *left_out))
+    else:
+        asked = quantities(request.by, request.metrics, chosen.rows, groups)
+        estimates = _estimates(groups, matches, asked, store, chosen.epoch, progress)
+        data = ComparisonData(
+            arms=[
+                TableArm(group=group, match=match, estimates=each)
+                for group, match, each in zip(groups, matches, estimates.arms, strict=True)
+            ],
+            quantities=asked,
+            seeds_for_target=estimates.seeds_for_target,
+            left_out=left_out,
+        )
+        table = _laid_out(store, data, request, chosen)
     if request.sort is not None:
         table = sorted_table(table, request.sort)
     if request.trace:
         table = with_trace(table, data, store)
     if request.references:
-        table = with_references(table, store.root, asked)
+        table = with_references(table, store.root, data.quantities)
     return Built(table=table, data=data)
-
-
-def _by_failure(
-    store: Store,
-    groups: Sequence[Group],
-    asked: Sequence[Quantity],
-    request: TableRequest,
-    left_out: Sequence[str],
-) -> Built:
-    """The table by failure, whose cells come from evaluations beside those of record."""
-    table = failure_table(groups, [item.metric for item in asked], store)
-    table = replace(table, notes=(*table.notes, *left_out))
-    if request.sort is not None:
-        table = sorted_table(table, request.sort)
-    return Built(table=table, data=ComparisonData(arms=(), quantities=asked, left_out=left_out))
 
 
 def _estimates(
@@ -189,8 +177,6 @@ class _Chosen:
     """The runs a table is of.
 
     Attributes:
-        rows: The runs.
-        specs: Their specifications.
         notes: Runs that cannot be among them.
         epoch: After which epoch they stand; None where they are those of record.
         planned: The names of the sweep's runs; None where the table is of no sweep.
@@ -254,8 +240,7 @@ def refuse_confounded(groups: Sequence[Group], matches: Sequence[BaselineMatch])
     more = len(match.confounders) - 3
     rest = f" and {more} more" if more > 0 else ""
     raise RequestError(
-        f"--strict: {group[0].variant} {group[0].fingerprint} and {match.group[0].variant} "
-        f"{match.group[0].fingerprint} differ in {shown}{rest} "
+        f"--strict: {arm_name(group)} and {arm_name(match.group)} differ in {shown}{rest} "
         f"({len(found)} of {sum(item.group is not None for item in matches)} comparisons are confounded)"
     )
 

@@ -1,9 +1,8 @@
 """The arms of a table with their baselines, means and differences; estimates are cached."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import msgspec
 
@@ -15,6 +14,7 @@ from aqr_exp.report.tables.request import Quantity
 from aqr_exp.statistics.differences import arm_intervals, compare_arms
 from aqr_exp.statistics.estimates import ArmDifference, ArmMean
 from aqr_exp.statistics.grouping import Group, arm_name
+from aqr_exp.statistics.metrics import in_points
 from aqr_exp.statistics.run_scores import code_version
 from aqr_exp.statistics.verdicts import DifferenceResult, decide
 from aqr_exp.store.collect import RunRow
@@ -27,12 +27,7 @@ TARGET_EFFECT = 0.003
 
 @dataclass(frozen=True, kw_only=True)
 class ArmEstimates:
-    """The estimates of one arm, by a quantity's name.
-
-    Attributes:
-        means: Its means.
-        differences: Its differences to the baseline; empty for an arm that is compared with nothing.
-    """
+    """The estimates of one arm, by a quantity's name; an arm compared with nothing has no differences."""
 
     means: dict[str, ArmMean] = field(default_factory=dict)
     differences: dict[str, DifferenceResult] = field(default_factory=dict)
@@ -57,9 +52,7 @@ class TableArm:
     """One line of a table, or one line a block.
 
     Attributes:
-        group: Its runs, one a seed.
         match: The baseline it is compared with.
-        estimates: Its means, and its differences to the baseline.
     """
 
     group: Group
@@ -136,28 +129,23 @@ def estimate_arms(
         ArmEstimates(means=one, differences={name: next(decided) for name in two})
         for one, two in zip(means, found, strict=True)
     ]
-    return TableEstimates(arms=arms, seeds_for_target=_plans(found, quantities))
+    return TableEstimates(arms=arms, seeds_for_target=_plans(arms, quantities))
 
 
-def _plans(
-    found: Sequence[dict[str, ArmDifference]], quantities: Sequence[Quantity]
-) -> dict[str, int | None]:
+def least_sensitive(arms: Iterable[ArmEstimates], name: str) -> ArmDifference | None:
+    """Of the comparisons of a quantity the one that could show least."""
+    known = [arm.differences[name].difference for arm in arms if name in arm.differences]
+    return max(known, key=lambda each: each.mde or 0.0, default=None)
+
+
+def _plans(arms: Sequence[ArmEstimates], quantities: Sequence[Quantity]) -> dict[str, int | None]:
     """The number of seeds that would show the target effect, where these cannot."""
     plans = {}
     for item in quantities:
-        known = [each[item.name] for each in found if item.name in each]
-        least = max(known, key=lambda each: each.mde or 0.0, default=None)
-        if item.in_points and least is not None and (least.mde or 0.0) > TARGET_EFFECT:
+        least = least_sensitive(arms, item.name)
+        if in_points(item.metric) and least is not None and (least.mde or 0.0) > TARGET_EFFECT:
             plans[item.name] = least.seeds_for(TARGET_EFFECT)
     return plans
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Cached:
-    """The content of the cache: estimates, and the digest of all that they depend on."""
-
-    key: str
-    estimates: TableEstimates
 
 
 def cached_estimates(
@@ -178,21 +166,17 @@ def cached_estimates(
             for group, match in zip(groups, matches, strict=True)
         ]
     )
-    path = _path(store, quantities)
-    kept = read_cache(path, _Cached)
-    if kept is not None and kept.key == key:
-        return kept.estimates
+    # One file for each kind of table: the newest of that kind replaces the one before.
+    names = _digest([item.name for item in quantities])
+    path = store.index_path.with_name(f"table-{names[:16]}.bin")
+    kept = read_cache(path, tuple[str, TableEstimates])
+    if kept is not None and kept[0] == key:
+        return kept[1]
     estimates = estimate_arms(groups, matches, quantities, store, progress)
     # Records that were written a moment ago may change again without showing it.
     if settled(stamps.values()):
-        write_cache(path, _Cached(key=key, estimates=estimates))
+        write_cache(path, (key, estimates))
     return estimates
-
-
-def _path(store: Store, quantities: Sequence[Quantity]) -> Path:
-    """One file for each kind of table: the newest of that kind replaces the one before."""
-    names = _digest([item.name for item in quantities])
-    return store.index_path.with_name(f"table-{names[:16]}.bin")
 
 
 def _records_stamp(store: Store, row: RunRow) -> Stamp:

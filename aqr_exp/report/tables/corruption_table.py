@@ -7,7 +7,7 @@ from typing import Any
 
 from aqr_exp.data.corruptions.cases import CORRUPTIONS, CorruptionCase, read_cases, standard_cases
 from aqr_exp.errors import AqrExpError, RequestError
-from aqr_exp.report.tables.cells import Column, Line, Row, Table, text_cell, titled
+from aqr_exp.report.tables.cells import Column, Line, Table, text_cell, titled
 from aqr_exp.report.tables.metric_table import DATA, MEAN, MEASURE, MERGED_MEAN, describe_arms
 from aqr_exp.report.tables.notes import count_and_mean_cells
 from aqr_exp.statistics.estimates import ArmMean, summarize
@@ -94,36 +94,35 @@ def failure_table(groups: Sequence[Group], metrics: Sequence[str], store: Store)
     Returns:
         The table; what is missing is among its notes.
     """
-    arms = [[read_evaluated(store, row) for row in group] for group in groups]
-    shown = _shown_cases(arms)
+    evaluated = [[read_evaluated(store, row) for row in group] for group in groups]
+    shown = _shown_cases(evaluated)
+    common = _common_failures(evaluated)
     lines = [
-        *_clean_lines(arms, metrics, wanted=bool(shown)),
-        *_case_lines(arms, metrics, shown),
-        *_accuracy_lines(arms),
-        *_worst_lines(arms),
+        *_case_lines(evaluated, metrics, [None, *shown] if shown else []),
+        *_accuracy_lines(evaluated, common),
+        *_worst_lines(evaluated),
     ]
-    described = describe_arms(groups)
+    columns, arms = describe_arms(groups)
     title, synthetic = titled(f"nuScenes metrics under sensor failures: {MEASURE}", groups)
-    rows: list[Row] = [
-        (
-            *map(text_cell, (line.failure, line.severity, line.metric)),
-            *described.cells[line.arm],
-            text_cell(groups[line.arm][0].data),
-            *count_and_mean_cells(line.mean),
-        )
-        for line in lines
-    ]
     return Table(
         title=title,
         columns=(
             *(Column(name, head=True) for name in ("failure", "severity", "metric")),
-            *described.columns,
+            *columns,
             DATA,
             *MEAN,
         ),
-        rows=tuple(rows),
+        rows=tuple(
+            (
+                *map(text_cell, (line.failure, line.severity, line.metric)),
+                *arms[line.arm],
+                text_cell(groups[line.arm][0].data),
+                *count_and_mean_cells(line.mean),
+            )
+            for line in lines
+        ),
         lines=tuple(Line(arm=line.arm, metric=line.metric) for line in lines),
-        notes=(*_how(arms, shown=bool(shown)), *_missing_notes(groups, arms)),
+        notes=(*(_how(common) if shown else ()), *_missing_notes(groups, evaluated)),
         synthetic=synthetic,
         merged_columns=(MERGED_MEAN,),
     )
@@ -137,28 +136,22 @@ def _shown_cases(arms: Sequence[Sequence[Evaluated]]) -> list[CorruptionCase]:
     return [*standard, *others]
 
 
-def _clean_lines(
-    arms: Sequence[Sequence[Evaluated]], metrics: Sequence[str], *, wanted: bool
-) -> list[_Line]:
-    if not wanted:
-        return []
-    return [
-        _line(CLEAN, "", metric, arm, [run.row.metric(metric) for run in runs])
-        for metric in metrics
-        for arm, runs in enumerate(arms)
-    ]
-
-
 def _case_lines(
-    arms: Sequence[Sequence[Evaluated]], metrics: Sequence[str], cases: Sequence[CorruptionCase]
+    arms: Sequence[Sequence[Evaluated]],
+    metrics: Sequence[str],
+    cases: Sequence[CorruptionCase | None],
 ) -> list[_Line]:
+    """A line an arm for each metric of each case; None is the evaluation of record."""
     return [
         _line(
-            case.corruption,
-            case.severity,
+            CLEAN if case is None else case.corruption,
+            "" if case is None else case.severity,
             metric,
             arm,
-            [run.scores(metric).get(case) for run in runs],
+            [
+                run.row.metric(metric) if case is None else run.scores(metric).get(case)
+                for run in runs
+            ],
         )
         for case in cases
         for metric in metrics
@@ -166,7 +159,7 @@ def _case_lines(
     ]
 
 
-def _accuracy_lines(arms: Sequence[Sequence[Evaluated]]) -> list[_Line]:
+def _accuracy_lines(arms: Sequence[Sequence[Evaluated]], common: Sequence[str]) -> list[_Line]:
     by_run = [[run.accuracies for run in runs] for runs in arms]
     lines = [
         _line(RA, name, RA, arm, [run.get(name) for run in runs])
@@ -174,7 +167,6 @@ def _accuracy_lines(arms: Sequence[Sequence[Evaluated]]) -> list[_Line]:
         if any(name in run for runs in by_run for run in runs)
         for arm, runs in enumerate(by_run)
     ]
-    common = _common_failures(arms)
     means = [mean_relative_accuracy(runs, common) for runs in by_run]
     words = f"of {len(common)} failures"
     return lines + [
@@ -209,13 +201,10 @@ def _line(
     return _Line(failure=failure, severity=severity, metric=metric, arm=arm, mean=summarize(known))
 
 
-def _how(arms: Sequence[Sequence[Evaluated]], *, shown: bool) -> list[str]:
+def _how(common: Sequence[str]) -> list[str]:
     """Notes on the intervals, RA and mRA."""
-    if not shown:
-        return []
     notes = ["intervals: 95 % Student t over seeds; scene noise is not in them"]
     notes.append("RA: mean over severities of NDS under the failure / clean NDS of the same run")
-    common = _common_failures(arms)
     if common:
         notes.append(
             f"mRA: mean RA of the {len(common)} of {len(CORRUPTIONS)} failures that every evaluated "

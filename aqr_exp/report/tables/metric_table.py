@@ -1,7 +1,6 @@
 """Tables in blocks of one line an arm: by metric, class, condition or range; and of one run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from aqr_exp.report.tables.cells import (
     SYNTHETIC_MARK,
@@ -12,6 +11,7 @@ from aqr_exp.report.tables.cells import (
     Row,
     Table,
     count_cell,
+    make_columns,
     number_cell,
     text_cell,
     titled,
@@ -63,7 +63,7 @@ def block_table(data: ComparisonData, by: By, marks: Marks, truths: GroundTruths
 
     Where a mean is over fewer seeds than the arm has is in the notes.
     """
-    described = describe_arms(data.groups)
+    columns, arms = describe_arms(data.groups)
     heads = (by.value, "metric") if by in {By.CONDITION, By.RANGE} else (by.value,)
     counted = by is not By.METRIC
     subjects = [(item, index) for item in data.quantities for index in range(len(data.arms))]
@@ -71,7 +71,7 @@ def block_table(data: ComparisonData, by: By, marks: Marks, truths: GroundTruths
     for item, index in subjects:
         arm = data.arms[index]
         count = [truth_cell(truths.of(arm.group, item.metric, item.condition))] if counted else []
-        cells = [*described.cells[index], text_cell(arm.first.data), *count]
+        cells = [*arms[index], text_cell(arm.first.data), *count]
         cells += count_and_mean_cells(arm.estimates.means[item.name])
         if data.compares:
             cells += [*difference_cells(arm, item.name, marks), confounders_cell(arm)]
@@ -81,7 +81,7 @@ def block_table(data: ComparisonData, by: By, marks: Marks, truths: GroundTruths
         title=title,
         columns=(
             *(Column(name, head=True) for name in heads),
-            *described.columns,
+            *columns,
             DATA,
             *([GROUND_TRUTH] if counted else []),
             *MEAN,
@@ -134,29 +134,12 @@ def _heads(item: Quantity, by: By) -> tuple[str, ...]:
     return (item.condition or "", item.metric)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Described:
-    """Columns that tell arms apart, and their cells for each arm.
-
-    Attributes:
-        columns: The columns.
-        cells: By arm.
-    """
-
-    columns: tuple[Column, ...]
-    cells: list[tuple[Cell, ...]]
-
-
-def describe_arms(groups: Sequence[Group]) -> Described:
-    """Variant, identity and preset; overrides only where some arm has any."""
-    texts = [[group[0].variant, group[0].fingerprint, group[0].preset] for group in groups]
-    columns = [
-        Column("variant"),
-        Column("identity", constant=True),
-        Column("preset", constant=True),
+def describe_arms(groups: Sequence[Group]) -> tuple[tuple[Column, ...], list[Row]]:
+    """Columns that tell arms apart, with their cells for each arm; overrides where some arm has any."""
+    names = ["variant", "identity", "preset"]
+    names += ["overrides"] * any(group[0].overrides for group in groups)
+    rows = [group[0] for group in groups]
+    texts = [
+        (row.variant, row.fingerprint, row.preset, row.overrides)[: len(names)] for row in rows
     ]
-    if any(group[0].overrides for group in groups):
-        columns.append(Column("overrides", constant=True))
-        texts = [[*text, group[0].overrides] for text, group in zip(texts, groups, strict=True)]
-    cells = [tuple(map(text_cell, text)) for text in texts]
-    return Described(columns=tuple(columns), cells=cells)
+    return make_columns(names, constant=names[1:]), [tuple(map(text_cell, line)) for line in texts]

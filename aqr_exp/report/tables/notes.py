@@ -1,6 +1,7 @@
 """The cells of a measured quantity: its mean, its difference to the baseline, the verdict."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from aqr_exp.report.tables.baselines import RelativeTime
 from aqr_exp.report.tables.cells import (
@@ -12,11 +13,18 @@ from aqr_exp.report.tables.cells import (
     text_cell,
     words_cell,
 )
-from aqr_exp.report.tables.comparison_data import ALPHA, TARGET_EFFECT, ComparisonData, TableArm
+from aqr_exp.report.tables.comparison_data import (
+    ALPHA,
+    TARGET_EFFECT,
+    ComparisonData,
+    TableArm,
+    least_sensitive,
+)
 from aqr_exp.report.tables.request import Quantity
-from aqr_exp.statistics.confounders import Confounder
 from aqr_exp.statistics.differences import DEFAULT
 from aqr_exp.statistics.estimates import ArmDifference, ArmMean
+from aqr_exp.statistics.grouping import arm_name
+from aqr_exp.statistics.metrics import in_points
 from aqr_exp.statistics.verdicts import DifferenceResult
 
 ONE_SEED = "one seed: no interval"
@@ -32,9 +40,7 @@ class Marks:
 
     def of(self, text: str) -> str:
         """The letter of a footnote."""
-        if text not in self._texts:
-            self._texts[text] = letter(len(self._texts))
-        return self._texts[text]
+        return self._texts.setdefault(text, letter(len(self._texts)))
 
     def notes(self) -> list[str]:
         """The footnotes in the order of their letters."""
@@ -71,10 +77,12 @@ def difference_cells(arm: TableArm, name: str, marks: Marks) -> tuple[Cell, Cell
     if result is None:
         words = NO_BASELINE if arm.match.reason else "-"
         return (words_cell(words), NO_VALUE, NO_VALUE, NO_VALUE)
-    mark = marks.of(confounded_by(arm)) if arm.match.confounders else ""
     value = number_cell(result.difference.mean, signed=True)
+    if arm.match.confounders:
+        words = "; ".join(map(str, arm.match.confounders))
+        value = replace(value, mark=marks.of(f"not only the declared factor differs: {words}"))
     return (
-        Cell(text=value.text, value=value.value, mark=mark),
+        value,
         number_cell(result.difference.low, signed=True),
         number_cell(result.difference.high, signed=True),
         text_cell(result.word),
@@ -84,16 +92,6 @@ def difference_cells(arm: TableArm, name: str, marks: Marks) -> tuple[Cell, Cell
 def confounders_cell(arm: TableArm) -> Cell:
     """The confounders of an arm's differences, for programs."""
     return text_cell("; ".join(map(str, arm.match.confounders)))
-
-
-def confounded_by(arm: TableArm) -> str:
-    """The footnote of an arm's confounders."""
-    return confounding_words(arm.match.confounders)
-
-
-def confounding_words(confounders: tuple[Confounder, ...]) -> str:
-    """Confounders in one line."""
-    return f"not only the declared factor differs: {'; '.join(map(str, confounders))}"
 
 
 def value_notes(data: ComparisonData) -> list[str]:
@@ -108,10 +106,8 @@ def value_notes(data: ComparisonData) -> list[str]:
 
 def time_notes(data: ComparisonData, times: Sequence[RelativeTime]) -> list[str]:
     """Reasons why times are not compared: arms with the same reason share a line."""
-    return _by_reason(
-        "training time of",
-        [(arm, time.reason) for arm, time in zip(data.arms, times, strict=False)],
-    )
+    reasons = [(arm, time.reason) for arm, time in zip(data.arms, times, strict=False)]
+    return _by_reason("training time of", reasons)
 
 
 def baseline_notes(data: ComparisonData) -> list[str]:
@@ -134,7 +130,7 @@ def unlike_pairs(data: ComparisonData) -> list[str]:
     if len(matches) < 2:
         return []
     return [
-        f"{arm.name} is compared with {other[0].variant} {other[0].fingerprint}"
+        f"{arm.name} is compared with {arm_name(other)}"
         for arm in data.arms
         if (other := arm.match.group) is not None
     ]
@@ -198,17 +194,12 @@ def _remarks(pairs: Sequence[tuple[str, str]]) -> list[str]:
 
 def _detectable(data: ComparisonData) -> list[str]:
     """For each quantity the comparison that could show least: nothing smaller is sure to be seen."""
-    notes = []
-    for item in data.quantities[:MOST_SENTENCES]:
-        known = [
-            found.difference
-            for arm in data.arms
-            if (found := arm.estimates.differences.get(item.name)) is not None
-        ]
-        least = max(known, key=lambda each: each.mde or 0.0, default=None)
-        if least is not None and least.mde:
-            notes.append(_plan(item, least, data.seeds_for_target))
-    return notes
+    estimates = [arm.estimates for arm in data.arms]
+    return [
+        _plan(item, least, data.seeds_for_target)
+        for item in data.quantities[:MOST_SENTENCES]
+        if (least := least_sensitive(estimates, item.name)) is not None and least.mde
+    ]
 
 
 def _plan(item: Quantity, least: ArmDifference, plans: Mapping[str, int | None]) -> str:
@@ -226,4 +217,4 @@ def _plan(item: Quantity, least: ArmDifference, plans: Mapping[str, int | None])
 
 
 def _amount(item: Quantity, value: float) -> str:
-    return f"±{100 * value:.2g} points" if item.in_points else f"±{value:.2g}"
+    return f"±{100 * value:.2g} points" if in_points(item.metric) else f"±{value:.2g}"

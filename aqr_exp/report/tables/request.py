@@ -7,10 +7,8 @@ from enum import Enum
 from aqr_exp.errors import RequestError
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.statistics.grouping import Group, check_metric_names, classes_of
-from aqr_exp.statistics.metrics import MAIN_METRICS, in_points
+from aqr_exp.statistics.metrics import MAIN_METRICS, metric_name
 from aqr_exp.store.collect import MEAN_METRICS, RunRow
-
-RANGE_END = "m"
 
 
 class By(str, Enum):
@@ -40,32 +38,15 @@ class Quantity:
     @property
     def name(self) -> str:
         """As it is written and typed: `mAP`, `AP/car`, `NDS@night`."""
-        return self.metric if self.condition is None else f"{self.metric}@{self.condition}"
-
-    @property
-    def in_points(self) -> bool:
-        """Whether people say it in points, of which there are 100: precisions and the score."""
-        return in_points(self.metric)
+        return metric_name(self.metric, self.condition)
 
 
-def condition_names() -> list[str]:
-    """The parts of the data that are no range bands."""
-    return [name for name in _conditions() if not _is_band(name)]
-
-
-def band_names() -> list[str]:
-    """The range bands, near to far."""
-    return [name for name in _conditions() if _is_band(name)]
-
-
-def _conditions() -> list[str]:
+def _conditions(*, bands: bool) -> list[str]:
+    """The range bands, near to far, or the other parts of the data."""
     from aqr_exp.evaluate.conditions import CONDITIONS
+    from aqr_exp.evaluate.records import BANDS_M
 
-    return list(CONDITIONS)
-
-
-def _is_band(name: str) -> bool:
-    return name[0].isdigit() and name.endswith(RANGE_END)
+    return [name for name in CONDITIONS if (name in BANDS_M) == bands]
 
 
 def quantities(
@@ -94,19 +75,20 @@ def quantities(
         raise RequestError(f"--by {by.value} gives the parts: name metrics without @")
     if by is By.FAILURE:
         return asked
-    parts = condition_names() if by is By.CONDITION else band_names()
+    parts = _conditions(bands=by is By.RANGE)
     return [Quantity(metric=item.metric, condition=part) for part in parts for item in asked]
 
 
 def _read(name: str) -> Quantity:
+    from aqr_exp.evaluate.conditions import CONDITIONS
+
     metric, at, condition = name.partition("@")
     if not at:
         return Quantity(metric=metric)
-    known = _conditions()
-    if condition not in known:
+    if condition not in CONDITIONS:
         raise RequestError(
-            f"unknown condition '{condition}' in '{name}'{did_you_mean(condition, known)} "
-            f"(available: {', '.join(known)})"
+            f"unknown condition '{condition}' in '{name}'{did_you_mean(condition, CONDITIONS)} "
+            f"(available: {', '.join(CONDITIONS)})"
         )
     return Quantity(metric=metric, condition=condition)
 
