@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from types import NoneType, UnionType
@@ -68,21 +68,17 @@ def fields_of(cls: Any) -> tuple[FieldSpec, ...]:
     specs = []
     for field in dataclasses.fields(cls):
         hint = hints[field.name]
-        plain: Any = hint
-        notes: list[Any] = []
-        if get_origin(hint) is Annotated:
-            plain, *notes = get_args(hint)
-        plain, optional = _without_none(plain)
-        ranges = [note for note in notes if isinstance(note, Range)]
-        earlier = [note for note in notes if isinstance(note, DefaultBefore)]
+        annotated, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+        plain, optional = _without_none(annotated)
+        note_of = {type(note): note for note in notes}
         specs.append(
             FieldSpec(
                 name=field.name,
                 type=plain,
-                range=ranges[0] if ranges else None,
-                excluded=any(isinstance(note, NotInFingerprint) for note in notes),
+                range=note_of.get(Range),
+                excluded=NotInFingerprint in note_of,
                 optional=optional,
-                before=earlier[0] if earlier else None,
+                before=note_of.get(DefaultBefore),
             )
         )
     return tuple(specs)
@@ -161,11 +157,10 @@ def _convert_node(cls: Any, value: Any, where: str, root: Any, faults: list[Faul
         if cls is None:
             return _INVALID
     specs = {spec.name: spec for spec in fields_of(cls)}
-    for key in value:
-        if key not in specs:
-            guess = did_you_mean(f"{where}{key}", _known_keys(root, where, specs))
-            about = (f"{where}{key}",)
-            faults.append(Fault(rule=f"unknown key '{where}{key}'", hint=guess, about=about))
+    for unknown in [f"{where}{key}" for key in value if key not in specs]:
+        known = [f"{where}{name}" for name in specs] if "[" in where else dotted_keys(root)
+        guess = did_you_mean(unknown, known)
+        faults.append(Fault(rule=f"unknown key '{unknown}'", hint=guess, about=(unknown,)))
     found = {name: _convert_field(spec, value, where, root, faults) for name, spec in specs.items()}
     return _INVALID if faults else cls(**found)
 
@@ -212,11 +207,6 @@ def _convert_field(
     if spec.listed:
         return _convert_list(spec, values[name], key, root, faults)
     return _convert_value(spec, values[name], key, faults)
-
-
-def _known_keys(root: Any, where: str, specs: Collection[str]) -> list[str]:
-    """The keys that an unknown one is compared with; in a list's entry, those of the entry."""
-    return [f"{where}{name}" for name in specs] if "[" in where else [*dotted_keys(root)]
 
 
 def _convert_list(spec: FieldSpec, value: Any, key: str, root: Any, faults: list[Fault]) -> Any:
@@ -278,7 +268,10 @@ def allowed(spec: FieldSpec) -> str:
         return f"a list of groups of keys (each of {names})"
     if get_origin(kind) is tuple:
         return f"a list of {_elements(get_args(kind))}{_interval(spec.range, ', each')}"
-    return _allowed_scalar(kind, spec.range)
+    if among := choices(kind):
+        return f"one of {', '.join(among)}"
+    words = {bool: "true or false", str: "text", int: "a whole number", float: "a number"}[kind]
+    return words + _interval(spec.range)
 
 
 def _elements(kinds: tuple[Any, ...]) -> str:
@@ -294,13 +287,6 @@ def _plural(kind: Any) -> str:
     if get_origin(kind) is tuple:
         return f"lists of {_elements(get_args(kind))}"
     return f"{_NOUNS[kind]}s"
-
-
-def _allowed_scalar(kind: Any, limits: Range | None) -> str:
-    if among := choices(kind):
-        return f"one of {', '.join(among)}"
-    words = {bool: "true or false", str: "text", int: "a whole number", float: "a number"}[kind]
-    return words + _interval(limits)
 
 
 def _interval(limits: Range | None, before: str = "") -> str:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 from aqr_exp.config import rules
@@ -37,18 +38,18 @@ def fingerprint(config: RunConfig) -> str:
 
     The seed is the replicate axis and beside the fingerprint, not in it.
     """
-    return fingerprint_of({name: part_text(part) for name, part in canonical(config).items()})
-
-
-def part_text(part: Any) -> str:
-    """One canonical part of a run as text."""
-    return json.dumps(part, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def fingerprint_of(parts: Mapping[str, str]) -> str:
-    """The fingerprint of a run from the texts of its parts, so that many runs can share them."""
-    text = ",".join(f'"{name}":{parts[name]}' for name in sorted(parts))
+    counting = (spec.name for spec in fields_of(RunConfig) if not spec.excluded)
+    parts = [
+        (name, part) for name in sorted(counting) if (part := getattr(config, name)) is not None
+    ]
+    text = ",".join(f'"{name}":{_part_text(part)}' for name, part in parts)
     return hashlib.sha256(f"{{{text}}}".encode()).hexdigest()[:FINGERPRINT_DIGITS]
+
+
+@lru_cache(maxsize=4096)
+def _part_text(part: Any) -> str:
+    """One part of a run as canonical text; the runs of a sweep share most of theirs."""
+    return json.dumps(canonical(part), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def run_name(config: RunConfig) -> str:

@@ -1,7 +1,7 @@
 """The loader: from a variant and overrides to a checked run with its identity, once or for many."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from aqr_exp.config.compose import (
     shipped_folder,
     unknown,
 )
-from aqr_exp.config.convert import convert, fields_of, with_converted
-from aqr_exp.config.identity import canonical, fingerprint_of, part_text
+from aqr_exp.config.convert import convert, with_converted
+from aqr_exp.config.identity import fingerprint
 from aqr_exp.config.inputs import identified, with_checkpoint_identity
 from aqr_exp.config.schema import DataConfig, RunConfig, StartConfig
 from aqr_exp.config.short_names import as_typed
@@ -78,7 +78,6 @@ class ConfigLoader:
         self._looked_at: set[tuple[object, ...]] = set()
         self._data: dict[DataConfig, DataConfig] = {}
         self._starts: dict[StartConfig | None, StartConfig | None] = {}
-        self._texts: dict[Any, str] = {}
 
     def load(self, variant: str, overrides: Sequence[Override]) -> LoadedRun:
         """One run with its identity.
@@ -88,7 +87,7 @@ class ConfigLoader:
         """
         self._check_keys(variant, overrides)
         config = self.checked(variant, overrides)
-        return LoadedRun(config=config, fingerprint=self._fingerprint(config))
+        return LoadedRun(config=config, fingerprint=fingerprint(config))
 
     def mapping(self, variant: str, overrides: Sequence[Override]) -> dict[str, Any]:
         """A run as plain values before they are checked, for conditions that skip points.
@@ -109,7 +108,11 @@ class ConfigLoader:
         base, base_config = self._base(variant, overrides)
         try:
             mapping = base.mapping(changes_of(overrides, self.groups))
-            config = _converted(mapping, base, base_config)
+            if base_config is None:
+                config = convert(RunConfig, mapping)
+            else:  # a part that is the base's own object is not converted again
+                new = {key: item for key, item in mapping.items() if item is not base.resolved[key]}
+                config = with_converted(base_config, new)
             rules.check(config)
         except RequestError as error:
             raise RequestError(*as_typed(error.faults, [item.key for item in overrides])) from error
@@ -156,27 +159,3 @@ class ConfigLoader:
             loads = config.start is not None and config.start.load_from
             self._starts[config.start] = with_checkpoint_identity(config).start if loads else None
         return replace(config, data=self._data[config.data], start=self._starts[config.start])
-
-    def _fingerprint(self, config: RunConfig) -> str:
-        """As `identity.fingerprint`, from texts that runs share."""
-        parts = {
-            spec.name: part
-            for spec in fields_of(RunConfig)
-            if not spec.excluded and (part := getattr(config, spec.name)) is not None
-        }
-        for part in parts.values():
-            if part not in self._texts:
-                self._texts[part] = part_text(canonical(part))
-        return fingerprint_of({name: self._texts[part] for name, part in parts.items()})
-
-
-def _converted(
-    mapping: Mapping[str, Any], base: Composition, base_config: RunConfig | None
-) -> RunConfig:
-    """The run of plain values; a part that is the base's own object is not converted again."""
-    if base_config is None:
-        return convert(RunConfig, mapping)
-    return with_converted(
-        base_config,
-        {key: value for key, value in mapping.items() if value is not base.resolved[key]},
-    )

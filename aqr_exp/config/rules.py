@@ -1,7 +1,7 @@
 """Rules between fields, which types and ranges cannot express; a variant has its own."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from aqr_exp.config.schema import ModelConfig, RunConfig
@@ -24,28 +24,27 @@ def check(config: RunConfig) -> None:
     Raises:
         RequestError: One line for each broken rule.
     """
-    faults = broken_rules(config)
-    if faults:
+    if faults := broken_rules(config):
         raise RequestError(*faults)
 
 
 def broken_rules(config: RunConfig) -> list[Fault]:
     """One fault for each rule the configuration breaks; empty when it keeps all."""
-    rules: Sequence[Callable[[RunConfig], Iterator[Fault]]] = (
-        lambda c: _volume_rules(c.model),
-        lambda c: _grid_rules(c.model),
-        lambda c: _lidar_branch_rules(c.model),
-        lambda c: _image_rules(c.model.image),
-        lambda c: _head_rules(c.model.head),
-        _sensor_rules,
-        lambda c: augment_rules(c.data.augment, "data.augment"),
-        stage_rules,
-        lambda c: _gt_sampling_rules(c.data.gt_sampling),
-        lambda c: spec_of(c.variant).rules(c.variant, c),
-        _start_rules,
-        _run_rules,
-    )
-    return [fault for rule in rules for fault in rule(config)]
+    model, data = config.model, config.data
+    return [
+        *_volume_rules(model),
+        *_grid_rules(model),
+        *_lidar_branch_rules(model),
+        *_image_rules(model.image),
+        *_head_rules(model.head),
+        *_sensor_rules(config),
+        *augment_rules(data.augment, "data.augment"),
+        *stage_rules(config),
+        *_gt_sampling_rules(data.gt_sampling),
+        *spec_of(config.variant).rules(config.variant, config),
+        *_start_rules(config),
+        *_run_rules(config),
+    ]
 
 
 def _is_volume(values: Sequence[float]) -> bool:
@@ -91,15 +90,10 @@ def _grid_rules(model: ModelConfig) -> Iterator[Fault]:
 def _lidar_branch_rules(model: ModelConfig) -> Iterator[Fault]:
     lidar = model.lidar
     stages = len(lidar.backbone_channels)
-    per_stage = {
-        "backbone_channels": lidar.backbone_channels,
-        "backbone_layers": lidar.backbone_layers,
-        "backbone_strides": lidar.backbone_strides,
-        "neck_channels": lidar.neck_channels,
-        "neck_strides": lidar.neck_strides,
-    }
+    backbone = ("backbone_channels", "backbone_layers", "backbone_strides")
     sound = True
-    for name, values in per_stage.items():
+    for name in (*backbone, "neck_channels", "neck_strides"):
+        values = getattr(lidar, name)
         if len(values) != stages or not values:
             sound = False
             main = "model.lidar.backbone_channels"

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 from aqr_exp.config.schema import RunConfig
@@ -62,9 +62,6 @@ def _half_cosine(first: float, last: float, share: float) -> float:
     return last + (first - last) * (1 + math.cos(math.pi * share)) / 2
 
 
-_NOT_AUGMENT = {"epochs", "gt_sampling"}
-
-
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """A stage of one run.
@@ -91,20 +88,18 @@ class Stage:
 
 def stages_of(config: RunConfig) -> tuple[Stage, ...]:
     """The stages of a run in order; empty when it has none."""
-    stages = []
-    first = 0
-    for number, stage in enumerate(config.schedule.stages or (), start=1):
-        stages.append(
-            Stage(
-                number=number,
-                first_epoch=first,
-                epochs=stage.epochs,
-                config=_during(config, stage),
-                changes=", ".join(f"{name}={_word(value)}" for name, value in _said(stage)),
-            )
+    stages = config.schedule.stages or ()
+    firsts = accumulate((stage.epochs for stage in stages[:-1]), initial=0)
+    return tuple(
+        Stage(
+            number=number,
+            first_epoch=first,
+            epochs=stage.epochs,
+            config=_during(config, stage),
+            changes=", ".join(f"{name}={_word(value)}" for name, value in _said(stage)),
         )
-        first += stage.epochs
-    return tuple(stages)
+        for number, (first, stage) in enumerate(zip(firsts, stages, strict=False), start=1)
+    )
 
 
 def stage_at(stages: tuple[Stage, ...], epoch: int) -> Stage | None:
@@ -150,12 +145,14 @@ def stage_places(config: RunConfig) -> dict[str, StageConfig]:
 
 def _during(config: RunConfig, stage: StageConfig) -> RunConfig:
     """The run as it is while a stage lasts."""
-    said = dict(_said(stage))
-    augment = {name: value for name, value in said.items() if name not in _NOT_AUGMENT}
-    changes: dict[str, Any] = {"augment": dataclasses.replace(config.data.augment, **augment)}
-    if stage.gt_sampling is False:
-        changes["gt_sampling"] = None
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, **changes))
+    data = config.data
+    augment = {name: value for name, value in _said(stage) if name != "gt_sampling"}
+    during = dataclasses.replace(
+        data,
+        augment=dataclasses.replace(data.augment, **augment),
+        gt_sampling=None if stage.gt_sampling is False else data.gt_sampling,
+    )
+    return dataclasses.replace(config, data=during)
 
 
 def _said(stage: StageConfig) -> list[tuple[str, Any]]:

@@ -51,7 +51,6 @@ class DataConfig:
     """A nuScenes-format data set and its splits.
 
     Attributes:
-        name: The data set's name.
         root: Folder that holds `<version>/`, `samples/` and `sweeps/`.
         version: nuScenes version folder, such as `v1.0-trainval`.
         train_split: Split trained on.
@@ -59,7 +58,6 @@ class DataConfig:
         sweeps: Earlier LiDAR sweeps merged into each keyframe.
         min_box_points: Training boxes with fewer LiDAR and radar points are left out.
         fingerprint: Identity of the data's content; filled in from the info files, not typed.
-        augment: Training augmentation.
         gt_sampling: Ground-truth sampling; None is without and not in the identity.
     """
 

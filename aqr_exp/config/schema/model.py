@@ -28,7 +28,6 @@ class LidarBranchConfig:
     """From points to BEV features.
 
     Attributes:
-        encoder: Pillars or the sparse voxel encoder.
         voxel_size_m: Voxel size (x, y, z).
         grid_size: Voxels along (x, y, z).
         published_grid: The named exception to range / voxel = grid (the published r50 setting).
@@ -128,7 +127,6 @@ class HeadConfig:
         ffn_channels: Hidden width of the feed-forward blocks.
         dropout: Dropout on attention outputs; attention probabilities are never dropped.
         depth_bins: Depths along each camera ray in the camera encoding.
-        cross_attention_init: How the cross-attention starts.
         dense_supervision: Weight of auxiliary losses on the feature maps themselves, for models that
             train for minutes; 0, as published, is without.
         task_channels: Hidden channels of each task head's layers, per decoder layer.
@@ -141,7 +139,6 @@ class HeadConfig:
         code_weights: Weights of the ten box code entries.
         max_boxes: Boxes decoded per sample.
         post_center_range_m: Decoded centres outside (x, y, z, x, y, z) are dropped.
-        denoising: Query denoising.
     """
 
     queries: Annotated[int, Range(1, 100_000)]
@@ -170,12 +167,8 @@ class ModelConfig:
     """A CMT detector.
 
     Attributes:
-        name: The model's name.
         point_cloud_range_m: (x, y, z, x, y, z) in the LiDAR frame.
         sensors: Which are read; the branch of another is not built, whatever its keys below say.
-        lidar: LiDAR branch.
-        image: Image branch.
-        head: Transformer head.
     """
 
     name: Annotated[str, NotInFingerprint()]

@@ -26,8 +26,6 @@ class LauncherConfig:
     """The process a run gets.
 
     Attributes:
-        name: The executor.
-        device: Which device trains.
         loader_workers: Data loading processes; 0 loads in the training process.
         threads: Torch threads; 0 takes every core. Sums on a CPU may differ in the last bit
             between thread counts, so the count is recorded with the run.
@@ -73,10 +71,6 @@ class RunConfig:
     """Everything a run depends on.
 
     Attributes:
-        variant: The variant and its settings.
-        model: The detector.
-        data: The data set and augmentation.
-        schedule: Optimiser and schedule.
         launcher: Where it executes; never part of the identity.
         preset: Name of the preset the configuration came from.
         seed: Seed of everything random; the replicate axis, kept beside the fingerprint.

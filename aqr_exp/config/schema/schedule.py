@@ -8,19 +8,11 @@ from aqr_exp.config.schema.constraints import DefaultBefore, NotInFingerprint, R
 
 @dataclass(frozen=True, kw_only=True)
 class StageConfig:
-    """Unset fields inherit from `data`; every key of `data.augment` that acts in training is here.
+    """A stage: fields that are set stand in place of those of `data.augment` that act in training.
 
     Attributes:
         epochs: How long the stage lasts.
         gt_sampling: False switches `data.gt_sampling` off for the stage.
-        resize: In place of `data.augment.resize`.
-        flip_image: In place of `data.augment.flip_image`.
-        rotate_deg: In place of `data.augment.rotate_deg`.
-        scale: In place of `data.augment.scale`.
-        translate_std_m: In place of `data.augment.translate_std_m`.
-        flip_bev: In place of `data.augment.flip_bev`.
-        drop_camera: In place of `data.augment.drop_camera`.
-        drop_lidar: In place of `data.augment.drop_lidar`.
     """
 
     epochs: Annotated[int, Range(1, 1000)]
@@ -40,7 +32,6 @@ class ScheduleConfig:
     """Optimiser and schedule (AdamW with the published cyclic rate and momentum).
 
     Attributes:
-        name: The schedule's name.
         epochs: Passes over the training split.
         batch_size: Samples a step, over all processes.
         learning_rate: The rate the cycle starts from.

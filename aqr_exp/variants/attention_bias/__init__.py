@@ -89,7 +89,6 @@ class BiasConfig:
         recenter: From the second decoder layer on, windows sit at the previous layer's boxes.
         unit: Unit of the scale.
         max_bias: The bias is clamped to +- this.
-        scale: Its scale.
         attention: Implementation of the attention with the bias. Anything but `auto` is part of the
             identity: it changes last digits, and training enlarges them.
     """
@@ -106,12 +105,7 @@ class BiasConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionBiasSettings(VariantSettings):
-    """The variant's settings.
-
-    Attributes:
-        router: Per-query modality weights.
-        bias: The weights as an additive bias of the cross-attention scores.
-    """
+    """The variant's settings: the router, and its weights as a bias."""
 
     router: RouterConfig
     bias: BiasConfig

@@ -57,13 +57,7 @@ class ModulatorConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RendererModulatorSettings(VariantSettings):
-    """The variant's settings.
-
-    Attributes:
-        router: Per-query modality weights.
-        renderer: The weights as maps.
-        modulator: The maps as factors of the features.
-    """
+    """The variant's settings: the router, its weights as maps, the maps as factors of the features."""
 
     router: RouterConfig
     renderer: RendererConfig
