@@ -51,27 +51,25 @@ Examples:
 {example_lines("analyze bias")}
 """
 
+_WEIGHTS = typer.Option(
+    "--weights", help="One weight a key, with commas between.", metavar="NUMBERS"
+)
+_SCALES = typer.Option("--scales", help="Bias scales, with commas between.", metavar="NUMBERS")
+_WINDOW_KEYS = typer.Option(
+    "--window-keys", help="Keys of a window, with commas between.", metavar="N"
+)
+_PLOT = typer.Option("--plot", help="Draw it, too: .png, .pdf or .svg.", metavar="FILE")
+
 
 def softmax_command(
-    weights: Annotated[
-        str,
-        typer.Option("--weights", help="One weight a key, with commas between.", metavar="NUMBERS"),
-    ] = "0,0.8,-0.6,0.3",
-    scales: Annotated[
-        str, typer.Option("--scales", help="Bias scales, with commas between.", metavar="NUMBERS")
-    ] = "1,2.5,5,10,20",
+    weights: Annotated[str, _WEIGHTS] = "0,0.8,-0.6,0.3",
+    scales: Annotated[str, _SCALES] = "1,2.5,5,10,20",
     keys: Annotated[int, typer.Option("--keys", help="Keys a query attends to in all.")] = 22_384,
-    window_keys: Annotated[
-        str,
-        typer.Option("--window-keys", help="Keys of a window, with commas between.", metavar="N"),
-    ] = "25,64",
+    window_keys: Annotated[str, _WINDOW_KEYS] = "25,64",
     form: Annotated[TableFormat, typer.Option("--format", help="How to print it.")] = (
         TableFormat.RICH
     ),
-    plot: Annotated[
-        Path | None,
-        typer.Option("--plot", help="Draw it, too: .png, .pdf or .svg.", metavar="FILE"),
-    ] = None,
+    plot: Annotated[Path | None, _PLOT] = None,
 ) -> None:
     """Print the tables, and draw them with --plot."""
     given = softmax_request(weights, scales, window_keys, keys)
@@ -95,6 +93,8 @@ Split = Annotated[
     str | None, typer.Option("--split", help="Which split; the validation split by default.")
 ]
 
+_FOLDER = typer.Option("--output", help="Folder for the pictures.", metavar="FOLDER")
+
 
 def windows_command(
     variant: console.Variant,
@@ -103,9 +103,7 @@ def windows_command(
     boxes: Annotated[int, typer.Option("--boxes", help="How many boxes.", min=1, max=100)] = 10,
     split: Split = None,
     router: Annotated[bool, typer.Option("--router", help="The router's windows.")] = False,
-    folder: Annotated[
-        Path, typer.Option("--output", help="Folder for the pictures.", metavar="FOLDER")
-    ] = Path(),
+    folder: Annotated[Path, _FOLDER] = Path(),
 ) -> None:
     """Draw windows_bev.png and windows_cameras.png."""
     config = load_run(variant, overrides or ())
@@ -126,18 +124,16 @@ def windows_command(
         console.data(str(path))
 
 
+_QUERIES = typer.Option("--queries", help="How many queries of it.", min=0, max=50)
+_SAMPLES = typer.Option("--samples", help="How many samples the weights are read from.", min=1)
+
+
 def bias_command(
     run: console.RunName,
     sample: Sample = 0,
-    queries: Annotated[
-        int, typer.Option("--queries", help="How many queries of it.", min=0, max=50)
-    ] = 3,
-    samples: Annotated[
-        int, typer.Option("--samples", help="How many samples the weights are read from.", min=1)
-    ] = 40,
-    folder: Annotated[
-        Path | None, typer.Option("--output", help="Folder for the pictures.", metavar="FOLDER")
-    ] = None,
+    queries: Annotated[int, _QUERIES] = 3,
+    samples: Annotated[int, _SAMPLES] = 40,
+    folder: Annotated[Path | None, _FOLDER] = None,
 ) -> None:
     """Draw the bias, the weights and how both came about."""
     found = Store(results_root()).find(run)

@@ -40,57 +40,47 @@ class CompareFormat(str, Enum):
     JSON = "json"
 
 
+_REFERENCE = typer.Argument(
+    help="The reference: an arm or run.",
+    metavar="A",
+    autocompletion=completion.arms_or_runs,
+)
+_OTHER = typer.Argument(
+    help="What is compared with it.", metavar="B", autocompletion=completion.arms_or_runs
+)
+_BY = typer.Option(
+    "--by", help="Of metric, class, condition, scene; commas between.", metavar="PARTS"
+)
+_METRICS = typer.Option(
+    "--metrics",
+    help="In place of mAP, NDS and the errors; the first also by condition.",
+    metavar="NAMES",
+)
+_FACTOR = typer.Option(
+    "--factor",
+    help="What the two may differ in besides the variant; may be repeated.",
+    metavar="KEY",
+)
+_STRICT = typer.Option("--strict", help="Refuse a confounded comparison with exit code 2.")
+_RESAMPLES = typer.Option("--resamples", help="How often scenes are drawn again.", min=100)
+
+
 def command(
-    reference: Annotated[
-        str,
-        typer.Argument(
-            help="The reference: an arm or run.",
-            metavar="A",
-            autocompletion=completion.arms_or_runs,
-        ),
-    ],
-    other: Annotated[
-        str,
-        typer.Argument(
-            help="What is compared with it.", metavar="B", autocompletion=completion.arms_or_runs
-        ),
-    ],
-    by: Annotated[
-        str,
-        typer.Option(
-            "--by", help="Of metric, class, condition, scene; commas between.", metavar="PARTS"
-        ),
-    ] = "metric,class,condition,scene",
-    metrics: Annotated[
-        str | None,
-        typer.Option(
-            "--metrics",
-            help="In place of mAP, NDS and the errors; the first also by condition.",
-            metavar="NAMES",
-        ),
-    ] = None,
+    reference: Annotated[str, _REFERENCE],
+    other: Annotated[str, _OTHER],
+    by: Annotated[str, _BY] = "metric,class,condition,scene",
+    metrics: Annotated[str | None, _METRICS] = None,
     scenes: Annotated[int, typer.Option("--scenes", help="How many scenes.", min=1)] = 10,
-    factor: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--factor",
-            help="What the two may differ in besides the variant; may be repeated.",
-            metavar="KEY",
-        ),
-    ] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse a confounded comparison with exit code 2.")
-    ] = False,
-    resamples: Annotated[
-        int, typer.Option("--resamples", help="How often scenes are drawn again.", min=100)
-    ] = 1000,
+    factor: Annotated[list[str] | None, _FACTOR] = None,
+    strict: Annotated[bool, _STRICT] = False,
+    resamples: Annotated[int, _RESAMPLES] = 1000,
     form: Annotated[CompareFormat, typer.Option("--format", help="How to print it.")] = (
         CompareFormat.RICH
     ),
 ) -> None:
     """Print a comparison."""
     request = Request(
-        metrics=_names(metrics) or Request.metrics,
+        metrics=tuple(console.names_in(metrics)) or Request.metrics,
         errors=metrics is None,
         parts=_parts(by),
         factors=tuple(factor or ()),
@@ -121,12 +111,8 @@ def _compared(reference: str, other: str, store: Store, request: Request) -> Com
         )
 
 
-def _names(text: str | None) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name.strip() for name in (text or "").split(",") if name.strip()))
-
-
 def _parts(text: str) -> tuple[str, ...]:
-    parts = _names(text)
+    parts = tuple(console.names_in(text))
     for part in parts:
         if part not in PARTS:
             hint = did_you_mean(part, PARTS)

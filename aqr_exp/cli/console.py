@@ -36,6 +36,12 @@ def print_json(value: Mapping[str, Any] | Sequence[Any]) -> None:
     data(json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False))
 
 
+def names_in(text: str | None) -> list[str]:
+    """The names of a list with commas between, each once; none without a text."""
+    names = (name.strip() for name in (text or "").split(","))
+    return list(dict.fromkeys(name for name in names if name))
+
+
 def on_terminal() -> bool:
     """True when stdout is a terminal."""
     return sys.stdout.isatty()

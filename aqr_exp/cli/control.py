@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 
 from aqr_exp.cli import completion, console
-from aqr_exp.cli.sweep_execute import find_room, run_tasks, task_of
+from aqr_exp.cli.sweep_execute import find_room, run_tasks
 from aqr_exp.cli.watch import watched_runs
 from aqr_exp.config.identity import from_spec, run_name
 from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.errors import AqrExpError, RequestError
-from aqr_exp.launch.scheduler import Task
+from aqr_exp.launch.scheduler import Task, task_of
 from aqr_exp.store.counting import RunFolders
 from aqr_exp.store.lease import evict, look
 from aqr_exp.store.process_identity import Liveness

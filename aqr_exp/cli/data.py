@@ -39,16 +39,15 @@ Version = Annotated[
     typer.Option("--version", help="Such as v1.0-trainval; needed where there are several."),
 ]
 
+_OBJECTS = typer.Option("--objects/--no-objects", help="Cut out objects of the training split.")
+_WORKERS = typer.Option("--workers", min=1, help="Processes (default: one per core).")
+
 
 def prepare_command(
     root: Root,
     version: Version = None,
-    objects: Annotated[
-        bool, typer.Option("--objects/--no-objects", help="Cut out objects of the training split.")
-    ] = True,
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Processes (default: one per core).")
-    ] = None,
+    objects: Annotated[bool, _OBJECTS] = True,
+    workers: Annotated[int | None, _WORKERS] = None,
     as_json: console.Json = False,
 ) -> None:
     """Prepare, and print what is there by count."""
@@ -91,16 +90,15 @@ Examples:
 # Of one sort, more lines than this are only counted; --json holds all.
 SHOWN_OF_A_KIND = 20
 
+_IMAGES = typer.Option("--images", min=0, help="Images read of each camera.")
+_EVERYTHING = typer.Option("--all", help="Read every image, cloud and sample of the info files.")
+
 
 def check_command(
     root: Root,
     version: Version = None,
-    images: Annotated[
-        int, typer.Option("--images", min=0, help="Images read of each camera.")
-    ] = 100,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Read every image, cloud and sample of the info files.")
-    ] = False,
+    images: Annotated[int, _IMAGES] = 100,
+    everything: Annotated[bool, _EVERYTHING] = False,
     as_json: console.Json = False,
 ) -> None:
     """Print the faults."""
@@ -146,22 +144,19 @@ Examples:
   aqr-exp data show 0 data=nuscenes_mini gt_sampling=cmt --augmented
 """
 
+_AUGMENTED = typer.Option("--augmented", help="Before and after augmentation.")
+_EPOCH = typer.Option("--epoch", help="Whose augmentation; counted from 0.", min=0)
+_SPLIT = typer.Option("--split", help="Which split; the training split by default.")
+_OUT = typer.Option("--out", help="The picture: .png, .pdf or .svg.", metavar="FILE")
+
 
 def show_command(
     number: Annotated[int, typer.Argument(help="Which sample of the split.", metavar="N", min=0)],
     overrides: console.Overrides = None,
-    augmented: Annotated[
-        bool, typer.Option("--augmented", help="Before and after augmentation.")
-    ] = False,
-    epoch: Annotated[
-        int, typer.Option("--epoch", help="Whose augmentation; counted from 0.", min=0)
-    ] = 0,
-    split: Annotated[
-        str | None, typer.Option("--split", help="Which split; the training split by default.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="The picture: .png, .pdf or .svg.", metavar="FILE")
-    ] = None,
+    augmented: Annotated[bool, _AUGMENTED] = False,
+    epoch: Annotated[int, _EPOCH] = 0,
+    split: Annotated[str | None, _SPLIT] = None,
+    out: Annotated[Path | None, _OUT] = None,
 ) -> None:
     """Draw one picture."""
     out = out or Path(f"sample-{number}{'-augmented' if augmented else ''}.png")
@@ -191,25 +186,24 @@ Examples:
   aqr-exp data failures --sample 12 --out failures data=nuscenes_mini
 """
 
+_FAILURES_OUT = typer.Option(
+    "--out", help="The folder of the page; made when absent.", metavar="DIR"
+)
+_SAMPLE = typer.Option(
+    "--sample",
+    help="Which sample of the split; 1 by default: a scene's first keyframe cannot be late.",
+    metavar="N",
+    min=0,
+    show_default=False,
+)
+_FAILURES_SPLIT = typer.Option("--split", help="Which split; the validation split by default.")
+
 
 def failures_command(
     overrides: console.Overrides = None,
-    out: Annotated[
-        Path, typer.Option("--out", help="The folder of the page; made when absent.", metavar="DIR")
-    ] = Path("failures"),
-    sample: Annotated[
-        int | None,
-        typer.Option(
-            "--sample",
-            help="Which sample of the split; 1 by default: a scene's first keyframe cannot be late.",
-            metavar="N",
-            min=0,
-            show_default=False,
-        ),
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option("--split", help="Which split; the validation split by default.")
-    ] = None,
+    out: Annotated[Path, _FAILURES_OUT] = Path("failures"),
+    sample: Annotated[int | None, _SAMPLE] = None,
+    split: Annotated[str | None, _FAILURES_SPLIT] = None,
 ) -> None:
     """Draw the page."""
     check_matplotlib("data failures")
@@ -240,28 +234,21 @@ Examples:
   aqr-exp data synth --seed 7 --root /somewhere/else
 """
 
+_ROOT = typer.Option("--root", help="Where to put it (default: data/synth, or $AQR_EXP_DATA).")
+_TRAIN_SCENES = typer.Option("--train-scenes", min=1, help="Scenes to train on.")
+_VAL_SCENES = typer.Option("--val-scenes", min=1, help="Scenes to validate on.")
+_KEYFRAMES = typer.Option("--keyframes", min=1, help="Keyframes of each scene, at 2 Hz.")
+_FORCE = typer.Option("--force", help="Replace a data set made with other settings.")
+
 
 def synth_command(
-    root: Annotated[
-        Path | None,
-        typer.Option("--root", help="Where to put it (default: data/synth, or $AQR_EXP_DATA)."),
-    ] = None,
+    root: Annotated[Path | None, _ROOT] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")] = None,
-    train_scenes: Annotated[
-        int | None, typer.Option("--train-scenes", min=1, help="Scenes to train on.")
-    ] = None,
-    val_scenes: Annotated[
-        int | None, typer.Option("--val-scenes", min=1, help="Scenes to validate on.")
-    ] = None,
-    keyframes: Annotated[
-        int | None, typer.Option("--keyframes", min=1, help="Keyframes of each scene, at 2 Hz.")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Processes (default: one per core).")
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace a data set made with other settings.")
-    ] = False,
+    train_scenes: Annotated[int | None, _TRAIN_SCENES] = None,
+    val_scenes: Annotated[int | None, _VAL_SCENES] = None,
+    keyframes: Annotated[int | None, _KEYFRAMES] = None,
+    workers: Annotated[int | None, _WORKERS] = None,
+    force: Annotated[bool, _FORCE] = False,
 ) -> None:
     """Make the synthetic data set, unless the same is there already."""
     typed = {

@@ -169,8 +169,7 @@ def _rows(of: str | None, where: list[str] | None) -> tuple[Store, Sequence[RunR
     """The runs to draw; refused at once where nothing can be drawn."""
     check_matplotlib("plot")
     store = Store(results_root())
-    names = [name.strip() for name in (of or "").split(",") if name.strip()]
-    rows = selected(collect(store), names, store=store)
+    rows = selected(collect(store), console.names_in(of), store=store)
     if where:
         rows, unread = meeting(rows, read_conditions(where), Specs(store).of_run)
         for note in unread:

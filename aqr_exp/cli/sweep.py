@@ -168,6 +168,6 @@ def _remember(plan: Plan, store: Store) -> None:
     sweep = store.sweep(plan.name)
     names = [run.name for run in plan.runs]
     if sweep.plan_path.exists() and [entry.name for entry in sweep.read_plan_if_any()] != names:
-        from aqr_exp.cli.sweep_execute import entry_of
+        from aqr_exp.launch.scheduler import entry_of
 
         sweep.write_plan([entry_of(run) for run in plan.runs])

@@ -1,11 +1,8 @@
 """Execution of a sweep's plan: first steps tried, runs over this machine's slots, a summary at the end."""
 
-import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-
-import msgspec
 
 from aqr_exp.cli import console
 from aqr_exp.cli.watch import ConsoleReporter, recovery_hints, screen, totals_line
@@ -17,8 +14,7 @@ from aqr_exp.launch.attempt import Decision
 from aqr_exp.launch.executor import Executor, executor_for
 from aqr_exp.launch.measuring import can_be_tried, try_first_steps
 from aqr_exp.launch.preflight import check_ready
-from aqr_exp.launch.record import create_run
-from aqr_exp.launch.scheduler import Scheduler, Task, TaskSource
+from aqr_exp.launch.scheduler import Scheduler, Task, TaskSource, entry_of, planned_task
 from aqr_exp.launch.signals import detach, stop_on_signals
 from aqr_exp.launch.slots import Slot, SlotLeases, find_slots
 from aqr_exp.report.figures.figure_file import check_matplotlib, save_figure
@@ -28,10 +24,9 @@ from aqr_exp.report.tables.request import TableRequest
 from aqr_exp.report.tables.rows import rows_of_sweep
 from aqr_exp.store.collect import RunRow, collect, with_settings
 from aqr_exp.store.counting import RunFolders
-from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.store import Store
-from aqr_exp.store.sweep_folder import SweepEntry, SweepFolder, check_sweep_name
-from aqr_exp.sweep.plan import Plan, PlannedRun
+from aqr_exp.store.sweep_folder import SweepFolder, check_sweep_name
+from aqr_exp.sweep.plan import Plan
 from aqr_exp.sweep.search import Direction
 from aqr_exp.sweep.status import SweepStatus
 
@@ -131,8 +126,10 @@ def _draw(
 
 
 INTERRUPTED = 130
-SourceOf = Callable[[Callable[[str], None], SweepStatus], TaskSource]
-"""Factory: (print_line, status) -> TaskSource."""
+
+
+SourceOf = Callable[[Callable[[Task], None], Callable[[str], None]], TaskSource]
+"""Factory: (watch_task, print_line) -> TaskSource."""
 
 
 def execute(
@@ -194,33 +191,6 @@ def find_room(
     return executor, found[0]
 
 
-def entry_of(run: PlannedRun) -> SweepEntry:
-    """The record of a planned run in its sweep's folder."""
-    return msgspec.convert(run, SweepEntry, from_attributes=True)
-
-
-def planned_task(run: PlannedRun, folders: RunFolders, threads: int) -> Task:
-    """A planned run as a task of the scheduler."""
-    return task_of(entry_of(run), folders.of(run.name), run.config, threads)
-
-
-def task_of(entry: SweepEntry, folder: RunFolder, config: RunConfig, threads: int) -> Task:
-    """A run that a sweep wrote down, as a task of the scheduler.
-
-    Args:
-        threads: Those it will use, unless its configuration says otherwise.
-    """
-
-    def create() -> None:
-        launcher = config.launcher
-        # Its specification and record are to tell the threads.
-        known = dataclasses.replace(launcher, threads=launcher.threads or threads)
-        typed = [*entry.overrides, f"seed={entry.seed}"]
-        create_run(folder, dataclasses.replace(config, launcher=known), typed)
-
-    return Task(folder=folder, label=entry.label, create=create, expected_s=entry.expected_s)
-
-
 def run_tasks(
     title: str,
     tasks: Sequence[Task],
@@ -279,7 +249,7 @@ def _schedule(
             executor,
             ConsoleReporter(shown, lambda: len(status)),
             lambda: sweep is not None and sweep.cancel_time() != before,
-            source_of(shown.say, status) if source_of else None,
+            source_of(status.add, shown.say) if source_of else None,
         )
         with stop_on_signals(scheduler.request_stop):
             scheduler.run()

@@ -1,31 +1,24 @@
 """Execution of a search: trials are proposed while slots are free, and run as those of a sweep are."""
 
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from optuna.trial import FrozenTrial
 
 from aqr_exp.cli import console
 from aqr_exp.cli.sweep_execute import (
-    SourceOf,
-    entry_of,
     find_room,
-    planned_task,
     preflight,
     run_tasks,
     summarize,
 )
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.launch.scheduler import Task, TaskSource
 from aqr_exp.launch.trial_source import TrialSource
 from aqr_exp.store.counting import RunFolders
 from aqr_exp.store.store import Store
 from aqr_exp.store.sweep_folder import SweepFolder, check_sweep_name
 from aqr_exp.sweep import report
-from aqr_exp.sweep.plan import POINT, PlannedRun
 from aqr_exp.sweep.request import SweepRequest
 from aqr_exp.sweep.search import Search, check_installed
-from aqr_exp.sweep.status import SweepStatus
 from aqr_exp.sweep.study import SearchStudy
 from aqr_exp.sweep.trials import TrialPlanner
 
@@ -74,7 +67,9 @@ def execute_search(
         executor,
         sweep=sweep,
         detached=detached,
-        source_of=_source_maker(planner, study, sweep, store, slot.threads),
+        source_of=lambda watch, say: TrialSource(
+            planner, study, sweep, RunFolders(store), threads=slot.threads, watch=watch, say=say
+        ),
         at_end=lambda: _report(sweep, store, planner.search, study),
     )
 
@@ -110,24 +105,3 @@ def _report(sweep: SweepFolder, store: Store, search: Search, study: SearchStudy
     # Hardly any two points share a number of a range: such a key alone makes the x axis.
     ranges = [item.key for item in search.space if not item.choices][:1]
     summarize(sweep, store, metric=search.objective, direction=search.direction, parameters=ranges)
-
-
-def _source_maker(
-    planner: TrialPlanner, study: SearchStudy, sweep: SweepFolder, store: Store, threads: int
-) -> SourceOf:
-    """Factory of the source of trials."""
-    folders = RunFolders(store)
-
-    def source_of(say: Callable[[str], None], status: SweepStatus) -> TaskSource:
-        def task_of(run: PlannedRun) -> Task:
-            task = planned_task(run, folders, threads)
-            task = dataclasses.replace(task, first=POINT not in run.labels)
-            status.add(task)
-            return task
-
-        def note(runs: Sequence[PlannedRun]) -> None:
-            sweep.add_to_plan([entry_of(run) for run in runs])
-
-        return TrialSource(planner, study, sweep, task_of=task_of, note=note, say=say)
-
-    return source_of

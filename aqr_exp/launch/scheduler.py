@@ -1,10 +1,14 @@
 """The scheduler: runs of a plan over the room of an executor, each executed exactly once."""
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
+from aqr_exp.config.schema import RunConfig
 from aqr_exp.errors import AqrExpError
 from aqr_exp.launch.attempt import (
     FINAL,
@@ -18,8 +22,13 @@ from aqr_exp.launch.attempt import (
     start,
 )
 from aqr_exp.launch.executor import Executor
+from aqr_exp.launch.record import create_run
 from aqr_exp.launch.slots import Reservation, Slot
+from aqr_exp.store.counting import RunFolders
 from aqr_exp.store.lease import LockHeldError
+from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.store.sweep_folder import SweepEntry
+from aqr_exp.sweep.plan import PlannedRun
 from aqr_exp.sweep.status import WatchedRun
 
 TICK_S = 0.25
@@ -36,6 +45,33 @@ class Task(WatchedRun):
 
     create: Callable[[], None] | None = None
     first: bool = False
+
+
+def entry_of(run: PlannedRun) -> SweepEntry:
+    """The record of a planned run in its sweep's folder."""
+    return msgspec.convert(run, SweepEntry, from_attributes=True)
+
+
+def planned_task(run: PlannedRun, folders: RunFolders, threads: int) -> Task:
+    """A planned run as a task of the scheduler."""
+    return task_of(entry_of(run), folders.of(run.name), run.config, threads)
+
+
+def task_of(entry: SweepEntry, folder: RunFolder, config: RunConfig, threads: int) -> Task:
+    """A run that a sweep wrote down, as a task of the scheduler.
+
+    Args:
+        threads: Those it will use, unless its configuration says otherwise.
+    """
+
+    def create() -> None:
+        launcher = config.launcher
+        # Its specification and record are to tell the threads.
+        known = dataclasses.replace(launcher, threads=launcher.threads or threads)
+        typed = [*entry.overrides, f"seed={entry.seed}"]
+        create_run(folder, dataclasses.replace(config, launcher=known), typed)
+
+    return Task(folder=folder, label=entry.label, create=create, expected_s=entry.expected_s)
 
 
 class SchedulerListener(Protocol):

@@ -1,6 +1,7 @@
 """Trials of a search as tasks: proposed, judged while they train, pruned so that none restarts."""
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from statistics import fmean
@@ -8,8 +9,9 @@ from statistics import fmean
 from optuna.trial import FrozenTrial
 
 from aqr_exp.errors import AqrExpError, RequestError
-from aqr_exp.launch.scheduler import Task
+from aqr_exp.launch.scheduler import Task, entry_of, planned_task
 from aqr_exp.store.collect import read_row
+from aqr_exp.store.counting import RunFolders
 from aqr_exp.store.lease import LeaseInfo, LockHeldError, claim
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import RunStatus
@@ -62,10 +64,9 @@ class TrialSource:
 
     Args:
         sweep: The sweep's folder, with the lease of the study.
-        task_of: Makes a planned run a task; called once a run.
-        note: Writes planned runs down for others to see.
+        threads: Those of a run that its configuration does not give any.
+        watch: Told every task, once.
         say: Told in a line what becomes of trials.
-        clock: Seconds that only grow.
 
     Attributes:
         exhausted: Whether as many trials have been proposed as were asked for.
@@ -76,19 +77,19 @@ class TrialSource:
         planner: TrialPlanner,
         study: SearchStudy,
         sweep: SweepFolder,
+        folders: RunFolders,
         *,
-        task_of: Callable[[PlannedRun], Task],
-        note: Callable[[Sequence[PlannedRun]], None],
+        threads: int,
+        watch: Callable[[Task], None],
         say: Callable[[str], None],
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._planner = planner
         self._study = study
         self._sweep = sweep
-        self._task_of = task_of
-        self._note = note
+        self._folders = folders
+        self._threads = threads
+        self._watch = watch
         self._say = say
-        self._clock = clock
         self._polled_at = float("-inf")
         self._plans: dict[int, Plan] = {}
         self._tasks: dict[str, Task] = {}
@@ -105,9 +106,9 @@ class TrialSource:
         Returns:
             Tasks that were not returned before; none while another process changes the study.
         """
-        if not now and self._clock() - self._polled_at < POLL_EVERY_S:
+        if not now and time.monotonic() - self._polled_at < POLL_EVERY_S:
             return []
-        self._polled_at = self._clock()
+        self._polled_at = time.monotonic()
         with self._held() as held:
             return self._open_tasks() if held else []
 
@@ -121,7 +122,7 @@ class TrialSource:
             tasks = self._open_tasks() if held else []
             while held and not tasks and not self.exhausted and not self._copy_in_hand():
                 tasks = self._advance(self._study.ask())
-                self._count()
+                self.exhausted = len(self._study.trials()) >= self._study.search.trials
             return tasks
 
     def _copy_in_hand(self) -> bool:
@@ -147,18 +148,12 @@ class TrialSource:
         finally:
             lease.release()
 
-    def _count(self) -> None:
-        self.exhausted = len(self._study.trials()) >= self._study.search.trials
-
     def _open_tasks(self) -> list[Task]:
         """New tasks of all open trials."""
         trials = self._study.trials()
         self.exhausted = len(trials) >= self._study.search.trials
-        found = []
-        for trial in trials:
-            if not trial.state.is_finished():
-                found += self._advance(trial)
-        return found
+        unfinished = [trial for trial in trials if not trial.state.is_finished()]
+        return [task for trial in unfinished for task in self._advance(trial)]
 
     def _advance(self, trial: FrozenTrial) -> list[Task]:
         """Bring one open trial up to date; returns its tasks that are new."""
@@ -171,17 +166,22 @@ class TrialSource:
                 self._study.fail(number, reason)
                 self._say(f"trial {number} is no run: {reason}")
                 return []
-            self._note(self._plans[number].runs)
+            self._sweep.add_to_plan([entry_of(run) for run in self._plans[number].runs])
         runs = self._plans[number].runs
         new = [run for run in runs if run.name not in self._tasks]
         self._tasks |= {run.name: self._task_of(run) for run in new}
-        self._settle(trial, [run for run in runs if POINT in run.labels], runs)
+        self._settle(trial, runs)
         return [self._tasks[run.name] for run in new if not _ended(self._folder(run))]
 
-    def _settle(
-        self, trial: FrozenTrial, points: Sequence[PlannedRun], runs: Sequence[PlannedRun]
-    ) -> None:
-        """Tell a trial's end when it has one, and liveness_of it when it has none yet."""
+    def _task_of(self, run: PlannedRun) -> Task:
+        task = planned_task(run, self._folders, self._threads)
+        task = dataclasses.replace(task, first=POINT not in run.labels)
+        self._watch(task)
+        return task
+
+    def _settle(self, trial: FrozenTrial, runs: Sequence[PlannedRun]) -> None:
+        """Tell a trial's end when it has one, and the newest of it when it has none yet."""
+        points = [run for run in runs if POINT in run.labels]
         folders = [self._folder(run) for run in points]
         rows = [read_row(folder) for folder in folders if folder.state_path.exists()]
         if len(rows) == len(folders) and all(row.completed for row in rows):
@@ -191,7 +191,7 @@ class TrialSource:
         reason = trial.user_attrs.get(GIVEN_UP)
         if reason is None:
             pruned = [row.reason or "given up" for row in rows if row.status is RunStatus.PRUNED]
-            reason = pruned[0] if pruned else self._hopeless(trial, points, runs)
+            reason = pruned[0] if pruned else self._hopeless(trial, runs)
             if reason is None:
                 return
             self._study.give_up(trial.number, reason)
@@ -212,15 +212,13 @@ class TrialSource:
         words = " ".join(item.typed for item in self._study.search.point(trial))
         self._say(f"trial {trial.number}: {objective} {fmean(values):.4f} ({words})")
 
-    def _hopeless(
-        self, trial: FrozenTrial, points: Sequence[PlannedRun], runs: Sequence[PlannedRun]
-    ) -> str | None:
+    def _hopeless(self, trial: FrozenTrial, runs: Sequence[PlannedRun]) -> str | None:
         """The reason to prune a trial at its newest epoch; None when there is none."""
         pruning = self._study.search.pruning
         if pruning is None:
             return None
-        ends = min(run.config.schedule.epochs for run in points)
-        curve = self._curves.mean([self._folder(run) for run in points])
+        ends = min(run.config.schedule.epochs for run in runs if POINT in run.labels)
+        curve = self._curve(runs, POINT)
         # What is reached in the last epoch is there: stopping would spare nothing.
         curve = {epoch: value for epoch, value in curve.items() if epoch < ends}
         for epoch in sorted(curve.keys() - trial.intermediate_values.keys()):
@@ -230,8 +228,7 @@ class TrialSource:
         newest = max(curve)
         baseline = None
         if pruning.rule is PruneRule.BASELINE:
-            folders = [self._folder(run) for run in runs if BASELINE in run.labels]
-            baseline = self._curves.mean(folders).get(newest)
+            baseline = self._curve(runs, BASELINE).get(newest)
             if baseline is None:
                 return None
         self._judged.add((trial.number, newest))
@@ -244,6 +241,10 @@ class TrialSource:
             PruneRule.ASHA: "those promoted by successive halving",
         }[pruning.rule]
         return f"{objective} {_number(curve[newest])} after epoch {newest}, behind {against}"
+
+    def _curve(self, runs: Sequence[PlannedRun], label: str) -> dict[int, float]:
+        """The objective by epoch, the mean of the runs with this label."""
+        return self._curves.mean([self._folder(run) for run in runs if label in run.labels])
 
     def _folder(self, run: PlannedRun) -> RunFolder:
         return self._tasks[run.name].folder

@@ -50,7 +50,7 @@ def swept(data: Path, store: Store) -> Plan:
         metrics = {"mAP": 0.2 + place / 100, "NDS": 0.3, "AP/car": 0.5, "gt/car": 9}
         folder.write_metrics({**metrics, "split": "synth_val", "synthetic": True})
         folder.write_state("completed")
-    from aqr_exp.cli.sweep_execute import entry_of
+    from aqr_exp.launch.scheduler import entry_of
 
     store.sweep(plan.name).write_plan([entry_of(run) for run in plan.runs])
     return plan

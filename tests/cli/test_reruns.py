@@ -9,10 +9,10 @@ from fake_training import COMPLETES, STOPPED
 
 from aqr_exp.cli.main import main
 from aqr_exp.cli.run import run_config
-from aqr_exp.cli.sweep_execute import planned_task
 from aqr_exp.cli.watch import watched_runs
 from aqr_exp.config.identity import run_name
 from aqr_exp.config.schema import RunConfig
+from aqr_exp.launch.scheduler import planned_task
 from aqr_exp.launch.single_run import plan_run
 from aqr_exp.report.figures.swept import swept
 from aqr_exp.report.figures.training_curves import arm_curves

@@ -121,7 +121,7 @@ def test_what_a_sweep_lacks_is_resumed(
     first.metrics_path.unlink()
     first.write_state("running")
     # The sweep meant a second run and was stopped before it made it.
-    from aqr_exp.cli.sweep_execute import entry_of
+    from aqr_exp.launch.scheduler import entry_of
 
     store.sweep(plan.name).write_plan([entry_of(run) for run in plan.runs])
     assert not second.path.exists()
@@ -135,7 +135,7 @@ def test_what_a_sweep_lacks_is_resumed(
 def test_a_sweep_whose_meaning_changed_is_not_resumed_as_something_else(
     plan: Plan, store: Store, stubs: Stubs, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from aqr_exp.cli.sweep_execute import entry_of
+    from aqr_exp.launch.scheduler import entry_of
 
     entry = msgspec.structs.replace(entry_of(plan.runs[0]), name="baseline-000000000000-s0")
     store.sweep("s").write_plan([entry])

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from aqr_exp.cli.main import main
-from aqr_exp.cli.sweep_execute import entry_of
 from aqr_exp.config.identity import to_yaml
 from aqr_exp.launch.record import build_record
+from aqr_exp.launch.scheduler import entry_of
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.store import Store
 from aqr_exp.sweep.cli_source import sweep_request
