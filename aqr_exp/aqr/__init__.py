@@ -4,30 +4,28 @@ Needs torch and numpy alone, so that it works inside any CMT codebase. Wherever 
 their order is (lidar, camera).
 
 The shapes that its functions share are named here. Letters: B samples, Q queries, K keys, C width,
-S window slots (of each query), H heads, c width of a head.
+S window slots of a query, H heads, c width of a head, V views.
 """
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-Weights = Float[Tensor, "batch queries 2"]
-"""[B, Q, 2], of (lidar, camera)."""
-
+# A query: its encoding or content, point in metres or reference point, and two numbers (lidar, camera).
 Queries = Float[Tensor, "batch queries width"]
-"""[B, Q, C]."""
+Points = Float[Tensor, "batch queries 3"]
+Pairs = Float[Tensor, "batch queries 2"]
+# A token: its encoding or content.
 Keys = Float[Tensor, "batch keys width"]
-"""[B, K, C]; values too."""
-
+# Split by heads: queries and attended values; keys and values; a number for each query.
 HeadQueries = Float[Tensor, "batch heads queries c"]
-"""[B, H, Q, c]; attended values too."""
 HeadKeys = Float[Tensor, "batch heads keys c"]
-"""[B, H, K, c]; values too."""
 QueryNumbers = Float[Tensor, "batch heads queries"]
-"""[B, H, Q], a number for each query in each head."""
-
+WindowSums = Float[Tensor, "batch queries heads 4"]
+# Which key each slot is (no two valid ones of one query name the same), True where it is one, a number.
 SlotIndex = Int[Tensor, "batch queries slots"]
-"""[B, Q, S], which key each slot is; no two valid ones of one query name the same."""
 SlotMask = Bool[Tensor, "batch queries slots"]
-"""[B, Q, S], True where a slot holds a key."""
 SlotNumbers = Float[Tensor, "batch queries slots"]
-"""[B, Q, S], a number for each slot."""
+# Feature maps (those of cameras: [B V, C, H, W]); matrices from LiDAR frame (m) to images (px), or back.
+BevMap = Float[Tensor, "batch width rows columns"]
+CameraMaps = Float[Tensor, "images width img_rows img_columns"]
+Projections = Float[Tensor, "batch views 4 4"]

@@ -10,9 +10,10 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
+from aqr_exp.aqr import Pairs, SlotIndex, SlotMask, SlotNumbers
 from aqr_exp.aqr.scale import BiasScale
 from aqr_exp.aqr.windows import WindowGrid, Windows
 
@@ -31,9 +32,9 @@ class LocalBias:
         grid: The windows by their places; None where the slots are of no square windows.
     """
 
-    index: Int[Tensor, "batch queries slots"]
-    valid: Bool[Tensor, "batch queries slots"]
-    value: Float[Tensor, "batch queries slots"]
+    index: SlotIndex
+    valid: SlotMask
+    value: SlotNumbers
     grid: WindowGrid | None = None
 
     def dense(self, keys: int) -> Float[Tensor, "batch queries {keys}"]:
@@ -62,7 +63,7 @@ class GlobalBias:
         lidar_keys: How many keys, from the first, are the LiDAR's.
     """
 
-    value: Float[Tensor, "batch queries 2"]
+    value: Pairs
     lidar_keys: int
 
     def dense(self, keys: int) -> Float[Tensor, "batch queries {keys}"]:
@@ -130,11 +131,7 @@ class AttentionBias(nn.Module):
         self.sigma_cells = sigma_cells
 
     def forward(
-        self,
-        weights: Float[Tensor, "batch queries 2"],
-        windows: Windows,
-        lidar_keys: int,
-        layer: int,
+        self, weights: Pairs, windows: Windows, lidar_keys: int, layer: int
     ) -> LocalBias | GlobalBias:
         """The bias of one decoder layer.
 
@@ -170,9 +167,7 @@ class AttentionBias(nn.Module):
         return torch.cat([_gaussian(offset, self.sigma_cells) for offset in parts])
 
 
-def _spread(
-    pair: Float[Tensor, "batch queries 2"], lidar: int, camera: int
-) -> Float[Tensor, "batch queries n"]:
+def _spread(pair: Pairs, lidar: int, camera: int) -> Float[Tensor, "batch queries n"]:
     """The first number `lidar` times, then the second `camera` times."""
     return torch.cat(
         (pair[..., :1].expand(-1, -1, lidar), pair[..., 1:].expand(-1, -1, camera)), dim=-1
@@ -189,7 +184,7 @@ def _gaussian(
     return (-offset.square().sum(dim=-1) / (2.0 * sigma**2)).exp()
 
 
-def _log_odds(windows: Windows) -> Float[Tensor, "batch queries 2"]:
+def _log_odds(windows: Windows) -> Pairs:
     lidar = windows.valid[..., : windows.lidar_slots].sum(dim=-1)
     camera = windows.valid[..., windows.lidar_slots :].sum(dim=-1)
     # An empty window has no valid slot to carry the number: any finite one will do.

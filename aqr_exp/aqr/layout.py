@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from aqr_exp.aqr import Pairs, Points, Projections
+
 # Said twice because the tests' type checker does not take an int for a float.
 _Pair = tuple[int | float, int | float]
 
@@ -95,17 +97,13 @@ class QueryCells:
         seen: [B, V, Q] True where the query is in front of the camera and inside its image.
     """
 
-    bev: Float[Tensor, "batch queries 2"]
+    bev: Pairs
     bev_inside: Bool[Tensor, "batch queries"]
     camera: Float[Tensor, "batch views queries 2"]
     seen: Bool[Tensor, "batch views queries"]
 
 
-def locate_queries(
-    points_m: Float[Tensor, "batch queries 3"],
-    lidar2img: Float[Tensor, "batch views 4 4"],
-    layout: TokenLayout,
-) -> QueryCells:
+def locate_queries(points_m: Points, lidar2img: Projections, layout: TokenLayout) -> QueryCells:
     """Find the cells of points. No gradient flows through the result.
 
     The far borders belong to no cell: a point at the last row's end, or at u = width, is outside.

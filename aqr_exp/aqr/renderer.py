@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from aqr_exp.aqr import Pairs
 from aqr_exp.aqr.layout import QueryCells, TokenLayout
 
 METHODS = ("gaussian", "bilinear", "direct", "distance")
@@ -72,10 +73,7 @@ class WeightRenderer(nn.Module):
         self.maximum = maximum
 
     def forward(
-        self,
-        weights: Float[Tensor, "batch queries 2"],
-        places: QueryCells,
-        layout: TokenLayout,
+        self, weights: Pairs, places: QueryCells, layout: TokenLayout
     ) -> tuple[
         Float[Tensor, "batch 1 rows columns"], Float[Tensor, "images 1 img_rows img_columns"]
     ]:

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from aqr_exp.aqr import Keys, Pairs, Queries
 from aqr_exp.aqr.attention.gathered import GatheredAttention
 from aqr_exp.aqr.windows import Windows
 
@@ -107,12 +108,12 @@ class Router(nn.Module):
 
     def forward(
         self,
-        query_pos: Float[Tensor, "batch queries width"],
-        memory: Float[Tensor, "batch keys width"],
-        key_pos: Float[Tensor, "batch keys width"],
+        query_pos: Queries,
+        memory: Keys,
+        key_pos: Keys,
         windows: Windows,
         first_query: int = 0,
-    ) -> Float[Tensor, "batch queries 2"]:
+    ) -> Pairs:
         """Weigh.
 
         Args:
@@ -185,10 +186,7 @@ def activate(logits: Float[Tensor, "*shape"], activation: str) -> Float[Tensor, 
 
 
 def sample_level_loss(
-    weights: Float[Tensor, "batch queries 2"],
-    usable: Bool[Tensor, "batch 2"],
-    *,
-    activation: str,
+    weights: Pairs, usable: Bool[Tensor, "batch 2"], *, activation: str
 ) -> Float[Tensor, ""]:
     """Pull weights to the low end of their range where the sensor is absent, else to the high end.
 

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from aqr_exp.aqr import Pairs
 from aqr_exp.aqr.attention.statistics import AttentionStatistics
 from aqr_exp.aqr.bias import GlobalBias, LocalBias
 
@@ -24,7 +25,7 @@ BALANCE_MARGIN = 0.1
 
 @torch.no_grad()
 def weight_scalars(
-    weights: Float[Tensor, "batch queries 2"], *, first_query: int, margin: float = BALANCE_MARGIN
+    weights: Pairs, *, first_query: int, margin: float = BALANCE_MARGIN
 ) -> dict[str, float]:
     """Mean and spread of the router's weights, and which modality queries prefer.
 

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from aqr_exp.aqr import SlotIndex, SlotMask
 from aqr_exp.aqr.layout import QueryCells, TokenLayout
 
 VIEW_POLICIES = ("first", "all")
@@ -65,8 +66,8 @@ class Windows:
         grid: Where the windows lie; None where slots are of no square window.
     """
 
-    index: Int[Tensor, "batch queries slots"]
-    valid: Bool[Tensor, "batch queries slots"]
+    index: SlotIndex
+    valid: SlotMask
     offset: Int[Tensor, "slots 2"]
     lidar_slots: int
     keys: int

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from aqr_exp.aqr import BevMap, CameraMaps
 from aqr_exp.cmt import encodings
 from aqr_exp.cmt.box_code import from_lidar_boxes
 
@@ -156,10 +157,7 @@ class DenseSupervision(nn.Module):
             nn.init.constant_(layer.bias[:classes], _PRIOR_LOGIT)
 
     def forward(
-        self,
-        bev: Float[Tensor, "batch width rows columns"],
-        camera: Float[Tensor, "images width img_rows img_columns"],
-        metas: Sequence[Mapping[str, Any]],
+        self, bev: BevMap, camera: CameraMaps, metas: Sequence[Mapping[str, Any]]
     ) -> dict[str, Tensor]:
         """Losses of a batch.
 

@@ -12,12 +12,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from aqr_exp.aqr import BevMap, CameraMaps, Keys, Points, Projections, Queries
 
-def map_tokens(
-    bev: Float[Tensor, "batch width rows columns"] | None,
-    camera: Float[Tensor, "images width img_rows img_columns"] | None,
-    batch: int,
-) -> Float[Tensor, "batch keys width"]:
+
+def map_tokens(bev: BevMap | None, camera: CameraMaps | None, batch: int) -> Keys:
     """The maps as tokens: BEV cells row-major, then camera tokens by view, row, column.
 
     Args:
@@ -110,7 +108,7 @@ def padded_image_size(metas: Sequence[Mapping[str, Any]]) -> tuple[float, float]
 
 def projection_matrices(
     metas: Sequence[Mapping[str, Any]], device: torch.device | None = None
-) -> tuple[Float[Tensor, "batch views 4 4"], Float[Tensor, "batch views 4 4"]]:
+) -> tuple[Projections, Projections]:
     """LiDAR-to-image matrices (after augmentation) and their inverses, inverted in float64.
 
     Args:
@@ -128,8 +126,7 @@ def projection_matrices(
 
 
 def _unproject(
-    pixels: Float[Tensor, "batch views places depths 3"],
-    img2lidar: Float[Tensor, "batch views 4 4"],
+    pixels: Float[Tensor, "batch views places depths 3"], img2lidar: Projections
 ) -> Float[Tensor, "batch views places depths 3"]:
     """(u d, v d, d) of each place through img2lidar, metres in the LiDAR frame."""
     turn, shift = img2lidar[..., :3, :3], img2lidar[..., :3, 3]
@@ -139,7 +136,7 @@ def _unproject(
 
 
 def camera_token_rays(
-    img2lidar: Float[Tensor, "batch views 4 4"],
+    img2lidar: Projections,
     rows: int,
     columns: int,
     image_size_px: tuple[float, float],
@@ -169,9 +166,9 @@ def camera_token_rays(
 
 
 def query_rays(
-    reference: Float[Tensor, "batch queries 3"],
-    lidar2img: Float[Tensor, "batch views 4 4"],
-    img2lidar: Float[Tensor, "batch views 4 4"],
+    reference: Points,
+    lidar2img: Projections,
+    img2lidar: Projections,
     image_size_px: tuple[float, float],
     depths: Float[Tensor, " depths"],
     point_cloud_range: Sequence[float],
@@ -205,15 +202,15 @@ def query_rays(
 def encode_positions(
     bev_embedding: nn.Module,
     rv_embedding: nn.Module | None,
-    bev: Float[Tensor, "batch width rows columns"] | None,
-    camera: Float[Tensor, "images width img_rows img_columns"] | None,
-    reference: Float[Tensor, "batch queries 3"],
+    bev: BevMap | None,
+    camera: CameraMaps | None,
+    reference: Points,
     metas: Sequence[Mapping[str, Any]],
     *,
     width: int,
     depth_bins: int,
     point_cloud_range: Sequence[float],
-) -> tuple[Float[Tensor, "batch keys width"], Float[Tensor, "batch queries width"]]:
+) -> tuple[Keys, Queries]:
     """Encode where every token and every query is.
 
     Args:
@@ -252,9 +249,7 @@ def encode_positions(
     return torch.cat(keys, dim=1), query_pos + _seen_by_cameras(rv_embedding, rays, seen)
 
 
-def _seen_by_cameras(
-    rv_embedding: nn.Module, rays: Tensor, seen: Tensor
-) -> Float[Tensor, "batch queries width"]:
+def _seen_by_cameras(rv_embedding: nn.Module, rays: Tensor, seen: Tensor) -> Queries:
     """Camera encodings summed over the views that see a query; zero where none does."""
     sample, _, query = seen.nonzero(as_tuple=True)
     batch, _, queries = seen.shape

@@ -14,6 +14,7 @@ from mmcv.cnn import ConvModule
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
+from aqr_exp.aqr import CameraMaps, Points
 from aqr_exp.aqr.layout import TokenLayout
 from aqr_exp.cmt import encodings
 from aqr_exp.cmt.box_code import Detections, decode_sample, from_lidar_boxes, join_branches
@@ -119,7 +120,7 @@ class CmtHead(nn.Module):
     def forward(
         self,
         bev: Float[Tensor, "batch channels rows columns"] | None,
-        camera: Float[Tensor, "images width img_rows img_columns"] | None,
+        camera: CameraMaps | None,
         metas: Sequence[Mapping[str, Any]],
     ) -> dict[str, Any]:
         """Detect.
@@ -214,7 +215,7 @@ class CmtHead(nn.Module):
             image_size_px=encodings.padded_image_size(metas),
         )
 
-    def _recentre(self, reference: Float[Tensor, "batch queries 3"]) -> Recentre:
+    def _recentre(self, reference: Points) -> Recentre:
         """Predict the centres of the boxes from the output of one layer."""
 
         @torch.no_grad()
@@ -228,9 +229,7 @@ class CmtHead(nn.Module):
         return centres
 
     def _predict(
-        self,
-        decoded: Float[Tensor, "layers batch queries width"],
-        reference: Float[Tensor, "batch queries 3"],
+        self, decoded: Float[Tensor, "layers batch queries width"], reference: Points
     ) -> dict[str, Tensor]:
         """Task head, with centres and heights as offsets from the reference points, in metres."""
         outputs = self.task_heads[0](decoded)

@@ -10,9 +10,10 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor, nn
 
+from aqr_exp.aqr import BevMap, CameraMaps, Keys, Pairs, Points, Projections, Queries
 from aqr_exp.aqr.attention.statistics import AttentionStatistics
 from aqr_exp.aqr.layout import QueryCells, TokenLayout, locate_queries
 from aqr_exp.aqr.statistics import attention_scalars, bias_scalars, weight_scalars
@@ -85,15 +86,15 @@ class ForwardContext:
         first_query: Number of denoising queries before the learnable ones.
     """
 
-    memory: Float[Tensor, "batch keys width"]
-    key_pos: Float[Tensor, "batch keys width"]
-    query_pos: Float[Tensor, "batch queries width"]
-    points_m: Float[Tensor, "batch queries 3"]
-    lidar2img: Float[Tensor, "batch views 4 4"]
+    memory: Keys
+    key_pos: Keys
+    query_pos: Queries
+    points_m: Points
+    lidar2img: Projections
     layout: TokenLayout
     first_query: int
 
-    def places(self, points_m: Float[Tensor, "batch queries 3"] | None = None) -> QueryCells:
+    def places(self, points_m: Points | None = None) -> QueryCells:
         """Cells and tokens at the reference points, or at other points."""
         if points_m is None:
             return self._reference_places
@@ -123,36 +124,25 @@ class VariantModule(nn.Module):
     def set_epoch(self, epoch: int) -> None:
         """Begin an epoch, counted from 0."""
 
-    def query_weights(self, context: ForwardContext) -> Float[Tensor, "batch queries 2"]:
+    def query_weights(self, context: ForwardContext) -> Pairs:
         """Two weights for every query."""
         raise NotImplementedError
 
     def modulate(
-        self,
-        context: ForwardContext,
-        weights: Float[Tensor, "batch queries 2"],
-        bev: Float[Tensor, "batch width rows columns"],
-        camera: Float[Tensor, "images width img_rows img_columns"],
+        self, context: ForwardContext, weights: Pairs, bev: BevMap, camera: CameraMaps
     ) -> tuple[Tensor, Tensor]:
         """Change the feature maps."""
         del context, weights
         return bev, camera
 
     def bias_for_layer(
-        self,
-        context: ForwardContext,
-        weights: Float[Tensor, "batch queries 2"],
-        recentre: Recentre,
+        self, context: ForwardContext, weights: Pairs, recentre: Recentre
     ) -> BiasForLayer | None:
         """Bias the cross-attention scores of the decoder's layers; None leaves them as they are."""
         del context, weights, recentre
         return None
 
-    def losses(
-        self,
-        weights: Float[Tensor, "batch queries 2"],
-        usable: Bool[Tensor, "batch 2"] | None,
-    ) -> dict[str, Tensor]:
+    def losses(self, weights: Pairs, usable: Bool[Tensor, "batch 2"] | None) -> dict[str, Tensor]:
         """Losses of the variant itself, by name.
 
         Args:

@@ -6,9 +6,10 @@ Letters: B samples, Q queries (denoising ones first). The last axis of weights i
 from collections.abc import Mapping
 from typing import Any
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
+from aqr_exp.aqr import Pairs
 from aqr_exp.aqr.router import Router, sample_level_loss
 from aqr_exp.aqr.windows import gather_windows
 from aqr_exp.cmt.variant_module import ForwardContext, VariantModule
@@ -35,7 +36,7 @@ class RoutedModule(VariantModule):
         self.router_window = dict(router_window)
         self.auxiliary_loss = auxiliary_loss
 
-    def query_weights(self, context: ForwardContext) -> Float[Tensor, "batch queries 2"]:
+    def query_weights(self, context: ForwardContext) -> Pairs:
         """Weigh every query by the tokens around it."""
         windows = gather_windows(context.places(), context.layout, **self.router_window)
         weights: Tensor = self.router(
@@ -46,11 +47,7 @@ class RoutedModule(VariantModule):
             self.record.first_query = context.first_query
         return weights
 
-    def losses(
-        self,
-        weights: Float[Tensor, "batch queries 2"],
-        usable: Bool[Tensor, "batch 2"] | None,
-    ) -> dict[str, Tensor]:
+    def losses(self, weights: Pairs, usable: Bool[Tensor, "batch 2"] | None) -> dict[str, Tensor]:
         """The sample-level loss, where it is wanted.
 
         Raises:

@@ -8,11 +8,12 @@ import math
 from functools import cache
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from aqr_exp.aqr import HeadKeys, HeadQueries
 from aqr_exp.aqr.attention import flex, windowed
 from aqr_exp.aqr.attention.flex import attend_flex
 from aqr_exp.aqr.attention.windowed import attend_windowed
@@ -84,14 +85,14 @@ _CHUNK_SCORES = 2**24
 
 
 def attend(
-    query: Float[Tensor, "batch heads queries c"],
-    key: Float[Tensor, "batch heads keys c"],
-    value: Float[Tensor, "batch heads keys c"],
+    query: HeadQueries,
+    key: HeadKeys,
+    value: HeadKeys,
     bias: LocalBias | GlobalBias | None,
     blocked: Bool[Tensor, "queries keys"] | None = None,
     *,
     backend: str = "auto",
-) -> Float[Tensor, "batch heads queries c"]:
+) -> HeadQueries:
     """softmax(query key^T / sqrt(c) + bias) value.
 
     Without a bias this is torch's fused kernel; with one for all keys of a modality too. A bias of
@@ -123,7 +124,7 @@ def attend(
     if isinstance(bias, LocalBias):
         way = choose(backend, query, key, bias, blocked)
         if way == "windowed":
-            return attend_windowed(query, key, value, bias.index, bias.valid, bias.value)
+            return attend_windowed(query, key, value, bias)
         if way == "flex":
             return attend_flex(query, key, value, bias)
         if backend == "auto" and is_small(query, key, bias):
@@ -136,12 +137,12 @@ def attend(
 
 
 def attend_dense(
-    query: Float[Tensor, "batch heads queries c"],
-    key: Float[Tensor, "batch heads keys c"],
-    value: Float[Tensor, "batch heads keys c"],
+    query: HeadQueries,
+    key: HeadKeys,
+    value: HeadKeys,
     bias: LocalBias | GlobalBias | None,
     blocked: Bool[Tensor, "queries keys"] | None = None,
-) -> Float[Tensor, "batch heads queries c"]:
+) -> HeadQueries:
     """The definition, spelled out with all matrices: for tests, and for a few queries at a time.
 
     Returns:

@@ -9,16 +9,27 @@ N = B Q queries and M = B K keys of all samples.
 import importlib
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from aqr_exp.aqr import (
+    HeadKeys,
+    HeadQueries,
+    Keys,
+    Queries,
+    QueryNumbers,
+    SlotIndex,
+    SlotMask,
+    SlotNumbers,
+    WindowSums,
+)
 from aqr_exp.aqr.attention.parallel import parallel_for
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -26,23 +37,27 @@ _LOG = logging.getLogger(__name__)
 
 
 class WindowedQKV(NamedTuple):
-    """Queries, keys and values, and what is added to the scores in each query's window.
+    """Projected queries, keys and values, and what is added to the scores in each query's window.
 
-    Attributes:
-        query: [B, H, Q, c] projected queries.
-        key: [B, H, K, c] projected keys.
-        value: [B, H, K, c] projected values.
-        slot_index: [B, Q, S] which key each slot is; no two valid ones of one query name the same.
-        valid: [B, Q, S] which slots count; the others may be passed over.
-        bias: [B, Q, S] what the slot adds to the score; 0 where it does not count.
+    Slots that are not valid may be passed over; their bias is 0.
     """
 
-    query: Float[Tensor, "batch heads queries c"]
-    key: Float[Tensor, "batch heads keys c"]
-    value: Float[Tensor, "batch heads keys c"]
-    slot_index: Int[Tensor, "batch queries slots"]
-    valid: Bool[Tensor, "batch queries slots"]
-    bias: Float[Tensor, "batch queries slots"]
+    query: HeadQueries
+    key: HeadKeys
+    value: HeadKeys
+    slot_index: SlotIndex
+    valid: SlotMask
+    bias: SlotNumbers
+
+
+class SlotQKV(NamedTuple):
+    """Projected queries, keys and values, heads side by side, and the keys that each query may read."""
+
+    query: Queries
+    key: Keys
+    value: Keys
+    slot_index: SlotIndex
+    valid: SlotMask
 
 
 def is_supported(*tensors: Tensor) -> bool:
@@ -82,138 +97,89 @@ _NO_STATISTICS = np.empty((0, 0, 0), np.float32)
 
 
 def correct_output(
-    windowed: WindowedQKV,
-    output: Float[Tensor, "batch heads queries c"],
-    log_sum: Float[Tensor, "batch heads queries"],
-    stats_out: Float[Tensor, "batch queries heads 4"] | None,
-) -> tuple[
-    Float[Tensor, "batch heads queries c"],
-    Float[Tensor, "batch heads queries"],
-    Float[Tensor, "batch heads queries"],
-]:
+    windowed: WindowedQKV, output: HeadQueries, log_sum: QueryNumbers, stats_out: WindowSums | None
+) -> tuple[HeadQueries, QueryNumbers, QueryNumbers]:
     """`correction.correct_output`, which documents it; may change `output` and `log_sum`."""
-    query, key, value, index, valid, bias = windowed
-    output_rows, sums = _rows(output), _rows(log_sum)
-    remainder = torch.empty_like(sums)
-    slots = [rows_of(part) for part in (index, valid, bias)]
+    batch, heads, queries, c = windowed.query.shape
+    keys = windowed.key.shape[2]
+    output_rows, *by_row = _rows(output), _rows(log_sum), torch.empty_like(_rows(log_sum))
+    slots = [rows_of(part) for part in windowed[3:]]
     parallel_for(
-        kernels("window_kernels").correct_output,
-        len(output_rows),
-        slots[0].size * output_rows.shape[1],
-        order_of(slots[0], slots[1], query.shape[2], key.shape[2]),
-        *(_rows(part).numpy() for part in (query, key, value)),
-        *slots,
-        np.float32(1.0 / math.sqrt(query.shape[-1])),
-        query.shape[2],
-        key.shape[2],
-        output_rows.numpy(),
-        sums.numpy(),
-        remainder.numpy(),
+        kernels("window_kernels").correct_output, len(output_rows), slots[0].size * heads * c,
+        order_of(slots[0], slots[1], queries, keys), *(_rows(part).numpy() for part in windowed[:3]),
+        *slots, score_scale(c), queries, keys, output_rows.numpy(), *(part.numpy() for part in by_row),
         _NO_STATISTICS if stats_out is None else stats_out.flatten(0, 1).numpy(),
-    )
-    batch, heads = query.shape[:2]
-    return (
-        _heads(output_rows, batch, heads), _heads(sums, batch, heads).squeeze(-1),
-        _heads(remainder, batch, heads).squeeze(-1),
     )  # fmt: skip
+    sums, remainder = (_heads(part, batch, heads).squeeze(-1) for part in by_row)
+    return _heads(output_rows, batch, heads), sums, remainder
 
 
 def correct_gradients(
-    grad_output: Float[Tensor, "batch heads queries c"],
+    grad_output: HeadQueries,
     windowed: WindowedQKV,
-    output: Float[Tensor, "batch heads queries c"],
-    log_sum: Float[Tensor, "batch heads queries"],
+    output: HeadQueries,
+    log_sum: QueryNumbers,
     gradients: tuple[Tensor, Tensor, Tensor],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """`correction.correct_gradients`, which documents it; may change `gradients`."""
-    query, key, value, index, valid, bias = windowed
-    batch, heads, queries, c = query.shape
-    grads, query_rows, key_rows, value_rows, output_rows, sums = (
-        _rows(part).numpy() for part in (grad_output, query, key, value, output, log_sum)
+    batch, heads, queries, c = windowed.query.shape
+    keys = windowed.key.shape[2]
+    grads, query, key, value, output_rows, sums = (
+        _rows(part).numpy() for part in (grad_output, *windowed[:3], output, log_sum)
     )
-    slots = [rows_of(part) for part in (index, valid, bias)]
-    grad_query, grad_key, grad_value = (_rows(part) for part in gradients)
-    grad_bias = torch.empty_like(bias, memory_format=torch.contiguous_format)
+    slots = [rows_of(part) for part in windowed[3:]]
+    by_input = [_rows(part) for part in gradients]
+    query_grads, *totals = (part.numpy() for part in by_input)
+    grad_bias = torch.empty_like(windowed.bias, memory_format=torch.contiguous_format)
     by_row = kernels("window_kernels").correct_gradients
 
     def fill(first: int, last: int, order: Array, position: Array, terms: Array) -> None:
         by_row(
-            first, last, order, grads, query_rows, key_rows, value_rows,
-            *slots, output_rows, sums, np.float32(1.0 / math.sqrt(c)), queries, key.shape[2],
-            position, grad_query.numpy(), grad_bias.flatten(0, 1).numpy(), terms,
+            first, last, order, grads, query, key, value, *slots, output_rows, sums, score_scale(c),
+            queries, keys, position, query_grads, grad_bias.flatten(0, 1).numpy(), terms,
         )  # fmt: skip
 
-    _by_sample(
-        fill, slots[0], slots[1], heads, (queries, key.shape[2]), (query_rows, grads),
-        (grad_key.numpy(), grad_value.numpy()),
-    )  # fmt: skip
-    return (
-        _heads(grad_query, batch, heads), _heads(grad_key, batch, heads),
-        _heads(grad_value, batch, heads), grad_bias,
-    )  # fmt: skip
+    _by_sample(fill, slots[0], slots[1], heads, (queries, keys), (query, grads), totals)
+    grad_query, grad_key, grad_value = (_heads(part, batch, heads) for part in by_input)
+    return grad_query, grad_key, grad_value, grad_bias
 
 
-def attend(
-    query: Float[Tensor, "batch queries width"],
-    key: Float[Tensor, "batch keys width"],
-    value: Float[Tensor, "batch keys width"],
-    index: Int[Tensor, "batch queries slots"],
-    valid: Bool[Tensor, "batch queries slots"],
-    heads: int,
-) -> Float[Tensor, "batch queries width"]:
-    """softmax(query key / sqrt(c)) value over the valid slots, heads side by side; zero without any."""
-    output = torch.empty_like(query, memory_format=torch.contiguous_format)
-    index_rows, valid_rows = rows_of(index), rows_of(valid)
+def attend(parts: SlotQKV, heads: int) -> Queries:
+    """softmax(query key / sqrt(c)) value over the valid slots; zero without any."""
+    _, queries, width = parts.query.shape
+    keys = parts.key.shape[1]
+    output = torch.empty_like(parts.query, memory_format=torch.contiguous_format)
+    query, key, value, index, valid = map(rows_of, parts)
     parallel_for(
-        kernels("window_kernels").attend,
-        len(index_rows),
-        index_rows.size * query.shape[2],
-        order_of(index_rows, valid_rows, query.shape[1], key.shape[1]),
-        *(rows_of(part) for part in (query, key, value)),
-        index_rows,
-        valid_rows,
-        heads,
-        np.float32(1.0 / math.sqrt(query.shape[-1] // heads)),
-        query.shape[1],
-        key.shape[1],
-        output.flatten(0, 1).numpy(),
-    )
+        kernels("window_kernels").attend, len(index), index.size * width,
+        order_of(index, valid, queries, keys), query, key, value, index, valid, heads,
+        score_scale(width // heads), queries, keys, output.flatten(0, 1).numpy(),
+    )  # fmt: skip
     return output
 
 
 def attend_gradients(
-    grad_output: Float[Tensor, "batch queries width"],
-    query: Float[Tensor, "batch queries width"],
-    key: Float[Tensor, "batch keys width"],
-    value: Float[Tensor, "batch keys width"],
-    index: Int[Tensor, "batch queries slots"],
-    valid: Bool[Tensor, "batch queries slots"],
-    output: Float[Tensor, "batch queries width"],
-    heads: int,
+    grad_output: Queries, parts: SlotQKV, output: Queries, heads: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of query, key and value, given those of the output."""
-    queries, keys = query.shape[1], key.shape[1]
-    grads, query_rows, key_rows, value_rows, index_rows, valid_rows, output_rows = (
-        rows_of(part) for part in (grad_output, query, key, value, index, valid, output)
+    queries, keys = parts.query.shape[1], parts.key.shape[1]
+    grads, query, key, value, index, valid, output_rows = map(
+        rows_of, (grad_output, *parts, output)
     )
-    grad_query = torch.empty_like(query, memory_format=torch.contiguous_format)
-    grad_key, grad_value = (
-        torch.zeros_like(part, memory_format=torch.contiguous_format) for part in (key, value)
+    grad_query, grad_key, grad_value = (
+        torch.zeros_like(part, memory_format=torch.contiguous_format) for part in parts[:3]
     )
-    scale = np.float32(1.0 / math.sqrt(query.shape[-1] // heads))
+    scale = score_scale(parts.query.shape[-1] // heads)
     by_row = kernels("window_kernels").attend_gradients
 
     def fill(first: int, last: int, order: Array, position: Array, terms: Array) -> None:
         by_row(
-            first, last, order, grads, query_rows, key_rows, value_rows,
-            index_rows, valid_rows, output_rows, heads, scale, queries, keys, position,
-            grad_query.flatten(0, 1).numpy(), terms,
+            first, last, order, grads, query, key, value, index, valid, output_rows, heads, scale,
+            queries, keys, position, grad_query.flatten(0, 1).numpy(), terms,
         )  # fmt: skip
 
-    _by_sample(
-        fill, index_rows, valid_rows, heads, (queries, keys), (query_rows, grads),
-        (grad_key.flatten(0, 1).numpy(), grad_value.flatten(0, 1).numpy()),
-    )  # fmt: skip
+    totals = [part.flatten(0, 1).numpy() for part in (grad_key, grad_value)]
+    _by_sample(fill, index, valid, heads, (queries, keys), (query, grads), totals)
     return grad_query, grad_key, grad_value
 
 
@@ -224,15 +190,13 @@ def _by_sample(
     heads: int,
     sizes: tuple[int, int],
     factors: tuple[Array, Array],
-    totals: tuple[Array, Array],
+    totals: Sequence[Array],
 ) -> None:
     """Let `fill` find what every slot contributes, and add it up key by key; one sample at a time.
 
     Args:
         fill: Called for a range of one sample's queries, the order to take them in, where the terms
             of each slot go, and the terms.
-        index: [N, S].
-        valid: [N, S].
         factors: Query rows and gradients of the output, what the terms multiply.
         totals: Gradients of keys and of values, which are added to.
     """
@@ -266,11 +230,14 @@ def _rows(tensor: Float[Tensor, "batch heads n *c"]) -> Float[Tensor, "all hc"]:
     return tensor.detach().transpose(1, 2).flatten(2).flatten(0, 1).contiguous()
 
 
-def _heads(
-    rows: Float[Tensor, "all hc"], batch: int, heads: int
-) -> Float[Tensor, "batch heads n c"]:
+def _heads(rows: Float[Tensor, "all hc"], batch: int, heads: int) -> HeadQueries:
     """The reverse of `_rows`."""
     return rows.view(batch, -1, heads, rows.shape[-1] // heads).transpose(1, 2)
+
+
+def score_scale(c: int) -> np.float32:
+    """1 / sqrt(c), of heads c wide."""
+    return np.float32(1.0 / math.sqrt(c))
 
 
 def rows_of(tensor: Tensor) -> Array:

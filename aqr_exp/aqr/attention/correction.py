@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from aqr_exp.aqr import HeadKeys, HeadQueries, QueryNumbers, SlotIndex, SlotNumbers, WindowSums
 from aqr_exp.aqr.attention import compiled
 from aqr_exp.aqr.attention.compiled import WindowedQKV
 
@@ -50,13 +51,13 @@ _CHUNK_NUMBERS, _DEVICE_CHUNK_NUMBERS = 2**20, 2**24
 
 def correct_output(
     windowed: WindowedQKV,
-    output: Float[Tensor, "batch heads queries c"],
-    log_sum: Float[Tensor, "batch heads queries"],
-    stats_out: Float[Tensor, "batch queries heads 4"] | None = None,
+    output: HeadQueries,
+    log_sum: QueryNumbers,
+    stats_out: WindowSums | None = None,
 ) -> tuple[
-    Float[Tensor, "batch heads queries c"],
-    Float[Tensor, "batch heads queries"],
-    Float[Tensor, "batch heads queries"],
+    HeadQueries,
+    QueryNumbers,
+    QueryNumbers,
 ]:
     """From plain attention to attention with the bias.
 
@@ -99,10 +100,10 @@ def correct_output(
 
 
 def correct_gradients(
-    grad_output: Float[Tensor, "batch heads queries c"],
+    grad_output: HeadQueries,
     windowed: WindowedQKV,
-    output: Float[Tensor, "batch heads queries c"],
-    log_sum: Float[Tensor, "batch heads queries"],
+    output: HeadQueries,
+    log_sum: QueryNumbers,
     gradients: tuple[Tensor, Tensor, Tensor],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """From the gradients of a backward pass that knew the biased result, but not the bias.
@@ -141,11 +142,8 @@ def correct_gradients(
 
 
 def bias_gradient(
-    grad_output: Float[Tensor, "batch heads queries c"],
-    windowed: WindowedQKV,
-    output: Float[Tensor, "batch heads queries c"],
-    log_sum: Float[Tensor, "batch heads queries"],
-) -> Float[Tensor, "batch queries slots"]:
+    grad_output: HeadQueries, windowed: WindowedQKV, output: HeadQueries, log_sum: QueryNumbers
+) -> SlotNumbers:
     """The bias's gradient alone, where another kernel gives those of queries, keys and values.
 
     Returns:
@@ -160,25 +158,15 @@ def bias_gradient(
 
 
 class _Near(NamedTuple):
-    """Some queries and the keys of their slots.
+    """Some queries and the keys of their slots."""
 
-    Attributes:
-        part: Which rows of all queries.
-        picked: [n, S] rows of all keys.
-        query: [n, H, c] queries, over sqrt(c).
-        grad: [n, H, c] gradients of the attended values.
-        key: [n, S, H, c] keys.
-        taken: [n, H, S] logarithms of the attention, before the bias is added.
-        slope: [n, H, S] what the loss gains by more attention to a key, less its mean.
-    """
-
-    part: slice
-    picked: Tensor
-    query: Tensor
-    grad: Tensor
-    key: Tensor
-    taken: Tensor
-    slope: Tensor
+    part: slice  # rows of all queries
+    picked: Int[Tensor, "n slots"]  # rows of all keys
+    query: Float[Tensor, "n heads c"]  # over sqrt(c)
+    grad: Float[Tensor, "n heads c"]  # of the attended values
+    key: Float[Tensor, "n slots heads c"]
+    taken: Float[Tensor, "n heads slots"]  # logarithm of the attention, before the bias is added
+    slope: Float[Tensor, "n heads slots"]  # what the loss gains by more attention, less its mean
 
 
 def _slopes(
@@ -210,9 +198,7 @@ def _heads(rows: Float[Tensor, "all heads *c"], batch: int) -> Float[Tensor, "ba
     return rows.view(batch, -1, *rows.shape[1:]).transpose(1, 2)
 
 
-def _chunks(
-    index: Int[Tensor, "batch queries slots"], key: Float[Tensor, "batch heads keys c"]
-) -> Iterator[tuple[slice, Int[Tensor, "n slots"]]]:
+def _chunks(index: SlotIndex, key: HeadKeys) -> Iterator[tuple[slice, Int[Tensor, "n slots"]]]:
     """Queries of one chunk, and the rows of all samples' keys that their slots name."""
     batch, heads, keys, width = key.shape
     first_row = torch.arange(batch, device=index.device) * keys

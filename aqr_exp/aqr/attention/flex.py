@@ -18,11 +18,11 @@ from functools import cache
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from aqr_exp.aqr import HeadKeys, HeadQueries
 from aqr_exp.aqr.attention.compiled import WindowedQKV
 from aqr_exp.aqr.attention.correction import bias_gradient
 from aqr_exp.aqr.bias import LocalBias
@@ -49,13 +49,13 @@ def unsupported_reason(query: Tensor, bias: LocalBias) -> str | None:
 
 
 def attend_flex(
-    query: Float[Tensor, "batch heads queries c"],
-    key: Float[Tensor, "batch heads keys c"],
-    value: Float[Tensor, "batch heads keys c"],
+    query: HeadQueries,
+    key: HeadKeys,
+    value: HeadKeys,
     bias: LocalBias,
     *,
     compiler: str | None = "inductor",
-) -> Float[Tensor, "batch heads queries c"]:
+) -> HeadQueries:
     """Attend with a bias in the windows, where `refusal` has nothing to say.
 
     Args:

@@ -18,14 +18,14 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from aqr_exp.aqr import Keys, Queries, SlotIndex, SlotMask
 from aqr_exp.aqr.attention import compiled
-from aqr_exp.aqr.attention.compiled import kernels, order_of, rows_of
+from aqr_exp.aqr.attention.compiled import SlotQKV, kernels, order_of, rows_of, score_scale
 from aqr_exp.aqr.attention.parallel import parallel_for
 from aqr_exp.aqr.windows import Windows
 
@@ -57,13 +57,7 @@ class GatheredAttention(nn.Module):
             if linear.bias is not None:
                 nn.init.zeros_(linear.bias)
 
-    def forward(
-        self,
-        query: Float[Tensor, "batch queries width"],
-        memory: Float[Tensor, "batch keys width"],
-        key_pos: Float[Tensor, "batch keys width"],
-        windows: Windows,
-    ) -> Float[Tensor, "batch queries width"]:
+    def forward(self, query: Queries, memory: Keys, key_pos: Keys, windows: Windows) -> Queries:
         """Attend.
 
         Args:
@@ -87,13 +81,7 @@ class GatheredAttention(nn.Module):
         output: Tensor = self.out(attended)
         return output.masked_fill(~some, 0.0)
 
-    def absorbs(
-        self,
-        query: Float[Tensor, "batch queries width"],
-        memory: Float[Tensor, "batch keys width"],
-        key_pos: Float[Tensor, "batch keys width"],
-        windows: Windows,
-    ) -> bool:
+    def absorbs(self, query: Queries, memory: Keys, key_pos: Keys, windows: Windows) -> bool:
         """True where `forward` reads tokens as they are, because projecting all of them costs more."""
         return compiled.is_supported(query, memory, key_pos) and absorbing_is_cheaper(
             query.shape[1], memory.shape[1], windows.index.shape[2], query.shape[2], self.heads
@@ -103,11 +91,11 @@ class GatheredAttention(nn.Module):
         self, query: Tensor, memory: Tensor, key_pos: Tensor, windows: Windows
     ) -> Tensor:
         projected = query, self.key(memory + key_pos), self.value(memory)
-        way = (attend_rows, attend_rows_gradients)
+        way: tuple[Callable[..., Any], ...] = (attend_rows, attend_rows_gradients)
         if compiled.is_supported(*projected):
             way = (compiled.attend, compiled.attend_gradients)
         attended: Tensor = _InWindows.apply(  # type: ignore[no-untyped-call]
-            way, *projected, windows.index.long(), windows.valid, self.heads
+            way, self.heads, *projected, windows.index.long(), windows.valid
         )
         return attended
 
@@ -149,26 +137,20 @@ class _InWindows(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        way: tuple[Callable[..., Any], Callable[..., Any]],
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        index: Tensor,
-        valid: Tensor,
-        heads: int,
+        ctx: Any, way: tuple[Callable[..., Any], ...], heads: int, *tensors: Tensor
     ) -> Tensor:
         attend, ctx.gradients = way
         ctx.heads = heads
-        output: Tensor = attend(query, key, value, index, valid, heads)
-        ctx.save_for_backward(query, key, value, index, valid, output)
+        output: Tensor = attend(SlotQKV(*tensors), heads)
+        ctx.save_for_backward(*tensors, output)
         return output
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        gradients = ctx.gradients(grad_output, *ctx.saved_tensors, ctx.heads)
-        return None, *gradients, None, None, None
+        *tensors, output = ctx.saved_tensors
+        gradients = ctx.gradients(grad_output, SlotQKV(*tensors), output, ctx.heads)
+        return None, None, *gradients, None, None
 
 
 # Gathered numbers held at once, for the keys and again for the values: 4 MiB in single precision,
@@ -176,57 +158,40 @@ class _InWindows(torch.autograd.Function):
 _CHUNK_NUMBERS = 2**20
 
 
-def attend_rows(
-    query: Float[Tensor, "batch queries width"],
-    key: Float[Tensor, "batch keys width"],
-    value: Float[Tensor, "batch keys width"],
-    index: Int[Tensor, "batch queries slots"],
-    valid: Bool[Tensor, "batch queries slots"],
-    heads: int,
-) -> Float[Tensor, "batch queries width"]:
+def attend_rows(parts: SlotQKV, heads: int) -> Queries:
     """`compiled.attend`, but the mean over all slots for a query without a valid one."""
-    output = torch.empty_like(query)
-    key_rows, value_rows, valid_rows = (part.flatten(0, 1) for part in (key, value, valid))
-    for rows, places in _chunks(index, key):
+    query, key, value, _, valid = (part.flatten(0, 1) for part in parts)
+    output = torch.empty_like(parts.query)
+    for rows, places in _chunks(parts.slot_index, parts.key):
         output.flatten(0, 1)[rows] = _attend_gathered(
-            query.flatten(0, 1)[rows], key_rows[places], value_rows[places], valid_rows[rows], heads
+            query[rows], key[places], value[places], valid[rows], heads
         )
     return output
 
 
 def attend_rows_gradients(
-    grad_output: Float[Tensor, "batch queries width"],
-    query: Float[Tensor, "batch queries width"],
-    key: Float[Tensor, "batch keys width"],
-    value: Float[Tensor, "batch keys width"],
-    index: Int[Tensor, "batch queries slots"],
-    valid: Bool[Tensor, "batch queries slots"],
-    output: Float[Tensor, "batch queries width"],
-    heads: int,
+    grad_output: Queries, parts: SlotQKV, _output: Queries, heads: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`compiled.attend_gradients`."""
-    del output
-    shapes = query.shape, key.shape, value.shape
-    query, key, value, grads, valid = (
-        part.flatten(0, 1) for part in (query, key, value, grad_output, valid)
-    )
+    query, key, value, _, valid = (part.flatten(0, 1) for part in parts)
+    grads = grad_output.flatten(0, 1)
     grad_query, grad_key, grad_value = (torch.zeros_like(part) for part in (query, key, value))
-    for rows, places in _chunks(index, key.view(shapes[1])):
+    for rows, places in _chunks(parts.slot_index, parts.key):
         inputs = [
             tensor.detach().requires_grad_() for tensor in (query[rows], key[places], value[places])
         ]
         with torch.enable_grad():
             mixed = _attend_gathered(inputs[0], inputs[1], inputs[2], valid[rows], heads)
-        parts = torch.autograd.grad(mixed, inputs, grads[rows])
-        grad_query[rows] = parts[0]
-        grad_key.index_add_(0, places.flatten(), parts[1].flatten(0, 1))
-        grad_value.index_add_(0, places.flatten(), parts[2].flatten(0, 1))
-    return grad_query.view(shapes[0]), grad_key.view(shapes[1]), grad_value.view(shapes[2])
+        by_input = torch.autograd.grad(mixed, inputs, grads[rows])
+        grad_query[rows] = by_input[0]
+        grad_key.index_add_(0, places.flatten(), by_input[1].flatten(0, 1))
+        grad_value.index_add_(0, places.flatten(), by_input[2].flatten(0, 1))
+    return (
+        grad_query.view_as(parts.query), grad_key.view_as(parts.key), grad_value.view_as(parts.value)
+    )  # fmt: skip
 
 
-def _chunks(
-    index: Int[Tensor, "batch queries slots"], key: Float[Tensor, "batch keys width"]
-) -> Iterator[tuple[slice, Int[Tensor, "rows slots"]]]:
+def _chunks(index: SlotIndex, key: Keys) -> Iterator[tuple[slice, Int[Tensor, "rows slots"]]]:
     """Stretches of queries whose gathered keys are few enough, and the rows of all keys they name."""
     samples, keys, width = key.shape
     first = torch.arange(samples, device=index.device) * keys
@@ -271,10 +236,10 @@ def absorbing_is_cheaper(queries: int, keys: int, slots: int, width: int, heads:
 
 def mix_tokens(
     query: Float[Tensor, "heads all_queries width"],
-    memory: Float[Tensor, "batch keys width"],
-    key_pos: Float[Tensor, "batch keys width"],
-    index: Int[Tensor, "batch queries slots"],
-    valid: Bool[Tensor, "batch queries slots"],
+    memory: Keys,
+    key_pos: Keys,
+    index: SlotIndex,
+    valid: SlotMask,
 ) -> Float[Tensor, "heads all_queries width"]:
     """softmax(query (memory + key_pos) / sqrt(C / H)) memory over the valid slots, in every head.
 
@@ -286,22 +251,24 @@ def mix_tokens(
 
 
 class _MixTokens(torch.autograd.Function):
-    """`mix` as a differentiable step; keeps the shares for the backward pass."""
+    """`mix_tokens` as a differentiable step; keeps the shares for the backward pass."""
 
     @staticmethod
     def forward(
         ctx: Any, query: Tensor, memory: Tensor, key_pos: Tensor, index: Tensor, valid: Tensor
     ) -> Tensor:
         query = query.contiguous()
-        slots, tokens = (rows_of(index), rows_of(valid)), (rows_of(memory), rows_of(key_pos))
+        heads, rows, width = query.shape
         sizes = index.shape[1], memory.shape[1]
+        arrays = [rows_of(part) for part in (memory, key_pos, index, valid)]
         mixed = torch.empty_like(query)
-        share = torch.empty(len(slots[0]), len(query), -(-index.shape[2] // 4) * 4)
-        ctx.order = order_of(*slots, *sizes)
+        share = torch.empty(rows, heads, -(-index.shape[2] // 4) * 4)
+        # The heads as they were before they were absorbed.
+        ctx.scale = score_scale(width // heads)
+        ctx.order = order_of(arrays[2], arrays[3], *sizes)
         parallel_for(
-            kernels("window_kernels").attend_absorbed, len(slots[0]), _work_of_slots(query, index),
-            ctx.order, query.detach().numpy(), *tokens, *slots, _score_scale(query), *sizes,
-            share.numpy(), mixed.numpy(),
+            kernels("window_kernels").attend_absorbed, rows, index.numel() * heads * width,
+            ctx.order, query.detach().numpy(), *arrays, ctx.scale, *sizes, share.numpy(), mixed.numpy(),
         )  # fmt: skip
         ctx.save_for_backward(query, memory, key_pos, index, valid, share)
         return mixed
@@ -310,39 +277,23 @@ class _MixTokens(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_mixed: Tensor) -> tuple[Tensor | None, ...]:
         query, memory, key_pos, index, valid, share = ctx.saved_tensors
-        slots, tokens = (rows_of(index), rows_of(valid)), (rows_of(memory), rows_of(key_pos))
+        heads, rows, width = query.shape
         sizes = index.shape[1], memory.shape[1]
-        grads, slope, grad_query = (
-            grad_mixed.contiguous(),
-            torch.empty_like(share),
-            torch.empty_like(query),
-        )
+        arrays = [rows_of(part) for part in (memory, key_pos, index, valid)]
+        grads = grad_mixed.contiguous().numpy()
+        slope, grad_query = torch.empty_like(share), torch.empty_like(query)
         grad_memory, grad_key_pos = (
             torch.zeros_like(part, memory_format=torch.contiguous_format)
             for part in (memory, key_pos)
         )
-        module = kernels("window_kernels")
+        module, work = kernels("window_kernels"), index.numel() * heads * width
         parallel_for(
-            module.attend_absorbed_gradients, len(slots[0]), _work_of_slots(query, index),
-            ctx.order, grads.numpy(), *tokens, *slots, share.numpy(), _score_scale(query), *sizes,
-            slope.numpy(), grad_query.numpy(),
+            module.attend_absorbed_gradients, rows, work, ctx.order, grads, *arrays, share.numpy(),
+            ctx.scale, *sizes, slope.numpy(), grad_query.numpy(),
         )  # fmt: skip
         parallel_for(
-            module.add_to_tokens, -(-memory.shape[2] // _COLUMNS), _work_of_slots(query, index),
-            _COLUMNS, ctx.order, query.detach().numpy(), grads.numpy(), *slots, share.numpy(),
-            slope.numpy(), *sizes,
+            module.add_to_tokens, -(-width // _COLUMNS), work, _COLUMNS, ctx.order,
+            query.detach().numpy(), grads, *arrays[2:], share.numpy(), slope.numpy(), *sizes,
             grad_memory.flatten(0, 1).numpy(), grad_key_pos.flatten(0, 1).numpy(),
         )  # fmt: skip
         return grad_query, grad_memory, grad_key_pos, None, None
-
-
-def _work_of_slots(
-    query: Float[Tensor, "heads all_queries width"], index: Int[Tensor, "batch queries slots"]
-) -> int:
-    """Multiplications of one pass over all slots."""
-    return index.numel() * query.shape[0] * query.shape[2]
-
-
-def _score_scale(query: Float[Tensor, "heads all_queries width"]) -> np.float32:
-    """1 / sqrt(c), of the heads before they were absorbed."""
-    return np.float32(1.0 / math.sqrt(query.shape[2] // query.shape[0]))

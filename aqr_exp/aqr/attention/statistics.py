@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from aqr_exp.aqr import HeadKeys, HeadQueries, QueryNumbers
 from aqr_exp.aqr.attention.api import attend, check_fit, choose
 from aqr_exp.aqr.attention.correction import window_sums
 from aqr_exp.aqr.attention.windowed import attend_windowed, plain_attention, unsupported_reason
@@ -19,7 +20,7 @@ from aqr_exp.aqr.bias import GlobalBias, LocalBias
 _CHUNK_SCORES = 2**24
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class AttentionStatistics:
     """Per sample, head and query. Under a global bias the window is every key.
 
@@ -33,22 +34,22 @@ class AttentionStatistics:
             nothing.
     """
 
-    mass_before: Float[Tensor, "batch heads queries"]
-    mass_after: Float[Tensor, "batch heads queries"]
-    change: Float[Tensor, "batch heads queries"]
-    entropy: Float[Tensor, "batch heads queries"]
+    mass_before: QueryNumbers
+    mass_after: QueryNumbers
+    change: QueryNumbers
+    entropy: QueryNumbers
     has_window: Bool[Tensor, "batch queries"]
 
 
 def attend_watched(
-    query: Float[Tensor, "batch heads queries c"],
-    key: Float[Tensor, "batch heads keys c"],
-    value: Float[Tensor, "batch heads keys c"],
+    query: HeadQueries,
+    key: HeadKeys,
+    value: HeadKeys,
     bias: LocalBias | GlobalBias,
     blocked: Bool[Tensor, "queries keys"] | None = None,
     *,
     backend: str = "auto",
-) -> tuple[Float[Tensor, "batch heads queries c"], AttentionStatistics]:
+) -> tuple[HeadQueries, AttentionStatistics]:
     """Attend, and compare with attention without the bias.
 
     The backend `windowed` has all that the statistics need at hand while it attends; the others
@@ -64,9 +65,7 @@ def attend_watched(
         check_fit(query, key, value, bias, blocked)
         if choose(backend, query, key, bias, blocked) == "windowed":
             sums = query.new_empty(*bias.value.shape[:2], query.shape[1], 4, dtype=_wide(query))
-            output = attend_windowed(
-                query, key, value, bias.index, bias.valid, bias.value, stats_out=sums
-            )
+            output = attend_windowed(query, key, value, bias, stats_out=sums)
             return output, _from_sums(sums.transpose(1, 2), bias)
     output = attend(query, key, value, bias, blocked, backend=backend)
     return output, attention_statistics(query.detach(), key.detach(), bias)
@@ -76,21 +75,13 @@ def _from_sums(
     sums: Float[Tensor, "batch heads queries 4"], bias: LocalBias
 ) -> AttentionStatistics:
     """The columns of `window_sums` by name."""
-    mass_before, mass_after, change, entropy = sums.unbind(dim=-1)
-    return AttentionStatistics(
-        mass_before=mass_before,
-        mass_after=mass_after,
-        change=change,
-        entropy=entropy,
-        has_window=bias.valid.any(dim=-1),
-    )
+    before, after, change, entropy = sums.unbind(dim=-1)
+    return AttentionStatistics(before, after, change, entropy, bias.valid.any(dim=-1))
 
 
 @torch.no_grad()
 def attention_statistics(
-    query: Float[Tensor, "batch heads queries c"],
-    key: Float[Tensor, "batch heads keys c"],
-    bias: LocalBias | GlobalBias,
+    query: HeadQueries, key: HeadKeys, bias: LocalBias | GlobalBias
 ) -> AttentionStatistics:
     """Compare attention with and without a bias. Costs about as much as attention itself.
 
@@ -102,16 +93,12 @@ def attention_statistics(
     """
     check_fit(query, key, key, bias)
     with torch.autocast(query.device.type, enabled=False):
-        if isinstance(bias, LocalBias):
-            return _of_windows(query, key, bias)
-        return _of_modalities(query, key, bias)
-
-
-def _of_windows(query: Tensor, key: Tensor, bias: LocalBias) -> AttentionStatistics:
-    log_sum, _ = _log_sum_and_mean_score(query, key)
-    plain = _window_scores(query, key, bias).to(log_sum.dtype) - log_sum[..., None]
-    sums = window_sums(plain.transpose(1, 2), bias.value, bias.valid)
-    return _from_sums(sums.transpose(1, 2), bias)
+        if isinstance(bias, GlobalBias):
+            return _of_modalities(query, key, bias)
+        log_sum, _ = _log_sum_and_mean_score(query, key)
+        plain = _window_scores(query, key, bias).to(log_sum.dtype) - log_sum[..., None]
+        sums = window_sums(plain.transpose(1, 2), bias.value, bias.valid)
+        return _from_sums(sums.transpose(1, 2), bias)
 
 
 def _of_modalities(query: Tensor, key: Tensor, bias: GlobalBias) -> AttentionStatistics:
@@ -142,9 +129,7 @@ def _wide(tensor: Tensor) -> torch.dtype:
     return torch.promote_types(tensor.dtype, torch.float32)
 
 
-def _log_sum_and_mean_score(
-    query: Float[Tensor, "batch heads queries c"], key: Float[Tensor, "batch heads keys c"]
-) -> tuple[Float[Tensor, "batch heads queries"], Float[Tensor, "batch heads queries"]]:
+def _log_sum_and_mean_score(query: HeadQueries, key: HeadKeys) -> tuple[QueryNumbers, QueryNumbers]:
     """Log-sum-exp of a query's scores, and their mean by its attention.
 
     The mean of scores is the score of the mean key, which is what attention with the keys as values

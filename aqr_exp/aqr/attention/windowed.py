@@ -15,8 +15,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from aqr_exp.aqr import (
+    HeadKeys,
+    HeadQueries,
+    QueryNumbers,
+    WindowSums,
+)
 from aqr_exp.aqr.attention import correction
 from aqr_exp.aqr.attention.compiled import WindowedQKV
+from aqr_exp.aqr.bias import LocalBias
 
 # Scores held at once: 16 MiB in single precision.
 _CHUNK_SCORES = 2**22
@@ -25,8 +32,8 @@ _CHUNK_SCORES = 2**22
 def replace_output(
     chosen: Bool[Tensor, "batch heads queries"],
     windowed: WindowedQKV,
-    output: Float[Tensor, "batch heads queries c"],
-    log_sum: Float[Tensor, "batch heads queries"],
+    output: HeadQueries,
+    log_sum: QueryNumbers,
 ) -> None:
     """Overwrite the chosen rows of `output` and `log_sum`, in place, with exact ones."""
     dtype = log_sum.dtype
@@ -38,10 +45,10 @@ def replace_output(
 
 def add_gradients(
     chosen: Bool[Tensor, "batch heads queries"],
-    grad_output: Float[Tensor, "batch heads queries c"],
+    grad_output: HeadQueries,
     windowed: WindowedQKV,
-    output: Float[Tensor, "batch heads queries c"],
-    log_sum: Float[Tensor, "batch heads queries"],
+    output: HeadQueries,
+    log_sum: QueryNumbers,
     gradients: tuple[Tensor, Tensor, Tensor, Tensor],
 ) -> None:
     """Add what the chosen rows contribute to the gradients of query, key, value and bias, in place."""
@@ -102,20 +109,16 @@ def unsupported_reason(query: Tensor) -> str | None:
 
 
 def attend_windowed(
-    query: Float[Tensor, "batch heads queries c"],
-    key: Float[Tensor, "batch heads keys c"],
-    value: Float[Tensor, "batch heads keys c"],
-    index: Int[Tensor, "batch queries slots"],
-    valid: Bool[Tensor, "batch queries slots"],
-    bias: Float[Tensor, "batch queries slots"],
+    query: HeadQueries,
+    key: HeadKeys,
+    value: HeadKeys,
+    bias: LocalBias,
     *,
-    stats_out: Float[Tensor, "batch queries heads 4"] | None = None,
-) -> Float[Tensor, "batch heads queries c"]:
-    """Attend with a bias in the windows, where `refusal` has nothing to say.
+    stats_out: WindowSums | None = None,
+) -> HeadQueries:
+    """Attend with a bias in the windows, where `unsupported_reason` is None.
 
     Args:
-        index: Which key each slot is; no two valid ones of one query name the same.
-        bias: What the slot adds to the score.
         stats_out: Filled, where given, with what `correction.window_sums` gives for each query.
 
     Returns:
@@ -124,18 +127,17 @@ def attend_windowed(
     """
     dtype = torch.promote_types(query.dtype, torch.float32)
     output: Tensor = _WindowedAttention.apply(  # type: ignore[no-untyped-call]
-        stats_out, query, key, value, index.long(), valid, bias.masked_fill(~valid, 0.0).to(dtype)
-    )
+        stats_out, query, key, value, bias.index.long(), bias.valid,
+        bias.value.masked_fill(~bias.valid, 0.0).to(dtype),
+    )  # fmt: skip
     return output
 
 
 def plain_attention(
-    query: Float[Tensor, "batch heads queries c"],
-    key: Float[Tensor, "batch heads keys c"],
-    value: Float[Tensor, "batch heads keys c"],
-) -> tuple[Float[Tensor, "batch heads queries c"], Float[Tensor, "batch heads queries"]]:
+    query: HeadQueries, key: HeadKeys, value: HeadKeys
+) -> tuple[HeadQueries, QueryNumbers]:
     """The fused CPU kernel: attended values, and in single precision or better the scores' log-sum-exp."""
-    output, log_sum = _KERNEL(_packed(query), _packed(key), _packed(value), 0.0, False)
+    output, log_sum = _KERNEL(*map(_packed, (query, key, value)), 0.0, False)
     return output, log_sum
 
 

@@ -6,9 +6,10 @@ Letters: B samples, Q queries (denoising ones first). The last axis of weights i
 from collections.abc import Mapping
 from typing import Any
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
+from aqr_exp.aqr import Pairs
 from aqr_exp.aqr.bias import AttentionBias
 from aqr_exp.aqr.scale import BiasScale
 from aqr_exp.aqr.statistics import scale_scalars
@@ -53,10 +54,7 @@ class AttentionBiasModule(RoutedModule):
         return self.bias.scale
 
     def bias_for_layer(
-        self,
-        context: ForwardContext,
-        weights: Float[Tensor, "batch queries 2"],
-        recentre: Recentre,
+        self, context: ForwardContext, weights: Pairs, recentre: Recentre
     ) -> BiasForLayer:
         """The bias of each layer, in windows at the reference points or at the previous boxes."""
         windows = gather_windows(context.places(), context.layout, **self.window)
@@ -74,11 +72,7 @@ class AttentionBiasModule(RoutedModule):
 
         return bias
 
-    def losses(
-        self,
-        weights: Float[Tensor, "batch queries 2"],
-        usable: Bool[Tensor, "batch 2"] | None,
-    ) -> dict[str, Tensor]:
+    def losses(self, weights: Pairs, usable: Bool[Tensor, "batch 2"] | None) -> dict[str, Tensor]:
         """The sample-level loss, and the penalty on a scale constrained by `l2`."""
         losses = super().losses(weights, usable)
         if self.scale.learnable and self.scale.constraint == "l2":

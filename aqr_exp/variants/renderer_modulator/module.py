@@ -6,9 +6,9 @@ Letters: B samples, Q queries (denoising ones first). The last axis of weights i
 from collections.abc import Mapping
 from typing import Any
 
-from jaxtyping import Float
 from torch import Tensor
 
+from aqr_exp.aqr import BevMap, CameraMaps, Pairs
 from aqr_exp.aqr.modulator import FeatureModulator
 from aqr_exp.aqr.renderer import WeightRenderer
 from aqr_exp.cmt.variant_module import ForwardContext
@@ -33,11 +33,7 @@ class RendererModulatorModule(RoutedModule):
         self.camera_modulator = FeatureModulator(**modulator)
 
     def modulate(
-        self,
-        context: ForwardContext,
-        weights: Float[Tensor, "batch queries 2"],
-        bev: Float[Tensor, "batch width rows columns"],
-        camera: Float[Tensor, "images width img_rows img_columns"],
+        self, context: ForwardContext, weights: Pairs, bev: BevMap, camera: CameraMaps
     ) -> tuple[Tensor, Tensor]:
         """Both maps times what the learnable queries render.
 
