@@ -18,7 +18,7 @@ from aqr_exp.store.collect import RunRow, collect, read_row
 from aqr_exp.store.history import Joint, joints
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import RunStatus
-from aqr_exp.store.store import FileHashes, Store, results_root
+from aqr_exp.store.store import Store, file_hashes, results_root
 from aqr_exp.store.verify import check_run
 
 LIST_HELP = """
@@ -90,8 +90,8 @@ def show_command(run: console.RunName, as_json: console.Json = False) -> None:
     store = Store(results_root())
     folder = store.find(run)
     row = read_row(folder)
-    with FileHashes(store) as hashes:
-        integrity = check_run(folder, hashes)
+    with file_hashes(store) as sha256_of:
+        integrity = check_run(folder, sha256_of)
     if as_json:
         console.print_json(run_as_json(folder, row) | {"integrity": integrity.as_json()})
         return

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import replace_bytes
+from aqr_exp.files.atomic import read_content, replace_bytes
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _HEADER = "header"
@@ -26,7 +26,6 @@ def write_arrays(
     """Write arrays in one step: readers see the old file or the whole new one.
 
     Args:
-        path: The file; its folder must exist.
         kind: What the file holds and in which form; a reader asks for the same.
         arrays: Arrays of numbers, booleans or text by name.
 
@@ -42,23 +41,12 @@ def write_arrays(
 
 
 def read_arrays(path: Path, kind: str) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
-    """Read what `write_arrays` wrote.
-
-    Args:
-        kind: What it must hold.
-
-    Returns:
-        The arrays and the header.
+    """The arrays and the header that `write_arrays` wrote.
 
     Raises:
         AqrExpError: The file is missing, damaged or of another kind; names it.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise AqrExpError(f"{path} is missing") from None
-    except OSError as error:
-        raise AqrExpError(f"{path} cannot be read: {error.strerror}") from None
+    content = read_content(path)
     archive, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
     if hashlib.sha256(archive).digest() != digest:
         raise AqrExpError(f"{path} is damaged: its content does not fit its checksum")

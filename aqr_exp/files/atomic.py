@@ -21,15 +21,7 @@ _OBJECT = dict[str, Any]
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Put `text` at `path` in one step: readers see the old file or the whole new one.
-
-    Args:
-        path: The file to create or replace; its folder must exist.
-        text: New content, written as UTF-8.
-
-    Raises:
-        OSError: Writing failed; the old file is untouched and the temporary one is gone.
-    """
+    """Put `text` at `path` as UTF-8, as `replace_bytes` does."""
     replace_bytes(path, text.encode("utf-8"))
 
 
@@ -57,15 +49,7 @@ def replace_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
 
 
 def replace_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Put `value` at `path` as JSON, in one step; what JSON cannot hold becomes null.
-
-    Args:
-        value: Nested mappings and sequences of scalars; NaN and infinities become null.
-
-    Raises:
-        TypeError: A value is no scalar, sequence or mapping.
-        OSError: Writing failed; the old file is untouched.
-    """
+    """Put what `plain` makes of `value` at `path` as JSON, as `replace_bytes` does."""
     replace_text(path, json.dumps(plain(value), indent=1, allow_nan=False) + "\n")
 
 
@@ -74,9 +58,6 @@ def plain(value: Any) -> Any:
 
     Args:
         value: Scalars (also NumPy's and zero-dimensional tensors), sequences, mappings, paths.
-
-    Returns:
-        The same in dicts, lists, strings, numbers, booleans and None.
 
     Raises:
         TypeError: A value has no such form.
@@ -130,12 +111,7 @@ def read_content(path: Path) -> bytes:
 
 
 def decode_json(path: Path, content: bytes, kind: type[Content]) -> Content:
-    """Decode JSON and check its types.
-
-    Args:
-        path: The file it comes from, for the message.
-        content: UTF-8.
-        kind: The type it must have.
+    """Decode the UTF-8 JSON of a file and check its types.
 
     Raises:
         AqrExpError: It is not JSON or of another type; names file, place and fault in one line.
@@ -197,27 +173,17 @@ _SIGNS = (b"checksum", b"sha256:")
 
 @dataclass(frozen=True, kw_only=True)
 class Checked(Generic[Content]):
-    """The content of a file.
-
-    Attributes:
-        value: Its content, without the checksum.
-        verified: Whether it has a checksum, which it then fits.
-    """
+    """The content of a file, and whether it has a checksum, which it then fits."""
 
     value: Content
     verified: bool
 
 
 def replace_checked_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Put `value` at `path` as JSON with a checksum, in one step.
-
-    Args:
-        value: As in `replace_json`; it must not have the key `checksum`.
+    """Put `value` at `path` as `replace_json` does, with a checksum as its last key.
 
     Raises:
-        ValueError: It has that key.
-        TypeError: A value is no scalar, sequence or mapping.
-        OSError: Writing failed; the old file is untouched.
+        ValueError: It has the key `checksum` already.
     """
     if KEY in value:
         raise ValueError(f"the key '{KEY}' is kept for the file's own")
@@ -263,13 +229,10 @@ def with_checksum_line(text: str) -> str:
 
 
 def fits_checksum_line(path: Path, content: bytes) -> bool:
-    """Check what `with_checksum_line` made.
-
-    Returns:
-        Whether it has a checksum; it then fits.
+    """Whether a text has what `with_checksum_line` adds.
 
     Raises:
-        AqrExpError: It does not fit.
+        AqrExpError: It has, and does not fit it.
     """
     head = content[:_NEAR_BYTES]
     found = _YAML_HEAD.match(head)

@@ -7,7 +7,7 @@ the last one wins, and what it did not know is read again. Where it cannot be wr
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +16,20 @@ import msgspec
 from aqr_exp.errors import AqrExpError
 from aqr_exp.files.atomic import read_checked_json
 from aqr_exp.files.cache import ABSENT, Stamp, read_cache, settled, stamp, write_cache
-from aqr_exp.store.run_files import IDENTIFYING, METRICS, check_sizes, check_spec, read_metrics_file
+from aqr_exp.store.run_files import (
+    IDENTIFYING,
+    METRICS,
+    MetricsFile,
+    check_sizes,
+    check_spec,
+    read_metrics_file,
+)
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import NOT_CACHED, RunStatus
 from aqr_exp.store.store import Store
 
 # Reading so many runs anew, or so large a part of them, costs about as much as writing the index.
-WORTH_RUNS = 16
-WORTH_PART = 0.02
-
-
-def load(path: Path) -> "Index":
-    """The index at a path; empty when it is absent, damaged or of another version."""
-    return {row.name: (stamps, row) for stamps, row in read_cache(path, list[Entry]) or ()}
-
-
-def worth_saving(fresh: int, gone: int, total: int) -> bool:
-    """Whether an index differs so much from the runs that writing it pays.
-
-    Args:
-        fresh: Runs that are not in it as they are now.
-        gone: Runs in it that are no longer there.
-    """
-    return fresh + gone >= max(WORTH_RUNS, WORTH_PART * total)
-
-
-def save(path: Path, entries: "Index") -> None:
-    """Write an index; where that is not possible, there is none."""
-    write_cache(path, list(entries.values()))
-
-
+WORTH_RUNS, WORTH_PART = 16, 0.02
 PEAK_MEMORY = "peak_memory_mb"
 FINAL_SCALE = "aqr/final_scale"
 # Where text would be damage; classes and conditions are recognised by their beginnings.
@@ -113,8 +97,8 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     def overrides(self) -> str:
         """The overrides as typed, except the seed."""
         typed = self.record.get("overrides")
-        words = typed if isinstance(typed, list) else []
-        return " ".join(str(word) for word in words if not str(word).startswith("seed="))
+        words = map(str, typed if isinstance(typed, list) else [])
+        return " ".join(word for word in words if not word.startswith("seed="))
 
     @property
     def synthetic(self) -> bool:
@@ -154,9 +138,6 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 Entry = tuple[list[Stamp], RunRow]
 """A row, and the stamps of the files it was read from."""
 
-Index = Mapping[str, Entry]
-"""Entries by run."""
-
 
 def read_row(folder: RunFolder) -> RunRow:
     """One run's row; whatever is wrong with its files becomes status and reason."""
@@ -167,21 +148,17 @@ def read_row(folder: RunFolder) -> RunRow:
 
 
 def _read_row(folder: RunFolder) -> RunRow:
-    state, said = folder.read_checked_state()
-    status = folder.effective_status()
+    stored = folder.read_checked_state()
+    state, status = stored.value, folder.effective_status()
     if status is not state.status:
         state = folder.read_state()  # it may have ended between the two looks
     record = read_checked_json(folder.record_path)
-    verified = [said, record.verified, check_spec(folder.spec_path)]
-    metrics: dict[str, Any] = {}
-    sizes: dict[str, int] = {}
+    verified = [stored.verified, record.verified, check_spec(folder.spec_path)]
+    measured = MetricsFile(metrics={}, files={}, verified=True)
     if status is RunStatus.COMPLETED:
-        read = read_metrics_file(folder.metrics_path)
-        metrics = read.metrics
-        sizes = {name: file.size_bytes for name, file in read.files.items()}
-        check_numbers(metrics, str(folder.metrics_path))
-        check_sizes(str(folder.path), sizes)
-        verified.append(read.verified)
+        measured = read_metrics_file(folder.metrics_path)
+        check_numbers(measured.metrics, folder.metrics_path)
+        check_sizes(str(folder.path), measured.sizes)
     reason = state.reason
     if status is RunStatus.INTERRUPTED:
         reason = "its process ended without saying so"
@@ -194,13 +171,13 @@ def _read_row(folder: RunFolder) -> RunRow:
         attempt=state.attempt,
         updated=state.updated,
         record=record.value,
-        metrics=metrics,
-        sizes=sizes,
-        verified=all(verified),
+        metrics=measured.metrics,
+        sizes=measured.sizes,
+        verified=all(verified) and measured.verified,
     )
 
 
-def check_numbers(metrics: dict[str, Any], where: str) -> None:
+def check_numbers(metrics: dict[str, Any], where: Path) -> None:
     """Refuse metrics that hold text where a number belongs.
 
     Raises:
@@ -233,17 +210,18 @@ def collect(store: Store) -> list[RunRow]:
     What the index knows and what has not changed since is not read again; runs that somebody may be
     working on always are.
     """
-    known = load(store.index_path)
+    index = read_cache(store.index_path, list[Entry]) or []
+    known = {row.name: (stamps, row) for stamps, row in index}
     rows: list[RunRow] = []
     kept: dict[str, Entry] = {}
     fresh = 0
-    runs_dir = str(store.runs_dir)
     for name in store.folder_names():
-        stamps = _stamps(f"{runs_dir}/{name}")
+        folder = f"{store.runs_dir}/{name}"
+        stamps = _stamps(folder)
         if stamps is not None and all(found == ABSENT for found in stamps[: len(IDENTIFYING)]):
             continue
         entry = known.get(name)
-        if entry is not None and _is_current(entry, stamps, f"{runs_dir}/{name}"):
+        if entry is not None and _is_current(entry, stamps, folder):
             kept[name] = entry
             rows.append(entry[1])
             continue
@@ -252,8 +230,9 @@ def collect(store: Store) -> list[RunRow]:
         if stamps is not None and row.status not in NOT_CACHED and settled(stamps):
             kept[name] = (stamps, row)
             fresh += 1
-    if worth_saving(fresh, len(known.keys() - kept.keys()), len(rows)):
-        save(store.index_path, kept)
+    changed = fresh + len(known.keys() - kept.keys())
+    if changed >= max(WORTH_RUNS, WORTH_PART * len(rows)):
+        write_cache(store.index_path, list(kept.values()))
     return rows
 
 
@@ -267,20 +246,17 @@ def _stamps(folder: str) -> list[Stamp] | None:
 
 def _is_current(entry: Entry, stamps: list[Stamp] | None, folder: str) -> bool:
     known, row = entry
-    if known != stamps:
-        return False
     try:
         check_sizes(folder, row.sizes)
     except AqrExpError:
         return False
-    return True
+    return known == stamps
 
 
 def with_settings(store: Store, rows: Sequence[RunRow]) -> list[RunRow]:
-    """The rows, with what older records do not hold read from the runs' specifications.
+    """The rows, with `setting` and `hardware` that older records lack read from specifications.
 
-    Returns:
-        The same rows; `setting` and `hardware` stay unknown where a specification is damaged.
+    Where a specification is damaged they stay unknown.
     """
     return [
         _with_setting(store.folder(row.name), row) if row.completed and row.setting is None else row

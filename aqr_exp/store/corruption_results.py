@@ -6,14 +6,7 @@ from typing import Any
 
 from aqr_exp.data.corruptions.cases import CORRUPTIONS, CorruptionCase
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import file_sha256
-from aqr_exp.store.run_files import (
-    Artifact,
-    RunPaths,
-    check_sizes,
-    read_metrics_file,
-    write_metrics_file,
-)
+from aqr_exp.store.run_files import RunPaths, check_sizes, read_metrics_file, write_metrics_file
 
 
 def ratio(failed: float | None, clean: float | None) -> float | None:
@@ -50,12 +43,10 @@ def mean_relative_accuracy(
     Args:
         failures: What the mean is over; empty gives none.
     """
-    if not failures:
-        return []
     return [
         fmean(run[name] for name in failures)
         for run in accuracies
-        if all(name in run for name in failures)
+        if failures and all(name in run for name in failures)
     ]
 
 
@@ -66,11 +57,7 @@ CLEAN = "clean_predictions_sha256"
 def read_evaluation(
     folder: RunPaths, case: CorruptionCase, clean: Mapping[str, Any]
 ) -> dict[str, Any] | None:
-    """The metrics of a case.
-
-    Returns:
-        The metrics; None where the case was not evaluated, or for other weights or another definition
-        than the present ones.
+    """The metrics of a case; None where it was not evaluated with the present weights and definition.
 
     Raises:
         AqrExpError: The evaluation is damaged; names the file.
@@ -79,7 +66,7 @@ def read_evaluation(
     if not paths.metrics_path.exists():
         return None
     read = read_metrics_file(paths.metrics_path)
-    check_sizes(str(paths.path), {name: file.size_bytes for name, file in read.files.items()})
+    check_sizes(str(paths.path), read.sizes)
     metrics = read.metrics
     current = (
         metrics.get(CLEAN) == clean.get("predictions_sha256")
@@ -109,21 +96,12 @@ def write_evaluation(
     clean: Mapping[str, Any],
     split: str,
 ) -> dict[str, Any]:
-    """Write the metrics of a case whose detections and match records are in its folder.
-
-    Returns:
-        The metrics as they are kept.
+    """Write, and return, the metrics of a case whose detections and match records are in its folder.
 
     Raises:
         OSError: A file is missing, or the metrics cannot be written.
     """
     paths = folder.failure_paths(case.name)
-    files = {
-        path.relative_to(paths.path).as_posix(): Artifact(
-            size_bytes=path.stat().st_size, sha256=file_sha256(path)
-        )
-        for path in (paths.predictions_path(split), paths.records_path)
-    }
     kept = {
         **metrics,
         "failure": case.corruption,
@@ -132,5 +110,5 @@ def write_evaluation(
         "split": split,
         CLEAN: clean.get("predictions_sha256"),
     }
-    write_metrics_file(paths.metrics_path, kept, files)
+    write_metrics_file(paths, kept, (paths.predictions_path(split), paths.records_path))
     return kept

@@ -16,7 +16,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,10 +80,8 @@ class Lease:
         self._beat_at = time.monotonic()
         try:
             os.utime(self.file)
-        except FileNotFoundError:
-            return False
-        except OSError:
-            return True  # a file system that hangs for a while takes no lease away
+        except OSError as error:  # a file system that hangs for a while takes no lease away
+            return not isinstance(error, FileNotFoundError)
         return True
 
     def beat_when_due(self) -> bool:
@@ -125,11 +123,11 @@ def claim(path: Path) -> Lease | LeaseInfo:
     draft = _draft(path, token)
     try:
         for _ in range(TRIES):
-            standing = look(path)
-            if standing is not None:
-                if standing.liveness is not Liveness.DEAD:
-                    return standing
-                evict(standing.file)
+            held = look(path)
+            if held is not None:
+                if held.liveness is not Liveness.DEAD:
+                    return held
+                evict(held.file)
             try:
                 if not draft.exists():
                     draft.mkdir()
@@ -156,10 +154,16 @@ def look(path: Path) -> LeaseInfo | None:
         files = _files(path)
         if not files:
             return None
-        standing = _read(files[0])
-        if standing is not None:
-            return standing
+        found = _read(files[0])
+        if found is not None:
+            return found
     return None
+
+
+def standing(paths: Iterable[Path]) -> list[LeaseInfo]:
+    """Those of several leases whose owners are alive or unknown."""
+    looks = map(look, paths)
+    return [found for found in looks if found and found.liveness is not Liveness.DEAD]
 
 
 def evict(file: Path) -> bool:
@@ -205,13 +209,14 @@ def _read(file: Path) -> LeaseInfo | None:
         age_s = time.time() - file.stat().st_mtime
     except OSError:
         return None
+    owner = None
     try:
         owner = read_json(file, ProcessIdentity)
     except AqrExpError:
         if not file.exists():
             return None
-        return LeaseInfo(file=file, owner=None, liveness=Liveness.UNKNOWN, beat_age_s=age_s)
-    return LeaseInfo(file=file, owner=owner, liveness=liveness_of(owner, age_s), beat_age_s=age_s)
+    liveness = liveness_of(owner, age_s) if owner else Liveness.UNKNOWN
+    return LeaseInfo(file=file, owner=owner, liveness=liveness, beat_age_s=age_s)
 
 
 def clear_dead(folder: Path) -> None:
@@ -225,12 +230,12 @@ def clear_dead(folder: Path) -> None:
 
 def clear(path: Path) -> None:
     """Remove the lease at `path` when its owner is dead, and what killed claimers of it left."""
-    standing = look(path)
-    if standing is None:
+    held = look(path)
+    if held is None:
         with contextlib.suppress(OSError):
             path.rmdir()  # one that was killed while it gave the lease back leaves it empty
-    elif standing.liveness is Liveness.DEAD:
-        evict(standing.file)
+    elif held.liveness is Liveness.DEAD:
+        evict(held.file)
     _remove_drafts(path)
 
 
@@ -265,28 +270,9 @@ class LockHeldError(AqrExpError):
     """Another process works on the run."""
 
 
-def claim_patiently(path: Path, patience_s: float | None = None) -> Lease:
-    """Claim the lease at `path`, waiting a little for its owner to end.
-
-    Args:
-        path: The lease; its folder must exist.
-        patience_s: How long to wait for it, in seconds; None waits `PATIENCE_S`.
-
-    Raises:
-        LockHeldError: Another process holds it; names that process.
-    """
-    deadline = time.monotonic() + (PATIENCE_S if patience_s is None else patience_s)
-    while isinstance(answer := claim(path), LeaseInfo):
-        if time.monotonic() >= deadline:
-            raise LockHeldError(f"{path.parent.name} is worked on by {answer}")
-        time.sleep(POLL_S)
-    return answer
-
-
 @contextlib.contextmanager
 def hold(
     path: Path,
-    patience_s: float | None = None,
     *,
     on_beat: Callable[[], None] | None = None,
     on_loss: Callable[[], None] | None = None,
@@ -295,7 +281,6 @@ def hold(
 
     Args:
         path: The lease; its folder must exist.
-        patience_s: How long to wait for it, in seconds; None waits `PATIENCE_S`.
         on_beat: Called with every heartbeat, in a thread of its own.
         on_loss: Called once, in that thread, when the lease was taken away.
 
@@ -303,9 +288,13 @@ def hold(
         The lease.
 
     Raises:
-        LockHeldError: Another process holds it; names that process.
+        LockHeldError: Another process holds it after `PATIENCE_S`; names that process.
     """
-    lease = claim_patiently(path, patience_s)
+    deadline = time.monotonic() + PATIENCE_S
+    while isinstance(lease := claim(path), LeaseInfo):
+        if time.monotonic() >= deadline:
+            raise LockHeldError(f"{path.parent.name} is worked on by {lease}")
+        time.sleep(POLL_S)
     owner, ended = os.getpid(), threading.Event()
 
     def beat() -> None:

@@ -56,12 +56,11 @@ class ProcessIdentity(msgspec.Struct, frozen=True, kw_only=True):
 def process(pid: int | None = None) -> ProcessIdentity:
     """The identity of a process of this machine; of this one when None."""
     pid = os.getpid() if pid is None else pid
-    machine, boot = _machine()
     facts = _stat(pid)
     return ProcessIdentity(
         host=socket.gethostname(),
-        machine=machine,
-        boot=boot,
+        machine=_line(MACHINE_ID),
+        boot=_line(PROC / "sys/kernel/random/boot_id"),
         namespace=_namespace(),
         pid=pid,
         started=facts[1] if facts else None,
@@ -88,7 +87,14 @@ def liveness_of(owner: ProcessIdentity, beat_age_s: float) -> Liveness:
         return Liveness.UNKNOWN if beat_age_s < FRESH_S else Liveness.DEAD
     if owner.namespace != here.namespace:
         return by_beat
-    return _judge_here(owner)
+    if is_gone(owner.pid):
+        return Liveness.DEAD
+    facts = _stat(owner.pid)
+    if facts is None:
+        # It ended between the two looks, or the system shows nothing of others' processes.
+        return Liveness.UNKNOWN
+    reused = owner.started is not None and facts[1] != owner.started
+    return Liveness.DEAD if reused else Liveness.ALIVE
 
 
 def is_gone(pid: int) -> bool:
@@ -102,18 +108,6 @@ def is_gone(pid: int) -> bool:
     facts = _stat(pid)
     # A process that was killed and not yet collected by its parent never runs again.
     return facts is not None and facts[0] in "ZX" and _threads(pid) <= 1
-
-
-def _judge_here(owner: ProcessIdentity) -> Liveness:
-    """Whether a process of this machine and process namespace lives."""
-    if is_gone(owner.pid):
-        return Liveness.DEAD
-    facts = _stat(owner.pid)
-    if facts is None:
-        # It ended between the two looks, or the system shows nothing of others' processes.
-        return Liveness.UNKNOWN
-    reused = owner.started is not None and facts[1] != owner.started
-    return Liveness.DEAD if reused else Liveness.ALIVE
 
 
 def _stat(pid: int) -> tuple[str, int] | None:
@@ -134,12 +128,6 @@ def _threads(pid: int) -> int:
         return 0
 
 
-@functools.cache
-def _machine() -> tuple[str | None, str | None]:
-    """Identifiers of this machine and of this boot."""
-    return _line(MACHINE_ID), _line(PROC / "sys/kernel/random/boot_id")
-
-
 def _namespace() -> str | None:
     try:
         return os.readlink(PROC / "self/ns/pid")  # noqa: PTH115 - no path, an identifier
@@ -147,7 +135,9 @@ def _namespace() -> str | None:
         return None
 
 
+@functools.cache
 def _line(path: Path) -> str | None:
+    """The identifier that a file holds; it does not change while the machine runs."""
     try:
         return path.read_text(encoding="utf-8").strip() or None
     except (OSError, UnicodeDecodeError):

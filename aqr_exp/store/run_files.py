@@ -1,10 +1,12 @@
 """Every path in a run's folder, and its specification, metrics and artifacts as files."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from aqr_exp.errors import AqrExpError
 from aqr_exp.files.atomic import (
@@ -13,8 +15,6 @@ from aqr_exp.files.atomic import (
     read_checked_json,
     read_content,
     replace_checked_json,
-    replace_text,
-    with_checksum_line,
 )
 
 STATE, RECORD, SPEC, METRICS = "state.json", "record.json", "spec.yaml", "metrics.json"
@@ -120,40 +120,20 @@ class RunPaths(EvaluationPaths):
     """There while somebody wants the run to stop."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Artifact:
-    """A larger file of a run when it completed.
-
-    Attributes:
-        size_bytes: Its size.
-        sha256: Of its content, in hex.
-    """
+class Artifact(msgspec.Struct, frozen=True, kw_only=True, rename={"size_bytes": "bytes"}):
+    """A larger file of a run when it completed: its size, and the SHA-256 of its content in hex."""
 
     size_bytes: int
     sha256: str
 
 
-def measured(folder: RunPaths) -> dict[str, Artifact]:
-    """The larger files that there are, by path in the run's folder.
-
-    Raises:
-        OSError: One cannot be read.
-    """
-    return {
-        path.relative_to(folder.path).as_posix(): Artifact(
-            size_bytes=path.stat().st_size, sha256=file_sha256(path)
-        )
-        for path in (*sources(folder), *_files_in(folder.checkpoints_dir))
-    }
-
-
 def sources(folder: RunPaths) -> list[Path]:
     """The larger files that a run's numbers come from, those of them that there are."""
     single = [path for path in (folder.history_path, folder.records_path) if path.is_file()]
-    return [*single, *_files_in(folder.predictions_dir)]
+    return [*single, *files_in(folder.predictions_dir)]
 
 
-def _files_in(folder: Path) -> list[Path]:
+def files_in(folder: Path) -> list[Path]:
     """Files of a folder, sorted, without those being written."""
     if not folder.is_dir():
         return []
@@ -200,22 +180,27 @@ class MetricsFile:
     files: dict[str, Artifact]
     verified: bool
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of the larger files."""
+        return {name: file.size_bytes for name, file in self.files.items()}
+
 
 def write_metrics_file(
-    path: Path, metrics: Mapping[str, Any], files: Mapping[str, Artifact]
+    folder: EvaluationPaths, metrics: Mapping[str, Any], files: Iterable[Path]
 ) -> None:
-    """Replace the file in one step.
-
-    Args:
-        files: The larger files by path in the run's folder.
+    """Replace an evaluation's metrics in one step, with what the larger files are at this moment.
 
     Raises:
-        OSError: Writing failed; the old file is untouched.
+        OSError: A file cannot be read, or writing failed; the old metrics are untouched.
     """
     listed = {
-        name: {"bytes": file.size_bytes, "sha256": file.sha256} for name, file in files.items()
+        path.relative_to(folder.path).as_posix(): Artifact(
+            size_bytes=path.stat().st_size, sha256=file_sha256(path)
+        )
+        for path in files
     }
-    replace_checked_json(path, {**metrics, FILES: listed})
+    replace_checked_json(folder.metrics_path, {**metrics, FILES: msgspec.to_builtins(listed)})
 
 
 def read_metrics_file(path: Path) -> MetricsFile:
@@ -225,35 +210,15 @@ def read_metrics_file(path: Path) -> MetricsFile:
         AqrExpError: It is missing or damaged.
     """
     read = read_checked_json(path)
-    listed = read.value.pop(FILES, {})
     try:
-        files = {str(name): _artifact(facts) for name, facts in dict(listed).items()}
-    except (TypeError, KeyError, ValueError):
+        files = msgspec.convert(read.value.pop(FILES, {}), dict[str, Artifact])
+    except msgspec.ValidationError:
         raise AqrExpError(f"{path} is damaged: {FILES} does not describe files") from None
     return MetricsFile(metrics=read.value, files=files, verified=read.verified)
 
 
-def _artifact(facts: Mapping[str, Any]) -> Artifact:
-    size_bytes, sha256 = facts["bytes"], facts["sha256"]
-    if not isinstance(size_bytes, int) or not isinstance(sha256, str):
-        raise TypeError
-    return Artifact(size_bytes=size_bytes, sha256=sha256)
-
-
-def write_spec(path: Path, yaml_text: str) -> None:
-    """Write a specification.
-
-    Raises:
-        OSError: Writing failed; nothing is left behind.
-    """
-    replace_text(path, with_checksum_line(yaml_text))
-
-
 def check_spec(path: Path) -> bool:
-    """Check a specification without reading the YAML, which would take a hundred times as long.
-
-    Returns:
-        Whether it has a checksum, which it then fits.
+    """Whether a specification has a checksum; the YAML, a hundred times as slow, is not read.
 
     Raises:
         AqrExpError: It is missing, empty or does not fit its checksum.
@@ -263,24 +228,3 @@ def check_spec(path: Path) -> bool:
     if not verified and not content.strip():
         raise AqrExpError(f"{path} is damaged: it is empty")
     return verified
-
-
-def read_spec(path: Path) -> dict[str, Any]:
-    """The resolved configuration, unchecked.
-
-    Raises:
-        AqrExpError: The file is missing or damaged.
-    """
-    import yaml
-
-    content = read_content(path)
-    fits_checksum_line(path, content)
-    try:
-        value = yaml.safe_load(content.decode("utf-8"))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        fault = " ".join(str(error).split())
-        raise AqrExpError(f"{path} is damaged: {fault}") from None
-    if not isinstance(value, dict):
-        kind = type(value).__name__
-        raise AqrExpError(f"{path} is damaged: holds a {kind}, not a mapping")
-    return value

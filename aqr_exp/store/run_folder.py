@@ -1,9 +1,9 @@
 """A run's folder: the only code that reads and writes its files."""
 
-import contextlib
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,26 @@ from typing import Any
 import msgspec
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import read_checked_json, read_json, replace_checked_json, replace_json
+from aqr_exp.files.atomic import (
+    Checked,
+    fits_checksum_line,
+    read_checked_json,
+    read_content,
+    read_json,
+    replace_checked_json,
+    replace_json,
+    replace_text,
+    with_checksum_line,
+)
 from aqr_exp.store.history import ATTEMPT, append_line, read_lines
-from aqr_exp.store.lease import Lease, LeaseInfo, clear, hold, look
+from aqr_exp.store.lease import Lease, LeaseInfo, clear, hold, standing
 from aqr_exp.store.process_identity import Liveness
 from aqr_exp.store.run_files import (
     RunPaths,
-    measured,
+    files_in,
     read_metrics_file,
-    read_spec,
+    sources,
     write_metrics_file,
-    write_spec,
 )
 from aqr_exp.store.status import IN_HAND, CancelRequest, RunState, RunStatus
 
@@ -32,11 +41,7 @@ def utc_now() -> str:
 
 
 class RunFolder(RunPaths):
-    """One run's folder: its files are read and written here and nowhere else.
-
-    Attributes:
-        path: The folder.
-    """
+    """One run's folder. Readers raise an `AqrExpError` for a file that is missing or damaged."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -60,52 +65,44 @@ class RunFolder(RunPaths):
             below = (draft.predictions_dir, draft.checkpoints_dir, draft.logs_dir)
             for folder in (*below, draft.figures_dir):
                 folder.mkdir()
-            write_spec(draft.spec_path, spec_yaml_text)
+            replace_text(draft.spec_path, with_checksum_line(spec_yaml_text))
             replace_checked_json(draft.record_path, record)
             draft.write_state(RunStatus.PLANNED, attempt=1)
             # Renaming onto a folder that holds anything fails; onto an empty one it succeeds.
             draft.path.rename(self.path)
-        except OSError as error:
+        except BaseException as error:
             shutil.rmtree(draft.path, ignore_errors=True)
-            if self.path.exists():
+            if isinstance(error, OSError) and self.path.exists():
                 raise FileExistsError(f"{self.path} exists already") from error
-            raise
-        except BaseException:
-            shutil.rmtree(draft.path, ignore_errors=True)
             raise
 
     def read_spec(self) -> dict[str, Any]:
-        """The resolved configuration, unchecked.
+        """The resolved configuration, unchecked."""
+        import yaml
 
-        Raises:
-            AqrExpError: The file is missing or damaged.
-        """
-        return read_spec(self.spec_path)
+        content = read_content(self.spec_path)
+        fits_checksum_line(self.spec_path, content)
+        try:
+            value = yaml.safe_load(content.decode("utf-8"))
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            fault = " ".join(str(error).split())
+            raise AqrExpError(f"{self.spec_path} is damaged: {fault}") from None
+        if not isinstance(value, dict):
+            fault = f"holds a {type(value).__name__}, not a mapping"
+            raise AqrExpError(f"{self.spec_path} is damaged: {fault}")
+        return value
 
     def read_record(self) -> dict[str, Any]:
-        """Read the record that was written when the run was created.
-
-        Raises:
-            AqrExpError: The file is missing or damaged.
-        """
+        """The record that was written when the run was created."""
         return read_checked_json(self.record_path).value
 
     def read_state(self) -> RunState:
-        """Read the stored state; `effective_status` says whether it is still true.
+        """The stored state; `effective_status` says whether it is still true."""
+        return self.read_checked_state().value
 
-        Raises:
-            AqrExpError: The file is missing or damaged.
-        """
-        return self.read_checked_state()[0]
-
-    def read_checked_state(self) -> tuple[RunState, bool]:
-        """Read the state, and whether the file has a checksum.
-
-        Raises:
-            AqrExpError: The file is missing or damaged.
-        """
-        read = read_checked_json(self.state_path, RunState)
-        return read.value, read.verified
+    def read_checked_state(self) -> Checked[RunState]:
+        """The state, and whether the file has a checksum."""
+        return read_checked_json(self.state_path, RunState)
 
     def write_state(
         self, status: RunStatus | str, *, reason: str | None = None, attempt: int | None = None
@@ -125,11 +122,7 @@ class RunFolder(RunPaths):
         self._attempt = attempt
 
     def is_queued(self, attempt: int) -> bool:
-        """Whether this attempt waits for its training process.
-
-        Raises:
-            AqrExpError: The state file is missing or damaged.
-        """
+        """Whether this attempt waits for its training process."""
         state = self.read_state()
         return state.status is RunStatus.QUEUED and state.attempt == attempt
 
@@ -138,11 +131,7 @@ class RunFolder(RunPaths):
         replace_checked_json(self.progress_path, {"updated": utc_now(), **progress})
 
     def read_progress(self) -> dict[str, Any] | None:
-        """Read the progress of the process; None before its first report.
-
-        Raises:
-            AqrExpError: The file is damaged.
-        """
+        """The progress of the process; None before its first report."""
         if not self.progress_path.exists():
             return None
         return read_checked_json(self.progress_path).value
@@ -158,11 +147,7 @@ class RunFolder(RunPaths):
         append_line(self.history_path, {ATTEMPT: self._attempt, **entry})
 
     def read_history(self) -> list[dict[str, Any]]:
-        """Every whole line of the history, in order; a torn one is left out.
-
-        Raises:
-            AqrExpError: The file is damaged.
-        """
+        """Every whole line of the history, in order; a torn one is left out."""
         return read_lines(self.history_path)
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
@@ -171,14 +156,10 @@ class RunFolder(RunPaths):
         What the history and the files of detections are at this moment is written down beside
         them: whatever changes in these later is damage.
         """
-        write_metrics_file(self.metrics_path, metrics, measured(self))
+        write_metrics_file(self, metrics, (*sources(self), *files_in(self.checkpoints_dir)))
 
     def read_metrics(self) -> dict[str, Any]:
-        """The metrics of record.
-
-        Raises:
-            AqrExpError: The file is missing or damaged.
-        """
+        """The metrics of record."""
         return read_metrics_file(self.metrics_path).metrics
 
     def request_cancel(self, reason: str, status: RunStatus = RunStatus.CANCELLED) -> None:
@@ -213,54 +194,29 @@ class RunFolder(RunPaths):
         """Forget that an earlier attempt was to stop."""
         self.cancel_path.unlink(missing_ok=True)
 
-    @contextlib.contextmanager
     def lock(
         self,
         *,
         on_beat: Callable[[], None] | None = None,
         on_loss: Callable[[], None] | None = None,
-    ) -> Iterator[Lease]:
-        """Hold the run while training; the training process wraps its whole life in it.
+    ) -> AbstractContextManager[Lease]:
+        """Hold the run, as `hold` does; the training process wraps its whole life in it."""
+        return hold(self.lease_path, on_beat=on_beat, on_loss=on_loss)
 
-        Args:
-            on_beat: Called with every heartbeat, in a thread of its own.
-            on_loss: Called once, in that thread, when somebody took the run away.
-
-        Yields:
-            The lease.
-
-        Raises:
-            LockHeldError: Another process holds it; names that process.
-        """
-        with hold(self.lease_path, on_beat=on_beat, on_loss=on_loss) as lease:
-            yield lease
-
-    @contextlib.contextmanager
-    def launch_lock(self) -> Iterator[Lease]:
-        """Hold the right to start the run; the launching process keeps it until the child ended.
-
-        Yields:
-            The lease.
-
-        Raises:
-            LockHeldError: Another process holds it; names that process.
-        """
-        with hold(self.launch_lease_path) as lease:
-            yield lease
+    def launch_lock(self) -> AbstractContextManager[Lease]:
+        """Hold the right to start the run; the launching process keeps it until the child ended."""
+        return hold(self.launch_lease_path)
 
     def lease_info(self) -> LeaseInfo | None:
         """The lease of the process that trains or launches the run, alive or unknown; None without one."""
-        looks = (look(path) for path in (self.lease_path, self.launch_lease_path))
-        held = [
-            found for found in looks if found is not None and found.liveness is not Liveness.DEAD
-        ]
+        held = standing((self.lease_path, self.launch_lease_path))
         # One that lives says more than one that may not.
         return min(held, key=lambda found: found.liveness is Liveness.UNKNOWN, default=None)
 
     def owner(self) -> str | None:
         """The process that trains or launches the run, such as `process 12 on host`; None without one."""
-        standing = self.lease_info()
-        return str(standing) if standing else None
+        info = self.lease_info()
+        return str(info) if info else None
 
     def clear_dead_leases(self) -> None:
         """Remove what processes that are certainly dead hold of the run."""
@@ -276,16 +232,13 @@ class RunFolder(RunPaths):
         Returns:
             Instead of running or queued interrupted when certainly no process works on it, and
             unknown when that cannot be found out.
-
-        Raises:
-            AqrExpError: The state file is missing or damaged.
         """
         status = self.read_state().status
         if status not in IN_HAND:
             return status
-        standing = None if ours else self.lease_info()
-        if standing is not None:
-            return RunStatus.UNKNOWN if standing.liveness is Liveness.UNKNOWN else status
+        info = None if ours else self.lease_info()
+        if info is not None:
+            return RunStatus.UNKNOWN if info.liveness is Liveness.UNKNOWN else status
         # It may have ended between the two looks.
         status = self.read_state().status
         return RunStatus.INTERRUPTED if status in IN_HAND else status

@@ -1,10 +1,10 @@
 """All runs of a results folder: found by name, tolerant of whatever else lies there."""
 
+import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 
 from aqr_exp.errors import RequestError
 from aqr_exp.files.atomic import file_sha256
@@ -26,40 +26,20 @@ class Store:
 
     Attributes:
         root: The results folder; it need not exist.
+        runs_dir: Holds one folder a run.
+        sweeps_dir: Holds one folder a sweep.
+        slots_dir: The folder in which launchers claim the GPUs and cores of each machine.
+        cache_dir: Holds what can be computed from the runs again; it may be deleted at any moment.
+        index_path: Caches what the runs' small files hold.
+        hashes_path: Caches the SHA-256 of the runs' files.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
-
-    @property
-    def runs_dir(self) -> Path:
-        """Holds one folder a run."""
-        return self.root / "runs"
-
-    @property
-    def sweeps_dir(self) -> Path:
-        """Holds one folder a sweep."""
-        return self.root / "sweeps"
-
-    @property
-    def slots_dir(self) -> Path:
-        """The folder in which launchers claim the GPUs and cores of each machine."""
-        return self.root / ".slots"
-
-    @property
-    def cache_dir(self) -> Path:
-        """Holds what can be computed from the runs again; it may be deleted at any moment."""
-        return self.root / ".cache"
-
-    @property
-    def index_path(self) -> Path:
-        """Caches what the runs' small files hold."""
-        return self.cache_dir / "runs.msgpack"
-
-    @property
-    def hashes_path(self) -> Path:
-        """Caches the SHA-256 of the runs' files."""
-        return self.cache_dir / "hashes.msgpack"
+        self.runs_dir, self.sweeps_dir = self.root / "runs", self.root / "sweeps"
+        self.slots_dir, self.cache_dir = self.root / ".slots", self.root / ".cache"
+        self.index_path = self.cache_dir / "runs.msgpack"
+        self.hashes_path = self.cache_dir / "hashes.msgpack"
 
     def sweep(self, name: str) -> SweepFolder:
         """The folder a sweep of this name has or would have."""
@@ -78,7 +58,11 @@ class Store:
 
     def names(self) -> list[str]:
         """The runs' names, sorted. A folder is a run when it holds one of a run's files."""
-        return [name for name in self.folder_names() if self._is_run(name)]
+        return [
+            name
+            for name in self.folder_names()
+            if any(os.path.exists(f"{self.runs_dir}/{name}/{file}") for file in IDENTIFYING)  # noqa: PTH110
+        ]
 
     def folder_names(self) -> list[str]:
         """The names of all folders among the runs, sorted; drafts are left out."""
@@ -89,19 +73,12 @@ class Store:
             return []
         return sorted(found)
 
-    def _is_run(self, name: str) -> bool:
-        folder = f"{self.runs_dir}/{name}"
-        return any(os.path.exists(f"{folder}/{file}") for file in IDENTIFYING)  # noqa: PTH110
-
     def __iter__(self) -> Iterator[RunFolder]:
         """The runs in the order of their names."""
         return (self.folder(name) for name in self.names())
 
     def find(self, name: str) -> RunFolder:
         """A run by its name or by the beginning of it, when only one begins so.
-
-        Returns:
-            The run's folder.
 
         Raises:
             RequestError: No run, or several, begin so; names the nearest.
@@ -115,28 +92,17 @@ class Store:
         raise RequestError(f"unknown run '{name}'{did_you_mean(name, names)} (see `aqr-exp list`)")
 
     def find_run_or_sweep(self, name: str) -> RunFolder | SweepFolder:
-        """A sweep by its name, or a run as `find` does.
-
-        Returns:
-            The folder.
-
-        Raises:
-            RequestError: Neither is called so, or several runs begin so; names the nearest.
-        """
+        """A sweep by its name, or a run; refuses as `find` does."""
         sweeps, names = self.sweep_names(), self.names()
         if name in sweeps:
             return self.sweep(name)
         found = self._begun(name, names)
         if found is not None:
             return found
+        hint = f"{did_you_mean(name, [*sweeps, *names])} (see `aqr-exp list` and `aqr-exp watch`)"
         if not names and not sweeps:
-            raise RequestError(
-                f"unknown run or sweep '{name}': nothing was started in {self.root} yet"
-            )
-        raise RequestError(
-            f"unknown run or sweep '{name}'{did_you_mean(name, [*sweeps, *names])} "
-            "(see `aqr-exp list` and `aqr-exp watch`)"
-        )
+            hint = f": nothing was started in {self.root} yet"
+        raise RequestError(f"unknown run or sweep '{name}'{hint}")
 
     def _begun(self, name: str, names: list[str]) -> RunFolder | None:
         """The run of this name, or the only one that begins so."""
@@ -166,47 +132,30 @@ class Store:
 Known = dict[str, tuple[Stamp, str]]
 
 
-class FileHashes:
-    """Hashes of files, kept in the store's cache when the `with` block ends."""
+@contextlib.contextmanager
+def file_hashes(store: Store) -> Iterator[Callable[[Path], str]]:
+    """Hash files; what was computed is kept in the store's cache when the `with` block ends.
 
-    def __init__(self, store: Store) -> None:
-        self._root = store.root
-        self._path = store.hashes_path
-        self._known: Known = read_cache(self._path, Known) or {}
-        self._changed = False
+    Yields:
+        The SHA-256 of a file of the store, in hex; fails as `file_sha256` does.
+    """
+    known: Known = read_cache(store.hashes_path, Known) or {}
+    computed: Known = {}
 
-    def __enter__(self) -> "FileHashes":
-        """Nothing else than the object itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Keep what was computed; files that are gone are forgotten."""
-        if self._changed:
-            there = {name: hashed for name, hashed in self._known.items() if self._is_there(name)}
-            write_cache(self._path, there)
-
-    def _is_there(self, name: str) -> bool:
-        return (self._root / name).exists()
-
-    def of(self, path: Path) -> str:
-        """The SHA-256 of a file of the store, in hex.
-
-        Raises:
-            OSError: It cannot be read.
-        """
-        name = path.relative_to(self._root).as_posix()
+    def sha256_of(path: Path) -> str:
+        name = path.relative_to(store.root).as_posix()
         # Taken before the file is read: what changes meanwhile is read again the next time.
         found = stamp(str(path))
-        known = self._known.get(name)
-        if known is not None and known[0] == found:
-            return known[1]
+        if name in known and known[name][0] == found:
+            return known[name][1]
         sha256 = file_sha256(path)
         if settled([found]):
-            self._known[name] = (found, sha256)
-            self._changed = True
+            known[name] = computed[name] = (found, sha256)
         return sha256
+
+    try:
+        yield sha256_of
+    finally:
+        if computed:  # files that are gone are forgotten
+            there = {name: it for name, it in known.items() if (store.root / name).exists()}
+            write_cache(store.hashes_path, there)

@@ -10,8 +10,7 @@ import msgspec
 
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.files.atomic import read_json, replace_json
-from aqr_exp.store.lease import LeaseInfo, clear_dead, hold, look
-from aqr_exp.store.process_identity import Liveness
+from aqr_exp.store.lease import LeaseInfo, clear_dead, hold, standing
 from aqr_exp.store.run_files import Below
 from aqr_exp.store.run_folder import utc_now
 
@@ -143,15 +142,9 @@ class SweepFolder:
 
     def schedulers(self) -> list[LeaseInfo]:
         """Living processes that work on the sweep."""
-        looks = (look(path) for path in self._schedulers())
-        return [
-            found for found in looks if found is not None and found.liveness is not Liveness.DEAD
-        ]
-
-    def _schedulers(self) -> list[Path]:
         if not self.schedulers_dir.is_dir():
             return []
-        return sorted(p for p in self.schedulers_dir.iterdir() if p.suffix != ".tmp")
+        return standing(sorted(p for p in self.schedulers_dir.iterdir() if p.suffix != ".tmp"))
 
     def request_cancel(self) -> None:
         """Ask everybody who works on the sweep now to stop."""

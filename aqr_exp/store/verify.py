@@ -1,5 +1,6 @@
 """Verification of a run: integrity of its files, recomputed metrics, and the trace of a number."""
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,7 +25,10 @@ from aqr_exp.store.run_files import (
 )
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import RunStatus
-from aqr_exp.store.store import FileHashes, Store
+from aqr_exp.store.store import Store, file_hashes
+
+Hash = Callable[[Path], str]
+"""The SHA-256 of a file, in hex."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,16 +59,18 @@ class Integrity:
         return asdict(self) | {"intact": not self.faults}
 
 
-def check_run(folder: RunFolder, hashes: FileHashes) -> Integrity:
+def check_run(folder: RunFolder, sha256_of: Hash) -> Integrity:
     """Check the checksum of every file of a run that its numbers come from, and the checkpoints' sizes."""
     small: dict[str, Callable[[], bool]] = {
         SPEC: lambda: check_spec(folder.spec_path),
         RECORD: lambda: read_checked_json(folder.record_path).verified,
-        STATE: lambda: folder.read_checked_state()[1],
+        STATE: lambda: folder.read_checked_state().verified,
     }
-    completed = _is_completed(folder)
-    if completed:
+    files: dict[str, Artifact] = {}
+    if _is_completed(folder):
         small[METRICS] = lambda: read_metrics_file(folder.metrics_path).verified
+        with contextlib.suppress(AqrExpError):
+            files = read_metrics_file(folder.metrics_path).files
     faults, unverified = [], []
     for name, verified in small.items():
         try:
@@ -76,8 +82,7 @@ def check_run(folder: RunFolder, hashes: FileHashes) -> Integrity:
         folder.read_history()
     except AqrExpError as error:
         faults.append(str(error))
-    files = _files(folder) if completed else {}
-    faults += [fault for name in files for fault in _faults(folder, name, files[name], hashes)]
+    faults += [fault for name in files for fault in _faults(folder, name, files[name], sha256_of)]
     missing = [name for name in files if not (folder.path / name).exists()]
     return Integrity(
         faults=tuple(dict.fromkeys(faults)), unverified=tuple(unverified), missing=tuple(missing)
@@ -91,22 +96,17 @@ def _is_completed(folder: RunFolder) -> bool:
         return folder.metrics_path.exists()
 
 
-def _files(folder: RunFolder) -> dict[str, Artifact]:
-    """The larger files as `metrics.json` lists them; none when it is absent or damaged."""
-    try:
-        return read_metrics_file(folder.metrics_path).files
-    except AqrExpError:
-        return {}
+CHANGED = "is damaged: it is not what it was when the run completed"
 
 
-def _faults(folder: RunFolder, name: str, file: Artifact, hashes: FileHashes) -> Iterator[str]:
+def _faults(folder: RunFolder, name: str, file: Artifact, sha256_of: Hash) -> Iterator[str]:
     path = folder.path / name
     try:
         check_sizes(str(folder.path), {name: file.size_bytes})
         grown = name == HISTORY and path.stat().st_size > file.size_bytes
         checked_by_size = grown or path.parent == folder.checkpoints_dir
-        if not checked_by_size and hashes.of(path) != file.sha256:
-            yield f"{path} is damaged: it is not what it was when the run completed"
+        if not checked_by_size and sha256_of(path) != file.sha256:
+            yield f"{path} {CHANGED}"
     except AqrExpError as error:
         yield str(error)
     except FileNotFoundError:
@@ -149,24 +149,25 @@ def verify_run(folder: RunFolder, *, data_root: Path | None = None) -> list[RunP
     """
     try:
         read = read_metrics_file(folder.metrics_path)
-        claim = _Claim(
-            folder=folder,
-            metrics=read.metrics,
-            files=read.files,
-            data=_part(folder.read_record(), "data"),
-        )
+        data = _part(folder.read_record(), "data")
+        claim = _Claim(folder=folder, metrics=read.metrics, files=read.files, data=data)
         folder.read_spec()
     except AqrExpError as error:
         return [RunProblem(text=str(error))]
-    return [
-        each if isinstance(each, RunProblem) else RunProblem(text=each)
-        for each in (
-            *_changed_checkpoints(claim),
-            *_from_records(claim),
-            *_from_predictions(claim, data_root),
-            *_from_history(claim),
-        )
-    ]
+    problems: list[RunProblem] = []
+    for part in (
+        _changed_checkpoints(claim),
+        _from_records(claim),
+        _from_predictions(claim, data_root),
+        _from_history(claim),
+    ):
+        try:
+            problems += (
+                each if isinstance(each, RunProblem) else RunProblem(text=each) for each in part
+            )
+        except (AqrExpError, OSError) as error:
+            problems.append(RunProblem(text=str(error)))
+    return problems
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,27 +185,26 @@ def _part(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return part if isinstance(part, dict) else {}
 
 
-def _from_records(claim: _Claim) -> Iterator[str | RunProblem]:
+Problems = Iterator[str | RunProblem]
+"""The problems of a source; an exception of its reader ends them and is one too."""
+
+
+def _from_records(claim: _Claim) -> Problems:
     from aqr_exp.evaluate.records import WHOLE, read_records
     from aqr_exp.evaluate.scorer import Scorer
 
     path = claim.folder.records_path
     if not path.exists() and "records_sha256" not in claim.metrics:
         return  # of a version that kept none
-    faults = list(_hash_faults(claim, path, "records_sha256"))
-    yield from faults
-    if faults:
-        return
-    try:
-        records = read_records(path)
-        found = Scorer(records.tables[WHOLE]).scores().metrics()
-    except AqrExpError as error:
-        yield str(error)
-        return
-    yield from _differences(claim, found, path.name)
+    fault = _hash_fault(claim, path, "records_sha256")
+    if fault:
+        yield fault
+    else:
+        found = Scorer(read_records(path).tables[WHOLE]).scores().metrics()
+        yield from _differences(claim, found, path.name)
 
 
-def _from_predictions(claim: _Claim, data_root: Path | None) -> Iterator[str | RunProblem]:
+def _from_predictions(claim: _Claim, data_root: Path | None) -> Problems:
     from aqr_exp.evaluate.evaluation import score_results
 
     name, version, split = claim.folder.name, claim.data.get("version"), claim.metrics.get("split")
@@ -213,54 +213,46 @@ def _from_predictions(claim: _Claim, data_root: Path | None) -> Iterator[str | R
         yield f"{name}: it does not say which data set and split it was scored on"
         return
     path = claim.folder.predictions_path(split)
-    faults = list(_hash_faults(claim, path, "predictions_sha256"))
+    fault = _hash_fault(claim, path, "predictions_sha256")
+    if fault:
+        yield fault
     missing = _data_fault(Path(root), claim.data)
     if missing:
-        faults.append(f"{name}: {missing}: not recomputed from its predictions")
-    yield from faults
-    if faults:
-        return
-    try:
+        yield f"{name}: {missing}: not recomputed from its predictions"
+    if not (fault or missing):
         found = score_results(path, Path(root), version, split)
-    except (AqrExpError, OSError) as error:
-        yield str(error)
-        return
-    yield from _differences(claim, found, f"predictions/{path.name}")
+        yield from _differences(claim, found, f"predictions/{path.name}")
 
 
-def _from_history(claim: _Claim) -> Iterator[str | RunProblem]:
-    try:
-        found = stability_metrics(claim.folder.read_history())
-    except AqrExpError as error:
-        yield str(error)
-        return
+def _from_history(claim: _Claim) -> Problems:
+    found = stability_metrics(claim.folder.read_history())
     # An older version did not have them.
     known = {name: value for name, value in found.items() if name in claim.metrics}
     yield from _differences(claim, known, claim.folder.history_path.name)
 
 
-def _changed_checkpoints(claim: _Claim) -> Iterator[str]:
+def _changed_checkpoints(claim: _Claim) -> Problems:
     """Checkpoints that are there and not what they were when the run completed."""
     for name, file in claim.files.items():
         path = claim.folder.path / name
         if path.parent != claim.folder.checkpoints_dir or not path.exists():
             continue
         if file_sha256(path) != file.sha256:
-            yield f"{path} is damaged: it is not what it was when the run completed"
+            yield f"{path} {CHANGED}"
 
 
-def _hash_faults(claim: _Claim, path: Path, key: str) -> Iterator[str]:
-    """Differences from the files the metrics were computed from; none when no hash is known."""
+def _hash_fault(claim: _Claim, path: Path, key: str) -> str | None:
+    """The difference from a file the metrics were computed from; None when no hash is known."""
     expected = claim.metrics.get(key)
     try:
         found = file_sha256(path)
     except FileNotFoundError:
-        yield f"{path} is missing"
+        return f"{path} is missing"
     except OSError as error:
-        yield f"{path} cannot be read: {error.strerror}"
-    else:
-        if expected is not None and found != expected:
-            yield f"{path} is damaged: its SHA-256 is not {key} of metrics.json"
+        return f"{path} cannot be read: {error.strerror}"
+    if expected is None or found == expected:
+        return None
+    return f"{path} is damaged: its SHA-256 is not {key} of metrics.json"
 
 
 def _data_fault(root: Path, data: Mapping[str, Any]) -> str | None:
@@ -296,13 +288,7 @@ def _equal(said: Any, found: Any) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class TracedFile:
-    """A file of a run.
-
-    Attributes:
-        path: Below the run's folder.
-        size_bytes: Its size.
-        sha256: In hex; None when the file cannot be read.
-    """
+    """A file below a run's folder; its SHA-256 is None when it cannot be read."""
 
     path: str
     size_bytes: int
@@ -345,13 +331,12 @@ def trace_rows(rows: Sequence[RunRow], store: Store, metrics: Sequence[str] = ()
     Returns:
         One for each row, in their order.
     """
-    with FileHashes(store) as hashes:
-        return [_trace(row, store.folder(row.name), metrics, hashes) for row in rows]
+    with file_hashes(store) as sha256_of:
+        return [_trace(row, store.folder(row.name), metrics, sha256_of) for row in rows]
 
 
-def _trace(row: RunRow, folder: RunFolder, metrics: Sequence[str], hashes: FileHashes) -> RunTrace:
-    code = row.record.get("code")
-    code = code if isinstance(code, dict) else {}
+def _trace(row: RunRow, folder: RunFolder, metrics: Sequence[str], sha256_of: Hash) -> RunTrace:
+    code = _part(row.record, "code")
     revision = code.get("revision")
     small = (folder.spec_path, folder.record_path, folder.state_path, folder.metrics_path)
     return RunTrace(
@@ -361,15 +346,17 @@ def _trace(row: RunRow, folder: RunFolder, metrics: Sequence[str], hashes: FileH
         commit=revision if isinstance(revision, str) else None,
         modified=code.get("dirty") is True,
         files=tuple(
-            _traced(folder, path, hashes) for path in (*small, *sources(folder)) if path.is_file()
+            _traced(folder, path, sha256_of)
+            for path in (*small, *sources(folder))
+            if path.is_file()
         ),
         metrics=tuple(name for name in metrics if name in row.metrics),
     )
 
 
-def _traced(folder: RunFolder, path: Path, hashes: FileHashes) -> TracedFile:
+def _traced(folder: RunFolder, path: Path, sha256_of: Hash) -> TracedFile:
     try:
-        sha256 = hashes.of(path)
+        sha256 = sha256_of(path)
         size_bytes = path.stat().st_size
     except OSError:
         sha256, size_bytes = None, 0

@@ -8,8 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import read_checked_json, replace_checked_json
-from aqr_exp.store.run_files import check_spec, read_spec, write_spec
+from aqr_exp.files.atomic import (
+    read_checked_json,
+    replace_checked_json,
+    replace_text,
+    with_checksum_line,
+)
+from aqr_exp.store.run_files import check_spec
+from aqr_exp.store.run_folder import RunFolder
 
 MISFIT = "is damaged: its content does not fit its checksum"
 METRICS = {"mAP": 0.335, "AP/car": 0.5, "synthetic": True, "split": "val", "aqr/final_scale": None}
@@ -113,17 +119,17 @@ def test_no_json_number_is_no_number(tmp_path: Path) -> None:
 
 def test_a_specification_stays_yaml(tmp_path: Path) -> None:
     path = tmp_path / "spec.yaml"
-    write_spec(path, SPEC)
+    replace_text(path, with_checksum_line(SPEC))
     first, rest = path.read_text().split("\n", 1)
     digest = hashlib.sha256(SPEC.encode()).hexdigest()
     assert (first, rest) == (f"# checksum: sha256:{digest} of the lines below", SPEC)
     assert check_spec(path)
-    assert read_spec(path) == {"variant": {"name": "baseline"}, "seed": 3}
+    assert RunFolder(tmp_path).read_spec() == {"variant": {"name": "baseline"}, "seed": 3}
 
 
 def test_any_damage_to_a_specification_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "spec.yaml"
-    write_spec(path, SPEC)
+    replace_text(path, with_checksum_line(SPEC))
     whole = path.read_bytes()
     damaged = [*_every_flip(whole), *(whole[:length] for length in range(len(whole)))]
     for content in damaged:
@@ -131,11 +137,11 @@ def test_any_damage_to_a_specification_is_noticed(tmp_path: Path) -> None:
         with pytest.raises(AqrExpError, match=f"^{re.escape(str(path))} is damaged: "):
             check_spec(path)
         with pytest.raises(AqrExpError, match="is damaged: "):
-            read_spec(path)
+            RunFolder(tmp_path).read_spec()
 
 
 def test_a_specification_of_an_older_version_is_read_and_not_verified(tmp_path: Path) -> None:
     path = tmp_path / "spec.yaml"
     path.write_text(SPEC)
     assert not check_spec(path)
-    assert read_spec(path)["seed"] == 3
+    assert RunFolder(tmp_path).read_spec()["seed"] == 3

@@ -8,7 +8,7 @@ from aqr_exp.cli.main import main
 from aqr_exp.files.atomic import read_checked_json
 from aqr_exp.store.collect import read_row
 from aqr_exp.store.run_folder import RunFolder
-from aqr_exp.store.store import FileHashes, Store
+from aqr_exp.store.store import Store, file_hashes
 from aqr_exp.store.verify import Integrity, check_run
 
 
@@ -24,8 +24,8 @@ def folder(store: Store, tmp_path: Path) -> RunFolder:
 
 
 def checked(store: Store, folder: RunFolder) -> Integrity:
-    with FileHashes(store) as hashes:
-        return check_run(folder, hashes)
+    with file_hashes(store) as sha256_of:
+        return check_run(folder, sha256_of)
 
 
 def test_a_run_as_it_was_left_is_intact(store: Store, folder: RunFolder) -> None:

@@ -267,11 +267,14 @@ def test_holding_waits_for_one_who_is_about_to_end(quiet: Path) -> None:
     assert left(quiet) == []
 
 
-def test_holding_what_is_held_names_the_holder(quiet: Path) -> None:
+def test_holding_what_is_held_names_the_holder(
+    quiet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease_module, "PATIENCE_S", 0.0)
     with (
         hold(quiet),
         pytest.raises(LockHeldError, match=f"is worked on by process {os.getpid()} on "),
-        hold(quiet, patience_s=0),
+        hold(quiet),
     ):
         pass
 

@@ -159,7 +159,10 @@ with RunFolder(Path(sys.argv[1])).lock():
 """
 
 
-def test_running_without_a_living_process_is_interrupted(folder: RunFolder) -> None:
+def test_running_without_a_living_process_is_interrupted(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aqr_exp.store.lease.PATIENCE_S", 0.0)
     folder.write_state("running")
     assert folder.effective_status() == "interrupted"
     command = [sys.executable, "-c", HOLDER, str(folder.path)]
@@ -175,7 +178,7 @@ def test_running_without_a_living_process_is_interrupted(folder: RunFolder) -> N
         assert holder.startswith(f"process {other.pid} on ")
         with (
             pytest.raises(LockHeldError, match=f"is worked on by process {other.pid} on"),
-            hold(folder.lease_path, patience_s=0),
+            hold(folder.lease_path),
         ):
             pass
         other.kill()

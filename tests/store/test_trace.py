@@ -7,7 +7,7 @@ from made_up_runs import make_data_set, make_run
 
 from aqr_exp.files import atomic, cache
 from aqr_exp.store.collect import collect
-from aqr_exp.store.store import FileHashes, Store
+from aqr_exp.store.store import Store, file_hashes
 from aqr_exp.store.verify import trace_rows
 
 
@@ -75,8 +75,8 @@ def test_hashes_of_files_that_are_gone_are_forgotten(store: Store, hashed: list[
     rows = collect(store)
     trace_rows(rows, store)
     store.folder(rows[0].name).path.rename(store.runs_dir / "renamed")
-    with FileHashes(store) as hashes:
-        hashes.of(store.folder("renamed").metrics_path)
+    with file_hashes(store) as sha256_of:
+        sha256_of(store.folder("renamed").metrics_path)
     assert rows[0].name.encode() not in store.hashes_path.read_bytes()
     assert rows[1].name.encode() in store.hashes_path.read_bytes()
 
