@@ -4,13 +4,13 @@ Each column that is read is typed here once; other columns are skipped. The eval
 the columns that the benchmark needs, which is faster; the `Full...` rows add what training needs.
 """
 
-import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.files.atomic import read_json
 
 Vector = tuple[float, ...]
 Triple = tuple[float, float, float]
@@ -96,21 +96,16 @@ class FullSampleData(SampleData, gc=False):
     width: int | str | None = None
 
 
-class Pose(Row, gc=False):
-    """A row of `ego_pose`; metres."""
-
-    translation: Vector
-
-
-class ExactPose(Pose, gc=False):
-    """A row of `ego_pose`, decoded only with three coordinates."""
+class ExactPose(Row, gc=False):
+    """A row of `ego_pose`, decoded only with three coordinates in metres."""
 
     translation: Triple
 
 
-class FullPose(Pose, gc=False):
-    """A row of `ego_pose` with its quaternion (w, x, y, z)."""
+class FullPose(Row, gc=False):
+    """A row of `ego_pose`: metres and a quaternion (w, x, y, z)."""
 
+    translation: Vector
     rotation: Vector
 
 
@@ -190,53 +185,28 @@ ROW_TYPES: dict[str, type[Row]] = {
 }
 """The 13 tables and the rows that `data check` reads them by."""
 
-# Column, the table it points into, and whether it may be empty (the ends of chains).
-REFERENCES: dict[str, tuple[tuple[str, str, bool], ...]] = {
-    "calibrated_sensor": (("sensor_token", "sensor", False),),
-    "instance": (
-        ("category_token", "category", False),
-        ("first_annotation_token", "sample_annotation", False),
-        ("last_annotation_token", "sample_annotation", False),
-    ),
-    "sample": (
-        ("scene_token", "scene", False),
-        ("prev", "sample", True),
-        ("next", "sample", True),
-    ),
-    "sample_annotation": (
-        ("sample_token", "sample", False),
-        ("instance_token", "instance", False),
-        ("visibility_token", "visibility", True),
-        ("attribute_tokens", "attribute", False),
-        ("prev", "sample_annotation", True),
-        ("next", "sample_annotation", True),
-    ),
-    "sample_data": (
-        ("sample_token", "sample", False),
-        ("ego_pose_token", "ego_pose", False),
-        ("calibrated_sensor_token", "calibrated_sensor", False),
-        ("prev", "sample_data", True),
-        ("next", "sample_data", True),
-    ),
-    "scene": (
-        ("log_token", "log", False),
-        ("first_sample_token", "sample", False),
-        ("last_sample_token", "sample", False),
-    ),
+# Of the columns that hold tokens, the table that they point into; None is the column's own.
+TARGETS: dict[str, str | None] = {
+    "sensor_token": "sensor",
+    "category_token": "category",
+    "first_annotation_token": "sample_annotation",
+    "last_annotation_token": "sample_annotation",
+    "scene_token": "scene",
+    "sample_token": "sample",
+    "ego_pose_token": "ego_pose",
+    "calibrated_sensor_token": "calibrated_sensor",
+    "instance_token": "instance",
+    "visibility_token": "visibility",
+    "attribute_tokens": "attribute",
+    "log_token": "log",
+    "first_sample_token": "sample",
+    "last_sample_token": "sample",
+    "prev": None,
+    "next": None,
 }
+MAY_BE_EMPTY = frozenset({"visibility_token", "prev", "next"})
 
-EVALUATED_TABLES = (
-    "attribute",
-    "calibrated_sensor",
-    "category",
-    "ego_pose",
-    "instance",
-    "sample",
-    "sample_annotation",
-    "sample_data",
-    "scene",
-    "sensor",
-)
+EVALUATED_TABLES = tuple(name for name in ROW_TYPES if name not in {"log", "map", "visibility"})
 """Tables that the evaluation reads, besides `splits.json`."""
 
 PREDEFINED_SPLITS = {
@@ -281,7 +251,7 @@ class Tables:
         Raises:
             AqrExpError: The file is missing or no such table; names it and the place.
         """
-        return self._read(table, list[kind])  # type: ignore[valid-type]
+        return read_json(self.path(table), list[kind])  # type: ignore[valid-type]
 
     def split_scenes(self, split: str) -> list[str]:
         """Names of the scenes of a split: one of nuScenes' own or of the version's `splits.json`.
@@ -300,7 +270,7 @@ class Tables:
         path = self.path("splits")
         if not path.is_file():
             raise RequestError(f"split {split} is none of nuScenes' own, and {path} is missing")
-        splits: dict[str, list[str]] = self._read("splits", dict[str, list[str]])
+        splits = read_json(path, dict[str, list[str]])
         if split not in splits:
             raise RequestError(f"no split {split} in {path}: it holds {', '.join(sorted(splits))}")
         return splits[split]
@@ -316,17 +286,6 @@ class Tables:
         except KeyError:
             raise AqrExpError(f"{self.path(table)} lacks the token {token}") from None
 
-    def _read(self, table: str, kind: Any) -> Any:
-        path = self.path(table)
-        try:
-            return msgspec.json.decode(path.read_bytes(), type=kind)
-        except FileNotFoundError:
-            raise AqrExpError(f"{path} is missing") from None
-        except OSError as error:
-            raise AqrExpError(f"{path} cannot be read: {error.strerror}") from None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise AqrExpError(f"{path} is damaged: {error}") from None
-
 
 def splits_of(root: Path, version: str) -> list[str]:
     """The splits of a version: nuScenes' own, or those of its `splits.json`; training first.
@@ -336,16 +295,12 @@ def splits_of(root: Path, version: str) -> list[str]:
     """
     if version in SPLITS_OF_VERSION:
         return list(SPLITS_OF_VERSION[version])
-    path = root / version / "splits.json"
-    try:
-        splits = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    path = Tables(root, version).path("splits")
+    if not path.is_file():
         own = ", ".join(SPLITS_OF_VERSION)
-        raise AqrExpError(f"{path} is missing: a version other than {own} needs one") from None
-    except (OSError, ValueError) as error:
-        raise AqrExpError(f"{path} is damaged: {error}") from None
-    named = isinstance(splits, dict) and all(isinstance(names, list) for names in splits.values())
-    if not named or not splits:
+        raise AqrExpError(f"{path} is missing: a version other than {own} needs one")
+    splits = read_json(path, dict[str, list[str]])
+    if not splits:
         raise AqrExpError(f"{path} is damaged: it must name the scenes of each split")
     return sorted(splits, key=lambda split: (not is_training(split), split))
 

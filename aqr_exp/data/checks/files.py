@@ -25,7 +25,6 @@ class SensorFiles:
     Attributes:
         rows: The recordings by channel.
         size_bytes: Size of every file that is there, by name.
-        missing: Recordings without a file, by channel.
     """
 
     def __init__(self, tables: RawTables) -> None:
@@ -36,10 +35,6 @@ class SensorFiles:
             if channel == LIDAR_NAME or (channel in self.rows and row.is_key_frame):
                 self.rows[channel].append(row)
         self.size_bytes = self._sizes()
-        self.missing = {
-            channel: [row for row in rows if row.filename not in self.size_bytes]
-            for channel, rows in self.rows.items()
-        }
 
     def _sizes(self) -> dict[str, int]:
         """Sizes by name, from one listing per folder: far faster than half a million calls of `stat`."""
@@ -56,6 +51,10 @@ class SensorFiles:
                 continue
         return sizes
 
+    def present(self, channel: str) -> list[FullSampleData]:
+        """A channel's recordings whose files are there."""
+        return [row for row in self.rows[channel] if row.filename in self.size_bytes]
+
     @property
     def counts(self) -> dict[str, int]:
         """Keyframes by channel, and the LiDAR's other recordings as `sweeps`."""
@@ -65,10 +64,11 @@ class SensorFiles:
 
 def missing_files(files: SensorFiles) -> Iterator[DataFault]:
     """Every file that a table names and that is not there."""
-    for channel, rows in files.missing.items():
+    for channel, rows in files.rows.items():
         for row in rows:
-            cause = f"the file of {channel} {row.token} is missing"
-            yield DataFault(file=row.filename, kind="missing file", cause=cause)
+            if row.filename not in files.size_bytes:
+                cause = f"the file of {channel} {row.token} is missing"
+                yield DataFault(file=row.filename, kind="missing file", cause=cause)
 
 
 def missing_maps(tables: RawTables) -> Iterator[DataFault]:
@@ -81,7 +81,7 @@ def missing_maps(tables: RawTables) -> Iterator[DataFault]:
 
 def short_clouds(files: SensorFiles) -> Iterator[DataFault]:
     """LiDAR files that are empty, end within a point or hold far fewer points than the others."""
-    rows = [row for row in files.rows[LIDAR_NAME] if row.filename in files.size_bytes]
+    rows = files.present(LIDAR_NAME)
     points = [files.size_bytes[row.filename] // POINT_BYTES for row in rows]
     usual = float(np.median(points)) if points else 0.0
     for row, count in zip(rows, points, strict=True):
@@ -111,11 +111,7 @@ def broken_images(
 
     At most `count` images of each camera are read, spread over the data set; None reads all.
     """
-    rows = [
-        row
-        for name in CAMERA_NAMES
-        for row in chosen([r for r in files.rows[name] if r.filename in files.size_bytes], count)
-    ]
+    rows = [row for name in CAMERA_NAMES for row in chosen(files.present(name), count)]
     for index, row in enumerate(rows):
         cause = bad_image(files.root / row.filename, row)
         progress(index + 1, len(rows))
@@ -147,12 +143,8 @@ def odd_points(
 ) -> Iterator[DataFault]:
     """Clouds with numbers that are not finite; arguments as in `broken_images`."""
     damaged = {fault.file for fault in short_clouds(files)}
-    rows = [
-        row
-        for row in files.rows[LIDAR_NAME]
-        if row.filename in files.size_bytes and row.filename not in damaged
-    ]
-    rows = chosen(rows, count)
+    sound = [row for row in files.present(LIDAR_NAME) if row.filename not in damaged]
+    rows = chosen(sound, count)
     for index, row in enumerate(rows):
         points = read_points(files.root / row.filename)
         progress(index + 1, len(rows))

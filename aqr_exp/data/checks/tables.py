@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
-from aqr_exp.data.nuscenes_tables import REFERENCES, ROW_TYPES, Calibration, FullSampleData, Row
+from aqr_exp.data.nuscenes_tables import MAY_BE_EMPTY, ROW_TYPES, TARGETS, FullSampleData, Row
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -50,11 +50,6 @@ class RawTables:
         for table in ROW_TYPES:
             self._read(table)
 
-    @property
-    def complete(self) -> bool:
-        """True if every table could be read."""
-        return len(self.rows) == len(ROW_TYPES)
-
     def file(self, table: str) -> str:
         """File of a table, relative to the data set's folder."""
         return f"{self.version}/{table}.json"
@@ -65,7 +60,7 @@ class RawTables:
 
     def channel(self, row: FullSampleData) -> str:
         """Channel of a recording's sensor, such as `CAM_FRONT`; needs sound references."""
-        calibration: Calibration = self.rows["calibrated_sensor"][row.calibrated_sensor_token]
+        calibration = self.rows["calibrated_sensor"][row.calibrated_sensor_token]
         return str(self.rows["sensor"][calibration.sensor_token].channel)
 
     def keyframes(self) -> dict[str, dict[str, FullSampleData]]:
@@ -88,17 +83,12 @@ class RawTables:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             self.faults.append(self.fault(table, "damaged table", f"no such table: {error}"))
         else:
-            self.rows[table] = {row.token: row for row in rows}
-            if len(self.rows[table]) < len(rows):
-                self._find_doubles(table, [row.token for row in rows])
-
-    def _find_doubles(self, table: str, tokens: list[str]) -> None:
-        seen: set[str] = set()
-        for token in tokens:
-            if token in seen:
-                cause = f"two rows have the token {token}"
-                self.faults.append(self.fault(table, "double token", cause))
-            seen.add(token)
+            found = self.rows[table] = {}
+            for row in rows:
+                if row.token in found:
+                    cause = f"two rows have the token {row.token}"
+                    self.faults.append(self.fault(table, "double token", cause))
+                found[row.token] = row
 
 
 CHAINS = ("sample", "sample_annotation", "sample_data")
@@ -110,15 +100,16 @@ SENSORS = (LIDAR_NAME, *CAMERA_NAMES)
 
 def dangling_tokens(tables: RawTables) -> Iterator[DataFault]:
     """Every reference to a row that does not exist; those to unreadable tables are passed over."""
-    for table, columns in REFERENCES.items():
-        for column, target, may_be_empty in columns:
-            if table not in tables.rows or target not in tables.rows:
+    for table, rows in tables.rows.items():
+        for column, other_table in TARGETS.items():
+            target = other_table or table
+            if column not in ROW_TYPES[table].__struct_fields__ or target not in tables.rows:
                 continue
             known = tables.rows[target]
-            for token, row in tables.rows[table].items():
+            for token, row in rows.items():
                 value = getattr(row, column)
                 for other in value if isinstance(value, list) else (value,):
-                    if other not in known and not (may_be_empty and not other):
+                    if other not in known and (other or column not in MAY_BE_EMPTY):
                         cause = f"{column} of {token} is {other or 'empty'}, no {target}"
                         yield tables.fault(table, "dangling token", cause)
 
@@ -140,15 +131,11 @@ def broken_chains(tables: RawTables) -> Iterator[DataFault]:
             if row.next and rows[row.next].prev != token:
                 cause = f"next of {token} is {row.next}, whose prev is {rows[row.next].prev or '-'}"
                 yield tables.fault(table, "broken chain", cause)
-            elif row.next and table in TIMED_CHAINS and not _grows(row, rows[row.next]):
+            elif row.next and table in TIMED_CHAINS and rows[row.next].timestamp <= row.timestamp:
                 cause = f"timestamp of {row.next} is not later than that of {token} before it"
                 yield tables.fault(table, "timestamp", cause)
             elif row.prev and rows[row.prev].next != token and rows[row.prev].next == "":
                 yield tables.fault(table, "broken chain", f"{row.prev} does not lead to {token}")
-
-
-def _grows(row: Any, following: Any) -> bool:
-    return bool(following.timestamp > row.timestamp)
 
 
 def scene_ends(tables: RawTables) -> Iterator[DataFault]:
@@ -243,18 +230,13 @@ def bad_direction(channel: str, rotation: Sequence[float]) -> str | None:
     return None
 
 
-def image_sizes(tables: RawTables) -> dict[str, tuple[int, int]]:
-    """(width, height) of the images of each camera's calibration; needs sound references."""
-    return {
+def calibration_faults(tables: RawTables) -> Iterator[DataFault]:
+    """At most one fault a row of `calibrated_sensor`, `ego_pose`."""
+    sizes = {
         row.calibrated_sensor_token: (row.width, row.height)
         for row in tables.rows["sample_data"].values()
         if isinstance(row.width, int) and isinstance(row.height, int) and row.width and row.height
     }
-
-
-def calibration_faults(tables: RawTables) -> Iterator[DataFault]:
-    """At most one fault a row of `calibrated_sensor`, `ego_pose`."""
-    sizes = image_sizes(tables)
     for token, row in tables.rows["calibrated_sensor"].items():
         sensor = tables.rows["sensor"][row.sensor_token]
         cause = bad_rotation(row.rotation)
