@@ -15,7 +15,7 @@ from aqr_exp.config.inputs import identity_path, info_path
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import feed_file, replace_json
+from aqr_exp.files.atomic import feed_file, read_json, replace_json
 
 INFO_VERSION = "1.1"
 MAX_SWEEPS = 10
@@ -51,20 +51,15 @@ def read_info_file(path: Path) -> dict[str, Any]:
     return content
 
 
-def _files(root: Path, version: str, splits: list[str]) -> list[Path]:
-    """All files that a run can read, in a fixed order."""
-    found = [path for name in ("samples", "sweeps", version) for path in (root / name).rglob("*")]
-    infos = [info_path(root, split) for split in splits]
-    return sorted(path for path in [*found, *infos] if path.is_file())
-
-
 def content_fingerprint(root: Path, version: str, splits: list[str]) -> str:
     """16 hex digits of the tables, info files, images and points.
 
     Tables and info files always count byte for byte. So do images and points of a data set up to 4 GiB;
     a larger one (the real nuScenes) counts by their names and sizes, since reading it takes hours.
     """
-    files = _files(root, version, splits)
+    found = [path for name in ("samples", "sweeps", version) for path in (root / name).rglob("*")]
+    infos = [info_path(root, split) for split in splits]
+    files = sorted(path for path in [*found, *infos] if path.is_file())
     total = sum(path.stat().st_size for path in files)
     digest = hashlib.sha256()
     for path in files:
@@ -93,29 +88,22 @@ def write_fingerprint(root: Path, version: str, samples: dict[str, int]) -> None
 
 def table_stamp(root: Path, version: str) -> dict[str, Any]:
     """Sizes and times of change of a version's tables; parts made from other ones are discarded."""
-    tables = sorted((root / version).glob("*.json"))
-    stats = [(path.name, path.stat()) for path in tables]
-    return {
-        "form": _PART_FORM,
-        "info_version": INFO_VERSION,
-        "tables": [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats],
-    }
+    stats = [(path.name, path.stat()) for path in sorted((root / version).glob("*.json"))]
+    tables = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
+    return {"form": _PART_FORM, "info_version": INFO_VERSION, "tables": tables}
 
 
 def fresh_parts(folder: Path, stamp: dict[str, Any]) -> None:
     """Make a folder for finished parts, emptied if its parts have another stamp."""
     marker = folder / "stamp.json"
-    if folder.exists() and _stamp_of(marker) != stamp:
+    try:
+        current = read_json(marker) == stamp
+    except AqrExpError:
+        current = False
+    if folder.exists() and not current:
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     replace_json(marker, stamp)
-
-
-def _stamp_of(marker: Path) -> Any:
-    try:
-        return json.loads(marker.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
 
 
 def epoch_samples(config: RunConfig, split_samples: int) -> int:

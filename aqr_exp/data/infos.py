@@ -114,11 +114,6 @@ def _sweep_infos(nusc: Any, lidar: _Recording) -> list[dict[str, Any]]:
     return sweeps
 
 
-def _attribute_labels(nusc: Any) -> dict[str, int]:
-    """Labels of the attributes, in the table's order."""
-    return {row["token"]: label for label, row in enumerate(nusc.attribute)}
-
-
 def _instance_info(
     nusc: Any, token: str, global2lidar: np.ndarray, attributes: dict[str, int]
 ) -> dict[str, Any]:
@@ -129,6 +124,7 @@ def _instance_info(
     centre = turn @ np.asarray(row["translation"]) + global2lidar[:3, 3]
     ahead = turn @ Quaternion(row["rotation"]).rotation_matrix[:, 0]
     width, length, height = row["size"]
+    sizes = [float(length), float(width), float(height)]
     # The devkit leaves the vertical velocity as noisy as the annotations: it must not leak in.
     velocity = nusc.box_velocity(token) * (1.0, 1.0, 0.0)
     name = category_to_detection_name(row["category_name"])
@@ -137,13 +133,7 @@ def _instance_info(
     kinds = row["attribute_tokens"]
     return {
         "bbox_label": label,
-        "bbox_3d": [
-            *centre.tolist(),
-            float(length),
-            float(width),
-            float(height),
-            float(np.arctan2(ahead[1], ahead[0])),
-        ],
+        "bbox_3d": [*centre.tolist(), *sizes, float(np.arctan2(ahead[1], ahead[0]))],
         "bbox_3d_isvalid": points + radar > 0,
         "bbox_label_3d": label,
         "num_lidar_pts": points,
@@ -160,7 +150,7 @@ def sample_info(nusc: Any, sample: dict[str, Any], index: int) -> dict[str, Any]
     lidar = _Recording(nusc, sample["data"][LIDAR_NAME])
     scene = nusc.get("scene", sample["scene_token"])
     global2lidar = np.linalg.inv(lidar.sensor2global)
-    attributes = _attribute_labels(nusc)
+    attributes = {row["token"]: label for label, row in enumerate(nusc.attribute)}
     return {
         "sample_idx": index,
         "token": sample["token"],
@@ -184,6 +174,14 @@ def sample_info(nusc: Any, sample: dict[str, Any], index: int) -> dict[str, Any]
         "scene_name": scene["name"],
         "scene_description": scene["description"],
     }
+
+
+def split_scenes(nusc: Any, split: str) -> list[dict[str, Any]]:
+    """Rows of a split's scenes in the table's order; ValueError where the devkit knows no such split."""
+    from nuscenes.utils.splits import get_scenes_of_split
+
+    names = set(get_scenes_of_split(split, nusc))
+    return [row for row in nusc.scene if row["name"] in names]
 
 
 def scene_samples(nusc: Any, scene: dict[str, Any]) -> list[dict[str, Any]]:
@@ -225,14 +223,9 @@ def write_infos(
         ValueError: The devkit knows no such split.
     """
     from nuscenes import NuScenes
-    from nuscenes.utils.splits import get_scenes_of_split
 
     nusc = nusc or NuScenes(version=version, dataroot=str(root), verbose=False)
-    scenes = {split: set(get_scenes_of_split(split, nusc)) for split in splits}
-    rows = {
-        split: [row for row in nusc.scene if row["name"] in names]
-        for split, names in scenes.items()
-    }
+    rows = {split: split_scenes(nusc, split) for split in splits}
     folder = info_folder(root)
     parts = folder / f".parts-{quote(version, safe='')}"
     fresh_parts(parts, table_stamp(root, version))

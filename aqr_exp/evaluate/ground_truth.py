@@ -30,7 +30,7 @@ from aqr_exp.data.nuscenes_tables import (
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.evaluate.boxes import Boxes, Racks, in_racks, in_range, rotation_matrices
 from aqr_exp.evaluate.protocol import ATTRIBUTE_NAMES, CLASS_OF_CATEGORY, RACK_CATEGORY
-from aqr_exp.evaluate.records import SplitSamples
+from aqr_exp.evaluate.records import SplitSamples, part
 from aqr_exp.files.arrays import read_arrays, write_arrays
 
 MAX_VELOCITY_GAP_S = 1.5
@@ -278,17 +278,10 @@ def _to_arrays(truth: GroundTruth) -> dict[str, np.ndarray]:
 
 
 def _from_arrays(split: str, arrays: dict[str, np.ndarray]) -> GroundTruth:
-    def part(prefix: str) -> dict[str, np.ndarray]:
-        return {
-            name.removeprefix(prefix): value
-            for name, value in arrays.items()
-            if name.startswith(prefix)
-        }
-
     return GroundTruth(
         split=split,
         samples=SplitSamples.from_arrays(arrays),
         ego_xy=arrays["ego_xy"],
-        boxes=Boxes(**part("box_")),
-        racks=Racks(**part("rack_")),
+        boxes=Boxes(**part(arrays, "box_")),
+        racks=Racks(**part(arrays, "rack_")),
     )

@@ -125,26 +125,19 @@ def _collect(source: str, results: Mapping[str, Any], truth: GroundTruth) -> Pre
         name: [] for name in ("sample", "place", *_VECTORS, *_NAMES, *_NUMBERS)
     }
     for token in order:
-        boxes = _decode(source, token, results[token])
-        count = len(boxes)
+        found = _decode(source, token, results[token])
+        count = len(found)
         columns["sample"].append(np.full(count, place_of[token]))
         columns["place"].append(np.arange(count))
         for name, width in _VECTORS.items():
-            numbers = chain.from_iterable(map(attrgetter(name), boxes))
+            numbers = chain.from_iterable(map(attrgetter(name), found))
             columns[name].append(np.fromiter(numbers, np.float64, count * width))
         for name, labels in _NAMES.items():
-            found = map(labels.__getitem__, map(attrgetter(name), boxes))
-            columns[name].append(np.fromiter(found, np.int64, count))
+            indices = map(labels.__getitem__, map(attrgetter(name), found))
+            columns[name].append(np.fromiter(indices, np.int64, count))
         for name in _NUMBERS:
-            columns[name].append(np.fromiter(map(attrgetter(name), boxes), np.float64, count))
+            columns[name].append(np.fromiter(map(attrgetter(name), found), np.float64, count))
     joined = {name: np.concatenate(parts) for name, parts in columns.items()}
-    predictions = _arrays(source, joined)
-    _check_numbers(predictions, truth)
-    # As in the benchmark, a box that says it holds no point does not count.
-    return predictions.take(joined["num_pts"] != 0)
-
-
-def _arrays(source: str, joined: dict[str, np.ndarray]) -> Predictions:
     boxes = Boxes(
         sample=joined["sample"],
         label=joined["detection_name"],
@@ -154,9 +147,12 @@ def _arrays(source: str, joined: dict[str, np.ndarray]) -> Predictions:
         velocity=joined["velocity"].reshape(-1, 2),
         attribute=joined["attribute_name"],
     )
-    return Predictions(
+    predictions = Predictions(
         source=source, boxes=boxes, score=joined["detection_score"], place=joined["place"]
     )
+    _check_numbers(predictions, truth)
+    # As in the benchmark, a box that says it holds no point does not count.
+    return predictions.take(joined["num_pts"] != 0)
 
 
 def _check_samples(

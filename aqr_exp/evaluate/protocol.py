@@ -75,14 +75,9 @@ CLASS_OF_CATEGORY = {
 """Class of each category; annotations of other categories are not ground truth."""
 
 
-def _measured() -> np.ndarray:
-    measured = np.ones((len(CLASS_NAMES), len(ERROR_NAMES)), dtype=bool)
-    measured[CLASS_NAMES.index("traffic_cone"), 2:] = False
-    measured[CLASS_NAMES.index("barrier"), 3:] = False
-    return measured
-
-
-MEASURED = _measured()
+MEASURED = np.ones((len(CLASS_NAMES), len(ERROR_NAMES)), dtype=bool)
+MEASURED[CLASS_NAMES.index("traffic_cone"), 2:] = False
+MEASURED[CLASS_NAMES.index("barrier"), 3:] = False
 """[10, 5] which errors a class has: cones no heading, velocity or attribute, barriers no velocity or
 attribute."""
 

@@ -115,10 +115,6 @@ class MatchTable:
         first = sum(int(self.hits(earlier, ERROR_MATCH).sum()) for earlier in range(label))
         return self.errors[first : first + int(self.hits(label, ERROR_MATCH).sum())]
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Arrays for a file."""
-        return dict(vars(self))
-
 
 def smallest_unsigned(values: np.ndarray) -> np.ndarray:
     """Whole numbers of 0 or more in as few bytes as they need."""
@@ -146,6 +142,15 @@ class MatchRecords:
     header: Mapping[str, Any]
 
 
+def part(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """Those arrays of a file whose names begin with a prefix, without it."""
+    return {
+        name.removeprefix(prefix): value
+        for name, value in arrays.items()
+        if name.startswith(prefix)
+    }
+
+
 def write_records(path: Path, records: MatchRecords) -> None:
     """Write records to a file in an existing folder, in one step.
 
@@ -154,7 +159,7 @@ def write_records(path: Path, records: MatchRecords) -> None:
     """
     arrays = records.samples.arrays()
     for name, table in records.tables.items():
-        arrays.update({f"{name}/{field}": value for field, value in table.arrays().items()})
+        arrays.update({f"{name}/{field}": value for field, value in vars(table).items()})
     header = {**records.header, "tables": list(records.tables)}
     write_arrays(path, _KIND, arrays, header)
 
@@ -167,13 +172,5 @@ def read_records(path: Path) -> MatchRecords:
     """
     arrays, header = read_arrays(path, _KIND)
     del header["kind"]
-    tables: dict[str, MatchTable] = {}
-    for name in header.pop("tables"):
-        prefix = f"{name}/"
-        fields: dict[str, np.ndarray] = {
-            key.removeprefix(prefix): value
-            for key, value in arrays.items()
-            if key.startswith(prefix)
-        }
-        tables[name] = MatchTable(**fields)
+    tables = {name: MatchTable(**part(arrays, f"{name}/")) for name in header.pop("tables")}
     return MatchRecords(samples=SplitSamples.from_arrays(arrays), tables=tables, header=header)

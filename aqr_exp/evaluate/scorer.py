@@ -3,7 +3,7 @@
 Letters: R evaluations (weightings of the same matches).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -156,14 +156,10 @@ class Scorer:
         ap = np.empty((count, len(CLASS_NAMES), len(MATCH_DISTANCES_M)))
         errors = np.full((count, len(CLASS_NAMES), len(ERROR_NAMES)), np.nan)
         for label, scorer in enumerate(self._classes):
-            for part in _parts(count, len(scorer.sample)):
+            step = max(1, _ENTRIES_AT_ONCE // max(1, len(scorer.sample)))
+            for start in range(0, count, step):
+                part = slice(start, start + step)
                 scorer.score_rows(
                     weights[part], truths[part, label], ap[part, label], errors[part, label]
                 )
         return Scores(ap=ap, errors=errors, truths=truths, samples=weights.sum(axis=1))
-
-
-def _parts(count: int, entries: int) -> Iterator[slice]:
-    step = max(1, _ENTRIES_AT_ONCE // max(1, entries))
-    for start in range(0, count, step):
-        yield slice(start, start + step)

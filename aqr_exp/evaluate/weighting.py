@@ -11,7 +11,7 @@ Counts are of copies; a rank counts from 1.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from aqr_exp.evaluate.protocol import FIRST_RECALL_POINT, PRECISION_FLOOR, RECALL_POINTS
 
@@ -119,9 +119,8 @@ def curve(
     )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
 class _Between:
-    """Position of the recall points' scores among the scores of the true positives.
+    """Position [R, Q] of the recall points' scores among the scores of the true positives.
 
     Attributes:
         before: The last true positive with a higher score.
@@ -132,33 +131,23 @@ class _Between:
         counts: The recall points that the errors are averaged over.
     """
 
-    before: Int[np.ndarray, "R Q"]
-    after: Int[np.ndarray, "R Q"]
-    none_before: Bool[np.ndarray, "R Q"]
-    none_after: Bool[np.ndarray, "R Q"]
-    part: Float[np.ndarray, "R Q"]
-    counts: Bool[np.ndarray, "R Q"]
-
-
-def _locate(
-    point_score: Float[np.ndarray, "R Q"], found: Counts, match_score: Float[np.ndarray, " M"]
-) -> _Between:
-    reached = point_score != 0
-    last = np.where(reached.any(axis=1), RECALL_POINTS - 1 - reached[:, ::-1].argmax(axis=1), 0)
-    wanted = point_score[:, FIRST_RECALL_POINT:]
-    # Scores fall; searchsorted needs them to rise.
-    higher = found.through(np.searchsorted(-match_score, -wanted, side="left") - 1)
-    before, after = found.reaching(higher), found.reaching(higher + 1)
-    none_before, none_after = higher == 0, higher >= found.total
-    gap = np.where(none_before | none_after, 1.0, match_score[before] - match_score[after])
-    return _Between(
-        before=before,
-        after=after,
-        none_before=none_before,
-        none_after=none_after,
-        part=(wanted - match_score[after]) / gap,
-        counts=np.arange(FIRST_RECALL_POINT, RECALL_POINTS) <= last[:, None],
-    )
+    def __init__(
+        self,
+        point_score: Float[np.ndarray, "R Q"],
+        found: Counts,
+        match_score: Float[np.ndarray, " M"],
+    ) -> None:
+        reached = point_score != 0
+        last = np.where(reached.any(axis=1), RECALL_POINTS - 1 - reached[:, ::-1].argmax(axis=1), 0)
+        wanted = point_score[:, FIRST_RECALL_POINT:]
+        # Scores fall; searchsorted needs them to rise.
+        higher = found.through(np.searchsorted(-match_score, -wanted, side="left") - 1)
+        self.before, self.after = found.reaching(higher), found.reaching(higher + 1)
+        self.none_before, self.none_after = higher == 0, higher >= found.total
+        gap = match_score[self.before] - match_score[self.after]
+        gap = np.where(self.none_before | self.none_after, 1.0, gap)
+        self.part = (wanted - match_score[self.after]) / gap
+        self.counts = np.arange(FIRST_RECALL_POINT, RECALL_POINTS) <= last[:, None]
 
 
 def mean_errors(
@@ -178,7 +167,7 @@ def mean_errors(
     Returns:
         Errors; 1 where recall stays at the floor or no true positive has the error.
     """
-    place = _locate(point_score, found, match_score)
+    place = _Between(point_score, found, match_score)
     points = place.counts.sum(axis=1)
     result = np.ones((len(weights), len(errors)))
     for column, error in enumerate(errors):

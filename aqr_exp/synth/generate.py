@@ -1,6 +1,7 @@
 """Generate a data set: scenes in parallel, then tables and maps, moved into place in one step."""
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -89,8 +90,10 @@ def _calibration_rows(settings: SynthSettings, log: int) -> list[dict[str, Any]]
 
 def build_tables(settings: SynthSettings, plans: list[ScenePlan], scenes: list[Rows]) -> Rows:
     """All 13 tables, from the plans and the rows of each scene in the same order."""
-    tables: Rows = {name: [row for rows in scenes for row in rows[name]] for name in scenes[0]}
-    tables.update(vocabulary_tables())
+    tables: Rows = vocabulary_tables()
+    for scene in scenes:
+        for name, rows in scene.items():
+            tables.setdefault(name, []).extend(rows)
     logs = sorted({plan.log for plan in plans})
     tables["sensor"] = [
         {
@@ -190,20 +193,16 @@ def _generate_scenes(
     root: Path, settings: SynthSettings, plans: list[ScenePlan], workers: int, progress: Progress
 ) -> list[Rows]:
     """All scenes and maps, in worker processes."""
-    logs: dict[int, list[ScenePlan]] = {}
-    for plan in plans:
-        logs.setdefault(plan.log, []).append(plan)
-    done = 0
+    logs = itertools.groupby(plans, lambda plan: plan.log)
+    done = itertools.count(1)
 
     def finished(index: int) -> None:
-        nonlocal done
         if index < len(plans):
-            done += 1
-            progress(done, len(plans))
+            progress(next(done), len(plans))
 
     calls: list[Callable[[], Any]] = [
         *(partial(generate_scene, root, settings, plan) for plan in plans),
-        *(partial(write_map, root, group) for group in logs.values()),
+        *(partial(write_map, root, list(group)) for _, group in logs),
     ]
     return run_in_workers(calls, workers, finished)[: len(plans)]
 

@@ -139,7 +139,6 @@ def cast_rays(
     with np.errstate(divide="ignore"):
         ground = np.where(slopes < 0, -height_m / slopes, _NOTHING)
     distance = np.tile(ground, (len(azimuths), 1))
-    hit = np.full(distance.shape, GROUND, dtype=np.int64)
     owner_poses = poses[solids.owner]
     block, column = _column_pairs(solids.low, solids.high, owner_poses, azimuths)
     pose = owner_poses[block]
@@ -172,7 +171,7 @@ def cast_rays(
     closest[column[pair], beam] = reached
     which[column[pair], beam] = block[pair]
     before_ground = closest < distance
-    return np.where(before_ground, closest, distance), np.where(before_ground, which, hit)
+    return np.where(before_ground, closest, distance), np.where(before_ground, which, GROUND)
 
 
 def scan(

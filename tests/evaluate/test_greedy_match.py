@@ -179,5 +179,5 @@ def test_many_pairs_are_worked_on_in_parts(monkeypatch):
     monkeypatch.setattr("aqr_exp.evaluate.matching._PAIRS_AT_ONCE", 7)
     parts = run(truths, boxes, score)
     assert whole.matched.any()
-    for name, value in whole.arrays().items():
-        np.testing.assert_array_equal(parts.arrays()[name], value)
+    for name, value in vars(whole).items():
+        np.testing.assert_array_equal(vars(parts)[name], value)

@@ -30,8 +30,8 @@ def test_they_come_back_and_give_the_same_numbers(records, tmp_path):
     assert back.samples.tokens == records.samples.tokens
     assert back.samples.scene_descriptions == records.samples.scene_descriptions
     for name, table in records.tables.items():
-        for field, value in table.arrays().items():
-            kept = back.tables[name].arrays()[field]
+        for field, value in vars(table).items():
+            kept = vars(back.tables[name])[field]
             assert kept.dtype == value.dtype
             np.testing.assert_array_equal(kept, value)
     assert condition_metrics(back) == condition_metrics(records)

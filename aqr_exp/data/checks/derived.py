@@ -12,7 +12,7 @@ from aqr_exp.data.checks.tables import DataFault
 from aqr_exp.data.gt_database.build import info_digest
 from aqr_exp.data.gt_database.store import POINT_COLUMNS, GtDatabase, pack_name
 from aqr_exp.data.info_files import read_info_file
-from aqr_exp.data.infos import build_metainfo, sample_info, scene_samples
+from aqr_exp.data.infos import build_metainfo, sample_info, scene_samples, split_scenes
 from aqr_exp.errors import AqrExpError
 from aqr_exp.files.progress import Progress, no_progress
 
@@ -67,8 +67,6 @@ def info_faults(
 def _info_fault(
     nusc: Any, path: Path, split: str, count: int | None, progress: Progress
 ) -> str | None:
-    from nuscenes.utils.splits import get_scenes_of_split
-
     try:
         content = read_info_file(path)
     except FileNotFoundError:
@@ -76,8 +74,7 @@ def _info_fault(
     except ValueError as error:
         return str(error)
     cause = difference(content["metainfo"], build_metainfo(nusc), "metainfo.")
-    names = set(get_scenes_of_split(split, nusc))
-    rows = [row for s in nusc.scene if s["name"] in names for row in scene_samples(nusc, s)]
+    rows = [row for scene in split_scenes(nusc, split) for row in scene_samples(nusc, scene)]
     tokens = [row["token"] for row in rows]
     stored = [info.get("token") for info in content["data_list"]]
     if cause is None and sorted(map(str, stored)) != sorted(tokens):

@@ -32,9 +32,8 @@ NOISE_SD = {"1": 20.0, "2": 40.0, "3": 80.0}
 _LEVELS = np.arange(256)
 
 
-def drop_all(images: Images, case: CorruptionCase, rng: Generator) -> Images:
+def drop_all(images: Images, _case: CorruptionCase, _rng: Generator) -> Images:
     """All images 0."""
-    del case, rng
     return [np.zeros_like(image) for image in images]
 
 
@@ -69,15 +68,13 @@ def _with_dirt(image: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     return dirty
 
 
-def darken(images: Images, case: CorruptionCase, rng: Generator) -> Images:
+def darken(images: Images, case: CorruptionCase, _rng: Generator) -> Images:
     """Scale all values down."""
-    del rng
     return _by_level(images, GAIN[case.severity] * _LEVELS)
 
 
-def fog(images: Images, case: CorruptionCase, rng: Generator) -> Images:
+def fog(images: Images, case: CorruptionCase, _rng: Generator) -> Images:
     """Light grey mixed in, the same at every pixel: stored images have no depth."""
-    del rng
     clear = TRANSMISSION[case.severity]
     return _by_level(images, clear * _LEVELS + (1 - clear) * FOG_LEVEL)
 
@@ -88,9 +85,8 @@ def _by_level(images: Images, levels: np.ndarray) -> Images:
     return [table[image] for image in images]
 
 
-def blur(images: Images, case: CorruptionCase, rng: Generator) -> Images:
+def blur(images: Images, case: CorruptionCase, _rng: Generator) -> Images:
     """A Gaussian filter; borders are mirrored."""
-    del rng
     sigma = BLUR_PX[case.severity]
     return [
         np.asarray(cv2.GaussianBlur(image, (0, 0), sigma * image.shape[0] / BLUR_HEIGHT_PX))
@@ -139,9 +135,8 @@ class Cloud:
 CorruptPoints = Callable[[Cloud, CorruptionCase, Generator], np.ndarray]
 
 
-def drop(cloud: Cloud, case: CorruptionCase, rng: Generator) -> np.ndarray:
+def drop(cloud: Cloud, case: CorruptionCase, _rng: Generator) -> np.ndarray:
     """Move all points to the origin, or remove them."""
-    del rng
     if case.severity == "empty":
         return cloud.points[:0]
     moved = cloud.points.copy()
@@ -157,9 +152,8 @@ def drop_points(cloud: Cloud, case: CorruptionCase, rng: Generator) -> np.ndarra
     return cloud.points[np.sort(order[gone:])]
 
 
-def limit_view(cloud: Cloud, case: CorruptionCase, rng: Generator) -> np.ndarray:
+def limit_view(cloud: Cloud, case: CorruptionCase, _rng: Generator) -> np.ndarray:
     """Points within an angle of the forward direction."""
-    del rng
     x, y = cloud.points[:, 0].astype(np.float64), cloud.points[:, 1].astype(np.float64)
     return cloud.points[np.abs(np.degrees(np.arctan2(x, y))) <= float(case.severity)]
 

@@ -3,13 +3,16 @@
 Each scene is kept as soon as it is done: a build that was killed continues with the missing ones.
 """
 
+import copy
 import io
+import itertools
 import json
 import pickle
 import shutil
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -37,49 +40,20 @@ JPEG_QUALITY = 95
 # A smaller patch shows nothing.
 SMALLEST_PX = 2
 
-
-class EncodedPatch(NamedTuple):
-    """A `Patch` ready to be stored; `content` is its JPEG."""
-
-    view: int
-    left: int
-    top: int
-    content: bytes
-
-
-class EncodedObject(NamedTuple):
-    """A `GtObject` ready to be stored; `points` is float32 [n, 6], ordered by sweep."""
-
-    label: int
-    box: np.ndarray
-    points: np.ndarray
-    patches: list[EncodedPatch]
+# View, left and top edge in pixels, JPEG.
+_Picture = tuple[int, int, int, bytes]
 
 
 def with_paths(root: Path, info: dict[str, Any]) -> dict[str, Any]:
     """An info file's entry with whole paths to its points and images."""
+    info = copy.deepcopy(info)
     lidar = info["lidar_points"]
-    return {
-        **info,
-        "lidar_points": {
-            **lidar,
-            "lidar_path": str(root / "samples" / LIDAR_NAME / lidar["lidar_path"]),
-        },
-        "lidar_sweeps": [
-            {
-                **sweep,
-                "lidar_points": {
-                    **sweep["lidar_points"],
-                    "lidar_path": str(root / sweep["lidar_points"]["lidar_path"]),
-                },
-            }
-            for sweep in info["lidar_sweeps"]
-        ],
-        "images": {
-            name: {**camera, "img_path": str(root / "samples" / name / camera["img_path"])}
-            for name, camera in info["images"].items()
-        },
-    }
+    lidar["lidar_path"] = str(root / "samples" / LIDAR_NAME / lidar["lidar_path"])
+    for sweep in info["lidar_sweeps"]:
+        sweep["lidar_points"]["lidar_path"] = str(root / sweep["lidar_points"]["lidar_path"])
+    for name, camera in info["images"].items():
+        camera["img_path"] = str(root / "samples" / name / camera["img_path"])
+    return info
 
 
 def view_matrices(info: dict[str, Any]) -> np.ndarray:
@@ -107,10 +81,13 @@ def box_bounds_px(
 
 def crop_sample(
     root: Path, info: dict[str, Any], categories: dict[str, int]
-) -> list[EncodedObject]:
+) -> Iterator[tuple[int, np.ndarray, np.ndarray, list[_Picture]]]:
     """Crop a sample's objects of the ten classes that have a LiDAR point and are not astride a camera.
 
     `info` is an entry of an info file under `root`, and `categories` the file's label of each class.
+
+    Yields:
+        An object's place in `CLASS_NAMES`, box [9], points float32 [n, 6] by sweep, and pictures.
 
     Raises:
         ValueError: An image cannot be decoded.
@@ -119,26 +96,17 @@ def crop_sample(
     names = {label: name for name, label in categories.items()}
     kept = [item for item in sample["instances"] if names.get(item["bbox_label_3d"]) in CLASS_NAMES]
     if not kept:
-        return []
+        return
     boxes = np.array([[*item["bbox_3d"], *item["velocity"]] for item in kept], dtype=np.float64)
     points, numbers = merged_sweeps(sample, MAX_SWEEPS)
     inside = inside_boxes(points[:, :3], boxes[:, :7])
     matrices = view_matrices(sample)
     images = [read_image(sample["images"][name]["img_path"]) for name in CAMERA_NAMES]
-    objects = []
     for item, box, mine in zip(kept, boxes, inside, strict=True):
-        if not mine.any() or _is_astride(box, matrices, images):
-            continue
-        columns = np.column_stack([points[mine], numbers[mine].astype(np.float32)])
-        objects.append(
-            EncodedObject(
-                label=CLASS_NAMES.index(names[item["bbox_label_3d"]]),
-                box=box,
-                points=columns.astype(np.float32),
-                patches=_patches(box, matrices, images),
-            )
-        )
-    return objects
+        if mine.any() and not _is_astride(box, matrices, images):
+            columns = np.column_stack([points[mine], numbers[mine].astype(np.float32)])
+            label = CLASS_NAMES.index(names[item["bbox_label_3d"]])
+            yield label, box, columns.astype(np.float32), _pictures(box, matrices, images)
 
 
 def _is_astride(box: np.ndarray, matrices: np.ndarray, images: list[np.ndarray]) -> bool:
@@ -154,17 +122,16 @@ def _is_astride(box: np.ndarray, matrices: np.ndarray, images: list[np.ndarray])
     return False
 
 
-def _patches(box: np.ndarray, matrices: np.ndarray, images: list[np.ndarray]) -> list[EncodedPatch]:
-    patches = []
+def _pictures(box: np.ndarray, matrices: np.ndarray, images: list[np.ndarray]) -> list[_Picture]:
+    pictures = []
+    quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     for view, (matrix, image) in enumerate(zip(matrices, images, strict=True)):
         bounds = box_bounds_px(box, matrix, image.shape[:2])
-        if bounds is None:
-            continue
-        left, top, right, bottom = bounds
-        quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-        _, content = cv2.imencode(".jpg", image[top:bottom, left:right], quality)
-        patches.append(EncodedPatch(view, left, top, content.tobytes()))
-    return patches
+        if bounds is not None:
+            left, top, right, bottom = bounds
+            _, content = cv2.imencode(".jpg", image[top:bottom, left:right], quality)
+            pictures.append((view, left, top, content.tobytes()))
+    return pictures
 
 
 def info_digest(root: Path, split: str) -> str:
@@ -220,18 +187,12 @@ def _crop_scenes(
     progress: Progress,
 ) -> None:
     missing = [place for place in range(len(scenes)) if not _arrays_path(parts, place).is_file()]
-    done = len(scenes) - len(missing)
-    progress(done, len(scenes))
+    done = itertools.count(len(scenes) - len(missing))
+    progress(next(done), len(scenes))
     calls = [
         partial(crop_scene, root, parts, place, scenes[place], categories) for place in missing
     ]
-
-    def finished(_: int) -> None:
-        nonlocal done
-        done += 1
-        progress(done, len(scenes))
-
-    run_in_workers(calls, workers, finished)
+    run_in_workers(calls, workers, lambda _: progress(next(done), len(scenes)))
 
 
 def _arrays_path(parts: Path, place: int) -> Path:
@@ -239,43 +200,28 @@ def _arrays_path(parts: Path, place: int) -> Path:
 
 
 def crop_scene(
-    root: Path,
-    parts: Path,
-    place: int,
-    infos: list[dict[str, Any]],
-    categories: dict[str, int],
+    root: Path, parts: Path, place: int, infos: list[dict[str, Any]], categories: dict[str, int]
 ) -> None:
     """Write one scene's pack, then its records; offsets and rows count from the scene's start."""
     pack = bytearray()
     records: dict[str, list[tuple[Any, ...]]] = {name: [] for name in ARRAYS}
     for frame, info in enumerate(infos):
         records["frames"].append((view_matrices(info),))
-        for item in crop_sample(root, info, categories):
-            _append(item, frame, place, pack, records)
+        for label, box, points, pictures in crop_sample(root, info, categories):
+            by_sweep = np.bincount(points[:, 5].astype(int), minlength=MAX_SWEEPS + 1)
+            first = len(records["patches"])
+            records["objects"].append(
+                (label, frame, place, box, by_sweep, len(pack), first, len(pictures))
+            )
+            pack += points.tobytes()
+            for view, left, top, content in pictures:
+                records["patches"].append((view, left, top, len(pack), len(content)))
+                pack += content
     arrays = {name: np.array(rows, dtype=ARRAYS[name]) for name, rows in records.items()}
     replace_bytes(parts / pack_name(place), bytes(pack))
-    content = io.BytesIO()
-    np.savez(content, **arrays)
-    replace_bytes(_arrays_path(parts, place), content.getvalue())
-
-
-def _append(
-    item: EncodedObject,
-    frame: int,
-    place: int,
-    pack: bytearray,
-    records: dict[str, list[tuple[Any, ...]]],
-) -> None:
-    offset, first = len(pack), len(records["patches"])
-    pack += item.points.tobytes()
-    for patch in item.patches:
-        size = len(patch.content)
-        records["patches"].append((patch.view, patch.left, patch.top, len(pack), size))
-        pack += patch.content
-    by_sweep = np.bincount(item.points[:, 5].astype(int), minlength=MAX_SWEEPS + 1)
-    records["objects"].append(
-        (item.label, frame, place, item.box, by_sweep, offset, first, len(item.patches))
-    )
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    replace_bytes(_arrays_path(parts, place), file.getvalue())
 
 
 def _finish(parts: Path, scenes: int, digest: str) -> None:
