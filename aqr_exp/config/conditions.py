@@ -4,6 +4,7 @@ import ast
 import operator
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from aqr_exp.config.compose import Override
@@ -90,27 +91,25 @@ def _names(node: ast.expr) -> list[str]:
     Raises:
         ValueError: It holds something that is not allowed.
     """
-    if isinstance(node, (ast.Name, ast.Attribute)):
-        return [_dotted(node)]
-    if isinstance(node, ast.Constant):
-        if not isinstance(node.value, (bool, int, float, str)):
+    inner: list[ast.expr]
+    match node:
+        case ast.Name() | ast.Attribute():
+            return [_dotted(node)]
+        case ast.Constant(value=bool() | int() | float() | str()):
+            return []
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
+            if isinstance(number, bool):
+                raise ValueError
+            return []
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            inner = [operand]
+        case ast.BoolOp(values=inner) | ast.List(elts=inner) | ast.Tuple(elts=inner):
+            pass
+        case ast.Compare(ops=ops) if all(type(op) in _COMPARE for op in ops):
+            inner = [node.left, *node.comparators]
+        case _:
             raise ValueError
-        return []
-    return [name for child in _children(node) for name in _names(child)]
-
-
-def _children(node: ast.expr) -> list[ast.expr]:
-    if isinstance(node, ast.BoolOp):
-        return node.values
-    if isinstance(node, ast.Compare) and all(type(item) in _COMPARE for item in node.ops):
-        return [node.left, *node.comparators]
-    if isinstance(node, (ast.List, ast.Tuple)):
-        return node.elts
-    if isinstance(node, ast.UnaryOp) and (
-        isinstance(node.op, ast.Not) or _negative(node) is not None
-    ):
-        return [node.operand]
-    raise ValueError
+    return [name for child in inner for name in _names(child)]
 
 
 def _dotted(node: ast.expr) -> str:
@@ -121,43 +120,34 @@ def _dotted(node: ast.expr) -> str:
     raise ValueError
 
 
-def _negative(node: ast.UnaryOp) -> float | None:
-    """The number that `-2` is, which to a parser is a minus and a 2."""
-    if not isinstance(node.op, ast.USub) or not isinstance(node.operand, ast.Constant):
-        return None
-    number = node.operand.value
-    if isinstance(number, bool) or not isinstance(number, (int, float)):
-        return None
-    return -number
-
-
 def _is_condition(node: ast.expr) -> bool:
-    """Check that a node is true or false of a point."""
-    if isinstance(node, ast.BoolOp):
-        return all(map(_is_condition, node.values))
-    if isinstance(node, ast.UnaryOp):
-        return isinstance(node.op, ast.Not) and _is_condition(node.operand)
-    if isinstance(node, ast.Compare):
-        return all(map(_is_value, (node.left, *node.comparators)))
+    """Check that a node, of allowed ones, is true or false of a point."""
+    match node:
+        case ast.BoolOp(values=inner):
+            return all(map(_is_condition, inner))
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return _is_condition(operand)
+        case ast.Compare():
+            return all(map(_is_value, (node.left, *node.comparators)))
     return isinstance(node, (ast.Name, ast.Attribute))
 
 
 def _is_value(node: ast.expr) -> bool:
     if isinstance(node, (ast.List, ast.Tuple)):
         return all(map(_is_value, node.elts))
-    if isinstance(node, ast.UnaryOp):
-        return _negative(node) is not None
-    return isinstance(node, (ast.Constant, ast.Name, ast.Attribute))
+    negative = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub)
+    return negative or isinstance(node, (ast.Constant, ast.Name, ast.Attribute))
 
 
 def _truth(condition: Condition, node: ast.expr, look: Look) -> bool:
-    if isinstance(node, ast.BoolOp):
-        parts = (_truth(condition, child, look) for child in node.values)
-        return all(parts) if isinstance(node.op, ast.And) else any(parts)
-    if isinstance(node, ast.UnaryOp):
-        return not _truth(condition, node.operand, look)
-    if isinstance(node, ast.Compare):
-        return _compare(condition, node, look)
+    match node:
+        case ast.BoolOp(values=inner):
+            parts = (_truth(condition, child, look) for child in inner)
+            return all(parts) if isinstance(node.op, ast.And) else any(parts)
+        case ast.UnaryOp(operand=operand):
+            return not _truth(condition, operand, look)
+        case ast.Compare():
+            return _compare(condition, node, look)
     value = _value(node, look)
     return value is not ABSENT and bool(value)
 
@@ -167,24 +157,24 @@ def _compare(condition: Condition, node: ast.Compare, look: Look) -> bool:
     if any(value is ABSENT for value in values):
         return False
     try:
-        return all(
-            _COMPARE[type(op)](values[index], values[index + 1])
-            for index, op in enumerate(node.ops)
-        )
+        pairs = zip(node.ops, pairwise(values), strict=True)
+        return all(_COMPARE[type(op)](*pair) for op, pair in pairs)
     except TypeError:
-        shown = " and ".join(repr(value) for value in values)
+        shown = " and ".join(map(repr, values))
         raise RequestError(
             f"condition {condition.text!r}: {shown} cannot be compared: they differ in kind"
         ) from None
 
 
 def _value(node: ast.expr, look: Look) -> Any:
-    if isinstance(node, ast.Constant):
-        return node.value
-    if isinstance(node, (ast.List, ast.Tuple)):
-        return [_value(item, look) for item in node.elts]
-    if isinstance(node, ast.UnaryOp):
-        return _negative(node)
+    match node:
+        case ast.Constant(value=value):
+            return value
+        case ast.List(elts=items) | ast.Tuple(elts=items):
+            return [_value(item, look) for item in items]
+        case ast.UnaryOp(operand=ast.Constant(value=number)):
+            # To a parser `-2` is a minus and a 2.
+            return -number  # type: ignore[operator]
     name = _dotted(node)
     return _WORDS[name] if name in _WORDS else look(name)
 
