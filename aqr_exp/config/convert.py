@@ -45,7 +45,7 @@ class FieldSpec:
         if not self.nested:
             return {}
         kinds = settings_classes(self.type).values() or (self.type,)
-        return {spec.name: spec for kind in kinds for spec in fields_of(kind)}
+        return {name: spec for kind in kinds for name, spec in fields_of(kind).items()}
 
     @cached_property
     def listed(self) -> Any:
@@ -62,26 +62,24 @@ class FieldSpec:
 
 
 @cache
-def fields_of(cls: Any) -> tuple[FieldSpec, ...]:
-    """The fields of a configuration dataclass, in order."""
+def fields_of(cls: Any) -> dict[str, FieldSpec]:
+    """The fields of a configuration dataclass by name, in order."""
     hints = get_type_hints(cls, include_extras=True)
-    specs = []
+    specs = {}
     for field in dataclasses.fields(cls):
         hint = hints[field.name]
         annotated, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
         plain, optional = _without_none(annotated)
         note_of = {type(note): note for note in notes}
-        specs.append(
-            FieldSpec(
-                name=field.name,
-                type=plain,
-                range=note_of.get(Range),
-                excluded=NotInFingerprint in note_of,
-                optional=optional,
-                before=note_of.get(DefaultBefore),
-            )
+        specs[field.name] = FieldSpec(
+            name=field.name,
+            type=plain,
+            range=note_of.get(Range),
+            excluded=NotInFingerprint in note_of,
+            optional=optional,
+            before=note_of.get(DefaultBefore),
         )
-    return tuple(specs)
+    return specs
 
 
 def _without_none(hint: Any) -> tuple[Any, bool]:
@@ -98,12 +96,12 @@ def _without_none(hint: Any) -> tuple[Any, bool]:
 def dotted_keys(cls: Any, prefix: str = "") -> dict[str, FieldSpec]:
     """Every single value below a configuration dataclass by its dotted key, optional parts included."""
     keys: dict[str, FieldSpec] = {}
-    for spec in fields_of(cls):
+    for name, spec in fields_of(cls).items():
         if spec.nested:
             for kind in settings_classes(spec.type).values() or (spec.type,):
-                keys |= dotted_keys(kind, f"{prefix}{spec.name}.")
+                keys |= dotted_keys(kind, f"{prefix}{name}.")
         else:
-            keys[prefix + spec.name] = spec
+            keys[prefix + name] = spec
     return keys
 
 
@@ -137,9 +135,9 @@ def with_converted(whole: T, changed: Mapping[str, Any]) -> T:
     faults: list[Fault] = []
     cls: Any = type(whole)
     found = {
-        spec.name: _convert_field(spec, changed, "", cls, faults)
-        for spec in fields_of(cls)
-        if spec.name in changed
+        name: _convert_field(spec, changed, "", cls, faults)
+        for name, spec in fields_of(cls).items()
+        if name in changed
     }
     if faults:
         raise RequestError(*faults)
@@ -156,7 +154,7 @@ def _convert_node(cls: Any, value: Any, where: str, root: Any, faults: list[Faul
         value, cls = _of_one_variant(value, variants, where, faults)
         if cls is None:
             return _INVALID
-    specs = {spec.name: spec for spec in fields_of(cls)}
+    specs = fields_of(cls)
     for unknown in [f"{where}{key}" for key in value if key not in specs]:
         known = [f"{where}{name}" for name in specs] if "[" in where else dotted_keys(root)
         guess = did_you_mean(unknown, known)
@@ -178,9 +176,8 @@ def _of_one_variant(
         else:
             faults.append(Fault(rule=f"key '{key}' is missing: it must be {one_of}", about=(key,)))
         return {}, None
-    own = {spec.name for spec in fields_of(variants[name])}
-    every = {spec.name for kind in variants.values() for spec in fields_of(kind)}
-    foreign = [key for key in value if key in every - own]
+    every = {part for kind in variants.values() for part in fields_of(kind)}
+    foreign = [key for key in value if key in every and key not in fields_of(variants[name])]
     faults += [
         Fault(f"{where}{key}", None, lacks_part(name, key) or "")
         for key in foreign
@@ -264,8 +261,7 @@ def allowed(spec: FieldSpec) -> str:
     if spec.nested:
         return "a group of keys"
     if spec.listed:
-        names = ", ".join(item.name for item in fields_of(spec.listed))
-        return f"a list of groups of keys (each of {names})"
+        return f"a list of groups of keys (each of {', '.join(fields_of(spec.listed))})"
     if get_origin(kind) is tuple:
         return f"a list of {_elements(get_args(kind))}{_interval(spec.range, ', each')}"
     if among := choices(kind):

@@ -14,7 +14,7 @@ from aqr_exp.config.convert import FieldSpec, convert, fields_of
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.files.run_name import RunName
 
-FINGERPRINT_DIGITS = 12
+HASH_DIGITS = 12
 
 
 def canonical(config: Any) -> dict[str, Any]:
@@ -38,18 +38,20 @@ def fingerprint(config: RunConfig) -> str:
 
     The seed is the replicate axis and beside the fingerprint, not in it.
     """
-    counting = (spec.name for spec in fields_of(RunConfig) if not spec.excluded)
-    parts = [
-        (name, part) for name in sorted(counting) if (part := getattr(config, name)) is not None
-    ]
-    text = ",".join(f'"{name}":{_part_text(part)}' for name, part in parts)
-    return hashlib.sha256(f"{{{text}}}".encode()).hexdigest()[:FINGERPRINT_DIGITS]
+    counting = sorted(name for name, spec in fields_of(RunConfig).items() if not spec.excluded)
+    parts = {name: part for name in counting if (part := getattr(config, name)) is not None}
+    text = ",".join(f'"{name}":{_part_text(part)}' for name, part in parts.items())
+    return _hash(f"{{{text}}}")
 
 
 @lru_cache(maxsize=4096)
 def _part_text(part: Any) -> str:
     """One part of a run as canonical text; the runs of a sweep share most of theirs."""
     return json.dumps(canonical(part), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
 
 
 def run_name(config: RunConfig) -> str:
@@ -79,9 +81,9 @@ def from_spec(spec: Mapping[str, Any]) -> RunConfig:
 
 def _plain(config: Any, *, with_excluded: bool) -> dict[str, Any]:
     return {
-        spec.name: _plain_value(value, with_excluded=with_excluded)
-        for spec in fields_of(config.__class__)
-        if (value := getattr(config, spec.name)) is not None
+        name: _plain_value(value, with_excluded=with_excluded)
+        for name, spec in fields_of(config.__class__).items()
+        if (value := getattr(config, name)) is not None
         and (with_excluded or not (spec.excluded or (spec.before and spec.before.value == value)))
     }
 
@@ -132,7 +134,7 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[Diff
         Keys that count first, then the seed, then those that change nothing.
     """
     order = list(IdentityEffect)
-    found = _walk(ours, theirs, _specs(RunConfig), "", excluded=False)
+    found = _walk(ours, theirs, fields_of(RunConfig), "", excluded=False)
     return sorted(found, key=lambda item: order.index(item.effect))
 
 
@@ -144,20 +146,18 @@ def _walk(
     *,
     excluded: bool,
 ) -> Iterator[Difference]:
-    names = dict.fromkeys([*specs, *ours, *theirs])
-    for name in names:
+    for name in dict.fromkeys([*specs, *ours, *theirs]):
         one, other = ours.get(name), theirs.get(name)
         if one == other and isinstance(one, bool) == isinstance(other, bool):
             continue
-        spec = specs.get(name)
+        spec = specs.get(name, _UNKNOWN)
         # One run is too old to have the key, which does in the other what was done before.
         older = one is None or other is None
-        if spec is not None and older and spec.is_as_before(other if one is None else one):
+        if older and spec.is_as_before(other if one is None else one):
             continue
-        neutral = excluded or (spec is not None and spec.excluded)
+        neutral = excluded or spec.excluded
         if isinstance(one, Mapping) and isinstance(other, Mapping):
-            inner = {} if spec is None else spec.below
-            yield from _walk(one, other, inner, f"{prefix}{name}.", excluded=neutral)
+            yield from _walk(one, other, spec.below, f"{prefix}{name}.", excluded=neutral)
             continue
         effect = IdentityEffect.NONE if neutral else IdentityEffect.CHANGES
         if f"{prefix}{name}" == "seed":
@@ -171,7 +171,8 @@ def _walk(
         )
 
 
-SETTING_DIGITS = 12
+# A key of a file that the schema does not know.
+_UNKNOWN = FieldSpec(name="", type=None, range=None, excluded=False, optional=False, before=None)
 # What training time depends on besides the setting; `host` replaces an unknown processor.
 CIRCUMSTANCES = ("processor", "host", "gpus", "cpus", "device", "threads", "loader_workers")
 
@@ -187,23 +188,19 @@ def setting_fingerprint(spec: Mapping[str, Any]) -> str:
         Twelve hex digits; runs that differ in their variant (and seed) alone share them.
     """
     kept = {key: value for key, value in spec.items() if key != "variant"}
-    text = json.dumps(_effective(kept, _specs(RunConfig)), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:SETTING_DIGITS]
-
-
-def _specs(cls: Any) -> dict[str, FieldSpec]:
-    return {spec.name: spec for spec in fields_of(cls)}
+    effective = _effective(kept, fields_of(RunConfig))
+    return _hash(json.dumps(effective, sort_keys=True, separators=(",", ":")))
 
 
 def _effective(values: Mapping[str, Any], specs: Mapping[str, FieldSpec]) -> dict[str, Any]:
     """The present values that can change a number; keys the schema does not know are kept."""
     kept: dict[str, Any] = {}
     for key, value in values.items():
-        spec = specs.get(key)
-        if value is None or (spec is not None and (spec.excluded or spec.is_as_before(value))):
+        spec = specs.get(key, _UNKNOWN)
+        if value is None or spec.excluded or spec.is_as_before(value):
             continue
-        nested = spec is not None and spec.nested and isinstance(value, Mapping)
-        kept[key] = _effective(value, spec.below) if spec is not None and nested else value
+        nested = spec.nested and isinstance(value, Mapping)
+        kept[key] = _effective(value, spec.below) if nested else value
     return kept
 
 

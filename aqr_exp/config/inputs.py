@@ -4,7 +4,7 @@ import dataclasses
 import os
 import re
 import shlex
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +32,19 @@ def with_checkpoint_identity(config: RunConfig) -> RunConfig:
         return config
     # The training process may run in another folder than the one a relative path was typed in.
     path = Path(start.load_from).expanduser().absolute()
+    fault = partial(Fault, "start.load_from", start.load_from)
     if not path.is_file():
-        fault = "is a folder, not a checkpoint file" if path.is_dir() else "no such file"
-        raise RequestError(Fault("start.load_from", start.load_from, fault))
+        folder = path.is_dir()
+        raise RequestError(
+            fault("is a folder, not a checkpoint file" if folder else "no such file")
+        )
     try:
         digits = file_sha256(path)
     except OSError as error:
-        fault = f"cannot be read: {error.strerror}"
-        raise RequestError(Fault("start.load_from", start.load_from, fault)) from None
+        raise RequestError(fault(f"cannot be read: {error.strerror}")) from None
     if start.sha256 not in {"", digits}:
-        fault = f"the file changed: its sha256 is {digits}, the run was made for {start.sha256}"
-        raise RequestError(Fault("start.load_from", start.load_from, fault))
+        made = f"the run was made for {start.sha256}"
+        raise RequestError(fault(f"the file changed: its sha256 is {digits}, {made}"))
     found = dataclasses.replace(start, load_from=os.fspath(path), sha256=digits)
     return dataclasses.replace(config, start=found)
 

@@ -10,7 +10,7 @@ from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.constraints import Range
 from aqr_exp.errors import Fault, RequestError
 
-_LIMITS = next(spec.range for spec in fields_of(RunConfig) if spec.name == "seed") or Range(0, 0)
+_LIMITS = fields_of(RunConfig)["seed"].range or Range(0, 0)
 SEED_RULE = f"write a whole number from {_LIMITS.low} to {_LIMITS.high}"
 MOST_VALUES = 100_000
 _RANGE = "write range(start, stop) or range(start, stop, step), the stop left out"

@@ -158,7 +158,7 @@ def test_what_an_older_run_lacks_is_what_was_done_before_and_not_in_its_identity
 
 
 def test_fields_say_what_is_optional() -> None:
-    specs = {spec.name: spec for spec in fields_of(Outer)}
+    specs = fields_of(Outer)
     assert [name for name, spec in specs.items() if spec.optional] == ["maybe", "perhaps"]
     assert specs["maybe"].type is Inner
     assert specs["perhaps"].excluded

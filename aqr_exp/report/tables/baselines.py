@@ -100,7 +100,7 @@ class Specs:
 
 def shared_by_an_arm(names: Sequence[str]) -> bool:
     """Whether runs of one identity agree on all these keys, so that reading one of them is enough."""
-    excluded = {spec.name for spec in fields_of(RunConfig) if spec.excluded}
+    excluded = {name for name, spec in fields_of(RunConfig).items() if spec.excluded}
     excluded |= {
         key
         for key, spec in dotted_keys(RunConfig).items()
