@@ -58,6 +58,7 @@ _SCALES = typer.Option("--scales", help="Bias scales, with commas between.", met
 _WINDOW_KEYS = typer.Option(
     "--window-keys", help="Keys of a window, with commas between.", metavar="N"
 )
+_FORM = typer.Option("--format", help="How to print it.")
 _PLOT = typer.Option("--plot", help="Draw it, too: .png, .pdf or .svg.", metavar="FILE")
 
 
@@ -66,9 +67,7 @@ def softmax_command(
     scales: Annotated[str, _SCALES] = "1,2.5,5,10,20",
     keys: Annotated[int, typer.Option("--keys", help="Keys a query attends to in all.")] = 22_384,
     window_keys: Annotated[str, _WINDOW_KEYS] = "25,64",
-    form: Annotated[TableFormat, typer.Option("--format", help="How to print it.")] = (
-        TableFormat.RICH
-    ),
+    form: Annotated[TableFormat, _FORM] = TableFormat.RICH,
     plot: Annotated[Path | None, _PLOT] = None,
 ) -> None:
     """Print the tables, and draw them with --plot."""

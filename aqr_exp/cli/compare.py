@@ -1,7 +1,6 @@
 """`aqr-exp compare`: two arms or runs, what differs in them and what that did to the numbers."""
 
-from enum import Enum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -32,14 +31,6 @@ Examples:
 """
 
 
-class CompareFormat(str, Enum):
-    """Output formats of a comparison."""
-
-    RICH = "rich"
-    MD = "md"
-    JSON = "json"
-
-
 _REFERENCE = typer.Argument(
     help="The reference: an arm or run.",
     metavar="A",
@@ -62,6 +53,7 @@ _FACTOR = typer.Option(
     metavar="KEY",
 )
 _STRICT = typer.Option("--strict", help="Refuse a confounded comparison with exit code 2.")
+_FORM = typer.Option("--format", help="How to print it.")
 _RESAMPLES = typer.Option("--resamples", help="How often scenes are drawn again.", min=100)
 
 
@@ -74,9 +66,7 @@ def command(
     factor: Annotated[list[str] | None, _FACTOR] = None,
     strict: Annotated[bool, _STRICT] = False,
     resamples: Annotated[int, _RESAMPLES] = 1000,
-    form: Annotated[CompareFormat, typer.Option("--format", help="How to print it.")] = (
-        CompareFormat.RICH
-    ),
+    form: Annotated[Literal["rich", "md", "json"], _FORM] = "rich",
 ) -> None:
     """Print a comparison."""
     request = Request(
@@ -89,12 +79,11 @@ def command(
     )
     found = _compared(reference, other, Store(results_root()), request)
     tables = comparison_tables(found, scenes)
-    if form is not CompareFormat.JSON:
+    if form != "json":
         for name in [name for name, table in tables.items() if not table.rows]:
             table = tables.pop(name)
             console.data("\n".join([table.title, *table.notes, ""]))
-    table_format = TableFormat(form.value)
-    console.data(render_all(tables, table_format, terminal=console.on_terminal()))
+    console.data(render_all(tables, TableFormat(form), terminal=console.on_terminal()))
 
 
 def _compared(reference: str, other: str, store: Store, request: Request) -> Comparison:

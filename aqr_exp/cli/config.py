@@ -74,12 +74,7 @@ LONGEST = 60
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One of the two runs.
-
-    Attributes:
-        name: The run's name, by what its configuration says.
-        spec: Its complete configuration.
-    """
+    """One of the two runs: its name, by what its configuration says, and all of that."""
 
     name: str
     spec: dict[str, Any]

@@ -1,22 +1,18 @@
 """`aqr-exp confirm`: a sweep's best points and the baseline again, on fresh seeds."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Annotated
 
 import typer
 
 from aqr_exp.cli import completion, console
-from aqr_exp.cli.console import delayed_progress
 from aqr_exp.cli.sweep_execute import execute
 from aqr_exp.errors import RequestError
 from aqr_exp.evaluate.conditions import DataCondition
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.report.compare.confirmation import ConfirmedPoint, confirm, confirmation_table
 from aqr_exp.report.tables.formats import TableFormat
-from aqr_exp.statistics.differences import DEFAULT
 from aqr_exp.statistics.grouping import check_metric_names
-from aqr_exp.statistics.run_scores import prepare
 from aqr_exp.store.collect import collect, with_settings
 from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store, results_root
@@ -90,11 +86,7 @@ def command(
 
 
 def _sweep_name(what: str, overrides: Sequence[str], store: Store) -> str:
-    """The name of a sweep that was run.
-
-    Raises:
-        RequestError: There is no such sweep; names the nearest.
-    """
+    """The name of a sweep that was run; refuses any other, with the nearest."""
     names = store.sweep_names()
     if what in names:
         if overrides:
@@ -147,14 +139,7 @@ def _report(
         )
     ]
     shown = [row for point in points for group in vars(point).values() for row in group]
-    with delayed_progress() as progress:
-        prepare(
-            [row for row in shown if row.completed],
-            [DataCondition()],
-            store=store,
-            settings=DEFAULT,
-            progress=partial(progress, "resamples"),
-        )
+    console.resample(shown, store, DataCondition())
     found = confirm(points, selection.metric, store=store)
     table = confirmation_table(
         selection.sweep, selection.metric, found, candidates=selection.candidates, planned=seeds

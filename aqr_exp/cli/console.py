@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,8 +16,11 @@ from aqr_exp.files.atomic import plain
 from aqr_exp.files.progress import NamedProgress, Progress, RunProgress, duration
 
 if TYPE_CHECKING:
+    from aqr_exp.evaluate.conditions import DataCondition
     from aqr_exp.report.tables.cells import Table
     from aqr_exp.report.tables.formats import TableFormat
+    from aqr_exp.store.collect import RunRow
+    from aqr_exp.store.store import Store
 
 
 def data(text: str) -> None:
@@ -123,11 +127,7 @@ class PlainProgress:
 
 @contextmanager
 def run_progress() -> Iterator[RunProgress]:
-    """Show a run's progress until the context ends.
-
-    Yields:
-        A function that takes what `progress.json` holds.
-    """
+    """Show a run's progress until the context ends."""
     if not on_terminal():
         yield PlainProgress()
         return
@@ -153,11 +153,7 @@ def run_progress() -> Iterator[RunProgress]:
 
 @contextmanager
 def counted_progress(what: str) -> Iterator[Progress]:
-    """Show how many of how many are done.
-
-    Yields:
-        A function of (done, total).
-    """
+    """Show how many of how many are done."""
     if not on_terminal():
         said_at = time.monotonic()
 
@@ -189,11 +185,7 @@ QUIET_S = 2.0
 
 @contextmanager
 def delayed_progress() -> Iterator[NamedProgress]:
-    """Show how many of how many are done, once that has taken two seconds.
-
-    Yields:
-        A function of (what, done, total).
-    """
+    """Show how many of how many are done, once that has taken two seconds."""
     shown: dict[str, Progress] = {}
     started: dict[str, float] = {}
     with ExitStack() as stack:
@@ -206,6 +198,17 @@ def delayed_progress() -> Iterator[NamedProgress]:
             shown[what](done, total)
 
         yield progress
+
+
+def resample(rows: Sequence["RunRow"], store: "Store", condition: "DataCondition") -> None:
+    """Compute what intervals need of completed runs, which takes long the first time."""
+    from aqr_exp.statistics.differences import DEFAULT
+    from aqr_exp.statistics.run_scores import prepare
+
+    completed = [row for row in rows if row.completed]
+    with delayed_progress() as show:
+        progress = partial(show, "resamples")
+        prepare(completed, [condition], store=store, settings=DEFAULT, progress=progress)
 
 
 def progress_line(progress: dict[str, Any]) -> str:

@@ -58,13 +58,10 @@ def cancel_command(
 
 
 def cancel_sweep(sweep: SweepFolder, store: Store) -> str:
-    """Request that the schedulers of a sweep stop, and its runs that no scheduler watches.
-
-    Returns:
-        What was done.
+    """Ask the schedulers of a sweep to stop, and its running runs; returns what was done.
 
     Raises:
-        RequestError: No scheduler works on it and none of its runs is running: there is nothing to stop.
+        RequestError: No scheduler works on it and none of its runs is running.
     """
     workers = sweep.schedulers()
     watched = watched_runs(store, sweep)
@@ -79,13 +76,10 @@ def cancel_sweep(sweep: SweepFolder, store: Store) -> str:
 
 
 def cancel_run(folder: RunFolder) -> str:
-    """Request that the process of a run stops, or keep the run from being started.
-
-    Returns:
-        What was done.
+    """Ask the process of a run to stop, or keep the run from being started; returns what was done.
 
     Raises:
-        RequestError: The run has ended: there is nothing to stop.
+        RequestError: The run has ended.
     """
     status = folder.effective_status()
     if status in {RunStatus.PLANNED, RunStatus.INTERRUPTED}:
@@ -127,18 +121,14 @@ def rerun(
     detach: bool,
     steal: bool = False,
 ) -> int:
-    """Execute again the runs that are in one of the wanted states.
+    """Execute again the runs that are in one of the wanted states; returns the exit code.
 
     Args:
         slots: How many run side by side.
         steal: Take over the runs whose holder is unknown.
 
-    Returns:
-        The exit code: 0 all are complete, 1 one has failed, 130 interrupted.
-
     Raises:
-        RequestError: A name is unknown.
-        AqrExpError: Nothing can be started here.
+        AqrExpError: A name is unknown, or nothing can be started here.
     """
     store = Store(results_root())
     named = [store.find_run_or_sweep(name) for name in names]

@@ -10,7 +10,6 @@ from aqr_exp.config.variant_spec import example_lines
 from aqr_exp.errors import RequestError
 from aqr_exp.launch.measuring import Outcome, measure_together
 from aqr_exp.store.cost import Cost, median_and_p95
-from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.store import Store, results_root
 
 HELP = f"""
@@ -47,7 +46,9 @@ def command(
             raise RequestError(f"--{name} {number}: must be at least 1")
     store = Store(results_root())
     folders = {folder.name: folder for folder in map(store.find, runs)}
-    _check_measurable(list(folders.values()))
+    untrained = [name for name in folders if not any(folders[name].checkpoints_dir.glob("*.pth"))]
+    if untrained:
+        raise RequestError(*(f"{name}: no checkpoint to measure yet" for name in untrained))
     counted = f"{len(folders)} run{'' if len(folders) == 1 else 's'}"
     console.say(f"measuring {counted}: loading, then {passes} timed passes each")
     outcomes = {}
@@ -60,33 +61,17 @@ def command(
     if as_json:
         console.print_json([_as_json(outcome) for outcome in ordered])
     else:
-        console.data("\n".join(line for outcome in ordered for line in _lines(outcome)))
-    for outcome in ordered:
-        if outcome.fault is not None:
-            console.say(f"not measured: {outcome.name}: {outcome.fault}")
-    return 1 if any(outcome.fault is not None for outcome in ordered) else 0
-
-
-def _check_measurable(folders: list[RunFolder]) -> None:
-    """Refuse runs without any checkpoint, before anything is loaded.
-
-    Raises:
-        RequestError: One line for each of them.
-    """
-    without = [folder for folder in folders if not any(folder.checkpoints_dir.glob("*.pth"))]
-    if without:
-        raise RequestError(
-            "\n".join(f"{folder.name}: no checkpoint to measure yet" for folder in without)
-        )
+        costs = {one.name: one.cost for one in ordered if one.cost is not None}
+        console.data("\n".join(f"{name}: {format_cost(cost)}" for name, cost in costs.items()))
+    faults = {one.name: one.fault for one in ordered if one.fault is not None}
+    for name, fault in faults.items():
+        console.say(f"not measured: {name}: {fault}")
+    return 1 if faults else 0
 
 
 def _as_json(outcome: Outcome) -> dict[str, Any]:
     cost = None if outcome.cost is None else outcome.cost.as_json()
     return {"run": outcome.name, "fault": outcome.fault, "cost": cost}
-
-
-def _lines(outcome: Outcome) -> list[str]:
-    return [] if outcome.cost is None else [f"{outcome.name}: {format_cost(outcome.cost)}"]
 
 
 def format_cost(cost: Cost) -> str:

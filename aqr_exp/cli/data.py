@@ -280,13 +280,10 @@ def default_root() -> Path:
 
 
 def ready(root: Path, settings: SynthSettings, *, force: bool) -> bool:
-    """True when exactly this data set is there; refuse a folder that holds anything else.
+    """True when exactly this data set is there, and not to be made again.
 
     Args:
-        force: Whether a synthetic data set made from other settings may be replaced.
-
-    Returns:
-        True when there is nothing to do.
+        force: A synthetic data set is made again, also from other settings.
 
     Raises:
         RequestError: The folder holds other data; names it and what to do.

@@ -78,11 +78,7 @@ def command(
 
 
 def _check_trained(folder: RunFolder) -> None:
-    """Refuse a run without a clean evaluation to compare with.
-
-    Raises:
-        RequestError: Names the run and its status.
-    """
+    """Refuse a run without a clean evaluation to compare with."""
     status = folder.effective_status()
     if status is not RunStatus.COMPLETED:
         raise RequestError(
@@ -91,11 +87,7 @@ def _check_trained(folder: RunFolder) -> None:
 
 
 def _check_data(folder: RunFolder) -> None:
-    """Refuse data that are gone or are not those of the clean evaluation.
-
-    Raises:
-        RequestError: Names the run and what is wrong with its data.
-    """
+    """Refuse data that are gone or are not those of the clean evaluation."""
     try:
         with_data_identity(from_spec(folder.read_spec()))
     except RequestError as error:

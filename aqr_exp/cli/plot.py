@@ -1,15 +1,12 @@
 """`aqr-exp plot`: figures for a paper from completed runs."""
 
 from collections.abc import Sequence
-from enum import Enum
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from aqr_exp.cli import completion, console
-from aqr_exp.cli.console import delayed_progress
 from aqr_exp.config.variant_spec import example_lines
 from aqr_exp.evaluate.conditions import CONDITIONS, DataCondition
 from aqr_exp.report.arm_names import selected
@@ -21,9 +18,7 @@ from aqr_exp.report.figures.sweep_figure import sweep_figure
 from aqr_exp.report.figures.training_curves import arm_curves, without_curves
 from aqr_exp.report.tables.baselines import Specs
 from aqr_exp.report.tables.rows import meeting, read_conditions
-from aqr_exp.statistics.differences import DEFAULT
 from aqr_exp.statistics.grouping import group_seeds
-from aqr_exp.statistics.run_scores import prepare
 from aqr_exp.store.collect import RunRow, collect
 from aqr_exp.store.store import Store, results_root
 
@@ -68,13 +63,7 @@ Examples:
 """
 
 
-class Width(str, Enum):
-    """The width of a figure."""
-
-    COLUMN = "column"
-    PAGE = "page"
-
-
+WIDTHS_IN = {"column": COLUMN_IN, "page": PAGE_IN}
 Of = Annotated[
     str | None,
     typer.Option(
@@ -100,7 +89,9 @@ Output = Annotated[
         metavar="PATH",
     ),
 ]
-WidthOption = Annotated[Width, typer.Option("--width", help="One column of a page, or all of it.")]
+Width = Annotated[
+    Literal["column", "page"], typer.Option("--width", help="One column of a page, or all of it.")
+]
 Metric = Annotated[str, typer.Option("--metric", help="Which metric.", metavar="NAME")]
 
 
@@ -112,14 +103,14 @@ def sweep_command(
     metric: Metric = "mAP",
     of: Of = None,
     where: Where = None,
-    width: WidthOption = Width.COLUMN,
+    width: Width = "column",
     path: Output = None,
 ) -> None:
     """Draw a sweep."""
     store, rows = _rows(of, where)
     _resample(rows, store, metric)
-    figure = sweep_figure(rows, parameters, metric, store=store, width_in=_width_in(width))
-    _say_left_out(rows)
+    figure = sweep_figure(rows, parameters, metric, store=store, width_in=WIDTHS_IN[width])
+    _say_not_drawn(group_seeds(rows)[1])
     _save(figure, path, store, "-".join(["sweep", *parameters, metric]))
 
 
@@ -130,37 +121,37 @@ def curves_command(
     metric: Metric = "mAP",
     of: Of = None,
     where: Where = None,
-    width: WidthOption = Width.PAGE,
+    width: Width = "page",
     path: Output = None,
 ) -> None:
     """Draw training and evaluation over epochs."""
     store, rows = _rows(of, where)
     arms = arm_curves(rows, store)
     _resample(rows, store, metric)
-    figure = curves_figure(arms, store=store, loss=loss, metric=metric, width_in=_width_in(width))
+    figure = curves_figure(arms, store=store, loss=loss, metric=metric, width_in=WIDTHS_IN[width])
     _say_not_drawn(without_curves(rows, arms))
     _save(figure, path, store, f"curves-{loss}-{metric}")
 
 
 def classes_command(
-    of: Of = None, where: Where = None, width: WidthOption = Width.COLUMN, path: Output = None
+    of: Of = None, where: Where = None, width: Width = "column", path: Output = None
 ) -> None:
     """Draw AP by class."""
     store, rows = _rows(of, where)
     _resample(rows, store)
-    figure = classes_figure(rows, store=store, width_in=_width_in(width))
-    _say_left_out(rows)
+    figure = classes_figure(rows, store=store, width_in=WIDTHS_IN[width])
+    _say_not_drawn(group_seeds(rows)[1])
     _save(figure, path, store, "classes")
 
 
 def scale_command(
-    of: Of = None, where: Where = None, width: WidthOption = Width.COLUMN, path: Output = None
+    of: Of = None, where: Where = None, width: Width = "column", path: Output = None
 ) -> None:
     """Draw the bias scale over training."""
     store, rows = _rows(of, where)
     arms = arm_curves(rows, store)
     bounds = [bounds_of(store.folder(arm.runs[0].row.name).read_spec()) for arm in arms]
-    figure = scales_figure(arms, bounds, width_in=_width_in(width))
+    figure = scales_figure(arms, bounds, width_in=WIDTHS_IN[width])
     _say_not_drawn(without_curves(rows, arms))
     _save(figure, path, store, "scale")
 
@@ -178,30 +169,13 @@ def _rows(of: str | None, where: list[str] | None) -> tuple[Store, Sequence[RunR
 
 
 def _resample(rows: Sequence[RunRow], store: Store, metric: str = "mAP") -> None:
-    """Compute what the intervals need, which takes long the first time."""
-    condition = CONDITIONS.get(metric.partition("@")[2], DataCondition())
-    with delayed_progress() as progress:
-        prepare(
-            [row for row in rows if row.completed],
-            [condition],
-            store=store,
-            settings=DEFAULT,
-            progress=partial(progress, "resamples"),
-        )
-
-
-def _say_left_out(rows: Sequence[RunRow]) -> None:
-    """Name the runs whose metrics are not drawn."""
-    _say_not_drawn(group_seeds(rows)[1])
+    console.resample(rows, store, CONDITIONS.get(metric.partition("@")[2], DataCondition()))
 
 
 def _say_not_drawn(lines: Sequence[str]) -> None:
+    """Name the runs whose metrics are not drawn."""
     for line in lines:
         console.say(f"not drawn: {line}")
-
-
-def _width_in(width: Width) -> float:
-    return PAGE_IN if width is Width.PAGE else COLUMN_IN
 
 
 def _save(figure: "Figure", path: Path | None, store: Store, name: str) -> None:

@@ -22,7 +22,7 @@ from aqr_exp.report.figures.sweep_figure import sweep_figure
 from aqr_exp.report.tables.build import build_table
 from aqr_exp.report.tables.request import TableRequest
 from aqr_exp.report.tables.rows import rows_of_sweep
-from aqr_exp.store.collect import RunRow, collect, with_settings
+from aqr_exp.store.collect import collect, with_settings
 from aqr_exp.store.counting import RunFolders
 from aqr_exp.store.store import Store
 from aqr_exp.store.sweep_folder import SweepFolder, check_sweep_name
@@ -60,11 +60,7 @@ def preflight(plan: Plan, store: Store, slot: Slot) -> None:
 
 
 def untried(plan: Plan, store: Store) -> dict[str, RunConfig]:
-    """One run of each configuration of which no run of the plan has ever made a step.
-
-    Returns:
-        Configurations by what would be typed for them.
-    """
+    """One run of each configuration that has never made a step here, by what one would type."""
     found: dict[str, tuple[str, RunConfig]] = {}
     tried = set()
     folders = RunFolders(store)
@@ -101,28 +97,17 @@ def summarize(
     try:
         request = TableRequest(sweep=sweep.name)
         console.print_table(build_table(store, everything, request).table)
-        _draw(sweep, rows, metric, parameters or swept_keys(entries)[:MOST_PARAMETERS], store)
+        parameters = parameters or swept_keys(entries)[:MOST_PARAMETERS]
+        if parameters:
+            check_matplotlib("the figure")
+            figure = sweep_figure(rows, parameters, metric, store=store)
+            paths = save_figure(figure, sweep.figure_stem(metric))
+            console.say(f"{sweep.name}: drawn in {' and '.join(map(str, paths))}")
     except AqrExpError as error:  # what cannot be shown does not make the sweep a failure
         console.say(f"{sweep.name}: {error}")
     best = best_point(entries, by_entry(entries, rows), metric, direction or Direction.MAXIMIZE)
     if best is not None:
         console.say(f"{sweep.name}: {best.words()}")
-
-
-def _draw(
-    sweep: SweepFolder,
-    rows: Sequence[RunRow],
-    metric: str,
-    parameters: Sequence[str],
-    store: Store,
-) -> None:
-    """Draw the metric against what was swept, and say where; nothing where nothing was swept."""
-    if not parameters:
-        return
-    check_matplotlib("the figure")
-    figure = sweep_figure(rows, parameters, metric, store=store)
-    paths = save_figure(figure, sweep.figure_stem(metric))
-    console.say(f"{sweep.name}: drawn in {' and '.join(map(str, paths))}")
 
 
 INTERRUPTED = 130
@@ -156,8 +141,7 @@ def execute(
         has failed or is unknown, 130 interrupted.
 
     Raises:
-        AqrExpError: Nothing was started: training packages or disk space are missing, the name or
-            the slots cannot be, or a configuration cannot make its first steps (exit 2).
+        AqrExpError: Nothing was started: see `find_room` and `preflight`, or the name cannot be.
     """
     check_sweep_name(plan.name)
     executor, slot = find_room([run.config for run in plan.runs], store, slots)
@@ -202,14 +186,11 @@ def run_tasks(
     source_of: SourceOf | None = None,
     at_end: Callable[[], None] | None = None,
 ) -> int:
-    """Run tasks and report; see `execute`.
+    """Run tasks and report; returns the exit code, as `execute` does.
 
     Args:
-        executor: Where they run.
+        source_of: Makes the source of further tasks.
         at_end: Called when the tasks have ended, unless a stop was requested.
-
-    Returns:
-        The exit code.
     """
     if detached and executor.uses_terminal:
         raise RequestError("--detach: launcher=debug trains in the process of this terminal")

@@ -15,7 +15,7 @@ from aqr_exp.config.schema import RunConfig
 from aqr_exp.launch.trial_source import TrialSource
 from aqr_exp.store.counting import RunFolders
 from aqr_exp.store.store import Store
-from aqr_exp.store.sweep_folder import SweepFolder, check_sweep_name
+from aqr_exp.store.sweep_folder import SweepFolder
 from aqr_exp.sweep import report
 from aqr_exp.sweep.request import SweepRequest
 from aqr_exp.sweep.search import Search, check_installed
@@ -34,22 +34,16 @@ def execute_search(
     detached: bool = False,
     try_first: bool = False,
 ) -> int:
-    """Propose and run trials until there are as many as asked for, and report.
+    """Propose and run trials until there are as many as asked for, and report; see `execute`.
 
     Several processes that execute the same search share its trials.
 
     Args:
-        slots: How many run side by side; None takes one per GPU, or one per core without GPUs.
         try_first: Let a point make its first steps before a search is begun.
-
-    Returns:
-        0 every trial has ended (or the detached process was started), 1 a run has failed or nobody
-        can tell about it, 130 interrupted.
 
     Raises:
         RequestError: The search cannot be; nothing was started.
     """
-    check_sweep_name(request.name)
     check_installed()
     planner = TrialPlanner(request, expected)
     probe = planner.check_space()

@@ -142,11 +142,7 @@ def _run(request: TableRequest, form: TableFormat, *, verify: bool) -> int:
 
 
 def _refuse_of_record(request: TableRequest, *, verify: bool) -> None:
-    """Refuse with `--by failure` what is about the evaluation of record alone.
-
-    Raises:
-        RequestError: Names the option.
-    """
+    """Refuse with `--by failure` what is about the evaluation of record alone."""
     given = {
         "--verify": verify,
         "--trace": request.trace,

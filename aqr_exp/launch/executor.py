@@ -4,7 +4,6 @@ A launcher reserves room for a training, submits a queued attempt, polls the job
 training's process is, and how it is started and killed, is known to the executor alone.
 """
 
-import json
 import os
 import select
 import signal
@@ -14,8 +13,10 @@ import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from typing import Any, TextIO, cast
+
+import msgspec
 
 from aqr_exp.config.schema.run import LauncherConfig
 from aqr_exp.errors import AqrExpError, RequestError
@@ -157,11 +158,10 @@ def training_program() -> list[str]:
     replaced = os.environ.get(COMMAND_VARIABLE)
     if not replaced:
         return [sys.executable, "-m", "aqr_exp.train"]
-    try:
-        program = json.loads(replaced)
-    except ValueError:
-        program = None
-    if not isinstance(program, list) or not program or not all(isinstance(a, str) for a in program):
+    program: list[str] = []
+    with suppress(msgspec.DecodeError):
+        program = msgspec.json.decode(replaced, type=list[str])
+    if not program:
         raise AqrExpError(f"{COMMAND_VARIABLE}={replaced}: must be a JSON list of arguments")
     return program
 
@@ -237,7 +237,7 @@ class DebugExecutor(Executor):
 
     def reserve(self) -> Reservation | None:
         """Claim a slot, unless a job of this executor has not ended yet."""
-        return None if self._job and not self._job.ended else super().reserve()
+        return None if self._job and self._job.ended is None else super().reserve()
 
     def submit(
         self, folder: RunFolder, attempt: int, reservation: Reservation | None
@@ -253,29 +253,28 @@ class DebugExecutor(Executor):
 
 
 class DebugJob(Job):
-    """A training in this process; it ends within its first poll."""
+    """A training in this process; it ends within its first poll.
+
+    Attributes:
+        ended: One line on how; None before.
+    """
 
     def __init__(self, folder: RunFolder, reservation: Reservation | None, attempt: int) -> None:
         super().__init__(folder, reservation)
         self._attempt = attempt
-        self._ended: str | None = None
-
-    @property
-    def ended(self) -> bool:
-        """It has run, or will not."""
-        return self._ended is not None
+        self.ended: str | None = None
 
     def _summary(self) -> str | None:
-        if self._ended is None and not self.stop_requested:
+        if self.ended is None and not self.stop_requested:
             # Said before it runs, for a launcher that an exception makes account for it.
-            self._ended = "the training was left"
+            self.ended = "the training was left"
             returncode = self._run()
-            self._ended = exit_summary(returncode)
+            self.ended = exit_summary(returncode)
             if returncode == INTERRUPTED and self.folder.cancel_request() is None:
                 # The training had the handlers while it ran: the launcher is to hear of Ctrl-C, too.
                 self.stop_requested = True
                 signal.raise_signal(signal.SIGINT)
-        return self._ended
+        return self.ended
 
     def _run(self) -> int:
         slot = None if self._reservation is None else self._reservation.slot
@@ -302,7 +301,7 @@ class DebugJob(Job):
                 return 1
 
     def _interrupt(self) -> None:
-        self._ended = self._ended or "the training was stopped before it began"
+        self.ended = self.ended or "the training was stopped before it began"
 
     def _kill(self) -> None:
         """Nothing is left to end: `poll` returns when the training has."""

@@ -32,12 +32,7 @@ NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """The end of one run's cost measurement.
-
-    Attributes:
-        cost: The measurements, also written to the run's folder.
-        fault: Why there are none.
-    """
+    """The cost of one run, which is also written to its folder; or why there is none."""
 
     name: str
     cost: Cost | None = None

@@ -44,12 +44,7 @@ def build_record(
         "overrides": list(overrides),
         "argv": list(argv),
         "created": utc_now(),
-        "data": {
-            "name": config.data.name,
-            "version": config.data.version,
-            "fingerprint": config.data.fingerprint,
-            "root": config.data.root,
-        },
+        "data": {key: spec["data"][key] for key in ("name", "version", "fingerprint", "root")},
         "code": code_revision(Path(aqr_exp.__file__).resolve().parents[1]),
         "versions": installed_versions(),
         "python": platform.python_version(),

@@ -217,12 +217,10 @@ class Scheduler:
         except LockHeldError:
             self._pending.append(task)  # another process has it: its outcome is waited for
         except (AqrExpError, OSError) as error:
-            snapshot = RunSnapshot(Decision.FAILED, str(error), run.attempt)
-            self._finish(task, snapshot, here=True)
+            self._finish(task, RunSnapshot(Decision.FAILED, str(error), run.attempt), here=True)
         else:
             decision = Decision(state.status.value)
-            snapshot = RunSnapshot(decision, state.reason, state.attempt)
-            self._finish(task, snapshot, here=True)
+            self._finish(task, RunSnapshot(decision, state.reason, state.attempt), here=True)
         finally:
             run.lease.release()
             run.job.release()

@@ -7,6 +7,7 @@ import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
 from aqr_exp.errors import RequestError
@@ -51,9 +52,8 @@ def visible_gpus(environment: Mapping[str, str]) -> list[str]:
     """
     given = environment.get("CUDA_VISIBLE_DEVICES")
     if given is not None:
-        names = [name.strip() for name in given.split(",")]
-        bad = next((at for at, name in enumerate(names) if name in {"", "-1"}), len(names))
-        return names[:bad]
+        names = (name.strip() for name in given.split(","))
+        return list(takewhile(lambda name: name not in {"", "-1"}, names))
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
@@ -72,53 +72,40 @@ def cpu_slots(count: int | None = None, cores: int | None = None) -> list[Slot]:
         count: One per core when None: two trainings of one thread do more work together than one
             of two threads.
         cores: Cores to divide; those this process may use when None.
-
-    Raises:
-        RequestError: The count is below one.
     """
     cores = usable_cores() if cores is None else cores
     count = cores if count is None else count
-    _check(count)
-    threads = max(1, cores // count)
-    environment = _threads(threads) | {"CUDA_VISIBLE_DEVICES": ""}
+    threads, environment = _share(count, cores)
+    environment |= {"CUDA_VISIBLE_DEVICES": ""}
     return [Slot(name=f"cpu-{at}", threads=threads, environment=environment) for at in range(count)]
 
 
 def gpu_slots(
     gpus: Sequence[str], count: int | None = None, cores: int | None = None
 ) -> list[Slot]:
-    """One slot per GPU.
-
-    Args:
-        count: Number of GPUs, from the first; all when None.
-        cores: Cores to divide among them; those this process may use when None.
+    """One slot per GPU, from the first; the cores are divided as those of `cpu_slots`.
 
     Raises:
         RequestError: The count is below one, or above the number of GPUs.
     """
     count = len(gpus) if count is None else count
-    _check(count)
+    threads, environment = _share(count, usable_cores() if cores is None else cores)
     if count > len(gpus):
         raise RequestError(f"--slots {count}: there are {len(gpus)} GPUs ({', '.join(gpus)})")
-    threads = max(1, (usable_cores() if cores is None else cores) // count)
     # The driver counts in the order of the buses; CUDA does so only on request.
-    order = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    environment |= {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     return [
         Slot(
             name="gpu-" + re.sub(r"[^A-Za-z0-9-]", "_", gpu),
             threads=threads,
-            environment=_threads(threads) | order | {"CUDA_VISIBLE_DEVICES": gpu},
+            environment=environment | {"CUDA_VISIBLE_DEVICES": gpu},
         )
         for gpu in gpus[:count]
     ]
 
 
 def find_slots(count: int | None, *, on_gpus: bool) -> list[Slot]:
-    """The slots of this machine.
-
-    Args:
-        count: None takes one per GPU, or one per core without GPUs.
-        on_gpus: The runs may use GPUs.
+    """The slots of this machine: as many as asked for, or one per GPU, or one per core without GPUs.
 
     Raises:
         RequestError: There are not so many.
@@ -127,13 +114,12 @@ def find_slots(count: int | None, *, on_gpus: bool) -> list[Slot]:
     return gpu_slots(gpus, count) if gpus else cpu_slots(count)
 
 
-def _check(count: int) -> None:
+def _share(count: int, cores: int) -> tuple[int, dict[str, str]]:
+    """Threads of each of so many slots, and the variables that say so."""
     if count < 1:
         raise RequestError(f"--slots {count}: must be at least 1")
-
-
-def _threads(threads: int) -> dict[str, str]:
-    return dict.fromkeys(THREAD_VARIABLES, str(threads))
+    threads = max(1, cores // count)
+    return threads, dict.fromkeys(THREAD_VARIABLES, str(threads))
 
 
 @dataclass(frozen=True, kw_only=True)
