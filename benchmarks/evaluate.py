@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "helpers"
 from made_up_tables import MadeUpBox, MadeUpScene, sample_token, write_version
 
 from aqr_exp.data.classes import CLASS_NAMES
-from aqr_exp.evaluate.conditions import RunScorer
+from aqr_exp.evaluate.conditions import RunScorer, sample_weights
 from aqr_exp.evaluate.evaluation import make_records, records_of_file
 from aqr_exp.evaluate.ground_truth import load_ground_truth
 from aqr_exp.evaluate.predictions import read_predictions
@@ -183,7 +183,7 @@ def paired(runs: list[MatchRecords], workers: int) -> np.ndarray:
     rng = np.random.default_rng(0)
     scenes = len(runs[0].samples.scene_names)
     drawn = rng.multinomial(scenes, np.full(scenes, 1 / scenes), RESAMPLES)
-    weights = drawn[:, runs[0].samples.scene]
+    weights = sample_weights(runs[0].samples, drawn)
     scorers = [RunScorer(run) for run in runs]
 
     def differences(part: np.ndarray) -> np.ndarray:

@@ -1,5 +1,7 @@
 """The ten nuScenes detection classes in label order, and the channels of the sensors."""
 
+from enum import Enum
+
 CLASS_NAMES: tuple[str, ...] = (
     "car",
     "truck",
@@ -25,3 +27,10 @@ CAMERA_NAMES: tuple[str, ...] = (
 """Views in the order the published models were trained with."""
 
 LIDAR_NAME = "LIDAR_TOP"
+
+
+class Modality(str, Enum):
+    """A kind of sensor that can be taken away or be late."""
+
+    CAMERA = "camera"
+    LIDAR = "lidar"

@@ -100,3 +100,10 @@ def condition_metrics(records: MatchRecords) -> dict[str, dict[str, float | int]
         for name, condition in CONDITIONS.items()
         if condition.table in records.tables
     }
+
+
+def sample_weights(
+    samples: SplitSamples, scene_weights: Int[np.ndarray, "R scenes"]
+) -> Int[np.ndarray, "R S"]:
+    """Weights of samples from those of their scenes, for a bootstrap over scenes."""
+    return scene_weights[:, samples.scene]

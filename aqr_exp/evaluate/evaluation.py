@@ -1,6 +1,5 @@
 """Result file to benchmark metrics, without the devkit."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,7 @@ from aqr_exp.evaluate.scorer import Scorer
 
 
 def make_records(
-    truth: GroundTruth,
-    predictions: Predictions,
-    *,
-    bands: bool = True,
-    header: Mapping[str, Any] | None = None,
+    truth: GroundTruth, predictions: Predictions, *, bands: bool = True
 ) -> MatchRecords:
     """Filter and match a run's detections; with `bands`, within each range band too.
 
@@ -40,7 +35,7 @@ def make_records(
     return MatchRecords(
         samples=truth.samples,
         tables=tables,
-        header={"protocol": NAME, "split": truth.split, **(header or {})},
+        header={"protocol": NAME, "split": truth.split},
     )
 
 

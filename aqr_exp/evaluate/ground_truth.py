@@ -84,22 +84,19 @@ class _Tracks:
 
     def velocity(self, current: ExactAnnotation) -> Float[np.ndarray, " 2"]:
         """(x, y) in m/s from the neighbours on the track; NaN where there are none near enough."""
-        first, last = self._neighbour(current, current.prev), self._neighbour(current, current.next)
-        sides = bool(current.prev) + bool(current.next)
-        seconds = self._seconds(last) - self._seconds(first)
+        first, last = (
+            self.tables.lookup("sample_annotation", self.annotations, token) if token else current
+            for token in (current.prev, current.next)
+        )
+        begin, end = (
+            self.tables.lookup("sample", self.time_s, row.sample_token) for row in (first, last)
+        )
+        sides, seconds = bool(current.prev) + bool(current.next), end - begin
         if sides == 0 or seconds > MAX_VELOCITY_GAP_S * sides:
             return np.full(2, np.nan)
         moved = np.array(last.translation[:2]) - np.array(first.translation[:2])
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(moved / np.float64(seconds))
-
-    def _neighbour(self, current: ExactAnnotation, token: str) -> ExactAnnotation:
-        if not token:
-            return current
-        return self.tables.lookup("sample_annotation", self.annotations, token)
-
-    def _seconds(self, annotation: ExactAnnotation) -> float:
-        return self.tables.lookup("sample", self.time_s, annotation.sample_token)
 
 
 def _attribute(tables: Tables, names: dict[str, str], annotation: ExactAnnotation) -> int:

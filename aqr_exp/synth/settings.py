@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 from dataclasses import dataclass
 from typing import Annotated, Any, get_type_hints
 
@@ -83,16 +82,6 @@ class SynthSettings:
         if faults:
             raise ValueError("synthetic data: " + ", ".join(faults))
 
-    @property
-    def scenes(self) -> int:
-        """All scenes, the training scenes first."""
-        return self.train_scenes + self.val_scenes
-
     def as_dict(self) -> dict[str, Any]:
         """Plain values, with the generator's revision."""
         return {**dataclasses.asdict(self), "generator_revision": GENERATOR_REVISION}
-
-    def identity(self) -> str:
-        """16 hex digits of the settings and the generator's revision."""
-        text = json.dumps(self.as_dict(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from detection_cases import CASES, predictions_in_memory
@@ -14,7 +16,8 @@ from aqr_exp.files.arrays import read_arrays, write_arrays
 def records(world: World) -> MatchRecords:
     truth = world.truth("everything")
     results = CASES["found and random"](world.boxes, world.samples["everything"])
-    return make_records(truth, predictions_in_memory(results, truth), header={"run": "a b; echo"})
+    made = make_records(truth, predictions_in_memory(results, truth))
+    return dataclasses.replace(made, header={**made.header, "run": "a b; echo"})
 
 
 def test_they_come_back_and_give_the_same_numbers(records, tmp_path):

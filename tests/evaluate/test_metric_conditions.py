@@ -12,6 +12,7 @@ from aqr_exp.evaluate.conditions import (
     DataCondition,
     RunScorer,
     condition_metrics,
+    sample_weights,
 )
 from aqr_exp.evaluate.evaluation import make_records
 from aqr_exp.evaluate.predictions import Predictions
@@ -129,7 +130,7 @@ def test_conditions_are_words_of_the_description(description, night, rain):
 
 
 def test_scene_weights_reach_their_samples_and_go_with_conditions(records):
-    weights = np.array([[2, 0, 1], [1, 1, 1]])[:, records.samples.scene]
+    weights = sample_weights(records.samples, np.array([[2, 0, 1], [1, 1, 1]]))
     np.testing.assert_array_equal(weights[0], [2] * 5 + [0] * 5 + [1] * 5)
     scorer = RunScorer(records)
     rain = scorer.scores(CONDITIONS["rain"], weights)

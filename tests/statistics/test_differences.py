@@ -9,7 +9,7 @@ from scipy import stats
 
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.errors import RequestError
-from aqr_exp.evaluate.conditions import CONDITIONS, RunScorer
+from aqr_exp.evaluate.conditions import CONDITIONS, RunScorer, sample_weights
 from aqr_exp.evaluate.records import read_records
 from aqr_exp.statistics import run_scores
 from aqr_exp.statistics.differences import arm_interval, arm_intervals, compare_arms
@@ -60,7 +60,7 @@ def test_difference_against_its_parts(store, arms):
         values = []
         for row in (*arms["a"], *arms["b"]):
             records = read_records(store.folder(row.name).records_path)
-            scores = RunScorer(records).scores(weights=drawn[:, records.samples.scene])
+            scores = RunScorer(records).scores(weights=sample_weights(records.samples, drawn))
             values.append(scores.mean_ap() if metric == "mAP" else scores.nds())
         draws = np.array(values[4:]) - np.array(values[:4])
         between = [np.cov(draws[i], draws[j])[0, 1] for i in range(4) for j in range(4) if i != j]

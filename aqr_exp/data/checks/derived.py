@@ -93,40 +93,39 @@ def _info_fault(
     return cause
 
 
-_KIND = "objects"
-_AGAIN = "run `aqr-exp data prepare`"
-
-
 def object_faults(root: Path, split: str) -> Iterator[DataFault]:
     """Faults of a split's GT database; none where it was not built."""
     folder = objects_folder(root, split)
-    if not folder.is_dir():
-        return
-    index = folder / "index.json"
-    if not index.exists():
-        yield _fault(root, index, f"missing: the objects were not cut out to the end: {_AGAIN}")
+    for name, cause in _object_faults(root, split, folder) if folder.is_dir() else ():
+        file = (folder / name).relative_to(root).as_posix()
+        yield DataFault(file=file, kind="objects", cause=f"{cause}: run `aqr-exp data prepare`")
+
+
+def _object_faults(root: Path, split: str, folder: Path) -> Iterator[tuple[str, str]]:
+    """Files of a GT database, relative to its folder, and what is wrong with them."""
+    if not (folder / "index.json").exists():
+        yield "index.json", "missing: the objects were not cut out to the end"
         return
     try:
         store = GtDatabase(folder)
     except AqrExpError as error:
-        yield _fault(root, folder, f"{str(error).replace(f'{folder}/', '')}: {_AGAIN}")
+        yield "", str(error).replace(f"{folder}/", "")
         return
-    if info_path(root, split).is_file() and store.index.get("infos_sha256") != info_digest(
-        root, split
-    ):
-        yield _fault(root, index, f"cut out of other data than {split}.pkl names: {_AGAIN}")
+    digest = store.index.get("infos_sha256")
+    if info_path(root, split).is_file() and digest != info_digest(root, split):
+        yield "index.json", f"cut out of other data than {split}.pkl names"
         return
     ends = store.objects["first_patch"].astype(np.int64) + store.objects["patches"]
     if ends.max(initial=0) > len(store.patches) or store.objects["first_patch"].min(initial=0) < 0:
-        yield _fault(root, folder / "objects.npy", f"names patches that there are not: {_AGAIN}")
+        yield "objects.npy", "names patches that there are not"
         return
     for scene, wanted in enumerate(_pack_bytes(store)):
         path = folder / pack_name(scene)
         if not path.exists():
             if wanted:
-                yield _fault(root, path, f"missing: {_AGAIN}")
+                yield path.name, "missing"
         elif (found := path.stat().st_size) < wanted:
-            yield _fault(root, path, f"has {found} bytes, its objects need {wanted}: {_AGAIN}")
+            yield path.name, f"has {found} bytes, its objects need {wanted}"
 
 
 def _pack_bytes(store: GtDatabase) -> np.ndarray:
@@ -143,7 +142,3 @@ def _pack_bytes(store: GtDatabase) -> np.ndarray:
     named = patches[objects["first_patch"][owner] + place]
     np.maximum.at(needed, objects["scene"][owner], named["offset"] + named["size"])
     return needed
-
-
-def _fault(root: Path, path: Path, cause: str) -> DataFault:
-    return DataFault(file=path.relative_to(root).as_posix(), kind=_KIND, cause=cause)

@@ -1,4 +1,4 @@
-"""Registry of the corruptions: name, severities, affected sensor and definition.
+"""Registry of the corruptions: name, severities and definition.
 
 Keyframe, sweep, view and azimuth are nuScenes' terms; p is a probability.
 """
@@ -6,7 +6,6 @@ Keyframe, sweep, view and azimuth are nuScenes' terms; p is a probability.
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -26,103 +25,80 @@ RINGS: dict[str, tuple[int, ...]] = {
 """Rings, counted from 0, that `beams` keeps of the 32, by severity."""
 
 
-class AffectedSensor(str, Enum):
-    """Sensor that a corruption acts on."""
-
-    LIDAR = "lidar"
-    CAMERA = "camera"
-    BOTH = "both"
-
-
 @dataclass(frozen=True)
 class Corruption:
     """A sensor corruption.
 
     Attributes:
         name: Name as typed.
-        sensor: The affected sensor.
         severities: From mild to heavy where there is an order.
         definition: One sentence, in which `s` is the severity.
     """
 
     name: str
-    sensor: AffectedSensor
     severities: tuple[str, ...]
     definition: str
 
 
 _THREE = ("1", "2", "3")
 _RATES = ("0.2", "0.4", "0.6")
-_LIDAR, _CAMERA, _BOTH = AffectedSensor
 _LIST = (
     Corruption(
         "lidar_drop",
-        _LIDAR,
         ("origin", "empty"),
         "origin: x, y and z of all points become 0; empty: the cloud has no points.",
     ),
-    Corruption("camera_drop", _CAMERA, ("all",), "All images become 0 before normalisation."),
+    Corruption("camera_drop", ("all",), "All images become 0 before normalisation."),
     Corruption(
         "view_drop",
-        _CAMERA,
         _RATES,
         "Each view becomes 0 before normalisation with p = s; or s names the views that do, such "
         "as front+back_left.",
     ),
     Corruption(
         "beams",
-        _LIDAR,
         ("16", "8", "4"),
         "Of the keyframe and of each sweep, before they are merged, s of 32 rings stay: 16 = {1, "
         "3, .., 31}, 8 = {1, 5, .., 29}, 4 = {1, 9, 17, 25}.",
     ),
     Corruption(
         "points_drop",
-        _LIDAR,
         ("0.7", "0.8", "0.9"),
         "Of the N merged points, those with the round(s N) smallest of N uniform draws go.",
     ),
     Corruption(
         "limited_fov",
-        _LIDAR,
         ("90", "60"),
         "After merging, points with |atan2(x, y)| <= s degrees stay; +y is forward.",
     ),
     Corruption(
         "object_failure",
-        _LIDAR,
         ("0.5",),
         "With p = s for the frame, all merged points inside all annotated boxes go, borders "
         "included.",
     ),
     Corruption(
         "occlusion",
-        _CAMERA,
         _THREE,
         "Each view gets 10, 20 or 40 opaque discs of dirt (blue 20, green 30, red 40), centres "
         "uniform in the image, radii uniform in 2 to 10 % of its height.",
     ),
-    Corruption("dark", _CAMERA, _THREE, "Each value v becomes round(g v), g = 0.4, 0.2, 0.1."),
-    Corruption(
-        "fog", _CAMERA, _THREE, "Each value v becomes round(t v + (1 - t) 200), t = 0.6, 0.4, 0.2."
-    ),
+    Corruption("dark", _THREE, "Each value v becomes round(g v), g = 0.4, 0.2, 0.1."),
+    Corruption("fog", _THREE, "Each value v becomes round(t v + (1 - t) 200), t = 0.6, 0.4, 0.2."),
     Corruption(
         "blur",
-        _CAMERA,
         _THREE,
         "A Gaussian filter, sigma = 2, 4, 8 pixels of an image 900 pixels high and in proportion "
         "for others.",
     ),
     Corruption(
         "noise",
-        _CAMERA,
         _THREE,
         "Each value v becomes round(v + n) within 0 to 255, n normal with sd = 20, 40, 80, drawn "
         "for every pixel and channel.",
     ),
     Corruption(
         "spatial_misalignment",
-        _LIDAR,
         _THREE,
         "With p = 0.2, 0.4, 0.6 for the frame, the merged points turn by 1, 2, 3 degrees about x, "
         "then y, then z, each to a drawn side, and move 2 m to a drawn azimuth; the calibration "
@@ -130,21 +106,18 @@ _LIST = (
     ),
     Corruption(
         "temporal_misalignment",
-        _BOTH,
         _RATES,
         "With p = s for the frame, either the LiDAR (keyframe and sweeps) or all images, drawn "
         "evenly, are those of the previous keyframe; the calibration stays the same.",
     ),
     Corruption(
         "stuck_lidar",
-        _LIDAR,
         ("2", "4", "8"),
         "Only every s-th keyframe of a scene, from its first, brings new LiDAR data; the others "
         "repeat the last; the calibration stays the same.",
     ),
     Corruption(
         "stuck_cameras",
-        _CAMERA,
         ("2", "4", "8"),
         "Only every s-th keyframe of a scene, from its first, brings new images; the others "
         "repeat the last; the calibration stays the same.",

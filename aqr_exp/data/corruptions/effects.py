@@ -11,8 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from aqr_exp.data.classes import CAMERA_NAMES
-from aqr_exp.data.corruptions.cases import AffectedSensor, CorruptionCase
+from aqr_exp.data.classes import CAMERA_NAMES, Modality
+from aqr_exp.data.corruptions.cases import CorruptionCase
 from aqr_exp.data.geometry import inside_boxes
 
 Images = Sequence[np.ndarray]
@@ -203,7 +203,7 @@ POINT_CORRUPTIONS: dict[str, CorruptPoints] = {
 LONGEST_GAP_S = 1.0
 """Keyframes are half a second apart: a longer gap is one between scenes."""
 
-STUCK = {"stuck_lidar": AffectedSensor.LIDAR, "stuck_cameras": AffectedSensor.CAMERA}
+STUCK = {"stuck_lidar": Modality.LIDAR, "stuck_cameras": Modality.CAMERA}
 TEMPORAL = "temporal_misalignment"
 FRAME_CORRUPTIONS = (TEMPORAL, *STUCK)
 
@@ -217,7 +217,7 @@ class Stale:
         sample: Position of the keyframe whose data it delivers.
     """
 
-    sensor: AffectedSensor
+    sensor: Modality
     sample: int
 
 
@@ -253,9 +253,7 @@ def stale_data(
         before = previous[sample]
         if before is None or drawn[0] >= float(case.severity):
             return None
-        return Stale(
-            sensor=AffectedSensor.LIDAR if drawn[1] < 0.5 else AffectedSensor.CAMERA, sample=before
-        )
+        return Stale(sensor=Modality.LIDAR if drawn[1] < 0.5 else Modality.CAMERA, sample=before)
     if case.corruption not in STUCK:
         return None
     chain = [sample]
@@ -273,7 +271,7 @@ def with_stale_files(
     Returns:
         A new dict: images with other paths, or `lidar_source`, the keyframe the points are of.
     """
-    if stale.sensor is AffectedSensor.LIDAR:
+    if stale.sensor is Modality.LIDAR:
         return {**info, "lidar_source": other}
     images = {
         name: {**camera, "img_path": other["images"][name]["img_path"]}

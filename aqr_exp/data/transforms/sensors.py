@@ -1,7 +1,6 @@
 """Load a sample's points and images; blank or corrupt a sensor."""
 
 from collections.abc import Sequence
-from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ from mmdet3d.registry import TRANSFORMS
 from mmdet3d.structures import LiDARPoints
 from PIL import Image
 
-from aqr_exp.data.classes import CAMERA_NAMES
+from aqr_exp.data.classes import CAMERA_NAMES, Modality
 from aqr_exp.data.corruptions.cases import CorruptionCase
 from aqr_exp.data.corruptions.effects import IMAGE_CORRUPTIONS, POINT_CORRUPTIONS, Cloud
 from aqr_exp.data.geometry import POINT_FEATURES, lidar_to_image, merged_sweeps, read_image
@@ -95,13 +94,6 @@ def _black(path: str) -> np.ndarray:
     except OSError as error:
         raise ValueError(f"{path}: missing or not a decodable image") from error
     return np.zeros((height, width, 3), dtype=np.uint8)
-
-
-class Modality(str, Enum):
-    """A sensor that can be taken away."""
-
-    CAMERA = "camera"
-    LIDAR = "lidar"
 
 
 def blank(results: dict[str, Any], modality: Modality) -> None:

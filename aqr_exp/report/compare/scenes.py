@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from aqr_exp.evaluate.conditions import RunScorer
+from aqr_exp.evaluate.conditions import RunScorer, sample_weights
 from aqr_exp.evaluate.records import SplitSamples
 from aqr_exp.evaluate.scorer import Scores
 from aqr_exp.files.progress import Progress, no_progress
@@ -50,7 +50,7 @@ def scene_scores(store: Store, row: RunRow) -> SceneScores:
     """
     records = scored_records(store, row)
     one_each = np.eye(len(records.samples.scene_names), dtype=np.int64)
-    scores = RunScorer(records).scores(weights=one_each[:, records.samples.scene])
+    scores = RunScorer(records).scores(weights=sample_weights(records.samples, one_each))
     return SceneScores(split=records.samples, scores=scores)
 
 

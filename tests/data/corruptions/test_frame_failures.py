@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from aqr_exp.data.corruptions.cases import AffectedSensor, CorruptionCase
+from aqr_exp.data.classes import Modality
+from aqr_exp.data.corruptions.cases import CorruptionCase
 from aqr_exp.data.corruptions.effects import Stale, previous_keyframes, stale_data
 
 
@@ -33,7 +34,7 @@ def test_a_frame_is_late_at_its_rate_and_both_sensors_are(rate):
     late = [stale for stale in found if stale is not None]
     assert len(late) / 1000 == pytest.approx(rate, abs=0.063)
     assert {stale.sample for stale in late} == {2}
-    lidar = np.mean([stale.sensor is AffectedSensor.LIDAR for stale in late])
+    lidar = np.mean([stale.sensor is Modality.LIDAR for stale in late])
     assert lidar == pytest.approx(0.5, abs=0.15)
     assert not any(stale_data(case, 0, f"token {i}", CHAIN) for i in range(100))
 
@@ -45,7 +46,7 @@ def test_a_frame_is_late_at_its_rate_and_both_sensors_are(rate):
 @pytest.mark.parametrize("name", ["stuck_lidar", "stuck_cameras"])
 def test_a_stuck_sensor_repeats_its_last_frame(name, every, delivered):
     case = CorruptionCase(corruption=name, severity=every)
-    sensor = AffectedSensor.LIDAR if name == "stuck_lidar" else AffectedSensor.CAMERA
+    sensor = Modality.LIDAR if name == "stuck_lidar" else Modality.CAMERA
     for sample, wanted in enumerate(delivered):
         stale = stale_data(case, sample, "any", CHAIN)
         assert stale == (None if wanted == sample else Stale(sensor=sensor, sample=wanted))

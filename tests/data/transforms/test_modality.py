@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from mmdet3d.structures import LiDARPoints
 
-from aqr_exp.data.transforms.sensors import BlankModality, ModalDropout, Modality
+from aqr_exp.data.classes import Modality
+from aqr_exp.data.transforms.sensors import BlankModality, ModalDropout
 
 
 def _results(seed: int = 0) -> dict:
