@@ -8,6 +8,7 @@ from statistics import fmean
 
 from optuna.trial import FrozenTrial
 
+from aqr_exp.config import BASELINE
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.launch.scheduler import Task, entry_of, planned_task
 from aqr_exp.store.collect import read_row
@@ -16,7 +17,8 @@ from aqr_exp.store.lease import LeaseInfo, LockHeldError, claim
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import RunStatus
 from aqr_exp.store.sweep_folder import SweepFolder
-from aqr_exp.sweep.plan import BASELINE, POINT, Plan, PlannedRun
+from aqr_exp.sweep.expand import POINT
+from aqr_exp.sweep.plan import Plan, PlannedRun
 from aqr_exp.sweep.search import GIVEN_UP, PruneRule
 from aqr_exp.sweep.study import SearchStudy
 from aqr_exp.sweep.trials import Curves, TrialPlanner

@@ -6,7 +6,8 @@ before. Clocks, file times and the order in which interrupted ones were resumed 
 Where none is completed nothing counts, and the highest number is the one that is shown and continued.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TypeVar
 
 from aqr_exp.files.run_name import RunName, first_of, rerun_of
 from aqr_exp.store.collect import RunRow, read_row
@@ -15,6 +16,17 @@ from aqr_exp.store.store import Store
 
 Key = tuple[str, str, int]
 """Variant, fingerprint and seed."""
+
+Item = TypeVar("Item")
+Group = TypeVar("Group", bound=Hashable)
+
+
+def grouped(items: Iterable[Item], key: Callable[[Item], Group]) -> dict[Group, list[Item]]:
+    """Items by a key, in the order in which the keys first appear."""
+    found: dict[Group, list[Item]] = {}
+    for item in items:
+        found.setdefault(key(item), []).append(item)
+    return found
 
 
 def counting_run(reruns: Iterable[RunRow]) -> RunRow | None:
@@ -39,18 +51,12 @@ def counting_runs(rows: Iterable[RunRow]) -> list[RunRow]:
 
 def by_seed(rows: Iterable[RunRow]) -> dict[Key | str, list[RunRow]]:
     """Rows by seed of an arm; one that does not say its seed stands alone under its name."""
-    found: dict[Key | str, list[RunRow]] = {}
-    for row in rows:
-        found.setdefault(seed_key(row), []).append(row)
-    return found
+    return grouped(rows, seed_key)
 
 
 def by_first_name(rows: Iterable[RunRow]) -> dict[str, list[RunRow]]:
     """Rows by the name of the run that they are reruns of."""
-    found: dict[str, list[RunRow]] = {}
-    for row in rows:
-        found.setdefault(first_of(row.name), []).append(row)
-    return found
+    return grouped(rows, lambda row: first_of(row.name))
 
 
 def seed_key(row: RunRow) -> Key | str:
@@ -75,9 +81,7 @@ class RunFolders:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._reruns: dict[str, list[str]] = {}
-        for name in store.names():
-            self._reruns.setdefault(first_of(name), []).append(name)
+        self._reruns = grouped(store.names(), first_of)
 
     def __contains__(self, name: str) -> bool:
         """Whether the original of this name or a rerun of it was ever made."""

@@ -50,20 +50,10 @@ class Node:
         return bool(self.line) and self.raw.count("(") != self.raw.count(")")
 
 
-KEYS = {
-    "name": "the sweep's name; the file's by default",
-    "description": "what it is for",
-    "variant": "one variant, or a list of them",
-    "fixed": "overrides of every point",
-    "grid": "keys with lists of values: their product",
-    "zip": "keys with lists of one length: their first values together, then their second, ...",
-    "points": "a list of explicit points",
-    "skip": "conditions that leave points out",
-    "seeds": "a list of whole numbers, or range(start, stop)",
-    "baseline": "true, or overrides: every point brings its baseline",
-    **search.HELP,
-}
-
+KEYS = (
+    *("name", "description", "variant", "fixed", "grid", "zip", "points", "skip", "seeds"),
+    *("baseline", *search.KEYS),
+)
 
 CUT = 'a value is cut at its comma: within { } write it in quotes, "range(0, 3)"'
 
@@ -93,17 +83,16 @@ class SweepBuilder:
     groups: Groups = field(default_factory=group_options)
     faults: list[tuple[int, Fault]] = field(default_factory=list)
 
-    def build(self, found: Mapping[str, tuple[int, Node]], name: str) -> SweepRequest:
+    def build(self, root: Node, name: str) -> SweepRequest:
         """The request of a file.
 
         Args:
-            found: Its values by key, each with the line of the key.
             name: The sweep's name where the file does not say it.
 
         Raises:
             RequestError: Everything that is wrong, in the order of the file.
         """
-        known = self._known_entries(Node(kind="", entries=dict(found)), "the file", KEYS)
+        known = self._known_entries(root, "the file", KEYS)
 
         def part(key: str, read: Callable[[Node], Any], absent: Any) -> Any:
             return read(known[key][1]) if key in known else absent
@@ -146,7 +135,7 @@ class SweepBuilder:
     def add(self, place: Node | int, *faults: Fault | str) -> None:
         """Note what is wrong at a line or a node."""
         line = place if isinstance(place, int) else place.line
-        where = f"{self.source}:{line}" if line else self.source
+        where = self._place(line) or self.source
         for item in faults:
             fault = Fault(rule=item) if isinstance(item, str) else item
             self.faults.append((line, dataclasses.replace(fault, where=where)))
@@ -283,13 +272,11 @@ class SweepBuilder:
 
     def _variant(self, node: Node) -> str | None:
         options = self.groups["variant"]
-        if node.word in options:
-            return node.word
-        if node.word is not None:
-            self.add(node, unknown("variant", node.word, self.groups))
-        else:
+        if node.word is None:
             self.add(node, f"variant is {node.kind}: write one of {', '.join(options)}")
-        return None
+        elif node.word not in options:
+            self.add(node, unknown("variant", node.word, self.groups))
+        return node.word if node.word in options else None
 
     def _zip(self, node: Node) -> tuple[Axis, ...]:
         axes = self._axes(node)
@@ -348,7 +335,7 @@ class SweepBuilder:
 
     def _search(self, found: Mapping[str, tuple[int, Node]]) -> Search | None:
         """The search of a file; None of one that lists its points."""
-        present = [name for name in search.HELP if name in found]
+        present = [name for name in search.KEYS if name in found]
         if not present:
             return None
         before = len(self.faults)
@@ -371,13 +358,9 @@ class SweepBuilder:
     def _settings(self, key: str, node: Node) -> Iterator[tuple[str, Any]]:
         """One setting, or those below `prune`."""
         if key == "prune" and node.entries is not None:
-            names = {
-                "rule": "prune",
-                "margin": "prune.margin",
-                "after_epochs": "prune.after_epochs",
-            }
+            names = ("rule", "margin", "after_epochs")
             for part, (_, value) in self._known_entries(node, "prune", names).items():
-                yield from self._settings(names[part], value)
+                yield from self._settings(key if part == "rule" else f"{key}.{part}", value)
         elif node.items is not None or node.entries is not None:
             self.add(node, f"'{key}' is {node.kind}: write one value")
         else:

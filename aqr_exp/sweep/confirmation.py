@@ -20,33 +20,12 @@ from aqr_exp.store.collect import RunRow
 from aqr_exp.store.counting import by_first_name, counting_run
 from aqr_exp.store.sweep_folder import SweepEntry
 from aqr_exp.sweep.expand import fits
+from aqr_exp.sweep.outcome import ScoredPoint, by_entry, scored_points
 from aqr_exp.sweep.plan import Plan, plan_sweep
 from aqr_exp.sweep.request import ExplicitPoint, SweepRequest
 from aqr_exp.sweep.values import read_override
 
 PREFIX = "confirm-"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoredPoint:
-    """One point of a sweep and its completed runs.
-
-    Attributes:
-        arm: `<variant>-<fingerprint>`: the beginning of its runs' names.
-        variant: Its variant.
-        overrides: What would be typed after the variant, without the seed.
-        rows: Completed runs of the sweep's own seeds.
-    """
-
-    arm: str
-    variant: str
-    overrides: tuple[str, ...]
-    rows: tuple[RunRow, ...]
-
-    @property
-    def setting(self) -> str | None:
-        """The setting that it shares with its baseline."""
-        return self.rows[0].setting if self.rows else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,12 +68,8 @@ def select_best(
     Raises:
         RequestError: No run of a point but the baseline has the metric.
     """
-    points = _points(entries, rows)
-    means = {
-        point.arm: fmean(values)
-        for point in points
-        if (values := [v for row in point.rows if (v := row.metric(metric)) is not None])
-    }
+    points = scored_points(entries, by_entry(entries, rows))
+    means = {point.arm: fmean(values) for point in points if (values := point.values(metric))}
     others = [point for point in points if point.variant != BASELINE]
     scored = [point for point in others if point.arm in means]
     if not scored:
@@ -108,39 +83,20 @@ def select_best(
         sweep=sweep,
         metric=metric,
         points=tuple(chosen),
-        baselines=tuple(_baseline_of(point, baselines) for point in chosen),
+        baselines=tuple(
+            next((one for one in baselines if point.setting == one.setting is not None), None)
+            for point in chosen
+        ),
         candidates=len(scored),
         unscored=len(others) - len(scored),
         used_seeds=frozenset(entry.seed for entry in entries),
     )
 
 
-def _points(entries: Sequence[SweepEntry], rows: Sequence[RunRow]) -> list[ScoredPoint]:
-    """The points of a sweep in its order."""
-    counting = counting_by_name(rows)
-    by_arm: dict[str, list[SweepEntry]] = {}
-    for entry in entries:
-        by_arm.setdefault(arm_of(entry.name), []).append(entry)
-    return [
-        ScoredPoint(
-            arm=arm,
-            variant=group[0].variant,
-            overrides=group[0].overrides,
-            rows=tuple(counting[entry.name] for entry in group if entry.name in counting),
-        )
-        for arm, group in by_arm.items()
-    ]
-
-
 def counting_by_name(rows: Sequence[RunRow]) -> dict[str, RunRow]:
     """The runs that count by the names of their originals."""
     found = {name: counting_run(reruns) for name, reruns in by_first_name(rows).items()}
     return {name: row for name, row in found.items() if row is not None}
-
-
-def _baseline_of(point: ScoredPoint, baselines: Sequence[ScoredPoint]) -> ScoredPoint | None:
-    fitting = [one for one in baselines if one.setting is not None and one.setting == point.setting]
-    return fitting[0] if fitting else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from statistics import fmean
 from aqr_exp.config import BASELINE
 from aqr_exp.files.run_name import arm_of
 from aqr_exp.store.collect import RunRow
-from aqr_exp.store.counting import by_first_name, shown_run
+from aqr_exp.store.counting import by_first_name, grouped, shown_run
 from aqr_exp.store.sweep_folder import SweepEntry
 from aqr_exp.sweep.search import Direction
 
@@ -58,6 +58,48 @@ def by_entry(entries: Sequence[SweepEntry], rows: Sequence[RunRow]) -> dict[str,
     return {entry.name: shown_run(reruns[entry.name]) for entry in entries if entry.name in reruns}
 
 
+@dataclass(frozen=True, kw_only=True)
+class ScoredPoint:
+    """One point of a sweep and its completed runs.
+
+    Attributes:
+        arm: `<variant>-<fingerprint>`: the beginning of its runs' names.
+        variant: Its variant.
+        overrides: What would be typed after the variant, without the seed.
+        seeds: How many seeds of it the sweep wants.
+        rows: The completed runs of these seeds.
+    """
+
+    arm: str
+    variant: str
+    overrides: tuple[str, ...]
+    seeds: int
+    rows: tuple[RunRow, ...]
+
+    @property
+    def setting(self) -> str | None:
+        """The setting that it shares with its baseline."""
+        return self.rows[0].setting if self.rows else None
+
+    def values(self, metric: str) -> list[float]:
+        """A metric of each run that has it."""
+        return [value for row in self.rows if (value := row.metric(metric)) is not None]
+
+
+def scored_points(entries: Sequence[SweepEntry], rows: Mapping[str, RunRow]) -> list[ScoredPoint]:
+    """The points of a sweep in its order, with their rows as `by_entry` has them."""
+    return [
+        ScoredPoint(
+            arm=arm,
+            variant=own[0].variant,
+            overrides=own[0].overrides,
+            seeds=len(own),
+            rows=tuple(rows[e.name] for e in own if e.name in rows and rows[e.name].completed),
+        )
+        for arm, own in grouped(entries, lambda entry: arm_of(entry.name)).items()
+    ]
+
+
 def best_point(
     entries: Sequence[SweepEntry],
     rows: Mapping[str, RunRow],
@@ -74,34 +116,27 @@ def best_point(
     Returns:
         The first of several equal ones; None while no point is complete.
     """
-    values = {name: row.metric(metric) for name, row in rows.items() if row.completed}
-    arms: dict[str, list[SweepEntry]] = {}
-    for entry in entries:
-        arms.setdefault(arm_of(entry.name), []).append(entry)
-    means: dict[str, float] = {}
-    for arm, own in arms.items():
-        found = [value for entry in own if (value := values.get(entry.name)) is not None]
-        if len(found) == len(own):
-            means[arm] = fmean(found)
-    references = [arm for arm, own in arms.items() if own[0].variant == BASELINE]
-    points = [arm for arm in arms if arm not in references] or references
-    done = [arm for arm in points if arm in means]
+    points = scored_points(entries, rows)
+    scores = ((point, point.values(metric)) for point in points)
+    means = {point.arm: fmean(found) for point, found in scores if len(found) == point.seeds}
+    references = [point for point in points if point.variant == BASELINE]
+    rivals = [point for point in points if point.variant != BASELINE] or references
+    done = [point for point in rivals if point.arm in means]
     if not done:
         return None
     sign = 1 if direction is Direction.MAXIMIZE else -1
-    chosen = max(done, key=lambda arm: sign * means[arm])
-    shared = set.intersection(*(set(arms[arm][0].overrides) for arm in points))
-    first = arms[chosen][0]
-    rivals = [means[arm] for arm in references if arm in means and arm not in points]
+    chosen = max(done, key=lambda point: sign * means[point.arm])
+    shared = set.intersection(*(set(point.overrides) for point in rivals))
+    baselines = [means[one.arm] for one in references if one.arm in means and one not in rivals]
     return BestPoint(
-        label=" ".join([first.variant, *(o for o in first.overrides if o not in shared)]),
+        label=" ".join([chosen.variant, *(o for o in chosen.overrides if o not in shared)]),
         metric=metric,
-        mean=means[chosen],
-        seeds=len(arms[chosen]),
+        mean=means[chosen.arm],
+        seeds=chosen.seeds,
         candidates=len(done),
-        unfinished=len(points) - len(done),
-        split=rows[first.name].data,
-        baseline=rivals[0] if len(rivals) == 1 else None,
+        unfinished=len(rivals) - len(done),
+        split=chosen.rows[0].data,
+        baseline=baselines[0] if len(baselines) == 1 else None,
     )
 
 

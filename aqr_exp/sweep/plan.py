@@ -1,10 +1,8 @@
 """A plan: the runs a sweep means, each once, in order. It changes nothing; launching carries it out."""
 
-import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from aqr_exp.config import BASELINE
 from aqr_exp.config.compose import Override
 from aqr_exp.config.load import ConfigLoader, LoadedRun
 from aqr_exp.config.schema import RunConfig
@@ -12,8 +10,6 @@ from aqr_exp.config.short_names import keys_set_by
 from aqr_exp.errors import Fault, RequestError
 from aqr_exp.sweep.expand import POINT, SweepPoint, fitting_nothing, sweep_points
 from aqr_exp.sweep.request import SweepRequest
-
-__all__ = ["BASELINE", "POINT", "Plan", "PlannedRun", "plan_sweep"]
 
 MOST_RUNS = 100_000
 MOST_FAULTS = 20
@@ -115,16 +111,12 @@ def placed(faults: Sequence[Fault], overrides: Sequence[Override], source: str) 
 
 def _place_of(key: str, overrides: Sequence[Override]) -> str | None:
     """The place of the override that sets a key: by its name, an alias, or as a group above it."""
-    for item in overrides:
-        if item.key == key:
-            return item.where
-    for item in overrides:
-        if key in keys_set_by(item.key):
-            return item.where
-    for item in overrides:
-        if key.startswith((f"{item.key}.", f"{item.key}[", f"variant.{item.key}.")):
-            return item.where
-    return None
+    rules: tuple[Callable[[str], bool], ...] = (
+        lambda typed: typed == key,
+        lambda typed: key in keys_set_by(typed),
+        lambda typed: key.startswith((f"{typed}.", f"{typed}[", f"variant.{typed}.")),
+    )
+    return next((item.where for rule in rules for item in overrides if rule(item.key)), None)
 
 
 def _check_size(request: SweepRequest) -> None:
@@ -163,10 +155,10 @@ def _unique(
                     variant=member.variant,
                     overrides=tuple(item.typed for item in member.overrides),
                     seed=seed,
-                    config=dataclasses.replace(point.config, seed=seed),
+                    config=replace(point.config, seed=seed),
                     name=name,
                     labels=(),
                     expected_s=expected_s,
                 )
-    runs = (dataclasses.replace(run, labels=tuple(labels[name])) for name, run in first.items())
+    runs = (replace(run, labels=tuple(labels[name])) for name, run in first.items())
     return tuple(runs), collapsed

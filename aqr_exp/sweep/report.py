@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from aqr_exp.files.progress import duration
@@ -21,8 +22,6 @@ from aqr_exp.sweep.status import Matrix, PlannedRunStatus, RemovedRun, completen
 
 if TYPE_CHECKING:  # an optional extra
     from optuna.trial import FrozenTrial
-
-UNKNOWN_TIME = "?"
 
 
 def runs_table(plan: Plan, statuses: Sequence[PlannedRunStatus]) -> Table:
@@ -46,9 +45,7 @@ def _run_cells(status: PlannedRunStatus) -> tuple[Cell, ...]:
         text_cell(" ".join(run.overrides)),
         count_cell(run.seed),
         text_cell(_word(status.state)),
-        Cell(
-            text=UNKNOWN_TIME if seconds is None else duration(seconds, rounded=True), value=seconds
-        ),
+        Cell(text="?" if seconds is None else duration(seconds, rounded=True), value=seconds),
         text_cell(", ".join(run.labels)),
         text_cell(" ".join((status.reason or "").split())),
     )
@@ -165,15 +162,9 @@ def _run_json(status: PlannedRunStatus) -> dict[str, Any]:
 
 def _matrix_json(matrix: Matrix) -> dict[str, Any]:
     return {
-        "seeds": list(matrix.seeds),
+        "seeds": matrix.seeds,
         "points": [
-            {
-                "variant": row.variant,
-                "overrides": list(row.overrides),
-                "fingerprint": row.fingerprint,
-                "labels": list(row.labels),
-                "states": [state and _word(state) for state in row.states],
-            }
+            asdict(row) | {"states": [state and _word(state) for state in row.states]}
             for row in matrix.rows
         ],
     }

@@ -32,11 +32,9 @@ class Axis:
 
 @dataclass(frozen=True, kw_only=True)
 class ExplicitPoint:
-    """One point that is written out.
+    """One point that is written out; its overrides win over the fixed ones.
 
-    Attributes:
-        variant: Its variant; None takes those of the sweep.
-        overrides: Its keys; they win over the fixed ones.
+    Without a variant it takes those of the sweep.
     """
 
     variant: str | None
@@ -98,9 +96,6 @@ class SweepRequest:
         return tuple(dict.fromkeys([*self.variants, *own]))
 
 
-"""The keys of a sweep file, and what each holds."""
-
-
 def overlap(one: str, other: str) -> bool:
     """Check whether two keys, aliases included, set a key in common."""
     return bool(set(keys_set_by(one)) & set(keys_set_by(other)))
@@ -126,19 +121,17 @@ def with_typed(
     fixed, grid = list(request.fixed), list(request.grid)
     for axis in axes:
         fixed = [item for item in fixed if not overlap(item.key, axis.key)]
-        replaced = [other for other in grid if overlap(other.key, axis.key)]
+        replaced = [at for at, other in enumerate(grid) if overlap(other.key, axis.key)]
+        grid = [other for at, other in enumerate(grid) if at not in replaced]
         if len(axis.values) == 1:
             fixed += axis.values
-            grid = [other for other in grid if other not in replaced]
-        elif replaced:
-            grid[grid.index(replaced[0])] = axis
-            grid = [other for other in grid if other not in replaced]
         else:
-            grid.append(axis)
+            grid.insert(replaced[0] if replaced else len(grid), axis)
     known = request.search
+    if seeds is not None:
+        request = dataclasses.replace(request, seeds=seeds)
     if known is None and not settings:
-        changed = dataclasses.replace(request, fixed=tuple(fixed), grid=tuple(grid))
-        return dataclasses.replace(changed, seeds=request.seeds if seeds is None else seeds)
+        return dataclasses.replace(request, fixed=tuple(fixed), grid=tuple(grid))
     if grid or request.zipped or request.points:
         rule = f"{request.source} lists its points: a search proposes them"
         raise RequestError(Fault("strategy", None, rule))
@@ -149,7 +142,6 @@ def with_typed(
     return dataclasses.replace(
         request,
         fixed=tuple(i for i in fixed if not any(overlap(i.key, item.key) for item in whole)),
-        seeds=request.seeds if seeds is None else seeds,
         search=search.search_of(settings_of(known) | dict(settings), tuple(whole)),
     )
 
@@ -174,12 +166,10 @@ def settings_of(known: Search | None) -> dict[str, Any]:
     """The settings `search_of` would make a search of."""
     if known is None:
         return {}
-    found: dict[str, Any] = {
-        name: getattr(known, name) for name in ("strategy", "trials", "objective", "direction")
-    }
+    names = ("strategy", "trials", "objective", "direction")
+    found: dict[str, Any] = {name: getattr(known, name) for name in names}
     if known.pruning is not None:
-        found["prune"] = known.pruning.rule
-        found["prune.after_epochs"] = known.pruning.after_epochs
+        found |= {"prune": known.pruning.rule, "prune.after_epochs": known.pruning.after_epochs}
         if known.pruning.margin:
             found["prune.margin"] = known.pruning.margin
     return found

@@ -84,11 +84,7 @@ class Dimension:
     where: str = ""
 
     def override(self, value: str | float) -> Override:
-        """The override of a proposed value.
-
-        Args:
-            value: A number of the range, or a choice as it would be typed.
-        """
+        """The override of a number of the range, or of a choice as it would be typed."""
         for choice in self.choices:
             if choice.text == value:
                 return choice
@@ -216,16 +212,13 @@ def _choice(options: type[Enum]) -> Callable[[str], Any]:
     return read
 
 
-def _trials(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_TRIALS:
-        raise ValueError(f": write a whole number from 1 to {MOST_TRIALS}")
-    return int(text)
+def _whole(most: float, rule: str) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isdecimal() or not 1 <= int(text) <= most:
+            raise ValueError(f": write a whole number {rule}")
+        return int(text)
 
-
-def _epochs(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ValueError(": write a whole number of epochs from 1")
-    return int(text)
+    return read
 
 
 def _margin(text: str) -> float:
@@ -247,24 +240,17 @@ def _objective(text: str) -> str:
 
 SETTINGS: dict[str, Callable[[str], Any]] = {
     "strategy": _choice(Strategy),
-    "trials": _trials,
+    "trials": _whole(MOST_TRIALS, f"from 1 to {MOST_TRIALS}"),
     "objective": _objective,
     "direction": _choice(Direction),
     "prune": _choice(PruneRule),
     "prune.margin": _margin,
-    "prune.after_epochs": _epochs,
+    "prune.after_epochs": _whole(math.inf, "of epochs from 1"),
 }
 """Readers of the settings from their texts; a reader raises what to write instead."""
 
-HELP = {
-    "strategy": "optuna (TPE), random or asha: points are proposed instead of listed",
-    "trials": "how many points a search proposes in all",
-    "search": "the space: keys with interval(...), range(...) or choices",
-    "objective": "the metric a search is judged by; mAP by default",
-    "direction": "maximize or minimize, where the objective does not say it itself",
-    "prune": "baseline, median or asha: points that are given up early",
-}
-"""The keys of a search in a sweep file, and what each holds."""
+KEYS = ("strategy", "trials", "search", "objective", "direction", "prune")
+"""The keys of a search in a sweep file: its settings, and `search` with the space."""
 
 
 def read_setting(name: str, text: str) -> Any:
@@ -303,18 +289,15 @@ def search_of(settings: Mapping[str, Any], space: tuple[Dimension, ...]) -> Sear
             f"'prune' compares curves, and {objective} has none: "
             f"write objective: {' or '.join(CURVES)}, or leave prune out"
         )
+    by_metric = Direction.MINIMIZE if lower_is_better(objective) else Direction.MAXIMIZE
     return Search(
         strategy=settings["strategy"],
         trials=settings["trials"],
         space=space,
         objective=objective,
-        direction=settings.get("direction") or _direction(objective),
+        direction=settings.get("direction") or by_metric,
         pruning=pruning,
     )
-
-
-def _direction(objective: str) -> Direction:
-    return Direction.MINIMIZE if lower_is_better(objective) else Direction.MAXIMIZE
 
 
 def _pruning(settings: Mapping[str, Any]) -> Pruning | None:

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
@@ -12,7 +12,7 @@ from aqr_exp.errors import AqrExpError
 from aqr_exp.files.run_name import RunName, arm_of
 from aqr_exp.statistics.metrics import TRAIN_TIME
 from aqr_exp.store.collect import RunRow, collect, with_settings
-from aqr_exp.store.counting import RunFolders, by_first_name, shown_run
+from aqr_exp.store.counting import RunFolders, by_first_name, grouped, shown_run
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import IN_HAND, NEEDS_RUN, OVER, SHOWN, RunStatus
 from aqr_exp.store.store import Store
@@ -136,26 +136,21 @@ class CompletenessRow:
     Attributes:
         variant: Its arm.
         overrides: What distinguishes it: those that not all points of the sweep share.
-        labels: Why it is in the sweep.
         fingerprint: Its identity without the seed.
+        labels: Why it is in the sweep.
         states: By seed; None where a condition left the seed out.
     """
 
     variant: str
     overrides: tuple[str, ...]
-    labels: tuple[str, ...]
     fingerprint: str
+    labels: tuple[str, ...]
     states: tuple[RunStatus | None, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Matrix:
-    """Points by seeds.
-
-    Attributes:
-        seeds: The columns, in the sweep's order.
-        rows: The points, in the sweep's order.
-    """
+    """Points by seeds, both in the sweep's order."""
 
     seeds: tuple[int, ...]
     rows: tuple[CompletenessRow, ...]
@@ -164,40 +159,32 @@ class Matrix:
 def completeness(statuses: Sequence[PlannedRunStatus]) -> Matrix:
     """Lay runs out by point and seed."""
     seeds = tuple(dict.fromkeys(status.run.seed for status in statuses))
-    points: dict[str, dict[int, PlannedRunStatus]] = {}
-    for status in statuses:
-        points.setdefault(arm_of(status.run.name), {})[status.run.seed] = status
-    shared = common_overrides(statuses)
+    # What every run has, baselines apart, distinguishes nothing.
+    each = [set(item.run.overrides) for item in statuses if item.run.labels != ("baseline",)]
+    shared = set.intersection(*each) if len(each) > 1 else set()
     rows = []
-    for by_seed in points.values():
-        run = next(iter(by_seed.values())).run
+    for point in grouped(statuses, lambda status: arm_of(status.run.name)).values():
+        run, states = point[0].run, {status.run.seed: status.state for status in point}
         name = RunName.parse(run.name)
         rows.append(
             CompletenessRow(
                 variant=run.variant,
                 overrides=tuple(item for item in run.overrides if item not in shared),
-                labels=run.labels,
                 fingerprint=name.fingerprint if name else "",
-                states=tuple(by_seed[seed].state if seed in by_seed else None for seed in seeds),
+                labels=run.labels,
+                states=tuple(map(states.get, seeds)),
             )
         )
     return Matrix(seeds=seeds, rows=tuple(rows))
 
 
-def common_overrides(statuses: Sequence[PlannedRunStatus]) -> set[str]:
-    """The overrides that every run has, baselines apart: they distinguish nothing."""
-    each = [set(item.run.overrides) for item in statuses if item.run.labels != ("baseline",)]
-    return set.intersection(*each) if len(each) > 1 else set()
-
-
 @dataclass(frozen=True, kw_only=True)
 class RemovedRun:
-    """One such run.
+    """A run that a sweep means no more and that is not complete, cancelled or pruned.
 
     Attributes:
         entry: What the sweep wrote down about it.
-        folder: Its folder.
-        state: Its effective status; never completed, cancelled or pruned.
+        state: Its effective status.
         reason: Why it failed or is damaged; who works on it.
     """
 
@@ -208,26 +195,16 @@ class RemovedRun:
 
 
 def removed_runs(name: str, planned: Collection[str], store: Store) -> list[RemovedRun]:
-    """The runs that belong to a sweep's folder and not to its plan, as far as they were ever made.
-
-    Returns:
-        Those that are not complete, cancelled or pruned, and that no other sweep means.
-    """
+    """The runs that belong to a sweep's folder, not to its plan, and that no other sweep means."""
     sweep = store.sweep(name)
     entries = [item for item in sweep.read_known() if item.name not in planned]
     if not entries:
         return []
     others = _meant_by_others(name, store)
     folders = RunFolders(store)
-    found = []
-    for entry in entries:
-        folder = folders.of(entry.name)
-        if entry.name in others or not folder.path.exists():
-            continue
-        removed = _look(entry, folder)
-        if removed.state not in OVER:
-            found.append(removed)
-    return found
+    made = ((entry, folders.of(entry.name)) for entry in entries if entry.name not in others)
+    found = [_look(entry, folder) for entry, folder in made if folder.path.exists()]
+    return [removed for removed in found if removed.state not in OVER]
 
 
 def _look(entry: SweepEntry, folder: RunFolder) -> RemovedRun:
@@ -252,12 +229,9 @@ def _meant_by_others(name: str, store: Store) -> set[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class WatchedRun:
-    """A run to look at.
+    """A run to look at, the name people know it by, and how many seconds it is expected to take.
 
-    Attributes:
-        folder: Its folder, which need not exist yet.
-        label: Its name for people.
-        expected_s: How long it is expected to take, in seconds.
+    Its folder need not exist yet.
     """
 
     folder: RunFolder
@@ -270,7 +244,6 @@ class RunLine:
     """The status of one watched run.
 
     Attributes:
-        name: The run's name.
         label: Its name for people.
         status: One of `SHOWN`.
         reason: Why it failed, was cancelled, or cannot be read.
@@ -313,37 +286,32 @@ class SweepStatus:
 
     def look(self) -> list[RunLine]:
         """The lines of all runs now, in order."""
-        return [self._complete.get(run.folder.name) or self._line(run) for run in self._runs]
-
-    def _line(self, run: WatchedRun) -> RunLine:
-        line = line_of(run)
-        if line.status is RunStatus.COMPLETED:
-            self._complete[line.name] = line
-        return line
+        lines = [self._complete.get(run.folder.name) or line_of(run) for run in self._runs]
+        self._complete |= {line.name: line for line in lines if line.status is RunStatus.COMPLETED}
+        return lines
 
 
 def line_of(run: WatchedRun) -> RunLine:
     """The line of one run; faults of its files become status and reason."""
     folder = run.folder
-    about: dict[str, Any] = {
-        "name": folder.name,
-        "label": run.label,
-        "expected_s": run.expected_s,
-    }
+    line = RunLine(
+        name=folder.name, label=run.label, status=RunStatus.TO_DO, expected_s=run.expected_s
+    )
     try:
         if not folder.path.exists():
-            return RunLine(status=RunStatus.TO_DO, **about)
+            return line
         status, state = folder.effective_status(), folder.read_state()
-        about |= {"attempt": state.attempt, "reason": state.reason}
+        line = replace(line, attempt=state.attempt, reason=state.reason)
         if status is RunStatus.PLANNED:
-            return RunLine(status=RunStatus.TO_DO, **about)
+            return line
         if status in IN_HAND:
-            return RunLine(status=RunStatus.RUNNING, progress=folder.read_progress() or {}, **about)
+            progress = folder.read_progress() or {}
+            return replace(line, status=RunStatus.RUNNING, progress=progress)
         if status is RunStatus.UNKNOWN:
-            about["reason"] = f"held by {folder.owner()}"
+            line = replace(line, reason=f"held by {folder.owner()}")
     except (AqrExpError, OSError) as error:
-        return RunLine(status=RunStatus.DAMAGED, **{**about, "reason": str(error)})
-    return RunLine(status=status, **about)
+        return replace(line, status=RunStatus.DAMAGED, reason=str(error))
+    return replace(line, status=status)
 
 
 def count_by_status(lines: Sequence[RunLine]) -> dict[RunStatus, int]:

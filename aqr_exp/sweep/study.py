@@ -65,29 +65,21 @@ MEANS = "means"
 _ANEW = "to begin anew (its runs are kept)"
 
 
-class RoundedSampler(BaseSampler):
-    """Proposes what another sampler does, decimal numbers rounded within their range.
+class _Rounded(BaseSampler):
+    """Rounds decimal numbers that the sampler beside it proposes, within their range.
 
     The study keeps the rounded numbers: what Optuna learns from is what was trained.
     """
-
-    def __init__(self, sampler: BaseSampler) -> None:
-        self._sampler = sampler
-
-    def infer_relative_search_space(
-        self, study: optuna.Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        """The keys that are proposed together."""
-        return self._sampler.infer_relative_search_space(study, trial)
 
     def sample_relative(
         self,
         study: optuna.Study,
         trial: FrozenTrial,
-        search_space: Mapping[str, BaseDistribution],
+        search_space: dict[str, BaseDistribution],
     ) -> dict[str, Any]:
         """Values of the keys that are proposed together."""
-        found = self._sampler.sample_relative(study, trial, dict(search_space))
+        sampler: Any = super()
+        found = sampler.sample_relative(study, trial, search_space)
         return {key: rounded(value, search_space[key]) for key, value in found.items()}
 
     def sample_independent(
@@ -98,22 +90,17 @@ class RoundedSampler(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """The value of one key."""
-        value = self._sampler.sample_independent(study, trial, param_name, param_distribution)
+        sampler: Any = super()
+        value = sampler.sample_independent(study, trial, param_name, param_distribution)
         return rounded(value, param_distribution)
 
-    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """A trial begins."""
-        self._sampler.before_trial(study, trial)
 
-    def after_trial(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        state: TrialState,
-        values: Sequence[float] | None,
-    ) -> None:
-        """A trial has ended."""
-        self._sampler.after_trial(study, trial, state, values)
+class RoundedTPESampler(_Rounded, optuna.samplers.TPESampler):
+    """Proposes near what did well."""
+
+
+class RoundedRandomSampler(_Rounded, optuna.samplers.RandomSampler):
+    """Proposes at random."""
 
 
 def rounded(value: Any, distribution: BaseDistribution) -> Any:
@@ -165,7 +152,6 @@ class SearchStudy:
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise AqrExpError(f"{journal} is damaged: {error!r}: remove it {_ANEW}") from None
-        self._id = self._storage.get_study_id_from_name("search")
         self._distributions = {item.key: item.distribution for item in search.space}
         self._halving: Any = None
         self._check_same(journal, alike or {})
@@ -197,12 +183,15 @@ class SearchStudy:
 
     def fail(self, number: int, reason: str) -> None:
         """Record that a trial cannot have an objective."""
-        self._storage.set_trial_user_attr(self._frozen(number)._trial_id, REASON, reason)  # noqa: SLF001
+        self._note(number, REASON, reason)
         self._study.tell(number, state=TrialState.FAIL)
 
     def give_up(self, number: int, reason: str) -> None:
         """Record the decision to prune, before anything is stopped."""
-        self._storage.set_trial_user_attr(self._frozen(number)._trial_id, GIVEN_UP, reason)  # noqa: SLF001
+        self._note(number, GIVEN_UP, reason)
+
+    def _note(self, number: int, key: str, reason: str) -> None:
+        self._storage.set_trial_user_attr(self._frozen(number)._trial_id, key, reason)  # noqa: SLF001
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """Record an intermediate value."""
@@ -243,8 +232,8 @@ class SearchStudy:
         seed = SEED + number
         if self.search.strategy is Strategy.OPTUNA:
             # Trials that run side by side keep away from each other's points.
-            return RoundedSampler(optuna.samplers.TPESampler(seed=seed, constant_liar=True))
-        return RoundedSampler(optuna.samplers.RandomSampler(seed=seed))
+            return RoundedTPESampler(seed=seed, constant_liar=True)
+        return RoundedRandomSampler(seed=seed)
 
     def _frozen(self, number: int) -> FrozenTrial:
         return self._study.get_trials(deepcopy=False)[number]

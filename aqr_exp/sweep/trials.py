@@ -9,7 +9,8 @@ from aqr_exp.config.schema import RunConfig
 from aqr_exp.errors import AqrExpError, Fault, RequestError
 from aqr_exp.files.run_name import arm_of
 from aqr_exp.store.run_folder import RunFolder
-from aqr_exp.sweep.plan import POINT, Plan, plan_sweep
+from aqr_exp.sweep.expand import POINT
+from aqr_exp.sweep.plan import Plan, plan_sweep
 from aqr_exp.sweep.request import Overrides, SweepRequest
 from aqr_exp.sweep.search import PruneRule, Search
 

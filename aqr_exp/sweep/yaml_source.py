@@ -36,7 +36,7 @@ def read_sweep(path: Path, shown: str | None = None) -> SweepRequest:
 
     try:
         root = _node(_root(path, shown), note, "the file")
-        return builder.build(root.entries or {}, path.stem)
+        return builder.build(root, path.stem)
     except RecursionError:
         raise RequestError(Fault(rule="is nested too deeply", where=shown)) from None
 
