@@ -55,7 +55,9 @@ def curves_figure(
     """
     losses = [[run.series("train", loss) for run in arm.runs] for arm in arms]
     if not any(series for group in losses for series in group):
-        known = {name for arm in arms for run in arm.runs for line in run.train for name in line}
+        known = {
+            name for arm in arms for run in arm.runs for line in run.lines["train"] for name in line
+        }
         names = sorted(known - {"kind", "epoch", "step", ATTEMPT})
         if not names:
             raise RequestError("no run to draw has a training history")
@@ -75,9 +77,8 @@ def curves_figure(
         curves = [smoothed(series, width) for series in group]
         _draw_curve(all_axes[0], curves, index, arm.words(), width=1.1)
     if both:
-        paper_axes(
-            all_axes[1], x="epoch", y=metric_label(metric), title=f"while training, {SPREAD}"
-        )
+        title = f"while training, {SPREAD}"
+        paper_axes(all_axes[1], x="epoch", y=metric_label(metric), title=title)
         for index, (arm, group) in enumerate(zip(arms, metrics, strict=True)):
             if any(group):
                 _draw_curve(all_axes[1], group, index, arm.words(), width=1.1, marker=marker(index))
@@ -124,7 +125,7 @@ def _draw_record(axes: "Axes", arm: ArmCurves, index: int, metric: str, means: M
     interval = means.of([run.row for run in finished], metric)
     if interval.mean is None:
         return
-    end = max(float(line["epoch"]) for run in finished for line in run.train)
+    end = max(float(line["epoch"]) for run in finished for line in run.lines["train"])
     axes.plot(
         [end],
         [interval.mean],
@@ -173,7 +174,7 @@ def scales_figure(
         (arm, held, name)
         for arm, held in zip(arms, bounds, strict=True)
         if (scale := _scale_of(arm.runs[0].row.variant)) is not None
-        for name in dict.fromkeys(n for run in arm.runs for line in run.arm for n in line)
+        for name in dict.fromkeys(n for run in arm.runs for line in run.lines["arm"] for n in line)
         if scale.is_scale(name)
     ]
     if not drawn:
@@ -184,35 +185,25 @@ def scales_figure(
     rows = [run.row for arm, _, _ in drawn for run in arm.runs]
     figure = paper_figure(rows, width_in, 0.75 * width_in)
     axes = figure.subplots()
-    paper_axes(axes, x="epoch", y="bias scale", title="band: range over seeds")
-    ends = [
-        _draw_scale(axes, arm, name, index, several=_scales_of(drawn, arm) > 1)
-        for index, (arm, _, name) in enumerate(drawn)
-    ]
+    paper_axes(axes, x="epoch", y="bias scale", title=SPREAD)
+    ends = []
+    for index, (arm, _, name) in enumerate(drawn):
+        several = sum(other is arm for other, _, _ in drawn) > 1
+        label = f"{arm.words()}: {name}" if several else arm.words()
+        curves = [run.series("arm", name) for run in arm.runs]
+        end = _draw_curve(axes, curves, index, label, width=1.2)
+        ends.append(1.0 if end is None else end)
     held_by = {held for _, held, _ in drawn}
-    if len(held_by) == 1:
-        _draw_bounds(axes, held_by.pop(), max(ends))
+    held = held_by.pop()
+    if held is not None and not held_by:
+        _draw_bounds(axes, held, max(ends))
     axes.set_xlim(0, max(ends))
     axes.set_ylim(bottom=0)
     paper_legend(figure)
     return figure
 
 
-def _scales_of(drawn: Sequence[tuple[ArmCurves, Bounds | None, str]], arm: ArmCurves) -> int:
-    return sum(other is arm for other, _, _ in drawn)
-
-
-def _draw_scale(axes: "Axes", arm: ArmCurves, name: str, index: int, *, several: bool) -> float:
-    """One scale of one arm; returns the last epoch drawn."""
-    curves = [run.series("arm", name) for run in arm.runs]
-    label = f"{arm.words()}: {name}" if several else arm.words()
-    end = _draw_curve(axes, curves, index, label, width=1.2)
-    return 1.0 if end is None else end
-
-
-def _draw_bounds(axes: "Axes", held: Bounds | None, end: float) -> None:
-    if held is None:
-        return
+def _draw_bounds(axes: "Axes", held: Bounds, end: float) -> None:
     shown = [row for row in held if row[0] < end or row[0] == 0]
     epochs, low, high = (list(column) for column in zip(*shown, strict=True))
     epochs, low, high = [*epochs, end], [*low, low[-1]], [*high, high[-1]]

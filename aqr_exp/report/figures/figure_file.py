@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aqr_exp.errors import RequestError
+from aqr_exp.files.atomic import replace_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,11 +46,6 @@ def check_matplotlib(wanted: str) -> None:
         raise RequestError(f"{wanted}: figures need matplotlib: pip install 'aqr-exp[figures]'")
 
 
-def paper_paths(path_stem: Path) -> list[Path]:
-    """The files `save_figure` writes."""
-    return [path_stem.with_name(f"{path_stem.name}.{form}") for form in PAPER_FORMATS]
-
-
 def save_figure(figure: "Figure", path_stem: Path) -> list[Path]:
     """Write a figure for a paper, as PDF and as PNG, each in one step.
 
@@ -59,14 +55,12 @@ def save_figure(figure: "Figure", path_stem: Path) -> list[Path]:
     Raises:
         RequestError: As `check_target`.
     """
-    from aqr_exp.files.atomic import replace_bytes
-
-    paths = paper_paths(Path(path_stem))
-    for path in paths:
+    paths = {form: path_stem.with_name(f"{path_stem.name}.{form}") for form in PAPER_FORMATS}
+    for path in paths.values():
         check_target(path)
-    for path, form in zip(paths, PAPER_FORMATS, strict=True):
+    for form, path in paths.items():
         replace_bytes(path, rendered(figure, form, dots_per_inch=PAPER_DOTS_PER_INCH))
-    return paths
+    return list(paths.values())
 
 
 def save(figure: "Figure", path: Path) -> None:
@@ -75,8 +69,6 @@ def save(figure: "Figure", path: Path) -> None:
     Args:
         path: A name `check_target` accepts; an existing file is replaced.
     """
-    from aqr_exp.files.atomic import replace_bytes
-
     replace_bytes(path, rendered(figure, path.suffix.lower().removeprefix(".")))
 
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from aqr_exp.errors import RequestError
 from aqr_exp.report.figures.style import (
     BAND_ALPHA,
+    COLOURS,
     COLUMN_IN,
     INK,
     REFERENCE_INK,
@@ -26,7 +27,6 @@ from aqr_exp.report.figures.style import (
     words,
 )
 from aqr_exp.report.figures.swept import Swept, SweptSeries, Value, order, swept, text
-from aqr_exp.statistics.estimates import ArmMean
 from aqr_exp.statistics.grouping import Group, check_metric_names
 from aqr_exp.statistics.metrics import lower_is_better
 from aqr_exp.store.collect import RunRow
@@ -44,16 +44,11 @@ NO_RUN = "-"
 SAME = 1e-3
 
 
-def draw_heat_map(
-    figure: "Figure",
-    found: Swept,
-    parameters: Sequence[str],
-    metric: str,
-    means: Means,
-    *,
-    best: tuple[int, int] | None,
+def _draw_heat_map(
+    figure: "Figure", found: Swept, parameters: Sequence[str], metric: str, means: Means
 ) -> None:
     """Draw one map a series, on one scale of colours."""
+    best = best_point(found, metric, means)
     values = [
         mean
         for series in found.series
@@ -76,7 +71,7 @@ def draw_heat_map(
     bar.ax.tick_params(labelsize=SMALL_PT)
     bar.set_label(metric_label(metric), fontsize=TEXT_PT, color=INK)
     lines = [_reference_words(group, metric, means) for group in found.references]
-    lines += ["frame: best, selected on val"] if best is not None else []
+    lines += ["frame: best, selected on val"] * (best is not None)
     figure.supxlabel("\n".join(lines), fontsize=SMALL_PT, color=INK)
 
 
@@ -97,6 +92,8 @@ def _draw_map(
     *,
     best: int | None,
 ) -> Any:
+    from matplotlib.patches import Rectangle
+
     down = _rising([point.values[0] for point in series.points])
     across = _rising([point.values[1] for point in series.points])
     grid = np.full((len(down), len(across)), np.nan)
@@ -108,27 +105,15 @@ def _draw_map(
             grid[cell] = interval.mean
             texts[cell] = f"{interval.mean:.3f}\nn = {interval.n}"
         if number == best:
-            _frame(axes, cell)
+            corner = (cell[1] - 0.5, cell[0] - 0.5)
+            style: dict[str, Any] = {"edgecolor": COLOURS[1], "linewidth": 1.8, "zorder": 3}
+            axes.add_patch(Rectangle(corner, 1.0, 1.0, fill=False, clip_on=False, **style))
     low, high = limits
-    image = axes.imshow(
-        grid,
-        cmap=COLOUR_MAP,
-        vmin=low,
-        vmax=high,
-        aspect="auto",
-    )
-    for row in range(len(down)):
-        for column in range(len(across)):
-            dark = grid[row, column] < low + WHITE_BELOW * (high - low)
-            axes.text(
-                column,
-                row,
-                texts.get((row, column), NO_RUN),
-                ha="center",
-                va="center",
-                fontsize=SMALL_PT - 1,
-                color="white" if dark else INK,
-            )
+    image = axes.imshow(grid, cmap=COLOUR_MAP, vmin=low, vmax=high, aspect="auto")
+    for (row, column), mean in np.ndenumerate(grid):
+        shown = texts.get((row, column), NO_RUN)
+        ink = "white" if mean < low + WHITE_BELOW * (high - low) else INK
+        axes.text(column, row, shown, ha="center", va="center", fontsize=SMALL_PT - 1, color=ink)
     axes.set_xticks(range(len(across)), [words(text(value)) for value in across])
     axes.set_yticks(range(len(down)), [words(text(value)) for value in down])
     axes.tick_params(labelsize=SMALL_PT, length=0, colors=INK)
@@ -139,24 +124,6 @@ def _draw_map(
 
 def _rising(values: Sequence[Value]) -> list[Value]:
     return sorted(dict.fromkeys(values), key=lambda value: order([value]))
-
-
-def _frame(axes: "Axes", cell: tuple[int, int]) -> None:
-    from matplotlib.patches import Rectangle
-
-    corner = (cell[1] - 0.5, cell[0] - 0.5)
-    axes.add_patch(
-        Rectangle(
-            corner,
-            1.0,
-            1.0,
-            fill=False,
-            edgecolor="#D55E00",
-            linewidth=1.8,
-            clip_on=False,
-            zorder=3,
-        )
-    )
 
 
 # Values that span more than this are spread out by their logarithms.
@@ -198,11 +165,9 @@ def sweep_figure(
     shown = [row for series in found.series for point in series.points for row in point.group]
     shown += [row for group in found.references for row in group]
     if len(parameters) == 2:
-        figure = paper_figure(
-            shown, width_in, 0.25 * width_in + 0.65 * width_in * len(found.series)
-        )
-        best = best_point(found, metric, means)
-        draw_heat_map(figure, found, parameters, metric, means, best=best)
+        height_in = 0.25 * width_in + 0.65 * width_in * len(found.series)
+        figure = paper_figure(shown, width_in, height_in)
+        _draw_heat_map(figure, found, parameters, metric, means)
         return figure
     figure = paper_figure(shown, width_in, 0.75 * width_in)
     axes = figure.subplots()
@@ -244,10 +209,7 @@ class _Layout:
 
 
 def _layout(found: Swept) -> _Layout:
-    values = sorted(
-        {point.values[0] for series in found.series for point in series.points},
-        key=lambda value: order([value]),
-    )
+    values = _rising([point.values[0] for series in found.series for point in series.points])
     by_size = all(not isinstance(value, (str, bool)) for value in values)
     base = {value: float(value) if by_size else float(at) for at, value in enumerate(values)}
     count = len(found.series)
@@ -270,8 +232,16 @@ def _draw_curves(axes: "Axes", found: Swept, metric: str, means: Means) -> None:
     best = best_point(found, metric, means)
     if best is not None:
         point = found.series[best[0]].points[best[1]]
-        mean = means.of(point.group, metric).mean
-        _draw_best(axes, layout.places[best[0]][point.values[0]], mean)
+        axes.plot(
+            layout.places[best[0]][point.values[0]],
+            cast("float", means.of(point.group, metric).mean),
+            linestyle="none",
+            marker="o",
+            markersize=8,
+            markerfacecolor="none",
+            markeredgecolor=INK,
+            label="best, selected on val",
+        )
     values = layout.values
     if not layout.by_size:
         axes.set_xticks(range(len(values)), [words(text(value)) for value in values])
@@ -284,11 +254,11 @@ def _draw_series(
     axes: "Axes", series: SweptSeries, index: int, layout: _Layout, metric: str, means: Means
 ) -> None:
     """One series: its means, and its intervals."""
-    drawn: list[tuple[float, ArmMean, float]] = []
-    for point in series.points:
-        interval = means.of(point.group, metric)
-        if interval.mean is not None:
-            drawn.append((layout.places[index][point.values[0]], interval, interval.mean))
+    drawn = [
+        (layout.places[index][point.values[0]], interval, interval.mean)
+        for point in series.points
+        if (interval := means.of(point.group, metric)).mean is not None
+    ]
     if not drawn:
         return
     axes.plot(
@@ -323,18 +293,3 @@ def _draw_reference(axes: "Axes", group: Group, index: int, metric: str, means: 
         axes.axhspan(
             interval.low, interval.high, color=REFERENCE_INK, alpha=0.6 * BAND_ALPHA, linewidth=0
         )
-
-
-def _draw_best(axes: "Axes", place: float, mean: float | None) -> None:
-    if mean is None:
-        return
-    axes.plot(
-        [place],
-        [mean],
-        linestyle="none",
-        marker="o",
-        markersize=8,
-        markerfacecolor="none",
-        markeredgecolor=INK,
-        label="best, selected on val",
-    )

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from aqr_exp.config import BASELINE
 from aqr_exp.report.arm_names import arm_labels
 from aqr_exp.statistics.grouping import why_left_out
 from aqr_exp.store.collect import RunRow
@@ -21,17 +22,12 @@ class RunCurves:
     """The curves of one run's history.
 
     Attributes:
-        row: The run.
-        train: Training lines as they count, rising by step.
-        val: Evaluations while training, rising by epoch.
-        arm: What was recorded of the arm, rising by step.
+        lines: By kind: `train` and `arm`, rising by step, and `val`, rising by epoch.
         steps_an_epoch: Training steps of an epoch; 1 for a run without training lines.
     """
 
     row: RunRow
-    train: Sequence[Line]
-    val: Sequence[Line]
-    arm: Sequence[Line]
+    lines: Mapping[str, Sequence[Line]]
     steps_an_epoch: float
 
     def series(self, kind: str, name: str) -> Series:
@@ -41,9 +37,8 @@ class RunCurves:
             kind: `train`, `val` or `arm`.
             name: The scalar; lines without it are passed over.
         """
-        lines = {"train": self.train, "val": self.val, "arm": self.arm}[kind]
         found = {}
-        for line in lines:
+        for line in self.lines[kind]:
             value = line.get(name)
             if isinstance(value, (int, float)) and not isinstance(value, bool):
                 at = float(line["epoch"]) if kind == "val" else line["step"] / self.steps_an_epoch
@@ -61,13 +56,8 @@ def run_curves(row: RunRow, store: Store) -> RunCurves:
     by_kind: dict[str, list[Line]] = {"train": [], "val": [], "arm": []}
     for line in filter(_has_place, stitched(history)):
         by_kind.setdefault(str(line.get("kind")), []).append(line)
-    return RunCurves(
-        row=row,
-        train=by_kind["train"],
-        val=by_kind["val"],
-        arm=by_kind["arm"],
-        steps_an_epoch=_steps_an_epoch(row, by_kind["train"], store),
-    )
+    steps = _steps_an_epoch(row, by_kind["train"], store)
+    return RunCurves(row=row, lines=by_kind, steps_an_epoch=steps)
 
 
 def _has_place(line: Line) -> bool:
@@ -84,22 +74,17 @@ def _steps_an_epoch(row: RunRow, train: Sequence[Line], store: Store) -> float:
         if isinstance(steps, int) and isinstance(epochs, int) and epochs > 0:
             return steps / epochs
     # A line of epoch e has at most e epochs of steps behind it.
-    shares = [line["step"] / line["epoch"] for line in train if _positive(line.get("epoch"))]
+    shares = [
+        line["step"] / epoch
+        for line in train
+        if isinstance(epoch := line.get("epoch"), int) and epoch > 0
+    ]
     return max(shares, default=1.0)
-
-
-def _positive(value: Any) -> bool:
-    return isinstance(value, int) and value > 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArmCurves:
-    """The runs of one arm, one a seed.
-
-    Attributes:
-        label: What tells it from the others.
-        runs: Its runs.
-    """
+    """The runs of one arm, one a seed, and what tells it from the others."""
 
     label: str
     runs: tuple[RunCurves, ...]
@@ -107,7 +92,7 @@ class ArmCurves:
     def words(self) -> str:
         """The label with its seeds, and what has to be known about them."""
         unfinished = sum(not run.row.completed for run in self.runs)
-        resumes = sum(run.row.attempt - 1 for run in self.runs)
+        resumes = sum(run.row.resumed for run in self.runs)
         facts = [f"n = {len(self.runs)}"]
         facts += [f"{unfinished} unfinished"] * bool(unfinished)
         facts += [f"resumed x{resumes}"] * bool(resumes)
@@ -127,9 +112,9 @@ def arm_curves(rows: Sequence[RunRow], store: Store) -> list[ArmCurves]:
     for reruns in by_seed(row for row in rows if row.record).values():
         row = shown_run(reruns)
         curves = run_curves(row, store)
-        if curves.train or curves.val:
+        if curves.lines["train"] or curves.lines["val"]:
             groups.setdefault((row.variant, row.fingerprint), []).append(curves)
-    order = sorted(groups, key=lambda key: (key[0] != "baseline", key))
+    order = sorted(groups, key=lambda key: (key[0] != BASELINE, key))
     labels = arm_labels([groups[key][0].row for key in order])
     return [
         ArmCurves(label=label, runs=tuple(sorted(groups[key], key=lambda run: run.row.name)))
@@ -158,17 +143,12 @@ def over_seeds(curves: Sequence[Series]) -> tuple[list[float], list[list[float]]
     """The epochs that all curves reach, and their values there."""
     if not curves:
         return [], []
-    shared = set(curves[0]).intersection(*curves[1:])
-    epochs = sorted(shared)
+    epochs = sorted(set.intersection(*map(set, curves)))
     return epochs, [[curve[epoch] for curve in curves] for epoch in epochs]
 
 
 def smoothed(curve: Series, width: int) -> Series:
-    """The running mean of a curve over `width` of its points, fewer at its ends.
-
-    Args:
-        width: How many points; 1 changes nothing.
-    """
+    """The running mean of a curve over `width` of its points, fewer at its ends; 1 changes nothing."""
     epochs = sorted(curve)
     values = [curve[epoch] for epoch in epochs]
     half = width // 2
