@@ -5,6 +5,7 @@ from statistics import fmean
 
 from aqr_exp.report.tables.baselines import RelativeTime, relative_time
 from aqr_exp.report.tables.cells import (
+    MEASURE,
     NO_VALUE,
     TIME,
     Cell,
@@ -70,7 +71,8 @@ def arm_table(
         columns += [Column(name, numeric=True, with_baseline=name == TIME) for name in COSTS]
         pairs = zip(lines, data.arms, times, strict=True)
         lines = [(*line, *_cost_cells(arm, time)) for line, arm, time in pairs]
-    title, synthetic = titled(_title(data), data.groups)
+    differences = ", difference to the baseline" if data.compares else ""
+    title, synthetic = titled(f"nuScenes metrics by arm: {MEASURE}{differences}", data.groups)
     return Table(
         title=title,
         columns=tuple(columns),
@@ -100,11 +102,6 @@ def _identity_columns(lines: Sequence[Row]) -> list[Column]:
         )
         for name in IDENTITY
     ]
-
-
-def _title(data: ComparisonData) -> str:
-    differences = ", difference to the baseline" if data.compares else ""
-    return f"nuScenes metrics by arm: mean ± sd [95 % interval] over n seeds{differences}"
 
 
 def _metric_columns(data: ComparisonData) -> list[Column]:

@@ -10,6 +10,7 @@ from aqr_exp.store.collect import RunRow
 
 DECIMALS = 4
 PLUS_MINUS = "±"
+MEASURE = "mean ± sd [95 % interval] over n seeds"
 SYNTHETIC_MARK = "SYNTHETIC data, not comparable with nuScenes"
 ORIGIN = "origin"
 """The column that sets measured lines apart from references."""
@@ -22,7 +23,6 @@ class Cell:
     """One cell.
 
     Attributes:
-        text: What people read.
         value: What programs read: the same digits as a number or several, text, or None.
         mark: The letters of its footnotes, which are among the table's notes.
     """
@@ -37,10 +37,9 @@ Row = tuple[Cell, ...]
 
 @dataclass(frozen=True)
 class Column:
-    """A column.
+    """A column; its name is its title, too.
 
     Attributes:
-        name: Its title, and its name for programs.
         numeric: Whether it is aligned to the right.
         head: Whether it says what a block of lines measures.
         constant: Whether on a terminal it becomes one line above the table when all rows agree on it.
@@ -73,12 +72,7 @@ def make_columns(
 class MergedColumns:
     """Columns that people read as one, `value ± sd [low, high], words`; programs get each.
 
-    Attributes:
-        value: The column that stays.
-        low: The column of the interval's lower end.
-        high: That of its upper end.
-        sd: That of the standard deviation; None where there is none.
-        words: That of a verdict; None where there is none.
+    `value` stays; there may be no `sd` and no `words`, which are of a verdict.
     """
 
     value: str
@@ -107,13 +101,10 @@ class Table:
 
     Attributes:
         title: Says what the numbers are, and that they are synthetic when they are.
-        columns: What its rows hold.
-        rows: Cells by column.
         lines: The subject of each row; empty for a table of other things than arms.
         references: Rows of numbers that were not measured here; shown apart, below the others.
         notes: Lines shown below: what is missing and why, and how numbers were made.
         synthetic: Whether any number comes from synthetic data.
-        merged_columns: Columns that people read as one.
         block_rules: Whether rules are drawn between blocks of lines with the same first cell.
         trace: The runs and files behind the cells; None when it was not asked for.
     """
@@ -198,15 +189,12 @@ class TextTable:
     """A table as texts.
 
     Attributes:
-        title: The line above.
         context: The constant columns, where the format has no column for them; may be empty.
-        columns: Column names.
         right: Whether a column is aligned to the right. Columns of words before the first such
             column name the row.
         rows: (text, mark of its footnotes) by column; a line break marks where a text may be
             broken first.
         block_ends: Whether a rule is drawn after a row, where the format has rules.
-        notes: Lines below.
     """
 
     title: str

@@ -7,8 +7,8 @@ from typing import Any
 
 from aqr_exp.data.corruptions.cases import CORRUPTIONS, CorruptionCase, read_cases, standard_cases
 from aqr_exp.errors import AqrExpError, RequestError
-from aqr_exp.report.tables.cells import Column, Line, Table, text_cell, titled
-from aqr_exp.report.tables.metric_table import DATA, MEAN, MEASURE, MERGED_MEAN, describe_arms
+from aqr_exp.report.tables.cells import MEASURE, Column, Line, Table, text_cell, titled
+from aqr_exp.report.tables.metric_table import DATA, MEAN, MERGED_MEAN, describe_arms
 from aqr_exp.report.tables.notes import count_and_mean_cells
 from aqr_exp.statistics.estimates import ArmMean, summarize
 from aqr_exp.statistics.grouping import Group, arm_name

@@ -6,7 +6,7 @@ import io
 import itertools
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
 from typing import Any
@@ -29,8 +29,7 @@ from aqr_exp.statistics.grouping import printable
 def parquet_bytes(table: Table) -> bytes:
     """The file's content; title, notes and trace are in its schema's metadata under `aqr_exp`.
 
-    Args:
-        table: The table; columns whose values are numbers become numbers, others text.
+    Columns whose values are numbers become numbers, others text.
 
     Raises:
         RequestError: pyarrow is not installed.
@@ -87,12 +86,12 @@ def render(table: Table, form: TableFormat, *, terminal: bool = False) -> str:
         terminal: Whether the text goes to a terminal (matters to `rich` only).
 
     Raises:
-        RequestError: The format is not text (see `tables.parquet`).
+        RequestError: The format is not text (see `parquet_bytes`).
     """
     if form is TableFormat.CSV:
         return _csv(table)
     if form is TableFormat.JSON:
-        return json.dumps(as_json(table), indent=1, ensure_ascii=False) + "\n"
+        return _json(as_json(table))
     if form is TableFormat.PARQUET:
         raise RequestError(
             "parquet is no text: write it to a file, `--format parquet > table.parquet`"
@@ -115,9 +114,12 @@ def render_all(tables: Mapping[str, Table], form: TableFormat, *, terminal: bool
         tables: The tables by name; in JSON they become one object with these names.
     """
     if form is TableFormat.JSON:
-        values = {name: as_json(table) for name, table in tables.items()}
-        return json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+        return _json({name: as_json(table) for name, table in tables.items()})
     return "\n".join(render(table, form, terminal=terminal) for table in tables.values())
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
 
 
 def as_json(table: Table) -> dict[str, Any]:
@@ -193,18 +195,23 @@ def _for_screen(table: Table, *, terminal: bool) -> str:
     if table.references:
         # A screen has no room for references among the columns of what was measured.
         parts = [part for part in references_apart(table) if part.rows or part.references]
-    return "\n".join(_screen_part(part, layout) for part in parts)
+    return "\n".join(layout(_screen_texts(part)) for part in parts)
 
 
-def _screen_part(table: Table, layout: Callable[[TextTable], str]) -> str:
-    shared = _shared_context(table)
-    context = ", ".join(f"{name} {text}" for name, text in shared.items() if text)
+def _screen_texts(table: Table) -> TextTable:
+    """The table without constant columns on which all rows agree: they become a line above it."""
+    shared = {}
+    for index, column in enumerate(table.columns):
+        texts = {row[index].text for row in table.all_rows}
+        if column.constant and len(texts) == 1:
+            shared[column.name] = texts.pop()
     shown = [
         index
         for index, column in enumerate(table.columns)
         if not column.hidden_on_terminal and column.name not in shared
     ]
-    return layout(_texts(table, shown, context))
+    context = ", ".join(f"{name} {text}" for name, text in shared.items() if text)
+    return _texts(table, shown, context)
 
 
 def _texts(table: Table, shown: Sequence[int], context: str = "") -> TextTable:
@@ -220,16 +227,6 @@ def _texts(table: Table, shown: Sequence[int], context: str = "") -> TextTable:
     )
 
 
-def _shared_context(table: Table) -> dict[str, str]:
-    """Constant columns that all rows agree on, with their text."""
-    shared = {}
-    for index, column in enumerate(table.columns):
-        texts = {row[index].text for row in table.all_rows}
-        if column.constant and len(texts) == 1:
-            shared[column.name] = texts.pop()
-    return shared
-
-
 def _block_ends(table: Table) -> list[bool]:
     """After which rows a rule is drawn: where the first column's blocks and the measured end."""
     first = [row[0].text for row in table.rows]
@@ -243,10 +240,8 @@ def _block_ends(table: Table) -> list[bool]:
 
 def plain_table(texts: TextTable) -> str:
     """Aligned text as wide as the table is, for a pipe: nothing is coloured, cut or wrapped."""
-    lines = [
-        list(texts.columns),
-        *[[text.replace("\n", " ") for text in row] for row in texts.marked_rows],
-    ]
+    rows = [[text.replace("\n", " ") for text in row] for row in texts.marked_rows]
+    lines = [list(texts.columns), *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rule = "+" + "+".join("-" * (width + 2) for width in widths) + "+"
 
@@ -255,39 +250,37 @@ def plain_table(texts: TextTable) -> str:
         padded = [text.rjust(width) if end else text.ljust(width) for text, width, end in cells]
         return "| " + " | ".join(padded) + " |"
 
-    body = [rule, line(lines[0]), rule]
-    for row, ends_block in zip(lines[1:], texts.block_ends, strict=True):
+    body = [rule, line(texts.columns), rule]
+    for row, ends_block in zip(rows, texts.block_ends, strict=True):
         body += [line(row), *([rule] if ends_block else [])]
     return "\n".join([*texts.head, *body, rule, *texts.notes]) + "\n"
 
 
-_MARKDOWN_MARKS = "\\`*_|<>"
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+_MARKDOWN = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_|<>"})
 
 
 def markdown_table(texts: TextTable) -> str:
     """A table with pipes, as GitHub and mkdocs read it."""
     lines = [f"**{_escaped(texts.title)}**", "", _pipes([_escaped(name) for name in texts.columns])]
     lines.append(_pipes(["---:" if end else "---" for end in texts.right]))
-    lines += [_pipes([_pipe_cell(text, mark) for text, mark in row]) for row in texts.rows]
+    lines += [_pipes(map(_escaped, row)) for row in texts.marked_rows]
     if texts.notes:
         lines += ["", *[f"- {_escaped(note)}" for note in texts.notes]]
     return "\n".join(lines) + "\n"
 
 
-def _pipes(items: Sequence[str]) -> str:
+def _pipes(items: Iterable[str]) -> str:
     return "| " + " | ".join(items) + " |"
 
 
-def _pipe_cell(text: str, mark: str) -> str:
-    return _escaped(text) + (f" ({mark})" if mark else "")
-
-
 def _escaped(text: str) -> str:
-    for mark in _MARKDOWN_MARKS:
-        text = text.replace(mark, f"\\{mark}")
     # Brackets alone are intervals; these would become links, and struck-out text.
-    text = text.replace("](", "]\\(").replace("~~", "\\~\\~")
-    return " ".join(text.split())
+    text = text.translate(_MARKDOWN).replace("](", "]\\(").replace("~~", "\\~\\~")
+    return _one_line(text)
 
 
 STYLE = """\
@@ -331,20 +324,22 @@ def html_table(texts: TextTable) -> str:
 
 
 def _html_escaped(text: str) -> str:
-    return html.escape(" ".join(text.split()))
+    return html.escape(_one_line(text))
 
 
-LATEX_MARKS = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    # Outside math, the usual fonts hold other marks in the places of these.
-    "|": r"\textbar{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    **{mark: f"\\{mark}" for mark in "&%$#_{}"},
-    PLUS_MINUS: r"$\pm$",
-}
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        # Outside math, the usual fonts hold other marks in the places of these.
+        "|": r"\textbar{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        **{mark: f"\\{mark}" for mark in "&%$#_{}"},
+        PLUS_MINUS: r"$\pm$",
+    }
+)
 # Two hyphens in a row would become a dash.
 _LIGATURE = re.compile("-(?=-)")
 _MINUS = re.compile(r"(?<![\w.])-(?=[\d.])")
@@ -386,8 +381,7 @@ def _latex_cell(text: str, mark: str, *, number: bool) -> str:
 
 
 def _latex_escaped(text: str) -> str:
-    shown = "".join(LATEX_MARKS.get(mark, mark) for mark in " ".join(text.split()))
-    return _LIGATURE.sub("-{}", shown)
+    return _LIGATURE.sub("-{}", _one_line(text).translate(_LATEX))
 
 
 def _command(name: str, argument: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from aqr_exp.report.tables.cells import (
+    MEASURE,
     SYNTHETIC_MARK,
     Cell,
     Column,
@@ -55,7 +56,6 @@ TITLES = {
     By.CONDITION: "nuScenes metrics by condition",
     By.RANGE: "nuScenes metrics by distance from the vehicle",
 }
-MEASURE = "mean ± sd [95 % interval] over n seeds"
 
 
 def block_table(data: ComparisonData, by: By, marks: Marks, truths: GroundTruths) -> Table:

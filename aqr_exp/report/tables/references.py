@@ -9,6 +9,7 @@ from pathlib import Path
 import aqr_exp
 from aqr_exp.errors import AqrExpError
 from aqr_exp.report.tables.cells import (
+    DECIMALS,
     NO_VALUE,
     ORIGIN,
     TIME,
@@ -31,10 +32,8 @@ class Reference:
     """One published result.
 
     Attributes:
-        name: What was measured.
         changes: What sets it apart from others of that name.
         data: The split it was measured on.
-        source: Who published it where.
         values: Its numbers by the names of a table's columns.
     """
 
@@ -46,11 +45,7 @@ class Reference:
 
 
 def reference_dirs(results_root: Path) -> list[Path]:
-    """Folders of references: the shipped ones, and the user's own.
-
-    Args:
-        results_root: The results folder; its `reference` is the user's.
-    """
+    """Folders of references: the shipped ones, and the user's own below the results folder."""
     package = Path(aqr_exp.__file__).resolve().parent
     shipped = [package / "reference", package.parent / "results" / "reference"]
     folders = {path.resolve(): path for path in (*shipped, results_root / "reference")}
@@ -104,9 +99,6 @@ SOURCE = "source"
 def with_references(table: Table, results_root: Path, asked: Sequence[Quantity]) -> Table:
     """The table with references below it.
 
-    Args:
-        results_root: The results folder, whose `reference` holds the user's own.
-
     Raises:
         AqrExpError: A file of references is damaged.
     """
@@ -139,15 +131,11 @@ def references_apart(table: Table) -> tuple[Table, Table]:
     )
     place = {name: index for index, name in enumerate(table.names)}
     sources = list(dict.fromkeys(row[place[SOURCE]].text for row in table.references))
-    marked = [
-        replace(cell, mark=str(sources.index(row[place[SOURCE]].text) + 1))
-        for row in table.references
-        for cell in (row[place["variant"]],)
-    ]
-    rows = [
-        tuple(mark if index == place["variant"] else cell for index, cell in enumerate(row))
-        for row, mark in zip(table.references, marked, strict=True)
-    ]
+    at = place["variant"]
+    rows = []
+    for row in table.references:
+        mark = str(sources.index(row[place[SOURCE]].text) + 1)
+        rows.append((*row[:at], replace(row[at], mark=mark), *row[at + 1 :]))
     filled = [
         name
         for name in table.names
@@ -174,9 +162,8 @@ def _with_columns(table: Table, names: Sequence[str]) -> Table:
 
 
 def _in_line(columns: Sequence[str], item: Reference) -> Row:
-    decimals = {TIME: 2}
     numbers = {
-        name: number_cell(value, decimals=decimals.get(name, 4))
+        name: number_cell(value, decimals=2 if name == TIME else DECIMALS)
         for name, value in item.values.items()
     }
     words = {"variant": item.name, "changes": item.changes, "data": item.data}

@@ -1,5 +1,6 @@
 """Selection of a table's runs: by conditions (`--where`), epoch, sweep, and the best point of one."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -23,7 +24,6 @@ from aqr_exp.report.tables.comparison_data import ComparisonData, TableArm
 from aqr_exp.statistics.grouping import Group
 from aqr_exp.statistics.metrics import lower_is_better
 from aqr_exp.store.collect import MEAN_METRICS, RunRow
-from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store
 
@@ -41,10 +41,7 @@ ReadSpec = Callable[[RunRow], Mapping[str, Any] | None]
 
 
 def read_conditions(texts: Sequence[str]) -> list[Condition]:
-    """Read conditions as they are typed.
-
-    Args:
-        texts: Such as `bias_scale >= 2`; a run must meet all.
+    """Read conditions as they are typed, such as `bias_scale >= 2`; a run must meet all.
 
     Raises:
         RequestError: One is no condition, or names an unknown key.
@@ -165,11 +162,12 @@ def _curve(store: Store, row: RunRow) -> Curve:
     for line in store.folder(row.name).read_history():
         epoch = line.get("epoch")
         if line.get("kind") == "val" and isinstance(epoch, int):
-            values = {name: line[name] for name in line if name not in {"kind", "epoch"}}
             found[epoch] = {
                 name: float(value)
-                for name, value in values.items()
-                if isinstance(value, (int, float)) and not isinstance(value, bool)
+                for name, value in line.items()
+                if name != "epoch"
+                and isinstance(value, (int, float))
+                and not isinstance(value, bool)
             }
     return found
 
@@ -195,18 +193,15 @@ def _at(row: RunRow, curve: Curve, epoch: int, specs: Specs) -> RunRow:
         reason = f"{row.reason}; {after}" if row.reason else after
         status = RunStatus.LEFT_OUT if row.completed else row.status
         return msgspec.structs.replace(row, status=status, reason=reason, metrics={})
-    metrics: dict[str, object] = dict(curve[epoch])
     if row.completed:
         about = {name: row.metrics.get(name) for name in ("split", "synthetic")}
     else:
-        spec = specs.of_arm(row) or {}
-        data = spec.get("data")
+        data = (specs.of_arm(row) or {}).get("data")
         known = data if isinstance(data, Mapping) else {}
         synthetic = known.get("name") == SYNTHETIC_DATA
         about = {"split": known.get("val_split", "?"), "synthetic": synthetic}
-    return msgspec.structs.replace(
-        row, status=RunStatus.COMPLETED, reason=None, metrics={**metrics, **about}
-    )
+    metrics = {**curve[epoch], **about}
+    return msgspec.structs.replace(row, status=RunStatus.COMPLETED, reason=None, metrics=metrics)
 
 
 def selected_on_val(data: ComparisonData, planned: Sequence[str]) -> set[int]:
@@ -243,18 +238,13 @@ def _is_whole(arm: TableArm, planned: Sequence[str]) -> bool:
 
 def selection_notes(data: ComparisonData, selected: set[int]) -> list[str]:
     """A warning that the best point's number is too good, and the remedy."""
-    return [_note(data, data.arms[index]) for index in sorted(selected)]
-
-
-def _note(data: ComparisonData, arm: TableArm) -> str:
-    points = sum(
-        other.first.variant != BASELINE and other.first.data == arm.first.data
-        for other in data.arms
-    )
-    return (
-        f"selected on val: {arm.name} is the best of {points} points by {data.quantities[0].name} on "
-        "the data it is scored on, so its lead is too large; `aqr-exp confirm` measures it on fresh seeds"
-    )
+    points = Counter(arm.first.data for arm in data.arms if arm.first.variant != BASELINE)
+    return [
+        f"selected on val: {arm.name} is the best of {points[arm.first.data]} points by "
+        f"{data.quantities[0].name} on the data it is scored on, so its lead is too large; "
+        "`aqr-exp confirm` measures it on fresh seeds"
+        for arm in (data.arms[index] for index in sorted(selected))
+    ]
 
 
 def rows_of_sweep(
@@ -264,9 +254,10 @@ def rows_of_sweep(
     planned = set(names)
     kept = [row for row in rows if row.name in planned or first_of(row.name) in planned]
     there = {row.name for row in kept}
-    missing = [store.folder(name) for name in names if name not in there]
-    return kept, [f"not in the table: {folder.name}: {_why(folder)}" for folder in missing]
-
-
-def _why(folder: RunFolder) -> str:
-    return "missing: not started" if not folder.path.exists() else "damaged: an empty folder"
+    notes = []
+    for name in names:
+        if name not in there:
+            empty = store.folder(name).path.exists()
+            why = "damaged: an empty folder" if empty else "missing: not started"
+            notes.append(f"not in the table: {name}: {why}")
+    return kept, notes
