@@ -1,5 +1,6 @@
 """Confounders: differences between two arms besides the declared factor."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -63,15 +64,14 @@ def check_factors(factors: Sequence[str]) -> tuple[str, ...]:
     keys = dotted_keys(RunConfig)
     groups = {key[:at] for key in keys for at, mark in enumerate(key) if mark == "."}
     known = {*keys, *groups, *short_names(), *NO_KEYS}
-    unknown = [name for name in factors if name not in known]
+    allowed = f"a key, a group of keys, or {', '.join(NO_KEYS)}"
+    unknown = [
+        f"unknown factor '{name}'{did_you_mean(name, known)} (allowed: {allowed})"
+        for name in factors
+        if name not in known
+    ]
     if unknown:
-        allowed = f"a key, a group of keys, or {', '.join(NO_KEYS)}"
-        raise RequestError(
-            *(
-                f"unknown factor '{name}'{did_you_mean(name, known)} (allowed: {allowed})"
-                for name in unknown
-            )
-        )
+        raise RequestError(*unknown)
     spelled = [key for name in factors for key in keys_set_by(name)]
     return tuple(dict.fromkeys([VARIANT, *spelled]))
 
@@ -80,25 +80,23 @@ def configuration_confounders(
     ours: Mapping[str, Any], theirs: Mapping[str, Any], declared: Collection[str]
 ) -> list[Confounder]:
     """Keys outside the declared factors in which two configurations differ."""
+    within = tuple(f"{name}." for name in declared)
     return [
         Confounder(name=item.key, ours=_words(item.ours), theirs=_words(item.theirs))
         for item in differences(ours, theirs)
-        if item.effect is IdentityEffect.CHANGES and not _is_declared(item.key, declared)
+        if item.effect is IdentityEffect.CHANGES and not f"{item.key}.".startswith(within)
     ]
 
 
 def record_confounders(
     arm: Sequence[RunRow], other: Sequence[RunRow], declared: Collection[str]
 ) -> list[Confounder]:
-    """Differences in the records of two arms' runs: data, code, environment, hardware.
+    """Differences in the records of two arms' runs, in the order found: data, code, environment, hardware.
 
     Runs of the same seed are compared; where two arms share no seed, every run with every other.
-
-    Returns:
-        What differs in any pair, in the order it was found.
     """
     pairs = _pairs(arm, other)
-    counts: dict[str, int] = {}
+    counts = Counter[str]()
     first: dict[str, tuple[str, str]] = {}
     for ours, theirs in pairs:
         if _alike(ours, theirs):
@@ -107,7 +105,7 @@ def record_confounders(
         for name in dict.fromkeys([*one, *two]):
             values = one.get(name, UNKNOWN), two.get(name, UNKNOWN)
             if values[0] != values[1] and not _is_fact_declared(name, one, two, declared):
-                counts[name] = counts.get(name, 0) + 1
+                counts[name] += 1
                 first.setdefault(name, values)
     return [
         Confounder(name=name, ours=ours, theirs=theirs, pairs=counts[name], of=len(pairs))
@@ -149,21 +147,20 @@ def _alike(ours: RunRow, theirs: RunRow) -> bool:
 
 def _facts(row: RunRow) -> dict[str, str]:
     """The recorded facts that a run's numbers may depend on, by name."""
-    record = row.record
-    facts: dict[str, str] = {}
-    data = _mapping(record, "data")
-    if "fingerprint" in data:
-        facts[DATA] = _words(data["fingerprint"])
-    if "code" in record:
-        facts[CODE] = code_words(record["code"])
-    if "python" in record:
-        facts[PYTHON] = _words(record["python"])
-    facts |= {name: _words(version) for name, version in _mapping(record, "versions").items()}
-    hardware = row.hardware
-    return facts | {name: _words(hardware[name]) for name in CIRCUMSTANCES if name in hardware}
+    record, hardware = row.record, row.hardware
+    data, versions = (
+        value if isinstance(value := record.get(name), Mapping) else {}
+        for name in ("data", "versions")
+    )
+    facts = {DATA: data["fingerprint"]} if "fingerprint" in data else {}
+    facts |= {CODE: _code_words(record["code"])} if "code" in record else {}
+    facts |= {PYTHON: record["python"]} if "python" in record else {}
+    facts |= versions
+    facts |= {name: hardware[name] for name in CIRCUMSTANCES if name in hardware}
+    return {name: _words(value) for name, value in facts.items()}
 
 
-def code_words(code: Any) -> str:
+def _code_words(code: Any) -> str:
     """A code revision in words: its beginning, and that of what it was changed by."""
     if not isinstance(code, Mapping):
         return "installed"
@@ -171,15 +168,6 @@ def code_words(code: Any) -> str:
     if not code.get("dirty"):
         return revision
     return f"{revision}+{str(code.get('difference_sha256'))[:8]}"
-
-
-def _mapping(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = record.get(name)
-    return value if isinstance(value, Mapping) else {}
-
-
-def _is_declared(key: str, declared: Collection[str]) -> bool:
-    return any(key == name or key.startswith(f"{name}.") for name in declared)
 
 
 def _is_fact_declared(

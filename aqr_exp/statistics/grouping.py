@@ -75,14 +75,8 @@ def mean_over_seeds(group: Group, name: str) -> float | None:
 
 def classes_of(groups: Sequence[Group]) -> list[str]:
     """Class names in the order the metrics hold them."""
-    names = [
-        name.removeprefix(CLASS_AP)
-        for group in groups
-        for row in group
-        for name in row.metrics
-        if name.startswith(CLASS_AP)
-    ]
-    return list(dict.fromkeys(names))
+    names = dict.fromkeys(name for group in groups for row in group for name in row.metrics)
+    return [name.removeprefix(CLASS_AP) for name in names if name.startswith(CLASS_AP)]
 
 
 def check_metric_names(names: Sequence[str], rows: Sequence[RunRow]) -> None:
@@ -96,12 +90,10 @@ def check_metric_names(names: Sequence[str], rows: Sequence[RunRow]) -> None:
         return
     for row in rows:
         known |= {name: None for name in row.metrics if row.metric(name) is not None}
-    unknown = [name for name in names if name not in known]
+    unknown = [
+        f"unknown metric '{name}'{did_you_mean(name, known)} (available: {', '.join(known)})"
+        for name in names
+        if name not in known
+    ]
     if unknown:
-        raise RequestError(
-            "\n".join(
-                f"unknown metric '{name}'{did_you_mean(name, list(known))} "
-                f"(available: {', '.join(known)})"
-                for name in unknown
-            )
-        )
+        raise RequestError("\n".join(unknown))

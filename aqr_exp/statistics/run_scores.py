@@ -35,20 +35,12 @@ class InferenceCache:
     """Entries by key, in a folder that is made with the first entry."""
 
     def __init__(self, store: Store) -> None:
-        self.path = store.root / ".cache" / "inference"
-
-    def json_path(self, key: str) -> Path:
-        """The file of a small entry."""
-        return self.path / "results" / f"{key}.json"
-
-    def arrays_path(self, key: str) -> Path:
-        """The file of an entry of arrays."""
-        return self.path / "runs" / f"{key}.npz"
+        self.path = store.cache_dir / "inference"
 
     def read(self, key: str) -> dict[str, Any] | None:
         """A small entry; None where there is none or it is damaged."""
         try:
-            entry = read_json(self.json_path(key))
+            entry = read_json(self._json_path(key))
         except AqrExpError:
             return None
         content = entry.get("content")
@@ -59,10 +51,13 @@ class InferenceCache:
     def keep(self, key: str, content: Mapping[str, Any]) -> None:
         """Keep a small entry of plain values; where the folder cannot be written to, nothing is kept."""
         value = plain(content)
-        path = self.json_path(key)
+        path = self._json_path(key)
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             replace_json(path, {"sha256": _digest(value), "content": value})
+
+    def _json_path(self, key: str) -> Path:
+        return self.path / "results" / f"{key}.json"
 
 
 def cache_key(**parts: Any) -> str:
@@ -103,8 +98,6 @@ class MissingRecordsError(AqrExpError):
     """A run has no usable records.
 
     Attributes:
-        run: Its name.
-        reason: Why.
         temporary: Whether its metrics name records: they were there, and may be there again.
     """
 
@@ -154,8 +147,6 @@ class RunScores:
     """Resampled scores of runs; what is not in the cache is computed and kept.
 
     Attributes:
-        store: The store of the runs.
-        settings: How scenes are drawn.
         progress: Gets (done, total) evaluations of each run that is computed.
     """
 
@@ -186,13 +177,12 @@ class RunScores:
         self, rows: Sequence[RunRow], conditions: Sequence[DataCondition]
     ) -> list[tuple[RunRow, DataCondition]]:
         """The runs and parts of the data that are not in the cache."""
-        cache = InferenceCache(self.store)
         found: dict[str, tuple[RunRow, DataCondition]] = {}
         for row in rows:
             digest = records_digest(self.store, row)
             for condition in conditions if digest else ():
                 key = self._key(digest, scene_part(condition))
-                if not cache.arrays_path(key).exists():
+                if not self._path(key).exists():
                     found[key] = (row, condition)
         return list(found.values())
 
@@ -200,9 +190,12 @@ class RunScores:
         draws = (self.settings.resamples, self.settings.seed)
         return cache_key(records=digest, part=asdict(part), draws=draws)
 
+    def _path(self, key: str) -> Path:
+        return InferenceCache(self.store).path / "runs" / f"{key}.npz"
+
     def _read(self, key: str) -> ResampledRun | None:
         try:
-            arrays, header = read_arrays(InferenceCache(self.store).arrays_path(key), _KIND)
+            arrays, header = read_arrays(self._path(key), _KIND)
         except AqrExpError:
             return None
         truths = arrays.pop("scene_truths")
@@ -211,7 +204,7 @@ class RunScores:
         )
 
     def _keep(self, key: str, result: ResampledRun) -> None:
-        path = InferenceCache(self.store).arrays_path(key)
+        path = self._path(key)
         arrays: dict[str, np.ndarray] = {**vars(result.scores), "scene_truths": result.scene_truths}
         header = {"samples_digest": result.samples_digest}
         with suppress(OSError):
@@ -260,7 +253,7 @@ class GroundTruths:
         """The counts that some runs were measured on.
 
         Args:
-            metric: The metric; an AP counts the boxes of its class, others those of all classes that the
+            metric: An AP counts the boxes of its class, other metrics those of all classes that the
                 condition can hold.
             condition: A name of `CONDITIONS`; None for all of the data.
         """
@@ -285,10 +278,9 @@ class GroundTruths:
         if key not in self._known:
             self._known[key] = {}
             if self._store is not None:
+                path = self._store.folder(row.name).records_path
                 with suppress(AqrExpError):
-                    self._known[key] = _truths(
-                        read_records(self._store.folder(row.name).records_path)
-                    )
+                    self._known[key] = _truths(read_records(path))
         return self._known[key]
 
 

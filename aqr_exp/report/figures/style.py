@@ -105,11 +105,7 @@ def paper_axes(axes: "Axes", *, x: str, y: str, title: str = "") -> None:
 
 
 def paper_legend(figure: "Figure") -> None:
-    """One legend for the whole figure, below it, where it hides nothing; equal names once.
-
-    Args:
-        figure: Whose lines it names; without any there is none.
-    """
+    """One legend for the whole figure, below it, where it hides nothing; equal names once."""
     named: dict[str, Artist] = {}
     for axes in figure.axes:
         handles, labels = axes.get_legend_handles_labels()
