@@ -16,6 +16,7 @@ from aqr_exp.report.figures.style import (
     seeds_words,
     words,
 )
+from aqr_exp.report.tables.cells import range_words
 from aqr_exp.statistics.grouping import Group, classes_of, group_seeds
 from aqr_exp.statistics.metrics import CLASS_AP
 from aqr_exp.statistics.run_scores import GroundTruths
@@ -74,10 +75,7 @@ def _class_words(groups: Sequence[Group], name: str) -> str:
     """A class with how many boxes it was measured on; arms on other data may have other counts."""
     class_name = name.removeprefix(CLASS_AP)
     counts = GroundTruths().of([row for group in groups for row in group], name, None)
-    if not counts:
-        return words(f"{class_name} (?)")
-    low, high = min(counts), max(counts)
-    return words(f"{class_name} ({low})" if low == high else f"{class_name} ({low} to {high})")
+    return words(f"{class_name} ({range_words(counts) if counts else '?'})")
 
 
 def _draw_arm(

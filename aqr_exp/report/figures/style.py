@@ -6,7 +6,7 @@ Figures are made as objects, without pyplot: nothing global is changed and nothi
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from aqr_exp.report.tables.cells import SYNTHETIC_MARK
+from aqr_exp.report.tables.cells import SYNTHETIC_MARK, range_words
 from aqr_exp.statistics.differences import arm_interval
 from aqr_exp.statistics.estimates import ArmMean
 from aqr_exp.store.collect import RunRow
@@ -152,8 +152,7 @@ def metric_label(metric: str) -> str:
 
 def seeds_words(counts: Sequence[int]) -> str:
     """The number of seeds of each of some points: `n = 3`, or `n = 2 to 3`."""
-    low, high = min(counts, default=0), max(counts, default=0)
-    return f"n = {low}" if low == high else f"n = {low} to {high}"
+    return f"n = {range_words(counts or [0])}"
 
 
 class Means:

@@ -60,7 +60,9 @@ def arm_table(
     common = common_words(data.groups)
     times = [_relative_time(arm) for arm in data.arms] if costs else []
     lines = [_line(data, index, common, marks) for index in range(len(data.arms))]
-    columns = [*_identity_columns(lines), Column("n", numeric=True), *_metric_columns(data)]
+    merged = _merged(data)
+    columns = [*_identity_columns(lines), Column("n", numeric=True)]
+    columns += [column for each, about in merged for column in each.columns(**about)]
     if data.compares:
         columns.append(CONFOUNDERS_COLUMN)
     if selected is not None:
@@ -84,9 +86,7 @@ def arm_table(
             *time_notes(data, times),
         ),
         synthetic=synthetic,
-        merged_columns=tuple(
-            merged for item in data.quantities for merged in _merged(item.name, data.compares)
-        ),
+        merged_columns=tuple(each for each, _ in merged),
         block_rules=False,
     )
 
@@ -104,33 +104,20 @@ def _identity_columns(lines: Sequence[Row]) -> list[Column]:
     ]
 
 
-def _metric_columns(data: ComparisonData) -> list[Column]:
-    columns = []
+def _merged(data: ComparisonData) -> list[tuple[MergedColumns, dict[str, bool]]]:
+    """The columns of each quantity that people read as one, and what else they are."""
+    found = []
     for item in data.quantities:
-        name = item.name
+        name, word = item.name, f"{item.name} difference"
         known = item.metric in MEAN_METRICS or item.metric.startswith(CLASS_AP)
-        highest_first = known and not lower_is_better(item.metric)
-        columns.append(Column(name, numeric=True, highest_first=highest_first))
-        columns += [Column(f"{name} {part}", numeric=True) for part in ("sd", "low", "high")]
+        best = {"highest_first": known and not lower_is_better(item.metric)}
+        ends = {"low": f"{name} low", "high": f"{name} high"}
+        found.append((MergedColumns(value=name, sd=f"{name} sd", **ends), best))
         if data.compares:
-            word = f"{name} difference"
-            columns.append(
-                Column(word, numeric=True, highest_first=highest_first, with_baseline=True)
-            )
-            columns += [
-                Column(f"{word} {end}", numeric=True, with_baseline=True) for end in ("low", "high")
-            ]
-            columns.append(Column(f"{name} verdict", with_baseline=True))
-    return columns
-
-
-def _merged(name: str, compares: bool) -> list[MergedColumns]:
-    mean = MergedColumns(value=name, sd=f"{name} sd", low=f"{name} low", high=f"{name} high")
-    word = f"{name} difference"
-    difference = MergedColumns(
-        value=word, low=f"{word} low", high=f"{word} high", words=f"{name} verdict"
-    )
-    return [mean, difference] if compares else [mean]
+            ends = {"low": f"{word} low", "high": f"{word} high"}
+            difference = MergedColumns(value=word, words=f"{name} verdict", **ends)
+            found.append((difference, best | {"with_baseline": True}))
+    return found
 
 
 def _line(data: ComparisonData, index: int, common: Sequence[str], marks: Marks) -> Row:

@@ -81,6 +81,15 @@ class MergedColumns:
     sd: str | None = None
     words: str | None = None
 
+    def columns(self, *, with_baseline: bool = False, **of_value: bool) -> list[Column]:
+        """The columns in the order `value`, `sd`, `low`, `high`, `words`; `of_value` is about the first."""
+        numbers = [name for name in (self.sd, self.low, self.high) if name]
+        return [
+            Column(self.value, numeric=True, with_baseline=with_baseline, **of_value),
+            *(Column(name, numeric=True, with_baseline=with_baseline) for name in numbers),
+            *([Column(self.words, with_baseline=with_baseline)] if self.words else []),
+        ]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
@@ -132,6 +141,12 @@ class Table:
 
 
 NO_VALUE = Cell(text="-", value=None)
+
+
+def range_words(counts: Collection[int]) -> str:
+    """The one number that all counts are, or from which to which they reach."""
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def text_cell(text: str) -> Cell:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.report.tables.cells import (
+    NO_VALUE,
     Line,
     Row,
     Table,
@@ -21,10 +22,9 @@ from aqr_exp.statistics.grouping import Group
 from aqr_exp.store.cost import Cost, median_and_p95, read_cost
 from aqr_exp.store.store import Store
 
-LATENCY = "latency (ms)"
-RATIO = "latency / baseline"
 COLUMNS = ("variant", "identity", "preset", "changes", "data")
-COSTS = ("params (M)", "GFLOPs", LATENCY, "p95 (ms)", RATIO, "memory (MB)", "n")
+SPEED = ("latency (ms)", "p95 (ms)", "latency / baseline")
+COSTS = ("params (M)", "GFLOPs", *SPEED, "memory (MB)", "n")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +66,7 @@ def cost_table(data: ComparisonData, store: Store) -> Table:
         The table; what was not measured or cannot be read is in its notes.
     """
     costs: dict[str, Cost] = {}
-    notes: list[str] = []
-    missing: list[str] = []
+    notes, missing = [], []
     for row in (row for group in data.groups for row in group):
         try:
             cost = read_cost(store.folder(row.name).cost_path)
@@ -87,7 +86,7 @@ def cost_table(data: ComparisonData, store: Store) -> Table:
         columns=make_columns(
             (*COLUMNS, *COSTS), numeric=COSTS, constant={"preset", "changes", "data"}
         ),
-        rows=tuple(_row(arm, line) for arm, line in zip(data.arms, lines, strict=True)),
+        rows=tuple(_cells(arm, line) for arm, line in zip(data.arms, lines, strict=True)),
         lines=tuple(Line(arm=index) for index in range(len(lines))),
         notes=(
             *(_how(lines)),
@@ -147,19 +146,16 @@ def _latency(costs: Sequence[Cost]) -> tuple[float, float]:
     return median_and_p95([value for cost in costs for value in cost.latencies_ms])
 
 
-def _row(arm: TableArm, line: _ArmCost) -> Row:
-    first = arm.first
-    names = (first.variant, first.fingerprint, first.preset, first.overrides, first.data)
-    return (*map(text_cell, names), *_cells(line))
-
-
-def _cells(line: _ArmCost) -> Row:
-    costs = line.costs
+def _cells(arm: TableArm, line: _ArmCost) -> Row:
+    first, costs = arm.first, line.costs
+    texts = (first.variant, first.fingerprint, first.preset, first.overrides, first.data)
+    names = tuple(map(text_cell, texts))
     if not costs:
-        return (*(number_cell(None) for _ in COSTS[:-1]), count_cell(0))
+        return (*names, *[NO_VALUE] * (len(COSTS) - 1), count_cell(0))
     median, p95 = _latency(costs)
     known = [cost.memory_mb for cost in costs if cost.memory_mb is not None]
     return (
+        *names,
         number_cell(costs[0].parameters / 1e6, decimals=3),
         number_cell(max(cost.flops for cost in costs) / 1e9, decimals=3),
         number_cell(median, decimals=1),
@@ -177,14 +173,11 @@ def _how(lines: Sequence[_ArmCost]) -> list[str]:
         hardware, about = cost.hardware, cost.about
         place = hardware.get("processor") if hardware.get("device") == "cpu" else None
         where = place or hardware.get("device") or "an unknown device"
+        threads = hardware.get("threads")
         left_out = ", ".join(map(str, about.get("flops_not_counted") or ()))
         said[
-            f"costs: {where}, {_threads(hardware.get('threads'))}, torch "
+            f"costs: {where}, {threads} thread{'s' if threads != 1 else ''}, torch "
             f"{about.get('torch', '?')}: {len(cost.latencies_ms)} passes of one sample each; memory "
             "beyond the idle model" + (f"; GFLOPs without {left_out}" if left_out else "")
         ] = None
     return list(said)
-
-
-def _threads(count: object) -> str:
-    return "1 thread" if count == 1 else f"{count} threads"

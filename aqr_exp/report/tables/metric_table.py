@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from aqr_exp.report.tables.cells import (
     MEASURE,
+    NO_VALUE,
     SYNTHETIC_MARK,
     Cell,
     Column,
@@ -14,9 +15,9 @@ from aqr_exp.report.tables.cells import (
     count_cell,
     make_columns,
     number_cell,
+    range_words,
     text_cell,
     titled,
-    words_cell,
 )
 from aqr_exp.report.tables.comparison_data import ComparisonData
 from aqr_exp.report.tables.notes import (
@@ -32,22 +33,12 @@ from aqr_exp.statistics.grouping import Group, classes_of
 from aqr_exp.statistics.run_scores import GroundTruths
 from aqr_exp.store.collect import MEAN_METRICS, RunRow
 
-MEAN = (
-    Column("n", numeric=True),
-    Column("mean", numeric=True, of_line=True),
-    *(Column(name, numeric=True) for name in ("sd", "95 % low", "95 % high")),
-)
 MERGED_MEAN = MergedColumns(value="mean", sd="sd", low="95 % low", high="95 % high")
-DIFFERENCE = (
-    Column("difference", numeric=True, of_line=True, with_baseline=True),
-    Column("difference low", numeric=True, with_baseline=True),
-    Column("difference high", numeric=True, with_baseline=True),
-    Column("verdict", with_baseline=True),
-    CONFOUNDERS_COLUMN,
-)
+MEAN = (Column("n", numeric=True), *MERGED_MEAN.columns(of_line=True))
 MERGED_DIFFERENCE = MergedColumns(
     value="difference", low="difference low", high="difference high", words="verdict"
 )
+DIFFERENCE = (*MERGED_DIFFERENCE.columns(of_line=True, with_baseline=True), CONFOUNDERS_COLUMN)
 DATA = Column("data", constant=True)
 GROUND_TRUTH = Column("ground truth", numeric=True)
 TITLES = {
@@ -98,17 +89,13 @@ def block_table(data: ComparisonData, by: By, marks: Marks, truths: GroundTruths
 def one_run_table(row: RunRow) -> Table:
     """The metrics of one completed run: the protocol's means, then AP by class beside its ground truth."""
     truths = GroundTruths()
-    items = [Quantity(metric=name) for name in MEAN_METRICS]
-    items += [Quantity(metric=f"AP/{name}") for name in classes_of([[row]])]
     lines = [
         (
-            text_cell(item.name),
-            number_cell(row.metric(item.metric)),
-            truth_cell(truths.of([row], item.metric, None))
-            if "/" in item.metric
-            else text_cell(""),
+            text_cell(name),
+            number_cell(row.metric(name)),
+            truth_cell(truths.of([row], name, None)) if "/" in name else text_cell(""),
         )
-        for item in items
+        for name in (*MEAN_METRICS, *(f"AP/{name}" for name in classes_of([[row]])))
     ]
     mark = f": {SYNTHETIC_MARK}" if row.synthetic else ""
     return Table(
@@ -123,7 +110,7 @@ def truth_cell(counts: set[int]) -> Cell:
     """A number of ground truths: seeds of one arm share them."""
     if len(counts) == 1:
         return count_cell(min(counts))
-    return text_cell(f"{min(counts)} to {max(counts)}") if counts else words_cell("-")
+    return text_cell(range_words(counts)) if counts else NO_VALUE
 
 
 def _heads(item: Quantity, by: By) -> tuple[str, ...]:
