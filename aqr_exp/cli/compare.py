@@ -31,14 +31,8 @@ Examples:
 """
 
 
-_REFERENCE = typer.Argument(
-    help="The reference: an arm or run.",
-    metavar="A",
-    autocompletion=completion.arms_or_runs,
-)
-_OTHER = typer.Argument(
-    help="What is compared with it.", metavar="B", autocompletion=completion.arms_or_runs
-)
+_REFERENCE = console.argument("A", "The reference: an arm or run.", completion.arms_or_runs)
+_OTHER = console.argument("B", "What is compared with it.", completion.arms_or_runs)
 _BY = typer.Option(
     "--by", help="Of metric, class, condition, scene; commas between.", metavar="PARTS"
 )

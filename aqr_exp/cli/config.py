@@ -4,8 +4,6 @@ import shlex
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import typer
-
 from aqr_exp.cli import completion, console
 from aqr_exp.config.compose import group_options
 from aqr_exp.config.identity import (
@@ -68,7 +66,7 @@ Examples:
 {example_lines("why")}
 """
 
-ONE = "A run's name, or a variant with overrides as one argument."
+ONE = ("A run's name, or a variant with overrides as one argument.", completion.runs_or_variants)
 LONGEST = 60
 
 
@@ -81,12 +79,8 @@ class Side:
 
 
 def why_command(
-    ours: Annotated[
-        str, typer.Argument(help=ONE, metavar="A", autocompletion=completion.runs_or_variants)
-    ],
-    theirs: Annotated[
-        str, typer.Argument(help=ONE, metavar="B", autocompletion=completion.runs_or_variants)
-    ],
+    ours: Annotated[str, console.argument("A", *ONE)],
+    theirs: Annotated[str, console.argument("B", *ONE)],
     as_json: console.Json = False,
 ) -> int:
     """Compare two runs' effective configurations; returns the exit code."""

@@ -35,18 +35,13 @@ Examples:
   aqr-exp confirm bias_scale --format md > confirmation.md
 """
 
-What = Annotated[
-    str,
-    typer.Argument(
-        help="A sweep that was run, by its name or as it was typed.",
-        metavar="SWEEP",
-        autocompletion=completion.sweeps,
-    ),
-]
+_WHAT = console.argument(
+    "SWEEP", "A sweep that was run, by its name or as it was typed.", completion.sweeps
+)
 
 
 def command(
-    what: What,
+    what: Annotated[str, _WHAT],
     overrides: console.Overrides = None,
     best: Annotated[int, typer.Option("--best", help="How many points.", min=1)] = 3,
     seeds: Annotated[int, typer.Option("--seeds", help="Fresh seeds of each.", min=1)] = 5,

@@ -68,30 +68,19 @@ def silence_libraries() -> None:
     logger.setLevel(logger.level)
 
 
-Variant = Annotated[
-    str,
-    typer.Argument(
-        help="The variant, such as baseline.",
-        metavar="VARIANT",
-        autocompletion=completion.variants,
-    ),
-]
+def argument(metavar: str, text: str, completed_by: Callable[..., list[str]]) -> Any:
+    """A positional argument with its line of help, which a shell completes."""
+    return typer.Argument(metavar=metavar, help=text, autocompletion=completed_by)
+
+
+Variant = Annotated[str, argument("VARIANT", "The variant, such as baseline.", completion.variants)]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(
-        help="Changes, as key=value or group=option.",
-        metavar="[OVERRIDES]...",
-        autocompletion=completion.overrides,
-    ),
+    argument("[OVERRIDES]...", "Changes, as key=value or group=option.", completion.overrides),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 RunName = Annotated[
-    str,
-    typer.Argument(
-        help="The run's name, or its beginning when unambiguous.",
-        metavar="RUN",
-        autocompletion=completion.run_names,
-    ),
+    str, argument("RUN", "The run's name, or its beginning when unambiguous.", completion.run_names)
 ]
 Slots = Annotated[
     int | None,

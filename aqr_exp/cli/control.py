@@ -37,14 +37,10 @@ Examples:
 """
 
 
-def cancel_command(
-    names: Annotated[
-        list[str],
-        typer.Argument(
-            help="Runs or sweeps.", metavar="NAME...", autocompletion=completion.runs_or_sweeps
-        ),
-    ],
-) -> int:
+_NAMES = console.argument("NAME...", "Runs or sweeps.", completion.runs_or_sweeps)
+
+
+def cancel_command(names: Annotated[list[str], _NAMES]) -> int:
     """Stop runs and sweeps; returns the exit code."""
     store = Store(results_root())
     # Everything is found before anything is stopped.
@@ -100,14 +96,8 @@ def _reason() -> str:
 
 Names = Annotated[
     list[str] | None,
-    typer.Argument(
-        help="Runs or sweeps; all without.",
-        metavar="[NAME]...",
-        autocompletion=completion.runs_or_sweeps,
-    ),
+    console.argument("[NAME]...", "Runs or sweeps; all without.", completion.runs_or_sweeps),
 ]
-
-
 Candidate = tuple[RunFolder, SweepEntry | None]
 """A run that may be executed again, and what a sweep wrote down about it: enough to make it."""
 

@@ -33,24 +33,18 @@ Examples:
 """
 
 
+_RUNS = console.argument("RUN...", "Runs, or the beginnings of their names.", completion.run_names)
+_FAILURES = typer.Option(
+    "--failures",
+    help="all, or NAME and NAME@SEVERITY with commas between.",
+    metavar="CASES",
+    autocompletion=completion.corruption_cases,
+)
+
+
 def command(
-    runs: Annotated[
-        list[str],
-        typer.Argument(
-            help="Runs, or the beginnings of their names.",
-            metavar="RUN...",
-            autocompletion=completion.run_names,
-        ),
-    ],
-    failures: Annotated[
-        str,
-        typer.Option(
-            "--failures",
-            help="all, or NAME and NAME@SEVERITY with commas between.",
-            metavar="CASES",
-            autocompletion=completion.corruption_cases,
-        ),
-    ],
+    runs: Annotated[list[str], _RUNS],
+    failures: Annotated[str, _FAILURES],
     as_json: console.Json = False,
 ) -> int:
     """Evaluate, one child process a run; returns the exit code."""

@@ -75,14 +75,7 @@ Values:
 
 {overrides_help()}"""
 
-What = Annotated[
-    str,
-    typer.Argument(
-        help="A shipped sweep, a sweep file or a variant.",
-        metavar="SWEEP",
-        autocompletion=completion.sweeps,
-    ),
-]
+_WHAT = console.argument("SWEEP", "A shipped sweep, a sweep file or a variant.", completion.sweeps)
 _DRY_RUN = typer.Option("--dry-run", help="Show every run, its state and time; start nothing.")
 _FILL = typer.Option("--fill", help="With --dry-run: list only missing runs.")
 _CANCEL_REMOVED = typer.Option(
@@ -94,7 +87,7 @@ _NO_PREFLIGHT = typer.Option(
 
 
 def command(
-    what: What,
+    what: Annotated[str, _WHAT],
     overrides: console.Overrides = None,
     dry_run: Annotated[bool, _DRY_RUN] = False,
     fill: Annotated[bool, _FILL] = False,
@@ -117,9 +110,8 @@ def command(
         if dry_run:
             sweep_search.show_search(request, store, as_json=as_json)
             return 0
-        expected = StatusReader(store).expected()
         return sweep_search.execute_search(
-            request, store, expected, slots=slots, detached=detach, try_first=not no_preflight
+            request, store, slots=slots, detached=detach, try_first=not no_preflight
         )
     known = StatusReader(store)
     plan = plan_sweep(request, known.expected())

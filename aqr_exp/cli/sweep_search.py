@@ -1,7 +1,5 @@
 """Execution of a search: trials are proposed while slots are free, and run as those of a sweep are."""
 
-from collections.abc import Callable
-
 from optuna.trial import FrozenTrial
 
 from aqr_exp.cli import console
@@ -11,7 +9,6 @@ from aqr_exp.cli.sweep_execute import (
     run_tasks,
     summarize,
 )
-from aqr_exp.config.schema import RunConfig
 from aqr_exp.launch.trial_source import TrialSource
 from aqr_exp.store.counting import RunFolders
 from aqr_exp.store.store import Store
@@ -19,16 +16,14 @@ from aqr_exp.store.sweep_folder import SweepFolder
 from aqr_exp.sweep import report
 from aqr_exp.sweep.request import SweepRequest
 from aqr_exp.sweep.search import Search, check_installed
+from aqr_exp.sweep.status import StatusReader
 from aqr_exp.sweep.study import SearchStudy
 from aqr_exp.sweep.trials import TrialPlanner
-
-Expected = Callable[[RunConfig], float | None]
 
 
 def execute_search(
     request: SweepRequest,
     store: Store,
-    expected: Expected,
     *,
     slots: int | None = None,
     detached: bool = False,
@@ -45,7 +40,7 @@ def execute_search(
         RequestError: The search cannot be; nothing was started.
     """
     check_installed()
-    planner = TrialPlanner(request, expected)
+    planner = TrialPlanner(request, StatusReader(store).expected())
     probe = planner.check_space()
     executor, slot = find_room([run.config for run in probe.runs], store, slots)
     sweep = store.sweep(request.name)

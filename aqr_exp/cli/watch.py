@@ -253,15 +253,13 @@ LOOK_EVERY_S = 0.5
 SETTLING_S = 3.0
 
 
+_SWEEP = console.argument(
+    "[SWEEP]", "The sweep's name; every run without.", completion.started_sweeps
+)
+
+
 def command(
-    sweep: Annotated[
-        str | None,
-        typer.Argument(
-            help="The sweep's name; every run without.",
-            metavar="[SWEEP]",
-            autocompletion=completion.started_sweeps,
-        ),
-    ] = None,
+    sweep: Annotated[str | None, _SWEEP] = None,
     once: Annotated[bool, typer.Option("--once", help="Look once and end.")] = False,
     as_json: console.Json = False,
 ) -> int:
