@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+INTERRUPTED = 130
+"""Exit code of a process that a signal or a request stopped."""
+
 
 class AqrExpError(Exception):
     """An error a user can act on: shown without a traceback, one line a fault.

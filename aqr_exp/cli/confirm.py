@@ -10,6 +10,7 @@ from aqr_exp.cli.sweep_execute import execute
 from aqr_exp.errors import RequestError
 from aqr_exp.evaluate.conditions import DataCondition
 from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.launch.scheduler import entry_of
 from aqr_exp.report.compare.confirmation import ConfirmedPoint, confirm, confirmation_table
 from aqr_exp.report.tables.formats import TableFormat
 from aqr_exp.statistics.grouping import check_metric_names
@@ -38,6 +39,7 @@ Examples:
 _WHAT = console.argument(
     "SWEEP", "A sweep that was run, by its name or as it was typed.", completion.sweeps
 )
+_FORM = typer.Option("--format", help="How the report is printed.")
 
 
 def command(
@@ -54,9 +56,7 @@ def command(
     ] = False,
     slots: console.Slots = None,
     detach: console.Detach = False,
-    form: Annotated[TableFormat, typer.Option("--format", help="How the report is printed.")] = (
-        TableFormat.RICH
-    ),
+    form: Annotated[TableFormat, _FORM] = TableFormat.RICH,
 ) -> int:
     """Confirm a sweep; returns the exit code."""
     store = Store(results_root())
@@ -111,9 +111,7 @@ def _say_selection(selection: Selection, plan: Plan) -> None:
 
 def _say_plan(plan: Plan, statuses: Sequence[PlannedRunStatus]) -> None:
     for status in statuses:
-        run = status.run
-        typed = " ".join([run.variant, *run.overrides, f"seed={run.seed}"])
-        console.say(f"  {status.state}: {run.name}: {typed}")
+        console.say(f"  {status.state}: {status.run.name}: {entry_of(status.run).label}")
     console.say(summary(plan, statuses))
 
 

@@ -133,19 +133,16 @@ def _results(
 
 
 def _table(lines: list[dict[str, Any]], *, synthetic: bool) -> Table:
-    numbers = ("mAP", "NDS", "clean_NDS", "RA")
+    numbers = {"mAP": "mAP", "NDS": "NDS", "clean NDS": "clean_NDS", "RA": "RA"}
     mark = f" ({SYNTHETIC_MARK})" if synthetic else ""
     return Table(
         title=f"Under sensor failures{mark}",
-        columns=make_columns(
-            ("run", "case", "mAP", "NDS", "clean NDS", "RA"),
-            numeric={"mAP", "NDS", "clean NDS", "RA"},
-        ),
+        columns=make_columns(("run", "case", *numbers), numeric=set(numbers)),
         rows=tuple(
             (
                 text_cell(line["run"]),
                 text_cell(line["case"]),
-                *(number_cell(line[name]) for name in numbers),
+                *(number_cell(line[key]) for key in numbers.values()),
             )
             for line in lines
         ),

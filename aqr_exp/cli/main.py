@@ -12,10 +12,9 @@ import typer
 from typer.core import TyperGroup
 
 from aqr_exp import __version__
-from aqr_exp.errors import AqrExpError
+from aqr_exp.errors import INTERRUPTED, AqrExpError
 
 PROGRAM = "aqr-exp"
-INTERRUPTED = 130
 COMPLETE_VARIABLE = "_AQR_EXP_COMPLETE"
 
 

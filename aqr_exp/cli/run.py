@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -17,21 +17,19 @@ from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.short_names import overrides_help
 from aqr_exp.config.variant_spec import example_lines
-from aqr_exp.errors import AqrExpError
+from aqr_exp.errors import INTERRUPTED, AqrExpError
 from aqr_exp.files.progress import no_progress
 from aqr_exp.launch.attempt import last_log_lines
 from aqr_exp.launch.executor import Executor, executor_for
 from aqr_exp.launch.measuring import estimate_memory
 from aqr_exp.launch.preflight import check_ready
 from aqr_exp.launch.record import create_run
+from aqr_exp.launch.run_plan import RunPlan, plan_of
 from aqr_exp.launch.single_run import Plan, plan_run, train
 from aqr_exp.store.collect import read_row
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import STOPPED, RunState, RunStatus
 from aqr_exp.store.store import Store, results_root
-
-if TYPE_CHECKING:
-    from aqr_exp.launch.run_plan import RunPlan
 
 _BARS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 _PLAIN_BARS = "_.-=+*#"
@@ -43,8 +41,6 @@ def show_run_plan(config: RunConfig, store: Store, *, as_json: bool) -> int:
     Returns:
         0 when it can run here, 2 when something is missing; each fault is a line on stderr.
     """
-    from aqr_exp.launch.run_plan import plan_of
-
     plan = plan_of(config, store.root)
     console.say("estimating the memory of a step (some seconds)")
     try:
@@ -62,7 +58,7 @@ def show_run_plan(config: RunConfig, store: Store, *, as_json: bool) -> int:
     return 2 if plan.faults else 0
 
 
-def _lines(config: RunConfig, plan: "RunPlan") -> list[str]:
+def _lines(config: RunConfig, plan: RunPlan) -> list[str]:
     schedule, rates = config.schedule, plan.learning_rates
     names = f"model {config.model.name}, data {config.data.name}, schedule {schedule.name}"
     steps = f"steps an epoch: {_known(plan.steps_per_epoch)}, steps in all: {_known(plan.steps)}"
@@ -210,4 +206,4 @@ def _report_unfinished(folder: RunFolder, state: RunState, *, as_json: bool) -> 
         for line in last_log_lines(folder):
             console.say(f"  {line}")
     console.say(f"aqr-exp: {folder.name} {state.status.value}: {state.reason or 'no reason given'}")
-    return 130 if cancelled else 1
+    return INTERRUPTED if cancelled else 1

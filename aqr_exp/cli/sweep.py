@@ -15,7 +15,6 @@ from aqr_exp.store.sweep_folder import check_sweep_name
 from aqr_exp.sweep import report
 from aqr_exp.sweep.cli_source import sweep_request
 from aqr_exp.sweep.plan import Plan, plan_sweep
-from aqr_exp.sweep.report import summary
 from aqr_exp.sweep.status import PlannedRunStatus, RemovedRun, StatusReader, removed_runs
 
 
@@ -124,7 +123,7 @@ def command(
         cancel_removed_runs(plan.name, removed)
     else:
         say_removed(plan.name, removed)
-    console.say(summary(plan, statuses))
+    console.say(report.summary(plan, statuses))
     # What runs the holes is loaded only when there are any.
     if all(status.state is RunStatus.COMPLETED for status in statuses):
         _remember(plan, store)

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from aqr_exp.cli import console
 from aqr_exp.cli.watch import ConsoleReporter, recovery_hints, screen, totals_line
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.errors import INTERRUPTED, AqrExpError, RequestError
 from aqr_exp.files.progress import duration
 from aqr_exp.files.run_name import arm_of
 from aqr_exp.launch.attempt import Decision
@@ -108,9 +108,6 @@ def summarize(
     best = best_point(entries, by_entry(entries, rows), metric, direction or Direction.MAXIMIZE)
     if best is not None:
         console.say(f"{sweep.name}: {best.words()}")
-
-
-INTERRUPTED = 130
 
 
 SourceOf = Callable[[Callable[[Task], None], Callable[[str], None]], TaskSource]

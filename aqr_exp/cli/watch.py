@@ -213,15 +213,12 @@ class ConsoleReporter:
             path = str(folder.train_log_path)
             for line in failure_lines(folder.name, snapshot.reason, log, path):
                 self._screen.say(f"{place} {line}" if not line.startswith(" ") else line)
-        elif here:
-            since = self._started_at.get(folder.name)
+        elif here or snapshot.decision is not Decision.COMPLETED:
+            since = self._started_at.get(folder.name) if here else None
             took = f" in {duration(time.monotonic() - since)}" if since is not None else ""
-            reason = f": {snapshot.reason}" if snapshot.reason else ""
-            self._screen.say(f"{place} {folder.name} {snapshot.decision.value}{took}{reason}")
-        elif snapshot.decision is not Decision.COMPLETED:
-            self._screen.say(
-                f"{place} {folder.name} {snapshot.decision.value}: {snapshot.reason or '?'}"
-            )
+            reason = snapshot.reason or ("" if here else "?")
+            words = f"{snapshot.decision.value}{took}" + (f": {reason}" if reason else "")
+            self._screen.say(f"{place} {folder.name} {words}")
 
     def stopping(self, running: int) -> None:
         """A stop was requested; running trainings save their state first."""

@@ -19,7 +19,7 @@ from typing import Any, TextIO, cast
 import msgspec
 
 from aqr_exp.config.schema.run import LauncherConfig
-from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.errors import INTERRUPTED, AqrExpError, RequestError
 from aqr_exp.launch.json_worker import exit_summary
 from aqr_exp.launch.slots import Reservation, SlotLeases
 from aqr_exp.store.run_folder import RunFolder, utc_now
@@ -30,7 +30,6 @@ from aqr_exp.train.__main__ import main as train_main
 COMMAND_VARIABLE = "AQR_EXP_TRAIN_COMMAND"
 # How long a training that was asked to stop may take to save its state before it is killed.
 GRACE_S = 30.0
-INTERRUPTED = 130
 
 
 class Job(ABC):

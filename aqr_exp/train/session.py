@@ -21,7 +21,7 @@ from aqr_exp.config.inputs import read_data_identity, with_checkpoint_identity, 
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.stages import stages_of
 from aqr_exp.data.info_files import epoch_samples
-from aqr_exp.errors import AqrExpError
+from aqr_exp.errors import INTERRUPTED, AqrExpError
 from aqr_exp.files.atomic import file_sha256
 from aqr_exp.store.history import stability_metrics
 from aqr_exp.store.lease import Lease
@@ -80,9 +80,6 @@ def held_for_training(folder: RunFolder) -> Iterator[Claim]:
     with folder.lock(on_beat=obey, on_loss=lose) as lease:
         claim = Claim(lease)
         yield claim
-
-
-INTERRUPTED = 130
 
 
 def run_in_folder(
