@@ -73,32 +73,25 @@ def count_flops(model: nn.Module, forward: Callable[[], Any]) -> Flops:
     with ExitStack() as stack:
         for module in model.modules():
             if isinstance(module, GatheredAttention):
-                hook = module.register_forward_pre_hook(_gathered(added))
+                hook = module.register_forward_pre_hook(partial(_add_gathered, added))
                 stack.callback(hook.remove)
             elif isinstance(module, MultiHeadAttention):
-                hook = module.register_forward_pre_hook(_corrected(added))
+                hook = module.register_forward_pre_hook(partial(_add_corrected, added))
                 stack.callback(hook.remove)
                 stack.enter_context(_as_matrix(module))
         with torch.no_grad(), counter:
             forward()
-    by_formula = sum(added)
-    sparse = any(_is_sparse(module) for module in model.modules())
+    bases = {base.__name__ for module in model.modules() for base in type(module).__mro__}
     return Flops(
-        total=int(counter.get_total_flops()) + by_formula,
-        by_formula=by_formula,
-        not_counted=(SPARSE,) if sparse else (),
+        total=int(counter.get_total_flops()) + sum(added),
+        by_formula=sum(added),
+        not_counted=(SPARSE,) if "SparseConvolution" in bases else (),
     )
 
 
-def window_flops(batch: int, queries: int, slots: int, width: int) -> int:
-    """Operations of scores and of weighted sums over window slots: 4 B Q S C."""
-    return 4 * batch * queries * slots * width
-
-
-def _window_flops_of(query: Tensor, index: Tensor) -> int:
-    """Of queries [B, Q, C] and slots [B, Q, S]."""
-    batch, queries, width = query.shape
-    return window_flops(batch, queries, index.shape[-1], width)
+def _window_flops(query: Tensor, index: Tensor) -> int:
+    """4 B Q S C for scores and weighted sums, of queries [B, Q, C] and window slots [B, Q, S]."""
+    return 4 * query.numel() * index.shape[-1]
 
 
 def _fused_attention_flops(
@@ -109,32 +102,22 @@ def _fused_attention_flops(
     return 2 * batch * heads * queries * key[2] * (width + value[3])
 
 
-def _gathered(added: list[int]) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-    """Adds operations of the router's attention in windows, which no backend of it shows to torch."""
-
-    def add(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        query, windows = inputs[0], inputs[3]
-        assert isinstance(module, GatheredAttention)  # noqa: S101  # of this hook alone
-        wider = module.heads if module.absorbs(*inputs) else 1
-        added.append(wider * _window_flops_of(query, windows.index))
-
-    return add
+def _add_gathered(added: list[int], module: GatheredAttention, inputs: tuple[Any, ...]) -> None:
+    """Add operations of the router's attention in windows, which no backend of it shows to torch."""
+    query, windows = inputs[0], inputs[3]
+    wider = module.heads if module.absorbs(*inputs) else 1
+    added.append(wider * _window_flops(query, windows.index))
 
 
-def _corrected(added: list[int]) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-    """Adds operations of the compiled correction; the counter sees those of torch."""
-
-    def add(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        query, key = inputs[0], inputs[1]
-        blocked, bias = (*inputs[3:], None, None)[:2]
-        assert isinstance(module, MultiHeadAttention)  # noqa: S101  # of this hook alone
-        if not isinstance(bias, LocalBias) or not compiled.is_supported(query):
-            return
-        queries, keys = _split(query, module.heads), _split(key, module.heads)
-        if choose(module.backend, queries, keys, bias, blocked) == "windowed":
-            added.append(_window_flops_of(query, bias.index))
-
-    return add
+def _add_corrected(added: list[int], module: MultiHeadAttention, inputs: tuple[Any, ...]) -> None:
+    """Add operations of the compiled correction; the counter sees those of torch."""
+    query, key = inputs[0], inputs[1]
+    blocked, bias = (*inputs[3:], None, None)[:2]
+    if not isinstance(bias, LocalBias) or not compiled.is_supported(query):
+        return
+    queries, keys = _split(query, module.heads), _split(key, module.heads)
+    if choose(module.backend, queries, keys, bias, blocked) == "windowed":
+        added.append(_window_flops(query, bias.index))
 
 
 def _split(tensor: Tensor, heads: int) -> Tensor:
@@ -152,10 +135,6 @@ def _as_matrix(module: MultiHeadAttention) -> Iterator[None]:
         yield
     finally:
         module.backend = backend
-
-
-def _is_sparse(module: nn.Module) -> bool:
-    return any(base.__name__ == "SparseConvolution" for base in type(module).__mro__)
 
 
 WARM_ROUNDS = 3
