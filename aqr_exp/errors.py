@@ -64,5 +64,3 @@ class RequestError(AqrExpError):
 
 class RunFailedError(AqrExpError):
     """A run was started and failed; its folder says why."""
-
-    exit_code = 1

@@ -48,18 +48,13 @@ def shipped_folder(name: str) -> Path:
 
 
 @cache
-def group_options(folder: Path | None = None) -> dict[str, list[str]]:
-    """Sorted options by Hydra group; what only others derive from (`*_base`) is left out.
-
-    Args:
-        folder: The folder with `config.yaml`; the shipped one by default.
-    """
-    folder = folder or shipped_folder("conf")
+def group_options() -> dict[str, list[str]]:
+    """Sorted options by Hydra group; what only others derive from (`*_base`) is left out."""
     return {
         group.name: sorted(
             option.stem for option in group.glob("*.yaml") if not option.stem.endswith("_base")
         )
-        for group in sorted(folder.iterdir())
+        for group in sorted(shipped_folder("conf").iterdir())
         if group.is_dir() and not group.name.endswith("_base")
     }
 
@@ -110,7 +105,17 @@ def read_overrides(typed: Sequence[str], variant: str, groups: Groups) -> tuple[
     Raises:
         RequestError: One fault for each unknown variant, group, option or key.
     """
-    items = [_read(text) for text in typed]
+    return known_overrides([_read(text) for text in typed], variant, groups)
+
+
+def known_overrides(
+    items: Sequence[Override | Fault], variant: str, groups: Groups
+) -> tuple[Override, ...]:
+    """The overrides, if their variant, keys and options are known.
+
+    Raises:
+        RequestError: As `read_overrides`.
+    """
     faults = [] if variant in groups["variant"] else [unknown("variant", variant, groups)]
     faults += override_faults(items, variant, groups)
     if faults:
@@ -287,9 +292,7 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (bool, int, float))
 
 
-def composition(
-    variant: str, overrides: Sequence[Override], groups: Groups, folder: Path
-) -> Composition:
+def composition(variant: str, overrides: Sequence[Override], groups: Groups) -> Composition:
     """The composition that overrides are set on: the variant with their choices of groups.
 
     Raises:
@@ -297,7 +300,7 @@ def composition(
     """
     chosen = sorted((item.key, str(item.value)) for item in overrides if item.key in groups)
     typed = (f"{part_groups().get(key, key)}={option}" for key, option in chosen)
-    return Composition(_composed(folder, (f"variant={variant}", *typed)))
+    return Composition(_composed(shipped_folder("conf"), (f"variant={variant}", *typed)))
 
 
 @lru_cache(maxsize=256)
@@ -333,23 +336,6 @@ def _plain(config: Any, *, resolve: bool = False) -> dict[str, Any]:
 def _not_composed(error: Exception) -> RequestError:
     fault = str(error.__cause__ or error).splitlines()[0]
     return RequestError(f"the configuration cannot be composed: {fault}")
-
-
-def compose_run(
-    variant: str, typed: Sequence[str] = (), folder: Path | None = None
-) -> dict[str, Any]:
-    """One run's configuration as plain values; keys are checked here, values by `convert`.
-
-    Returns:
-        Nested dicts and lists of scalars, every interpolation resolved.
-
-    Raises:
-        RequestError: One fault for each unknown variant, group, option or key.
-    """
-    folder = folder or shipped_folder("conf")
-    groups = group_options(folder)
-    overrides = read_overrides(typed, variant, groups)
-    return composition(variant, overrides, groups, folder).mapping(changes_of(overrides, groups))
 
 
 def changes_of(overrides: Sequence[Override], groups: Groups) -> dict[str, Any]:

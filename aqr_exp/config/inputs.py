@@ -15,10 +15,7 @@ from aqr_exp.files.suggest import did_you_mean
 
 
 def with_checkpoint_identity(config: RunConfig) -> RunConfig:
-    """Fill `start.sha256` in from the checkpoint, which must be there.
-
-    Args:
-        config: The run; a hash it already holds must be the file's.
+    """Fill `start.sha256` in from the checkpoint, which must be there and have the hash it holds.
 
     Returns:
         The same run with an absolute `start.load_from` and the file's hash; unchanged when it
@@ -91,13 +88,7 @@ def read_data_identity(root: Path) -> dict[str, Any]:
 
 
 def with_data_identity(config: RunConfig) -> RunConfig:
-    """Fill `data.fingerprint` in from the data, which must be there.
-
-    Args:
-        config: The run; a fingerprint it already holds must be the data's.
-
-    Returns:
-        The same run with the data's fingerprint.
+    """Fill `data.fingerprint` in from the data, which must be there and have the one it holds.
 
     Raises:
         RequestError: No data there (says what makes them), another version, a split is missing,

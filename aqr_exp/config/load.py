@@ -13,10 +13,8 @@ from aqr_exp.config.compose import (
     changes_of,
     composition,
     group_options,
-    override_faults,
+    known_overrides,
     read_overrides,
-    shipped_folder,
-    unknown,
 )
 from aqr_exp.config.convert import convert, with_converted
 from aqr_exp.config.identity import fingerprint
@@ -67,15 +65,12 @@ class ConfigLoader:
 
     Args:
         with_data: Whether the data's fingerprint is filled in; the data must then be there.
-        folder: Where the Hydra groups are; the shipped ones by default.
     """
 
-    def __init__(self, *, with_data: bool, folder: Path | None = None) -> None:
+    def __init__(self, *, with_data: bool) -> None:
         self._with_data = with_data
-        self._folder = folder or shipped_folder("conf")
-        self.groups = group_options(self._folder)
+        self.groups = group_options()
         self._bases: dict[tuple[object, ...], tuple[Composition, RunConfig | None]] = {}
-        self._looked_at: set[tuple[object, ...]] = set()
         self._data: dict[DataConfig, DataConfig] = {}
         self._starts: dict[StartConfig | None, StartConfig | None] = {}
 
@@ -85,7 +80,7 @@ class ConfigLoader:
         Raises:
             RequestError: One fault for each wrong key or value, in the names that were typed.
         """
-        self._check_keys(variant, overrides)
+        known_overrides(overrides, variant, self.groups)
         config = self.checked(variant, overrides)
         return LoadedRun(config=config, fingerprint=fingerprint(config))
 
@@ -95,7 +90,7 @@ class ConfigLoader:
         Raises:
             RequestError: An unknown key, group or option.
         """
-        self._check_keys(variant, overrides)
+        known_overrides(overrides, variant, self.groups)
         base, _ = self._base(variant, overrides)
         return base.mapping(changes_of(overrides, self.groups))
 
@@ -118,29 +113,14 @@ class ConfigLoader:
             raise RequestError(*as_typed(error.faults, [item.key for item in overrides])) from error
         return self._finished(config)
 
-    def _check_keys(self, variant: str, overrides: Sequence[Override]) -> None:
-        """Refuse unknown keys and options; each set of keys and each choice is looked at once."""
-        looked_at: list[tuple[object, ...]] = [(variant, *(item.key for item in overrides))]
-        looked_at += [
-            (variant, "=", item.key, item.text) for item in overrides if item.key in self.groups
-        ]
-        if self._looked_at.issuperset(looked_at):
-            return
-        faults = override_faults(overrides, variant, self.groups)
-        if variant not in self.groups["variant"]:
-            faults.insert(0, unknown("variant", variant, self.groups))
-        if faults:
-            raise RequestError(*faults)
-        self._looked_at.update(looked_at)
-
     def _base(
         self, variant: str, overrides: Sequence[Override]
     ) -> tuple[Composition, RunConfig | None]:
         """The composition of a choice of groups, and its run where its values convert as they are."""
-        chosen = (item.value for item in overrides if item.key in self.groups)
-        key = (variant, *(item.key for item in overrides if item.key in self.groups), *chosen)
+        chosen = ((item.key, item.value) for item in overrides if item.key in self.groups)
+        key = (variant, *chosen)
         if key not in self._bases:
-            base = composition(variant, overrides, self.groups, self._folder)
+            base = composition(variant, overrides, self.groups)
             try:
                 self._bases[key] = base, convert(RunConfig, base.resolved)
             except RequestError:

@@ -2,8 +2,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from composed import compose_run
 
-from aqr_exp.config.compose import compose_run, group_options, shipped_folder
+from aqr_exp.config.compose import group_options, shipped_folder
 from aqr_exp.config.load import load_run
 from aqr_exp.errors import RequestError
 
@@ -138,10 +139,18 @@ def test_interpolations_that_lead_nowhere_are_one_line() -> None:
     assert "\n" not in fault
 
 
-def test_works_from_a_folder_with_a_hostile_name(tmp_path: Path) -> None:
+def test_works_from_a_folder_with_a_hostile_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = compose_run("baseline")
     folder = tmp_path / "a 'b' \"c\"; echo"
     shutil.copytree(shipped_folder("conf"), folder)
-    assert compose_run("baseline", folder=folder) == compose_run("baseline")
+    used = []
+    monkeypatch.setattr(
+        "aqr_exp.config.compose.shipped_folder", lambda name: used.append(name) or folder
+    )
+    assert compose_run("baseline") == expected
+    assert "conf" in used
 
 
 def test_works_from_any_folder_and_makes_the_data_folder_absolute(
@@ -203,7 +212,7 @@ def test_every_variant_fits_every_model(variant: str, model: str) -> None:
 
 def test_every_yaml_is_an_option_or_a_base() -> None:
     folder = shipped_folder("conf")
-    options = group_options(folder)
+    options = group_options()
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.yaml"))
     assert len(files) >= 9
     for name in files:

@@ -3,10 +3,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import pytest
+from composed import compose_run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aqr_exp.config.compose import compose_run
 from aqr_exp.config.convert import convert, dotted_keys, fields_of
 from aqr_exp.config.identity import as_dict, canonical
 from aqr_exp.config.schema import RunConfig

@@ -3,10 +3,11 @@ import dataclasses
 from typing import Any
 
 import pytest
+from composed import compose_run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aqr_exp.config.compose import Override, compose_run
+from aqr_exp.config.compose import Override
 from aqr_exp.config.convert import convert
 from aqr_exp.config.identity import as_dict, fingerprint, from_spec, to_yaml
 from aqr_exp.config.load import ConfigLoader, load_run
