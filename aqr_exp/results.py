@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.files.suggest import did_you_mean
-from aqr_exp.report.arm_names import all_left_out, one_arm
+from aqr_exp.report.arm_names import one_arm
 from aqr_exp.report.figures.swept import flat
 from aqr_exp.report.tables.request import By, TableRequest
 from aqr_exp.statistics.grouping import check_metric_names
@@ -151,7 +151,7 @@ def compare(
         raise RequestError(f"by: unknown part '{unknown[0]}' (available: {there})")
     store = _store_at(results)
     rows = collect(store)
-    arms = [one_arm(rows, name) for name in (reference, other)]
+    arms, lines = zip(*(one_arm(rows, name) for name in (reference, other)), strict=True)
     request = comparison.Request(
         metrics=tuple(metrics) or comparison.Request.metrics,
         errors=not metrics,
@@ -159,9 +159,9 @@ def compare(
         factors=tuple(factors),
         settings=Resampling(resamples=resamples),
     )
-    check_metric_names(request.metrics, [row for arm in arms for row in arm.runs])
-    runs = [arm.runs for arm in arms]
-    found = comparison.compare_two(*runs, store=store, request=request, left_out=all_left_out(arms))
+    check_metric_names(request.metrics, [row for arm in arms for row in arm])
+    left_out = [line for each in lines for line in each]
+    found = comparison.compare_two(*arms, store=store, request=request, left_out=left_out)
     parts = {
         comparison.METRIC: (*found.metrics, *found.errors),
         comparison.CLASS: found.classes,

@@ -9,7 +9,7 @@ from aqr_exp.cli.console import delayed_progress
 from aqr_exp.config.variant_spec import example_lines
 from aqr_exp.errors import RequestError
 from aqr_exp.files.suggest import did_you_mean
-from aqr_exp.report.arm_names import all_left_out, one_arm
+from aqr_exp.report.arm_names import one_arm
 from aqr_exp.report.compare.comparison import PARTS, Comparison, Request, compare_two
 from aqr_exp.report.compare.tables import comparison_tables
 from aqr_exp.report.tables.formats import TableFormat, render_all
@@ -82,15 +82,14 @@ def command(
 
 def _compared(reference: str, other: str, store: Store, request: Request) -> Comparison:
     rows = collect(store)
-    arms = [one_arm(rows, name) for name in (reference, other)]
-    runs = [arm.runs for arm in arms]
-    if {row.name for row in runs[0]} & {row.name for row in runs[1]}:
+    arms, lines = zip(*(one_arm(rows, name) for name in (reference, other)), strict=True)
+    if {row.name for row in arms[0]} & {row.name for row in arms[1]}:
         raise RequestError(f"'{reference}' and '{other}' have runs in common: nothing to compare")
-    check_metric_names(request.metrics, [row for arm in runs for row in arm])
-    left_out = all_left_out(arms)
+    check_metric_names(request.metrics, [row for arm in arms for row in arm])
+    left_out = [line for each in lines for line in each]
     with delayed_progress() as progress:
         return compare_two(
-            *runs, store=store, request=request, left_out=left_out, progress=progress
+            *arms, store=store, request=request, left_out=left_out, progress=progress
         )
 
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from aqr_exp.errors import RequestError
 from aqr_exp.files.run_name import first_of
@@ -17,22 +16,23 @@ _CIRCUMSTANCE = "launcher."
 
 def arm_labels(arms: Sequence[RunRow]) -> list[str]:
     """The shortest name for each arm: its variant, with what was typed for it where it needs that."""
-    typed = [_changes(row) for row in arms]
+    typed = [
+        [word for word in row.overrides.split() if not word.startswith(_CIRCUMSTANCE)]
+        for row in arms
+    ]
     shared = set.intersection(*map(set, typed)) if len(typed) > 1 else set()
     variants = Counter(row.variant for row in arms)
-    labels = []
-    for row, words in zip(arms, typed, strict=True):
-        own = [word for word in words if word not in shared]
-        labels.append(" ".join([row.variant, *own]) if variants[row.variant] > 1 else row.variant)
+    labels = [
+        " ".join([row.variant, *(word for word in words if word not in shared)])
+        if variants[row.variant] > 1
+        else row.variant
+        for row, words in zip(arms, typed, strict=True)
+    ]
     seen = Counter(labels)
     return [
         f"{label} {row.fingerprint}" if seen[label] > 1 else label
         for label, row in zip(labels, arms, strict=True)
     ]
-
-
-def _changes(row: RunRow) -> list[str]:
-    return [word for word in row.overrides.split() if not word.startswith(_CIRCUMSTANCE)]
 
 
 MOST_NAMED = 3
@@ -77,25 +77,12 @@ def beginnings(rows: Sequence[RunRow]) -> list[str]:
     return [*dict.fromkeys(row.variant for row in rows), *arms, *(row.name for row in rows)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ChosenArm:
-    """The runs that a name means.
-
-    Attributes:
-        runs: Completed runs of one arm, one a seed.
-        left_out: A line for each run that is meant by the name and is not among them.
-    """
-
-    runs: Group
-    left_out: tuple[str, ...] = ()
-
-
-def one_arm(rows: Sequence[RunRow], name: str) -> ChosenArm:
+def one_arm(rows: Sequence[RunRow], name: str) -> tuple[Group, list[str]]:
     """The completed runs of the one arm, or the one run, that a name stands for.
 
     Returns:
-        Its runs, only the run itself where its whole name was typed; and what was left out, such as
-        a run whose files are damaged.
+        Its runs, one a seed, only the run itself where its whole name was typed; and a line for each run
+        that is meant by the name and is not among them, such as one whose files are damaged.
 
     Raises:
         RequestError: No completed run, or several arms, begin so; names them.
@@ -117,9 +104,4 @@ def one_arm(rows: Sequence[RunRow], name: str) -> ChosenArm:
         arms = ", ".join(f"{group[0].variant}-{group[0].fingerprint}" for group in groups[:5])
         more = ", ..." if len(groups) > 5 else ""
         raise RequestError(f"'{name}' begins the names of {len(groups)} arms: {arms}{more}")
-    return ChosenArm(runs=groups[0], left_out=tuple(f"not compared: {line}" for line in left_out))
-
-
-def all_left_out(arms: Sequence[ChosenArm]) -> tuple[str, ...]:
-    """The runs left out of several arms, each line once."""
-    return tuple(dict.fromkeys(line for arm in arms for line in arm.left_out))
+    return groups[0], [f"not compared: {line}" for line in left_out]

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from aqr_exp.errors import RequestError
-from aqr_exp.report.arm_names import all_left_out, one_arm, selected
+from aqr_exp.report.arm_names import one_arm, selected
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store
@@ -46,9 +46,9 @@ def test_a_name_of_nothing_is_refused_with_the_nearest(store: Store) -> None:
 
 
 def test_an_arm_by_its_beginning_a_run_by_its_name() -> None:
-    assert one_arm(ROWS, "baseline-aaaa").runs == FIRST
-    assert one_arm(ROWS, "baseline-aaaa-s1").runs == [FIRST[1]]
-    assert one_arm(ROWS, "baseline-aabb-s0").runs == [SECOND[0]]
+    assert one_arm(ROWS, "baseline-aaaa") == (FIRST, [])
+    assert one_arm(ROWS, "baseline-aaaa-s1") == ([FIRST[1]], [])
+    assert one_arm(ROWS, "baseline-aabb-s0") == ([SECOND[0]], [])
     with pytest.raises(
         RequestError,
         match=r"^'baseline-aa' begins the names of 2 arms: baseline-aaaa, baseline-aabb$",
@@ -69,9 +69,7 @@ def test_what_is_left_out_of_an_arm_is_named_with_its_reason() -> None:
     damaged = RunRow(
         name="baseline-aaaa-s2", status=RunStatus.DAMAGED, reason="state.json is damaged"
     )
-    arm = one_arm([*ROWS, damaged], "baseline-aaaa")
     line = "not compared: baseline-aaaa-s2: damaged: state.json is damaged"
-    assert (arm.runs, arm.left_out) == (FIRST, (line,))
-    assert all_left_out([arm, arm]) == (line,)
+    assert one_arm([*ROWS, damaged], "baseline-aaaa") == (FIRST, [line])
     with pytest.raises(RequestError, match=r"s2: damaged: state\.json is damaged$"):
         one_arm([damaged], "baseline-aaaa")

@@ -105,7 +105,7 @@ def compare_two(
     """Compare two arms, or two runs.
 
     Args:
-        left_out: Lines on runs of the two that are not among them.
+        left_out: Lines on runs of the two that are not among them; equal ones are shown once.
         progress: Called with (what, done, total).
 
     Raises:
@@ -144,7 +144,7 @@ def compare_two(
         scenes=scene_changes(reference, other, store=store, progress=partial(progress, "runs"))
         if SCENE in parts
         else SceneChanges(),
-        notes=(*left_out, *notes),
+        notes=tuple(dict.fromkeys((*left_out, *notes))),
     )
 
 

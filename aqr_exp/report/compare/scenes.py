@@ -45,8 +45,7 @@ def scene_scores(store: Store, row: RunRow) -> SceneScores:
     """Score every scene of a run alone.
 
     Raises:
-        MissingRecordsError: It has no match records, or they are damaged or others than it was scored
-            from.
+        MissingRecordsError: As `scored_records`.
     """
     records = scored_records(store, row)
     one_each = np.eye(len(records.samples.scene_names), dtype=np.int64)
@@ -87,12 +86,7 @@ class SceneChange:
 
 @dataclass(frozen=True, kw_only=True)
 class SceneChanges:
-    """Scenes by how much they changed.
-
-    Attributes:
-        changes: The most changed first.
-        notes: Why there are none, or fewer.
-    """
+    """Scenes, the most changed first; or why there are none."""
 
     changes: tuple[SceneChange, ...] = ()
     notes: tuple[str, ...] = ()

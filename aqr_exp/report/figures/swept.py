@@ -20,12 +20,7 @@ MOST_SERIES = 12
 
 @dataclass(frozen=True, kw_only=True)
 class SweptPoint:
-    """One arm at its place in a sweep.
-
-    Attributes:
-        values: Of the swept parameters, in their order.
-        group: Its runs, one a seed.
-    """
+    """One arm at its place in a sweep, with the values of the swept parameters in their order."""
 
     values: tuple[Value, ...]
     group: Group
@@ -46,12 +41,7 @@ class SweptSeries:
 
 @dataclass(frozen=True, kw_only=True)
 class Swept:
-    """A sweep as it lies in the results.
-
-    Attributes:
-        series: Arms that have the swept parameters.
-        references: Arms without such a part, the baseline first.
-    """
+    """Arms that have the swept parameters, and those without such a part, the baseline first."""
 
     series: tuple[SweptSeries, ...]
     references: tuple[Group, ...] = ()

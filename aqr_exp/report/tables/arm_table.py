@@ -54,8 +54,7 @@ def arm_table(
         costs: Whether training time, memory, stability and final scale are shown.
         selected: The lines that were selected by the numbers they show; None when nothing was.
 
-    Returns:
-        The table; where a mean is over fewer seeds, and why times cannot be compared, is in its notes.
+    Where a mean is over fewer seeds, and why times cannot be compared, is in its notes.
     """
     common = common_words(data.groups)
     times = [_relative_time(arm) for arm in data.arms] if costs else []

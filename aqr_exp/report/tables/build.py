@@ -104,10 +104,7 @@ class Built:
 def build_table(
     store: Store, rows: Sequence[RunRow], request: TableRequest, *, progress: Progress = no_progress
 ) -> Built:
-    """Make the table of a store's runs.
-
-    Returns:
-        The table. Runs that are not in it are among its notes.
+    """Make the table of a store's runs; those that are not in it are among its notes.
 
     Raises:
         RequestError: Something that was asked for does not exist; or, when strict, a comparison is

@@ -95,20 +95,12 @@ def _read(name: str) -> Quantity:
 
 @dataclass(frozen=True, kw_only=True)
 class TableRequest:
-    """The options of `aqr-exp table`.
+    """The options of `aqr-exp table`: those of `aqr_exp.results.table`, and more.
 
     Attributes:
-        by: What a block is.
-        metrics: Metric names; None takes the usual ones.
-        where: Conditions that runs must meet.
-        sweep: The sweep whose runs are shown; None shows all.
-        factors: What two arms may differ in besides their variant.
-        baseline: The arm that all others are compared with; None takes each arm's own baseline.
         strict: Whether a confounded comparison is refused.
-        sort: A column, `-` in front for the other order; None keeps settings together.
         references: Whether published numbers are shown.
         trace: Whether the table names the runs and files behind its cells.
-        at_epoch: `last-common` or an epoch; None takes the metrics of record.
     """
 
     by: By = By.ARM

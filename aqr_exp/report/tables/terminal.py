@@ -18,12 +18,7 @@ WRAPPED = 14
 
 @dataclass(frozen=True, kw_only=True)
 class TablePart:
-    """A part of a table that fits the width.
-
-    Attributes:
-        columns: The indices of the columns it shows.
-        widths: Their widths in characters.
-    """
+    """A part of a table that fits: the indices of the columns it shows, and their widths in characters."""
 
     columns: tuple[int, ...]
     widths: tuple[int, ...]

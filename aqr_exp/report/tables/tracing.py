@@ -67,13 +67,11 @@ ALL_CELLS = "every cell"
 
 @dataclass(frozen=True, kw_only=True)
 class CellProblem:
-    """A cell that does not agree with its runs' files.
+    """A cell that does not agree with the files of one of its runs.
 
     Attributes:
         arm: Its line.
         column: The quantity, or `every cell`.
-        run: The run that differs.
-        problem: What is wrong.
     """
 
     arm: str
@@ -88,13 +86,7 @@ class CellProblem:
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """The outcome of recomputing a table.
-
-    Attributes:
-        cells: How many measured cells were recomputed.
-        runs: From how many runs.
-        problems: Those that differ; empty when all agree.
-    """
+    """The outcome of recomputing a table: how many measured cells from how many runs, and which differ."""
 
     cells: int
     runs: int

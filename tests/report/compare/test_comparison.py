@@ -93,11 +93,15 @@ def test_every_number_is_what_the_parts_give(kept: tuple[Store, dict[str, list[R
 def test_only_runs_with_a_partner_are_compared(kept: tuple[Store, dict[str, list[RunRow]]]) -> None:
     store, arms = kept
     request = Request(parts=(METRIC,), errors=False, settings=SETTINGS)
-    found = compare_two(arms["a"], arms["b"][1:], store=store, request=request)
+    left_out = ["a-s9: damaged", "a-s9: damaged"]
+    found = compare_two(arms["a"], arms["b"][1:], store=store, request=request, left_out=left_out)
     assert [row.seed for row in found.reference] == [1, 2]
     mean = np.mean([row.metrics["mAP"] for row in arms["a"][1:]])
     np.testing.assert_allclose(found.metrics[0].reference.mean, mean)
-    assert found.notes == ("left out, without a run of the same seed in the other arm: a-s0",)
+    assert found.notes == (
+        "a-s9: damaged",
+        "left out, without a run of the same seed in the other arm: a-s0",
+    )
     assert found.classes == found.conditions == found.errors == ()
 
 
