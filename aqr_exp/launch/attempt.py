@@ -111,8 +111,7 @@ def queue(folder: RunFolder, attempt: int) -> None:
 
     A process of an earlier attempt that has not begun yet finds this one in its place and leaves.
     """
-    folder.clear_progress()
-    folder.forget_cancel()
+    folder.forget_attempt()
     folder.logs_dir.mkdir(exist_ok=True)
     folder.write_state(RunStatus.QUEUED, attempt=attempt)
 

@@ -13,12 +13,13 @@ from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.run import Device
 from aqr_exp.data.corruptions.cases import CorruptionCase
 from aqr_exp.errors import AqrExpError, RunFailedError
+from aqr_exp.files.atomic import replace_checked_json
 from aqr_exp.files.progress import Progress
 from aqr_exp.launch.executor import COMMAND_VARIABLE
 from aqr_exp.launch.json_worker import exit_summary, json_worker, last_line, responses
 from aqr_exp.launch.preflight import machine, missing_for_training
 from aqr_exp.launch.slots import THREAD_VARIABLES, Slot, usable_cores
-from aqr_exp.store.cost import Cost, cost_of, write_cost
+from aqr_exp.store.cost import Cost, cost_of
 from aqr_exp.store.run_folder import RunFolder, utc_now
 
 COST_MODULE = "aqr_exp.train.measure_cost"
@@ -80,7 +81,7 @@ def _outcome(folder: RunFolder, response: Mapping[str, Any], shared: Mapping[str
     found = {name: value for name, value in response.items() if name != "name"}
     hardware = machine() | {name: found.pop(name) for name in ("device", "threads")}
     cost = cost_of({**found, **shared, "hardware": hardware})
-    write_cost(folder.cost_path, cost)
+    replace_checked_json(folder.cost_path, cost.as_json())
     return Outcome(name=folder.name, cost=cost)
 
 

@@ -41,7 +41,6 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """The content of one run's folder, as tables need it and as the index keeps it.
 
     Attributes:
-        name: The run's name.
         status: Its effective status; damaged when a file cannot be read.
         reason: Why it failed, was cancelled or cannot be read.
         attempt: How often it was started.

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import read_checked_json, replace_checked_json, type_fault
+from aqr_exp.files.atomic import read_checked_json, type_fault
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 _Measure = Annotated[float, msgspec.Meta(ge=0)]
@@ -55,23 +55,10 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def median_and_p95(values: Sequence[float]) -> tuple[float, float]:
-    """Median and 95th percentile, linear between the two nearest values.
-
-    Args:
-        values: At least one.
-    """
+    """Median and 95th percentile of at least one value, linear between the two nearest."""
     if len(values) == 1:
         return values[0], values[0]
     return statistics.median(values), statistics.quantiles(values, n=20, method="inclusive")[-1]
-
-
-def write_cost(path: Path, cost: Cost) -> None:
-    """Replace the file in one step.
-
-    Raises:
-        OSError: Writing failed; the old file is untouched.
-    """
-    replace_checked_json(path, cost.as_json())
 
 
 def read_cost(path: Path) -> Cost | None:

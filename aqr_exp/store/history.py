@@ -26,7 +26,6 @@ def append_line(path: Path, entry: Mapping[str, Any]) -> None:
     """Add one line, in one write: a kill leaves at most one torn line, the last.
 
     Args:
-        path: The history; created when absent.
         entry: Scalars by name; NaN and infinities are written as null.
 
     Raises:
@@ -53,13 +52,9 @@ def with_crc(line: str) -> str:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Every line that was written whole; lines torn by a kill are left out.
+    """Every line that was written whole, without its checksum; lines torn by a kill are left out.
 
-    Args:
-        path: The history; an absent one is empty.
-
-    Returns:
-        The entries in order, without their checksums. Lines of older versions have none.
+    Lines of older versions have no checksum. An absent history is empty.
 
     Raises:
         AqrExpError: A line was written whole and is no JSON object, or does not fit its checksum.
@@ -107,7 +102,6 @@ class Joint:
     """The point where an attempt resumed.
 
     Attributes:
-        attempt: Its number.
         epoch: The epoch of its first training line; None when that does not say.
         step: The step of that line; the steps between the resume and it were not logged.
     """
@@ -142,11 +136,7 @@ def joints(history: Sequence[Line]) -> list[Joint]:
 
 
 def stitched(history: Sequence[Line]) -> list[Line]:
-    """The lines that count: of what was done again after a resume, the last.
-
-    Returns:
-        Without the lines of an attempt from where a later one took over, in the same order.
-    """
+    """The lines that count: those of an attempt up to where a later one took over, in order."""
     kept: list[Line] = []
     last = None
     for line in history:
@@ -184,23 +174,18 @@ LOSS_OSCILLATION = "stability/loss_oscillation"
 GRADIENT_SPIKES = "stability/gradient_spikes"
 SPIKE_FACTOR = 3.0
 # The running median is that of so many norms before the step, and needs a few to be one.
-MEDIAN_STEPS = 50
-LEAST_MEDIAN_STEPS = 5
+MEDIAN_STEPS, LEAST_MEDIAN_STEPS = 50, 5
 
 
-def stability_metrics(history: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    """Both numbers under the names they have in `metrics.json`; None where the history is too short.
-
-    Args:
-        history: The run's history, all kinds of lines, in the order they were written.
-    """
+def stability_metrics(history: Sequence[Line]) -> dict[str, float | None]:
+    """Both numbers under the names they have in `metrics.json`; None where the history is too short."""
     return {
         LOSS_OSCILLATION: loss_oscillation(history),
         GRADIENT_SPIKES: gradient_spikes(history),
     }
 
 
-def loss_oscillation(history: Sequence[Mapping[str, Any]]) -> float | None:
+def loss_oscillation(history: Sequence[Line]) -> float | None:
     """Jumps of the loss from line to line in the last half of training, over its mean there.
 
     The standard deviation (n - 1) of the differences between successive losses, so that a steady
@@ -219,7 +204,7 @@ def loss_oscillation(history: Sequence[Mapping[str, Any]]) -> float | None:
     return statistics.stdev(differences) / statistics.fmean(losses)
 
 
-def gradient_spikes(history: Sequence[Mapping[str, Any]]) -> float | None:
+def gradient_spikes(history: Sequence[Line]) -> float | None:
     """The share of steps whose gradient norm exceeds three times the running median.
 
     The running median is that of the 50 norms before the step (the step's own is not among them);
@@ -239,13 +224,9 @@ def gradient_spikes(history: Sequence[Mapping[str, Any]]) -> float | None:
     return spikes / len(judged)
 
 
-def _train_values(history: Sequence[Mapping[str, Any]], name: str) -> dict[int, float]:
+def _train_values(history: Sequence[Line], name: str) -> dict[int, float]:
     """A scalar by training step, rising; of a step that was repeated after a resume, the last counts."""
-    latest: dict[int, Any] = {}
-    for line in history:
-        step = line.get("step")
-        if line.get("kind") == "train" and isinstance(step, int):
-            latest[step] = line.get(name)
+    latest = {line["step"]: line.get(name) for line in history if _is_train(line)}
     return {
         step: float(value)
         for step, value in sorted(latest.items())

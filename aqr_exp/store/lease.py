@@ -41,7 +41,6 @@ class LeaseInfo:
     Attributes:
         file: The owner's file.
         owner: The process; None when the file cannot be read.
-        liveness: Whether it is alive.
         beat_age_s: Seconds since its last heartbeat.
     """
 
@@ -59,12 +58,7 @@ class LeaseInfo:
 
 
 class Lease:
-    """A lease this process holds.
-
-    Attributes:
-        path: The lease's folder.
-        file: The owner's file in it.
-    """
+    """A lease this process holds: its folder, and the owner's file in it."""
 
     def __init__(self, path: Path, file: Path) -> None:
         self.path = path

@@ -35,11 +35,7 @@ class Below:
 
 
 class EvaluationPaths:
-    """Paths of the files of an evaluation of a run.
-
-    Attributes:
-        path: Its folder.
-    """
+    """Paths of the files of an evaluation of a run, below its folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
@@ -55,11 +51,7 @@ class EvaluationPaths:
 
 
 class RunPaths(EvaluationPaths):
-    """Paths of the files of one run: its evaluation of record, and everything else.
-
-    Attributes:
-        path: The run's folder.
-    """
+    """Paths of the files of one run: its evaluation of record, and everything else."""
 
     def __repr__(self) -> str:
         """The folder's path."""
@@ -93,11 +85,7 @@ class RunPaths(EvaluationPaths):
     """Evaluations under sensor failures, one folder a case."""
 
     def failure_paths(self, case: str) -> EvaluationPaths:
-        """The evaluation under one sensor failure.
-
-        Args:
-            case: The case's name, such as `beams@4`.
-        """
+        """The evaluation under one sensor failure, such as `beams@4`."""
         return EvaluationPaths(self.failures_dir / case)
 
     failures_lease_path = Below(".failures")
@@ -204,7 +192,7 @@ def write_metrics_file(
 
 
 def read_metrics_file(path: Path) -> MetricsFile:
-    """Read the file.
+    """Read what `write_metrics_file` wrote.
 
     Raises:
         AqrExpError: It is missing or damaged.

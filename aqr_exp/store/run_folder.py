@@ -136,10 +136,6 @@ class RunFolder(RunPaths):
             return None
         return read_checked_json(self.progress_path).value
 
-    def clear_progress(self) -> None:
-        """Forget where an earlier attempt was."""
-        self.progress_path.unlink(missing_ok=True)
-
     def append_history(self, entry: Mapping[str, Any]) -> None:
         """Add one line of scalars, and the attempt; NaN and infinities are written as null."""
         if self._attempt is None:
@@ -190,8 +186,9 @@ class RunFolder(RunPaths):
         else:
             self.write_state(asked.status, reason=asked.reason)
 
-    def forget_cancel(self) -> None:
-        """Forget that an earlier attempt was to stop."""
+    def forget_attempt(self) -> None:
+        """Forget where an earlier attempt was, and that it was to stop."""
+        self.progress_path.unlink(missing_ok=True)
         self.cancel_path.unlink(missing_ok=True)
 
     def lock(

@@ -86,12 +86,9 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CancelRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """The content of `.cancel.json`, there while a run is to stop.
+    """The content of `.cancel.json`, there while a run is to stop and to end in a state.
 
-    Attributes:
-        reason: Why.
-        requested: When, different for every request.
-        status: The state it is to end in.
+    Each request has another `requested`, which begins with the time.
     """
 
     reason: str

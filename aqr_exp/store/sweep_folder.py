@@ -21,10 +21,7 @@ class SweepEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One run of a sweep, as the last launcher of the sweep meant it.
 
     Attributes:
-        name: The run's name.
-        variant: Its arm.
         overrides: What would be typed after the variant to get the same run, without the seed.
-        seed: Its replicate.
         expected_s: How long it was expected to take, in seconds.
     """
 
@@ -48,11 +45,7 @@ class _Plan(msgspec.Struct, kw_only=True):
 
 
 class SweepFolder:
-    """The folder of one sweep; the only code that joins paths below it.
-
-    Attributes:
-        path: The folder.
-    """
+    """The folder of one sweep; the only code that joins paths below it."""
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)

@@ -300,8 +300,6 @@ class RunTrace:
     """One run's part in a table.
 
     Attributes:
-        name: The run.
-        folder: Its folder.
         attempt: How often it was started.
         commit: The revision of the code; None for an installed package.
         modified: Whether the code differed from that revision.

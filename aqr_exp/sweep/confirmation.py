@@ -33,7 +33,6 @@ class Selection:
     """The best points of a sweep.
 
     Attributes:
-        sweep: The sweep's name.
         metric: By which they were chosen.
         points: The best first.
         baselines: For each point the sweep's baseline of the same setting; None where it has none.
@@ -95,8 +94,8 @@ def select_best(
 
 def counting_by_name(rows: Sequence[RunRow]) -> dict[str, RunRow]:
     """The runs that count by the names of their originals."""
-    found = {name: counting_run(reruns) for name, reruns in by_first_name(rows).items()}
-    return {name: row for name, row in found.items() if row is not None}
+    reruns = by_first_name(rows)
+    return {name: row for name in reruns if (row := counting_run(reruns[name])) is not None}
 
 
 @dataclass(frozen=True, kw_only=True)

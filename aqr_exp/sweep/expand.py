@@ -21,8 +21,6 @@ class SweepPoint:
     """A point of a sweep or the baseline of one, without its seed.
 
     Attributes:
-        variant: Its arm.
-        overrides: The keys it changes.
         label: The reason it is in the sweep.
         seeds: Those no condition leaves out.
     """

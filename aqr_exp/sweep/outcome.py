@@ -64,7 +64,6 @@ class ScoredPoint:
 
     Attributes:
         arm: `<variant>-<fingerprint>`: the beginning of its runs' names.
-        variant: Its variant.
         overrides: What would be typed after the variant, without the seed.
         seeds: How many seeds of it the sweep wants.
         rows: The completed runs of these seeds.

@@ -20,9 +20,7 @@ class PlannedRun:
     """One run of a plan.
 
     Attributes:
-        variant: Its arm.
         overrides: What would be typed after the variant to get the same run, without the seed.
-        seed: Its replicate.
         config: The complete, checked configuration, with the identity of its data.
         name: Its folder's name, and its identity: no other run of the plan has it.
         labels: Why it is in the plan: `point`, `baseline`, or both.
@@ -43,7 +41,6 @@ class Plan:
     """The runs of a sweep.
 
     Attributes:
-        name: The sweep's name.
         runs: Unique by name, in the order of the sweep; seed after seed, so that what is finished
             first is a whole replicate.
         collapsed: Points that were the same run as an earlier one; baselines that points share
@@ -62,14 +59,11 @@ def plan_sweep(
     expected: Callable[[RunConfig], float | None] | None = None,
     loader: ConfigLoader | None = None,
 ) -> Plan:
-    """Work out every run of a sweep; reads the data's identity and changes nothing.
+    """Work out every run of a sweep, each once; reads the data's identity and changes nothing.
 
     Args:
         expected: How long a run is expected to train, in seconds.
         loader: One with the identity of the data, kept for many plans.
-
-    Returns:
-        Each run once, whatever points name it.
 
     Raises:
         RequestError: One line for each fault of a point, with the line of the file it comes from;

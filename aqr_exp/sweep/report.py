@@ -118,12 +118,10 @@ def as_json(
     shown: Sequence[PlannedRunStatus] | None = None,
     removed: Sequence[RemovedRun] = (),
 ) -> dict[str, Any]:
-    """The plan as plain values.
+    """The plan as plain values: totals and completeness of all its runs.
 
     Args:
-        statuses: The statuses of all its runs.
-        shown: The runs to list; all by default. Totals and completeness are of all.
-        removed: Runs that it means no more and that are not complete.
+        shown: The runs to list; all by default.
     """
     sums = totals(statuses)
     return {

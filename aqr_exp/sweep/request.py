@@ -46,10 +46,7 @@ class SweepRequest:
     """A sweep: fixed overrides with a product of axes, with explicit points, or both.
 
     Attributes:
-        name: Its name.
         source: The file, or empty for one that was typed.
-        description: What it is for.
-        variants: The variants, in order.
         fixed: Overrides of every point.
         grid: Axes of a product.
         zipped: Axes that move together, all of one length.

@@ -126,9 +126,7 @@ class Search:
     """A search over points.
 
     Attributes:
-        strategy: How they are proposed.
         trials: How many points in all.
-        space: Where they lie.
         objective: The metric of record they are judged by, in the mean over seeds.
         direction: The better ones of its values.
         pruning: When a point is given up early; None never.

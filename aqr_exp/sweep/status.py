@@ -25,7 +25,6 @@ class PlannedRunStatus:
     """A planned run with its status.
 
     Attributes:
-        run: The run.
         state: Its effective status; to do when it was never made or only planned.
         reason: The reason of a bad end, or the process that works on it.
         folder: The name of the folder that counts or is continued: of a rerun where there is one.
@@ -106,7 +105,6 @@ class Totals:
     """A plan in a few numbers.
 
     Attributes:
-        runs: How many runs.
         states: Runs by state, the most frequent first.
         expected_s: Expected training time of what is left to do, one run after the other.
         untimed: How many of those nothing tells the time of.
@@ -134,7 +132,6 @@ class CompletenessRow:
     """One point.
 
     Attributes:
-        variant: Its arm.
         overrides: What distinguishes it: those that not all points of the sweep share.
         fingerprint: Its identity without the seed.
         labels: Why it is in the sweep.

@@ -40,12 +40,6 @@ class MendingLock(JournalFileOpenLock):
         return held
 
 
-def open_journal(path: Path) -> JournalStorage:
-    """The storage in a journal."""
-    journal = os.fspath(path)
-    return JournalStorage(JournalFileBackend(journal, lock_obj=MendingLock(journal)))
-
-
 def _cut_torn_line(path: str) -> None:
     with open(path, "r+b") as journal:  # noqa: PTH123 - Optuna names its files by text
         end = journal.seek(0, os.SEEK_END)
@@ -143,7 +137,9 @@ class SearchStudy:
         _log_to(log)
         self.search = search
         try:
-            self._storage = open_journal(journal)
+            path = os.fspath(journal)
+            backend = JournalFileBackend(path, lock_obj=MendingLock(path))
+            self._storage = JournalStorage(backend)
             self._study = optuna.create_study(
                 storage=self._storage,
                 study_name="search",
@@ -153,7 +149,6 @@ class SearchStudy:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise AqrExpError(f"{journal} is damaged: {error!r}: remove it {_ANEW}") from None
         self._distributions = {item.key: item.distribution for item in search.space}
-        self._halving: Any = None
         self._check_same(journal, alike or {})
 
     def trials(self) -> list[FrozenTrial]:
@@ -215,10 +210,7 @@ class SearchStudy:
         if pruning.rule is PruneRule.MEDIAN:
             return optuna.pruners.MedianPruner(n_startup_trials=2, n_warmup_steps=first)
         if pruning.rule is PruneRule.ASHA:
-            self._halving = self._halving or optuna.pruners.SuccessiveHalvingPruner(
-                min_resource=first, reduction_factor=2
-            )
-            return self._halving  # type: ignore[no-any-return]
+            return optuna.pruners.SuccessiveHalvingPruner(min_resource=first, reduction_factor=2)
         if baseline is None:
             return None
         more = self.search.direction is Direction.MAXIMIZE

@@ -35,11 +35,7 @@ def split_typed(text: str) -> tuple[str, str]:
 
 
 def read_override(text: str, groups: Groups, where: str = "") -> tuple[Override, ...]:
-    """Every value that one typed `key=value` names, at least one, in order.
-
-    Raises:
-        RequestError: It cannot be read, or names no value; says what to write.
-    """
+    """Every value that one typed `key=value` names, as `split_typed` and `read_values` read it."""
     key, value = split_typed(text)
     return tuple(
         Override(key=key, text=item, value=plain, where=where)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import replace_json
-from aqr_exp.store.cost import Cost, median_and_p95, read_cost, write_cost
+from aqr_exp.files.atomic import replace_checked_json, replace_json
+from aqr_exp.store.cost import Cost, median_and_p95, read_cost
 
 COST = Cost(
     call="c0ffee",
@@ -31,7 +31,7 @@ def test_median_and_p95_of_known_times() -> None:
 def test_the_file_holds_what_was_measured_and_reads_back(tmp_path: Path) -> None:
     path = tmp_path / "cost.json"
     assert read_cost(path) is None
-    write_cost(path, COST)
+    replace_checked_json(path, COST.as_json())
     assert read_cost(path) == COST
     held = json.loads(path.read_text())
     assert held["latency_ms"] == {"median": 11.0, "p95": 20.0}
@@ -42,7 +42,7 @@ def test_the_file_holds_what_was_measured_and_reads_back(tmp_path: Path) -> None
 
 def test_a_changed_digit_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "cost.json"
-    write_cost(path, COST)
+    replace_checked_json(path, COST.as_json())
     path.write_text(path.read_text().replace("1667634", "1667635"))
     with pytest.raises(AqrExpError, match=r"cost\.json is damaged: its content does not fit"):
         read_cost(path)

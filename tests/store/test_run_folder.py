@@ -111,7 +111,7 @@ def test_progress_says_when_it_was_written(folder: RunFolder) -> None:
     assert progress is not None
     assert progress["step"] == 3
     assert progress["updated"].endswith("+00:00")
-    folder.clear_progress()
+    folder.forget_attempt()
     assert folder.read_progress() is None
 
 

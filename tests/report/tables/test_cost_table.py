@@ -8,11 +8,12 @@ from msgspec.structs import replace
 from tables_as_lines import lines
 
 from aqr_exp.errors import RequestError
+from aqr_exp.files.atomic import replace_checked_json
 from aqr_exp.report.tables.build import build_table
 from aqr_exp.report.tables.cells import Table
 from aqr_exp.report.tables.request import By, TableRequest
 from aqr_exp.store.collect import RunRow
-from aqr_exp.store.cost import Cost, write_cost
+from aqr_exp.store.cost import Cost
 from aqr_exp.store.store import Store
 
 BASE = run_row(0, 0.2)
@@ -36,7 +37,7 @@ def table_of_costs(tmp_path: Path, costs: dict[str, Cost], *rows: RunRow, **requ
     for name, cost in costs.items():
         path = store.folder(name).cost_path
         path.parent.mkdir(parents=True)
-        write_cost(path, cost)
+        replace_checked_json(path, cost.as_json())
     asked = TableRequest(by=By.COST, **request)
     return build_table(store, rows or (BASE, OTHER), asked).table
 
