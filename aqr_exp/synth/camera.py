@@ -1,5 +1,6 @@
 """Cameras: drawing of a scene, and the effects of weather on the finished picture."""
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -284,29 +285,22 @@ def draw(
     block_rank = [blocks[polygons.owner[index]][polygons.block[index]] for index in chosen]
     order = np.lexsort((chosen, block_rank, rank[polygons.owner[chosen]]))
     colours = _shade(polygons, corners, normals, condition)
-    current = -1
     chosen, clipped = chosen[order], clipped[order]
     whole = iter(_pixels(in_camera[chosen[~clipped]], view.intrinsic))
-    for index, cut in zip(chosen, clipped, strict=True):
-        owner = int(polygons.owner[index])
-        if owner != current:
-            _count(owners, drawn, current)
-            current = owner
-        if cut:
-            shape = clip_polygon(in_camera[index], view.planes)
-            if len(shape) < 3:
-                continue
-            pixels = _pixels(shape, view.intrinsic)
-        else:
-            pixels = next(whole)
-        cv2.fillConvexPoly(image, pixels, colours[index].tolist(), cv2.LINE_8, _SUB_PIXEL_BITS)
-        if polygons.is_face[index]:
-            cv2.fillConvexPoly(owners, pixels, owner, cv2.LINE_8, _SUB_PIXEL_BITS)
-    _count(owners, drawn, current)
+    shapes = zip(chosen, clipped, strict=True)
+    for owner, group in itertools.groupby(shapes, lambda pair: int(polygons.owner[pair[0]])):
+        for index, cut in group:
+            if cut:
+                shape = clip_polygon(in_camera[index], view.planes)
+                if len(shape) < 3:
+                    continue
+                pixels = _pixels(shape, view.intrinsic)
+            else:
+                pixels = next(whole)
+            colour = colours[index].tolist()
+            cv2.fillConvexPoly(image, pixels, colour, cv2.LINE_8, _SUB_PIXEL_BITS)
+            if polygons.is_face[index]:
+                cv2.fillConvexPoly(owners, pixels, owner, cv2.LINE_8, _SUB_PIXEL_BITS)
+        # All of the actor is drawn now, and nothing nearer.
+        drawn[owner] = np.count_nonzero(owners == owner)
     return Picture(image=image, owners=owners, drawn=drawn)
-
-
-def _count(owners: np.ndarray, drawn: np.ndarray, owner: int) -> None:
-    """Count the pixels of an actor once all of it is drawn and nothing nearer."""
-    if owner >= 0:
-        drawn[owner] = int(np.count_nonzero(owners == owner))

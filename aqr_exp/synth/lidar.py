@@ -138,7 +138,6 @@ def cast_rays(
     slopes = slopes.astype(np.float64)
     with np.errstate(divide="ignore"):
         ground = np.where(slopes < 0, -height_m / slopes, _NOTHING)
-    distance = np.tile(ground, (len(azimuths), 1))
     owner_poses = poses[solids.owner]
     block, column = _column_pairs(solids.low, solids.high, owner_poses, azimuths)
     pose = owner_poses[block]
@@ -161,17 +160,17 @@ def cast_rays(
         top, bottom = (high_z - height_m) / slopes, (low_z - height_m) / slopes
     reached = np.where(onto_top, top, np.where(into_bottom, bottom, near[:, None]))
     meets = onto_top | into_bottom | ((entry >= low_z) & (entry <= high_z))
-    pair, beam = np.nonzero(meets)
+    # What lies below the ground's own point is out of sight.
+    pair, beam = np.nonzero(meets & (reached < ground))
     reached = reached[pair, beam]
     # Written farthest first, so that the nearest stays.
     order = np.argsort(-reached, kind="stable")
     pair, beam, reached = pair[order], beam[order], reached[order]
-    closest = np.full(distance.shape, _NOTHING)
-    which = np.full(distance.shape, GROUND, dtype=np.int64)
-    closest[column[pair], beam] = reached
-    which[column[pair], beam] = block[pair]
-    before_ground = closest < distance
-    return np.where(before_ground, closest, distance), np.where(before_ground, which, GROUND)
+    distance = np.tile(ground, (len(azimuths), 1))
+    hit = np.full(distance.shape, GROUND, dtype=np.int64)
+    distance[column[pair], beam] = reached
+    hit[column[pair], beam] = block[pair]
+    return distance, hit
 
 
 def scan(

@@ -1,7 +1,6 @@
 """Ground-truth sampling: choose objects that collide with nothing, and paint their patches."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -42,21 +41,6 @@ def without_collisions(
 
 # cv2.fillConvexPoly takes fixed-point places with so many fractional bits.
 _SHIFT = 4
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Layer:
-    """One object in one view.
-
-    Attributes:
-        depth_m: Distance of its centre from the camera's plane.
-        box: [7 or more] in the LiDAR frame of the view.
-        patch: Its picture; None for an object that the image already shows.
-    """
-
-    depth_m: float
-    box: np.ndarray
-    patch: Patch | None
 
 
 def patch_homography(patch: Patch, box: np.ndarray, lidar2img: np.ndarray) -> np.ndarray:
@@ -108,41 +92,29 @@ def outline_mask(
     return mask
 
 
-def layers_of(
-    boxes: np.ndarray, patches: Sequence[Patch | None], lidar2img: np.ndarray
-) -> list[Layer]:
-    """Layers of one view, the farthest first; boxes [n, 7 or more] behind the camera are left out.
+def paint(
+    image: np.ndarray, boxes: np.ndarray, patches: Sequence[Patch | None], lidar2img: np.ndarray
+) -> np.ndarray:
+    """Paste the patches of boxes [n, 7 or more] into an image [height, width, 3] uint8, far ones first.
 
-    A patch of None is an object that the image already shows.
+    A patch of None is an object that the image already shows: it is painted again, from the image
+    itself, over patches behind it. The image stays unchanged; boxes behind the camera are left out.
     """
     depths = depths_m(boxes[:, :3], lidar2img)
-    order = np.argsort(-depths, kind="stable")
-    return [
-        Layer(depth_m=float(depths[i]), box=boxes[i], patch=patches[i])
-        for i in order
-        if depths[i] > 0
-    ]
-
-
-def paint(image: np.ndarray, layers: Sequence[Layer], lidar2img: np.ndarray) -> np.ndarray:
-    """Paste the patches into an image [height, width, 3] uint8, which stays unchanged.
-
-    An object that the image already shows is painted again, from the image itself, over patches behind
-    it. `layers` come farthest first.
-    """
     painted: np.ndarray | None = None
-    for layer in layers:
-        if layer.patch is None and painted is None:
+    for place in np.argsort(-depths, kind="stable"):
+        box, patch = boxes[place], patches[place]
+        if depths[place] <= 0 or (patch is None and painted is None):
             continue
-        mask = outline_mask(layer.box, lidar2img, image.shape)
+        mask = outline_mask(box, lidar2img, image.shape)
         if mask is None:
             continue
         painted = image.copy() if painted is None else painted
-        if layer.patch is None:
+        if patch is None:
             covered = mask.astype(bool)
             painted[covered] = image[covered]
         else:
-            _paste(painted, layer.patch, mask, patch_homography(layer.patch, layer.box, lidar2img))
+            _paste(painted, patch, mask, patch_homography(patch, box, lidar2img))
     return image if painted is None else painted
 
 

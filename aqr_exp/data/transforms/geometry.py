@@ -40,16 +40,15 @@ def resize_crop_flip(
     height, width = size
     # cv2 puts pixel centres on integers, the projection puts them on half integers.
     matrix = image_affine(scale, crop_left, crop_top, width, flip)[:2, :3]
-    shift = matrix[:, 2] + 0.5 * (matrix[:, :2].sum(axis=1) - 1.0)
-    warp = np.column_stack([matrix[:, :2], shift])
+    exact = np.ones(2)
     if scale < 1.0:
         # Average instead of skipping pixels, so that small objects survive the reduction.
         rounded = (round(image.shape[1] * scale), round(image.shape[0] * scale))
-        reduced = cv2.resize(image, rounded, interpolation=cv2.INTER_AREA)
         exact = np.array(rounded) / (image.shape[1], image.shape[0])
-        linear = matrix[:, :2] / exact
-        shift = matrix[:, 2] + 0.5 * (linear.sum(axis=1) - 1.0)
-        image, warp = reduced, np.column_stack([linear, shift])
+        image = cv2.resize(image, rounded, interpolation=cv2.INTER_AREA)
+    linear = matrix[:, :2] / exact
+    shift = matrix[:, 2] + 0.5 * (linear.sum(axis=1) - 1.0)
+    warp = np.column_stack([linear, shift])
     return cv2.warpAffine(image, warp, (width, height), flags=cv2.INTER_LINEAR)
 
 

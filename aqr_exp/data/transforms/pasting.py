@@ -14,7 +14,6 @@ from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.data.geometry import POINT_FEATURES, inside_boxes
 from aqr_exp.data.gt_database.paste import (
     landing_error_px,
-    layers_of,
     paint,
     sample_objects,
     without_collisions,
@@ -70,7 +69,7 @@ class PasteObjects(BaseTransform):
         if chosen:
             boxes = np.stack([item.box for item in chosen])
             _add_points(results, boxes, chosen)
-            _add_pictures(results, boxes, chosen)
+            _add_pictures(results, chosen)
             _add_boxes(results, boxes, chosen)
         return results
 
@@ -107,22 +106,15 @@ def _add_points(results: dict[str, Any], boxes: np.ndarray, chosen: Sequence[GtO
     results["points"] = LiDARPoints(merged, points_dim=POINT_FEATURES)
 
 
-def _add_pictures(results: dict[str, Any], boxes: np.ndarray, chosen: Sequence[GtObject]) -> None:
-    there = annotated_boxes(results)
-    every = np.concatenate([there, boxes[:, :7]])
+def _add_pictures(results: dict[str, Any], chosen: Sequence[GtObject]) -> None:
+    there: list[tuple[np.ndarray, Patch | None]] = [(box, None) for box in annotated_boxes(results)]
     for view, matrix in enumerate(results["lidar2img"]):
-        patches = [_patch_of(item, view) for item in chosen]
-        if not any(patches):
-            continue
-        shown = [index for index, patch in enumerate(patches) if patch is not None]
-        kept = [*range(len(there)), *(len(there) + index for index in shown)]
-        looks = [*(None for _ in there), *(patches[index] for index in shown)]
-        layers = layers_of(every[kept], looks, matrix)
-        results["img"][view] = paint(results["img"][view], layers, matrix)
-
-
-def _patch_of(item: GtObject, view: int) -> Patch | None:
-    return next((patch for patch in item.patches if patch.view == view), None)
+        shown = [
+            (item.box[:7], patch) for item in chosen for patch in item.patches if patch.view == view
+        ]
+        if shown:
+            boxes, patches = zip(*there, *shown, strict=True)
+            results["img"][view] = paint(results["img"][view], np.stack(boxes), patches, matrix)
 
 
 def _add_boxes(results: dict[str, Any], boxes: np.ndarray, chosen: Sequence[GtObject]) -> None:

@@ -4,7 +4,6 @@ import pytest
 from aqr_exp.data.geometry import corners_m, project
 from aqr_exp.data.gt_database.paste import (
     landing_error_px,
-    layers_of,
     outline_mask,
     paint,
     patch_homography,
@@ -73,8 +72,7 @@ def test_every_pasted_pixel_comes_from_the_place_the_homography_says(yaw_deg):
     source, target = camera(), camera(yaw_deg, focal=260.0)
     patch = patch_of(BOX, source, ramp())
     empty = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
-    layers = layers_of(BOX[None], [patch], target)
-    painted = paint(empty, layers, target)
+    painted = paint(empty, BOX[None], [patch], target)
     rows, columns = np.nonzero(painted[..., 2] == 0)
     assert len(rows) > 500
     back = np.linalg.inv(patch_homography(patch, BOX, target))
@@ -106,9 +104,7 @@ def test_depth_decides_who_hides_whom():
     image = solid(10)
     boxes = np.stack([near, middle, far])
     patches = [patch_of(near, matrix, solid(200)), None, patch_of(far, matrix, solid(100))]
-    layers = layers_of(boxes, patches, matrix)
-    assert [round(layer.depth_m) for layer in layers] == [20, 12, 8]
-    painted = paint(image, layers, matrix)[..., 0]
+    painted = paint(image, boxes, patches, matrix)[..., 0]
     # From the middle outwards: the near patch, the image's own object before the far patch, the far one.
     row = painted[HEIGHT // 2, WIDTH // 2 :]
     assert row[0] == 200
@@ -116,10 +112,10 @@ def test_depth_decides_who_hides_whom():
     assert row[45] == 100
     assert row[75] == 10  # beyond the far one: 4.5 m at 19.5 m end at 57.7 px
     # Behind the camera nothing is painted.
-    assert layers_of(np.array([[0.0, -5.0, 0, 1, 1, 1, 0]]), [None], matrix) == []
+    behind = np.array([[0.0, -5.0, 0, 1, 1, 1, 0]])
+    assert paint(image, behind, patches[:1], matrix) is image
 
 
 def test_without_patches_the_very_image_comes_back():
     image = solid(7)
-    layers = layers_of(BOX[None], [None], camera())
-    assert paint(image, layers, camera()) is image
+    assert paint(image, BOX[None], [None], camera()) is image
