@@ -43,13 +43,7 @@ class Boxes:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Racks:
-    """Bicycle racks.
-
-    Attributes:
-        sample: Position of a rack's sample among the split's.
-        corner: One of its corners, metres.
-        edges: The three edges from that corner, metres, one a row.
-    """
+    """Bicycle racks: their samples' positions in the split, a corner and its edges (a row each), metres."""
 
     sample: Int[np.ndarray, " K"]
     corner: Float[np.ndarray, "K 3"]

@@ -176,14 +176,9 @@ _KIND = "nuScenes ground truth, form 1"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GroundTruth:
-    """Ground truth of a split, after the benchmark's filters.
+    """Ground truth of a split: boxes by sample, after the benchmark's filters (range, points, racks).
 
-    Attributes:
-        split: The split's name.
-        samples: Its samples.
-        ego_xy: The vehicle's place in each, global frame, metres.
-        boxes: Its boxes after the benchmark's filters (range, points, racks), by sample.
-        racks: Its bicycle racks.
+    The vehicle's place at each sample, `ego_xy`, is in the global frame, metres.
     """
 
     split: str

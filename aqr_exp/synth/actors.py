@@ -57,13 +57,7 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """Extents of an object in metres.
-
-    Attributes:
-        length: Along its heading.
-        width: Across.
-        height: Upwards.
-    """
+    """Extents of an object in metres: along its heading, across and upwards."""
 
     length: float
     width: float
@@ -117,15 +111,9 @@ class Motion:
 
 @dataclass(frozen=True, kw_only=True)
 class Actor:
-    """One object of a scene.
+    """One object of a scene, of the size of its annotated box.
 
-    Attributes:
-        kind: Its kind.
-        category: nuScenes category; empty when it is not annotated.
-        attribute: nuScenes attribute; empty when it has none.
-        size: Its extents, those of the annotated box.
-        blocks: The cuboids it consists of.
-        motion: Its place over time.
+    Category and attribute are nuScenes'; they are empty when it is not annotated or has none.
     """
 
     kind: Kind

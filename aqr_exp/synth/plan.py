@@ -76,11 +76,7 @@ class ScenePlan:
 
     Attributes:
         index: Counts all scenes, those for training first.
-        name: nuScenes scene name.
-        split: The split it belongs to.
         log: Index of its log, vehicle and map.
-        condition: Weather and light.
-        road: The road it happens on.
         start_us: Timestamp of its first keyframe in microseconds.
     """
 

@@ -28,8 +28,6 @@ class PlacementContext:
     """Facts about a scene that placement depends on.
 
     Attributes:
-        ego_speed_mps: Speed of the ego vehicle.
-        duration_s: Length of the scene.
         works_s: Begin and end of the works along the road, metres.
         works_side: -1 the works take the right outer lane, 1 the left one.
     """
@@ -208,13 +206,7 @@ _MOVING_MPS = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """Road, ego and actors of one scene.
-
-    Attributes:
-        road: The road.
-        ego: The ego frame's motion.
-        actors: Annotated objects, clutter and background.
-    """
+    """Road, ego frame's motion and actors (annotated objects, clutter, background) of one scene."""
 
     road: Road
     ego: Motion

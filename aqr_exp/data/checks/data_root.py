@@ -36,10 +36,9 @@ from aqr_exp.files.progress import Progress, StagedProgress, no_progress
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Result of a check.
+    """Result of a check of one version.
 
     Attributes:
-        version: The version checked.
         counts: Rows, recordings and what was read, by name.
         faults: Everything that is wrong, sorted by file.
         skipped: Checks that made no sense on what is wrong already.
@@ -53,13 +52,7 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Depth:
-    """Amount of data that a check reads; None reads everything.
-
-    Attributes:
-        images: Images of each camera.
-        clouds: LiDAR files.
-        infos: Samples compared whole, of each split.
-    """
+    """Images of each camera, LiDAR files and samples of each split that a check reads; None is all."""
 
     images: int | None
     clouds: int | None

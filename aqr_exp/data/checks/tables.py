@@ -36,8 +36,6 @@ class RawTables:
     """All tables of one version that can be read, by the root and the version's folder.
 
     Attributes:
-        root: As given.
-        version: As given.
         rows: Rows by table and token; a table that cannot be read is not there.
         faults: Why tables cannot be read, and tokens that two rows have.
     """

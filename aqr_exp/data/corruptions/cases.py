@@ -27,12 +27,9 @@ RINGS: dict[str, tuple[int, ...]] = {
 
 @dataclass(frozen=True)
 class Corruption:
-    """A sensor corruption.
+    """A sensor corruption; severities go from mild to heavy where there is an order.
 
-    Attributes:
-        name: Name as typed.
-        severities: From mild to heavy where there is an order.
-        definition: One sentence, in which `s` is the severity.
+    The definition is one sentence, in which `s` is the severity.
     """
 
     name: str
@@ -135,12 +132,7 @@ VIEWS = tuple(name.removeprefix("CAM_").lower() for name in CAMERA_NAMES)
 
 @dataclass(frozen=True, kw_only=True)
 class CorruptionCase:
-    """A corruption at one severity.
-
-    Attributes:
-        corruption: A name of `CORRUPTIONS`.
-        severity: One of its severities; for `view_drop` also views joined with `+`.
-    """
+    """A corruption of `CORRUPTIONS` at one severity; for `view_drop` also views joined with `+`."""
 
     corruption: str
     severity: str

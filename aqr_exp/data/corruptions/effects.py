@@ -121,12 +121,7 @@ SHIFT_M = 2.0
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Cloud:
-    """Input of a corruption of the LiDAR.
-
-    Attributes:
-        points: [N, 5], merged.
-        boxes_m: [G, 7] of all annotated objects.
-    """
+    """Merged points [N, 5], and the boxes [G, 7] of all annotated objects."""
 
     points: np.ndarray
     boxes_m: np.ndarray
@@ -210,12 +205,7 @@ FRAME_CORRUPTIONS = (TEMPORAL, *STUCK)
 
 @dataclass(frozen=True, kw_only=True)
 class Stale:
-    """Replacement of a sensor's data by those of an earlier keyframe.
-
-    Attributes:
-        sensor: `LIDAR` or `CAMERA`.
-        sample: Position of the keyframe whose data it delivers.
-    """
+    """Replacement of a sensor's data by those of the keyframe at an earlier position."""
 
     sensor: Modality
     sample: int

@@ -60,8 +60,6 @@ class ResizeCropFlipImages(BaseTransform):
     the published recipe does.
 
     Args:
-        height_px: Height of the network's input.
-        width_px: Width of the network's input.
         resize: Lowest and highest scale in training.
         flip: Mirror with probability one half in training.
         training: True to draw at random.
