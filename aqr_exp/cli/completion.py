@@ -5,7 +5,6 @@ Every command imports these functions and few ever call them: what they need is 
 
 import os
 from collections.abc import Iterable
-from typing import Any
 
 import typer
 
@@ -145,12 +144,10 @@ def _with_default(key: str, variant: str) -> list[str]:
     """`key=`, and with the value that a variant has without overrides."""
     from aqr_exp.config.identity import as_dict
     from aqr_exp.config.load import load_run
-    from aqr_exp.config.short_names import keys_set_by
+    from aqr_exp.config.short_names import keys_set_by, value_at
 
     if variant not in variants():
         return [f"{key}="]
-    value: Any = as_dict(load_run(variant, []))
-    for part in keys_set_by(key)[0].split("."):
-        value = value.get(part) if isinstance(value, dict) else None
+    value = value_at(as_dict(load_run(variant, [])), keys_set_by(key)[0])
     shown = isinstance(value, (int, float, str)) and value != ""
     return [f"{key}=", *([f"{key}={value}"] if shown else [])]

@@ -11,7 +11,7 @@ from typing import Any
 import aqr_exp
 from aqr_exp.config.convert import dotted_keys
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.config.short_names import keys_set_by, short_names
+from aqr_exp.config.short_names import keys_set_by, short_names, value_at
 from aqr_exp.config.variant_spec import lacks_part, part_groups
 from aqr_exp.errors import Fault, RequestError
 from aqr_exp.files.suggest import did_you_mean
@@ -225,7 +225,7 @@ class Composition:
                 self.plain &= _is_plain(value)
             elif isinstance(value, str) and "${" in value:
                 match = _REFERENCE.fullmatch(value)
-                if match and not isinstance(_at(self.resolved, match[1]), Mapping):
+                if match and not isinstance(value_at(self.resolved, match[1]), Mapping):
                     self.references[key] = match[1]
                 elif not _ENVIRONMENT.fullmatch(value):
                     self.plain = False
@@ -237,10 +237,7 @@ class Composition:
             RequestError: A key is of a part that is absent, or an interpolation leads nowhere.
         """
         if not (self.plain and all(map(_is_plain, changes.values()))):
-            from omegaconf import OmegaConf
-
-            changed = _with_keys(_plain(self._config), changes)
-            return _plain(partial(OmegaConf.create, changed), resolve=True)
+            return _plain(_with_keys(_plain(self._config), changes), resolve=True)
         changes = dict(changes)
         for key in self.references:
             source = key
@@ -273,12 +270,6 @@ def _with_keys(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     if faults:
         raise RequestError(*faults)
     return own[""]
-
-
-def _at(mapping: Mapping[str, Any], key: str) -> Any:
-    for name in key.split("."):
-        mapping = mapping[name]
-    return mapping
 
 
 def _is_plain(value: Any) -> bool:
@@ -317,17 +308,17 @@ def _composed(folder: Path, choices: tuple[str, ...]) -> Any:
 
 
 def _plain(config: Any, *, resolve: bool = False) -> dict[str, Any]:
-    """An OmegaConf dictionary as plain values.
+    """An OmegaConf dictionary, or what becomes one, as plain values.
 
     Raises:
         RequestError: An interpolation leads nowhere.
     """
-    from omegaconf import OmegaConf
+    from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        config = config() if isinstance(config, partial) else config
-        found = OmegaConf.to_container(config, resolve=resolve, throw_on_missing=resolve)
+        node = config if isinstance(config, DictConfig) else OmegaConf.create(config)
+        found = OmegaConf.to_container(node, resolve=resolve, throw_on_missing=resolve)
     except OmegaConfBaseException as error:
         raise _not_composed(error) from error
     return dict(found)  # type: ignore[arg-type]

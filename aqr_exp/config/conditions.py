@@ -10,7 +10,7 @@ from typing import Any
 from aqr_exp.config.compose import Override
 from aqr_exp.config.convert import dotted_keys
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.config.short_names import keys_set_by, short_names
+from aqr_exp.config.short_names import keys_set_by, short_names, value_at
 from aqr_exp.errors import RequestError
 from aqr_exp.files.suggest import did_you_mean
 
@@ -190,19 +190,12 @@ def looking_at(composed: Mapping[str, Any], chosen: Mapping[str, Any]) -> Look:
     def look(name: str) -> Any:
         if name in chosen:
             return chosen[name]
-        values = [_at(composed, key) for key in keys_set_by(name)]
+        first, *others = (value_at(composed, key) for key in keys_set_by(name))
         # A short name of keys that differ has no single value.
-        return values[0] if all(value == values[0] for value in values) else ABSENT
+        differ = any(value != first for value in others)
+        return ABSENT if differ or first is None or isinstance(first, Mapping) else first
 
     return look
-
-
-def _at(composed: Any, key: str) -> Any:
-    for name in key.split("."):
-        if not isinstance(composed, Mapping) or name not in composed:
-            return ABSENT
-        composed = composed[name]
-    return ABSENT if isinstance(composed, Mapping) or composed is None else composed
 
 
 def condition_names(groups: Collection[str]) -> set[str]:

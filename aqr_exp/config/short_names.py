@@ -1,8 +1,9 @@
-"""Aliases for dotted keys; faults name the alias that was typed."""
+"""Dotted keys and their aliases; faults name the alias that was typed."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 from aqr_exp.config.variant_spec import variant_specs
 from aqr_exp.errors import Fault
@@ -25,6 +26,13 @@ def overrides_help() -> str:
 def keys_set_by(key: str) -> tuple[str, ...]:
     """The dotted keys that a typed key sets; itself unless it is a short name."""
     return short_names().get(key, (key,))
+
+
+def value_at(values: Any, key: str) -> Any:
+    """The value of a dotted key in nested mappings; None where there is none."""
+    for name in key.split("."):
+        values = values.get(name) if isinstance(values, Mapping) else None
+    return values
 
 
 def as_typed(faults: Sequence[Fault], typed: Collection[str]) -> list[Fault]:

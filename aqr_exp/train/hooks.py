@@ -74,14 +74,14 @@ class StageSwitchHook(Hook):
         print_log(f"{stage} begins", "current")
 
 
-def stage_entry(stages: tuple[Stage, ...], epoch: int) -> dict[str, int]:
-    """The `stage` (from 1) of a line of the history; empty for a run without stages.
+def place_of(stages: tuple[Stage, ...], epoch: int) -> dict[str, int]:
+    """The `epoch` of a line of the history and, in a run with stages, the `stage`; both from 1.
 
     Args:
         epoch: Counted from 0.
     """
     stage = stage_at(stages, epoch)
-    return {} if stage is None else {"stage": stage.number}
+    return {"epoch": epoch + 1} | ({} if stage is None else {"stage": stage.number})
 
 
 class SeedEachStep(Hook):
@@ -102,7 +102,7 @@ class RecordHistory(Hook):
 
     priority = "LOW"
 
-    def __init__(self, folder: RunFolder, every_steps: int, stages: tuple[Stage, ...] = ()) -> None:
+    def __init__(self, folder: RunFolder, every_steps: int, stages: tuple[Stage, ...]) -> None:
         self.folder = folder
         self.every_steps = every_steps
         self.stages = stages
@@ -138,8 +138,7 @@ class RecordHistory(Hook):
             self.folder.append_history(
                 {
                     "kind": "train",
-                    "epoch": runner.epoch + 1,
-                    **stage_entry(self.stages, runner.epoch),
+                    **place_of(self.stages, runner.epoch),
                     "step": step,
                     **losses,
                     "lr": runner.optim_wrapper.get_lr()["lr"][0],
@@ -165,10 +164,11 @@ class RecordHistory(Hook):
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Write a point of the curve; it is never the metric of record."""
         if metrics:
-            point: dict[str, Any] = {"kind": "val", "epoch": runner.epoch}
-            point.update(stage_entry(self.stages, runner.epoch - 1))
-            point.update((name, metrics[name]) for name in ("mAP", "NDS") if name in metrics)
-            self.folder.append_history(point)
+            place = place_of(self.stages, runner.epoch - 1)
+            scores: dict[str, float] = {
+                name: metrics[name] for name in ("mAP", "NDS") if name in metrics
+            }
+            self.folder.append_history({"kind": "val", **place, **scores})
 
     def after_test_iter(self, runner: Runner, *, batch_idx: int, **_: Any) -> None:
         """Write the progress of the final evaluation."""

@@ -13,7 +13,7 @@ from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.stages import stages_of
 from aqr_exp.config.variant_spec import spec_of
 from aqr_exp.store.run_folder import RunFolder
-from aqr_exp.train.hooks import stage_entry
+from aqr_exp.train.hooks import place_of
 
 
 class VariantMonitorHook(Hook):
@@ -63,8 +63,7 @@ class VariantMonitorHook(Hook):
             return
         self.head.observe(None)
         scalars = record.scalars() | self.module.watched_scalars(self.gradients)
-        stage = stage_entry(self.stages, runner.epoch)
-        where = {"epoch": runner.epoch + 1, **stage, "step": runner.iter + 1}
+        where = {**place_of(self.stages, runner.epoch), "step": runner.iter + 1}
         self.folder.append_history({"kind": "arm", **where, **scalars})
         for kind, message in spec_of(self.settings).warnings(self.settings, scalars):
             if kind not in self.warned:

@@ -6,7 +6,7 @@ from typing import Any
 
 from aqr_exp.config import BASELINE
 from aqr_exp.config.identity import IdentityEffect, differences
-from aqr_exp.config.short_names import keys_set_by, short_names
+from aqr_exp.config.short_names import keys_set_by, short_names, value_at
 from aqr_exp.errors import RequestError
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.statistics.grouping import Group, group_seeds
@@ -104,20 +104,17 @@ def value_of(key: str, spec: Mapping[str, Any], row: RunRow) -> Value | None:
     chosen = [
         word.partition("=")[2] for word in row.overrides.split() if word.startswith(f"{key}=")
     ]
-    found = list(dict.fromkeys(_plain(_at(spec, name)) for name in keys_set_by(key)))
-    if found == [None] and "." not in key and not isinstance(_at(spec, f"variant.{key}"), Mapping):
+    found = list(dict.fromkeys(_plain(value_at(spec, name)) for name in keys_set_by(key)))
+    if (
+        found == [None]
+        and "." not in key
+        and not isinstance(value_at(spec, f"variant.{key}"), Mapping)
+    ):
         return None
     if found == [None] or found == [NOT_SET]:
         # A group such as `bias`: the configuration holds what it set, and not its name.
         return chosen[-1] if chosen else NOT_SET
     return found[0] if len(found) == 1 else " x ".join(map(str, found))
-
-
-def _at(spec: Mapping[str, Any], key: str) -> Any:
-    value: Any = spec
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
 
 
 def _plain(value: Any) -> Value | None:
@@ -179,7 +176,7 @@ def _note_other_differences(arms: Sequence[_Arm], parameters: Sequence[str]) -> 
         differing = {key: None for key in differing if not key.startswith("variant.")}
     for arm in arms:
         for key in differing:
-            value = _plain(_at(arm.spec, key))
+            value = _plain(value_at(arm.spec, key))
             if value is not None:
                 arm.others[key] = value
 

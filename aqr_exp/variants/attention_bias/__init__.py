@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from aqr_exp.config.schema.constraints import DefaultBefore, NotInFingerprint, Range
 from aqr_exp.config.schema.model import ModelConfig
 from aqr_exp.config.schema.run import RunConfig, VariantSettings
+from aqr_exp.config.short_names import value_at
 from aqr_exp.config.variant_spec import Bounds, LearnedScale, VariantSpec
 from aqr_exp.errors import Fault
 from aqr_exp.variants.router import (
@@ -200,12 +201,8 @@ def is_scale(name: str) -> bool:
 
 def scale_bounds(settings: Mapping[str, Any]) -> Bounds | None:
     """The bounds of the scale by epoch; None of a fixed scale and of one under `l2`, which has none."""
-    scale: Any = settings
-    for part in ("bias", "scale"):
-        scale = scale.get(part) if isinstance(scale, Mapping) else None
-    if not isinstance(scale, Mapping) or scale.get("learnable") is not True:
-        return None
-    if scale.get("constraint") == "l2":
+    scale = value_at(settings, "bias.scale")
+    if value_at(scale, "learnable") is not True or scale.get("constraint") == "l2":
         return None
     first = (0, float(scale["minimum"]), float(scale["maximum"]))
     later = [(int(at), float(low), float(high)) for at, low, high in scale.get("anneal") or ()]
