@@ -180,11 +180,8 @@ class RunFolder(RunPaths):
 
     def write_stopped(self) -> None:
         """Replace the state by the one that was requested; without a request it was interrupted."""
-        asked = self.cancel_request()
-        if asked is None:
-            self.write_state(RunStatus.CANCELLED, reason="interrupted")
-        else:
-            self.write_state(asked.status, reason=asked.reason)
+        asked = self.cancel_request() or CancelRequest(reason="interrupted", requested="")
+        self.write_state(asked.status, reason=asked.reason)
 
     def forget_attempt(self) -> None:
         """Forget where an earlier attempt was, and that it was to stop."""

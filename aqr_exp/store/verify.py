@@ -150,16 +150,15 @@ def verify_run(folder: RunFolder, *, data_root: Path | None = None) -> list[RunP
     try:
         read = read_metrics_file(folder.metrics_path)
         data = _part(folder.read_record(), "data")
-        claim = _Claim(folder=folder, metrics=read.metrics, files=read.files, data=data)
         folder.read_spec()
     except AqrExpError as error:
         return [RunProblem(text=str(error))]
     problems: list[RunProblem] = []
     for part in (
-        _changed_checkpoints(claim),
-        _from_records(claim),
-        _from_predictions(claim, data_root),
-        _from_history(claim),
+        _changed_checkpoints(folder, read.files),
+        _from_records(folder, read.metrics),
+        _from_predictions(folder, read.metrics, data, data_root),
+        _from_history(folder, read.metrics),
     ):
         try:
             problems += (
@@ -170,80 +169,73 @@ def verify_run(folder: RunFolder, *, data_root: Path | None = None) -> list[RunP
     return problems
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Claim:
-    """The claims of a run: its metrics, its larger files and its data set."""
-
-    folder: RunFolder
-    metrics: Mapping[str, Any]
-    files: Mapping[str, Artifact]
-    data: Mapping[str, Any]
-
-
 def _part(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     part = record.get(name)
     return part if isinstance(part, dict) else {}
 
 
+Metrics = Mapping[str, Any]
 Problems = Iterator[str | RunProblem]
 """The problems of a source; an exception of its reader ends them and is one too."""
 
 
-def _from_records(claim: _Claim) -> Problems:
+def _from_records(folder: RunFolder, metrics: Metrics) -> Problems:
     from aqr_exp.evaluate.records import WHOLE, read_records
     from aqr_exp.evaluate.scorer import Scorer
 
-    path = claim.folder.records_path
-    if not path.exists() and "records_sha256" not in claim.metrics:
+    path = folder.records_path
+    if not path.exists() and "records_sha256" not in metrics:
         return  # of a version that kept none
-    fault = _hash_fault(claim, path, "records_sha256")
+    fault = _hash_fault(metrics, path, "records_sha256")
     if fault:
         yield fault
     else:
         found = Scorer(read_records(path).tables[WHOLE]).scores().metrics()
-        yield from _differences(claim, found, path.name)
+        yield from _differences(folder, metrics, found, path.name)
 
 
-def _from_predictions(claim: _Claim, data_root: Path | None) -> Problems:
+def _from_predictions(
+    folder: RunFolder, metrics: Metrics, data: Mapping[str, Any], data_root: Path | None
+) -> Problems:
     from aqr_exp.evaluate.evaluation import score_results
 
-    name, version, split = claim.folder.name, claim.data.get("version"), claim.metrics.get("split")
-    root = data_root or claim.data.get("root")
+    name, version, split = folder.name, data.get("version"), metrics.get("split")
+    root = data_root or data.get("root")
     if not (isinstance(split, str) and isinstance(version, str) and root):
         yield f"{name}: it does not say which data set and split it was scored on"
         return
-    path = claim.folder.predictions_path(split)
-    fault = _hash_fault(claim, path, "predictions_sha256")
+    path = folder.predictions_path(split)
+    fault = _hash_fault(metrics, path, "predictions_sha256")
     if fault:
         yield fault
-    missing = _data_fault(Path(root), claim.data)
+    missing = _data_fault(Path(root), data)
     if missing:
         yield f"{name}: {missing}: not recomputed from its predictions"
     if not (fault or missing):
         found = score_results(path, Path(root), version, split)
-        yield from _differences(claim, found, f"predictions/{path.name}")
+        yield from _differences(folder, metrics, found, f"predictions/{path.name}")
 
 
-def _from_history(claim: _Claim) -> Problems:
-    found = stability_metrics(claim.folder.read_history())
+def _from_history(folder: RunFolder, metrics: Metrics) -> Problems:
+    found = stability_metrics(folder.read_history())
     # An older version did not have them.
-    known = {name: value for name, value in found.items() if name in claim.metrics}
-    yield from _differences(claim, known, claim.folder.history_path.name)
+    known = {name: value for name, value in found.items() if name in metrics}
+    yield from _differences(folder, metrics, known, folder.history_path.name)
 
 
-def _changed_checkpoints(claim: _Claim) -> Problems:
+def _changed_checkpoints(folder: RunFolder, files: Mapping[str, Artifact]) -> Problems:
     """Checkpoints that are there and not what they were when the run completed."""
-    for name, file in claim.files.items():
-        path = claim.folder.path / name
-        if path.parent != claim.folder.checkpoints_dir or not path.exists():
+    for name, file in files.items():
+        path = folder.path / name
+        if path.parent != folder.checkpoints_dir or not path.exists():
             continue
         if file_sha256(path) != file.sha256:
             yield f"{path} {CHANGED}"
 
 
-def _hash_fault(claim: _Claim, path: Path, key: str) -> str | None:
+def _hash_fault(metrics: Metrics, path: Path, key: str) -> str | None:
     """The difference from a file the metrics were computed from; None when no hash is known."""
-    expected = claim.metrics.get(key)
+    expected = metrics.get(key)
     try:
         found = file_sha256(path)
     except FileNotFoundError:
@@ -270,13 +262,15 @@ def _data_fault(root: Path, data: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _differences(claim: _Claim, found: Mapping[str, Any], source: str) -> Iterator[RunProblem]:
+def _differences(
+    folder: RunFolder, metrics: Metrics, found: Metrics, source: str
+) -> Iterator[RunProblem]:
     """The metrics that are not what was recomputed."""
     for name, value in found.items():
-        said = claim.metrics.get(name)
+        said = metrics.get(name)
         if not _equal(said, value):
             text = f"{name} is {said} in metrics.json, {value} from {source}"
-            yield RunProblem(text=f"{claim.folder.name}: {text}", metric=name)
+            yield RunProblem(text=f"{folder.name}: {text}", metric=name)
 
 
 def _equal(said: Any, found: Any) -> bool:

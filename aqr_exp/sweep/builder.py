@@ -26,9 +26,8 @@ class Node:
         raw: A scalar as it is written.
         text: It as it would be typed; None of a group of keys, and of what holds one.
         value: It as a plain value; None of nothing.
-        items: The entries of a list; None of anything else.
-        entries: The values of a group of keys, each by its key and the key's line; None of anything
-            else.
+        items: The entries of a list.
+        entries: The values of a group of keys, each by its key and the key's line.
     """
 
     line: int = 0
@@ -308,14 +307,13 @@ class SweepBuilder:
         return tuple(found)
 
     def _seeds(self, node: Node) -> tuple[int, ...]:
-        found: list[Any] = []
         if node.items is not None:
-            for item in self._items(node, "seeds"):
-                if is_seed(item.value):
-                    found.append(item.value)
-                else:
+            items = self._items(node, "seeds")
+            for item in items:
+                if not is_seed(item.value):
                     self.add(item, f"seed is {item.kind}: {SEED_RULE}")
-            return tuple(dict.fromkeys(found))
+            return tuple(dict.fromkeys(item.value for item in items if is_seed(item.value)))
+        found: list[Any] = []
         text = node.word
         if text is not None:
             values = self._try(node, lambda: read_values("seed", text, self.groups))

@@ -117,15 +117,11 @@ def _kept_seeds(
     kept = request.seeds
     for condition in request.skip:
         try:
-            if "seed" not in condition.names:
-                if condition.holds(looking_at(composed, chosen)):
-                    return ()
-                continue
-            kept = tuple(
-                seed
-                for seed in kept
-                if not condition.holds(looking_at(composed, chosen | {"seed": seed}))
-            )
+            if "seed" in condition.names:
+                looks = {seed: looking_at(composed, chosen | {"seed": seed}) for seed in kept}
+                kept = tuple(seed for seed in kept if not condition.holds(looks[seed]))
+            elif condition.holds(looking_at(composed, chosen)):
+                return ()
         except RequestError as error:
             placed = (replace(fault, where=condition.where) for fault in error.faults)
             raise RequestError(*placed) from None

@@ -18,7 +18,7 @@ from aqr_exp.store.status import RunStatus
 from aqr_exp.sweep.plan import Plan
 from aqr_exp.sweep.request import SweepRequest
 from aqr_exp.sweep.search import GIVEN_UP, REASON, Direction, Search
-from aqr_exp.sweep.status import Matrix, PlannedRunStatus, RemovedRun, completeness, totals
+from aqr_exp.sweep.status import PlannedRunStatus, RemovedRun, completeness, totals
 
 if TYPE_CHECKING:  # an optional extra
     from optuna.trial import FrozenTrial
@@ -123,7 +123,7 @@ def as_json(
     Args:
         shown: The runs to list; all by default.
     """
-    sums = totals(statuses)
+    sums, matrix = totals(statuses), completeness(statuses)
     return {
         "sweep": plan.name,
         "runs": [_run_json(status) for status in (statuses if shown is None else shown)],
@@ -136,7 +136,13 @@ def as_json(
             "collapsed": plan.collapsed,
             "skipped": plan.skipped,
         },
-        "completeness": _matrix_json(completeness(statuses)),
+        "completeness": {
+            "seeds": matrix.seeds,
+            "points": [
+                asdict(row) | {"states": [state and _word(state) for state in row.states]}
+                for row in matrix.rows
+            ],
+        },
         "removed": [
             {"name": run.entry.name, "state": run.state, "reason": run.reason} for run in removed
         ],
@@ -155,16 +161,6 @@ def _run_json(status: PlannedRunStatus) -> dict[str, Any]:
         "folder": status.folder,
         "expected_s": run.expected_s,
         "labels": list(run.labels),
-    }
-
-
-def _matrix_json(matrix: Matrix) -> dict[str, Any]:
-    return {
-        "seeds": matrix.seeds,
-        "points": [
-            asdict(row) | {"states": [state and _word(state) for state in row.states]}
-            for row in matrix.rows
-        ],
     }
 
 

@@ -200,7 +200,7 @@ def removed_runs(name: str, planned: Collection[str], store: Store) -> list[Remo
     others = _meant_by_others(name, store)
     folders = RunFolders(store)
     made = ((entry, folders.of(entry.name)) for entry in entries if entry.name not in others)
-    found = [_look(entry, folder) for entry, folder in made if folder.path.exists()]
+    found = (_look(entry, folder) for entry, folder in made if folder.path.exists())
     return [removed for removed in found if removed.state not in OVER]
 
 

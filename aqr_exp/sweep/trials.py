@@ -41,13 +41,13 @@ class Curves:
             return {}
 
     def _parse(self, folder: RunFolder) -> Curve:
-        found: Curve = {}
-        for line in folder.read_history():
-            epoch, value = line.get("epoch"), line.get(self._metric)
-            known = isinstance(epoch, int) and isinstance(value, (int, float))
-            if line.get("kind") == "val" and known:
-                found[int(epoch)] = float(value)  # type: ignore[arg-type]
-        return found
+        lines = [line for line in folder.read_history() if line.get("kind") == "val"]
+        values = ((line.get("epoch"), line.get(self._metric)) for line in lines)
+        return {
+            epoch: float(value)
+            for epoch, value in values
+            if isinstance(epoch, int) and isinstance(value, (int, float))
+        }
 
 
 CURVE_KEY = "schedule.validate_every_epochs"
@@ -95,20 +95,18 @@ class TrialPlanner:
         """
         first = tuple(dimension.ends()[0] for dimension in self.search.space)
         faults: list[Fault] = []
-        plan: Plan | None = None
+        plans: list[Plan] = []
         for at, dimension in enumerate(self.search.space):
             for probe in dimension.probes():
                 try:
-                    plan = self.plan((*first[:at], probe, *first[at + 1 :]))
+                    plans.append(self.plan((*first[:at], probe, *first[at + 1 :])))
                 except RequestError as error:
                     faults += error.faults
                     break  # one end is enough to say
         if faults:
             raise RequestError(*faults)
-        if plan is None:
-            raise RequestError(f"{self._request.name}: the space is empty")
-        self._check_curves(plan)
-        return plan
+        self._check_curves(plans[-1])
+        return plans[-1]
 
     def alike(self) -> dict[str, list[str | int]]:
         """Settings that all trials share, as the study keeps them.
