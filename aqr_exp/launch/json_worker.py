@@ -47,8 +47,7 @@ def json_worker(
 
 def responses(worker: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
     """The worker's answers, each as soon as its line is complete."""
-    for line in worker.stdout or ():
-        yield json.loads(line)
+    return map(json.loads, worker.stdout or ())
 
 
 def last_line(log: Path) -> str:

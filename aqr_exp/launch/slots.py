@@ -65,31 +65,27 @@ def visible_gpus(environment: Mapping[str, str]) -> list[str]:
     return [line.strip() for line in listed.stdout.splitlines() if line.strip().isdecimal()]
 
 
-def cpu_slots(count: int | None = None, cores: int | None = None) -> list[Slot]:
+def cpu_slots(count: int | None = None) -> list[Slot]:
     """Slots that together use each core once, as long as there are no more slots than cores.
 
     Args:
         count: One per core when None: two trainings of one thread do more work together than one
             of two threads.
-        cores: Cores to divide; those this process may use when None.
     """
-    cores = usable_cores() if cores is None else cores
-    count = cores if count is None else count
-    threads, environment = _share(count, cores)
+    count = usable_cores() if count is None else count
+    threads, environment = _share(count)
     environment |= {"CUDA_VISIBLE_DEVICES": ""}
     return [Slot(name=f"cpu-{at}", threads=threads, environment=environment) for at in range(count)]
 
 
-def gpu_slots(
-    gpus: Sequence[str], count: int | None = None, cores: int | None = None
-) -> list[Slot]:
-    """One slot per GPU, from the first; the cores are divided as those of `cpu_slots`.
+def gpu_slots(gpus: Sequence[str], count: int | None = None) -> list[Slot]:
+    """One slot per GPU, from the first; each gets the same number of cores.
 
     Raises:
         RequestError: The count is below one, or above the number of GPUs.
     """
     count = len(gpus) if count is None else count
-    threads, environment = _share(count, usable_cores() if cores is None else cores)
+    threads, environment = _share(count)
     if count > len(gpus):
         raise RequestError(f"--slots {count}: there are {len(gpus)} GPUs ({', '.join(gpus)})")
     # The driver counts in the order of the buses; CUDA does so only on request.
@@ -114,11 +110,11 @@ def find_slots(count: int | None, *, on_gpus: bool) -> list[Slot]:
     return gpu_slots(gpus, count) if gpus else cpu_slots(count)
 
 
-def _share(count: int, cores: int) -> tuple[int, dict[str, str]]:
+def _share(count: int) -> tuple[int, dict[str, str]]:
     """Threads of each of so many slots, and the variables that say so."""
     if count < 1:
         raise RequestError(f"--slots {count}: must be at least 1")
-    threads = max(1, cores // count)
+    threads = max(1, usable_cores() // count)
     return threads, dict.fromkeys(THREAD_VARIABLES, str(threads))
 
 

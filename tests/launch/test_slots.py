@@ -16,9 +16,10 @@ from aqr_exp.store.lease import look
     [(None, 2, [1, 1]), (1, 2, [2]), (3, 8, [2, 2, 2]), (2, 5, [2, 2])],
 )
 def test_cores_are_divided_and_never_given_twice(
-    count: int | None, cores: int, threads: list[int]
+    count: int | None, cores: int, threads: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = cpu_slots(count, cores)
+    monkeypatch.setattr(slots, "usable_cores", lambda: cores)
+    made = cpu_slots(count)
     assert [slot.threads for slot in made] == threads
     assert sum(threads) <= cores
     assert [slot.name for slot in made] == [f"cpu-{at}" for at in range(len(threads))]
@@ -27,17 +28,19 @@ def test_cores_are_divided_and_never_given_twice(
         assert slot.environment["CUDA_VISIBLE_DEVICES"] == ""
 
 
-def test_more_slots_than_cores_have_a_thread_each() -> None:
-    assert [slot.threads for slot in cpu_slots(3, 2)] == [1, 1, 1]
+def test_more_slots_than_cores_have_a_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "usable_cores", lambda: 2)
+    assert [slot.threads for slot in cpu_slots(3)] == [1, 1, 1]
 
 
-def test_a_slot_a_gpu() -> None:
-    made = gpu_slots(["3", "GPU-1a/2"], cores=16)
+def test_a_slot_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "usable_cores", lambda: 16)
+    made = gpu_slots(["3", "GPU-1a/2"])
     assert [slot.name for slot in made] == ["gpu-3", "gpu-GPU-1a_2"]
     assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in made] == ["3", "GPU-1a/2"]
     assert [slot.threads for slot in made] == [8, 8]
     assert made[0].environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
-    assert [slot.name for slot in gpu_slots(["0", "1"], 1, cores=4)] == ["gpu-0"]
+    assert [slot.name for slot in gpu_slots(["0", "1"], 1)] == ["gpu-0"]
 
 
 @pytest.mark.parametrize("count", [0, -1])
@@ -109,7 +112,7 @@ def test_a_containers_share_of_the_cores_counts(
 
 
 def test_launchers_share_the_slots_of_a_machine(tmp_path: Path) -> None:
-    first, second = (SlotLeases(tmp_path / "slots", cpu_slots(2, 2)) for _ in range(2))
+    first, second = (SlotLeases(tmp_path / "slots", cpu_slots(2)) for _ in range(2))
     one, other = first.reserve(), second.reserve()
     assert one is not None
     assert other is not None
@@ -122,7 +125,7 @@ def test_launchers_share_the_slots_of_a_machine(tmp_path: Path) -> None:
 
 
 def test_a_slot_is_its_process(tmp_path: Path) -> None:
-    leases = SlotLeases(tmp_path, cpu_slots(1, 1))
+    leases = SlotLeases(tmp_path, cpu_slots(1))
     room = leases.reserve()
     assert room is not None
     room.lease.hand_over(2**22 + 1)  # above the largest process number: certainly dead
@@ -135,7 +138,7 @@ def test_a_slot_is_its_process(tmp_path: Path) -> None:
 
 
 def test_dead_slots_are_cleared(tmp_path: Path) -> None:
-    leases = SlotLeases(tmp_path, cpu_slots(2, 2))
+    leases = SlotLeases(tmp_path, cpu_slots(2))
     leases.clear_dead()
     one, other = leases.reserve(), leases.reserve()
     assert one is not None

@@ -28,7 +28,7 @@ def folder(store: Store) -> RunFolder:
 
 @pytest.fixture
 def room(tmp_path: Path) -> Reservation:
-    reserved = SlotLeases(tmp_path / "slots", cpu_slots(1, 1)).reserve()
+    reserved = SlotLeases(tmp_path / "slots", cpu_slots(1)).reserve()
     assert reserved is not None
     return reserved
 
