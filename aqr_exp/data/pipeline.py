@@ -136,7 +136,6 @@ def dataset_config(
 ) -> dict[str, Any]:
     """A `KeyedNuScenesDataset` over `<root>/aqr_infos/<split>.pkl`; see `evaluation_pipeline`."""
     root = Path(config.data.root).absolute()
-    prefixes = {camera: f"samples/{camera}" for camera in CAMERA_NAMES}
     pipeline = (
         train_pipeline(config) if training else evaluation_pipeline(config, blank, corruption)
     )
@@ -151,7 +150,7 @@ def dataset_config(
         "data_prefix": {
             "pts": f"samples/{LIDAR_NAME}",
             "sweeps": f"sweeps/{LIDAR_NAME}",
-            **prefixes,
+            **{camera: f"samples/{camera}" for camera in CAMERA_NAMES},
         },
         "metainfo": {"classes": CLASS_NAMES},
         "modality": {"use_lidar": True, "use_camera": True},

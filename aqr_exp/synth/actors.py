@@ -124,6 +124,12 @@ class Actor:
     motion: Motion
 
 
+def to_parent(poses: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Move places x and y [..., C] out of the frames of poses [..., 3], which are x, y, heading."""
+    cos, sin = np.cos(poses[..., 2:]), np.sin(poses[..., 2:])
+    return poses[..., :1] + cos * x - sin * y, poses[..., 1:2] + sin * x + cos * y
+
+
 def footprints(poses: np.ndarray, size: Size, margin_m: float = 0.0) -> np.ndarray:
     """Corners of boxes on the ground; poses are [..., 3] x, y, heading of their middles.
 
@@ -132,7 +138,5 @@ def footprints(poses: np.ndarray, size: Size, margin_m: float = 0.0) -> np.ndarr
     """
     half_l, half_w = size.length / 2 + margin_m, size.width / 2 + margin_m
     local = np.array([[half_l, half_w], [-half_l, half_w], [-half_l, -half_w], [half_l, -half_w]])
-    cos, sin = np.cos(poses[..., 2])[..., None], np.sin(poses[..., 2])[..., None]
-    x = poses[..., 0][..., None] + cos * local[:, 0] - sin * local[:, 1]
-    y = poses[..., 1][..., None] + sin * local[:, 0] + cos * local[:, 1]
+    x, y = to_parent(poses, local[:, 0], local[:, 1])
     return np.stack([x, y], axis=-1)

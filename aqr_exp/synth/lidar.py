@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aqr_exp.synth.actors import Actor
+from aqr_exp.synth.actors import Actor, to_parent
 from aqr_exp.synth.plan import Weather
 from aqr_exp.synth.rig import BEAM_ELEVATIONS_DEG
 from aqr_exp.synth.road import Road
@@ -90,9 +90,7 @@ def _column_pairs(
     """
     corner_x = np.stack([low[:, 0], low[:, 0], high[:, 0], high[:, 0]], axis=1)
     corner_y = np.stack([low[:, 1], high[:, 1], low[:, 1], high[:, 1]], axis=1)
-    cos, sin = np.cos(poses[:, 2:]), np.sin(poses[:, 2:])
-    x = poses[:, :1] + cos * corner_x - sin * corner_y
-    y = poses[:, 1:2] + sin * corner_x + cos * corner_y
+    x, y = to_parent(poses, corner_x, corner_y)
     middle = np.arctan2(y.mean(axis=1), x.mean(axis=1))
     away = np.arctan2(y, x) - middle[:, None]
     away = (away + np.pi) % (2 * np.pi) - np.pi

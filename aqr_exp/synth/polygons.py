@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from aqr_exp.synth.actors import FACES, Actor, Block
+from aqr_exp.synth.actors import FACES, Actor, Block, to_parent
 
 
 def sort_by_precedence(first: np.ndarray, distance: np.ndarray) -> list[int]:
@@ -158,9 +158,7 @@ def stack_polygons(actors: tuple[Actor, ...]) -> Polygons:
 
 def turn_and_shift(vectors: np.ndarray, poses: np.ndarray) -> np.ndarray:
     """Move points [P, C, 3] from their owners' frames, whose poses [P, 3] are x, y, heading."""
-    cos, sin = np.cos(poses[:, 2])[:, None], np.sin(poses[:, 2])[:, None]
-    x = poses[:, 0][:, None] + cos * vectors[..., 0] - sin * vectors[..., 1]
-    y = poses[:, 1][:, None] + sin * vectors[..., 0] + cos * vectors[..., 1]
+    x, y = to_parent(poses, vectors[..., 0], vectors[..., 1])
     return np.stack([x, y, vectors[..., 2]], axis=-1)
 
 
