@@ -70,8 +70,7 @@ def read_cache(path: Path, kind: type[Content]) -> Content | None:
 def write_cache(path: Path, content: object) -> None:
     """Replace a cached file in one step; where it cannot be written, nothing is cached.
 
-    Args:
-        path: The file; its folder is made when only that lacks.
+    Its folder is made when only that lacks.
     """
     packed = msgspec.msgpack.encode((__version__, _FORM, content))
     with contextlib.suppress(OSError):

@@ -4,13 +4,10 @@ from collections.abc import Collection
 
 
 def nearest(word: str, choices: Collection[str]) -> str | None:
-    """The choice closest to a misspelt word.
+    """The choice closest to a misspelt word, None when nothing is close.
 
     Args:
         word: What was typed; may be a dotted key or only its last part.
-
-    Returns:
-        The closest choice, or None when nothing is close.
     """
     import difflib
 

@@ -38,11 +38,7 @@ def relative_accuracies(
 def mean_relative_accuracy(
     accuracies: Sequence[Mapping[str, float]], failures: Sequence[str]
 ) -> list[float]:
-    """The mean over failures (mRA) of each run that has an RA of all of them.
-
-    Args:
-        failures: What the mean is over; empty gives none.
-    """
+    """The mean over failures (mRA) of each run that has an RA of all; empty of no failures."""
     return [
         fmean(run[name] for name in failures)
         for run in accuracies

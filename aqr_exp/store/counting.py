@@ -35,11 +35,7 @@ def counting_run(reruns: Iterable[RunRow]) -> RunRow | None:
 
 
 def shown_run(reruns: Sequence[RunRow]) -> RunRow:
-    """The run that counts or, when none is completed, the one that is continued.
-
-    Args:
-        reruns: Of one seed, in any order; at least one.
-    """
+    """The run that counts of at least one rerun or, when none is completed, the one continued."""
     return counting_run(reruns) or max(reruns, key=_rank)
 
 
@@ -75,8 +71,7 @@ def _rank(row: RunRow) -> tuple[int, str]:
 class RunFolders:
     """The folders that stand for runs: of several reruns the one that counts or is continued.
 
-    Args:
-        store: Where runs are kept; its folders' names are read once.
+    The names of the store's folders are read once.
     """
 
     def __init__(self, store: Store) -> None:

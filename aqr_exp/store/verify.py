@@ -315,13 +315,10 @@ class RunTrace:
 
 
 def trace_rows(rows: Sequence[RunRow], store: Store, metrics: Sequence[str] = ()) -> list[RunTrace]:
-    """Trace the runs behind a table; files that did not change since they were last hashed are not read.
+    """Trace the runs behind a table, one for each row; files are hashed again only when changed.
 
     Args:
         metrics: Names of the metrics that are shown.
-
-    Returns:
-        One for each row, in their order.
     """
     with file_hashes(store) as sha256_of:
         return [_trace(row, store.folder(row.name), metrics, sha256_of) for row in rows]

@@ -49,16 +49,11 @@ class Node:
         return bool(self.line) and self.raw.count("(") != self.raw.count(")")
 
 
-KEYS = (
-    *("name", "description", "variant", "fixed", "grid", "zip", "points", "skip", "seeds"),
-    *("baseline", *search.KEYS),
-)
-
-CUT = 'a value is cut at its comma: within { } write it in quotes, "range(0, 3)"'
-
-
 # What lists points itself, and so has no place beside a search.
 _LISTS = ("grid", "zip", "points", "skip")
+KEYS = ("name", "description", "variant", "fixed", *_LISTS, "seeds", "baseline", *search.KEYS)
+
+CUT = 'a value is cut at its comma: within { } write it in quotes, "range(0, 3)"'
 
 
 # Keys that have a place of their own in the file, and are no overrides.

@@ -34,10 +34,9 @@ class SweepPoint:
 def sweep_points(
     request: SweepRequest, loader: ConfigLoader
 ) -> Iterator[SweepPoint | RequestError]:
-    """Every point in order, a baseline before the point that brings it.
+    """Every point in order, or what is wrong with it, a baseline before the point that brings it.
 
-    Yields:
-        A point; or, in its place, what is wrong with it. One without seeds was skipped.
+    One without seeds was skipped.
     """
     several = len(request.all_variants) > 1
     for variant, shared, own in combinations(request):

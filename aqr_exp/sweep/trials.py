@@ -72,10 +72,7 @@ class TrialPlanner:
         self._loader = ConfigLoader(with_data=True)
 
     def plan(self, values: Overrides) -> Plan:
-        """The runs of a point.
-
-        Args:
-            values: One override for each key of the space.
+        """The runs of a point, which is one override for each key of the space.
 
         Raises:
             RequestError: The point cannot be trained.
