@@ -19,7 +19,6 @@ class FieldSpec:
     """One field of a configuration dataclass.
 
     Attributes:
-        name: Its name.
         type: Its type without annotations, and without None.
         range: The closed interval its numbers must lie in.
         excluded: Left out of a run's identity.
@@ -27,7 +26,6 @@ class FieldSpec:
         before: What runs did before there was such a field; None of a field that all have.
     """
 
-    name: str
     type: Any
     range: Range | None
     excluded: bool
@@ -72,7 +70,6 @@ def fields_of(cls: Any) -> dict[str, FieldSpec]:
         plain, optional = _without_none(annotated)
         note_of = {type(note): note for note in notes}
         specs[field.name] = FieldSpec(
-            name=field.name,
             type=plain,
             range=note_of.get(Range),
             excluded=NotInFingerprint in note_of,
@@ -119,11 +116,8 @@ def convert(cls: type[T], value: Mapping[str, Any]) -> T:
     Raises:
         RequestError: One line for each fault: key, value, what is allowed, nearest match.
     """
-    faults: list[Fault] = []
-    result = _convert_node(cls, value, "", cls, faults)
-    if faults:
-        raise RequestError(*faults)
-    return result  # type: ignore[no-any-return]
+    conversion = _Conversion(cls)
+    return conversion.sound(conversion.node(cls, value, ""))  # type: ignore[no-any-return]
 
 
 def with_converted(whole: T, changed: Mapping[str, Any]) -> T:
@@ -132,99 +126,95 @@ def with_converted(whole: T, changed: Mapping[str, Any]) -> T:
     Raises:
         RequestError: As `convert`.
     """
-    faults: list[Fault] = []
     cls: Any = type(whole)
+    conversion = _Conversion(cls)
+    specs = fields_of(cls).items()
     found = {
-        name: _convert_field(spec, changed, "", cls, faults)
-        for name, spec in fields_of(cls).items()
-        if name in changed
+        name: conversion.field(name, spec, changed, "") for name, spec in specs if name in changed
     }
-    if faults:
-        raise RequestError(*faults)
-    return dataclasses.replace(whole, **found)  # type: ignore[type-var]
+    return dataclasses.replace(whole, **conversion.sound(found))  # type: ignore[type-var]
 
 
-def _convert_node(cls: Any, value: Any, where: str, root: Any, faults: list[Fault]) -> Any:
-    """One dataclass; faults go to `faults` and leave the result unusable."""
-    if not isinstance(value, Mapping):
-        faults.append(Fault(where.rstrip("."), _show(value), "must be a group of keys"))
+class _Conversion:
+    """A conversion of plain values; its faults leave the result unusable.
+
+    Args:
+        root: The dataclass whose keys an unknown one is compared with.
+    """
+
+    def __init__(self, root: Any) -> None:
+        self.root = root
+        self.faults: list[Fault] = []
+
+    def sound(self, result: Any) -> Any:
+        """The result, if there are no faults."""
+        if self.faults:
+            raise RequestError(*self.faults)
+        return result
+
+    def fault(self, fault: Fault) -> Any:
+        """Keep a fault, in place of a value."""
+        self.faults.append(fault)
         return _INVALID
-    variants = settings_classes(cls)
-    if variants:
-        value, cls = _of_one_variant(value, variants, where, faults)
-        if cls is None:
-            return _INVALID
-    specs = fields_of(cls)
-    for unknown in [f"{where}{key}" for key in value if key not in specs]:
-        known = [f"{where}{name}" for name in specs] if "[" in where else dotted_keys(root)
-        guess = did_you_mean(unknown, known)
-        faults.append(Fault(rule=f"unknown key '{unknown}'", hint=guess, about=(unknown,)))
-    found = {name: _convert_field(spec, value, where, root, faults) for name, spec in specs.items()}
-    return _INVALID if faults else cls(**found)
 
+    def node(self, cls: Any, value: Any, where: str) -> Any:
+        """One dataclass, whose keys begin with `where`."""
+        if not isinstance(value, Mapping):
+            return self.fault(Fault(where.rstrip("."), _show(value), "must be a group of keys"))
+        variants = settings_classes(cls)
+        if variants:
+            value, cls = self._of_one_variant(value, variants, where)
+            if cls is None:
+                return _INVALID
+        specs = fields_of(cls)
+        for unknown in [f"{where}{key}" for key in value if key not in specs]:
+            known = [f"{where}{name}" for name in specs] if "[" in where else dotted_keys(self.root)
+            guess = did_you_mean(unknown, known)
+            self.fault(Fault(rule=f"unknown key '{unknown}'", hint=guess, about=(unknown,)))
+        found = {name: self.field(name, spec, value, where) for name, spec in specs.items()}
+        return _INVALID if self.faults else cls(**found)
 
-def _of_one_variant(
-    value: Mapping[str, Any], variants: Mapping[str, Any], where: str, faults: list[Fault]
-) -> tuple[dict[str, Any], Any]:
-    """The values without parts that only other variants have, and the class that they name."""
-    name = value.get("name")
-    if not isinstance(name, str) or name not in variants:
-        key, one_of = f"{where}name", f"one of {', '.join(variants)}"
-        if "name" in value:
-            guess = did_you_mean(name, variants) if isinstance(name, str) else ""
-            faults.append(Fault(key, _show(name), f"must be {one_of}", guess))
-        else:
-            faults.append(Fault(rule=f"key '{key}' is missing: it must be {one_of}", about=(key,)))
-        return {}, None
-    every = {part for kind in variants.values() for part in fields_of(kind)}
-    foreign = [key for key in value if key in every and key not in fields_of(variants[name])]
-    faults += [
-        Fault(f"{where}{key}", None, lacks_part(name, key) or "")
-        for key in foreign
-        if value[key] is not None
-    ]
-    return {key: item for key, item in value.items() if key not in foreign}, variants[name]
+    def _of_one_variant(
+        self, value: Mapping[str, Any], variants: Mapping[str, Any], where: str
+    ) -> tuple[dict[str, Any], Any]:
+        """The values without parts that only other variants have, and the class that they name."""
+        name = value.get("name")
+        if not isinstance(name, str) or name not in variants:
+            key, one_of = f"{where}name", f"one of {', '.join(variants)}"
+            if "name" in value:
+                guess = did_you_mean(name, variants) if isinstance(name, str) else ""
+                self.fault(Fault(key, _show(name), f"must be {one_of}", guess))
+            else:
+                self.fault(Fault(rule=f"key '{key}' is missing: it must be {one_of}", about=(key,)))
+            return {}, None
+        every = {part for kind in variants.values() for part in fields_of(kind)}
+        foreign = [key for key in value if key in every and key not in fields_of(variants[name])]
+        for key in foreign:
+            if value[key] is not None:
+                self.fault(Fault(f"{where}{key}", None, lacks_part(name, key) or ""))
+        return {key: item for key, item in value.items() if key not in foreign}, variants[name]
 
-
-def _convert_field(
-    spec: FieldSpec, values: Mapping[str, Any], where: str, root: Any, faults: list[Fault]
-) -> Any:
-    """One field of the mapping that holds it."""
-    name, key = spec.name, where + spec.name
-    if spec.optional and values.get(name) is None:
-        return None
-    if name not in values and spec.before is not None:
-        return spec.before.value
-    if name not in values:
-        rule = f"key '{key}' is missing: it must be {allowed(spec)}"
-        faults.append(Fault(rule=rule, about=(key,)))
-        return _INVALID
-    if spec.nested:
-        return _convert_node(spec.type, values[name], f"{key}.", root, faults)
-    if spec.listed:
-        return _convert_list(spec, values[name], key, root, faults)
-    return _convert_value(spec, values[name], key, faults)
-
-
-def _convert_list(spec: FieldSpec, value: Any, key: str, root: Any, faults: list[Fault]) -> Any:
-    """A list of dataclasses, whose entries messages name `key[0]`, `key[1]`, ..."""
-    if not isinstance(value, (list, tuple)):
-        faults.append(Fault(key, _show(value), f"must be {allowed(spec)}"))
-        return _INVALID
-    entries = enumerate(value)
-    return tuple(
-        _convert_node(spec.listed, item, f"{key}[{i}].", root, faults) for i, item in entries
-    )
-
-
-def _convert_value(spec: FieldSpec, value: Any, key: str, faults: list[Fault]) -> Any:
-    """One value; a fault names key, value and what is allowed."""
-    result = _cast(spec.type, value, spec.range)
-    if result is _INVALID:
+    def field(self, name: str, spec: FieldSpec, values: Mapping[str, Any], where: str) -> Any:
+        """One field of the mapping that holds it."""
+        key, value = where + name, values.get(name)
+        if spec.optional and value is None:
+            return None
+        if name not in values and spec.before is not None:
+            return spec.before.value
+        if name not in values:
+            rule = f"key '{key}' is missing: it must be {allowed(spec)}"
+            return self.fault(Fault(rule=rule, about=(key,)))
+        if spec.nested:
+            return self.node(spec.type, value, f"{key}.")
+        if spec.listed and isinstance(value, (list, tuple)):
+            entries = enumerate(value)
+            return tuple(self.node(spec.listed, item, f"{key}[{i}].") for i, item in entries)
+        result = _cast(spec.type, value, spec.range)
+        if result is not _INVALID:
+            return result
         among = choices(spec.type)
         guess = did_you_mean(value, among) if among and isinstance(value, str) else ""
-        faults.append(Fault(key, _show(value), f"must be {allowed(spec)}", guess))
-    return result
+        return self.fault(Fault(key, _show(value), f"must be {allowed(spec)}", guess))
 
 
 def _cast(kind: Any, value: Any, limits: Range | None) -> Any:

@@ -172,7 +172,7 @@ def _walk(
 
 
 # A key of a file that the schema does not know.
-_UNKNOWN = FieldSpec(name="", type=None, range=None, excluded=False, optional=False, before=None)
+_UNKNOWN = FieldSpec(type=None, range=None, excluded=False, optional=False, before=None)
 # What training time depends on besides the setting; `host` replaces an unknown processor.
 CIRCUMSTANCES = ("processor", "host", "gpus", "cpus", "device", "threads", "loader_workers")
 

@@ -5,12 +5,6 @@ import os
 import signal
 import sys
 from pathlib import Path
-from types import FrameType
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    del signum, frame
-    raise KeyboardInterrupt
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,8 +23,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     # A polite kill is an interruption: the state says so instead of staying `running`. A launcher in
     # a shell's background ignores Ctrl-C, and this process must not take that over from it.
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     from aqr_exp.config.identity import from_spec
     from aqr_exp.errors import AqrExpError

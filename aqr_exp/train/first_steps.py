@@ -108,7 +108,7 @@ def _forget_peak() -> None:
 def _peak_mb() -> float:
     if torch.cuda.is_available():
         return float(torch.cuda.max_memory_allocated() / 1e6)
-    if (peak := memory.peak_bytes()) is not None:
+    if (peak := memory.resident_bytes(peak=True)) is not None:
         return peak / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 

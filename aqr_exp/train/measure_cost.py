@@ -245,7 +245,7 @@ def peak_beyond_mb(call: Callable[[], None], device: torch.device) -> float | No
     if resident is None or not memory.forget_peak():
         return None
     call()
-    peak = memory.peak_bytes()
+    peak = memory.resident_bytes(peak=True)
     return None if peak is None else max(0, peak - resident) / 1e6
 
 

@@ -33,14 +33,14 @@ def forget_peak() -> bool:
     return True
 
 
-def peak_bytes() -> int | None:
-    """Peak of resident memory since the start or `forget_peak`; None where it is not reported."""
-    return _bytes_of("VmHWM")
-
-
-def resident_bytes() -> int | None:
-    """Resident memory now; None where it is not reported."""
-    return _bytes_of("VmRSS")
+def resident_bytes(*, peak: bool = False) -> int | None:
+    """Resident memory now, or its peak since the start or `forget_peak`; None if not reported."""
+    try:
+        lines = _STATUS.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    name = "VmHWM:" if peak else "VmRSS:"
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), None)
 
 
 def give_back_free_memory() -> None:
@@ -48,15 +48,6 @@ def give_back_free_memory() -> None:
     gc.collect()
     with suppress(AttributeError, OSError):  # glibc alone has it
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def _bytes_of(name: str) -> int | None:
-    try:
-        lines = _STATUS.read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")]
-    return found[0] if found else None
 
 
 VIEWS = 6

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 from aqr_exp.config.schema.constraints import DefaultBefore, NotInFingerprint, Range
-from aqr_exp.config.schema.model import ModelConfig
+from aqr_exp.config.schema.model import ModelConfig as ModelConfig
 from aqr_exp.config.schema.run import RunConfig, VariantSettings
 from aqr_exp.config.short_names import value_at
 from aqr_exp.config.variant_spec import Bounds, LearnedScale, VariantSpec
@@ -131,19 +131,14 @@ def module_arguments(settings: AttentionBiasSettings, run: RunConfig) -> dict[st
 
 def rules(settings: AttentionBiasSettings, run: RunConfig) -> Iterator[Fault]:
     """One fault for each broken rule."""
+    bias, key = settings.bias, "variant.bias"
     yield from router_rules(settings.router, run.model)
-    yield from _bias_rules(settings.bias, run.model)
-    yield from _scale_rules(settings.bias.scale)
-
-
-def _bias_rules(bias: BiasConfig, model: ModelConfig) -> Iterator[Fault]:
-    key = "variant.bias"
-    yield from window_faults(bias.window, f"{key}.window", model)
-    if not bias.local:
-        for name in ("gaussian", "recenter"):
-            if getattr(bias, name):
-                rule = f"acts on a window, and {key}.local=false has none"
-                yield Fault(f"{key}.{name}", "true", rule, about=(f"{key}.local",))
+    yield from window_faults(bias.window, f"{key}.window", run.model)
+    for name in ("gaussian", "recenter"):
+        if getattr(bias, name) and not bias.local:
+            rule = f"acts on a window, and {key}.local=false has none"
+            yield Fault(f"{key}.{name}", "true", rule, about=(f"{key}.local",))
+    yield from _scale_rules(bias.scale)
 
 
 def _scale_rules(scale: ScaleConfig) -> Iterator[Fault]:
