@@ -11,8 +11,8 @@ step = int(sys.argv[2])
 after_train_iter = RecordHistory.after_train_iter
 
 
-def interrupt_in_its_step(self, runner, batch_idx, data_batch=None, outputs=None):
-    after_train_iter(self, runner, batch_idx, data_batch, outputs)
+def interrupt_in_its_step(self, runner, **arguments):
+    after_train_iter(self, runner, **arguments)
     if runner.iter + 1 == step:
         os.kill(os.getpid(), signal.SIGINT)
 
