@@ -7,6 +7,8 @@ The shapes that its functions share are named here. Letters: B samples, Q querie
 S window slots of a query, H heads, c width of a head, V views.
 """
 
+from collections.abc import Iterable
+
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -29,3 +31,9 @@ SlotNumbers = Float[Tensor, "batch queries slots"]
 BevMap = Float[Tensor, "batch width rows columns"]
 CameraMaps = Float[Tensor, "images width img_rows img_columns"]
 Projections = Float[Tensor, "batch views 4 4"]
+
+
+def check_name(what: str, name: str, known: Iterable[str]) -> None:
+    """Refuse an unknown name of an option, by a ValueError."""
+    if name not in known:
+        raise ValueError(f"{what}={name!r}: must be one of {', '.join(known)}")

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from aqr_exp.aqr import Pairs, SlotIndex, SlotMask, SlotNumbers
+from aqr_exp.aqr import Pairs, SlotIndex, SlotMask, SlotNumbers, check_name
 from aqr_exp.aqr.scale import BiasScale
 from aqr_exp.aqr.windows import WindowGrid, Windows
 
@@ -25,9 +25,7 @@ class LocalBias:
     """A bias for the keys in each query's windows; all other keys have none.
 
     Attributes:
-        index: Which key each slot is, 0 where the slot is invalid; a key occurs at most once among
-            a query's valid slots.
-        valid: True where the slot holds a key.
+        index, valid: Which key each slot is, 0 where the slot is invalid, and where it is one.
         value: What is added to the score, the same for all heads; 0 where the slot is invalid.
         grid: The windows by their places; None where the slots are of no square windows.
     """
@@ -38,11 +36,7 @@ class LocalBias:
     grid: WindowGrid | None = None
 
     def dense(self, keys: int) -> Float[Tensor, "batch queries {keys}"]:
-        """The same bias as a matrix: for tests, and for few queries at a time.
-
-        Returns:
-            0 outside the windows.
-        """
+        """The same bias as a matrix, 0 outside the windows: for tests, and for few queries at a time."""
         matrix = self.value.new_zeros(*self.value.shape[:2], keys)
         # An invalid slot names key 0, which may be a valid slot of the same query: add, not set.
         return matrix.scatter_add(-1, self.index.long(), self.value * self.valid)
@@ -67,16 +61,8 @@ class GlobalBias:
     lidar_keys: int
 
     def dense(self, keys: int) -> Float[Tensor, "batch queries {keys}"]:
-        """The same bias as a matrix.
-
-        Returns:
-            The modality's bias at each key.
-        """
+        """The same bias as a matrix."""
         return _spread(self.value, self.lidar_keys, keys - self.lidar_keys)
-
-    def rows(self, part: slice) -> "GlobalBias":
-        """The bias of some of the queries."""
-        return GlobalBias(value=self.value[:, part], lidar_keys=self.lidar_keys)
 
 
 class AttentionBias(nn.Module):
@@ -114,8 +100,7 @@ class AttentionBias(nn.Module):
         sigma_cells: float | None = None,
     ) -> None:
         super().__init__()
-        if unit not in UNITS:
-            raise ValueError(f"unit={unit!r}: must be one of {', '.join(UNITS)}")
+        check_name("unit", unit, UNITS)
         if not (math.isfinite(max_bias) and max_bias > 0.0):
             raise ValueError(f"max_bias={max_bias}: must be a positive number")
         if sigma_cells is not None and not (math.isfinite(sigma_cells) and sigma_cells > 0.0):
@@ -136,7 +121,6 @@ class AttentionBias(nn.Module):
         """The bias of one decoder layer.
 
         Args:
-            weights: The router's weights of (lidar, camera).
             lidar_keys: How many keys, from the first, are the LiDAR's.
             layer: Which decoder layer, from 0.
 
@@ -146,14 +130,15 @@ class AttentionBias(nn.Module):
         # The scale is in single precision, and so is the product: half precision steps by 0.03 at 5.
         pair = weights * self.scale(layer)
         if not self.local:
-            return GlobalBias(
-                value=pair.clamp(-self.max_bias, self.max_bias), lidar_keys=lidar_keys
-            )
+            held = pair.clamp(-self.max_bias, self.max_bias)
+            return GlobalBias(value=held, lidar_keys=lidar_keys)
         if self.unit == "log_odds":
             pair = pair * _log_odds(windows).to(pair.dtype)
         value = _spread(pair, windows.lidar_slots, len(windows.offset) - windows.lidar_slots)
         if self.gaussian:
-            value = value * self._falloff(windows).to(value.dtype)
+            parts = windows.offset.double().tensor_split([windows.lidar_slots])
+            falloff = torch.cat([_gaussian(offset, self.sigma_cells) for offset in parts])
+            value = value * falloff.to(value.dtype)
         value = value.clamp(-self.max_bias, self.max_bias)
         return LocalBias(
             index=windows.index,
@@ -161,10 +146,6 @@ class AttentionBias(nn.Module):
             value=value.masked_fill(~windows.valid, 0.0),
             grid=windows.grid,
         )
-
-    def _falloff(self, windows: Windows) -> Float[Tensor, " slots"]:
-        parts = windows.offset.double().tensor_split([windows.lidar_slots])
-        return torch.cat([_gaussian(offset, self.sigma_cells) for offset in parts])
 
 
 def _spread(pair: Pairs, lidar: int, camera: int) -> Float[Tensor, "batch queries n"]:

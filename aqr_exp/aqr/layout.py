@@ -26,14 +26,12 @@ class TokenLayout:
     """The two feature maps whose cells are the keys.
 
     Attributes:
-        bev_rows: Rows (y) of the BEV map.
-        bev_columns: Columns (x) of the BEV map.
+        bev_rows, bev_columns: Rows (y) and columns (x) of the BEV map.
         bev_origin_m: (x, y) of the outer corner of cell (0, 0), metres in the LiDAR frame.
         bev_pitch_m: (x, y) size of a cell in metres: voxel size times stride, which is the true
             size even where the position encoding assumes another (the published r50 grid).
         views: Cameras.
-        camera_rows: Rows of one view's feature map.
-        camera_columns: Columns of one view's feature map.
+        camera_rows, camera_columns: Rows and columns of one view's feature map.
         image_size_px: (height, width) of the padded network input.
     """
 
@@ -57,19 +55,24 @@ class TokenLayout:
             raise ValueError(f"bev_origin_m must be finite, not {self.bev_origin_m}")
 
     @property
+    def bev_size(self) -> tuple[int, int]:
+        """(rows, columns) of the BEV map."""
+        return self.bev_rows, self.bev_columns
+
+    @property
+    def camera_size(self) -> tuple[int, int]:
+        """(rows, columns) of one view's map."""
+        return self.camera_rows, self.camera_columns
+
+    @property
     def bev_keys(self) -> int:
         """BEV tokens; also the index of the first camera token."""
         return self.bev_rows * self.bev_columns
 
     @property
-    def camera_keys(self) -> int:
-        """Camera tokens of all views."""
-        return self.views * self.camera_rows * self.camera_columns
-
-    @property
     def keys(self) -> int:
         """All tokens."""
-        return self.bev_keys + self.camera_keys
+        return self.bev_keys + self.views * self.camera_rows * self.camera_columns
 
     @property
     def camera_pitch_px(self) -> tuple[float, float]:
@@ -113,9 +116,6 @@ def locate_queries(points_m: Points, lidar2img: Projections, layout: TokenLayout
         points_m: Metres in the LiDAR frame (the augmented scene's, while training).
         lidar2img: From there to pixels of the network's input, all augmentation included.
 
-    Returns:
-        The places.
-
     Raises:
         ValueError: If `lidar2img` has not as many views as `layout`.
     """
@@ -126,16 +126,14 @@ def locate_queries(points_m: Points, lidar2img: Projections, layout: TokenLayout
     bev, bev_inside = _inside(
         (points[..., [1, 0]] - points.new_tensor(layout.bev_origin_m[::-1]))
         / points.new_tensor(layout.bev_pitch_m[::-1]),
-        layout.bev_rows,
-        layout.bev_columns,
+        *layout.bev_size,
     )
     turn, shift = matrices[..., :3, :3], matrices[..., None, :3, 3]
     projected = points[:, None] @ turn.transpose(-1, -2) + shift
     depth = projected[..., 2]
     camera, seen = _inside(
         projected[..., [1, 0]] / depth[..., None] / points.new_tensor(layout.camera_pitch_px),
-        layout.camera_rows,
-        layout.camera_columns,
+        *layout.camera_size,
         depth > 0,
     )
     return QueryCells(bev=bev, bev_inside=bev_inside, camera=camera, seen=seen)

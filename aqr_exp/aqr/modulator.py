@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from aqr_exp.aqr import check_name
+
 MODES = ("elementwise", "channelwise", "adaptive")
 
 
@@ -38,8 +40,7 @@ class FeatureModulator(nn.Module):
 
     def __init__(self, *, channels: int, mode: str, residual: float) -> None:
         super().__init__()
-        if mode not in MODES:
-            raise ValueError(f"mode={mode!r}: must be one of {', '.join(MODES)}")
+        check_name("mode", mode, MODES)
         if not 0.0 <= residual <= 1.0:
             raise ValueError(f"residual={residual}: must be from 0 to 1")
         self.mode = mode
@@ -54,10 +55,7 @@ class FeatureModulator(nn.Module):
         feature: Float[Tensor, "maps channels rows columns"],
         weight_map: Float[Tensor, "maps 1 rows columns"],
     ) -> Float[Tensor, "maps channels rows columns"]:
-        """Modulate.
-
-        Returns:
-            New features, of the features' type.
+        """Modulate; the result has the features' type.
 
         Raises:
             ValueError: If the maps' sizes differ.

@@ -11,10 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from aqr_exp.aqr import Pairs
+from aqr_exp.aqr import Pairs, check_name
 from aqr_exp.aqr.layout import QueryCells, TokenLayout
-
-METHODS = ("gaussian", "bilinear", "direct", "distance")
 
 # The gaussian is cut off here, where it has fallen to 0.011.
 _REACH_SIGMAS = 3.0
@@ -58,8 +56,7 @@ class WeightRenderer(nn.Module):
         self, *, method: str, sigma_cells: float, threshold: float = 0.01, maximum: float = 1.5
     ) -> None:
         super().__init__()
-        if method not in METHODS:
-            raise ValueError(f"method={method!r}: must be one of {', '.join(METHODS)}")
+        check_name("method", method, METHODS)
         if not 0.0 < sigma_cells < math.inf:
             raise ValueError(f"sigma_cells={sigma_cells}: must be a positive number of cells")
         if not 0.0 <= threshold < maximum < math.inf:
@@ -101,17 +98,12 @@ class WeightRenderer(nn.Module):
         # Half of the precision would lose the small weights in the sum over many queries.
         with torch.autocast(weights.device.type, enabled=False):
             lidar, camera = weights.unbind(dim=-1)
-            bev = self._map(
-                lidar, places.bev, places.bev_inside, layout.bev_rows, layout.bev_columns
+            on_views = camera[:, None].expand(-1, layout.views, -1), places.camera, places.seen
+            camera, cells, seen = (part.flatten(0, 1) for part in on_views)
+            return (
+                self._map(lidar, places.bev, places.bev_inside, *layout.bev_size),
+                self._map(camera, cells, seen, *layout.camera_size),
             )
-            views = self._map(
-                camera[:, None].expand(-1, layout.views, -1).flatten(0, 1),
-                places.camera.flatten(0, 1),
-                places.seen.flatten(0, 1),
-                layout.camera_rows,
-                layout.camera_columns,
-            )
-        return bev, views
 
     def _map(
         self,
@@ -121,12 +113,10 @@ class WeightRenderer(nn.Module):
         rows: int,
         columns: int,
     ) -> Float[Tensor, "maps 1 {rows} {columns}"]:
-        spread = _SPREADS[self.method]
-        cells, shares = spread(place.to(weight.dtype), rows, columns)
+        cells, shares = METHODS[self.method](place.to(weight.dtype), rows, columns)
         values = shares * weight.masked_fill(~on_map, 0.0)[..., None]
         total = weight.new_zeros(len(weight), rows * columns)
-        total = total.scatter_add(1, cells.flatten(1), values.flatten(1))
-        total = total.view(-1, 1, rows, columns)
+        total = total.scatter_add(1, cells.flatten(1), values.flatten(1)).view(-1, 1, rows, columns)
         if self.method == "gaussian":
             total = _blur(total, self.sigma_cells)
         return total.masked_fill(total < self.threshold, 0.0).clamp(max=self.maximum)
@@ -164,7 +154,7 @@ def _nine_around(place: Float[Tensor, "maps queries 2"], rows: int, columns: int
     return cells, share / share.sum(dim=-1, keepdim=True)
 
 
-_SPREADS: dict[str, Callable[[Tensor, int, int], _Spread]] = {
+METHODS: dict[str, Callable[[Tensor, int, int], _Spread]] = {
     # Its blur acts on the map, once for all queries.
     "gaussian": _own_cell,
     "bilinear": _four_nearest,

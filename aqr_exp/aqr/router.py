@@ -17,11 +17,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aqr_exp.aqr import Keys, Pairs, Queries
+from aqr_exp.aqr import Keys, Pairs, Queries, check_name
 from aqr_exp.aqr.attention.gathered import GatheredAttention
 from aqr_exp.aqr.windows import Windows
 
-ACTIVATIONS = ("tanh", "sigmoid", "logsigmoid")
+ACTIVATIONS = {
+    "tanh": torch.tanh, "sigmoid": torch.sigmoid, "logsigmoid": functional.logsigmoid,
+}  # fmt: skip
 KINDS = ("learned", "constant", "shuffled")
 MODALITIES = ("both", "lidar", "camera")
 
@@ -78,9 +80,9 @@ class Router(nn.Module):
         neutral: float = 0.0,
     ) -> None:
         super().__init__()
-        _check_name("activation", activation, ACTIVATIONS)
-        _check_name("kind", kind, KINDS)
-        _check_name("modalities", modalities, MODALITIES)
+        check_name("activation", activation, ACTIVATIONS)
+        check_name("kind", kind, KINDS)
+        check_name("modalities", modalities, MODALITIES)
         if len(constant) != 2 or not all(map(math.isfinite, constant)):
             raise ValueError(f"constant={tuple(constant)}: must be two finite weights")
         for name, number in (("init_bias", init_bias), ("neutral", neutral)):
@@ -134,31 +136,24 @@ class Router(nn.Module):
         else:
             # A weight may be multiplied by 10 and added to a score: no place for half precision.
             with torch.autocast(query_pos.device.type, enabled=False):
-                weights = self._learned(query_pos, memory, key_pos, windows)
+                weights = self._learned(query_pos, memory, key_pos, windows=windows)
         if self.kind == "shuffled":
             weights = weights.take_along_dim(self._deal(weights, first_query)[..., None], dim=1)
         return torch.where(self.switched_off, self.neutral.to(weights.dtype), weights)
 
-    def _learned(
-        self, query_pos: Tensor, memory: Tensor, key_pos: Tensor, windows: Windows
-    ) -> Tensor:
+    def _learned(self, *tokens: Tensor, windows: Windows) -> Tensor:
         dtype = self.output.weight.dtype
-        query_pos, memory, key_pos = (t.to(dtype) for t in (query_pos, memory, key_pos))
-        content = self.attn_norm(self.cross_attn(query_pos, memory, key_pos, windows))
+        found = self.cross_attn(*(part.to(dtype) for part in tokens), windows)
+        content = self.attn_norm(found)
         content = self.ffn_norm(content + self.ffn(content))
         return activate(self.output(content), self.activation)
 
     def _deal(self, weights: Tensor, first_query: int) -> Tensor:
         """Whose weights each query gets, [B, Q] or [1, Q]."""
         samples, queries, _ = weights.shape
-        order = torch.cat(
-            (
-                self._order(samples, first_query),
-                self._order(samples, queries - first_query) + first_query,
-            ),
-            dim=-1,
-        )
-        return order.to(weights.device)
+        among = self._order(samples, first_query)
+        others = self._order(samples, queries - first_query) + first_query
+        return torch.cat((among, others), dim=-1).to(weights.device)
 
     def _order(self, samples: int, queries: int) -> Tensor:
         """A random order, drawn on the CPU, so that it is the same on every device."""
@@ -168,21 +163,10 @@ class Router(nn.Module):
 
 
 def activate(logits: Float[Tensor, "*shape"], activation: str) -> Float[Tensor, "*shape"]:
-    """Apply an activation by name.
-
-    Args:
-        activation: One of `ACTIVATIONS`.
-
-    Returns:
-        Weights in [-1, 1], [0, 1] or (-inf, 0].
-
-    Raises:
-        ValueError: If the name is unknown.
-    """
-    _check_name("activation", activation, ACTIVATIONS)
-    if activation == "tanh":
-        return logits.tanh()
-    return logits.sigmoid() if activation == "sigmoid" else functional.logsigmoid(logits)
+    """Weights in [-1, 1], [0, 1] or (-inf, 0], by one of `ACTIVATIONS`; ValueError for another."""
+    check_name("activation", activation, ACTIVATIONS)
+    weights: Tensor = ACTIVATIONS[activation](logits)
+    return weights
 
 
 def sample_level_loss(
@@ -201,7 +185,6 @@ def sample_level_loss(
     the gradient is zero, but for `logsigmoid`, whose -log p is simply -m.
 
     Args:
-        weights: The router's weights of (lidar, camera).
         usable: True where the sample has the sensor.
         activation: What the weights come from.
 
@@ -211,7 +194,7 @@ def sample_level_loss(
     Raises:
         ValueError: If the activation is unknown.
     """
-    _check_name("activation", activation, ACTIVATIONS)
+    check_name("activation", activation, ACTIVATIONS)
     mean = weights.to(torch.promote_types(weights.dtype, torch.float32)).mean(dim=1)
     if activation == "logsigmoid":
         log_share = mean.clamp(max=0.0)
@@ -221,8 +204,3 @@ def sample_level_loss(
         log_share = share.clamp(_SHARE_EPS, 1.0).log()
         log_rest = (1.0 - share).clamp(_SHARE_EPS, 1.0).log()
     return -torch.where(usable.to(mean.device), log_share, log_rest).mean()
-
-
-def _check_name(what: str, name: str, known: Sequence[str]) -> None:
-    if name not in known:
-        raise ValueError(f"{what}={name!r}: must be one of {', '.join(known)}")

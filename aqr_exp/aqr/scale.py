@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from aqr_exp.aqr import check_name
+
 CONSTRAINTS = ("clamp", "l2", "sigmoid")
 SHARINGS = ("one", "modality", "layer")
 
@@ -62,9 +64,11 @@ class BiasScale(nn.Module):
         l2_weight: float = 0.01,
     ) -> None:
         super().__init__()
-        _check_name("constraint", constraint, CONSTRAINTS)
-        _check_name("sharing", sharing, SHARINGS)
-        _check_stretches(minimum, maximum, anneal)
+        check_name("constraint", constraint, CONSTRAINTS)
+        check_name("sharing", sharing, SHARINGS)
+        # (first epoch, bounds) of each stretch of epochs.
+        self._stretches = [(0, minimum, maximum), *anneal]
+        _check_stretches(self._stretches)
         if not math.isfinite(start):
             raise ValueError(f"start={start}: the scale must be a finite number")
         if anneal and not (learnable and constraint != "l2"):
@@ -75,9 +79,7 @@ class BiasScale(nn.Module):
         self.constraint = constraint
         self.sharing = sharing
         self.layers = layers
-        self.anneal = tuple(anneal)
         self.l2_weight = l2_weight
-        self._first_bounds = (float(minimum), float(maximum))
         # Double precision, and part of the state: `raw` means nothing without its bounds.
         limits = torch.tensor(self._bounds_at(0), dtype=torch.float64)
         self.register_buffer("limits", limits)
@@ -104,10 +106,7 @@ class BiasScale(nn.Module):
         return low, high
 
     def forward(self, layer: int) -> Float[Tensor, "2"]:
-        """The scale in one decoder layer.
-
-        Returns:
-            The scales of (lidar, camera).
+        """The scales of (lidar, camera) in one decoder layer.
 
         Raises:
             ValueError: If there is one scale per layer and none for this one.
@@ -145,11 +144,8 @@ class BiasScale(nn.Module):
         self.raw.copy_(self._raw_for(kept))
 
     def _bounds_at(self, epoch: int) -> tuple[float, float]:
-        bounds = self._first_bounds
-        for first_epoch, minimum, maximum in self.anneal:
-            if epoch >= first_epoch:
-                bounds = (float(minimum), float(maximum))
-        return bounds
+        _, low, high = [stretch for stretch in self._stretches if stretch[0] <= epoch][-1]
+        return float(low), float(high)
 
     def _value(self, raw: Tensor) -> Tensor:
         if not self.learnable or self.constraint == "l2":
@@ -172,18 +168,11 @@ class BiasScale(nn.Module):
         return share.logit()
 
 
-def _check_name(what: str, name: str, known: Sequence[str]) -> None:
-    if name not in known:
-        raise ValueError(f"{what}={name!r}: must be one of {', '.join(known)}")
-
-
-def _check_stretches(
-    minimum: float, maximum: float, anneal: Sequence[tuple[int, float, float]]
-) -> None:
-    for low, high in ((minimum, maximum), *((low, high) for _, low, high in anneal)):
+def _check_stretches(stretches: Sequence[tuple[int, float, float]]) -> None:
+    for _, low, high in stretches:
         # Written so that NaN is refused too.
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise ValueError(f"bounds [{low}, {high}]: the minimum must be below the maximum")
-    epochs = [first_epoch for first_epoch, _, _ in anneal]
+    epochs = [first_epoch for first_epoch, _, _ in stretches[1:]]
     if any(epoch < 0 for epoch in epochs) or sorted(set(epochs)) != epochs:
         raise ValueError(f"anneal: first epochs {epochs} must be in order, from 0 up, each once")

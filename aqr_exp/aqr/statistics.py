@@ -42,14 +42,12 @@ def weight_scalars(
         return {}
     scalars = {}
     for name, column in zip(MODALITIES, matched.unbind(dim=-1), strict=True):
-        scalars[f"weight_{name}_mean"] = _number(column.mean())
-        scalars[f"weight_{name}_std"] = _number(column.std(correction=0))
+        scalars[f"weight_{name}_mean"] = float(column.mean())
+        scalars[f"weight_{name}_std"] = float(column.std(correction=0))
     lead = matched[:, 0] - matched[:, 1]
-    lidar, camera = _share(lead > margin), _share(lead < -margin)
-    return {
-        **scalars,
-        "prefers_lidar": lidar,
-        "prefers_camera": camera,
+    return scalars | {
+        "prefers_lidar": _share(lead > margin),
+        "prefers_camera": _share(lead < -margin),
         "prefers_neither": _share(lead.abs() <= margin),
     }
 
@@ -70,20 +68,17 @@ def bias_scalars(
         over valid slots, of a global one over queries.
     """
     value = bias.value[:, first_query:].float()
+    valid, split = torch.ones_like(value, dtype=torch.bool), 1
     if isinstance(bias, LocalBias):
-        valid = bias.valid[:, first_query:]
-        split = lidar_slots
-    else:
-        valid = torch.ones_like(value, dtype=torch.bool)
-        split = 1
+        valid, split = bias.valid[:, first_query:], lidar_slots
     scalars = {}
     for name, part in zip(MODALITIES, (slice(None, split), slice(split, None)), strict=True):
         column = value[..., part][valid[..., part]]
         if len(column):
-            scalars[f"bias_{name}_mean"] = _number(column.mean())
-            scalars[f"bias_{name}_std"] = _number(column.std(correction=0))
-            scalars[f"bias_{name}_min"] = _number(column.min())
-            scalars[f"bias_{name}_max"] = _number(column.max())
+            scalars[f"bias_{name}_mean"] = float(column.mean())
+            scalars[f"bias_{name}_std"] = float(column.std(correction=0))
+            scalars[f"bias_{name}_min"] = float(column.min())
+            scalars[f"bias_{name}_max"] = float(column.max())
     if valid.any():
         scalars["bias_share_above_3"] = _share(value[valid].abs() > STRONG_BIAS)
     return scalars
@@ -113,11 +108,11 @@ def scale_scalars(
         raise ValueError(f"{len(labels)} names for {len(values)} scales")
     scalars = {}
     for place, label in enumerate(labels):
-        scalars[label] = _number(values[place])
+        scalars[label] = float(values[place])
         if maximum > 0.0:
-            scalars[f"{label}_of_max"] = _number(values[place]) / maximum
+            scalars[f"{label}_of_max"] = float(values[place]) / maximum
         if gradient is not None:
-            scalars[f"{label}_gradient"] = _number(gradient[place])
+            scalars[f"{label}_gradient"] = float(gradient[place])
     return scalars
 
 
@@ -133,20 +128,16 @@ def attention_scalars(statistics: AttentionStatistics, *, first_query: int) -> d
     if not statistics.change[..., part].numel():
         return {}
     scalars = {
-        "mass_in_window_unbiased": _number(statistics.mass_before[..., part].mean()),
-        "mass_in_window": _number(statistics.mass_after[..., part].mean()),
-        "attention_change": _number(statistics.change[..., part].mean()),
+        "mass_in_window_unbiased": float(statistics.mass_before[..., part].mean()),
+        "mass_in_window": float(statistics.mass_after[..., part].mean()),
+        "attention_change": float(statistics.change[..., part].mean()),
     }
     kept = statistics.has_window[:, part]
     if kept.any():
         entropy = statistics.entropy[..., part].transpose(1, 2)[kept]
-        scalars["window_entropy"] = _number(entropy.mean())
+        scalars["window_entropy"] = float(entropy.mean())
     return scalars
 
 
-def _number(value: Tensor) -> float:
-    return float(value.detach())
-
-
 def _share(chosen: Tensor) -> float:
-    return _number(chosen.float().mean())
+    return float(chosen.float().mean())

@@ -19,21 +19,34 @@ VIEW_POLICIES = ("first", "all")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class WindowGrid:
-    """The same windows by their places: whether a key lies in one, and in which slot, can be computed.
-
-    Attributes:
-        places: Where the queries are.
-        layout: The feature maps.
-        bev_size: w of the BEV window.
-        camera_size: w of the camera windows.
-        view_policy: As `gather_windows` takes it.
-    """
+    """Windows by their places, as `gather_windows` takes them: where a key lies can be computed."""
 
     places: QueryCells
     layout: TokenLayout
     bev_size: int
     camera_size: int
     view_policy: str
+
+    def __post_init__(self) -> None:
+        maps = (
+            ("BEV", self.bev_size, self.layout.bev_size),
+            ("camera", self.camera_size, self.layout.camera_size),
+        )
+        for name, size, (rows, columns) in maps:
+            if size < 1:
+                raise ValueError(f"the {name} window must be at least 1 cell wide, not {size}")
+            if size > max(rows, columns):
+                raise ValueError(
+                    f"the {name} window of {size} cells is larger than its map "
+                    f"of {rows} x {columns} cells: at most {max(rows, columns)}"
+                )
+        if self.view_policy not in VIEW_POLICIES:
+            raise ValueError(
+                f"unknown view policy {self.view_policy!r}: one of {', '.join(VIEW_POLICIES)}"
+            )
+        views = self.places.seen.shape[1]
+        if views != self.layout.views:
+            raise ValueError(f"the places are of {views} views, the layout of {self.layout.views}")
 
     @cached_property
     def corner(self) -> Int[Tensor, "batch queries windows 3"]:
@@ -58,8 +71,8 @@ class Windows:
     """The keys in each query's windows. A key occurs at most once among a query's valid slots.
 
     Attributes:
-        index: [B, Q, S] key indices in token order; 0 where invalid.
-        valid: [B, Q, S] False for slots beyond a border, or of a window that a query has not.
+        index: Key indices in token order; 0 where invalid.
+        valid: False for slots beyond a border, or of a window that a query has not.
         offset: [S, 2] (row, column) offset in cells of each slot from the cell of its query.
         lidar_slots: How many slots, the first ones, are BEV cells; the others are camera tokens.
         keys: How many keys there are in all.
@@ -109,69 +122,35 @@ def gather_windows(
         view_policy: "first": a window in the first view that sees the query; "all": one in every
             such view, in slots for as many views as see one query of the batch (at least one).
 
-    Returns:
-        The windows.
-
     Raises:
         ValueError: If a size is below 1 or larger than the longer side of its map (the shorter
             one clips), the policy is unknown, or the places are of another number of views.
     """
-    _check(places, layout, bev_size, camera_size, view_policy)
-    bev_offset = _square(bev_size, places.bev.device)
-    camera_offset = _square(camera_size, places.bev.device)
-
-    row, column, valid = _square_cells(
-        places.bev, places.bev_inside, bev_size, layout.bev_rows, layout.bev_columns
-    )
+    grid = WindowGrid(
+        places=places, layout=layout, bev_size=bev_size, camera_size=camera_size,
+        view_policy=view_policy,
+    )  # fmt: skip
+    row, column, valid = _square_cells(places.bev, places.bev_inside, bev_size, *layout.bev_size)
     bev_index = layout.bev_key(row, column)
 
     cells, view, has_window = _camera_windows(places, view_policy)
-    row, column, camera_valid = _square_cells(
-        cells, has_window, camera_size, layout.camera_rows, layout.camera_columns
-    )
+    row, column, camera_valid = _square_cells(cells, has_window, camera_size, *layout.camera_size)
     camera_index = layout.camera_key(view[..., None, None], row, column)
 
-    windows = view.shape[-1]
+    bev_offset, camera_offset = (
+        _square(size, places.bev.device) for size in (bev_size, camera_size)
+    )
     # [B, Q, w, w] and [B, Q, R, w, w] -> [B, Q, S]
     index = torch.cat((bev_index.flatten(2), camera_index.flatten(2)), dim=-1)
     valid = torch.cat((valid.flatten(2), camera_valid.flatten(2)), dim=-1)
     return Windows(
         index=index.masked_fill(~valid, 0),
         valid=valid,
-        offset=torch.cat((bev_offset, camera_offset.repeat(windows, 1))),
+        offset=torch.cat((bev_offset, camera_offset.repeat(view.shape[-1], 1))),
         lidar_slots=bev_size**2,
         keys=layout.keys,
-        grid=WindowGrid(
-            places=places,
-            layout=layout,
-            bev_size=bev_size,
-            camera_size=camera_size,
-            view_policy=view_policy,
-        ),
+        grid=grid,
     )
-
-
-def _check(
-    places: QueryCells, layout: TokenLayout, bev_size: int, camera_size: int, view_policy: str
-) -> None:
-    maps = (
-        ("BEV", bev_size, layout.bev_rows, layout.bev_columns),
-        ("camera", camera_size, layout.camera_rows, layout.camera_columns),
-    )
-    for name, size, rows, columns in maps:
-        if size < 1:
-            raise ValueError(f"the {name} window must be at least 1 cell wide, not {size}")
-        if size > max(rows, columns):
-            raise ValueError(
-                f"the {name} window of {size} cells is larger than its map "
-                f"of {rows} x {columns} cells: at most {max(rows, columns)}"
-            )
-    if view_policy not in VIEW_POLICIES:
-        raise ValueError(f"unknown view policy {view_policy!r}: one of {', '.join(VIEW_POLICIES)}")
-    if places.seen.shape[1] != layout.views:
-        raise ValueError(
-            f"the places are of {places.seen.shape[1]} views, the layout of {layout.views}"
-        )
 
 
 def _square(size: int, device: torch.device) -> Int[Tensor, "cells 2"]:

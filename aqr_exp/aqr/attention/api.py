@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from aqr_exp.aqr import HeadKeys, HeadQueries
+from aqr_exp.aqr import HeadKeys, HeadQueries, check_name
 from aqr_exp.aqr.attention import flex, windowed
 from aqr_exp.aqr.attention.flex import attend_flex
 from aqr_exp.aqr.attention.windowed import attend_windowed
@@ -28,20 +28,13 @@ _DENSE_SHARE, _DENSE_SCORES = 4, 2**22
 _LOG = logging.getLogger(__name__)
 
 
-def choose(wanted: str, query: Tensor, key: Tensor, bias: LocalBias, blocked: Tensor | None) -> str:
-    """The way to attend.
+def choose(
+    wanted: str, query: HeadQueries, key: HeadKeys, bias: LocalBias, blocked: Tensor | None
+) -> str:
+    """The way to attend: `windowed`, `flex` or `dense`, where one of `BACKENDS` is wanted.
 
     A backend that cannot be used gives way to the one of the queries' device, and that to `dense`,
     which always can. The reason is logged once.
-
-    Args:
-        wanted: One of `BACKENDS`.
-        query: [B, H, Q, c].
-        key: [B, H, K, c].
-        blocked: [Q, K] a mask beside the bias, or None.
-
-    Returns:
-        `windowed`, `flex` or `dense`.
     """
     if wanted == "dense" or (wanted == "auto" and is_small(query, key, bias)):
         return "dense"
@@ -102,8 +95,6 @@ def attend(
     pass, so that it is never held as a whole.
 
     Args:
-        key: Projected keys, of the same dtype.
-        value: Projected values, of the same dtype.
         bias: What is added to the scores, the same for all heads; it may need a gradient.
         blocked: True where a query must NOT attend to a key, in every sample and head. A query that
             is blocked from all keys gets zeros.
@@ -119,8 +110,7 @@ def attend(
             the backend is unknown.
     """
     check_fit(query, key, value, bias, blocked)
-    if backend not in BACKENDS:
-        raise ValueError(f"backend={backend!r}: must be one of {', '.join(BACKENDS)}")
+    check_name("backend", backend, BACKENDS)
     if isinstance(bias, LocalBias):
         way = choose(backend, query, key, bias, blocked)
         if way == "windowed":
@@ -240,19 +230,12 @@ def _attend_in_chunks(
     """The definition for some queries at a time; their scores are computed anew for gradients."""
     batch, heads, queries, _ = query.shape
     rows = max(1, _CHUNK_SCORES // (batch * heads * key.shape[2]))
-    outputs = []
-    for start in range(0, queries, rows):
-        part = slice(start, start + rows)
-        outputs.append(
-            checkpoint(
-                attend_dense,
-                query[:, :, part],
-                key,
-                value,
-                bias.rows(part),
-                None if blocked is None else blocked[part],
-                use_reentrant=False,
-                preserve_rng_state=False,
-            )
+    outputs = [
+        checkpoint(
+            attend_dense, query[:, :, part], key, value, bias.rows(part),
+            None if blocked is None else blocked[part],
+            use_reentrant=False, preserve_rng_state=False,
         )
+        for part in (slice(start, start + rows) for start in range(0, queries, rows))
+    ]  # fmt: skip
     return torch.cat(outputs, dim=2)

@@ -56,7 +56,7 @@ def attend_flex(
     *,
     compiler: str | None = "inductor",
 ) -> HeadQueries:
-    """Attend with a bias in the windows, where `refusal` has nothing to say.
+    """Attend with a bias in the windows, where `unsupported_reason` is None.
 
     Args:
         compiler: A backend of torch.compile; None lets torch interpret the kernel, with whole matrices.
@@ -82,15 +82,9 @@ def attend_flex(
     if compiler is not None:
         for tensor, axis in ((padded, 2), (padded_bias, 1), *((part, 1) for part in corner)):
             torch._dynamo.maybe_mark_dynamic(tensor, axis)  # noqa: SLF001 - torch documents it
-    output, more = _attention(compiler)(
-        padded,
-        key,
-        value,
-        padded_bias,
-        corner,
-        _key_places(bias.grid.layout, query.device),
-        (bias.grid.bev_size, bias.grid.camera_size),
-    )
+    places = _key_places(bias.grid.layout, query.device)
+    sizes = bias.grid.bev_size, bias.grid.camera_size
+    output, more = _attention(compiler)(padded, key, value, padded_bias, corner, places, sizes)
     log_sum = getattr(more, "lse", more)
     attended: Tensor = _WithBiasGradient.apply(  # type: ignore[no-untyped-call]
         output[:, :, :queries], slot_bias, log_sum[:, :, :queries].detach(),
@@ -152,13 +146,9 @@ class _WithBiasGradient(torch.autograd.Function):
 @cache
 def _key_places(layout: TokenLayout, device: torch.device) -> tuple[Tensor, ...]:
     """Map, row and column of every key, as `WindowGrid.corner` numbers them."""
-    views, rows, columns = layout.views, layout.camera_rows, layout.camera_columns
-    bev = torch.cartesian_prod(
-        torch.zeros(1, dtype=torch.long), torch.arange(layout.bev_rows),
-        torch.arange(layout.bev_columns),
-    )  # fmt: skip
-    camera = torch.cartesian_prod(
-        torch.arange(1, views + 1), torch.arange(rows), torch.arange(columns)
+    bev, camera = (
+        torch.cartesian_prod(torch.arange(*maps), *map(torch.arange, size))
+        for maps, size in (((0, 1), layout.bev_size), ((1, layout.views + 1), layout.camera_size))
     )
     places = torch.cat((bev, camera)).int().to(device)
     return tuple(part.contiguous() for part in places.unbind(-1))
