@@ -115,10 +115,8 @@ def make_denoising_queries(
     offset = torch.arange(groups, device=device).repeat_interleave(len(sample)) * group_slots
 
     sample, slot = sample.repeat(groups), place.repeat(groups) + offset
-    copies, classes = (
-        torch.cat(list(boxes)).repeat(groups, 1),
-        torch.cat(list(labels)).repeat(groups),
-    )
+    copies = torch.cat(list(boxes)).repeat(groups, 1)
+    classes = torch.cat(list(labels)).repeat(groups)
     draws = (torch.rand(len(copies), 3) * 2.0 - 1.0).to(device)
     reference = copies.new_zeros(len(counts), groups * group_slots, 3)
     reference[sample, slot] = noised_centres(copies, draws, settings)

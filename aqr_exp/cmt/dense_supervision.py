@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from aqr_exp.aqr import BevMap, CameraMaps
 from aqr_exp.cmt import encodings
-from aqr_exp.cmt.box_code import from_lidar_boxes
 
 _PRIOR_LOGIT = -3.0
 _SIGMA_CELLS = 0.6
@@ -157,13 +156,18 @@ class DenseSupervision(nn.Module):
             nn.init.constant_(layer.bias[:classes], _PRIOR_LOGIT)
 
     def forward(
-        self, bev: BevMap, camera: CameraMaps, metas: Sequence[Mapping[str, Any]]
+        self,
+        bev: BevMap,
+        camera: CameraMaps,
+        boxes: Sequence[Float[Tensor, "_ 9"]],
+        labels: Sequence[Int[Tensor, " _"]],
+        metas: Sequence[Mapping[str, Any]],
     ) -> dict[str, Tensor]:
         """Losses of a batch.
 
         Args:
-            camera: Camera maps, [B V, C, H, W].
-            metas: With `lidar2img`, `pad_shape`, `gt_bboxes_3d` and `gt_labels_3d` of each sample.
+            boxes: Ground truth of each sample, gravity-centred.
+            metas: With `lidar2img` and `pad_shape` of each sample.
 
         Returns:
             `loss_dense_bev`, `loss_dense_offset` and `loss_dense_camera`.
@@ -174,27 +178,19 @@ class DenseSupervision(nn.Module):
         cells = cells.view(bev.shape[2], bev.shape[3], 2)
         image_size_px = encodings.padded_image_size(metas)
         lidar2img, _ = encodings.projection_matrices(metas, bev.device)
-        heats, offsets, near, views = [], [], [], []
-        for meta, projections in zip(metas, lidar2img, strict=True):
-            boxes = from_lidar_boxes(meta["gt_bboxes_3d"]).to(bev.device)
-            labels = meta["gt_labels_3d"].to(bev.device)
-            heat, offset, mask = bev_targets(boxes[:, :2], labels, cells, self.classes)
-            heats.append(heat)
-            offsets.append(offset)
-            near.append(mask)
-            size = (int(camera.shape[2]), int(camera.shape[3]))
-            views.append(
-                camera_targets(boxes, labels, projections, image_size_px, size, self.classes)
-            )
+        size = (int(camera.shape[2]), int(camera.shape[3]))
+        above, views = [], []
+        for box, label, projections in zip(boxes, labels, lidar2img, strict=True):
+            above.append(bev_targets(box[:, :2], label, cells, self.classes))
+            views.append(camera_targets(box, label, projections, image_size_px, size, self.classes))
+        heat, offset, near = (torch.stack(part) for part in zip(*above, strict=True))
         found = self.bev(bev)
-        mask = torch.stack(near)[:, None].to(bev.dtype)
-        apart = (found[:, self.classes :] - torch.stack(offsets)).abs() * mask
+        mask = near[:, None].to(bev.dtype)
+        apart = (found[:, self.classes :] - offset).abs() * mask
+        offset_loss = _OFFSET_WEIGHT * (apart.sum() / mask.sum().clamp(min=1))
         return {
-            "loss_dense_bev": self.weight
-            * centre_focal_loss(found[:, : self.classes], torch.stack(heats)),
-            "loss_dense_offset": self.weight
-            * _OFFSET_WEIGHT
-            * (apart.sum() / mask.sum().clamp(min=1)),
+            "loss_dense_bev": self.weight * centre_focal_loss(found[:, : self.classes], heat),
+            "loss_dense_offset": self.weight * offset_loss,
             "loss_dense_camera": self.weight
             * centre_focal_loss(self.camera(camera), torch.cat(views)),
         }

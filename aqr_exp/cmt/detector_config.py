@@ -1,9 +1,9 @@
 """From the typed model configuration to the dict that mmengine builds the detector from."""
 
+from dataclasses import asdict
 from typing import Any
 
 from aqr_exp.config.schema.model import (
-    ImageBranchConfig,
     ModelConfig,
 )
 from aqr_exp.config.schema.run import RunConfig
@@ -56,10 +56,9 @@ def _lidar_branch(model: ModelConfig) -> dict[str, Any]:
             "max_voxels_test": lidar.max_voxels_test,
         },
         **encoders,
-        "canvas_shape": _canvas_shape(model),
         "pts_backbone": {
             "type": "SECOND",
-            "in_channels": _canvas_shape(model)[0],
+            "in_channels": encoders["canvas_shape"][0],
             "out_channels": list(lidar.backbone_channels),
             "layer_nums": list(lidar.backbone_layers),
             "layer_strides": list(lidar.backbone_strides),
@@ -79,7 +78,9 @@ def _lidar_branch(model: ModelConfig) -> dict[str, Any]:
 
 
 def _pillars(model: ModelConfig) -> dict[str, Any]:
+    """The encoders, and the (channels, rows, columns) of their map."""
     lidar = model.lidar
+    columns, rows, _ = lidar.grid_size
     return {
         "pts_voxel_encoder": {
             "type": "PillarEncoder",
@@ -90,46 +91,61 @@ def _pillars(model: ModelConfig) -> dict[str, Any]:
         "pts_middle_encoder": {
             "type": "PointPillarsScatter",
             "in_channels": lidar.encoder_channels,
-            "output_shape": [lidar.grid_size[1], lidar.grid_size[0]],
+            "output_shape": [rows, columns],
         },
+        "canvas_shape": (lidar.encoder_channels, rows, columns),
     }
 
 
 def _sparse_voxels(model: ModelConfig) -> dict[str, Any]:
-    lidar = model.lidar
+    """As `_pillars`; the map stacks what height is left."""
+    channels = model.lidar.encoder_channels
+    columns, rows, height = model.lidar.grid_size
+    left = height + 1
+    for padding in (1, 1, 0, 0):  # three stages and the output convolution, along z
+        left = (left + 2 * padding - 3) // 2 + 1
     return {
         "pts_voxel_encoder": {"type": "HardSimpleVFE", "num_features": POINT_FEATURES},
         "pts_middle_encoder": {
             "type": "SparseEncoder",
             "in_channels": POINT_FEATURES,
-            "sparse_shape": [lidar.grid_size[2] + 1, lidar.grid_size[1], lidar.grid_size[0]],
-            "output_channels": lidar.encoder_channels,
+            "sparse_shape": [height + 1, rows, columns],
+            "output_channels": channels,
             "order": ("conv", "norm", "act"),
             "encoder_channels": _SPARSE_CHANNELS,
             "encoder_paddings": _SPARSE_PADDINGS,
             "block_type": "basicblock",
         },
+        "canvas_shape": (channels * left, rows // _SPARSE_STRIDE, columns // _SPARSE_STRIDE),
     }
-
-
-def _canvas_shape(model: ModelConfig) -> tuple[int, int, int]:
-    """(channels, rows, columns) of the encoder's map: the sparse encoder stacks what height is left."""
-    lidar = model.lidar
-    columns, rows, height = lidar.grid_size
-    if lidar.encoder == "pillars":
-        return lidar.encoder_channels, rows, columns
-    height += 1
-    for padding in (1, 1, 0, 0):  # three stages and the output convolution, along z
-        height = (height + 2 * padding - 3) // 2 + 1
-    return lidar.encoder_channels * height, rows // _SPARSE_STRIDE, columns // _SPARSE_STRIDE
 
 
 def _image_branch(model: ModelConfig) -> dict[str, Any]:
     image = model.image
-    vovnet = image.backbone == "vovnet99"
-    backbone, channels = _vovnet(image) if vovnet else _resnet(image)
+    stages = tuple(image.out_stages)
+    if image.backbone == "vovnet99":
+        channels = [image.base_channels * (stage + 1) for stage in stages]
+        backbone: dict[str, Any] = {
+            "type": "VoVNet99", "out_stages": stages, "checkpointing": image.checkpointing,
+        }  # fmt: skip
+    else:
+        expansion = 1 if image.depth < 50 else 4
+        channels = [image.base_channels * expansion * 2**stage for stage in stages]
+        backbone = {
+            "type": "mmdet.ResNet",
+            "depth": image.depth,
+            "base_channels": image.base_channels,
+            "num_stages": max(stages) + 1,
+            "strides": (1, 2, 2, 2)[: max(stages) + 1],
+            "dilations": (1, 1, 1, 1)[: max(stages) + 1],
+            "out_indices": stages,
+            "norm_cfg": {"type": "BN", "requires_grad": True},
+            "with_cp": image.checkpointing,
+            "style": "pytorch",
+        }
     return {
-        "img_backbone": backbone,
+        "img_backbone": backbone
+        | {"frozen_stages": image.frozen_stages, "norm_eval": image.norm_eval},
         "img_neck": {
             "type": "ImageNeck",
             "in_channels": channels,
@@ -139,41 +155,9 @@ def _image_branch(model: ModelConfig) -> dict[str, Any]:
     }
 
 
-def _vovnet(image: ImageBranchConfig) -> tuple[dict[str, Any], list[int]]:
-    """The backbone, and the channels of its maps."""
-    backbone = {
-        "type": "VoVNet99",
-        "out_stages": tuple(image.out_stages),
-        "frozen_stages": image.frozen_stages,
-        "norm_eval": image.norm_eval,
-        "checkpointing": image.checkpointing,
-    }
-    return backbone, [image.base_channels * (stage + 1) for stage in image.out_stages]
-
-
-def _resnet(image: ImageBranchConfig) -> tuple[dict[str, Any], list[int]]:
-    """The backbone, and the channels of its maps."""
-    expansion = 1 if image.depth < 50 else 4
-    channels = [image.base_channels * expansion * 2**stage for stage in image.out_stages]
-    backbone = {
-        "type": "mmdet.ResNet",
-        "depth": image.depth,
-        "base_channels": image.base_channels,
-        "num_stages": max(image.out_stages) + 1,
-        "strides": (1, 2, 2, 2)[: max(image.out_stages) + 1],
-        "dilations": (1, 1, 1, 1)[: max(image.out_stages) + 1],
-        "out_indices": tuple(image.out_stages),
-        "frozen_stages": image.frozen_stages,
-        "norm_cfg": {"type": "BN", "requires_grad": True},
-        "norm_eval": image.norm_eval,
-        "with_cp": image.checkpointing,
-        "style": "pytorch",
-    }
-    return backbone, channels
-
-
 def _head(model: ModelConfig) -> dict[str, Any]:
-    head, denoising = model.head, model.head.denoising
+    head, noise = model.head, asdict(model.head.denoising)
+    denoising_weight = noise.pop("weight")
     local = head.cross_attention_init == "local"
     return {
         "type": "CmtHead",
@@ -207,20 +191,15 @@ def _head(model: ModelConfig) -> dict[str, Any]:
             "kernel": head.task_kernel,
             "start_at_reference": local,
         },
-        "denoising": {
-            "groups": denoising.groups,
-            "noise_scale": denoising.noise_scale,
-            "noise_trans_m": denoising.noise_trans_m,
-            "split": denoising.split,
-        },
+        "denoising": noise,
         "loss": {
             "class_cost": head.class_cost,
             "box_cost": head.box_cost,
             "class_loss": head.class_loss,
             "box_loss": head.box_loss,
             "code_weights": head.code_weights,
-            "denoising": denoising.weight,
-            "split": denoising.split,
+            "denoising": denoising_weight,
+            "split": noise["split"],
         },
         "max_boxes": head.max_boxes,
         "post_center_range": head.post_center_range_m,

@@ -67,8 +67,7 @@ def bev_cell_centres(
     """Normalised (x, y) of the cells of a BEV map, row-major: ((column + 0.5)/W, (row + 0.5)/H)."""
     x = (torch.arange(columns, dtype=torch.float32, device=device) + 0.5) / columns
     y = (torch.arange(rows, dtype=torch.float32, device=device) + 0.5) / rows
-    grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
-    return torch.stack((grid_x, grid_y), dim=-1).reshape(-1, 2)
+    return torch.cartesian_prod(y, x).flip(-1)
 
 
 def ray_depths(
@@ -109,20 +108,14 @@ def padded_image_size(metas: Sequence[Mapping[str, Any]]) -> tuple[float, float]
 def projection_matrices(
     metas: Sequence[Mapping[str, Any]], device: torch.device | None = None
 ) -> tuple[Projections, Projections]:
-    """LiDAR-to-image matrices (after augmentation) and their inverses, inverted in float64.
+    """lidar2img (after augmentation) and img2lidar, float32, inverted in float64.
 
     Args:
         metas: `lidar2img` of each sample, [V, 4, 4] or a list of [4, 4].
-
-    Returns:
-        lidar2img and img2lidar, float32.
     """
     lidar2img = np.stack([np.asarray(meta["lidar2img"], dtype=np.float64) for meta in metas])
-    img2lidar = np.linalg.inv(lidar2img)
-    return (
-        torch.from_numpy(lidar2img).float().to(device),
-        torch.from_numpy(img2lidar).float().to(device),
-    )
+    forth, back = map(torch.from_numpy, (lidar2img, np.linalg.inv(lidar2img)))
+    return forth.float().to(device), back.float().to(device)
 
 
 def _unproject(
@@ -143,12 +136,10 @@ def camera_token_rays(
     depths: Float[Tensor, " depths"],
     point_cloud_range: Sequence[float],
 ) -> Float[Tensor, "batch views tokens ray"]:
-    """Normalised points along the ray of each camera token.
+    """Normalised points along the ray of each camera token, at `depths` in metres.
 
     Args:
         image_size_px: Height and width of the network's input.
-        depths: Depths in metres.
-        point_cloud_range: (x, y, z, x, y, z) in metres.
 
     Returns:
         [B, V, H * W, D * 3], depth-major; the token at (row, column) looks through the pixel
@@ -173,13 +164,7 @@ def query_rays(
     depths: Float[Tensor, " depths"],
     point_cloud_range: Sequence[float],
 ) -> tuple[Float[Tensor, "batch views queries ray"], Bool[Tensor, "batch views queries"]]:
-    """Normalised points along the ray from each camera through each reference point.
-
-    Args:
-        reference: Reference points in [0, 1].
-        image_size_px: Height and width of the network's input.
-        depths: Depths in metres.
-        point_cloud_range: (x, y, z, x, y, z) in metres.
+    """Normalised points along the ray from each camera through each reference point in [0, 1].
 
     Returns:
         The rays [B, V, Q, D * 3], depth-major, and True where the view sees the point: in front of
@@ -221,7 +206,6 @@ def encode_positions(
         camera: Camera maps; only their size counts.
         reference: Reference points in [0, 1].
         metas: With `lidar2img` and `pad_shape`.
-        point_cloud_range: (x, y, z, x, y, z) in metres.
 
     Returns:
         Encodings of the tokens, in their order, and of the queries: BEV plus, summed over the views

@@ -85,11 +85,11 @@ class CmtHead(nn.Module):
         area = self.point_cloud_range
         self.denoising = DenoisingSettings(**denoising, point_cloud_range=area, classes=classes)
         self.loss_weights = LossWeights(**loss)
-        self.shared_conv = (
-            None
-            if in_channels is None
-            else ConvModule(in_channels, width, 3, padding=1, norm_cfg={"type": "BN2d"})
-        )
+        self.shared_conv = None
+        if in_channels is not None:
+            self.shared_conv = ConvModule(
+                in_channels, width, 3, padding=1, norm_cfg={"type": "BN2d"}
+            )
         self.transformer = MODELS.build(dict(transformer))
         self.layers = int(transformer["layers"])
         self.reference_points = nn.Embedding(queries, 3)
@@ -97,11 +97,9 @@ class CmtHead(nn.Module):
         self.bev_embedding = _embedding(2 * width, width, width)
         self.rv_embedding = _embedding(3 * depth_bins, 4 * width, width) if camera else None
         self.task_heads = nn.ModuleList([MODELS.build(dict(task_head))])
-        self.dense_supervision = (
-            DenseSupervision(width, classes, self.point_cloud_range, dense_supervision)
-            if dense_supervision > 0.0
-            else None
-        )
+        self.dense_supervision = None
+        if dense_supervision > 0.0:
+            self.dense_supervision = DenseSupervision(width, classes, area, dense_supervision)
         if local_start and self.rv_embedding is not None:
             start_reference_points(self.reference_points.weight)
             start_locally(
@@ -198,10 +196,7 @@ class CmtHead(nn.Module):
         return boxes, [meta["gt_labels_3d"].to(device) for meta in metas]
 
     def _layout(
-        self,
-        bev: Tensor,
-        camera: Tensor,
-        metas: Sequence[Mapping[str, Any]],
+        self, bev: Tensor, camera: Tensor, metas: Sequence[Mapping[str, Any]]
     ) -> TokenLayout:
         """The layout of the tokens; the pitch is the true one, whatever the encodings assume."""
         return TokenLayout(
@@ -260,9 +255,8 @@ class CmtHead(nn.Module):
                     predicted["denoising"], self.loss_weights,
                 )  # fmt: skip
             if self.dense_supervision is not None and "bev_map" in predicted:
-                losses |= self.dense_supervision(
-                    predicted["bev_map"].float(), predicted["camera_map"].float(), metas
-                )
+                maps = predicted["bev_map"].float(), predicted["camera_map"].float()
+                losses |= self.dense_supervision(*maps, boxes, labels, metas)
             if self.aqr is not None:
                 losses |= self.aqr.losses(predicted["aqr_weights"].float(), usable_sensors(metas))
         return losses

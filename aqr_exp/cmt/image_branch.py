@@ -23,7 +23,8 @@ from torch.utils.checkpoint import checkpoint
 STAGE_CHANNELS = (256, 512, 768, 1024)
 """Channels that leave each stage; the first comes out at a stride of 4, each other at twice the last."""
 
-_STEM_CHANNELS = (64, 64, 128)
+# (input channels, output channels, stride) of each convolution.
+_STEM = ((3, 64, 2), (64, 64, 1), (64, 128, 2))
 _LAYER_CHANNELS = (128, 160, 192, 224)
 _BLOCKS = (1, 3, 9, 3)
 _LAYERS = 5
@@ -58,11 +59,10 @@ class _AggregationBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.residual = residual
-        widths = (inputs, *(hidden,) * (_LAYERS - 1))
         self.layers = nn.ModuleList(
             [
-                _convolution(width, hidden, f"{name}_{index}", size=3)
-                for index, width in enumerate(widths)
+                _convolution(hidden if index else inputs, hidden, f"{name}_{index}", size=3)
+                for index in range(_LAYERS)
             ]
         )
         self.concat = _convolution(inputs + _LAYERS * hidden, outputs, f"{name}_concat", size=1)
@@ -115,18 +115,12 @@ class VoVNet99(BaseModule):
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.checkpointing = checkpointing
-        first, second, third = _STEM_CHANNELS
         stem: OrderedDict[str, nn.Module] = OrderedDict()
-        for index, (inputs, outputs, stride) in enumerate(
-            ((3, first, 2), (first, second, 1), (second, third, 2)), start=1
-        ):
-            stem.update(
-                _convolution(
-                    inputs, outputs, f"stem_{index}", size=3, stride=stride
-                ).named_children()
-            )
+        for index, (inputs, outputs, stride) in enumerate(_STEM, start=1):
+            part = _convolution(inputs, outputs, f"stem_{index}", size=3, stride=stride)
+            stem.update(part.named_children())
         self.stem = nn.Sequential(stem)
-        for index, inputs in enumerate((third, *STAGE_CHANNELS[:-1])):
+        for index, inputs in enumerate((_STEM[-1][1], *STAGE_CHANNELS[:-1])):
             self.add_module(f"stage{index + 2}", _stage(index, inputs))
         self._freeze()
 
@@ -178,18 +172,11 @@ class ImageNeck(BaseModule):
         self.lateral_convs = ModuleList(
             [ConvModule(channels, out_channels, 1, act_cfg=None) for channels in in_channels]
         )
-        self.fpn_convs = ModuleList(
-            [
-                ConvModule(
-                    out_channels,
-                    out_channels,
-                    3,
-                    padding=1,
-                    norm_cfg={"type": "BN2d"} if norm else None,
-                    act_cfg=None,
-                )
-            ]
+        norm_cfg = {"type": "BN2d"} if norm else None
+        output = ConvModule(
+            out_channels, out_channels, 3, padding=1, norm_cfg=norm_cfg, act_cfg=None
         )
+        self.fpn_convs = ModuleList([output])
 
     def forward(
         self, features: Sequence[Float[Tensor, "images _ _ _"]]
@@ -204,8 +191,6 @@ class ImageNeck(BaseModule):
         merged = self.lateral_convs[-1](features[-1])
         for conv, feature in zip(self.lateral_convs[-2::-1], features[-2::-1], strict=True):
             lateral = conv(feature)
-            merged = lateral + functional.interpolate(
-                merged, size=lateral.shape[-2:], mode="nearest"
-            )
+            merged = lateral + functional.interpolate(merged, size=lateral.shape[-2:])
         output: Tensor = self.fpn_convs[0](merged)
         return output

@@ -73,9 +73,8 @@ class Voxelisation(nn.Module):
         sample = torch.repeat_interleave(torch.arange(len(points), device=every.device), counts)
         cell, inside = self._cells(every)
         every, sample, cell = every[inside], sample[inside], cell[inside]
-        key = ((sample * self.grid_size[2] + cell[:, 2]) * self.grid_size[1] + cell[:, 1]) * (
-            self.grid_size[0]
-        ) + cell[:, 0]
+        columns, rows, levels = self.grid_size
+        key = ((sample * levels + cell[:, 2]) * rows + cell[:, 1]) * columns + cell[:, 0]
         ordered, order = torch.sort(key, stable=True)
         _, size = torch.unique_consecutive(ordered, return_counts=True)
         start = torch.cumsum(size, 0) - size

@@ -126,13 +126,12 @@ def _by_layer(
     class_loss: Float[Tensor, " layers"], box_loss: Float[Tensor, " layers"], prefix: str
 ) -> dict[str, Tensor]:
     """Name the losses: the last layer's plainly, those before as d0., d1., ..."""
-    last = len(class_loss) - 1
-    losses: dict[str, Tensor] = {}
-    for layer in range(last + 1):
-        place = "" if layer == last else f"d{layer}."
-        losses[f"{place}{prefix}loss_cls"] = class_loss[layer]
-        losses[f"{place}{prefix}loss_bbox"] = box_loss[layer]
-    return losses
+    places = [*(f"d{layer}." for layer in range(len(class_loss) - 1)), ""]
+    return {
+        f"{place}{prefix}{name}": loss
+        for place, *both in zip(places, class_loss, box_loss, strict=True)
+        for name, loss in zip(("loss_cls", "loss_bbox"), both, strict=True)
+    }
 
 
 def matched_losses(

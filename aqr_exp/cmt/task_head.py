@@ -6,6 +6,7 @@ Letters: L layers (groups), B samples, Q queries, C width, d outputs of a branch
 """
 
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -65,18 +66,10 @@ class SeparateTaskHead(nn.Module):
         super().__init__()
         self.layers = layers
         self.branches = dict(branches)
+        convolution = partial(nn.Conv1d, kernel_size=kernel, padding=kernel // 2, groups=layers)
         for name, outputs in self.branches.items():
-            first = nn.Conv1d(
-                width * layers,
-                hidden * layers,
-                kernel,
-                padding=kernel // 2,
-                groups=layers,
-                bias=False,
-            )
-            last = nn.Conv1d(
-                hidden * layers, outputs * layers, kernel, padding=kernel // 2, groups=layers
-            )
+            first = convolution(width * layers, hidden * layers, bias=False)
+            last = convolution(hidden * layers, outputs * layers)
             nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
             if start_at_reference:
                 nn.init.normal_(last.weight, std=_NEAR_ZERO_STD)
@@ -90,11 +83,7 @@ class SeparateTaskHead(nn.Module):
     def forward(
         self, decoded: Float[Tensor, "layers batch queries width"]
     ) -> dict[str, Float[Tensor, "layers batch queries _"]]:
-        """Predict.
-
-        Returns:
-            [L, B, Q, d] for every branch, raw (before any sigmoid).
-        """
+        """Predict [L, B, Q, d] for every branch, raw (before any sigmoid)."""
         stacked = decoded.permute(1, 0, 3, 2).flatten(1, 2)  # B, L * C, Q
         return {
             name: self.get_submodule(name)(stacked)

@@ -112,7 +112,7 @@ def test_maps_are_those_of_plain_loops(method, sigma):
         st.floats(0.0, 6.0, exclude_max=True, width=32),
         st.floats(0.0, 8.0, exclude_max=True, width=32),
     ),
-    st.sampled_from(METHODS),
+    st.sampled_from([*METHODS]),
 )
 def test_one_query_anywhere(place, method):
     bev, _ = renderer_of(method)(torch.ones(1, 1, 2), places_of((place, {})), LAYOUT)

@@ -72,7 +72,7 @@ def test_only_the_mean_counts():
 @given(
     st.lists(st.floats(-200.0, 200.0), min_size=2, max_size=2),
     st.lists(st.booleans(), min_size=2, max_size=2),
-    st.sampled_from(ACTIVATIONS),
+    st.sampled_from([*ACTIVATIONS]),
 )
 def test_it_is_finite_and_never_negative_with_a_finite_gradient(logits, usable, activation):
     leaf = torch.tensor([[logits]], requires_grad=True)

@@ -106,27 +106,16 @@ def test_what_is_behind_or_beside_the_camera_is_not_seen():
 
 
 def test_losses_are_finite_reach_the_maps_and_scale_with_the_weight():
-    from mmdet3d.structures import LiDARInstance3DBoxes
-
-    meta = {
-        "lidar2img": torch.eye(4).repeat(2, 1, 1).numpy(),
-        "pad_shape": [(16, 32, 3)] * 2,
-        "gt_bboxes_3d": LiDARInstance3DBoxes(
-            torch.tensor([[3.0, 3, 0, 4, 2, 2, 0, 0, 0]]), box_dim=9
-        ),
-        "gt_labels_3d": torch.tensor([1]),
-    }
-    empty = meta | {
-        "gt_bboxes_3d": LiDARInstance3DBoxes(torch.zeros(0, 9), box_dim=9),
-        "gt_labels_3d": torch.zeros(0, dtype=torch.long),
-    }
+    meta = {"lidar2img": torch.eye(4).repeat(2, 1, 1).numpy(), "pad_shape": [(16, 32, 3)] * 2}
+    boxes = [torch.tensor([[3.0, 3, 1, 4, 2, 2, 0, 0, 0]]), torch.zeros(0, 9)]
+    labels = [torch.tensor([1]), torch.zeros(0, dtype=torch.long)]
     bev = torch.randn(2, 8, 6, 6, requires_grad=True)
     camera = torch.randn(4, 8, 4, 8, requires_grad=True)
     sums = []
     for weight in (1.0, 3.0):
         torch.manual_seed(0)
         module = DenseSupervision(8, 10, (-9.0, -9.0, -5.0, 9.0, 9.0, 3.0), weight)
-        losses = module(bev, camera, [meta, empty])
+        losses = module(bev, camera, boxes, labels, [meta, meta])
         assert sorted(losses) == ["loss_dense_bev", "loss_dense_camera", "loss_dense_offset"]
         sums.append(sum(losses.values()))
     assert sums[1].item() == pytest.approx(3.0 * sums[0].item(), rel=1e-5)
