@@ -67,8 +67,7 @@ def attention_history_figure(rows: Sequence[Mapping[str, Any]]) -> "Figure":
     for index, (modality, label) in enumerate(WEIGHTS.items()):
         steps, means = _series(rows, f"weight_{modality}_mean")
         _, spreads = _series(rows, f"weight_{modality}_std")
-        low = [mean - spread for mean, spread in zip(means, spreads, strict=True)]
-        high = [mean + spread for mean, spread in zip(means, spreads, strict=True)]
+        low, high = np.subtract(means, spreads), np.add(means, spreads)
         below.plot(steps, means, color=colour(index), label=label)
         below.fill_between(steps, low, high, color=colour(index), alpha=0.2, linewidth=0)
     for axes in all_axes:
@@ -95,14 +94,10 @@ def scale_history_figure(
     minimum: Float[NDArray[Any], " steps"] | float | None = None,
     maximum: Float[NDArray[Any], " steps"] | float | None = None,
     warn_threshold: float | None = None,
-    title: str = "Bias scale over training",
 ) -> "Figure":
-    """Draw scales by training step, with their bounds and the threshold of the warning.
+    """Draw scales by training step, with their bounds and the threshold of the warning, in one axes.
 
     Bounds are one for all steps or one per step (annealed); None draws none.
-
-    Returns:
-        The figure: one axes.
 
     Raises:
         ValueError: There are not as many names as scales.
@@ -111,7 +106,7 @@ def scale_history_figure(
         raise ValueError(f"{len(names)} names for {scales.shape[1]} scales")
     figure = new_figure(9.0, 4.6)
     axes = figure.subplots()
-    plain_axes(axes, title=title, x="training step", y="bias scale")
+    plain_axes(axes, title="Bias scale over training", x="training step", y="bias scale")
     for index, name in enumerate(names):
         axes.plot(steps, scales[:, index], color=colour(index), linestyle=dashes(index), label=name)
     low, high = (
@@ -189,17 +184,10 @@ def _draw_means(axes: "Axes", summaries: list[ArmMean], beside: float, ink: str,
         [(item.low, item.high) if item.low is not None else (item.mean,) * 2 for _, item in drawn],
         dtype=float,
     ).reshape(-1, 2)
-    axes.errorbar(
-        np.array([place for place, _ in drawn], dtype=float) + beside,
-        means,
-        yerr=np.stack((means - ends[:, 0], ends[:, 1] - means)),
-        fmt="o",
-        color=ink,
-        markersize=5,
-        capsize=3,
-        linewidth=1.4,
-        label=name,
-    )
+    places = np.array([place for place, _ in drawn], dtype=float) + beside
+    reach = np.stack((means - ends[:, 0], ends[:, 1] - means))
+    style: dict[str, Any] = {"markersize": 5, "capsize": 3, "linewidth": 1.4}
+    axes.errorbar(places, means, yerr=reach, fmt="o", color=ink, label=name, **style)
 
 
 # Blue takes attention away, red draws it; white in the middle is a bias of zero.
@@ -248,7 +236,7 @@ def bias_figure(
     bev = above.subplots()
     draw_bev(bev, scene, title="from above")
     cells = bev_cells(layout, index[lidar])
-    heat = value_map(layout.bev_rows, layout.bev_columns, cells, value[lidar])
+    heat = value_map(*layout.bev_size, cells, value[lidar])
     shown = _draw_heat(bev, heat[::-1], scene.bev_extent_m, largest)
     if around_m is not None:
         bev.set_xlim(query_m[0] - around_m, query_m[0] + around_m)
@@ -260,8 +248,7 @@ def bias_figure(
     for view, axes in enumerate(axes_of_views):
         draw_image(axes, scene, view)
         here = tokens[:, 0] == view
-        cells = tokens[here, 1:]
-        heat = value_map(layout.camera_rows, layout.camera_columns, cells, value[camera][here])
+        heat = value_map(*layout.camera_size, tokens[here, 1:], value[camera][here])
         _draw_heat(axes, heat, (0.0, width_px, height_px, 0.0), largest)
         pixel = project(query_m, scene.lidar2img[view])
         if inside_image(layout, pixel):
@@ -295,11 +282,6 @@ def _draw_heat(
         outline.set_path_effects([withStroke(linewidth=2.2, foreground="white")])
         axes.add_patch(outline)
     return axes.imshow(
-        heat,
-        extent=extent,
-        norm=Normalize(-largest, largest),
-        cmap=COLOUR_MAP,
-        alpha=OPACITY,
-        interpolation="nearest",
-        zorder=HEAT_ORDER,
-    )
+        heat, extent=extent, norm=Normalize(-largest, largest), cmap=COLOUR_MAP, alpha=OPACITY,
+        interpolation="nearest", zorder=HEAT_ORDER,
+    )  # fmt: skip

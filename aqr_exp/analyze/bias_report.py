@@ -1,7 +1,7 @@
 """Report on a trained run: its weights at ground-truth boxes, its bias, and their history."""
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from aqr_exp.cmt.detector_config import detector_config
 from aqr_exp.cmt.variant_module import VariantRecord
 from aqr_exp.config.identity import as_dict, from_spec
 from aqr_exp.config.schema import RunConfig, VariantSettings
-from aqr_exp.config.variant_spec import Bounds, LearnedScale, spec_of, with_feature
+from aqr_exp.config.variant_spec import LearnedScale, spec_of, with_feature
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.errors import RequestError
 from aqr_exp.files.progress import Progress
@@ -96,20 +96,12 @@ def open_run(folder: RunFolder) -> TrainedRun:
     return TrainedRun(folder=folder, config=config, detector=detector.eval())
 
 
-def last_local_bias(record: VariantRecord) -> LocalBias | None:
-    """The bias of the last decoder layer; None unless it is one of windows."""
-    if not record.biases:
-        return None
-    bias = record.biases[-1]
-    return bias if isinstance(bias, LocalBias) else None
-
-
 NEAR_M = 2.5
 """Boxes farther from every reference point are left out: no query represents them."""
 DISTANCE_BINS_M = (0.0, 10.0, 20.0, 30.0, 40.0, 54.0)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class BoxWeight:
     """One ground-truth box and the weights of the query nearest to it.
 
@@ -147,14 +139,10 @@ def weights_of_boxes(
         for box, query in enumerate(near):
             if query >= 0:
                 lidar, camera = weights[0, query].tolist()
+                away = float(np.hypot(*sample.boxes[box, :2]))
+                condition = scene.condition or None
                 found.append(
-                    BoxWeight(
-                        unit=scene.scene,
-                        label=sample.names[box],
-                        distance_m=float(np.hypot(*sample.boxes[box, :2])),
-                        condition=scene.condition or None,
-                        weights=(lidar, camera),
-                    )
+                    BoxWeight(scene.scene, sample.names[box], away, condition, (lidar, camera))
                 )
         progress(done, len(chosen))
     return found
@@ -164,45 +152,35 @@ def nearest_queries(
     centres_m: Float[NDArray[Any], "boxes 2"], references_m: Float[NDArray[Any], "queries 2"]
 ) -> NDArray[np.int64]:
     """Query with the nearest reference point of each box; -1 where none is within 2.5 m."""
-    if not len(centres_m):
-        return np.zeros(0, dtype=np.int64)
     apart = np.linalg.norm(centres_m[:, None] - references_m[None], axis=-1)
-    nearest = apart.argmin(axis=1)
-    return np.where(apart.min(axis=1) <= NEAR_M, nearest, -1)
+    return np.where(apart.min(axis=1) <= NEAR_M, apart.argmin(axis=1), -1)
 
 
-def by_class(boxes: list[BoxWeight]) -> dict[str, NDArray[np.float64]]:
-    """Mean weights of each unit, [n, 2], for each class that occurs."""
-    return _grouped(boxes, CLASS_NAMES, lambda box: box.label)
+_BANDS = [f"{low:g} to {high:g}" for low, high in itertools.pairwise(DISTANCE_BINS_M)]
 
 
-def by_distance(boxes: list[BoxWeight]) -> dict[str, NDArray[np.float64]]:
-    """Mean weights of each unit for each distance band, in metres."""
-    names = [f"{low:g} to {high:g}" for low, high in itertools.pairwise(DISTANCE_BINS_M)]
-
-    def band(box: BoxWeight) -> str | None:
-        place = int(np.searchsorted(DISTANCE_BINS_M, box.distance_m, side="right")) - 1
-        return names[place] if place < len(names) else None
-
-    return _grouped(boxes, names, band)
+def _band_of(box: BoxWeight) -> str | None:
+    place = int(np.searchsorted(DISTANCE_BINS_M, box.distance_m, side="right")) - 1
+    return [*_BANDS, None][place]
 
 
-def by_condition(boxes: list[BoxWeight]) -> dict[str, NDArray[np.float64]]:
-    """Mean weights of each unit for each condition; empty where conditions are unknown."""
-    return _grouped(boxes, CONDITIONS, lambda box: box.condition)
+# The words on the axis, the groups in their order, and the one that a box is in, if any.
+GROUPINGS: dict[str, tuple[str, Sequence[str], Callable[[BoxWeight], str | None]]] = {
+    "class": ("class", CLASS_NAMES, lambda box: box.label),
+    "distance": ("distance (m)", _BANDS, _band_of),
+    "condition": ("condition", CONDITIONS, lambda box: box.condition),
+}
 
 
-def _grouped(
-    boxes: list[BoxWeight],
-    names: Iterable[str],
-    group_of: Callable[[BoxWeight], str | None],
-) -> dict[str, NDArray[np.float64]]:
-    """Mean weights of each unit by group; boxes of one scene are not independent draws."""
-    collected: dict[str, dict[str, list[tuple[float, float]]]] = {}
+def mean_weights(boxes: list[BoxWeight], grouping: str) -> dict[str, NDArray[np.float64]]:
+    """Mean weights of each unit, [n, 2], for each group that occurs, by one of `GROUPINGS`.
+
+    Boxes of one scene are not independent draws.
+    """
+    _, names, group_of = GROUPINGS[grouping]
+    collected: dict[str | None, dict[str, list[tuple[float, float]]]] = {}
     for box in boxes:
-        group = group_of(box)
-        if group is not None:
-            collected.setdefault(group, {}).setdefault(box.unit, []).append(box.weights)
+        collected.setdefault(group_of(box), {}).setdefault(box.unit, []).append(box.weights)
     return {
         name: np.array([np.mean(weights, axis=0) for weights in collected[name].values()])
         for name in names
@@ -222,8 +200,8 @@ def draw_biases(
     record = run.observe(samples.batch(sample))
     weights = record.weights
     assert weights is not None  # noqa: S101 - a run without a router is refused
-    bias = last_local_bias(record)
-    if bias is None:
+    bias = record.biases[-1] if record.biases else None
+    if not isinstance(bias, LocalBias):
         return []
     references = run.references_m.numpy()
     near = nearest_queries(seen.boxes[:, :2], references[:, :2])
@@ -257,12 +235,8 @@ def draw_weights(run: TrainedRun, boxes: list[BoxWeight], folder: Path) -> list[
     assert weight_bounds is not None  # noqa: S101 - `open_run` refuses others
     known = all(box.condition is not None for box in boxes)
     files = []
-    for name, words, groups in (
-        ("class", "class", by_class(boxes)),
-        ("distance", "distance (m)", by_distance(boxes)),
-        ("condition", "condition", by_condition(boxes)),
-    ):
-        if groups:
+    for name, (words, *_) in GROUPINGS.items():
+        if groups := mean_weights(boxes, name):
             path = folder / f"weights_by_{name}.png"
             figure = weights_by_group_figure(
                 groups,
@@ -300,20 +274,16 @@ def _scale_figure(
     latest = {int(row["step"]): row for row in rows}
     steps = np.array(sorted(latest))
     epochs = np.array([latest[step]["epoch"] - 1 for step in steps])
-    bounds = scale.bounds(as_dict(settings))
+    low = high = None
+    if bounds := scale.bounds(as_dict(settings)):
+        stretches = np.array(bounds, dtype=np.float64)
+        at = np.searchsorted(stretches[:, 0], epochs, side="right") - 1
+        low, high = stretches[at, 1], stretches[at, 2]
     return scale_history_figure(
         steps,
         np.array([[latest[step][name] for name in names] for step in steps]),
         names=names,
-        minimum=None if bounds is None else _at_epochs(epochs, bounds, 1),
-        maximum=None if bounds is None else _at_epochs(epochs, bounds, 2),
+        minimum=low,
+        maximum=high,
         warn_threshold=scale.warn_threshold(settings),
     )
-
-
-def _at_epochs(epochs: NDArray[Any], bounds: Bounds, column: int) -> NDArray[np.float64]:
-    """A column of the bounds at each epoch."""
-    firsts = [row[0] for row in bounds]
-    values = np.array([row[column] for row in bounds], dtype=np.float64)
-    at: NDArray[np.float64] = values[np.searchsorted(firsts, epochs, side="right") - 1]
-    return at

@@ -47,13 +47,8 @@ def sample_figure(samples: Sequence[tuple[str, AnnotatedSample]]) -> "Figure":
     figure = new_figure(WIDTH_IN, sum(heights))
     rows = figure.subfigures(len(samples), 1, height_ratios=heights, squeeze=False)[:, 0]
     for (title, sample), row in zip(samples, rows, strict=True):
-        row.suptitle(
-            f"{title}: {sample_words(sample)}",
-            fontsize=11,
-            color=INK,
-            x=0.01,
-            horizontalalignment="left",
-        )
+        words = f"{title}: {sample_words(sample)}"
+        row.suptitle(words, fontsize=11, color=INK, x=0.01, horizontalalignment="left")
         above, around = row.subfigures(1, 2, width_ratios=[1 - IMAGES_SHARE, IMAGES_SHARE])
         draw_bev(above.subplots(), sample.scene, title="from above")
         for view, axes in enumerate(image_axes(around, sample.scene.view_names)):

@@ -78,8 +78,7 @@ class AnnotatedSample:
 
     Attributes:
         token: Its nuScenes token.
-        layout: Places of the model's tokens.
-        scene: Its drawing data: points, images in the stored resolution, matrices, boxes.
+        scene: Its drawing data: token layout, points, images in the stored resolution, matrices, boxes.
         boxes: [G, 9] ground truth (gravity centre, l, w, h, yaw, vx, vy), LiDAR frame, metres.
         labels: [G] their classes.
         pasted: Objects that ground-truth sampling added; some may lie outside the model's range.
@@ -87,7 +86,6 @@ class AnnotatedSample:
     """
 
     token: str
-    layout: TokenLayout
     scene: Frame
     boxes: Float[NDArray[Any], "boxes 9"]
     labels: Int[NDArray[Any], " boxes"]
@@ -178,7 +176,6 @@ class SampleReader:
         dropped = seen.get("modal_dropout")
         return AnnotatedSample(
             token=str(seen["token"]),
-            layout=self.layout,
             scene=Frame(
                 layout=self.layout,
                 points_m=np.asarray(seen["points"].tensor[:, :3]),

@@ -3,7 +3,7 @@
 Letters: G boxes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,13 +36,13 @@ def box_lines_px(
 
 def bev_cells(layout: TokenLayout, keys: Int[NDArray[Any], " n"]) -> Int[NDArray[Any], "n 2"]:
     """(row, column) of BEV keys."""
-    return np.stack((keys // layout.bev_columns, keys % layout.bev_columns), axis=-1)
+    return np.stack(np.divmod(keys, layout.bev_columns), axis=-1)
 
 
 def camera_cells(layout: TokenLayout, keys: Int[NDArray[Any], " n"]) -> Int[NDArray[Any], "n 3"]:
     """(view, row, column) of camera keys, given among all keys."""
-    row, column = np.divmod(keys - layout.bev_keys, layout.camera_columns)
-    return np.stack((row // layout.camera_rows, row % layout.camera_rows, column), axis=-1)
+    maps = (layout.views, *layout.camera_size)
+    return np.stack(np.unravel_index(keys - layout.bev_keys, maps), axis=-1)
 
 
 def split_by_sensor(
@@ -114,14 +114,14 @@ class Frame:
     view_names: Sequence[str] = CAMERA_NAMES
 
     def __post_init__(self) -> None:
-        given = {
-            "images": len(self.images),
-            "matrices": len(self.lidar2img),
-            "view names": len(self.view_names),
+        given: dict[str, Sized] = {
+            "images": self.images,
+            "matrices": self.lidar2img,
+            "view names": self.view_names,
         }
-        for name, count in given.items():
-            if count != self.layout.views:
-                raise ValueError(f"{count} {name} for the layout's {self.layout.views} views")
+        for name, items in given.items():
+            if len(items) != self.layout.views:
+                raise ValueError(f"{len(items)} {name} for the layout's {self.layout.views} views")
 
     @property
     def bev_extent_m(self) -> tuple[float, float, float, float]:
@@ -148,9 +148,8 @@ def draw_bev(axes: "Axes", scene: Frame, *, title: str) -> None:
     axes.add_collection(outlines, autolim=False)
     # From the centre to the middle of the front: where the box is heading.
     headings = np.stack((corners.mean(axis=1), corners[:, :2].mean(axis=1)), axis=1)
-    axes.add_collection(
-        LineCollection(list(headings), colors=TRUTH_COLOUR, linewidths=1.2), autolim=False
-    )
+    lines = LineCollection(list(headings), colors=TRUTH_COLOUR, linewidths=1.2)
+    axes.add_collection(lines, autolim=False)
     axes.plot(0.0, 0.0, marker="^", color=INK, markersize=7, linestyle="none", label="ego")
     axes.set_xlim(left, right)
     axes.set_ylim(bottom, top)
@@ -208,14 +207,7 @@ def mark(axes: "Axes", at: Float[NDArray[Any], "2"], name: str, ink: str) -> Non
     across = axes.transAxes.inverted().transform(axes.transData.transform(at))[0]
     side, aligned = (-6, "right") if across > 0.75 else (6, "left")
     text = axes.annotate(
-        name,
-        (float(at[0]), float(at[1])),
-        xytext=(side, 6),
-        textcoords="offset points",
-        ha=aligned,
-        fontsize=9,
-        fontweight="bold",
-        color=ink,
-        path_effects=outline,
-    )
+        name, (float(at[0]), float(at[1])), xytext=(side, 6), textcoords="offset points", ha=aligned,
+        fontsize=9, fontweight="bold", color=ink, path_effects=outline,
+    )  # fmt: skip
     text.set(clip_on=True, in_layout=False)

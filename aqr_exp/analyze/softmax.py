@@ -82,23 +82,19 @@ def _numbers(option: str, typed: str, faults: list[str], *, least: int, most: in
     if not any(words):
         faults.append(f"{shown}: needs numbers with commas between")
         return []
-    numbers = [_number(word) for word in words]
-    for word, number in zip(words, numbers, strict=True):
-        if number is None:
+    numbers = []
+    for word in words:
+        try:
+            numbers.append(float(word))
+        except ValueError:
+            numbers.append(math.nan)
+        if not math.isfinite(numbers[-1]):
             faults.append(f"{shown}: '{word}' is no finite number")
             return []
     if not least <= len(numbers) <= most:
         faults.append(f"{shown}: needs from {least} to {most} numbers, got {len(numbers)}")
         return []
-    return [number for number in numbers if number is not None]
-
-
-def _number(word: str) -> float | None:
-    try:
-        number = float(word)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+    return numbers
 
 
 SATURATION_BIASES = (0.0, 1.0, 2.0, 3.0, 5.0)
@@ -288,12 +284,9 @@ def mass_biases(found: Sequence[ScaleResponse]) -> list[float]:
 def _plain_number(value: float) -> Cell:
     """A number as typed, or with at most ten digits."""
     text = f"{value + 0.0:.10g}"
-    number = float(text)
-    return Cell(text=text, value=number) if number % 1 else _whole(text, number)
-
-
-def _whole(text: str, number: float) -> Cell:
-    return count_cell(int(number)) if text.lstrip("-").isdigit() else Cell(text=text, value=number)
+    if text.lstrip("-").isdigit():
+        return count_cell(int(text))
+    return Cell(text=text, value=float(text))
 
 
 def _probability(value: float) -> Cell:

@@ -44,16 +44,10 @@ def shade_verdicts(axes: "Axes", end: float, unit: float = 1.0) -> None:
         # A name that is wider than its region stays away.
         if high - low > LETTER_SHARE * len(verdict.value) * end:
             axes.annotate(
-                verdict.value,
-                ((low + high) / 2, 1.0),
-                xycoords=("data", "axes fraction"),
-                xytext=(0, -2),
-                textcoords="offset points",
-                ha="center",
-                va="top",
-                fontsize=8,
+                verdict.value, ((low + high) / 2, 1.0), xycoords=("data", "axes fraction"),
+                xytext=(0, -2), textcoords="offset points", ha="center", va="top", fontsize=8,
                 color="#777777",
-            )
+            )  # fmt: skip
 
 
 CURVE_POINTS = 201

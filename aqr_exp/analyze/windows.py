@@ -46,14 +46,12 @@ def bev_windows_figure(
     valid: Bool[NDArray[Any], "queries slots"],
     *,
     names: Sequence[str] | None = None,
-    title: str = "Windows over the BEV",
 ) -> "Figure":
     """Draw every BEV cell of every window, the queries, LiDAR points and ground truth from above.
 
     Args:
         queries_m: The queries' points, metres in the LiDAR frame.
-        index: Key indices of the window slots, in token order.
-        valid: True for slots that hold a key.
+        index, valid: Keys of the window slots, and where a slot holds one.
         names: Labels of the queries; their numbers by default.
 
     Returns:
@@ -61,7 +59,7 @@ def bev_windows_figure(
     """
     figure = new_figure(10.0, 10.0)
     axes = figure.subplots()
-    draw_bev(axes, scene, title=title)
+    draw_bev(axes, scene, title="Windows over the BEV")
     layout = scene.layout
     for query, at in enumerate(queries_m):
         keys = index[query][valid[query]]
@@ -79,7 +77,6 @@ def camera_windows_figure(
     valid: Bool[NDArray[Any], "queries slots"],
     *,
     names: Sequence[str] | None = None,
-    title: str = "Windows over the images",
 ) -> "Figure":
     """Draw every camera token of every window over the images; arguments as `bev_windows_figure`.
 
@@ -91,7 +88,7 @@ def camera_windows_figure(
     (height_px, width_px), (high_px, wide_px) = layout.image_size_px, layout.camera_pitch_px
     rows = -(-layout.views // IMAGE_COLUMNS)
     figure = new_figure(16.0, rows * (16.0 / IMAGE_COLUMNS * height_px / width_px + 0.2) + 0.4)
-    figure.suptitle(title, fontsize=13, color=INK)
+    figure.suptitle("Windows over the images", fontsize=13, color=INK)
     for view, axes in enumerate(image_axes(figure, scene.view_names)):
         draw_image(axes, scene, view)
         for query, at in enumerate(queries_m):
@@ -155,9 +152,8 @@ def choose_boxes(sample: AnnotatedSample, count: int) -> Int[NDArray[Any], " n"]
 def windows_of_boxes(sample: AnnotatedSample, count: int, window: Mapping[str, Any]) -> BoxWindows:
     """Windows at the centres of at most `count` boxes, as of queries with their references there."""
     chosen = choose_boxes(sample, count)
-    centres = sample.boxes[chosen, :3]
+    centres, layout = sample.boxes[chosen, :3], sample.scene.layout
     matrices = torch.from_numpy(np.asarray(sample.scene.lidar2img))[None]
-    layout = sample.layout
     places = locate_queries(torch.from_numpy(centres)[None], matrices, layout)
     windows = gather_windows(places, layout, **window)
     return BoxWindows(boxes=chosen, centres_m=centres, windows=windows)
@@ -165,14 +161,9 @@ def windows_of_boxes(sample: AnnotatedSample, count: int, window: Mapping[str, A
 
 def draw_windows(sample: AnnotatedSample, drawn: BoxWindows, folder: Path) -> list[Path]:
     """Write `windows_bev.png` and `windows_cameras.png` to an existing folder."""
-    index = drawn.windows.index[0].numpy()
-    valid = drawn.windows.valid[0].numpy()
+    slots = drawn.windows.index[0].numpy(), drawn.windows.valid[0].numpy()
     names = [sample.names[box] for box in drawn.boxes]
     files = [folder / "windows_bev.png", folder / "windows_cameras.png"]
-    figures = (
-        bev_windows_figure(sample.scene, drawn.centres_m, index, valid, names=names),
-        camera_windows_figure(sample.scene, drawn.centres_m, index, valid, names=names),
-    )
-    for path, figure in zip(files, figures, strict=True):
-        save(figure, path)
+    for path, draw in zip(files, (bev_windows_figure, camera_windows_figure), strict=True):
+        save(draw(sample.scene, drawn.centres_m, *slots, names=names), path)
     return files

@@ -107,10 +107,10 @@ def scale_scalars(
     if len(labels) != len(values):
         raise ValueError(f"{len(labels)} names for {len(values)} scales")
     scalars = {}
-    for place, label in enumerate(labels):
-        scalars[label] = float(values[place])
+    for place, (label, value) in enumerate(zip(labels, values.detach().tolist(), strict=True)):
+        scalars[label] = value
         if maximum > 0.0:
-            scalars[f"{label}_of_max"] = float(values[place]) / maximum
+            scalars[f"{label}_of_max"] = value / maximum
         if gradient is not None:
             scalars[f"{label}_gradient"] = float(gradient[place])
     return scalars

@@ -5,9 +5,7 @@ import pytest
 
 from aqr_exp.analyze.bias_report import (
     BoxWeight,
-    by_class,
-    by_condition,
-    by_distance,
+    mean_weights,
     nearest_queries,
 )
 from aqr_exp.analyze.samples import condition_of, read_scene_conditions
@@ -35,22 +33,25 @@ def test_a_scene_counts_once_in_each_group():
         box("b", weights=(0.2, 0.4)),
         box("b", "bus", weights=(-1.0, -1.0)),
     ]
-    groups = by_class(boxes)
+    groups = mean_weights(boxes, "class")
     assert list(groups) == ["car", "bus"]
     np.testing.assert_allclose(groups["car"], [[0.5, 0.5], [0.2, 0.4]])
     np.testing.assert_allclose(groups["bus"], [[-1.0, -1.0]])
 
 
 def test_distance_bands_take_their_lower_end():
-    groups = by_distance([box(distance=d) for d in (0.0, 9.99, 10.0, 53.9, 54.0, 80.0)])
+    groups = mean_weights(
+        [box(distance=d) for d in (0.0, 9.99, 10.0, 53.9, 54.0, 80.0)], "distance"
+    )
     assert {name: len(rows) for name, rows in groups.items()} == {
         "0 to 10": 1, "10 to 20": 1, "40 to 54": 1,
     }  # fmt: skip
 
 
 def test_unknown_conditions_are_no_group():
-    assert by_condition([box(condition=None)]) == {}
-    assert list(by_condition([box(condition="rain"), box(condition="night")])) == ["night", "rain"]
+    assert mean_weights([box(condition=None)], "condition") == {}
+    known = [box(condition="rain"), box(condition="night")]
+    assert list(mean_weights(known, "condition")) == ["night", "rain"]
 
 
 @pytest.mark.parametrize(

@@ -22,12 +22,12 @@ VALID = np.array([[True, True, True, True], [True, False, True, False]])
 
 
 def test_from_above_one_rectangle_a_valid_cell() -> None:
-    figure = bev_windows_figure(small_scene(), QUERIES, INDEX, VALID, title="Two windows")
+    figure = bev_windows_figure(small_scene(), QUERIES, INDEX, VALID)
     (axes,) = figure.axes
     assert rectangles(axes) == [(0, 2, 1, 1), (1, 2, 1, 1), (-5, -4, 1, 1)]
     assert marks(axes) == [(0.5, 2.5), (-4.9, -3.9)]
     assert [text.get_text() for text in axes.texts] == ["1", "2"]
-    assert axes.get_title(loc="left") == "Two windows"
+    assert axes.get_title(loc="left") == "Windows over the BEV"
     assert axes.get_xlim() == (-5.0, 5.0)
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert labels == ["LiDAR points", "ground truth", "ego"]
