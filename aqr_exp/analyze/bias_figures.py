@@ -15,12 +15,11 @@ from aqr_exp.analyze.scene_figure import (
     draw_bev,
     draw_image,
     image_axes,
-    inside_image,
     mark,
+    mark_in_image,
     split_by_sensor,
     value_map,
 )
-from aqr_exp.data.geometry import project
 from aqr_exp.report.figures.style import (
     CAMERA_COLOUR,
     INK,
@@ -250,9 +249,7 @@ def bias_figure(
         here = tokens[:, 0] == view
         heat = value_map(*layout.camera_size, tokens[here, 1:], value[camera][here])
         _draw_heat(axes, heat, (0.0, width_px, height_px, 0.0), largest)
-        pixel = project(query_m, scene.lidar2img[view])
-        if inside_image(layout, pixel):
-            mark(axes, pixel, "query", INK)
+        mark_in_image(axes, scene, view, query_m, "query", INK)
     bar = figure.colorbar(shown, ax=axes_of_views, shrink=0.8, pad=0.02)
     bar.set_label("bias added to the attention score", color=INK)
     return figure

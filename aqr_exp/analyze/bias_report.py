@@ -37,13 +37,7 @@ from aqr_exp.train.runner_config import register_plugins
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainedRun:
-    """A run with its newest weights.
-
-    Attributes:
-        folder: Its folder.
-        config: Its configuration.
-        detector: In evaluation mode, on the CPU.
-    """
+    """A run with its newest weights; the detector is in evaluation mode, on the CPU."""
 
     folder: RunFolder
     config: RunConfig

@@ -115,14 +115,12 @@ def page(about: str, corruptions: Sequence[Corruption]) -> str:
         for item in corruptions
     ]
     title = f"Sensor failures on {html.escape(about)}"
-    return "\n".join(
-        [
-            "<!DOCTYPE html>",
-            f'<html lang="en"><head><meta charset="utf-8"><title>{title}</title>',
-            f"<style>{_STYLE}</style></head>",
-            f"<body><h1>{title}</h1>",
-            "<p>The boxes are the ground truth, which no failure changes.</p>",
-            *parts,
-            "</body></html>\n",
-        ]
-    )
+    pictures = "\n".join(parts)
+    return f"""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<style>{_STYLE}</style></head>
+<body><h1>{title}</h1>
+<p>The boxes are the ground truth, which no failure changes.</p>
+{pictures}
+</body></html>
+"""

@@ -35,12 +35,7 @@ CONDITIONS = ("clear", "night", "rain", "night and rain")
 
 @dataclass(frozen=True, kw_only=True)
 class SceneCondition:
-    """A sample's scene and its condition.
-
-    Attributes:
-        scene: The scene's token.
-        condition: One of `CONDITIONS`.
-    """
+    """A sample's scene, by its token, and the scene's condition, one of `CONDITIONS`."""
 
     scene: str
     condition: str

@@ -211,3 +211,12 @@ def mark(axes: "Axes", at: Float[NDArray[Any], "2"], name: str, ink: str) -> Non
         fontsize=9, fontweight="bold", color=ink, path_effects=outline,
     )  # fmt: skip
     text.set(clip_on=True, in_layout=False)
+
+
+def mark_in_image(
+    axes: "Axes", scene: Frame, view: int, point_m: Float[NDArray[Any], "3"], name: str, ink: str
+) -> None:
+    """Mark a point, metres in the LiDAR frame, if it lies in the view's image."""
+    pixel = project(point_m, scene.lidar2img[view])
+    if inside_image(scene.layout, pixel):
+        mark(axes, pixel, name, ink)

@@ -24,13 +24,12 @@ from aqr_exp.analyze.scene_figure import (
     draw_bev,
     draw_image,
     image_axes,
-    inside_image,
     mark,
+    mark_in_image,
     split_by_sensor,
 )
 from aqr_exp.aqr.layout import locate_queries
 from aqr_exp.aqr.windows import Windows, gather_windows
-from aqr_exp.data.geometry import project
 from aqr_exp.report.figures.figure_file import save
 from aqr_exp.report.figures.style import INK, colour, new_figure
 
@@ -44,15 +43,14 @@ def bev_windows_figure(
     queries_m: Float[NDArray[Any], "queries 3"],
     index: Int[NDArray[Any], "queries slots"],
     valid: Bool[NDArray[Any], "queries slots"],
-    *,
-    names: Sequence[str] | None = None,
+    names: Sequence[str],
 ) -> "Figure":
     """Draw every BEV cell of every window, the queries, LiDAR points and ground truth from above.
 
     Args:
         queries_m: The queries' points, metres in the LiDAR frame.
         index, valid: Keys of the window slots, and where a slot holds one.
-        names: Labels of the queries; their numbers by default.
+        names: Labels of the queries.
 
     Returns:
         The figure: one axes, one rectangle a valid BEV slot.
@@ -65,7 +63,8 @@ def bev_windows_figure(
         keys = index[query][valid[query]]
         lidar, _ = split_by_sensor(layout, keys)
         corners = bev_corners_m(layout, bev_cells(layout, keys[lidar]))
-        _draw_window(axes, corners, layout.bev_pitch_m, at[:2], query, names)
+        _draw_cells(axes, corners, layout.bev_pitch_m, colour(query))
+        mark(axes, at[:2], names[query], colour(query))
     axes.legend(loc="upper right", fontsize=9, framealpha=0.9)
     return figure
 
@@ -75,8 +74,7 @@ def camera_windows_figure(
     queries_m: Float[NDArray[Any], "queries 3"],
     index: Int[NDArray[Any], "queries slots"],
     valid: Bool[NDArray[Any], "queries slots"],
-    *,
-    names: Sequence[str] | None = None,
+    names: Sequence[str],
 ) -> "Figure":
     """Draw every camera token of every window over the images; arguments as `bev_windows_figure`.
 
@@ -96,30 +94,21 @@ def camera_windows_figure(
             _, camera = split_by_sensor(layout, keys)
             cells = camera_cells(layout, keys[camera])
             corners = camera_corners_px(layout, cells[cells[:, 0] == view])
-            pixel = project(at, scene.lidar2img[view])
-            place = pixel if inside_image(layout, pixel) else None
-            _draw_window(axes, corners, (wide_px, high_px), place, query, names)
+            _draw_cells(axes, corners, (wide_px, high_px), colour(query))
+            mark_in_image(axes, scene, view, at, names[query], colour(query))
     return figure
 
 
-def _draw_window(
-    axes: "Axes",
-    corners: Float[NDArray[Any], "cells 2"],
-    size: tuple[float, float],
-    place: Float[NDArray[Any], "2"] | None,
-    query: int,
-    names: Sequence[str] | None,
+def _draw_cells(
+    axes: "Axes", corners: Float[NDArray[Any], "cells 2"], size: tuple[float, float], ink: str
 ) -> None:
-    """Draw cells of (width, height) by their lower corners, and the query where it has a place."""
+    """Draw cells of (width, height) by their lower corners."""
     from matplotlib.patches import Rectangle
 
-    ink = colour(query)
     for x, y in corners.tolist():
         cell = Rectangle((x, y), *size, edgecolor=ink, linewidth=0.5)
         cell.set_facecolor((ink, 0.28))
         axes.add_patch(cell)
-    if place is not None:
-        mark(axes, place, str(query + 1) if names is None else names[query], ink)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -165,5 +154,5 @@ def draw_windows(sample: AnnotatedSample, drawn: BoxWindows, folder: Path) -> li
     names = [sample.names[box] for box in drawn.boxes]
     files = [folder / "windows_bev.png", folder / "windows_cameras.png"]
     for path, draw in zip(files, (bev_windows_figure, camera_windows_figure), strict=True):
-        save(draw(sample.scene, drawn.centres_m, *slots, names=names), path)
+        save(draw(sample.scene, drawn.centres_m, *slots, names), path)
     return files

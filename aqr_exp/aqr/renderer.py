@@ -79,9 +79,6 @@ class WeightRenderer(nn.Module):
         A query off the BEV map puts nothing there; its camera weight goes to every view that sees
         it, and nowhere if none does.
 
-        Args:
-            places: Where the queries are.
-
         Returns:
             The BEV map, and the maps of all views, [B V, 1, H, W], view by view within a sample; in
             single precision or better whatever the weights' type.

@@ -30,7 +30,6 @@ def weight_scalars(
     """Mean and spread of the router's weights, and which modality queries prefer.
 
     Args:
-        weights: Weights of (lidar, camera).
         margin: A query prefers a modality whose weight is higher by more than this.
 
     Returns:
@@ -59,7 +58,6 @@ def bias_scalars(
     """The bias of each modality, and how much of it is beyond the responsive region of softmax.
 
     Args:
-        bias: The bias of one decoder layer.
         lidar_slots: How many slots, the first ones, are BEV cells; of a local bias.
 
     Returns:

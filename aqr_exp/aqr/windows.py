@@ -90,9 +90,8 @@ class Windows:
 def window_offsets(size: int, device: torch.device | None = None) -> Int[Tensor, " size"]:
     """Offsets of a window's cells along one axis.
 
-    Returns:
-        -(w // 2) .. w // 2 for an odd size w; -w / 2 + 1 .. w / 2 for an even one, which reaches
-        one cell further ahead than back.
+    They are -(w // 2) .. w // 2 for an odd size w; -w / 2 + 1 .. w / 2 for an even one, which
+    reaches one cell further ahead than back.
 
     Raises:
         ValueError: If the size is below 1.
@@ -116,7 +115,6 @@ def gather_windows(
     A query off the BEV map has no BEV window; one that no camera sees has no camera window.
 
     Args:
-        places: Where the queries are.
         bev_size: Cells along each side of the BEV window.
         camera_size: Tokens along each side of a camera window.
         view_policy: "first": a window in the first view that sees the query; "all": one in every

@@ -47,14 +47,7 @@ class MultiHeadAttention(nn.Module):
             nn.init.zeros_(self.out_proj.bias)
 
     def project(self, tensor: Float[Tensor, "batch n width"], part: int) -> Tensor:
-        """Project to one part and split the heads.
-
-        Args:
-            part: 0 for queries, 1 for keys, 2 for values.
-
-        Returns:
-            [B, H, n, c].
-        """
+        """Project to part 0, queries, 1, keys, or 2, values, split by heads: [B, H, n, c]."""
         rows = slice(part * self.width, (part + 1) * self.width)
         bias = None if self.in_proj_bias is None else self.in_proj_bias[rows]
         projected = functional.linear(tensor, self.in_proj_weight[rows], bias)

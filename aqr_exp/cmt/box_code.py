@@ -21,13 +21,10 @@ MATCHED_ENTRIES = 8
 
 
 def encode(boxes: Float[Tensor, "*shape 9"]) -> Float[Tensor, "*shape 10"]:
-    """Encode boxes.
+    """Encode boxes; entries that are NaN stay NaN.
 
     Args:
         boxes: (x, y, z, l, w, h, yaw, vx, vy), gravity centre; metres, radians, metres per second.
-
-    Returns:
-        Codes; entries that were NaN stay NaN.
     """
     x, y, z, length, width, height, yaw, vx, vy = boxes.unbind(-1)
     return torch.stack(

@@ -19,13 +19,10 @@ _LISTED = 10
 
 
 def load_state_dict_file(path: Path) -> dict[str, Tensor]:
-    """Read a checkpoint's state dict without executing anything in the file.
+    """Read a checkpoint's state dict, to the CPU, without executing anything in the file.
 
     Args:
         path: A file that `torch.save` wrote: a state dict, or a dict that holds one.
-
-    Returns:
-        Parameters and buffers by name, on the CPU.
 
     Raises:
         RequestError: If the file cannot be read with `weights_only` or holds no state dict.
@@ -42,11 +39,8 @@ def load_state_dict_file(path: Path) -> dict[str, Tensor]:
 def unwrap_state_dict(content: object, source: str) -> dict[str, Tensor]:
     """Find the state dict in the content of a checkpoint, and drop `module.` prefixes.
 
-    Args:
-        source: Name of the checkpoint, for errors.
-
     Raises:
-        RequestError: If there is no state dict.
+        RequestError: If there is no state dict; names the checkpoint, `source`.
     """
     for wrapper in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):

@@ -31,14 +31,11 @@ class CmtDataPreprocessor(BaseDataPreprocessor):
     """
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:  # noqa: ARG002
-        """Prepare one collated batch.
+        """Prepare one collated batch: `inputs` with `points` and `imgs`, float32, and `data_samples`.
 
         Args:
             data: `inputs` with `points` (a list of [N, 5] tensors) and `imgs` or `img` (a list of
                 [V, 3, H, W] tensors, or one [B, V, 3, H, W]); and `data_samples`.
-
-        Returns:
-            `inputs` with `points` and `imgs` [B, V, 3, H, W] float32, and `data_samples`.
         """
         data = self.cast_data(data)
         inputs = data["inputs"]
@@ -181,14 +178,11 @@ class CmtDetector(Base3DDetector):
         batch_data_samples: list[Det3DDataSample],
         **_: Any,
     ) -> dict[str, Tensor]:
-        """Losses of a batch.
+        """Losses of a batch by name; their sum is trained.
 
         Args:
             batch_inputs_dict: `points`, a list of [N, 5]; `imgs`, [B, V, 3, H, W].
             batch_data_samples: With `lidar2img`, `pad_shape` and `gt_instances_3d`.
-
-        Returns:
-            Losses by name; their sum is trained.
         """
         metas = [
             self._meta(sample)

@@ -16,12 +16,7 @@ from aqr_exp.aqr import BevMap, CameraMaps, Keys, Points, Projections, Queries
 
 
 def map_tokens(bev: BevMap | None, camera: CameraMaps | None, batch: int) -> Keys:
-    """The maps as tokens: BEV cells row-major, then camera tokens by view, row, column.
-
-    Args:
-        bev: BEV map; None where the LiDAR is not read.
-        camera: [B V, C, rows, columns]; None where no camera is read.
-    """
+    """The maps of the sensors that are read as tokens: BEV row-major, then cameras by view, row, column."""
     parts = []
     if bev is not None:
         parts.append(bev.flatten(2).transpose(1, 2))
@@ -96,8 +91,7 @@ def denormalise_points(
 def padded_image_size(metas: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
     """(height, width) in pixels of the network's input, from the first sample's `pad_shape`.
 
-    Args:
-        metas: `pad_shape` is (h, w), (h, w, c) or one such tuple per view.
+    That is (h, w), (h, w, c) or one such tuple per view.
     """
     shape = metas[0]["pad_shape"]
     if isinstance(shape[0], Sequence | np.ndarray | Tensor):

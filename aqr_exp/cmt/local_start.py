@@ -57,11 +57,7 @@ def _finish_code(
     constant: Float[Tensor, " code"],
     basis: Float[Tensor, "width half"],
 ) -> None:
-    """Set a layer to a centred, scaled readout of its inputs within a subspace.
-
-    Args:
-        readout: From the layer's inputs to codes.
-    """
+    """Set a layer to a centred, scaled readout of its inputs, from them to codes, within a subspace."""
     centred = codes - codes.mean(dim=0)
     scale = CODE_NORM / centred.square().sum(dim=1).mean().sqrt()
     mix = scale * basis[:, : codes.shape[1]]
@@ -73,12 +69,7 @@ def _finish_code(
 def start_bev_embedding(
     first: nn.Linear, last: nn.Linear, basis: Float[Tensor, "width half"]
 ) -> None:
-    """Make the BEV embedding, first -> ReLU -> last, a place code.
-
-    Args:
-        first: Linear(2F -> F).
-        last: Linear(F -> F).
-    """
+    """Make the BEV embedding, Linear(2F -> F) -> ReLU -> Linear(F -> F), a place code."""
     width = last.out_features
     side = math.isqrt(basis.shape[1])
     ticks = (torch.arange(side, dtype=torch.float32) + 0.5) / side
@@ -129,12 +120,7 @@ def start_ray_embedding(
     basis: Float[Tensor, "width half"],
     point_cloud_range: tuple[float, ...],
 ) -> None:
-    """Make the camera embedding, first -> ReLU -> last, a place code of the viewing direction.
-
-    Args:
-        first: Linear(3D -> 4F).
-        last: Linear(4F -> F).
-    """
+    """Make the camera embedding, Linear(3D -> 4F) -> ReLU -> Linear(4F -> F), a code of directions."""
     azimuths = basis.shape[1] // len(_ELEVATIONS_DEG)
     azimuth = torch.arange(azimuths) * (2.0 * math.pi / azimuths)
     elevation = torch.tensor(_ELEVATIONS_DEG).deg2rad()
@@ -190,13 +176,10 @@ def start_cross_attention(
 
 @torch.no_grad()
 def start_reference_points(reference: Float[Tensor, "queries 3"]) -> None:
-    """Spread the queries over a jittered BEV grid at half height, in random order.
+    """Spread normalised points over a jittered BEV grid at half height, in random order, in place.
 
     Uniform draws leave holes and heaps; and with heights from -5 m to 3 m most anchors project above or
     below the objects at their place.
-
-    Args:
-        reference: Normalised reference points, set in place.
     """
     queries = len(reference)
     side = math.ceil(math.sqrt(queries))
@@ -214,12 +197,7 @@ def start_locally(
     cross_attentions: Sequence[MultiHeadAttention],
     point_cloud_range: tuple[float, ...],
 ) -> None:
-    """Initialise both encodings and every cross-attention, in place.
-
-    Args:
-        bev_embedding: Holds the two layers that `start_bev_embedding` takes.
-        ray_embedding: Holds the two that `start_ray_embedding` takes.
-    """
+    """Initialise both encodings, of two linear layers each, and every cross-attention, in place."""
     first, last = _linears(bev_embedding)
     bases = _subspaces(last.out_features)
     start_bev_embedding(first, last, bases[0])

@@ -95,11 +95,7 @@ def match(
 def focal_loss(
     logits: Float[Tensor, "layers n classes"], labels: Int[Tensor, "layers n"]
 ) -> Float[Tensor, " layers"]:
-    """Sigmoid focal loss (gamma 2, alpha 0.25), summed over predictions and classes.
-
-    Args:
-        labels: Class of each prediction; C is background.
-    """
+    """Sigmoid focal loss (gamma 2, alpha 0.25), summed over predictions and classes; C is background."""
     classes = torch.arange(logits.shape[-1], device=logits.device)
     wanted = labels[..., None] == classes
     signed = torch.where(wanted, -logits, logits)  # log(1 - p_true) = -softplus(signed)

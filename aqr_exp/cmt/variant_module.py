@@ -27,14 +27,11 @@ class VariantRecord:
     """Record of a variant in one forward pass, detached; the lists have one entry a decoder layer.
 
     Attributes:
-        weights: [B, Q, 2] of (lidar, camera).
         first_query: Number of denoising queries, which come first.
-        biases: Bias of each layer.
-        windows: Windows of each layer.
         attention: Attention of each layer with and without its bias.
     """
 
-    weights: Tensor | None = None
+    weights: Pairs | None = None
     first_query: int = 0
     biases: list[ScoreBias] = field(default_factory=list)
     windows: list[Windows] = field(default_factory=list)
@@ -44,15 +41,13 @@ class VariantRecord:
         """Watched scalars by name; attention and bias are averaged over the layers."""
         if self.weights is None:
             return {}
+        first = self.first_query
         layers = [
-            bias_scalars(bias, lidar_slots=windows.lidar_slots, first_query=self.first_query)
+            bias_scalars(bias, lidar_slots=windows.lidar_slots, first_query=first)
             for bias, windows in zip(self.biases, self.windows, strict=True)
         ]
-        layers += [
-            attention_scalars(statistics, first_query=self.first_query)
-            for statistics in self.attention
-        ]
-        return weight_scalars(self.weights, first_query=self.first_query) | _mean_of(layers)
+        layers += [attention_scalars(seen, first_query=first) for seen in self.attention]
+        return weight_scalars(self.weights, first_query=first) | _mean_of(layers)
 
 
 def _mean_of(layers: list[dict[str, float]]) -> dict[str, float]:
@@ -77,12 +72,10 @@ class ForwardContext:
     """One forward pass of the head, as far as a variant may use it.
 
     Attributes:
-        memory: [B, K, C] token content.
-        key_pos: [B, K, C] token encoding.
-        query_pos: [B, Q, C] query encoding.
-        points_m: [B, Q, 3] reference points, LiDAR frame, metres.
-        lidar2img: [B, V, 4, 4] after augmentation.
-        layout: Layout of the tokens.
+        memory, key_pos: Content and encoding of the tokens.
+        query_pos: Encoding of the queries.
+        points_m: Reference points, LiDAR frame, metres.
+        lidar2img: After augmentation.
         first_query: Number of denoising queries before the learnable ones.
     """
 

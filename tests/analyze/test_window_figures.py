@@ -22,7 +22,7 @@ VALID = np.array([[True, True, True, True], [True, False, True, False]])
 
 
 def test_from_above_one_rectangle_a_valid_cell() -> None:
-    figure = bev_windows_figure(small_scene(), QUERIES, INDEX, VALID)
+    figure = bev_windows_figure(small_scene(), QUERIES, INDEX, VALID, ("1", "2"))
     (axes,) = figure.axes
     assert rectangles(axes) == [(0, 2, 1, 1), (1, 2, 1, 1), (-5, -4, 1, 1)]
     assert marks(axes) == [(0.5, 2.5), (-4.9, -3.9)]
@@ -37,7 +37,7 @@ def test_from_above_one_rectangle_a_valid_cell() -> None:
 
 
 def test_over_the_images_one_rectangle_a_valid_token_of_the_view() -> None:
-    figure = camera_windows_figure(small_scene(), QUERIES, INDEX, VALID, names=("a", "b"))
+    figure = camera_windows_figure(small_scene(), QUERIES, INDEX, VALID, ("a", "b"))
     axes = dict(
         zip(CAMERA_NAMES, [figure.axes[place] for place in (1, 2, 0, 4, 3, 5)], strict=True)
     )
@@ -59,6 +59,7 @@ def test_no_query_is_a_picture_too() -> None:
         "queries_m": np.zeros((0, 3)),
         "index": np.zeros((0, 4), dtype=int),
         "valid": np.zeros((0, 4), dtype=bool),
+        "names": (),
     }
     empty = small_scene(boxes_m=np.zeros((0, 7)), points_m=np.zeros((0, 3)))
     assert rendered(bev_windows_figure(empty, **nothing), "png").startswith(b"\x89PNG")
@@ -108,7 +109,7 @@ def test_windows_of_ten_real_boxes_hold_what_the_pickles_matrices_say(real_frame
         scene.layout,
     )
     windows = gather_windows(places, scene.layout, bev_size=5, camera_size=8, view_policy="all")
-    given = (queries, windows.index[0].numpy(), windows.valid[0].numpy())
+    given = (queries, windows.index[0].numpy(), windows.valid[0].numpy(), [*"0123456789"])
     (above,) = bev_windows_figure(scene, *given).axes
     assert len(rectangles(above)) == 10 * 25
     for query, (x, y, _) in enumerate(queries):
@@ -144,4 +145,4 @@ def test_windows_of_ten_real_boxes_hold_what_the_pickles_matrices_say(real_frame
 def test_a_key_that_is_none_is_refused() -> None:
     wrong = np.full_like(INDEX, LAYOUT.keys)
     with pytest.raises(ValueError, match=r"^key 224 is none of the 224 keys$"):
-        bev_windows_figure(small_scene(), QUERIES, wrong, VALID)
+        bev_windows_figure(small_scene(), QUERIES, wrong, VALID, ("1", "2"))

@@ -9,6 +9,7 @@ import torch
 from small_map import LAYOUT, places_of
 
 from aqr_exp.aqr.attention import gathered
+from aqr_exp.aqr.attention.correction import slot_chunks
 from aqr_exp.aqr.attention.gathered import GatheredAttention
 from aqr_exp.aqr.windows import Windows, gather_windows
 
@@ -101,11 +102,10 @@ def test_values_and_all_gradients_are_the_dense_ones(heads, chunk_numbers, monke
 @pytest.mark.parametrize(
     ("queries", "wanted"), [(5, [2, 2, 2, 2, 2]), (2, [2, 2]), (1, [2]), (0, [])]
 )
-def test_chunks_cover_every_query_once(queries, wanted, monkeypatch):
-    monkeypatch.setattr(gathered, "_CHUNK_NUMBERS", 2 * 3 * 4 + 1)
+def test_chunks_cover_every_query_once(queries, wanted):
     # Two samples: their queries follow each other, and so do their 7 keys.
     index = torch.arange(queries * 2 * 3).view(2, queries, 3) % 7
-    chunks = [*gathered._chunks(index, torch.zeros(2, 7, 4))]
+    chunks = [*slot_chunks(index, keys=7, width=4, most=2 * 3 * 4 + 1)]
     assert [len(places) for _, places in chunks] == wanted
     assert [row for part, _ in chunks for row in range(2 * queries)[part]] == [*range(2 * queries)]
     if queries:

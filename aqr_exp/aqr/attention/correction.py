@@ -198,16 +198,25 @@ def _heads(rows: Float[Tensor, "all heads *c"], batch: int) -> Float[Tensor, "ba
     return rows.view(batch, -1, *rows.shape[1:]).transpose(1, 2)
 
 
-def _chunks(index: SlotIndex, key: HeadKeys) -> Iterator[tuple[slice, Int[Tensor, "n slots"]]]:
-    """Queries of one chunk, and the rows of all samples' keys that their slots name."""
-    batch, heads, keys, width = key.shape
-    first_row = torch.arange(batch, device=index.device) * keys
+def slot_chunks(
+    index: SlotIndex, keys: int, width: int, most: int
+) -> Iterator[tuple[slice, Int[Tensor, "n slots"]]]:
+    """Queries of one chunk, and the rows of all samples' keys that their slots name.
+
+    A chunk gathers about `most` numbers, from keys so wide.
+    """
+    first_row = torch.arange(len(index), device=index.device) * keys
     rows = (index + first_row[:, None, None]).flatten(0, 1)
-    most = _CHUNK_NUMBERS if key.device.type == "cpu" else _DEVICE_CHUNK_NUMBERS
-    step = max(1, most // (rows.shape[-1] * heads * width))
+    step = max(1, most // max(1, rows.shape[1] * width))
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
         yield part, rows[part]
+
+
+def _chunks(index: SlotIndex, key: HeadKeys) -> Iterator[tuple[slice, Int[Tensor, "n slots"]]]:
+    _, heads, keys, c = key.shape
+    most = _CHUNK_NUMBERS if key.device.type == "cpu" else _DEVICE_CHUNK_NUMBERS
+    return slot_chunks(index, keys, heads * c, most)
 
 
 def _gather(

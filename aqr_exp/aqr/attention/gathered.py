@@ -26,6 +26,7 @@ from torch.autograd.function import once_differentiable
 from aqr_exp.aqr import Keys, Queries, SlotIndex, SlotMask
 from aqr_exp.aqr.attention import compiled
 from aqr_exp.aqr.attention.compiled import SlotQKV, kernels, order_of, rows_of, score_scale
+from aqr_exp.aqr.attention.correction import slot_chunks
 from aqr_exp.aqr.attention.parallel import parallel_for
 from aqr_exp.aqr.windows import Windows
 
@@ -162,7 +163,7 @@ def attend_rows(parts: SlotQKV, heads: int) -> Queries:
     """`compiled.attend`, but the mean over all slots for a query without a valid one."""
     query, key, value, _, valid = (part.flatten(0, 1) for part in parts)
     output = torch.empty_like(parts.query)
-    for rows, places in _chunks(parts.slot_index, parts.key):
+    for rows, places in _chunks(parts):
         output.flatten(0, 1)[rows] = _attend_gathered(
             query[rows], key[places], value[places], valid[rows], heads
         )
@@ -176,7 +177,7 @@ def attend_rows_gradients(
     query, key, value, _, valid = (part.flatten(0, 1) for part in parts)
     grads = grad_output.flatten(0, 1)
     grad_query, grad_key, grad_value = (torch.zeros_like(part) for part in (query, key, value))
-    for rows, places in _chunks(parts.slot_index, parts.key):
+    for rows, places in _chunks(parts):
         inputs = [
             tensor.detach().requires_grad_() for tensor in (query[rows], key[places], value[places])
         ]
@@ -191,15 +192,9 @@ def attend_rows_gradients(
     )  # fmt: skip
 
 
-def _chunks(index: SlotIndex, key: Keys) -> Iterator[tuple[slice, Int[Tensor, "rows slots"]]]:
-    """Stretches of queries whose gathered keys are few enough, and the rows of all keys they name."""
-    samples, keys, width = key.shape
-    first = torch.arange(samples, device=index.device) * keys
-    places = (index + first[:, None, None]).flatten(0, 1)
-    step = max(1, _CHUNK_NUMBERS // max(1, places.shape[1] * width))
-    for start in range(0, len(places), step):
-        part = slice(start, start + step)
-        yield part, places[part]
+def _chunks(parts: SlotQKV) -> Iterator[tuple[slice, Int[Tensor, "rows slots"]]]:
+    _, keys, width = parts.key.shape
+    return slot_chunks(parts.slot_index, keys, width, _CHUNK_NUMBERS)
 
 
 def _attend_gathered(

@@ -141,10 +141,8 @@ def _log_sum_and_mean_score(query: HeadQueries, key: HeadKeys) -> tuple[QueryNum
         return log_sum, (query.to(dtype) * mean_key.to(dtype)).sum(dim=-1) * scale
     rows = max(1, _CHUNK_SCORES // (query.shape[0] * query.shape[1] * key.shape[2]))
     sums, means = [], []
-    for start in range(0, query.shape[2], rows):
-        score = (
-            query[:, :, start : start + rows].to(dtype) @ key.to(dtype).transpose(-1, -2) * scale
-        )
+    for part in query.split(rows, dim=2):  # type: ignore[no-untyped-call]
+        score = part.to(dtype) @ key.to(dtype).transpose(-1, -2) * scale
         sums.append(score.logsumexp(dim=-1))
         means.append((score.softmax(dim=-1) * score).sum(dim=-1))
     return torch.cat(sums, dim=2), torch.cat(means, dim=2)
