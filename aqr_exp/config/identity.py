@@ -12,6 +12,7 @@ from typing import Any
 from aqr_exp.config import rules
 from aqr_exp.config.convert import FieldSpec, convert, fields_of
 from aqr_exp.config.schema import RunConfig
+from aqr_exp.config.short_names import value_at
 from aqr_exp.files.run_name import RunName
 
 HASH_DIGITS = 12
@@ -210,12 +211,10 @@ def launch_circumstances(spec: Mapping[str, Any], cpus: int | None) -> dict[str,
     Returns:
         `device`, `threads` and `loader_workers`.
     """
-    launcher = spec.get("launcher")
-    given = launcher if isinstance(launcher, Mapping) else {}
     return {
-        "device": given.get("device"),
-        "threads": given.get("threads") or cpus,
-        "loader_workers": given.get("loader_workers"),
+        "device": value_at(spec, "launcher.device"),
+        "threads": value_at(spec, "launcher.threads") or cpus,
+        "loader_workers": value_at(spec, "launcher.loader_workers"),
     }
 
 

@@ -50,13 +50,8 @@ class LoadedRun:
     config: RunConfig
     fingerprint: str
 
-    @property
-    def name(self) -> str:
-        """The name of its folder."""
-        return self.name_of(self.config.seed)
-
     def name_of(self, seed: int) -> str:
-        """The name with another seed."""
+        """The name of its folder with a seed."""
         return str(RunName(self.config.variant.name, self.fingerprint, seed))
 
 

@@ -18,9 +18,7 @@ def short_names() -> dict[str, tuple[str, ...]]:
 
 def overrides_help() -> str:
     """The part of a command's help on short names, one paragraph a variant that has any."""
-    return "\n".join(
-        spec.overrides_help for spec in variant_specs().values() if spec.overrides_help
-    )
+    return "\n".join(filter(None, (spec.overrides_help for spec in variant_specs().values())))
 
 
 def keys_set_by(key: str) -> tuple[str, ...]:

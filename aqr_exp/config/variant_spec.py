@@ -93,12 +93,9 @@ class VariantSpec(Generic[S]):
 def variant_specs() -> dict[str, VariantSpec[Any]]:
     """Every variant by its name, in alphabetical order."""
     package = importlib.import_module("aqr_exp.variants")
-    found: dict[str, VariantSpec[Any]] = {}
-    for entry in pkgutil.iter_modules(package.__path__):
-        if entry.ispkg:
-            spec = importlib.import_module(f"{package.__name__}.{entry.name}").SPEC
-            found[spec.name] = spec
-    return found
+    folders = [entry.name for entry in pkgutil.iter_modules(package.__path__) if entry.ispkg]
+    specs = [importlib.import_module(f"{package.__name__}.{folder}").SPEC for folder in folders]
+    return {spec.name: spec for spec in specs}
 
 
 def spec_of(settings: VariantSettings) -> VariantSpec[Any]:

@@ -135,6 +135,7 @@ class RecordHistory(Hook):
             bad = ", ".join(name for name, value in losses.items() if not math.isfinite(value))
             raise RunFailedError(f"the loss is not finite at step {step} ({bad})")
         if step % self.every_steps == 0 or step in (1, runner.max_iters):
+            norm = runner.message_hub.log_scalars.get("train/grad_norm")
             self.folder.append_history(
                 {
                     "kind": "train",
@@ -142,7 +143,7 @@ class RecordHistory(Hook):
                     "step": step,
                     **losses,
                     "lr": runner.optim_wrapper.get_lr()["lr"][0],
-                    "grad_norm": _scalar(runner, "train/grad_norm"),
+                    "grad_norm": float(norm.current()) if norm is not None else None,
                     "step_time_s": round(now - self.step_started, 4),
                     "data_time_s": round(self.step_loaded - self.step_started, 4),
                 }
@@ -186,11 +187,6 @@ class RecordHistory(Hook):
                     "eta_s": elapsed / max(1, done - 1) * (batches - done),
                 }
             )
-
-
-def _scalar(runner: Runner, name: str) -> float | None:
-    scalars = runner.message_hub.log_scalars
-    return float(scalars[name].current()) if name in scalars else None
 
 
 class CatchUpValidationHook(Hook):

@@ -180,28 +180,22 @@ class Subject:
 
     def weigh(self) -> None:
         """Count the operations and the memory of a pass, which warms it as well."""
-        self._take_threads()
+        torch.set_num_threads(self._threads)
         self.flops = count_flops(self.model, lambda: self.forward(0))
-        peaks = []
-        for number in range(WARM_ROUNDS + len(self._batches)):
-            peak = peak_beyond_mb(partial(self.forward, number), self.device)
-            if peak is not None and number >= WARM_ROUNDS:
-                peaks.append(peak)
+        passes = [partial(self.forward, n) for n in range(WARM_ROUNDS + len(self._batches))]
+        peaks = [peak_beyond_mb(detect, self.device) for detect in passes][WARM_ROUNDS:]
+        known = [peak for peak in peaks if peak is not None]
         # Reuse by the allocator differs from pass to pass.
-        self.memory_mb = median(peaks) if peaks else None
+        self.memory_mb = median(known) if known else None
 
     def timed(self, number: int) -> float:
         """Milliseconds of one pass; on CUDA until the device has finished."""
-        self._take_threads()
+        torch.set_num_threads(self._threads)
         _wait(self.device)
         started = time.perf_counter()
         self.forward(number)
         _wait(self.device)
         return 1000 * (time.perf_counter() - started)
-
-    def _take_threads(self) -> None:
-        if torch.get_num_threads() != self._threads:
-            torch.set_num_threads(self._threads)
 
     def finished(self) -> dict[str, Any]:
         """The measurements of a response."""

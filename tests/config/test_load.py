@@ -121,7 +121,7 @@ def test_an_identity_is_the_hash_of_the_whole_canonical_text() -> None:
     text = json.dumps(canonical(loaded.config), sort_keys=True, separators=(",", ":"))
     assert loaded.fingerprint == hashlib.sha256(text.encode()).hexdigest()[:12]
     assert loaded.name_of(4) == f"attention_bias-{loaded.fingerprint}-s4"
-    assert loaded.name == run_name(loaded.config)
+    assert loaded.name_of(loaded.config.seed) == run_name(loaded.config)
     assert loaded.fingerprint == fingerprint(loaded.config)
 
 
