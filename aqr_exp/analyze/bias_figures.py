@@ -46,11 +46,7 @@ WEIGHTS = {"lidar": "LiDAR weight", "camera": "camera weight"}
 
 
 def attention_history_figure(rows: Sequence[Mapping[str, Any]]) -> "Figure":
-    """Draw mass in window and attention change, and the weights with their spread, by step.
-
-    Returns:
-        The figure: attention above, where there is a bias, and weights below.
-    """
+    """Draw attention by step above, where there is a bias, and the weights with their spread below."""
     attended = {name: _series(rows, name) for name in LINES if _series(rows, name)[0]}
     figure = new_figure(9.0, 7.2 if attended else 3.8)
     all_axes = figure.subplots(2 if attended else 1, 1, sharex=True, squeeze=False)[:, 0]

@@ -187,8 +187,7 @@ def draw_biases(
 ) -> list[Path]:
     """Draw the bias of the queries nearest to a sample's boxes, in the last decoder layer.
 
-    Returns:
-        One file a query; none for a run whose bias is not one of windows.
+    One file a query; none for a run whose bias is not one of windows.
     """
     seen = samples.sample(sample)
     record = run.observe(samples.batch(sample))

@@ -57,11 +57,7 @@ LARGEST_BIAS_SHOWN = 10.0
 def softmax_figure(
     weights: Sequence[float], scales: Sequence[float], windows: Sequence[int], keys: int
 ) -> "Figure":
-    """Draw the curves of the tables.
-
-    Returns:
-        The figure: probability by scale; slope by bias; window mass by bias.
-    """
+    """Draw the curves of the tables: probability by scale; slope by bias; window mass by bias."""
     figure = new_figure(15.0, 4.6)
     figure.suptitle("How attention answers to a score bias", fontsize=13, color=INK)
     probability, saturation, mass = figure.subplots(1, 3)

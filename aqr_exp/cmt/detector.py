@@ -201,14 +201,10 @@ class CmtDetector(Base3DDetector):
         batch_data_samples: list[Det3DDataSample],
         **_: Any,
     ) -> list[Det3DDataSample]:
-        """Detect.
+        """Give samples `pred_instances_3d`: `bboxes_3d`, `scores_3d` (float32, descending), `labels_3d`.
 
         Args:
             batch_data_samples: With `lidar2img`, `pad_shape` and `box_type_3d`.
-
-        Returns:
-            The samples, with `pred_instances_3d`: `bboxes_3d`, `scores_3d` (float32, descending),
-            `labels_3d`.
         """
         metas = [self._meta(sample) for sample in batch_data_samples]
         detections = self.pts_bbox_head.decode(self._head_outputs(batch_inputs_dict, metas))

@@ -135,8 +135,7 @@ def attend_dense(
 ) -> HeadQueries:
     """The definition, spelled out with all matrices: for tests, and for a few queries at a time.
 
-    Returns:
-        The attended values, computed in single precision or better, in the queries' dtype.
+    Computed in single precision or better; the result is in the queries' dtype.
     """
     dtype = torch.promote_types(query.dtype, torch.float32)
     with torch.autocast(query.device.type, enabled=False):

@@ -144,11 +144,7 @@ def correct_gradients(
 def bias_gradient(
     grad_output: HeadQueries, windowed: WindowedQKV, output: HeadQueries, log_sum: QueryNumbers
 ) -> SlotNumbers:
-    """The bias's gradient alone, where another kernel gives those of queries, keys and values.
-
-    Returns:
-        In the dtype of the bias.
-    """
+    """The bias's gradient alone, in its dtype, where another kernel gives those of the other inputs."""
     bias = windowed.bias
     slot_bias, grad_bias = bias.flatten(0, 1), torch.empty_like(bias).flatten(0, 1)
     for near in _slopes(grad_output, windowed, output, log_sum):

@@ -58,11 +58,10 @@ def attend_flex(
 ) -> HeadQueries:
     """Attend with a bias in the windows, where `unsupported_reason` is None.
 
+    Gradients reach queries, keys, values and the bias.
+
     Args:
         compiler: A backend of torch.compile; None lets torch interpret the kernel, with whole matrices.
-
-    Returns:
-        The attended values. Gradients reach queries, keys, values and the bias.
 
     Raises:
         ValueError: The bias has no grid.

@@ -236,11 +236,7 @@ def mix_tokens(
     index: SlotIndex,
     valid: SlotMask,
 ) -> Float[Tensor, "heads all_queries width"]:
-    """softmax(query (memory + key_pos) / sqrt(C / H)) memory over the valid slots, in every head.
-
-    Returns:
-        Mixed tokens; zero for a query without a valid slot.
-    """
+    """softmax(query (memory + key_pos) / sqrt(C / H)) memory over valid slots, by head; else zero."""
     mixed: Tensor = _MixTokens.apply(query, memory, key_pos, index, valid)  # type: ignore[no-untyped-call]
     return mixed
 
