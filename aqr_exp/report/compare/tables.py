@@ -18,6 +18,7 @@ from aqr_exp.report.tables.cells import (
     titled,
 )
 from aqr_exp.store.collect import RunRow
+from aqr_exp.store.counting import grouped
 
 LONGEST_VALUE = 60
 NUMBERS = ("ground truth", "A", "B", "difference", "low", "high", "pairs", "p")
@@ -103,10 +104,12 @@ def _compared_table(
 
 def _shared_notes(items: Sequence[Compared]) -> list[str]:
     """Remarks on numbers: those with the same note share a line."""
-    names: dict[str, list[str]] = {}
-    for item in items:
-        names.setdefault(item.result.difference.note, []).append(item.result.difference.name)
-    return [f"{', '.join(named)}: {note}" for note, named in names.items() if note]
+    by_note = grouped([item.result.difference for item in items], lambda each: each.note)
+    return [
+        f"{', '.join(each.name for each in named)}: {note}"
+        for note, named in by_note.items()
+        if note
+    ]
 
 
 def _compared_cells(item: Compared) -> tuple[Cell, ...]:

@@ -57,7 +57,7 @@ def arm_table(
     Where a mean is over fewer seeds, and why times cannot be compared, is in its notes.
     """
     common = common_words(data.groups)
-    times = [_relative_time(arm) for arm in data.arms] if costs else []
+    times = [relative_time(arm.group, arm.match) for arm in data.arms] if costs else []
     lines = [_line(data, index, common, marks) for index in range(len(data.arms))]
     merged = _merged(data)
     columns = [*_identity_columns(lines), Column("n", numeric=True)]
@@ -132,14 +132,6 @@ def _line(data: ComparisonData, index: int, common: Sequence[str], marks: Marks)
     if data.compares:
         cells.append(confounders_cell(arm))
     return tuple(cells)
-
-
-def _relative_time(arm: TableArm) -> RelativeTime:
-    match = arm.match.group
-    # A baseline is its own measure, also where nothing else is known about it.
-    if match is None and arm.match.reason is None:
-        match = arm.group
-    return relative_time(arm.group, match)
 
 
 def _cost_cells(arm: TableArm, time: RelativeTime) -> tuple[Cell, ...]:

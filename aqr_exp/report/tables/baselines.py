@@ -23,54 +23,6 @@ from aqr_exp.statistics.metrics import TRAIN_TIME
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.store import Store
 
-
-@dataclass(frozen=True, kw_only=True)
-class RelativeTime:
-    """An arm's training time over the baseline's.
-
-    Attributes:
-        ratio: Mean over mean; None where they cannot be compared.
-        reason: Why they cannot, or which runs were left out; None when there is no remark.
-    """
-
-    ratio: float | None = None
-    reason: str | None = None
-
-
-def relative_time(arm: Sequence[RunRow], baseline: Sequence[RunRow] | None) -> RelativeTime:
-    """Compare training times.
-
-    Args:
-        baseline: Those of the baseline with the same setting; None when there are none.
-    """
-    if not baseline:
-        return RelativeTime(reason="no baseline with the same model, data and schedule")
-    ours, theirs = _timed(arm), _timed(baseline)
-    for runs, whose in ((ours, "its"), (theirs, "the baseline's")):
-        if not runs:
-            return RelativeTime(reason=f"none of {whose} runs was timed in one go")
-    # Every run against one: what differs within an arm spoils its mean just as well.
-    first = theirs[0]
-    for row in (*ours, *theirs):
-        differing = differing_circumstances(row.hardware, first.hardware)
-        if differing:
-            reason = f"{row.name} and {first.name} ran with {', '.join(differing)}"
-            return RelativeTime(reason=reason)
-    ratio = fmean(_seconds(row) for row in ours) / fmean(_seconds(row) for row in theirs)
-    left_out = len(arm) - len(ours)
-    words = f"{left_out} of {len(arm)} runs were not timed in one go and are left out"
-    return RelativeTime(ratio=ratio, reason=words if left_out else None)
-
-
-def _timed(rows: Sequence[RunRow]) -> list[RunRow]:
-    """Runs whose time is that of the whole training: a resumed run's is that of its last attempt."""
-    return [row for row in rows if row.attempt == 1 and _seconds(row) > 0]
-
-
-def _seconds(row: RunRow) -> float:
-    return row.metric(TRAIN_TIME) or 0.0
-
-
 Spec = Mapping[str, Any]
 
 
@@ -127,6 +79,50 @@ class BaselineMatch:
     group: Group | None = None
     confounders: tuple[Confounder, ...] = ()
     reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelativeTime:
+    """An arm's training time over the baseline's.
+
+    Attributes:
+        ratio: Mean over mean; None where they cannot be compared.
+        reason: Why they cannot, or which runs were left out; None when there is no remark.
+    """
+
+    ratio: float | None = None
+    reason: str | None = None
+
+
+def relative_time(arm: Group, match: BaselineMatch) -> RelativeTime:
+    """Compare training times; a baseline, of which nothing else may be known, is its own measure."""
+    baseline = match.group or (arm if match.reason is None else None)
+    if not baseline:
+        return RelativeTime(reason="no baseline with the same model, data and schedule")
+    ours, theirs = _timed(arm), _timed(baseline)
+    for runs, whose in ((ours, "its"), (theirs, "the baseline's")):
+        if not runs:
+            return RelativeTime(reason=f"none of {whose} runs was timed in one go")
+    # Every run against one: what differs within an arm spoils its mean just as well.
+    first = theirs[0]
+    for row in (*ours, *theirs):
+        differing = differing_circumstances(row.hardware, first.hardware)
+        if differing:
+            reason = f"{row.name} and {first.name} ran with {', '.join(differing)}"
+            return RelativeTime(reason=reason)
+    ratio = fmean(_seconds(row) for row in ours) / fmean(_seconds(row) for row in theirs)
+    left_out = len(arm) - len(ours)
+    words = f"{left_out} of {len(arm)} runs were not timed in one go and are left out"
+    return RelativeTime(ratio=ratio, reason=words if left_out else None)
+
+
+def _timed(rows: Sequence[RunRow]) -> list[RunRow]:
+    """Runs whose time is that of the whole training: a resumed run's is that of its last attempt."""
+    return [row for row in rows if row.attempt == 1 and _seconds(row) > 0]
+
+
+def _seconds(row: RunRow) -> float:
+    return row.metric(TRAIN_TIME) or 0.0
 
 
 class Baselines:

@@ -45,6 +45,7 @@ from aqr_exp.statistics.grouping import Group, arm_name, by_setting, group_seeds
 from aqr_exp.statistics.metrics import lower_is_better
 from aqr_exp.statistics.run_scores import GroundTruths
 from aqr_exp.store.collect import RunRow, with_settings
+from aqr_exp.store.counting import grouped
 from aqr_exp.store.store import Store
 
 
@@ -68,9 +69,9 @@ def sorted_table(table: Table, asked: str) -> Table:
     place = table.names.index(name)
     column = table.columns[place]
     heads = [index for index, each in enumerate(table.columns) if each.head]
-    blocks: dict[tuple[str, ...], list[int]] = {}
-    for index, row in enumerate(table.rows):
-        blocks.setdefault(tuple(row[at].text for at in heads), []).append(index)
+    blocks = grouped(
+        range(len(table.rows)), lambda index: tuple(table.rows[index][at].text for at in heads)
+    )
     order: list[int] = []
     for block in blocks.values():
         best_down = column.of_line and not lower_is_better(table.lines[block[0]].metric)

@@ -165,12 +165,10 @@ def count_cell(count: int) -> Cell:
     return Cell(text=str(count), value=count)
 
 
-def number_cell(
-    value: float | None, missing: str = "-", decimals: int = DECIMALS, *, signed: bool = False
-) -> Cell:
-    """A cell of a rounded number; `missing` is shown where there is none, a plus where it is signed."""
+def number_cell(value: float | None, decimals: int = DECIMALS, *, signed: bool = False) -> Cell:
+    """A cell of a rounded number, with a plus where it is signed."""
     if value is None or not math.isfinite(value):
-        return Cell(text=missing, value=None)
+        return NO_VALUE
     text = f"{value:.{decimals}f}"
     if float(text) == 0:
         text = text.lstrip("-")  # no minus zero

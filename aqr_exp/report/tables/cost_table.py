@@ -20,6 +20,7 @@ from aqr_exp.report.tables.notes import baseline_notes, unlike_pairs
 from aqr_exp.report.tables.request import TableRequest
 from aqr_exp.statistics.grouping import Group
 from aqr_exp.store.cost import Cost, median_and_p95, read_cost
+from aqr_exp.store.counting import grouped
 from aqr_exp.store.store import Store
 
 COLUMNS = ("variant", "identity", "preset", "changes", "data")
@@ -130,11 +131,7 @@ def _line(arm: TableArm, costs: dict[str, Cost]) -> _ArmCost:
 
 
 def _by_call(group: Group, costs: dict[str, Cost]) -> dict[str, list[Cost]]:
-    found: dict[str, list[Cost]] = {}
-    for row in group:
-        if row.name in costs:
-            found.setdefault(costs[row.name].call, []).append(costs[row.name])
-    return found
+    return grouped((costs[row.name] for row in group if row.name in costs), lambda cost: cost.call)
 
 
 def _newest(calls: dict[str, list[Cost]]) -> str:

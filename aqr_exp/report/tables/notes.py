@@ -26,6 +26,7 @@ from aqr_exp.statistics.estimates import ArmDifference, ArmMean
 from aqr_exp.statistics.grouping import arm_name
 from aqr_exp.statistics.metrics import in_points
 from aqr_exp.statistics.verdicts import DifferenceResult
+from aqr_exp.store.counting import grouped
 
 ONE_SEED = "one seed: no interval"
 NO_BASELINE = "no comparable baseline"
@@ -117,11 +118,12 @@ def baseline_notes(data: ComparisonData) -> list[str]:
 
 
 def _by_reason(about: str, pairs: Sequence[tuple[TableArm, str | None]]) -> list[str]:
-    arms: dict[str, list[str]] = {}
-    for arm, reason in pairs:
-        if reason:
-            arms.setdefault(reason, []).append(arm.name)
-    return [f"{about} {', '.join(names)}: {reason}" for reason, names in arms.items()]
+    by_reason = grouped(pairs, lambda pair: pair[1])
+    return [
+        f"{about} {', '.join(arm.name for arm, _ in alike)}: {reason}"
+        for reason, alike in by_reason.items()
+        if reason
+    ]
 
 
 def unlike_pairs(data: ComparisonData) -> list[str]:
