@@ -39,13 +39,7 @@ MOST_NAMED = 3
 
 
 def selected(rows: Sequence[RunRow], names: Sequence[str], *, store: Store) -> list[RunRow]:
-    """The runs of sweeps, and those whose names begin with what was typed.
-
-    Args:
-        names: Sweeps, or beginnings of runs' names; none selects all runs.
-
-    Returns:
-        Each run once, in the order of `rows`.
+    """The runs of sweeps, and those whose names begin with what was typed; all where nothing was.
 
     Raises:
         RequestError: A name is no sweep and begins no run's name; tells the nearest.

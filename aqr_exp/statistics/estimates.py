@@ -153,10 +153,9 @@ class ArmDifference:
         return metric_name(self.metric, self.condition)
 
     def seeds_for(self, effect: float, alpha: float = 0.05, power: float = 0.8) -> int | None:
-        """The number of seeds of each arm that would find a true difference.
+        """The number of seeds of each arm, at least 2, that would find a true difference.
 
-        Returns:
-            At least 2; None where scene noise alone is too much, or seed noise is unknown.
+        None where scene noise alone is too much, or seed noise is unknown.
         """
         if self.seed_sd is None or effect == 0:
             return None

@@ -120,10 +120,9 @@ def half_width(sources: Sequence[Noise], alpha: float) -> float:
 
 
 def p_value(estimate: float, sources: Sequence[Noise]) -> float | None:
-    """The level at which the interval around an estimate just reaches 0.
+    """Two-sided p: the level at which the interval around an estimate just reaches 0.
 
-    Returns:
-        Two-sided p; None where there is a difference but no noise at all, which no spread can judge.
+    None where there is a difference but no noise at all, which no spread can judge.
     """
     from scipy.optimize import brentq
     from scipy.special import stdtr
@@ -206,11 +205,7 @@ class SeedPlan:
         return Noise(variance=self.sd**2 / seeds, degrees=self.degrees * (seeds - 1))
 
     def seeds_for(self, effect: float, alpha: float, wanted: float) -> int | None:
-        """The number of seeds with which a true effect is found often enough.
-
-        Returns:
-            At least 2; None where `MOST_SEEDS` are not enough.
-        """
+        """The number of seeds, at least 2, that find an effect often enough; None beyond `MOST_SEEDS`."""
 
         def enough(seeds: int) -> bool:
             return power(abs(effect), self.noise(seeds), self.scenes, alpha) >= wanted

@@ -26,11 +26,7 @@ SCENE_NUMBERS = ("samples", "ground truth", "A", "B", "difference", "seeds that 
 
 
 def comparison_tables(found: Comparison, scenes: int) -> dict[str, Table]:
-    """The blocks of a comparison as tables; a block that was not requested is left out.
-
-    Returns:
-        Tables by name: `configuration`, `metrics`, `errors`, `classes`, `conditions`, `scenes`.
-    """
+    """The blocks of a comparison by name; a block that was not requested is left out."""
     tables = {"configuration": configuration_table(found)}
     for name, what, items in (
         ("metrics", "Metrics", found.metrics),

@@ -161,10 +161,9 @@ def scales_figure(
     *,
     width_in: float = COLUMN_IN,
 ) -> "Figure":
-    """Draw how the scale of each arm moved: means, and bands for the range of its seeds.
+    """Draw how the scale of each arm that has one moved: means, and bands for the range of its seeds.
 
     Args:
-        arms: What to draw; arms without a scale are passed over.
         bounds: For each arm; drawn where all that are drawn agree.
 
     Raises:

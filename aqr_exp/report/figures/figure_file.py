@@ -64,11 +64,7 @@ def save_figure(figure: "Figure", path_stem: Path) -> list[Path]:
 
 
 def save(figure: "Figure", path: Path) -> None:
-    """Write a figure in one step, in the format its name ends in.
-
-    Args:
-        path: A name `check_target` accepts; an existing file is replaced.
-    """
+    """Write or replace a figure in one step, under a name that `check_target` accepts."""
     replace_bytes(path, rendered(figure, path.suffix.lower().removeprefix(".")))
 
 

@@ -94,11 +94,7 @@ def swept(rows: Sequence[RunRow], parameters: Sequence[str], *, store: Store) ->
 
 
 def value_of(key: str, spec: Mapping[str, Any], row: RunRow) -> Value | None:
-    """The value of a parameter in a run.
-
-    Returns:
-        A number or text; None when the run has no such part, and for the baseline among variants.
-    """
+    """The value of a parameter; None when the run has no such part, and for the baseline among variants."""
     if key == "variant":
         return None if row.variant == BASELINE else row.variant
     chosen = [

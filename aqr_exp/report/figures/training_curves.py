@@ -31,12 +31,7 @@ class RunCurves:
     steps_an_epoch: float
 
     def series(self, kind: str, name: str) -> Series:
-        """A scalar by epoch.
-
-        Args:
-            kind: `train`, `val` or `arm`.
-            name: The scalar; lines without it are passed over.
-        """
+        """A scalar of a kind of lines by epoch; lines without it are passed over."""
         found = {}
         for line in self.lines[kind]:
             value = line.get(name)

@@ -104,11 +104,7 @@ def estimate_arms(
     store: Store,
     progress: Progress = no_progress,
 ) -> TableEstimates:
-    """Estimate every arm's means and its differences to its baseline.
-
-    Returns:
-        The arms in their order; the verdicts are corrected for all comparisons among them.
-    """
+    """Estimate all arms' means and differences to their baselines; verdicts are corrected for all."""
     found: list[dict[str, ArmDifference]] = []
     means: list[dict[str, ArmMean]] = []
     for done, (group, match) in enumerate(zip(groups, matches, strict=True), start=1):

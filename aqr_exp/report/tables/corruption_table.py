@@ -26,13 +26,7 @@ _NAMED = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluated:
-    """One run under sensor failures.
-
-    Attributes:
-        row: The run.
-        found: Metrics by case.
-        faults: Evaluations that cannot be read, one line each.
-    """
+    """One run under sensor failures: its metrics by case, and a line for each that cannot be read."""
 
     row: RunRow
     found: Mapping[CorruptionCase, Mapping[str, Any]]
@@ -64,9 +58,8 @@ def read_evaluated(store: Store, row: RunRow) -> Evaluated:
         except RequestError:
             cases = []
         if not cases:
-            faults.append(
-                f"not in the table: {folder.failure_paths(name).path} is no case's folder"
-            )
+            place = folder.failure_paths(name).path
+            faults.append(f"not in the table: {place} is no case's folder")
         try:
             for case in cases:
                 metrics = read_evaluation(folder, case, row.metrics)
@@ -91,8 +84,7 @@ class _Line:
 def failure_table(groups: Sequence[Group], metrics: Sequence[str], store: Store) -> Table:
     """One block a case, one line an arm in it; below, RA by failure, mRA and the worst case.
 
-    Returns:
-        The table; what is missing is among its notes.
+    What is missing is among its notes.
     """
     evaluated = [[read_evaluated(store, row) for row in group] for group in groups]
     shown = _shown_cases(evaluated)

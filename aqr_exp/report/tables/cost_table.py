@@ -61,11 +61,7 @@ def refuse_with_cost(request: TableRequest) -> None:
 
 
 def cost_table(data: ComparisonData, store: Store) -> Table:
-    """One line an arm.
-
-    Returns:
-        The table; what was not measured or cannot be read is in its notes.
-    """
+    """One line an arm; what was not measured or cannot be read is in its notes."""
     costs: dict[str, Cost] = {}
     notes, missing = [], []
     for row in (row for group in data.groups for row in group):
