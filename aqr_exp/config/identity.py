@@ -26,12 +26,14 @@ def canonical(config: Any) -> dict[str, Any]:
         one variant has cannot rename another, and without fields that do what was done before
         there were such fields, so that they cannot rename earlier runs.
     """
-    return _plain(config, with_excluded=False)
+    found: dict[str, Any] = _plain(config, with_excluded=False)
+    return found
 
 
 def as_dict(config: Any) -> dict[str, Any]:
     """A configuration dataclass as plain nested dicts, lists and scalars; absent parts have no key."""
-    return _plain(config, with_excluded=True)
+    found: dict[str, Any] = _plain(config, with_excluded=True)
+    return found
 
 
 def fingerprint(config: RunConfig) -> str:
@@ -80,21 +82,17 @@ def from_spec(spec: Mapping[str, Any]) -> RunConfig:
     return config
 
 
-def _plain(config: Any, *, with_excluded: bool) -> dict[str, Any]:
-    return {
-        name: _plain_value(value, with_excluded=with_excluded)
-        for name, spec in fields_of(config.__class__).items()
-        if (value := getattr(config, name)) is not None
-        and (with_excluded or not (spec.excluded or (spec.before and spec.before.value == value)))
-    }
-
-
-def _plain_value(value: Any, *, with_excluded: bool) -> Any:
-    if dataclasses.is_dataclass(value):
-        return _plain(value, with_excluded=with_excluded)
+def _plain(value: Any, *, with_excluded: bool) -> Any:
     if isinstance(value, tuple):
-        return [_plain_value(item, with_excluded=with_excluded) for item in value]
-    return value
+        return [_plain(item, with_excluded=with_excluded) for item in value]
+    if not dataclasses.is_dataclass(value):
+        return value
+    return {
+        name: _plain(item, with_excluded=with_excluded)
+        for name, spec in fields_of(value.__class__).items()
+        if (item := getattr(value, name)) is not None
+        and (with_excluded or not (spec.excluded or (spec.before and spec.before.value == item)))
+    }
 
 
 ABSENT = "absent"

@@ -70,10 +70,7 @@ def module_arguments(settings: RendererModulatorSettings, run: RunConfig) -> dic
         # The weight of a switched-off modality: a full share.
         **router_arguments(settings.router, run.model, neutral=1.0),
         "renderer": plain_arguments(settings.renderer),
-        "modulator": {
-            **plain_arguments(settings.modulator),
-            "channels": run.model.head.width,
-        },
+        "modulator": plain_arguments(settings.modulator) | {"channels": run.model.head.width},
     }
 
 
