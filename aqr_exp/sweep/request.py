@@ -139,7 +139,7 @@ def with_typed(
     return dataclasses.replace(
         request,
         fixed=tuple(i for i in fixed if not any(overlap(i.key, item.key) for item in whole)),
-        search=search.search_of(settings_of(known) | dict(settings), tuple(whole)),
+        search=search.search_of(_settings(known, settings), tuple(whole)),
     )
 
 
@@ -159,14 +159,11 @@ def clash(axis: Axis, request: SweepRequest) -> Fault | None:
     return Fault(f"'{key}'", None, f"{request.source} {rule}") if rule else None
 
 
-def settings_of(known: Search | None) -> dict[str, Any]:
-    """The settings `search_of` would make a search of."""
-    if known is None:
-        return {}
-    names = ("strategy", "trials", "objective", "direction")
-    found: dict[str, Any] = {name: getattr(known, name) for name in names}
-    if known.pruning is not None:
-        found |= {"prune": known.pruning.rule, "prune.after_epochs": known.pruning.after_epochs}
-        if known.pruning.margin:
-            found["prune.margin"] = known.pruning.margin
-    return found
+def _settings(known: Search | None, typed: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file writes and what was typed, which also takes what qualified a value it replaces."""
+    written = dict(known.written) if known else {}
+    if known and typed.get("objective", known.objective) != known.objective:
+        written.pop("direction", None)
+    if "prune" in typed and typed["prune"] != written.get("prune"):
+        written.pop("prune.margin", None)
+    return written | dict(typed)

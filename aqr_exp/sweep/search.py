@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -130,6 +130,7 @@ class Search:
         objective: The metric of record they are judged by, in the mean over seeds.
         direction: The better ones of its values.
         pruning: When a point is given up early; None never.
+        written: The settings as they were given, by name; what follows from them is left out.
     """
 
     strategy: Strategy
@@ -138,6 +139,7 @@ class Search:
     objective: str = "mAP"
     direction: Direction = Direction.MAXIMIZE
     pruning: Pruning | None = None
+    written: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def point(self, trial: "FrozenTrial") -> tuple[Override, ...]:
         """The point of a trial: one override for each key of the space."""
@@ -295,6 +297,7 @@ def search_of(settings: Mapping[str, Any], space: tuple[Dimension, ...]) -> Sear
         objective=objective,
         direction=settings.get("direction") or by_metric,
         pruning=pruning,
+        written=settings,
     )
 
 

@@ -212,6 +212,48 @@ def test_what_is_typed_wins_over_the_file(data: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "typed", "objective", "direction"),
+    [
+        ("", ["objective=mATE"], "mATE", "minimize"),
+        ("objective: mATE\n", ["objective=NDS"], "NDS", "maximize"),
+        ("objective: mATE\n", ["trials=9"], "mATE", "minimize"),
+        ("objective: mAP\ndirection: maximize\n", ["objective=mAOE"], "mAOE", "minimize"),
+        ("direction: minimize\n", ["objective=mAP"], "mAP", "minimize"),
+        ("", ["objective=mATE", "direction=maximize"], "mATE", "maximize"),
+    ],
+)
+def test_a_typed_objective_brings_its_own_direction(
+    sweep_file: Write, written: str, typed: list[str], objective: str, direction: str
+) -> None:
+    search = sweep_request(str(sweep_file(SEARCH + written)), typed).search
+    assert search is not None
+    assert (search.objective, search.direction.value) == (objective, direction)
+
+
+@pytest.mark.parametrize(
+    ("written", "typed", "pruning"),
+    [
+        ("strategy: asha\n", ["strategy=random"], None),
+        ("strategy: asha\n", ["strategy=asha"], Pruning(rule=PruneRule.ASHA)),
+        ("strategy: random\n", ["strategy=asha"], Pruning(rule=PruneRule.ASHA)),
+        ("strategy: asha\nprune: median\n", ["strategy=random"], Pruning(rule=PruneRule.MEDIAN)),
+        (
+            "strategy: random\nprune: {rule: baseline, margin: 0.1, after_epochs: 2}\n",
+            ["prune=median"],
+            Pruning(rule=PruneRule.MEDIAN, after_epochs=2),
+        ),
+    ],
+)
+def test_a_typed_strategy_drops_the_rule_that_the_other_implied(
+    sweep_file: Write, written: str, typed: list[str], pruning: Pruning | None
+) -> None:
+    text = SEARCH.replace("strategy: optuna\n", written)
+    search = sweep_request(str(sweep_file(text)), typed).search
+    assert search is not None
+    assert search.pruning == pruning
+
+
+@pytest.mark.parametrize(
     ("what", "typed", "fault"),
     [
         ("attention_bias", ["bias_scale=interval(1,2)"],
