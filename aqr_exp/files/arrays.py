@@ -18,6 +18,7 @@ from aqr_exp.files.atomic import read_content, replace_bytes
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _HEADER = "header"
+_MOST_BYTES = 4 << 30
 
 
 def write_arrays(
@@ -46,7 +47,7 @@ def read_arrays(path: Path, kind: str) -> tuple[dict[str, np.ndarray[Any, Any]],
     Raises:
         AqrExpError: The file is missing, damaged or of another kind; names it.
     """
-    content = read_content(path)
+    content = read_content(path, at_most=_MOST_BYTES, follow=False)
     archive, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
     if hashlib.sha256(archive).digest() != digest:
         raise AqrExpError(f"{path} is damaged: its content does not fit its checksum")

@@ -1,16 +1,23 @@
 """Atomic writes, checksums and hashes of files."""
 
+import contextlib
+import errno
+import functools
 import hashlib
 import json
 import math
 import os
 import re
 import secrets
+import shutil
+import socket
+import stat
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, BinaryIO, Generic, TypeVar, cast, overload
 
 import msgspec
 
@@ -35,7 +42,8 @@ def replace_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
     Raises:
         OSError: Writing failed; the old file is untouched and the temporary one is gone.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    clear_litter(path.parent)
+    temporary = draft_of(path)
     try:
         with temporary.open("xb") as file:
             file.write(content)
@@ -46,6 +54,56 @@ def replace_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+# After so long, what a writer of another machine was about to write is litter too.
+FORGOTTEN_S = 24 * 3600.0
+
+
+def draft_of(path: Path) -> Path:
+    """A hidden name beside `path` for what is written before it gets that name, with its writer in it."""
+    return path.with_name(f".{path.name}.{os.getpid()}.{_here()}{secrets.token_hex(4)}.tmp")
+
+
+@functools.cache
+def clear_litter(folder: Path) -> None:
+    """Remove what killed writers left in a folder, when this process first writes there.
+
+    A draft goes when its writer ran here and is gone; that of another machine after a day.
+    """
+    with contextlib.suppress(OSError):
+        names = os.listdir(folder)  # noqa: PTH208 - names only
+        for name in names:
+            if name[0] == "." and name.endswith(".tmp"):
+                with contextlib.suppress(OSError):
+                    _remove_if_litter(folder / name)
+
+
+def _remove_if_litter(draft: Path) -> None:
+    found = re.fullmatch(r"\..+\.([1-9]\d{0,8})\.([0-9a-f]{8})[0-9a-f]{8}\.tmp", draft.name)
+    status = draft.lstat()
+    if found is None or found[2] != _here():
+        gone = time.time() - status.st_mtime > FORGOTTEN_S
+    else:
+        gone = False
+        try:
+            os.kill(int(found[1]), 0)
+        except ProcessLookupError:
+            gone = True
+    if gone and stat.S_ISDIR(status.st_mode):
+        shutil.rmtree(draft)
+    elif gone:
+        draft.unlink()
+
+
+@functools.cache
+def _here() -> str:
+    """Eight digits for where a process number counts: this machine, since its start, in this container."""
+    facts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        facts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii"))
+        facts.append(os.readlink("/proc/self/ns/pid"))  # noqa: PTH115 - no path, an identifier
+    return hashlib.sha256("".join(facts).encode()).hexdigest()[:8]
 
 
 def replace_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -95,19 +153,68 @@ def read_json(path: Path, kind: Any = _OBJECT) -> Any:
     return decode_json(path, read_content(path), kind)
 
 
-def read_content(path: Path) -> bytes:
-    """Read a file.
+_KINDS = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFDIR: "a folder",
+}
+# No smaller file of a store is longer.
+SMALL_BYTES = 64 << 20
+
+
+def open_regular(path: Path, flags: int = os.O_RDONLY, *, follow: bool = True) -> BinaryIO:
+    """Open a file where anything may lie: it never waits, and opens nothing but a regular file.
+
+    Args:
+        flags: As of `os.open`; reading without them.
+        follow: Whether a symbolic link may stand for it: where people put it, not within a store.
 
     Raises:
-        AqrExpError: The file is missing or cannot be read; names it.
+        OSError: It cannot be opened, or is something else.
+    """
+    flags |= os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENXIO, errno.EISDIR}:
+            raise _not_regular(path, os.lstat(path).st_mode) from None
+        raise
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise _not_regular(path, mode)
+    access = {os.O_RDONLY: "rb", os.O_WRONLY: "ab"}.get(flags & os.O_ACCMODE, "r+b")
+    return cast(BinaryIO, os.fdopen(descriptor, access))
+
+
+def _not_regular(path: Path, mode: int) -> OSError:
+    kind = _KINDS.get(stat.S_IFMT(mode), "a device")
+    return OSError(errno.EINVAL, f"it is {kind}, not a file", os.fspath(path))
+
+
+def read_content(path: Path, *, at_most: int = SMALL_BYTES, follow: bool = True) -> bytes:
+    """Read a regular file.
+
+    Args:
+        at_most: Bytes; one that is longer is not read.
+        follow: As of `open_regular`.
+
+    Raises:
+        AqrExpError: The file is missing, too long or cannot be read; names it.
     """
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - four of these a run, in ten thousand runs
-            return file.read()
+        with open_regular(path, follow=follow) as file:
+            size = os.fstat(file.fileno()).st_size
+            content = file.read() if size <= at_most else b""
     except FileNotFoundError:
         raise AqrExpError(f"{path} is missing") from None
     except OSError as error:
-        raise AqrExpError(f"{path} cannot be read: {error.strerror}") from None
+        damaged = "is damaged" if error.errno == errno.EINVAL else "cannot be read"
+        raise AqrExpError(f"{path} {damaged}: {error.strerror}") from None
+    if size > at_most:
+        raise AqrExpError(f"{path} is damaged: {size} bytes, at most {at_most} were expected")
+    return content
 
 
 def decode_json(path: Path, content: bytes, kind: type[Content]) -> Content:
@@ -117,12 +224,26 @@ def decode_json(path: Path, content: bytes, kind: type[Content]) -> Content:
         AqrExpError: It is not JSON or of another type; names file, place and fault in one line.
     """
     try:
-        return msgspec.json.decode(content, type=kind)
+        value = msgspec.json.decode(content, type=kind)
+        found = _LONG_NUMBER.search(content)
+        if found is None or not _has_long_number(msgspec.json.decode(content)):
+            return value
+        fault = f"a number of {len(found[0])} digits"
     except RecursionError:
         fault = "nested too deeply"
     except (UnicodeDecodeError, msgspec.DecodeError) as error:
         fault = _encoding_fault(content) or type_fault(error)
     raise AqrExpError(f"{path} is damaged: {fault}")
+
+
+# What no index, array or decimal number holds; in a text, it is only looked at twice.
+_LONG_NUMBER = re.compile(rb"(?<![^\s:,\[-])\d{19,}(?=[\s,\]}]|\Z)")
+
+
+def _has_long_number(value: Any) -> bool:
+    if isinstance(value, (list, dict)):
+        return any(map(_has_long_number, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, int) and not -(2**63) <= value < 2**63
 
 
 def _encoding_fault(content: bytes) -> str | None:
@@ -149,7 +270,7 @@ def feed_file(digest: "hashlib._Hash", path: Path) -> None:
     Raises:
         OSError: The file is missing or cannot be read.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while piece := file.read(_PIECE_BYTES):
             digest.update(piece)
 
@@ -207,7 +328,7 @@ def read_checked_json(path: Path, kind: Any = _OBJECT) -> Checked[Any]:
     Raises:
         AqrExpError: The file is missing, does not fit its checksum, or holds something else.
     """
-    content = read_content(path)
+    content = read_content(path, follow=False)
     tail = content[-_NEAR_BYTES:]
     found = _JSON_TAIL.search(tail)
     if found is None and any(sign in tail for sign in _SIGNS):

@@ -6,6 +6,7 @@ from statistics import fmean
 from aqr_exp.config import BASELINE
 from aqr_exp.errors import RequestError
 from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.files.text import printable
 from aqr_exp.statistics.metrics import CLASS_AP
 from aqr_exp.store.collect import MEAN_METRICS, RunRow
 from aqr_exp.store.counting import by_seed, counting_runs, shown_run
@@ -42,16 +43,6 @@ def why_left_out(row: RunRow) -> str:
     """A run without metrics of record in one line: its name, its status and why."""
     reason = printable(" ".join((row.reason or "no metrics yet").split()))
     return f"{row.name}: {row.status}: {reason}"
-
-
-def printable(text: str) -> str:
-    """The text with control characters written as escapes; line breaks become spaces."""
-    if text.isprintable():
-        return text
-    joined = " ".join(text.split())
-    return "".join(
-        mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in joined
-    )
 
 
 def by_setting(groups: Sequence[Group]) -> list[Group]:

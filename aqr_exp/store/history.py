@@ -62,7 +62,9 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     entries = []
-    for number, line in enumerate(read_content(path).split(b"\n"), start=1):
+    for number, line in enumerate(
+        read_content(path, at_most=4 << 30, follow=False).split(b"\n"), start=1
+    ):
         if not line.strip():
             continue
         try:

@@ -211,7 +211,7 @@ def check_spec(path: Path) -> bool:
     Raises:
         AqrExpError: It is missing, empty or does not fit its checksum.
     """
-    content = read_content(path)
+    content = read_content(path, follow=False)
     verified = fits_checksum_line(path, content)
     if not verified and not content.strip():
         raise AqrExpError(f"{path} is damaged: it is empty")

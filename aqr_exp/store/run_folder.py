@@ -13,6 +13,8 @@ import msgspec
 from aqr_exp.errors import AqrExpError
 from aqr_exp.files.atomic import (
     Checked,
+    clear_litter,
+    draft_of,
     fits_checksum_line,
     read_checked_json,
     read_content,
@@ -59,7 +61,8 @@ class RunFolder(RunPaths):
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # A hidden sibling that is renamed when complete: nobody ever sees half a run.
-        draft = RunFolder(self.path.with_name(f".{self.name}.{secrets.token_hex(4)}.tmp"))
+        clear_litter(self.path.parent)
+        draft = RunFolder(draft_of(self.path))
         try:
             draft.path.mkdir()
             below = (draft.predictions_dir, draft.checkpoints_dir, draft.logs_dir)
@@ -80,7 +83,7 @@ class RunFolder(RunPaths):
         """The resolved configuration, unchecked."""
         import yaml
 
-        content = read_content(self.spec_path)
+        content = read_content(self.spec_path, follow=False)
         fits_checksum_line(self.spec_path, content)
         try:
             value = yaml.safe_load(content.decode("utf-8"))

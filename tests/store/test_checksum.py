@@ -78,7 +78,10 @@ def test_a_changed_digit_is_called_a_misfit(tmp_path: Path) -> None:
     st.dictionaries(
         st.text().filter(lambda key: key != "checksum"),
         st.recursive(
-            st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, width=32),
+            st.none()
+            | st.booleans()
+            | st.integers(-(2**63), 2**63 - 1)
+            | st.floats(allow_nan=False, width=32),
             lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
         ),
     )

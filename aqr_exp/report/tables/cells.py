@@ -5,7 +5,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aqr_exp.statistics.grouping import Group, printable
+from aqr_exp.files.text import printable
+from aqr_exp.statistics.grouping import Group
 from aqr_exp.store.collect import RunRow
 
 DECIMALS = 4

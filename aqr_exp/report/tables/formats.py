@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any
 
 from aqr_exp.errors import RequestError
+from aqr_exp.files.text import printable
 from aqr_exp.report.tables.cells import (
     NO_VALUE,
     PLUS_MINUS,
@@ -23,7 +24,6 @@ from aqr_exp.report.tables.cells import (
 )
 from aqr_exp.report.tables.references import references_apart
 from aqr_exp.report.tables.terminal import terminal_table
-from aqr_exp.statistics.grouping import printable
 
 
 def parquet_bytes(table: Table) -> bytes:
