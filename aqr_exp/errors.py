@@ -1,9 +1,25 @@
 """The one exception root of the command line, and the faults that a wrong request carries."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 INTERRUPTED = 130
 """Exit code of a process that a signal or a request stopped."""
+
+LONGEST = 190
+"""Characters of a fault's line at most, so that a terminal shows it whole with the program's name."""
+
+
+def cut(text: str, most: int = 60) -> str:
+    """A text of at most so many characters: its beginning and its end, where it is longer."""
+    end = (most - 5) // 3
+    return text if len(text) <= most else f"{text[: most - 5 - end]} ... {text[-end:]}"
+
+
+def shown(value: object) -> str:
+    """A value as Python writes it, cut to a readable length."""
+    # Python writes no whole number of thousands of digits.
+    huge = isinstance(value, int) and value.bit_length() > 1000
+    return "a number of hundreds of digits" if huge else cut(repr(value))
 
 
 class AqrExpError(Exception):
@@ -39,6 +55,15 @@ class Fault:
     def __str__(self) -> str:
         subject = self.key if self.value is None else f"{self.key}={self.value}"
         return ": ".join(filter(None, (self.where, subject, self.rule + self.hint)))
+
+    @property
+    def line(self) -> str:
+        """The text in at most `LONGEST` characters; place, key and value are shortened first."""
+        if len(str(self)) <= LONGEST:
+            return str(self)
+        value = None if self.value is None else cut(self.value)
+        short = replace(self, where=cut(self.where), key=cut(self.key), value=value)
+        return cut(str(short), LONGEST)
 
 
 class RequestError(AqrExpError):

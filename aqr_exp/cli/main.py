@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from aqr_exp import __version__
-from aqr_exp.errors import INTERRUPTED, AqrExpError
+from aqr_exp.errors import INTERRUPTED, AqrExpError, RequestError
 
 PROGRAM = "aqr-exp"
 COMPLETE_VARIABLE = "_AQR_EXP_COMPLETE"
@@ -214,6 +214,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _report(error: Exception) -> int:
     """Print one line for each fault; returns the exit code."""
+    if isinstance(error, RequestError):
+        return _fail("\n".join(fault.line for fault in error.faults), error.exit_code)
     if isinstance(error, AqrExpError):
         return _fail(str(error), error.exit_code)
     # The command-line parser's own errors: unknown command, missing argument, bad choice.

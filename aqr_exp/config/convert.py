@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from aqr_exp.config.schema.constraints import DefaultBefore, NotInFingerprint, Range
 from aqr_exp.config.variant_spec import lacks_part, settings_classes
-from aqr_exp.errors import Fault, RequestError
+from aqr_exp.errors import Fault, RequestError, shown
 from aqr_exp.files.suggest import did_you_mean
 
 
@@ -160,7 +160,7 @@ class _Conversion:
     def node(self, cls: Any, value: Any, where: str) -> Any:
         """One dataclass, whose keys begin with `where`."""
         if not isinstance(value, Mapping):
-            return self.fault(Fault(where.rstrip("."), _show(value), "must be a group of keys"))
+            return self.fault(Fault(where.rstrip("."), shown(value), "must be a group of keys"))
         variants = settings_classes(cls)
         if variants:
             value, cls = self._of_one_variant(value, variants, where)
@@ -183,7 +183,7 @@ class _Conversion:
             key, one_of = f"{where}name", f"one of {', '.join(variants)}"
             if "name" in value:
                 guess = did_you_mean(name, variants) if isinstance(name, str) else ""
-                self.fault(Fault(key, _show(name), f"must be {one_of}", guess))
+                self.fault(Fault(key, shown(name), f"must be {one_of}", guess))
             else:
                 self.fault(Fault(rule=f"key '{key}' is missing: it must be {one_of}", about=(key,)))
             return {}, None
@@ -214,7 +214,7 @@ class _Conversion:
             return result
         among = choices(spec.type)
         guess = did_you_mean(value, among) if among and isinstance(value, str) else ""
-        return self.fault(Fault(key, _show(value), f"must be {allowed(spec)}", guess))
+        return self.fault(Fault(key, shown(value), f"must be {allowed(spec)}", guess))
 
 
 def _cast(kind: Any, value: Any, limits: Range | None) -> Any:
@@ -286,9 +286,3 @@ def _number(value: float) -> str:
 def choices(kind: Any) -> tuple[str, ...]:
     """The texts that a field of type `Literal` allows; none of another type."""
     return get_args(kind) if get_origin(kind) is Literal else ()
-
-
-def _show(value: Any) -> str:
-    """A value for a message, cut to a readable length."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,7 +1,7 @@
 """The loader: from a variant and overrides to a checked run with its identity, once or for many."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from aqr_exp.config.compose import (
     changes_of,
     composition,
     group_options,
+    in_quotes,
     known_overrides,
     read_overrides,
 )
@@ -21,7 +22,7 @@ from aqr_exp.config.identity import fingerprint
 from aqr_exp.config.inputs import identified, with_checkpoint_identity
 from aqr_exp.config.schema import DataConfig, RunConfig, StartConfig
 from aqr_exp.config.short_names import as_typed
-from aqr_exp.errors import RequestError
+from aqr_exp.errors import Fault, RequestError
 from aqr_exp.files.run_name import RunName
 
 
@@ -53,6 +54,14 @@ class LoadedRun:
     def name_of(self, seed: int) -> str:
         """The name of its folder with a seed."""
         return str(RunName(self.config.variant.name, self.fingerprint, seed))
+
+
+def _with_hint(fault: Fault, typed: Mapping[str, Override]) -> Fault:
+    """A fault, and how to type the text that was read as a number or a list."""
+    item = typed.get(fault.key)
+    if item is None or isinstance(item.value, str) or fault.hint:
+        return fault
+    return replace(fault, hint=in_quotes(item.key, item.text))
 
 
 class ConfigLoader:
@@ -105,7 +114,9 @@ class ConfigLoader:
                 config = with_converted(base_config, new)
             rules.check(config)
         except RequestError as error:
-            raise RequestError(*as_typed(error.faults, [item.key for item in overrides])) from error
+            typed = {item.key: item for item in overrides}
+            found = as_typed(error.faults, typed)
+            raise RequestError(*(_with_hint(fault, typed) for fault in found)) from error
         return self._finished(config)
 
     def _base(

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from aqr_exp.config.compose import Groups, group_options, shipped_folder
+from aqr_exp.config.compose import Groups, group_options, joined_words, shipped_folder, split_typed
 from aqr_exp.config.short_names import keys_set_by
 from aqr_exp.errors import Fault, RequestError
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.sweep.builder import Node, SweepBuilder
 from aqr_exp.sweep.request import Axis, SweepRequest, clash, with_typed
 from aqr_exp.sweep.search import SETTINGS, Dimension, read_setting
-from aqr_exp.sweep.values import SEED_RULE, is_seed, kind_of, read_override, split_typed
+from aqr_exp.sweep.values import SEED_RULE, is_seed, kind_of, read_override
 from aqr_exp.sweep.yaml_source import read_sweep
 
 
@@ -57,7 +57,7 @@ def sweep_request(what: str, typed: Sequence[str] = ()) -> SweepRequest:
 
 def _with_words(request: SweepRequest, typed: Sequence[str]) -> SweepRequest:
     """A request with the words that were typed beside it."""
-    words = [(text, text.partition("=")[0].strip()) for text in typed]
+    words = [(text, text.partition("=")[0].strip()) for text in joined_words(typed)]
     searching = request.search is not None or any(key == "strategy" for _, key in words)
     builder = SweepBuilder()
     axes: list[Axis] = []
