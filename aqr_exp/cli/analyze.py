@@ -20,7 +20,7 @@ from aqr_exp.config.load import load_run
 from aqr_exp.config.variant_spec import example_lines, spec_of
 from aqr_exp.errors import RequestError
 from aqr_exp.report.figures.figure_file import check_target, save
-from aqr_exp.report.tables.formats import TableFormat, render_all
+from aqr_exp.report.tables.formats import TableFormat
 from aqr_exp.store.store import Store, results_root
 
 SOFTMAX_HELP = """
@@ -81,7 +81,7 @@ def softmax_command(
         "saturation": saturation_table(),
         "mass": mass_table(mass_biases(found), given.windows, given.keys),
     }
-    console.data(render_all(tables, form, terminal=console.on_terminal()))
+    console.print_tables(tables, form)
     if plot is not None:
         save(softmax_figure(given.weights, given.scales, given.windows, given.keys), plot)
         console.say(f"{plot}: the figure is drawn")

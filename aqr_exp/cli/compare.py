@@ -12,7 +12,7 @@ from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.report.arm_names import one_arm
 from aqr_exp.report.compare.comparison import PARTS, Comparison, Request, compare_two
 from aqr_exp.report.compare.tables import comparison_tables
-from aqr_exp.report.tables.formats import TableFormat, render_all
+from aqr_exp.report.tables.formats import TableFormat
 from aqr_exp.statistics.grouping import check_metric_names
 from aqr_exp.statistics.resampling import Resampling
 from aqr_exp.store.collect import collect
@@ -77,7 +77,7 @@ def command(
         for name in [name for name, table in tables.items() if not table.rows]:
             table = tables.pop(name)
             console.data("\n".join([table.title, *table.notes, ""]))
-    console.data(render_all(tables, TableFormat(form), terminal=console.on_terminal()))
+    console.print_tables(tables, TableFormat(form))
 
 
 def _compared(reference: str, other: str, store: Store, request: Request) -> Comparison:

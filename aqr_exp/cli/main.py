@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from aqr_exp import __version__
 from aqr_exp.errors import INTERRUPTED, AqrExpError, RequestError
+from aqr_exp.files.text import printable
 
 PROGRAM = "aqr-exp"
 COMPLETE_VARIABLE = "_AQR_EXP_COMPLETE"
@@ -229,7 +230,7 @@ def _report(error: Exception) -> int:
 
 
 def _fail(message: str, exit_code: int) -> int:
-    sys.stderr.write("".join(f"{PROGRAM}: {line}\n" for line in message.splitlines()))
+    sys.stderr.write("".join(f"{PROGRAM}: {printable(line)}\n" for line in message.split("\n")))
     return exit_code
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from aqr_exp.cli import console
 from aqr_exp.cli.console import progress_line
 from aqr_exp.errors import AqrExpError
+from aqr_exp.files.text import printable
 from aqr_exp.report.tables.cells import (
     SYNTHETIC_MARK,
     Table,
@@ -68,7 +69,7 @@ def runs_table(rows: list[RunRow]) -> Table:
                 number_cell(row.metric("NDS")),
                 text_cell(row.data if row.completed else ""),
                 text_cell(row.updated[:16].replace("T", " ")),
-                text_cell(" ".join((row.reason or "").split())),
+                text_cell(row.reason or ""),
             )
             for row in rows
         ),
@@ -95,7 +96,8 @@ def show_command(run: console.RunName, as_json: console.Json = False) -> None:
     if as_json:
         console.print_json(run_as_json(folder, row) | {"integrity": integrity.as_json()})
         return
-    console.data("\n".join([*describe(folder, row), f"integrity: {integrity}"]))
+    lines = [*describe(folder, row), f"integrity: {integrity}"]
+    console.data("\n".join(map(printable, lines)))
     if row.completed:
         print_metrics(row)
     warned = list(warning_lines(folder))
@@ -180,8 +182,8 @@ def warning_lines(folder: RunFolder) -> Iterator[str]:
         if entry.get("kind") != "warning":
             continue
         places = [f"{name} {entry[name]}" for name in ("epoch", "step") if name in entry]
-        message = " ".join(str(entry.get("message", "no message")).split())
-        line = f"{', '.join(places)}: {message}" if places else message
+        message = str(entry.get("message", "no message"))
+        line = printable(f"{', '.join(places)}: {message}" if places else message)
         if line not in seen:
             seen.add(line)
             yield line

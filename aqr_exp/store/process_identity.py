@@ -13,6 +13,8 @@ from typing import Annotated
 
 import msgspec
 
+from aqr_exp.files.text import printable
+
 # A process that cannot be looked at from here counts as alive for so long after its last heartbeat.
 FRESH_S = 60.0
 
@@ -50,7 +52,7 @@ class ProcessIdentity(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         """Such as `process 12 on host`."""
-        return f"process {self.pid} on {self.host}"
+        return printable(f"process {self.pid} on {self.host}")
 
 
 def process(pid: int | None = None) -> ProcessIdentity:

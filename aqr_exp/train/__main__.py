@@ -28,13 +28,14 @@ def main(argv: list[str] | None = None) -> int:
 
     from aqr_exp.config.identity import from_spec
     from aqr_exp.errors import AqrExpError
+    from aqr_exp.files.text import printable
     from aqr_exp.store.run_folder import RunFolder
 
     folder = RunFolder(arguments.run_dir)
     try:
         config = from_spec(folder.read_spec())
     except AqrExpError as error:
-        print(f"aqr-exp: {error}", file=sys.stderr)  # noqa: T201 - this process's own last word
+        print(f"aqr-exp: {printable(str(error))}", file=sys.stderr)  # noqa: T201 - this process's own last word
         return 2
     if config.launcher.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""

@@ -158,7 +158,7 @@ def text_cell(text: str) -> Cell:
 
 def words_cell(text: str) -> Cell:
     """A cell with the reason why there is no value."""
-    return Cell(text=text, value=None)
+    return Cell(text=printable(text), value=None)
 
 
 def count_cell(count: int) -> Cell:
