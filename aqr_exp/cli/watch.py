@@ -229,6 +229,10 @@ class ConsoleReporter:
         if running:
             self._screen.say(f"stopping: {words}; Ctrl-C again ends at once")
 
+    def waiting(self, what: str) -> None:
+        """Nothing runs here; what others do is waited for."""
+        self._screen.say(printable(f"waiting for {what}"))
+
     def tick(self) -> None:
         """Time passes."""
         self._screen.refresh()

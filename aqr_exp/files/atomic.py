@@ -138,19 +138,20 @@ def plain(value: Any) -> Any:
 
 
 @overload
-def read_json(path: Path) -> dict[str, Any]: ...
+def read_json(path: Path, *, follow: bool = True) -> dict[str, Any]: ...
 @overload
-def read_json(path: Path, kind: type[Content]) -> Content: ...
-def read_json(path: Path, kind: Any = _OBJECT) -> Any:
+def read_json(path: Path, kind: type[Content], *, follow: bool = True) -> Content: ...
+def read_json(path: Path, kind: Any = _OBJECT, *, follow: bool = True) -> Any:
     """Read a JSON file.
 
     Args:
         kind: The type of its content; any object by default.
+        follow: As of `open_regular`.
 
     Raises:
         AqrExpError: The file is missing, is not JSON or holds something else; names file and fault.
     """
-    return decode_json(path, read_content(path), kind)
+    return decode_json(path, read_content(path, follow=follow), kind)
 
 
 _KINDS = {

@@ -9,6 +9,7 @@ from aqr_exp.errors import AqrExpError
 from aqr_exp.launch.executor import Executor, Job
 from aqr_exp.launch.slots import Reservation
 from aqr_exp.store.lease import Lease, LeaseInfo, claim
+from aqr_exp.store.process_identity import Liveness
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import ENDED_BADLY, IN_HAND, STOPPED, RunState, RunStatus
 
@@ -147,7 +148,9 @@ def start(
         for path in (folder.launch_lease_path, folder.lease_path):
             answer = claim(path)
             if isinstance(answer, LeaseInfo):
-                return RunSnapshot(Decision.ELSEWHERE, f"held by {answer}")
+                unknown = answer.liveness is Liveness.UNKNOWN
+                decision = Decision.UNKNOWN if unknown else Decision.ELSEWHERE
+                return RunSnapshot(decision, f"held by {answer}")
             kept.append(answer)
         # Decided while no process trains: an attempt that outlived its launcher counts until now.
         snapshot = decide(folder, prior, ours=True)

@@ -115,6 +115,10 @@ class Executor(ABC):
         """
         return self._slots.reserve() if self._slots is not None else None
 
+    def occupied(self) -> str:
+        """Who holds the room, in words."""
+        return self._slots.occupied() if self._slots is not None else ""
+
     def close(self) -> None:
         """Give back room that dead launchers and trainings of this machine have left."""
         if self._slots is not None:

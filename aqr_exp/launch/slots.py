@@ -155,7 +155,12 @@ class SlotLeases:
                 return Reservation(slot=slot, lease=lease)
         return None
 
+    def occupied(self) -> str:
+        """Who holds the slots, such as `a free slot: cpu-0 is held by process 12 on host`."""
+        held = ((slot.name, look(self._folder / slot.name)) for slot in self._slots)
+        holders = ", ".join(f"{name} is held by {owner}" for name, owner in held if owner)
+        return f"a free slot: {holders or self._folder}"
+
     def clear_dead(self) -> None:
         """Give back slots whose owners are certainly dead."""
-        if self._folder.is_dir():
-            clear_dead(self._folder)
+        clear_dead(self._folder)

@@ -1,6 +1,7 @@
 """A sweep's folder: which runs it means, who works on it, and whether it is to stop."""
 
 import contextlib
+import re
 import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -137,7 +138,8 @@ class SweepFolder:
         """Living processes that work on the sweep."""
         if not self.schedulers_dir.is_dir():
             return []
-        return standing(sorted(p for p in self.schedulers_dir.iterdir() if p.suffix != ".tmp"))
+        there = sorted(self.schedulers_dir.iterdir())
+        return standing(path for path in there if re.fullmatch("[0-9a-f]{16}", path.name))
 
     def request_cancel(self) -> None:
         """Ask everybody who works on the sweep now to stop."""

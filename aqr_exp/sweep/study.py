@@ -15,6 +15,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.files.progress import told
 from aqr_exp.sweep.search import GIVEN_UP, REASON, Direction, PruneRule, Search, Strategy
 
 
@@ -31,7 +32,8 @@ class MendingLock(JournalFileOpenLock):
 
     def acquire(self) -> bool:
         """Take the lock, and mend the journal."""
-        held = super().acquire()
+        with told(lambda: f"the lock of {self._journal}"):
+            held = super().acquire()
         try:
             _cut_torn_line(self._journal)
         except BaseException:
