@@ -22,13 +22,15 @@ PREPARE_HELP = """
 Checks it, writes info files and cuts out objects. Version v1.0-mini has the splits mini_train and
 mini_val, v1.0-trainval has train and val; others name theirs in splits.json. What is done is not done
 again; stopped at any moment, the same command goes on. Objects are what ground-truth sampling
-(gt_sampling=cmt) pastes into other samples.
+(gt_sampling=cmt) pastes into other samples. --infos takes the boxes of an info file of mmdet3d or CMT
+instead of the tables' own, in the order in which they fit the LiDAR points.
 
 \b
 Examples:
   aqr-exp data prepare --root data/nuscenes_mini --version v1.0-mini
   aqr-exp data prepare --root /data/nuscenes --version v1.0-trainval --workers 16
   aqr-exp data prepare --root data/synth
+  aqr-exp data prepare --root /data/nuscenes --infos nuscenes_infos_train.pkl
 """
 
 Root = Annotated[
@@ -40,6 +42,9 @@ Version = Annotated[
 ]
 
 _OBJECTS = typer.Option("--objects/--no-objects", help="Cut out objects of the training split.")
+_INFOS = typer.Option(
+    "--infos", help="Info file of mmdet3d or CMT; may be repeated.", metavar="FILE"
+)
 _WORKERS = typer.Option("--workers", min=1, help="Processes (default: one per core).")
 
 
@@ -47,6 +52,7 @@ def prepare_command(
     root: Root,
     version: Version = None,
     objects: Annotated[bool, _OBJECTS] = True,
+    infos: Annotated[list[Path] | None, _INFOS] = None,
     workers: Annotated[int | None, _WORKERS] = None,
     as_json: console.Json = False,
 ) -> None:
@@ -63,7 +69,10 @@ def prepare_command(
         workers=workers or os.cpu_count() or 1,
         objects=objects,
         stage=counted_progress,
+        infos=infos or (),
     )
+    for note in done.notes:
+        console.say(note)
     if as_json:
         counts = {"counts": done.counts, "splits": done.splits, "objects": done.objects}
         console.print_json({"root": str(root), "version": version, **counts})

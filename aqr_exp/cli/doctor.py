@@ -11,7 +11,8 @@ import typer
 
 from aqr_exp import __version__
 from aqr_exp.cli import console
-from aqr_exp.config.inputs import identity_path, read_data_identity
+from aqr_exp.config.inputs import identity_path, info_path, read_data_identity
+from aqr_exp.data.info_files import read_info_file
 from aqr_exp.errors import AqrExpError
 from aqr_exp.launch.preflight import FREE_SPACE_MB, REQUIREMENTS, free_space_mb, mmcv_operators
 from aqr_exp.store.store import results_root
@@ -94,7 +95,11 @@ def examine_data() -> list[dict[str, Any]]:
         if not identity_path(root).is_file():
             continue
         try:
-            found.append({"root": str(root), **read_data_identity(root)})
+            identity = read_data_identity(root)
+            for path in (info_path(root, split) for split in identity["splits"]):
+                if path.exists():
+                    read_info_file(path)
+            found.append({"root": str(root), **identity})
         except AqrExpError as error:
             found.append({"root": str(root), "fault": str(error)})
     return found

@@ -166,8 +166,9 @@ def find_room(
     found = find_slots(slots, on_gpus=on_gpus)
     launchers = (config.launcher for config in configs)
     executor = executor_for(launchers, SlotLeases(store.slots_dir, found))
-    # Models differ in what they need, and seeds do not.
-    for config in {(one.variant.name, one.model.name): one for one in configs}.values():
+    # Models, data and checkpoints differ in what they need, and seeds do not.
+    needs = {(one.variant.name, one.model.name, one.data, one.start): one for one in configs}
+    for config in needs.values():
         check_ready(config, store.root)
     return executor, found[0]
 

@@ -5,7 +5,6 @@ Light modules only: neither the devkit nor torch is needed to look at prepared d
 
 import hashlib
 import json
-import pickle
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,8 +13,9 @@ from typing import Any
 from aqr_exp.config.inputs import identity_path, info_path
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.data.classes import CLASS_NAMES
-from aqr_exp.errors import AqrExpError
+from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.files.atomic import feed_file, read_json, replace_json
+from aqr_exp.files.foreign import read_pickle
 
 INFO_VERSION = "1.1"
 MAX_SWEEPS = 10
@@ -26,28 +26,22 @@ _HASH_WHOLE_BYTES = 4 << 30
 """Data up to this size are hashed byte for byte; larger ones by names and sizes."""
 
 
-class _PlainUnpickler(pickle.Unpickler):  # noqa: S301 - plain values only
-    """Unpickler of lists, dicts, text and numbers; anything else could run code and is refused."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"holds a {module}.{name}")
-
-
 def read_info_file(path: Path) -> dict[str, Any]:
     """Content of an info file, read without executing anything in it.
 
     Raises:
-        ValueError: It is damaged or holds more than plain values; says what.
+        RequestError: It is missing, damaged or something else; names it and says what.
     """
     try:
-        with path.open("rb") as file:
-            content = _PlainUnpickler(file).load()
-    except (pickle.UnpicklingError, EOFError, AttributeError, IndexError, KeyError) as error:
-        raise ValueError(f"damaged: {error}") from None
-    except (UnicodeDecodeError, MemoryError, OverflowError, TypeError) as error:
-        raise ValueError(f"damaged: {type(error).__name__}") from None
+        content = read_pickle(path)
+    except FileNotFoundError:
+        raise RequestError(f"{path} is missing: `aqr-exp data prepare` makes it") from None
+    except OSError as error:
+        raise RequestError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise RequestError(f"{path} {error}") from None
     if not isinstance(content, dict) or set(content) != {"metainfo", "data_list"}:
-        raise ValueError("no info file: it must hold metainfo and data_list")
+        raise RequestError(f"{path} is no info file: it must hold metainfo and data_list")
     return content
 
 
@@ -112,17 +106,11 @@ def epoch_samples(config: RunConfig, split_samples: int) -> int:
     With `schedule.cbgs` the info file of the training split is read.
 
     Raises:
-        AqrExpError: The info file is missing or damaged.
+        RequestError: The info file is missing or damaged.
     """
     if not config.schedule.cbgs:
         return split_samples
-    path = info_path(Path(config.data.root), config.data.train_split)
-    try:
-        content = read_info_file(path)
-    except FileNotFoundError:
-        raise AqrExpError(f"{path} is missing") from None
-    except (OSError, ValueError) as error:
-        raise AqrExpError(f"{path}: {error}") from None
+    content = read_info_file(info_path(Path(config.data.root), config.data.train_split))
     names = {label: name for name, label in content["metainfo"]["categories"].items()}
     holding = dict.fromkeys(CLASS_NAMES, 0)
     for info in content["data_list"]:

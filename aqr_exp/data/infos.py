@@ -9,6 +9,7 @@ import json
 import pickle
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -43,6 +44,10 @@ FILE_CLASSES: tuple[str, ...] = (
 )
 """Label order inside the files: mmdet3d's own, which its stock data set takes for granted. It is not the
 order of `CLASS_NAMES`; readers map by name (`metainfo["categories"]`)."""
+
+
+FOREIGN = "foreign_instances"
+"""Key of the metadata of an info file whose instances are not the tables' own."""
 
 
 class _Recording:
@@ -194,6 +199,12 @@ def scene_samples(nusc: Any, scene: dict[str, Any]) -> list[dict[str, Any]]:
     return samples
 
 
+def split_tokens(nusc: Any, split: str) -> list[str]:
+    """Tokens of a split's samples, in the order of its info file."""
+    scenes = split_scenes(nusc, split)
+    return [row["token"] for scene in scenes for row in scene_samples(nusc, scene)]
+
+
 def build_metainfo(nusc: Any) -> dict[str, Any]:
     """Metadata of an info file: label order, attributes, version."""
     return {
@@ -211,13 +222,15 @@ def write_infos(
     splits: list[str],
     *,
     nusc: Any = None,
+    annotations: Mapping[str, list[dict[str, Any]]] | None = None,
     progress: Progress = no_progress,
 ) -> dict[str, int]:
     """Write `<root>/aqr_infos/<split>.pkl` and `fingerprint.json`; return samples by split.
 
     Killed at any moment, it continues with the next scene when called again; the files have the same
     bytes. `splits` are predefined ones or those of the version's `splits.json`; `nusc` is the devkit's
-    `NuScenes` of the version, if it is already open.
+    `NuScenes` of the version, if it is already open. A split whose every sample has `annotations` gets
+    them as its instances, and `foreign_instances` in its metadata.
 
     Raises:
         ValueError: The devkit knows no such split.
@@ -240,7 +253,11 @@ def write_infos(
         for index, info in enumerate(data_list):
             info["sample_idx"] = index
         samples[split] = len(data_list)
-        content = {"metainfo": build_metainfo(nusc), "data_list": data_list}
+        metainfo = build_metainfo(nusc)
+        if annotations and all(info["token"] in annotations for info in data_list):
+            metainfo[FOREIGN] = True
+            data_list = [{**info, "instances": annotations[info["token"]]} for info in data_list]
+        content = {"metainfo": metainfo, "data_list": data_list}
         # A fixed protocol: the same bytes from every Python that is supported.
         replace_bytes(info_path(root, split), pickle.dumps(content, protocol=4))
     write_fingerprint(root, version, samples)

@@ -1,5 +1,6 @@
 """Preparation of raw nuScenes data: checks, then info files, then the GT database."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from aqr_exp.config.inputs import identity_path, info_path, read_data_identity
 from aqr_exp.data.checks.data_root import table_faults
 from aqr_exp.data.checks.files import SensorFiles, missing_files, missing_maps
 from aqr_exp.data.checks.tables import DataFault, RawTables
+from aqr_exp.data.foreign_infos import Instances, read_annotations
 from aqr_exp.data.gt_database.build import build_database
 from aqr_exp.data.infos import write_infos
 from aqr_exp.data.nuscenes_tables import is_training, splits_of
@@ -27,11 +29,13 @@ class Prepared:
         counts: Rows of the tables and recordings by channel.
         splits: Samples by split.
         objects: Objects by class, by training split; empty if none were requested.
+        notes: One line on each info file of others.
     """
 
     counts: dict[str, int]
     splits: dict[str, int]
     objects: dict[str, dict[str, int]]
+    notes: list[str]
 
 
 def find_version(root: Path, version: str | None) -> str:
@@ -55,11 +59,18 @@ def find_version(root: Path, version: str | None) -> str:
 
 
 def prepare(
-    root: Path, version: str, *, workers: int, objects: bool, stage: StagedProgress
+    root: Path,
+    version: str,
+    *,
+    workers: int,
+    objects: bool,
+    stage: StagedProgress,
+    infos: Sequence[Path] = (),
 ) -> Prepared:
     """Check the tables and files, write info files, build the GT databases of training splits.
 
-    Finished parts are not done again; killed at any moment, the next call continues.
+    Finished parts are not done again; killed at any moment, the next call continues. `infos` are info
+    files of others, whose annotations replace the tables'.
 
     Raises:
         RequestError: The root was prepared for another version, or something is missing or wrong
@@ -71,15 +82,26 @@ def prepare(
     except AqrExpError as error:
         raise RequestError(str(error)) from None
     counts = _complete(root, version)
-    samples = _written(root, version, splits)
+    samples = None if infos else _written(root, version, splits)
+    annotations: Instances = {}
+    notes = []
     if samples is None:
+        from nuscenes import NuScenes
+
+        nusc = NuScenes(version=version, dataroot=str(root), verbose=False)
+        for path in infos:
+            found, note = read_annotations(path, nusc, splits)
+            annotations |= found
+            notes.append(note)
         with stage("scenes") as progress:
-            samples = write_infos(root, version, splits, progress=progress)
-    found: dict[str, dict[str, int]] = {}
+            samples = write_infos(
+                root, version, splits, nusc=nusc, annotations=annotations, progress=progress
+            )
+    objects_found: dict[str, dict[str, int]] = {}
     for split in filter(is_training, splits if objects else []):
         with stage(f"scenes of {split}: objects") as progress:
-            found[split] = build_database(root, split, workers=workers, progress=progress)
-    return Prepared(counts=counts, splits=samples, objects=found)
+            objects_found[split] = build_database(root, split, workers=workers, progress=progress)
+    return Prepared(counts=counts, splits=samples, objects=objects_found, notes=notes)
 
 
 def _refuse_other_version(root: Path, version: str) -> None:

@@ -7,13 +7,17 @@ import platform
 import shutil
 import socket
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aqr_exp.config.inputs import info_path
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.errors import RequestError
+from aqr_exp.data.info_files import read_info_file
+from aqr_exp.errors import Fault, RequestError
+from aqr_exp.files.foreign import checkpoint_fault
 
 TRAIN_REMEDY = "make setup (or pip install 'aqr-exp[train]')"
 
@@ -180,7 +184,7 @@ def check_ready(config: RunConfig, results: Path) -> None:
     Raises:
         RequestError: One line for each thing that is missing, with a remedy.
     """
-    faults = []
+    faults: list[Fault | str] = [*input_faults(config)]
     try:
         check_packages("training")
     except RequestError as error:
@@ -205,6 +209,22 @@ def check_ready(config: RunConfig, results: Path) -> None:
         )
     if faults:
         raise RequestError(*faults)
+
+
+def input_faults(config: RunConfig) -> Iterator[Fault]:
+    """What is wrong with the info files and the checkpoint that a run would read, before it starts."""
+    for split in (config.data.train_split, config.data.val_split):
+        path = info_path(Path(config.data.root), split)
+        try:
+            if path.exists():  # the data's identity says what is missing
+                read_info_file(path)
+        except RequestError as error:
+            yield from error.faults
+    if config.start is not None:
+        path = Path(config.start.load_from)
+        with suppress(OSError):  # its identity says so
+            if cause := checkpoint_fault(path):
+                yield Fault("start.load_from", os.fspath(path), cause)
 
 
 def gpu_faults(config: RunConfig, gpus: Sequence[str]) -> list[str]:

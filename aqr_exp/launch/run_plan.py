@@ -80,7 +80,7 @@ def plan_of(config: RunConfig, results: Path) -> RunPlan:
         peak_share=peak_step(schedule, imagined) / (imagined - 1),
         memory={},
         notes=(*([] if drawn is not None else official_notes(config)), *backbone_notes(config)),
-        faults=tuple(faults),
+        faults=tuple(dict.fromkeys(faults)),
     )
 
 

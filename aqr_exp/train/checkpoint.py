@@ -23,6 +23,7 @@ from aqr_exp.cmt.checkpoint import load_state_dict_file, load_strictly
 from aqr_exp.cmt.detector_config import detector_config
 from aqr_exp.config.schema import RunConfig, StartConfig
 from aqr_exp.errors import RunFailedError
+from aqr_exp.files.foreign import checkpoint_fault
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
@@ -114,11 +115,15 @@ def read_checked(path: Path) -> dict[str, Any]:
     Raises:
         Exception: It is truncated or damaged, or holds something else.
     """
+    if fault := checkpoint_fault(path):
+        raise ValueError(fault)
     with zipfile.ZipFile(path) as archive:  # torch itself does not compare the checksums
         damaged = archive.testzip()
     if damaged is not None:
         raise ValueError(f"the checksum of {damaged} is wrong")
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    if not {"epoch", "step", "model", "optimizer", "schedulers"} <= state.keys():
+        raise ValueError("it is not the state of a training")
     return state
 
 

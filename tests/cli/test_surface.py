@@ -58,7 +58,15 @@ SURFACE = {
     "data": set(),
     "data check": {"--all", "--images", "--json", "--root", "--version"},
     "data failures": {"[OVERRIDES]...", "--out", "--sample", "--split"},
-    "data prepare": {"--json", "--no-objects", "--objects", "--root", "--version", "--workers"},
+    "data prepare": {
+        "--infos",
+        "--json",
+        "--no-objects",
+        "--objects",
+        "--root",
+        "--version",
+        "--workers",
+    },
     "data show": {"N", "[OVERRIDES]...", "--augmented", "--epoch", "--out", "--split"},
     "data synth": {
         "--force",

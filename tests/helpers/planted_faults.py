@@ -249,7 +249,7 @@ class Trap:
 
 def malicious_infos(root: Path) -> tuple[str, str]:
     rewrite(root / "aqr_infos" / "synth_val.pkl", pickle.dumps(Trap()))
-    return "aqr_infos/synth_val.pkl", "damaged: holds a posix.mkdir"
+    return "aqr_infos/synth_val.pkl", "damaged: holds 'posix.mkdir', which is no data"
 
 
 def infos_of_another_version(root: Path) -> tuple[str, str]:

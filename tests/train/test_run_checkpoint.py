@@ -1,3 +1,4 @@
+import os
 import pickle
 
 import pytest
@@ -8,7 +9,13 @@ from aqr_exp.train.checkpoint import checkpoints, load_newest, read_checked, sav
 
 def _save(folder, epoch):
     save_atomically(
-        {"epoch": epoch, "model": {"w": torch.full((3,), float(epoch))}},
+        {
+            "epoch": epoch,
+            "step": 4 * epoch,
+            "model": {"w": torch.full((3,), float(epoch))},
+            "optimizer": {},
+            "schedulers": [],
+        },
         folder / f"epoch_{epoch}.pth",
     )
 
@@ -72,6 +79,20 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path):
     torch.save({"model": Evil()}, tmp_path / "epoch_2.pth")
     assert load_newest(tmp_path) is None
     assert not (tmp_path / "executed").exists()
+
+
+def test_what_is_no_state_of_a_training_is_passed_over(tmp_path):
+    """Weights of others, a web page, a pointer, a FIFO: the one before is taken, and each is named."""
+    _save(tmp_path, 1)
+    torch.save({"state_dict": {"w": torch.zeros(3)}}, tmp_path / "epoch_2.pth")
+    (tmp_path / "epoch_3.pth").write_text("<!DOCTYPE html>")
+    (tmp_path / "epoch_4.pth").write_text("version https://git-lfs.github.com/spec/v1\n")
+    os.mkfifo(tmp_path / "epoch_5.pth")
+    assert load_newest(tmp_path)["epoch"] == 1
+    kinds = ("not the state of a training", "is a web page", "is a Git LFS", "is a FIFO")
+    for epoch, kind in enumerate(kinds, start=2):
+        with pytest.raises(ValueError, match=kind):
+            read_checked(tmp_path / f"epoch_{epoch}.pth")
 
 
 def test_without_a_checkpoint_there_is_none(tmp_path):

@@ -12,8 +12,8 @@ from aqr_exp.data.checks.tables import DataFault
 from aqr_exp.data.gt_database.build import info_digest
 from aqr_exp.data.gt_database.store import POINT_COLUMNS, GtDatabase, pack_name
 from aqr_exp.data.info_files import read_info_file
-from aqr_exp.data.infos import build_metainfo, sample_info, scene_samples, split_scenes
-from aqr_exp.errors import AqrExpError
+from aqr_exp.data.infos import FOREIGN, build_metainfo, sample_info, split_tokens
+from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.files.progress import Progress, no_progress
 
 
@@ -69,13 +69,11 @@ def _info_fault(
 ) -> str | None:
     try:
         content = read_info_file(path)
-    except FileNotFoundError:
-        return "missing: `aqr-exp data prepare` makes it"
-    except ValueError as error:
-        return str(error)
+    except RequestError as error:
+        return str(error).removeprefix(f"{path} ").removeprefix("is ")
+    foreign = content["metainfo"].pop(FOREIGN, False)
     cause = difference(content["metainfo"], build_metainfo(nusc), "metainfo.")
-    rows = [row for scene in split_scenes(nusc, split) for row in scene_samples(nusc, scene)]
-    tokens = [row["token"] for row in rows]
+    tokens = split_tokens(nusc, split)
     stored = [info.get("token") for info in content["data_list"]]
     if cause is None and sorted(map(str, stored)) != sorted(tokens):
         lacking = set(tokens) - set(stored)
@@ -83,11 +81,13 @@ def _info_fault(
         cause = f"{len(stored)} samples, the tables have {len(tokens)} in {split}: it {what}"
     if cause is None and stored != tokens:
         cause = "the samples are not in the tables' order"
-    step = 1 if count is None else max(1, len(rows) // max(1, count))
-    for index in range(0, 0 if cause else len(rows), step):
-        wanted = sample_info(nusc, rows[index], index)
+    step = 1 if count is None else max(1, len(tokens) // max(1, count))
+    for index in range(0, 0 if cause else len(tokens), step):
+        wanted = sample_info(nusc, nusc.get("sample", tokens[index]), index)
+        if foreign:
+            wanted["instances"] = content["data_list"][index]["instances"]
         cause = difference(content["data_list"][index], wanted, f"data_list[{index}].")
-        progress(index + 1, len(rows))
+        progress(index + 1, len(tokens))
         if cause:
             break
     return cause

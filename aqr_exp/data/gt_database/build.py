@@ -7,7 +7,6 @@ import copy
 import io
 import itertools
 import json
-import pickle
 import shutil
 from collections.abc import Iterator
 from functools import partial
@@ -30,9 +29,10 @@ from aqr_exp.data.geometry import (
     read_image,
 )
 from aqr_exp.data.gt_database.store import ARRAYS, FORM, GtDatabase, pack_name
-from aqr_exp.data.info_files import MAX_SWEEPS, fresh_parts
+from aqr_exp.data.info_files import MAX_SWEEPS, fresh_parts, read_info_file
 from aqr_exp.data.workers import run_in_workers
 from aqr_exp.errors import AqrExpError
+from aqr_exp.files.arrays import unpack_arrays
 from aqr_exp.files.atomic import file_sha256, replace_bytes, replace_text
 from aqr_exp.files.progress import Progress, no_progress
 
@@ -161,7 +161,7 @@ def build_database(
         parts = final.with_name(f".{final.name}.parts")
         digest = info_digest(root, split)
         fresh_parts(parts, {"form": FORM, "infos_sha256": digest})
-        content = pickle.loads(info_path(root, split).read_bytes())  # noqa: S301 - our own file
+        content = read_info_file(info_path(root, split))
         scenes = _by_scene(content["data_list"])
         categories = content["metainfo"]["categories"]
         _crop_scenes(root, parts, scenes, categories, workers, progress)
@@ -186,7 +186,7 @@ def _crop_scenes(
     workers: int,
     progress: Progress,
 ) -> None:
-    missing = [place for place in range(len(scenes)) if not _arrays_path(parts, place).is_file()]
+    missing = [place for place in range(len(scenes)) if not _part(parts, place)]
     done = itertools.count(len(scenes) - len(missing))
     progress(next(done), len(scenes))
     calls = [
@@ -197,6 +197,15 @@ def _crop_scenes(
 
 def _arrays_path(parts: Path, place: int) -> Path:
     return parts / f"{place:05d}.npz"
+
+
+def _part(parts: Path, place: int) -> dict[str, np.ndarray]:
+    """The arrays of a finished scene; empty where there are none that are whole."""
+    try:
+        arrays = unpack_arrays(_arrays_path(parts, place).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return arrays if {name: array.dtype for name, array in arrays.items()} == ARRAYS else {}
 
 
 def crop_scene(
@@ -229,8 +238,7 @@ def _finish(parts: Path, scenes: int, digest: str) -> None:
     joined = {name: [np.empty(0, kind)] for name, kind in ARRAYS.items()}
     counts = dict.fromkeys(ARRAYS, 0)
     for place in range(scenes):
-        with np.load(_arrays_path(parts, place), allow_pickle=False) as part:
-            arrays = {name: part[name] for name in ARRAYS}
+        arrays = _part(parts, place)
         arrays["objects"]["frame"] += counts["frames"]
         arrays["objects"]["first_patch"] += counts["patches"]
         for name, array in arrays.items():
