@@ -61,10 +61,11 @@ def command(
     """Confirm a sweep; returns the exit code."""
     store = Store(results_root())
     name = _sweep_name(what, overrides or [], store)
-    entries = store.sweep(name).read_plan()
+    sweep = store.sweep(name)
+    entries, left = sweep.read_plan(), sweep.read_left()
     rows = with_settings(store, collect(store))
     check_metric_names([metric], rows)
-    selection = select_best(name, entries, rows, metric=metric, best=best)
+    selection = select_best(name, entries, rows, metric=metric, best=best, left=left)
     statuses = StatusReader(store)
     planned = confirmation(selection, seeds, statuses.expected())
     plan = planned.plan

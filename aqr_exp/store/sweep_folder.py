@@ -24,6 +24,7 @@ class SweepEntry(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         overrides: What would be typed after the variant to get the same run, without the seed.
         expected_s: How long it was expected to take, in seconds.
+        words: What was typed beside the sweep when it was asked for; None where that is not known.
     """
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[^./][^/]*\Z")]
@@ -31,6 +32,7 @@ class SweepEntry(msgspec.Struct, frozen=True, kw_only=True):
     overrides: tuple[str, ...]
     seed: int
     expected_s: float | None = None
+    words: str | None = None
 
     @property
     def label(self) -> str:
@@ -39,10 +41,11 @@ class SweepEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Plan(msgspec.Struct, kw_only=True):
-    """The content of `plan.json`; older versions kept no removed runs."""
+    """The content of `plan.json`; older versions kept neither removed runs nor the origin."""
 
     runs: list[SweepEntry]
     removed: list[SweepEntry] = []
+    origin: str | None = None
 
 
 class SweepFolder:
@@ -75,22 +78,28 @@ class SweepFolder:
         """The figure of a metric against what the sweep varied, without the ending of its format."""
         return self.path / metric.replace("/", "_")
 
-    def add_to_plan(self, entries: Sequence[SweepEntry]) -> None:
-        """Write down runs the sweep means besides those it means already."""
+    def add_to_plan(self, entries: Sequence[SweepEntry], origin: str | None = None) -> None:
+        """Write down runs the sweep means besides those it means already; see `write_plan`."""
         known = self.read_plan_if_any()
         names = {entry.name for entry in known}
         new = [entry for entry in entries if entry.name not in names]
         if new or not known:
-            self.write_plan([*known, *new])
+            self.write_plan([*known, *new], origin)
 
-    def write_plan(self, entries: Sequence[SweepEntry]) -> None:
-        """Write down the runs the sweep means from now on; those it meant before are not forgotten."""
+    def write_plan(self, entries: Sequence[SweepEntry], origin: str | None = None) -> None:
+        """Write down the runs the sweep means from now on; those it meant before are not forgotten.
+
+        Args:
+            origin: As `SweepRequest.origin`; None keeps the one that is known.
+        """
         names = {entry.name for entry in entries}
+        origin = self.origin() if origin is None else origin
         before = self.read_known()
         self.path.mkdir(parents=True, exist_ok=True)
         plan = {
             "name": self.name,
             "written": utc_now(),
+            "origin": origin,
             "runs": msgspec.to_builtins(entries),
             "removed": msgspec.to_builtins([one for one in before if one.name not in names]),
         }
@@ -108,6 +117,14 @@ class SweepFolder:
         """The runs the sweep means or ever meant; none when its plan is missing or damaged."""
         plan = self._read_if_any()
         return [*plan.runs, *plan.removed]
+
+    def read_left(self) -> list[SweepEntry]:
+        """The runs the sweep meant once and means no more."""
+        return self._read_if_any().removed
+
+    def origin(self) -> str | None:
+        """The origin of the sweep's last request; None where that is not known."""
+        return self._read_if_any().origin
 
     def read_plan_if_any(self) -> list[SweepEntry]:
         """The runs the sweep means; none when its plan is missing or damaged."""

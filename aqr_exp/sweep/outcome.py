@@ -25,6 +25,7 @@ class BestPoint:
         seeds: How many.
         candidates: How many points it is the best of.
         unfinished: Points that lack a seed and so had no part in the choice.
+        left: Points that were tried and have left the sweep since.
         split: The data it was scored on.
         baseline: The baseline's mean, where the sweep has one baseline; else None.
     """
@@ -36,6 +37,7 @@ class BestPoint:
     candidates: int
     unfinished: int
     split: str
+    left: int = 0
     baseline: float | None = None
 
     def words(self) -> str:
@@ -45,6 +47,8 @@ class BestPoint:
         rival = "" if self.baseline is None else f" (baseline {self.baseline:.4f})"
         more = "1 more is" if self.unfinished == 1 else f"{self.unfinished} more are"
         left = f"; {more} not complete" if self.unfinished else ""
+        were = "1 more was" if self.left == 1 else f"{self.left} more were"
+        left += f"; {were} tried and left the sweep" if self.left else ""
         return (
             f"best {of} by {self.metric}: {self.label}: {self.mean:.4f}, mean of {seeds}{rival}"
             f"{left}\nselected on {self.split}, the data it is reported on: a selected maximum is "
@@ -99,11 +103,28 @@ def scored_points(entries: Sequence[SweepEntry], rows: Mapping[str, RunRow]) -> 
     ]
 
 
+def tried_and_left(
+    left: Sequence[SweepEntry],
+    points: Sequence[ScoredPoint],
+    rows: Mapping[str, RunRow],
+    metric: str,
+) -> int:
+    """The number of points that a sweep means no more, and that whoever chose had seen beside these."""
+    arms = {point.arm for point in points}
+    settings = {point.setting for point in points if point.rows}
+    return sum(
+        bool(point.values(metric)) and point.arm not in arms and point.setting in settings
+        for point in scored_points(left, rows)
+        if point.variant != BASELINE or all(one.variant == BASELINE for one in points)
+    )
+
+
 def best_point(
     entries: Sequence[SweepEntry],
     rows: Mapping[str, RunRow],
     metric: str,
     direction: Direction = Direction.MAXIMIZE,
+    left: Sequence[SweepEntry] = (),
 ) -> BestPoint | None:
     """The best of a sweep's points that are complete; baselines are what points are compared with.
 
@@ -111,6 +132,7 @@ def best_point(
         entries: The runs the sweep means.
         rows: Their rows, as `by_entry` has them.
         direction: Which of its values are better.
+        left: The runs it meant once.
 
     Returns:
         The first of several equal ones; None while no point is complete.
@@ -135,6 +157,7 @@ def best_point(
         candidates=len(done),
         unfinished=len(rivals) - len(done),
         split=chosen.rows[0].data,
+        left=tried_and_left(left, points, rows, metric),
         baseline=baselines[0] if len(baselines) == 1 else None,
     )
 

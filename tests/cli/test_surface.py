@@ -96,6 +96,7 @@ SURFACE = {
         "--detach",
         "--dry-run",
         "--fill",
+        "--name",
         "--no-preflight",
         "--json",
         "--slots",
