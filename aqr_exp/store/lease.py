@@ -58,7 +58,7 @@ class LeaseInfo:
         """Such as `process 12 on host`, with what is known of it when it may be dead."""
         if self.owner is None and not _OWNER.fullmatch(self.file.name):
             return printable(f"{self.file}, which is no lease: remove it")
-        who = str(self.owner) if self.owner else printable(f"an unreadable lease, {self.file},")
+        who = str(self.owner) if self.owner else "an unreadable lease"
         if self.liveness is Liveness.UNKNOWN:
             return f"{who} (unknown whether it lives: silent for {self.beat_age_s:.0f} s)"
         return who
