@@ -24,6 +24,7 @@ from aqr_exp.aqr.bias import LocalBias
 from aqr_exp.cmt.detector_config import detector_config
 from aqr_exp.cmt.variant_module import VariantRecord
 from aqr_exp.config.identity import as_dict, from_spec
+from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.config.schema import RunConfig, VariantSettings
 from aqr_exp.config.variant_spec import LearnedScale, spec_of, with_feature
 from aqr_exp.data.classes import CLASS_NAMES
@@ -69,9 +70,10 @@ def open_run(folder: RunFolder) -> TrainedRun:
     """Build a run's detector and load its newest intact checkpoint.
 
     Raises:
-        RequestError: The variant has no weights to look at, or there is no checkpoint.
+        RequestError: The variant has no weights to look at, there is no checkpoint, or the data are
+            not those of the run.
     """
-    config = from_spec(folder.read_spec())
+    config = with_data_identity(from_spec(folder.read_spec()))
     if spec_of(config.variant).weight_bounds is None:
         raise RequestError(
             f"{folder.name}: variant '{config.variant.name}' has no modality weights "

@@ -11,7 +11,7 @@ from aqr_exp.cli import completion, console
 from aqr_exp.cli.sweep_execute import find_room, run_tasks
 from aqr_exp.cli.watch import watched_runs
 from aqr_exp.config.identity import from_spec, run_name
-from aqr_exp.config.inputs import with_data_identity
+from aqr_exp.config.inputs import with_checkpoint_identity, with_data_identity
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.errors import AqrExpError, RequestError
@@ -130,13 +130,13 @@ def rerun(
     if not chosen:
         console.say(f"nothing to {title}: no run is {' or '.join(sorted(wanted))}")
         return 0
-    configs = [_config(*one) for one in chosen]
-    executor, slot = find_room(configs, store, slots)
+    ready = _with_inputs(chosen, named=bool(names))
+    executor, slot = find_room([config for _, config in ready], store, slots)
     tasks = [
         task_of(entry, folder, config, slot.threads)
         if entry
         else Task(folder=folder, label=folder.name)
-        for (folder, entry), config in zip(chosen, configs, strict=True)
+        for (folder, entry), config in ready
     ]
     sweep = named[0] if len(named) == 1 and isinstance(named[0], SweepFolder) else None
     return run_tasks(title, tasks, store, executor, sweep=sweep, detached=detach)
@@ -175,16 +175,41 @@ def steal_from_unknown(folder: RunFolder) -> None:
             console.say(f"{folder.name}: taken from {standing}")
 
 
-def _config(folder: RunFolder, entry: SweepEntry | None) -> RunConfig:
+def _with_inputs(chosen: Sequence[Candidate], *, named: bool) -> list[tuple[Candidate, RunConfig]]:
+    """The runs with their configurations, whose data and checkpoints are those they were made for.
+
+    Args:
+        named: Nothing is started unless all can be; else a run without its inputs is left out.
+
+    Raises:
+        RequestError: What is wrong with the inputs of runs that were named, or of every run.
+    """
+    ready: list[tuple[Candidate, RunConfig]] = []
+    compared: set[str] = set()
+    refused: dict[str, RequestError] = {}
+    for candidate in chosen:
+        try:
+            ready.append((candidate, _config(*candidate, compared)))
+        except RequestError as error:
+            refused[candidate[0].name] = error
+    if refused and (named or not ready):
+        raise RequestError(*(fault for one in refused.values() for fault in one.faults))
+    for name, one in refused.items():
+        console.say(f"{name} is left out: {one}")
+    return ready
+
+
+def _config(folder: RunFolder, entry: SweepEntry | None, compared: set[str]) -> RunConfig:
     """The run's configuration: what its folder says, or what its sweep wrote down composes to.
 
     Raises:
-        AqrExpError: The specification is damaged, or the configuration has changed since.
+        AqrExpError: The specification is damaged, or the configuration or its inputs have changed since.
     """
     if entry is None or folder.path.exists():
-        return from_spec(folder.read_spec())
+        config = from_spec(folder.read_spec())
+        return with_checkpoint_identity(with_data_identity(config, compared))
     config = load_run(entry.variant, [*entry.overrides, f"seed={entry.seed}"])
-    config = with_data_identity(config)
+    config = with_data_identity(config, compared)
     if run_name(config) != entry.name:
         raise AqrExpError(
             f"{entry.name} was never started and `{entry.label}` means {run_name(config)} now: "

@@ -76,6 +76,7 @@ class ConfigLoader:
         self.groups = group_options()
         self._bases: dict[tuple[object, ...], tuple[Composition, RunConfig | None]] = {}
         self._data: dict[DataConfig, DataConfig] = {}
+        self._compared: set[str] = set()
         self._starts: dict[StartConfig | None, StartConfig | None] = {}
 
     def load(self, variant: str, overrides: Sequence[Override]) -> LoadedRun:
@@ -139,7 +140,7 @@ class ConfigLoader:
             # The training process may run in another folder than the one a path was typed in.
             root = os.fspath(Path(config.data.root).expanduser().absolute())
             data = replace(config.data, root=root)
-            self._data[config.data] = identified(data) if self._with_data else data
+            self._data[config.data] = identified(data, self._compared) if self._with_data else data
         if config.start not in self._starts:
             # From scratch there is no start: an empty one would rename every run.
             loads = config.start is not None and config.start.load_from

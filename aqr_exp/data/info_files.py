@@ -3,18 +3,18 @@
 Light modules only: neither the devkit nor torch is needed to look at prepared data.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aqr_exp.config.inputs import identity_path, info_path
+from aqr_exp.config.data_files import content_fingerprint, record_data
+from aqr_exp.config.inputs import identity_path, info_path, record_path
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.errors import AqrExpError, RequestError
-from aqr_exp.files.atomic import feed_file, read_json, replace_json
+from aqr_exp.files.atomic import read_json, replace_json
 from aqr_exp.files.foreign import read_pickle
 
 INFO_VERSION = "1.1"
@@ -22,8 +22,6 @@ MAX_SWEEPS = 10
 """Earlier sweeps listed for a keyframe, newest first."""
 
 _PART_FORM = 1
-_HASH_WHOLE_BYTES = 4 << 30
-"""Data up to this size are hashed byte for byte; larger ones by names and sizes."""
 
 
 def read_info_file(path: Path) -> dict[str, Any]:
@@ -45,39 +43,21 @@ def read_info_file(path: Path) -> dict[str, Any]:
     return content
 
 
-def content_fingerprint(root: Path, version: str, splits: list[str]) -> str:
-    """16 hex digits of the tables, info files, images and points.
-
-    Tables and info files always count byte for byte. So do images and points of a data set up to 4 GiB;
-    a larger one (the real nuScenes) counts by their names and sizes, since reading it takes hours.
-    """
-    found = [path for name in ("samples", "sweeps", version) for path in (root / name).rglob("*")]
-    infos = [info_path(root, split) for split in splits]
-    files = sorted(path for path in [*found, *infos] if path.is_file())
-    total = sum(path.stat().st_size for path in files)
-    digest = hashlib.sha256()
-    for path in files:
-        name = path.relative_to(root).as_posix()
-        digest.update(f"{name}\0{path.stat().st_size}\0".encode())
-        is_sensor_data = name.startswith(("samples/", "sweeps/"))
-        if total <= _HASH_WHOLE_BYTES or not is_sensor_data:
-            feed_file(digest, path)
-    return digest.hexdigest()[:16]
-
-
 def write_fingerprint(root: Path, version: str, samples: dict[str, int]) -> None:
-    """Write `<root>/aqr_infos/fingerprint.json` with the number of samples by split."""
+    """Write `<root>/aqr_infos/fingerprint.json` with the number of samples by split, and the record."""
+    infos = [info_path(root, split) for split in samples]
     logs = json.loads((root / version / "log.json").read_text(encoding="utf-8"))
     synthetic = all("synthetic" in log["logfile"] for log in logs)
     replace_json(
         identity_path(root),
         {
-            "fingerprint": content_fingerprint(root, version, list(samples)),
+            "fingerprint": content_fingerprint(root, version, infos),
             "version": version,
             "splits": samples,
             "synthetic": synthetic,
         },
     )
+    record_data(record_path(root), root, version, [*infos, identity_path(root)])
 
 
 def table_stamp(root: Path, version: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aqr_exp.config.inputs import identity_path, info_path, read_data_identity
+from aqr_exp.config.inputs import data_changes, identity_path, info_path, read_data_identity
 from aqr_exp.data.checks.data_root import table_faults
 from aqr_exp.data.checks.files import SensorFiles, missing_files, missing_maps
 from aqr_exp.data.checks.tables import DataFault, RawTables
@@ -137,7 +137,7 @@ def first_faults(root: Path, version: str, faults: list[DataFault]) -> str:
 
 
 def _written(root: Path, version: str, splits: list[str]) -> dict[str, int] | None:
-    """Samples by split, if the info files are newer than the tables; else None."""
+    """Samples by split, if the info files are newer than the tables and nothing changed; else None."""
     marker = identity_path(root)
     paths = [info_path(root, split) for split in splits]
     if not marker.is_file() or not all(path.is_file() for path in paths):
@@ -145,5 +145,7 @@ def _written(root: Path, version: str, splits: list[str]) -> dict[str, int] | No
     identity: dict[str, Any] = read_data_identity(root)
     newest = max(path.stat().st_mtime_ns for path in (root / version).glob("*.json"))
     if list(identity["splits"]) != splits or newest > marker.stat().st_mtime_ns:
+        return None
+    if data_changes(root, identity):
         return None
     return dict(identity["splits"])

@@ -249,17 +249,18 @@ def _hash_fault(metrics: Metrics, path: Path, key: str) -> str | None:
 
 def _data_fault(root: Path, data: Mapping[str, Any]) -> str | None:
     """The difference from the data set a run was scored on; None when there is none."""
-    from aqr_exp.config.inputs import identity_path, read_data_identity
+    from aqr_exp.config.inputs import data_changes, identity_path, read_data_identity
 
     if not identity_path(root).is_file():
         return f"the data set {root} is missing"
     try:
-        found = read_data_identity(root)["fingerprint"]
+        identity = read_data_identity(root)
     except AqrExpError as error:
         return str(error)
-    if found != data.get("fingerprint"):
-        return f"the data set {root} is {found}, not {data.get('fingerprint')}"
-    return None
+    if identity["fingerprint"] != data.get("fingerprint"):
+        return f"the data set {root} is {identity['fingerprint']}, not {data.get('fingerprint')}"
+    changes = data_changes(root, identity)
+    return f"the data set {root} changed: {changes[0]}" if changes else None
 
 
 def _differences(

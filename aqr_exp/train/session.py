@@ -197,6 +197,8 @@ def train_and_score(
         raise KeyboardInterrupt
     trained = time.monotonic()
     scores = runner.test()
+    # Numbers of data that changed meanwhile are of neither.
+    with_data_identity(config)
     head: Any = unwrapped(runner).pts_bbox_head
     module: VariantModule | None = head.aqr
     return {

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from aqr_exp.data import info_files
-from aqr_exp.data.info_files import content_fingerprint, write_fingerprint
+from aqr_exp.config import data_files
+from aqr_exp.data.info_files import write_fingerprint
 
 
 @pytest.fixture
@@ -22,6 +22,11 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def content_fingerprint(root: Path) -> str:
+    infos = [root / "aqr_infos" / "one.pkl"]
+    return data_files.content_fingerprint(root, "v1.0-x", infos)
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -32,34 +37,34 @@ def root(tmp_path: Path) -> Path:
     ],
 )
 def test_every_byte_a_run_reads_counts(root: Path, name: str) -> None:
-    before = content_fingerprint(root, "v1.0-x", ["one"])
-    assert content_fingerprint(root, "v1.0-x", ["one"]) == before
+    before = content_fingerprint(root)
+    assert content_fingerprint(root) == before
     text = (root / name).read_text()
     (root / name).write_text("P" + text[1:])
-    assert content_fingerprint(root, "v1.0-x", ["one"]) != before
+    assert content_fingerprint(root) != before
 
 
 def test_what_no_run_reads_does_not_count(root: Path) -> None:
-    before = content_fingerprint(root, "v1.0-x", ["one"])
+    before = content_fingerprint(root)
     (root / "README.txt").write_text("words")
     (root / "maps" / "m.png").write_text("other")
-    assert content_fingerprint(root, "v1.0-x", ["one"]) == before
+    assert content_fingerprint(root) == before
 
 
 def test_large_data_count_by_name_and_size(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(info_files, "_HASH_WHOLE_BYTES", 1)
-    before = content_fingerprint(root, "v1.0-x", ["one"])
+    monkeypatch.setattr(data_files, "_HASH_WHOLE_BYTES", 1)
+    before = content_fingerprint(root)
     (root / "samples" / "CAM_FRONT" / "a.jpg").write_text("Picture")
-    assert content_fingerprint(root, "v1.0-x", ["one"]) == before
+    assert content_fingerprint(root) == before
     (root / "samples" / "CAM_FRONT" / "a.jpg").write_text("pictures")
-    assert content_fingerprint(root, "v1.0-x", ["one"]) != before
+    assert content_fingerprint(root) != before
 
 
 def test_file_says_splits_and_whether_synthetic(root: Path) -> None:
     write_fingerprint(root, "v1.0-x", {"one": 7})
     written = json.loads((root / "aqr_infos" / "fingerprint.json").read_text())
     assert written == {
-        "fingerprint": content_fingerprint(root, "v1.0-x", ["one"]),
+        "fingerprint": content_fingerprint(root),
         "version": "v1.0-x",
         "splits": {"one": 7},
         "synthetic": True,

@@ -26,8 +26,9 @@ from made_up_tables import MadeUpBox, write_version
 from small_world import SAMPLES_A_SCENE, SCENES, SPLITS, perturbed, small_world
 
 from aqr_exp.config.compose import Override
+from aqr_exp.config.data_files import record_files
 from aqr_exp.config.identity import setting_fingerprint, to_yaml
-from aqr_exp.config.inputs import identity_path
+from aqr_exp.config.inputs import identity_path, record_path
 from aqr_exp.config.load import ConfigLoader
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.evaluate.evaluation import records_of_file
@@ -272,6 +273,7 @@ def make_data_set(root: Path) -> DataSet:
     }
     identity_path(root).parent.mkdir()
     identity_path(root).write_text(json.dumps(identity))
+    record_files(record_path(root), root, sorted((root / VERSION).iterdir()))
     return DataSet(root=root, boxes=boxes)
 
 

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aqr_exp.config.inputs import identity_path, info_folder, read_data_identity
+from aqr_exp.config.data_files import content_fingerprint
+from aqr_exp.config.inputs import (
+    data_changes,
+    identity_path,
+    info_folder,
+    info_path,
+    read_data_identity,
+    record_path,
+)
 from aqr_exp.data.checks.derived import info_faults, object_faults
 from aqr_exp.data.checks.files import (
     SensorFiles,
@@ -28,7 +36,6 @@ from aqr_exp.data.checks.tables import (
     scene_ends,
     unmapped_logs,
 )
-from aqr_exp.data.info_files import content_fingerprint
 from aqr_exp.data.nuscenes_tables import splits_of
 from aqr_exp.errors import AqrExpError
 from aqr_exp.files.progress import Progress, StagedProgress, no_progress
@@ -136,10 +143,14 @@ def _derived_faults(
             faults += info_faults(nusc, root, split, depth.infos, progress)
         faults += object_faults(root, split)
     if not found and not faults:
-        current = content_fingerprint(root, version, list(identity["splits"]))
+        infos = [info_path(root, split) for split in identity["splits"]]
+        current = content_fingerprint(root, version, infos)
         if current != identity["fingerprint"]:
             cause = f"made from other content: {identity['fingerprint']}, now it is {current}"
             faults.append(_identity_fault(root, f"{cause}: run `aqr-exp data prepare`"))
+        for change in data_changes(root, identity) if record_path(root).exists() else ():
+            name, _, cause = change.partition(" ")
+            faults.append(DataFault(file=name, kind="changed file", cause=cause))
     return faults
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from aqr_exp.config.inputs import info_path, objects_folder
+from aqr_exp.config.inputs import info_path, objects_changes, objects_folder
 from aqr_exp.data.checks.tables import DataFault
 from aqr_exp.data.gt_database.build import info_digest
 from aqr_exp.data.gt_database.store import POINT_COLUMNS, GtDatabase, pack_name
@@ -96,7 +96,11 @@ def _info_fault(
 def object_faults(root: Path, split: str) -> Iterator[DataFault]:
     """Faults of a split's GT database; none where it was not built."""
     folder = objects_folder(root, split)
-    for name, cause in _object_faults(root, split, folder) if folder.is_dir() else ():
+    if not folder.is_dir():
+        return
+    found = list(_object_faults(root, split, folder))
+    changes = (change.partition(" ") for change in objects_changes(folder))
+    for name, cause in found or ((name, cause) for name, _, cause in changes):
         file = (folder / name).relative_to(root).as_posix()
         yield DataFault(file=file, kind="objects", cause=f"{cause}: run `aqr-exp data prepare`")
 

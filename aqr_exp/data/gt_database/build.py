@@ -16,7 +16,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from aqr_exp.config.inputs import info_path, objects_folder
+from aqr_exp.config.data_files import record_files
+from aqr_exp.config.inputs import info_path, objects_changes, objects_folder, objects_record
 from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES, LIDAR_NAME
 from aqr_exp.data.geometry import (
     NEAREST_M,
@@ -140,10 +141,13 @@ def info_digest(root: Path, split: str) -> str:
 
 
 def database_is_ready(root: Path, split: str) -> bool:
-    """True if a split's database is complete and was built from its present info file."""
+    """True if a split's database is complete, unchanged, and built from its present info file."""
+    folder = objects_folder(root, split)
     try:
-        store = GtDatabase(objects_folder(root, split))
+        store = GtDatabase(folder)
     except AqrExpError:
+        return False
+    if objects_changes(folder):
         return False
     return bool(store.index.get("infos_sha256") == info_digest(root, split))
 
@@ -234,7 +238,7 @@ def crop_scene(
 
 
 def _finish(parts: Path, scenes: int, digest: str) -> None:
-    """Join the scenes' records to the three arrays, then write the index."""
+    """Join the scenes' records to the three arrays, then write the index and the files' record."""
     joined = {name: [np.empty(0, kind)] for name, kind in ARRAYS.items()}
     counts = dict.fromkeys(ARRAYS, 0)
     for place in range(scenes):
@@ -257,6 +261,9 @@ def _finish(parts: Path, scenes: int, digest: str) -> None:
         "classes": dict(zip(CLASS_NAMES, map(int, found), strict=True)),
     }
     replace_text(parts / "index.json", json.dumps(index, indent=1) + "\n")
+    files = sorted(path for kind in ("json", "npy", "pack") for path in parts.glob(f"*.{kind}"))
+    kept = [path for path in files if path.name != "stamp.json"]
+    record_files(objects_record(parts), parts, kept)
 
 
 def _swap(parts: Path, final: Path) -> None:
