@@ -149,6 +149,10 @@ def explanation(one: Side, other: Side, found: list[Difference]) -> str:
     for effect, title in (
         (IdentityEffect.CHANGES, "can change the numbers:"),
         (IdentityEffect.SEED_ONLY, "the replicate, beside the identity:"),
+        (
+            IdentityEffect.LAST_DIGITS,
+            "can change last digits, which training amplifies, and is not in the identity:",
+        ),
         (IdentityEffect.NONE, "cannot change the numbers, and is not in the identity:"),
     ):
         items = [item for item in found if item.effect is effect]

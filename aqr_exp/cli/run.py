@@ -163,6 +163,9 @@ def run_config(
     if not as_json:
         hint = "--force starts it anew beside this one"
         console.say(f"{plan.folder.name} is complete already ({hint})")
+        trained, asked = read_row(plan.folder).hardware.get("threads"), config.launcher.threads
+        if asked and trained not in {None, asked}:
+            console.say(f"its threads were {trained}, not {asked}: last digits depend on them")
     return _report_completed(plan.folder, as_json=as_json)
 
 

@@ -175,8 +175,9 @@ def find_room(
         AqrExpError: There are not so many slots, or a run lacks packages, a GPU or disk space.
     """
     on_gpus = any(config.launcher.device != "cpu" for config in configs)
-    found = find_slots(slots, on_gpus=on_gpus)
-    launchers = (config.launcher for config in configs)
+    launchers = [config.launcher for config in configs]
+    threads = max((launcher.threads for launcher in launchers), default=1)
+    found = find_slots(slots, on_gpus=on_gpus, threads=threads)
     executor = executor_for(launchers, SlotLeases(store.slots_dir, found))
     # Models, data and checkpoints differ in what they need, and seeds do not.
     needs = {(one.variant.name, one.model.name, one.data, one.start): one for one in configs}

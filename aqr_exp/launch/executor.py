@@ -146,7 +146,7 @@ def training_arguments(folder: RunFolder, attempt: int, threads: int | None) -> 
 
     Args:
         attempt: A process that finds another attempt queued leaves the run alone.
-        threads: The most threads it may use; None leaves it to the run.
+        threads: Those of a run that does not say how many; None gives it every core.
     """
     limit = [] if threads is None else ["--threads", str(threads)]
     return [os.fspath(folder.path.absolute()), "--attempt", str(attempt), *limit]

@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m aqr_exp.train", description=__doc__)
     parser.add_argument("run_dir", type=Path, help="a run's folder with its spec.yaml")
     parser.add_argument("--attempt", type=int, help="do nothing unless this attempt is queued")
-    parser.add_argument("--threads", type=int, help="the most threads to use")
+    parser.add_argument("--threads", type=int, help="where the run does not say")
     arguments = parser.parse_args(argv)
     # A polite kill is an interruption: the state says so instead of staying `running`. A launcher in
     # a shell's background ignores Ctrl-C, and this process must not take that over from it.
@@ -39,9 +39,8 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     if config.launcher.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    # As it was asked with, also beside others: the record says so, and last digits depend on it.
     threads = config.launcher.threads or arguments.threads or os.cpu_count() or 1
-    # Beside others the run gets its share of the cores, whatever it would take alone.
-    threads = min(threads, arguments.threads or threads)
     os.environ["OMP_NUM_THREADS"] = str(threads)
     # NumPy multiplies 4 x 4 matrices here: its own threads would only fight with torch's.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"

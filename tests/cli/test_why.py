@@ -23,7 +23,7 @@ def test_a_default_that_is_spelled_out_is_the_same_run(data: Path, capsys: Out) 
 
 
 def test_what_differs_is_named_by_what_it_means(data: Path, capsys: Out) -> None:
-    one = "attention_bias launcher.threads=1"
+    one = "attention_bias launcher.threads=2 launcher.loader_workers=0"
     other = "attention_bias bias_scale=3 window_size=5 seed=2"
     assert main(["why", one, other]) == 0
     ours = name_of("attention_bias")
@@ -36,8 +36,10 @@ def test_what_differs_is_named_by_what_it_means(data: Path, capsys: Out) -> None
         "  variant.bias.scale.start: 2.5 | 3.0",
         "the replicate, beside the identity:",
         "  seed: 0 | 2",
+        "can change last digits, which training amplifies, and is not in the identity:",
+        "  launcher.threads: 2 | 1",
         "cannot change the numbers, and is not in the identity:",
-        "  launcher.threads: 1 | 0",
+        "  launcher.loader_workers: 0 | 1",
     ]
 
 
