@@ -24,6 +24,9 @@ COMPUTED_KEYS = {
 }
 # `${model.head.width}` and nothing else: such a value follows a key that changes.
 _REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*(?:\.\w+)*)\}")
+# The only interpolation that a typed value may hold: `${key}`, of this configuration. What resolvers read
+# (the environment) would be stored with the run, and would not be the same elsewhere.
+_KEYS_ONLY = re.compile(r"\$\{[^:${}]*\}")
 # `${oc.env:NAME,default}`: such a value follows no key.
 _ENVIRONMENT = re.compile(r"[^$]*\$\{oc\.env:[^${}]*\}[^$]*")
 
@@ -229,6 +232,9 @@ def _key_fault(item: Override, variant: str, groups: Groups) -> Fault | None:
     """An unknown or computed key, an unknown option, or a part that the variant lacks."""
     key, value = item.key, item.value
     fault = partial(Fault, "", None, about=(key,))
+    if _calls_resolver(value):
+        rule = "may refer to keys alone, as ${model.head.width}: write what a resolver would read"
+        return Fault(key, _cut(item.text), rule)
     if key in groups:
         if value not in groups[key]:
             return unknown(key, str(value), groups)
@@ -242,6 +248,19 @@ def _key_fault(item: Override, variant: str, groups: Groups) -> Fault | None:
     if below:
         return fault(f"'{key}' is a group of keys: set one of them, such as '{below[0]}'")
     return fault(f"unknown key '{key}'", did_you_mean(key, [*known, *groups, *short_names()]))
+
+
+def _calls_resolver(value: Any) -> bool:
+    """Check for interpolations of anything but keys, at any depth."""
+    if isinstance(value, dict):
+        return any(map(_calls_resolver, (*value, *value.values())))
+    if isinstance(value, list):
+        return any(map(_calls_resolver, value))
+    return isinstance(value, str) and "${" in _KEYS_ONLY.sub("", value)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _part_fault(typed: str, key: str, variant: str) -> Fault | None:

@@ -143,14 +143,14 @@ def _derived_faults(
             faults += info_faults(nusc, root, split, depth.infos, progress)
         faults += object_faults(root, split)
     if not found and not faults:
+        changes = data_changes(root, identity) if record_path(root).exists() else []
+        for name, _, cause in (change.partition(" ") for change in changes):
+            faults.append(DataFault(file=name, kind="changed file", cause=cause))
         infos = [info_path(root, split) for split in identity["splits"]]
         current = content_fingerprint(root, version, infos)
-        if current != identity["fingerprint"]:
+        if not changes and current != identity["fingerprint"]:
             cause = f"made from other content: {identity['fingerprint']}, now it is {current}"
             faults.append(_identity_fault(root, f"{cause}: run `aqr-exp data prepare`"))
-        for change in data_changes(root, identity) if record_path(root).exists() else ():
-            name, _, cause = change.partition(" ")
-            faults.append(DataFault(file=name, kind="changed file", cause=cause))
     return faults
 
 
