@@ -1,5 +1,6 @@
 """Output: answers to stdout, messages to stderr, colours and live lines only on a terminal."""
 
+import json
 import logging
 import sys
 import time
@@ -42,7 +43,15 @@ def say(text: str) -> None:
 
 def print_json(value: Mapping[str, Any] | Sequence[Any]) -> None:
     """Print JSON to stdout; NaN and infinities become null."""
-    data(json_text(plain(value)))
+    if on_unicode():
+        data(json_text(plain(value)))
+    else:  # JSON has its own way to write the rest in ASCII
+        data(json.dumps(plain(value), indent=1, allow_nan=False))
+
+
+def on_unicode() -> bool:
+    """True when stdout can show every character."""
+    return (sys.stdout.encoding or "ascii").lower().startswith("utf")
 
 
 def names_in(text: str | None) -> list[str]:

@@ -1,6 +1,7 @@
 """`aqr-exp cancel`, `retry` and `resume`: runs and sweeps stopped, and executed again."""
 
 import getpass
+import os
 import socket
 from collections.abc import Sequence
 from typing import Annotated
@@ -91,7 +92,11 @@ def cancel_run(folder: RunFolder) -> str:
 
 
 def _reason() -> str:
-    return f"cancelled by {getpass.getuser()} on {socket.gethostname()}"
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a number without a name, as containers have them
+        user = f"user {os.getuid()}"
+    return f"cancelled by {user} on {socket.gethostname()}"
 
 
 Names = Annotated[

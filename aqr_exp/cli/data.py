@@ -14,6 +14,7 @@ from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.config.load import load_run
 from aqr_exp.data.corruptions.cases import CORRUPTIONS
 from aqr_exp.errors import RequestError
+from aqr_exp.files.text import typed_path
 from aqr_exp.launch.preflight import check_packages
 from aqr_exp.report.figures.figure_file import check_matplotlib, check_target, save
 from aqr_exp.synth.settings import SynthSettings
@@ -60,7 +61,7 @@ def prepare_command(
     check_packages("preparing data")
     from aqr_exp.data.preparation import find_version, prepare
 
-    root = root.expanduser().absolute()
+    root = typed_path(root, "--root")
     version = find_version(root, version)
     console.say(f"{root}: reading the tables of {version}")
     done = prepare(
@@ -115,7 +116,7 @@ def check_command(
     from aqr_exp.data.checks.data_root import Depth, check_root
     from aqr_exp.data.preparation import find_version
 
-    root = root.expanduser().absolute()
+    root = typed_path(root, "--root")
     version = find_version(root, version)
     count = None if everything else images
     depth = Depth(images=count, clouds=count, infos=count)
@@ -272,7 +273,7 @@ def synth_command(
     except ValueError as error:
         raise RequestError(str(error)) from None
     check_packages("making data")
-    target = (root or default_root()).expanduser().absolute()
+    target = typed_path(root or default_root(), "--root")
     if ready(target, settings, force=force):
         console.say(f"{target}: the synthetic data set is there already")
         return

@@ -4,7 +4,6 @@ import os
 import platform
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -14,6 +13,7 @@ from aqr_exp.cli import console
 from aqr_exp.config.inputs import identity_path, info_path, read_data_identity
 from aqr_exp.data.info_files import read_info_file
 from aqr_exp.errors import AqrExpError
+from aqr_exp.files.text import typed_path
 from aqr_exp.launch.preflight import FREE_SPACE_MB, REQUIREMENTS, free_space_mb, mmcv_operators
 from aqr_exp.store.store import results_root
 
@@ -89,7 +89,7 @@ def examine_torch() -> tuple[dict[str, Any] | None, str | None]:
 
 def examine_data() -> list[dict[str, Any]]:
     """The data sets below the data folder."""
-    folder = Path(os.environ.get("AQR_EXP_DATA") or "data").expanduser().absolute()
+    folder = typed_path(os.environ.get("AQR_EXP_DATA") or "data", "AQR_EXP_DATA")
     found = []
     for root in sorted(folder.iterdir()) if folder.is_dir() else []:
         if not identity_path(root).is_file():

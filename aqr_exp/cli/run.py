@@ -1,6 +1,5 @@
 """`aqr-exp run`: train one run, or show what it would do."""
 
-import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
@@ -92,8 +91,7 @@ def _known(value: int | None) -> str:
 
 def _curve(rates: tuple[float, ...]) -> str:
     """The curve in one line of text."""
-    encoding = (sys.stdout.encoding or "ascii").lower()
-    bars = _BARS if encoding.startswith("utf") else _PLAIN_BARS
+    bars = _BARS if console.on_unicode() else _PLAIN_BARS
     top = max(rates)
     return "".join(bars[min(len(bars) - 1, int(rate / top * len(bars)))] for rate in rates)
 

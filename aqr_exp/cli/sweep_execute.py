@@ -105,10 +105,11 @@ def summarize(
             console.say(f"{sweep.name}: drawn in {' and '.join(map(str, paths))}")
     except AqrExpError as error:  # what cannot be shown does not make the sweep a failure
         console.say(f"{sweep.name}: {error}")
-    found = by_entry([*entries, *left], with_settings(store, everything) if left else rows)
-    best = best_point(entries, found, metric, direction or Direction.MAXIMIZE, left)
-    if best is not None:
-        console.say(f"{sweep.name}: {best.words()}")
+    finally:  # also where the table or the figure cannot be written, which the command ends with
+        found = by_entry([*entries, *left], with_settings(store, everything) if left else rows)
+        best = best_point(entries, found, metric, direction or Direction.MAXIMIZE, left)
+        if best is not None:
+            console.say(f"{sweep.name}: {best.words()}")
 
 
 SourceOf = Callable[[Callable[[Task], None], Callable[[str], None]], TaskSource]

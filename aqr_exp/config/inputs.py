@@ -15,6 +15,7 @@ from aqr_exp.config.schema import DataConfig, RunConfig
 from aqr_exp.errors import AqrExpError, Fault, RequestError
 from aqr_exp.files.atomic import file_sha256, read_json
 from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.files.text import typed_path
 
 
 def with_checkpoint_identity(config: RunConfig) -> RunConfig:
@@ -31,7 +32,7 @@ def with_checkpoint_identity(config: RunConfig) -> RunConfig:
     if start is None:
         return config
     # The training process may run in another folder than the one a relative path was typed in.
-    path = Path(start.load_from).expanduser().absolute()
+    path = typed_path(start.load_from, "start.load_from")
     fault = partial(Fault, "start.load_from", start.load_from)
     if not path.is_file():
         folder = path.is_dir()

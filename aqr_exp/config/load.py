@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from aqr_exp.config import rules
@@ -24,6 +23,7 @@ from aqr_exp.config.schema import DataConfig, RunConfig, StartConfig
 from aqr_exp.config.short_names import as_typed
 from aqr_exp.errors import Fault, RequestError
 from aqr_exp.files.run_name import RunName
+from aqr_exp.files.text import typed_path
 
 
 def load_run(variant: str, typed: Sequence[str] = ()) -> RunConfig:
@@ -138,7 +138,7 @@ class ConfigLoader:
         """Fill in absolute paths and the identities of data and checkpoint, each read once."""
         if config.data not in self._data:
             # The training process may run in another folder than the one a path was typed in.
-            root = os.fspath(Path(config.data.root).expanduser().absolute())
+            root = os.fspath(typed_path(config.data.root, "data.root"))
             data = replace(config.data, root=root)
             self._data[config.data] = identified(data, self._compared) if self._with_data else data
         if config.start not in self._starts:

@@ -13,7 +13,7 @@ import shutil
 import socket
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -25,6 +25,17 @@ from aqr_exp.errors import AqrExpError
 
 Content = TypeVar("Content")
 _OBJECT = dict[str, Any]
+
+
+@contextlib.contextmanager
+def writes(path: Path) -> Iterator[None]:
+    """Name `path`, for which all that is done here is, in an error of the operating system."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = os.fspath(path)
+        del error.filename2
+        raise
 
 
 def replace_text(path: Path, text: str) -> None:
@@ -40,17 +51,18 @@ def replace_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
         durable: Whether to wait until it would survive a crash of the machine; a cache need not.
 
     Raises:
-        OSError: Writing failed; the old file is untouched and the temporary one is gone.
+        OSError: Writing failed, with `path`; the old file is untouched and the temporary one is gone.
     """
     clear_litter(path.parent)
     temporary = draft_of(path)
     try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        os.replace(temporary, path)  # noqa: PTH105 - tests fail this very call
+        with writes(path):
+            with temporary.open("xb") as file:
+                file.write(content)
+                file.flush()
+                if durable:
+                    os.fsync(file.fileno())
+            os.replace(temporary, path)  # noqa: PTH105 - tests fail this very call
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

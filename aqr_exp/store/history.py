@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import plain, read_content
+from aqr_exp.files.atomic import plain, read_content, writes
 
 ATTEMPT = "attempt"
 _CRC = "crc32"
@@ -38,8 +38,10 @@ def append_line(path: Path, entry: Mapping[str, Any]) -> None:
         end = os.lseek(descriptor, 0, os.SEEK_END)
         torn = end > 0 and os.pread(descriptor, 1, end - 1) != b"\n"
         data = (("\n" if torn else "") + line).encode()
-        if os.write(descriptor, data) != len(data):
-            raise OSError(f"{path}: the last line could not be written whole (disk full?)")
+        with writes(path):
+            written = os.write(descriptor, data)
+            if written != len(data):
+                os.write(descriptor, data[written:])  # says why there was no room for it
     finally:
         os.close(descriptor)
 

@@ -25,7 +25,7 @@ from pathlib import Path
 import msgspec
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import read_json
+from aqr_exp.files.atomic import read_json, writes
 from aqr_exp.files.progress import told
 from aqr_exp.files.text import printable
 from aqr_exp.store.process_identity import Liveness, ProcessIdentity, is_gone, liveness_of, process
@@ -212,7 +212,7 @@ def _draft(path: Path, token: str) -> Path:
 
 
 def _write(file: Path, owner: ProcessIdentity) -> None:
-    with file.open("xb") as opened:
+    with writes(file), file.open("xb") as opened:
         opened.write(msgspec.json.encode(owner))
         opened.flush()
         os.fsync(opened.fileno())

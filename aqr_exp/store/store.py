@@ -6,19 +6,29 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from aqr_exp.errors import RequestError
+from aqr_exp.errors import Fault, RequestError
 from aqr_exp.files.atomic import file_sha256
 from aqr_exp.files.cache import Stamp, read_cache, settled, stamp, write_cache
 from aqr_exp.files.run_name import RunName
 from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.files.text import typed_path
 from aqr_exp.store.run_files import IDENTIFYING
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.sweep_folder import SweepFolder
 
 
 def results_root() -> Path:
-    """The results folder: `$AQR_EXP_RESULTS`, or `results` below the current folder."""
-    return Path(os.environ.get("AQR_EXP_RESULTS") or "results").expanduser().absolute()
+    """The results folder: `$AQR_EXP_RESULTS`, or `results` below the current folder.
+
+    Raises:
+        RequestError: A file is in its place, or in that of a folder above it.
+    """
+    typed = os.environ.get("AQR_EXP_RESULTS") or "results"
+    root = typed_path(typed, "AQR_EXP_RESULTS")
+    there = next(path for path in (root, *root.parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise RequestError(Fault("AQR_EXP_RESULTS", typed, f"{there} is not a folder"))
+    return root
 
 
 class Store:

@@ -3,13 +3,13 @@
 import dataclasses
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from aqr_exp.config.compose import Groups, group_options, joined_words, shipped_folder, split_typed
 from aqr_exp.config.short_names import keys_set_by
 from aqr_exp.errors import Fault, RequestError, shown
 from aqr_exp.files.suggest import did_you_mean, some
+from aqr_exp.files.text import typed_path
 from aqr_exp.sweep.builder import Node, SweepBuilder
 from aqr_exp.sweep.request import Axis, SweepRequest, clash, with_typed
 from aqr_exp.sweep.search import SETTINGS, Dimension, read_setting
@@ -47,7 +47,7 @@ def _read(what: str, typed: Sequence[str]) -> SweepRequest:
         word = "search" if request.search else "by"
         return dataclasses.replace(request, name=f"{what}-{word}-{keys}" if keys else what)
     if "/" in what or what.endswith((".yaml", ".yml")):
-        path = Path(what).expanduser()
+        path = typed_path(what, "the sweep file")
         if not path.is_file():
             raise RequestError(f"no such sweep file: {what}")
         request = dataclasses.replace(read_sweep(path, what), origin=os.fspath(path.resolve()))
