@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 from enum import Enum
 
-from aqr_exp.errors import AqrExpError
+from aqr_exp.errors import AqrExpError, words_of
 from aqr_exp.launch.executor import Executor, Job
 from aqr_exp.launch.slots import Reservation
 from aqr_exp.store.lease import Lease, LeaseInfo, claim
@@ -98,7 +98,7 @@ def decide(folder: RunFolder, prior: PriorState, *, ours: bool = False) -> RunSn
             return RunSnapshot(Decision.PRUNED, state.reason, state.attempt)
         request = folder.cancel_request()
     except (AqrExpError, OSError) as error:
-        return RunSnapshot(Decision.FAILED, str(error))
+        return RunSnapshot(Decision.FAILED, words_of(error))
     if status is RunStatus.FAILED and state.attempt > prior.attempts:
         return RunSnapshot(Decision.FAILED, state.reason, state.attempt)
     if status is RunStatus.CANCELLED and request and request.requested != prior.cancel:
@@ -161,7 +161,7 @@ def start(
         job = executor.submit(folder, snapshot.attempt, reservation)
         return Started(job=job, lease=kept.pop(), attempt=snapshot.attempt)
     except (AqrExpError, OSError) as error:
-        reason = f"cannot be started: {error}"
+        reason = f"cannot be started: {words_of(error)}"
         with contextlib.suppress(AqrExpError, OSError):
             folder.write_state(RunStatus.FAILED, reason=reason)
         return RunSnapshot(Decision.FAILED, reason)

@@ -19,10 +19,11 @@ from typing import Any, TextIO, cast
 import msgspec
 
 from aqr_exp.config.schema.run import LauncherConfig
-from aqr_exp.errors import INTERRUPTED, AqrExpError, RequestError
+from aqr_exp.errors import INTERRUPTED, STOPPING, AqrExpError, RequestError
 from aqr_exp.launch.json_worker import exit_summary
 from aqr_exp.launch.slots import Reservation, SlotLeases
 from aqr_exp.store.run_folder import RunFolder, utc_now
+from aqr_exp.train.__main__ import LAUNCHER_VARIABLE
 from aqr_exp.train.__main__ import main as train_main
 
 # A JSON list of arguments to start instead of the training, for tests and benchmarks: what it starts
@@ -37,7 +38,7 @@ class Job(ABC):
 
     Attributes:
         folder: The run's folder.
-        stop_requested: Whether `stop` was called, or a Ctrl-C reached the training.
+        stop_requested: Whether `stop` was called, or a signal that means stop reached the training.
     """
 
     def __init__(self, folder: RunFolder, reservation: Reservation | None) -> None:
@@ -188,7 +189,13 @@ class LocalExecutor(Executor):
                 stderr=subprocess.STDOUT,
                 # Its own session: Ctrl-C reaches it once, from here, and not also from the terminal.
                 start_new_session=True,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **(slot.environment if slot else {})},
+                env={
+                    **os.environ,
+                    "PYTHONUNBUFFERED": "1",
+                    "PYTHONIOENCODING": "utf-8:backslashreplace",
+                    LAUNCHER_VARIABLE: str(os.getpid()),
+                    **(slot.environment if slot else {}),
+                },
             )
         if reservation is not None:
             reservation.lease.hand_over(process.pid)
@@ -221,6 +228,8 @@ class LocalJob(Job):
 
     def _summary(self) -> str | None:
         returncode = self._process.poll()
+        if returncode is not None and -returncode in STOPPING:
+            self.stop_requested = True  # it got the signal before it could handle any
         return None if returncode is None else exit_summary(returncode)
 
     def _interrupt(self) -> None:
@@ -329,7 +338,7 @@ class _Tee:
 def _process_state_kept() -> Iterator[None]:
     """Give this process its environment and signal handlers back when the context ends."""
     environment = dict(os.environ)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in STOPPING}
     try:
         yield
     finally:

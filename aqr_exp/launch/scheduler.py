@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.errors import AqrExpError
+from aqr_exp.errors import AqrExpError, words_of
 from aqr_exp.files.progress import TOLD_AFTER_S
 from aqr_exp.launch.attempt import (
     FINAL,
@@ -243,7 +243,9 @@ class Scheduler:
         except LockHeldError:
             self._pending.append(task)  # another process has it: its outcome is waited for
         except (AqrExpError, OSError) as error:
-            self._finish(task, RunSnapshot(Decision.FAILED, str(error), run.attempt), here=True)
+            self._finish(
+                task, RunSnapshot(Decision.FAILED, words_of(error), run.attempt), here=True
+            )
         else:
             decision = Decision(state.status.value)
             self._finish(task, RunSnapshot(decision, state.reason, state.attempt), here=True)
@@ -304,7 +306,7 @@ class Scheduler:
         except FileExistsError:
             return True  # another scheduler made it meanwhile: as good
         except (AqrExpError, OSError) as error:
-            reason = f"cannot be created: {error}"
+            reason = f"cannot be created: {words_of(error)}"
             self._finish(task, RunSnapshot(Decision.FAILED, reason), here=True)
             return False
         return True

@@ -4,18 +4,16 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
-from aqr_exp.errors import AqrExpError
-
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from aqr_exp.errors import STOPPING, AqrExpError
 
 
 @contextlib.contextmanager
 def stop_on_signals(
-    request_stop: Callable[[], None], numbers: Sequence[signal.Signals] = STOPPING
+    request_stop: Callable[[], None],
 ) -> Iterator[None]:
     """Call `request_stop` at every signal that means stop, instead of ending at once."""
 
@@ -26,7 +24,7 @@ def stop_on_signals(
     # An ignored one (a detached process's closed terminal) stays ignored.
     kept = {
         number: signal.signal(number, handle)
-        for number in numbers
+        for number in STOPPING
         if signal.getsignal(number) is not signal.SIG_IGN
     }
     try:

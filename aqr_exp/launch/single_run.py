@@ -1,10 +1,9 @@
 """One run started by hand: what asking for it leads to, and its training followed to the end."""
 
 import contextlib
-import signal
 from dataclasses import dataclass
 
-from aqr_exp.errors import AqrExpError
+from aqr_exp.errors import AqrExpError, RunFailedError, refusal
 from aqr_exp.files.progress import RunProgress
 from aqr_exp.launch.attempt import queue, settle
 from aqr_exp.launch.executor import Executor
@@ -81,7 +80,7 @@ def train(
 ) -> RunState:
     """Train a run and wait for its end; the caller holds the launch lease.
 
-    Ctrl-C and SIGTERM stop the training; the second one at once.
+    A signal that means stop stops the training; the second one at once.
 
     Args:
         show: Called with the run's progress whenever it changed.
@@ -91,6 +90,7 @@ def train(
 
     Raises:
         LockHeldError: A process that outlived its launcher trains the run; names it.
+        RunFailedError: The training has ended, and how could not be written.
     """
     with folder.lock():
         state = folder.read_state()
@@ -103,7 +103,7 @@ def train(
         nonlocal stops
         stops += 1
 
-    with stop_on_signals(request_stop, (signal.SIGINT, signal.SIGTERM)):
+    with stop_on_signals(request_stop):
         job = executor.submit(folder, attempt, None)
         last = None
         try:
@@ -121,4 +121,7 @@ def train(
             while job.poll() is None:
                 executor.wait([job], POLL_S)
             raise
-    return settle(folder, summary, stopped=job.stop_requested)
+    try:
+        return settle(folder, summary, stopped=job.stop_requested)
+    except OSError as error:
+        raise RunFailedError(f"{folder.name}: {summary}; {refusal(error)}") from error

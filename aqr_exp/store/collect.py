@@ -31,9 +31,10 @@ from aqr_exp.store.store import Store
 # Reading so many runs anew, or so large a part of them, costs about as much as writing the index.
 WORTH_RUNS, WORTH_PART = 16, 0.02
 PEAK_MEMORY = "peak_memory_mb"
+PEAK_GPU_MEMORY = "peak_gpu_memory_mb"
 FINAL_SCALE = "aqr/final_scale"
 # Where text would be damage; classes and conditions are recognised by their beginnings.
-NUMERIC = ("train_time_s", PEAK_MEMORY, "AP/", "gt/", "stability/")
+NUMERIC = ("train_time_s", PEAK_MEMORY, PEAK_GPU_MEMORY, "AP/", "gt/", "stability/")
 MEAN_METRICS = ("mAP", "NDS", "mATE", "mASE", "mAOE", "mAVE", "mAAE")
 
 

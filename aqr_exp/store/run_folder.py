@@ -121,7 +121,12 @@ class RunFolder(RunPaths):
         state = RunState(
             status=RunStatus(status), attempt=attempt, reason=reason, updated=utc_now()
         )
-        replace_checked_json(self.state_path, msgspec.structs.asdict(state))
+        try:
+            replace_checked_json(self.state_path, msgspec.structs.asdict(state))
+        except OSError:
+            # Where a run is matters less than how it ended: on a full disk it makes room for that.
+            self.progress_path.unlink(missing_ok=True)
+            replace_checked_json(self.state_path, msgspec.structs.asdict(state))
         self._attempt = attempt
 
     def is_queued(self, attempt: int) -> bool:

@@ -6,6 +6,11 @@ import signal
 import sys
 from pathlib import Path
 
+from aqr_exp.errors import STOPPING, AqrExpError
+
+LAUNCHER_VARIABLE = "AQR_EXP_LAUNCHER"
+"""Holds the number of the process that started a training and ends it when it is asked twice."""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run `python -m aqr_exp.train RUN_DIR`.
@@ -22,12 +27,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, help="where the run does not say")
     arguments = parser.parse_args(argv)
     # A polite kill is an interruption: the state says so instead of staying `running`. A launcher in
-    # a shell's background ignores Ctrl-C, and this process must not take that over from it.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # a shell's background ignores Ctrl-C, and this process must not take that over from it; a terminal
+    # that closes is still no matter for one that is detached.
+    for number in STOPPING:
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
 
     from aqr_exp.config.identity import from_spec
-    from aqr_exp.errors import AqrExpError
     from aqr_exp.files.text import printable
     from aqr_exp.store.run_folder import RunFolder
 

@@ -22,10 +22,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from aqr_exp.cmt.checkpoint import load_state_dict_file, load_strictly
 from aqr_exp.cmt.detector_config import detector_config
 from aqr_exp.config.schema import RunConfig, StartConfig
-from aqr_exp.errors import RunFailedError
+from aqr_exp.errors import STOPPING, RunFailedError
+from aqr_exp.files.atomic import writes
 from aqr_exp.files.foreign import checkpoint_fault
-
-STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
@@ -34,7 +33,8 @@ class StopRequest:
     Args:
         pressing: True when a request must not wait now: nothing may be saved any more.
         one_request: True when several signals may be one request: that of `aqr-exp cancel` is written
-            down, and both the launcher and this process act on it.
+            down, and both the launcher and this process act on it; and one to the whole group reaches
+            both, of which the launcher passes it on.
 
     Attributes:
         asked: The process was asked to stop.
@@ -63,18 +63,16 @@ class StopRequest:
 @contextlib.contextmanager
 def stops_wait(request: StopRequest) -> Iterator[None]:
     """Send signals that mean stop to `request` instead of interrupting the training anywhere."""
-    ours = os.getpid()
 
     def handle(number: int, frame: FrameType | None) -> None:
-        del frame
-        if os.getpid() == ours:
-            request.receive()
-        elif number == signal.SIGTERM:
-            # A forked loader worker ends at once on SIGTERM, and not by a terminal's Ctrl-C, which
-            # the training process handles for both.
-            os._exit(128 + number)
+        del number, frame
+        request.receive()
 
-    kept = {number: signal.signal(number, handle) for number in STOPPING}
+    kept = {
+        number: signal.signal(number, handle)
+        for number in STOPPING
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield
     finally:
@@ -90,8 +88,14 @@ def save_atomically(state: dict[str, Any], path: Path) -> None:
     """Write a checkpoint beside its place and move it there when it is safely on disk."""
     beside = path.with_name(f".{path.name}.tmp")
     try:
-        with beside.open("wb") as file:
-            torch.save(state, file)
+        with writes(path), beside.open("wb") as file:
+            try:
+                torch.save(state, file)
+            except RuntimeError as error:
+                # torch tells what it found after the system had refused a write, and not of that.
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from error
+                raise
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)

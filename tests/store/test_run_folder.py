@@ -1,10 +1,12 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from in_a_child import fill, on_a_disk
 
 from aqr_exp.errors import AqrExpError
 from aqr_exp.store import history
@@ -152,6 +154,7 @@ def test_a_wrong_line_is_named(tmp_path: Path, line: str, fault: str) -> None:
 HOLDER = """
 import sys
 from pathlib import Path
+from typing import Any
 from aqr_exp.store.run_folder import RunFolder
 with RunFolder(Path(sys.argv[1])).lock():
     print("held", flush=True)
@@ -221,3 +224,15 @@ def test_the_lock_is_free_again_afterwards(folder: RunFolder) -> None:
     with folder.lock(), folder.launch_lock():
         pass
     assert folder.owner() is None
+
+
+def test_on_a_full_disk_the_progress_makes_room_for_how_a_run_ended(tmp_path: Path) -> None:
+    def full() -> Any:
+        folder = RunFolder(tmp_path / "run")
+        folder.create("", {})
+        folder.write_progress({"phase": "train"})
+        fill(tmp_path)
+        folder.write_state("failed", reason="no room")
+        return folder.read_state().reason, folder.read_progress()
+
+    assert on_a_disk(tmp_path, "64k", full) == ("no room", None)

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from in_a_child import fill, on_a_disk
 
 from aqr_exp.train import checkpoint
 from aqr_exp.train.checkpoint import KeepCheckpoints, StopRequest, checkpoints, save_atomically
+from aqr_exp.train.session import reason_for
 
 EPOCHS, STEPS = 4, 5
 
@@ -151,3 +153,37 @@ def test_a_checkpoint_is_on_disk_before_it_has_its_name(
     ((named, size),) = synced
     assert not named
     assert size == (tmp_path / "epoch_1.pth").stat().st_size > 4000
+
+
+def test_a_disk_that_fills_keeps_what_was_saved_and_the_run_goes_on_with_the_same_bits(
+    tmp_path: Path,
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+
+    def full() -> Any:
+        unbroken = Runner()
+        unbroken.train(KeepCheckpoints(tmp_path, 1, StopRequest()))
+        runner, hook = Runner(), KeepCheckpoints(disk, 2, StopRequest())
+        filler: list[Path] = []
+        after_epoch = hook.after_train_epoch
+
+        def fill_after_the_first(runner: Any) -> None:
+            after_epoch(runner)
+            filler.append(fill(disk))
+
+        hook.after_train_epoch = fill_after_the_first  # type: ignore[method-assign]
+        with pytest.raises(OSError, match="No space left on device") as caught:
+            runner.train(hook)
+        names = sorted(path.name for path in disk.iterdir())
+        filler[0].unlink()
+        again = Runner()
+        again.train(KeepCheckpoints(disk, 2, StopRequest()))
+        ends = [one.model.state_dict()["weight"].tolist() for one in (unbroken, again)]
+        return reason_for(caught.value), names, ends
+
+    reason, names, ends = on_a_disk(disk, "64k", full)
+    hint = "free some space, then type it again"
+    assert reason == f"{disk / 'epoch_2.pth'}: no space left on device ({hint})"
+    assert names == ["epoch_1.pth", "filler"]
+    assert ends[0] == ends[1]

@@ -32,11 +32,12 @@ from aqr_exp.report.tables.notes import (
 )
 from aqr_exp.statistics.grouping import mean_over_seeds
 from aqr_exp.statistics.metrics import CLASS_AP, lower_is_better
-from aqr_exp.store.collect import MEAN_METRICS, PEAK_MEMORY
+from aqr_exp.store.collect import MEAN_METRICS, PEAK_GPU_MEMORY, PEAK_MEMORY
 from aqr_exp.store.history import GRADIENT_SPIKES, LOSS_OSCILLATION
 
 IDENTITY = ("variant", "changes", "identity", "preset", "data")
-COSTS = (TIME, "memory (MB)", "loss oscillation", "gradient spikes", "final scale")
+MEMORY, GPU_MEMORY = "memory (MB)", "GPU memory (MB)"
+COSTS = (TIME, MEMORY, "loss oscillation", "gradient spikes", "final scale")
 SELECTION = "selection"
 SELECTED = "selected on val"
 
@@ -69,9 +70,13 @@ def arm_table(
         words = [SELECTED if index in selected else "" for index in range(len(lines))]
         lines = [(*line, text_cell(word)) for line, word in zip(lines, words, strict=True)]
     if costs:
-        columns += [Column(name, numeric=True, with_baseline=name == TIME) for name in COSTS]
+        # Of trainings on GPUs the process on their machine says nothing.
+        on_gpus = any(mean_over_seeds(each, PEAK_GPU_MEMORY) is not None for each in data.groups)
+        memory = (PEAK_GPU_MEMORY, GPU_MEMORY) if on_gpus else (PEAK_MEMORY, MEMORY)
+        names = [memory[1] if name == MEMORY else name for name in COSTS]
+        columns += [Column(name, numeric=True, with_baseline=name == TIME) for name in names]
         pairs = zip(lines, data.arms, times, strict=True)
-        lines = [(*line, *_cost_cells(arm, time)) for line, arm, time in pairs]
+        lines = [(*line, *_cost_cells(arm, time, memory[0])) for line, arm, time in pairs]
     differences = ", difference to the baseline" if data.compares else ""
     title, synthetic = titled(f"nuScenes metrics by arm: {MEASURE}{differences}", data.groups)
     return Table(
@@ -134,9 +139,9 @@ def _line(data: ComparisonData, index: int, common: Sequence[str], marks: Marks)
     return tuple(cells)
 
 
-def _cost_cells(arm: TableArm, time: RelativeTime) -> tuple[Cell, ...]:
+def _cost_cells(arm: TableArm, time: RelativeTime, memory_metric: str) -> tuple[Cell, ...]:
     group = arm.group
-    memory = mean_over_seeds(group, PEAK_MEMORY)
+    memory = mean_over_seeds(group, memory_metric)
     return (
         number_cell(time.ratio, decimals=2),
         NO_VALUE if memory is None else count_cell(round(memory)),
