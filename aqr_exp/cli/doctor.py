@@ -14,7 +14,7 @@ from aqr_exp.config.inputs import identity_path, info_path, read_data_identity
 from aqr_exp.data.info_files import read_info_file
 from aqr_exp.errors import AqrExpError
 from aqr_exp.files.text import typed_path
-from aqr_exp.launch.preflight import FREE_SPACE_MB, REQUIREMENTS, free_space_mb, mmcv_operators
+from aqr_exp.launch.preflight import REQUIREMENTS, free_space_mb, mmcv_operators, system_faults
 from aqr_exp.store.store import results_root
 
 HELP = """
@@ -54,7 +54,7 @@ def examine() -> dict[str, Any]:
     ]
     missing = [item for item in REQUIREMENTS if item.training and not item.installed]
     torch, fault = examine_torch()
-    free_mb = free_space_mb(results_root())
+    refused = [str(fault) for fault in system_faults(results_root())]
     return {
         "aqr_exp": __version__,
         "python": platform.python_version(),
@@ -64,8 +64,9 @@ def examine() -> dict[str, Any]:
         "torch_fault": fault,
         "data": examine_data(),
         "results": str(results_root()),
-        "free_mb": free_mb,
-        "can_train": not missing and fault is None and free_mb >= FREE_SPACE_MB,
+        "free_mb": free_space_mb(results_root()),
+        "refused": refused,
+        "can_train": not missing and fault is None and not refused,
     }
 
 
@@ -128,6 +129,7 @@ def report(findings: dict[str, Any]) -> list[str]:
     lines.append("data sets:" if findings["data"] else "data sets: none (`aqr-exp data synth`)")
     lines += [f"  {item['root']}: {_data_line(item)}" for item in findings["data"]]
     lines.append(f"results: {findings['results']} ({findings['free_mb']} MB free)")
+    lines += [f"  {words}" for words in findings["refused"]]
     lines.append("ready to train" if findings["can_train"] else "NOT ready to train: see above")
     return lines
 

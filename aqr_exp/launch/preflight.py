@@ -16,7 +16,8 @@ from typing import Any
 from aqr_exp.config.inputs import info_path
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.data.info_files import read_info_file
-from aqr_exp.errors import Fault, RequestError
+from aqr_exp.errors import Fault, RequestError, refusal
+from aqr_exp.files.atomic import writes
 from aqr_exp.files.foreign import checkpoint_fault
 
 TRAIN_REMEDY = "make setup (or pip install 'aqr-exp[train]')"
@@ -194,21 +195,36 @@ def check_ready(config: RunConfig, results: Path) -> None:
         if not sparse.installed:
             faults.append(f"model={config.model.name} needs spconv: {sparse.remedy}")
     faults += gpu_faults(config, gpu_models())
-    temporary = tempfile.gettempdir()
+    system = system_faults(results)
+    faults += system
+    temporary = "" if system else tempfile.gettempdir()
     if config.launcher.loader_workers and len(os.fsencode(temporary)) > LONGEST_TMPDIR:
         faults.append(
             f"the folder of temporary files, {temporary}, has a name of more than {LONGEST_TMPDIR} "
             "bytes: loader workers would wait for ever (TMPDIR names another folder, "
             "launcher.loader_workers=0 needs none)"
         )
-    free_mb = free_space_mb(results)
-    if free_mb < FREE_SPACE_MB:
-        faults.append(
-            f"the disk of {results} has {free_mb} MB left: a run needs {FREE_SPACE_MB} MB "
-            "(AQR_EXP_RESULTS names another folder)"
-        )
     if faults:
         raise RequestError(*faults)
+
+
+def system_faults(results: Path) -> list[Fault]:
+    """What the operating system would refuse a run: temporary files, files among the results, space.
+
+    Args:
+        results: The results folder; it need not exist yet.
+    """
+    existing = next(parent for parent in (results, *results.parents) if parent.exists())
+    free_mb = free_space_mb(results)
+    if free_mb < FREE_SPACE_MB:
+        rule = f"the disk of {results} has {free_mb} MB left: a run needs {FREE_SPACE_MB} MB"
+        return [Fault(rule=rule, hint=" (AQR_EXP_RESULTS names another folder)")]
+    try:
+        tempfile.gettempdir()
+        with writes(existing), tempfile.TemporaryFile(dir=existing):
+            return []
+    except OSError as error:
+        return [refusal(error)]
 
 
 def input_faults(config: RunConfig) -> Iterator[Fault]:
