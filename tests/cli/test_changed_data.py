@@ -1,12 +1,13 @@
 """Data or a checkpoint that changed: every command that would use them says so, and starts nothing."""
 
 import dataclasses
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from fake_training import COMPLETES
-from made_up_data import write_data
+from made_up_data import FILES, write_data
 
 from aqr_exp.cli.main import main
 from aqr_exp.config.identity import run_name
@@ -26,10 +27,16 @@ Fake = Callable[[str], None]
 
 
 @pytest.fixture
-def root(place: Path) -> Path:
-    root = place / "data" / "synth"
-    write_data(root)
-    return root
+def root(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Data in a folder with a short name: lines are cut at 200 characters."""
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setenv("AQR_EXP_DATA", folder)
+        root = Path(folder) / "synth"
+        write_data(root)
+        yield root
+
+
+SIZE = len(FILES["aqr_infos/synth_train.pkl"])
 
 
 def names(store: Store) -> dict[str, float]:
@@ -86,7 +93,7 @@ def test_a_cut_info_file_is_named_by_every_command_and_nothing_starts(
 ) -> None:
     (root / "aqr_infos" / "synth_train.pkl").write_bytes(b"short")
     before = names(store)
-    fault = f"data.root={root}: aqr_infos/synth_train.pkl has 5 bytes, 20 when prepared"
+    fault = f"data.root={root}: aqr_infos/synth_train.pkl has 5 bytes, {SIZE} when prepared"
     remedy = "restore it, or make the data anew (`aqr-exp data synth --force`)"
     for command in COMMANDS:
         words = [word.format(*(runs[seed].name for seed in runs)) for word in command.split()]
@@ -94,6 +101,7 @@ def test_a_cut_info_file_is_named_by_every_command_and_nothing_starts(
         line = capsys.readouterr().err.splitlines()[-1]
         assert line.startswith("aqr-exp: "), command
         assert line.endswith(f"{fault}: {remedy}"), command
+        assert len(line) <= 200, command
         assert names(store) == before, command
 
 
@@ -134,7 +142,7 @@ def test_among_all_runs_those_without_their_data_are_left_out(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    other = root.parents[1] / "other" / "synth"
+    other = root.parent / "other" / "synth"
     write_data(other)
     (other / "samples" / "CAM_FRONT" / "image.jpg").write_text("another picture")
     prepare_anew(other)

@@ -115,8 +115,8 @@ def test_a_run_is_refused_in_one_line(config: RunConfig, root: Path) -> None:
         with pytest.raises(RequestError) as refused:
             with_data_identity(one)
         assert str(refused.value) == (
-            f"data.root={root}: {INFOS} has 5 bytes, 20 when prepared (and 1 more): restore it, "
-            "or make the data anew (`aqr-exp data synth --force`)"
+            f"data.root={root}: {INFOS} has 5 bytes, {len(FILES[INFOS])} when prepared (and 1 more): "
+            "restore it, or make the data anew (`aqr-exp data synth --force`)"
         )
 
 
