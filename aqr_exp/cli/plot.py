@@ -17,7 +17,7 @@ from aqr_exp.report.figures.style import COLUMN_IN, PAGE_IN
 from aqr_exp.report.figures.sweep_figure import sweep_figure
 from aqr_exp.report.figures.training_curves import arm_curves, without_curves
 from aqr_exp.report.tables.baselines import Specs
-from aqr_exp.report.tables.rows import meeting, read_conditions
+from aqr_exp.report.tables.rows import choose
 from aqr_exp.statistics.grouping import group_seeds
 from aqr_exp.store.collect import RunRow, collect
 from aqr_exp.store.store import Store, results_root
@@ -161,11 +161,10 @@ def _rows(of: str | None, where: list[str] | None) -> tuple[Store, Sequence[RunR
     check_matplotlib("plot")
     store = Store(results_root())
     rows = selected(collect(store), console.names_in(of), store=store)
-    if where:
-        rows, unread = meeting(rows, read_conditions(where), Specs(store).of_run)
-        for note in unread:
-            console.say(note)
-    return store, rows
+    found = choose(rows, where or (), Specs(store))
+    for note in found.notes:
+        console.say(note)
+    return store, found.rows
 
 
 def _resample(rows: Sequence[RunRow], store: Store, metric: str = "mAP") -> None:

@@ -1,7 +1,9 @@
 """`aqr-exp list` and `aqr-exp show`: the runs of the results folder, and everything about one."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from aqr_exp.cli import console
 from aqr_exp.cli.console import progress_line
@@ -26,20 +28,42 @@ LIST_HELP = """
 \b
 Examples:
   aqr-exp list
+  aqr-exp list --where 'mAP > 0.3' --where "status == 'completed'"
   aqr-exp list --json
 """
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where", help="Only runs of which this is true; may be repeated.", metavar="CONDITION"
+    ),
+]
 
 
-def list_command(as_json: console.Json = False) -> None:
+def list_command(where: Where = None, as_json: console.Json = False) -> None:
     """List all runs of the results folder."""
     store = Store(results_root())
     rows = collect(store)
+    if where:
+        rows, notes = _meeting(store, rows, where)
+        for note in notes:
+            console.say(note)
     if as_json:
         console.print_json([row_as_json(row) for row in rows])
-    elif not rows:
+    elif not rows and not where:
         console.say(f"no runs in {store.runs_dir}: `aqr-exp run baseline` makes one")
-    else:
+    elif rows:
         console.print_table(runs_table(rows))
+
+
+def _meeting(store: Store, rows: list[RunRow], where: list[str]) -> tuple[list[RunRow], list[str]]:
+    """The runs that meet conditions, on their scores too: nothing is concluded from a list."""
+    from aqr_exp.report.tables.baselines import Specs
+    from aqr_exp.report.tables.rows import meeting, read_conditions
+
+    met, notes = meeting(rows, read_conditions(where, outcomes=True), Specs(store).of_run)
+    if rows and not met:
+        notes.append(f"none of {len(rows)} runs meets {' and '.join(where)}")
+    return met, [note.replace("table", "list") for note in notes]
 
 
 def row_as_json(row: RunRow) -> dict[str, object]:

@@ -126,7 +126,7 @@ def _run(request: TableRequest, form: TableFormat, *, verify: bool) -> int:
     if verify:
         return _verify(built.data, store, as_json=form is TableFormat.JSON)
     table = built.table
-    if not table.rows:
+    if not any(row.completed for row in rows):
         console.say(f"no completed runs in {store.runs_dir}: `aqr-exp run baseline` makes one")
     printed = bool(table.all_rows) or form is not TableFormat.RICH
     if form in {TableFormat.CSV, TableFormat.PARQUET} or not printed:

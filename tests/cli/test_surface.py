@@ -79,7 +79,7 @@ SURFACE = {
     },
     "doctor": {"--json"},
     "eval": {"RUN...", "--failures", "--json"},
-    "list": {"--json"},
+    "list": {"--where", "--json"},
     "plot": set(),
     "plot classes": {"--where", "--of", "--output", "--width"},
     "plot curves": {"--where", "--loss", "--metric", "--of", "--output", "--width"},

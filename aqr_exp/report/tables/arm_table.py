@@ -1,6 +1,6 @@
 """The table of a comparison: one line an arm, quality and verdicts beside what it costs."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from aqr_exp.report.tables.baselines import RelativeTime, relative_time
@@ -40,6 +40,7 @@ MEMORY, GPU_MEMORY = "memory (MB)", "GPU memory (MB)"
 COSTS = (TIME, MEMORY, "loss oscillation", "gradient spikes", "final scale")
 SELECTION = "selection"
 SELECTED = "selected on val"
+KEPT = "kept for comparison"
 
 
 def arm_table(
@@ -47,13 +48,13 @@ def arm_table(
     marks: Marks,
     *,
     costs: bool = True,
-    selected: Collection[int] | None = None,
+    selection: Mapping[int, str] | None = None,
 ) -> Table:
     """One line an arm: what it is, its metrics, how they differ from the baseline's, what it costs.
 
     Args:
         costs: Whether training time, memory, stability and final scale are shown.
-        selected: The lines that were selected by the numbers they show; None when nothing was.
+        selection: Why lines are special, `SELECTED` or `KEPT`; None when nothing was selected.
 
     Where a mean is over fewer seeds, and why times cannot be compared, is in its notes.
     """
@@ -65,10 +66,9 @@ def arm_table(
     columns += [column for each, about in merged for column in each.columns(**about)]
     if data.compares:
         columns.append(CONFOUNDERS_COLUMN)
-    if selected is not None:
+    if selection is not None:
         columns.append(Column(SELECTION))
-        words = [SELECTED if index in selected else "" for index in range(len(lines))]
-        lines = [(*line, text_cell(word)) for line, word in zip(lines, words, strict=True)]
+        lines = [(*line, text_cell(selection.get(index, ""))) for index, line in enumerate(lines)]
     if costs:
         # Of trainings on GPUs the process on their machine says nothing.
         on_gpus = any(mean_over_seeds(each, PEAK_GPU_MEMORY) is not None for each in data.groups)
