@@ -7,6 +7,7 @@ LiDAR points do: each box should hold the number that stands beside it.
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -36,22 +37,16 @@ def read_annotations(path: Path, nusc: Any, splits: Sequence[str]) -> tuple[Inst
         RequestError: It cannot be read, is something else, lacks samples of every split, or its
             boxes fit the points in no order.
     """
-    found: Instances = {}
+    content, found = read_pickle(path), {}
     try:
-        for token, instances in _samples(read_pickle(path)):
-            found[token] = [_instance(*fields) for fields in instances]
-    except FileNotFoundError:
-        raise RequestError(f"--infos {path}: no such file") from None
-    except OSError as error:
-        raise RequestError(f"--infos {path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise RequestError(f"--infos {path}: {error}") from None
-    except (LookupError, TypeError, AttributeError) as error:
-        cause = f"sample {len(found)}: {type(error).__name__} {ascii(str(error))[:60]}"
-        raise RequestError(f"--infos {path}: is no info file of mmdet3d or CMT: {cause}") from None
+        for token, columns in _samples(content):
+            found[token] = list(starmap(_instance, zip(*columns, strict=True)))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        cause = f"sample {len(found)}: {type(error).__name__} {ascii(str(error))[:70]}"
+        raise RequestError(f"{path} is no info file of mmdet3d or CMT: {cause}") from None
     if not any(found.keys() >= set(split_tokens(nusc, split)) for split in splits):
         cause = f"its {len(found)} samples are not all those of {' or '.join(splits)}"
-        raise RequestError(f"--infos {path}: {cause}")
+        raise RequestError(f"{path}: {cause}")
     missed, wanted = _missed(found, nusc)
     closer = (missed[0] < missed[1]).sum(), (missed[1] < missed[0]).sum()
     turned = closer[1] > closer[0]
@@ -59,53 +54,39 @@ def read_annotations(path: Path, nusc: Any, splits: Sequence[str]) -> tuple[Inst
     note = f"{path}: of {len(wanted)} boxes {exact} hold exactly the LiDAR points that it says; "
     note += f"{closer[0]} fit better as they are, {closer[1]} in the order of mmdet3d 0.17"
     if 2 * max(closer) <= 3 * min(closer) or missed.sum(axis=1).min() > MISSED_SHARE * wanted.sum():
-        raise RequestError(f"--infos {note}: it is of other data")
+        raise RequestError(f"{note}: it is of other data")
     if turned:
-        return {
-            token: list(map(_turned, items)) for token, items in found.items()
-        }, f"{note}: turned"
-    return found, note
+        found = {token: list(map(_turned, items)) for token, items in found.items()}
+    return found, f"{note}{': turned' if turned else ''}"
 
 
-def _samples(content: Any) -> Iterator[tuple[str, Iterator[tuple[Any, ...]]]]:
-    """Token of each sample, and box, class, velocity and numbers of points of its instances."""
-    if isinstance(content, dict) and "data_list" in content:
-        meta = content["metainfo"]
-        classes = meta.get("classes") or meta.get("CLASSES") or ()
-        names = {label: name for name, label in meta.get("categories", {}).items()}
-        names = names or dict(enumerate(classes))
-        keys = ("velocity", "num_lidar_pts", "num_radar_pts")
-        for info in content["data_list"]:
-            yield (
-                info["token"],
-                (
-                    (
-                        item["bbox_3d"],
-                        names.get(item["bbox_label_3d"]),
-                        *(item[key] for key in keys),
-                    )
-                    for item in info["instances"]
-                ),
-            )
-        return
+def _samples(content: Any) -> Iterator[tuple[str, list[Any]]]:
+    """Token of each sample, and boxes, classes, velocities, LiDAR and radar points of its instances."""
     columns = ("gt_boxes", "gt_names", "gt_velocity", "num_lidar_pts", "num_radar_pts")
-    for info in content["infos"] if isinstance(content, dict) else content:
-        yield info["token"], zip(*(info[name] for name in columns), strict=True)
+    if "data_list" not in content:
+        for info in content["infos"] if isinstance(content, dict) else content:
+            yield info["token"], [info[name] for name in columns]
+        return
+    meta = content["metainfo"]
+    names = dict(enumerate(meta.get("classes") or meta.get("CLASSES") or ()))
+    names |= {label: name for name, label in meta.get("categories", {}).items()}
+    keys = ("bbox_3d", "bbox_label_3d", "velocity", "num_lidar_pts", "num_radar_pts")
+    for info in content["data_list"]:
+        boxes, labels, *others = ([item[key] for item in info["instances"]] for key in keys)
+        yield info["token"], [boxes, map(names.get, labels), *others]
 
 
-def _instance(box: Any, name: Any, velocity: Any, points: Any, radar: Any) -> dict[str, Any]:
+def _instance(box: Any, name: Any, velocity: Any, points: int, radar: int) -> dict[str, Any]:
     label = FILE_CLASSES.index(name) if name in FILE_CLASSES else -1
-    points, radar = int(points), int(radar)
-    numbers = [float(number) for number in box[:7]]
-    if len(numbers) != 7 or not all(map(math.isfinite, numbers)):
-        raise ValueError(f"a box is {numbers}, not seven finite numbers")
+    if len(box) < 7 or not np.isfinite(box[:7]).all():
+        raise ValueError("a box is not of seven finite numbers")
     return {
         "bbox_label": label,
-        "bbox_3d": numbers,
+        "bbox_3d": [float(number) for number in box[:7]],
         "bbox_3d_isvalid": points + radar > 0,
         "bbox_label_3d": label,
-        "num_lidar_pts": points,
-        "num_radar_pts": radar,
+        "num_lidar_pts": int(points),
+        "num_radar_pts": int(radar),
         "velocity": [float(velocity[0]), float(velocity[1])],
     }
 

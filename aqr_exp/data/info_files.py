@@ -30,14 +30,7 @@ def read_info_file(path: Path) -> dict[str, Any]:
     Raises:
         RequestError: It is missing, damaged or something else; names it and says what.
     """
-    try:
-        content = read_pickle(path)
-    except FileNotFoundError:
-        raise RequestError(f"{path} is missing: `aqr-exp data prepare` makes it") from None
-    except OSError as error:
-        raise RequestError(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise RequestError(f"{path} {error}") from None
+    content = read_pickle(path)
     if not isinstance(content, dict) or set(content) != {"metainfo", "data_list"}:
         raise RequestError(f"{path} is no info file: it must hold metainfo and data_list")
     return content

@@ -5,12 +5,14 @@ import errno
 import io
 import pickle
 import re
+import resource
 import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from aqr_exp.errors import RequestError
 from aqr_exp.files.atomic import open_regular
 from aqr_exp.files.text import printable
 
@@ -85,18 +87,20 @@ def read_pickle(path: Path) -> Any:
     Nothing in it is executed, and it can take no more memory than such a file of its size needs.
 
     Raises:
-        OSError: It is missing or cannot be read.
-        ValueError: It is something else, or damaged; says what.
+        RequestError: It is missing, damaged or something else; names it and says what.
     """
-    if known := disguise(path):
-        raise ValueError(known)
-    with open_regular(path) as file:
-        content = file.read()
-    if content[:1] != b"\x80":
-        raise ValueError("is no pickle")
-    if content[-1:] != b".":
-        raise ValueError("is damaged: its end is missing")
-    return _load(_PlainUnpickler, content)
+    try:
+        if (fault := disguise(path)) is None:
+            with open_regular(path) as file:
+                content = file.read()
+            if content[:1] == b"\x80" and content[-1:] == b".":
+                return _load(_PlainUnpickler, content)
+            fault = "is damaged: its end is missing" if content[:1] == b"\x80" else "is no pickle"
+    except OSError as error:
+        fault = "is missing" if error.errno == errno.ENOENT else f"cannot be read: {error.strerror}"
+    except ValueError as error:
+        fault = str(error)
+    raise RequestError(f"{path} {fault}")
 
 
 def _load(kind: type[pickle.Unpickler], content: bytes) -> Any:
@@ -115,20 +119,12 @@ _BOUNDING = threading.Lock()
 
 @contextlib.contextmanager
 def _bounded_memory(size: int) -> Iterator[None]:
-    """Let this process take no more memory than reading a file of so many bytes can need.
+    """Let this process take no more memory than a pickle needs: dicts take six times its bytes."""
+    import psutil
 
-    Dicts of numbers take six times their pickle. Where the system does not count, nothing is bounded.
-    """
-    try:
-        import resource
-
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    except (ImportError, OSError):
-        yield
-        return
     with _BOUNDING:  # the bound is the process's, and each thread must find it as it was
         soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-        limits = (pages * resource.getpagesize() + 16 * size + (1 << 30), soft, hard)
+        limits = (psutil.Process().memory_info().vms + 16 * size + (1 << 30), soft, hard)
         least = min(limit for limit in limits if limit != resource.RLIM_INFINITY)
         resource.setrlimit(resource.RLIMIT_AS, (least, hard))
         try:
@@ -194,12 +190,10 @@ class _PlainUnpickler(pickle.Unpickler):  # noqa: S301 - plain values only
 
 
 BESIDE_WEIGHTS = (
-    "builtins.getattr",
-    "mmengine.logging.history_buffer.HistoryBuffer",
-    "numpy.dtype",
-    "numpy.ndarray",
-    *(f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")),
-    *(f"numpy.{core}.multiarray.scalar" for core in ("core", "_core")),
+    *("builtins.getattr", "mmengine.logging.history_buffer.HistoryBuffer"),
+    *("numpy.dtype", "numpy.ndarray"),
+    *("numpy.core.multiarray._reconstruct", "numpy.core.multiarray.scalar"),
+    *("numpy._core.multiarray._reconstruct", "numpy._core.multiarray.scalar"),
 )
 """What mmengine's checkpoints hold besides tensors and plain values; readers of weights pass it over."""
 _OF_WEIGHTS = re.compile(r"torch\..+|collections\.\w+|_codecs\.encode|builtins\.(set|bytearray)")

@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+PYTHON = (sys.executable, *(("-P",) if sys.version_info >= (3, 11) else ()))
+"""This Python without modules of the current folder, which may be a shared one; 3.10 takes them."""
+
 
 @contextmanager
 def json_worker(
@@ -26,7 +29,7 @@ def json_worker(
     """
     with log.open("ab") as errors:
         worker = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            [*PYTHON, "-m", module, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -188,13 +188,13 @@ def wrong_files(ours: dict[str, Any]) -> dict[str, tuple[bytes, str]]:
     return {
         "pointer": (
             b"version https://git-lfs.github.com/spec/v1\n",
-            ": is a Git LFS pointer: `git lfs",
+            " is a Git LFS pointer: `git lfs",
         ),
-        "call": (pickle.dumps(os.getcwd), ": is damaged: holds 'posix.getcwd', which is no data"),
-        "number": (pickle.dumps(3), ": is no info file of mmdet3d or CMT: sample 0: TypeError"),
+        "call": (pickle.dumps(os.getcwd), " is damaged: holds 'posix.getcwd', which is no data"),
+        "number": (pickle.dumps(3), " is no info file of mmdet3d or CMT: sample 0: TypeError"),
         "database": (
             pickle.dumps({"car": []}),
-            ": is no info file of mmdet3d or CMT: sample 0: KeyError",
+            " is no info file of mmdet3d or CMT: sample 0: KeyError",
         ),
         "part": (
             pickle.dumps(infos[:2]),
@@ -204,8 +204,11 @@ def wrong_files(ours: dict[str, Any]) -> dict[str, tuple[bytes, str]]:
             pickle.dumps(shifted),
             "in the order of mmdet3d 0.17: it is of other data",
         ),
-        "unequal": (pickle.dumps(unequal), ": zip() argument 4 is shorter than arguments 1-3"),
-        "endless": (pickle.dumps(endless), "not seven finite numbers"),
+        "unequal": (
+            pickle.dumps(unequal),
+            "ValueError 'zip() argument 4 is shorter than arguments 1-3",
+        ),
+        "endless": (pickle.dumps(endless), "a box is not of seven finite numbers"),
     }
 
 
@@ -222,8 +225,8 @@ def test_a_file_that_cannot_be_used_is_one_line(
     with pytest.raises(RequestError) as caught:
         read_annotations(path, nusc, SPLITS)
     line = str(caught.value)
-    assert line.startswith(f"--infos {path}: ")
+    assert line.startswith(str(path))
     assert said in line
     assert len(line) - len(str(path)) < 200
-    with pytest.raises(RequestError, match=r"gone\.pkl: no such file"):
+    with pytest.raises(RequestError, match=r"gone\.pkl is missing"):
         read_annotations(tmp_path / "gone.pkl", nusc, SPLITS)

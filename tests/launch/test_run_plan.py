@@ -112,7 +112,7 @@ def test_info_files_that_resampling_cannot_read_are_a_fault(tmp_path):
     config = _config(tmp_path, "schedule.cbgs=true")
     path = tmp_path / "aqr_infos" / "synth_train.pkl"
     plan = plan_of(config, tmp_path / "results")
-    assert plan.faults == (f"{path} is missing: `aqr-exp data prepare` makes it",)
+    assert plan.faults == (f"{path} is missing",)
     assert (plan.samples, plan.samples_per_epoch, plan.steps_per_epoch) == (10, None, None)
     path.write_bytes(pickle.dumps(print))
     assert plan_of(config, tmp_path / "results").faults == (

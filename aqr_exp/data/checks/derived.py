@@ -67,6 +67,8 @@ def info_faults(
 def _info_fault(
     nusc: Any, path: Path, split: str, count: int | None, progress: Progress
 ) -> str | None:
+    if not path.exists():
+        return "missing: `aqr-exp data prepare` makes it"
     try:
         content = read_info_file(path)
     except RequestError as error:
