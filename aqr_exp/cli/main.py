@@ -251,7 +251,7 @@ def _take_over_streams() -> _Stream:
 
 
 def _interrupt_on_signals() -> None:
-    """Let every signal that means stop interrupt this process as Ctrl-C does; a second one ends it now."""
+    """Let every signal that means stop end this process in order; a second one ends it now."""
     asked = False
 
     def interrupt(*_: Any) -> None:
@@ -259,7 +259,7 @@ def _interrupt_on_signals() -> None:
         if asked:
             os._exit(INTERRUPTED)
         asked = True
-        raise KeyboardInterrupt
+        raise SystemExit(INTERRUPTED)  # which no parser turns into an end without a word
 
     for number in STOPPING:
         # An ignored one (of a closed terminal under nohup, of Ctrl-C in the background) stays ignored.
@@ -282,8 +282,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A process that answers in a quarter of a second would spend an eighth of it collecting.
     gc.set_threshold(100_000)
     stdout = _take_over_streams()
-    _interrupt_on_signals()
-    code = _answer(sys.argv[1:])
+    try:
+        _interrupt_on_signals()
+        code = _answer(sys.argv[1:])
+    except SystemExit:  # while it begins, or tells how it ended
+        code = _fail("interrupted", INTERRUPTED)
     with suppress(OSError):
         sys.stdout.flush()
     # Asked here, since who wrote may have gone on without.
@@ -303,6 +306,8 @@ def _answer(argv: Sequence[str]) -> int:
     except _OutputLostError:
         return 2
     except SystemExit as ended:  # completion prints its script and ends
+        if ended.code == INTERRUPTED:
+            return _fail("interrupted", INTERRUPTED)
         return ended.code if isinstance(ended.code, int) else 0
     except Exception as error:
         if debug:

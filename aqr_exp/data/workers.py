@@ -28,15 +28,19 @@ def run_in_workers(
     context = multiprocessing.get_context("spawn")
     results: list[Any] = [None] * len(calls)
     prepare = functools.partial(die_with, os.getpid())
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=prepare) as pool:
-        # SIGTERM alone stays theirs: the pool ends with it what is left of a broken one.
-        with _blocked(set(STOPPING) - {signal.SIGTERM}):
-            tasks = {pool.submit(call): index for index, call in enumerate(calls)}
+    # SIGTERM alone stays theirs: the pool ends with it what is left of a broken one.
+    with _blocked(set(STOPPING) - {signal.SIGTERM}):
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=prepare)
+        tasks = {pool.submit(call): index for index, call in enumerate(calls)}
+    with pool:
         try:
             for task in as_completed(tasks):
                 results[tasks[task]] = task.result()
                 finished(tasks[task])
         except BaseException:
+            # What they have begun is of no use any more, and may take long.
+            for worker in multiprocessing.active_children():
+                worker.kill()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
     return results
