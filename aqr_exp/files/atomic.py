@@ -12,6 +12,7 @@ import secrets
 import shutil
 import socket
 import stat
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -206,16 +207,19 @@ def _not_regular(path: Path, mode: int) -> OSError:
     return OSError(errno.EINVAL, f"it is {kind}, not a file", os.fspath(path))
 
 
-def read_content(path: Path, *, at_most: int = SMALL_BYTES, follow: bool = True) -> bytes:
+def read_content(path: Path, *, at_most: int | None = None, follow: bool = True) -> bytes:
     """Read a regular file.
 
     Args:
-        at_most: Bytes; one that is longer is not read.
+        at_most: Bytes; one that is longer is not read. None reads people's own files whole, and of
+            a store's, which are not followed, small ones.
         follow: As of `open_regular`.
 
     Raises:
         AqrExpError: The file is missing, too long or cannot be read; names it.
     """
+    if at_most is None:
+        at_most = sys.maxsize if follow else SMALL_BYTES
     try:
         with open_regular(path, follow=follow) as file:
             size = os.fstat(file.fileno()).st_size
@@ -238,7 +242,7 @@ def decode_json(path: Path, content: bytes, kind: type[Content]) -> Content:
     """
     try:
         value = msgspec.json.decode(content, type=kind)
-        found = _LONG_NUMBER.search(content)
+        found = _LONG_NUMBER.search(content) if len(content) <= SMALL_BYTES else None
         if found is None or not _has_long_number(msgspec.json.decode(content)):
             return value
         fault = f"a number of {len(found[0])} digits"

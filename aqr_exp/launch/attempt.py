@@ -1,12 +1,12 @@
 """One attempt of a run: whether it is due, how it is queued and started, and how its end is recorded."""
 
 import contextlib
-import os
 from dataclasses import dataclass
 from enum import Enum
 
 from aqr_exp.errors import AqrExpError, words_of
 from aqr_exp.launch.executor import Executor, Job
+from aqr_exp.launch.json_worker import last_lines
 from aqr_exp.launch.slots import Reservation
 from aqr_exp.store.lease import Lease, LeaseInfo, claim
 from aqr_exp.store.process_identity import Liveness
@@ -112,6 +112,7 @@ def queue(folder: RunFolder, attempt: int) -> None:
 
     A process of an earlier attempt that has not begun yet finds this one in its place and leaves.
     """
+    folder.check_folders()
     folder.forget_attempt()
     folder.logs_dir.mkdir(exist_ok=True)
     folder.write_state(RunStatus.QUEUED, attempt=attempt)
@@ -193,10 +194,5 @@ def settle(folder: RunFolder, summary: str, *, stopped: bool) -> RunState:
 
 
 def last_log_lines(folder: RunFolder, count: int = 15) -> list[str]:
-    """The last lines of the training log, read from its end."""
-    if not folder.train_log_path.exists():
-        return []
-    with folder.train_log_path.open("rb") as log:
-        log.seek(max(0, log.seek(0, os.SEEK_END) - 64 * 1024))
-        text = log.read().decode("utf-8", errors="replace")
-    return text.splitlines()[-count:]
+    """The last lines of the training log; fails as `last_lines` does."""
+    return last_lines(folder.train_log_path, count)

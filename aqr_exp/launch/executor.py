@@ -14,13 +14,14 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from io import TextIOWrapper
 from typing import Any, TextIO, cast
 
 import msgspec
 
 from aqr_exp.config.schema.run import LauncherConfig
 from aqr_exp.errors import INTERRUPTED, STOPPING, AqrExpError, RequestError
-from aqr_exp.launch.json_worker import PYTHON, exit_summary
+from aqr_exp.launch.json_worker import PYTHON, exit_summary, open_log
 from aqr_exp.launch.slots import Reservation, SlotLeases
 from aqr_exp.store.run_folder import RunFolder, utc_now
 from aqr_exp.train.__main__ import LAUNCHER_VARIABLE
@@ -179,7 +180,7 @@ class LocalExecutor(Executor):
         """Start a process; its slot stays in use until it ends, whatever becomes of this one."""
         slot = None if reservation is None else reservation.slot
         arguments = training_arguments(folder, attempt, None if slot is None else slot.threads)
-        with folder.train_log_path.open("ab") as log:
+        with open_log(folder.train_log_path) as log:
             log.write(_log_header(attempt))
             log.flush()
             process = subprocess.Popen(
@@ -293,7 +294,9 @@ class DebugJob(Job):
         arguments = training_arguments(self.folder, self._attempt, slot.threads if slot else None)
         with (
             _process_state_kept(),
-            self.folder.train_log_path.open("a", encoding="utf-8", buffering=1) as log,
+            TextIOWrapper(
+                open_log(self.folder.train_log_path), encoding="utf-8", write_through=True
+            ) as log,
             redirect_stdout(cast(TextIO, _Tee(sys.stdout, log))),
             redirect_stderr(cast(TextIO, _Tee(sys.stderr, log))),
         ):

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FrameType
 
 from aqr_exp.errors import STOPPING, AqrExpError
+from aqr_exp.files.atomic import open_regular
 
 
 @contextlib.contextmanager
@@ -74,8 +75,7 @@ def detach(log: Path) -> int | None:
 def _redirect(log: Path) -> None:
     """Read nothing, and write to the log."""
     nothing = os.open(os.devnull, os.O_RDONLY)
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    for source, target in ((nothing, 0), (output, 1), (output, 2)):
-        os.dup2(source, target)
+    with open_regular(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, follow=False) as output:
+        for source, target in ((nothing, 0), (output.fileno(), 1), (output.fileno(), 2)):
+            os.dup2(source, target)
     os.close(nothing)
-    os.close(output)

@@ -21,7 +21,7 @@ from aqr_exp.evaluate.conditions import CONDITIONS, DataCondition
 from aqr_exp.evaluate.records import MatchRecords, read_records
 from aqr_exp.evaluate.scorer import Scores
 from aqr_exp.files.arrays import read_arrays, write_arrays
-from aqr_exp.files.atomic import plain, read_json, replace_json
+from aqr_exp.files.atomic import file_sha256, plain, read_json, replace_json
 from aqr_exp.files.progress import Progress, no_progress
 from aqr_exp.statistics.metrics import CLASS_AP, GROUND_TRUTHS, class_label
 from aqr_exp.statistics.resampling import ResampledRun, Resampling, resample, scene_part
@@ -40,7 +40,7 @@ class InferenceCache:
     def read(self, key: str) -> dict[str, Any] | None:
         """A small entry; None where there is none or it is damaged."""
         try:
-            entry = read_json(self._json_path(key))
+            entry = read_json(self._json_path(key), follow=False)
         except AqrExpError:
             return None
         content = entry.get("content")
@@ -114,7 +114,7 @@ def records_digest(store: Store, row: RunRow) -> str | None:
     if isinstance(named, str):
         return named
     with suppress(OSError):
-        return hashlib.sha256(store.folder(row.name).records_path.read_bytes()).hexdigest()
+        return file_sha256(store.folder(row.name).records_path)
     return None
 
 
@@ -129,7 +129,7 @@ def scored_records(store: Store, row: RunRow) -> MatchRecords:
         raise MissingRecordsError(row.name, "no match records", temporary=False)
     path = store.folder(row.name).records_path
     try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        found = file_sha256(path)
     except FileNotFoundError:
         raise MissingRecordsError(row.name, f"its {path.name} is missing") from None
     except OSError as error:

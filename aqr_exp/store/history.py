@@ -32,7 +32,7 @@ def append_line(path: Path, entry: Mapping[str, Any]) -> None:
         OSError: The line could not be written whole.
     """
     line = with_crc(json.dumps(plain(entry), allow_nan=False)) + "\n"
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:
         # What a kill tore is closed first, so that it stays the only loss.
         end = os.lseek(descriptor, 0, os.SEEK_END)

@@ -123,9 +123,20 @@ def sources(folder: RunPaths) -> list[Path]:
 
 def files_in(folder: Path) -> list[Path]:
     """Files of a folder, sorted, without those being written."""
-    if not folder.is_dir():
+    if not folder.is_dir() or folder.is_symlink():
         return []
-    return sorted(path for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
+    found = (path for path in folder.iterdir() if path.is_file() and not path.is_symlink())
+    return sorted(path for path in found if path.name[0] != ".")
+
+
+def check_no_link(folder: Path) -> None:
+    """Refuse a folder of the store that is a symbolic link.
+
+    Raises:
+        AqrExpError: It is one; names it.
+    """
+    if folder.is_symlink():
+        raise AqrExpError(f"{folder} is damaged: it is a symbolic link, not a folder")
 
 
 def check_sizes(folder: str, sizes: Mapping[str, int]) -> None:

@@ -29,6 +29,7 @@ from aqr_exp.store.lease import Lease, LeaseInfo, clear, hold, standing
 from aqr_exp.store.process_identity import Liveness
 from aqr_exp.store.run_files import (
     RunPaths,
+    check_no_link,
     files_in,
     read_metrics_file,
     sources,
@@ -105,6 +106,7 @@ class RunFolder(RunPaths):
 
     def read_checked_state(self) -> Checked[RunState]:
         """The state, and whether the file has a checksum."""
+        check_no_link(self.path)
         return read_checked_json(self.state_path, RunState)
 
     def write_state(
@@ -182,7 +184,7 @@ class RunFolder(RunPaths):
         if not self.cancel_path.exists():
             return None
         try:
-            return read_json(self.cancel_path, CancelRequest)
+            return read_json(self.cancel_path, CancelRequest, follow=False)
         except AqrExpError:
             return CancelRequest(reason="cancelled", requested="damaged")
 
@@ -195,6 +197,16 @@ class RunFolder(RunPaths):
         """Forget where an earlier attempt was, and that it was to stop."""
         self.progress_path.unlink(missing_ok=True)
         self.cancel_path.unlink(missing_ok=True)
+
+    def check_folders(self) -> None:
+        """Refuse folders of the run that are links: it would write, and delete, somewhere else.
+
+        Raises:
+            AqrExpError: Names the link.
+        """
+        below = (self.predictions_dir, self.checkpoints_dir, self.logs_dir, self.figures_dir)
+        for folder in (self.path, *below, self.failures_dir):
+            check_no_link(folder)
 
     def lock(
         self,

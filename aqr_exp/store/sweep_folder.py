@@ -12,7 +12,7 @@ import msgspec
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.files.atomic import read_json, replace_json
 from aqr_exp.store.lease import LeaseInfo, clear_dead, hold, standing
-from aqr_exp.store.run_files import Below
+from aqr_exp.store.run_files import Below, check_no_link
 from aqr_exp.store.run_folder import utc_now
 
 MOST_NAME_BYTES = 200
@@ -95,6 +95,7 @@ class SweepFolder:
         names = {entry.name for entry in entries}
         origin = self.origin() if origin is None else origin
         before = self.read_known()
+        check_no_link(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
         plan = {
             "name": self.name,
@@ -138,7 +139,7 @@ class SweepFolder:
 
     def _read(self) -> "_Plan":
         try:
-            return read_json(self.plan_path, _Plan)
+            return read_json(self.plan_path, _Plan, follow=False)
         except AqrExpError as error:
             remedy = f"(running the sweep {self.name!r} again writes it anew)"
             raise AqrExpError(f"{error} {remedy}") from None
@@ -168,7 +169,7 @@ class SweepFolder:
         if not self.cancel_path.exists():
             return None
         try:
-            return str(read_json(self.cancel_path).get("requested"))
+            return str(read_json(self.cancel_path, follow=False).get("requested"))
         except AqrExpError:
             return None
 

@@ -108,7 +108,7 @@ def checkpoints(folder: Path) -> list[Path]:
     found = [
         (int(match[1]), int(match[2] or 0), path)
         for path in folder.glob("*.pth")
-        if (match := _NAME.fullmatch(path.name))
+        if (match := _NAME.fullmatch(path.name)) and path.is_file() and not path.is_symlink()
     ]
     return [path for _, _, path in sorted(found, reverse=True)]
 
@@ -183,7 +183,8 @@ class KeepCheckpoints(Hook):
     def before_train(self, runner: Runner) -> None:
         """Load the newest intact checkpoint, if there is one."""
         for torn in self.folder.glob(".*.pth.tmp"):
-            torn.unlink()
+            if not torn.is_dir():
+                torn.unlink()
         state = load_newest(self.folder)
         if state is None:
             return
