@@ -42,6 +42,17 @@ def content_fingerprint(root: Path, version: str, infos: Iterable[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
+def record_data(record: Path, root: Path, version: str, infos: Iterable[Path]) -> None:
+    """Record the files of a data set that runs read, as `record_files` does.
+
+    Images and points of a data set above 4 GiB are known by size and time of writing alone.
+    """
+    files = _files(root, version, infos)
+    names = [path.relative_to(root).as_posix() for path in files]
+    read = [root / name for name in names if not name.startswith(_UNREAD)]
+    record_files(record, root, read, whole=_is_small(files))
+
+
 def _files(root: Path, version: str, infos: Iterable[Path]) -> list[Path]:
     found = [path for name in ("samples", "sweeps", version) for path in (root / name).rglob("*")]
     return sorted(path for path in [*found, *infos] if path.is_file())
@@ -51,19 +62,8 @@ def _is_small(files: Iterable[Path]) -> bool:
     return sum(path.stat().st_size for path in files) <= _HASH_WHOLE_BYTES
 
 
-def record_data(record: Path, root: Path, version: str, infos: Iterable[Path]) -> None:
-    """Record the files of a data set that runs read: tables, info files, images and points."""
-    files = _files(root, version, infos)
-    names = [path.relative_to(root).as_posix() for path in files]
-    read = [root / name for name in names if not name.startswith(_UNREAD)]
-    record_files(record, root, read, whole=_is_small(files))
-
-
 def record_files(record: Path, root: Path, files: Iterable[Path], *, whole: bool = True) -> None:
     """Write the states of files below `root`, as `changed_files` compares them.
-
-    Args:
-        whole: Hash all of them; else images and points are known by size and time of writing.
 
     Raises:
         OSError: A file cannot be read, or the record not be written.
@@ -72,8 +72,21 @@ def record_files(record: Path, root: Path, files: Iterable[Path], *, whole: bool
     for path in files:
         folder, _, name = path.relative_to(root).as_posix().rpartition("/")
         hashed = whole or not f"{folder}/".startswith(_SENSOR_DATA)
-        states.setdefault(folder, {})[name] = _state(path, path.stat(), hashed=hashed)
+        found = path.stat()  # what changes while it is read is hashed again
+        states.setdefault(folder, {})[name] = _state(found, file_sha256(path) if hashed else "")
     _write(record, states)
+
+
+def _write(record: Path, states: Record) -> None:
+    # A line a folder: half a million files have no place for indents.
+    lines = (f"{json.dumps(folder)}: {json.dumps(files)}" for folder, files in states.items())
+    replace_text(record, "{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def _state(found: os.stat_result, sha256: str) -> FileState:
+    """The state of a file; one that may change again without showing it is to be hashed again."""
+    known = sha256 and settled([(0, 0, 0, found.st_ctime_ns)])
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns if known else 0, sha256
 
 
 def changed_files(record: Path, root: Path) -> list[str]:
@@ -91,24 +104,21 @@ def changed_files(record: Path, root: Path) -> list[str]:
         there = dict(_listed(root / folder))
         for name, known in files.items():
             now = there.get(name)
-            if now is not None and known[:3] == _stamp(now, hashed=bool(known[3])):
+            if now is None:
+                fault: str | None = "is missing"
+            elif known[:2] == (now.st_size, now.st_mtime_ns) and (
+                known[2] == (now.st_ctime_ns if known[3] else 0)
+            ):
                 continue
-            path = root / folder / name
-            fault = _difference(path, known, now)
-            if fault is not None:
-                faults.append(f"{path.relative_to(root).as_posix()} {fault}")
-            elif now is not None:
-                files[name], renewed = (*_settled_stamp(now), known[3]), True
+            else:
+                fault = _difference(root / folder / name, known, now)
+                files[name], renewed = _state(now, known[3]), True
+            if fault:
+                faults.append(f"{folder}/{name} {fault}".lstrip("/"))
     if renewed and not faults:
         with contextlib.suppress(OSError):  # a folder that is read only is hashed again
             _write(record, recorded)
     return faults
-
-
-def _write(record: Path, states: Record) -> None:
-    # A line a folder: half a million files have no place for indents.
-    lines = (f"{json.dumps(folder)}: {json.dumps(files)}" for folder, files in states.items())
-    replace_text(record, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def _listed(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
@@ -119,26 +129,8 @@ def _listed(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
                 yield entry.name, entry.stat()
 
 
-def _stamp(found: os.stat_result, *, hashed: bool) -> tuple[int, int, int]:
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns if hashed else 0
-
-
-def _settled_stamp(found: os.stat_result) -> tuple[int, int, int]:
-    """The stamp of a hashed file; one that may change again without showing it is hashed again."""
-    known = settled([(0, 0, 0, found.st_ctime_ns)])
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns if known else 0
-
-
-def _state(path: Path, found: os.stat_result, *, hashed: bool) -> FileState:
-    if hashed:
-        return (*_settled_stamp(found), file_sha256(path))
-    return (*_stamp(found, hashed=False), "")
-
-
-def _difference(path: Path, known: FileState, now: os.stat_result | None) -> str | None:
-    """What is wrong with a file whose stamp differs; None of one with the recorded content."""
-    if now is None:
-        return "is missing"
+def _difference(path: Path, known: FileState, now: os.stat_result) -> str | None:
+    """What is wrong with a file whose times differ; None of one with the recorded content."""
     if not stat.S_ISREG(now.st_mode):
         return "is no regular file"
     if now.st_size != known[0]:
