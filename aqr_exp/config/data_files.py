@@ -18,20 +18,23 @@ hashed; of one that was not the last two are 0 and empty, and size and time of w
 Record = dict[str, dict[str, FileState]]
 """States by folder, relative to the root, and name."""
 
-_HASH_WHOLE_BYTES = 4 << 30
+HASH_WHOLE_BYTES = 4 << 30
 """Data up to this size are hashed byte for byte; larger ones by names and sizes."""
 # Radars, and cameras between keyframes: no run reads them, and they are most of the files.
 _UNREAD = ("samples/RADAR", "sweeps/RADAR", "sweeps/CAM")
 _SENSOR_DATA = ("samples/", "sweeps/")
 
 
-def content_fingerprint(root: Path, version: str, infos: Iterable[Path]) -> str:
+def content_fingerprint(
+    root: Path, version: str, infos: Iterable[Path], names: Iterable[str] | None = None
+) -> str:
     """16 hex digits of the tables, info files, images and points.
 
     Tables and info files always count byte for byte. So do images and points of a data set up to 4 GiB;
     a larger one (the real nuScenes) counts by their names and sizes, since reading it takes hours.
+    `names` are the images and points that count where they are there; all by default.
     """
-    files = _files(root, version, infos)
+    files = _files(root, version, infos, names)
     whole = _is_small(files)
     digest = hashlib.sha256()
     for path in files:
@@ -42,24 +45,35 @@ def content_fingerprint(root: Path, version: str, infos: Iterable[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def record_data(record: Path, root: Path, version: str, infos: Iterable[Path]) -> None:
+def record_data(
+    record: Path,
+    root: Path,
+    version: str,
+    infos: Iterable[Path],
+    names: Iterable[str] | None = None,
+) -> None:
     """Record the files of a data set that runs read, as `record_files` does.
 
-    Images and points of a data set above 4 GiB are known by size and time of writing alone.
+    Images and points of a data set above 4 GiB are known by size and time of writing alone. `names` as in
+    `content_fingerprint`.
     """
-    files = _files(root, version, infos)
-    names = [path.relative_to(root).as_posix() for path in files]
-    read = [root / name for name in names if not name.startswith(_UNREAD)]
+    files = _files(root, version, infos, names)
+    found = [path.relative_to(root).as_posix() for path in files]
+    read = [root / name for name in found if not name.startswith(_UNREAD)]
     record_files(record, root, read, whole=_is_small(files))
 
 
-def _files(root: Path, version: str, infos: Iterable[Path]) -> list[Path]:
-    found = [path for name in ("samples", "sweeps", version) for path in (root / name).rglob("*")]
+def _files(
+    root: Path, version: str, infos: Iterable[Path], names: Iterable[str] | None
+) -> list[Path]:
+    folders = (version,) if names is not None else ("samples", "sweeps", version)
+    found = [path for name in folders for path in (root / name).rglob("[!.]*")]
+    found += [root / name for name in names or ()]
     return sorted(path for path in [*found, *infos] if path.is_file())
 
 
 def _is_small(files: Iterable[Path]) -> bool:
-    return sum(path.stat().st_size for path in files) <= _HASH_WHOLE_BYTES
+    return sum(path.stat().st_size for path in files) <= HASH_WHOLE_BYTES
 
 
 def record_files(record: Path, root: Path, files: Iterable[Path], *, whole: bool = True) -> None:

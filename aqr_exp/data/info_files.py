@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from aqr_exp.config.data_files import content_fingerprint, record_data
 from aqr_exp.config.inputs import identity_path, info_path, record_path
 from aqr_exp.config.schema import RunConfig
@@ -24,6 +26,36 @@ MAX_SWEEPS = 10
 _PART_FORM = 1
 
 
+class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The part of a version that is prepared; stored in `fingerprint.json`.
+
+    Attributes:
+        scenes: Names of the scenes; None is all.
+        keyframes_only: Without the LiDAR sweeps between keyframes.
+    """
+
+    scenes: tuple[str, ...] | None = None
+    keyframes_only: bool = False
+
+    def __str__(self) -> str:
+        """Such as `12 scenes only, keyframes only`; empty for the whole."""
+        scenes = [] if self.scenes is None else [f"{len(self.scenes)} scenes only"]
+        return ", ".join([*scenes, *["keyframes only"] * self.keyframes_only])
+
+    def has(self, scene: str) -> bool:
+        """True if the scene of that name belongs to it."""
+        return self.scenes is None or scene in self.scenes
+
+
+WHOLE = Part()
+
+
+def prepared_part(root: Path) -> Part:
+    """The part that was prepared below `root`, the whole where nothing was; fails as `read_json`."""
+    path = identity_path(root)
+    return read_json(path, Part) if path.is_file() else WHOLE
+
+
 def read_info_file(path: Path) -> dict[str, Any]:
     """Content of an info file, read without executing anything in it.
 
@@ -36,26 +68,39 @@ def read_info_file(path: Path) -> dict[str, Any]:
     return content
 
 
-def write_fingerprint(root: Path, version: str, samples: dict[str, int]) -> None:
-    """Write `<root>/aqr_infos/fingerprint.json` with the number of samples by split, and the record."""
+def write_fingerprint(
+    root: Path,
+    version: str,
+    samples: dict[str, int],
+    names: set[str] | None = None,
+    part: Part = WHOLE,
+) -> None:
+    """Write `<root>/aqr_infos/fingerprint.json` with the number of samples by split, and the record.
+
+    `names` are the images and points that count; all that are there by default.
+    """
     infos = [info_path(root, split) for split in samples]
     logs = json.loads((root / version / "log.json").read_text(encoding="utf-8"))
-    synthetic = all("synthetic" in log["logfile"] for log in logs)
     replace_json(
         identity_path(root),
         {
-            "fingerprint": content_fingerprint(root, version, infos),
+            "fingerprint": content_fingerprint(root, version, infos, names),
             "version": version,
             "splits": samples,
-            "synthetic": synthetic,
+            "synthetic": all("synthetic" in log["logfile"] for log in logs),
+            **msgspec.to_builtins(part),
         },
     )
-    record_data(record_path(root), root, version, [*infos, identity_path(root)])
+    record_data(record_path(root), root, version, [*infos, identity_path(root)], names)
+
+
+def _table_files(root: Path, version: str) -> list[Path]:
+    return sorted((root / version).glob("[!.]*.json"))  # archives leave others between them
 
 
 def table_stamp(root: Path, version: str) -> dict[str, Any]:
     """Sizes and times of change of a version's tables; parts made from other ones are discarded."""
-    stats = [(path.name, path.stat()) for path in sorted((root / version).glob("*.json"))]
+    stats = [(path.name, path.stat()) for path in _table_files(root, version)]
     tables = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
     return {"form": _PART_FORM, "info_version": INFO_VERSION, "tables": tables}
 
@@ -67,10 +112,19 @@ def fresh_parts(folder: Path, stamp: dict[str, Any]) -> None:
         current = read_json(marker) == stamp
     except AqrExpError:
         current = False
-    if folder.exists() and not current:
-        shutil.rmtree(folder)
+    if not current:
+        remove(folder)
     folder.mkdir(parents=True, exist_ok=True)
     replace_json(marker, stamp)
+
+
+def remove(*paths: Path) -> None:
+    """Remove files and whole folders, those that are there."""
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def epoch_samples(config: RunConfig, split_samples: int) -> int:

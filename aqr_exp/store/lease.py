@@ -296,6 +296,7 @@ class LockHeldError(AqrExpError):
 def hold(
     path: Path,
     *,
+    what: str | None = None,
     on_beat: Callable[[], None] | None = None,
     on_loss: Callable[[], None] | None = None,
 ) -> Iterator[Lease]:
@@ -303,6 +304,7 @@ def hold(
 
     Args:
         path: The lease; its folder must exist.
+        what: Name of what it guards; that of its folder by default.
         on_beat: Called with every heartbeat, in a thread of its own.
         on_loss: Called once, in that thread, when the lease was taken away.
 
@@ -313,10 +315,11 @@ def hold(
         LockHeldError: Another process holds it after `PATIENCE_S`; names that process.
     """
     deadline = time.monotonic() + PATIENCE_S
-    with told(lambda: f"{path.parent.name}, which is worked on by {look(path) or 'others'}"):
+    what = what or path.parent.name
+    with told(lambda: f"{what}, which is worked on by {look(path) or 'others'}"):
         while isinstance(lease := claim(path), LeaseInfo):
             if time.monotonic() >= deadline:
-                raise LockHeldError(f"{path.parent.name} is worked on by {lease}")
+                raise LockHeldError(f"{what} is worked on by {lease}")
             time.sleep(POLL_S)
     owner, ended = os.getpid(), threading.Event()
 

@@ -61,8 +61,10 @@ SURFACE = {
     "data prepare": {
         "--infos",
         "--json",
+        "--keyframes-only",
         "--no-objects",
         "--objects",
+        "--partial",
         "--root",
         "--version",
         "--workers",

@@ -169,7 +169,7 @@ def test_a_file_that_was_just_written_is_hashed_again(root: Path) -> None:
 def test_large_data_are_known_by_sizes_and_times_and_their_tables_by_content(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data_files, "_HASH_WHOLE_BYTES", 1)
+    monkeypatch.setattr(data_files, "HASH_WHOLE_BYTES", 1)
     write_data(root)
     assert changes(root) == []
     found = (root / IMAGE).stat()

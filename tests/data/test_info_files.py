@@ -146,7 +146,7 @@ def test_incomplete_data_are_refused_by_name_before_anything_is_written(
     image.unlink()
     assert main(["data", "prepare", "--root", str(bare)]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line.startswith(f"aqr-exp: {bare}/samples/CAM_BACK/{image.name}: the file of CAM_BACK ")
+    assert line.startswith(f"aqr-exp: samples/CAM_BACK/{image.name}: the file of CAM_BACK ")
     assert line.endswith(" is missing")
     assert not (bare / "aqr_infos").exists()
 

@@ -7,7 +7,7 @@ import copy
 import io
 import itertools
 import json
-import shutil
+import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -29,8 +29,8 @@ from aqr_exp.data.geometry import (
     project,
     read_image,
 )
-from aqr_exp.data.gt_database.store import ARRAYS, FORM, GtDatabase, pack_name
-from aqr_exp.data.info_files import MAX_SWEEPS, fresh_parts, read_info_file
+from aqr_exp.data.gt_database.store import ARRAYS, FORM, POINT_COLUMNS, GtDatabase, pack_name
+from aqr_exp.data.info_files import MAX_SWEEPS, fresh_parts, read_info_file, remove
 from aqr_exp.data.workers import run_in_workers
 from aqr_exp.errors import AqrExpError
 from aqr_exp.files.arrays import unpack_arrays
@@ -142,14 +142,57 @@ def info_digest(root: Path, split: str) -> str:
 
 def database_is_ready(root: Path, split: str) -> bool:
     """True if a split's database is complete, unchanged, and built from its present info file."""
+    return not database_faults(root, split)
+
+
+def database_faults(root: Path, split: str) -> list[tuple[str, str]]:
+    """Files of a split's database, relative to its folder, and what is wrong with them."""
     folder = objects_folder(root, split)
+    found = list(_database_faults(root, split, folder))
+    changes = () if found else objects_changes(folder)
+    return [*found, *((name, cause) for name, _, cause in (one.partition(" ") for one in changes))]
+
+
+def _database_faults(root: Path, split: str, folder: Path) -> Iterator[tuple[str, str]]:
+    if not (folder / "index.json").exists():
+        yield "index.json", "missing: the objects were not cut out to the end"
+        return
     try:
         store = GtDatabase(folder)
-    except AqrExpError:
-        return False
-    if objects_changes(folder):
-        return False
-    return bool(store.index.get("infos_sha256") == info_digest(root, split))
+    except AqrExpError as error:
+        yield "", str(error).replace(f"{folder}/", "")
+        return
+    digest = store.index.get("infos_sha256")
+    if info_path(root, split).is_file() and digest != info_digest(root, split):
+        yield "index.json", f"cut out of other data than {split}.pkl names"
+        return
+    ends = store.objects["first_patch"].astype(np.int64) + store.objects["patches"]
+    if ends.max(initial=0) > len(store.patches) or store.objects["first_patch"].min(initial=0) < 0:
+        yield "objects.npy", "names patches that there are not"
+        return
+    for scene, wanted in enumerate(_pack_bytes(store)):
+        path = folder / pack_name(scene)
+        if not path.exists():
+            if wanted:
+                yield path.name, "missing"
+        elif (found := path.stat().st_size) < wanted:
+            yield path.name, f"has {found} bytes, its objects need {wanted}"
+
+
+def _pack_bytes(store: GtDatabase) -> np.ndarray:
+    """[scenes] least length of each scene's pack, in bytes."""
+    objects, patches = store.objects, store.patches
+    needed = np.zeros(int(objects["scene"].max(initial=-1)) + 1, dtype=np.int64)
+    points = objects["points"].sum(axis=1, dtype=np.int64) * POINT_COLUMNS * 4
+    np.maximum.at(needed, objects["scene"], objects["offset"] + points)
+    # The patches of an object lie one after the other; which object each is of:
+    owner = np.repeat(np.arange(len(objects)), objects["patches"])
+    place = np.arange(len(owner)) - np.repeat(
+        np.cumsum(objects["patches"], dtype=np.int64) - objects["patches"], objects["patches"]
+    )
+    named = patches[objects["first_patch"][owner] + place]
+    np.maximum.at(needed, objects["scene"][owner], named["offset"] + named["size"])
+    return needed
 
 
 def build_database(
@@ -159,6 +202,9 @@ def build_database(
 
     Killed at any moment, it continues with the missing scenes; the result does not depend on `workers`.
     `progress` is called with (scenes done, all scenes).
+
+    Raises:
+        AqrExpError: A cloud or an image cannot be read; names it.
     """
     final = objects_folder(root, split)
     if not database_is_ready(root, split):
@@ -220,7 +266,11 @@ def crop_scene(
     records: dict[str, list[tuple[Any, ...]]] = {name: [] for name in ARRAYS}
     for frame, info in enumerate(infos):
         records["frames"].append((view_matrices(info),))
-        for label, box, points, pictures in crop_sample(root, info, categories):
+        try:
+            objects = list(crop_sample(root, info, categories))
+        except ValueError as error:
+            raise AqrExpError(str(error)) from None
+        for label, box, points, pictures in objects:
             by_sweep = np.bincount(points[:, 5].astype(int), minlength=MAX_SWEEPS + 1)
             first = len(records["patches"])
             records["objects"].append(
@@ -267,12 +317,10 @@ def _finish(parts: Path, scenes: int, digest: str) -> None:
 
 
 def _swap(parts: Path, final: Path) -> None:
-    """Replace the final folder by the complete one."""
-    if final.exists():
-        old = final.with_name(f".{final.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
+    """Replace the final folder, or what lies in its place, by the complete one."""
+    old = final.with_name(f".{final.name}.old")
+    remove(old)
+    if os.path.lexists(final):
         final.rename(old)
-        shutil.rmtree(old)
     parts.rename(final)
-    for path in [*final.glob("*.npz"), final / "stamp.json"]:
-        path.unlink()
+    remove(old, *final.glob("*.npz"), *final.glob(".*.tmp"), final / "stamp.json")

@@ -19,9 +19,9 @@ from planted_faults import (
 )
 
 from aqr_exp.cli.main import main
-from aqr_exp.data.checks.data_root import Depth, check_root
+from aqr_exp.data.checks.data_root import check_root
 
-EVERYTHING = Depth(images=None, clouds=None, infos=None)
+EVERYTHING = None
 
 
 @pytest.fixture
