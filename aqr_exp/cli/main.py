@@ -332,6 +332,10 @@ def _report(error: Exception) -> int:
         return _fail(refusal(error).line, 2)
     if isinstance(error, MemoryError):
         return _fail(f"out of memory: {error}".removesuffix(": "), 2)
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("aqr_exp"):
+        return _fail(
+            f"this needs the package {error.name}: `aqr-exp doctor` says what installs it", 2
+        )
     words = " ".join(f"{type(error).__name__}: {error}".split())
     return _fail(f"internal error: {words} (--debug shows where)", 1)
 
