@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from payloads import plant
@@ -117,3 +118,31 @@ def test_the_parts_of_a_broken_off_preparation_are_not_executed(
     whole = objects_folder(prepared_root, "synth_train")
     for name in ("objects.npy", "patches.npy", "frames.npy", "00000.pack", "00001.pack"):
         assert (final / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_the_entries_are_those_that_the_stock_class_unpickles(synth_root: Path) -> None:
+    from mmdet3d.datasets import NuScenesDataset
+    from mmdet3d.registry import DATASETS
+
+    from aqr_exp.data.pipeline import dataset_config
+    from aqr_exp.train.runner_config import register_plugins
+
+    register_plugins()
+    config = load_run("baseline", [f"data.root={str(synth_root)!r}"])
+    ours = DATASETS.build(dataset_config(config, "synth_train", training=False))
+    metainfo = dict(ours.metainfo)
+    entries, stock = ours.load_data_list(), NuScenesDataset.load_data_list(ours)
+    assert len(entries) == 6
+    assert list(entries[0]) == list(stock[0])
+    assert _plain(entries) == _plain(stock)
+    assert ours.metainfo == metainfo
+    assert ours.metainfo["categories"]["car"] == 0
+
+
+def _plain(value: Any) -> Any:
+    """Text of nested values, tensors by their numbers, NaN as NaN."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return repr(getattr(value, "tensor", value))
