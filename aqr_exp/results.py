@@ -35,8 +35,8 @@ def load(results: str | Path | None = None, *, configuration: bool = False) -> "
 
     Returns:
         Indexed by `run`; `status`, `reason`, `variant`, `fingerprint`, `preset`, `seed`, `overrides`,
-        `split`, `synthetic`, `attempt`, and a column for every number of `metrics.json`, NaN where a run
-        has none.
+        `split`, `synthetic`, `verified`, `attempt`, and a column for every number of `metrics.json`,
+        NaN where a run has none.
     """
     import pandas as pd
 
@@ -191,6 +191,7 @@ _OF_A_ROW = (
     "overrides",
     "split",
     "synthetic",
+    "verified",
     "attempt",
 )
 _COMPARED = (

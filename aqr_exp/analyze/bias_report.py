@@ -79,7 +79,7 @@ def open_run(folder: RunFolder) -> TrainedRun:
             f"{folder.name}: variant '{config.variant.name}' has no modality weights "
             f"{with_feature(lambda spec: spec.weight_bounds is not None)}"
         )
-    state = load_newest(folder.checkpoints_dir)
+    state = load_newest(folder)
     if state is None:
         raise RequestError(f"{folder.name}: {folder.checkpoints_dir} holds no checkpoint")
     from mmdet3d.registry import MODELS

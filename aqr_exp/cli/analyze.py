@@ -21,6 +21,7 @@ from aqr_exp.config.variant_spec import example_lines, spec_of
 from aqr_exp.errors import RequestError
 from aqr_exp.report.figures.figure_file import check_target, save
 from aqr_exp.report.tables.formats import TableFormat
+from aqr_exp.store.collect import intact_row
 from aqr_exp.store.store import Store, results_root
 
 SOFTMAX_HELP = """
@@ -136,6 +137,7 @@ def bias_command(
 ) -> None:
     """Draw the bias, the weights and how both came about."""
     found = Store(results_root()).find(run)
+    intact_row(found)
     folder = folder or found.figures_dir
     check_target(folder / "training.png")
     from aqr_exp.analyze.bias_report import (

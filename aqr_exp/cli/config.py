@@ -22,6 +22,7 @@ from aqr_exp.config.variant_spec import example_lines
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.files.run_name import arm_of
 from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.store.collect import intact_row
 from aqr_exp.store.store import Store, results_root
 
 CONFIG_HELP = f"""
@@ -116,6 +117,7 @@ def side(asked: str) -> Side:
         if not guess:
             raise
         raise RequestError(f"unknown run or variant '{asked}'{guess}") from None
+    intact_row(folder)
     spec = folder.read_spec()
     try:
         name = run_name(from_spec(spec))

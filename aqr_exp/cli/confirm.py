@@ -13,12 +13,13 @@ from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.launch.scheduler import entry_of
 from aqr_exp.report.compare.confirmation import ConfirmedPoint, confirm, confirmation_table
 from aqr_exp.report.tables.formats import TableFormat
-from aqr_exp.statistics.grouping import check_metric_names
+from aqr_exp.statistics.grouping import check_metric_names, why_left_out
 from aqr_exp.store.collect import collect, with_settings
 from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store, results_root
 from aqr_exp.sweep.cli_source import sweep_request
 from aqr_exp.sweep.confirmation import Confirmation, Selection, confirmation, select_best
+from aqr_exp.sweep.outcome import by_entry
 from aqr_exp.sweep.plan import Plan
 from aqr_exp.sweep.report import summary
 from aqr_exp.sweep.status import PlannedRunStatus, StatusReader
@@ -65,6 +66,9 @@ def command(
     entries, left = sweep.read_plan(), sweep.read_left()
     rows = with_settings(store, collect(store))
     check_metric_names([metric], rows)
+    for row in by_entry(entries, rows).values():
+        if row.status is RunStatus.DAMAGED:
+            console.say(f"not considered: {why_left_out(row)}")
     selection = select_best(name, entries, rows, metric=metric, best=best, left=left)
     statuses = StatusReader(store)
     planned = confirmation(selection, seeds, statuses.expected())

@@ -17,6 +17,7 @@ from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.launch.scheduler import Task, task_of
+from aqr_exp.store.collect import read_row
 from aqr_exp.store.counting import RunFolders
 from aqr_exp.store.lease import evict, look
 from aqr_exp.store.process_identity import Liveness
@@ -165,11 +166,11 @@ def _status(folder: RunFolder, entry: SweepEntry | None) -> RunStatus | None:
     """The run's effective status; planned when a sweep means it and it was never made."""
     if entry is not None and not folder.path.exists():
         return RunStatus.PLANNED
-    try:
-        return folder.effective_status()
-    except AqrExpError as error:
-        console.say(f"{folder.name} is left out: {error}")
+    row = read_row(folder)
+    if row.status is RunStatus.DAMAGED:
+        console.say(f"{folder.name} is left out: {row.reason}")
         return None
+    return row.status
 
 
 def steal_from_unknown(folder: RunFolder) -> None:

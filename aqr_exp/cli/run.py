@@ -25,7 +25,7 @@ from aqr_exp.launch.preflight import check_ready
 from aqr_exp.launch.record import create_run
 from aqr_exp.launch.run_plan import RunPlan, plan_of
 from aqr_exp.launch.single_run import Plan, plan_run, train
-from aqr_exp.store.collect import read_row
+from aqr_exp.store.collect import intact_row, read_row
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import STOPPED, RunState, RunStatus
 from aqr_exp.store.store import Store, results_root
@@ -187,9 +187,7 @@ def _start(plan: Plan, executor: Executor, *, as_json: bool) -> int:
 
 
 def _report_completed(folder: RunFolder, *, as_json: bool) -> int:
-    row = read_row(folder)
-    if not row.completed:
-        raise AqrExpError(row.reason or f"{folder.path} is damaged")
+    row = intact_row(folder)
     if as_json:
         console.print_json(run_as_json(folder, row))
         return 0

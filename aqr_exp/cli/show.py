@@ -17,6 +17,7 @@ from aqr_exp.report.tables.cells import (
     number_cell,
     text_cell,
 )
+from aqr_exp.statistics.grouping import data_words, unverified_notes
 from aqr_exp.store.collect import RunRow, collect, read_row
 from aqr_exp.store.history import Joint, joints
 from aqr_exp.store.run_folder import RunFolder
@@ -69,7 +70,7 @@ def _meeting(store: Store, rows: list[RunRow], where: list[str]) -> tuple[list[R
 def row_as_json(row: RunRow) -> dict[str, object]:
     """One run of a list for programs."""
     state = ("name", "status", "reason", "attempt", "updated")
-    identity = ("variant", "fingerprint", "seed", "preset", "synthetic")
+    identity = ("variant", "fingerprint", "seed", "preset", "synthetic", "verified")
     values = {name: getattr(row, name) for name in (*state, *identity)}
     return values | {name: row.metric(name) for name in ("mAP", "NDS")}
 
@@ -91,12 +92,13 @@ def runs_table(rows: list[RunRow]) -> Table:
                 count_cell(row.attempt),
                 number_cell(row.metric("mAP")),
                 number_cell(row.metric("NDS")),
-                text_cell(row.data if row.completed else ""),
+                text_cell(data_words([row]) if row.completed else ""),
                 text_cell(row.updated[:16].replace("T", " ")),
                 text_cell(row.reason or ""),
             )
             for row in rows
         ),
+        notes=tuple(unverified_notes(rows)),
         synthetic=synthetic,
     )
 

@@ -165,4 +165,6 @@ def _verify(data: ComparisonData, store: Store, *, as_json: bool) -> int:
         console.print_json(found.as_json())
     else:
         console.data("\n".join(found.lines()))
+    for note in data.left_out:
+        console.say(note)
     return 1 if found.problems else 0

@@ -44,7 +44,7 @@ def settled(stamps: Iterable[Stamp]) -> bool:
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 # To be raised when what is cached is computed in another way.
-_FORM = 1
+_FORM = 2
 _MOST_BYTES = 1 << 30
 
 Content = TypeVar("Content")

@@ -8,6 +8,7 @@ from aqr_exp.errors import AqrExpError, words_of
 from aqr_exp.launch.executor import Executor, Job
 from aqr_exp.launch.json_worker import last_lines
 from aqr_exp.launch.slots import Reservation
+from aqr_exp.store.collect import intact_row
 from aqr_exp.store.lease import Lease, LeaseInfo, claim
 from aqr_exp.store.process_identity import Liveness
 from aqr_exp.store.run_folder import RunFolder
@@ -86,6 +87,7 @@ def decide(folder: RunFolder, prior: PriorState, *, ours: bool = False) -> RunSn
             # A folder arrives whole: another launcher may have made it between the two looks.
             if not folder.state_path.exists():
                 return RunSnapshot(Decision.FAILED, f"{folder.state_path} is missing")
+        intact_row(folder)
         status = folder.effective_status(ours=ours)
         state = folder.read_state()
         if status is RunStatus.COMPLETED:

@@ -13,7 +13,6 @@ from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.run import Device
 from aqr_exp.data.corruptions.cases import CorruptionCase
 from aqr_exp.errors import AqrExpError, RunFailedError
-from aqr_exp.files.atomic import replace_checked_json
 from aqr_exp.files.progress import Progress
 from aqr_exp.launch.executor import COMMAND_VARIABLE
 from aqr_exp.launch.json_worker import exit_summary, json_worker, last_line, open_log, responses
@@ -81,7 +80,7 @@ def _outcome(folder: RunFolder, response: Mapping[str, Any], shared: Mapping[str
     found = {name: value for name, value in response.items() if name != "name"}
     hardware = machine() | {name: found.pop(name) for name in ("device", "threads")}
     cost = cost_of({**found, **shared, "hardware": hardware})
-    replace_checked_json(folder.cost_path, cost.as_json())
+    folder.write_json(folder.cost_path, cost.as_json())
     return Outcome(name=folder.name, cost=cost)
 
 

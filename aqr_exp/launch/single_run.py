@@ -8,6 +8,7 @@ from aqr_exp.files.progress import RunProgress
 from aqr_exp.launch.attempt import queue, settle
 from aqr_exp.launch.executor import Executor
 from aqr_exp.launch.signals import stop_on_signals
+from aqr_exp.store.collect import intact_row
 from aqr_exp.store.counting import RunFolders
 from aqr_exp.store.lease import LockHeldError
 from aqr_exp.store.process_identity import Liveness
@@ -67,7 +68,7 @@ def plan_run(store: Store, name: str, *, force: bool) -> Plan:
 
 def _status(folder: RunFolder) -> RunStatus:
     try:
-        return folder.effective_status()
+        return intact_row(folder).status
     except AqrExpError as error:
         raise AqrExpError(f"{error} (--force starts the run anew beside it)") from None
 

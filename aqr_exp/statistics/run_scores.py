@@ -109,9 +109,12 @@ class MissingRecordsError(AqrExpError):
 
 
 def records_digest(store: Store, row: RunRow) -> str | None:
-    """The SHA-256 of a run's records that its metrics name, else that of the file; None without records."""
+    """The SHA-256 of a run's records that its metrics name; None without records.
+
+    Metrics of older versions do not name them: there it is that of the file.
+    """
     named = row.metrics.get("records_sha256")
-    if isinstance(named, str):
+    if isinstance(named, str) or row.verified:
         return named
     with suppress(OSError):
         return file_sha256(store.folder(row.name).records_path)
@@ -278,9 +281,8 @@ class GroundTruths:
         if key not in self._known:
             self._known[key] = {}
             if self._store is not None:
-                path = self._store.folder(row.name).records_path
                 with suppress(AqrExpError):
-                    self._known[key] = _truths(read_records(path))
+                    self._known[key] = _truths(scored_records(self._store, row))
         return self._known[key]
 
 

@@ -22,16 +22,17 @@ _TAIL = re.compile(rb'(?:, )?"crc32": "([0-9a-f]{8})"\}\Z')
 _WRONG_END = re.compile(rb'"crc32": "[0-9a-f]{8}"[^}]\Z')
 
 
-def append_line(path: Path, entry: Mapping[str, Any]) -> None:
+def append_line(path: Path, entry: Mapping[str, Any], place: str | None) -> None:
     """Add one line, in one write: a kill leaves at most one torn line, the last.
 
     Args:
         entry: Scalars by name; NaN and infinities are written as null.
+        place: The names of run and file that the line's checksum binds it to; None binds it to none.
 
     Raises:
         OSError: The line could not be written whole.
     """
-    line = with_crc(json.dumps(plain(entry), allow_nan=False)) + "\n"
+    line = with_crc(json.dumps(plain(entry), allow_nan=False), place) + "\n"
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:
         # What a kill tore is closed first, so that it stays the only loss.
@@ -46,17 +47,25 @@ def append_line(path: Path, entry: Mapping[str, Any]) -> None:
         os.close(descriptor)
 
 
-def with_crc(line: str) -> str:
-    """A line of JSON with the CRC-32 of what stands before it as its last key."""
+def with_crc(line: str, place: str | None = None) -> str:
+    """A line of JSON with the CRC-32 of its place and of what stands before it as its last key."""
     head = line[:-1]
     comma = ", " if head != "{" else ""
-    return f'{head}{comma}"{_CRC}": "{zlib.crc32(head.encode()):08x}"}}'
+    return f'{head}{comma}"{_CRC}": "{_crc(head.encode(), place)}"}}'
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+def _crc(head: bytes, place: str | None) -> str:
+    return f"{zlib.crc32(head, zlib.crc32((place or '').encode())):08x}"
+
+
+def read_lines(path: Path, place: str | None) -> list[dict[str, Any]]:
     """Every line that was written whole, without its checksum; lines torn by a kill are left out.
 
-    Lines of older versions have no checksum. An absent history is empty.
+    An absent history is empty.
+
+    Args:
+        place: The names that every line must be bound to; None for a history of an older version,
+            whose lines may have no checksum.
 
     Raises:
         AqrExpError: A line was written whole and is no JSON object, or does not fit its checksum.
@@ -77,7 +86,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
             raise AqrExpError(f"{path} is damaged: line {number} is not JSON") from None
         if not isinstance(entry, dict):
             raise AqrExpError(f"{path} is damaged: line {number} is no object")
-        if not _fits(line, entry):
+        if not _fits(line, entry, place):
             raise AqrExpError(f"{path} is damaged: line {number} does not fit its checksum")
         entry.pop(_CRC, None)
         entries.append(entry)
@@ -90,12 +99,12 @@ def _torn(line: bytes) -> bool:
     return line.startswith(b"{") and not whole
 
 
-def _fits(line: bytes, entry: Mapping[str, Any]) -> bool:
+def _fits(line: bytes, entry: Mapping[str, Any], place: str | None) -> bool:
     found = _TAIL.search(line)
     if found is None:
         # A line with a checksum also says its attempt: one damage cannot hide both.
-        return _CRC not in entry and ATTEMPT not in entry
-    return f"{zlib.crc32(line[: found.start()]):08x}".encode() == found[1]
+        return place is None and _CRC not in entry and ATTEMPT not in entry
+    return _crc(line[: found.start()], place).encode() == found[1]
 
 
 Line = Mapping[str, Any]

@@ -10,7 +10,13 @@ from typing import Annotated
 import msgspec
 
 from aqr_exp.errors import AqrExpError, RequestError
-from aqr_exp.files.atomic import read_json, replace_json
+from aqr_exp.files.atomic import (
+    elsewhere,
+    read_checked_json,
+    read_json,
+    replace_checked_json,
+    replace_json,
+)
 from aqr_exp.store.lease import LeaseInfo, clear_dead, hold, standing
 from aqr_exp.store.run_files import Below, check_no_link
 from aqr_exp.store.run_folder import utc_now
@@ -41,8 +47,13 @@ class SweepEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Plan(msgspec.Struct, kw_only=True):
-    """The content of `plan.json`; older versions kept neither removed runs nor the origin."""
+    """The content of `plan.json`.
 
+    Older versions kept neither removed runs nor the origin, and the name in place of a checksum that
+    is bound to it.
+    """
+
+    name: str | None = None
     runs: list[SweepEntry]
     removed: list[SweepEntry] = []
     origin: str | None = None
@@ -74,6 +85,10 @@ class SweepFolder:
     study_lease_path = Below(".study")
     """Held by whoever changes the study, for the moment of the change."""
 
+    @property
+    def _place(self) -> str:
+        return f"{self.name}/{self.plan_path.name}"
+
     def figure_stem(self, metric: str) -> Path:
         """The figure of a metric against what the sweep varied, without the ending of its format."""
         return self.path / metric.replace("/", "_")
@@ -98,13 +113,12 @@ class SweepFolder:
         check_no_link(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
         plan = {
-            "name": self.name,
             "written": utc_now(),
             "origin": origin,
             "runs": msgspec.to_builtins(entries),
             "removed": msgspec.to_builtins([one for one in before if one.name not in names]),
         }
-        replace_json(self.plan_path, plan)
+        replace_checked_json(self.plan_path, plan, self._place)
 
     def read_plan(self) -> list[SweepEntry]:
         """The runs the sweep means.
@@ -139,7 +153,13 @@ class SweepFolder:
 
     def _read(self) -> "_Plan":
         try:
-            return read_json(self.plan_path, _Plan, follow=False)
+            read = read_checked_json(self.plan_path, self._place, _Plan)
+            plan: _Plan = read.value
+            if read.verified or plan.name == self.name:
+                return plan
+            if plan.name is None:
+                raise AqrExpError(f"{self.plan_path} is damaged: it lacks its checksum")
+            raise elsewhere(self.plan_path, f"{plan.name}/{self.plan_path.name}")
         except AqrExpError as error:
             remedy = f"(running the sweep {self.name!r} again writes it anew)"
             raise AqrExpError(f"{error} {remedy}") from None

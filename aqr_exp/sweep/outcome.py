@@ -6,7 +6,7 @@ from statistics import fmean
 
 from aqr_exp.config import BASELINE
 from aqr_exp.files.run_name import arm_of
-from aqr_exp.store.collect import RunRow
+from aqr_exp.store.collect import UNVERIFIED, RunRow
 from aqr_exp.store.counting import by_first_name, grouped, shown_run
 from aqr_exp.store.sweep_folder import SweepEntry
 from aqr_exp.sweep.search import Direction
@@ -28,6 +28,7 @@ class BestPoint:
         left: Points that were tried and have left the sweep since.
         split: The data it was scored on.
         baseline: The baseline's mean, where the sweep has one baseline; else None.
+        verified: Whether all runs behind the two means are certainly the runs they seem to be.
     """
 
     label: str
@@ -39,6 +40,7 @@ class BestPoint:
     split: str
     left: int = 0
     baseline: float | None = None
+    verified: bool = True
 
     def words(self) -> str:
         """The point and what its number is worth, in two sentences."""
@@ -46,7 +48,8 @@ class BestPoint:
         seeds = "1 seed" if self.seeds == 1 else f"{self.seeds} seeds"
         rival = "" if self.baseline is None else f" (baseline {self.baseline:.4f})"
         more = "1 more is" if self.unfinished == 1 else f"{self.unfinished} more are"
-        left = f"; {more} not complete" if self.unfinished else ""
+        left = "" if self.verified else f", {UNVERIFIED}"
+        left += f"; {more} not complete" if self.unfinished else ""
         were = "1 more was" if self.left == 1 else f"{self.left} more were"
         left += f"; {were} tried and left the sweep" if self.left else ""
         return (
@@ -159,6 +162,7 @@ def best_point(
         split=chosen.rows[0].data,
         left=tried_and_left(left, points, rows, metric),
         baseline=baselines[0] if len(baselines) == 1 else None,
+        verified=all(row.verified for one in (chosen, *references) for row in one.rows),
     )
 
 

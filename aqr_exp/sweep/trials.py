@@ -113,7 +113,8 @@ class TrialPlanner:
         """
         plan = self.plan(tuple(dimension.ends()[0] for dimension in self.search.space))
         points = {arm_of(run.name) for run in plan.runs if POINT in run.labels}
-        return {"fixed settings": sorted(points), "seeds": sorted(self._request.seeds)}
+        settings: dict[str, list[str | int]] = {"sweep": [self._request.name]}
+        return {**settings, "fixed settings": sorted(points), "seeds": sorted(self._request.seeds)}
 
     def _check_curves(self, plan: Plan) -> None:
         """Refuse pruning where no run writes a curve, or none before its end."""

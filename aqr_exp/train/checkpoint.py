@@ -23,8 +23,9 @@ from aqr_exp.cmt.checkpoint import load_state_dict_file, load_strictly
 from aqr_exp.cmt.detector_config import detector_config
 from aqr_exp.config.schema import RunConfig, StartConfig
 from aqr_exp.errors import STOPPING, RunFailedError
-from aqr_exp.files.atomic import writes
+from aqr_exp.files.atomic import Covers, writes
 from aqr_exp.files.foreign import checkpoint_fault
+from aqr_exp.store.run_files import RunPaths
 
 
 class StopRequest:
@@ -80,6 +81,8 @@ def stops_wait(request: StopRequest) -> Iterator[None]:
             signal.signal(number, previous)
 
 
+RUN = "run"
+"""The key of the name of the run that a checkpoint is of."""
 # After whole epochs, or within one: the whole epochs, and all steps.
 _NAME = re.compile(r"epoch_(\d+)(?:_step_(\d+))?\.pth")
 
@@ -131,25 +134,33 @@ def read_checked(path: Path) -> dict[str, Any]:
     return state
 
 
-def load_newest(folder: Path) -> dict[str, Any] | None:
-    """Read the newest intact checkpoint of a folder; damaged ones are logged and skipped."""
-    for path in checkpoints(folder):
+def load_newest(folder: RunPaths) -> dict[str, Any] | None:
+    """Read a run's newest intact checkpoint; damaged ones and other runs' are logged and skipped."""
+    for path in checkpoints(folder.checkpoints_dir):
         try:
-            return read_checked(path)
+            return _of_run(folder, read_checked(path))
         except Exception as error:
             print_log(f"{path} cannot be read ({error}): the one before is taken", "current")
     return None
 
 
-def required_state(folder: Path) -> dict[str, Any]:
-    """Read the newest intact checkpoint of a folder.
+def _of_run(folder: RunPaths, state: dict[str, Any]) -> dict[str, Any]:
+    run = state.get(RUN)
+    # Those of older versions do not say of which run they are; only runs of these versions have them.
+    if run != folder.name and not (run is None and folder.covers() is not Covers.PLACE):
+        raise ValueError(f"it is not of {folder.name} but of {run or 'another run'}")
+    return state
+
+
+def required_state(folder: RunPaths) -> dict[str, Any]:
+    """Read a run's newest intact checkpoint.
 
     Raises:
         RunFailedError: There is none.
     """
     state = load_newest(folder)
     if state is None:
-        raise RunFailedError(f"{folder} holds no checkpoint that can be read")
+        raise RunFailedError(f"{folder.checkpoints_dir} holds no checkpoint that can be read")
     return state
 
 
@@ -174,8 +185,9 @@ class KeepCheckpoints(Hook):
 
     priority = "VERY_LOW"
 
-    def __init__(self, folder: Path, keep: int, stop: StopRequest) -> None:
-        self.folder = folder
+    def __init__(self, run: RunPaths, keep: int, stop: StopRequest) -> None:
+        self.run = run
+        self.folder = run.checkpoints_dir
         self.keep = keep
         self.stop = stop
         self.steps_done = 0
@@ -185,7 +197,7 @@ class KeepCheckpoints(Hook):
         for torn in self.folder.glob(".*.pth.tmp"):
             if not torn.is_dir():
                 torn.unlink()
-        state = load_newest(self.folder)
+        state = load_newest(self.run)
         if state is None:
             return
         unwrapped(runner).load_state_dict(state["model"])
@@ -241,6 +253,7 @@ class KeepCheckpoints(Hook):
 
     def _save(self, runner: Runner, epoch: int, step: int, name: str) -> None:
         state = {
+            RUN: self.run.name,
             "epoch": epoch,
             "step": step,
             "model": unwrapped(runner).state_dict(),

@@ -9,7 +9,6 @@ import pytest
 from made_up_runs import MadeUpStore
 
 from aqr_exp.cli.main import main
-from aqr_exp.files.atomic import replace_checked_json
 from aqr_exp.store.process_identity import process
 from aqr_exp.store.store import Store
 from aqr_exp.store.sweep_folder import SweepEntry
@@ -35,7 +34,7 @@ def planted(data: Path, store: Store) -> MadeUpStore:
             "hardware": {"processor": HOSTILE, "gpus": [HOSTILE], "cpus": 2, "host": HOSTILE},
             HOSTILE: HOSTILE,
         }
-        replace_checked_json(folder.record_path, record | hostile)
+        folder.write_json(folder.record_path, record | hostile)
         folder.append_history({"kind": "warning", "epoch": HOSTILE, "message": HOSTILE})
         folder.append_history({"kind": "train", "step": 1, "epoch": 1, "loss": 1.0, HOSTILE: 1.0})
     failed = made.add("baseline", [], 2)

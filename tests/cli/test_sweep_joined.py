@@ -185,7 +185,8 @@ def test_a_plan_of_an_earlier_version_is_joined_too(done: Done, store: Store) ->
     done("attention_bias", "bias_scale=1,2", values=FIRST)
     path = store.sweep(NAME).plan_path
     plan = json.loads(path.read_text())
-    del plan["origin"]
+    del plan["origin"], plan["checksum"]
+    plan["name"] = NAME
     for entry in plan["runs"]:
         del entry["words"]
     path.write_text(json.dumps(plan))

@@ -50,7 +50,7 @@ def test_what_is_no_file_is_named_at_once(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "state.json"
     KINDS[kind](path)
     told = f"{path} is damaged: it is {kind}, not a file"
-    for read in (read_content, read_json, read_checked_json):
+    for read in (read_content, read_json, lambda path: read_checked_json(path, "run/state.json")):
         with pytest.raises(AqrExpError) as refused:
             read(path)
         assert str(refused.value) == told
@@ -75,7 +75,7 @@ def test_within_a_store_a_link_is_not_followed_and_elsewhere_it_is(tmp_path: Pat
     link.symlink_to(target)
     assert read_json(link) == {"a": 1}
     with pytest.raises(AqrExpError, match=r"link\.json is damaged: it is a symbolic link"):
-        read_checked_json(link)
+        read_checked_json(link, "run/link.json")
 
 
 def test_a_file_that_is_far_too_long_is_not_read(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_file_that_is_far_too_long_is_not_read(tmp_path: Path) -> None:
         file.truncate(10 << 30)
     began = time.process_time()
     with pytest.raises(AqrExpError) as refused:
-        read_checked_json(path)
+        read_checked_json(path, "run/state.json")
     assert str(refused.value) == (
         f"{path} is damaged: {10 << 30} bytes, at most {SMALL_BYTES} were expected"
     )

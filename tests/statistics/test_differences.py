@@ -287,8 +287,17 @@ def test_damaged_records_without_a_named_digest(tmp_path):
     arms = made_up_arms(store, rng, seeds=2, data=MadeUpData.draw(rng, scenes=5))
     store.folder("b-s1").records_path.write_bytes(b"PK")
     arms["b"][1].metrics.pop("records_sha256")
+    arms["b"][1] = msgspec.structs.replace(arms["b"][1], verified=False)
     found = compare_arms(arms["a"], arms["b"], ["mAP"], store=store, settings=FEW)["mAP"]
     assert found.note == "scene noise is unknown: b-s1: its records.npz is damaged"
+
+
+def test_records_that_verified_metrics_do_not_name_are_of_another_run(tmp_path):
+    store, rng = Store(tmp_path), np.random.default_rng(0)
+    arms = made_up_arms(store, rng, seeds=2, data=MadeUpData.draw(rng, scenes=5))
+    arms["b"][1].metrics.pop("records_sha256")
+    found = compare_arms(arms["a"], arms["b"], ["mAP"], store=store, settings=FEW)["mAP"]
+    assert found.note == "scene noise is unknown: b-s1: no match records"
 
 
 def test_a_metric_that_records_do_not_confirm_is_named(tmp_path):

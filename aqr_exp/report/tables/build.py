@@ -39,7 +39,13 @@ from aqr_exp.report.tables.rows import (
 )
 from aqr_exp.report.tables.tracing import with_trace
 from aqr_exp.statistics.confounders import check_factors
-from aqr_exp.statistics.grouping import Group, arm_name, by_setting, group_seeds
+from aqr_exp.statistics.grouping import (
+    Group,
+    arm_name,
+    by_setting,
+    group_seeds,
+    unverified_notes,
+)
 from aqr_exp.statistics.metrics import lower_is_better
 from aqr_exp.statistics.run_scores import GroundTruths
 from aqr_exp.store.collect import RunRow, with_settings
@@ -114,7 +120,12 @@ def build_table(
     chosen = _chosen_rows(store, rows, request)
     groups, lines = group_seeds(chosen.rows)
     groups = by_setting(groups)
-    left_out = [*(f"not in the table: {line}" for line in lines), *chosen.notes]
+    shown = [row for group in groups for row in group]
+    left_out = [
+        *unverified_notes(shown, strict=request.strict),
+        *(f"not in the table: {line}" for line in lines),
+        *chosen.notes,
+    ]
     matches = _opponents(groups, chosen.specs, request)
     if request.strict:
         refuse_confounded(groups, matches)
