@@ -197,12 +197,20 @@ while True:
 """
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"])
 def test_an_interrupted_run_is_cancelled(trained: Trained, name: str) -> None:
     before = signal.getsignal(signal.SIGTERM)
     state = trained(STOPPED.replace("NAME", name))
     assert (state.status, state.reason) == (RunStatus.CANCELLED, "interrupted")
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGUSR1"])
+def test_a_training_that_a_stop_reached_before_it_could_handle_any_has_not_failed(
+    trained: Trained, name: str
+) -> None:
+    state = trained(f"os.kill(os.getpid(), signal.{name})")
+    assert (state.status, state.reason) == (RunStatus.CANCELLED, "interrupted")
 
 
 def test_progress_is_shown(folder: RunFolder, trained: Trained) -> None:

@@ -1,6 +1,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -113,3 +115,17 @@ def test_forks_outside_a_training_are_as_ever() -> None:
         os._exit(7)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == -signal.SIGTERM
+
+
+def test_a_worker_that_answers_leaves_signals_to_the_process_that_reads() -> None:
+    program = """
+import os
+from aqr_exp.errors import STOPPING
+from aqr_exp.train.worker import json_responses
+with json_responses() as respond:
+    for number in STOPPING:
+        os.kill(os.getpid(), number)
+    respond({"alive": True})
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (0, b'{"alive": true}\n'), done.stderr
