@@ -30,7 +30,9 @@ def _wait_for_first_step(place: Workplace, command: subprocess.Popen) -> Path:
     raise AssertionError(f"no step was made: {command.communicate()}")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGUSR2, marks=pytest.mark.slow)]
+)
 def test_a_signal_to_all_processes_saves_and_the_run_ends_with_the_same_bits(
     trained, data, tmp_path, number
 ):
