@@ -2,10 +2,10 @@
 
 import itertools
 import json
-import math
 import os
 import re
 import statistics
+import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -243,5 +243,5 @@ def _train_values(history: Sequence[Line], name: str) -> dict[int, float]:
     return {
         step: float(value)
         for step, value in sorted(latest.items())
-        if isinstance(value, (int, float)) and math.isfinite(value)
+        if isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
     }
