@@ -125,7 +125,9 @@ def windows_command(
 
 
 _QUERIES = typer.Option("--queries", help="How many queries of it.", min=0, max=50)
-_SAMPLES = typer.Option("--samples", help="How many samples the weights are read from.", min=1)
+_SAMPLES = typer.Option(
+    "--samples", help="How many samples the weights are read from.", min=1, max=100_000
+)
 
 
 def bias_command(

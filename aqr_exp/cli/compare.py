@@ -48,7 +48,9 @@ _FACTOR = typer.Option(
 )
 _STRICT = typer.Option("--strict", help="Refuse a confounded comparison with exit code 2.")
 _FORM = typer.Option("--format", help="How to print it.")
-_RESAMPLES = typer.Option("--resamples", help="How often scenes are drawn again.", min=100)
+_RESAMPLES = typer.Option(
+    "--resamples", help="How often scenes are drawn again.", min=100, max=100_000
+)
 
 
 def command(
@@ -56,7 +58,9 @@ def command(
     other: Annotated[str, _OTHER],
     by: Annotated[str, _BY] = "metric,class,condition,scene",
     metrics: Annotated[str | None, _METRICS] = None,
-    scenes: Annotated[int, typer.Option("--scenes", help="How many scenes.", min=1)] = 10,
+    scenes: Annotated[
+        int, typer.Option("--scenes", help="How many scenes.", min=1, max=10_000)
+    ] = 10,
     factor: Annotated[list[str] | None, _FACTOR] = None,
     strict: Annotated[bool, _STRICT] = False,
     resamples: Annotated[int, _RESAMPLES] = 1000,

@@ -9,7 +9,7 @@ from aqr_exp.cli import completion, console
 from aqr_exp.cli.sweep_execute import execute
 from aqr_exp.errors import RequestError
 from aqr_exp.evaluate.conditions import DataCondition
-from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.files.suggest import did_you_mean, some
 from aqr_exp.launch.scheduler import entry_of
 from aqr_exp.report.compare.confirmation import ConfirmedPoint, confirm, confirmation_table
 from aqr_exp.report.tables.formats import TableFormat
@@ -46,8 +46,10 @@ _FORM = typer.Option("--format", help="How the report is printed.")
 def command(
     what: Annotated[str, _WHAT],
     overrides: console.Overrides = None,
-    best: Annotated[int, typer.Option("--best", help="How many points.", min=1)] = 3,
-    seeds: Annotated[int, typer.Option("--seeds", help="Fresh seeds of each.", min=1)] = 5,
+    best: Annotated[int, typer.Option("--best", help="How many points.", min=1, max=1000)] = 3,
+    seeds: Annotated[
+        int, typer.Option("--seeds", help="Fresh seeds of each.", min=1, max=1000)
+    ] = 5,
     metric: Annotated[
         str, typer.Option("--metric", help="By which the best are chosen.", metavar="NAME")
     ] = "mAP",
@@ -97,7 +99,7 @@ def _sweep_name(what: str, overrides: Sequence[str], store: Store) -> str:
     except RequestError:
         name = what
     if name not in names:
-        known = f" (sweeps that were run: {', '.join(names) or 'none'})"
+        known = f" (sweeps that were run: {some(names)})"
         raise RequestError(f"sweep '{name}' was not run yet{did_you_mean(name, names)}{known}")
     return name
 

@@ -54,7 +54,7 @@ _INFOS = typer.Option(
 )
 _KEYFRAMES_ONLY = typer.Option("--keyframes-only", help="Leave out the LiDAR sweeps between.")
 _PARTIAL = typer.Option("--partial", help="Use the scenes whose files are all there and sound.")
-_WORKERS = typer.Option("--workers", min=1, help="Processes (default: one per core).")
+_WORKERS = typer.Option("--workers", min=1, max=256, help="Processes (default: one per core).")
 
 
 def prepare_command(

@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from aqr_exp import __version__
-from aqr_exp.errors import INTERRUPTED, STOPPING, AqrExpError, RequestError, refusal
+from aqr_exp.errors import INTERRUPTED, LONGEST, STOPPING, AqrExpError, RequestError, cut, refusal
 from aqr_exp.files.text import printable
 
 PROGRAM = "aqr-exp"
@@ -125,6 +125,24 @@ COMMANDS: dict[str, Lazy] = {
 }
 
 
+# What other programs call it.
+MEANT = {
+    "diff": "compare",
+    "delete": "cancel",
+    "rm": "cancel",
+    "stop": "cancel",
+    "ls": "list",
+    "status": "watch",
+    "logs": "show",
+    "report": "table",
+    "export": "table",
+    "help": "--help",
+    "train": "run",
+    "test": "eval",
+    "evaluate": "eval",
+}
+
+
 class LazyGroup(TyperGroup):
     """A group that imports a command's module when that command runs or shows its own help."""
 
@@ -135,6 +153,9 @@ class LazyGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Find the command that was typed, and load it."""
+        meant = MEANT.get(args[0])
+        if meant and args[0] not in self.commands and not ctx.parent:
+            ctx.fail(f"No such command '{args[0]}': did you mean '{meant}'?")
         name, _, rest = super().resolve_command(ctx, args)
         return name, None if name is None else self.commands[name].load(name), rest
 
@@ -321,13 +342,17 @@ def _answer(argv: Sequence[str]) -> int:
 def _report(error: Exception) -> int:
     """Print one line for each fault; returns the exit code."""
     if isinstance(error, RequestError):
-        return _fail("\n".join(fault.line for fault in error.faults), error.exit_code)
+        return _fail(
+            "\n".join(cut(printable(fault.line), LONGEST) for fault in error.faults),
+            error.exit_code,
+        )
     if isinstance(error, AqrExpError):
         return _fail(str(error), error.exit_code)
     # The command-line parser's own errors: unknown command, missing argument, bad choice.
     described = getattr(error, "format_message", None)
     if described is not None:
-        return _fail(" ".join(str(described()).split()), int(getattr(error, "exit_code", 2)))
+        line = " ".join(str(described()).split()) + _override_meant(error)
+        return _fail(cut(line, LONGEST), int(getattr(error, "exit_code", 2)))
     if isinstance(error, OSError):
         return _fail(refusal(error).line, 2)
     if isinstance(error, MemoryError):
@@ -338,6 +363,21 @@ def _report(error: Exception) -> int:
         )
     words = " ".join(f"{type(error).__name__}: {error}".split())
     return _fail(f"internal error: {words} (--debug shows where)", 1)
+
+
+def _override_meant(error: Any) -> str:
+    """The hint for an option that is typed as a key, and for `--json` where there is a `--format`."""
+    option = str(getattr(error, "option_name", "")).lstrip("-")
+    names = {item.name for item in error.ctx.command.params} if option and error.ctx else set()
+    if option == "json" and "form" in names:
+        return ": did you mean '--format json'?"
+    if "overrides" not in names:
+        return ""
+    from aqr_exp.config.compose import typed_keys
+    from aqr_exp.files.suggest import nearest
+
+    key = nearest(option.replace("-", "_"), typed_keys())
+    return f": did you mean '{key}=...'?" if key else ""
 
 
 def _fail(message: str, exit_code: int) -> int:

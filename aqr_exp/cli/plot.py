@@ -18,7 +18,7 @@ from aqr_exp.report.figures.sweep_figure import sweep_figure
 from aqr_exp.report.figures.training_curves import arm_curves, without_curves
 from aqr_exp.report.tables.baselines import Specs
 from aqr_exp.report.tables.rows import choose
-from aqr_exp.statistics.grouping import group_seeds, unverified_notes
+from aqr_exp.statistics.grouping import check_metric_names, group_seeds, unverified_notes
 from aqr_exp.store.collect import RunRow, collect
 from aqr_exp.store.store import Store, results_root
 
@@ -168,6 +168,7 @@ def _rows(of: str | None, where: list[str] | None) -> tuple[Store, Sequence[RunR
 
 
 def _resample(rows: Sequence[RunRow], store: Store, metric: str = "mAP") -> None:
+    check_metric_names([metric], rows)
     console.resample(rows, store, CONDITIONS.get(metric.partition("@")[2], DataCondition()))
 
 

@@ -137,6 +137,11 @@ def read_overrides(typed: Sequence[str], variant: str, groups: Groups) -> tuple[
     return known_overrides([_read(text) for text in joined_words(typed)], variant, groups)
 
 
+def typed_keys() -> list[str]:
+    """Everything that stands before the equals sign of an override."""
+    return [*dotted_keys(RunConfig), *group_options(), *short_names()]
+
+
 def joined_words(typed: Sequence[str]) -> list[str]:
     """Typed words, where those that are no `key=value` are one with their neighbours: `a = 3`."""
     found: list[str] = []
@@ -162,8 +167,7 @@ def split_typed(text: str) -> tuple[str, str]:
     if key and equals:
         return key, value
     words = text.replace("=", " ").split()
-    known = [*dotted_keys(RunConfig), *group_options(), *short_names()]
-    guess = nearest(words[0].lstrip("-"), known) if words else None
+    guess = nearest(words[0].lstrip("-"), typed_keys()) if words else None
     hint = f", such as {guess}={words[1] if len(words) == 2 else '...'}" if guess else ""
     raise RequestError(f"override {shown(text)} cannot be read: write it as key=value{hint}")
 
@@ -247,7 +251,7 @@ def _key_fault(item: Override, variant: str, groups: Groups) -> Fault | None:
     below = [name for name in known if name.startswith(f"{key}.")]
     if below:
         return fault(f"'{key}' is a group of keys: set one of them, such as '{below[0]}'")
-    return fault(f"unknown key '{key}'", did_you_mean(key, [*known, *groups, *short_names()]))
+    return fault(f"unknown key '{key}'", did_you_mean(key, typed_keys()))
 
 
 def _calls_resolver(value: Any) -> bool:

@@ -1,7 +1,7 @@
 """Conversion of plain values into the schema's dataclasses, by what their fields allow."""
 
 import dataclasses
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -227,7 +227,10 @@ def _cast(kind: Any, value: Any, limits: Range | None) -> Any:
         return value if isinstance(value, kind) else _INVALID
     if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else int):
         return _INVALID
-    if not math.isfinite(value) or (limits and not limits.low <= value <= limits.high):
+    # No comparison is true of NaN; whole numbers may be larger than any other number.
+    if not -sys.float_info.max <= value <= sys.float_info.max:
+        return _INVALID
+    if limits and not limits.low <= value <= limits.high:
         return _INVALID
     # Adding zero turns -0.0 into 0.0: one value, one identity.
     return float(value) + 0.0 if kind is float else value

@@ -114,7 +114,30 @@ def with_data_identity(config: RunConfig, compared: set[str] | None = None) -> R
             files changed, or the data are not those the run was made for.
         AqrExpError: The identity file is damaged.
     """
-    return dataclasses.replace(config, data=identified(config.data, compared))
+    found = dataclasses.replace(config, data=identified(config.data, compared))
+    check_lengths(found)
+    return found
+
+
+def check_lengths(config: RunConfig) -> None:
+    """Refuse splits without samples, and a batch that the training split cannot fill once.
+
+    Raises:
+        RequestError: One fault for each.
+    """
+    data, batch = config.data, config.schedule.batch_size
+    samples = read_data_identity(Path(data.root))["splits"]
+    faults = [
+        Fault(f"data.{key}", f"{split!r}", "the split has no samples")
+        for key, split in (("train_split", data.train_split), ("val_split", data.val_split))
+        if not samples[split]
+    ]
+    most = samples[data.train_split]
+    if most and batch > most and not config.schedule.cbgs:  # which draws a sample several times
+        rule = f"a batch of more samples than {data.train_split} has: must be from 1 to {most}"
+        faults.append(Fault("schedule.batch_size", f"{batch}", rule))
+    if faults:
+        raise RequestError(*faults)
 
 
 def identified(data: DataConfig, compared: set[str] | None = None) -> DataConfig:

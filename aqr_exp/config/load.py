@@ -18,7 +18,7 @@ from aqr_exp.config.compose import (
 )
 from aqr_exp.config.convert import convert, with_converted
 from aqr_exp.config.identity import fingerprint
-from aqr_exp.config.inputs import identified, with_checkpoint_identity
+from aqr_exp.config.inputs import check_lengths, identified, with_checkpoint_identity
 from aqr_exp.config.schema import DataConfig, RunConfig, StartConfig
 from aqr_exp.config.short_names import as_typed
 from aqr_exp.errors import Fault, RequestError
@@ -145,4 +145,7 @@ class ConfigLoader:
             # From scratch there is no start: an empty one would rename every run.
             loads = config.start is not None and config.start.load_from
             self._starts[config.start] = with_checkpoint_identity(config).start if loads else None
-        return replace(config, data=self._data[config.data], start=self._starts[config.start])
+        found = replace(config, data=self._data[config.data], start=self._starts[config.start])
+        if self._with_data:
+            check_lengths(found)
+        return found

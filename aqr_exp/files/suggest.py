@@ -2,6 +2,8 @@
 
 from collections.abc import Collection
 
+_SYNONYMS = {"gpu": "cuda", "lr": "schedule.learning_rate"}
+
 
 def nearest(word: str, choices: Collection[str]) -> str | None:
     """The choice closest to a misspelt word, None when nothing is close.
@@ -11,6 +13,8 @@ def nearest(word: str, choices: Collection[str]) -> str | None:
     """
     import difflib
 
+    if _SYNONYMS.get(word.lower()) in choices:
+        return _SYNONYMS[word.lower()]
     lowered = {choice.lower(): choice for choice in choices}
     if word.lower() in lowered:
         return lowered[word.lower()]

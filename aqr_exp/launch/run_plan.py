@@ -9,7 +9,7 @@ from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.stages import peak_step, rate_at, stages_of
 from aqr_exp.data.info_files import epoch_samples, prepared_part
 from aqr_exp.data.nuscenes_tables import OFFICIAL_SAMPLES, PUBLISHED_DRAWS, SPLITS_OF_VERSION
-from aqr_exp.errors import AqrExpError
+from aqr_exp.errors import AqrExpError, Fault
 from aqr_exp.launch.preflight import check_ready
 
 CURVE_POINTS = 49
@@ -68,6 +68,10 @@ def plan_of(config: RunConfig, results: Path) -> RunPlan:
     except AqrExpError as error:
         faults += str(error).splitlines()
     steps = None if drawn is None else drawn // schedule.batch_size
+    if steps == 0:
+        value = str(schedule.batch_size)
+        rule = f"an epoch draws {drawn} samples: must be from 1 to {drawn}"
+        faults.append(str(Fault("schedule.batch_size", value, rule)))
     # The curve has the same form whatever the number of steps.
     imagined = max(1000, (steps or 0) * schedule.epochs)
     moments = [round(index * (imagined - 1) / (CURVE_POINTS - 1)) for index in range(CURVE_POINTS)]

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from aqr_exp.config import BASELINE
-from aqr_exp.errors import RequestError
-from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.errors import RequestError, shown
+from aqr_exp.files.suggest import did_you_mean, some
 from aqr_exp.files.text import printable
 from aqr_exp.statistics.metrics import CLASS_AP
 from aqr_exp.store.collect import MEAN_METRICS, UNVERIFIED, RunRow
@@ -104,9 +104,9 @@ def check_metric_names(names: Sequence[str], rows: Sequence[RunRow]) -> None:
     for row in rows:
         known |= {name: None for name in row.metrics if row.metric(name) is not None}
     unknown = [
-        f"unknown metric '{name}'{did_you_mean(name, known)} (available: {', '.join(known)})"
+        f"unknown metric {shown(name)}{did_you_mean(name, known)} (available: {some(known)})"
         for name in names
         if name not in known
     ]
     if unknown:
-        raise RequestError("\n".join(unknown))
+        raise RequestError(*unknown)

@@ -135,7 +135,7 @@ SWEEP = "variant: attention_bias\n"
         (SWEEP + "grid:\n  bias_scale: 3\n",
          ["x.yaml:3: 'bias_scale' is the value 3: write a list, or put it under 'fixed'"]),
         (SWEEP + "grid: [1]\n",
-         ["x.yaml:2: this is a list: write keys with their values below it"]),
+         ["x.yaml:2: 'grid' is a list: write keys with their values below it"]),
         (SWEEP + "points: {bias_scale: 1}\n",
          ["x.yaml:2: 'points' is a group of keys: write a list, [a, b]"]),
         (SWEEP + "points:\n  - bias_scale\n",

@@ -6,7 +6,7 @@ from typing import Any
 
 from aqr_exp.errors import RequestError
 from aqr_exp.files.progress import Progress, no_progress
-from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.files.suggest import did_you_mean, some
 from aqr_exp.report.tables.arm_table import KEPT, SELECTED, arm_table
 from aqr_exp.report.tables.baselines import (
     BaselineMatch,
@@ -67,9 +67,7 @@ def sorted_table(table: Table, asked: str) -> Table:
     name = asked.removeprefix("-")
     if name not in table.names:
         guess = did_you_mean(name, table.names)
-        raise RequestError(
-            f"--sort {asked!r}: no such column{guess} (there: {', '.join(table.names)})"
-        )
+        raise RequestError(f"--sort {asked!r}: no such column{guess} (there: {some(table.names)})")
     place = table.names.index(name)
     column = table.columns[place]
     heads = [index for index, each in enumerate(table.columns) if each.head]
