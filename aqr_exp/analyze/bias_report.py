@@ -247,7 +247,7 @@ def draw_weights(run: TrainedRun, boxes: list[BoxWeight], folder: Path) -> list[
 
 def draw_history(run: TrainedRun, folder: Path) -> list[Path]:
     """Draw `training.png`, and `scale.png` of a run with a scale."""
-    rows = [row for row in run.folder.read_history() if row.get("kind") == "arm"]
+    rows = [row for row in run.folder.history_lines() if row.get("kind") == "arm"]
     if not rows:
         return []
     files = [folder / "training.png"]

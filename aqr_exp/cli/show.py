@@ -1,6 +1,8 @@
 """`aqr-exp list` and `aqr-exp show`: the runs of the results folder, and everything about one."""
 
+from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -19,7 +21,7 @@ from aqr_exp.report.tables.cells import (
 )
 from aqr_exp.statistics.grouping import data_words, unverified_notes
 from aqr_exp.store.collect import RunRow, collect, read_row
-from aqr_exp.store.history import Joint, joints
+from aqr_exp.store.history import Joint, Line, joints
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store, file_hashes, results_root
@@ -117,22 +119,67 @@ def show_command(run: console.RunName, as_json: console.Json = False) -> None:
     store = Store(results_root())
     folder = store.find(run)
     row = read_row(folder)
+    seen = Seen(folder)
     with file_hashes(store) as sha256_of:
-        integrity = check_run(folder, sha256_of)
+        integrity = check_run(folder, sha256_of, seen.lines())
     if as_json:
-        console.print_json(run_as_json(folder, row) | {"integrity": integrity.as_json()})
+        console.print_json(run_as_json(folder, row, seen) | {"integrity": integrity.as_json()})
         return
-    lines = [*describe(folder, row), f"integrity: {integrity}"]
+    lines = [*describe(folder, row, seen), f"integrity: {integrity}"]
     console.data("\n".join(map(printable, lines)))
     if row.completed:
         print_metrics(row)
-    warned = list(warning_lines(folder))
-    if warned:
-        console.data("\n".join(["warnings while training:", *warned]))
+    if seen.warnings:
+        console.data("\n".join(["warnings while training:", *seen.warnings]))
 
 
-def run_as_json(folder: RunFolder, row: RunRow) -> dict[str, Any]:
+class Seen:
+    """What is shown of a run's history, in which one pass is made.
+
+    Attributes:
+        joints: Its resume points; none when it is damaged.
+        warnings: Of the training, one line each; what a resumed run repeated, once. Also its damage.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self.joints: list[Joint] = []
+        self.warnings: dict[str, None] = {}
+
+    def lines(self) -> Iterator[object]:
+        """Go through the history; nothing is known before."""
+        try:
+            self.joints = joints(self._noted())
+        except AqrExpError as error:
+            self.warnings = {printable(str(error)): None}
+            raise
+        yield from ()
+
+    def _noted(self) -> Iterator[Line]:
+        for line in self._folder.history_lines():
+            if line.get("kind") == "warning" and len(self.warnings) <= _MOST_WARNINGS:
+                self.warnings[_warning(line)] = None
+            yield line
+        if len(self.warnings) > _MOST_WARNINGS:
+            self.warnings.popitem()
+            self.warnings["and more"] = None
+
+
+_MOST_WARNINGS = 1000
+
+
+def _warning(entry: Line) -> str:
+    places = [f"{name} {entry[name]}" for name in ("epoch", "step") if name in entry]
+    message = str(entry.get("message", "no message"))
+    return printable(f"{', '.join(places)}: {message}" if places else message)
+
+
+def run_as_json(folder: RunFolder, row: RunRow, seen: Seen | None = None) -> dict[str, Any]:
     """One run for programs."""
+    if seen is None:
+        seen = Seen(folder)
+        with suppress(AqrExpError):
+            deque(seen.lines())
     return {
         "name": row.name,
         "folder": str(folder.path),
@@ -142,16 +189,16 @@ def run_as_json(folder: RunFolder, row: RunRow) -> dict[str, Any]:
         "resumed": row.resumed,
         "joints": [
             {"attempt": joint.attempt, "epoch": joint.epoch, "step": joint.step}
-            for joint in resume_points(folder)
+            for joint in seen.joints
         ],
         "updated": row.updated,
         "record": row.record,
         "metrics": row.metrics,
-        "warnings": list(warning_lines(folder)),
+        "warnings": list(seen.warnings),
     }
 
 
-def describe(folder: RunFolder, row: RunRow) -> Iterator[str]:
+def describe(folder: RunFolder, row: RunRow, seen: Seen) -> Iterator[str]:
     """A run in lines of `name: value`."""
     started = f" (attempt {row.attempt}, resumed x{row.resumed})" if row.resumed else ""
     yield f"run: {row.name}"
@@ -159,9 +206,8 @@ def describe(folder: RunFolder, row: RunRow) -> Iterator[str]:
     yield f"folder: {folder.path}"
     if row.record:
         yield from describe_record(row)
-    joined = resume_points(folder)
-    if joined:
-        yield f"curve joined: {', '.join(map(str, joined))}"
+    if seen.joints:
+        yield f"curve joined: {', '.join(map(str, seen.joints))}"
     if row.status is RunStatus.RUNNING:
         yield f"progress: {found_progress(folder)}"
 
@@ -180,39 +226,12 @@ def describe_record(row: RunRow) -> Iterator[str]:
     yield f"created: {record.get('created')} on {record.get('host')}"
 
 
-def resume_points(folder: RunFolder) -> list[Joint]:
-    """Resume points of a run; none when its history is damaged."""
-    try:
-        return joints(folder.read_history())
-    except (AqrExpError, OSError):
-        return []
-
-
 def found_progress(folder: RunFolder) -> str:
     """The progress of a run, or why it cannot be read."""
     try:
         return progress_line(folder.read_progress() or {})
     except (AqrExpError, OSError) as error:
         return str(error)
-
-
-def warning_lines(folder: RunFolder) -> Iterator[str]:
-    """Warnings of the training, one line each; what a resumed run repeated, once."""
-    try:
-        history = folder.read_history()
-    except (AqrExpError, OSError) as error:
-        yield str(error)
-        return
-    seen = set()
-    for entry in history:
-        if entry.get("kind") != "warning":
-            continue
-        places = [f"{name} {entry[name]}" for name in ("epoch", "step") if name in entry]
-        message = str(entry.get("message", "no message"))
-        line = printable(f"{', '.join(places)}: {message}" if places else message)
-        if line not in seen:
-            seen.add(line)
-            yield line
 
 
 def print_metrics(row: RunRow) -> None:

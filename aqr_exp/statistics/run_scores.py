@@ -44,7 +44,7 @@ class InferenceCache:
         except AqrExpError:
             return None
         content = entry.get("content")
-        if not isinstance(content, dict) or entry.get("sha256") != _digest(content):
+        if not isinstance(content, dict) or entry.get("sha256") != _digest([key, content]):
             return None
         return content
 
@@ -54,7 +54,7 @@ class InferenceCache:
         path = self._json_path(key)
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            replace_json(path, {"sha256": _digest(value), "content": value})
+            replace_json(path, {"sha256": _digest([key, value]), "content": value})
 
     def _json_path(self, key: str) -> Path:
         return self.path / "results" / f"{key}.json"
@@ -198,7 +198,7 @@ class RunScores:
 
     def _read(self, key: str) -> ResampledRun | None:
         try:
-            arrays, header = read_arrays(self._path(key), _KIND)
+            arrays, header = read_arrays(self._path(key), f"{_KIND} of {key}")
         except AqrExpError:
             return None
         truths = arrays.pop("scene_truths")
@@ -212,7 +212,7 @@ class RunScores:
         header = {"samples_digest": result.samples_digest}
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_arrays(path, _KIND, arrays, header)
+            write_arrays(path, f"{_KIND} of {key}", arrays, header)
 
 
 def prepare(

@@ -1,5 +1,6 @@
 """A run's scalars: one JSON object a line, each with a checksum, only ever appended to."""
 
+import errno
 import itertools
 import json
 import os
@@ -7,16 +8,21 @@ import re
 import statistics
 import sys
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import plain, read_content, writes
+from aqr_exp.files.atomic import open_regular, plain, writes
 
 ATTEMPT = "attempt"
 _CRC = "crc32"
+_LONGEST = 1 << 20
+_TAIL_BYTES = 24
 _TAIL = re.compile(rb'(?:, )?"crc32": "([0-9a-f]{8})"\}\Z')
 # As long as a whole line, with something else than a brace at its end: no kill leaves that.
 _WRONG_END = re.compile(rb'"crc32": "[0-9a-f]{8}"[^}]\Z')
@@ -59,38 +65,58 @@ def _crc(head: bytes, place: str | None) -> str:
 
 
 def read_lines(path: Path, place: str | None) -> list[dict[str, Any]]:
+    """All of `lines_in`."""
+    return [*lines_in(path, place)]
+
+
+def lines_in(path: Path, place: str | None) -> Iterator[dict[str, Any]]:
     """Every line that was written whole, without its checksum; lines torn by a kill are left out.
 
-    An absent history is empty.
+    An absent history is empty. One line is in memory at a time.
 
     Args:
         place: The names that every line must be bound to; None for a history of an older version,
             whose lines may have no checksum.
 
     Raises:
-        AqrExpError: A line was written whole and is no JSON object, or does not fit its checksum.
+        AqrExpError: A line was written whole and is no JSON object, or does not fit its checksum; or it is
+            longer than any that is written.
     """
-    if not path.exists():
-        return []
-    entries = []
-    for number, line in enumerate(
-        read_content(path, at_most=4 << 30, follow=False).split(b"\n"), start=1
-    ):
-        if not line.strip():
-            continue
+    try:
+        with open_regular(path, follow=False) as file:
+            for number, line in enumerate(iter(partial(file.readline, _LONGEST), b""), start=1):
+                where = f"{path} is damaged: line {number}"
+                entry = _entry(line.removesuffix(b"\n"), place, where)
+                if entry is not None:
+                    yield entry
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        damaged = "is damaged" if error.errno == errno.EINVAL else "cannot be read"
+        raise AqrExpError(f"{path} {damaged}: {error.strerror}") from None
+
+
+def _entry(line: bytes, place: str | None, damaged: str) -> dict[str, Any] | None:
+    """One line's content; None of an empty or torn one."""
+    if not line.strip():
+        return None
+    if len(line) >= _LONGEST:
+        raise AqrExpError(f"{damaged} is longer than {_LONGEST} bytes")
+    try:
         try:
-            entry = json.loads(line)
+            entry = msgspec.json.decode(line)
         except (ValueError, RecursionError):
-            if _torn(line):
-                continue
-            raise AqrExpError(f"{path} is damaged: line {number} is not JSON") from None
-        if not isinstance(entry, dict):
-            raise AqrExpError(f"{path} is damaged: line {number} is no object")
-        if not _fits(line, entry, place):
-            raise AqrExpError(f"{path} is damaged: line {number} does not fit its checksum")
-        entry.pop(_CRC, None)
-        entries.append(entry)
-    return entries
+            entry = json.loads(line)  # reads more: NaN, and numbers of any length
+    except (ValueError, RecursionError):
+        if _torn(line):
+            return None
+        raise AqrExpError(f"{damaged} is not JSON") from None
+    if not isinstance(entry, dict):
+        raise AqrExpError(f"{damaged} is no object")
+    if not _fits(line, entry, place):
+        raise AqrExpError(f"{damaged} does not fit its checksum")
+    entry.pop(_CRC, None)
+    return entry
 
 
 def _torn(line: bytes) -> bool:
@@ -100,7 +126,7 @@ def _torn(line: bytes) -> bool:
 
 
 def _fits(line: bytes, entry: Mapping[str, Any], place: str | None) -> bool:
-    found = _TAIL.search(line)
+    found = _TAIL.search(line, max(0, len(line) - _TAIL_BYTES))
     if found is None:
         # A line with a checksum also says its attempt: one damage cannot hide both.
         return place is None and _CRC not in entry and ATTEMPT not in entry
@@ -129,7 +155,7 @@ class Joint:
         return f"attempt {self.attempt} from {epoch}(step {self.step})"
 
 
-def joints(history: Sequence[Line]) -> list[Joint]:
+def joints(history: Iterable[Line]) -> list[Joint]:
     """Resume points of the attempts after the first, in their order.
 
     Args:

@@ -2,7 +2,7 @@
 
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -23,7 +23,7 @@ from aqr_exp.files.atomic import (
     replace_text,
     with_checksum_line,
 )
-from aqr_exp.store.history import ATTEMPT, append_line, read_lines
+from aqr_exp.store.history import ATTEMPT, append_line, lines_in, read_lines
 from aqr_exp.store.lease import Lease, LeaseInfo, clear, hold, standing
 from aqr_exp.store.process_identity import Liveness
 from aqr_exp.store.run_files import (
@@ -169,6 +169,10 @@ class RunFolder(RunPaths):
     def _history_place(self) -> str | None:
         bound = self.covers() is Covers.PLACE
         return self.place(self.history_path) if bound else None
+
+    def history_lines(self) -> Iterator[dict[str, Any]]:
+        """The lines of `read_history`, one in memory at a time: a long training's history is large."""
+        return lines_in(self.history_path, self._history_place())
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Write the metrics of record; call it last, before the state becomes completed.

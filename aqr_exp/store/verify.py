@@ -2,7 +2,8 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,14 @@ class Integrity:
         return asdict(self) | {"intact": not self.faults}
 
 
-def check_run(folder: RunFolder, sha256_of: Hash) -> Integrity:
-    """Check the checksum of every file of a run that its numbers come from, and the checkpoints' sizes."""
+def check_run(
+    folder: RunFolder, sha256_of: Hash, history: Iterable[object] | None = None
+) -> Integrity:
+    """Check the checksum of every file of a run that its numbers come from, and the checkpoints' sizes.
+
+    Args:
+        history: The lines of its history, for a caller who looks at them on the way: it is read once.
+    """
     small: dict[Path, Callable[[], bool]] = {
         folder.spec_path: lambda: read_spec_text(folder).verified,
         folder.record_path: lambda: folder.read_checked_record().verified,
@@ -80,7 +87,7 @@ def check_run(folder: RunFolder, sha256_of: Hash) -> Integrity:
         except AqrExpError as error:
             faults.append(str(error))
     try:
-        folder.read_history()
+        deque(folder.history_lines() if history is None else history, maxlen=0)
     except AqrExpError as error:
         faults.append(str(error))
     faults += [fault for path in files for fault in _faults(folder, path, files[path], sha256_of)]

@@ -41,7 +41,7 @@ class Curves:
             return {}
 
     def _parse(self, folder: RunFolder) -> Curve:
-        lines = [line for line in folder.read_history() if line.get("kind") == "val"]
+        lines = [line for line in folder.history_lines() if line.get("kind") == "val"]
         values = ((line.get("epoch"), line.get(self._metric)) for line in lines)
         return {
             epoch: float(value)

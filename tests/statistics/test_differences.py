@@ -361,6 +361,22 @@ def test_a_cached_result_does_not_outlive_its_cause(tmp_path):
     assert second["mAP"].mean > first["mAP"].mean
 
 
+def test_entries_that_lie_under_anothers_name_count_as_absent(tmp_path):
+    store, rng = Store(tmp_path), np.random.default_rng(0)
+    arms = made_up_arms(store, rng, seeds=2, data=MadeUpData.draw(rng, scenes=5))
+    first, mirrored = (
+        compare_arms(*pair, ["mAP"], store=store, settings=FEW)
+        for pair in ((arms["a"], arms["b"]), (arms["b"], arms["a"]))
+    )
+    assert first["mAP"].mean == -mirrored["mAP"].mean != 0
+    for place in ("results", "runs"):
+        paths = sorted((tmp_path / ".cache" / "inference" / place).iterdir())
+        contents = [path.read_bytes() for path in paths]
+        for path, content in zip(paths, [*contents[1:], contents[0]], strict=True):
+            path.write_bytes(content)
+    assert compare_arms(arms["a"], arms["b"], ["mAP"], store=store, settings=FEW) == first
+
+
 def test_results_that_cannot_be_kept_are_given_all_the_same(tmp_path):
     store, rng = Store(tmp_path), np.random.default_rng(0)
     arms = made_up_arms(store, rng, seeds=2, data=MadeUpData.draw(rng, scenes=5))

@@ -1,11 +1,12 @@
 import json
+import tracemalloc
 import zlib
 from pathlib import Path
 
 import pytest
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.store.history import append_line, read_lines, with_crc
+from aqr_exp.store.history import append_line, lines_in, read_lines, with_crc
 
 PLACE = "baseline-ab-s0/history.jsonl"
 
@@ -82,3 +83,25 @@ def test_a_line_torn_by_a_kill_is_the_only_loss(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-9])
     append_line(path, {"attempt": 2, "kind": "train", "step": 4, "loss": 0.5}, PLACE)
     assert [line["step"] for line in read_lines(path, PLACE)] == [1, 2, 4]
+
+
+def test_a_line_that_nobody_wrote_is_refused_without_reading_it_whole(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b'{"kind": "warning", "message": "')
+        file.truncate(file.tell() + (100 << 20))
+    tracemalloc.start()
+    with pytest.raises(
+        AqrExpError, match=r"history\.jsonl is damaged: line 4 is longer than 1048576"
+    ):
+        read_lines(path, PLACE)
+    assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    tracemalloc.stop()
+
+
+def test_a_long_history_is_gone_through_one_line_at_a_time(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(path.read_bytes() * 1_000)
+    tracemalloc.start()
+    assert sum(line["step"] for line in lines_in(path, PLACE)) == 6 * 1_001
+    assert tracemalloc.get_traced_memory()[1] < 1 << 17
+    tracemalloc.stop()

@@ -292,7 +292,7 @@ def without_records(group: Group, epoch: int) -> Group:
 def _curve(store: Store, row: RunRow) -> Curve:
     """A run's metrics by epoch from its history; of an epoch evaluated twice the later line counts."""
     found: dict[int, dict[str, float]] = {}
-    for line in store.folder(row.name).read_history():
+    for line in store.folder(row.name).history_lines():
         epoch = line.get("epoch")
         if line.get("kind") == "val" and isinstance(epoch, int):
             found[epoch] = {
