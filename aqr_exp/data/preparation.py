@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from aqr_exp.config.data_files import HASH_WHOLE_BYTES
-from aqr_exp.config.inputs import info_folder, objects_folder, read_data_identity, record_path
+from aqr_exp.config.inputs import data_changes, info_folder, objects_folder, read_data_identity
 from aqr_exp.data.checks.data_root import derived_faults, sensor_faults, table_faults
 from aqr_exp.data.checks.files import SensorFiles
 from aqr_exp.data.checks.tables import DataFault, RawTables
@@ -122,8 +122,9 @@ def prepare(
 
         def are_infos_sound() -> bool:
             faults = derived_faults(tables, nusc, SAMPLED)
-            recorded = record_path(root).is_file()
-            return recorded and all(fault.kind == "objects" for fault in faults)
+            sound = all(fault.kind == "objects" for fault in faults)
+            # Also records the files of data that an older version prepared.
+            return sound and not data_changes(root, read_data_identity(root))
 
         ready = all(database_is_ready(root, split) for split in trained)
         if infos or not ready or _leftovers(folder) or not are_infos_sound():

@@ -130,6 +130,7 @@ def half_made(root: Path) -> None:
         infos_of_an_older_version,
         half_made,
         lambda root: shutil.rmtree(info_folder(root)),
+        lambda root: (info_folder(root) / "files.json").unlink(),
     ],
 )
 def test_whatever_was_derived_the_same_bytes_come_out(
@@ -138,6 +139,7 @@ def test_whatever_was_derived_the_same_bytes_come_out(
     spoil(copy)
     assert prepare(copy) == 0
     assert contents(info_folder(copy)) == contents(info_folder(synth_root))
+    assert (info_folder(copy) / "files.json").is_file()
     assert check_root(copy, VERSION, None).faults == []
 
 
