@@ -364,11 +364,9 @@ def copied_run(source: RunFolder, target: RunFolder) -> None:
 
 def as_older(folder: RunFolder, *, checksums: bool = True) -> RunFolder:
     """The run as an older version left it, with checksums of contents alone or without any."""
-    for path in (*folder.path.rglob("*.json"),):
-        text = path.read_text()
-        if path.parent != folder.predictions_dir and text:
-            value = json.loads(text)
-            value.pop("checksum", None)
+    for path in folder.path.rglob("*.json"):
+        value = json.loads(path.read_text())
+        if value.pop("checksum", None):  # detections have none
             if checksums:
                 replace_checked_json(path, value, None)
             else:
