@@ -51,6 +51,7 @@ def test_what_is_ignored_stays_ignored(place: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_data_that_are_made_leave_nothing_and_no_process(tmp_path: Path, number: int) -> None:
+    (tmp_path / "kept").touch()
     root = tmp_path / "data"
     command = subprocess.Popen(
         [
@@ -72,6 +73,6 @@ def test_data_that_are_made_leave_nothing_and_no_process(tmp_path: Path, number:
     _, err = command.communicate()
     assert (command.returncode, err.strip().splitlines()[-1]) == (130, "aqr-exp: interrupted")
     assert "Traceback" not in err
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
     _, alive = psutil.wait_procs(workers, timeout=60)
     assert alive == []
