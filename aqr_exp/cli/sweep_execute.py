@@ -91,7 +91,7 @@ def summarize(
     entries = sweep.read_plan()
     everything = collect(store)
     rows, _ = rows_of_sweep(everything, [entry.name for entry in entries], store)
-    rows, left = with_settings(store, rows), sweep.read_left()
+    rows = with_settings(store, rows)
     if not any(row.completed for row in rows):
         return
     try:
@@ -105,11 +105,9 @@ def summarize(
             console.say(f"{sweep.name}: drawn in {' and '.join(map(str, paths))}")
     except AqrExpError as error:  # what cannot be shown does not make the sweep a failure
         console.say(f"{sweep.name}: {error}")
-    finally:  # also where the table or the figure cannot be written, which the command ends with
-        found = by_entry([*entries, *left], with_settings(store, everything) if left else rows)
-        best = best_point(entries, found, metric, direction or Direction.MAXIMIZE, left)
-        if best is not None:
-            console.say(f"{sweep.name}: {best.words()}")
+    best = best_point(entries, by_entry(entries, rows), metric, direction or Direction.MAXIMIZE)
+    if best is not None:
+        console.say(f"{sweep.name}: {best.words()}")
 
 
 SourceOf = Callable[[Callable[[Task], None], Callable[[str], None]], TaskSource]
@@ -147,24 +145,13 @@ def execute(
     if try_first:
         preflight(plan, store, slot)
     sweep = store.sweep(plan.name)
-    remember(plan, sweep)
+    sweep.write_plan([entry_of(run) for run in plan.runs])
     folders = RunFolders(store)
     tasks = [planned_task(run, folders, slot.threads) for run in plan.runs]
     at_end = (lambda: summarize(sweep, store)) if summarized else None
     return run_tasks(
         plan.name, tasks, store, executor, sweep=sweep, detached=detached, at_end=at_end
     )
-
-
-def remember(plan: Plan, sweep: SweepFolder) -> None:
-    """Write down what a sweep means now, and what others have added to it since it was planned."""
-    names, seen = {run.name for run in plan.runs}, plan.seen
-    added = [
-        entry
-        for entry in sweep.read_plan_if_any()
-        if seen is not None and entry.name not in names | seen
-    ]
-    sweep.write_plan([*map(entry_of, plan.runs), *added], plan.origin)
 
 
 def find_room(
@@ -176,13 +163,11 @@ def find_room(
         AqrExpError: There are not so many slots, or a run lacks packages, a GPU or disk space.
     """
     on_gpus = any(config.launcher.device != "cpu" for config in configs)
-    launchers = [config.launcher for config in configs]
-    threads = max((launcher.threads for launcher in launchers), default=1)
-    found = find_slots(slots, on_gpus=on_gpus, threads=threads)
+    found = find_slots(slots, on_gpus=on_gpus)
+    launchers = (config.launcher for config in configs)
     executor = executor_for(launchers, SlotLeases(store.slots_dir, found))
-    # Models, data and checkpoints differ in what they need, and seeds do not.
-    needs = {(one.variant.name, one.model.name, one.data, one.start): one for one in configs}
-    for config in needs.values():
+    # Models differ in what they need, and seeds do not.
+    for config in {(one.variant.name, one.model.name): one for one in configs}.values():
         check_ready(config, store.root)
     return executor, found[0]
 

@@ -13,7 +13,6 @@ from jaxtyping import Float, Int
 
 from aqr_exp.config.inputs import info_folder
 from aqr_exp.data.classes import CLASS_NAMES, LIDAR_NAME
-from aqr_exp.data.info_files import WHOLE, Part, prepared_part
 from aqr_exp.data.nuscenes_tables import (
     EVALUATED_TABLES,
     PREDEFINED_SPLITS,
@@ -214,27 +213,26 @@ def load_ground_truth(root: Path, version: str, split: str) -> GroundTruth:
     """
     path = cache_path(root, version, split)
     tables = Tables(root, version)
-    part = prepared_part(root)
-    known = {"tables": _stamp(tables), "scenes": part.scenes and list(part.scenes)}
+    stamp = _stamp(tables)
     with contextlib.suppress(AqrExpError):
         arrays, header = read_arrays(path, _KIND)
-        if header["tables"] == known["tables"] and header.get("scenes") == known["scenes"]:
+        if header["tables"] == stamp:
             return _from_arrays(split, arrays)
-    truth = read_ground_truth(tables, split, part)
+    truth = read_ground_truth(tables, split)
     with contextlib.suppress(OSError):
         path.parent.mkdir(exist_ok=True)
-        write_arrays(path, _KIND, _to_arrays(truth), known)
+        write_arrays(path, _KIND, _to_arrays(truth), {"tables": stamp})
     return truth
 
 
-def read_ground_truth(tables: Tables, split: str, part: Part = WHOLE) -> GroundTruth:
-    """A split's ground truth from the tables themselves, of the scenes that are prepared.
+def read_ground_truth(tables: Tables, split: str) -> GroundTruth:
+    """A split's ground truth from the tables themselves.
 
     Raises:
         RequestError: There is no such split, or nothing in it.
         AqrExpError: A table is missing or damaged; names it.
     """
-    wanted = {name for name in tables.split_scenes(split) if part.has(name)}
+    wanted = set(tables.split_scenes(split))
     scenes = [scene for scene in tables.rows("scene", Scene) if scene.name in wanted]
     scene_place = {scene.token: index for index, scene in enumerate(scenes)}
     every_sample = tables.rows("sample", Sample)

@@ -18,7 +18,7 @@ from aqr_exp.evaluate.protocol import (
     MEASURED,
 )
 from aqr_exp.evaluate.records import DISTANCES, MatchTable
-from aqr_exp.evaluate.weighting import Curve, Found, Ranking, Targets, mean_errors
+from aqr_exp.evaluate.weighting import Counts, Targets, curve, mean_errors
 
 ALL_LABELS = tuple(range(len(CLASS_NAMES)))
 
@@ -84,7 +84,7 @@ class Scores:
         }
 
 
-_ENTRIES_AT_ONCE = 1 << 15
+_ENTRIES_AT_ONCE = 1 << 17
 """Weightings are worked on together while their detections are at most this many: what a cache holds."""
 
 
@@ -95,16 +95,14 @@ class _ClassScorer:
         rows = table.rows(label)
         self.sample = table.sample[rows].astype(np.intp)
         self.score = table.score[rows].astype(np.float64)
-        self.matched = table.matched[rows]
-        hits = table.hits(label, ERROR_MATCH)
-        self.matches, self.match_index = np.flatnonzero(hits), np.cumsum(hits) - 1
+        self.matches = [np.flatnonzero(table.hits(label, distance)) for distance in DISTANCES]
         self.measured = np.flatnonzero(MEASURED[label])
         self.errors = np.ascontiguousarray(table.class_errors(label)[:, self.measured].T)
 
     def score_rows(
         self,
         weights: Int[np.ndarray, "R S"],
-        targets: Targets,
+        truths: Int[np.ndarray, " R"],
         ap: Float[np.ndarray, "R 4"],
         errors: Float[np.ndarray, "R 5"],
     ) -> None:
@@ -114,20 +112,20 @@ class _ClassScorer:
         if not len(self.sample):
             return
         copies = weights.take(self.sample, axis=1)
-        ranking = Ranking(copies)
-        matched = self.matched.take(ranking.detection)
+        ranks = Counts(copies)
+        targets = Targets.of(truths)
         for distance in DISTANCES:
-            found = Found(ranking, (matched & 1 << distance).astype(bool))
-            if not len(found.place):
+            index = self.matches[distance]
+            if not len(index):
                 continue
-            curve = Curve(ranking, found, targets)
-            ap[:, distance] = curve.average_precision()
+            match_copies = copies.take(index, axis=1)
+            found = Counts(match_copies)
+            read = curve(ranks, found, index, self.score, targets)
+            ap[:, distance] = read.average_precision()
             if distance == ERROR_MATCH:
-                match = self.match_index.take(ranking.detection.take(found.place))
                 errors[:, self.measured] = mean_errors(
-                    curve.scores(self.score), copies.take(self.matches, axis=1), found, match,
-                    self.score.take(self.matches), self.errors,
-                )  # fmt: skip
+                    read.score, match_copies, found, self.score[index], self.errors
+                )
 
 
 class Scorer:
@@ -158,11 +156,10 @@ class Scorer:
         ap = np.empty((count, len(CLASS_NAMES), len(MATCH_DISTANCES_M)))
         errors = np.full((count, len(CLASS_NAMES), len(ERROR_NAMES)), np.nan)
         for label, scorer in enumerate(self._classes):
-            targets = Targets.of(truths[:, label])
             step = max(1, _ENTRIES_AT_ONCE // max(1, len(scorer.sample)))
             for start in range(0, count, step):
                 part = slice(start, start + step)
                 scorer.score_rows(
-                    weights[part], targets.rows(part), ap[part, label], errors[part, label]
+                    weights[part], truths[part, label], ap[part, label], errors[part, label]
                 )
         return Scores(ap=ap, errors=errors, truths=truths, samples=weights.sum(axis=1))

@@ -97,7 +97,6 @@ def summary(plan: Plan, statuses: Sequence[PlannedRunStatus]) -> str:
     for count, words in (
         (plan.collapsed, "the same run as another"),
         (plan.skipped, "skipped by a condition"),
-        (plan.joined, "joined from earlier requests"),
     ):
         subject = "point is" if count == 1 else "points are"
         line += f"; {count} {subject} {words}" if count else ""
@@ -136,7 +135,6 @@ def as_json(
             "untimed": sums.untimed,
             "collapsed": plan.collapsed,
             "skipped": plan.skipped,
-            "joined": plan.joined,
         },
         "completeness": {
             "seeds": matrix.seeds,
