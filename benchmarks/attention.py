@@ -1,4 +1,4 @@
-"""What a bias in windows costs: forward and backward beside attention without a bias, interleaved.
+"""Cost of a bias in windows: forward and backward beside attention without a bias, interleaved.
 
 Run `make bench`, or `python benchmarks/attention.py [rounds] [--json] [--big] [--device cuda]`. Every
 round times every way once; a figure is the median over the rounds, a ratio the median of the rounds'

@@ -1,4 +1,4 @@
-"""How much a trained run depends on each sensor: its validation score whole, and with one blanked.
+"""Dependence of a trained run on each sensor: its validation score whole, and with one blanked.
 
 Run `python benchmarks/blanked_sensors.py results/runs/<run>`. Images are black before normalisation, or
 the point cloud is empty; the weights are the run's last checkpoint.

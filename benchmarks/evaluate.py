@@ -1,4 +1,4 @@
-"""How long evaluation takes at the size of nuScenes' validation split, beside the official devkit.
+"""Time of evaluation at the size of nuScenes' validation split, beside the official devkit.
 
 Run `python benchmarks/evaluate.py`. It makes up 150 scenes with 6,019 samples, 40 ground truths and 200
 detections each, and prints: the official pipeline and ours from result file to metrics, timed in turns in

@@ -1,4 +1,4 @@
-"""How long a comparison takes: cold and warm, at the size of nuScenes' validation split and on small runs.
+"""Time of a comparison: cold and warm, at the size of nuScenes' validation split and on small runs.
 
 Run `python benchmarks/inference.py`. The large part makes up two runs of 150 scenes with 6,000 samples, 40
 ground truths and 200 detections each, and draws the scenes 1,000 times; the small part compares three arms

@@ -1,4 +1,4 @@
-"""What launching costs: a sweep of stub runs beside the ideal schedule, one run beside its bare process.
+"""Cost of launching: a sweep of stub runs beside the ideal schedule, one run beside its bare process.
 
 Run `python benchmarks/orchestration.py`. The stubs go through the store, the leases and the launcher that
 trainings go through; only the training is replaced by sleeping. Times are wall times of whole processes.

@@ -1,4 +1,4 @@
-"""How long planning a sweep of 1,000 and of 10,000 points takes, from process start to plan.
+"""Time to plan a sweep of 1,000 and of 10,000 points, from process start to plan.
 
 Run `make bench`. Each size is planned in processes of their own, as by the command line, on a data
 identity that is made for it. CPU time is printed beside wall time: it stays the same on a busy machine.

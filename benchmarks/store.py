@@ -1,4 +1,4 @@
-"""How long listing and tabulating a store of 1,000 and of 10,000 runs takes, as whole processes.
+"""Time to list and tabulate a store of 1,000 and of 10,000 runs, as whole processes.
 
 Run `make bench`. The runs are written by the store's own writers, with records and metrics as a
 training leaves them; detections, match records and checkpoints are a few bytes each, since neither

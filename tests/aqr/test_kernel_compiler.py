@@ -1,4 +1,4 @@
-"""How kernels are compiled."""
+"""Compilation of the kernels."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What holds of all windows: a plain loop finds the same keys, and no key twice."""
+"""Laws of all windows: a plain loop finds the same keys, and no key twice."""
 
 import torch
 from hypothesis import given

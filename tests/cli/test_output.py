@@ -1,4 +1,4 @@
-"""What a command shows beside its answer."""
+"""Output of a command beside its answer."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""What the pre-flight tries, and what it says; what it does is tested where it is done."""
+"""Trials and messages of the pre-flight command; its checks are tested in their own rooms."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping

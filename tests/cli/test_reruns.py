@@ -1,4 +1,4 @@
-"""Which rerun of a seed counts: the same one for table, best point, figures, confirm and scheduler."""
+"""The rerun of a seed that counts: the same one for table, best point, figures, confirm and scheduler."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""What the published models see of nuScenes' images, which are 1600 x 900."""
+"""The part that the published models see of nuScenes' images, which are 1600 x 900."""
 
 import pytest
 

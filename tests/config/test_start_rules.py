@@ -1,4 +1,4 @@
-"""What a run may be told to start from."""
+"""Rules of a run's start: weights and checkpoints."""
 
 import pytest
 

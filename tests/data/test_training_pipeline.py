@@ -1,4 +1,4 @@
-"""What the training pipeline is made of, and how often an epoch draws."""
+"""Parts of the training pipeline, and the number of draws of an epoch."""
 
 import dataclasses
 import os

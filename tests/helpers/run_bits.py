@@ -1,4 +1,4 @@
-"""What a run ended with, to be compared bit by bit, and a run put back to its beginning."""
+"""Results of a run, to be compared bit by bit, and a run put back to its beginning."""
 
 import json
 import shutil

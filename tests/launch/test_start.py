@@ -1,4 +1,4 @@
-"""What becomes of a run that looked due when others finish, fail or hold it at that moment."""
+"""Runs that looked due while others finish, fail or hold them at that moment."""
 
 from collections.abc import Callable
 from pathlib import Path

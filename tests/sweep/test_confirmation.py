@@ -1,4 +1,4 @@
-"""Which points of a sweep are the best, and what confirms them."""
+"""Best points of a sweep and their confirmation."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which keyframe's data are delivered late."""
+"""Keyframes whose data are delivered late."""
 
 import numpy as np
 import pytest
