@@ -1,9 +1,31 @@
 """The one exception root of the command line, and the faults that a wrong request carries."""
 
-from dataclasses import dataclass
+import errno
+import os
+import signal
+from dataclasses import dataclass, replace
 
 INTERRUPTED = 130
 """Exit code of a process that a signal or a request stopped."""
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""Signals that ask a process to save its work and end: of terminals, Slurm, systemd, containers."""
+
+LONGEST = 190
+"""Characters of a fault's line at most, so that a terminal shows it whole with the program's name."""
+
+
+def cut(text: str, most: int = 60) -> str:
+    """A text of at most so many characters: its beginning and its end, where it is longer."""
+    end = (most - 5) // 3
+    return text if len(text) <= most else f"{text[: most - 5 - end]} ... {text[-end:]}"
+
+
+def shown(value: object) -> str:
+    """A value as Python writes it, cut to a readable length."""
+    # Python writes no whole number of thousands of digits.
+    huge = isinstance(value, int) and value.bit_length() > 1000
+    return "a number of hundreds of digits" if huge else cut(repr(value))
 
 
 class AqrExpError(Exception):
@@ -40,6 +62,15 @@ class Fault:
         subject = self.key if self.value is None else f"{self.key}={self.value}"
         return ": ".join(filter(None, (self.where, subject, self.rule + self.hint)))
 
+    @property
+    def line(self) -> str:
+        """The text in at most `LONGEST` characters; place, key and value are shortened first."""
+        if len(str(self)) <= LONGEST:
+            return str(self)
+        value = None if self.value is None else cut(self.value)
+        short = replace(self, where=cut(self.where), key=cut(self.key), value=value)
+        return cut(str(short), LONGEST)
+
 
 class RequestError(AqrExpError):
     """The request itself was wrong; nothing was started and nothing was left behind.
@@ -60,6 +91,39 @@ class RequestError(AqrExpError):
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.faults))
+
+
+_REMEDIES = {
+    errno.ENOSPC: "free some space, then type it again",
+    errno.EDQUOT: "free some space or have your quota raised, then type it again",
+    errno.EFBIG: "`ulimit -f` limits the size of files",
+    errno.EROFS: "name a folder that can be written",
+    errno.EACCES: "name a folder that this user may use",
+    errno.EPERM: "name a folder that this user may use",
+    errno.EMFILE: "`ulimit -n` limits them",
+    errno.EPIPE: "its reader has closed it",
+    errno.EBADF: "it is closed",
+}
+
+
+def refusal(error: OSError) -> Fault:
+    """What the operating system refused, with the path and what to do."""
+    words = error.strerror or str(error)
+    if error.errno == errno.ENOENT and not error.filename:
+        if words == os.strerror(errno.ENOENT):
+            return Fault(rule="the current folder is gone", hint=" (change to one that is there)")
+        return Fault(rule=words, hint=" (TMPDIR names another)")  # Python's words on temporary ones
+    remedy = _REMEDIES.get(error.errno or 0)
+    return Fault(
+        where=os.fsdecode(error.filename) if error.filename else "",
+        rule=words[:1].lower() + words[1:],
+        hint=f" ({remedy})" if remedy else "",
+    )
+
+
+def words_of(error: Exception) -> str:
+    """An error in words, of the operating system or another."""
+    return str(refusal(error)) if isinstance(error, OSError) else str(error)
 
 
 class RunFailedError(AqrExpError):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.files.text import typed_path
 from aqr_exp.report.arm_names import one_arm
 from aqr_exp.report.figures.swept import flat
 from aqr_exp.report.tables.request import By, TableRequest
@@ -34,8 +35,8 @@ def load(results: str | Path | None = None, *, configuration: bool = False) -> "
 
     Returns:
         Indexed by `run`; `status`, `reason`, `variant`, `fingerprint`, `preset`, `seed`, `overrides`,
-        `split`, `synthetic`, `attempt`, and a column for every number of `metrics.json`, NaN where a run
-        has none.
+        `split`, `synthetic`, `verified`, `attempt`, and a column for every number of `metrics.json`,
+        NaN where a run has none.
     """
     import pandas as pd
 
@@ -190,6 +191,7 @@ _OF_A_ROW = (
     "overrides",
     "split",
     "synthetic",
+    "verified",
     "attempt",
 )
 _COMPARED = (
@@ -212,7 +214,7 @@ _COMPARED = (
 
 
 def _store_at(results: str | Path | None) -> Store:
-    return Store(results_root() if results is None else Path(results).expanduser().absolute())
+    return Store(results_root() if results is None else typed_path(results, "results"))
 
 
 def _run_values(row: RunRow) -> dict[str, Any]:

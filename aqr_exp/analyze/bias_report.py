@@ -24,6 +24,7 @@ from aqr_exp.aqr.bias import LocalBias
 from aqr_exp.cmt.detector_config import detector_config
 from aqr_exp.cmt.variant_module import VariantRecord
 from aqr_exp.config.identity import as_dict, from_spec
+from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.config.schema import RunConfig, VariantSettings
 from aqr_exp.config.variant_spec import LearnedScale, spec_of, with_feature
 from aqr_exp.data.classes import CLASS_NAMES
@@ -69,15 +70,16 @@ def open_run(folder: RunFolder) -> TrainedRun:
     """Build a run's detector and load its newest intact checkpoint.
 
     Raises:
-        RequestError: The variant has no weights to look at, or there is no checkpoint.
+        RequestError: The variant has no weights to look at, there is no checkpoint, or the data are
+            not those of the run.
     """
-    config = from_spec(folder.read_spec())
+    config = with_data_identity(from_spec(folder.read_spec()))
     if spec_of(config.variant).weight_bounds is None:
         raise RequestError(
             f"{folder.name}: variant '{config.variant.name}' has no modality weights "
             f"{with_feature(lambda spec: spec.weight_bounds is not None)}"
         )
-    state = load_newest(folder.checkpoints_dir)
+    state = load_newest(folder)
     if state is None:
         raise RequestError(f"{folder.name}: {folder.checkpoints_dir} holds no checkpoint")
     from mmdet3d.registry import MODELS
@@ -245,7 +247,7 @@ def draw_weights(run: TrainedRun, boxes: list[BoxWeight], folder: Path) -> list[
 
 def draw_history(run: TrainedRun, folder: Path) -> list[Path]:
     """Draw `training.png`, and `scale.png` of a run with a scale."""
-    rows = [row for row in run.folder.read_history() if row.get("kind") == "arm"]
+    rows = [row for row in run.folder.history_lines() if row.get("kind") == "arm"]
     if not rows:
         return []
     files = [folder / "training.png"]

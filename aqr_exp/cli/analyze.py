@@ -20,7 +20,8 @@ from aqr_exp.config.load import load_run
 from aqr_exp.config.variant_spec import example_lines, spec_of
 from aqr_exp.errors import RequestError
 from aqr_exp.report.figures.figure_file import check_target, save
-from aqr_exp.report.tables.formats import TableFormat, render_all
+from aqr_exp.report.tables.formats import TableFormat
+from aqr_exp.store.collect import intact_row
 from aqr_exp.store.store import Store, results_root
 
 SOFTMAX_HELP = """
@@ -81,7 +82,7 @@ def softmax_command(
         "saturation": saturation_table(),
         "mass": mass_table(mass_biases(found), given.windows, given.keys),
     }
-    console.data(render_all(tables, form, terminal=console.on_terminal()))
+    console.print_tables(tables, form)
     if plot is not None:
         save(softmax_figure(given.weights, given.scales, given.windows, given.keys), plot)
         console.say(f"{plot}: the figure is drawn")
@@ -124,7 +125,9 @@ def windows_command(
 
 
 _QUERIES = typer.Option("--queries", help="How many queries of it.", min=0, max=50)
-_SAMPLES = typer.Option("--samples", help="How many samples the weights are read from.", min=1)
+_SAMPLES = typer.Option(
+    "--samples", help="How many samples the weights are read from.", min=1, max=100_000
+)
 
 
 def bias_command(
@@ -136,6 +139,7 @@ def bias_command(
 ) -> None:
     """Draw the bias, the weights and how both came about."""
     found = Store(results_root()).find(run)
+    intact_row(found)
     folder = folder or found.figures_dir
     check_target(folder / "training.png")
     from aqr_exp.analyze.bias_report import (

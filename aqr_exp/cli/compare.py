@@ -12,7 +12,7 @@ from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.report.arm_names import one_arm
 from aqr_exp.report.compare.comparison import PARTS, Comparison, Request, compare_two
 from aqr_exp.report.compare.tables import comparison_tables
-from aqr_exp.report.tables.formats import TableFormat, render_all
+from aqr_exp.report.tables.formats import TableFormat
 from aqr_exp.statistics.grouping import check_metric_names
 from aqr_exp.statistics.resampling import Resampling
 from aqr_exp.store.collect import collect
@@ -48,7 +48,9 @@ _FACTOR = typer.Option(
 )
 _STRICT = typer.Option("--strict", help="Refuse a confounded comparison with exit code 2.")
 _FORM = typer.Option("--format", help="How to print it.")
-_RESAMPLES = typer.Option("--resamples", help="How often scenes are drawn again.", min=100)
+_RESAMPLES = typer.Option(
+    "--resamples", help="How often scenes are drawn again.", min=100, max=100_000
+)
 
 
 def command(
@@ -56,7 +58,9 @@ def command(
     other: Annotated[str, _OTHER],
     by: Annotated[str, _BY] = "metric,class,condition,scene",
     metrics: Annotated[str | None, _METRICS] = None,
-    scenes: Annotated[int, typer.Option("--scenes", help="How many scenes.", min=1)] = 10,
+    scenes: Annotated[
+        int, typer.Option("--scenes", help="How many scenes.", min=1, max=10_000)
+    ] = 10,
     factor: Annotated[list[str] | None, _FACTOR] = None,
     strict: Annotated[bool, _STRICT] = False,
     resamples: Annotated[int, _RESAMPLES] = 1000,
@@ -77,7 +81,7 @@ def command(
         for name in [name for name, table in tables.items() if not table.rows]:
             table = tables.pop(name)
             console.data("\n".join([table.title, *table.notes, ""]))
-    console.data(render_all(tables, TableFormat(form), terminal=console.on_terminal()))
+    console.print_tables(tables, TableFormat(form))
 
 
 def _compared(reference: str, other: str, store: Store, request: Request) -> Comparison:

@@ -22,6 +22,7 @@ from aqr_exp.config.variant_spec import example_lines
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.files.run_name import arm_of
 from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.store.collect import intact_row
 from aqr_exp.store.store import Store, results_root
 
 CONFIG_HELP = f"""
@@ -116,6 +117,7 @@ def side(asked: str) -> Side:
         if not guess:
             raise
         raise RequestError(f"unknown run or variant '{asked}'{guess}") from None
+    intact_row(folder)
     spec = folder.read_spec()
     try:
         name = run_name(from_spec(spec))
@@ -149,6 +151,10 @@ def explanation(one: Side, other: Side, found: list[Difference]) -> str:
     for effect, title in (
         (IdentityEffect.CHANGES, "can change the numbers:"),
         (IdentityEffect.SEED_ONLY, "the replicate, beside the identity:"),
+        (
+            IdentityEffect.LAST_DIGITS,
+            "can change last digits, which training amplifies, and is not in the identity:",
+        ),
         (IdentityEffect.NONE, "cannot change the numbers, and is not in the identity:"),
     ):
         items = [item for item in found if item.effect is effect]

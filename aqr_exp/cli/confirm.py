@@ -9,16 +9,17 @@ from aqr_exp.cli import completion, console
 from aqr_exp.cli.sweep_execute import execute
 from aqr_exp.errors import RequestError
 from aqr_exp.evaluate.conditions import DataCondition
-from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.files.suggest import did_you_mean, some
 from aqr_exp.launch.scheduler import entry_of
 from aqr_exp.report.compare.confirmation import ConfirmedPoint, confirm, confirmation_table
 from aqr_exp.report.tables.formats import TableFormat
-from aqr_exp.statistics.grouping import check_metric_names
+from aqr_exp.statistics.grouping import check_metric_names, why_left_out
 from aqr_exp.store.collect import collect, with_settings
 from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store, results_root
 from aqr_exp.sweep.cli_source import sweep_request
 from aqr_exp.sweep.confirmation import Confirmation, Selection, confirmation, select_best
+from aqr_exp.sweep.outcome import by_entry
 from aqr_exp.sweep.plan import Plan
 from aqr_exp.sweep.report import summary
 from aqr_exp.sweep.status import PlannedRunStatus, StatusReader
@@ -45,8 +46,10 @@ _FORM = typer.Option("--format", help="How the report is printed.")
 def command(
     what: Annotated[str, _WHAT],
     overrides: console.Overrides = None,
-    best: Annotated[int, typer.Option("--best", help="How many points.", min=1)] = 3,
-    seeds: Annotated[int, typer.Option("--seeds", help="Fresh seeds of each.", min=1)] = 5,
+    best: Annotated[int, typer.Option("--best", help="How many points.", min=1, max=1000)] = 3,
+    seeds: Annotated[
+        int, typer.Option("--seeds", help="Fresh seeds of each.", min=1, max=1000)
+    ] = 5,
     metric: Annotated[
         str, typer.Option("--metric", help="By which the best are chosen.", metavar="NAME")
     ] = "mAP",
@@ -61,10 +64,14 @@ def command(
     """Confirm a sweep; returns the exit code."""
     store = Store(results_root())
     name = _sweep_name(what, overrides or [], store)
-    entries = store.sweep(name).read_plan()
+    sweep = store.sweep(name)
+    entries, left = sweep.read_plan(), sweep.read_left()
     rows = with_settings(store, collect(store))
     check_metric_names([metric], rows)
-    selection = select_best(name, entries, rows, metric=metric, best=best)
+    for row in by_entry(entries, rows).values():
+        if row.status is RunStatus.DAMAGED:
+            console.say(f"not considered: {why_left_out(row)}")
+    selection = select_best(name, entries, rows, metric=metric, best=best, left=left)
     statuses = StatusReader(store)
     planned = confirmation(selection, seeds, statuses.expected())
     plan = planned.plan
@@ -92,7 +99,7 @@ def _sweep_name(what: str, overrides: Sequence[str], store: Store) -> str:
     except RequestError:
         name = what
     if name not in names:
-        known = f" (sweeps that were run: {', '.join(names) or 'none'})"
+        known = f" (sweeps that were run: {some(names)})"
         raise RequestError(f"sweep '{name}' was not run yet{did_you_mean(name, names)}{known}")
     return name
 

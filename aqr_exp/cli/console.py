@@ -14,6 +14,7 @@ import typer
 from aqr_exp.cli import completion
 from aqr_exp.files.atomic import plain
 from aqr_exp.files.progress import NamedProgress, Progress, RunProgress, duration
+from aqr_exp.files.text import json_text, printable, printable_lines
 
 if TYPE_CHECKING:
     from aqr_exp.evaluate.conditions import DataCondition
@@ -23,21 +24,34 @@ if TYPE_CHECKING:
     from aqr_exp.store.store import Store
 
 
-def data(text: str) -> None:
-    """Print an answer to stdout, with a line break at its end."""
+def data(text: str, *, styled: bool = False) -> None:
+    """Print an answer to stdout, with a line break at its end.
+
+    Args:
+        styled: Its colours are ours; in all other text what would steer a terminal is spelled out.
+    """
+    text = text if styled else printable_lines(text)
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
     sys.stdout.flush()
 
 
 def say(text: str) -> None:
-    """Print words to stderr."""
-    sys.stderr.write(text + "\n")
+    """Print words to stderr; what would steer a terminal is spelled out."""
+    sys.stderr.write(printable_lines(text) + "\n")
     sys.stderr.flush()
 
 
 def print_json(value: Mapping[str, Any] | Sequence[Any]) -> None:
     """Print JSON to stdout; NaN and infinities become null."""
-    data(json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False))
+    if on_unicode():
+        data(json_text(plain(value)))
+    else:  # JSON has its own way to write the rest in ASCII
+        data(json.dumps(plain(value), indent=1, allow_nan=False))
+
+
+def on_unicode() -> bool:
+    """True when stdout can show every character."""
+    return (sys.stdout.encoding or "ascii").lower().startswith("utf")
 
 
 def names_in(text: str | None) -> list[str]:
@@ -53,9 +67,24 @@ def on_terminal() -> bool:
 
 def print_table(table: "Table", form: "TableFormat | None" = None) -> None:
     """Print a table to stdout, laid out for people unless `form` says otherwise."""
-    from aqr_exp.report.tables.formats import TableFormat, render
+    from aqr_exp.report.tables.formats import render
 
-    data(render(table, form or TableFormat.RICH, terminal=on_terminal()))
+    _print_laid_out(partial(render, table), form)
+
+
+def print_tables(tables: "Mapping[str, Table]", form: "TableFormat | None" = None) -> None:
+    """Print several, as `render_all` lays them out."""
+    from aqr_exp.report.tables.formats import render_all
+
+    _print_laid_out(partial(render_all, tables), form)
+
+
+def _print_laid_out(lay_out: Callable[..., str], form: "TableFormat | None") -> None:
+    from aqr_exp.report.tables.formats import TableFormat
+
+    form, terminal = form or TableFormat.RICH, on_terminal()
+    # Cells are spelled out where they are laid out: what steers the terminal are our own colours.
+    data(lay_out(form, terminal=terminal), styled=terminal and form is TableFormat.RICH)
 
 
 def silence_libraries() -> None:
@@ -212,4 +241,4 @@ def progress_line(progress: dict[str, Any]) -> str:
         words.append(f"loss {loss:.3f}")
     if isinstance(eta_s, (int, float)):
         words.append(f"{duration(eta_s)} left")
-    return ", ".join(words)
+    return printable(", ".join(words))

@@ -1,6 +1,7 @@
 """`aqr-exp cancel`, `retry` and `resume`: runs and sweeps stopped, and executed again."""
 
 import getpass
+import os
 import socket
 from collections.abc import Sequence
 from typing import Annotated
@@ -11,11 +12,12 @@ from aqr_exp.cli import completion, console
 from aqr_exp.cli.sweep_execute import find_room, run_tasks
 from aqr_exp.cli.watch import watched_runs
 from aqr_exp.config.identity import from_spec, run_name
-from aqr_exp.config.inputs import with_data_identity
+from aqr_exp.config.inputs import with_checkpoint_identity, with_data_identity
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.launch.scheduler import Task, task_of
+from aqr_exp.store.collect import read_row
 from aqr_exp.store.counting import RunFolders
 from aqr_exp.store.lease import evict, look
 from aqr_exp.store.process_identity import Liveness
@@ -91,7 +93,11 @@ def cancel_run(folder: RunFolder) -> str:
 
 
 def _reason() -> str:
-    return f"cancelled by {getpass.getuser()} on {socket.gethostname()}"
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a number without a name, as containers have them
+        user = f"user {os.getuid()}"
+    return f"cancelled by {user} on {socket.gethostname()}"
 
 
 Names = Annotated[
@@ -130,13 +136,13 @@ def rerun(
     if not chosen:
         console.say(f"nothing to {title}: no run is {' or '.join(sorted(wanted))}")
         return 0
-    configs = [_config(*one) for one in chosen]
-    executor, slot = find_room(configs, store, slots)
+    ready = _with_inputs(chosen, named=bool(names))
+    executor, slot = find_room([config for _, config in ready], store, slots)
     tasks = [
         task_of(entry, folder, config, slot.threads)
         if entry
         else Task(folder=folder, label=folder.name)
-        for (folder, entry), config in zip(chosen, configs, strict=True)
+        for (folder, entry), config in ready
     ]
     sweep = named[0] if len(named) == 1 and isinstance(named[0], SweepFolder) else None
     return run_tasks(title, tasks, store, executor, sweep=sweep, detached=detach)
@@ -160,11 +166,11 @@ def _status(folder: RunFolder, entry: SweepEntry | None) -> RunStatus | None:
     """The run's effective status; planned when a sweep means it and it was never made."""
     if entry is not None and not folder.path.exists():
         return RunStatus.PLANNED
-    try:
-        return folder.effective_status()
-    except AqrExpError as error:
-        console.say(f"{folder.name} is left out: {error}")
+    row = read_row(folder)
+    if row.status is RunStatus.DAMAGED:
+        console.say(f"{folder.name} is left out: {row.reason}")
         return None
+    return row.status
 
 
 def steal_from_unknown(folder: RunFolder) -> None:
@@ -175,16 +181,41 @@ def steal_from_unknown(folder: RunFolder) -> None:
             console.say(f"{folder.name}: taken from {standing}")
 
 
-def _config(folder: RunFolder, entry: SweepEntry | None) -> RunConfig:
+def _with_inputs(chosen: Sequence[Candidate], *, named: bool) -> list[tuple[Candidate, RunConfig]]:
+    """The runs with their configurations, whose data and checkpoints are those they were made for.
+
+    Args:
+        named: Nothing is started unless all can be; else a run without its inputs is left out.
+
+    Raises:
+        RequestError: What is wrong with the inputs of runs that were named, or of every run.
+    """
+    ready: list[tuple[Candidate, RunConfig]] = []
+    compared: set[str] = set()
+    refused: dict[str, RequestError] = {}
+    for candidate in chosen:
+        try:
+            ready.append((candidate, _config(*candidate, compared)))
+        except RequestError as error:
+            refused[candidate[0].name] = error
+    if refused and (named or not ready):
+        raise RequestError(*(fault for one in refused.values() for fault in one.faults))
+    for name, one in refused.items():
+        console.say(f"{name} is left out: {one}")
+    return ready
+
+
+def _config(folder: RunFolder, entry: SweepEntry | None, compared: set[str]) -> RunConfig:
     """The run's configuration: what its folder says, or what its sweep wrote down composes to.
 
     Raises:
-        AqrExpError: The specification is damaged, or the configuration has changed since.
+        AqrExpError: The specification is damaged, or the configuration or its inputs have changed since.
     """
     if entry is None or folder.path.exists():
-        return from_spec(folder.read_spec())
+        config = from_spec(folder.read_spec())
+        return with_checkpoint_identity(with_data_identity(config, compared))
     config = load_run(entry.variant, [*entry.overrides, f"seed={entry.seed}"])
-    config = with_data_identity(config)
+    config = with_data_identity(config, compared)
     if run_name(config) != entry.name:
         raise AqrExpError(
             f"{entry.name} was never started and `{entry.label}` means {run_name(config)} now: "

@@ -9,6 +9,7 @@ from aqr_exp.cli.console import counted_progress
 from aqr_exp.config.variant_spec import example_lines
 from aqr_exp.errors import RequestError
 from aqr_exp.launch.measuring import Outcome, measure_together
+from aqr_exp.store.collect import intact_row
 from aqr_exp.store.cost import Cost, median_and_p95
 from aqr_exp.store.store import Store, results_root
 
@@ -46,6 +47,8 @@ def command(
             raise RequestError(f"--{name} {number}: must be at least 1")
     store = Store(results_root())
     folders = {folder.name: folder for folder in map(store.find, runs)}
+    for folder in folders.values():
+        intact_row(folder)
     untrained = [name for name in folders if not any(folders[name].checkpoints_dir.glob("*.pth"))]
     if untrained:
         raise RequestError(*(f"{name}: no checkpoint to measure yet" for name in untrained))

@@ -1,8 +1,11 @@
 """`aqr-exp data`: make, prepare, check and show data sets."""
 
+import contextlib
 import dataclasses
+import functools
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -10,25 +13,31 @@ import typer
 
 from aqr_exp.cli import console
 from aqr_exp.cli.console import counted_progress
-from aqr_exp.config.inputs import with_data_identity
+from aqr_exp.config.inputs import info_folder, with_data_identity
 from aqr_exp.config.load import load_run
 from aqr_exp.data.corruptions.cases import CORRUPTIONS
 from aqr_exp.errors import RequestError
+from aqr_exp.files.text import typed_path
 from aqr_exp.launch.preflight import check_packages
 from aqr_exp.report.figures.figure_file import check_matplotlib, check_target, save
+from aqr_exp.store.lease import LockHeldError, hold
 from aqr_exp.synth.settings import SynthSettings
 
 PREPARE_HELP = """
 Checks it, writes info files and cuts out objects. Version v1.0-mini has the splits mini_train and
 mini_val, v1.0-trainval has train and val; others name theirs in splits.json. What is done is not done
 again; stopped at any moment, the same command goes on. Objects are what ground-truth sampling
-(gt_sampling=cmt) pastes into other samples.
+(gt_sampling=cmt) pastes into other samples. --infos takes the boxes of an info file of mmdet3d or CMT
+instead of the tables' own, in the order in which they fit the LiDAR points. With --keyframes-only or
+--partial the data get another identity than the whole version has.
 
 \b
 Examples:
   aqr-exp data prepare --root data/nuscenes_mini --version v1.0-mini
   aqr-exp data prepare --root /data/nuscenes --version v1.0-trainval --workers 16
+  aqr-exp data prepare --root /data/nuscenes --version v1.0-trainval --partial --keyframes-only
   aqr-exp data prepare --root data/synth
+  aqr-exp data prepare --root /data/nuscenes --infos nuscenes_infos_train.pkl
 """
 
 Root = Annotated[
@@ -40,13 +49,21 @@ Version = Annotated[
 ]
 
 _OBJECTS = typer.Option("--objects/--no-objects", help="Cut out objects of the training split.")
-_WORKERS = typer.Option("--workers", min=1, help="Processes (default: one per core).")
+_INFOS = typer.Option(
+    "--infos", help="Info file of mmdet3d or CMT; may be repeated.", metavar="FILE"
+)
+_KEYFRAMES_ONLY = typer.Option("--keyframes-only", help="Leave out the LiDAR sweeps between.")
+_PARTIAL = typer.Option("--partial", help="Use the scenes whose files are all there and sound.")
+_WORKERS = typer.Option("--workers", min=1, max=256, help="Processes (default: one per core).")
 
 
 def prepare_command(
     root: Root,
     version: Version = None,
     objects: Annotated[bool, _OBJECTS] = True,
+    infos: Annotated[list[Path] | None, _INFOS] = None,
+    keyframes_only: Annotated[bool, _KEYFRAMES_ONLY] = False,
+    partial: Annotated[bool, _PARTIAL] = False,
     workers: Annotated[int | None, _WORKERS] = None,
     as_json: console.Json = False,
 ) -> None:
@@ -54,7 +71,7 @@ def prepare_command(
     check_packages("preparing data")
     from aqr_exp.data.preparation import find_version, prepare
 
-    root = root.expanduser().absolute()
+    root = typed_path(root, "--root")
     version = find_version(root, version)
     console.say(f"{root}: reading the tables of {version}")
     done = prepare(
@@ -63,17 +80,50 @@ def prepare_command(
         workers=workers or os.cpu_count() or 1,
         objects=objects,
         stage=counted_progress,
+        infos=infos or (),
+        keyframes_only=keyframes_only,
+        partial=partial,
+        alone=functools.partial(_alone, root),
     )
+    for note in done.notes:
+        console.say(note)
+    for scene, fault in list(done.left_out.items())[:SHOWN_OF_A_KIND]:
+        console.say(f"left out: {scene}: {fault}")
+    if (more := len(done.left_out) - SHOWN_OF_A_KIND) > 0:
+        console.say(f"and {more:,} more scenes")
     if as_json:
         counts = {"counts": done.counts, "splits": done.splits, "objects": done.objects}
-        console.print_json({"root": str(root), "version": version, **counts})
+        part = {"keyframes_only": keyframes_only, "left_out": list(done.left_out)}
+        console.print_json({"root": str(root), "version": version, **counts, **part})
         return
     lines = [f"{count:>9,} {name.replace('_', ' ')}" for name, count in done.counts.items()]
     lines += [f"{count:>9,} samples of {split}" for split, count in done.splits.items()]
     for split, classes in done.objects.items():
         lines += [f"{count:>9,} objects of {split}: {name}" for name, count in classes.items()]
     console.data("\n".join(lines))
-    console.say(f"{root}: {version} is complete and prepared")
+    state = (
+        f"prepared as another data set: {done.part}" if str(done.part) else "complete and prepared"
+    )
+    console.say(f"{root}: {version} is {state}")
+
+
+@contextlib.contextmanager
+def _alone(root: Path, lease: Path) -> Iterator[None]:
+    """Write below `root` while no other process does, or say in one line why that cannot be."""
+    try:
+        lease.parent.mkdir(parents=True, exist_ok=True)
+        with hold(lease, what=str(root)):
+            yield
+    except LockHeldError as error:
+        file = f"{lease.parent.name}/{lease.name}"
+        raise RequestError(f"{error}: wait for it, or remove {file} if it is dead") from None
+    except OSError as error:
+        where = Path(error.filename or root)
+        where = where.parent if where.suffix == ".tmp" else where
+        raise RequestError(f"{where}: {error.strerror or error}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            lease.parent.rmdir()  # where nothing was written
 
 
 CHECK_HELP = """
@@ -103,14 +153,13 @@ def check_command(
 ) -> None:
     """Print the faults."""
     check_packages("checking data")
-    from aqr_exp.data.checks.data_root import Depth, check_root
+    from aqr_exp.data.checks.data_root import check_root
     from aqr_exp.data.preparation import find_version
 
-    root = root.expanduser().absolute()
+    root = typed_path(root, "--root")
     version = find_version(root, version)
     count = None if everything else images
-    depth = Depth(images=count, clouds=count, infos=count)
-    report = check_root(root, version, depth, counted_progress)
+    report = check_root(root, version, count, counted_progress)
     for name in report.skipped:
         console.say(f"not checked: {name}")
     if as_json:
@@ -263,14 +312,25 @@ def synth_command(
     except ValueError as error:
         raise RequestError(str(error)) from None
     check_packages("making data")
-    target = (root or default_root()).expanduser().absolute()
+    target = typed_path(root or default_root(), "--root")
     if ready(target, settings, force=force):
         console.say(f"{target}: the synthetic data set is there already")
         return
     from aqr_exp.synth.generate import generate_dataset
 
-    with counted_progress("scenes") as show:
-        generate_dataset(target, settings, workers=workers or os.cpu_count() or 1, progress=show)
+    real = target.resolve()
+    infos = info_folder(real)
+    with (
+        _alone(target, real.with_name(f".{real.name}.lease")),
+        _alone(target, infos / ".lease") if infos.is_dir() else contextlib.nullcontext(),
+    ):
+        if ready(target, settings, force=force):  # another process was faster
+            console.say(f"{target}: the synthetic data set is there already")
+            return
+        with counted_progress("scenes") as show:
+            generate_dataset(
+                target, settings, workers=workers or os.cpu_count() or 1, progress=show
+            )
     console.say(f"{target}: the synthetic data set is made")
 
 

@@ -4,16 +4,17 @@ import os
 import platform
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import typer
 
 from aqr_exp import __version__
 from aqr_exp.cli import console
-from aqr_exp.config.inputs import identity_path, read_data_identity
+from aqr_exp.config.inputs import identity_path, info_path, read_data_identity
+from aqr_exp.data.info_files import read_info_file
 from aqr_exp.errors import AqrExpError
-from aqr_exp.launch.preflight import FREE_SPACE_MB, REQUIREMENTS, free_space_mb, mmcv_operators
+from aqr_exp.files.text import typed_path
+from aqr_exp.launch.preflight import REQUIREMENTS, free_space_mb, mmcv_operators, system_faults
 from aqr_exp.store.store import results_root
 
 HELP = """
@@ -53,7 +54,7 @@ def examine() -> dict[str, Any]:
     ]
     missing = [item for item in REQUIREMENTS if item.training and not item.installed]
     torch, fault = examine_torch()
-    free_mb = free_space_mb(results_root())
+    refused = [str(fault) for fault in system_faults(results_root())]
     return {
         "aqr_exp": __version__,
         "python": platform.python_version(),
@@ -63,8 +64,9 @@ def examine() -> dict[str, Any]:
         "torch_fault": fault,
         "data": examine_data(),
         "results": str(results_root()),
-        "free_mb": free_mb,
-        "can_train": not missing and fault is None and free_mb >= FREE_SPACE_MB,
+        "free_mb": free_space_mb(results_root()),
+        "refused": refused,
+        "can_train": not missing and fault is None and not refused,
     }
 
 
@@ -88,13 +90,17 @@ def examine_torch() -> tuple[dict[str, Any] | None, str | None]:
 
 def examine_data() -> list[dict[str, Any]]:
     """The data sets below the data folder."""
-    folder = Path(os.environ.get("AQR_EXP_DATA") or "data").expanduser().absolute()
+    folder = typed_path(os.environ.get("AQR_EXP_DATA") or "data", "AQR_EXP_DATA")
     found = []
     for root in sorted(folder.iterdir()) if folder.is_dir() else []:
         if not identity_path(root).is_file():
             continue
         try:
-            found.append({"root": str(root), **read_data_identity(root)})
+            identity = read_data_identity(root)
+            for path in (info_path(root, split) for split in identity["splits"]):
+                if path.exists():
+                    read_info_file(path)
+            found.append({"root": str(root), **identity})
         except AqrExpError as error:
             found.append({"root": str(root), "fault": str(error)})
     return found
@@ -123,6 +129,7 @@ def report(findings: dict[str, Any]) -> list[str]:
     lines.append("data sets:" if findings["data"] else "data sets: none (`aqr-exp data synth`)")
     lines += [f"  {item['root']}: {_data_line(item)}" for item in findings["data"]]
     lines.append(f"results: {findings['results']} ({findings['free_mb']} MB free)")
+    lines += [f"  {words}" for words in findings["refused"]]
     lines.append("ready to train" if findings["can_train"] else "NOT ready to train: see above")
     return lines
 

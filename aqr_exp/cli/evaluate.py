@@ -13,10 +13,10 @@ from aqr_exp.data.corruptions.cases import CorruptionCase, read_cases
 from aqr_exp.errors import RequestError
 from aqr_exp.launch.measuring import evaluate_corruptions
 from aqr_exp.report.tables.cells import SYNTHETIC_MARK, Table, make_columns, number_cell, text_cell
+from aqr_exp.statistics.grouping import unverified_notes
+from aqr_exp.store.collect import RunRow, intact_row
 from aqr_exp.store.corruption_results import missing_cases, ratio, read_evaluation
-from aqr_exp.store.run_files import read_metrics_file
 from aqr_exp.store.run_folder import RunFolder
-from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store, results_root
 
 HELP = """
@@ -51,9 +51,8 @@ def command(
     cases = read_cases(failures)
     store = Store(results_root())
     folders = [store.find(name) for name in dict.fromkeys(runs)]
-    for folder in folders:
-        _check_trained(folder)
-    cleans = {folder: read_metrics_file(folder.metrics_path).metrics for folder in folders}
+    rows = {folder: _trained(folder) for folder in folders}
+    cleans = {folder: row.metrics for folder, row in rows.items()}
     missing = {folder: missing_cases(folder, cases, clean) for folder, clean in cleans.items()}
     for folder, todo in missing.items():
         if todo:
@@ -63,6 +62,8 @@ def command(
         if todo:
             _evaluate(folder, todo, cleans[folder])
     lines = [line for folder in folders for line in _results(folder, cases, cleans[folder])]
+    for note in unverified_notes(rows.values()):
+        console.say(note)
     if as_json:
         console.print_json(lines)
     else:
@@ -71,13 +72,14 @@ def command(
     return 0
 
 
-def _check_trained(folder: RunFolder) -> None:
-    """Refuse a run without a clean evaluation to compare with."""
-    status = folder.effective_status()
-    if status is not RunStatus.COMPLETED:
+def _trained(folder: RunFolder) -> RunRow:
+    """The row of a run; one without a clean evaluation to compare with is refused."""
+    row = intact_row(folder)
+    if not row.completed:
         raise RequestError(
-            f"{folder.name} is {status}: only completed runs have weights and a clean evaluation"
+            f"{folder.name} is {row.status}: only completed runs have weights and a clean evaluation"
         )
+    return row
 
 
 def _check_data(folder: RunFolder) -> None:

@@ -1,9 +1,14 @@
 """The console script: commands, one-line errors and exit codes."""
 
+import codecs
 import gc
+import io
 import os
+import select
+import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Annotated, Any, ClassVar
@@ -12,7 +17,8 @@ import typer
 from typer.core import TyperGroup
 
 from aqr_exp import __version__
-from aqr_exp.errors import INTERRUPTED, AqrExpError
+from aqr_exp.errors import INTERRUPTED, LONGEST, STOPPING, AqrExpError, RequestError, cut, refusal
+from aqr_exp.files.text import printable
 
 PROGRAM = "aqr-exp"
 COMPLETE_VARIABLE = "_AQR_EXP_COMPLETE"
@@ -119,6 +125,24 @@ COMMANDS: dict[str, Lazy] = {
 }
 
 
+# What other programs call it.
+MEANT = {
+    "diff": "compare",
+    "delete": "cancel",
+    "rm": "cancel",
+    "stop": "cancel",
+    "ls": "list",
+    "status": "watch",
+    "logs": "show",
+    "report": "table",
+    "export": "table",
+    "help": "--help",
+    "train": "run",
+    "test": "eval",
+    "evaluate": "eval",
+}
+
+
 class LazyGroup(TyperGroup):
     """A group that imports a command's module when that command runs or shows its own help."""
 
@@ -129,6 +153,9 @@ class LazyGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Find the command that was typed, and load it."""
+        meant = MEANT.get(args[0])
+        if meant and args[0] not in self.commands and not ctx.parent:
+            ctx.fail(f"No such command '{args[0]}': did you mean '{meant}'?")
         name, _, rest = super().resolve_command(ctx, args)
         return name, None if name is None else self.commands[name].load(name), rest
 
@@ -175,33 +202,133 @@ def build_app() -> typer.Typer:
     return app
 
 
+class _OutputLostError(OSError):
+    """An answer could not be written; without a number, which the parser would take for its own."""
+
+
+class _Stream(io.FileIO):
+    """A standard stream that names itself when it is closed, full or without a reader.
+
+    Messages that cannot be written are lost and stop nothing. An answer that cannot be written is an
+    error once; what follows it is lost.
+
+    Attributes:
+        lost: Why something was not written; None when everything was.
+    """
+
+    def __init__(self, descriptor: int, name: str) -> None:
+        super().__init__(descriptor, "w", closefd=False)
+        self.name = name
+        self.lost: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        """Write to the stream, also to one that takes no more for a moment."""
+        while self.lost is None:
+            try:
+                written = super().write(content)
+            except OSError as error:
+                error.filename = self.name
+                self.lost = error
+                if self.name == "stdout":
+                    raise _OutputLostError from error
+                break
+            if written is not None:
+                return written
+            select.select([], [self], [])
+        return memoryview(content).nbytes
+
+
+_IN_ASCII = {"\u00b1": "+/-", "\u2500": "-", "\u2501": "-"}
+
+
+def _spelled(error: UnicodeError) -> tuple[str, int]:
+    """Characters that a stream's encoding lacks, in those that every one has."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    characters = error.object[error.start : error.end]
+    return "".join(_IN_ASCII.get(one) or ascii(one)[1:-1] for one in characters), error.end
+
+
+def _take_over_streams() -> _Stream:
+    """Replace stdout and stderr by streams that nothing breaks; returns that of stdout.
+
+    A descriptor that is closed is opened on nothing, read-only: no file that is opened later gets its
+    number, and with it what is printed.
+    """
+    codecs.register_error("spelled", _spelled)
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY)
+    streams = [_Stream(descriptor, name) for descriptor, name in ((1, "stdout"), (2, "stderr"))]
+    for raw in streams:
+        encoding = getattr(getattr(sys, raw.name), "encoding", "utf-8")
+        buffered = io.BufferedWriter(raw)
+        lines = raw.name == "stderr" or raw.isatty()
+        text = io.TextIOWrapper(buffered, encoding, "spelled", line_buffering=lines)
+        setattr(sys, raw.name, text)
+    return streams[0]
+
+
+def _interrupt_on_signals() -> None:
+    """Let every signal that means stop end this process in order; a second one ends it now."""
+    asked = False
+
+    def interrupt(*_: Any) -> None:
+        nonlocal asked
+        if asked:
+            os._exit(INTERRUPTED)
+        asked = True
+        raise SystemExit(INTERRUPTED)  # which no parser turns into an end without a word
+
+    for number in STOPPING:
+        # An ignored one (of a closed terminal under nohup, of Ctrl-C in the background) stays ignored.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        argv: Arguments after the program's name; `sys.argv` when None.
+        argv: Arguments after the program's name. When None those of `sys.argv`, and this process's
+            streams and signals are taken over.
 
     Returns:
-        0 done, 1 a run failed, 2 the request was wrong, 130 interrupted.
+        0 done, 1 a run failed, 2 the request was wrong or the system refused it, 130 interrupted.
     """
-    if argv is None:
-        # A process that answers in a quarter of a second would spend an eighth of it collecting.
-        gc.set_threshold(100_000)
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
+    if argv is not None:
+        return _answer(argv)
+    # A process that answers in a quarter of a second would spend an eighth of it collecting.
+    gc.set_threshold(100_000)
+    stdout = _take_over_streams()
     try:
-        arguments = arguments or ["--help"]
+        _interrupt_on_signals()
+        code = _answer(sys.argv[1:])
+    except SystemExit:  # while it begins, or tells how it ended
+        code = _fail("interrupted", INTERRUPTED)
+    with suppress(OSError):
+        sys.stdout.flush()
+    # Asked here, since who wrote may have gone on without.
+    return code if stdout.lost is None else _fail(refusal(stdout.lost).line, code or 2)
+
+
+def _answer(argv: Sequence[str]) -> int:
+    """Execute a command line; returns the exit code."""
+    debug = "--debug" in argv
+    arguments = [argument for argument in argv if argument != "--debug"] or ["--help"]
+    try:
         result = typer.main.get_command(build_app())(
             arguments, prog_name=PROGRAM, standalone_mode=False
         )
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", INTERRUPTED)
-    except BrokenPipeError:
-        # The reader of our output has closed it (`| head`).
-        sys.stderr.close()
-        return 1
+    except _OutputLostError:
+        return 2
     except SystemExit as ended:  # completion prints its script and ends
+        if ended.code == INTERRUPTED:
+            return _fail("interrupted", INTERRUPTED)
         return ended.code if isinstance(ended.code, int) else 0
     except Exception as error:
         if debug:
@@ -214,20 +341,47 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _report(error: Exception) -> int:
     """Print one line for each fault; returns the exit code."""
+    if isinstance(error, RequestError):
+        return _fail(
+            "\n".join(cut(printable(fault.line), LONGEST) for fault in error.faults),
+            error.exit_code,
+        )
     if isinstance(error, AqrExpError):
         return _fail(str(error), error.exit_code)
     # The command-line parser's own errors: unknown command, missing argument, bad choice.
     described = getattr(error, "format_message", None)
     if described is not None:
-        return _fail(" ".join(str(described()).split()), int(getattr(error, "exit_code", 2)))
-    if isinstance(error, OSError) and error.filename:
-        return _fail(f"{error.filename}: {error.strerror}", 1)
+        line = " ".join(str(described()).split()) + _override_meant(error)
+        return _fail(cut(line, LONGEST), int(getattr(error, "exit_code", 2)))
+    if isinstance(error, OSError):
+        return _fail(refusal(error).line, 2)
+    if isinstance(error, MemoryError):
+        return _fail(f"out of memory: {error}".removesuffix(": "), 2)
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("aqr_exp"):
+        return _fail(
+            f"this needs the package {error.name}: `aqr-exp doctor` says what installs it", 2
+        )
     words = " ".join(f"{type(error).__name__}: {error}".split())
     return _fail(f"internal error: {words} (--debug shows where)", 1)
 
 
+def _override_meant(error: Any) -> str:
+    """The hint for an option that is typed as a key, and for `--json` where there is a `--format`."""
+    option = str(getattr(error, "option_name", "")).lstrip("-")
+    names = {item.name for item in error.ctx.command.params} if option and error.ctx else set()
+    if option == "json" and "form" in names:
+        return ": did you mean '--format json'?"
+    if "overrides" not in names:
+        return ""
+    from aqr_exp.config.compose import typed_keys
+    from aqr_exp.files.suggest import nearest
+
+    key = nearest(option.replace("-", "_"), typed_keys())
+    return f": did you mean '{key}=...'?" if key else ""
+
+
 def _fail(message: str, exit_code: int) -> int:
-    sys.stderr.write("".join(f"{PROGRAM}: {line}\n" for line in message.splitlines()))
+    sys.stderr.write("".join(f"{PROGRAM}: {printable(line)}\n" for line in message.split("\n")))
     return exit_code
 
 

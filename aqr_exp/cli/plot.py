@@ -17,8 +17,8 @@ from aqr_exp.report.figures.style import COLUMN_IN, PAGE_IN
 from aqr_exp.report.figures.sweep_figure import sweep_figure
 from aqr_exp.report.figures.training_curves import arm_curves, without_curves
 from aqr_exp.report.tables.baselines import Specs
-from aqr_exp.report.tables.rows import meeting, read_conditions
-from aqr_exp.statistics.grouping import group_seeds
+from aqr_exp.report.tables.rows import choose
+from aqr_exp.statistics.grouping import check_metric_names, group_seeds, unverified_notes
 from aqr_exp.store.collect import RunRow, collect
 from aqr_exp.store.store import Store, results_root
 
@@ -110,7 +110,7 @@ def sweep_command(
     store, rows = _rows(of, where)
     _resample(rows, store, metric)
     figure = sweep_figure(rows, parameters, metric, store=store, width_in=WIDTHS_IN[width])
-    _say_not_drawn(group_seeds(rows)[1])
+    _say_not_drawn(rows, group_seeds(rows)[1])
     _save(figure, path, store, "-".join(["sweep", *parameters, metric]))
 
 
@@ -129,7 +129,7 @@ def curves_command(
     arms = arm_curves(rows, store)
     _resample(rows, store, metric)
     figure = curves_figure(arms, store=store, loss=loss, metric=metric, width_in=WIDTHS_IN[width])
-    _say_not_drawn(without_curves(rows, arms))
+    _say_not_drawn(rows, without_curves(rows, arms))
     _save(figure, path, store, f"curves-{loss}-{metric}")
 
 
@@ -140,7 +140,7 @@ def classes_command(
     store, rows = _rows(of, where)
     _resample(rows, store)
     figure = classes_figure(rows, store=store, width_in=WIDTHS_IN[width])
-    _say_not_drawn(group_seeds(rows)[1])
+    _say_not_drawn(rows, group_seeds(rows)[1])
     _save(figure, path, store, "classes")
 
 
@@ -152,7 +152,7 @@ def scale_command(
     arms = arm_curves(rows, store)
     bounds = [bounds_of(store.folder(arm.runs[0].row.name).read_spec()) for arm in arms]
     figure = scales_figure(arms, bounds, width_in=WIDTHS_IN[width])
-    _say_not_drawn(without_curves(rows, arms))
+    _say_not_drawn(rows, without_curves(rows, arms))
     _save(figure, path, store, "scale")
 
 
@@ -161,21 +161,21 @@ def _rows(of: str | None, where: list[str] | None) -> tuple[Store, Sequence[RunR
     check_matplotlib("plot")
     store = Store(results_root())
     rows = selected(collect(store), console.names_in(of), store=store)
-    if where:
-        rows, unread = meeting(rows, read_conditions(where), Specs(store).of_run)
-        for note in unread:
-            console.say(note)
-    return store, rows
+    found = choose(rows, where or (), Specs(store))
+    for note in found.notes:
+        console.say(note)
+    return store, found.rows
 
 
 def _resample(rows: Sequence[RunRow], store: Store, metric: str = "mAP") -> None:
+    check_metric_names([metric], rows)
     console.resample(rows, store, CONDITIONS.get(metric.partition("@")[2], DataCondition()))
 
 
-def _say_not_drawn(lines: Sequence[str]) -> None:
-    """Name the runs whose metrics are not drawn."""
-    for line in lines:
-        console.say(f"not drawn: {line}")
+def _say_not_drawn(rows: Sequence[RunRow], lines: Sequence[str]) -> None:
+    """Name the runs whose metrics are not drawn, and those that are unverified."""
+    for line in (*(f"not drawn: {line}" for line in lines), *unverified_notes(rows)):
+        console.say(line)
 
 
 def _save(figure: "Figure", path: Path | None, store: Store, name: str) -> None:

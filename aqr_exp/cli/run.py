@@ -1,6 +1,5 @@
 """`aqr-exp run`: train one run, or show what it would do."""
 
-import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
@@ -26,7 +25,7 @@ from aqr_exp.launch.preflight import check_ready
 from aqr_exp.launch.record import create_run
 from aqr_exp.launch.run_plan import RunPlan, plan_of
 from aqr_exp.launch.single_run import Plan, plan_run, train
-from aqr_exp.store.collect import read_row
+from aqr_exp.store.collect import intact_row, read_row
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import STOPPED, RunState, RunStatus
 from aqr_exp.store.store import Store, results_root
@@ -92,8 +91,7 @@ def _known(value: int | None) -> str:
 
 def _curve(rates: tuple[float, ...]) -> str:
     """The curve in one line of text."""
-    encoding = (sys.stdout.encoding or "ascii").lower()
-    bars = _BARS if encoding.startswith("utf") else _PLAIN_BARS
+    bars = _BARS if console.on_unicode() else _PLAIN_BARS
     top = max(rates)
     return "".join(bars[min(len(bars) - 1, int(rate / top * len(bars)))] for rate in rates)
 
@@ -163,6 +161,9 @@ def run_config(
     if not as_json:
         hint = "--force starts it anew beside this one"
         console.say(f"{plan.folder.name} is complete already ({hint})")
+        trained, asked = read_row(plan.folder).hardware.get("threads"), config.launcher.threads
+        if asked and trained not in {None, asked}:
+            console.say(f"its threads were {trained}, not {asked}: last digits depend on them")
     return _report_completed(plan.folder, as_json=as_json)
 
 
@@ -186,9 +187,7 @@ def _start(plan: Plan, executor: Executor, *, as_json: bool) -> int:
 
 
 def _report_completed(folder: RunFolder, *, as_json: bool) -> int:
-    row = read_row(folder)
-    if not row.completed:
-        raise AqrExpError(row.reason or f"{folder.path} is damaged")
+    row = intact_row(folder)
     if as_json:
         console.print_json(run_as_json(folder, row))
         return 0

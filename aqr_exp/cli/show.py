@@ -1,11 +1,16 @@
 """`aqr-exp list` and `aqr-exp show`: the runs of the results folder, and everything about one."""
 
+from collections import deque
 from collections.abc import Iterator
-from typing import Any
+from contextlib import suppress
+from typing import Annotated, Any
+
+import typer
 
 from aqr_exp.cli import console
 from aqr_exp.cli.console import progress_line
 from aqr_exp.errors import AqrExpError
+from aqr_exp.files.text import printable
 from aqr_exp.report.tables.cells import (
     SYNTHETIC_MARK,
     Table,
@@ -14,8 +19,9 @@ from aqr_exp.report.tables.cells import (
     number_cell,
     text_cell,
 )
+from aqr_exp.statistics.grouping import data_words, unverified_notes
 from aqr_exp.store.collect import RunRow, collect, read_row
-from aqr_exp.store.history import Joint, joints
+from aqr_exp.store.history import Joint, Line, joints
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store, file_hashes, results_root
@@ -25,26 +31,48 @@ LIST_HELP = """
 \b
 Examples:
   aqr-exp list
+  aqr-exp list --where 'mAP > 0.3' --where "status == 'completed'"
   aqr-exp list --json
 """
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where", help="Only runs of which this is true; may be repeated.", metavar="CONDITION"
+    ),
+]
 
 
-def list_command(as_json: console.Json = False) -> None:
+def list_command(where: Where = None, as_json: console.Json = False) -> None:
     """List all runs of the results folder."""
     store = Store(results_root())
     rows = collect(store)
+    if where:
+        rows, notes = _meeting(store, rows, where)
+        for note in notes:
+            console.say(note)
     if as_json:
         console.print_json([row_as_json(row) for row in rows])
-    elif not rows:
+    elif not rows and not where:
         console.say(f"no runs in {store.runs_dir}: `aqr-exp run baseline` makes one")
-    else:
+    elif rows:
         console.print_table(runs_table(rows))
+
+
+def _meeting(store: Store, rows: list[RunRow], where: list[str]) -> tuple[list[RunRow], list[str]]:
+    """The runs that meet conditions, on their scores too: nothing is concluded from a list."""
+    from aqr_exp.report.tables.baselines import Specs
+    from aqr_exp.report.tables.rows import meeting, read_conditions
+
+    met, notes = meeting(rows, read_conditions(where, outcomes=True), Specs(store).of_run)
+    if rows and not met:
+        notes.append(f"none of {len(rows)} runs meets {' and '.join(where)}")
+    return met, [note.replace("table", "list") for note in notes]
 
 
 def row_as_json(row: RunRow) -> dict[str, object]:
     """One run of a list for programs."""
     state = ("name", "status", "reason", "attempt", "updated")
-    identity = ("variant", "fingerprint", "seed", "preset", "synthetic")
+    identity = ("variant", "fingerprint", "seed", "preset", "synthetic", "verified")
     values = {name: getattr(row, name) for name in (*state, *identity)}
     return values | {name: row.metric(name) for name in ("mAP", "NDS")}
 
@@ -66,12 +94,13 @@ def runs_table(rows: list[RunRow]) -> Table:
                 count_cell(row.attempt),
                 number_cell(row.metric("mAP")),
                 number_cell(row.metric("NDS")),
-                text_cell(row.data if row.completed else ""),
+                text_cell(data_words([row]) if row.completed else ""),
                 text_cell(row.updated[:16].replace("T", " ")),
-                text_cell(" ".join((row.reason or "").split())),
+                text_cell(row.reason or ""),
             )
             for row in rows
         ),
+        notes=tuple(unverified_notes(rows)),
         synthetic=synthetic,
     )
 
@@ -90,21 +119,67 @@ def show_command(run: console.RunName, as_json: console.Json = False) -> None:
     store = Store(results_root())
     folder = store.find(run)
     row = read_row(folder)
+    seen = Seen(folder)
     with file_hashes(store) as sha256_of:
-        integrity = check_run(folder, sha256_of)
+        integrity = check_run(folder, sha256_of, seen.lines())
     if as_json:
-        console.print_json(run_as_json(folder, row) | {"integrity": integrity.as_json()})
+        console.print_json(run_as_json(folder, row, seen) | {"integrity": integrity.as_json()})
         return
-    console.data("\n".join([*describe(folder, row), f"integrity: {integrity}"]))
+    lines = [*describe(folder, row, seen), f"integrity: {integrity}"]
+    console.data("\n".join(map(printable, lines)))
     if row.completed:
         print_metrics(row)
-    warned = list(warning_lines(folder))
-    if warned:
-        console.data("\n".join(["warnings while training:", *warned]))
+    if seen.warnings:
+        console.data("\n".join(["warnings while training:", *seen.warnings]))
 
 
-def run_as_json(folder: RunFolder, row: RunRow) -> dict[str, Any]:
+class Seen:
+    """What is shown of a run's history, in which one pass is made.
+
+    Attributes:
+        joints: Its resume points; none when it is damaged.
+        warnings: Of the training, one line each; what a resumed run repeated, once. Also its damage.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self.joints: list[Joint] = []
+        self.warnings: dict[str, None] = {}
+
+    def lines(self) -> Iterator[object]:
+        """Go through the history; nothing is known before."""
+        try:
+            self.joints = joints(self._noted())
+        except AqrExpError as error:
+            self.warnings = {printable(str(error)): None}
+            raise
+        yield from ()
+
+    def _noted(self) -> Iterator[Line]:
+        for line in self._folder.history_lines():
+            if line.get("kind") == "warning" and len(self.warnings) <= _MOST_WARNINGS:
+                self.warnings[_warning(line)] = None
+            yield line
+        if len(self.warnings) > _MOST_WARNINGS:
+            self.warnings.popitem()
+            self.warnings["and more"] = None
+
+
+_MOST_WARNINGS = 1000
+
+
+def _warning(entry: Line) -> str:
+    places = [f"{name} {entry[name]}" for name in ("epoch", "step") if name in entry]
+    message = str(entry.get("message", "no message"))
+    return printable(f"{', '.join(places)}: {message}" if places else message)
+
+
+def run_as_json(folder: RunFolder, row: RunRow, seen: Seen | None = None) -> dict[str, Any]:
     """One run for programs."""
+    if seen is None:
+        seen = Seen(folder)
+        with suppress(AqrExpError):
+            deque(seen.lines())
     return {
         "name": row.name,
         "folder": str(folder.path),
@@ -114,16 +189,16 @@ def run_as_json(folder: RunFolder, row: RunRow) -> dict[str, Any]:
         "resumed": row.resumed,
         "joints": [
             {"attempt": joint.attempt, "epoch": joint.epoch, "step": joint.step}
-            for joint in resume_points(folder)
+            for joint in seen.joints
         ],
         "updated": row.updated,
         "record": row.record,
         "metrics": row.metrics,
-        "warnings": list(warning_lines(folder)),
+        "warnings": list(seen.warnings),
     }
 
 
-def describe(folder: RunFolder, row: RunRow) -> Iterator[str]:
+def describe(folder: RunFolder, row: RunRow, seen: Seen) -> Iterator[str]:
     """A run in lines of `name: value`."""
     started = f" (attempt {row.attempt}, resumed x{row.resumed})" if row.resumed else ""
     yield f"run: {row.name}"
@@ -131,9 +206,8 @@ def describe(folder: RunFolder, row: RunRow) -> Iterator[str]:
     yield f"folder: {folder.path}"
     if row.record:
         yield from describe_record(row)
-    joined = resume_points(folder)
-    if joined:
-        yield f"curve joined: {', '.join(map(str, joined))}"
+    if seen.joints:
+        yield f"curve joined: {', '.join(map(str, seen.joints))}"
     if row.status is RunStatus.RUNNING:
         yield f"progress: {found_progress(folder)}"
 
@@ -152,39 +226,12 @@ def describe_record(row: RunRow) -> Iterator[str]:
     yield f"created: {record.get('created')} on {record.get('host')}"
 
 
-def resume_points(folder: RunFolder) -> list[Joint]:
-    """Resume points of a run; none when its history is damaged."""
-    try:
-        return joints(folder.read_history())
-    except (AqrExpError, OSError):
-        return []
-
-
 def found_progress(folder: RunFolder) -> str:
     """The progress of a run, or why it cannot be read."""
     try:
         return progress_line(folder.read_progress() or {})
     except (AqrExpError, OSError) as error:
         return str(error)
-
-
-def warning_lines(folder: RunFolder) -> Iterator[str]:
-    """Warnings of the training, one line each; what a resumed run repeated, once."""
-    try:
-        history = folder.read_history()
-    except (AqrExpError, OSError) as error:
-        yield str(error)
-        return
-    seen = set()
-    for entry in history:
-        if entry.get("kind") != "warning":
-            continue
-        places = [f"{name} {entry[name]}" for name in ("epoch", "step") if name in entry]
-        message = " ".join(str(entry.get("message", "no message")).split())
-        line = f"{', '.join(places)}: {message}" if places else message
-        if line not in seen:
-            seen.add(line)
-            yield line
 
 
 def print_metrics(row: RunRow) -> None:

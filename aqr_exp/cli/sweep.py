@@ -1,6 +1,7 @@
 """`aqr-exp sweep`: plan a sweep, show it or run what is missing."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -11,10 +12,9 @@ from aqr_exp.config.variant_spec import example_lines
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store, results_root
-from aqr_exp.store.sweep_folder import check_sweep_name
 from aqr_exp.sweep import report
 from aqr_exp.sweep.cli_source import sweep_request
-from aqr_exp.sweep.plan import Plan, plan_sweep
+from aqr_exp.sweep.plan import Plan, check_name, plan_sweep
 from aqr_exp.sweep.status import PlannedRunStatus, RemovedRun, StatusReader, removed_runs
 
 
@@ -85,6 +85,11 @@ _NO_PREFLIGHT = typer.Option(
 )
 
 
+_NAME = typer.Option(
+    "--name", help="Name the sweep, such as one with another setting.", metavar="NAME"
+)
+
+
 def command(
     what: Annotated[str, _WHAT],
     overrides: console.Overrides = None,
@@ -94,6 +99,7 @@ def command(
     detach: console.Detach = False,
     cancel_removed: Annotated[bool, _CANCEL_REMOVED] = False,
     no_preflight: Annotated[bool, _NO_PREFLIGHT] = False,
+    name: Annotated[str | None, _NAME] = None,
     as_json: console.Json = False,
 ) -> int:
     """Plan a sweep, and run or show it; returns the exit code."""
@@ -101,8 +107,8 @@ def command(
         raise RequestError("--json and --fill show a plan: use them with --dry-run")
 
     store = Store(results_root())
-    request = sweep_request(what, overrides or [])
-    check_sweep_name(request.name)
+    request = sweep_request(what, overrides or [], name)
+    check_name(request, store)
     if request.search is not None:
         from aqr_exp.cli import sweep_search
 
@@ -113,7 +119,9 @@ def command(
             request, store, slots=slots, detached=detach, try_first=not no_preflight
         )
     known = StatusReader(store)
-    plan = plan_sweep(request, known.expected())
+    meant = store.sweep(request.name).read_plan_if_any()
+    plan = plan_sweep(request, known.expected(), earlier=() if cancel_removed else meant)
+    plan = replace(plan, seen=frozenset(entry.name for entry in meant))
     statuses = known.of(plan)
     removed = removed_runs(plan.name, {run.name for run in plan.runs}, store)
     if dry_run:
@@ -157,8 +165,7 @@ def show_plan(
 def _remember(plan: Plan, store: Store) -> None:
     """Write down what a sweep means now, when it meant something else before."""
     sweep = store.sweep(plan.name)
-    names = [run.name for run in plan.runs]
-    if sweep.plan_path.exists() and [entry.name for entry in sweep.read_plan_if_any()] != names:
-        from aqr_exp.launch.scheduler import entry_of
+    if [entry.name for entry in sweep.read_plan_if_any()] != [run.name for run in plan.runs]:
+        from aqr_exp.cli.sweep_execute import remember
 
-        sweep.write_plan([entry_of(run) for run in plan.runs])
+        remember(plan, sweep)

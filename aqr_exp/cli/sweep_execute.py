@@ -91,7 +91,7 @@ def summarize(
     entries = sweep.read_plan()
     everything = collect(store)
     rows, _ = rows_of_sweep(everything, [entry.name for entry in entries], store)
-    rows = with_settings(store, rows)
+    rows, left = with_settings(store, rows), sweep.read_left()
     if not any(row.completed for row in rows):
         return
     try:
@@ -105,9 +105,11 @@ def summarize(
             console.say(f"{sweep.name}: drawn in {' and '.join(map(str, paths))}")
     except AqrExpError as error:  # what cannot be shown does not make the sweep a failure
         console.say(f"{sweep.name}: {error}")
-    best = best_point(entries, by_entry(entries, rows), metric, direction or Direction.MAXIMIZE)
-    if best is not None:
-        console.say(f"{sweep.name}: {best.words()}")
+    finally:  # also where the table or the figure cannot be written, which the command ends with
+        found = by_entry([*entries, *left], with_settings(store, everything) if left else rows)
+        best = best_point(entries, found, metric, direction or Direction.MAXIMIZE, left)
+        if best is not None:
+            console.say(f"{sweep.name}: {best.words()}")
 
 
 SourceOf = Callable[[Callable[[Task], None], Callable[[str], None]], TaskSource]
@@ -145,13 +147,24 @@ def execute(
     if try_first:
         preflight(plan, store, slot)
     sweep = store.sweep(plan.name)
-    sweep.write_plan([entry_of(run) for run in plan.runs])
+    remember(plan, sweep)
     folders = RunFolders(store)
     tasks = [planned_task(run, folders, slot.threads) for run in plan.runs]
     at_end = (lambda: summarize(sweep, store)) if summarized else None
     return run_tasks(
         plan.name, tasks, store, executor, sweep=sweep, detached=detached, at_end=at_end
     )
+
+
+def remember(plan: Plan, sweep: SweepFolder) -> None:
+    """Write down what a sweep means now, and what others have added to it since it was planned."""
+    names, seen = {run.name for run in plan.runs}, plan.seen
+    added = [
+        entry
+        for entry in sweep.read_plan_if_any()
+        if seen is not None and entry.name not in names | seen
+    ]
+    sweep.write_plan([*map(entry_of, plan.runs), *added], plan.origin)
 
 
 def find_room(
@@ -163,11 +176,13 @@ def find_room(
         AqrExpError: There are not so many slots, or a run lacks packages, a GPU or disk space.
     """
     on_gpus = any(config.launcher.device != "cpu" for config in configs)
-    found = find_slots(slots, on_gpus=on_gpus)
-    launchers = (config.launcher for config in configs)
+    launchers = [config.launcher for config in configs]
+    threads = max((launcher.threads for launcher in launchers), default=1)
+    found = find_slots(slots, on_gpus=on_gpus, threads=threads)
     executor = executor_for(launchers, SlotLeases(store.slots_dir, found))
-    # Models differ in what they need, and seeds do not.
-    for config in {(one.variant.name, one.model.name): one for one in configs}.values():
+    # Models, data and checkpoints differ in what they need, and seeds do not.
+    needs = {(one.variant.name, one.model.name, one.data, one.start): one for one in configs}
+    for config in needs.values():
         check_ready(config, store.root)
     return executor, found[0]
 

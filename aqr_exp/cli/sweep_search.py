@@ -48,7 +48,7 @@ def execute_search(
         preflight(probe, store, slot)
     sweep.path.mkdir(parents=True, exist_ok=True)
     study = SearchStudy(sweep.study_path, sweep.study_log_path, planner.search, planner.alike())
-    sweep.add_to_plan([])
+    sweep.add_to_plan([], request.origin)
     return run_tasks(
         request.name,
         [],

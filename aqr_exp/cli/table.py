@@ -126,7 +126,7 @@ def _run(request: TableRequest, form: TableFormat, *, verify: bool) -> int:
     if verify:
         return _verify(built.data, store, as_json=form is TableFormat.JSON)
     table = built.table
-    if not table.rows:
+    if not any(row.completed for row in rows):
         console.say(f"no completed runs in {store.runs_dir}: `aqr-exp run baseline` makes one")
     printed = bool(table.all_rows) or form is not TableFormat.RICH
     if form in {TableFormat.CSV, TableFormat.PARQUET} or not printed:
@@ -165,4 +165,6 @@ def _verify(data: ComparisonData, store: Store, *, as_json: bool) -> int:
         console.print_json(found.as_json())
     else:
         console.data("\n".join(found.lines()))
+    for note in data.left_out:
+        console.say(note)
     return 1 if found.problems else 0

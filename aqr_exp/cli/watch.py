@@ -15,6 +15,7 @@ from aqr_exp.cli.console import progress_line
 from aqr_exp.errors import RequestError
 from aqr_exp.files.progress import duration
 from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.files.text import printable, printable_lines
 from aqr_exp.launch.attempt import Decision, RunSnapshot, last_log_lines
 from aqr_exp.launch.scheduler import Task
 from aqr_exp.launch.slots import Slot
@@ -43,9 +44,9 @@ def totals_line(lines: Sequence[RunLine]) -> str:
 
 def failure_lines(name: str, reason: str | None, log: Sequence[str], log_path: str) -> list[str]:
     """A failed run: its reason, and the end of its log."""
-    lines = [f"{name} failed: {' '.join((reason or 'no reason given').split())}"]
+    lines = [f"{name} failed: {printable(reason or 'no reason given')}"]
     if log:
-        lines += [f"  the last lines of {log_path}:", *(f"  | {line}" for line in log)]
+        lines += [f"  the last lines of {log_path}:", *(f"  | {printable(line)}" for line in log)]
     return lines
 
 
@@ -127,8 +128,8 @@ class LiveScreen(Screen):
         self, status: SweepStatus, live: Any, clock: Callable[[], float] = time.monotonic
     ) -> None:
         # Lines are printed above the table.
-        say = partial(live.console.print, markup=False, highlight=False, soft_wrap=True)
-        super().__init__(status, say, clock)
+        show = partial(live.console.print, markup=False, highlight=False, soft_wrap=True)
+        super().__init__(status, lambda text: show(printable_lines(text)), clock)
         self._live = live
 
     def _show(self, lines: Sequence[RunLine]) -> None:
@@ -155,7 +156,7 @@ def live_table(lines: Sequence[RunLine]) -> "RenderableType":
         words = line.reason or line.status if unknown else progress_line(line.progress)
         bar = ProgressBar(total=total, completed=done, width=16, pulse=False)
         label = " ".join(word for word in line.label.split() if word not in shared)
-        table.add_row(Text(label), bar, Text(words))
+        table.add_row(Text(printable(label)), bar, Text(printable(words)))
     more = [Text(f"and {len(shown) - MOST_LINES} more")] if len(shown) > MOST_LINES else []
     return Group(table, *more, Text(totals_line(lines), style="bold"))
 
@@ -218,7 +219,7 @@ class ConsoleReporter:
             took = f" in {duration(time.monotonic() - since)}" if since is not None else ""
             reason = snapshot.reason or ("" if here else "?")
             words = f"{snapshot.decision.value}{took}" + (f": {reason}" if reason else "")
-            self._screen.say(f"{place} {folder.name} {words}")
+            self._screen.say(printable(f"{place} {folder.name} {words}"))
 
     def stopping(self, running: int) -> None:
         """A stop was requested; running trainings save their state first."""
@@ -227,6 +228,10 @@ class ConsoleReporter:
             words = "1 training ends its step and saves it"
         if running:
             self._screen.say(f"stopping: {words}; Ctrl-C again ends at once")
+
+    def waiting(self, what: str) -> None:
+        """Nothing runs here; what others do is waited for."""
+        self._screen.say(printable(f"waiting for {what}"))
 
     def tick(self) -> None:
         """Time passes."""
@@ -317,8 +322,8 @@ def print_status(lines: list[RunLine], sweep: SweepFolder | None) -> None:
         if line.status is RunStatus.RUNNING:
             console.data(f"{line.name} running: {progress_line(line.progress)}")
         elif line.status not in {RunStatus.COMPLETED, RunStatus.TO_DO}:
-            reason = " ".join((line.reason or "").split())
-            console.data(f"{line.name} {line.status}" + (f": {reason}" if reason else ""))
+            reason = f": {line.reason}" if line.reason else ""
+            console.data(printable(f"{line.name} {line.status}{reason}"))
     if sweep is not None:
         workers = ", ".join(map(str, sweep.schedulers())) or "no scheduler"
         console.data(f"worked on by: {workers}")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from aqr_exp.errors import RequestError
+from aqr_exp.files.foreign import BESIDE_WEIGHTS, PassedOver, checkpoint_fault
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
 _PARALLEL_PREFIX = "module."
@@ -22,36 +23,46 @@ def load_state_dict_file(path: Path) -> dict[str, Tensor]:
     """Read a checkpoint's state dict, to the CPU, without executing anything in the file.
 
     Args:
-        path: A file that `torch.save` wrote: a state dict, or a dict that holds one.
+        path: A file that `torch.save` wrote: a state dict, or a dict that holds one. What mmengine
+            saves besides (its logs, NumPy's numbers, another average of the weights) is passed over.
 
     Raises:
         RequestError: If the file cannot be read with `weights_only` or holds no state dict.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise RequestError(f"checkpoint {path} does not exist") from error
+        fault = checkpoint_fault(path)
+        if fault is None:
+            with torch.serialization.safe_globals([(PassedOver, name) for name in BESIDE_WEIGHTS]):
+                content = torch.load(path, map_location="cpu", weights_only=True)
+            return unwrap_state_dict(content, str(path))
+    except (RequestError, FileNotFoundError) as error:
+        if isinstance(error, RequestError):
+            raise
+        fault = "does not exist"
     except Exception as error:  # torch raises what the unpickler, zip or the file system raise
-        raise RequestError(f"checkpoint {path} cannot be read as weights: {error}") from error
-    return unwrap_state_dict(content, str(path))
+        fault = f"cannot be read as weights ({type(error).__name__})"
+    raise RequestError(f"checkpoint {path} {fault}")
 
 
 def unwrap_state_dict(content: object, source: str) -> dict[str, Tensor]:
-    """Find the state dict in the content of a checkpoint, and drop `module.` prefixes.
+    """Find the tensors of the state dict in the content of a checkpoint, and drop `module.` prefixes.
 
     Raises:
-        RequestError: If there is no state dict; names the checkpoint, `source`.
+        RequestError: If there is none; names the checkpoint, `source`.
     """
     for wrapper in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
             break
-    if not isinstance(content, Mapping) or not content:
-        raise RequestError(f"checkpoint {source} holds no state dict")
-    others = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
-    if others:
-        raise RequestError(f"checkpoint {source} holds more than tensors: {_some(others)}")
-    return {str(name).removeprefix(_PARALLEL_PREFIX): value for name, value in content.items()}
+    items = content.items() if isinstance(content, Mapping) else ()
+    tensors = {
+        str(name).removeprefix(_PARALLEL_PREFIX): value
+        for name, value in items
+        if isinstance(value, Tensor)
+    }
+    if not tensors:
+        raise RequestError(f"checkpoint {source} holds no state dict of tensors")
+    return tensors
 
 
 def load_strictly(

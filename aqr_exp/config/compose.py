@@ -13,8 +13,8 @@ from aqr_exp.config.convert import dotted_keys
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.short_names import keys_set_by, short_names, value_at
 from aqr_exp.config.variant_spec import lacks_part, part_groups
-from aqr_exp.errors import Fault, RequestError
-from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.errors import Fault, RequestError, shown
+from aqr_exp.files.suggest import did_you_mean, nearest
 
 # Filled in by the program; typing it could only make the record untrue.
 COMPUTED_KEYS = {
@@ -24,6 +24,9 @@ COMPUTED_KEYS = {
 }
 # `${model.head.width}` and nothing else: such a value follows a key that changes.
 _REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*(?:\.\w+)*)\}")
+# The only interpolation that a typed value may hold: `${key}`, of this configuration. What resolvers read
+# (the environment) would be stored with the run, and would not be the same elsewhere.
+_KEYS_ONLY = re.compile(r"\$\{[^:${}]*\}")
 # `${oc.env:NAME,default}`: such a value follows no key.
 _ENVIRONMENT = re.compile(r"[^$]*\$\{oc\.env:[^${}]*\}[^$]*")
 
@@ -81,15 +84,41 @@ class Override:
         return f"{self.key}={self.text}"
 
 
-@cache
+# What is meant to name several values, and is no text when it is broken.
+_SEVERAL = re.compile(
+    r"(range|choice|glob|interval|tag|int|float|shuffle|sort)\s*\(|.*,", re.DOTALL
+)
+
+
 def parsed(text: str) -> Any:
-    """Hydra's reading of a typed `key=value`; None where it cannot be read."""
+    """Hydra's reading of a typed `key=value`; None where it cannot be read.
+
+    A value that its grammar does not allow, such as `~/data`, `a=b` or `x#1`, is taken as text,
+    unless its commas or its function might stand for several values.
+    """
+    found = strictly_parsed(text)
+    key, _, value = text.partition("=")
+    if found is None and value.strip() and not _SEVERAL.match(value.strip()):
+        return strictly_parsed(f"{key}={quoted(value.strip())}")
+    return found
+
+
+@cache
+def strictly_parsed(text: str) -> Any:
+    """Hydra's own reading of a typed `key=value`; None where it has none."""
     from hydra.errors import HydraException
 
     try:
         return _parser().parse_override(text)
     except (HydraException, ValueError):  # Python reads no number of thousands of digits
         return None
+
+
+def quoted(text: str) -> str:
+    """A text in quotes, which Hydra reads as it is."""
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    return str(QuotedString(text=text, quote=Quote.single).with_quotes())
 
 
 @cache
@@ -105,7 +134,42 @@ def read_overrides(typed: Sequence[str], variant: str, groups: Groups) -> tuple[
     Raises:
         RequestError: One fault for each unknown variant, group, option or key.
     """
-    return known_overrides([_read(text) for text in typed], variant, groups)
+    return known_overrides([_read(text) for text in joined_words(typed)], variant, groups)
+
+
+def typed_keys() -> list[str]:
+    """Everything that stands before the equals sign of an override."""
+    return [*dotted_keys(RunConfig), *group_options(), *short_names()]
+
+
+def joined_words(typed: Sequence[str]) -> list[str]:
+    """Typed words, where those that are no `key=value` are one with their neighbours: `a = 3`."""
+    found: list[str] = []
+    for word in typed:
+        follows = bool(found) and "=" not in found[-1].rstrip("=")
+        if follows and ("=" not in word or word.startswith("=")):
+            found[-1] += f" {word}"
+        else:
+            found.append(word)
+    return found
+
+
+def split_typed(text: str) -> tuple[str, str]:
+    """The key and the value of one typed `key=value`.
+
+    Raises:
+        RequestError: It is none; says what to write.
+    """
+    key, equals, value = (part.strip() for part in text.partition("="))
+    if key and (key[0] in "+~" or "@" in key):
+        rule = "cannot be used: keys are neither added nor removed, only changed"
+        raise RequestError(Fault(rule=f"override {shown(text)} {rule}", about=(key,)))
+    if key and equals:
+        return key, value
+    words = text.replace("=", " ").split()
+    guess = nearest(words[0].lstrip("-"), typed_keys()) if words else None
+    hint = f", such as {guess}={words[1] if len(words) == 2 else '...'}" if guess else ""
+    raise RequestError(f"override {shown(text)} cannot be read: write it as key=value{hint}")
 
 
 def known_overrides(
@@ -125,21 +189,25 @@ def known_overrides(
 
 def _read(text: str) -> Override | Fault:
     """One override; a fault where it is none, or names several values."""
-    from hydra.core.override_parser.types import OverrideType
-
-    override = parsed(text)
-    if override is None:
-        return Fault(rule=f"override {text!r} cannot be read: write it as key=value")
-    key, fault = override.key_or_group, None
-    if override.type is not OverrideType.CHANGE or override.package is not None:
-        fault = "cannot be used: keys are neither added nor removed, only changed"
-    elif override.is_sweep_override():
-        fault = "names several values: a run takes one"
+    try:
+        key, value = split_typed(text)
+    except RequestError as error:
+        return error.faults[0]
+    override, fault = parsed(f"key={value}"), None
+    if override is None or override.is_sweep_override():
+        hint = in_quotes(key, value) or " (`aqr-exp sweep` takes them)"
+        fault = f"names several values: a run takes one{hint}"
     elif key == "variant":
         fault = "cannot be used: name the variant first, before the overrides"
     if fault:
-        return Fault(rule=f"override {text!r} {fault}", about=(key,))
-    return Override(key=key, text=text.partition("=")[2].strip(), value=override.value())
+        return Fault(rule=f"override {shown(text)} {fault}", about=(key,))
+    return Override(key=key, text=value, value=override.value())
+
+
+def in_quotes(key: str, text: str) -> str:
+    """The hint how to type a text that reads as something else; empty for keys that hold no text."""
+    spec = dotted_keys(RunConfig).get(key)
+    return f""" (in quotes: '{key}="{text}"')""" if spec and spec.type is str else ""
 
 
 def override_faults(items: Iterable[Override | Fault], variant: str, groups: Groups) -> list[Fault]:
@@ -168,6 +236,9 @@ def _key_fault(item: Override, variant: str, groups: Groups) -> Fault | None:
     """An unknown or computed key, an unknown option, or a part that the variant lacks."""
     key, value = item.key, item.value
     fault = partial(Fault, "", None, about=(key,))
+    if _calls_resolver(value):
+        rule = "may refer to keys alone, as ${model.head.width}: write what a resolver would read"
+        return Fault(key, _cut(item.text), rule)
     if key in groups:
         if value not in groups[key]:
             return unknown(key, str(value), groups)
@@ -180,7 +251,20 @@ def _key_fault(item: Override, variant: str, groups: Groups) -> Fault | None:
     below = [name for name in known if name.startswith(f"{key}.")]
     if below:
         return fault(f"'{key}' is a group of keys: set one of them, such as '{below[0]}'")
-    return fault(f"unknown key '{key}'", did_you_mean(key, [*known, *groups, *short_names()]))
+    return fault(f"unknown key '{key}'", did_you_mean(key, typed_keys()))
+
+
+def _calls_resolver(value: Any) -> bool:
+    """Check for interpolations of anything but keys, at any depth."""
+    if isinstance(value, dict):
+        return any(map(_calls_resolver, (*value, *value.values())))
+    if isinstance(value, list):
+        return any(map(_calls_resolver, value))
+    return isinstance(value, str) and "${" in _KEYS_ONLY.sub("", value)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _part_fault(typed: str, key: str, variant: str) -> Fault | None:

@@ -2,6 +2,7 @@
 
 import ast
 import operator
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -75,7 +76,9 @@ def read_condition(text: str, known: Collection[str], where: str = "") -> Condit
         tree = ast.parse(text.strip(), mode="eval").body
         names = frozenset(_names(tree))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise RequestError(f"condition {shown!r}: is not an expression of {_ALLOWED}") from None
+        hint = ": write == to compare" if re.search(r"[^=<>!]=[^=]", text) else ""
+        rule = f"is not an expression of {_ALLOWED}{hint}"
+        raise RequestError(f"condition {shown!r}: {rule}") from None
     if not _is_condition(tree):
         raise RequestError(f"condition {shown!r}: compares nothing: write key == value")
     for name in sorted(names - set(_WORDS)):

@@ -1,7 +1,7 @@
 """Conversion of plain values into the schema's dataclasses, by what their fields allow."""
 
 import dataclasses
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from aqr_exp.config.schema.constraints import DefaultBefore, NotInFingerprint, Range
 from aqr_exp.config.variant_spec import lacks_part, settings_classes
-from aqr_exp.errors import Fault, RequestError
+from aqr_exp.errors import Fault, RequestError, shown
 from aqr_exp.files.suggest import did_you_mean
 
 
@@ -160,7 +160,7 @@ class _Conversion:
     def node(self, cls: Any, value: Any, where: str) -> Any:
         """One dataclass, whose keys begin with `where`."""
         if not isinstance(value, Mapping):
-            return self.fault(Fault(where.rstrip("."), _show(value), "must be a group of keys"))
+            return self.fault(Fault(where.rstrip("."), shown(value), "must be a group of keys"))
         variants = settings_classes(cls)
         if variants:
             value, cls = self._of_one_variant(value, variants, where)
@@ -183,7 +183,7 @@ class _Conversion:
             key, one_of = f"{where}name", f"one of {', '.join(variants)}"
             if "name" in value:
                 guess = did_you_mean(name, variants) if isinstance(name, str) else ""
-                self.fault(Fault(key, _show(name), f"must be {one_of}", guess))
+                self.fault(Fault(key, shown(name), f"must be {one_of}", guess))
             else:
                 self.fault(Fault(rule=f"key '{key}' is missing: it must be {one_of}", about=(key,)))
             return {}, None
@@ -214,7 +214,7 @@ class _Conversion:
             return result
         among = choices(spec.type)
         guess = did_you_mean(value, among) if among and isinstance(value, str) else ""
-        return self.fault(Fault(key, _show(value), f"must be {allowed(spec)}", guess))
+        return self.fault(Fault(key, shown(value), f"must be {allowed(spec)}", guess))
 
 
 def _cast(kind: Any, value: Any, limits: Range | None) -> Any:
@@ -227,7 +227,10 @@ def _cast(kind: Any, value: Any, limits: Range | None) -> Any:
         return value if isinstance(value, kind) else _INVALID
     if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else int):
         return _INVALID
-    if not math.isfinite(value) or (limits and not limits.low <= value <= limits.high):
+    # No comparison is true of NaN; whole numbers may be larger than any other number.
+    if not -sys.float_info.max <= value <= sys.float_info.max:
+        return _INVALID
+    if limits and not limits.low <= value <= limits.high:
         return _INVALID
     # Adding zero turns -0.0 into 0.0: one value, one identity.
     return float(value) + 0.0 if kind is float else value
@@ -286,9 +289,3 @@ def _number(value: float) -> str:
 def choices(kind: Any) -> tuple[str, ...]:
     """The texts that a field of type `Literal` allows; none of another type."""
     return get_args(kind) if get_origin(kind) is Literal else ()
-
-
-def _show(value: Any) -> str:
-    """A value for a message, cut to a readable length."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

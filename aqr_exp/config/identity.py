@@ -103,7 +103,13 @@ class IdentityEffect(str, Enum):
 
     CHANGES = "counts"
     SEED_ONLY = "replicate"
+    LAST_DIGITS = "last digits"
     NONE = "neutral"
+
+
+# Sums in another order differ in their last digits, and training makes that grow. These are a run's
+# circumstances and no part of its identity: a table names them as confounders.
+_LAST_DIGITS = frozenset({"launcher.threads", "launcher.device"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +120,7 @@ class Difference:
         key: Dotted.
         ours: The value in one; `ABSENT` where it has no such key.
         theirs: The value in the other.
-        effect: Whether it changes the identity, is the seed, or cannot change the numbers.
+        effect: Whether it changes the identity, is the seed, changes last digits, or changes nothing.
     """
 
     key: str
@@ -130,7 +136,7 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[Diff
         ours: Plain values: what `spec.yaml` holds; one of another version will do.
 
     Returns:
-        Keys that count first, then the seed, then those that change nothing.
+        Keys that count first, then the seed, then the others.
     """
     order = list(IdentityEffect)
     found = _walk(ours, theirs, fields_of(RunConfig), "", excluded=False)
@@ -161,6 +167,8 @@ def _walk(
         effect = IdentityEffect.NONE if neutral else IdentityEffect.CHANGES
         if f"{prefix}{name}" == "seed":
             effect = IdentityEffect.SEED_ONLY
+        elif f"{prefix}{name}" in _LAST_DIGITS:
+            effect = IdentityEffect.LAST_DIGITS
         # A part that only one has: an arm with a router beside one without.
         yield Difference(
             key=f"{prefix}{name}",
@@ -204,7 +212,7 @@ def _effective(values: Mapping[str, Any], specs: Mapping[str, FieldSpec]) -> dic
 
 
 def launch_circumstances(spec: Mapping[str, Any], cpus: int | None) -> dict[str, Any]:
-    """The keys that change a run's training time and none of its numbers.
+    """The keys that change a run's training time, and of its numbers at most the last digits.
 
     Returns:
         `device`, `threads` and `loader_workers`.

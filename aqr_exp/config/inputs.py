@@ -1,17 +1,21 @@
 """Identities of a run's inputs: the checkpoint it starts from, and its data."""
 
+import contextlib
 import dataclasses
 import os
 import re
 import shlex
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+from aqr_exp.config.data_files import changed_files, content_fingerprint, record_data
 from aqr_exp.config.schema import DataConfig, RunConfig
 from aqr_exp.errors import AqrExpError, Fault, RequestError
 from aqr_exp.files.atomic import file_sha256, read_json
 from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.files.text import typed_path
 
 
 def with_checkpoint_identity(config: RunConfig) -> RunConfig:
@@ -28,7 +32,7 @@ def with_checkpoint_identity(config: RunConfig) -> RunConfig:
     if start is None:
         return config
     # The training process may run in another folder than the one a relative path was typed in.
-    path = Path(start.load_from).expanduser().absolute()
+    path = typed_path(start.load_from, "start.load_from")
     fault = partial(Fault, "start.load_from", start.load_from)
     if not path.is_file():
         folder = path.is_dir()
@@ -56,6 +60,11 @@ def identity_path(root: Path) -> Path:
     return info_folder(root) / "fingerprint.json"
 
 
+def record_path(root: Path) -> Path:
+    """Record of the files below `root`, as they were when the fingerprint was computed."""
+    return info_folder(root) / "files.json"
+
+
 def info_path(root: Path, split: str) -> Path:
     """Info file of a split."""
     return info_folder(root) / f"{split}.pkl"
@@ -64,6 +73,11 @@ def info_path(root: Path, split: str) -> Path:
 def objects_folder(root: Path, split: str) -> Path:
     """Folder of the GT database of a split."""
     return info_folder(root) / f"{split}.objects"
+
+
+def objects_record(folder: Path) -> Path:
+    """Record of the files of a GT database."""
+    return folder / "files.json"
 
 
 def read_data_identity(root: Path) -> dict[str, Any]:
@@ -87,19 +101,48 @@ def read_data_identity(root: Path) -> dict[str, Any]:
     return value
 
 
-def with_data_identity(config: RunConfig) -> RunConfig:
+def with_data_identity(config: RunConfig, compared: set[str] | None = None) -> RunConfig:
     """Fill `data.fingerprint` in from the data, which must be there and have the one it holds.
+
+    The files must be as they were when the fingerprint was computed.
+
+    Args:
+        compared: Roots whose files are not compared again; this one is added.
 
     Raises:
         RequestError: No data there (says what makes them), another version, a split is missing,
-            or the data are not those the run was made for.
+            files changed, or the data are not those the run was made for.
         AqrExpError: The identity file is damaged.
     """
-    return dataclasses.replace(config, data=identified(config.data))
+    found = dataclasses.replace(config, data=identified(config.data, compared))
+    check_lengths(found)
+    return found
 
 
-def identified(data: DataConfig) -> DataConfig:
+def check_lengths(config: RunConfig) -> None:
+    """Refuse splits without samples, and a batch that the training split cannot fill once.
+
+    Raises:
+        RequestError: One fault for each.
+    """
+    data, batch = config.data, config.schedule.batch_size
+    samples = read_data_identity(Path(data.root))["splits"]
+    faults = [
+        Fault(f"data.{key}", f"{split!r}", "the split has no samples")
+        for key, split in (("train_split", data.train_split), ("val_split", data.val_split))
+        if not samples[split]
+    ]
+    most = samples[data.train_split]
+    if most and batch > most and not config.schedule.cbgs:  # which draws a sample several times
+        rule = f"a batch of more samples than {data.train_split} has: must be from 1 to {most}"
+        faults.append(Fault("schedule.batch_size", f"{batch}", rule))
+    if faults:
+        raise RequestError(*faults)
+
+
+def identified(data: DataConfig, compared: set[str] | None = None) -> DataConfig:
     """The data with their content's fingerprint; see `with_data_identity`."""
+    compared = set() if compared is None else compared
     root = Path(data.root)
     if not identity_path(root).is_file():
         raise RequestError(Fault("data.root", data.root, f"no data set there: {how_to_make(data)}"))
@@ -117,8 +160,61 @@ def identified(data: DataConfig) -> DataConfig:
     if data.fingerprint not in {"", digits}:
         rule = f"the data changed: they are {digits}, the run was made for {data.fingerprint}"
         raise RequestError(Fault("data.root", data.root, rule))
+    if data.root not in compared:
+        again = "data synth --force" if data.name == "synth" else "data prepare"
+        _refuse_changes(partial(Fault, "data.root", data.root), data_changes(root, found), again)
+        compared.add(data.root)
     _check_objects(root, data)
     return dataclasses.replace(data, fingerprint=digits)
+
+
+def data_changes(root: Path, identity: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the files below `root`, against the record of their preparation.
+
+    Data that an older version prepared have no record: their content is hashed, and recorded when it
+    is the identity's. Where the tables are gone too, nothing can be trained or scored, nor compared.
+
+    Args:
+        identity: As `read_data_identity` gives it.
+    """
+    record, version = record_path(root), identity["version"]
+    with contextlib.suppress(AqrExpError):
+        return changed_files(record, root)
+    if not (root / version).is_dir():
+        return []
+    infos = [info_path(root, split) for split in identity["splits"]]
+    digits = content_fingerprint(root, version, infos)
+    if digits != identity["fingerprint"]:
+        return [f"the content is {digits}, and {identity['fingerprint']} was prepared"]
+    with contextlib.suppress(OSError):
+        record_data(record, root, version, [*infos, identity_path(root)])
+    return []
+
+
+def objects_changes(folder: Path) -> list[str]:
+    """What is wrong with the files of a GT database; nothing is known of one without a record."""
+    record = objects_record(folder)
+    try:
+        # Older versions wrote none.
+        return changed_files(record, folder) if record.exists() else []
+    except AqrExpError as error:
+        return [str(error)]
+
+
+# Of a file's name; official ones have 80 characters.
+_SHOWN = 60
+
+
+def _refuse_changes(fault: Callable[[str], Fault], changes: Sequence[str], again: str) -> None:
+    """Refuse changed files: the first of them, how many more, and the command that makes them anew."""
+    if not changes:
+        return
+    name, _, cause = changes[0].partition(" ")
+    if len(name) > _SHOWN:
+        name = f"{name[: _SHOWN // 2]}...{name[-_SHOWN // 2 :]}"
+    more = f" (and {len(changes) - 1:,} more)" if len(changes) > 1 else ""
+    remedy = f"restore it, or make the data anew (`aqr-exp {again}`)"
+    raise RequestError(fault(f"{name} {cause}{more}: {remedy}"))
 
 
 def _check_objects(root: Path, data: DataConfig) -> None:
@@ -135,6 +231,8 @@ def _check_objects(root: Path, data: DataConfig) -> None:
     if read_json(index).get("infos_sha256") != _sha256(infos):
         fault = f"the objects of {data.train_split} were cut out of other data than {infos} names"
         raise RequestError(Fault("data.gt_sampling", None, f"{fault}: {remedy} anew"))
+    changes = [f"{index.parent.name}/{change}" for change in objects_changes(index.parent)]
+    _refuse_changes(partial(Fault, "data.gt_sampling", None), changes, "data prepare")
 
 
 def _sha256(path: Path) -> str | None:

@@ -1,9 +1,8 @@
 """The loader: from a variant and overrides to a checked run with its identity, once or for many."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from aqr_exp.config import rules
@@ -13,16 +12,18 @@ from aqr_exp.config.compose import (
     changes_of,
     composition,
     group_options,
+    in_quotes,
     known_overrides,
     read_overrides,
 )
 from aqr_exp.config.convert import convert, with_converted
 from aqr_exp.config.identity import fingerprint
-from aqr_exp.config.inputs import identified, with_checkpoint_identity
+from aqr_exp.config.inputs import check_lengths, identified, with_checkpoint_identity
 from aqr_exp.config.schema import DataConfig, RunConfig, StartConfig
 from aqr_exp.config.short_names import as_typed
-from aqr_exp.errors import RequestError
+from aqr_exp.errors import Fault, RequestError
 from aqr_exp.files.run_name import RunName
+from aqr_exp.files.text import typed_path
 
 
 def load_run(variant: str, typed: Sequence[str] = ()) -> RunConfig:
@@ -55,6 +56,14 @@ class LoadedRun:
         return str(RunName(self.config.variant.name, self.fingerprint, seed))
 
 
+def _with_hint(fault: Fault, typed: Mapping[str, Override]) -> Fault:
+    """A fault, and how to type the text that was read as a number or a list."""
+    item = typed.get(fault.key)
+    if item is None or isinstance(item.value, str) or fault.hint:
+        return fault
+    return replace(fault, hint=in_quotes(item.key, item.text))
+
+
 class ConfigLoader:
     """Loads runs; keep one for a whole plan, whose runs share what they have in common.
 
@@ -67,6 +76,7 @@ class ConfigLoader:
         self.groups = group_options()
         self._bases: dict[tuple[object, ...], tuple[Composition, RunConfig | None]] = {}
         self._data: dict[DataConfig, DataConfig] = {}
+        self._compared: set[str] = set()
         self._starts: dict[StartConfig | None, StartConfig | None] = {}
 
     def load(self, variant: str, overrides: Sequence[Override]) -> LoadedRun:
@@ -105,7 +115,9 @@ class ConfigLoader:
                 config = with_converted(base_config, new)
             rules.check(config)
         except RequestError as error:
-            raise RequestError(*as_typed(error.faults, [item.key for item in overrides])) from error
+            typed = {item.key: item for item in overrides}
+            found = as_typed(error.faults, typed)
+            raise RequestError(*(_with_hint(fault, typed) for fault in found)) from error
         return self._finished(config)
 
     def _base(
@@ -126,11 +138,14 @@ class ConfigLoader:
         """Fill in absolute paths and the identities of data and checkpoint, each read once."""
         if config.data not in self._data:
             # The training process may run in another folder than the one a path was typed in.
-            root = os.fspath(Path(config.data.root).expanduser().absolute())
+            root = os.fspath(typed_path(config.data.root, "data.root"))
             data = replace(config.data, root=root)
-            self._data[config.data] = identified(data) if self._with_data else data
+            self._data[config.data] = identified(data, self._compared) if self._with_data else data
         if config.start not in self._starts:
             # From scratch there is no start: an empty one would rename every run.
             loads = config.start is not None and config.start.load_from
             self._starts[config.start] = with_checkpoint_identity(config).start if loads else None
-        return replace(config, data=self._data[config.data], start=self._starts[config.start])
+        found = replace(config, data=self._data[config.data], start=self._starts[config.start])
+        if self._with_data:
+            check_lengths(found)
+        return found

@@ -223,6 +223,11 @@ def _start_rules(config: RunConfig) -> Iterator[Fault]:
 
 
 def _run_rules(config: RunConfig) -> Iterator[Fault]:
+    schedule, every = config.schedule, config.schedule.validate_every_epochs
+    if every > schedule.epochs:
+        rule = f"must be at most schedule.epochs={schedule.epochs}, or 0 for never"
+        about = ("schedule.epochs",)
+        yield Fault("schedule.validate_every_epochs", f"{every}", rule, about=about)
     if config.schedule.amp and config.launcher.device == "cpu":
         rule = "mixed precision needs CUDA, and launcher.device=cpu"
         yield Fault("schedule.amp", "true", rule, about=("launcher.device",))

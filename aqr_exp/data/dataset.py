@@ -5,6 +5,7 @@ not depend on the number of loader workers and a resumed run draws what an unbro
 """
 
 from collections.abc import Iterator, Sequence, Sized
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from aqr_exp.data.corruptions.effects import (
     stale_data,
     with_stale_files,
 )
-from aqr_exp.data.info_files import draws_of, trained_on
+from aqr_exp.data.info_files import draws_of, read_info_file, trained_on
 
 
 class SampleKey(NamedTuple):
@@ -131,11 +132,11 @@ class KeyedSampler(Sampler[SampleKey]):
 
 @DATASETS.register_module()
 class KeyedNuScenesDataset(NuScenesDataset):
-    """mmdet3d's nuScenes data set with two differences.
+    """mmdet3d's nuScenes data set with three differences.
 
-    Samples are requested by `SampleKey` and carry their own random generator (`results["rng"]`), and an
-    unknown ground-truth velocity stays NaN for the loss to mask, where the stock class writes zero and
-    thereby teaches that the object does not move.
+    Its info file is read without executing anything in it. Samples are requested by `SampleKey` and carry
+    their own random generator (`results["rng"]`). An unknown ground-truth velocity stays NaN for the loss
+    to mask, where the stock class writes zero and thereby teaches that the object does not move.
 
     Args:
         min_box_points: Training boxes with fewer LiDAR and radar points are left out.
@@ -161,6 +162,17 @@ class KeyedNuScenesDataset(NuScenesDataset):
         self._previous: list[int | None] = []
         if self.in_time is not None:
             self._previous = previous_keyframes([self._info(index) for index in range(len(self))])
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """Entries of the info file, which the stock class would unpickle whatever it holds.
+
+        Raises:
+            RequestError: It is missing, damaged or something else.
+        """
+        content = read_info_file(Path(self.ann_file))
+        own: dict[str, Any] = vars(self)["_metainfo"]
+        own.update({key: value for key, value in content["metainfo"].items() if key not in own})
+        return [self.parse_data_info(info) for info in content["data_list"]]
 
     def _info(self, sample: int) -> dict[str, Any]:
         info: dict[str, Any] = self.get_data_info(sample)

@@ -104,10 +104,10 @@ def read_points(path: str | Path) -> np.ndarray:
     Raises:
         ValueError: The file's size is no multiple of a point's.
     """
-    values = np.fromfile(path, dtype=np.float32)
-    if values.size % POINT_FEATURES:
-        raise ValueError(f"{path}: {values.size} numbers are no multiple of {POINT_FEATURES}")
-    return values.reshape(-1, POINT_FEATURES)
+    content = np.fromfile(path, dtype=np.uint8)
+    if content.size % (4 * POINT_FEATURES):
+        raise ValueError(f"{path}: {content.size} bytes are no multiple of {4 * POINT_FEATURES}")
+    return content.view(np.float32).reshape(-1, POINT_FEATURES)
 
 
 def read_image(path: str) -> np.ndarray:

@@ -3,92 +3,104 @@
 Light modules only: neither the devkit nor torch is needed to look at prepared data.
 """
 
-import hashlib
 import json
-import pickle
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aqr_exp.config.inputs import identity_path, info_path
+import msgspec
+
+from aqr_exp.config.data_files import content_fingerprint, record_data
+from aqr_exp.config.inputs import identity_path, info_path, record_path
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.data.classes import CLASS_NAMES
-from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import feed_file, read_json, replace_json
+from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.files.atomic import read_json, replace_json
+from aqr_exp.files.foreign import read_pickle
 
 INFO_VERSION = "1.1"
 MAX_SWEEPS = 10
 """Earlier sweeps listed for a keyframe, newest first."""
 
 _PART_FORM = 1
-_HASH_WHOLE_BYTES = 4 << 30
-"""Data up to this size are hashed byte for byte; larger ones by names and sizes."""
 
 
-class _PlainUnpickler(pickle.Unpickler):  # noqa: S301 - plain values only
-    """Unpickler of lists, dicts, text and numbers; anything else could run code and is refused."""
+class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The part of a version that is prepared; stored in `fingerprint.json`.
 
-    def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"holds a {module}.{name}")
+    Attributes:
+        scenes: Names of the scenes; None is all.
+        keyframes_only: Without the LiDAR sweeps between keyframes.
+    """
+
+    scenes: tuple[str, ...] | None = None
+    keyframes_only: bool = False
+
+    def __str__(self) -> str:
+        """Such as `12 scenes only, keyframes only`; empty for the whole."""
+        scenes = [] if self.scenes is None else [f"{len(self.scenes)} scenes only"]
+        return ", ".join([*scenes, *["keyframes only"] * self.keyframes_only])
+
+    def has(self, scene: str) -> bool:
+        """True if the scene of that name belongs to it."""
+        return self.scenes is None or scene in self.scenes
+
+
+WHOLE = Part()
+
+
+def prepared_part(root: Path) -> Part:
+    """The part that was prepared below `root`, the whole where nothing was; fails as `read_json`."""
+    path = identity_path(root)
+    return read_json(path, Part) if path.is_file() else WHOLE
 
 
 def read_info_file(path: Path) -> dict[str, Any]:
     """Content of an info file, read without executing anything in it.
 
     Raises:
-        ValueError: It is damaged or holds more than plain values; says what.
+        RequestError: It is missing, damaged or something else; names it and says what.
     """
-    try:
-        with path.open("rb") as file:
-            content = _PlainUnpickler(file).load()
-    except (pickle.UnpicklingError, EOFError, AttributeError, IndexError, KeyError) as error:
-        raise ValueError(f"damaged: {error}") from None
-    except (UnicodeDecodeError, MemoryError, OverflowError, TypeError) as error:
-        raise ValueError(f"damaged: {type(error).__name__}") from None
+    content = read_pickle(path)
     if not isinstance(content, dict) or set(content) != {"metainfo", "data_list"}:
-        raise ValueError("no info file: it must hold metainfo and data_list")
+        raise RequestError(f"{path} is no info file: it must hold metainfo and data_list")
     return content
 
 
-def content_fingerprint(root: Path, version: str, splits: list[str]) -> str:
-    """16 hex digits of the tables, info files, images and points.
+def write_fingerprint(
+    root: Path,
+    version: str,
+    samples: dict[str, int],
+    names: set[str] | None = None,
+    part: Part = WHOLE,
+) -> None:
+    """Write `<root>/aqr_infos/fingerprint.json` with the number of samples by split, and the record.
 
-    Tables and info files always count byte for byte. So do images and points of a data set up to 4 GiB;
-    a larger one (the real nuScenes) counts by their names and sizes, since reading it takes hours.
+    `names` are the images and points that count; all that are there by default.
     """
-    found = [path for name in ("samples", "sweeps", version) for path in (root / name).rglob("*")]
-    infos = [info_path(root, split) for split in splits]
-    files = sorted(path for path in [*found, *infos] if path.is_file())
-    total = sum(path.stat().st_size for path in files)
-    digest = hashlib.sha256()
-    for path in files:
-        name = path.relative_to(root).as_posix()
-        digest.update(f"{name}\0{path.stat().st_size}\0".encode())
-        is_sensor_data = name.startswith(("samples/", "sweeps/"))
-        if total <= _HASH_WHOLE_BYTES or not is_sensor_data:
-            feed_file(digest, path)
-    return digest.hexdigest()[:16]
-
-
-def write_fingerprint(root: Path, version: str, samples: dict[str, int]) -> None:
-    """Write `<root>/aqr_infos/fingerprint.json` with the number of samples by split."""
+    infos = [info_path(root, split) for split in samples]
     logs = json.loads((root / version / "log.json").read_text(encoding="utf-8"))
-    synthetic = all("synthetic" in log["logfile"] for log in logs)
     replace_json(
         identity_path(root),
         {
-            "fingerprint": content_fingerprint(root, version, list(samples)),
+            "fingerprint": content_fingerprint(root, version, infos, names),
             "version": version,
             "splits": samples,
-            "synthetic": synthetic,
+            "synthetic": all("synthetic" in log["logfile"] for log in logs),
+            **msgspec.to_builtins(part),
         },
     )
+    record_data(record_path(root), root, version, [*infos, identity_path(root)], names)
+
+
+def _table_files(root: Path, version: str) -> list[Path]:
+    return sorted((root / version).glob("[!.]*.json"))  # archives leave others between them
 
 
 def table_stamp(root: Path, version: str) -> dict[str, Any]:
     """Sizes and times of change of a version's tables; parts made from other ones are discarded."""
-    stats = [(path.name, path.stat()) for path in sorted((root / version).glob("*.json"))]
+    stats = [(path.name, path.stat()) for path in _table_files(root, version)]
     tables = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
     return {"form": _PART_FORM, "info_version": INFO_VERSION, "tables": tables}
 
@@ -100,10 +112,19 @@ def fresh_parts(folder: Path, stamp: dict[str, Any]) -> None:
         current = read_json(marker) == stamp
     except AqrExpError:
         current = False
-    if folder.exists() and not current:
-        shutil.rmtree(folder)
+    if not current:
+        remove(folder)
     folder.mkdir(parents=True, exist_ok=True)
     replace_json(marker, stamp)
+
+
+def remove(*paths: Path) -> None:
+    """Remove files and whole folders, those that are there."""
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def epoch_samples(config: RunConfig, split_samples: int) -> int:
@@ -112,17 +133,11 @@ def epoch_samples(config: RunConfig, split_samples: int) -> int:
     With `schedule.cbgs` the info file of the training split is read.
 
     Raises:
-        AqrExpError: The info file is missing or damaged.
+        RequestError: The info file is missing or damaged.
     """
     if not config.schedule.cbgs:
         return split_samples
-    path = info_path(Path(config.data.root), config.data.train_split)
-    try:
-        content = read_info_file(path)
-    except FileNotFoundError:
-        raise AqrExpError(f"{path} is missing") from None
-    except (OSError, ValueError) as error:
-        raise AqrExpError(f"{path}: {error}") from None
+    content = read_info_file(info_path(Path(config.data.root), config.data.train_split))
     names = {label: name for name, label in content["metainfo"]["categories"].items()}
     holding = dict.fromkeys(CLASS_NAMES, 0)
     for info in content["data_list"]:

@@ -7,8 +7,8 @@ matrices `a2b` move homogeneous points of frame a to frame b.
 
 import json
 import pickle
-import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,7 +22,10 @@ from aqr_exp.data.geometry import pose_matrix
 from aqr_exp.data.info_files import (
     INFO_VERSION,
     MAX_SWEEPS,
+    WHOLE,
+    Part,
     fresh_parts,
+    remove,
     table_stamp,
     write_fingerprint,
 )
@@ -43,6 +46,10 @@ FILE_CLASSES: tuple[str, ...] = (
 )
 """Label order inside the files: mmdet3d's own, which its stock data set takes for granted. It is not the
 order of `CLASS_NAMES`; readers map by name (`metainfo["categories"]`)."""
+
+
+FOREIGN = "foreign_instances"
+"""Key of the metadata of an info file whose instances are not the tables' own."""
 
 
 class _Recording:
@@ -176,6 +183,21 @@ def sample_info(nusc: Any, sample: dict[str, Any], index: int) -> dict[str, Any]
     }
 
 
+def open_tables(root: Path, version: str, part: Part = WHOLE) -> Any:
+    """The devkit's `NuScenes` of a part of a version."""
+    from nuscenes import NuScenes
+
+    nusc = NuScenes(version=version, dataroot=str(root), verbose=False)
+    nusc.scene = [row for row in nusc.scene if part.has(row["name"])]
+    nusc._token2ind["scene"] = {  # noqa: SLF001 - `get` looks there
+        row["token"]: index for index, row in enumerate(nusc.scene)
+    }
+    if part.keyframes_only:
+        for row in nusc.sample_data:
+            row["prev"] = ""
+    return nusc
+
+
 def split_scenes(nusc: Any, split: str) -> list[dict[str, Any]]:
     """Rows of a split's scenes in the table's order; ValueError where the devkit knows no such split."""
     from nuscenes.utils.splits import get_scenes_of_split
@@ -194,6 +216,12 @@ def scene_samples(nusc: Any, scene: dict[str, Any]) -> list[dict[str, Any]]:
     return samples
 
 
+def split_tokens(nusc: Any, split: str) -> list[str]:
+    """Tokens of a split's samples, in the order of its info file."""
+    scenes = split_scenes(nusc, split)
+    return [row["token"] for scene in scenes for row in scene_samples(nusc, scene)]
+
+
 def build_metainfo(nusc: Any) -> dict[str, Any]:
     """Metadata of an info file: label order, attributes, version."""
     return {
@@ -210,25 +238,27 @@ def write_infos(
     version: str,
     splits: list[str],
     *,
+    part: Part = WHOLE,
+    names: set[str] | None = None,
     nusc: Any = None,
+    annotations: Mapping[str, list[dict[str, Any]]] | None = None,
     progress: Progress = no_progress,
 ) -> dict[str, int]:
     """Write `<root>/aqr_infos/<split>.pkl` and `fingerprint.json`; return samples by split.
 
     Killed at any moment, it continues with the next scene when called again; the files have the same
     bytes. `splits` are predefined ones or those of the version's `splits.json`; `nusc` is the devkit's
-    `NuScenes` of the version, if it is already open.
+    `NuScenes` of the part, if it is already open. A split whose every sample has `annotations` gets
+    them as its instances, and `foreign_instances` in its metadata.
 
     Raises:
         ValueError: The devkit knows no such split.
     """
-    from nuscenes import NuScenes
-
-    nusc = nusc or NuScenes(version=version, dataroot=str(root), verbose=False)
+    nusc = nusc or open_tables(root, version, part)
     rows = {split: split_scenes(nusc, split) for split in splits}
     folder = info_folder(root)
     parts = folder / f".parts-{quote(version, safe='')}"
-    fresh_parts(parts, table_stamp(root, version))
+    fresh_parts(parts, {**table_stamp(root, version), "keyframes_only": part.keyframes_only})
     total = sum(map(len, rows.values()))
     done, samples = 0, dict.fromkeys(splits, 0)
     for split in splits:
@@ -240,11 +270,16 @@ def write_infos(
         for index, info in enumerate(data_list):
             info["sample_idx"] = index
         samples[split] = len(data_list)
-        content = {"metainfo": build_metainfo(nusc), "data_list": data_list}
+        metainfo = build_metainfo(nusc)
+        if annotations and all(info["token"] in annotations for info in data_list):
+            metainfo[FOREIGN] = True
+            data_list = [{**info, "instances": annotations[info["token"]]} for info in data_list]
+        content = {"metainfo": metainfo, "data_list": data_list}
         # A fixed protocol: the same bytes from every Python that is supported.
         replace_bytes(info_path(root, split), pickle.dumps(content, protocol=4))
-    write_fingerprint(root, version, samples)
-    shutil.rmtree(parts)
+    names = names or {row["filename"] for row in nusc.sample_data}
+    write_fingerprint(root, version, samples, names, part)
+    remove(parts)
     return samples
 
 

@@ -4,6 +4,7 @@ Each column that is read is typed here once; other columns are skipped. The eval
 the columns that the benchmark needs, which is faster; the `Full...` rows add what training needs.
 """
 
+import re
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +18,7 @@ Triple = tuple[float, float, float]
 
 
 class Row(msgspec.Struct, gc=False):
-    """A row of any table; all that is read of `log` and `visibility`."""
+    """A row of any table; all that is read of `visibility`."""
 
     token: str
 
@@ -26,6 +27,12 @@ class Named(Row, gc=False):
     """A row of `attribute` or `category`."""
 
     name: str
+
+
+class Log(Row, gc=False):
+    """A row of `log`."""
+
+    logfile: str
 
 
 class Map(Row, gc=False):
@@ -53,7 +60,7 @@ class Scene(Named, gc=False):
     description: str
 
 
-class FullScene(Named, gc=False):
+class FullScene(Scene, gc=False):
     """A row of `scene` with its log and its chain of samples."""
 
     log_token: str
@@ -174,7 +181,7 @@ ROW_TYPES: dict[str, type[Row]] = {
     "category": Named,
     "ego_pose": FullPose,
     "instance": FullInstance,
-    "log": Row,
+    "log": Log,
     "map": Map,
     "sample": FullSample,
     "sample_annotation": FullAnnotation,
@@ -220,7 +227,8 @@ PREDEFINED_SPLITS = {
 }
 """nuScenes' own splits, and how the name of the version that holds them ends."""
 
-# v1.0-test has no annotations: nothing can be trained or scored on it here.
+NO_USE = "nothing can be trained or scored on it (use v1.0-trainval or v1.0-mini)"
+
 SPLITS_OF_VERSION: dict[str, tuple[str, str]] = {
     "v1.0-mini": ("mini_train", "mini_val"),
     "v1.0-trainval": ("train", "val"),
@@ -291,10 +299,12 @@ def splits_of(root: Path, version: str) -> list[str]:
     """The splits of a version: nuScenes' own, or those of its `splits.json`; training first.
 
     Raises:
-        AqrExpError: The version is none of nuScenes' own and says no splits.
+        AqrExpError: The version has no annotations, or is none of nuScenes' own and says no splits.
     """
     if version in SPLITS_OF_VERSION:
         return list(SPLITS_OF_VERSION[version])
+    if version == f"v1.0-{PREDEFINED_SPLITS['test']}":
+        raise RequestError(f"{version} has no annotations: {NO_USE}")
     path = Tables(root, version).path("splits")
     if not path.is_file():
         own = ", ".join(SPLITS_OF_VERSION)
@@ -302,6 +312,13 @@ def splits_of(root: Path, version: str) -> list[str]:
     splits = read_json(path, dict[str, list[str]])
     if not splits:
         raise AqrExpError(f"{path} is damaged: it must name the scenes of each split")
+    known = {scene.name for scene in Tables(root, version).rows("scene", Named)}
+    for split, scenes in splits.items():
+        if lost := set(scenes) - known:
+            raise AqrExpError(f"splits.json: {split} names {min(lost)}, which scene.json lacks")
+        if split in PREDEFINED_SPLITS or not re.fullmatch(r"\w[\w.-]*", split):
+            rule = "letters, digits, _-., and none of nuScenes' own names"
+            raise AqrExpError(f"splits.json: {split!r:.40} is no split's name (allowed: {rule})")
     return sorted(splits, key=lambda split: (not is_training(split), split))
 
 

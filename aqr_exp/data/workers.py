@@ -1,12 +1,16 @@
-"""Worker processes for work that is done scene by scene."""
+"""Worker processes: of work that is done scene by scene, and of data loaders."""
 
+import contextlib
+import ctypes
+import functools
 import multiprocessing
 import os
 import signal
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any
+
+from aqr_exp.errors import STOPPING
 
 
 def run_in_workers(
@@ -23,29 +27,82 @@ def run_in_workers(
     # Workers start from a clean process: nothing of the caller's threads or locks is inherited.
     context = multiprocessing.get_context("spawn")
     results: list[Any] = [None] * len(calls)
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker) as pool:
+    prepare = functools.partial(die_with, os.getpid())
+    # SIGTERM alone stays theirs: the pool ends with it what is left of a broken one.
+    with _blocked(set(STOPPING) - {signal.SIGTERM}):
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=prepare)
         tasks = {pool.submit(call): index for index, call in enumerate(calls)}
+    with pool:
         try:
             for task in as_completed(tasks):
                 results[tasks[task]] = task.result()
                 finished(tasks[task])
         except BaseException:
+            # What they have begun is of no use any more, and may take long.
+            for worker in multiprocessing.active_children():
+                worker.kill()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
     return results
 
 
-def _prepare_worker() -> None:
-    """Leave Ctrl-C to the parent, and exit when the parent does.
+@contextlib.contextmanager
+def _blocked(numbers: set[signal.Signals]) -> Iterator[None]:
+    """Let signals wait; a process that starts meanwhile never gets them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    A parent that is killed cannot stop its workers, which would wait for work for ever.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_follow_parent, daemon=True).start()
+
+_PR_SET_PDEATHSIG = 1
 
 
-def _follow_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
+def die_with(parent: int) -> None:
+    """Let this process be killed when its parent, that process, ends: nobody else would end it."""
+    with contextlib.suppress(AttributeError):  # Linux alone has it
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
         os._exit(1)
+
+
+_forking: list[int] = []
+"""The process whose forks are loader workers, once for each context that says so."""
+
+
+@contextlib.contextmanager
+def loader_workers() -> Iterator[None]:
+    """Make processes that are forked in this context die with this one and hear no request to stop.
+
+    A signal to the whole group (of Slurm, systemd or a terminal) reaches them as well, and a worker that
+    it ended would make the stop that it asks for a failure. They are born deaf: with a handler of their
+    own there would be a moment before it.
+    """
+    _watch_forks()
+    _forking.append(os.getpid())
+    try:
+        yield
+    finally:
+        _forking.pop()
+        for worker in multiprocessing.active_children():
+            worker.kill()  # deaf to what torch and the interpreter would end it with
+
+
+@functools.cache
+def _watch_forks() -> None:
+    """Register what is done around forks; it does nothing outside `loader_workers`."""
+
+    def block() -> None:
+        if _forking:
+            signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+
+    def unblock() -> None:
+        if _forking:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+
+    def follow() -> None:
+        if _forking:
+            die_with(_forking[-1])
+
+    os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=follow)

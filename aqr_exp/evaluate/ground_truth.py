@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 
 from aqr_exp.config.inputs import info_folder
 from aqr_exp.data.classes import CLASS_NAMES, LIDAR_NAME
+from aqr_exp.data.info_files import WHOLE, Part, prepared_part
 from aqr_exp.data.nuscenes_tables import (
     EVALUATED_TABLES,
     PREDEFINED_SPLITS,
@@ -213,26 +214,27 @@ def load_ground_truth(root: Path, version: str, split: str) -> GroundTruth:
     """
     path = cache_path(root, version, split)
     tables = Tables(root, version)
-    stamp = _stamp(tables)
+    part = prepared_part(root)
+    known = {"tables": _stamp(tables), "scenes": part.scenes and list(part.scenes)}
     with contextlib.suppress(AqrExpError):
         arrays, header = read_arrays(path, _KIND)
-        if header["tables"] == stamp:
+        if header["tables"] == known["tables"] and header.get("scenes") == known["scenes"]:
             return _from_arrays(split, arrays)
-    truth = read_ground_truth(tables, split)
+    truth = read_ground_truth(tables, split, part)
     with contextlib.suppress(OSError):
         path.parent.mkdir(exist_ok=True)
-        write_arrays(path, _KIND, _to_arrays(truth), {"tables": stamp})
+        write_arrays(path, _KIND, _to_arrays(truth), known)
     return truth
 
 
-def read_ground_truth(tables: Tables, split: str) -> GroundTruth:
-    """A split's ground truth from the tables themselves.
+def read_ground_truth(tables: Tables, split: str, part: Part = WHOLE) -> GroundTruth:
+    """A split's ground truth from the tables themselves, of the scenes that are prepared.
 
     Raises:
         RequestError: There is no such split, or nothing in it.
         AqrExpError: A table is missing or damaged; names it.
     """
-    wanted = set(tables.split_scenes(split))
+    wanted = {name for name in tables.split_scenes(split) if part.has(name)}
     scenes = [scene for scene in tables.rows("scene", Scene) if scene.name in wanted]
     scene_place = {scene.token: index for index, scene in enumerate(scenes)}
     every_sample = tables.rows("sample", Sample)

@@ -17,10 +17,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from aqr_exp.data.classes import CLASS_NAMES
-from aqr_exp.errors import RequestError
+from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.evaluate.boxes import Boxes
 from aqr_exp.evaluate.ground_truth import GroundTruth
 from aqr_exp.evaluate.protocol import ATTRIBUTE_NAMES, MAX_BOXES
+from aqr_exp.files.atomic import read_content
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,11 +90,9 @@ def read_predictions(path: Path, truth: GroundTruth) -> Predictions:
             that the benchmark does not allow; names the file and the place.
     """
     try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise RequestError(f"{path} is missing") from None
-    except OSError as error:
-        raise RequestError(f"{path} cannot be read: {error.strerror}") from None
+        content = read_content(path)
+    except AqrExpError as error:
+        raise RequestError(str(error)) from None
     try:
         try:
             results: Mapping[str, Any] = msgspec.json.decode(content, type=_ResultFile).results

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt
 
+from aqr_exp.errors import AqrExpError
 from aqr_exp.evaluate.protocol import ERROR_MATCH, MATCH_DISTANCES_M
 from aqr_exp.files.arrays import read_arrays, write_arrays
 
@@ -171,6 +172,9 @@ def read_records(path: Path) -> MatchRecords:
         AqrExpError: It is missing, damaged or no such file; names it.
     """
     arrays, header = read_arrays(path, _KIND)
-    del header["kind"]
-    tables = {name: MatchTable(**part(arrays, f"{name}/")) for name in header.pop("tables")}
-    return MatchRecords(samples=SplitSamples.from_arrays(arrays), tables=tables, header=header)
+    try:
+        del header["kind"]
+        tables = {name: MatchTable(**part(arrays, f"{name}/")) for name in header.pop("tables")}
+        return MatchRecords(samples=SplitSamples.from_arrays(arrays), tables=tables, header=header)
+    except (TypeError, LookupError, ValueError, AttributeError):
+        raise AqrExpError(f"{path} is damaged: it holds other arrays than match records") from None

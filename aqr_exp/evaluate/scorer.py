@@ -18,7 +18,7 @@ from aqr_exp.evaluate.protocol import (
     MEASURED,
 )
 from aqr_exp.evaluate.records import DISTANCES, MatchTable
-from aqr_exp.evaluate.weighting import Counts, Targets, curve, mean_errors
+from aqr_exp.evaluate.weighting import Curve, Found, Ranking, Targets, mean_errors
 
 ALL_LABELS = tuple(range(len(CLASS_NAMES)))
 
@@ -84,7 +84,7 @@ class Scores:
         }
 
 
-_ENTRIES_AT_ONCE = 1 << 17
+_ENTRIES_AT_ONCE = 1 << 15
 """Weightings are worked on together while their detections are at most this many: what a cache holds."""
 
 
@@ -95,14 +95,16 @@ class _ClassScorer:
         rows = table.rows(label)
         self.sample = table.sample[rows].astype(np.intp)
         self.score = table.score[rows].astype(np.float64)
-        self.matches = [np.flatnonzero(table.hits(label, distance)) for distance in DISTANCES]
+        self.matched = table.matched[rows]
+        hits = table.hits(label, ERROR_MATCH)
+        self.matches, self.match_index = np.flatnonzero(hits), np.cumsum(hits) - 1
         self.measured = np.flatnonzero(MEASURED[label])
         self.errors = np.ascontiguousarray(table.class_errors(label)[:, self.measured].T)
 
     def score_rows(
         self,
         weights: Int[np.ndarray, "R S"],
-        truths: Int[np.ndarray, " R"],
+        targets: Targets,
         ap: Float[np.ndarray, "R 4"],
         errors: Float[np.ndarray, "R 5"],
     ) -> None:
@@ -112,20 +114,20 @@ class _ClassScorer:
         if not len(self.sample):
             return
         copies = weights.take(self.sample, axis=1)
-        ranks = Counts(copies)
-        targets = Targets.of(truths)
+        ranking = Ranking(copies)
+        matched = self.matched.take(ranking.detection)
         for distance in DISTANCES:
-            index = self.matches[distance]
-            if not len(index):
+            found = Found(ranking, (matched & 1 << distance).astype(bool))
+            if not len(found.place):
                 continue
-            match_copies = copies.take(index, axis=1)
-            found = Counts(match_copies)
-            read = curve(ranks, found, index, self.score, targets)
-            ap[:, distance] = read.average_precision()
+            curve = Curve(ranking, found, targets)
+            ap[:, distance] = curve.average_precision()
             if distance == ERROR_MATCH:
+                match = self.match_index.take(ranking.detection.take(found.place))
                 errors[:, self.measured] = mean_errors(
-                    read.score, match_copies, found, self.score[index], self.errors
-                )
+                    curve.scores(self.score), copies.take(self.matches, axis=1), found, match,
+                    self.score.take(self.matches), self.errors,
+                )  # fmt: skip
 
 
 class Scorer:
@@ -156,10 +158,11 @@ class Scorer:
         ap = np.empty((count, len(CLASS_NAMES), len(MATCH_DISTANCES_M)))
         errors = np.full((count, len(CLASS_NAMES), len(ERROR_NAMES)), np.nan)
         for label, scorer in enumerate(self._classes):
+            targets = Targets.of(truths[:, label])
             step = max(1, _ENTRIES_AT_ONCE // max(1, len(scorer.sample)))
             for start in range(0, count, step):
                 part = slice(start, start + step)
                 scorer.score_rows(
-                    weights[part], truths[part, label], ap[part, label], errors[part, label]
+                    weights[part], targets.rows(part), ap[part, label], errors[part, label]
                 )
         return Scores(ap=ap, errors=errors, truths=truths, samples=weights.sum(axis=1))

@@ -7,6 +7,7 @@ change of any bit is noticed by `read_arrays`.
 import hashlib
 import io
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from aqr_exp.files.atomic import read_content, replace_bytes
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _HEADER = "header"
+_MOST_BYTES = 4 << 30
 
 
 def write_arrays(
@@ -46,13 +48,32 @@ def read_arrays(path: Path, kind: str) -> tuple[dict[str, np.ndarray[Any, Any]],
     Raises:
         AqrExpError: The file is missing, damaged or of another kind; names it.
     """
-    content = read_content(path)
+    content = read_content(path, at_most=_MOST_BYTES, follow=False)
     archive, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
     if hashlib.sha256(archive).digest() != digest:
         raise AqrExpError(f"{path} is damaged: its content does not fit its checksum")
-    with np.load(io.BytesIO(archive), allow_pickle=False) as loaded:
-        arrays = {name: loaded[name] for name in loaded.files}
-    header: dict[str, Any] = json.loads(arrays.pop(_HEADER).tobytes())
-    if header["kind"] != kind:
-        raise AqrExpError(f"{path} holds {header['kind']}, not {kind}")
+    try:
+        arrays = unpack_arrays(archive)
+        header: dict[str, Any] = json.loads(arrays.pop(_HEADER).tobytes())
+        found = header["kind"]
+    except (ValueError, TypeError, LookupError, RecursionError):
+        raise AqrExpError(f"{path} is damaged: it holds no named arrays") from None
+    if found != kind:
+        raise AqrExpError(f"{path} holds {str(found)[:40]}, not {kind}")
     return arrays, header
+
+
+def unpack_arrays(archive: bytes) -> dict[str, np.ndarray[Any, Any]]:
+    """The arrays of an `.npz` archive, of numbers and text alone.
+
+    Raises:
+        ValueError: It is damaged or compressed, or holds objects.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(archive)) as members:
+            if any(member.compress_type for member in members.infolist()):
+                raise ValueError("compressed arrays may take any memory")
+        with np.load(io.BytesIO(archive), allow_pickle=False) as loaded:
+            return {name: loaded[name] for name in loaded.files}
+    except (zipfile.BadZipFile, EOFError, MemoryError, OverflowError, NotImplementedError) as error:
+        raise ValueError(str(error)) from None

@@ -11,7 +11,8 @@ from typing import TypeVar
 import msgspec
 
 from aqr_exp import __version__
-from aqr_exp.files.atomic import replace_bytes
+from aqr_exp.errors import AqrExpError
+from aqr_exp.files.atomic import read_content, replace_bytes
 
 # What was changed so recently may change again without showing it: clocks of file systems tick slowly.
 SETTLED_S = 2.0
@@ -43,9 +44,8 @@ def settled(stamps: Iterable[Stamp]) -> bool:
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 # To be raised when what is cached is computed in another way.
-_FORM = 1
-# A file that a writer was killed over is litter after so long.
-_LITTER_S = 60.0
+_FORM = 2
+_MOST_BYTES = 1 << 30
 
 Content = TypeVar("Content")
 
@@ -53,7 +53,7 @@ Content = TypeVar("Content")
 def read_cache(path: Path, kind: type[Content]) -> Content | None:
     """Read what `write_cache` wrote; None when it is absent, damaged or of another version."""
     try:
-        stored = path.read_bytes()
+        stored = read_content(path, at_most=_MOST_BYTES, follow=False)
         digest, packed = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
         if hashlib.sha256(packed).digest() != digest:
             return None
@@ -63,7 +63,7 @@ def read_cache(path: Path, kind: type[Content]) -> Content | None:
         if (written_by, form) != (__version__, _FORM):
             return None
         return msgspec.msgpack.decode(content, type=kind)
-    except (OSError, ValueError, RecursionError):
+    except (AqrExpError, ValueError, RecursionError):
         return None
 
 
@@ -75,7 +75,4 @@ def write_cache(path: Path, content: object) -> None:
     packed = msgspec.msgpack.encode((__version__, _FORM, content))
     with contextlib.suppress(OSError):
         path.parent.mkdir(exist_ok=True)
-        for left in path.parent.glob(f".{path.name}.*.tmp"):
-            if time.time() - left.stat().st_mtime > _LITTER_S:
-                left.unlink()
         replace_bytes(path, hashlib.sha256(packed).digest() + packed, durable=False)

@@ -1,8 +1,12 @@
 """Progress of long work: callbacks that are called after each piece of it, and times in words."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
+
+from aqr_exp.files.text import printable
 
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
@@ -19,6 +23,26 @@ RunProgress = Callable[[dict[str, Any]], None]
 
 def no_progress(*_: Any) -> None:
     """Ignore progress."""
+
+
+TOLD_AFTER_S = 1.0
+
+
+@contextmanager
+def told(what: Callable[[], str]) -> Iterator[None]:
+    """Say on stderr what this process waits for, when the context lasts longer than a second."""
+
+    def tell() -> None:
+        sys.stderr.write(printable(f"waiting for {what()}") + "\n")
+        sys.stderr.flush()
+
+    timer = threading.Timer(TOLD_AFTER_S, tell)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def duration(seconds: float, *, rounded: bool = False) -> str:

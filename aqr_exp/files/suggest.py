@@ -2,6 +2,8 @@
 
 from collections.abc import Collection
 
+_SYNONYMS = {"gpu": "cuda", "lr": "schedule.learning_rate"}
+
 
 def nearest(word: str, choices: Collection[str]) -> str | None:
     """The choice closest to a misspelt word, None when nothing is close.
@@ -11,6 +13,8 @@ def nearest(word: str, choices: Collection[str]) -> str | None:
     """
     import difflib
 
+    if _SYNONYMS.get(word.lower()) in choices:
+        return _SYNONYMS[word.lower()]
     lowered = {choice.lower(): choice for choice in choices}
     if word.lower() in lowered:
         return lowered[word.lower()]
@@ -30,3 +34,16 @@ def did_you_mean(word: str, choices: Collection[str]) -> str:
     """`: did you mean 'x'?` for an error message; empty when nothing is close."""
     match = nearest(word, choices)
     return f": did you mean '{match}'?" if match else ""
+
+
+def some(names: Collection[str], see: str = "", most: int = 90) -> str:
+    """The names with commas between, in so many characters; more of them are counted.
+
+    Args:
+        see: A command that lists them all.
+    """
+    found, rest = "", list(names)
+    while rest and len(found) + len(rest[0]) <= most:
+        found += f"{', ' if found else ''}{rest.pop(0)}"
+    more = f" ... and {len(rest)} more" + (f": `{see}`" if see else "")
+    return found + more * bool(rest) if names else "none"

@@ -1,14 +1,16 @@
 """One attempt of a run: whether it is due, how it is queued and started, and how its end is recorded."""
 
 import contextlib
-import os
 from dataclasses import dataclass
 from enum import Enum
 
-from aqr_exp.errors import AqrExpError
+from aqr_exp.errors import AqrExpError, words_of
 from aqr_exp.launch.executor import Executor, Job
+from aqr_exp.launch.json_worker import last_lines
 from aqr_exp.launch.slots import Reservation
+from aqr_exp.store.collect import intact_row
 from aqr_exp.store.lease import Lease, LeaseInfo, claim
+from aqr_exp.store.process_identity import Liveness
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import ENDED_BADLY, IN_HAND, STOPPED, RunState, RunStatus
 
@@ -85,6 +87,7 @@ def decide(folder: RunFolder, prior: PriorState, *, ours: bool = False) -> RunSn
             # A folder arrives whole: another launcher may have made it between the two looks.
             if not folder.state_path.exists():
                 return RunSnapshot(Decision.FAILED, f"{folder.state_path} is missing")
+        intact_row(folder)
         status = folder.effective_status(ours=ours)
         state = folder.read_state()
         if status is RunStatus.COMPLETED:
@@ -97,7 +100,7 @@ def decide(folder: RunFolder, prior: PriorState, *, ours: bool = False) -> RunSn
             return RunSnapshot(Decision.PRUNED, state.reason, state.attempt)
         request = folder.cancel_request()
     except (AqrExpError, OSError) as error:
-        return RunSnapshot(Decision.FAILED, str(error))
+        return RunSnapshot(Decision.FAILED, words_of(error))
     if status is RunStatus.FAILED and state.attempt > prior.attempts:
         return RunSnapshot(Decision.FAILED, state.reason, state.attempt)
     if status is RunStatus.CANCELLED and request and request.requested != prior.cancel:
@@ -111,6 +114,7 @@ def queue(folder: RunFolder, attempt: int) -> None:
 
     A process of an earlier attempt that has not begun yet finds this one in its place and leaves.
     """
+    folder.check_folders()
     folder.forget_attempt()
     folder.logs_dir.mkdir(exist_ok=True)
     folder.write_state(RunStatus.QUEUED, attempt=attempt)
@@ -147,7 +151,9 @@ def start(
         for path in (folder.launch_lease_path, folder.lease_path):
             answer = claim(path)
             if isinstance(answer, LeaseInfo):
-                return RunSnapshot(Decision.ELSEWHERE, f"held by {answer}")
+                unknown = answer.liveness is Liveness.UNKNOWN
+                decision = Decision.UNKNOWN if unknown else Decision.ELSEWHERE
+                return RunSnapshot(decision, f"held by {answer}")
             kept.append(answer)
         # Decided while no process trains: an attempt that outlived its launcher counts until now.
         snapshot = decide(folder, prior, ours=True)
@@ -158,7 +164,7 @@ def start(
         job = executor.submit(folder, snapshot.attempt, reservation)
         return Started(job=job, lease=kept.pop(), attempt=snapshot.attempt)
     except (AqrExpError, OSError) as error:
-        reason = f"cannot be started: {error}"
+        reason = f"cannot be started: {words_of(error)}"
         with contextlib.suppress(AqrExpError, OSError):
             folder.write_state(RunStatus.FAILED, reason=reason)
         return RunSnapshot(Decision.FAILED, reason)
@@ -190,10 +196,5 @@ def settle(folder: RunFolder, summary: str, *, stopped: bool) -> RunState:
 
 
 def last_log_lines(folder: RunFolder, count: int = 15) -> list[str]:
-    """The last lines of the training log, read from its end."""
-    if not folder.train_log_path.exists():
-        return []
-    with folder.train_log_path.open("rb") as log:
-        log.seek(max(0, log.seek(0, os.SEEK_END) - 64 * 1024))
-        text = log.read().decode("utf-8", errors="replace")
-    return text.splitlines()[-count:]
+    """The last lines of the training log; fails as `last_lines` does."""
+    return last_lines(folder.train_log_path, count)

@@ -14,15 +14,17 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from io import TextIOWrapper
 from typing import Any, TextIO, cast
 
 import msgspec
 
 from aqr_exp.config.schema.run import LauncherConfig
-from aqr_exp.errors import INTERRUPTED, AqrExpError, RequestError
-from aqr_exp.launch.json_worker import exit_summary
+from aqr_exp.errors import INTERRUPTED, STOPPING, AqrExpError, RequestError
+from aqr_exp.launch.json_worker import PYTHON, exit_summary, open_log
 from aqr_exp.launch.slots import Reservation, SlotLeases
 from aqr_exp.store.run_folder import RunFolder, utc_now
+from aqr_exp.train.__main__ import LAUNCHER_VARIABLE
 from aqr_exp.train.__main__ import main as train_main
 
 # A JSON list of arguments to start instead of the training, for tests and benchmarks: what it starts
@@ -37,7 +39,7 @@ class Job(ABC):
 
     Attributes:
         folder: The run's folder.
-        stop_requested: Whether `stop` was called, or a Ctrl-C reached the training.
+        stop_requested: Whether `stop` was called, or a signal that means stop reached the training.
     """
 
     def __init__(self, folder: RunFolder, reservation: Reservation | None) -> None:
@@ -115,6 +117,10 @@ class Executor(ABC):
         """
         return self._slots.reserve() if self._slots is not None else None
 
+    def occupied(self) -> str:
+        """Who holds the room, in words."""
+        return self._slots.occupied() if self._slots is not None else ""
+
     def close(self) -> None:
         """Give back room that dead launchers and trainings of this machine have left."""
         if self._slots is not None:
@@ -142,7 +148,7 @@ def training_arguments(folder: RunFolder, attempt: int, threads: int | None) -> 
 
     Args:
         attempt: A process that finds another attempt queued leaves the run alone.
-        threads: The most threads it may use; None leaves it to the run.
+        threads: Those of a run that does not say how many; None gives it every core.
     """
     limit = [] if threads is None else ["--threads", str(threads)]
     return [os.fspath(folder.path.absolute()), "--attempt", str(attempt), *limit]
@@ -156,7 +162,7 @@ def training_program() -> list[str]:
     """
     replaced = os.environ.get(COMMAND_VARIABLE)
     if not replaced:
-        return [sys.executable, "-m", "aqr_exp.train"]
+        return [*PYTHON, "-m", "aqr_exp.train"]
     program: list[str] = []
     with suppress(msgspec.DecodeError):
         program = msgspec.json.decode(replaced, type=list[str])
@@ -174,7 +180,7 @@ class LocalExecutor(Executor):
         """Start a process; its slot stays in use until it ends, whatever becomes of this one."""
         slot = None if reservation is None else reservation.slot
         arguments = training_arguments(folder, attempt, None if slot is None else slot.threads)
-        with folder.train_log_path.open("ab") as log:
+        with open_log(folder.train_log_path) as log:
             log.write(_log_header(attempt))
             log.flush()
             process = subprocess.Popen(
@@ -184,7 +190,13 @@ class LocalExecutor(Executor):
                 stderr=subprocess.STDOUT,
                 # Its own session: Ctrl-C reaches it once, from here, and not also from the terminal.
                 start_new_session=True,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **(slot.environment if slot else {})},
+                env={
+                    **os.environ,
+                    "PYTHONUNBUFFERED": "1",
+                    "PYTHONIOENCODING": "utf-8:backslashreplace",
+                    LAUNCHER_VARIABLE: str(os.getpid()),
+                    **(slot.environment if slot else {}),
+                },
             )
         if reservation is not None:
             reservation.lease.hand_over(process.pid)
@@ -217,6 +229,8 @@ class LocalJob(Job):
 
     def _summary(self) -> str | None:
         returncode = self._process.poll()
+        if returncode is not None and -returncode in STOPPING:
+            self.stop_requested = True  # it got the signal before it could handle any
         return None if returncode is None else exit_summary(returncode)
 
     def _interrupt(self) -> None:
@@ -280,7 +294,9 @@ class DebugJob(Job):
         arguments = training_arguments(self.folder, self._attempt, slot.threads if slot else None)
         with (
             _process_state_kept(),
-            self.folder.train_log_path.open("a", encoding="utf-8", buffering=1) as log,
+            TextIOWrapper(
+                open_log(self.folder.train_log_path), encoding="utf-8", write_through=True
+            ) as log,
             redirect_stdout(cast(TextIO, _Tee(sys.stdout, log))),
             redirect_stderr(cast(TextIO, _Tee(sys.stderr, log))),
         ):
@@ -325,7 +341,7 @@ class _Tee:
 def _process_state_kept() -> Iterator[None]:
     """Give this process its environment and signal handlers back when the context ends."""
     environment = dict(os.environ)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in STOPPING}
     try:
         yield
     finally:

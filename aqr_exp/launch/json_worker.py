@@ -8,7 +8,12 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from aqr_exp.files.atomic import open_regular
+
+PYTHON = (sys.executable, *(("-P",) if sys.version_info >= (3, 11) else ()))
+"""This Python without modules of the current folder, which may be a shared one; 3.10 takes them."""
 
 
 @contextmanager
@@ -24,9 +29,9 @@ def json_worker(
     Raises:
         OSError: It could not be started, or the log not be written.
     """
-    with log.open("ab") as errors:
+    with open_log(log) as errors:
         worker = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            [*PYTHON, "-m", module, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -45,6 +50,28 @@ def json_worker(
             worker.stdout.close()
 
 
+def open_log(log: Path) -> BinaryIO:
+    """Open a log to write at its end.
+
+    Raises:
+        OSError: It cannot be written, or is no regular file.
+    """
+    return open_regular(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, follow=False)
+
+
+def last_lines(log: Path, count: int) -> list[str]:
+    """The last lines of a log, read from its end; none without one.
+
+    Raises:
+        OSError: It cannot be read, or is no regular file.
+    """
+    if not os.path.lexists(log):
+        return []
+    with open_regular(log, follow=False) as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 64 * 1024))
+        return file.read().decode("utf-8", errors="replace").splitlines()[-count:]
+
+
 def responses(worker: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
     """The worker's answers, each as soon as its line is complete."""
     return map(json.loads, worker.stdout or ())
@@ -52,7 +79,7 @@ def responses(worker: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
 
 def last_line(log: Path) -> str:
     """The last line of a log that is not empty; `none` without one."""
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    lines = [line for line in last_lines(log, 1000) if line.strip()]
     return lines[-1] if lines else "none"
 
 

@@ -13,10 +13,9 @@ from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.run import Device
 from aqr_exp.data.corruptions.cases import CorruptionCase
 from aqr_exp.errors import AqrExpError, RunFailedError
-from aqr_exp.files.atomic import replace_checked_json
 from aqr_exp.files.progress import Progress
 from aqr_exp.launch.executor import COMMAND_VARIABLE
-from aqr_exp.launch.json_worker import exit_summary, json_worker, last_line, responses
+from aqr_exp.launch.json_worker import exit_summary, json_worker, last_line, open_log, responses
 from aqr_exp.launch.preflight import machine, missing_for_training
 from aqr_exp.launch.slots import THREAD_VARIABLES, Slot, usable_cores
 from aqr_exp.store.cost import Cost, cost_of
@@ -81,7 +80,7 @@ def _outcome(folder: RunFolder, response: Mapping[str, Any], shared: Mapping[str
     found = {name: value for name, value in response.items() if name != "name"}
     hardware = machine() | {name: found.pop(name) for name in ("device", "threads")}
     cost = cost_of({**found, **shared, "hardware": hardware})
-    replace_checked_json(folder.cost_path, cost.as_json())
+    folder.write_json(folder.cost_path, cost.as_json())
     return Outcome(name=folder.name, cost=cost)
 
 
@@ -186,7 +185,7 @@ def evaluate_corruptions(
     """
     folder.logs_dir.mkdir(exist_ok=True)
     log = folder.failures_log_path
-    with log.open("ab") as opened:
+    with open_log(log) as opened:
         opened.write(f"=== {utc_now()}\n".encode())
     names = ",".join(case.name for case in cases)
     arguments = ["--threads", str(threads), os.fspath(folder.path.absolute()), names]

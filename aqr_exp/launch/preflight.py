@@ -7,13 +7,18 @@ import platform
 import shutil
 import socket
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aqr_exp.config.inputs import info_path
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.errors import RequestError
+from aqr_exp.data.info_files import read_info_file
+from aqr_exp.errors import Fault, RequestError, refusal
+from aqr_exp.files.atomic import writes
+from aqr_exp.files.foreign import checkpoint_fault
 
 TRAIN_REMEDY = "make setup (or pip install 'aqr-exp[train]')"
 
@@ -180,7 +185,7 @@ def check_ready(config: RunConfig, results: Path) -> None:
     Raises:
         RequestError: One line for each thing that is missing, with a remedy.
     """
-    faults = []
+    faults: list[Fault | str] = [*input_faults(config)]
     try:
         check_packages("training")
     except RequestError as error:
@@ -190,21 +195,52 @@ def check_ready(config: RunConfig, results: Path) -> None:
         if not sparse.installed:
             faults.append(f"model={config.model.name} needs spconv: {sparse.remedy}")
     faults += gpu_faults(config, gpu_models())
-    temporary = tempfile.gettempdir()
+    system = system_faults(results)
+    faults += system
+    temporary = "" if system else tempfile.gettempdir()
     if config.launcher.loader_workers and len(os.fsencode(temporary)) > LONGEST_TMPDIR:
         faults.append(
             f"the folder of temporary files, {temporary}, has a name of more than {LONGEST_TMPDIR} "
             "bytes: loader workers would wait for ever (TMPDIR names another folder, "
             "launcher.loader_workers=0 needs none)"
         )
-    free_mb = free_space_mb(results)
-    if free_mb < FREE_SPACE_MB:
-        faults.append(
-            f"the disk of {results} has {free_mb} MB left: a run needs {FREE_SPACE_MB} MB "
-            "(AQR_EXP_RESULTS names another folder)"
-        )
     if faults:
         raise RequestError(*faults)
+
+
+def system_faults(results: Path) -> list[Fault]:
+    """What the operating system would refuse a run: temporary files, files among the results, space.
+
+    Args:
+        results: The results folder; it need not exist yet.
+    """
+    existing = next(parent for parent in (results, *results.parents) if parent.exists())
+    free_mb = free_space_mb(results)
+    if free_mb < FREE_SPACE_MB:
+        rule = f"the disk of {results} has {free_mb} MB left: a run needs {FREE_SPACE_MB} MB"
+        return [Fault(rule=rule, hint=" (AQR_EXP_RESULTS names another folder)")]
+    try:
+        tempfile.gettempdir()
+        with writes(existing), tempfile.TemporaryFile(dir=existing):
+            return []
+    except OSError as error:
+        return [refusal(error)]
+
+
+def input_faults(config: RunConfig) -> Iterator[Fault]:
+    """What is wrong with the info files and the checkpoint that a run would read, before it starts."""
+    for split in (config.data.train_split, config.data.val_split):
+        path = info_path(Path(config.data.root), split)
+        try:
+            if path.exists():  # the data's identity says what is missing
+                read_info_file(path)
+        except RequestError as error:
+            yield from error.faults
+    if config.start is not None:
+        path = Path(config.start.load_from)
+        with suppress(OSError):  # its identity says so
+            if cause := checkpoint_fault(path):
+                yield Fault("start.load_from", os.fspath(path), cause)
 
 
 def gpu_faults(config: RunConfig, gpus: Sequence[str]) -> list[str]:

@@ -7,9 +7,9 @@ from pathlib import Path
 from aqr_exp.config.inputs import read_data_identity, with_data_identity
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.stages import peak_step, rate_at, stages_of
-from aqr_exp.data.info_files import epoch_samples
+from aqr_exp.data.info_files import epoch_samples, prepared_part
 from aqr_exp.data.nuscenes_tables import OFFICIAL_SAMPLES, PUBLISHED_DRAWS, SPLITS_OF_VERSION
-from aqr_exp.errors import AqrExpError
+from aqr_exp.errors import AqrExpError, Fault
 from aqr_exp.launch.preflight import check_ready
 
 CURVE_POINTS = 49
@@ -54,10 +54,12 @@ def plan_of(config: RunConfig, results: Path) -> RunPlan:
     """Plan a run without changing anything; the results folder need not exist."""
     schedule = config.schedule
     faults: list[str] = []
-    samples, drawn = None, None
+    samples, drawn, part = None, None, ""
     try:
         config = with_data_identity(config)
-        samples = read_data_identity(Path(config.data.root))["splits"][config.data.train_split]
+        root = Path(config.data.root)
+        samples = read_data_identity(root)["splits"][config.data.train_split]
+        part = str(prepared_part(root))
         drawn = epoch_samples(config, samples)
     except AqrExpError as error:
         faults.append(str(error))
@@ -66,6 +68,10 @@ def plan_of(config: RunConfig, results: Path) -> RunPlan:
     except AqrExpError as error:
         faults += str(error).splitlines()
     steps = None if drawn is None else drawn // schedule.batch_size
+    if steps == 0:
+        value = str(schedule.batch_size)
+        rule = f"an epoch draws {drawn} samples: must be from 1 to {drawn}"
+        faults.append(str(Fault("schedule.batch_size", value, rule)))
     # The curve has the same form whatever the number of steps.
     imagined = max(1000, (steps or 0) * schedule.epochs)
     moments = [round(index * (imagined - 1) / (CURVE_POINTS - 1)) for index in range(CURVE_POINTS)]
@@ -79,8 +85,12 @@ def plan_of(config: RunConfig, results: Path) -> RunPlan:
         learning_rates=tuple(rate_at(schedule, step, imagined) for step in moments),
         peak_share=peak_step(schedule, imagined) / (imagined - 1),
         memory={},
-        notes=(*([] if drawn is not None else official_notes(config)), *backbone_notes(config)),
-        faults=tuple(faults),
+        notes=(
+            *([] if drawn is not None else official_notes(config)),
+            *([f"the data are a part of {config.data.version}: {part}"] if part else []),
+            *backbone_notes(config),
+        ),
+        faults=tuple(dict.fromkeys(faults)),
     )
 
 

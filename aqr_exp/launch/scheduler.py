@@ -9,7 +9,8 @@ from typing import Protocol
 import msgspec
 
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.errors import AqrExpError
+from aqr_exp.errors import AqrExpError, words_of
+from aqr_exp.files.progress import TOLD_AFTER_S
 from aqr_exp.launch.attempt import (
     FINAL,
     Decision,
@@ -86,6 +87,9 @@ class SchedulerListener(Protocol):
     def stopping(self, running: int) -> None:
         """The scheduler was asked to stop, and `running` trainings end their step; called once."""
 
+    def waiting(self, what: str) -> None:
+        """Nothing runs here; `what` others do is waited for. Called once for each."""
+
     def tick(self) -> None:
         """Time passes; called several times a second."""
 
@@ -95,9 +99,11 @@ class TaskSource(Protocol):
 
     Attributes:
         exhausted: It will never propose another task.
+        waits_for: What keeps it from proposing one at this moment, in words.
     """
 
     exhausted: bool
+    waits_for: str
 
     def poll(self, *, now: bool = False) -> Sequence[Task]:
         """Tasks that have come up since the last poll; called several times a second."""
@@ -137,6 +143,9 @@ class Scheduler:
         self._working: dict[Task, Started] = {}
         self._stops = 0
         self._stopping = False
+        self._refused: dict[Task, RunSnapshot] = {}
+        self._idle_steps = 0
+        self._told = ""
         self.outcomes: dict[str, RunSnapshot] = {}
 
     @property
@@ -182,14 +191,31 @@ class Scheduler:
         if self._source is not None:
             self._add(self._source.poll())
         self._start_ready()
+        self._tell_waiting()
         if self._working or (self._source is not None and not self._source.exhausted):
             return True
         snapshots = {task: self._snapshot(task) for task in self._pending}
+        snapshots |= self._refused
         if any(snapshot.decision is not Decision.UNKNOWN for snapshot in snapshots.values()):
             return True
         for task, snapshot in snapshots.items():
             self._finish(task, snapshot, here=False)
         return False
+
+    def _tell_waiting(self) -> None:
+        """Say what is waited for when nothing has been running here for a second."""
+        idle = not self._working and (self._pending or self._source)
+        self._idle_steps = self._idle_steps + 1 if idle else 0
+        if self._idle_steps * TICK_S < TOLD_AFTER_S:
+            return
+        what = self._source.waits_for if self._source is not None else ""
+        for task in self._pending[:1]:
+            reason = (self._refused.get(task) or self._snapshot(task)).reason
+            what = f"{task.folder.name}: {reason}" if reason else self._executor.occupied()
+        if what and what != self._told:
+            self._told = what
+            with contextlib.suppress(OSError):
+                self._listener.waiting(what)
 
     def _add(self, tasks: Sequence[Task]) -> None:
         self._prior |= {task.folder.name: prior_state(task.folder) for task in tasks}
@@ -217,7 +243,9 @@ class Scheduler:
         except LockHeldError:
             self._pending.append(task)  # another process has it: its outcome is waited for
         except (AqrExpError, OSError) as error:
-            self._finish(task, RunSnapshot(Decision.FAILED, str(error), run.attempt), here=True)
+            self._finish(
+                task, RunSnapshot(Decision.FAILED, words_of(error), run.attempt), here=True
+            )
         else:
             decision = Decision(state.status.value)
             self._finish(task, RunSnapshot(decision, state.reason, state.attempt), here=True)
@@ -228,6 +256,7 @@ class Scheduler:
     def _start_ready(self) -> None:
         """Start due runs while there is room; note what others have finished."""
         room: Reservation | None = None
+        self._refused.clear()
         try:
             for task in list(self._pending):
                 snapshot = self._snapshot(task)
@@ -277,7 +306,7 @@ class Scheduler:
         except FileExistsError:
             return True  # another scheduler made it meanwhile: as good
         except (AqrExpError, OSError) as error:
-            reason = f"cannot be created: {error}"
+            reason = f"cannot be created: {words_of(error)}"
             self._finish(task, RunSnapshot(Decision.FAILED, reason), here=True)
             return False
         return True
@@ -288,6 +317,8 @@ class Scheduler:
         if isinstance(answer, RunSnapshot):
             if answer.decision in FINAL:
                 self._finish(task, answer, here=answer.decision is Decision.FAILED)
+            elif answer.decision is Decision.UNKNOWN:
+                self._refused[task] = answer
             return False
         self._pending.remove(task)
         self._working[task] = answer

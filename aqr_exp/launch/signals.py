@@ -4,18 +4,17 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
-from aqr_exp.errors import AqrExpError
-
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from aqr_exp.errors import STOPPING, AqrExpError
+from aqr_exp.files.atomic import open_regular
 
 
 @contextlib.contextmanager
 def stop_on_signals(
-    request_stop: Callable[[], None], numbers: Sequence[signal.Signals] = STOPPING
+    request_stop: Callable[[], None],
 ) -> Iterator[None]:
     """Call `request_stop` at every signal that means stop, instead of ending at once."""
 
@@ -26,7 +25,7 @@ def stop_on_signals(
     # An ignored one (a detached process's closed terminal) stays ignored.
     kept = {
         number: signal.signal(number, handle)
-        for number in numbers
+        for number in STOPPING
         if signal.getsignal(number) is not signal.SIG_IGN
     }
     try:
@@ -76,8 +75,7 @@ def detach(log: Path) -> int | None:
 def _redirect(log: Path) -> None:
     """Read nothing, and write to the log."""
     nothing = os.open(os.devnull, os.O_RDONLY)
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    for source, target in ((nothing, 0), (output, 1), (output, 2)):
-        os.dup2(source, target)
+    with open_regular(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, follow=False) as output:
+        for source, target in ((nothing, 0), (output.fileno(), 1), (output.fileno(), 2)):
+            os.dup2(source, target)
     os.close(nothing)
-    os.close(output)

@@ -1,14 +1,14 @@
 """One run started by hand: what asking for it leads to, and its training followed to the end."""
 
 import contextlib
-import signal
 from dataclasses import dataclass
 
-from aqr_exp.errors import AqrExpError
+from aqr_exp.errors import AqrExpError, RunFailedError, refusal
 from aqr_exp.files.progress import RunProgress
 from aqr_exp.launch.attempt import queue, settle
 from aqr_exp.launch.executor import Executor
 from aqr_exp.launch.signals import stop_on_signals
+from aqr_exp.store.collect import intact_row
 from aqr_exp.store.counting import RunFolders
 from aqr_exp.store.lease import LockHeldError
 from aqr_exp.store.process_identity import Liveness
@@ -68,7 +68,7 @@ def plan_run(store: Store, name: str, *, force: bool) -> Plan:
 
 def _status(folder: RunFolder) -> RunStatus:
     try:
-        return folder.effective_status()
+        return intact_row(folder).status
     except AqrExpError as error:
         raise AqrExpError(f"{error} (--force starts the run anew beside it)") from None
 
@@ -81,7 +81,7 @@ def train(
 ) -> RunState:
     """Train a run and wait for its end; the caller holds the launch lease.
 
-    Ctrl-C and SIGTERM stop the training; the second one at once.
+    A signal that means stop stops the training; the second one at once.
 
     Args:
         show: Called with the run's progress whenever it changed.
@@ -91,6 +91,7 @@ def train(
 
     Raises:
         LockHeldError: A process that outlived its launcher trains the run; names it.
+        RunFailedError: The training has ended, and how could not be written.
     """
     with folder.lock():
         state = folder.read_state()
@@ -103,7 +104,7 @@ def train(
         nonlocal stops
         stops += 1
 
-    with stop_on_signals(request_stop, (signal.SIGINT, signal.SIGTERM)):
+    with stop_on_signals(request_stop):
         job = executor.submit(folder, attempt, None)
         last = None
         try:
@@ -121,4 +122,7 @@ def train(
             while job.poll() is None:
                 executor.wait([job], POLL_S)
             raise
-    return settle(folder, summary, stopped=job.stop_requested)
+    try:
+        return settle(folder, summary, stopped=job.stop_requested)
+    except OSError as error:
+        raise RunFailedError(f"{folder.name}: {summary}; {refusal(error)}") from error

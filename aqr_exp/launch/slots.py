@@ -65,14 +65,15 @@ def visible_gpus(environment: Mapping[str, str]) -> list[str]:
     return [line.strip() for line in listed.stdout.splitlines() if line.strip().isdecimal()]
 
 
-def cpu_slots(count: int | None = None) -> list[Slot]:
+def cpu_slots(count: int | None = None, threads: int = 1) -> list[Slot]:
     """Slots that together use each core once, as long as there are no more slots than cores.
 
     Args:
-        count: One per core when None: two trainings of one thread do more work together than one
-            of two threads.
+        count: When None as many as the cores hold: two trainings of one thread do more work together
+            than one of two threads.
+        threads: Of the run that takes the most.
     """
-    count = usable_cores() if count is None else count
+    count = max(1, usable_cores() // max(1, threads)) if count is None else count
     threads, environment = _share(count)
     environment |= {"CUDA_VISIBLE_DEVICES": ""}
     return [Slot(name=f"cpu-{at}", threads=threads, environment=environment) for at in range(count)]
@@ -100,14 +101,17 @@ def gpu_slots(gpus: Sequence[str], count: int | None = None) -> list[Slot]:
     ]
 
 
-def find_slots(count: int | None, *, on_gpus: bool) -> list[Slot]:
-    """The slots of this machine: as many as asked for, or one per GPU, or one per core without GPUs.
+def find_slots(count: int | None, *, on_gpus: bool, threads: int = 1) -> list[Slot]:
+    """The slots of this machine: as many as asked for, one per GPU, or what its cores hold.
+
+    Args:
+        threads: Of the run that takes the most; they share out the cores where there is no GPU.
 
     Raises:
         RequestError: There are not so many.
     """
     gpus = visible_gpus(os.environ) if on_gpus else []
-    return gpu_slots(gpus, count) if gpus else cpu_slots(count)
+    return gpu_slots(gpus, count) if gpus else cpu_slots(count, threads)
 
 
 def _share(count: int) -> tuple[int, dict[str, str]]:
@@ -155,7 +159,12 @@ class SlotLeases:
                 return Reservation(slot=slot, lease=lease)
         return None
 
+    def occupied(self) -> str:
+        """Who holds the slots, such as `a free slot: cpu-0 is held by process 12 on host`."""
+        held = ((slot.name, look(self._folder / slot.name)) for slot in self._slots)
+        holders = ", ".join(f"{name} is held by {owner}" for name, owner in held if owner)
+        return f"a free slot: {holders or self._folder}"
+
     def clear_dead(self) -> None:
         """Give back slots whose owners are certainly dead."""
-        if self._folder.is_dir():
-            clear_dead(self._folder)
+        clear_dead(self._folder)

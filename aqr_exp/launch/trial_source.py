@@ -98,6 +98,7 @@ class TrialSource:
         self._curves = Curves(study.search.objective)
         self._judged: set[tuple[int, int]] = set()
         self.exhausted = False
+        self.waits_for = ""
 
     def poll(self, *, now: bool = False) -> list[Task]:
         """Account for trials whose runs have ended, prune hopeless ones, see those of others.
@@ -142,6 +143,8 @@ class TrialSource:
     def _held(self) -> Iterator[bool]:
         """Hold the study, if nobody else does at this moment."""
         lease = claim(self._sweep.study_lease_path)
+        held = isinstance(lease, LeaseInfo)
+        self.waits_for = f"the study of {self._sweep.name}, held by {lease}" if held else ""
         if isinstance(lease, LeaseInfo):
             yield False
             return

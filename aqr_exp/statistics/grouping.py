@@ -1,13 +1,14 @@
 """Runs sorted into arms: seeds are replicates of one arm, and every run that is left out is named."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from aqr_exp.config import BASELINE
-from aqr_exp.errors import RequestError
-from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.errors import RequestError, shown
+from aqr_exp.files.suggest import did_you_mean, some
+from aqr_exp.files.text import printable
 from aqr_exp.statistics.metrics import CLASS_AP
-from aqr_exp.store.collect import MEAN_METRICS, RunRow
+from aqr_exp.store.collect import MEAN_METRICS, UNVERIFIED, RunRow
 from aqr_exp.store.counting import by_seed, counting_runs, shown_run
 
 Group = list[RunRow]
@@ -44,14 +45,26 @@ def why_left_out(row: RunRow) -> str:
     return f"{row.name}: {row.status}: {reason}"
 
 
-def printable(text: str) -> str:
-    """The text with control characters written as escapes; line breaks become spaces."""
-    if text.isprintable():
-        return text
-    joined = " ".join(text.split())
-    return "".join(
-        mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in joined
-    )
+def data_words(arm: Sequence[RunRow]) -> str:
+    """The data that an arm's runs were scored on, marked when one of them is unverified."""
+    return arm[0].data + (f", {UNVERIFIED}" if unverified_notes(arm) else "")
+
+
+MOST_NAMES = 3
+
+
+def unverified_notes(rows: Iterable[RunRow], *, strict: bool = False) -> list[str]:
+    """A line that names the runs whose numbers may be of another run; none without any.
+
+    Raises:
+        RequestError: There are such runs, and strict.
+    """
+    names = sorted({row.name for row in rows if row.metrics and not row.verified})
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    what = f"{', '.join(names[:MOST_NAMES])}{more} (of an older version: files that name no run)"
+    if names and strict:
+        raise RequestError(f"--strict: {UNVERIFIED}: {what}")
+    return [f"{UNVERIFIED}: {what}"] if names else []
 
 
 def by_setting(groups: Sequence[Group]) -> list[Group]:
@@ -91,9 +104,9 @@ def check_metric_names(names: Sequence[str], rows: Sequence[RunRow]) -> None:
     for row in rows:
         known |= {name: None for name in row.metrics if row.metric(name) is not None}
     unknown = [
-        f"unknown metric '{name}'{did_you_mean(name, known)} (available: {', '.join(known)})"
+        f"unknown metric {shown(name)}{did_you_mean(name, known)} (available: {some(known)})"
         for name in names
         if name not in known
     ]
     if unknown:
-        raise RequestError("\n".join(unknown))
+        raise RequestError(*unknown)

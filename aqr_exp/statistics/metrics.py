@@ -1,13 +1,15 @@
 """Names of metrics: what they are of, and which way each is better."""
 
 from aqr_exp.data.classes import CLASS_NAMES
-from aqr_exp.store.collect import MEAN_METRICS, PEAK_MEMORY
+from aqr_exp.store.collect import MEAN_METRICS, PEAK_GPU_MEMORY, PEAK_MEMORY
 
 MAIN_METRICS = ("mAP", "NDS")
 TRAIN_TIME = "train_time_s"
 CLASS_AP = "AP/"
 GROUND_TRUTHS = "gt/"
-_LOWER_IS_BETTER = frozenset({*MEAN_METRICS, TRAIN_TIME, PEAK_MEMORY}) - {*MAIN_METRICS}
+_LOWER_IS_BETTER = frozenset({*MEAN_METRICS, TRAIN_TIME, PEAK_MEMORY, PEAK_GPU_MEMORY}) - {
+    *MAIN_METRICS
+}
 
 
 def metric_name(metric: str, condition: str | None) -> str:

@@ -25,6 +25,9 @@ _REPORTS = 40
 _ENTRIES_AT_ONCE = 1 << 20
 """Threads get evaluations in parts of at least so many detections."""
 
+_ENTRIES_OF_A_THREAD = 1 << 23
+"""Up to so many detections in all evaluations, threads would wait for each other."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Resampling:
@@ -172,7 +175,8 @@ def _evaluate(
     progress: Progress,
 ) -> Scores:
     scorer.scores(condition, np.zeros((0, len(scorer.samples)), dtype=np.int64))  # lays out once
-    threads, done = _threads(), 0
+    small = len(scenes) * detections <= _ENTRIES_OF_A_THREAD
+    threads, done = 1 if small else _threads(), 0
     step = _rows_at_once(len(scenes), detections, threads)
 
     def evaluate(start: int) -> Scores:

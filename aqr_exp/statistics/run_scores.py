@@ -21,7 +21,7 @@ from aqr_exp.evaluate.conditions import CONDITIONS, DataCondition
 from aqr_exp.evaluate.records import MatchRecords, read_records
 from aqr_exp.evaluate.scorer import Scores
 from aqr_exp.files.arrays import read_arrays, write_arrays
-from aqr_exp.files.atomic import plain, read_json, replace_json
+from aqr_exp.files.atomic import file_sha256, plain, read_json, replace_json
 from aqr_exp.files.progress import Progress, no_progress
 from aqr_exp.statistics.metrics import CLASS_AP, GROUND_TRUTHS, class_label
 from aqr_exp.statistics.resampling import ResampledRun, Resampling, resample, scene_part
@@ -40,11 +40,11 @@ class InferenceCache:
     def read(self, key: str) -> dict[str, Any] | None:
         """A small entry; None where there is none or it is damaged."""
         try:
-            entry = read_json(self._json_path(key))
+            entry = read_json(self._json_path(key), follow=False)
         except AqrExpError:
             return None
         content = entry.get("content")
-        if not isinstance(content, dict) or entry.get("sha256") != _digest(content):
+        if not isinstance(content, dict) or entry.get("sha256") != _digest([key, content]):
             return None
         return content
 
@@ -54,7 +54,7 @@ class InferenceCache:
         path = self._json_path(key)
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            replace_json(path, {"sha256": _digest(value), "content": value})
+            replace_json(path, {"sha256": _digest([key, value]), "content": value})
 
     def _json_path(self, key: str) -> Path:
         return self.path / "results" / f"{key}.json"
@@ -109,12 +109,15 @@ class MissingRecordsError(AqrExpError):
 
 
 def records_digest(store: Store, row: RunRow) -> str | None:
-    """The SHA-256 of a run's records that its metrics name, else that of the file; None without records."""
+    """The SHA-256 of a run's records that its metrics name; None without records.
+
+    Metrics of older versions do not name them: there it is that of the file.
+    """
     named = row.metrics.get("records_sha256")
-    if isinstance(named, str):
+    if isinstance(named, str) or row.verified:
         return named
     with suppress(OSError):
-        return hashlib.sha256(store.folder(row.name).records_path.read_bytes()).hexdigest()
+        return file_sha256(store.folder(row.name).records_path)
     return None
 
 
@@ -129,7 +132,7 @@ def scored_records(store: Store, row: RunRow) -> MatchRecords:
         raise MissingRecordsError(row.name, "no match records", temporary=False)
     path = store.folder(row.name).records_path
     try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        found = file_sha256(path)
     except FileNotFoundError:
         raise MissingRecordsError(row.name, f"its {path.name} is missing") from None
     except OSError as error:
@@ -195,7 +198,7 @@ class RunScores:
 
     def _read(self, key: str) -> ResampledRun | None:
         try:
-            arrays, header = read_arrays(self._path(key), _KIND)
+            arrays, header = read_arrays(self._path(key), f"{_KIND} of {key}")
         except AqrExpError:
             return None
         truths = arrays.pop("scene_truths")
@@ -209,7 +212,7 @@ class RunScores:
         header = {"samples_digest": result.samples_digest}
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_arrays(path, _KIND, arrays, header)
+            write_arrays(path, f"{_KIND} of {key}", arrays, header)
 
 
 def prepare(
@@ -278,9 +281,8 @@ class GroundTruths:
         if key not in self._known:
             self._known[key] = {}
             if self._store is not None:
-                path = self._store.folder(row.name).records_path
                 with suppress(AqrExpError):
-                    self._known[key] = _truths(read_records(path))
+                    self._known[key] = _truths(scored_records(self._store, row))
         return self._known[key]
 
 

@@ -147,6 +147,7 @@ _UNITS = {
     "mAVE": " m/s",
     "train_time_s": " s",
     "peak_memory_mb": " MB",
+    "peak_gpu_memory_mb": " MB",
 }
 
 

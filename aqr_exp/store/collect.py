@@ -7,6 +7,7 @@ the last one wins, and what it did not know is read again. Where it cannot be wr
 """
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,14 @@ from typing import Any
 import msgspec
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import read_checked_json
 from aqr_exp.files.cache import ABSENT, Stamp, read_cache, settled, stamp, write_cache
 from aqr_exp.store.run_files import (
     IDENTIFYING,
     METRICS,
     MetricsFile,
     check_sizes,
-    check_spec,
     read_metrics_file,
+    read_spec_text,
 )
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import NOT_CACHED, RunStatus
@@ -31,10 +31,15 @@ from aqr_exp.store.store import Store
 # Reading so many runs anew, or so large a part of them, costs about as much as writing the index.
 WORTH_RUNS, WORTH_PART = 16, 0.02
 PEAK_MEMORY = "peak_memory_mb"
+PEAK_GPU_MEMORY = "peak_gpu_memory_mb"
 FINAL_SCALE = "aqr/final_scale"
 # Where text would be damage; classes and conditions are recognised by their beginnings.
-NUMERIC = ("train_time_s", PEAK_MEMORY, "AP/", "gt/", "stability/")
+NUMERIC = ("train_time_s", PEAK_MEMORY, PEAK_GPU_MEMORY, "AP/", "gt/", "stability/")
 MEAN_METRICS = ("mAP", "NDS", "mATE", "mASE", "mAOE", "mAVE", "mAAE")
+
+
+UNVERIFIED = "unverified"
+"""The word beside numbers of runs whose files do not say of which run they are."""
 
 
 class RunRow(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -48,7 +53,8 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
         record: `record.json`; empty when damaged.
         metrics: `metrics.json` of a completed run; empty otherwise.
         sizes: Bytes of the larger files by path in the run's folder, as they were on completion.
-        verified: Whether every file the row was read from has a checksum, which it then fits.
+        verified: Whether every file the row was read from is certainly of this run; those of older
+            versions do not say.
     """
 
     name: str
@@ -146,16 +152,28 @@ def read_row(folder: RunFolder) -> RunRow:
         return RunRow(name=folder.name, status=RunStatus.DAMAGED, reason=str(error))
 
 
+def intact_row(folder: RunFolder) -> RunRow:
+    """One run's row.
+
+    Raises:
+        AqrExpError: A file is damaged; names it.
+    """
+    row = read_row(folder)
+    if row.status is RunStatus.DAMAGED:
+        raise AqrExpError(row.reason or f"{folder.path} is damaged")
+    return row
+
+
 def _read_row(folder: RunFolder) -> RunRow:
     stored = folder.read_checked_state()
     state, status = stored.value, folder.effective_status()
     if status is not state.status:
         state = folder.read_state()  # it may have ended between the two looks
-    record = read_checked_json(folder.record_path)
-    verified = [stored.verified, record.verified, check_spec(folder.spec_path)]
+    record = folder.read_checked_record()
+    verified = [stored.verified, record.verified, read_spec_text(folder).verified]
     measured = MetricsFile(metrics={}, files={}, verified=True)
     if status is RunStatus.COMPLETED:
-        measured = read_metrics_file(folder.metrics_path)
+        measured = read_metrics_file(folder)
         check_numbers(measured.metrics, folder.metrics_path)
         check_sizes(str(folder.path), measured.sizes)
     reason = state.reason
@@ -238,6 +256,8 @@ def collect(store: Store) -> list[RunRow]:
 def _stamps(folder: str) -> list[Stamp] | None:
     """Of the files a row is read from; None when they cannot be looked at."""
     try:
+        if os.path.islink(folder):  # noqa: PTH114 - ten thousand of these
+            return None
         return [stamp(f"{folder}/{name}") for name in (*IDENTIFYING, METRICS)]
     except OSError:
         return None

@@ -61,7 +61,7 @@ def read_evaluation(
     paths = folder.failure_paths(case.name)
     if not paths.metrics_path.exists():
         return None
-    read = read_metrics_file(paths.metrics_path)
+    read = read_metrics_file(paths)
     check_sizes(str(paths.path), read.sizes)
     metrics = read.metrics
     current = (

@@ -2,13 +2,13 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import read_checked_json, type_fault
+from aqr_exp.files.atomic import type_fault
+from aqr_exp.store.run_files import RunPaths
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 _Measure = Annotated[float, msgspec.Meta(ge=0)]
@@ -61,15 +61,16 @@ def median_and_p95(values: Sequence[float]) -> tuple[float, float]:
     return statistics.median(values), statistics.quantiles(values, n=20, method="inclusive")[-1]
 
 
-def read_cost(path: Path) -> Cost | None:
-    """Read the file; None where the run was not measured.
+def read_cost(folder: RunPaths) -> Cost | None:
+    """Read the file of a run; None where it was not measured.
 
     Raises:
-        AqrExpError: It is damaged; names it.
+        AqrExpError: It is damaged, or belongs to another run; names it.
     """
+    path = folder.cost_path
     if not path.exists():
         return None
-    value = read_checked_json(path).value
+    value = folder.read_json(path).value
     try:
         return cost_of(value)
     except msgspec.ValidationError as error:

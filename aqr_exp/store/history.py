@@ -1,83 +1,122 @@
 """A run's scalars: one JSON object a line, each with a checksum, only ever appended to."""
 
+import errno
 import itertools
 import json
-import math
 import os
 import re
 import statistics
+import sys
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import plain, read_content
+from aqr_exp.files.atomic import open_regular, plain, writes
 
 ATTEMPT = "attempt"
 _CRC = "crc32"
+_LONGEST = 1 << 20
+_TAIL_BYTES = 24
 _TAIL = re.compile(rb'(?:, )?"crc32": "([0-9a-f]{8})"\}\Z')
 # As long as a whole line, with something else than a brace at its end: no kill leaves that.
 _WRONG_END = re.compile(rb'"crc32": "[0-9a-f]{8}"[^}]\Z')
 
 
-def append_line(path: Path, entry: Mapping[str, Any]) -> None:
+def append_line(path: Path, entry: Mapping[str, Any], place: str | None) -> None:
     """Add one line, in one write: a kill leaves at most one torn line, the last.
 
     Args:
         entry: Scalars by name; NaN and infinities are written as null.
+        place: The names of run and file that the line's checksum binds it to; None binds it to none.
 
     Raises:
         OSError: The line could not be written whole.
     """
-    line = with_crc(json.dumps(plain(entry), allow_nan=False)) + "\n"
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+    line = with_crc(json.dumps(plain(entry), allow_nan=False), place) + "\n"
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:
         # What a kill tore is closed first, so that it stays the only loss.
         end = os.lseek(descriptor, 0, os.SEEK_END)
         torn = end > 0 and os.pread(descriptor, 1, end - 1) != b"\n"
         data = (("\n" if torn else "") + line).encode()
-        if os.write(descriptor, data) != len(data):
-            raise OSError(f"{path}: the last line could not be written whole (disk full?)")
+        with writes(path):
+            written = os.write(descriptor, data)
+            if written != len(data):
+                os.write(descriptor, data[written:])  # says why there was no room for it
     finally:
         os.close(descriptor)
 
 
-def with_crc(line: str) -> str:
-    """A line of JSON with the CRC-32 of what stands before it as its last key."""
+def with_crc(line: str, place: str | None = None) -> str:
+    """A line of JSON with the CRC-32 of its place and of what stands before it as its last key."""
     head = line[:-1]
     comma = ", " if head != "{" else ""
-    return f'{head}{comma}"{_CRC}": "{zlib.crc32(head.encode()):08x}"}}'
+    return f'{head}{comma}"{_CRC}": "{_crc(head.encode(), place)}"}}'
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+def _crc(head: bytes, place: str | None) -> str:
+    return f"{zlib.crc32(head, zlib.crc32((place or '').encode())):08x}"
+
+
+def read_lines(path: Path, place: str | None) -> list[dict[str, Any]]:
+    """All of `lines_in`."""
+    return [*lines_in(path, place)]
+
+
+def lines_in(path: Path, place: str | None) -> Iterator[dict[str, Any]]:
     """Every line that was written whole, without its checksum; lines torn by a kill are left out.
 
-    Lines of older versions have no checksum. An absent history is empty.
+    An absent history is empty. One line is in memory at a time.
+
+    Args:
+        place: The names that every line must be bound to; None for a history of an older version,
+            whose lines may have no checksum.
 
     Raises:
-        AqrExpError: A line was written whole and is no JSON object, or does not fit its checksum.
+        AqrExpError: A line was written whole and is no JSON object, or does not fit its checksum; or it is
+            longer than any that is written.
     """
-    if not path.exists():
-        return []
-    entries = []
-    for number, line in enumerate(read_content(path).split(b"\n"), start=1):
-        if not line.strip():
-            continue
+    try:
+        with open_regular(path, follow=False) as file:
+            for number, line in enumerate(iter(partial(file.readline, _LONGEST), b""), start=1):
+                where = f"{path} is damaged: line {number}"
+                entry = _entry(line.removesuffix(b"\n"), place, where)
+                if entry is not None:
+                    yield entry
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        damaged = "is damaged" if error.errno == errno.EINVAL else "cannot be read"
+        raise AqrExpError(f"{path} {damaged}: {error.strerror}") from None
+
+
+def _entry(line: bytes, place: str | None, damaged: str) -> dict[str, Any] | None:
+    """One line's content; None of an empty or torn one."""
+    if not line.strip():
+        return None
+    if len(line) >= _LONGEST:
+        raise AqrExpError(f"{damaged} is longer than {_LONGEST} bytes")
+    try:
         try:
-            entry = json.loads(line)
+            entry = msgspec.json.decode(line)
         except (ValueError, RecursionError):
-            if _torn(line):
-                continue
-            raise AqrExpError(f"{path} is damaged: line {number} is not JSON") from None
-        if not isinstance(entry, dict):
-            raise AqrExpError(f"{path} is damaged: line {number} is no object")
-        if not _fits(line, entry):
-            raise AqrExpError(f"{path} is damaged: line {number} does not fit its checksum")
-        entry.pop(_CRC, None)
-        entries.append(entry)
-    return entries
+            entry = json.loads(line)  # reads more: NaN, and numbers of any length
+    except (ValueError, RecursionError):
+        if _torn(line):
+            return None
+        raise AqrExpError(f"{damaged} is not JSON") from None
+    if not isinstance(entry, dict):
+        raise AqrExpError(f"{damaged} is no object")
+    if not _fits(line, entry, place):
+        raise AqrExpError(f"{damaged} does not fit its checksum")
+    entry.pop(_CRC, None)
+    return entry
 
 
 def _torn(line: bytes) -> bool:
@@ -86,12 +125,12 @@ def _torn(line: bytes) -> bool:
     return line.startswith(b"{") and not whole
 
 
-def _fits(line: bytes, entry: Mapping[str, Any]) -> bool:
-    found = _TAIL.search(line)
+def _fits(line: bytes, entry: Mapping[str, Any], place: str | None) -> bool:
+    found = _TAIL.search(line, max(0, len(line) - _TAIL_BYTES))
     if found is None:
         # A line with a checksum also says its attempt: one damage cannot hide both.
-        return _CRC not in entry and ATTEMPT not in entry
-    return f"{zlib.crc32(line[: found.start()]):08x}".encode() == found[1]
+        return place is None and _CRC not in entry and ATTEMPT not in entry
+    return _crc(line[: found.start()], place).encode() == found[1]
 
 
 Line = Mapping[str, Any]
@@ -116,7 +155,7 @@ class Joint:
         return f"attempt {self.attempt} from {epoch}(step {self.step})"
 
 
-def joints(history: Sequence[Line]) -> list[Joint]:
+def joints(history: Iterable[Line]) -> list[Joint]:
     """Resume points of the attempts after the first, in their order.
 
     Args:
@@ -230,5 +269,5 @@ def _train_values(history: Sequence[Line], name: str) -> dict[int, float]:
     return {
         step: float(value)
         for step, value in sorted(latest.items())
-        if isinstance(value, (int, float)) and math.isfinite(value)
+        if isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
     }

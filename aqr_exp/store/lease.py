@@ -1,6 +1,7 @@
 """Leases: exactly one process owns a piece of work, and every other sees which, and whether it is alive.
 
-A lease is a folder with one file in it, named after a random token, which names its owner. Only two
+A lease is a folder with one file in it, named after a random token, which names its owner. Whatever else
+lies there or in the folder's place (`.nfs...`, `.DS_Store`) is no lease: who claims removes it. Only two
 things are asked of a file system, so that a shared one will do:
 
 - renaming a folder onto one that holds something fails, and onto an empty or absent one succeeds in
@@ -12,6 +13,7 @@ things are asked of a file system, so that a shared one will do:
 import contextlib
 import errno
 import os
+import re
 import secrets
 import shutil
 import threading
@@ -23,7 +25,9 @@ from pathlib import Path
 import msgspec
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import read_json
+from aqr_exp.files.atomic import read_json, writes
+from aqr_exp.files.progress import told
+from aqr_exp.files.text import printable
 from aqr_exp.store.process_identity import Liveness, ProcessIdentity, is_gone, liveness_of, process
 
 BEAT_S = 5.0
@@ -32,6 +36,7 @@ TRIES = 50
 TAKEN = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}
 # What a claimer that was killed halfway left behind is litter after so long.
 DRAFT_AGE_S = 60.0
+_OWNER = re.compile(r"[0-9a-f]{16}\.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +56,8 @@ class LeaseInfo:
 
     def __str__(self) -> str:
         """Such as `process 12 on host`, with what is known of it when it may be dead."""
+        if self.owner is None and not _OWNER.fullmatch(self.file.name):
+            return printable(f"{self.file}, which is no lease: remove it")
         who = str(self.owner) if self.owner else "an unreadable lease"
         if self.liveness is Liveness.UNKNOWN:
             return f"{who} (unknown whether it lives: silent for {self.beat_age_s:.0f} s)"
@@ -114,7 +121,7 @@ def claim(path: Path) -> Lease | LeaseInfo:
         OSError: The file system refused something else than the claim.
     """
     token = secrets.token_hex(8)
-    draft = _draft(path, token)
+    draft, stray = _draft(path, token), path
     try:
         for _ in range(TRIES):
             held = look(path)
@@ -134,24 +141,48 @@ def claim(path: Path) -> Lease | LeaseInfo:
             except OSError as error:
                 if error.errno not in TAKEN:
                     raise
+                stray = _remove_strays(path) or path
             else:
                 _remove_drafts(path)
                 return Lease(path, path / f"{token}.json")
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return LeaseInfo(file=path, owner=None, liveness=Liveness.UNKNOWN, beat_age_s=0.0)
+    return _no_lease(stray)
 
 
 def look(path: Path) -> LeaseInfo | None:
     """The lease at `path`; None when it is free. Changes nothing."""
     for _ in range(TRIES):
-        files = _files(path)
-        if not files:
-            return None
-        found = _read(files[0])
+        names = _names(path)
+        owners = [name for name in names if _OWNER.fullmatch(name)]
+        if not owners:
+            # A claim removes anything but a folder that holds something.
+            full = (path / name for name in names if _names(path / name))
+            return next(map(_no_lease, full), None)
+        found = _read(path / owners[0])
         if found is not None:
             return found
     return None
+
+
+def _no_lease(stray: Path) -> LeaseInfo:
+    return LeaseInfo(file=stray, owner=None, liveness=Liveness.UNKNOWN, beat_age_s=0.0)
+
+
+def _remove_strays(path: Path) -> Path | None:
+    """Remove what is no part of a lease, never an owner's file; returns something that had to stay."""
+    stays = None
+    for item in [path, *(path / name for name in _names(path) if not _OWNER.fullmatch(name))]:
+        try:
+            item.unlink()  # of a folder, the lease's own first of all, this removes nothing
+        except FileNotFoundError:
+            continue
+        except OSError:
+            with contextlib.suppress(OSError):
+                item.rmdir()
+                continue
+            stays = item if item != path else None
+    return stays
 
 
 def standing(paths: Iterable[Path]) -> list[LeaseInfo]:
@@ -167,7 +198,7 @@ def evict(file: Path) -> bool:
         Whether it was there: of all who remove one file, one wins.
     """
     try:
-        file.unlink()
+        file.rmdir() if file.is_dir() and not file.is_symlink() else file.unlink()
     except OSError:
         return False
     with contextlib.suppress(OSError):
@@ -181,41 +212,39 @@ def _draft(path: Path, token: str) -> Path:
 
 
 def _write(file: Path, owner: ProcessIdentity) -> None:
-    with file.open("xb") as opened:
+    with writes(file), file.open("xb") as opened:
         opened.write(msgspec.json.encode(owner))
         opened.flush()
         os.fsync(opened.fileno())
 
 
-def _files(path: Path) -> list[Path]:
-    """The owner's file of a lease; names only, whatever else lies there."""
+def _names(path: Path) -> list[str]:
+    """The names in a folder; none when it is absent, or no folder."""
     try:
-        names = os.listdir(path)  # noqa: PTH208 - names only
+        return [] if path.is_symlink() else sorted(os.listdir(path))  # noqa: PTH208 - names only
     except OSError:
         return []
-    # A name that begins with a dot is a replacement being written.
-    return [path / name for name in names if name.endswith(".json") and name[0] != "."]
 
 
 def _read(file: Path) -> LeaseInfo | None:
     """One look at the owner's file; None when it vanished meanwhile."""
     try:
-        age_s = time.time() - file.stat().st_mtime
+        age_s = time.time() - file.lstat().st_mtime
     except OSError:
         return None
     owner = None
     try:
-        owner = read_json(file, ProcessIdentity)
+        owner = read_json(file, ProcessIdentity, follow=False)
     except AqrExpError:
-        if not file.exists():
+        if not os.path.lexists(file):
             return None
-    liveness = liveness_of(owner, age_s) if owner else Liveness.UNKNOWN
+    liveness = liveness_of(owner, age_s, file) if owner else Liveness.UNKNOWN
     return LeaseInfo(file=file, owner=owner, liveness=liveness, beat_age_s=age_s)
 
 
 def clear_dead(folder: Path) -> None:
     """Remove the leases of dead owners from a folder that holds nothing but leases."""
-    for path in folder.iterdir():
+    for path in map(folder.joinpath, _names(folder)):
         if path.suffix == ".tmp":
             _remove_if_litter(path)
         else:
@@ -226,8 +255,7 @@ def clear(path: Path) -> None:
     """Remove the lease at `path` when its owner is dead, and what killed claimers of it left."""
     held = look(path)
     if held is None:
-        with contextlib.suppress(OSError):
-            path.rmdir()  # one that was killed while it gave the lease back leaves it empty
+        _remove_strays(path)  # one that was killed while it gave the lease back leaves it empty
     elif held.liveness is Liveness.DEAD:
         evict(held.file)
     _remove_drafts(path)
@@ -268,6 +296,7 @@ class LockHeldError(AqrExpError):
 def hold(
     path: Path,
     *,
+    what: str | None = None,
     on_beat: Callable[[], None] | None = None,
     on_loss: Callable[[], None] | None = None,
 ) -> Iterator[Lease]:
@@ -275,6 +304,7 @@ def hold(
 
     Args:
         path: The lease; its folder must exist.
+        what: Name of what it guards; that of its folder by default.
         on_beat: Called with every heartbeat, in a thread of its own.
         on_loss: Called once, in that thread, when the lease was taken away.
 
@@ -285,10 +315,12 @@ def hold(
         LockHeldError: Another process holds it after `PATIENCE_S`; names that process.
     """
     deadline = time.monotonic() + PATIENCE_S
-    while isinstance(lease := claim(path), LeaseInfo):
-        if time.monotonic() >= deadline:
-            raise LockHeldError(f"{path.parent.name} is worked on by {lease}")
-        time.sleep(POLL_S)
+    what = what or path.parent.name
+    with told(lambda: f"{what}, which is worked on by {look(path) or 'others'}"):
+        while isinstance(lease := claim(path), LeaseInfo):
+            if time.monotonic() >= deadline:
+                raise LockHeldError(f"{what} is worked on by {lease}")
+            time.sleep(POLL_S)
     owner, ended = os.getpid(), threading.Event()
 
     def beat() -> None:

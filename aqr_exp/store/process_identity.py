@@ -5,13 +5,17 @@ psutil's follow the wall clock, which may be set, and would make a living proces
 """
 
 import functools
+import math
 import os
+import re
 import socket
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
+
+from aqr_exp.files.text import printable
 
 # A process that cannot be looked at from here counts as alive for so long after its last heartbeat.
 FRESH_S = 60.0
@@ -50,7 +54,7 @@ class ProcessIdentity(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         """Such as `process 12 on host`."""
-        return f"process {self.pid} on {self.host}"
+        return printable(f"process {self.pid} on {self.host}")
 
 
 def process(pid: int | None = None) -> ProcessIdentity:
@@ -67,24 +71,30 @@ def process(pid: int | None = None) -> ProcessIdentity:
     )
 
 
-def liveness_of(owner: ProcessIdentity, beat_age_s: float) -> Liveness:
+def liveness_of(owner: ProcessIdentity, beat_age_s: float, lease: Path | None = None) -> Liveness:
     """Whether a process is alive.
 
     Args:
         beat_age_s: Seconds since its last heartbeat, by clocks that may differ.
+        lease: The file it beats in.
 
     Returns:
         Dead only when it cannot come back: its process is gone, its number belongs to a later
-        process, or its machine was started anew. Of a process on another machine or in another
-        container nothing but heartbeats is known: alive while they come, unknown when they stop.
+        process, or its machine was started anew since its last heartbeat: of that a lease on a
+        disk of this machine is evidence, one on a shared file system is not. Of a process on
+        another machine or in another container nothing but heartbeats is known: alive while they
+        come, unknown when they stop.
     """
     here = process()
     by_beat = Liveness.ALIVE if beat_age_s < FRESH_S else Liveness.UNKNOWN
     if (owner.host, owner.machine) != (here.host, here.machine):
         return by_beat
     if owner.boot != here.boot:
-        # A machine that shares its name (and has no identifier) would still beat.
-        return Liveness.UNKNOWN if beat_age_s < FRESH_S else Liveness.DEAD
+        # A copy of a machine shares its name and identifier, but neither its disks nor its starts.
+        restarted = (
+            lease is not None and beat_age_s > max(FRESH_S, _uptime_s()) and _on_own_disk(lease)
+        )
+        return Liveness.DEAD if restarted else Liveness.UNKNOWN
     if owner.namespace != here.namespace:
         return by_beat
     if is_gone(owner.pid):
@@ -95,6 +105,33 @@ def liveness_of(owner: ProcessIdentity, beat_age_s: float) -> Liveness:
         return Liveness.UNKNOWN
     reused = owner.started is not None and facts[1] != owner.started
     return Liveness.DEAD if reused else Liveness.ALIVE
+
+
+def _uptime_s() -> float:
+    """Seconds since this machine was started; infinite where it does not say."""
+    try:
+        return float((PROC / "uptime").read_text(encoding="ascii").split()[0])
+    except (OSError, IndexError, ValueError):
+        return math.inf
+
+
+# File systems that one machine has to itself.
+OWN_DISKS = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "overlay", "tmpfs"}
+
+
+def _on_own_disk(file: Path) -> bool:
+    """Whether a file lies where only processes of this machine can have written it."""
+    place, longest, kind = os.path.realpath(file), "", ""
+    try:
+        mounts = (PROC / "self/mountinfo").read_text(encoding="utf-8", errors="replace")
+        for line in mounts.splitlines():
+            about, _, system = line.partition(" - ")
+            point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), about.split()[4])
+            if len(point) >= len(longest) and f"{place}/".startswith(point.rstrip("/") + "/"):
+                longest, kind = point, system.split()[0]
+    except (OSError, IndexError):
+        return False
+    return kind in OWN_DISKS
 
 
 def is_gone(pid: int) -> bool:

@@ -1,5 +1,6 @@
 """Every path in a run's folder, and its specification, metrics and artifacts as files."""
 
+import contextlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,8 +11,11 @@ import msgspec
 
 from aqr_exp.errors import AqrExpError
 from aqr_exp.files.atomic import (
+    Checked,
+    Covers,
+    check_checksum_line,
+    claimed_cover,
     file_sha256,
-    fits_checksum_line,
     read_checked_json,
     read_content,
     replace_checked_json,
@@ -35,10 +39,53 @@ class Below:
 
 
 class EvaluationPaths:
-    """Paths of the files of an evaluation of a run, below its folder."""
+    """Paths of the files of an evaluation of a run, below its folder, and their checksums.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        run_path: The run's folder; None where it is the evaluation's own.
+    """
+
+    def __init__(self, path: Path, run_path: Path | None = None) -> None:
         self.path = Path(path)
+        self.run_path = self.path if run_path is None else run_path
+        self._covers: Covers | None = None
+
+    def place(self, path: Path) -> str:
+        """The names that a file's checksum binds it to: `<run>/<path in its folder>`."""
+        return f"{self.run_path.name}/{path.relative_to(self.run_path).as_posix()}"
+
+    def covers(self) -> Covers:
+        """What the run's checksums cover, as its first files have it: a run keeps its form to the end."""
+        if self._covers is None:
+            found = []
+            for name in (SPEC, RECORD):
+                with contextlib.suppress(AqrExpError):  # said by whoever needs the file
+                    found.append(claimed_cover(read_content(self.run_path / name, follow=False)))
+            if not found:
+                return Covers.PLACE
+            self._covers = max(found)
+        return self._covers
+
+    def check_covers(self, path: Path, found: Covers) -> None:
+        """Refuse a file whose checksum covers less than those of its run, or more."""
+        wanted = self.covers()
+        if found < wanted:
+            what = "it lacks the checksum that the run's other files have"
+            raise AqrExpError(f"{path} is damaged: {what}")
+        if found is Covers.PLACE is not wanted:
+            what = f"it has a checksum that {SPEC} and {RECORD} lack"
+            raise AqrExpError(f"{path} is damaged: {what}")
+
+    def write_json(self, path: Path, value: Mapping[str, Any]) -> None:
+        """Replace a file, with a checksum of the run's form."""
+        bound = self.covers() is Covers.PLACE
+        replace_checked_json(path, value, self.place(path) if bound else None)
+
+    def read_json(self, path: Path, kind: Any = dict[str, Any]) -> Checked[Any]:
+        """Read what `write_json` wrote; refuse what is damaged or belongs to another run."""
+        read = read_checked_json(path, self.place(path), kind)
+        self.check_covers(path, read.covers)
+        return read
 
     metrics_path = Below(METRICS)
     """The metrics; written last, and only when all else is there."""
@@ -86,7 +133,7 @@ class RunPaths(EvaluationPaths):
 
     def failure_paths(self, case: str) -> EvaluationPaths:
         """The evaluation under one sensor failure, such as `beams@4`."""
-        return EvaluationPaths(self.failures_dir / case)
+        return EvaluationPaths(self.failures_dir / case, self.path)
 
     failures_lease_path = Below(".failures")
     """Held by the process that evaluates the run under sensor failures."""
@@ -123,9 +170,20 @@ def sources(folder: RunPaths) -> list[Path]:
 
 def files_in(folder: Path) -> list[Path]:
     """Files of a folder, sorted, without those being written."""
-    if not folder.is_dir():
+    if not folder.is_dir() or folder.is_symlink():
         return []
-    return sorted(path for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
+    found = (path for path in folder.iterdir() if path.is_file() and not path.is_symlink())
+    return sorted(path for path in found if path.name[0] != ".")
+
+
+def check_no_link(folder: Path) -> None:
+    """Refuse a folder of the store that is a symbolic link.
+
+    Raises:
+        AqrExpError: It is one; names it.
+    """
+    if folder.is_symlink():
+        raise AqrExpError(f"{folder} is damaged: it is a symbolic link, not a folder")
 
 
 def check_sizes(folder: str, sizes: Mapping[str, int]) -> None:
@@ -161,7 +219,7 @@ class MetricsFile:
     Attributes:
         metrics: The metrics of record.
         files: The larger files by path in the run's folder; empty in a file of an older version.
-        verified: Whether it has a checksum, which it then fits.
+        verified: Whether it is certainly of this run.
     """
 
     metrics: dict[str, Any]
@@ -188,16 +246,17 @@ def write_metrics_file(
         )
         for path in files
     }
-    replace_checked_json(folder.metrics_path, {**metrics, FILES: msgspec.to_builtins(listed)})
+    folder.write_json(folder.metrics_path, {**metrics, FILES: msgspec.to_builtins(listed)})
 
 
-def read_metrics_file(path: Path) -> MetricsFile:
+def read_metrics_file(folder: EvaluationPaths) -> MetricsFile:
     """Read what `write_metrics_file` wrote.
 
     Raises:
-        AqrExpError: It is missing or damaged.
+        AqrExpError: It is missing, damaged, or belongs to another run.
     """
-    read = read_checked_json(path)
+    path = folder.metrics_path
+    read = folder.read_json(path)
     try:
         files = msgspec.convert(read.value.pop(FILES, {}), dict[str, Artifact])
     except msgspec.ValidationError:
@@ -205,14 +264,16 @@ def read_metrics_file(path: Path) -> MetricsFile:
     return MetricsFile(metrics=read.value, files=files, verified=read.verified)
 
 
-def check_spec(path: Path) -> bool:
-    """Whether a specification has a checksum; the YAML, a hundred times as slow, is not read.
+def read_spec_text(folder: RunPaths) -> Checked[bytes]:
+    """A specification as text: YAML, which is a hundred times as slow to read.
 
     Raises:
-        AqrExpError: It is missing, empty or does not fit its checksum.
+        AqrExpError: It is missing, empty, damaged, or belongs to another run.
     """
-    content = read_content(path)
-    verified = fits_checksum_line(path, content)
-    if not verified and not content.strip():
+    path = folder.spec_path
+    content = read_content(path, follow=False)
+    covers = check_checksum_line(path, folder.place(path), content)
+    folder.check_covers(path, covers)
+    if covers is Covers.NOTHING and not content.strip():
         raise AqrExpError(f"{path} is damaged: it is empty")
-    return verified
+    return Checked(value=content, covers=covers)

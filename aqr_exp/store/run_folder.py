@@ -2,7 +2,7 @@
 
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,22 +13,25 @@ import msgspec
 from aqr_exp.errors import AqrExpError
 from aqr_exp.files.atomic import (
     Checked,
-    fits_checksum_line,
-    read_checked_json,
-    read_content,
+    Covers,
+    clear_litter,
+    draft_of,
+    elsewhere,
     read_json,
     replace_checked_json,
     replace_json,
     replace_text,
     with_checksum_line,
 )
-from aqr_exp.store.history import ATTEMPT, append_line, read_lines
+from aqr_exp.store.history import ATTEMPT, append_line, lines_in, read_lines
 from aqr_exp.store.lease import Lease, LeaseInfo, clear, hold, standing
 from aqr_exp.store.process_identity import Liveness
 from aqr_exp.store.run_files import (
     RunPaths,
+    check_no_link,
     files_in,
     read_metrics_file,
+    read_spec_text,
     sources,
     write_metrics_file,
 )
@@ -59,15 +62,19 @@ class RunFolder(RunPaths):
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # A hidden sibling that is renamed when complete: nobody ever sees half a run.
-        draft = RunFolder(self.path.with_name(f".{self.name}.{secrets.token_hex(4)}.tmp"))
+        clear_litter(self.path.parent)
+        draft = RunFolder(draft_of(self.path))
         try:
             draft.path.mkdir()
             below = (draft.predictions_dir, draft.checkpoints_dir, draft.logs_dir)
             for folder in (*below, draft.figures_dir):
                 folder.mkdir()
-            replace_text(draft.spec_path, with_checksum_line(spec_yaml_text))
-            replace_checked_json(draft.record_path, record)
-            draft.write_state(RunStatus.PLANNED, attempt=1)
+            text = with_checksum_line(spec_yaml_text, self.place(self.spec_path))
+            replace_text(draft.spec_path, text)
+            replace_checked_json(draft.record_path, record, self.place(self.record_path))
+            state = RunState(status=RunStatus.PLANNED, attempt=1, updated=utc_now())
+            plain = msgspec.structs.asdict(state)
+            replace_checked_json(draft.state_path, plain, self.place(self.state_path))
             # Renaming onto a folder that holds anything fails; onto an empty one it succeeds.
             draft.path.rename(self.path)
         except BaseException as error:
@@ -80,10 +87,8 @@ class RunFolder(RunPaths):
         """The resolved configuration, unchecked."""
         import yaml
 
-        content = read_content(self.spec_path)
-        fits_checksum_line(self.spec_path, content)
         try:
-            value = yaml.safe_load(content.decode("utf-8"))
+            value = yaml.safe_load(read_spec_text(self).value.decode("utf-8"))
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             fault = " ".join(str(error).split())
             raise AqrExpError(f"{self.spec_path} is damaged: {fault}") from None
@@ -94,15 +99,24 @@ class RunFolder(RunPaths):
 
     def read_record(self) -> dict[str, Any]:
         """The record that was written when the run was created."""
-        return read_checked_json(self.record_path).value
+        return self.read_checked_record().value
+
+    def read_checked_record(self) -> Checked[dict[str, Any]]:
+        """The record, and what its checksum covers; an older one is known by the name it says."""
+        read = self.read_json(self.record_path)
+        name = read.value.get("name", self.name)
+        if not read.verified and name != self.name:
+            raise elsewhere(self.record_path, f"{name}/{self.record_path.name}")
+        return read
 
     def read_state(self) -> RunState:
         """The stored state; `effective_status` says whether it is still true."""
         return self.read_checked_state().value
 
     def read_checked_state(self) -> Checked[RunState]:
-        """The state, and whether the file has a checksum."""
-        return read_checked_json(self.state_path, RunState)
+        """The state, and what its checksum covers."""
+        check_no_link(self.path)
+        return self.read_json(self.state_path, RunState)
 
     def write_state(
         self, status: RunStatus | str, *, reason: str | None = None, attempt: int | None = None
@@ -118,7 +132,12 @@ class RunFolder(RunPaths):
         state = RunState(
             status=RunStatus(status), attempt=attempt, reason=reason, updated=utc_now()
         )
-        replace_checked_json(self.state_path, msgspec.structs.asdict(state))
+        try:
+            self.write_json(self.state_path, msgspec.structs.asdict(state))
+        except OSError:
+            # Where a run is matters less than how it ended: on a full disk it makes room for that.
+            self.progress_path.unlink(missing_ok=True)
+            self.write_json(self.state_path, msgspec.structs.asdict(state))
         self._attempt = attempt
 
     def is_queued(self, attempt: int) -> bool:
@@ -128,23 +147,32 @@ class RunFolder(RunPaths):
 
     def write_progress(self, progress: Mapping[str, Any]) -> None:
         """Replace the progress; `updated` (ISO 8601, UTC) is added when absent."""
-        replace_checked_json(self.progress_path, {"updated": utc_now(), **progress})
+        self.write_json(self.progress_path, {"updated": utc_now(), **progress})
 
     def read_progress(self) -> dict[str, Any] | None:
         """The progress of the process; None before its first report."""
         if not self.progress_path.exists():
             return None
-        return read_checked_json(self.progress_path).value
+        progress: dict[str, Any] = self.read_json(self.progress_path).value
+        return progress
 
     def append_history(self, entry: Mapping[str, Any]) -> None:
         """Add one line of scalars, and the attempt; NaN and infinities are written as null."""
         if self._attempt is None:
             self._attempt = self.read_state().attempt
-        append_line(self.history_path, {ATTEMPT: self._attempt, **entry})
+        append_line(self.history_path, {ATTEMPT: self._attempt, **entry}, self._history_place())
 
     def read_history(self) -> list[dict[str, Any]]:
         """Every whole line of the history, in order; a torn one is left out."""
-        return read_lines(self.history_path)
+        return read_lines(self.history_path, self._history_place())
+
+    def _history_place(self) -> str | None:
+        bound = self.covers() is Covers.PLACE
+        return self.place(self.history_path) if bound else None
+
+    def history_lines(self) -> Iterator[dict[str, Any]]:
+        """The lines of `read_history`, one in memory at a time: a long training's history is large."""
+        return lines_in(self.history_path, self._history_place())
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Write the metrics of record; call it last, before the state becomes completed.
@@ -156,7 +184,7 @@ class RunFolder(RunPaths):
 
     def read_metrics(self) -> dict[str, Any]:
         """The metrics of record."""
-        return read_metrics_file(self.metrics_path).metrics
+        return read_metrics_file(self).metrics
 
     def request_cancel(self, reason: str, status: RunStatus = RunStatus.CANCELLED) -> None:
         """Ask the process that trains the run to stop; the next attempt forgets it.
@@ -174,7 +202,7 @@ class RunFolder(RunPaths):
         if not self.cancel_path.exists():
             return None
         try:
-            return read_json(self.cancel_path, CancelRequest)
+            return read_json(self.cancel_path, CancelRequest, follow=False)
         except AqrExpError:
             return CancelRequest(reason="cancelled", requested="damaged")
 
@@ -187,6 +215,16 @@ class RunFolder(RunPaths):
         """Forget where an earlier attempt was, and that it was to stop."""
         self.progress_path.unlink(missing_ok=True)
         self.cancel_path.unlink(missing_ok=True)
+
+    def check_folders(self) -> None:
+        """Refuse folders of the run that are links: it would write, and delete, somewhere else.
+
+        Raises:
+            AqrExpError: Names the link.
+        """
+        below = (self.predictions_dir, self.checkpoints_dir, self.logs_dir, self.figures_dir)
+        for folder in (self.path, *below, self.failures_dir):
+            check_no_link(folder)
 
     def lock(
         self,

@@ -6,19 +6,43 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from aqr_exp.errors import RequestError
+from aqr_exp.errors import Fault, RequestError
 from aqr_exp.files.atomic import file_sha256
 from aqr_exp.files.cache import Stamp, read_cache, settled, stamp, write_cache
 from aqr_exp.files.run_name import RunName
 from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.files.text import typed_path
 from aqr_exp.store.run_files import IDENTIFYING
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.sweep_folder import SweepFolder
 
 
 def results_root() -> Path:
-    """The results folder: `$AQR_EXP_RESULTS`, or `results` below the current folder."""
-    return Path(os.environ.get("AQR_EXP_RESULTS") or "results").expanduser().absolute()
+    """The results folder: `$AQR_EXP_RESULTS`, or `results` below the current folder.
+
+    Raises:
+        RequestError: A file is in its place, or in that of a folder above it.
+    """
+    typed = os.environ.get("AQR_EXP_RESULTS") or "results"
+    root = typed_path(typed, "AQR_EXP_RESULTS")
+    there = next(path for path in (root, *root.parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise RequestError(Fault("AQR_EXP_RESULTS", typed, f"{there} is not a folder"))
+    return root
+
+
+def _folder_names(folder: Path, *, links: bool) -> list[str]:
+    """The names of the folders in a folder, sorted; whatever else lies there is passed over."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(
+                item.name
+                for item in entries
+                if item.name[0] != "."
+                and (item.is_dir(follow_symlinks=False) or (links and item.is_symlink()))
+            )
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 class Store:
@@ -47,10 +71,8 @@ class Store:
 
     def sweep_names(self) -> list[str]:
         """The sweeps that were ever started, sorted."""
-        if not self.sweeps_dir.is_dir():
-            return []
-        names = [path.name for path in self.sweeps_dir.iterdir() if path.name[0] != "."]
-        return sorted(name for name in names if self.sweep(name).plan_path.exists())
+        names = _folder_names(self.sweeps_dir, links=False)
+        return [name for name in names if os.path.lexists(self.sweep(name).plan_path)]
 
     def folder(self, name: str) -> RunFolder:
         """The folder a run of this name has or would have."""
@@ -58,20 +80,15 @@ class Store:
 
     def names(self) -> list[str]:
         """The runs' names, sorted. A folder is a run when it holds one of a run's files."""
-        return [
-            name
-            for name in self.folder_names()
-            if any(os.path.exists(f"{self.runs_dir}/{name}/{file}") for file in IDENTIFYING)  # noqa: PTH110
-        ]
+        return [name for name in self.folder_names() if self._holds_run(f"{self.runs_dir}/{name}")]
+
+    def _holds_run(self, folder: str) -> bool:
+        found = any(os.path.lexists(f"{folder}/{file}") for file in IDENTIFYING)
+        return found or os.path.islink(folder) or not os.access(folder, os.X_OK)  # noqa: PTH114
 
     def folder_names(self) -> list[str]:
-        """The names of all folders among the runs, sorted; drafts are left out."""
-        try:
-            with os.scandir(self.runs_dir) as entries:
-                found = [item.name for item in entries if item.name[0] != "." and item.is_dir()]
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        return sorted(found)
+        """The names of all folders among the runs, and of links, which are none; drafts are left out."""
+        return _folder_names(self.runs_dir, links=True)
 
     def __iter__(self) -> Iterator[RunFolder]:
         """The runs in the order of their names."""

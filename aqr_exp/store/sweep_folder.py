@@ -1,6 +1,7 @@
 """A sweep's folder: which runs it means, who works on it, and whether it is to stop."""
 
 import contextlib
+import re
 import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,9 +10,15 @@ from typing import Annotated
 import msgspec
 
 from aqr_exp.errors import AqrExpError, RequestError
-from aqr_exp.files.atomic import read_json, replace_json
+from aqr_exp.files.atomic import (
+    elsewhere,
+    read_checked_json,
+    read_json,
+    replace_checked_json,
+    replace_json,
+)
 from aqr_exp.store.lease import LeaseInfo, clear_dead, hold, standing
-from aqr_exp.store.run_files import Below
+from aqr_exp.store.run_files import Below, check_no_link
 from aqr_exp.store.run_folder import utc_now
 
 MOST_NAME_BYTES = 200
@@ -23,6 +30,7 @@ class SweepEntry(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         overrides: What would be typed after the variant to get the same run, without the seed.
         expected_s: How long it was expected to take, in seconds.
+        words: What was typed beside the sweep when it was asked for; None where that is not known.
     """
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[^./][^/]*\Z")]
@@ -30,6 +38,7 @@ class SweepEntry(msgspec.Struct, frozen=True, kw_only=True):
     overrides: tuple[str, ...]
     seed: int
     expected_s: float | None = None
+    words: str | None = None
 
     @property
     def label(self) -> str:
@@ -38,10 +47,16 @@ class SweepEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Plan(msgspec.Struct, kw_only=True):
-    """The content of `plan.json`; older versions kept no removed runs."""
+    """The content of `plan.json`.
 
+    Older versions kept neither removed runs nor the origin, and the name in place of a checksum that
+    is bound to it.
+    """
+
+    name: str | None = None
     runs: list[SweepEntry]
     removed: list[SweepEntry] = []
+    origin: str | None = None
 
 
 class SweepFolder:
@@ -70,30 +85,40 @@ class SweepFolder:
     study_lease_path = Below(".study")
     """Held by whoever changes the study, for the moment of the change."""
 
+    @property
+    def _place(self) -> str:
+        return f"{self.name}/{self.plan_path.name}"
+
     def figure_stem(self, metric: str) -> Path:
         """The figure of a metric against what the sweep varied, without the ending of its format."""
         return self.path / metric.replace("/", "_")
 
-    def add_to_plan(self, entries: Sequence[SweepEntry]) -> None:
-        """Write down runs the sweep means besides those it means already."""
+    def add_to_plan(self, entries: Sequence[SweepEntry], origin: str | None = None) -> None:
+        """Write down runs the sweep means besides those it means already; see `write_plan`."""
         known = self.read_plan_if_any()
         names = {entry.name for entry in known}
         new = [entry for entry in entries if entry.name not in names]
         if new or not known:
-            self.write_plan([*known, *new])
+            self.write_plan([*known, *new], origin)
 
-    def write_plan(self, entries: Sequence[SweepEntry]) -> None:
-        """Write down the runs the sweep means from now on; those it meant before are not forgotten."""
+    def write_plan(self, entries: Sequence[SweepEntry], origin: str | None = None) -> None:
+        """Write down the runs the sweep means from now on; those it meant before are not forgotten.
+
+        Args:
+            origin: As `SweepRequest.origin`; None keeps the one that is known.
+        """
         names = {entry.name for entry in entries}
+        origin = self.origin() if origin is None else origin
         before = self.read_known()
+        check_no_link(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
         plan = {
-            "name": self.name,
             "written": utc_now(),
+            "origin": origin,
             "runs": msgspec.to_builtins(entries),
             "removed": msgspec.to_builtins([one for one in before if one.name not in names]),
         }
-        replace_json(self.plan_path, plan)
+        replace_checked_json(self.plan_path, plan, self._place)
 
     def read_plan(self) -> list[SweepEntry]:
         """The runs the sweep means.
@@ -108,6 +133,14 @@ class SweepFolder:
         plan = self._read_if_any()
         return [*plan.runs, *plan.removed]
 
+    def read_left(self) -> list[SweepEntry]:
+        """The runs the sweep meant once and means no more."""
+        return self._read_if_any().removed
+
+    def origin(self) -> str | None:
+        """The origin of the sweep's last request; None where that is not known."""
+        return self._read_if_any().origin
+
     def read_plan_if_any(self) -> list[SweepEntry]:
         """The runs the sweep means; none when its plan is missing or damaged."""
         return self._read_if_any().runs
@@ -120,7 +153,13 @@ class SweepFolder:
 
     def _read(self) -> "_Plan":
         try:
-            return read_json(self.plan_path, _Plan)
+            read = read_checked_json(self.plan_path, self._place, _Plan)
+            plan: _Plan = read.value
+            if read.verified or plan.name == self.name:
+                return plan
+            if plan.name is None:
+                raise AqrExpError(f"{self.plan_path} is damaged: it lacks its checksum")
+            raise elsewhere(self.plan_path, f"{plan.name}/{self.plan_path.name}")
         except AqrExpError as error:
             remedy = f"(running the sweep {self.name!r} again writes it anew)"
             raise AqrExpError(f"{error} {remedy}") from None
@@ -137,7 +176,8 @@ class SweepFolder:
         """Living processes that work on the sweep."""
         if not self.schedulers_dir.is_dir():
             return []
-        return standing(sorted(p for p in self.schedulers_dir.iterdir() if p.suffix != ".tmp"))
+        there = sorted(self.schedulers_dir.iterdir())
+        return standing(path for path in there if re.fullmatch("[0-9a-f]{16}", path.name))
 
     def request_cancel(self) -> None:
         """Ask everybody who works on the sweep now to stop."""
@@ -149,7 +189,7 @@ class SweepFolder:
         if not self.cancel_path.exists():
             return None
         try:
-            return str(read_json(self.cancel_path).get("requested"))
+            return str(read_json(self.cancel_path, follow=False).get("requested"))
         except AqrExpError:
             return None
 

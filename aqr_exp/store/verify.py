@@ -2,25 +2,23 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import file_sha256, read_checked_json
-from aqr_exp.store.collect import RunRow
+from aqr_exp.files.atomic import file_sha256
+from aqr_exp.store.collect import UNVERIFIED, RunRow
 from aqr_exp.store.history import stability_metrics
 from aqr_exp.store.run_files import (
-    HISTORY,
     METRICS,
-    RECORD,
-    SPEC,
-    STATE,
     Artifact,
+    EvaluationPaths,
     check_sizes,
-    check_spec,
     read_metrics_file,
+    read_spec_text,
     sources,
 )
 from aqr_exp.store.run_folder import RunFolder
@@ -37,7 +35,7 @@ class Integrity:
 
     Attributes:
         faults: One line for each damaged file, which names it.
-        unverified: Files without a checksum, which an older version wrote.
+        unverified: Files of an older version, which do not say of which run they are.
         missing: Files that were there when the run completed.
     """
 
@@ -51,7 +49,8 @@ class Integrity:
             return "; ".join(self.faults)
         words = [f"{name} is missing" for name in self.missing]
         if self.unverified:
-            words.append(f"no checksum of {', '.join(self.unverified)} (of an older version)")
+            names = ", ".join(self.unverified)
+            words.append(f"{UNVERIFIED}: {names} (of an older version: they name no run)")
         return "; ".join(words) or "every file fits its checksum"
 
     def as_json(self) -> dict[str, Any]:
@@ -59,34 +58,49 @@ class Integrity:
         return asdict(self) | {"intact": not self.faults}
 
 
-def check_run(folder: RunFolder, sha256_of: Hash) -> Integrity:
-    """Check the checksum of every file of a run that its numbers come from, and the checkpoints' sizes."""
-    small: dict[str, Callable[[], bool]] = {
-        SPEC: lambda: check_spec(folder.spec_path),
-        RECORD: lambda: read_checked_json(folder.record_path).verified,
-        STATE: lambda: folder.read_checked_state().verified,
+def check_run(
+    folder: RunFolder, sha256_of: Hash, history: Iterable[object] | None = None
+) -> Integrity:
+    """Check the checksum of every file of a run that its numbers come from, and the checkpoints' sizes.
+
+    Args:
+        history: The lines of its history, for a caller who looks at them on the way: it is read once.
+    """
+    small: dict[Path, Callable[[], bool]] = {
+        folder.spec_path: lambda: read_spec_text(folder).verified,
+        folder.record_path: lambda: folder.read_checked_record().verified,
+        folder.state_path: lambda: folder.read_checked_state().verified,
     }
-    files: dict[str, Artifact] = {}
-    if _is_completed(folder):
-        small[METRICS] = lambda: read_metrics_file(folder.metrics_path).verified
+    if folder.cost_path.exists():
+        small[folder.cost_path] = lambda: folder.read_json(folder.cost_path).verified
+    files: dict[Path, Artifact] = {}
+    for paths in (*([folder] if _is_completed(folder) else []), *_failures(folder)):
+        small[paths.metrics_path] = lambda paths=paths: read_metrics_file(paths).verified  # type: ignore[misc]
         with contextlib.suppress(AqrExpError):
-            files = read_metrics_file(folder.metrics_path).files
+            found = read_metrics_file(paths).files
+            files |= {paths.path / name: file for name, file in found.items()}
     faults, unverified = [], []
-    for name, verified in small.items():
+    for path, verified in small.items():
         try:
             if not verified():
-                unverified.append(name)
+                unverified.append(path.relative_to(folder.path).as_posix())
         except AqrExpError as error:
             faults.append(str(error))
     try:
-        folder.read_history()
+        deque(folder.history_lines() if history is None else history, maxlen=0)
     except AqrExpError as error:
         faults.append(str(error))
-    faults += [fault for name in files for fault in _faults(folder, name, files[name], sha256_of)]
-    missing = [name for name in files if not (folder.path / name).exists()]
+    faults += [fault for path in files for fault in _faults(folder, path, files[path], sha256_of)]
+    missing = [path.relative_to(folder.path).as_posix() for path in files if not path.exists()]
     return Integrity(
         faults=tuple(dict.fromkeys(faults)), unverified=tuple(unverified), missing=tuple(missing)
     )
+
+
+def _failures(folder: RunFolder) -> list[EvaluationPaths]:
+    """The evaluations under sensor failures that are there."""
+    found = sorted(folder.failures_dir.glob(f"*/{METRICS}"))
+    return [folder.failure_paths(path.parent.name) for path in found]
 
 
 def _is_completed(folder: RunFolder) -> bool:
@@ -99,11 +113,10 @@ def _is_completed(folder: RunFolder) -> bool:
 CHANGED = "is damaged: it is not what it was when the run completed"
 
 
-def _faults(folder: RunFolder, name: str, file: Artifact, sha256_of: Hash) -> Iterator[str]:
-    path = folder.path / name
+def _faults(folder: RunFolder, path: Path, file: Artifact, sha256_of: Hash) -> Iterator[str]:
     try:
-        check_sizes(str(folder.path), {name: file.size_bytes})
-        grown = name == HISTORY and path.stat().st_size > file.size_bytes
+        check_sizes(str(path.parent), {path.name: file.size_bytes})
+        grown = path == folder.history_path and path.stat().st_size > file.size_bytes
         checked_by_size = grown or path.parent == folder.checkpoints_dir
         if not checked_by_size and sha256_of(path) != file.sha256:
             yield f"{path} {CHANGED}"
@@ -148,9 +161,10 @@ def verify_run(folder: RunFolder, *, data_root: Path | None = None) -> list[RunP
         The problems, a missing data set among them; empty when everything agrees.
     """
     try:
-        read = read_metrics_file(folder.metrics_path)
+        read = read_metrics_file(folder)
         data = _part(folder.read_record(), "data")
         folder.read_spec()
+        folder.read_state()
     except AqrExpError as error:
         return [RunProblem(text=str(error))]
     problems: list[RunProblem] = []
@@ -249,17 +263,18 @@ def _hash_fault(metrics: Metrics, path: Path, key: str) -> str | None:
 
 def _data_fault(root: Path, data: Mapping[str, Any]) -> str | None:
     """The difference from the data set a run was scored on; None when there is none."""
-    from aqr_exp.config.inputs import identity_path, read_data_identity
+    from aqr_exp.config.inputs import data_changes, identity_path, read_data_identity
 
     if not identity_path(root).is_file():
         return f"the data set {root} is missing"
     try:
-        found = read_data_identity(root)["fingerprint"]
+        identity = read_data_identity(root)
     except AqrExpError as error:
         return str(error)
-    if found != data.get("fingerprint"):
-        return f"the data set {root} is {found}, not {data.get('fingerprint')}"
-    return None
+    if identity["fingerprint"] != data.get("fingerprint"):
+        return f"the data set {root} is {identity['fingerprint']}, not {data.get('fingerprint')}"
+    changes = data_changes(root, identity)
+    return f"the data set {root} changed: {changes[0]}" if changes else None
 
 
 def _differences(

@@ -8,7 +8,7 @@ from typing import Any
 from aqr_exp.config.compose import Groups, Override, group_options, override_faults, unknown
 from aqr_exp.config.conditions import Condition, condition_names, read_condition
 from aqr_exp.errors import Fault, RequestError
-from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.files.suggest import did_you_mean, some
 from aqr_exp.store.sweep_folder import check_sweep_name
 from aqr_exp.sweep import search
 from aqr_exp.sweep.request import Axis, ExplicitPoint, Overrides, SweepRequest
@@ -96,7 +96,10 @@ class SweepBuilder:
         if "variant" not in known and not (points and all(item.variant for item in points)):
             options = ", ".join(self.groups["variant"])
             self.add(1, f"key 'variant' is missing: name one or several ({options})")
-        grid, zipped = part("grid", self._axes, ()), part("zip", self._zip, ())
+        grid, zipped = (
+            part("grid", lambda node: self._axes(node, "'grid'"), ()),
+            part("zip", self._zip, ()),
+        )
         if "variant" not in known and (grid or zipped):
             self.add(1, "grid and zip need 'variant': those of points are theirs alone")
         request = SweepRequest(
@@ -104,7 +107,7 @@ class SweepBuilder:
             source=self.source,
             description=part("description", lambda node: self._text(node, "description"), ""),
             variants=variants,
-            fixed=part("fixed", self._overrides, ()),
+            fixed=part("fixed", lambda node: self._overrides(node, "'fixed'"), ()),
             grid=grid,
             zipped=zipped,
             points=points,
@@ -162,7 +165,7 @@ class SweepBuilder:
             if name in known:
                 found[name] = (line, value)
             else:
-                guess = did_you_mean(name, known) or f" (known: {', '.join(known)})"
+                guess = did_you_mean(name, known) or f" (known: {some(known)})"
                 self.add(line, f"unknown key '{name}'{guess}")
         return found
 
@@ -174,7 +177,7 @@ class SweepBuilder:
             self.add(node, f"'{what}' is an empty list: write values, or leave the key out")
         return node.items or ()
 
-    def _overrides(self, node: Node, what: str = "this", leave: str = "") -> Overrides:
+    def _overrides(self, node: Node, what: str, leave: str = "") -> Overrides:
         """Keys with one value each; `leave` is a key that something else reads."""
         found: list[Override] = []
         for name, line, value in self._entries(node, what):
@@ -187,10 +190,10 @@ class SweepBuilder:
             found += several[:1]
         return tuple(found)
 
-    def _axes(self, node: Node) -> tuple[Axis, ...]:
+    def _axes(self, node: Node, what: str) -> tuple[Axis, ...]:
         """Keys with several values each."""
         found = []
-        for name, line, value in self._entries(node, "this"):
+        for name, line, value in self._entries(node, what):
             if not self.known(name, line):
                 continue
             if value.items is not None:
@@ -273,7 +276,7 @@ class SweepBuilder:
         return node.word if node.word in options else None
 
     def _zip(self, node: Node) -> tuple[Axis, ...]:
-        axes = self._axes(node)
+        axes = self._axes(node, "'zip'")
         lengths = {axis.key: len(axis.values) for axis in axes}
         if len(set(lengths.values())) > 1:
             shown = ", ".join(f"{key} has {length}" for key, length in lengths.items())

@@ -1,18 +1,19 @@
 """Typed sweeps: a shipped sweep, a file or a variant, and the words beside it."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from aqr_exp.config.compose import Groups, group_options, shipped_folder
+from aqr_exp.config.compose import Groups, group_options, joined_words, shipped_folder, split_typed
 from aqr_exp.config.short_names import keys_set_by
-from aqr_exp.errors import Fault, RequestError
-from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.errors import Fault, RequestError, shown
+from aqr_exp.files.suggest import did_you_mean, some
+from aqr_exp.files.text import typed_path
 from aqr_exp.sweep.builder import Node, SweepBuilder
 from aqr_exp.sweep.request import Axis, SweepRequest, clash, with_typed
 from aqr_exp.sweep.search import SETTINGS, Dimension, read_setting
-from aqr_exp.sweep.values import SEED_RULE, is_seed, kind_of, read_override, split_typed
+from aqr_exp.sweep.values import SEED_RULE, is_seed, kind_of, read_override
 from aqr_exp.sweep.yaml_source import read_sweep
 
 
@@ -21,16 +22,22 @@ def shipped_sweeps() -> list[str]:
     return sorted(path.stem for path in shipped_folder("sweeps").glob("*.yaml"))
 
 
-def sweep_request(what: str, typed: Sequence[str] = ()) -> SweepRequest:
+def sweep_request(what: str, typed: Sequence[str] = (), name: str | None = None) -> SweepRequest:
     """The request of a command line.
 
     Args:
         what: A shipped sweep, a sweep file, or a variant.
         typed: Overrides, each of which may name several values, and settings of a search.
+        name: The sweep's name, in place of that of the file or of what was typed.
 
     Raises:
         RequestError: One fault for each thing wrong.
     """
+    request = dataclasses.replace(_read(what, typed), words=" ".join(typed))
+    return dataclasses.replace(request, name=name) if name is not None else request
+
+
+def _read(what: str, typed: Sequence[str]) -> SweepRequest:
     groups = group_options()
     if what in groups["variant"]:
         request = _with_words(SweepRequest(name=what, variants=(what,)), typed)
@@ -40,24 +47,24 @@ def sweep_request(what: str, typed: Sequence[str] = ()) -> SweepRequest:
         word = "search" if request.search else "by"
         return dataclasses.replace(request, name=f"{what}-{word}-{keys}" if keys else what)
     if "/" in what or what.endswith((".yaml", ".yml")):
-        path = Path(what).expanduser()
+        path = typed_path(what, "the sweep file")
         if not path.is_file():
             raise RequestError(f"no such sweep file: {what}")
-        return _with_words(read_sweep(path, what), typed)
+        request = dataclasses.replace(read_sweep(path, what), origin=os.fspath(path.resolve()))
+        return _with_words(request, typed)
     names = shipped_sweeps()
     if what not in names:
         known = [*names, *groups["variant"]]
-        raise RequestError(
-            f"unknown sweep '{what}'{did_you_mean(what, known)} (sweeps: {', '.join(names)}; "
-            f"or a variant: {', '.join(groups['variant'])}; or a file)"
-        )
+        hint = did_you_mean(what, known) or f" (known: {some(known)}; or a file)"
+        raise RequestError(Fault(rule=f"unknown sweep {shown(what)}", hint=hint))
     path = shipped_folder("sweeps") / f"{what}.yaml"
-    return _with_words(read_sweep(path, f"sweeps/{what}.yaml"), typed)
+    request = dataclasses.replace(read_sweep(path, f"sweeps/{what}.yaml"), origin=what)
+    return _with_words(request, typed)
 
 
 def _with_words(request: SweepRequest, typed: Sequence[str]) -> SweepRequest:
     """A request with the words that were typed beside it."""
-    words = [(text, text.partition("=")[0].strip()) for text in typed]
+    words = [(text, text.partition("=")[0].strip()) for text in joined_words(typed)]
     searching = request.search is not None or any(key == "strategy" for _, key in words)
     builder = SweepBuilder()
     axes: list[Axis] = []

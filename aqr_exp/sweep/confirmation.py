@@ -20,12 +20,10 @@ from aqr_exp.store.collect import RunRow
 from aqr_exp.store.counting import by_first_name, counting_run
 from aqr_exp.store.sweep_folder import SweepEntry
 from aqr_exp.sweep.expand import fits
-from aqr_exp.sweep.outcome import ScoredPoint, by_entry, scored_points
-from aqr_exp.sweep.plan import Plan, plan_sweep
+from aqr_exp.sweep.outcome import ScoredPoint, by_entry, scored_points, tried_and_left
+from aqr_exp.sweep.plan import CONFIRMS, Plan, plan_sweep
 from aqr_exp.sweep.request import ExplicitPoint, SweepRequest
 from aqr_exp.sweep.values import read_override
-
-PREFIX = "confirm-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +54,20 @@ class Selection:
 
 
 def select_best(
-    sweep: str, entries: Sequence[SweepEntry], rows: Sequence[RunRow], *, metric: str, best: int
+    sweep: str,
+    entries: Sequence[SweepEntry],
+    rows: Sequence[RunRow],
+    *,
+    metric: str,
+    best: int,
+    left: Sequence[SweepEntry] = (),
 ) -> Selection:
     """Choose a sweep's best points by the mean of a metric over its seeds.
 
     Args:
         rows: All runs of the results folder, with their settings.
         metric: A metric; of errors the lowest is the best.
+        left: The runs that the sweep meant once: the tries that they were count too.
 
     Raises:
         RequestError: No run of a point but the baseline has the metric.
@@ -86,9 +91,10 @@ def select_best(
             next((one for one in baselines if point.setting == one.setting is not None), None)
             for point in chosen
         ),
-        candidates=len(scored),
+        candidates=len(scored)
+        + tried_and_left(left, others, by_entry([*entries, *left], rows), metric),
         unscored=len(others) - len(scored),
-        used_seeds=frozenset(entry.seed for entry in entries),
+        used_seeds=frozenset(entry.seed for entry in (*entries, *left)),
     )
 
 
@@ -141,7 +147,7 @@ def confirmation(
         )
         baseline_arms.append(f"{BASELINE}-{loader.load(BASELINE, reference).fingerprint}")
     request = SweepRequest(
-        name=f"{PREFIX}{selection.sweep}",
+        name=f"{CONFIRMS}{selection.sweep}",
         variants=tuple(dict.fromkeys(variant for variant, _ in explicit)),
         points=tuple(explicit.values()),
         seeds=selection.fresh_seeds(seeds),

@@ -6,7 +6,7 @@ from statistics import fmean
 
 from aqr_exp.config import BASELINE
 from aqr_exp.files.run_name import arm_of
-from aqr_exp.store.collect import RunRow
+from aqr_exp.store.collect import UNVERIFIED, RunRow
 from aqr_exp.store.counting import by_first_name, grouped, shown_run
 from aqr_exp.store.sweep_folder import SweepEntry
 from aqr_exp.sweep.search import Direction
@@ -25,8 +25,10 @@ class BestPoint:
         seeds: How many.
         candidates: How many points it is the best of.
         unfinished: Points that lack a seed and so had no part in the choice.
+        left: Points that were tried and have left the sweep since.
         split: The data it was scored on.
         baseline: The baseline's mean, where the sweep has one baseline; else None.
+        verified: Whether all runs behind the two means are certainly the runs they seem to be.
     """
 
     label: str
@@ -36,7 +38,9 @@ class BestPoint:
     candidates: int
     unfinished: int
     split: str
+    left: int = 0
     baseline: float | None = None
+    verified: bool = True
 
     def words(self) -> str:
         """The point and what its number is worth, in two sentences."""
@@ -44,7 +48,10 @@ class BestPoint:
         seeds = "1 seed" if self.seeds == 1 else f"{self.seeds} seeds"
         rival = "" if self.baseline is None else f" (baseline {self.baseline:.4f})"
         more = "1 more is" if self.unfinished == 1 else f"{self.unfinished} more are"
-        left = f"; {more} not complete" if self.unfinished else ""
+        left = "" if self.verified else f", {UNVERIFIED}"
+        left += f"; {more} not complete" if self.unfinished else ""
+        were = "1 more was" if self.left == 1 else f"{self.left} more were"
+        left += f"; {were} tried and left the sweep" if self.left else ""
         return (
             f"best {of} by {self.metric}: {self.label}: {self.mean:.4f}, mean of {seeds}{rival}"
             f"{left}\nselected on {self.split}, the data it is reported on: a selected maximum is "
@@ -99,11 +106,28 @@ def scored_points(entries: Sequence[SweepEntry], rows: Mapping[str, RunRow]) -> 
     ]
 
 
+def tried_and_left(
+    left: Sequence[SweepEntry],
+    points: Sequence[ScoredPoint],
+    rows: Mapping[str, RunRow],
+    metric: str,
+) -> int:
+    """The number of points that a sweep means no more, and that whoever chose had seen beside these."""
+    arms = {point.arm for point in points}
+    settings = {point.setting for point in points if point.rows}
+    return sum(
+        bool(point.values(metric)) and point.arm not in arms and point.setting in settings
+        for point in scored_points(left, rows)
+        if point.variant != BASELINE or all(one.variant == BASELINE for one in points)
+    )
+
+
 def best_point(
     entries: Sequence[SweepEntry],
     rows: Mapping[str, RunRow],
     metric: str,
     direction: Direction = Direction.MAXIMIZE,
+    left: Sequence[SweepEntry] = (),
 ) -> BestPoint | None:
     """The best of a sweep's points that are complete; baselines are what points are compared with.
 
@@ -111,6 +135,7 @@ def best_point(
         entries: The runs the sweep means.
         rows: Their rows, as `by_entry` has them.
         direction: Which of its values are better.
+        left: The runs it meant once.
 
     Returns:
         The first of several equal ones; None while no point is complete.
@@ -135,7 +160,9 @@ def best_point(
         candidates=len(done),
         unfinished=len(rivals) - len(done),
         split=chosen.rows[0].data,
+        left=tried_and_left(left, points, rows, metric),
         baseline=baselines[0] if len(baselines) == 1 else None,
+        verified=all(row.verified for one in (chosen, *references) for row in one.rows),
     )
 
 

@@ -1,18 +1,27 @@
 """A plan: the runs a sweep means, each once, in order. It changes nothing; launching carries it out."""
 
-from collections.abc import Callable, Iterator, Sequence
+import unicodedata
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from aqr_exp.config import BASELINE
 from aqr_exp.config.compose import Override
 from aqr_exp.config.load import ConfigLoader, LoadedRun
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.short_names import keys_set_by
-from aqr_exp.errors import Fault, RequestError
-from aqr_exp.sweep.expand import POINT, SweepPoint, fitting_nothing, sweep_points
-from aqr_exp.sweep.request import SweepRequest
+from aqr_exp.errors import Fault, RequestError, cut
+from aqr_exp.files.run_name import arm_of
+from aqr_exp.store.store import Store
+from aqr_exp.store.sweep_folder import SweepEntry, check_sweep_name
+from aqr_exp.sweep.expand import POINT, SweepPoint, fits, fitting_nothing, sweep_points
+from aqr_exp.sweep.request import SweepRequest, overlap
+from aqr_exp.sweep.values import read_override
 
 MOST_RUNS = 100_000
 MOST_FAULTS = 20
+CONFIRMS = "confirm-"
+"""The beginning of the names of confirmations; no other sweep's name begins so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +32,9 @@ class PlannedRun:
         overrides: What would be typed after the variant to get the same run, without the seed.
         config: The complete, checked configuration, with the identity of its data.
         name: Its folder's name, and its identity: no other run of the plan has it.
-        labels: Why it is in the plan: `point`, `baseline`, or both.
+        labels: Why it is in the plan: `point`, `baseline`, or both; `joined` from an earlier request.
         expected_s: How long it is expected to train, in seconds; None when nothing tells.
+        words: What was typed beside the sweep when it was asked for.
     """
 
     variant: str
@@ -34,6 +44,7 @@ class PlannedRun:
     name: str
     labels: tuple[str, ...]
     expected_s: float | None = None
+    words: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,28 +57,36 @@ class Plan:
         collapsed: Points that were the same run as an earlier one; baselines that points share
             are not counted.
         skipped: Points that a condition of the sweep left out.
+        joined: Points of earlier requests that the sweep means too.
+        origin: That of its request.
+        seen: The runs that its folder meant when it was planned; None where nobody looked.
     """
 
     name: str
     runs: tuple[PlannedRun, ...]
     collapsed: int = 0
     skipped: int = 0
+    joined: int = 0
+    origin: str = ""
+    seen: frozenset[str] | None = None
 
 
 def plan_sweep(
     request: SweepRequest,
     expected: Callable[[RunConfig], float | None] | None = None,
     loader: ConfigLoader | None = None,
+    earlier: Sequence[SweepEntry] = (),
 ) -> Plan:
     """Work out every run of a sweep, each once; reads the data's identity and changes nothing.
 
     Args:
         expected: How long a run is expected to train, in seconds.
         loader: One with the identity of the data, kept for many plans.
+        earlier: The runs that the sweep's folder means: those that other words asked for join.
 
     Raises:
         RequestError: One line for each fault of a point, with the line of the file it comes from;
-            or the sweep holds too many runs, or none.
+            or the sweep holds too many runs, or none, or runs that cannot be compared with these.
     """
     _check_size(request)
     loader = loader or ConfigLoader(with_data=True)
@@ -91,8 +110,116 @@ def plan_sweep(
         raise RequestError(*faults[:MOST_FAULTS], *more * (len(faults) > MOST_FAULTS))
     if not loaded:
         raise RequestError(f"{request.name}: every point is skipped: no run is left")
-    runs, collapsed = _unique(request, loaded, expected or (lambda _: None))
-    return Plan(name=request.name, runs=runs, collapsed=collapsed, skipped=skipped)
+    time_of = expected or (lambda _: None)
+    runs, collapsed = _unique(request, loaded, time_of)
+    joined = _joined(request, {run.name for run in runs}, earlier, loader, time_of)
+    points = {arm_of(run.name) for run in joined} - {arm_of(run.name) for run in runs}
+    return Plan(
+        name=request.name,
+        runs=(*runs, *joined),
+        collapsed=collapsed,
+        skipped=skipped,
+        joined=len(points),
+        origin=request.origin,
+    )
+
+
+def check_name(request: SweepRequest, store: Store) -> None:
+    """Refuse a sweep whose name is another's, or no name of a folder; changes nothing.
+
+    Raises:
+        RequestError: Names the other, and the way out.
+    """
+    name, way = request.name, ": --name NAME gives this one another name"
+    check_sweep_name(name)
+    if name.startswith(CONFIRMS):
+        raise RequestError(f"sweep '{name}': `aqr-exp confirm` names its sweeps so{way}")
+    for other in store.sweep_names():
+        if other != name and _folded(other) == _folded(name):
+            rule = f"there is '{other}', which differs in case or spelling of letters only"
+            raise RequestError(f"sweep '{name}': {rule}{way}")
+    origin = store.sweep(name).origin()
+    if origin is None or origin == request.origin or ("/" in origin and not Path(origin).exists()):
+        return  # a file that was moved is still the same sweep
+    of = "was typed" if origin == "" else f"is that of {cut(origin)}"
+    raise RequestError(f"sweep '{name}' {of}{way}")
+
+
+def _folded(name: str) -> str:
+    """A name as file systems see it that tell neither case nor compositions of letters apart."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+
+
+def _joined(
+    request: SweepRequest,
+    planned: Collection[str],
+    earlier: Sequence[SweepEntry],
+    loader: ConfigLoader,
+    expected: Callable[[RunConfig], float | None],
+) -> list[PlannedRun]:
+    """The runs that other words asked for under the sweep's name, as what they mean now.
+
+    What the same words asked for has left the file since. A file's runs whose words are not known
+    have, too.
+
+    Raises:
+        RequestError: They differ from the request's in more than what it sweeps.
+    """
+    found: dict[str, PlannedRun] = {}
+    swept = [axis.key for axis in (*request.grid, *request.zipped)]
+    swept += [item.key for point in request.points for item in point.overrides]
+    ours = _setting(request.fixed, swept)
+    for entry in earlier:
+        same = entry.words == request.words if entry.words is not None else request.source != ""
+        if same or entry.name in planned:
+            continue
+        overrides = tuple(
+            one for text in entry.overrides for one in read_override(text, loader.groups)
+        )
+        try:
+            run = loader.load(entry.variant, overrides)
+        except RequestError:
+            continue  # of another version: it is shown as removed
+        theirs = _setting(overrides, swept)
+        is_reference = entry.variant == BASELINE and BASELINE not in request.variants
+        if (
+            not is_reference
+            and theirs != ours
+            and _identity(loader, theirs) != _identity(loader, ours)
+        ):
+            words = " ".join(item.typed for item in theirs) or "the defaults"
+            hint = "--name NAME makes another sweep, --cancel-removed replaces them"
+            raise RequestError(f"sweep '{request.name}' holds runs with {words}: {hint}")
+        name = run.name_of(entry.seed)
+        if name not in planned:
+            found[name] = PlannedRun(
+                variant=entry.variant,
+                overrides=entry.overrides,
+                seed=entry.seed,
+                config=replace(run.config, seed=entry.seed),
+                name=name,
+                labels=("joined",),
+                expected_s=expected(run.config),
+                words=entry.words,
+            )
+    return list(found.values())
+
+
+def _setting(overrides: Sequence[Override], swept: Collection[str]) -> list[Override]:
+    """The overrides that points are compared under: neither swept nor of a variant's parts."""
+    return [
+        item
+        for item in overrides
+        if fits(BASELINE, item) and not any(overlap(item.key, key) for key in swept)
+    ]
+
+
+def _identity(loader: ConfigLoader, overrides: Sequence[Override]) -> str | None:
+    """What a setting is by, whatever words it is written in; None where it cannot be composed."""
+    try:
+        return loader.load(BASELINE, overrides).fingerprint
+    except RequestError:
+        return None
 
 
 def placed(faults: Sequence[Fault], overrides: Sequence[Override], source: str) -> Iterator[Fault]:
@@ -153,6 +280,7 @@ def _unique(
                     name=name,
                     labels=(),
                     expected_s=expected_s,
+                    words=request.words,
                 )
     runs = (replace(run, labels=tuple(labels[name])) for name, run in first.items())
     return tuple(runs), collapsed

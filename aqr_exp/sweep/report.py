@@ -97,6 +97,7 @@ def summary(plan: Plan, statuses: Sequence[PlannedRunStatus]) -> str:
     for count, words in (
         (plan.collapsed, "the same run as another"),
         (plan.skipped, "skipped by a condition"),
+        (plan.joined, "joined from earlier requests"),
     ):
         subject = "point is" if count == 1 else "points are"
         line += f"; {count} {subject} {words}" if count else ""
@@ -135,6 +136,7 @@ def as_json(
             "untimed": sums.untimed,
             "collapsed": plan.collapsed,
             "skipped": plan.skipped,
+            "joined": plan.joined,
         },
         "completeness": {
             "seeds": matrix.seeds,

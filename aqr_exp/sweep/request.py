@@ -47,6 +47,8 @@ class SweepRequest:
 
     Attributes:
         source: The file, or empty for one that was typed.
+        origin: The file's whole path; of a shipped one its name; empty for one that was typed.
+        words: What was typed beside the file or variant.
         fixed: Overrides of every point.
         grid: Axes of a product.
         zipped: Axes that move together, all of one length.
@@ -60,6 +62,8 @@ class SweepRequest:
 
     name: str
     source: str = ""
+    origin: str = ""
+    words: str = ""
     description: str = ""
     variants: tuple[str, ...]
     fixed: Overrides = ()

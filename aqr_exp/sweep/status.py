@@ -11,7 +11,7 @@ from aqr_exp.config.schema import RunConfig
 from aqr_exp.errors import AqrExpError
 from aqr_exp.files.run_name import RunName, arm_of
 from aqr_exp.statistics.metrics import TRAIN_TIME
-from aqr_exp.store.collect import RunRow, collect, with_settings
+from aqr_exp.store.collect import RunRow, collect, read_row, with_settings
 from aqr_exp.store.counting import RunFolders, by_first_name, grouped, shown_run
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import IN_HAND, NEEDS_RUN, OVER, SHOWN, RunStatus
@@ -205,11 +205,9 @@ def removed_runs(name: str, planned: Collection[str], store: Store) -> list[Remo
 
 
 def _look(entry: SweepEntry, folder: RunFolder) -> RemovedRun:
-    try:
-        state, why = folder.effective_status(), folder.read_state().reason
-    except (AqrExpError, OSError) as error:
-        return RemovedRun(entry=entry, folder=folder, state=RunStatus.DAMAGED, reason=str(error))
-    return RemovedRun(entry=entry, folder=folder, state=state, reason=folder.owner() or why)
+    row = read_row(folder)
+    owner = None if row.status is RunStatus.DAMAGED else folder.owner()
+    return RemovedRun(entry=entry, folder=folder, state=row.status, reason=owner or row.reason)
 
 
 def _meant_by_others(name: str, store: Store) -> set[str]:
@@ -294,21 +292,19 @@ def line_of(run: WatchedRun) -> RunLine:
     line = RunLine(
         name=folder.name, label=run.label, status=RunStatus.TO_DO, expected_s=run.expected_s
     )
+    if not folder.path.exists():
+        return line
+    row = read_row(folder)
+    line = replace(line, attempt=row.attempt, reason=row.reason)
+    if row.status is RunStatus.PLANNED:
+        return line
+    if row.status not in IN_HAND:
+        return replace(line, status=row.status)
     try:
-        if not folder.path.exists():
-            return line
-        status, state = folder.effective_status(), folder.read_state()
-        line = replace(line, attempt=state.attempt, reason=state.reason)
-        if status is RunStatus.PLANNED:
-            return line
-        if status in IN_HAND:
-            progress = folder.read_progress() or {}
-            return replace(line, status=RunStatus.RUNNING, progress=progress)
-        if status is RunStatus.UNKNOWN:
-            line = replace(line, reason=f"held by {folder.owner()}")
+        progress = folder.read_progress() or {}
     except (AqrExpError, OSError) as error:
         return replace(line, status=RunStatus.DAMAGED, reason=str(error))
-    return replace(line, status=status)
+    return replace(line, status=RunStatus.RUNNING, progress=progress)
 
 
 def count_by_status(lines: Sequence[RunLine]) -> dict[RunStatus, int]:

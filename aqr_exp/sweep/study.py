@@ -15,6 +15,8 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.files.atomic import open_regular
+from aqr_exp.files.progress import told
 from aqr_exp.sweep.search import GIVEN_UP, REASON, Direction, PruneRule, Search, Strategy
 
 
@@ -31,7 +33,8 @@ class MendingLock(JournalFileOpenLock):
 
     def acquire(self) -> bool:
         """Take the lock, and mend the journal."""
-        held = super().acquire()
+        with told(lambda: f"the lock of {self._journal}"):
+            held = super().acquire()
         try:
             _cut_torn_line(self._journal)
         except BaseException:
@@ -134,9 +137,10 @@ class SearchStudy:
         search: Search,
         alike: Mapping[str, Sequence[str | int]] | None = None,
     ) -> None:
-        _log_to(log)
         self.search = search
         try:
+            _log_to(log)
+            open_regular(journal, os.O_RDWR | os.O_CREAT, follow=False).close()
             path = os.fspath(journal)
             backend = JournalFileBackend(path, lock_obj=MendingLock(path))
             self._storage = JournalStorage(backend)
@@ -146,6 +150,8 @@ class SearchStudy:
                 direction=search.direction.value,
                 load_if_exists=True,
             )
+        except OSError as error:
+            raise AqrExpError(f"{journal} cannot be used: {error.strerror}") from None
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise AqrExpError(f"{journal} is damaged: {error!r}: remove it {_ANEW}") from None
         self._distributions = {item.key: item.distribution for item in search.space}
@@ -262,6 +268,8 @@ class SearchStudy:
 def _log_to(log: Path) -> None:
     """Let Optuna speak to a file, and not over what is shown."""
     optuna.logging.disable_default_handler()
+    if os.path.lexists(log):
+        open_regular(log, follow=False).close()
     logger = logging.getLogger("optuna")
     for handler in list(logger.handlers):
         logger.removeHandler(handler)

@@ -41,7 +41,7 @@ class Curves:
             return {}
 
     def _parse(self, folder: RunFolder) -> Curve:
-        lines = [line for line in folder.read_history() if line.get("kind") == "val"]
+        lines = [line for line in folder.history_lines() if line.get("kind") == "val"]
         values = ((line.get("epoch"), line.get(self._metric)) for line in lines)
         return {
             epoch: float(value)
@@ -113,7 +113,8 @@ class TrialPlanner:
         """
         plan = self.plan(tuple(dimension.ends()[0] for dimension in self.search.space))
         points = {arm_of(run.name) for run in plan.runs if POINT in run.labels}
-        return {"fixed settings": sorted(points), "seeds": sorted(self._request.seeds)}
+        settings: dict[str, list[str | int]] = {"sweep": [self._request.name]}
+        return {**settings, "fixed settings": sorted(points), "seeds": sorted(self._request.seeds)}
 
     def _check_curves(self, plan: Plan) -> None:
         """Refuse pruning where no run writes a curve, or none before its end."""

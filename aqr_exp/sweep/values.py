@@ -4,7 +4,7 @@ from decimal import Decimal
 from functools import cache
 from typing import Any, TypeGuard
 
-from aqr_exp.config.compose import Groups, Override, parsed
+from aqr_exp.config.compose import Groups, Override, parsed, quoted, split_typed, strictly_parsed
 from aqr_exp.config.convert import fields_of
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.constraints import Range
@@ -19,19 +19,6 @@ _RANGE = "write range(start, stop) or range(start, stop, step), the stop left ou
 def is_seed(value: Any) -> TypeGuard[int]:
     """Check that a value is a seed."""
     return type(value) is int and _LIMITS.low <= value <= _LIMITS.high
-
-
-def split_typed(text: str) -> tuple[str, str]:
-    """The key and the value of one typed `key=value`.
-
-    Raises:
-        RequestError: It is none; says what to write.
-    """
-    key, equals, value = text.partition("=")
-    key = key.strip()
-    if not equals or not key or key[0] in "+~" or "@" in key:
-        raise RequestError(f"override {text!r} cannot be read: write it as key=value")
-    return key, value.strip()
 
 
 def read_override(text: str, groups: Groups, where: str = "") -> tuple[Override, ...]:
@@ -132,13 +119,11 @@ def _range(key: str, text: str, sweep: Any) -> tuple[tuple[str, Any], ...]:
 @cache
 def as_text_alone(value: str) -> str:
     """A text as it would be typed: as it is where it reads as itself, else quoted."""
-    override = parsed(f"key={value}") if value else None
+    override = strictly_parsed(f"key={value}") if value else None
     alone = override is not None and not override.is_sweep_override()
     if override is not None and alone and override.value() == value:
         return value
-    from hydra.core.override_parser.types import Quote, QuotedString
-
-    return str(QuotedString(text=value, quote=Quote.single).with_quotes())
+    return quoted(value)
 
 
 def as_text(value: Any) -> str:

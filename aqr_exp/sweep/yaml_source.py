@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from aqr_exp.errors import Fault, RequestError
+from aqr_exp.errors import Fault, RequestError, cut, shown
 from aqr_exp.sweep.builder import Node, SweepBuilder
 from aqr_exp.sweep.request import SweepRequest
 from aqr_exp.sweep.values import as_text
@@ -107,10 +107,10 @@ def _node(node: Any, note: Callable[[int, str], None], what: str = "this") -> No
         text = as_text(plain) if typed else None
         return Node(line=line, kind="a list", items=items, text=text, value=plain)
     value = _scalar(node)
-    kind = f"the value {node.value}" if node.value else "empty"
+    kind = f"the value {cut(node.value)}" if node.value else "empty"
     text = as_text(value)
     if isinstance(value, str):
-        kind = f"the text {node.value!r}"
+        kind = f"the text {shown(node.value)}"
         text = value if _unquoted(node) or _FUNCTION.fullmatch(value) else text
     return Node(line=line, kind=kind, raw=node.value, text=text, value=value)
 

@@ -22,7 +22,7 @@ from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
 from aqr_exp.data.infos import write_infos
 from aqr_exp.data.workers import run_in_workers
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import read_json
+from aqr_exp.files.atomic import read_json, writes
 from aqr_exp.files.progress import Progress, no_progress
 from aqr_exp.synth.annotations import vocabulary_tables
 from aqr_exp.synth.plan import CELL_M, ScenePlan, location_name, log_name, plan_scenes
@@ -245,7 +245,8 @@ def generate_dataset(
     fresh, old = staging_folder(root, "new"), staging_folder(root, "old")
     fresh.mkdir()
     try:
-        _fill(fresh, settings, workers, progress)
+        with writes(root):
+            _fill(fresh, settings, workers, progress)
         if root.exists():
             root.rename(old)
         fresh.rename(root)

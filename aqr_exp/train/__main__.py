@@ -6,6 +6,11 @@ import signal
 import sys
 from pathlib import Path
 
+from aqr_exp.errors import STOPPING, AqrExpError
+
+LAUNCHER_VARIABLE = "AQR_EXP_LAUNCHER"
+"""Holds the number of the process that started a training and ends it when it is asked twice."""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run `python -m aqr_exp.train RUN_DIR`.
@@ -19,28 +24,29 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m aqr_exp.train", description=__doc__)
     parser.add_argument("run_dir", type=Path, help="a run's folder with its spec.yaml")
     parser.add_argument("--attempt", type=int, help="do nothing unless this attempt is queued")
-    parser.add_argument("--threads", type=int, help="the most threads to use")
+    parser.add_argument("--threads", type=int, help="where the run does not say")
     arguments = parser.parse_args(argv)
     # A polite kill is an interruption: the state says so instead of staying `running`. A launcher in
-    # a shell's background ignores Ctrl-C, and this process must not take that over from it.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # a shell's background ignores Ctrl-C, and this process must not take that over from it; a terminal
+    # that closes is still no matter for one that is detached.
+    for number in STOPPING:
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
 
     from aqr_exp.config.identity import from_spec
-    from aqr_exp.errors import AqrExpError
+    from aqr_exp.files.text import printable
     from aqr_exp.store.run_folder import RunFolder
 
     folder = RunFolder(arguments.run_dir)
     try:
         config = from_spec(folder.read_spec())
     except AqrExpError as error:
-        print(f"aqr-exp: {error}", file=sys.stderr)  # noqa: T201 - this process's own last word
+        print(f"aqr-exp: {printable(str(error))}", file=sys.stderr)  # noqa: T201 - this process's own last word
         return 2
     if config.launcher.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    # As it was asked with, also beside others: the record says so, and last digits depend on it.
     threads = config.launcher.threads or arguments.threads or os.cpu_count() or 1
-    # Beside others the run gets its share of the cores, whatever it would take alone.
-    threads = min(threads, arguments.threads or threads)
     os.environ["OMP_NUM_THREADS"] = str(threads)
     # NumPy multiplies 4 x 4 matrices here: its own threads would only fight with torch's.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"

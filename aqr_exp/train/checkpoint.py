@@ -22,9 +22,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from aqr_exp.cmt.checkpoint import load_state_dict_file, load_strictly
 from aqr_exp.cmt.detector_config import detector_config
 from aqr_exp.config.schema import RunConfig, StartConfig
-from aqr_exp.errors import RunFailedError
-
-STOPPING = (signal.SIGINT, signal.SIGTERM)
+from aqr_exp.errors import STOPPING, RunFailedError
+from aqr_exp.files.atomic import Covers, writes
+from aqr_exp.files.foreign import checkpoint_fault
+from aqr_exp.store.run_files import RunPaths
 
 
 class StopRequest:
@@ -33,7 +34,8 @@ class StopRequest:
     Args:
         pressing: True when a request must not wait now: nothing may be saved any more.
         one_request: True when several signals may be one request: that of `aqr-exp cancel` is written
-            down, and both the launcher and this process act on it.
+            down, and both the launcher and this process act on it; and one to the whole group reaches
+            both, of which the launcher passes it on.
 
     Attributes:
         asked: The process was asked to stop.
@@ -62,18 +64,16 @@ class StopRequest:
 @contextlib.contextmanager
 def stops_wait(request: StopRequest) -> Iterator[None]:
     """Send signals that mean stop to `request` instead of interrupting the training anywhere."""
-    ours = os.getpid()
 
     def handle(number: int, frame: FrameType | None) -> None:
-        del frame
-        if os.getpid() == ours:
-            request.receive()
-        elif number == signal.SIGTERM:
-            # A forked loader worker ends at once on SIGTERM, and not by a terminal's Ctrl-C, which
-            # the training process handles for both.
-            os._exit(128 + number)
+        del number, frame
+        request.receive()
 
-    kept = {number: signal.signal(number, handle) for number in STOPPING}
+    kept = {
+        number: signal.signal(number, handle)
+        for number in STOPPING
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield
     finally:
@@ -81,6 +81,8 @@ def stops_wait(request: StopRequest) -> Iterator[None]:
             signal.signal(number, previous)
 
 
+RUN = "run"
+"""The key of the name of the run that a checkpoint is of."""
 # After whole epochs, or within one: the whole epochs, and all steps.
 _NAME = re.compile(r"epoch_(\d+)(?:_step_(\d+))?\.pth")
 
@@ -89,8 +91,14 @@ def save_atomically(state: dict[str, Any], path: Path) -> None:
     """Write a checkpoint beside its place and move it there when it is safely on disk."""
     beside = path.with_name(f".{path.name}.tmp")
     try:
-        with beside.open("wb") as file:
-            torch.save(state, file)
+        with writes(path), beside.open("wb") as file:
+            try:
+                torch.save(state, file)
+            except RuntimeError as error:
+                # torch tells what it found after the system had refused a write, and not of that.
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from error
+                raise
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
@@ -103,7 +111,7 @@ def checkpoints(folder: Path) -> list[Path]:
     found = [
         (int(match[1]), int(match[2] or 0), path)
         for path in folder.glob("*.pth")
-        if (match := _NAME.fullmatch(path.name))
+        if (match := _NAME.fullmatch(path.name)) and path.is_file() and not path.is_symlink()
     ]
     return [path for _, _, path in sorted(found, reverse=True)]
 
@@ -114,33 +122,45 @@ def read_checked(path: Path) -> dict[str, Any]:
     Raises:
         Exception: It is truncated or damaged, or holds something else.
     """
+    if fault := checkpoint_fault(path):
+        raise ValueError(fault)
     with zipfile.ZipFile(path) as archive:  # torch itself does not compare the checksums
         damaged = archive.testzip()
     if damaged is not None:
         raise ValueError(f"the checksum of {damaged} is wrong")
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    if not {"epoch", "step", "model", "optimizer", "schedulers"} <= state.keys():
+        raise ValueError("it is not the state of a training")
     return state
 
 
-def load_newest(folder: Path) -> dict[str, Any] | None:
-    """Read the newest intact checkpoint of a folder; damaged ones are logged and skipped."""
-    for path in checkpoints(folder):
+def load_newest(folder: RunPaths) -> dict[str, Any] | None:
+    """Read a run's newest intact checkpoint; damaged ones and other runs' are logged and skipped."""
+    for path in checkpoints(folder.checkpoints_dir):
         try:
-            return read_checked(path)
+            return _of_run(folder, read_checked(path))
         except Exception as error:
             print_log(f"{path} cannot be read ({error}): the one before is taken", "current")
     return None
 
 
-def required_state(folder: Path) -> dict[str, Any]:
-    """Read the newest intact checkpoint of a folder.
+def _of_run(folder: RunPaths, state: dict[str, Any]) -> dict[str, Any]:
+    run = state.get(RUN)
+    # Those of older versions do not say of which run they are; only runs of these versions have them.
+    if run != folder.name and not (run is None and folder.covers() is not Covers.PLACE):
+        raise ValueError(f"it is not of {folder.name} but of {run or 'another run'}")
+    return state
+
+
+def required_state(folder: RunPaths) -> dict[str, Any]:
+    """Read a run's newest intact checkpoint.
 
     Raises:
         RunFailedError: There is none.
     """
     state = load_newest(folder)
     if state is None:
-        raise RunFailedError(f"{folder} holds no checkpoint that can be read")
+        raise RunFailedError(f"{folder.checkpoints_dir} holds no checkpoint that can be read")
     return state
 
 
@@ -165,8 +185,9 @@ class KeepCheckpoints(Hook):
 
     priority = "VERY_LOW"
 
-    def __init__(self, folder: Path, keep: int, stop: StopRequest) -> None:
-        self.folder = folder
+    def __init__(self, run: RunPaths, keep: int, stop: StopRequest) -> None:
+        self.run = run
+        self.folder = run.checkpoints_dir
         self.keep = keep
         self.stop = stop
         self.steps_done = 0
@@ -174,8 +195,9 @@ class KeepCheckpoints(Hook):
     def before_train(self, runner: Runner) -> None:
         """Load the newest intact checkpoint, if there is one."""
         for torn in self.folder.glob(".*.pth.tmp"):
-            torn.unlink()
-        state = load_newest(self.folder)
+            if not torn.is_dir():
+                torn.unlink()
+        state = load_newest(self.run)
         if state is None:
             return
         unwrapped(runner).load_state_dict(state["model"])
@@ -231,6 +253,7 @@ class KeepCheckpoints(Hook):
 
     def _save(self, runner: Runner, epoch: int, step: int, name: str) -> None:
         state = {
+            RUN: self.run.name,
             "epoch": epoch,
             "step": step,
             "model": unwrapped(runner).state_dict(),

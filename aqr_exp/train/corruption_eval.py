@@ -25,7 +25,7 @@ from aqr_exp.errors import AqrExpError, RunFailedError
 from aqr_exp.files.progress import Progress, no_progress
 from aqr_exp.store.corruption_results import missing_cases, write_evaluation
 from aqr_exp.store.lease import hold
-from aqr_exp.store.run_files import EvaluationPaths, read_metrics_file
+from aqr_exp.store.run_files import EvaluationPaths
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.train.checkpoint import detector_of, required_state
 from aqr_exp.train.runner_config import evaluator_config, register_plugins
@@ -39,7 +39,7 @@ def trained_detector(folder: RunFolder, config: RunConfig) -> nn.Module:
     Raises:
         RunFailedError: The final checkpoint is missing or damaged: the clean evaluation is of no other.
     """
-    state = required_state(folder.checkpoints_dir)
+    state = required_state(folder)
     if state["epoch"] != config.schedule.epochs:
         raise RunFailedError(
             f"{folder.checkpoints_dir}: the checkpoint of epoch {config.schedule.epochs}, which the "
@@ -90,7 +90,7 @@ def evaluate_cases(folder: RunFolder, cases: Sequence[CorruptionCase], respond: 
         AqrExpError: There are no metrics of record, or no weights, or the data are not those that the
             run was made for.
     """
-    clean = read_metrics_file(folder.metrics_path).metrics
+    clean = folder.read_metrics()
     todo = missing_cases(folder, cases, clean)
     if not todo:
         return

@@ -157,7 +157,7 @@ class Subject:
 
     def __init__(self, folder: RunFolder, samples: int, threads: int) -> None:
         config = with_data_identity(from_spec(folder.read_spec()))
-        state = required_state(folder.checkpoints_dir)
+        state = required_state(folder)
         self.name = folder.name
         self.latencies_ms: list[float] = []
         self._epoch, self._step = state["epoch"], state["step"]

@@ -1,5 +1,6 @@
 """Monitors a variant while it trains: its scalars go into the history, and warnings beside them."""
 
+from functools import partial
 from typing import Any
 
 from mmengine.hooks import Hook
@@ -35,15 +36,19 @@ class VariantMonitorHook(Hook):
         self.every_steps = config.schedule.log_every_steps
         self.stages = stages_of(config)
         self.gradients: dict[str, Tensor] = {}
+        self.loss_scale = 1.0
         self.warned: set[str] = set()
 
     def before_train(self, _runner: Runner) -> None:
-        """Keep every gradient of the module as it arrives, before clipping."""
+        """Keep the gradients of a recorded step as they arrive: scaling back and clipping change them."""
+
+        def keep(gradient: Tensor, name: str) -> None:
+            if self.module.record is not None:
+                self.gradients[name] = gradient.clone()
+
         for name, parameter in self.module.named_parameters():
             if parameter.requires_grad:
-                parameter.register_hook(
-                    lambda gradient, name=name: self.gradients.update({name: gradient.detach()})
-                )
+                parameter.register_hook(partial(keep, name=name))
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Begin the module's epoch; warnings may come again."""
@@ -55,6 +60,9 @@ class VariantMonitorHook(Hook):
         self.gradients.clear()
         if (runner.iter + 1) % self.every_steps == 0 or runner.iter == 0:
             self.head.observe(VariantRecord())
+            # In mixed precision the loss, and with it every gradient that arrives, is multiplied.
+            scaler = getattr(runner.optim_wrapper, "loss_scaler", None)
+            self.loss_scale = 1.0 if scaler is None else scaler.get_scale()
 
     def after_train_iter(self, runner: Runner, **_: Any) -> None:
         """Write what was recorded, and warn."""
@@ -62,7 +70,8 @@ class VariantMonitorHook(Hook):
         if record is None:
             return
         self.head.observe(None)
-        scalars = record.scalars() | self.module.watched_scalars(self.gradients)
+        gradients = {name: each / self.loss_scale for name, each in self.gradients.items()}
+        scalars = record.scalars() | self.module.watched_scalars(gradients)
         where = {**place_of(self.stages, runner.epoch), "step": runner.iter + 1}
         self.folder.append_history({"kind": "arm", **where, **scalars})
         for kind, message in spec_of(self.settings).warnings(self.settings, scalars):

@@ -21,12 +21,15 @@ from aqr_exp.config.inputs import read_data_identity, with_checkpoint_identity, 
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.stages import stages_of
 from aqr_exp.data.info_files import epoch_samples
-from aqr_exp.errors import INTERRUPTED, AqrExpError
+from aqr_exp.data.workers import loader_workers
+from aqr_exp.errors import INTERRUPTED, AqrExpError, refusal
 from aqr_exp.files.atomic import file_sha256
+from aqr_exp.store.collect import PEAK_GPU_MEMORY, PEAK_MEMORY
 from aqr_exp.store.history import stability_metrics
 from aqr_exp.store.lease import Lease
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import RunStatus
+from aqr_exp.train.__main__ import LAUNCHER_VARIABLE
 from aqr_exp.train.checkpoint import (
     KeepCheckpoints,
     LoadCheckpointHook,
@@ -101,29 +104,39 @@ def run_in_folder(
             print_log(f"attempt {attempt} is not the queued one: nothing to do", "current")
             return INTERRUPTED
         folder.write_state(RunStatus.RUNNING)
-        # The launcher of a cancelled run and its own heartbeat both signal one request.
-        stop = StopRequest(lambda: claim.lost, lambda: folder.cancel_request() is not None)
+        # The launcher of a cancelled run and its own heartbeat both signal one request. A launcher that
+        # lives ends this process itself when it is asked a second time.
+        launcher = os.environ.get(LAUNCHER_VARIABLE)
+        stop = StopRequest(
+            lambda: claim.lost,
+            lambda: folder.cancel_request() is not None or launcher == str(os.getppid()),
+        )
         try:
-            metrics = train_and_score(folder, config, threads=threads, stop=stop)
+            with loader_workers():
+                metrics = train_and_score(folder, config, threads=threads, stop=stop)
+            if not claim.still_ours():
+                return INTERRUPTED
+            folder.write_metrics(metrics)
+            folder.write_state(RunStatus.COMPLETED)
+            return 0
         except KeyboardInterrupt:
-            if not claim.lost:
-                folder.write_stopped()
+            with stops_wait(StopRequest(one_request=lambda: True)):  # the same one, passed on
+                if not claim.lost:
+                    folder.write_stopped()
             return INTERRUPTED
         except Exception as error:
-            traceback.print_exc()
             folder.write_state(RunStatus.FAILED, reason=reason_for(error))
+            with contextlib.suppress(OSError):  # the log may lie on the disk that is full
+                traceback.print_exc()
             return 1
-        if not claim.still_ours():
-            return INTERRUPTED
-        folder.write_metrics(metrics)
-        folder.write_state(RunStatus.COMPLETED)
-        return 0
 
 
 def reason_for(error: Exception) -> str:
     """One line on why a run failed."""
     if isinstance(error, AqrExpError):
         return str(error)
+    if isinstance(error, OSError):
+        return str(refusal(error))
     if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
         return f"out of memory: {error}".split("\n", 1)[0]
     return f"{type(error).__name__}: {error}".split("\n", 1)[0]
@@ -164,7 +177,7 @@ def build_runner(folder: RunFolder, config: RunConfig, stop: StopRequest) -> Run
         SeedEachStep(config.seed),
         RecordHistory(folder, schedule.log_every_steps, stages),
         None if head.aqr is None else VariantMonitorHook(folder, config, head),
-        KeepCheckpoints(folder.checkpoints_dir, schedule.keep_checkpoints, stop),
+        KeepCheckpoints(folder, schedule.keep_checkpoints, stop),
         CatchUpValidationHook(folder),
     ):
         if hook is not None:
@@ -189,6 +202,8 @@ def train_and_score(
     folder.write_progress({"phase": "setup"})
     set_up_torch(threads)
     config = with_checkpoint_identity(with_data_identity(config))
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()  # of an earlier training of this process
     runner = build_runner(folder, config, stop)
     started = time.monotonic()
     with stops_wait(stop):
@@ -197,6 +212,8 @@ def train_and_score(
         raise KeyboardInterrupt
     trained = time.monotonic()
     scores = runner.test()
+    # Numbers of data that changed meanwhile are of neither.
+    with_data_identity(config)
     head: Any = unwrapped(runner).pts_bbox_head
     module: VariantModule | None = head.aqr
     return {
@@ -211,5 +228,13 @@ def train_and_score(
         "train_time_s": round(trained - started, 1),
         "evaluate_time_s": round(time.monotonic() - trained, 1),
         "parameters": sum(p.numel() for p in unwrapped(runner).parameters()),
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        PEAK_MEMORY: round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        **_peak_of_gpu(runner),
     }
+
+
+def _peak_of_gpu(runner: Runner) -> dict[str, float]:
+    """The most memory that tensors took on the GPU, in 2^20 bytes; nothing for a training without."""
+    if not next(runner.model.parameters()).is_cuda:
+        return {}
+    return {PEAK_GPU_MEMORY: round(torch.cuda.max_memory_allocated() / 2**20, 1)}

@@ -1,11 +1,11 @@
 """The rerun of a seed that counts: the same one for table, best point, figures, confirm and scheduler."""
 
 import json
-import shutil
 from collections.abc import Callable
 
 import pytest
 from fake_training import COMPLETES, STOPPED
+from made_up_runs import copied_run
 
 from aqr_exp.cli.main import main
 from aqr_exp.cli.run import run_config
@@ -81,7 +81,7 @@ def test_of_ten_reruns_the_tenth_counts_everywhere(
     fake(scores(0.1))
     run_config(config, store, ["seed=0"])
     for number in range(2, 11):
-        shutil.copytree(store.folder(name).path, store.folder(f"{name}-a{number}").path)
+        copied_run(store.folder(name), store.folder(f"{name}-a{number}"))
     for number, value in ((2, 0.2), (10, 0.9)):
         rerun = store.folder(f"{name}-a{number}")
         rerun.write_metrics({**rerun.read_metrics(), "mAP": value})
@@ -113,7 +113,7 @@ def test_without_a_completed_one_the_last_rerun_is_continued(
         fake(STOPPED)
         assert run_config(config, store, [], force=force) == 130
     for number in range(3, 11):
-        shutil.copytree(store.folder(name).path, store.folder(f"{name}-a{number}").path)
+        copied_run(store.folder(name), store.folder(f"{name}-a{number}"))
     plan = plan_run(store, name, force=False)
     assert (plan.attempt, plan.folder.name) == (2, f"{name}-a10")
     assert RunFolders(store).of(name).name == f"{name}-a10"

@@ -48,6 +48,7 @@ def screen(
     monkeypatch.setenv("COLUMNS", "100")
     # What is said because it takes long differs from machine to machine.
     monkeypatch.setattr("aqr_exp.cli.console.QUIET_S", 3600.0)
+    monkeypatch.setattr("aqr_exp.files.progress.TOLD_AFTER_S", 3600.0)
     return Screen(place, capsys)
 
 

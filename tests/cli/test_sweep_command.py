@@ -53,6 +53,7 @@ def test_states_times_and_holes_for_programs(
         "untimed": 0,
         "collapsed": 2,
         "skipped": 0,
+        "joined": 0,
     }
     assert found["completeness"]["seeds"] == [0, 1]
     assert main(["sweep", "smoke", "--dry-run", "--json", "--fill"]) == 0

@@ -1,9 +1,15 @@
 import copy
+import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
 from published_weights import published_layout
+from torch import nn
 
 from aqr_exp.cmt.checkpoint import (
     load_state_dict_file,
@@ -12,6 +18,7 @@ from aqr_exp.cmt.checkpoint import (
     unwrap_state_dict,
 )
 from aqr_exp.errors import RequestError
+from aqr_exp.files.foreign import checkpoint_fault
 
 SPARSE = "pts_middle_encoder.conv_input.0.weight"
 
@@ -108,12 +115,14 @@ def test_files_without_weights_are_refused(tmp_path):
         load_state_dict_file(tmp_path / "gone.pth")
     broken = tmp_path / "broken.pth"
     broken.write_bytes(b"not a checkpoint")
-    with pytest.raises(RequestError, match=r"broken\.pth cannot be read as weights"):
+    with pytest.raises(RequestError, match=r"broken\.pth is a text file"):
         load_state_dict_file(broken)
     with pytest.raises(RequestError, match="x holds no state dict"):
         unwrap_state_dict([1, 2], "x")
-    with pytest.raises(RequestError, match="x holds more than tensors: epoch"):
-        unwrap_state_dict({"a": torch.zeros(1), "epoch": 3}, "x")
+    with pytest.raises(RequestError, match="x holds no state dict of tensors"):
+        unwrap_state_dict({"epoch": 3}, "x")
+    # What lacks then is told key for key.
+    assert list(unwrap_state_dict({"a": torch.zeros(1), "epoch": 3}, "x")) == ["a"]
 
 
 class Harmful:
@@ -121,9 +130,76 @@ class Harmful:
         return (Path.touch, (Path("executed"),))
 
 
-def test_nothing_in_a_checkpoint_is_executed(tmp_path, monkeypatch):
+@pytest.mark.parametrize("early", [False, True])
+def test_nothing_in_a_checkpoint_is_executed(early, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    torch.save({"state_dict": {"a": Harmful()}}, "harmful.pth")
-    with pytest.raises(RequestError, match=r"harmful\.pth cannot be read as weights"):
+    content = {"state_dict": {"a": Harmful()}}
+    torch.save(content, "harmful.pth", _use_new_zipfile_serialization=not early)
+    with pytest.raises(RequestError) as caught:
         load_state_dict_file(Path("harmful.pth"))
+    cause = "cannot be read as weights (UnpicklingError)" if early else HARMFUL
+    assert str(caught.value) == f"checkpoint harmful.pth {cause}"
     assert not Path("executed").exists()
+
+
+HARMFUL = "is damaged: holds 'pathlib.Path', which is no data"
+
+
+class Line(BaseModel):
+    """Learns one number."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(1, 1)
+
+    def forward(self, inputs, **_):
+        return {"loss": (self.linear(inputs) - 1).square().mean()}
+
+
+@pytest.fixture(scope="module")
+def real_checkpoint(tmp_path_factory):
+    """The file that mmengine saves after two epochs with an average of the weights, and the model."""
+    folder = tmp_path_factory.mktemp("mmengine")
+    runner = Runner(
+        model=Line(),
+        work_dir=str(folder),
+        train_dataloader={
+            "dataset": [{"inputs": torch.ones(1)}, {"inputs": torch.zeros(1)}],
+            "sampler": {"type": "DefaultSampler"},
+            "collate_fn": {"type": "default_collate"},
+            "batch_size": 1,
+        },
+        train_cfg={"by_epoch": True, "max_epochs": 2},
+        optim_wrapper={"optimizer": {"type": "AdamW", "lr": 0.1}},
+        param_scheduler={"type": "LinearLR", "start_factor": 0.5},
+        custom_hooks=[{"type": "EMAHook"}],
+        default_scope="mmdet3d",
+        experiment_name="real",
+    )
+    runner.message_hub.update_info("best score", np.float64(0.25))
+    runner.message_hub.update_info("counts", np.arange(3))
+    runner.train()
+    return folder / "epoch_2.pth", runner.model
+
+
+def test_a_checkpoint_of_mmengine_gives_its_averaged_weights(real_checkpoint):
+    path, model = real_checkpoint
+    assert checkpoint_fault(path) is None
+    state = load_state_dict_file(path)
+    assert sorted(state) == ["linear.bias", "linear.weight"]
+    # The average is what was saved as the weights; those of the last step lie beside it.
+    assert not torch.equal(state["linear.weight"], model.linear.weight)
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(path, weights_only=True)
+    beside = torch.load(path, weights_only=False)
+    assert isinstance(beside["message_hub"]["log_scalars"]["train/loss"], HistoryBuffer)
+    assert isinstance(beside["message_hub"]["runtime_info"]["best score"], np.float64)
+    assert torch.equal(beside["ema_state_dict"]["module.linear.weight"], model.linear.weight)
+    assert torch.equal(beside["state_dict"]["linear.weight"], state["linear.weight"])
+    assert "optimizer" in beside
+
+
+def test_the_one_reader_of_weights_leaves_no_name_allowed_behind(real_checkpoint):
+    before = torch.serialization.get_safe_globals()
+    load_state_dict_file(real_checkpoint[0])
+    assert torch.serialization.get_safe_globals() == before

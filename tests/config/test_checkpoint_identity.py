@@ -101,7 +101,10 @@ def test_an_unreadable_file_is_named(checkpoint: Path, monkeypatch: pytest.Monke
         ),
         ("start.freeze=[1]", "start.freeze=[1]: must be a list of texts"),
         ("start.freeze=img", "start.freeze='img': must be a list of texts"),
-        ("start.load_from=3", "start.load_from=3: must be text"),
+        (
+            "start.load_from=3",
+            "start.load_from=3: must be text (in quotes: 'start.load_from=\"3\"')",
+        ),
         ("start.sha256=ab", "'start.sha256' cannot be set: it is read from the checkpoint"),
         (
             "start=x",

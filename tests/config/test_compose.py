@@ -1,3 +1,5 @@
+import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -7,6 +9,7 @@ from composed import compose_run
 from aqr_exp.config.compose import group_options, shipped_folder
 from aqr_exp.config.load import load_run
 from aqr_exp.errors import RequestError
+from aqr_exp.sweep.values import read_values
 
 
 def fault_of(variant: str, *overrides: str) -> str:
@@ -50,15 +53,26 @@ def test_an_override_wins_over_the_preset() -> None:
                 "cmt_lidar, cmt_r50_800x320, cmt_tiny, cmt_vov_1600x640)"
             ),
         ),
-        (["schedule"], "override 'schedule' cannot be read: write it as key=value"),
-        (["a;b=1"], "override 'a;b=1' cannot be read: write it as key=value"),
+        (
+            ["schedule"],
+            "override 'schedule' cannot be read: write it as key=value, such as schedule=...",
+        ),
+        (["seed", "3"], "override 'seed 3' cannot be read: write it as key=value, such as seed=3"),
+        (["=3"], "override '=3' cannot be read: write it as key=value"),
+        (["a;b=1"], "unknown key 'a;b'"),
         (
             ["model.head=3"],
             "'model.head' is a group of keys: set one of them, such as 'model.head.queries'",
         ),
         (["seed=1", "seed=2"], "'seed' is given twice"),
-        (["seed=1,2"], "override 'seed=1,2' names several values: a run takes one"),
-        (["seed=range(3)"], "override 'seed=range(3)' names several values: a run takes one"),
+        (
+            ["seed=1,2"],
+            "override 'seed=1,2' names several values: a run takes one (`aqr-exp sweep` takes them)",
+        ),
+        (
+            ["seed=range(3)"],
+            "override 'seed=range(3)' names several values: a run takes one (`aqr-exp sweep` takes them)",
+        ),
         (["data.fingerprint=ab"], "'data.fingerprint' cannot be set: it is read from the data"),
         (
             ["variant.name=attention_bias"],
@@ -133,9 +147,9 @@ def test_all_faults_are_reported_together() -> None:
 
 
 def test_interpolations_that_lead_nowhere_are_one_line() -> None:
-    fault = fault_of("baseline", "data.root=${oc.env:AQR_EXP_NO_SUCH_VARIABLE}")
+    fault = fault_of("baseline", "data.root=${no.such.key}")
     assert fault.startswith("the configuration cannot be composed: ")
-    assert "AQR_EXP_NO_SUCH_VARIABLE" in fault
+    assert "no.such.key" in fault
     assert "\n" not in fault
 
 
@@ -222,3 +236,61 @@ def test_every_yaml_is_an_option_or_a_base() -> None:
             assert stem in options["model"]  # else no model would ever read it
         else:
             assert name == "config.yaml" or stem.endswith("_base") or stem in options[group]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "a=b", "epoch=1-step=2.pth", "x#1", "#1", "[a", "a]", "a(1)", "{a", "a}b",
+        "donn\u00e9es/\u6570\u636e",
+        "it's", "'open", '"open', "a;b", "a&b", "a!b", "c:/x", "a b", "a\\", "a\\'b", "`a`", "a=b=c",
+        "<a>", "a\nb",
+    ],
+)  # fmt: skip
+def test_a_path_is_taken_as_it_is_typed(value: str, tmp_path: Path) -> None:
+    typed = f"data.root={tmp_path}/{value}"
+    assert load_run("baseline", [typed]).data.root == f"{tmp_path}/{value}"
+    ((text, found),) = read_values("data.root", f"{tmp_path}/{value}", group_options())
+    assert found == f"{tmp_path}/{value}"
+    assert load_run("baseline", [f"data.root={text}"]).data.root == found
+
+
+def test_a_path_begins_at_home_where_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_run("baseline", ["data.root=~/nu scenes"]).data.root == f"{tmp_path}/nu scenes"
+    checkpoint = tmp_path / "epoch=1-step=2.pth"
+    checkpoint.write_bytes(b"weights")
+    start = load_run("baseline", ["start.load_from=~/epoch=1-step=2.pth"]).start
+    assert start is not None
+    assert start.load_from == str(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("typed", "fault"),
+    [
+        (
+            "data.root=/a,b",
+            """names several values: a run takes one (in quotes: 'data.root="/a,b"')""",
+        ),
+        (
+            "data.root=a=1,b",
+            """names several values: a run takes one (in quotes: 'data.root="a=1,b"')""",
+        ),
+        ("data.root=[a]", """data.root=['a']: must be text (in quotes: 'data.root="[a]"')"""),
+        ("data.root=5", """data.root=5: must be text (in quotes: 'data.root="5"')"""),
+        ("data.root=true", """data.root=True: must be text (in quotes: 'data.root="true"')"""),
+        ("schedule.epochs=3#", "schedule.epochs='3#': must be a whole number from 1 to 1000"),
+        ("schedule.epochs=~3", "schedule.epochs='~3': must be a whole number from 1 to 1000"),
+        ("schedule=sm#ke", "unknown schedule 'sm#ke': did you mean 'smoke'? (available: "),
+    ],
+)
+def test_what_reads_as_something_else_is_shown_in_quotes(typed: str, fault: str) -> None:
+    with pytest.raises(RequestError) as refused:
+        load_run("baseline", [typed])
+    assert fault in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1
+    for word in re.findall(r"quotes: (.*)\)$", str(refused.value)):
+        root = load_run("baseline", shlex.split(word)).data.root
+        assert root == str(Path(typed.removeprefix("data.root=")).absolute())

@@ -10,14 +10,14 @@ from aqr_exp.config.load import load_run
 
 
 def test_keys_are_sorted_by_what_they_mean() -> None:
-    one = load_run("attention_bias", ["seed=0", "launcher.threads=1"])
+    one = load_run("attention_bias", ["seed=0", "launcher.threads=2"])
     other = load_run("attention_bias", ["seed=1", "bias_scale=3"])
     assert differences(as_dict(one), as_dict(other)) == [
         Difference(
             key="variant.bias.scale.start", ours=2.5, theirs=3.0, effect=IdentityEffect.CHANGES
         ),
         Difference(key="seed", ours=0, theirs=1, effect=IdentityEffect.SEED_ONLY),
-        Difference(key="launcher.threads", ours=1, theirs=0, effect=IdentityEffect.NONE),
+        Difference(key="launcher.threads", ours=2, theirs=1, effect=IdentityEffect.LAST_DIGITS),
     ]
     assert fingerprint(one) != fingerprint(other)
 

@@ -67,7 +67,7 @@ LOADER = ConfigLoader(with_data=False)
         ["gt_sampling=cmt", "schedule.stages=[{epochs:3},{epochs:1,drop_camera:0}]"],
         ["schedule.epochs=null"],
         ["data.root=elsewhere", "data.augment.drop_camera=-0.0", "schedule.learning_rate=1e-4"],
-        ["data.root=${oc.env:HOME}/${data.name}", "launcher.threads=1"],
+        ["data.root=here/${data.name}", "launcher.threads=1"],
         ["data.root='\\${data.name}'"],
         ["data.version='v 1.0'", "schedule.amp=true"],
         ["seed=x", "model.head.width=63", "data.augment.resize=[1]"],

@@ -63,8 +63,14 @@ def test_the_help_lists_every_preset() -> None:
         ("bias_scale=-1", "bias_scale=-1: must be a number from 0 to 100"),
         ("bias_scale=", "bias_scale='': must be a number from 0 to 100"),
         ("bias_scale=[1]", "bias_scale=[1]: must be a number from 0 to 100"),
-        ("bias_scale=1,2", "override 'bias_scale=1,2' names several values: a run takes one"),
-        ("bias_scale", "override 'bias_scale' cannot be read: write it as key=value"),
+        (
+            "bias_scale=1,2",
+            "override 'bias_scale=1,2' names several values: a run takes one (`aqr-exp sweep` takes them)",
+        ),
+        (
+            "bias_scale",
+            "override 'bias_scale' cannot be read: write it as key=value, such as bias_scale=...",
+        ),
         (
             "bias_scale=8",
             (

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from aqr_exp.config.inputs import with_data_identity
+from aqr_exp.config.inputs import read_data_identity, with_data_identity
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.data.info_files import epoch_samples
+from aqr_exp.data.info_files import epoch_samples, write_fingerprint
 from aqr_exp.data.pipeline import augmentation_steps, dataloader_config, dataset_config
 from aqr_exp.errors import RequestError
 from aqr_exp.train.runner_config import register_plugins
@@ -58,24 +58,35 @@ def test_without_objects_a_run_is_refused_in_one_line(synth_root: Path) -> None:
         with_data_identity(config)
 
 
-def test_objects_of_other_data_are_refused_in_one_line(prepared_root: Path, tmp_path: Path) -> None:
+def test_objects_that_changed_or_are_of_other_data_are_refused_in_one_line(
+    prepared_root: Path, tmp_path: Path
+) -> None:
     root = tmp_path / "data; it's"
-    shutil.copytree(prepared_root / "aqr_infos", root / "aqr_infos", copy_function=os.link)
+    shutil.copytree(prepared_root, root, copy_function=os.link)
     config = load_run("baseline", [f'data.root="{root}"', "gt_sampling=cmt"])
     with_data_identity(config)
+    pack = root / "aqr_infos" / "synth_train.objects" / "00000.pack"
+    size = pack.stat().st_size
+    pack.unlink()  # the linked one is not changed
+    pack.write_bytes(bytes(size))
+    with pytest.raises(RequestError) as refused:
+        with_data_identity(config)
+    assert str(refused.value).startswith(
+        "data.gt_sampling: synth_train.objects/00000.pack was replaced since it was prepared: restore"
+    )
     infos = root / "aqr_infos" / "synth_train.pkl"
     content = infos.read_bytes()
-    infos.unlink()  # the linked one is not changed
+    infos.unlink()
     infos.write_bytes(content + b" ")
+    with pytest.raises(RequestError, match=r"synth_train\.pkl has \d+ bytes, \d+ when prepared"):
+        with_data_identity(config)
+    write_fingerprint(root, "v1.0-synth", read_data_identity(root)["splits"])
     with pytest.raises(RequestError) as refused:
         with_data_identity(config)
     assert str(refused.value).startswith(
         f"data.gt_sampling: the objects of synth_train were cut out of other data than {infos} names: "
         "`aqr-exp data prepare --root"
     )
-    infos.unlink()
-    infos.write_bytes(content)
-    with_data_identity(config)
 
 
 def test_cbgs_draws_as_often_as_its_classes_say(config: RunConfig) -> None:

@@ -46,7 +46,8 @@ def run(data, place, tmp_path_factory) -> RunFolder:
     torch.manual_seed(0)
     detector = MODELS.build(detector_config(config)).eval()
     save_atomically(
-        {"model": detector.state_dict(), "epoch": 1}, folder.checkpoints_dir / "epoch_1.pth"
+        {"run": folder.name, "model": detector.state_dict(), "epoch": 1},
+        folder.checkpoints_dir / "epoch_1.pth",
     )
     paths = EvaluationPaths(tmp_path_factory.mktemp("clean"))
     clean = measure(detector, config, None, paths)
@@ -116,7 +117,7 @@ def test_wrong_requests_leave_nothing(run, place):
 def test_other_weights_than_the_final_ones_are_refused(run):
     final, earlier = (run.checkpoints_dir / f"epoch_{number}.pth" for number in (1, 0))
     content = final.read_bytes()
-    state = load_newest(run.checkpoints_dir)
+    state = load_newest(run)
     save_atomically({**state, "epoch": 0}, earlier)
     final.write_bytes(content[:1000])
     try:

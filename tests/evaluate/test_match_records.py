@@ -69,7 +69,7 @@ def test_any_damage_is_noticed(records, tmp_path):
 def test_a_missing_file_a_folder_and_another_kind(tmp_path):
     with pytest.raises(AqrExpError, match=r"nothing\.npz is missing"):
         read_records(tmp_path / "nothing.npz")
-    with pytest.raises(AqrExpError, match="cannot be read: Is a directory"):
+    with pytest.raises(AqrExpError, match="is damaged: it is a folder, not a file"):
         read_records(tmp_path)
     path = tmp_path / "other.npz"
     write_arrays(path, "other things", {"a": np.arange(3)}, {"note": 1})
@@ -80,6 +80,14 @@ def test_a_missing_file_a_folder_and_another_kind(tmp_path):
     arrays, header = read_arrays(path, "other things")
     np.testing.assert_array_equal(arrays["a"], [0, 1, 2])
     assert header == {"kind": "other things", "note": 1}
+
+
+@pytest.mark.parametrize("tables", [["whole"], 3, [["a"]], None])
+def test_arrays_of_something_else_under_the_right_name_are_damage(tables, tmp_path):
+    path = tmp_path / "records.npz"
+    write_arrays(path, "match records, form 1", {"whole/a": np.arange(3)}, {"tables": tables})
+    with pytest.raises(AqrExpError, match="is damaged: it holds other arrays than match records"):
+        read_records(path)
 
 
 def test_a_failed_write_leaves_the_old_file(records, tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ from plain_loop import plain_scores, repeated
 from aqr_exp.evaluate import scorer as scorer_module
 from aqr_exp.evaluate.records import MatchTable, exact_floats, smallest_unsigned
 from aqr_exp.evaluate.scorer import Scorer
-from aqr_exp.evaluate.weighting import RECALLS, Counts, Targets
+from aqr_exp.evaluate.weighting import RECALLS, Found, Ranking, Targets
 
 SAMPLES = 4
 
@@ -127,17 +127,20 @@ def test_other_weights_are_refused(weights, message):
 
 
 @given(st.lists(st.lists(st.integers(0, 3), min_size=5, max_size=5), min_size=1, max_size=4))
-def test_counts_against_each_rows_own_sum(rows):
-    counts = Counts(np.array(rows))
-    sums = np.cumsum(rows, axis=1)
-    np.testing.assert_array_equal(counts.total[:, 0], sums[:, -1])
-    every = np.tile(np.arange(-1, 5), (len(rows), 1))
-    np.testing.assert_array_equal(counts.through(every)[:, 0], 0)
-    np.testing.assert_array_equal(counts.through(every)[:, 1:], sums)
-    for index, row in enumerate(sums):
-        for count in range(1, int(row[-1]) + 1):
-            wanted = np.full((len(rows), 1), count)
-            assert counts.reaching(wanted)[index, 0] == np.flatnonzero(row >= count)[0]
+def test_a_ranking_lists_the_copies_of_each_row(rows):
+    ranking, hits = Ranking(np.array(rows)), np.array([True, False, True, True, False])
+    found = Found(ranking, hits[ranking.detection])
+    before = matched_before = 0
+    for row, start, total, first, matches in zip(
+        rows, ranking.start, ranking.total, found.start, found.total, strict=True
+    ):
+        copies = [index for index, count in enumerate(row) for _ in range(count)]
+        assert (int(start[0]), int(total[0])) == (before, len(copies))
+        assert ranking.detection[before : before + len(copies)].tolist() == copies
+        places = [before + at for at, index in enumerate(copies) if hits[index]]
+        assert (int(first[0]), int(matches[0])) == (matched_before, len(places))
+        assert found.place[matched_before : matched_before + len(places)].tolist() == places
+        before, matched_before = before + len(copies), matched_before + len(places)
 
 
 @given(st.integers(0, 3000))

@@ -26,17 +26,18 @@ from made_up_tables import MadeUpBox, write_version
 from small_world import SAMPLES_A_SCENE, SCENES, SPLITS, perturbed, small_world
 
 from aqr_exp.config.compose import Override
+from aqr_exp.config.data_files import record_files
 from aqr_exp.config.identity import setting_fingerprint, to_yaml
-from aqr_exp.config.inputs import identity_path
+from aqr_exp.config.inputs import identity_path, record_path
 from aqr_exp.config.load import ConfigLoader
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.evaluate.evaluation import records_of_file
 from aqr_exp.evaluate.protocol import MEASURED
 from aqr_exp.evaluate.records import WHOLE, MatchRecords, MatchTable, SplitSamples, write_records
 from aqr_exp.evaluate.scorer import Scorer
-from aqr_exp.files.atomic import file_sha256
+from aqr_exp.files.atomic import file_sha256, replace_checked_json
 from aqr_exp.store.collect import RunRow
-from aqr_exp.store.history import stability_metrics
+from aqr_exp.store.history import append_line, stability_metrics
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store
@@ -126,6 +127,7 @@ def kept_run(
         updated="2026-01-01",
         record={"variant": arm, "seed": seed, "fingerprint": arm},
         metrics={**metrics, "records_sha256": digest} | changes,
+        verified=True,
     )
 
 
@@ -199,6 +201,7 @@ def run_row(seed: int, mean_ap: float | None, **changes: Any) -> RunRow:
         "updated": f"2026-01-0{seed + 1}",
         "attempt": 1,
         "reason": None,
+        "verified": True,
     }
     row |= {name: changes.pop(name) for name in list(changes) if name in row}
     metrics = {"mAP": mean_ap, "NDS": 0.25, "split": "synth_val", "synthetic": True} | changes
@@ -272,6 +275,7 @@ def make_data_set(root: Path) -> DataSet:
     }
     identity_path(root).parent.mkdir()
     identity_path(root).write_text(json.dumps(identity))
+    record_files(record_path(root), root, sorted((root / VERSION).iterdir()))
     return DataSet(root=root, boxes=boxes)
 
 
@@ -344,3 +348,45 @@ def score(folder: RunFolder, data: DataSet, seed: int) -> dict[str, Any]:
         "parameters": 1667634,
         "peak_memory_mb": 992.2,
     }
+
+
+def copied_run(source: RunFolder, target: RunFolder) -> None:
+    """Another run that came to the same end."""
+    spec = source.spec_path.read_text().split("\n", 1)[1]
+    target.create(spec, {**source.read_record(), "name": target.name})
+    for line in source.read_history():
+        target.append_history(line)
+    if source.metrics_path.exists():
+        target.write_metrics(source.read_metrics())
+    state = source.read_state()
+    target.write_state(state.status, reason=state.reason, attempt=state.attempt)
+
+
+def as_older(folder: RunFolder, *, checksums: bool = True) -> RunFolder:
+    """The run as an older version left it, with checksums of contents alone or without any."""
+    for path in folder.path.rglob("*.json"):
+        value = json.loads(path.read_text())
+        if value.pop("checksum", None):  # detections have none
+            if checksums:
+                replace_checked_json(path, value, None)
+            else:
+                value.pop("files", None)
+                path.write_text(json.dumps(value))
+    spec = folder.spec_path.read_text().split("\n", 1)[1]
+    digest = hashlib.sha256(spec.encode()).hexdigest()
+    line = f"# checksum: sha256:{digest} of the lines below\n" if checksums else ""
+    folder.spec_path.write_text(line + spec)
+    if folder.history_path.exists():
+        lines = [json.loads(line) for line in folder.history_path.read_text().splitlines()]
+        folder.history_path.unlink()
+        for entry in lines:
+            del entry["crc32"]
+            if checksums:
+                append_line(folder.history_path, entry, None)
+            else:
+                del entry["attempt"]
+                with folder.history_path.open("a") as file:
+                    file.write(json.dumps(entry) + "\n")
+    if checksums and folder.metrics_path.exists():
+        RunFolder(folder.path).write_metrics(RunFolder(folder.path).read_metrics())
+    return RunFolder(folder.path)

@@ -249,7 +249,7 @@ class Trap:
 
 def malicious_infos(root: Path) -> tuple[str, str]:
     rewrite(root / "aqr_infos" / "synth_val.pkl", pickle.dumps(Trap()))
-    return "aqr_infos/synth_val.pkl", "damaged: holds a posix.mkdir"
+    return "aqr_infos/synth_val.pkl", "damaged: holds 'posix.mkdir', which is no data"
 
 
 def infos_of_another_version(root: Path) -> tuple[str, str]:
@@ -262,7 +262,7 @@ def infos_of_another_version(root: Path) -> tuple[str, str]:
 def replaced_image(root: Path) -> tuple[str, str]:
     path, _ = key_file(root, "CAM_BACK_RIGHT")
     rewrite(path, cv2.imencode(".jpg", np.full((90, 160, 3), 77, np.uint8))[1].tobytes())
-    return "aqr_infos/fingerprint.json", "made from other content: "
+    return path.relative_to(root).as_posix(), " when prepared"
 
 
 FAULTS = (

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import forked
+from stub_training import jump_with_the_clock
 
 from aqr_exp.cli.sweep_execute import run_tasks
 from aqr_exp.launch.executor import LocalExecutor
@@ -43,6 +44,7 @@ def make(folder: RunFolder, seed: int) -> None:
 
 def main() -> int:
     """Execute the runs 0, 1, 2, ... of the sweep `stubs`."""
+    jump_with_the_clock()
     results, runs, slots = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     store = Store(results)
     plan = json.loads(os.environ.get("STUB_PLAN", "{}"))

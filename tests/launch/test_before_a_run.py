@@ -8,6 +8,7 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
+from in_a_child import make_read_only, on_a_disk
 
 from aqr_exp.config.identity import fingerprint
 from aqr_exp.config.load import load_run
@@ -123,6 +124,33 @@ def test_a_full_disk_is_named_with_what_is_needed(
     )
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1, 1, 200_000_000))
     preflight.check_ready(load_run("baseline"), results)
+
+
+def test_a_disk_that_may_only_be_read_is_named_before_a_run_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requirements, "missing_for_training", list)
+
+    def refused() -> list[str]:
+        assert preflight.system_faults(tmp_path / "results") == []
+        make_read_only(tmp_path)
+        with pytest.raises(RequestError) as caught:
+            preflight.check_ready(load_run("baseline"), tmp_path / "results")
+        return str(caught.value).splitlines()
+
+    (line,) = on_a_disk(tmp_path, "300m", refused)
+    assert line == f"{tmp_path}: read-only file system (name a folder that can be written)"
+
+
+def test_no_folder_for_temporary_files_is_named_before_a_run_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "absent")])
+    (fault,) = preflight.system_faults(tmp_path)
+    assert str(fault) == (
+        f"No usable temporary directory found in ['{tmp_path}/absent'] (TMPDIR names another)"
+    )
 
 
 def test_a_module_that_is_not_there_is_missing() -> None:

@@ -52,7 +52,8 @@ def test_a_log_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:
 def test_signals_ask_and_are_given_back() -> None:
     import signal
 
-    from aqr_exp.launch.signals import STOPPING, stop_on_signals
+    from aqr_exp.errors import STOPPING
+    from aqr_exp.launch.signals import stop_on_signals
 
     for number in STOPPING:
         if signal.getsignal(number) is signal.SIG_IGN:  # As under nohup.

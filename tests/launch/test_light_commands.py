@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from made_up_data import write_identity
+from made_up_runs import MadeUpStore
 
 LIGHT = """
 import sys
@@ -40,6 +41,7 @@ MISSING = "training needs torch, mmengine, mmcv, mmdet, mmdet3d, nuscenes-devkit
         (["sweep", "smoke", "--dry-run"], 0, "bias_scale=2.5", ""),
         (["sweep", "smoke"], 2, "", MISSING),
         (["list"], 0, "", "no runs"),
+        (["analyze", "windows", "attention_bias"], 2, "", "aqr-exp: this needs the package "),
         (["table"], 0, "", "no completed runs"),
         (["doctor"], 1, "torch: MISSING, for tensors and training: make setup", ""),
     ],
@@ -64,3 +66,18 @@ def test_what_is_missing_is_said_in_a_line(
     assert "Traceback" not in done.stderr
     assert "internal error" not in done.stderr
     assert not (tmp_path / "results").exists()
+
+
+def test_a_trained_run_s_bias_needs_the_extra_and_says_so(tmp_path: Path) -> None:
+    write_identity(tmp_path / "data" / "synth")
+    MadeUpStore(tmp_path / "results").add("attention_bias", [], 0, mAP=0.3)
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT, "analyze", "bias", "attention_bias"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("aqr-exp: this needs the package ")
+    assert line.endswith(": `aqr-exp doctor` says what installs it")

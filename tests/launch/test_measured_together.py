@@ -50,7 +50,7 @@ def measured(tmp_path: Path, *names: str) -> tuple[dict[str, Outcome], list[tupl
 
 def test_runs_of_one_call_share_its_mark_and_the_machine(tmp_path: Path) -> None:
     outcomes, steps = measured(tmp_path, "a", "b")
-    read = [read_cost(RunFolder(tmp_path / name).cost_path) for name in ("a", "b")]
+    read = [read_cost(RunFolder(tmp_path / name)) for name in ("a", "b")]
     assert read == [outcomes["a"].cost, outcomes["b"].cost]
     assert read[0].call == read[1].call
     assert read[0].hardware["threads"] == 1

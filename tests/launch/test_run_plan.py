@@ -5,10 +5,10 @@ import pytest
 from made_up_data import write_identity
 
 from aqr_exp.config.load import load_run
-from aqr_exp.errors import AqrExpError
+from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.launch import measuring
 from aqr_exp.launch.measuring import estimate_memory
-from aqr_exp.launch.preflight import gpu_faults
+from aqr_exp.launch.preflight import check_ready, gpu_faults
 from aqr_exp.launch.run_plan import CURVE_POINTS, backbone_notes, plan_of
 
 
@@ -116,8 +116,26 @@ def test_info_files_that_resampling_cannot_read_are_a_fault(tmp_path):
     assert (plan.samples, plan.samples_per_epoch, plan.steps_per_epoch) == (10, None, None)
     path.write_bytes(pickle.dumps(print))
     assert plan_of(config, tmp_path / "results").faults == (
-        f"{path}: damaged: holds a builtins.print",
+        f"{path} is damaged: holds 'builtins.print', which is no data",
     )
+
+
+def test_what_the_inputs_really_are_is_a_fault_before_anything_starts(tmp_path):
+    write_identity(tmp_path)
+    checkpoint = tmp_path / "cmt.pth"
+    checkpoint.write_text("<!DOCTYPE html><html>")
+    infos = tmp_path / "aqr_infos" / "synth_val.pkl"
+    infos.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n")
+    config = _config(tmp_path, f"start.load_from='{checkpoint}'")
+    faults = (
+        f"{infos} is a Git LFS pointer: `git lfs pull` fetches the file itself",
+        f"start.load_from={checkpoint}: is a web page, not what was to be fetched from there",
+    )
+    assert plan_of(config, tmp_path / "results").faults == faults
+    with pytest.raises(RequestError) as caught:
+        check_ready(config, tmp_path / "results")
+    assert str(caught.value).splitlines()[:2] == list(faults)
+    assert not (tmp_path / "results").exists()
 
 
 def test_a_backbone_that_begins_at_random_at_a_small_rate_is_noted(tmp_path):

@@ -1,6 +1,8 @@
 """One launcher, its trainings replaced by stubs."""
 
 import json
+import re
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from aqr_exp.launch.attempt import Decision, RunSnapshot
 from aqr_exp.launch.executor import LocalExecutor
 from aqr_exp.launch.scheduler import Scheduler, Task
 from aqr_exp.launch.slots import Slot, SlotLeases, cpu_slots
+from aqr_exp.store.process_identity import process
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.store import Store
 
@@ -28,6 +31,7 @@ class Recorder:
         self.started_names: list[str] = []
         self.ended_here: dict[str, bool] = {}
         self.told_to_stop: list[int] = []
+        self.waited_for: list[str] = []
         self.on_tick: Callable[[], None] = lambda: None
 
     def started(self, task: Task, slot: Slot, attempt: int) -> None:
@@ -40,6 +44,9 @@ class Recorder:
 
     def stopping(self, running: int) -> None:
         self.told_to_stop.append(running)
+
+    def waiting(self, what: str) -> None:
+        self.waited_for.append(what)
 
     def tick(self) -> None:
         self.on_tick()
@@ -234,3 +241,37 @@ def test_a_run_nobody_can_tell_about_is_left_alone(store: Store, stubs: Stubs) -
         assert lease.beat()
     assert decisions(snapshots) == ["unknown", "completed"]
     assert (snapshots[unknown.folder.name].reason or "").startswith("held by ")
+
+
+def test_waiting_for_a_slot_says_who_has_it(
+    store: Store, stubs: Stubs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aqr_exp.launch.scheduler.TOLD_AFTER_S", 0.1)
+    leases = SlotLeases(store.slots_dir, cpu_slots(1))
+    held = leases.reserve()
+    assert held is not None
+    recorder = Recorder()
+    recorder.on_tick = lambda: held.lease.release() if recorder.waited_for else None
+    task = stub_task(store, 0)
+    assert decisions(scheduler(store, [task], recorder, slots=1).run()) == ["completed"]
+    assert recorder.waited_for == [f"a free slot: cpu-0 is held by {process()}"]
+
+
+def test_what_lies_in_leases_and_slots_stops_no_sweep(store: Store, stubs: Stubs) -> None:
+    tasks = [stub_task(store, seed) for seed in range(2)]
+    for task in tasks:
+        assert task.create is not None
+        task.create()
+        for path in (task.folder.lease_path, task.folder.launch_lease_path):
+            path.mkdir()
+            (path / ".nfs0001").touch()
+    slot = store.slots_dir / re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname()) / "cpu-0"
+    slot.parent.mkdir(parents=True)
+    slot.touch()
+    kept = tasks[1].folder.launch_lease_path / "lost+found" / "kept"
+    kept.mkdir(parents=True)
+    snapshots = scheduler(store, tasks, slots=1).run()
+    assert decisions(snapshots) == ["completed", "unknown"]
+    reason = snapshots[tasks[1].folder.name].reason
+    assert reason == f"held by {kept.parent}, which is no lease: remove it"
+    assert kept.exists()

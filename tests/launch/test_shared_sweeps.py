@@ -42,10 +42,15 @@ class Place:
         self.environment = os.environ | stub_environment(self.audit, plan)
         self.log = folder / "launchers.log"
 
-    def launch(self) -> subprocess.Popen:
+    def launch(self, *within: str) -> subprocess.Popen:
+        """Start a launcher; `within` is a command that starts it in a place of its own."""
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                self.command, env=self.environment, stdout=log, stderr=log, start_new_session=True
+                [*within, *self.command],
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def names(self, event: str) -> Counter:
@@ -143,22 +148,27 @@ def one_round(folder: Path, seed: int) -> None:
             kills += 1
         if draw.random() < 0.5:
             launchers.append(place.launch())
+    end_round(place, launchers, kills, f"seed {seed}")
+
+
+def end_round(place: Place, launchers: list[subprocess.Popen], kills: int, what: str) -> None:
+    """Let launchers end and one more finish; every run was completed once, and by one at a time."""
     for launcher in launchers:
         assert launcher.wait(ENDS_WITHIN_S) in {0, 1, -signal.SIGKILL}, place.log.read_text()
     # What was killed under a living launcher has failed: asking again runs what is missing.
     assert place.launch().wait(ENDS_WITHIN_S) == 0, place.log.read_text()
 
-    assert place.statuses() == {"completed": place.runs}, f"seed {seed}"
-    assert place.leases() == [], f"seed {seed}"
-    assert place.names("not alone") == {}, f"seed {seed}"
+    assert place.statuses() == {"completed": place.runs}, what
+    assert place.leases() == [], what
+    assert place.names("not alone") == {}, what
     completed = place.names("completed")
-    assert max(completed.values()) == 1, f"seed {seed}"
+    assert max(completed.values()) == 1, what
     # A start beyond the first one of a run is the work of a kill.
-    assert place.names("begins").total() - place.runs <= kills, f"seed {seed}"
+    assert place.names("begins").total() - place.runs <= kills, what
     events = read_audit(place.audit)
     for name in completed:
         of_run = [event for event, run, _, _ in events if run == name]
-        assert of_run[-1] == "completed", f"seed {seed}: something began after the end"
+        assert of_run[-1] == "completed", f"{what}: something began after the end"
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from aqr_exp.errors import AqrExpError
 from aqr_exp.launch.attempt import last_log_lines, queue, settle
 from aqr_exp.launch.executor import LocalExecutor, training_arguments, training_program
+from aqr_exp.launch.json_worker import PYTHON
 from aqr_exp.launch.single_run import train
 from aqr_exp.store.lease import LockHeldError
 from aqr_exp.store.run_folder import RunFolder
@@ -67,9 +69,21 @@ def test_the_real_training_is_a_module_of_this_python(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AQR_EXP_TRAIN_COMMAND", raising=False)
-    assert training_program() == [sys.executable, "-m", "aqr_exp.train"]
+    assert training_program() == [*PYTHON, "-m", "aqr_exp.train"]
     assert training_arguments(folder, 1, None) == [str(folder.path), "--attempt", "1"]
     assert training_arguments(folder, 3, 2)[1:] == ["--attempt", "3", "--threads", "2"]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="3.10 cannot leave the current folder out")
+def test_a_module_in_the_current_folder_is_not_imported(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("open('executed', 'w')")
+    code = "import importlib.util as u; print(u.find_spec('torch').origin)"
+    done = subprocess.run([*PYTHON, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert str(tmp_path) not in done.stdout
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == str(tmp_path / "torch.py")
 
 
 def test_the_training_is_replaced_by_a_list_and_never_by_a_shell_string(
@@ -183,12 +197,20 @@ while True:
 """
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"])
 def test_an_interrupted_run_is_cancelled(trained: Trained, name: str) -> None:
     before = signal.getsignal(signal.SIGTERM)
     state = trained(STOPPED.replace("NAME", name))
     assert (state.status, state.reason) == (RunStatus.CANCELLED, "interrupted")
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGUSR1"])
+def test_a_training_that_a_stop_reached_before_it_could_handle_any_has_not_failed(
+    trained: Trained, name: str
+) -> None:
+    state = trained(f"os.kill(os.getpid(), signal.{name})")
+    assert (state.status, state.reason) == (RunStatus.CANCELLED, "interrupted")
 
 
 def test_progress_is_shown(folder: RunFolder, trained: Trained) -> None:

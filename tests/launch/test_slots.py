@@ -28,6 +28,17 @@ def test_cores_are_divided_and_never_given_twice(
         assert slot.environment["CUDA_VISIBLE_DEVICES"] == ""
 
 
+@pytest.mark.parametrize(
+    ("threads", "cores", "slots_there"), [(1, 8, 8), (2, 8, 4), (3, 8, 2), (16, 8, 1), (0, 8, 8)]
+)
+def test_runs_of_several_threads_share_out_the_cores(
+    threads: int, cores: int, slots_there: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slots, "usable_cores", lambda: cores)
+    assert len(find_slots(None, on_gpus=False, threads=threads)) == slots_there
+    assert len(find_slots(3, on_gpus=False, threads=threads)) == 3
+
+
 def test_more_slots_than_cores_have_a_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slots, "usable_cores", lambda: 2)
     assert [slot.threads for slot in cpu_slots(3)] == [1, 1, 1]

@@ -77,7 +77,9 @@ def test_the_table_is_that_of_the_command_line(made_up: MadeUpStore) -> None:
     assert any("is not finite" in note for note in frame.attrs["notes"])
     classes = aqr_exp.results.table(made_up.root, by="class", where=["bias_scale == 3"])
     assert set(classes["class"]) == {"car"}
-    assert set(classes.variant) == {"attention_bias"}
+    assert set(classes.variant) == {"attention_bias", "baseline"}
+    (note,) = [note for note in classes.attrs["notes"] if note.startswith("kept for comparison")]
+    assert note.endswith(", which does not meet bias_scale == 3")
 
 
 def test_a_comparison_is_one_row_a_number(made_up: MadeUpStore) -> None:

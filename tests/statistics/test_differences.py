@@ -287,8 +287,17 @@ def test_damaged_records_without_a_named_digest(tmp_path):
     arms = made_up_arms(store, rng, seeds=2, data=MadeUpData.draw(rng, scenes=5))
     store.folder("b-s1").records_path.write_bytes(b"PK")
     arms["b"][1].metrics.pop("records_sha256")
+    arms["b"][1] = msgspec.structs.replace(arms["b"][1], verified=False)
     found = compare_arms(arms["a"], arms["b"], ["mAP"], store=store, settings=FEW)["mAP"]
     assert found.note == "scene noise is unknown: b-s1: its records.npz is damaged"
+
+
+def test_records_that_verified_metrics_do_not_name_are_of_another_run(tmp_path):
+    store, rng = Store(tmp_path), np.random.default_rng(0)
+    arms = made_up_arms(store, rng, seeds=2, data=MadeUpData.draw(rng, scenes=5))
+    arms["b"][1].metrics.pop("records_sha256")
+    found = compare_arms(arms["a"], arms["b"], ["mAP"], store=store, settings=FEW)["mAP"]
+    assert found.note == "scene noise is unknown: b-s1: no match records"
 
 
 def test_a_metric_that_records_do_not_confirm_is_named(tmp_path):
@@ -350,6 +359,22 @@ def test_a_cached_result_does_not_outlive_its_cause(tmp_path):
     arms["b"][0] = kept_run(store, "again", 0, made_up_records(data, np.full(5, 2.0), rng))
     second = compare_arms(arms["a"], arms["b"], ["mAP"], store=store, settings=FEW)
     assert second["mAP"].mean > first["mAP"].mean
+
+
+def test_entries_that_lie_under_anothers_name_count_as_absent(tmp_path):
+    store, rng = Store(tmp_path), np.random.default_rng(0)
+    arms = made_up_arms(store, rng, seeds=2, data=MadeUpData.draw(rng, scenes=5))
+    first, mirrored = (
+        compare_arms(*pair, ["mAP"], store=store, settings=FEW)
+        for pair in ((arms["a"], arms["b"]), (arms["b"], arms["a"]))
+    )
+    assert first["mAP"].mean == -mirrored["mAP"].mean != 0
+    for place in ("results", "runs"):
+        paths = sorted((tmp_path / ".cache" / "inference" / place).iterdir())
+        contents = [path.read_bytes() for path in paths]
+        for path, content in zip(paths, [*contents[1:], contents[0]], strict=True):
+            path.write_bytes(content)
+    assert compare_arms(arms["a"], arms["b"], ["mAP"], store=store, settings=FEW) == first
 
 
 def test_results_that_cannot_be_kept_are_given_all_the_same(tmp_path):

@@ -60,7 +60,8 @@ def test_conditions_that_differ_in_classes_share_their_part():
 def test_draws_depend_on_their_seed_alone(records, monkeypatch, threads):
     known = resample(records, WHOLE, Resampling(resamples=20)).scores.ap
     monkeypatch.setattr(resampling, "_threads", lambda: threads)
-    monkeypatch.setattr(resampling, "_ENTRIES_AT_ONCE", 1)
+    for name in ("_ENTRIES_AT_ONCE", "_ENTRIES_OF_A_THREAD"):
+        monkeypatch.setattr(resampling, name, 1)
     np.testing.assert_array_equal(
         resample(records, WHOLE, Resampling(resamples=20)).scores.ap, known
     )

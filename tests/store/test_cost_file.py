@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import replace_checked_json, replace_json
 from aqr_exp.store.cost import Cost, median_and_p95, read_cost
+from aqr_exp.store.run_folder import RunFolder
 
 COST = Cost(
     call="c0ffee",
@@ -30,9 +30,9 @@ def test_median_and_p95_of_known_times() -> None:
 
 def test_the_file_holds_what_was_measured_and_reads_back(tmp_path: Path) -> None:
     path = tmp_path / "cost.json"
-    assert read_cost(path) is None
-    replace_checked_json(path, COST.as_json())
-    assert read_cost(path) == COST
+    assert read_cost(RunFolder(tmp_path)) is None
+    RunFolder(tmp_path).write_json(path, COST.as_json())
+    assert read_cost(RunFolder(tmp_path)) == COST
     held = json.loads(path.read_text())
     assert held["latency_ms"] == {"median": 11.0, "p95": 20.0}
     assert held["hardware"]["threads"] == 2
@@ -42,10 +42,10 @@ def test_the_file_holds_what_was_measured_and_reads_back(tmp_path: Path) -> None
 
 def test_a_changed_digit_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "cost.json"
-    replace_checked_json(path, COST.as_json())
+    RunFolder(tmp_path).write_json(path, COST.as_json())
     path.write_text(path.read_text().replace("1667634", "1667635"))
     with pytest.raises(AqrExpError, match=r"cost\.json is damaged: its content does not fit"):
-        read_cost(path)
+        read_cost(RunFolder(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -64,9 +64,9 @@ def test_a_changed_digit_is_noticed(tmp_path: Path) -> None:
 )
 def test_impossible_content_is_damage(tmp_path: Path, change: dict, fault: str) -> None:
     path = tmp_path / "cost.json"
-    replace_json(path, COST.as_json() | change)
+    RunFolder(tmp_path).write_json(path, COST.as_json() | change)
     with pytest.raises(AqrExpError, match=rf"cost\.json is damaged: .*{fault}"):
-        read_cost(path)
+        read_cost(RunFolder(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["call", "measured", "hardware", "flops", "latencies_ms"])
@@ -74,6 +74,6 @@ def test_missing_content_is_damage(tmp_path: Path, name: str) -> None:
     path = tmp_path / "cost.json"
     value = COST.as_json()
     del value[name]
-    replace_json(path, value)
+    RunFolder(tmp_path).write_json(path, value)
     with pytest.raises(AqrExpError, match=f"damaged: Object missing required field `{name}`"):
-        read_cost(path)
+        read_cost(RunFolder(tmp_path))

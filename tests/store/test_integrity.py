@@ -2,10 +2,9 @@ import json
 from pathlib import Path
 
 import pytest
-from made_up_runs import make_data_set, make_run
+from made_up_runs import as_older, make_data_set, make_run
 
 from aqr_exp.cli.main import main
-from aqr_exp.files.atomic import read_checked_json
 from aqr_exp.store.collect import read_row
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.store import Store, file_hashes
@@ -64,20 +63,19 @@ def test_every_damaged_file_is_named(store: Store, folder: RunFolder) -> None:
     assert str(found) == "; ".join(found.faults)
 
 
+@pytest.mark.parametrize("checksums", [True, False])
 def test_a_run_of_an_older_version_is_said_to_be_unverified(
-    store: Store, folder: RunFolder, capsys: pytest.CaptureFixture[str]
+    store: Store, folder: RunFolder, checksums: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = ("spec.yaml", "record.json", "state.json", "metrics.json")
-    for name in names[1:]:
-        value = read_checked_json(folder.path / name).value
-        value.pop("files", None)
-        (folder.path / name).write_text(json.dumps(value))
-    folder.spec_path.write_text(folder.spec_path.read_text().split("\n", 1)[1])
-    assert checked(store, folder).unverified == names
+    before = read_row(folder)
+    folder = as_older(folder, checksums=checksums)
     row = read_row(folder)
-    assert (row.status, row.verified) == ("completed", False)
+    assert (row.status, row.metrics) == ("completed", before.metrics)
+    assert (before.verified, row.verified) == (True, False)
+    names = ("spec.yaml", "record.json", "state.json", "metrics.json")
+    assert checked(store, folder) == Integrity(unverified=names)
     assert main(["show", folder.name]) == 0
-    words = "integrity: no checksum of spec.yaml, record.json, state.json, metrics.json"
+    words = f"integrity: unverified: {', '.join(names)} (of an older version: they name no run)\n"
     assert words in capsys.readouterr().out
 
 
@@ -112,6 +110,6 @@ def test_show_survives_a_damaged_progress_file(
 def test_show_survives_a_strange_record(
     folder: RunFolder, record: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder.record_path.write_text(record)
+    folder.write_json(folder.record_path, json.loads(record))
     assert main(["show", folder.name]) == 0
     assert "code: installed package" in capsys.readouterr().out

@@ -9,12 +9,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from aqr_exp.store import lease as lease_module
+from aqr_exp.store import process_identity
 from aqr_exp.store.lease import (
     BEAT_S,
     DRAFT_AGE_S,
@@ -149,7 +151,23 @@ def test_a_restarted_machine_holds_nothing(quiet: Path) -> None:
     assert isinstance(answer, LeaseInfo)
     assert answer.liveness is Liveness.UNKNOWN, "it beats: another machine of the same name"
     age(file, 2 * FRESH_S)
+    answer = claim(quiet)
+    assert isinstance(answer, LeaseInfo)
+    assert answer.liveness is Liveness.UNKNOWN, "it has beaten since this machine was started"
+    age(file, float(Path("/proc/uptime").read_text().split()[0]))
     taken(quiet)
+
+
+def test_on_a_shared_file_system_a_copied_machine_is_not_called_dead(
+    quiet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_identity, "OWN_DISKS", set())
+    file = held_by(quiet, boot="that of the copy")
+    age(file, 1e9)
+    answer = claim(quiet)
+    assert isinstance(answer, LeaseInfo)
+    assert answer.liveness is Liveness.UNKNOWN
+    assert file.exists()
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"host": 3}', '{"host": "a", "pid": 0}'])
@@ -161,6 +179,69 @@ def test_an_unreadable_lease_is_not_taken_over(quiet: Path, content: str) -> Non
     assert isinstance(answer, LeaseInfo)
     assert (answer.liveness, answer.owner) == (Liveness.UNKNOWN, None)
     assert str(answer).startswith("an unreadable lease (unknown")
+    assert evict(answer.file), "the user may"
+    taken(quiet)
+
+
+STRAYS: dict[str, Callable[[Path], object]] = {
+    ".nfs000000000001": Path.touch,
+    ".DS_Store": Path.touch,
+    "Thumbs.db": Path.touch,
+    "0123.json~": Path.touch,
+    "copy of a lease.json": Path.touch,
+    "a FIFO": os.mkfifo,
+    "a link": lambda path: path.symlink_to(path.name),
+    "an empty folder": Path.mkdir,
+}
+
+
+@pytest.mark.parametrize("stray", STRAYS)
+@pytest.mark.parametrize("after", ["nobody", "a dead owner"])
+def test_what_is_no_lease_keeps_nobody_from_it(quiet: Path, stray: str, after: str) -> None:
+    if after == "nobody":
+        quiet.mkdir()
+    else:
+        held_by(quiet, pid=ended_process())
+    STRAYS[stray](quiet / stray)
+    held = look(quiet)
+    assert held is None or held.liveness is Liveness.DEAD
+    lease = taken(quiet)
+    STRAYS[stray](quiet / stray)
+    assert isinstance(claim(quiet), LeaseInfo), "a living owner's stays"
+    assert lease.beat()
+    lease.release()
+    assert look(quiet) is None
+    taken(quiet).release()
+    STRAYS[stray](quiet)
+    assert look(quiet) is None
+    taken(quiet).release()
+    assert left(quiet) == []
+
+
+def test_a_full_folder_in_a_lease_is_named_alike_by_look_and_claim(quiet: Path) -> None:
+    kept = quiet / "lost+found" / "somebody's"
+    kept.mkdir(parents=True)
+    for answer in (look(quiet), claim(quiet)):
+        assert isinstance(answer, LeaseInfo)
+        assert answer.liveness is Liveness.UNKNOWN
+        assert str(answer) == f"{quiet / 'lost+found'}, which is no lease: remove it"
+    clear(quiet)
+    assert kept.exists()
+
+
+@pytest.mark.parametrize("kind", ["FIFO", "folder", "link"])
+def test_an_owner_s_file_that_is_no_file_hangs_nobody(quiet: Path, kind: str) -> None:
+    owner = quiet / f"{'ab' * 8}.json"
+    quiet.mkdir()
+    makers: dict[str, Callable[[Path], object]] = {
+        "FIFO": os.mkfifo,
+        "folder": Path.mkdir,
+        "link": lambda path: path.symlink_to("/dev/zero"),
+    }
+    makers[kind](owner)
+    answer = claim(quiet)
+    assert isinstance(answer, LeaseInfo)
+    assert (answer.liveness, answer.owner) == (Liveness.UNKNOWN, None)
     assert evict(answer.file), "the user may"
     taken(quiet)
 
@@ -268,15 +349,18 @@ def test_holding_waits_for_one_who_is_about_to_end(quiet: Path) -> None:
 
 
 def test_holding_what_is_held_names_the_holder(
-    quiet: Path, monkeypatch: pytest.MonkeyPatch
+    quiet: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(lease_module, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(lease_module, "PATIENCE_S", 0.3)
+    monkeypatch.setattr("aqr_exp.files.progress.TOLD_AFTER_S", 0.05)
     with (
         hold(quiet),
         pytest.raises(LockHeldError, match=f"is worked on by process {os.getpid()} on "),
         hold(quiet),
     ):
         pass
+    told = f"waiting for {quiet.parent.name}, which is worked on by {process()}\n"
+    assert capsys.readouterr().err == told
 
 
 def test_the_heartbeat_tells_of_the_loss(quiet: Path, monkeypatch: pytest.MonkeyPatch) -> None:

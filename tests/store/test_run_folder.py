@@ -1,10 +1,13 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from in_a_child import fill, on_a_disk
 
 from aqr_exp.errors import AqrExpError
 from aqr_exp.store import history
@@ -12,6 +15,7 @@ from aqr_exp.store.lease import LockHeldError, hold
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import IN_HAND, STORED, RunStatus
 
+PLACE = "baseline-ab-s0/history.jsonl"
 HOSTILE = ["plain", "with space", "quo'te\"s", "; echo x", "$HOME", "ünï", "-rf"]
 
 
@@ -79,7 +83,7 @@ def test_state_keeps_the_attempt_unless_told(folder: RunFolder) -> None:
     ],
 )
 def test_a_damaged_state_is_named_with_its_fault(tmp_path: Path, content: str, fault: str) -> None:
-    (tmp_path / "state.json").write_text(content)
+    RunFolder(tmp_path).write_json(tmp_path / "state.json", json.loads(content))
     with pytest.raises(AqrExpError, match=fault) as caught:
         RunFolder(tmp_path).read_state()
     assert str(tmp_path / "state.json") in str(caught.value)
@@ -129,12 +133,12 @@ def test_history_has_no_nan(folder: RunFolder) -> None:
 def test_a_torn_line_is_the_only_loss(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
     path = tmp_path_factory.mktemp("torn") / "history.jsonl"
     for step in (1, 2, 3):
-        history.append_line(path, {"step": step, "loss": 0.125})
+        history.append_line(path, {"step": step, "loss": 0.125}, PLACE)
     whole = path.read_bytes()
     path.write_bytes(whole[: -min(cut + 1, len(whole) // 3)])
-    assert [entry["step"] for entry in history.read_lines(path)] == [1, 2]
-    history.append_line(path, {"step": 4, "loss": 0.5})
-    assert [entry["step"] for entry in history.read_lines(path)] == [1, 2, 4]
+    assert [entry["step"] for entry in history.read_lines(path, PLACE)] == [1, 2]
+    history.append_line(path, {"step": 4, "loss": 0.5}, PLACE)
+    assert [entry["step"] for entry in history.read_lines(path, PLACE)] == [1, 2, 4]
 
 
 @pytest.mark.parametrize(
@@ -145,13 +149,14 @@ def test_a_wrong_line_is_named(tmp_path: Path, line: str, fault: str) -> None:
     path = tmp_path / "history.jsonl"
     path.write_text('{"a": 1}\n' + line + "\n")
     with pytest.raises(AqrExpError, match=fault) as caught:
-        history.read_lines(path)
+        history.read_lines(path, None)
     assert str(path) in str(caught.value)
 
 
 HOLDER = """
 import sys
 from pathlib import Path
+from typing import Any
 from aqr_exp.store.run_folder import RunFolder
 with RunFolder(Path(sys.argv[1])).lock():
     print("held", flush=True)
@@ -187,9 +192,8 @@ def test_running_without_a_living_process_is_interrupted(
 
 
 def test_a_pruned_run_of_an_older_version_is_pruned(folder: RunFolder) -> None:
-    folder.state_path.write_text(
-        '{"status": "cancelled", "attempt": 2, "reason": "pruned: behind", "updated": "u"}'
-    )
+    older = {"status": "cancelled", "attempt": 2, "reason": "pruned: behind", "updated": "u"}
+    folder.write_json(folder.state_path, older)
     state = folder.read_state()
     assert (state.status, state.reason, state.attempt) == (RunStatus.PRUNED, "behind", 2)
     folder.write_state("cancelled", reason="interrupted")
@@ -221,3 +225,15 @@ def test_the_lock_is_free_again_afterwards(folder: RunFolder) -> None:
     with folder.lock(), folder.launch_lock():
         pass
     assert folder.owner() is None
+
+
+def test_on_a_full_disk_the_progress_makes_room_for_how_a_run_ended(tmp_path: Path) -> None:
+    def full() -> Any:
+        folder = RunFolder(tmp_path / "run")
+        folder.create("", {})
+        folder.write_progress({"phase": "train"})
+        fill(tmp_path)
+        folder.write_state("failed", reason="no room")
+        return folder.read_state().reason, folder.read_progress()
+
+    assert on_a_disk(tmp_path, "64k", full) == ("no room", None)

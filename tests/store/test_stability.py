@@ -109,3 +109,11 @@ def test_the_names_in_the_metrics() -> None:
         "stability/loss_oscillation": None,
         "stability/gradient_spikes": None,
     }
+
+
+def test_numbers_that_no_decimal_holds_are_left_out() -> None:
+    history = [{"kind": "train", "step": step, "loss": 1.0 + step % 2} for step in range(1, 21)]
+    known = loss_oscillation(history)
+    assert known is not None
+    for loss in (10**400, -(10**400), math.inf, math.nan):
+        assert loss_oscillation([*history, {"kind": "train", "step": 20.5, "loss": loss}]) == known

@@ -1,3 +1,7 @@
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,3 +86,23 @@ def test_the_results_folder_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert results_root() == tmp_path / "results"
     monkeypatch.setenv("AQR_EXP_RESULTS", "else where")
     assert results_root() == tmp_path / "else where"
+
+
+def test_the_draft_of_a_run_whose_maker_was_killed_goes_with_the_next_run(tmp_path: Path) -> None:
+    code = f"""
+import os, signal
+from pathlib import Path
+from aqr_exp.store.store import Store
+
+folder = Store(Path({os.fspath(tmp_path)!r})).folder("baseline-0123456789ab-s0")
+Path.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+folder.create("seed: 0", {{}})
+"""
+    killed = subprocess.run([sys.executable, "-c", code], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    store = Store(tmp_path)
+    (draft,) = store.runs_dir.iterdir()
+    assert draft.name.startswith(".baseline-0123456789ab-s0.")
+    assert store.names() == []
+    store.folder("baseline-0123456789ab-s1").create("seed: 1", {})
+    assert [path.name for path in store.runs_dir.iterdir()] == ["baseline-0123456789ab-s1"]

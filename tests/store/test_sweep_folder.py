@@ -45,6 +45,8 @@ def test_the_plan_is_read_as_it_was_written(sweep: SweepFolder) -> None:
         "{",
         "{}",
         '{"runs": [1]}',
+        '{"runs": []}',
+        '{"name": "another", "runs": []}',
         '{"runs": [{"name": "x"}]}',
         '{"runs": [{"name": "../../x", "variant": "baseline", "overrides": [], "seed": 0}]}',
         '{"runs": [{"name": "a/../../x", "variant": "baseline", "overrides": [], "seed": 0}]}',

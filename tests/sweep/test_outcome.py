@@ -13,7 +13,7 @@ def entry(variant: str, arm: str, seed: int, *overrides: str) -> SweepEntry:
 
 def row(name: str, value: float | None, status: str = "completed") -> RunRow:
     metrics = {} if value is None else {"mAP": value, "split": "val"}
-    return RunRow(name=name, status=RunStatus(status), metrics=metrics)
+    return RunRow(name=name, status=RunStatus(status), metrics=metrics, verified=True)
 
 
 ENTRIES = [

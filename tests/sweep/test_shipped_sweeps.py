@@ -122,6 +122,6 @@ def test_the_widening_bounds_fit_the_epochs_they_are_written_for() -> None:
 def test_an_unknown_sweep_is_named_with_the_nearest() -> None:
     with pytest.raises(RequestError) as refused:
         sweep_request("bias_scal")
-    assert str(refused.value).startswith("unknown sweep 'bias_scal': did you mean 'bias_scale'? (")
+    assert str(refused.value).startswith("unknown sweep 'bias_scal': did you mean 'bias_scale'?")
     with pytest.raises(RequestError, match=r"^no such sweep file: gone/it.yaml$"):
         sweep_request("gone/it.yaml")

@@ -67,6 +67,7 @@ def test_what_is_complete_is_read_once(folder: RunFolder) -> None:
     status = SweepStatus([watched(folder)])
     folder.write_state("failed")
     assert [found.status for found in status.look()] == ["failed"]
+    folder.write_metrics({"mAP": 0.5})
     folder.write_state("completed")
     assert [found.status for found in status.look()] == ["completed"]
     folder.state_path.unlink()

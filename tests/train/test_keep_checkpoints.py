@@ -1,15 +1,19 @@
 """The checkpoint hook on a stand-in for mmengine's runner: what it saves, keeps and restores."""
 
 import os
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from in_a_child import fill, on_a_disk
 
+from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.train import checkpoint
 from aqr_exp.train.checkpoint import KeepCheckpoints, StopRequest, checkpoints, save_atomically
+from aqr_exp.train.session import reason_for
 
 EPOCHS, STEPS = 4, 5
 
@@ -64,8 +68,16 @@ class Runner:
             self.train_loop._epoch += 1
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the checkpoints of a run are."""
+    made = RunFolder(tmp_path / "baseline-ab-s0").checkpoints_dir
+    made.mkdir(parents=True)
+    return made
+
+
 def hook(folder: Path, keep: int = 2) -> KeepCheckpoints:
-    return KeepCheckpoints(folder, keep, StopRequest())
+    return KeepCheckpoints(RunFolder(folder.parent), keep, StopRequest())
 
 
 def weights(runner: Runner) -> dict[str, Any]:
@@ -75,22 +87,23 @@ def weights(runner: Runner) -> dict[str, Any]:
 @pytest.fixture
 def unbroken(tmp_path: Path) -> Runner:
     runner = Runner()
-    (tmp_path / "unbroken").mkdir()
-    runner.train(hook(tmp_path / "unbroken"))
+    whole = RunFolder(tmp_path / "whole").checkpoints_dir
+    whole.mkdir(parents=True)
+    runner.train(hook(whole))
     return runner
 
 
 @pytest.mark.parametrize("stop_after", [1, 7, 10, 19])
 def test_a_stopped_training_ends_as_the_unbroken_one(
-    tmp_path: Path, unbroken: Runner, stop_after: int
+    folder: Path, unbroken: Runner, stop_after: int
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        Runner().train(hook(tmp_path), stop_after=stop_after)
+        Runner().train(hook(folder), stop_after=stop_after)
     epochs, within = divmod(stop_after, STEPS)
     newest = f"epoch_{epochs}_step_{stop_after}.pth" if within else f"epoch_{epochs}.pth"
-    assert checkpoints(tmp_path)[0].name == newest
+    assert checkpoints(folder)[0].name == newest
     resumed = Runner()
-    resumed.train(hook(tmp_path))
+    resumed.train(hook(folder))
     # The optimiser's moments and the schedule were restored too: the weights alone are not enough.
     assert weights(resumed) == weights(unbroken)
     assert resumed.param_schedulers[0].get_last_lr() == unbroken.param_schedulers[0].get_last_lr()
@@ -98,56 +111,105 @@ def test_a_stopped_training_ends_as_the_unbroken_one(
     assert resumed.train_dataloader.sampler.left_out == 2 * within
 
 
-def test_a_killed_training_continues_after_its_last_epoch(tmp_path: Path, unbroken: Runner) -> None:
+def test_a_killed_training_continues_after_its_last_epoch(folder: Path, unbroken: Runner) -> None:
     with pytest.raises(KeyboardInterrupt):
-        Runner().train(hook(tmp_path), stop_after=12)
-    (tmp_path / "epoch_2_step_12.pth").unlink()
-    (tmp_path / ".epoch_3.pth.tmp").write_bytes(b"torn")
+        Runner().train(hook(folder), stop_after=12)
+    (folder / "epoch_2_step_12.pth").unlink()
+    (folder / ".epoch_3.pth.tmp").write_bytes(b"torn")
     resumed = Runner()
-    resumed.train(hook(tmp_path))
+    resumed.train(hook(folder))
     assert weights(resumed) == weights(unbroken)
-    assert not list(tmp_path.glob(".*"))
+    assert not list(folder.glob(".*"))
 
 
 @pytest.mark.parametrize("keep", [1, 2, 3])
-def test_the_newest_ones_are_kept(tmp_path: Path, keep: int) -> None:
-    Runner().train(hook(tmp_path, keep))
-    names = [path.name for path in checkpoints(tmp_path)]
+def test_the_newest_ones_are_kept(folder: Path, keep: int) -> None:
+    Runner().train(hook(folder, keep))
+    names = [path.name for path in checkpoints(folder)]
     assert names == [f"epoch_{epoch}.pth" for epoch in (4, 3, 2)[:keep]]
 
 
 def test_one_within_an_epoch_goes_when_the_epoch_is_saved_and_displaces_no_whole_one(
-    tmp_path: Path,
+    folder: Path,
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        Runner().train(hook(tmp_path), stop_after=12)
-    names = [path.name for path in checkpoints(tmp_path)]
+        Runner().train(hook(folder), stop_after=12)
+    names = [path.name for path in checkpoints(folder)]
     assert names == ["epoch_2_step_12.pth", "epoch_2.pth"]
     with pytest.raises(KeyboardInterrupt):
-        Runner().train(hook(tmp_path), stop_after=15)
-    assert [path.name for path in checkpoints(tmp_path)] == ["epoch_3.pth", "epoch_2.pth"]
+        Runner().train(hook(folder), stop_after=15)
+    assert [path.name for path in checkpoints(folder)] == ["epoch_3.pth", "epoch_2.pth"]
 
 
-def test_a_stop_during_a_validation_has_nothing_to_save(tmp_path: Path) -> None:
-    asked = hook(tmp_path)
+def test_a_stop_during_a_validation_has_nothing_to_save(folder: Path) -> None:
+    asked = hook(folder)
     asked.after_val_iter(Runner(), batch_idx=0)
     asked.stop.receive()
     with pytest.raises(KeyboardInterrupt):
         asked.after_val_iter(Runner(), batch_idx=0)
-    assert checkpoints(tmp_path) == []
+    assert checkpoints(folder) == []
 
 
 def test_a_checkpoint_is_on_disk_before_it_has_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[tuple[bool, int]] = []
 
     def fsync(descriptor: int) -> None:
-        named = (tmp_path / "epoch_1.pth").exists()
+        named = (folder / "epoch_1.pth").exists()
         synced.append((named, os.fstat(descriptor).st_size))
 
     monkeypatch.setattr(checkpoint.os, "fsync", fsync)
-    save_atomically({"model": {"w": torch.zeros(1000)}}, tmp_path / "epoch_1.pth")
+    save_atomically({"model": {"w": torch.zeros(1000)}}, folder / "epoch_1.pth")
     ((named, size),) = synced
     assert not named
-    assert size == (tmp_path / "epoch_1.pth").stat().st_size > 4000
+    assert size == (folder / "epoch_1.pth").stat().st_size > 4000
+
+
+def test_a_disk_that_fills_keeps_what_was_saved_and_the_run_goes_on_with_the_same_bits(
+    tmp_path: Path,
+) -> None:
+    disk, whole = (RunFolder(tmp_path / name) for name in ("disk", "whole"))
+    for run in (disk, whole):
+        run.checkpoints_dir.mkdir(parents=True)
+    kept = disk.checkpoints_dir
+
+    def full() -> Any:
+        unbroken = Runner()
+        unbroken.train(KeepCheckpoints(whole, 1, StopRequest()))
+        runner, hook = Runner(), KeepCheckpoints(disk, 2, StopRequest())
+        filler: list[Path] = []
+        after_epoch = hook.after_train_epoch
+
+        def fill_after_the_first(runner: Any) -> None:
+            after_epoch(runner)
+            filler.append(fill(kept))
+
+        hook.after_train_epoch = fill_after_the_first  # type: ignore[method-assign]
+        with pytest.raises(OSError, match="No space left on device") as caught:
+            runner.train(hook)
+        names = sorted(path.name for path in kept.iterdir())
+        filler[0].unlink()
+        again = Runner()
+        again.train(KeepCheckpoints(disk, 2, StopRequest()))
+        ends = [one.model.state_dict()["weight"].tolist() for one in (unbroken, again)]
+        return reason_for(caught.value), names, ends
+
+    reason, names, ends = on_a_disk(kept, "64k", full)
+    hint = "free some space, then type it again"
+    assert reason == f"{kept / 'epoch_2.pth'}: no space left on device ({hint})"
+    assert names == ["epoch_1.pth", "filler"]
+    assert ends[0] == ends[1]
+
+
+def test_a_training_does_not_continue_another_runs(folder: Path, unbroken: Runner) -> None:
+    """Checkpoints of another run of the same model, as a wrong copy leaves them."""
+    other = folder.parents[1] / "whole" / "checkpoints"
+    for path in checkpoints(other):
+        shutil.copy(path, folder)
+    assert len(checkpoints(folder)) == 2
+    resumed = Runner()
+    hook(folder).before_train(resumed)
+    assert (resumed.epoch, resumed.iter) == (0, 0)
+    hook(other).before_train(resumed)
+    assert (resumed.epoch, resumed.iter) == (EPOCHS, EPOCHS * STEPS)

@@ -78,14 +78,14 @@ def _cache_folder() -> Path | None:
         raise RuntimeError("no kernels beside their compiler: other versions' code would be loaded")
     for source in sources:
         digest.update(source.read_bytes())
-    home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    parent = Path(numba.config.CACHE_DIR or Path(home) / "aqr-exp")
-    folder = parent / f"kernels-{digest.hexdigest()[:16]}"
     try:
+        home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+        parent = Path(numba.config.CACHE_DIR or Path(home) / "aqr-exp")
+        folder = parent / f"kernels-{digest.hexdigest()[:16]}"
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
-    except OSError:
+    except (OSError, RuntimeError):  # RuntimeError: no home
         return None
     return folder
 

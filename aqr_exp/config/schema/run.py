@@ -27,8 +27,8 @@ class LauncherConfig:
 
     Attributes:
         loader_workers: Data loading processes; 0 loads in the training process.
-        threads: Torch threads; 0 takes every core. Sums on a CPU may differ in the last bit
-            between thread counts, so the count is recorded with the run.
+        threads: Torch threads; 0 takes every core, or those of its slot. One by default, so that `run`
+            and `sweep` train alike: sums on a CPU may differ in the last bit between thread counts.
     """
 
     name: LauncherName

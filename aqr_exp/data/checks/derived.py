@@ -5,15 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from aqr_exp.config.inputs import info_path, objects_folder
 from aqr_exp.data.checks.tables import DataFault
-from aqr_exp.data.gt_database.build import info_digest
-from aqr_exp.data.gt_database.store import POINT_COLUMNS, GtDatabase, pack_name
+from aqr_exp.data.gt_database.build import database_faults
 from aqr_exp.data.info_files import read_info_file
-from aqr_exp.data.infos import build_metainfo, sample_info, scene_samples, split_scenes
-from aqr_exp.errors import AqrExpError
+from aqr_exp.data.infos import FOREIGN, build_metainfo, sample_info, split_tokens
+from aqr_exp.errors import RequestError
 from aqr_exp.files.progress import Progress, no_progress
 
 
@@ -67,15 +64,15 @@ def info_faults(
 def _info_fault(
     nusc: Any, path: Path, split: str, count: int | None, progress: Progress
 ) -> str | None:
+    if not path.exists():
+        return "missing: `aqr-exp data prepare` makes it"
     try:
         content = read_info_file(path)
-    except FileNotFoundError:
-        return "missing: `aqr-exp data prepare` makes it"
-    except ValueError as error:
-        return str(error)
+    except RequestError as error:
+        return str(error).removeprefix(f"{path} ").removeprefix("is ")
+    foreign = content["metainfo"].pop(FOREIGN, False)
     cause = difference(content["metainfo"], build_metainfo(nusc), "metainfo.")
-    rows = [row for scene in split_scenes(nusc, split) for row in scene_samples(nusc, scene)]
-    tokens = [row["token"] for row in rows]
+    tokens = split_tokens(nusc, split)
     stored = [info.get("token") for info in content["data_list"]]
     if cause is None and sorted(map(str, stored)) != sorted(tokens):
         lacking = set(tokens) - set(stored)
@@ -83,11 +80,13 @@ def _info_fault(
         cause = f"{len(stored)} samples, the tables have {len(tokens)} in {split}: it {what}"
     if cause is None and stored != tokens:
         cause = "the samples are not in the tables' order"
-    step = 1 if count is None else max(1, len(rows) // max(1, count))
-    for index in range(0, 0 if cause else len(rows), step):
-        wanted = sample_info(nusc, rows[index], index)
+    step = 1 if count is None else max(1, len(tokens) // max(1, count))
+    for index in range(0, 0 if cause else len(tokens), step):
+        wanted = sample_info(nusc, nusc.get("sample", tokens[index]), index)
+        if foreign:
+            wanted["instances"] = content["data_list"][index]["instances"]
         cause = difference(content["data_list"][index], wanted, f"data_list[{index}].")
-        progress(index + 1, len(rows))
+        progress(index + 1, len(tokens))
         if cause:
             break
     return cause
@@ -96,49 +95,6 @@ def _info_fault(
 def object_faults(root: Path, split: str) -> Iterator[DataFault]:
     """Faults of a split's GT database; none where it was not built."""
     folder = objects_folder(root, split)
-    for name, cause in _object_faults(root, split, folder) if folder.is_dir() else ():
+    for name, cause in database_faults(root, split) if folder.is_dir() else ():
         file = (folder / name).relative_to(root).as_posix()
         yield DataFault(file=file, kind="objects", cause=f"{cause}: run `aqr-exp data prepare`")
-
-
-def _object_faults(root: Path, split: str, folder: Path) -> Iterator[tuple[str, str]]:
-    """Files of a GT database, relative to its folder, and what is wrong with them."""
-    if not (folder / "index.json").exists():
-        yield "index.json", "missing: the objects were not cut out to the end"
-        return
-    try:
-        store = GtDatabase(folder)
-    except AqrExpError as error:
-        yield "", str(error).replace(f"{folder}/", "")
-        return
-    digest = store.index.get("infos_sha256")
-    if info_path(root, split).is_file() and digest != info_digest(root, split):
-        yield "index.json", f"cut out of other data than {split}.pkl names"
-        return
-    ends = store.objects["first_patch"].astype(np.int64) + store.objects["patches"]
-    if ends.max(initial=0) > len(store.patches) or store.objects["first_patch"].min(initial=0) < 0:
-        yield "objects.npy", "names patches that there are not"
-        return
-    for scene, wanted in enumerate(_pack_bytes(store)):
-        path = folder / pack_name(scene)
-        if not path.exists():
-            if wanted:
-                yield path.name, "missing"
-        elif (found := path.stat().st_size) < wanted:
-            yield path.name, f"has {found} bytes, its objects need {wanted}"
-
-
-def _pack_bytes(store: GtDatabase) -> np.ndarray:
-    """[scenes] least length of each scene's pack, in bytes."""
-    objects, patches = store.objects, store.patches
-    needed = np.zeros(int(objects["scene"].max(initial=-1)) + 1, dtype=np.int64)
-    points = objects["points"].sum(axis=1, dtype=np.int64) * POINT_COLUMNS * 4
-    np.maximum.at(needed, objects["scene"], objects["offset"] + points)
-    # The patches of an object lie one after the other; which object each is of:
-    owner = np.repeat(np.arange(len(objects)), objects["patches"])
-    place = np.arange(len(owner)) - np.repeat(
-        np.cumsum(objects["patches"], dtype=np.int64) - objects["patches"], objects["patches"]
-    )
-    named = patches[objects["first_patch"][owner] + place]
-    np.maximum.at(needed, objects["scene"][owner], named["offset"] + named["size"])
-    return needed

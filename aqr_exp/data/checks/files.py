@@ -1,5 +1,6 @@
 """Checks of sensor files: presence, sizes, readable images and points, and calibration."""
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -41,14 +42,11 @@ class SensorFiles:
         names = {row.filename for rows in self.rows.values() for row in rows}
         sizes: dict[str, int] = {}
         for folder in sorted({os.path.dirname(name) for name in names}):  # noqa: PTH120
-            try:
-                with os.scandir(self.root / folder) as entries:
-                    for entry in entries:
-                        name = f"{folder}/{entry.name}"
-                        if name in names and entry.is_file():
-                            sizes[name] = entry.stat().st_size
-            except (FileNotFoundError, NotADirectoryError):
-                continue
+            with contextlib.suppress(OSError), os.scandir(self.root / folder) as entries:
+                for entry in entries:
+                    name = f"{folder}/{entry.name}"
+                    if name in names and entry.is_file():
+                        sizes[name] = entry.stat().st_size
         return sizes
 
     def present(self, channel: str) -> list[FullSampleData]:
@@ -109,27 +107,39 @@ def broken_images(
 ) -> Iterator[DataFault]:
     """Images that cannot be decoded, end early or have another size than their table says.
 
-    At most `count` images of each camera are read, spread over the data set; None reads all.
+    The ends of every image are looked at. At most `count` images of each camera are read whole, spread
+    over the data set; None reads all.
     """
-    rows = [row for name in CAMERA_NAMES for row in chosen(files.present(name), count)]
+    rows = [row for name in CAMERA_NAMES for row in files.present(name)]
+    whole = {row.token for name in CAMERA_NAMES for row in chosen(files.present(name), count)}
     for index, row in enumerate(rows):
-        cause = bad_image(files.root / row.filename, row)
+        path = files.root / row.filename
+        try:
+            cause = cut_image(path) or (bad_image(path, row) if row.token in whole else None)
+        except OSError as error:
+            cause = f"unreadable: {error.strerror}"
         progress(index + 1, len(rows))
         if cause:
             yield DataFault(file=row.filename, kind="broken image", cause=cause)
+
+
+def cut_image(path: Path) -> str | None:
+    """Fault of an image file whose ends show it; None for a good one."""
+    with path.open("rb") as file:
+        head = file.read(2)
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 64))
+        tail = file.read()
+    if not head:
+        return "empty"
+    # Some decoders fill what is missing with grey and say nothing.
+    return "the JPEG ends early" if head == b"\xff\xd8" and b"\xff\xd9" not in tail else None
 
 
 def bad_image(path: Path, row: FullSampleData) -> str | None:
     """Fault of an image file that exists; None for a good one."""
     import cv2
 
-    content = path.read_bytes()
-    if not content:
-        return "empty"
-    # Some decoders fill what is missing with grey and say nothing.
-    if content[:2] == b"\xff\xd8" and b"\xff\xd9" not in content[-64:]:
-        return "the JPEG ends early"
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         return "no image that can be decoded"
     height, width = image.shape[:2]
@@ -146,11 +156,16 @@ def odd_points(
     sound = [row for row in files.present(LIDAR_NAME) if row.filename not in damaged]
     rows = chosen(sound, count)
     for index, row in enumerate(rows):
-        points = read_points(files.root / row.filename)
+        cause = None
+        try:
+            points = read_points(files.root / row.filename)
+        except OSError as error:
+            cause = f"unreadable: {error.strerror}"
+        else:
+            if bad := int((~np.isfinite(points)).any(axis=1).sum()):
+                cause = f"{bad} of {len(points)} points hold numbers that are not finite"
         progress(index + 1, len(rows))
-        bad = int((~np.isfinite(points)).any(axis=1).sum())
-        if bad:
-            cause = f"{bad} of {len(points)} points hold numbers that are not finite"
+        if cause:
             yield DataFault(file=row.filename, kind="damaged points", cause=cause)
 
 

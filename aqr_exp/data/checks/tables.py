@@ -1,5 +1,6 @@
 """Checks of the tables: references, chains, timestamps, calibration and annotations."""
 
+import errno
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import msgspec
 import numpy as np
 
 from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
+from aqr_exp.data.info_files import WHOLE, Part
 from aqr_exp.data.nuscenes_tables import MAY_BE_EMPTY, ROW_TYPES, TARGETS, FullSampleData, Row
 
 
@@ -37,6 +39,7 @@ class RawTables:
 
     Attributes:
         rows: Rows by table and token; a table that cannot be read is not there.
+        part: What the rows are left of; the whole at first.
         faults: Why tables cannot be read, and tokens that two rows have.
     """
 
@@ -44,6 +47,7 @@ class RawTables:
         self.root = root
         self.version = version
         self.rows: dict[str, dict[str, Any]] = {}
+        self.part = WHOLE
         self.faults: list[DataFault] = []
         for table in ROW_TYPES:
             self._read(table)
@@ -69,10 +73,35 @@ class RawTables:
                 found[row.sample_token][self.channel(row)] = row
         return found
 
+    def narrow(self, part: Part) -> None:
+        """Leave only the rows of a part of the data; needs sound references."""
+        self.part = part
+        tokens: set[str] = set()
+        for table, column in (
+            ("scene", ""),
+            ("sample", "scene_token"),
+            ("sample_data", "sample_token"),
+        ):
+            self.rows[table] = {
+                token: row
+                for token, row in self.rows[table].items()
+                if (getattr(row, column) in tokens if column else part.has(row.name))
+                and not (part.keyframes_only and table == "sample_data" and not row.is_key_frame)
+            }
+            tokens = set(self.rows[table])
+
+    @property
+    def recorded(self) -> set[str]:
+        """Files of all recordings."""
+        return {row.filename for row in self.rows["sample_data"].values()}
+
     def _read(self, table: str) -> None:
         rows_of: Any = GenericAlias(list, (ROW_TYPES[table],))
+        path = self.root / self.file(table)
         try:
-            content = (self.root / self.file(table)).read_bytes()
+            if path.exists() and not path.is_file():  # a pipe would be waited for
+                raise OSError(errno.EINVAL, "no regular file")
+            content = path.read_bytes()
             rows: list[Row] = msgspec.json.decode(content, type=rows_of)
         except FileNotFoundError:
             self.faults.append(self.fault(table, "missing table", "the table is missing"))
@@ -137,9 +166,13 @@ def broken_chains(tables: RawTables) -> Iterator[DataFault]:
 
 
 def scene_ends(tables: RawTables) -> Iterator[DataFault]:
-    """Scenes whose chain has another length or last sample than their row names."""
+    """Scenes of one name, and whose chain has another length or last sample than their row says."""
     samples = tables.rows["sample"]
+    seen: set[str] = set()
     for token, scene in tables.rows["scene"].items():
+        if scene.name in seen:
+            yield tables.fault("scene", "double name", f"two scenes have the name {scene.name}")
+        seen.add(scene.name)
         at, last, count = scene.first_sample_token, "", 0
         while at and count <= len(samples):
             count, last, at = count + 1, at, samples[at].next
@@ -265,4 +298,6 @@ def _bad_box(row: Any) -> str | None:
         return f"size {list(row.size)} is not three lengths above 0"
     if row.num_lidar_pts < 0 or row.num_radar_pts < 0:
         return f"{row.num_lidar_pts} LiDAR and {row.num_radar_pts} radar points"
+    if row.visibility_token and not row.visibility_token.isdecimal():
+        return f"visibility_token {row.visibility_token} is no number"
     return bad_rotation(row.rotation) or bad_translation(row.translation)

@@ -7,8 +7,7 @@ import copy
 import io
 import itertools
 import json
-import pickle
-import shutil
+import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from aqr_exp.config.inputs import info_path, objects_folder
+from aqr_exp.config.data_files import record_files
+from aqr_exp.config.inputs import info_path, objects_changes, objects_folder, objects_record
 from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES, LIDAR_NAME
 from aqr_exp.data.geometry import (
     NEAREST_M,
@@ -29,10 +29,11 @@ from aqr_exp.data.geometry import (
     project,
     read_image,
 )
-from aqr_exp.data.gt_database.store import ARRAYS, FORM, GtDatabase, pack_name
-from aqr_exp.data.info_files import MAX_SWEEPS, fresh_parts
+from aqr_exp.data.gt_database.store import ARRAYS, FORM, POINT_COLUMNS, GtDatabase, pack_name
+from aqr_exp.data.info_files import MAX_SWEEPS, fresh_parts, read_info_file, remove
 from aqr_exp.data.workers import run_in_workers
 from aqr_exp.errors import AqrExpError
+from aqr_exp.files.arrays import unpack_arrays
 from aqr_exp.files.atomic import file_sha256, replace_bytes, replace_text
 from aqr_exp.files.progress import Progress, no_progress
 
@@ -140,12 +141,58 @@ def info_digest(root: Path, split: str) -> str:
 
 
 def database_is_ready(root: Path, split: str) -> bool:
-    """True if a split's database is complete and was built from its present info file."""
+    """True if a split's database is complete, unchanged, and built from its present info file."""
+    return not database_faults(root, split)
+
+
+def database_faults(root: Path, split: str) -> list[tuple[str, str]]:
+    """Files of a split's database, relative to its folder, and what is wrong with them."""
+    folder = objects_folder(root, split)
+    found = list(_database_faults(root, split, folder))
+    changes = () if found else objects_changes(folder)
+    return [*found, *((name, cause) for name, _, cause in (one.partition(" ") for one in changes))]
+
+
+def _database_faults(root: Path, split: str, folder: Path) -> Iterator[tuple[str, str]]:
+    if not (folder / "index.json").exists():
+        yield "index.json", "missing: the objects were not cut out to the end"
+        return
     try:
-        store = GtDatabase(objects_folder(root, split))
-    except AqrExpError:
-        return False
-    return bool(store.index.get("infos_sha256") == info_digest(root, split))
+        store = GtDatabase(folder)
+    except AqrExpError as error:
+        yield "", str(error).replace(f"{folder}/", "")
+        return
+    digest = store.index.get("infos_sha256")
+    if info_path(root, split).is_file() and digest != info_digest(root, split):
+        yield "index.json", f"cut out of other data than {split}.pkl names"
+        return
+    ends = store.objects["first_patch"].astype(np.int64) + store.objects["patches"]
+    if ends.max(initial=0) > len(store.patches) or store.objects["first_patch"].min(initial=0) < 0:
+        yield "objects.npy", "names patches that there are not"
+        return
+    for scene, wanted in enumerate(_pack_bytes(store)):
+        path = folder / pack_name(scene)
+        if not path.exists():
+            if wanted:
+                yield path.name, "missing"
+        elif (found := path.stat().st_size) < wanted:
+            yield path.name, f"has {found} bytes, its objects need {wanted}"
+
+
+def _pack_bytes(store: GtDatabase) -> np.ndarray:
+    """[scenes] least length of each scene's pack, in bytes."""
+    objects, patches = store.objects, store.patches
+    needed = np.zeros(int(objects["scene"].max(initial=-1)) + 1, dtype=np.int64)
+    points = objects["points"].sum(axis=1, dtype=np.int64) * POINT_COLUMNS * 4
+    np.maximum.at(needed, objects["scene"], objects["offset"] + points)
+    # The patches of an object lie one after the other; which object each is of:
+    owner = np.repeat(np.arange(len(objects)), objects["patches"])
+    place = np.arange(len(owner)) - np.repeat(
+        np.cumsum(objects["patches"], dtype=np.int64) - objects["patches"], objects["patches"]
+    )
+    named = patches[objects["first_patch"][owner] + place]
+    np.maximum.at(needed, objects["scene"][owner], named["offset"] + named["size"])
+    return needed
 
 
 def build_database(
@@ -155,13 +202,16 @@ def build_database(
 
     Killed at any moment, it continues with the missing scenes; the result does not depend on `workers`.
     `progress` is called with (scenes done, all scenes).
+
+    Raises:
+        AqrExpError: A cloud or an image cannot be read; names it.
     """
     final = objects_folder(root, split)
     if not database_is_ready(root, split):
         parts = final.with_name(f".{final.name}.parts")
         digest = info_digest(root, split)
         fresh_parts(parts, {"form": FORM, "infos_sha256": digest})
-        content = pickle.loads(info_path(root, split).read_bytes())  # noqa: S301 - our own file
+        content = read_info_file(info_path(root, split))
         scenes = _by_scene(content["data_list"])
         categories = content["metainfo"]["categories"]
         _crop_scenes(root, parts, scenes, categories, workers, progress)
@@ -186,7 +236,7 @@ def _crop_scenes(
     workers: int,
     progress: Progress,
 ) -> None:
-    missing = [place for place in range(len(scenes)) if not _arrays_path(parts, place).is_file()]
+    missing = [place for place in range(len(scenes)) if not _part(parts, place)]
     done = itertools.count(len(scenes) - len(missing))
     progress(next(done), len(scenes))
     calls = [
@@ -199,6 +249,15 @@ def _arrays_path(parts: Path, place: int) -> Path:
     return parts / f"{place:05d}.npz"
 
 
+def _part(parts: Path, place: int) -> dict[str, np.ndarray]:
+    """The arrays of a finished scene; empty where there are none that are whole."""
+    try:
+        arrays = unpack_arrays(_arrays_path(parts, place).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return arrays if {name: array.dtype for name, array in arrays.items()} == ARRAYS else {}
+
+
 def crop_scene(
     root: Path, parts: Path, place: int, infos: list[dict[str, Any]], categories: dict[str, int]
 ) -> None:
@@ -207,7 +266,11 @@ def crop_scene(
     records: dict[str, list[tuple[Any, ...]]] = {name: [] for name in ARRAYS}
     for frame, info in enumerate(infos):
         records["frames"].append((view_matrices(info),))
-        for label, box, points, pictures in crop_sample(root, info, categories):
+        try:
+            objects = list(crop_sample(root, info, categories))
+        except ValueError as error:
+            raise AqrExpError(str(error)) from None
+        for label, box, points, pictures in objects:
             by_sweep = np.bincount(points[:, 5].astype(int), minlength=MAX_SWEEPS + 1)
             first = len(records["patches"])
             records["objects"].append(
@@ -225,12 +288,11 @@ def crop_scene(
 
 
 def _finish(parts: Path, scenes: int, digest: str) -> None:
-    """Join the scenes' records to the three arrays, then write the index."""
+    """Join the scenes' records to the three arrays, then write the index and the files' record."""
     joined = {name: [np.empty(0, kind)] for name, kind in ARRAYS.items()}
     counts = dict.fromkeys(ARRAYS, 0)
     for place in range(scenes):
-        with np.load(_arrays_path(parts, place), allow_pickle=False) as part:
-            arrays = {name: part[name] for name in ARRAYS}
+        arrays = _part(parts, place)
         arrays["objects"]["frame"] += counts["frames"]
         arrays["objects"]["first_patch"] += counts["patches"]
         for name, array in arrays.items():
@@ -249,15 +311,16 @@ def _finish(parts: Path, scenes: int, digest: str) -> None:
         "classes": dict(zip(CLASS_NAMES, map(int, found), strict=True)),
     }
     replace_text(parts / "index.json", json.dumps(index, indent=1) + "\n")
+    files = sorted(path for kind in ("json", "npy", "pack") for path in parts.glob(f"*.{kind}"))
+    kept = [path for path in files if path.name != "stamp.json"]
+    record_files(objects_record(parts), parts, kept)
 
 
 def _swap(parts: Path, final: Path) -> None:
-    """Replace the final folder by the complete one."""
-    if final.exists():
-        old = final.with_name(f".{final.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
+    """Replace the final folder, or what lies in its place, by the complete one."""
+    old = final.with_name(f".{final.name}.old")
+    remove(old)
+    if os.path.lexists(final):
         final.rename(old)
-        shutil.rmtree(old)
     parts.rename(final)
-    for path in [*final.glob("*.npz"), final / "stamp.json"]:
-        path.unlink()
+    remove(old, *final.glob("*.npz"), *final.glob(".*.tmp"), final / "stamp.json")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from aqr_exp.report.arm_names import arm_labels
 from aqr_exp.report.tables.cells import (
@@ -17,6 +18,7 @@ from aqr_exp.report.tables.cells import (
 )
 from aqr_exp.statistics.differences import DEFAULT, arm_interval, compare_arms
 from aqr_exp.statistics.estimates import ArmDifference, ArmMean
+from aqr_exp.statistics.grouping import unverified_notes
 from aqr_exp.statistics.resampling import Resampling
 from aqr_exp.statistics.verdicts import DifferenceResult, decide
 from aqr_exp.store.collect import RunRow
@@ -115,15 +117,16 @@ def confirmation_table(
         "p",
         "verdict",
     )
+    shown = [runs for item in found for runs in (item.runs.selected, item.runs.fresh)]
     title, synthetic = titled(
-        f"Confirmation of {sweep}: the best {len(found)} of {candidates} points by {metric}",
-        [runs for item in found for runs in (item.runs.selected, item.runs.fresh)],
+        f"Confirmation of {sweep}: the best {len(found)} of {candidates} points by {metric}", shown
     )
+    notes = [*_notes(found, metric, candidates, planned), *unverified_notes(chain(*shown))]
     return Table(
         title=title,
         columns=make_columns(columns, numeric={*columns} - {"point", "verdict"}),
         rows=tuple(_cells(item) for item in found),
-        notes=tuple(_notes(found, metric, candidates, planned)),
+        notes=tuple(notes),
         synthetic=synthetic,
         merged_columns=tuple(
             MergedColumns(value=mean, low=low, high=high) for mean, low, high in INTERVALS

@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,14 +24,16 @@ def check_target(path: Path) -> None:
     """Refuse a figure that could not be written, before time is spent on it.
 
     Raises:
-        RequestError: Another ending than .png, .pdf or .svg, no such folder, a folder in its
-            place, or matplotlib is not installed.
+        RequestError: Another ending than .png, .pdf or .svg, no such folder, or one that
+            cannot be written, a folder in its place, or matplotlib is not installed.
     """
     if path.suffix.lower().removeprefix(".") not in FORMATS:
         endings = ", ".join(f".{name}" for name in FORMATS)
         raise RequestError(f"{path}: a figure's name must end in one of {endings}")
     if not path.absolute().parent.is_dir():
         raise RequestError(f"{path}: there is no folder {path.parent}")
+    if not os.access(path.absolute().parent, os.W_OK | os.X_OK):
+        raise RequestError(f"{path}: nothing may be written to {path.absolute().parent}")
     if path.is_dir():
         raise RequestError(f"{path}: is a folder")
     check_matplotlib(str(path))

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 from aqr_exp.report.tables.cells import SYNTHETIC_MARK, range_words
 from aqr_exp.statistics.differences import arm_interval
 from aqr_exp.statistics.estimates import ArmMean
-from aqr_exp.store.collect import RunRow
+from aqr_exp.statistics.grouping import unverified_notes
+from aqr_exp.store.collect import UNVERIFIED, RunRow
 from aqr_exp.store.store import Store
 
 if TYPE_CHECKING:
@@ -88,10 +89,12 @@ UNITS = {"mATE": "m", "mASE": "1 - IoU", "mAOE": "rad", "mAVE": "m/s", "mAAE": "
 
 
 def paper_figure(rows: Sequence[RunRow], width_in: float, height_in: float) -> "Figure":
-    """An empty figure that says so when any of its runs was scored on synthetic data."""
+    """An empty figure that says so when any of its runs was scored on synthetic data, or is unverified."""
     figure = new_figure(width_in, height_in)
-    if any(row.synthetic for row in rows):
-        figure.suptitle(SYNTHETIC_MARK, fontsize=SMALL_PT, color=INK, x=0.99, ha="right")
+    marks = [SYNTHETIC_MARK] * any(row.synthetic for row in rows)
+    marks += [UNVERIFIED] * bool(unverified_notes(rows))
+    if marks:
+        figure.suptitle("; ".join(marks), fontsize=SMALL_PT, color=INK, x=0.99, ha="right")
     return figure
 
 

@@ -1,6 +1,6 @@
 """The table of a comparison: one line an arm, quality and verdicts beside what it costs."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from aqr_exp.report.tables.baselines import RelativeTime, relative_time
@@ -30,15 +30,17 @@ from aqr_exp.report.tables.notes import (
     time_notes,
     value_notes,
 )
-from aqr_exp.statistics.grouping import mean_over_seeds
+from aqr_exp.statistics.grouping import data_words, mean_over_seeds
 from aqr_exp.statistics.metrics import CLASS_AP, lower_is_better
-from aqr_exp.store.collect import MEAN_METRICS, PEAK_MEMORY
+from aqr_exp.store.collect import MEAN_METRICS, PEAK_GPU_MEMORY, PEAK_MEMORY
 from aqr_exp.store.history import GRADIENT_SPIKES, LOSS_OSCILLATION
 
 IDENTITY = ("variant", "changes", "identity", "preset", "data")
-COSTS = (TIME, "memory (MB)", "loss oscillation", "gradient spikes", "final scale")
+MEMORY, GPU_MEMORY = "memory (MB)", "GPU memory (MB)"
+COSTS = (TIME, MEMORY, "loss oscillation", "gradient spikes", "final scale")
 SELECTION = "selection"
 SELECTED = "selected on val"
+KEPT = "kept for comparison"
 
 
 def arm_table(
@@ -46,13 +48,13 @@ def arm_table(
     marks: Marks,
     *,
     costs: bool = True,
-    selected: Collection[int] | None = None,
+    selection: Mapping[int, str] | None = None,
 ) -> Table:
     """One line an arm: what it is, its metrics, how they differ from the baseline's, what it costs.
 
     Args:
         costs: Whether training time, memory, stability and final scale are shown.
-        selected: The lines that were selected by the numbers they show; None when nothing was.
+        selection: Why lines are special, `SELECTED` or `KEPT`; None when nothing was selected.
 
     Where a mean is over fewer seeds, and why times cannot be compared, is in its notes.
     """
@@ -64,14 +66,17 @@ def arm_table(
     columns += [column for each, about in merged for column in each.columns(**about)]
     if data.compares:
         columns.append(CONFOUNDERS_COLUMN)
-    if selected is not None:
+    if selection is not None:
         columns.append(Column(SELECTION))
-        words = [SELECTED if index in selected else "" for index in range(len(lines))]
-        lines = [(*line, text_cell(word)) for line, word in zip(lines, words, strict=True)]
+        lines = [(*line, text_cell(selection.get(index, ""))) for index, line in enumerate(lines)]
     if costs:
-        columns += [Column(name, numeric=True, with_baseline=name == TIME) for name in COSTS]
+        # Of trainings on GPUs the process on their machine says nothing.
+        on_gpus = any(mean_over_seeds(each, PEAK_GPU_MEMORY) is not None for each in data.groups)
+        memory = (PEAK_GPU_MEMORY, GPU_MEMORY) if on_gpus else (PEAK_MEMORY, MEMORY)
+        names = [memory[1] if name == MEMORY else name for name in COSTS]
+        columns += [Column(name, numeric=True, with_baseline=name == TIME) for name in names]
         pairs = zip(lines, data.arms, times, strict=True)
-        lines = [(*line, *_cost_cells(arm, time)) for line, arm, time in pairs]
+        lines = [(*line, *_cost_cells(arm, time, memory[0])) for line, arm, time in pairs]
     differences = ", difference to the baseline" if data.compares else ""
     title, synthetic = titled(f"nuScenes metrics by arm: {MEASURE}{differences}", data.groups)
     return Table(
@@ -123,7 +128,7 @@ def _line(data: ComparisonData, index: int, common: Sequence[str], marks: Marks)
     arm = data.arms[index]
     row = arm.first
     changes = " ".join(word for word in row.overrides.split() if word not in common)
-    words = (row.variant, changes, row.fingerprint, row.preset, row.data)
+    words = (row.variant, changes, row.fingerprint, row.preset, data_words(arm.group))
     cells = [*map(text_cell, words), count_cell(len(arm.group))]
     for item in data.quantities:
         cells += mean_cells(arm.estimates.means[item.name])
@@ -134,9 +139,9 @@ def _line(data: ComparisonData, index: int, common: Sequence[str], marks: Marks)
     return tuple(cells)
 
 
-def _cost_cells(arm: TableArm, time: RelativeTime) -> tuple[Cell, ...]:
+def _cost_cells(arm: TableArm, time: RelativeTime, memory_metric: str) -> tuple[Cell, ...]:
     group = arm.group
-    memory = mean_over_seeds(group, PEAK_MEMORY)
+    memory = mean_over_seeds(group, memory_metric)
     return (
         number_cell(time.ratio, decimals=2),
         NO_VALUE if memory is None else count_cell(round(memory)),

@@ -30,7 +30,7 @@ class Specs:
     """The specifications of a store's runs, each read once."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self.store = store
         self._read: dict[tuple[str, ...], Spec | None] = {}
 
     def of_run(self, row: RunRow) -> Spec | None:
@@ -44,7 +44,7 @@ class Specs:
     def _once(self, key: tuple[str, ...], row: RunRow) -> Spec | None:
         if key not in self._read:
             try:
-                self._read[key] = self._store.folder(row.name).read_spec()
+                self._read[key] = self.store.folder(row.name).read_spec()
             except AqrExpError:
                 self._read[key] = None
         return self._read[key]

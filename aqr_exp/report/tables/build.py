@@ -1,19 +1,18 @@
 """Tables from requests: selection, grouping, baselines, estimates, layout and order of lines."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from aqr_exp.errors import RequestError
 from aqr_exp.files.progress import Progress, no_progress
-from aqr_exp.files.suggest import did_you_mean
-from aqr_exp.report.tables.arm_table import arm_table
+from aqr_exp.files.suggest import did_you_mean, some
+from aqr_exp.report.tables.arm_table import KEPT, SELECTED, arm_table
 from aqr_exp.report.tables.baselines import (
     BaselineMatch,
     Baselines,
     Specs,
     chosen_arm,
-    shared_by_an_arm,
 )
 from aqr_exp.report.tables.cells import Table
 from aqr_exp.report.tables.comparison_data import (
@@ -31,8 +30,7 @@ from aqr_exp.report.tables.request import By, Quantity, TableRequest, quantities
 from aqr_exp.report.tables.rows import (
     CURVE_MARK,
     at_epoch,
-    meeting,
-    read_conditions,
+    choose,
     read_epoch,
     rows_of_sweep,
     selected_on_val,
@@ -41,7 +39,13 @@ from aqr_exp.report.tables.rows import (
 )
 from aqr_exp.report.tables.tracing import with_trace
 from aqr_exp.statistics.confounders import check_factors
-from aqr_exp.statistics.grouping import Group, arm_name, by_setting, group_seeds
+from aqr_exp.statistics.grouping import (
+    Group,
+    arm_name,
+    by_setting,
+    group_seeds,
+    unverified_notes,
+)
 from aqr_exp.statistics.metrics import lower_is_better
 from aqr_exp.statistics.run_scores import GroundTruths
 from aqr_exp.store.collect import RunRow, with_settings
@@ -63,9 +67,7 @@ def sorted_table(table: Table, asked: str) -> Table:
     name = asked.removeprefix("-")
     if name not in table.names:
         guess = did_you_mean(name, table.names)
-        raise RequestError(
-            f"--sort {asked!r}: no such column{guess} (there: {', '.join(table.names)})"
-        )
+        raise RequestError(f"--sort {asked!r}: no such column{guess} (there: {some(table.names)})")
     place = table.names.index(name)
     column = table.columns[place]
     heads = [index for index, each in enumerate(table.columns) if each.head]
@@ -116,7 +118,12 @@ def build_table(
     chosen = _chosen_rows(store, rows, request)
     groups, lines = group_seeds(chosen.rows)
     groups = by_setting(groups)
-    left_out = [*(f"not in the table: {line}" for line in lines), *chosen.notes]
+    shown = [row for group in groups for row in group]
+    left_out = [
+        *unverified_notes(shown, strict=request.strict),
+        *(f"not in the table: {line}" for line in lines),
+        *chosen.notes,
+    ]
     matches = _opponents(groups, chosen.specs, request)
     if request.strict:
         refuse_confounded(groups, matches)
@@ -175,7 +182,8 @@ class _Chosen:
     """The runs a table is of.
 
     Attributes:
-        notes: Runs that cannot be among them.
+        notes: Runs that cannot be among them, and those that are there for comparison.
+        references: The names of the latter.
         epoch: After which epoch they stand; None where they are those of record.
         planned: The names of the sweep's runs; None where the table is of no sweep.
     """
@@ -183,6 +191,7 @@ class _Chosen:
     rows: Sequence[RunRow]
     specs: Specs
     notes: Sequence[str]
+    references: Collection[str]
     epoch: int | None
     planned: Sequence[str] | None
 
@@ -194,14 +203,20 @@ def _chosen_rows(store: Store, rows: Sequence[RunRow], request: TableRequest) ->
     if request.sweep is not None:
         planned = _planned(store, request.sweep)
         rows, notes = rows_of_sweep(rows, planned, store)
-    conditions = read_conditions(request.where)
-    names = [name for condition in conditions for name in condition.names]
-    read = specs.of_arm if shared_by_an_arm(names) else specs.of_run
-    rows, unread = meeting(rows, conditions, read)
+    met = choose(rows, request.where, specs, factors=request.factors, baseline=request.baseline)
+    rows = met.rows
     if request.at_epoch is not None:
         rows, epoch = at_epoch(rows, read_epoch(request.at_epoch), store, specs)
     rows = with_settings(store, rows)
-    return _Chosen(rows=rows, specs=specs, notes=[*notes, *unread], epoch=epoch, planned=planned)
+    notes = [*notes, *met.notes]
+    return _Chosen(
+        rows=rows,
+        specs=specs,
+        notes=notes,
+        references=met.references,
+        epoch=epoch,
+        planned=planned,
+    )
 
 
 def _planned(store: Store, sweep: str) -> list[str]:
@@ -247,9 +262,15 @@ def _laid_out(store: Store, data: ComparisonData, request: TableRequest, chosen:
     marks = Marks()
     notes: list[str] = []
     if request.by is By.ARM:
-        selected = None if chosen.planned is None else selected_on_val(data, chosen.planned)
-        table = arm_table(data, marks, costs=chosen.epoch is None, selected=selected)
-        notes = selection_notes(data, selected or set())
+        selected = set() if chosen.planned is None else selected_on_val(data, chosen.planned)
+        words = {
+            index: KEPT
+            for index, arm in enumerate(data.arms)
+            if any(row.name in chosen.references for row in arm.group)
+        } | dict.fromkeys(selected, SELECTED)
+        shown = words if chosen.planned is not None or words else None
+        table = arm_table(data, marks, costs=chosen.epoch is None, selection=shown)
+        notes = selection_notes(data, selected)
     else:
         table = block_table(data, request.by, marks, GroundTruths(store))
     if chosen.epoch is not None:

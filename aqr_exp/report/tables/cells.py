@@ -5,7 +5,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aqr_exp.statistics.grouping import Group, printable
+from aqr_exp.files.text import printable
+from aqr_exp.statistics.grouping import Group
 from aqr_exp.store.collect import RunRow
 
 DECIMALS = 4
@@ -157,7 +158,7 @@ def text_cell(text: str) -> Cell:
 
 def words_cell(text: str) -> Cell:
     """A cell with the reason why there is no value."""
-    return Cell(text=text, value=None)
+    return Cell(text=printable(text), value=None)
 
 
 def count_cell(count: int) -> Cell:

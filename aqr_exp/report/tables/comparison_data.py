@@ -1,13 +1,13 @@
 """The arms of a table with their baselines, means and differences; estimates are cached."""
 
+import contextlib
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
-from aqr_exp.errors import AqrExpError
-from aqr_exp.files.cache import Stamp, read_cache, settled, stamp, write_cache
+from aqr_exp.files.cache import ABSENT, Stamp, read_cache, settled, stamp, write_cache
 from aqr_exp.files.progress import Progress, no_progress
 from aqr_exp.report.tables.baselines import BaselineMatch
 from aqr_exp.report.tables.request import Quantity
@@ -176,10 +176,10 @@ def cached_estimates(
 
 
 def _records_stamp(store: Store, row: RunRow) -> Stamp:
-    try:
+    # One that cannot be looked at is none: whoever reads it says so of its run alone.
+    with contextlib.suppress(OSError):
         return stamp(f"{store.runs_dir}/{row.name}/records.npz")
-    except OSError as error:
-        raise AqrExpError(f"{error.filename} cannot be read: {error.strerror}") from None
+    return ABSENT
 
 
 def _row_facts(row: RunRow, quantities: Sequence[Quantity], records: Stamp) -> list[object]:

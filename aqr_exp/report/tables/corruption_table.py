@@ -11,7 +11,7 @@ from aqr_exp.report.tables.cells import MEASURE, Column, Line, Table, text_cell,
 from aqr_exp.report.tables.metric_table import DATA, MEAN, MERGED_MEAN, describe_arms
 from aqr_exp.report.tables.notes import count_and_mean_cells
 from aqr_exp.statistics.estimates import ArmMean, summarize
-from aqr_exp.statistics.grouping import Group, arm_name
+from aqr_exp.statistics.grouping import Group, arm_name, data_words
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.corruption_results import (
     mean_relative_accuracy,
@@ -108,7 +108,7 @@ def failure_table(groups: Sequence[Group], metrics: Sequence[str], store: Store)
             (
                 *map(text_cell, (line.failure, line.severity, line.metric)),
                 *arms[line.arm],
-                text_cell(groups[line.arm][0].data),
+                text_cell(data_words(groups[line.arm])),
                 *count_and_mean_cells(line.mean),
             )
             for line in lines

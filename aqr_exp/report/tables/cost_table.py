@@ -18,7 +18,7 @@ from aqr_exp.report.tables.cells import (
 from aqr_exp.report.tables.comparison_data import ComparisonData, TableArm
 from aqr_exp.report.tables.notes import baseline_notes, unlike_pairs
 from aqr_exp.report.tables.request import TableRequest
-from aqr_exp.statistics.grouping import Group
+from aqr_exp.statistics.grouping import Group, data_words
 from aqr_exp.store.cost import Cost, median_and_p95, read_cost
 from aqr_exp.store.counting import grouped
 from aqr_exp.store.store import Store
@@ -66,7 +66,7 @@ def cost_table(data: ComparisonData, store: Store) -> Table:
     notes, missing = [], []
     for row in (row for group in data.groups for row in group):
         try:
-            cost = read_cost(store.folder(row.name).cost_path)
+            cost = read_cost(store.folder(row.name))
         except (AqrExpError, OSError) as error:
             notes.append(f"not in the table: the cost of {row.name}: {error}")
             continue
@@ -141,8 +141,8 @@ def _latency(costs: Sequence[Cost]) -> tuple[float, float]:
 
 def _cells(arm: TableArm, line: _ArmCost) -> Row:
     first, costs = arm.first, line.costs
-    texts = (first.variant, first.fingerprint, first.preset, first.overrides, first.data)
-    names = tuple(map(text_cell, texts))
+    texts = (first.variant, first.fingerprint, first.preset, first.overrides)
+    names = tuple(map(text_cell, (*texts, data_words(arm.group))))
     if not costs:
         return (*names, *[NO_VALUE] * (len(COSTS) - 1), count_cell(0))
     median, p95 = _latency(costs)

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any
 
 from aqr_exp.errors import RequestError
+from aqr_exp.files.text import json_text, printable, printable_lines
 from aqr_exp.report.tables.cells import (
     NO_VALUE,
     PLUS_MINUS,
@@ -23,7 +24,6 @@ from aqr_exp.report.tables.cells import (
 )
 from aqr_exp.report.tables.references import references_apart
 from aqr_exp.report.tables.terminal import terminal_table
-from aqr_exp.statistics.grouping import printable
 
 
 def parquet_bytes(table: Table) -> bytes:
@@ -119,7 +119,7 @@ def render_all(tables: Mapping[str, Table], form: TableFormat, *, terminal: bool
 
 
 def _json(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    return json_text(value) + "\n"
 
 
 def as_json(table: Table) -> dict[str, Any]:
@@ -182,11 +182,23 @@ def _join(group: MergedColumns, row: Row, place: Mapping[str, int]) -> Cell:
 def _csv(table: Table) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table.names)
+    writer.writerow(map(_inert, table.names))
     for row in table.all_rows:
         # The text of a number keeps its digits; a missing one is an empty field.
-        writer.writerow(["" if cell.value is None else cell.text for cell in row])
+        writer.writerow(
+            _inert(cell.text)
+            if isinstance(cell.value, str)
+            else ""
+            if cell.value is None
+            else cell.text
+            for cell in row
+        )
     return text.getvalue()
+
+
+def _inert(text: str) -> str:
+    """Text that a spreadsheet does not take for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def _for_screen(table: Table, *, terminal: bool) -> str:
@@ -217,11 +229,14 @@ def _screen_texts(table: Table) -> TextTable:
 def _texts(table: Table, shown: Sequence[int], context: str = "") -> TextTable:
     """Some columns of a table as texts."""
     return TextTable(
-        title=table.title,
-        context=context,
-        columns=[table.columns[index].name for index in shown],
+        title=printable(table.title),
+        context=printable(context),
+        columns=[printable(table.columns[index].name) for index in shown],
         right=[table.columns[index].numeric for index in shown],
-        rows=[[(row[index].text, row[index].mark) for index in shown] for row in table.all_rows],
+        rows=[
+            [(printable_lines(row[index].text), printable(row[index].mark)) for index in shown]
+            for row in table.all_rows
+        ],
         block_ends=_block_ends(table),
         notes=[printable(note) for note in table.notes],
     )
@@ -278,8 +293,9 @@ def _pipes(items: Iterable[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    # Brackets alone are intervals; these would become links, and struck-out text.
+    # Brackets alone are intervals; these would become links, struck-out text, and links again.
     text = text.translate(_MARKDOWN).replace("](", "]\\(").replace("~~", "\\~\\~")
+    text = text.replace("://", ":\\//")
     return _one_line(text)
 
 

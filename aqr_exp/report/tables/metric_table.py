@@ -29,7 +29,7 @@ from aqr_exp.report.tables.notes import (
     value_notes,
 )
 from aqr_exp.report.tables.request import By, Quantity
-from aqr_exp.statistics.grouping import Group, classes_of
+from aqr_exp.statistics.grouping import Group, classes_of, data_words
 from aqr_exp.statistics.run_scores import GroundTruths
 from aqr_exp.store.collect import MEAN_METRICS, RunRow
 
@@ -62,7 +62,7 @@ def block_table(data: ComparisonData, by: By, marks: Marks, truths: GroundTruths
     for item, index in subjects:
         arm = data.arms[index]
         count = [truth_cell(truths.of(arm.group, item.metric, item.condition))] if counted else []
-        cells = [*arms[index], text_cell(arm.first.data), *count]
+        cells = [*arms[index], text_cell(data_words(arm.group)), *count]
         cells += count_and_mean_cells(arm.estimates.means[item.name])
         if data.compares:
             cells += [*difference_cells(arm, item.name, marks), confounders_cell(arm)]
@@ -99,7 +99,7 @@ def one_run_table(row: RunRow) -> Table:
     ]
     mark = f": {SYNTHETIC_MARK}" if row.synthetic else ""
     return Table(
-        title=f"{row.name} on {row.data}{mark}",
+        title=f"{row.name} on {data_words([row])}{mark}",
         columns=(Column("metric"), Column("value", numeric=True), GROUND_TRUTH),
         rows=tuple(lines),
         synthetic=row.synthetic,

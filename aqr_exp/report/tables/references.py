@@ -1,6 +1,7 @@
 """Published numbers, each with its source: shown apart, marked, and never tested against."""
 
 import csv
+import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import aqr_exp
 from aqr_exp.errors import AqrExpError
+from aqr_exp.files.atomic import open_regular
 from aqr_exp.report.tables.cells import (
     DECIMALS,
     NO_VALUE,
@@ -65,7 +67,7 @@ def read_references(folders: Sequence[Path]) -> list[Reference]:
 
 def _read(path: Path) -> Iterator[Reference]:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with io.TextIOWrapper(open_regular(path), encoding="utf-8", newline="") as file:
             lines = csv.DictReader(file, strict=True)
             missing = [name for name in WORDS if name not in (lines.fieldnames or [])]
             if missing:

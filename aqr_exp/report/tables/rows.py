@@ -1,7 +1,8 @@
-"""Selection of a table's runs: by conditions (`--where`), epoch, sweep, and the best point of one."""
+"""Selection of runs: by conditions (`--where`), epoch, sweep, and the best point of one."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,40 +18,56 @@ from aqr_exp.config.conditions import (
     looking_at,
     read_condition,
 )
-from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.errors import AqrExpError, RequestError, cut
 from aqr_exp.files.run_name import arm_of, first_of
-from aqr_exp.report.tables.baselines import Specs
+from aqr_exp.report.tables.baselines import Baselines, Specs, chosen_arm, shared_by_an_arm
 from aqr_exp.report.tables.comparison_data import ComparisonData, TableArm
-from aqr_exp.statistics.grouping import Group
+from aqr_exp.statistics.confounders import check_factors
+from aqr_exp.statistics.grouping import Group, arm_name, group_seeds
 from aqr_exp.statistics.metrics import lower_is_better
-from aqr_exp.store.collect import MEAN_METRICS, RunRow
+from aqr_exp.store.collect import MEAN_METRICS, RunRow, with_settings
+from aqr_exp.store.counting import grouped
 from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store
 
+# What differs between the seeds of an arm.
+_OF_A_SEED: Mapping[str, Callable[[RunRow], Any]] = {
+    "seed": lambda row: row.seed,
+    "status": lambda row: row.status,
+}
 # What rows know by themselves: for these alone no specification is read.
 OF_A_ROW: Mapping[str, Callable[[RunRow], Any]] = {
+    **_OF_A_SEED,
     "variant": lambda row: row.variant,
-    "seed": lambda row: row.seed,
     "preset": lambda row: row.preset,
     "fingerprint": lambda row: row.fingerprint,
-    "status": lambda row: row.status,
     **{name: partial(RunRow.metric, name=name) for name in MEAN_METRICS},
 }
 
 ReadSpec = Callable[[RunRow], Mapping[str, Any] | None]
 
 
-def read_conditions(texts: Sequence[str]) -> list[Condition]:
+def read_conditions(texts: Sequence[str], *, outcomes: bool = False) -> list[Condition]:
     """Read conditions as they are typed, such as `bias_scale >= 2`; a run must meet all.
 
+    Args:
+        outcomes: Whether they may look at metrics. Where means, intervals or verdicts follow they may not:
+            whatever is left after a look at the scores is too good.
+
     Raises:
-        RequestError: One is no condition, or names an unknown key.
+        RequestError: One is no condition, names an unknown key, or looks at a metric and may not.
     """
     if not texts:
         return []
-    groups = group_options()
-    known = condition_names(groups) | set(OF_A_ROW)
-    return [read_condition(text, known) for text in texts]
+    known = condition_names(group_options()) | set(OF_A_ROW)
+    conditions = [read_condition(text, known) for text in texts]
+    for condition in () if outcomes else conditions:
+        for name in sorted(condition.names.intersection(MEAN_METRICS)):
+            raise RequestError(
+                f"condition '{cut(condition.text, 40)}': {name} is an outcome, and numbers selected by "
+                f"outcome mislead: use --sort {name}; `aqr-exp list --where` takes it"
+            )
+    return conditions
 
 
 def meeting(
@@ -83,17 +100,133 @@ def meeting(
 
 
 def _look(
-    row: RunRow, spec: Mapping[str, Any], groups: Mapping[str, Sequence[str]]
+    row: RunRow,
+    spec: Mapping[str, Any],
+    groups: Mapping[str, Sequence[str]],
+    seed_of: RunRow | None = None,
 ) -> Callable[[str], Any]:
+    """What a condition sees of a run, or of its arm at the seed of another run."""
     inside = looking_at(spec, chosen_names(row.variant, (), spec, groups))
 
     def look(name: str) -> Any:
         if name in OF_A_ROW:
-            value = OF_A_ROW[name](row)
+            value = OF_A_ROW[name](seed_of if seed_of and name in _OF_A_SEED else row)
             return ABSENT if value is None else value
         return inside(name)
 
     return look
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Runs that conditions choose, and those that these are compared with.
+
+    Attributes:
+        rows: In the order in which they came.
+        references: Names of the runs that meet no condition and are kept for comparison.
+        notes: Which they are; and runs whose specification is damaged.
+    """
+
+    rows: Sequence[RunRow]
+    references: frozenset[str] = frozenset()
+    notes: Sequence[str] = ()
+
+
+def choose(
+    rows: Sequence[RunRow],
+    texts: Sequence[str],
+    specs: Specs,
+    *,
+    factors: Sequence[str] = (),
+    baseline: str | None = None,
+) -> Selection:
+    """The runs that meet all conditions, with the arms they are compared with.
+
+    Of such an arm those runs are kept whose seeds meet the conditions in the other arm's place.
+
+    Args:
+        texts: Conditions as typed; without any, all runs are chosen.
+        factors: What arms may differ in besides their variant.
+        baseline: The arm that all are compared with, as typed; None for each one's own.
+
+    Raises:
+        RequestError: A condition cannot be read or looks at a metric, no run meets all, or there is no
+            such arm.
+    """
+    conditions = read_conditions(texts)
+    if not conditions:
+        return Selection(rows=rows)
+    names = frozenset().union(*(condition.names for condition in conditions))
+    read = specs.of_arm if shared_by_an_arm([*names]) else specs.of_run
+    met, notes = meeting(rows, conditions, read)
+    if any(row.completed for row in rows) and not any(row.completed for row in met):
+        line = _none_meets(rows, conditions, read)
+        if not met and not notes:
+            raise RequestError(line)
+        notes = [*notes, line]
+    chosen = {row.name for row in met}
+    references: dict[str, RunRow] = {}
+    groups = group_options()
+    for arm, reference in _compared(rows, chosen, specs, factors, baseline):
+        look = partial(_look, arm, read(arm) or {}, groups)
+        references |= {
+            row.name: row
+            for row in rows
+            if (row.variant, row.fingerprint) == (reference.variant, reference.fingerprint)
+            and row.name not in chosen
+            and all(condition.holds(look(row)) for condition in conditions)
+        }
+    notes += [
+        f"kept for comparison: {name}, which does not meet {' and '.join(texts)}"
+        for name in grouped(references.values(), lambda row: arm_name([row]))
+    ]
+    kept = [row for row in rows if row.name in chosen or row.name in references]
+    return Selection(rows=kept, references=frozenset(references), notes=notes)
+
+
+def _compared(
+    rows: Sequence[RunRow],
+    chosen: Collection[str],
+    specs: Specs,
+    factors: Sequence[str],
+    baseline: str | None,
+) -> list[tuple[RunRow, RunRow]]:
+    """A run of each chosen arm, with one of the arm it is compared with, finished or not."""
+    among = [
+        msgspec.structs.replace(row, status=RunStatus.COMPLETED, metrics={})
+        for row in rows
+        if row.name in chosen or row.variant == BASELINE or baseline is not None
+    ]
+    groups, _ = group_seeds(with_settings(specs.store, among))
+    ours = [group for group in groups if any(row.name in chosen for row in group)]
+    asked = None
+    if baseline is not None:
+        try:
+            asked = chosen_arm(ours, baseline)
+        except RequestError:
+            asked = chosen_arm(groups, baseline)
+    found = Baselines(groups, specs, check_factors(factors), asked)
+    pairs = [(group, found.of(group).group) for group in ours]
+    return [
+        (next(row for row in group if row.name in chosen), other[0])
+        for group, other in pairs
+        if other is not None
+    ]
+
+
+def _none_meets(rows: Sequence[RunRow], conditions: Sequence[Condition], read: ReadSpec) -> str:
+    """The values that completed runs have of what conditions look at, none of them the right one."""
+    completed = [row for row in rows if row.completed]
+    groups = group_options()
+    looks = [_look(row, read(row) or {}, groups) for row in completed]
+    there = []
+    for name in sorted({name for condition in conditions for name in condition.names}):
+        values = {str(value) for look in looks if (value := look(name)) is not ABSENT}
+        # Shorter ones first: whole numbers rise.
+        text = ", ".join(sorted(values, key=lambda value: (len(value), value)))
+        there.append(f"{name}: {cut(text) or 'none'}")
+    asked = cut(" and ".join(condition.text for condition in conditions))
+    return f"none of {len(completed)} completed runs meets '{asked}' (there: {'; '.join(there)})"
 
 
 LAST_COMMON = "last-common"
@@ -159,7 +292,7 @@ def without_records(group: Group, epoch: int) -> Group:
 def _curve(store: Store, row: RunRow) -> Curve:
     """A run's metrics by epoch from its history; of an epoch evaluated twice the later line counts."""
     found: dict[int, dict[str, float]] = {}
-    for line in store.folder(row.name).read_history():
+    for line in store.folder(row.name).history_lines():
         epoch = line.get("epoch")
         if line.get("kind") == "val" and isinstance(epoch, int):
             found[epoch] = {

@@ -21,7 +21,7 @@ def _turn(yaw: float, x: float, y: float) -> np.ndarray:
 
 def test_a_truncated_file_is_refused_by_name(tmp_path):
     path = _write(tmp_path / "cut short.bin", [1.0, 2.0, 3.0])
-    with pytest.raises(ValueError, match=r"cut short\.bin: 3 numbers are no multiple of 5"):
+    with pytest.raises(ValueError, match=r"cut short\.bin: 12 bytes are no multiple of 20"):
         read_points(path)
 
 

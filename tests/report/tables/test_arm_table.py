@@ -58,6 +58,16 @@ def test_one_line_an_arm_with_everything_by_hand() -> None:
     assert (bias["n"], bias["time / baseline"], bias["final scale"]) == ("2", "1.05", "2.4831")
 
 
+def test_memory_on_gpus_is_named_and_is_not_that_of_the_process() -> None:
+    on_gpu = arm(peak_memory_mb=4000.0, peak_gpu_memory_mb=900.4)
+    (line,) = lines(arm_table(on_gpu))
+    assert line["GPU memory (MB)"] == "900"
+    assert "memory (MB)" not in line
+    # What was trained without one, or by an older version, has no such number.
+    first, second = lines(arm_table([*on_gpu, *arm(**BIAS, peak_memory_mb=1000.0)]))
+    assert (first["GPU memory (MB)"], second["GPU memory (MB)"]) == ("900", "-")
+
+
 def test_missing_keys_are_dashes_and_no_metric_is_lost() -> None:
     (line,) = lines(arm_table([run_row(0, 0.2)]))
     assert (line["n"], line["mAP"], line["mAP low"]) == ("1", "0.2000", "one seed: no interval")

@@ -8,7 +8,6 @@ from msgspec.structs import replace
 from tables_as_lines import lines
 
 from aqr_exp.errors import RequestError
-from aqr_exp.files.atomic import replace_checked_json
 from aqr_exp.report.tables.build import build_table
 from aqr_exp.report.tables.cells import Table
 from aqr_exp.report.tables.request import By, TableRequest
@@ -35,9 +34,9 @@ LATER = replace(COST, call="second", measured="2026-02-02T00:00:00+00:00", laten
 def table_of_costs(tmp_path: Path, costs: dict[str, Cost], *rows: RunRow, **request) -> Table:
     store = Store(tmp_path)
     for name, cost in costs.items():
-        path = store.folder(name).cost_path
-        path.parent.mkdir(parents=True)
-        replace_checked_json(path, cost.as_json())
+        folder = store.folder(name)
+        folder.path.mkdir(parents=True)
+        folder.write_json(folder.cost_path, cost.as_json())
     asked = TableRequest(by=By.COST, **request)
     return build_table(store, rows or (BASE, OTHER), asked).table
 

@@ -1,0 +1,58 @@
+"""Text from outside: stored text shown harmless, and typed text read as a path."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from aqr_exp.errors import Fault, RequestError
+
+
+def printable(text: str) -> str:
+    """The text in one line, with what would steer a terminal or turn the line around spelled out."""
+    if text.isprintable():
+        return text
+    return _spelled(" ".join(text.split()))
+
+
+def printable_lines(text: str) -> str:
+    """The same for text whose line breaks are meant, and stay."""
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return text
+    return "\n".join(_spelled(line.rstrip("\r").expandtabs(1)) for line in text.split("\n"))
+
+
+def _spelled(line: str) -> str:
+    return "".join(
+        mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in line
+    )
+
+
+def json_text(value: Mapping[str, Any] | Sequence[Any]) -> str:
+    """JSON that a person can read, with the same marks as its own escapes: it decodes to the value."""
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    return "\n".join(
+        line
+        if line.isprintable()
+        else "".join(mark if mark.isprintable() else json.dumps(mark)[1:-1] for mark in line)
+        for line in text.split("\n")
+    )
+
+
+def typed_path(text: str | Path, key: str) -> Path:
+    """The absolute path that was typed; `~` and `~name` stand for homes.
+
+    Args:
+        key: The option, key or variable that it was typed for.
+
+    Raises:
+        RequestError: There is no such home, or no current folder that it could be below.
+    """
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:
+        rule = "there is no such home folder: write the whole path"
+    except OSError:
+        rule = "the current folder does not exist any more: change to one that does"
+    raise RequestError(Fault(key=key, value=os.fspath(text), rule=rule))

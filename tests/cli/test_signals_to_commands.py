@@ -1,0 +1,78 @@
+"""Signals that mean stop, to commands that wait or work with processes of their own."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from in_a_child import aqr_exp
+
+from aqr_exp.errors import STOPPING
+
+
+def ask(*numbers: int) -> Callable[[], None]:
+    """Have signals sent to the command as soon as it handles them."""
+
+    def send() -> None:
+        unhandled = signal.getsignal(numbers[0])
+        process = os.getpid()
+
+        def when_handled() -> None:
+            while signal.getsignal(numbers[0]) == unhandled:
+                time.sleep(0.001)
+            for number in numbers:
+                os.kill(process, number)
+
+        threading.Thread(target=when_handled, daemon=True).start()
+
+    return send
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_a_command_says_that_it_was_interrupted(place: Path, number: int) -> None:
+    ended = aqr_exp("watch", before=ask(number))
+    assert (ended.code, ended.out) == (130, b"")
+    assert ended.err.decode().strip() == "aqr-exp: interrupted"
+
+
+def test_what_is_ignored_stays_ignored(place: Path) -> None:
+    def ignore() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    assert aqr_exp("list", "--json", before=ignore).out == b"[]\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_data_that_are_made_leave_nothing_and_no_process(tmp_path: Path, number: int) -> None:
+    (tmp_path / "kept").touch()
+    root = tmp_path / "data"
+    command = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "aqr_exp.cli.main", "data", "synth", "--root", str(root)),
+            *("--workers", "2", "--train-scenes", "40"),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while not list(tmp_path.glob(".data.new-*")):
+        assert command.poll() is None
+        time.sleep(0.01)
+    workers = []
+    while len(workers) < 2:
+        workers = psutil.Process(command.pid).children(recursive=True)
+        time.sleep(0.01)
+    os.killpg(command.pid, number)
+    _, err = command.communicate()
+    assert (command.returncode, err.strip().splitlines()[-1]) == (130, "aqr-exp: interrupted")
+    assert "Traceback" not in err
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    _, alive = psutil.wait_procs(workers, timeout=60)
+    assert alive == []
