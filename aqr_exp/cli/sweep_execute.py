@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from aqr_exp.cli import console
 from aqr_exp.cli.watch import ConsoleReporter, recovery_hints, screen, totals_line
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.errors import INTERRUPTED, AqrExpError, RequestError
+from aqr_exp.errors import INTERRUPTED, AqrExpError, Fault, RequestError
 from aqr_exp.files.progress import duration
 from aqr_exp.files.run_name import arm_of
 from aqr_exp.launch.attempt import Decision
@@ -52,7 +52,7 @@ def preflight(plan: Plan, store: Store, slot: Slot) -> None:
         )
         console.say(f"  {steps.name}: {words}")
         if steps.fault is not None:
-            faults.append(f"pre-flight: {steps.name}: {steps.fault}")
+            faults.append(Fault(where=f"pre-flight: {steps.name}", rule=steps.fault))
     took = duration(time.monotonic() - started)
     if faults:
         raise RequestError(*faults, f"nothing was started ({HINT})")

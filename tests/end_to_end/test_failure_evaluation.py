@@ -45,10 +45,9 @@ def run(data, place, tmp_path_factory) -> RunFolder:
     folder.create(to_yaml(config), record)
     torch.manual_seed(0)
     detector = MODELS.build(detector_config(config)).eval()
-    save_atomically(
-        {"run": folder.name, "model": detector.state_dict(), "epoch": 1},
-        folder.checkpoints_dir / "epoch_1.pth",
-    )
+    state = {"run": folder.name, "epoch": 1, "step": 3, "model": detector.state_dict()}
+    untrained = {"optimizer": {}, "schedulers": []}
+    save_atomically({**state, **untrained}, folder.checkpoints_dir / "epoch_1.pth")
     paths = EvaluationPaths(tmp_path_factory.mktemp("clean"))
     clean = measure(detector, config, None, paths)
     facts = {"split": config.data.val_split, "predictions_sha256": "a" * 64, "synthetic": True}

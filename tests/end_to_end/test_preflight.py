@@ -39,7 +39,9 @@ def test_what_cannot_train_is_refused_before_anything_is_queued(place, tmp_path,
     assert re.fullmatch(GOOD, good)
     faults = [line for line in lines if line.startswith("aqr-exp: ")]
     assert len(faults) == 2
-    assert re.match(r"aqr-exp: pre-flight: baseline .*start\.load_from=\S+: \S+", faults[0])
+    begin = r"aqr-exp: pre-flight: baseline \S.* \.\.\. \S*other\.pth: "
+    assert re.match(begin + r".*missing .* and \d+ more; unexpected backbone\.weight$", faults[0])
+    assert any(f"load_from={checkpoint}: weights" in line for line in lines)  # said in full
     assert faults[1] == "aqr-exp: nothing was started (--no-preflight leaves it out)"
     assert not place.runs()
     assert not (place.folder / "results" / "sweeps").exists()
