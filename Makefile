@@ -89,8 +89,10 @@ bench: $(READY) ## Benchmarks: ratios measured side by side in one run
 docs: $(READY) ## Build the documentation into site/
 	$(VENV)/bin/mkdocs build --strict --quiet
 
-soak: $(READY) ## The slow campaigns
-	HYPOTHESIS_PROFILE=fresh $(PYTEST)
+# SOAK_ROUNDS limits each campaign, SOAK_SEED is its first seed, ONLY a file or a folder of tests.
+soak: $(READY) ## The slow campaigns, then every test with fresh random examples
+	$(PYTEST) -vv --dist load -m slow $(ONLY)
+	HYPOTHESIS_PROFILE=fresh $(PYTEST) -m 'not slow' $(ONLY)
 
 clean: ## Remove what was built; data and results stay
 	rm -rf $(VENV) site dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

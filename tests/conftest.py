@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import campaign
 import pytest
 from hypothesis import settings
 
 import aqr_exp  # noqa: F401  lets mmdet3d be imported without compiled operators
+from aqr_exp.errors import STOPPING
 
 # The same examples every time: a failure here is a failure everywhere. `make soak` draws fresh ones.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -29,6 +31,11 @@ logging.raiseExceptions = False
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+def pytest_report_header() -> str:
+    """The line that a failed campaign is repeated with."""
+    return campaign.HEADER
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Real trainings first, in whatever order: the last of them would leave the other cores idle."""
     items.sort(key=lambda item: "end_to_end" not in item.path.parts)
@@ -42,6 +49,15 @@ def _logging_as_it_was() -> Iterator[None]:
     if "mmengine.logging" in sys.modules:
         logger = sys.modules["mmengine.logging"].MMLogger.get_current_instance()
         logger.setLevel(logger.level)  # Makes all of its loggers forget what was enabled.
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_they_were() -> Iterator[None]:
+    """What runs in this process as a worker does ignores signals; children of the next test must not."""
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,10 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
 from typing import Any
 
-from aqr_exp.errors import STOPPING
+from aqr_exp.errors import STOPPING, AqrExpError
 
 
 def run_in_workers(
@@ -23,6 +23,7 @@ def run_in_workers(
 
     Raises:
         Exception: The first error of a call; the calls that have not begun are cancelled.
+        AqrExpError: A worker was killed.
     """
     # Workers start from a clean process: nothing of the caller's threads or locks is inherited.
     context = multiprocessing.get_context("spawn")
@@ -37,11 +38,13 @@ def run_in_workers(
             for task in as_completed(tasks):
                 results[tasks[task]] = task.result()
                 finished(tasks[task])
-        except BaseException:
+        except BaseException as error:
             # What they have begun is of no use any more, and may take long.
             for worker in multiprocessing.active_children():
                 worker.kill()
             pool.shutdown(wait=True, cancel_futures=True)
+            if isinstance(error, BrokenExecutor):
+                raise AqrExpError("a worker process was killed (out of memory?)") from None
             raise
     return results
 

@@ -1,9 +1,11 @@
 """The study of a search: Optuna's trials in a journal that survives a kill in the middle of a line."""
 
+import hashlib
+import json
 import logging
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from aqr_exp.errors import AqrExpError, RequestError
-from aqr_exp.files.atomic import open_regular
+from aqr_exp.files.atomic import KEY, MISFIT, open_regular
 from aqr_exp.files.progress import told
 from aqr_exp.sweep.search import GIVEN_UP, REASON, Direction, PruneRule, Search, Strategy
 
@@ -41,6 +43,36 @@ class MendingLock(JournalFileOpenLock):
             self.release()
             raise
         return held
+
+
+class CheckedJournal(JournalFileBackend):
+    """Optuna's journal with a checksum in every line; those that an older version wrote have none."""
+
+    _checked = False
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Write lines."""
+        super().append_logs([{**log, KEY: _digest(log)} for log in logs])
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """Read lines; raises AqrExpError at one that is damaged."""
+        try:
+            for log in super().read_logs(log_number_from):
+                found = log.pop(KEY, None)
+                self._checked |= found is not None
+                if self._checked and found != _digest(log):
+                    raise ValueError(MISFIT)
+                yield log
+        except (AttributeError, ValueError) as error:
+            raise _damaged(self._file_path, error) from None
+
+
+def _digest(log: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(log).encode()).hexdigest()
+
+
+def _damaged(journal: object, error: Exception) -> AqrExpError:
+    return AqrExpError(f"{journal} is damaged: {error}: remove it {_ANEW}")
 
 
 def _cut_torn_line(path: str) -> None:
@@ -142,7 +174,7 @@ class SearchStudy:
             _log_to(log)
             open_regular(journal, os.O_RDWR | os.O_CREAT, follow=False).close()
             path = os.fspath(journal)
-            backend = JournalFileBackend(path, lock_obj=MendingLock(path))
+            backend = CheckedJournal(path, lock_obj=MendingLock(path))
             self._storage = JournalStorage(backend)
             self._study = optuna.create_study(
                 storage=self._storage,
@@ -153,7 +185,7 @@ class SearchStudy:
         except OSError as error:
             raise AqrExpError(f"{journal} cannot be used: {error.strerror}") from None
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise AqrExpError(f"{journal} is damaged: {error!r}: remove it {_ANEW}") from None
+            raise _damaged(journal, error) from None
         self._distributions = {item.key: item.distribution for item in search.space}
         self._check_same(journal, alike or {})
 

@@ -3,11 +3,7 @@
 import contextlib
 import itertools
 import json
-import os
-import re
-import secrets
 import shutil
-import socket
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,14 +11,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-import psutil
 
 from aqr_exp.config.inputs import identity_path
 from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
 from aqr_exp.data.infos import write_infos
 from aqr_exp.data.workers import run_in_workers
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import read_json, writes
+from aqr_exp.files.atomic import clear_litter, draft_of, read_json, writes
 from aqr_exp.files.progress import Progress, no_progress
 from aqr_exp.synth.annotations import vocabulary_tables
 from aqr_exp.synth.plan import CELL_M, ScenePlan, location_name, log_name, plan_scenes
@@ -140,28 +135,6 @@ def write_tables(root: Path, tables: Rows, plans: list[ScenePlan]) -> None:
     (folder / "splits.json").write_text(json.dumps(splits, indent=1) + "\n", encoding="utf-8")
 
 
-def staging_folder(root: Path, purpose: str) -> Path:
-    """A fresh name beside `root` that names its process and purpose."""
-    host = re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())
-    unique = secrets.token_hex(4)
-    return root.with_name(f".{root.name}.{purpose}-{host}-{os.getpid()}-{unique}.tmp")
-
-
-def remove_leftovers(root: Path) -> None:
-    """Delete folders beside `root` left by generators that were killed on this machine.
-
-    Folders of other machines and of processes that still run are not touched.
-    """
-    host = re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())
-    pattern = re.compile(
-        rf"\.{re.escape(root.name)}\.(?:new|old)-{re.escape(host)}-(\d+)-[0-9a-f]{{8}}\.tmp"
-    )
-    for path in root.parent.iterdir():
-        found = pattern.fullmatch(path.name)
-        if found and not psutil.pid_exists(int(found.group(1))):
-            shutil.rmtree(path, ignore_errors=True)
-
-
 SETTINGS_FILE = "synth_settings.json"
 
 _README = """\
@@ -241,8 +214,8 @@ def generate_dataset(
     if root.exists() and any(root.iterdir()) and stored_settings(root) is None:
         raise FileExistsError(f"{root} exists and is no synthetic data set: it is left alone")
     root.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(root)
-    fresh, old = staging_folder(root, "new"), staging_folder(root, "old")
+    clear_litter(root.parent)
+    fresh, old = draft_of(root), draft_of(root)
     fresh.mkdir()
     try:
         with writes(root):

@@ -62,7 +62,7 @@ def test_data_that_are_made_leave_nothing_and_no_process(tmp_path: Path, number:
         text=True,
         start_new_session=True,
     )
-    while not list(tmp_path.glob(".data.new-*")):
+    while not list(tmp_path.glob(".data.*.tmp")):
         assert command.poll() is None
         time.sleep(0.01)
     workers = []

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,7 +19,8 @@ def everything(run: Path) -> dict:
     return {
         "metrics": {name: value for name, value in metrics.items() if name not in CLOCKS},
         "curve": curve(run),
-        "weights": torch.load(newest, weights_only=True)["model"],
+        "files": [run / "records.npz", *sorted((run / "predictions").iterdir())],
+        "last checkpoint": torch.load(newest, weights_only=True),
     }
 
 
@@ -42,9 +44,23 @@ def assert_same_bits(ours: dict, theirs: dict) -> None:
     """Compare two runs' everything."""
     assert ours["metrics"] == theirs["metrics"]
     assert ours["curve"] == theirs["curve"]
-    assert ours["weights"].keys() == theirs["weights"].keys()
-    for name, value in ours["weights"].items():
-        assert torch.equal(value, theirs["weights"][name]), name
+    for one, other in zip(ours["files"], theirs["files"], strict=True):
+        assert one.read_bytes() == other.read_bytes(), one
+    mine, other = _flat(ours["last checkpoint"]), _flat(theirs["last checkpoint"])
+    assert mine.keys() == other.keys()
+    for name, value in mine.items():
+        same = torch.equal(value, other[name]) if torch.is_tensor(value) else value == other[name]
+        assert same, name
+
+
+def _flat(state: Any, name: str = "") -> dict[str, Any]:
+    """Weights, optimiser's moments, schedulers' counts: every value by its place."""
+    items = enumerate(state) if isinstance(state, (list, tuple)) else None
+    items = state.items() if isinstance(state, dict) else items
+    if items is None:
+        return {name: state}
+    parts = [_flat(value, f"{name}/{key}") for key, value in items]
+    return {key: value for part in parts for key, value in part.items()}
 
 
 def begun_anew(unbroken: Path, run: Path) -> Path:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from campaign import campaign
 from stub_training import read_audit
 from sweep_process import STUB
 from test_shared_sweeps import ENDS_WITHIN_S, Place, end_round
@@ -104,8 +105,7 @@ def test_clocks_that_jump_take_no_run_away(tmp_path: Path) -> None:
     one_round(tmp_path, 1)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2, 22))
+@campaign(20)
 def test_many_rounds_in_two_containers(tmp_path: Path, seed: int) -> None:
     needs(CONTAINER)
     one_round(tmp_path, seed, *CONTAINER)
@@ -143,14 +143,12 @@ def fill(folder: Path, seed: int) -> None:
     assert not list(copy.rglob("*.tmp")), seed
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_a_sweep_goes_on_when_a_full_disk_has_space_again(tmp_path: Path, seed: int) -> None:
+def test_a_sweep_goes_on_when_a_full_disk_has_space_again(tmp_path: Path) -> None:
     needs(DISK)
-    fill(tmp_path, seed)
+    fill(tmp_path, 0)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2, 42))
+@campaign(40)
 def test_many_sizes_of_a_full_disk(tmp_path: Path, seed: int) -> None:
     needs(DISK)
     fill(tmp_path, seed)

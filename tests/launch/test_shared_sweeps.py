@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from campaign import campaign
 from stub_training import read_audit
 from sweep_process import stub_environment
 
@@ -176,7 +177,6 @@ def test_kills_leave_every_run_completed_once(tmp_path: Path, seed: int) -> None
     one_round(tmp_path, seed)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3, 33))
+@campaign(30)
 def test_many_kills_leave_every_run_completed_once(tmp_path: Path, seed: int) -> None:
     one_round(tmp_path, seed)

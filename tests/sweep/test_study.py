@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -199,6 +200,39 @@ def test_a_damaged_journal_is_named(folder: Path, garbage: bytes) -> None:
         begun(folder, search())
     assert str(caught.value).startswith(f"{folder / 'study.journal'} is damaged: ")
     assert str(caught.value).endswith(": remove it to begin anew (its runs are kept)")
+
+
+def test_another_digit_in_a_journal_is_named(folder: Path) -> None:
+    study, journal = begun(folder, search()), folder / "study.journal"
+    study.complete(study.ask().number, 0.5)
+    text = journal.read_text()
+    assert text.count('"values":[0.5]') == 1
+    journal.write_text(text.replace('"values":[0.5]', '"values":[0.7]'))
+    with pytest.raises(AqrExpError) as caught:
+        begun(folder, search())
+    fault = "its content does not fit its checksum: remove it to begin anew (its runs are kept)"
+    assert str(caught.value) == f"{journal} is damaged: {fault}"
+    # Nor is it taken for one of an older version once a line has a checksum.
+    lines = [json.loads(line) for line in text.splitlines()]
+    lines[-1] = {key: value for key, value in lines[-1].items() if key != "checksum"}
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(AqrExpError, match="does not fit its checksum"):
+        begun(folder, search())
+
+
+def test_a_journal_of_an_older_version_goes_on_with_checksums(folder: Path) -> None:
+    study, journal = begun(folder, search()), folder / "study.journal"
+    study.complete(study.ask().number, 0.5)
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    for line in lines:
+        del line["checksum"]
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    again = begun(folder, search())
+    again.complete(again.ask().number, 0.75)
+    assert [trial.value for trial in begun(folder, search()).trials()] == [0.5, 0.75]
+    added = journal.read_text().splitlines()[len(lines) :]
+    assert added
+    assert all('"checksum":"' in line for line in added)
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from aqr_exp.data.workers import run_in_workers
+from aqr_exp.errors import AqrExpError
 from aqr_exp.synth import generate
 from aqr_exp.synth.generate import generate_dataset, is_generated, stored_settings
 from aqr_exp.synth.settings import SynthSettings
@@ -168,8 +171,8 @@ def test_killed_it_leaves_nothing_at_the_final_place_no_workers_and_the_next_run
         assert _all_end(workers)
     assert not root.exists()
     (left,) = root.parent.iterdir()
-    assert left.name.startswith(".synth.new-")
-    foreign = root.parent / left.name.replace(f"-{process.pid}-", "-1-")
+    assert left.name.startswith(f".synth.{process.pid}.")
+    foreign = root.parent / left.name.replace(f".{process.pid}.", ".1.")
     foreign.mkdir()
     generate_dataset(root, SMALL, workers=1)
     # Process 1 runs: its folder is not ours to delete.
@@ -186,3 +189,9 @@ def test_interrupted_it_ends_without_leftovers_or_tracebacks_of_workers(tmp_path
     assert process.returncode != 0
     assert errors.count("Traceback") == 1
     assert list(root.parent.iterdir()) == []
+
+
+def test_a_worker_that_is_killed_is_said_to_be() -> None:
+    with pytest.raises(AqrExpError) as caught:
+        run_in_workers([partial(os._exit, 9)], 1, lambda _: None)
+    assert str(caught.value) == "a worker process was killed (out of memory?)"
