@@ -29,6 +29,7 @@ from aqr_exp.report.figures.style import (
     legend,
     new_figure,
     plain_axes,
+    words,
 )
 from aqr_exp.statistics.estimates import ArmMean, summarize
 
@@ -223,7 +224,7 @@ def bias_figure(
     height_px, width_px = layout.image_size_px
     rows = -(-layout.views // IMAGE_COLUMNS)
     figure = new_figure(18.0, max(4.6, rows * (4.0 * height_px / width_px + 0.25) + 0.9))
-    figure.suptitle(title, fontsize=13, color=INK)
+    figure.suptitle(words(title), fontsize=13, color=INK)
     columns: Any = figure.add_gridspec(1, 2, width_ratios=(1.0, 2.7))
     above, around = map(figure.add_subfigure, columns)
     lidar, camera = split_by_sensor(layout, index)

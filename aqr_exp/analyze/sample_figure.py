@@ -14,7 +14,7 @@ from aqr_exp.config.schema import RunConfig
 from aqr_exp.data.corruptions.cases import CORRUPTIONS, Corruption, CorruptionCase, cases_of
 from aqr_exp.files.atomic import replace_text
 from aqr_exp.report.figures.figure_file import save
-from aqr_exp.report.figures.style import INK, new_figure
+from aqr_exp.report.figures.style import INK, new_figure, words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,13 +28,13 @@ CAPTION_IN = 0.7
 def sample_words(sample: AnnotatedSample) -> str:
     """Content of a sample: boxes by class, points, and the changes by augmentation."""
     counts = ", ".join(f"{count} {name}" for name, count in Counter(sample.names).most_common())
-    words = [f"{len(sample.boxes)} boxes ({counts})" if counts else "no boxes"]
-    words.append(f"{len(sample.scene.points_m):,} points")
+    parts = [f"{len(sample.boxes)} boxes ({counts})" if counts else "no boxes"]
+    parts.append(f"{len(sample.scene.points_m):,} points")
     if sample.pasted:
-        words.append(f"{sample.pasted} pasted")
+        parts.append(f"{sample.pasted} pasted")
     if sample.dropped:
-        words.append(f"without {sample.dropped} (modal dropout)")
-    return "; ".join(words)
+        parts.append(f"without {sample.dropped} (modal dropout)")
+    return "; ".join(parts)
 
 
 def sample_figure(samples: Sequence[tuple[str, AnnotatedSample]]) -> "Figure":
@@ -47,8 +47,8 @@ def sample_figure(samples: Sequence[tuple[str, AnnotatedSample]]) -> "Figure":
     figure = new_figure(WIDTH_IN, sum(heights))
     rows = figure.subfigures(len(samples), 1, height_ratios=heights, squeeze=False)[:, 0]
     for (title, sample), row in zip(samples, rows, strict=True):
-        words = f"{title}: {sample_words(sample)}"
-        row.suptitle(words, fontsize=11, color=INK, x=0.01, horizontalalignment="left")
+        told = words(f"{title}: {sample_words(sample)}")
+        row.suptitle(told, fontsize=11, color=INK, x=0.01, horizontalalignment="left")
         above, around = row.subfigures(1, 2, width_ratios=[1 - IMAGES_SHARE, IMAGES_SHARE])
         draw_bev(above.subplots(), sample.scene, title="from above")
         for view, axes in enumerate(image_axes(around, sample.scene.view_names)):

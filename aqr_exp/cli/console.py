@@ -113,7 +113,9 @@ RunName = Annotated[
 ]
 Slots = Annotated[
     int | None,
-    typer.Option("--slots", help="Runs side by side; by default one per GPU, or per core.", min=1),
+    typer.Option(
+        "--slots", help="Runs side by side; by default one per GPU, or per core.", min=1, max=1000
+    ),
 ]
 Detach = Annotated[
     bool, typer.Option("--detach", help="Go on when the terminal closes, and return at once.")
@@ -238,7 +240,7 @@ def progress_line(progress: dict[str, Any]) -> str:
         words.append(f"step {progress['step']}/{progress.get('steps', '?')}")
     loss, eta_s = progress.get("loss"), progress.get("eta_s")
     if isinstance(loss, (int, float)):
-        words.append(f"loss {loss:.3f}")
-    if isinstance(eta_s, (int, float)):
+        words.append(f"loss {loss:.3f}" if abs(loss) < 1e6 else f"loss {loss:.3g}")
+    if isinstance(eta_s, (int, float)) and eta_s < 1e9:
         words.append(f"{duration(eta_s)} left")
     return printable(", ".join(words))

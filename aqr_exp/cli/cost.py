@@ -31,8 +31,12 @@ _RUNS = typer.Argument(
     autocompletion=completion.run_names,
     show_default=False,
 )
-_PASSES = typer.Option("--passes", help="Timed passes of each run.", metavar="N")
-_SAMPLES = typer.Option("--samples", help="Samples they go through.", metavar="N")
+_PASSES = typer.Option(
+    "--passes", help="Timed passes of each run.", metavar="N", min=1, max=100_000
+)
+_SAMPLES = typer.Option(
+    "--samples", help="Samples they go through.", metavar="N", min=1, max=10_000
+)
 
 
 def command(
@@ -42,9 +46,6 @@ def command(
     as_json: console.Json = False,
 ) -> int:
     """Measure runs of the results folder; returns the exit code."""
-    for name, number in (("passes", passes), ("samples", samples)):
-        if number < 1:
-            raise RequestError(f"--{name} {number}: must be at least 1")
     store = Store(results_root())
     folders = {folder.name: folder for folder in map(store.find, runs)}
     for folder in folders.values():

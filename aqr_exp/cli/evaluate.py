@@ -12,10 +12,12 @@ from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.data.corruptions.cases import CorruptionCase, read_cases
 from aqr_exp.errors import RequestError
 from aqr_exp.launch.measuring import evaluate_corruptions
+from aqr_exp.launch.preflight import input_faults
 from aqr_exp.report.tables.cells import SYNTHETIC_MARK, Table, make_columns, number_cell, text_cell
 from aqr_exp.statistics.grouping import unverified_notes
 from aqr_exp.store.collect import RunRow, intact_row
 from aqr_exp.store.corruption_results import missing_cases, ratio, read_evaluation
+from aqr_exp.store.lease import LockHeldError, standing
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.store import Store, results_root
 
@@ -56,7 +58,7 @@ def command(
     missing = {folder: missing_cases(folder, cases, clean) for folder, clean in cleans.items()}
     for folder, todo in missing.items():
         if todo:
-            _check_data(folder)
+            _check_ready(folder)
     for folder, todo in missing.items():
         console.say(f"{folder.name}: {len(todo)} of {len(cases)} cases to evaluate")
         if todo:
@@ -82,12 +84,17 @@ def _trained(folder: RunFolder) -> RunRow:
     return row
 
 
-def _check_data(folder: RunFolder) -> None:
-    """Refuse data that are gone or are not those of the clean evaluation."""
+def _check_ready(folder: RunFolder) -> None:
+    """Refuse a run that another process evaluates, or whose data or folders are not as they were."""
+    folder.check_folders()
+    for holder in standing([folder.failures_lease_path]):
+        raise LockHeldError(f"{folder.name}: its evaluation is worked on by {holder}")
     try:
-        with_data_identity(from_spec(folder.read_spec()))
+        config = with_data_identity(from_spec(folder.read_spec()))
     except RequestError as error:
         raise RequestError(f"{folder.name}: {error}") from None
+    if faults := [*input_faults(config)]:
+        raise RequestError(*faults)
 
 
 def _evaluate(folder: RunFolder, cases: list[CorruptionCase], clean: dict[str, Any]) -> None:

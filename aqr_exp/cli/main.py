@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import Annotated, Any, ClassVar
 
@@ -17,7 +18,17 @@ import typer
 from typer.core import TyperGroup
 
 from aqr_exp import __version__
-from aqr_exp.errors import INTERRUPTED, LONGEST, STOPPING, AqrExpError, RequestError, cut, refusal
+from aqr_exp.errors import (
+    INTERRUPTED,
+    LONGEST,
+    STOPPING,
+    AqrExpError,
+    RequestError,
+    cut,
+    refusal,
+    shown,
+)
+from aqr_exp.files.suggest import did_you_mean, nearest
 from aqr_exp.files.text import printable
 
 PROGRAM = "aqr-exp"
@@ -52,7 +63,17 @@ class Lazy:
         )
         function = getattr(module, f"{prefix}command")
         app.command(name, help=f"{self.summary}\n\n{text.strip()}")(function)
-        return typer.main.get_command(app)
+        command = typer.main.get_command(app)
+        for parameter in command.params:
+            if choices := getattr(parameter.type, "choices", None):
+                parameter.type.get_invalid_choice_message = partial(_no_choice, choices)  # type: ignore[attr-defined]
+        return command
+
+
+def _no_choice(choices: Sequence[str], value: object, **_: object) -> str:
+    """Say that a value is none of an option's choices, with the nearest."""
+    guess = did_you_mean(str(value), choices)
+    return f"{shown(value)} is not one of {', '.join(map(repr, choices))}{guess}"
 
 
 @dataclass(frozen=True)
@@ -374,7 +395,6 @@ def _override_meant(error: Any) -> str:
     if "overrides" not in names:
         return ""
     from aqr_exp.config.compose import typed_keys
-    from aqr_exp.files.suggest import nearest
 
     key = nearest(option.replace("-", "_"), typed_keys())
     return f": did you mean '{key}=...'?" if key else ""

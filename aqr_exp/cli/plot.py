@@ -1,5 +1,6 @@
 """`aqr-exp plot`: figures for a paper from completed runs."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -8,13 +9,25 @@ import typer
 
 from aqr_exp.cli import completion, console
 from aqr_exp.config.variant_spec import example_lines
+from aqr_exp.errors import cut
 from aqr_exp.evaluate.conditions import CONDITIONS, DataCondition
 from aqr_exp.report.arm_names import selected
 from aqr_exp.report.figures.classes_figure import classes_figure
-from aqr_exp.report.figures.curves_figure import bounds_of, curves_figure, scales_figure
-from aqr_exp.report.figures.figure_file import PAPER_FORMATS, check_matplotlib, save_figure
+from aqr_exp.report.figures.curves_figure import (
+    bounds_of,
+    curves_figure,
+    loss_curves,
+    scales_figure,
+)
+from aqr_exp.report.figures.figure_file import (
+    PAPER_FORMATS,
+    check_matplotlib,
+    paper_targets,
+    save_figure,
+)
 from aqr_exp.report.figures.style import COLUMN_IN, PAGE_IN
 from aqr_exp.report.figures.sweep_figure import sweep_figure
+from aqr_exp.report.figures.swept import swept
 from aqr_exp.report.figures.training_curves import arm_curves, without_curves
 from aqr_exp.report.tables.baselines import Specs
 from aqr_exp.report.tables.rows import choose
@@ -107,7 +120,8 @@ def sweep_command(
     path: Output = None,
 ) -> None:
     """Draw a sweep."""
-    store, rows = _rows(of, where)
+    store, rows = _rows(of, where, path)
+    swept(rows, parameters, store=store)  # refused before time is spent on intervals
     _resample(rows, store, metric)
     figure = sweep_figure(rows, parameters, metric, store=store, width_in=WIDTHS_IN[width])
     _say_not_drawn(rows, group_seeds(rows)[1])
@@ -125,8 +139,9 @@ def curves_command(
     path: Output = None,
 ) -> None:
     """Draw training and evaluation over epochs."""
-    store, rows = _rows(of, where)
+    store, rows = _rows(of, where, path)
     arms = arm_curves(rows, store)
+    loss_curves(arms, loss)
     _resample(rows, store, metric)
     figure = curves_figure(arms, store=store, loss=loss, metric=metric, width_in=WIDTHS_IN[width])
     _say_not_drawn(rows, without_curves(rows, arms))
@@ -137,7 +152,7 @@ def classes_command(
     of: Of = None, where: Where = None, width: Width = "column", path: Output = None
 ) -> None:
     """Draw AP by class."""
-    store, rows = _rows(of, where)
+    store, rows = _rows(of, where, path)
     _resample(rows, store)
     figure = classes_figure(rows, store=store, width_in=WIDTHS_IN[width])
     _say_not_drawn(rows, group_seeds(rows)[1])
@@ -148,7 +163,7 @@ def scale_command(
     of: Of = None, where: Where = None, width: Width = "column", path: Output = None
 ) -> None:
     """Draw the bias scale over training."""
-    store, rows = _rows(of, where)
+    store, rows = _rows(of, where, path)
     arms = arm_curves(rows, store)
     bounds = [bounds_of(store.folder(arm.runs[0].row.name).read_spec()) for arm in arms]
     figure = scales_figure(arms, bounds, width_in=WIDTHS_IN[width])
@@ -156,9 +171,13 @@ def scale_command(
     _save(figure, path, store, "scale")
 
 
-def _rows(of: str | None, where: list[str] | None) -> tuple[Store, Sequence[RunRow]]:
-    """The runs to draw; refused at once where nothing can be drawn."""
+def _rows(
+    of: str | None, where: list[str] | None, path: Path | None
+) -> tuple[Store, Sequence[RunRow]]:
+    """The runs to draw; refused at once where nothing can be drawn, or written."""
     check_matplotlib("plot")
+    if path is not None:
+        paper_targets(_stem(path))
     store = Store(results_root())
     rows = selected(collect(store), console.names_in(of), store=store)
     found = choose(rows, where or (), Specs(store))
@@ -181,9 +200,12 @@ def _say_not_drawn(rows: Sequence[RunRow], lines: Sequence[str]) -> None:
 def _save(figure: "Figure", path: Path | None, store: Store, name: str) -> None:
     """Write the files and print where they are."""
     if path is None:
-        path = store.root / "figures" / name.replace("/", "_")
+        # A metric's name, for one, is stored text.
+        path = store.root / "figures" / re.sub(r"[^\w.@+-]", "_", cut(name, 100))
         path.parent.mkdir(parents=True, exist_ok=True)
-    elif path.suffix.removeprefix(".") in PAPER_FORMATS:
-        path = path.with_suffix("")
-    for written in save_figure(figure, path):
+    for written in save_figure(figure, _stem(path)):
         console.data(str(written))
+
+
+def _stem(path: Path) -> Path:
+    return path.with_suffix("") if path.suffix.removeprefix(".") in PAPER_FORMATS else path

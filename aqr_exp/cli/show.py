@@ -9,7 +9,7 @@ import typer
 
 from aqr_exp.cli import console
 from aqr_exp.cli.console import progress_line
-from aqr_exp.errors import AqrExpError
+from aqr_exp.errors import AqrExpError, cut
 from aqr_exp.files.text import printable
 from aqr_exp.report.tables.cells import (
     SYNTHETIC_MARK,
@@ -65,7 +65,7 @@ def _meeting(store: Store, rows: list[RunRow], where: list[str]) -> tuple[list[R
 
     met, notes = meeting(rows, read_conditions(where, outcomes=True), Specs(store).of_run)
     if rows and not met:
-        notes.append(f"none of {len(rows)} runs meets {' and '.join(where)}")
+        notes.append(f"none of {len(rows)} runs meets {cut(' and '.join(where), 100)}")
     return met, [note.replace("table", "list") for note in notes]
 
 

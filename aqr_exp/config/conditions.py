@@ -157,7 +157,7 @@ def _truth(condition: Condition, node: ast.expr, look: Look) -> bool:
 
 def _compare(condition: Condition, node: ast.Compare, look: Look) -> bool:
     values = [_value(child, look) for child in (node.left, *node.comparators)]
-    if any(value is ABSENT for value in values):
+    if _has_absent(values):
         return False
     try:
         pairs = zip(node.ops, pairwise(values), strict=True)
@@ -167,6 +167,10 @@ def _compare(condition: Condition, node: ast.Compare, look: Look) -> bool:
         raise RequestError(
             f"condition {condition.text!r}: {shown} cannot be compared: they differ in kind"
         ) from None
+
+
+def _has_absent(values: list[Any]) -> bool:
+    return any(_has_absent(one) if isinstance(one, list) else one is ABSENT for one in values)
 
 
 def _value(node: ast.expr, look: Look) -> Any:

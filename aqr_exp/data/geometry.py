@@ -14,6 +14,10 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from pyquaternion import Quaternion
 
+from aqr_exp.files.atomic import read_content
+
+# Of a cloud or an image; real ones have less than a hundredth.
+_MOST_BYTES = 256 << 20
 # Corners nearer than this to the camera's plane have no place in its image.
 NEAREST_M = 0.1
 _SIGNS = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]]) / 2
@@ -103,22 +107,25 @@ def read_points(path: str | Path) -> np.ndarray:
 
     Raises:
         ValueError: The file's size is no multiple of a point's.
+        AqrExpError: It is missing, no regular file, or longer than any cloud.
     """
-    content = np.fromfile(path, dtype=np.uint8)
+    content = np.frombuffer(bytearray(read_content(Path(path), at_most=_MOST_BYTES)), np.uint8)
     if content.size % (4 * POINT_FEATURES):
         raise ValueError(f"{path}: {content.size} bytes are no multiple of {4 * POINT_FEATURES}")
     return content.view(np.float32).reshape(-1, POINT_FEATURES)
 
 
-def read_image(path: str) -> np.ndarray:
+def read_image(path: str | Path) -> np.ndarray:
     """An image as uint8 [H, W, 3], blue first.
 
     Raises:
-        ValueError: The file is missing or cannot be decoded.
+        ValueError: The file cannot be decoded.
+        AqrExpError: It is missing, no regular file, or longer than any image.
     """
-    image = cv2.imread(path, cv2.IMREAD_COLOR)
+    content = np.frombuffer(read_content(Path(path), at_most=_MOST_BYTES), np.uint8)
+    image = cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
     if image is None:
-        raise ValueError(f"{path}: missing or not a decodable image")
+        raise ValueError(f"{path} is no image that can be decoded")
     return np.asarray(image)
 
 

@@ -3,20 +3,22 @@
 Light modules only: neither the devkit nor torch is needed to look at prepared data.
 """
 
-import json
+import math
+import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from aqr_exp.config.data_files import content_fingerprint, record_data
 from aqr_exp.config.inputs import identity_path, info_path, record_path
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.data.classes import CLASS_NAMES
-from aqr_exp.errors import AqrExpError, RequestError
-from aqr_exp.files.atomic import read_json, replace_json
+from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES
+from aqr_exp.errors import AqrExpError, RequestError, shown
+from aqr_exp.files.atomic import read_json, replace_json, type_fault
 from aqr_exp.files.foreign import read_pickle
 
 INFO_VERSION = "1.1"
@@ -56,6 +58,53 @@ def prepared_part(root: Path) -> Part:
     return read_json(path, Part) if path.is_file() else WHOLE
 
 
+# A name below the data's folder that the system takes for one.
+_BELOW = re.compile(r"(?!/)(?!(.*/)?\.\.(/|$))[^\x00-\x1f]{1,4096}")
+# Bounds keep out infinities and NaN, too.
+_Number = Annotated[float, Meta(ge=-1e12, le=1e12)]
+_Length = Annotated[float, Meta(gt=0, le=1e6)]
+_Count = Annotated[int, Meta(ge=0, le=1_000_000_000)]
+_Row = Annotated[list[_Number], Meta(min_length=3, max_length=4)]
+_Matrix = Annotated[list[_Row], Meta(min_length=3, max_length=4)]
+
+
+class _Image(msgspec.Struct):
+    img_path: str
+    cam2img: _Matrix
+    lidar2cam: _Matrix
+
+
+class _Cloud(msgspec.Struct):
+    lidar_path: str
+    lidar2ego: _Matrix | None = None
+    lidar2sensor: _Matrix | None = None
+
+
+class _LidarSweep(msgspec.Struct):
+    timestamp: _Number
+    lidar_points: _Cloud
+
+
+class _Instance(msgspec.Struct):
+    bbox_3d: tuple[_Number, _Number, _Number, _Length, _Length, _Length, _Number]
+    velocity: tuple[float, float]
+    bbox_label_3d: int
+    num_lidar_pts: _Count
+    num_radar_pts: _Count
+
+
+class _Sample(msgspec.Struct):
+    """What is read of a sample of an info file; the rest may be anything."""
+
+    token: str
+    timestamp: _Number
+    images: dict[str, _Image]
+    lidar_points: _Cloud
+    instances: list[_Instance]
+    ego2global: _Matrix
+    lidar_sweeps: list[_LidarSweep] = []
+
+
 def read_info_file(path: Path) -> dict[str, Any]:
     """Content of an info file, read without executing anything in it.
 
@@ -65,7 +114,33 @@ def read_info_file(path: Path) -> dict[str, Any]:
     content = read_pickle(path)
     if not isinstance(content, dict) or set(content) != {"metainfo", "data_list"}:
         raise RequestError(f"{path} is no info file: it must hold metainfo and data_list")
+    place = "metainfo.categories"
+    try:
+        labels = msgspec.convert(content["metainfo"], dict[str, Any]).get("categories")
+        known = set(msgspec.convert(labels, dict[str, int]).values())
+        place = "data_list"
+        for index, entry in enumerate(msgspec.convert(content["data_list"], list[dict[str, Any]])):
+            place = f"data_list[{index}]"
+            for fault in _sample_faults(msgspec.convert(entry, _Sample), known):
+                raise ValueError(fault)
+    except ValueError as error:
+        raise RequestError(f"{path} is damaged: {place}: {type_fault(error)}") from None
     return content
+
+
+def _sample_faults(sample: _Sample, labels: set[int]) -> Iterator[str]:
+    """What is wrong with a sample whose every value is of the right type."""
+    yield from (f"images: {name} is missing" for name in CAMERA_NAMES if name not in sample.images)
+    clouds = [sample.lidar_points, *(sweep.lidar_points for sweep in sample.lidar_sweeps)]
+    images = [image.img_path for image in sample.images.values()]
+    for name in (*images, *(cloud.lidar_path for cloud in clouds)):
+        if not _BELOW.fullmatch(name):
+            yield f"{shown(name)} is no file below the data's folder"
+    for at, box in enumerate(sample.instances):
+        if any(map(math.isinf, box.velocity)):
+            yield f"instances[{at}].velocity: {shown(box.velocity)} is no velocity"
+        if box.bbox_label_3d not in labels and box.bbox_label_3d != -1:
+            yield f"instances[{at}].bbox_label_3d: {shown(box.bbox_label_3d)} is no category"
 
 
 def write_fingerprint(
@@ -80,14 +155,14 @@ def write_fingerprint(
     `names` are the images and points that count; all that are there by default.
     """
     infos = [info_path(root, split) for split in samples]
-    logs = json.loads((root / version / "log.json").read_text(encoding="utf-8"))
+    logs = read_json(root / version / "log.json", list[dict[str, Any]])
     replace_json(
         identity_path(root),
         {
             "fingerprint": content_fingerprint(root, version, infos, names),
             "version": version,
             "splits": samples,
-            "synthetic": all("synthetic" in log["logfile"] for log in logs),
+            "synthetic": all("synthetic" in str(log.get("logfile")) for log in logs),
             **msgspec.to_builtins(part),
         },
     )

@@ -29,7 +29,8 @@ from aqr_exp.data.info_files import (
     table_stamp,
     write_fingerprint,
 )
-from aqr_exp.files.atomic import replace_bytes, replace_text
+from aqr_exp.errors import AqrExpError
+from aqr_exp.files.atomic import read_content, replace_bytes, replace_text
 from aqr_exp.files.progress import Progress, no_progress
 
 FILE_CLASSES: tuple[str, ...] = (
@@ -286,13 +287,17 @@ def write_infos(
 def _scene_part(nusc: Any, scene: dict[str, Any], parts: Path) -> list[dict[str, Any]]:
     """The infos of one scene: from its part, which is written first where there is none."""
     path = parts / f"{quote(scene['name'], safe='')}.json"
-    if not path.is_file():
+    try:
+        found = json.loads(read_content(path))
+    except (AqrExpError, ValueError, RecursionError):
         rows = scene_samples(nusc, scene)
         infos = [sample_info(nusc, sample, index) for index, sample in enumerate(rows)]
-        replace_text(path, json.dumps(infos))
-    # Always read back, so that a part of an earlier attempt gives the same bytes as a fresh one.
+        text = json.dumps(infos)
+        replace_text(path, text)
+        # Read back, so that a part of an earlier attempt gives the same bytes as a fresh one.
+        found = json.loads(text)
     known: dict[str, str] = {}
-    return list(_shared(json.loads(path.read_text(encoding="utf-8")), known))
+    return list(_shared(found, known))
 
 
 def _shared(value: Any, known: dict[str, str]) -> Any:

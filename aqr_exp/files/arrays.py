@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import read_content, replace_bytes
+from aqr_exp.files.atomic import LARGE_BYTES, read_content, replace_bytes
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _HEADER = "header"
-_MOST_BYTES = 4 << 30
 
 
 def write_arrays(
@@ -48,7 +47,7 @@ def read_arrays(path: Path, kind: str) -> tuple[dict[str, np.ndarray[Any, Any]],
     Raises:
         AqrExpError: The file is missing, damaged or of another kind; names it.
     """
-    content = read_content(path, at_most=_MOST_BYTES, follow=False)
+    content = read_content(path, at_most=LARGE_BYTES, follow=False)
     archive, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
     if hashlib.sha256(archive).digest() != digest:
         raise AqrExpError(f"{path} is damaged: its content does not fit its checksum")

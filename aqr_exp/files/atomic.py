@@ -12,7 +12,6 @@ import secrets
 import shutil
 import socket
 import stat
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -172,9 +171,10 @@ _KINDS = {
     stat.S_IFSOCK: "a socket",
     stat.S_IFLNK: "a symbolic link",
     stat.S_IFDIR: "a folder",
+    stat.S_IFREG: "a file",
 }
-# No smaller file of a store is longer.
-SMALL_BYTES = 64 << 20
+# No smaller file of a store is longer, and no table or info file of a data set.
+SMALL_BYTES, LARGE_BYTES = 64 << 20, 4 << 30
 
 
 def open_regular(path: Path, flags: int = os.O_RDONLY, *, follow: bool = True) -> BinaryIO:
@@ -202,24 +202,28 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, *, follow: bool = True) -
     return cast(BinaryIO, os.fdopen(descriptor, access))
 
 
+def kind_of(mode: int) -> str:
+    """What lies somewhere, by its `st_mode`, in words."""
+    return _KINDS.get(stat.S_IFMT(mode), "a device")
+
+
 def _not_regular(path: Path, mode: int) -> OSError:
-    kind = _KINDS.get(stat.S_IFMT(mode), "a device")
-    return OSError(errno.EINVAL, f"it is {kind}, not a file", os.fspath(path))
+    return OSError(errno.EINVAL, f"it is {kind_of(mode)}, not a file", os.fspath(path))
 
 
 def read_content(path: Path, *, at_most: int | None = None, follow: bool = True) -> bytes:
     """Read a regular file.
 
     Args:
-        at_most: Bytes; one that is longer is not read. None reads people's own files whole, and of
-            a store's, which are not followed, small ones.
+        at_most: Bytes; one that is longer is not read. None reads of people's own files all but those
+            that nobody has, and of a store's, which are not followed, small ones.
         follow: As of `open_regular`.
 
     Raises:
         AqrExpError: The file is missing, too long or cannot be read; names it.
     """
     if at_most is None:
-        at_most = sys.maxsize if follow else SMALL_BYTES
+        at_most = LARGE_BYTES if follow else SMALL_BYTES
     try:
         with open_regular(path, follow=follow) as file:
             size = os.fstat(file.fileno()).st_size

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from aqr_exp.errors import RequestError
-from aqr_exp.files.atomic import open_regular
+from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.files.atomic import open_regular, read_content
 from aqr_exp.files.text import printable
 
 # What downloads and copies put in the place of a file: where its mark is, the mark, and its name.
@@ -91,15 +91,14 @@ def read_pickle(path: Path) -> Any:
     """
     try:
         if (fault := disguise(path)) is None:
-            with open_regular(path) as file:
-                content = file.read()
+            content = read_content(path)
             if content[:1] == b"\x80" and content[-1:] == b".":
                 return _load(_PlainUnpickler, content)
             fault = "is damaged: its end is missing" if content[:1] == b"\x80" else "is no pickle"
     except OSError as error:
         fault = "is missing" if error.errno == errno.ENOENT else f"cannot be read: {error.strerror}"
-    except ValueError as error:
-        fault = str(error)
+    except (ValueError, AqrExpError) as error:
+        fault = str(error).removeprefix(f"{path} ")
     raise RequestError(f"{path} {fault}")
 
 

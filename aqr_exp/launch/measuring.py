@@ -133,7 +133,7 @@ def try_first_steps(configs: Mapping[str, RunConfig], slot: Slot) -> Iterator[Fi
 
     Args:
         configs: Runs by name, with the identity of their data.
-        slot: Its threads and its GPU are used.
+        slot: Its GPU is used, and its threads for runs that do not say how many.
 
     Yields:
         One result a run, as soon as it is known. An end of the process (out of memory) is the fault of
@@ -142,16 +142,22 @@ def try_first_steps(configs: Mapping[str, RunConfig], slot: Slot) -> Iterator[Fi
     Raises:
         OSError: The process could not be started, or the temporary folder not be written.
     """
-    for on_cpu in (True, False):
-        names = [name for name, c in configs.items() if (c.launcher.device == "cpu") is on_cpu]
-        environment = {**slot.environment, **(NO_GPU if on_cpu else {})}
+    alike: dict[tuple[bool, int], list[str]] = {}
+    for name, config in configs.items():
+        launcher = config.launcher
+        kind = launcher.device == "cpu", launcher.threads or slot.threads
+        alike.setdefault(kind, []).append(name)
+    for (on_cpu, threads), names in alike.items():
+        # As the training sets them.
+        environment = {**slot.environment, "OMP_NUM_THREADS": str(threads), **ONE_BLAS_THREAD}
+        environment |= NO_GPU if on_cpu else {}
         while names:
-            for steps in _in_one_process([configs[name] for name in names], slot, environment):
+            for steps in _in_one_process([configs[name] for name in names], threads, environment):
                 yield FirstSteps(**{**steps, "name": names.pop(0)})
 
 
 def _in_one_process(
-    configs: Sequence[RunConfig], slot: Slot, environment: Mapping[str, str]
+    configs: Sequence[RunConfig], threads: int, environment: Mapping[str, str]
 ) -> Iterator[dict[str, Any]]:
     """Responses on the first runs; the last one is a fault when the process has ended."""
     with tempfile.TemporaryDirectory(prefix="aqr-exp-preflight-") as place:
@@ -159,7 +165,7 @@ def _in_one_process(
         for folder, config in zip(folders, configs, strict=True):
             folder.create(to_yaml(config), {})
         log = Path(place) / "log"
-        arguments = ["--threads", str(slot.threads), *(str(folder.path) for folder in folders)]
+        arguments = ["--threads", str(threads), *(str(folder.path) for folder in folders)]
         with json_worker(FIRST_STEPS_MODULE, arguments, log, environment) as worker:
             known = 0
             for response in responses(worker):
@@ -192,6 +198,9 @@ def evaluate_corruptions(
     environment = {"OMP_NUM_THREADS": str(threads), **ONE_BLAS_THREAD}
     environment |= NO_GPU if device == "cpu" else {}
     with json_worker(CORRUPTION_MODULE, arguments, log, environment) as worker:
-        yield from responses(worker)
+        for response in responses(worker):
+            if "fault" in response:
+                raise RunFailedError(f"{folder.name}: {response['fault']}")
+            yield response
         if worker.wait() != 0:
             raise RunFailedError(f"{folder.name}: {last_line(log)} (see {log})")

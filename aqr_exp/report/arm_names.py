@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from aqr_exp.errors import RequestError
+from aqr_exp.errors import RequestError, cut
 from aqr_exp.files.run_name import first_of
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.statistics.grouping import Group, group_seeds, why_left_out
@@ -28,6 +28,7 @@ def arm_labels(arms: Sequence[RunRow]) -> list[str]:
         else row.variant
         for row, words in zip(arms, typed, strict=True)
     ]
+    labels = [cut(label, MOST_LETTERS) for label in labels]
     seen = Counter(labels)
     return [
         f"{label} {row.fingerprint}" if seen[label] > 1 else label
@@ -36,6 +37,7 @@ def arm_labels(arms: Sequence[RunRow]) -> list[str]:
 
 
 MOST_NAMED = 3
+MOST_LETTERS = 150
 
 
 def selected(rows: Sequence[RunRow], names: Sequence[str], *, store: Store) -> list[RunRow]:

@@ -3,6 +3,7 @@
 import errno
 import itertools
 import json
+import math
 import os
 import re
 import statistics
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -22,6 +23,11 @@ from aqr_exp.files.atomic import open_regular, plain, writes
 ATTEMPT = "attempt"
 _CRC = "crc32"
 _LONGEST = 1 << 20
+_MOST = 2**53
+_Scalar = Annotated[int, msgspec.Meta(ge=-_MOST, le=_MOST)] | float | str | bool | None
+_LINE = msgspec.json.Decoder(
+    dict[str, _Scalar | list[_Scalar | list[_Scalar]] | dict[str, _Scalar]]
+)
 _TAIL_BYTES = 24
 _TAIL = re.compile(rb'(?:, )?"crc32": "([0-9a-f]{8})"\}\Z')
 # As long as a whole line, with something else than a brace at its end: no kill leaves that.
@@ -104,9 +110,10 @@ def _entry(line: bytes, place: str | None, damaged: str) -> dict[str, Any] | Non
         raise AqrExpError(f"{damaged} is longer than {_LONGEST} bytes")
     try:
         try:
-            entry = msgspec.json.decode(line)
+            entry: Any = _LINE.decode(line)
         except (ValueError, RecursionError):
-            entry = json.loads(line)  # reads more: NaN, and numbers of any length
+            as_written = json.loads  # reads more: NaN, and numbers of any length
+            entry = as_written(line, parse_int=_number, parse_float=_number, parse_constant=_number)
     except (ValueError, RecursionError):
         if _torn(line):
             return None
@@ -117,6 +124,14 @@ def _entry(line: bytes, place: str | None, damaged: str) -> dict[str, Any] | Non
         raise AqrExpError(f"{damaged} does not fit its checksum")
     entry.pop(_CRC, None)
     return entry
+
+
+def _number(text: str) -> int | float | None:
+    """A number as it is written; None of NaN, and of what is larger than numbers are."""
+    value = float(text)
+    if not math.isfinite(value):
+        return None
+    return int(text) if text.lstrip("-").isdecimal() and abs(value) <= _MOST else value
 
 
 def _torn(line: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from aqr_exp.files.atomic import (
     check_checksum_line,
     claimed_cover,
     file_sha256,
+    kind_of,
     read_checked_json,
     read_content,
     replace_checked_json,
@@ -177,13 +179,15 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def check_no_link(folder: Path) -> None:
-    """Refuse a folder of the store that is a symbolic link.
+    """Refuse what lies in the place of a folder of the store: a symbolic link above all.
 
     Raises:
-        AqrExpError: It is one; names it.
+        AqrExpError: It is no folder; names it and says what it is.
     """
-    if folder.is_symlink():
-        raise AqrExpError(f"{folder} is damaged: it is a symbolic link, not a folder")
+    with contextlib.suppress(FileNotFoundError):
+        mode = folder.lstat().st_mode
+        if not stat.S_ISDIR(mode):
+            raise AqrExpError(f"{folder} is damaged: it is {kind_of(mode)}, not a folder")
 
 
 def check_sizes(folder: str, sizes: Mapping[str, int]) -> None:

@@ -217,10 +217,10 @@ class RunFolder(RunPaths):
         self.cancel_path.unlink(missing_ok=True)
 
     def check_folders(self) -> None:
-        """Refuse folders of the run that are links: it would write, and delete, somewhere else.
+        """Refuse folders of the run that are none: through a link it would write, and delete, elsewhere.
 
         Raises:
-            AqrExpError: Names the link.
+            AqrExpError: Names the first.
         """
         below = (self.predictions_dir, self.checkpoints_dir, self.logs_dir, self.figures_dir)
         for folder in (self.path, *below, self.failures_dir):

@@ -21,7 +21,7 @@ from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.data.corruptions.cases import CorruptionCase, read_cases
 from aqr_exp.data.pipeline import dataloader_config
-from aqr_exp.errors import AqrExpError, RunFailedError
+from aqr_exp.errors import AqrExpError, RunFailedError, words_of
 from aqr_exp.files.progress import Progress, no_progress
 from aqr_exp.store.corruption_results import missing_cases, write_evaluation
 from aqr_exp.store.lease import hold
@@ -116,21 +116,22 @@ def evaluate_cases(folder: RunFolder, cases: Sequence[CorruptionCase], respond: 
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the module; returns 0, or 1 after an error that is the last line of stderr."""
+    """Run the module; returns 0, or 1 after a fault that is the last response."""
     parser = argparse.ArgumentParser(prog="python -m aqr_exp.train.corruption_eval")
     parser.add_argument("run_dir", type=Path, help="a completed run's folder")
     parser.add_argument("cases", help="cases with commas between")
     parser.add_argument("--threads", type=int, required=True, help="torch threads")
     arguments = parser.parse_args(argv)
     folder = RunFolder(arguments.run_dir)
-    try:
-        with json_responses() as respond, hold(folder.failures_lease_path):
-            register_plugins()
-            set_up_torch(arguments.threads)
-            evaluate_cases(folder, read_cases(arguments.cases), respond)
-    except AqrExpError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
+    with json_responses() as respond:
+        try:
+            with hold(folder.failures_lease_path):
+                register_plugins()
+                set_up_torch(arguments.threads)
+                evaluate_cases(folder, read_cases(arguments.cases), respond)
+        except (AqrExpError, OSError) as error:
+            respond({"fault": words_of(error)})
+            return 1
     return 0
 
 

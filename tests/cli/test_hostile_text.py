@@ -118,7 +118,7 @@ def test_a_line_of_a_run_stays_one_line(
     assert words[: len(head)] == head
     assert not any(word.startswith(("\\x00", "[a]")) for word in words)
     out, _ = shown(capsys, "watch", "mine", "--once")
-    assert len(out.splitlines()) == 5, "three runs, who works on it, and the totals"
+    assert len(out.splitlines()) == 6, "four runs, who works on it, and the totals"
 
 
 def test_cells_of_text_are_no_formulas_and_numbers_stay(

@@ -1,7 +1,7 @@
 import json
 import pickle
 
-from made_up_data import write_identity
+from made_up_data import made_up_info, write_identity
 
 from aqr_exp.cli.main import main
 
@@ -24,7 +24,7 @@ def test_a_dry_run_knows_what_class_balanced_resampling_draws(tmp_path, capsys, 
     boxes = [{"bbox_label_3d": label, "num_lidar_pts": 1, "num_radar_pts": 0} for label in (0, 1)]
     content = {
         "metainfo": {"categories": {"car": 0, "truck": 1}},
-        "data_list": [{"instances": boxes}, {"instances": boxes[:1]}, {"instances": boxes[:1]}],
+        "data_list": [made_up_info(boxes), made_up_info(boxes[:1]), made_up_info(boxes[:1])],
     }
     path = tmp_path / "data" / "aqr_infos" / "synth_train.pkl"
     path.write_bytes(pickle.dumps(content))

@@ -68,6 +68,7 @@ def test_stopped_after_any_scene_it_goes_on_and_the_bytes_are_the_same(
         stored = (synth_root / "aqr_infos" / name).read_bytes()
         assert (bare / "aqr_infos" / name).read_bytes() == stored
     assert sorted(path.name for path in (bare / "aqr_infos").iterdir()) == [
+        "files.json",
         "fingerprint.json",
         "synth_train.pkl",
         "synth_val.pkl",

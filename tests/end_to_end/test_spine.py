@@ -119,6 +119,8 @@ def test_the_cost_of_detecting_is_measured_and_tabulated(first):
 
 def test_a_cost_that_cannot_be_measured_is_refused(first):
     refused = first.aqr_exp("cost", "baseline", "--passes", "0", code=2)
-    assert refused.stderr == "aqr-exp: --passes 0: must be at least 1\n"
+    assert refused.stderr == (
+        "aqr-exp: Invalid value for '--passes': 0 is not in the range 1<=x<=100000.\n"
+    )
     refused = first.aqr_exp("table", "--by", "cost", "--verify", code=2)
     assert "--verify and --by cost" in refused.stderr

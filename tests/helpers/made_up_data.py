@@ -2,9 +2,12 @@
 
 import json
 import pickle
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from aqr_exp.config.inputs import identity_path
+from aqr_exp.data.classes import CAMERA_NAMES
 from aqr_exp.data.info_files import write_fingerprint
 
 
@@ -22,10 +25,26 @@ def write_identity(root: Path) -> Path:
     return path
 
 
+_UNIT = [[float(row == column) for column in range(4)] for row in range(4)]
+
+
+def made_up_info(instances: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """An entry of an info file of ours, with boxes of some labels and numbers of points."""
+    camera = {"img_path": "image.jpg", "cam2img": _UNIT, "lidar2cam": _UNIT}
+    box = {"bbox_3d": [1.0] * 7, "velocity": [0.0, 0.0]}
+    return {
+        "token": "none",
+        "timestamp": 1.0,
+        "images": {name: dict(camera) for name in CAMERA_NAMES},
+        "lidar_points": {"lidar_path": "cloud.bin", "lidar2ego": _UNIT},
+        "instances": [{**box, **instance} for instance in instances],
+        "ego2global": _UNIT,
+    }
+
+
 def _infos(samples: int) -> bytes:
-    return pickle.dumps(
-        {"metainfo": {"categories": {}}, "data_list": [{"instances": []}] * samples}
-    )
+    entries = [made_up_info() for _ in range(samples)]
+    return pickle.dumps({"metainfo": {"categories": {}}, "data_list": entries})
 
 
 FILES = {

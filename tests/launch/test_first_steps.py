@@ -22,7 +22,8 @@ for folder in sys.argv[3:]:
     spec = yaml.safe_load((Path(folder) / "spec.yaml").read_text())
     with open(os.environ["STUB_AUDIT"], "a") as audit:
         devices = os.environ.get("CUDA_VISIBLE_DEVICES")
-        audit.write(json.dumps([os.getpid(), sys.argv[2], spec["seed"], devices]) + "\\n")
+        threads = sys.argv[2], os.environ["OMP_NUM_THREADS"], os.environ["OPENBLAS_NUM_THREADS"]
+        audit.write(json.dumps([os.getpid(), threads, spec["seed"], devices]) + "\\n")
     if spec["seed"] == 1:
         print("allocating much", file=sys.stderr, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
@@ -64,9 +65,9 @@ def test_one_process_tries_all_and_leaves_nothing(audit: Path, tmp_path: Path) -
     ]
     did = [json.loads(line) for line in audit.read_text().splitlines()]
     assert [(threads, seed, gpu) for _, threads, seed, gpu in did] == [
-        ("5", 3, "3"),
-        ("5", 4, "3"),
-        ("5", 5, "3"),
+        (["1", "1", "1"], 3, "3"),
+        (["1", "1", "1"], 4, "3"),
+        (["1", "1", "1"], 5, "3"),
     ]
     assert len({process for process, *_ in did}) == 1
     assert not list((tmp_path / "temporary").iterdir())
@@ -89,9 +90,24 @@ def test_what_ends_the_process_is_the_fault_of_one_and_the_others_are_tried(audi
 
 def test_what_trains_without_a_gpu_is_tried_without_one(audit: Path) -> None:
     found = tried(seeded(3) | seeded(4, device="cpu"))
-    assert [steps.name for steps in found] == ["run 4", "run 3"]
+    assert [steps.name for steps in found] == ["run 3", "run 4"]
     did = [json.loads(line) for line in audit.read_text().splitlines()]
-    assert [(seed, gpu) for _, _, seed, gpu in did] == [(4, ""), (3, "3")]
+    assert [(seed, gpu) for _, _, seed, gpu in did] == [(3, "3"), (4, "")]
+
+
+def test_threads_are_those_that_the_training_would_have(audit: Path) -> None:
+    configs = {
+        f"run {seed}": load_run("baseline", [f"seed={seed}", f"launcher.threads={threads}"])
+        for seed, threads in ((3, 0), (4, 2), (5, 0))
+    }
+    assert {steps.name for steps in tried(configs)} == set(configs)
+    did = [json.loads(line) for line in audit.read_text().splitlines()]
+    # 0 takes those of the slot, which has five.
+    assert sorted((seed, threads) for _, threads, seed, _ in did) == [
+        (3, ["5", "5", "1"]),
+        (4, ["2", "2", "1"]),
+        (5, ["5", "5", "1"]),
+    ]
 
 
 def test_a_wait_that_is_given_up_ends_the_process(audit: Path, tmp_path: Path) -> None:

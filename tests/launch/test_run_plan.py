@@ -2,7 +2,7 @@ import dataclasses
 import pickle
 
 import pytest
-from made_up_data import write_identity
+from made_up_data import made_up_info, write_identity
 
 from aqr_exp.config.load import load_run
 from aqr_exp.errors import AqrExpError, RequestError
@@ -86,7 +86,7 @@ def _write_infos(root, *samples):
     categories = {"car": 0, "truck": 1, "bus": 2}
     content = {
         "metainfo": {"categories": categories},
-        "data_list": [{"instances": of_sample} for of_sample in instances],
+        "data_list": list(map(made_up_info, instances)),
     }
     (root / "aqr_infos" / "synth_train.pkl").write_bytes(pickle.dumps(content))
 

@@ -37,6 +37,9 @@ POINT = {
         ("seed != 0", False),
         ("seed", False),
         ("not seed", True),
+        ("window_size in [seed, 15]", False),
+        ("window_size not in [5, [seed]]", False),
+        ("window_size < [seed]", False),
     ],
 )
 def test_a_condition_means_what_it_says(text: str, expected: bool) -> None:

@@ -9,8 +9,10 @@ import numpy as np
 
 from aqr_exp.data.checks.tables import SENSORS, DataFault, RawTables
 from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
-from aqr_exp.data.geometry import POINT_FEATURES, pose_matrix, read_points
+from aqr_exp.data.geometry import POINT_FEATURES, pose_matrix, read_image, read_points
 from aqr_exp.data.nuscenes_tables import FullSampleData
+from aqr_exp.errors import AqrExpError
+from aqr_exp.files.atomic import open_regular
 from aqr_exp.files.progress import Progress, no_progress
 
 POINT_BYTES = POINT_FEATURES * 4
@@ -125,7 +127,7 @@ def broken_images(
 
 def cut_image(path: Path) -> str | None:
     """Fault of an image file whose ends show it; None for a good one."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         head = file.read(2)
         file.seek(max(0, file.seek(0, os.SEEK_END) - 64))
         tail = file.read()
@@ -137,11 +139,10 @@ def cut_image(path: Path) -> str | None:
 
 def bad_image(path: Path, row: FullSampleData) -> str | None:
     """Fault of an image file that exists; None for a good one."""
-    import cv2
-
-    image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        return "no image that can be decoded"
+    try:
+        image = read_image(path)
+    except (AqrExpError, ValueError) as error:
+        return str(error).removeprefix(f"{path} ").removeprefix("is ")
     height, width = image.shape[:2]
     if (width, height) != (row.width, row.height):
         return f"{width} x {height} px, the table says {row.width} x {row.height}"

@@ -1,7 +1,7 @@
 """Checks of the tables: references, chains, timestamps, calibration and annotations."""
 
-import errno
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,8 @@ import numpy as np
 from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
 from aqr_exp.data.info_files import WHOLE, Part
 from aqr_exp.data.nuscenes_tables import MAY_BE_EMPTY, ROW_TYPES, TARGETS, FullSampleData, Row
+from aqr_exp.errors import AqrExpError
+from aqr_exp.files.atomic import read_content
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -99,14 +101,12 @@ class RawTables:
         rows_of: Any = GenericAlias(list, (ROW_TYPES[table],))
         path = self.root / self.file(table)
         try:
-            if path.exists() and not path.is_file():  # a pipe would be waited for
-                raise OSError(errno.EINVAL, "no regular file")
-            content = path.read_bytes()
-            rows: list[Row] = msgspec.json.decode(content, type=rows_of)
-        except FileNotFoundError:
-            self.faults.append(self.fault(table, "missing table", "the table is missing"))
-        except OSError as error:
-            self.faults.append(self.fault(table, "damaged table", f"unreadable: {error.strerror}"))
+            rows: list[Row] = msgspec.json.decode(read_content(path), type=rows_of)
+        except AqrExpError as error:
+            cause = str(error).removeprefix(f"{path} ").removeprefix("is damaged: ")
+            there = os.path.lexists(path)
+            kind = "damaged table" if there else "missing table"
+            self.faults.append(self.fault(table, kind, cause if there else "the table is missing"))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             self.faults.append(self.fault(table, "damaged table", f"no such table: {error}"))
         else:

@@ -34,7 +34,7 @@ from aqr_exp.data.info_files import MAX_SWEEPS, fresh_parts, read_info_file, rem
 from aqr_exp.data.workers import run_in_workers
 from aqr_exp.errors import AqrExpError
 from aqr_exp.files.arrays import unpack_arrays
-from aqr_exp.files.atomic import file_sha256, replace_bytes, replace_text
+from aqr_exp.files.atomic import file_sha256, read_content, replace_bytes, replace_text
 from aqr_exp.files.progress import Progress, no_progress
 
 JPEG_QUALITY = 95
@@ -252,8 +252,8 @@ def _arrays_path(parts: Path, place: int) -> Path:
 def _part(parts: Path, place: int) -> dict[str, np.ndarray]:
     """The arrays of a finished scene; empty where there are none that are whole."""
     try:
-        arrays = unpack_arrays(_arrays_path(parts, place).read_bytes())
-    except (OSError, ValueError):
+        arrays = unpack_arrays(read_content(_arrays_path(parts, place)))
+    except (AqrExpError, ValueError):
         return {}
     return arrays if {name: array.dtype for name, array in arrays.items()} == ARRAYS else {}
 

@@ -15,7 +15,7 @@ import numpy as np
 from aqr_exp.data.classes import CAMERA_NAMES
 from aqr_exp.data.info_files import MAX_SWEEPS
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import read_json
+from aqr_exp.files.atomic import open_regular, read_json
 
 FORM = 1
 POINT_COLUMNS = 6
@@ -112,6 +112,7 @@ class GtDatabase:
     def _array(self, name: str) -> np.ndarray:
         path = self.folder / f"{name}.npy"
         try:
+            open_regular(path).close()
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
             raise AqrExpError(f"{path} is damaged: {error}") from None
@@ -139,7 +140,7 @@ class GtDatabase:
         first = int(row["first_patch"])
         patches = self.patches[first : first + int(row["patches"])]
         size = int(row["points"].sum()) * POINT_COLUMNS * 4
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             raw = _read(file.fileno(), path, int(row["offset"]), size)
             encoded = [
                 _read(file.fileno(), path, int(patch["offset"]), int(patch["size"]))

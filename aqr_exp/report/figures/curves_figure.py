@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from aqr_exp.config.variant_spec import Bounds, LearnedScale, variant_specs, with_feature
-from aqr_exp.errors import RequestError
-from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.errors import RequestError, cut
+from aqr_exp.files.suggest import did_you_mean, some
 from aqr_exp.report.figures.style import (
     BAND_ALPHA,
     COLUMN_IN,
@@ -53,18 +53,7 @@ def curves_figure(
     Raises:
         RequestError: No run has the loss; names those there are.
     """
-    losses = [[run.series("train", loss) for run in arm.runs] for arm in arms]
-    if not any(series for group in losses for series in group):
-        known = {
-            name for arm in arms for run in arm.runs for line in run.lines["train"] for name in line
-        }
-        names = sorted(known - {"kind", "epoch", "step", ATTEMPT})
-        if not names:
-            raise RequestError("no run to draw has a training history")
-        raise RequestError(
-            f"no training history has '{loss}'{did_you_mean(loss, names)} "
-            f"(available: {', '.join(names)})"
-        )
+    losses = loss_curves(arms, loss)
     metrics = [[run.series("val", metric) for run in arm.runs] for arm in arms]
     both = any(series for group in metrics for series in group)
     rows = [run.row for arm in arms for run in arm.runs]
@@ -87,6 +76,23 @@ def curves_figure(
         axes.set_xlim(left=0)
     paper_legend(figure)
     return figure
+
+
+def loss_curves(arms: Sequence[ArmCurves], loss: str) -> list[list[Series]]:
+    """A scalar of training by arm and run; fails as `curves_figure` does."""
+    losses = [[run.series("train", loss) for run in arm.runs] for arm in arms]
+    if not any(series for group in losses for series in group):
+        known = {
+            name for arm in arms for run in arm.runs for line in run.lines["train"] for name in line
+        }
+        names = sorted(known - {"kind", "epoch", "step", ATTEMPT})
+        if not names:
+            raise RequestError("no run to draw has a training history")
+        raise RequestError(
+            f"no training history has '{cut(loss)}'{did_you_mean(loss, names)} "
+            f"(available: {some(names)})"
+        )
+    return losses
 
 
 def _draw_curve(

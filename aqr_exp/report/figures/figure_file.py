@@ -58,12 +58,19 @@ def save_figure(figure: "Figure", path_stem: Path) -> list[Path]:
     Raises:
         RequestError: As `check_target`.
     """
-    paths = {form: path_stem.with_name(f"{path_stem.name}.{form}") for form in PAPER_FORMATS}
-    for path in paths.values():
-        check_target(path)
-    for form, path in paths.items():
+    paths = paper_targets(path_stem)
+    for path in paths:
+        form = path.suffix.removeprefix(".")
         replace_bytes(path, rendered(figure, form, dots_per_inch=PAPER_DOTS_PER_INCH))
-    return list(paths.values())
+    return paths
+
+
+def paper_targets(path_stem: Path) -> list[Path]:
+    """The files that `save_figure` writes; refuses as it does, before time is spent on the figure."""
+    paths = [path_stem.with_name(f"{path_stem.name}.{form}") for form in PAPER_FORMATS]
+    for path in paths:
+        check_target(path)
+    return paths
 
 
 def save(figure: "Figure", path: Path) -> None:

@@ -3,9 +3,11 @@
 Figures are made as objects, without pyplot: nothing global is changed and nothing is left open.
 """
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
+from aqr_exp.errors import cut
 from aqr_exp.report.tables.cells import SYNTHETIC_MARK, range_words
 from aqr_exp.statistics.differences import arm_interval
 from aqr_exp.statistics.estimates import ArmMean
@@ -23,6 +25,7 @@ COLOURS = ("#0072B2", "#D55E00", "#CC79A7", "#56B4E9", "#E69F00", "#6A3D9A", "#4
 Corner = Literal["best", "center left", "center right", "lower right", "upper left", "upper right"]
 LINE_STYLES = ("-", "--", ":", "-.")
 LEGEND_LINES = 8
+MOST_LETTERS = 300
 LIDAR_COLOUR, CAMERA_COLOUR = COLOURS[:2]
 TRUTH_COLOUR = "#009E73"
 INK = "#333333"
@@ -48,9 +51,9 @@ def dashes(index: int) -> str:
 
 def plain_axes(axes: "Axes", *, title: str, x: str, y: str) -> None:
     """Title, labels with units, a faint grid, no box."""
-    axes.set_title(title, loc="left", fontsize=11, color=INK, fontweight="bold")
-    axes.set_xlabel(x, color=INK)
-    axes.set_ylabel(y, color=INK)
+    axes.set_title(words(title), loc="left", fontsize=11, color=INK, fontweight="bold")
+    axes.set_xlabel(words(x), color=INK)
+    axes.set_ylabel("\n".join(map(words, y.split("\n", 1))), color=INK)
     axes.grid(visible=True, color=GRID, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(colors=INK, length=3)
@@ -69,10 +72,10 @@ def legend(axes: "Axes", place: Corner) -> None:
 
 
 def words(text: object) -> str:
-    """Text as it is: no mathematics, no line breaks, and a legend shows it."""
+    """Text as it is, in one line that is not too long: no mathematics, and a legend shows it."""
     plain = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
     # Without its dollar signs escaped, a name could be read as a formula, or refused as one.
-    plain = plain.replace("$", r"\$")
+    plain = re.sub(r"(?<!\\)\$", r"\\$", cut(plain, MOST_LETTERS))
     return f" {plain}" if plain.startswith("_") else plain
 
 
@@ -101,7 +104,7 @@ def paper_figure(rows: Sequence[RunRow], width_in: float, height_in: float) -> "
 def paper_axes(axes: "Axes", *, x: str, y: str, title: str = "") -> None:
     """Labels with units in a paper's type sizes, a faint grid, no box."""
     plain_axes(axes, title=title, x=x, y=y)
-    axes.set_title(title, loc="left", fontsize=SMALL_PT, color=INK, fontweight="normal")
+    axes.set_title(words(title), loc="left", fontsize=SMALL_PT, color=INK, fontweight="normal")
     axes.xaxis.label.set_fontsize(TEXT_PT)
     axes.yaxis.label.set_fontsize(TEXT_PT)
     axes.tick_params(labelsize=SMALL_PT)

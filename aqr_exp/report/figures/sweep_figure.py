@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from aqr_exp.errors import RequestError
 from aqr_exp.report.figures.style import (
     BAND_ALPHA,
     COLOURS,
@@ -154,14 +153,9 @@ def sweep_figure(
         RequestError: No run has the metric or a parameter, or there are three parameters.
         AqrExpError: A run's configuration is damaged; names the file.
     """
-    if not 1 <= len(parameters) <= 2 or len(set(parameters)) < len(parameters):
-        raise RequestError(
-            f"a sweep is drawn over one or two parameters, not over {len(parameters)}"
-            f" ({', '.join(parameters) or 'none'})"
-        )
+    found = swept(rows, parameters, store=store)
     check_metric_names([metric.partition("@")[0]], rows)
     means = Means(store)
-    found = swept(rows, parameters, store=store)
     shown = [row for series in found.series for point in series.points for row in point.group]
     shown += [row for group in found.references for row in group]
     if len(parameters) == 2:

@@ -63,10 +63,15 @@ def swept(rows: Sequence[RunRow], parameters: Sequence[str], *, store: Store) ->
         parameters: Keys as they would be typed: dotted, short names, groups, or `variant`.
 
     Raises:
-        RequestError: There is no completed run, no run has a parameter, or the runs differ in so
-            much else that no figure could tell them apart.
+        RequestError: There are three parameters or no completed run, no run has a parameter, or the
+            runs differ in so much else that no figure could tell them apart.
         AqrExpError: A configuration is damaged; names the file.
     """
+    if not 1 <= len(parameters) <= 2 or len(set(parameters)) < len(parameters):
+        raise RequestError(
+            f"a sweep is drawn over one or two parameters, not over {len(parameters)}"
+            f" ({', '.join(parameters) or 'none'})"
+        )
     groups, _ = group_seeds(rows)
     if not groups:
         raise RequestError("no completed run to draw: `aqr-exp list` shows the status of each run")
@@ -77,7 +82,8 @@ def swept(rows: Sequence[RunRow], parameters: Sequence[str], *, store: Store) ->
         arms.append(_Arm(group=group, spec=spec, values=values))
     for place, key in enumerate(parameters):
         if all(arm.values[place] is None for arm in arms):
-            known = [*short_names(), *{name for arm in arms for name in flat(arm.spec)}]
+            known = {name for arm in arms for name in flat(arm.spec)}
+            known |= {name for name in short_names() if known.intersection(keys_set_by(name))}
             raise RequestError(f"no run has the parameter '{key}'{did_you_mean(key, known)}")
     having = [arm for arm in arms if None not in arm.values]
     lacking = [arm.group for arm in arms if None in arm.values]

@@ -16,6 +16,7 @@ from aqr_exp.report.tables.baselines import (
 )
 from aqr_exp.report.tables.cells import Table
 from aqr_exp.report.tables.comparison_data import (
+    ArmEstimates,
     ComparisonData,
     TableArm,
     TableEstimates,
@@ -39,6 +40,7 @@ from aqr_exp.report.tables.rows import (
 )
 from aqr_exp.report.tables.tracing import with_trace
 from aqr_exp.statistics.confounders import check_factors
+from aqr_exp.statistics.estimates import ArmMean
 from aqr_exp.statistics.grouping import (
     Group,
     arm_name,
@@ -140,6 +142,14 @@ def build_table(
         table = replace(table, notes=(*table.notes, *left_out))
     else:
         asked = quantities(request.by, request.metrics, chosen.rows, groups)
+        if (
+            request.sort is not None
+        ):  # a column that there is not is refused before anything is estimated
+            nothing = ArmEstimates(means={item.name: ArmMean(n=0) for item in asked})
+            pairs = zip(groups, matches, strict=True)
+            arms = [TableArm(group=group, match=each, estimates=nothing) for group, each in pairs]
+            empty = ComparisonData(arms=arms, quantities=asked)
+            sorted_table(_laid_out(GroundTruths(), empty, request, chosen), request.sort)
         estimates = _estimates(groups, matches, asked, store, chosen.epoch, progress)
         data = ComparisonData(
             arms=[
@@ -150,7 +160,7 @@ def build_table(
             seeds_for_target=estimates.seeds_for_target,
             left_out=left_out,
         )
-        table = _laid_out(store, data, request, chosen)
+        table = _laid_out(GroundTruths(store), data, request, chosen)
     if request.sort is not None:
         table = sorted_table(table, request.sort)
     if request.trace:
@@ -258,7 +268,9 @@ def refuse_confounded(groups: Sequence[Group], matches: Sequence[BaselineMatch])
     )
 
 
-def _laid_out(store: Store, data: ComparisonData, request: TableRequest, chosen: _Chosen) -> Table:
+def _laid_out(
+    truths: GroundTruths, data: ComparisonData, request: TableRequest, chosen: _Chosen
+) -> Table:
     marks = Marks()
     notes: list[str] = []
     if request.by is By.ARM:
@@ -272,7 +284,7 @@ def _laid_out(store: Store, data: ComparisonData, request: TableRequest, chosen:
         table = arm_table(data, marks, costs=chosen.epoch is None, selection=shown)
         notes = selection_notes(data, selected)
     else:
-        table = block_table(data, request.by, marks, GroundTruths(store))
+        table = block_table(data, request.by, marks, truths)
     if chosen.epoch is not None:
         table = replace(table, title=f"After epoch {chosen.epoch} ({CURVE_MARK}): {table.title}")
     return replace(

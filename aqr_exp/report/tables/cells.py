@@ -166,11 +166,15 @@ def count_cell(count: int) -> Cell:
     return Cell(text=str(count), value=count)
 
 
+# From here on all digits would be a line of zeros.
+_LARGE = 1e12
+
+
 def number_cell(value: float | None, decimals: int = DECIMALS, *, signed: bool = False) -> Cell:
     """A cell of a rounded number, with a plus where it is signed."""
     if value is None or not math.isfinite(value):
         return NO_VALUE
-    text = f"{value:.{decimals}f}"
+    text = f"{value:.{decimals}f}" if abs(value) < _LARGE else f"{value:.{decimals}e}"
     if float(text) == 0:
         text = text.lstrip("-")  # no minus zero
     elif signed and not text.startswith("-"):

@@ -18,7 +18,7 @@ from aqr_exp.config.conditions import (
     looking_at,
     read_condition,
 )
-from aqr_exp.errors import AqrExpError, RequestError, cut
+from aqr_exp.errors import AqrExpError, RequestError, cut, shown
 from aqr_exp.files.run_name import arm_of, first_of
 from aqr_exp.report.tables.baselines import Baselines, Specs, chosen_arm, shared_by_an_arm
 from aqr_exp.report.tables.comparison_data import ComparisonData, TableArm
@@ -246,8 +246,10 @@ def read_epoch(asked: str) -> int | None:
     """
     if asked == LAST_COMMON:
         return None
-    if not asked.isdecimal() or int(asked) < 1:
-        raise RequestError(f"--at-epoch {asked!r}: write an epoch, 1 or more, or {LAST_COMMON}")
+    if not asked.isdecimal() or len(asked) > 9 or int(asked) < 1:
+        raise RequestError(
+            f"--at-epoch {shown(asked)}: write an epoch, 1 or more, or {LAST_COMMON}"
+        )
     return int(asked)
 
 

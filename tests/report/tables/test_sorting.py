@@ -1,11 +1,16 @@
+import dataclasses
+from pathlib import Path
+
 import pytest
 from made_up_runs import run_row
 from tables_as_lines import lines, table_of
 
 from aqr_exp.errors import RequestError
+from aqr_exp.report.tables.build import build_table
 from aqr_exp.report.tables.cells import Table
-from aqr_exp.report.tables.request import By
+from aqr_exp.report.tables.request import By, TableRequest
 from aqr_exp.store.collect import RunRow
+from aqr_exp.store.store import Store
 
 
 def rows() -> list[RunRow]:
@@ -62,6 +67,23 @@ def test_in_a_block_of_several_metrics_each_has_its_own_order() -> None:
         ("night", "mATE", "1"),
         ("night", "mATE", "0"),
     ]
+
+
+@pytest.mark.parametrize("by", [By.ARM, By.METRIC, By.CONDITION])
+def test_an_unknown_column_is_refused_before_anything_is_computed(tmp_path: Path, by: By) -> None:
+    done: list[tuple[int, int]] = []
+    request = TableRequest(by=by, metrics=["mAP", "mATE"], sort="mAPP")
+
+    def progress(*counts: int) -> None:
+        done.append((counts[0], counts[1]))
+
+    with pytest.raises(RequestError, match="--sort 'mAPP': no such column"):
+        build_table(Store(tmp_path), rows(), request, progress=progress)
+    assert done == []
+    sorted_by = "mAP" if by is By.ARM else "mean"
+    known = dataclasses.replace(request, sort=sorted_by)
+    build_table(Store(tmp_path), rows(), known, progress=progress)
+    assert done[-1] == (3, 3)
 
 
 def test_an_unknown_column_is_named_with_the_nearest() -> None:
