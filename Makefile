@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test check setup lint types contract light unit bench docs soak clean
+.PHONY: help run test check setup lint types contract light unit bench docs soak mutants clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -93,6 +93,10 @@ docs: $(READY) ## Build the documentation into site/
 soak: $(READY) ## The slow campaigns, then every test with fresh random examples
 	$(PYTEST) -vv --dist load -m slow $(ONLY)
 	HYPOTHESIS_PROFILE=fresh $(PYTEST) -m 'not slow' $(ONLY)
+
+mutants: $(READY) ## Mutation testing of the core modules; of some with MODULES="lease matching"
+	@test -d build/cosmic-ray || $(PIP) --target build/cosmic-ray cosmic-ray==8.7.0
+	$(PY) benchmarks/mutants.py $(MODULES)
 
 clean: ## Remove what was built; data and results stay
 	rm -rf $(VENV) site dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

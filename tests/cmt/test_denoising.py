@@ -50,8 +50,9 @@ def test_noise_moves_by_half_sizes_and_stays_in_the_range():
     wanted = torch.tensor([[2.0, -1.0, 0.0], [5.0, 0.0, 0.5]])
     low, high = torch.tensor(RANGE).view(2, 3)
     torch.testing.assert_close(got * (high - low) + low, wanted, atol=1e-5, rtol=0)
-    far = noised_centres(rows + 100.0, draws, settings())
-    assert far.max() == 1.0
+    for shift, edge in ((100.0, 1.0), (-100.0, 0.0)):
+        far = noised_centres(rows + shift, draws, settings())
+        assert far.tolist() == [[edge] * 3] * 2
 
 
 def test_slots_hold_every_box_once_a_group():

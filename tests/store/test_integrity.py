@@ -5,7 +5,9 @@ import pytest
 from made_up_runs import as_older, make_data_set, make_run
 
 from aqr_exp.cli.main import main
+from aqr_exp.errors import AqrExpError
 from aqr_exp.store.collect import read_row
+from aqr_exp.store.run_files import HISTORY, check_sizes
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.store import Store, file_hashes
 from aqr_exp.store.verify import Integrity, check_run
@@ -113,3 +115,18 @@ def test_show_survives_a_strange_record(
     folder.write_json(folder.record_path, json.loads(record))
     assert main(["show", folder.name]) == 0
     assert "code: installed package" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", [HISTORY, "checkpoints/epoch_2.pth"])
+@pytest.mark.parametrize("more", [-1, 0, 1])
+def test_only_the_history_may_have_grown(tmp_path: Path, name: str, more: int) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"x" * (10 + more))
+    if more == 0 or (more > 0 and name == HISTORY):
+        check_sizes(str(tmp_path), {name: 10, "removed.pkl": 3})
+        return
+    with pytest.raises(AqrExpError) as caught:
+        check_sizes(str(tmp_path), {name: 10})
+    fault = f"{path} is damaged: {10 + more} bytes, 10 when the run completed"
+    assert str(caught.value) == fault
