@@ -51,7 +51,9 @@ def test_noise_moves_by_half_sizes_and_stays_in_the_range():
     low, high = torch.tensor(RANGE).view(2, 3)
     torch.testing.assert_close(got * (high - low) + low, wanted, atol=1e-5, rtol=0)
     for shift, edge in ((100.0, 1.0), (-100.0, 0.0)):
-        far = noised_centres(rows + shift, draws, settings())
+        far = noised_centres(
+            torch.cat((rows[:, :3] + shift, rows[:, 3:]), dim=1), draws, settings()
+        )
         assert far.tolist() == [[edge] * 3] * 2
 
 

@@ -120,3 +120,20 @@ def test_denoising_losses_by_hand():
     divisor = max(3 * math.pi / 6 * 0.75**3, 1.0)
     wanted = 0.5 * 2.0 * (2 * 0.25 + 28 * 0.75) * 0.25 * math.log(2) / divisor
     assert got["dn_loss_cls"].item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_the_denoising_class_loss_is_shared_among_the_noise_within_the_split():
+    count = 40
+    denoising = DenoisingQueries(
+        reference=torch.zeros(1, count, 3),
+        blocked=torch.zeros(count, count, dtype=torch.bool),
+        sample=torch.zeros(count, dtype=torch.long),
+        slot=torch.arange(count),
+        labels=torch.full((count,), 4),
+        boxes=BOX.expand(count, -1),
+    )
+    codes = encode(BOX)[0].expand(1, 1, count, 10)
+    got = denoising_losses(torch.zeros(1, 1, count, 10), codes, denoising, WEIGHTS)
+    # Per box one class is there and nine are not, at one half each; 22 % of the boxes share it.
+    wanted = 0.5 * 2.0 * (0.25 + 9 * 0.75) * 0.25 * math.log(2) / (math.pi / 6 * 0.421875)
+    assert got["dn_loss_cls"].item() == pytest.approx(wanted, rel=1e-5)

@@ -1,6 +1,8 @@
 """One launcher, its trainings replaced by stubs."""
 
+import errno
 import json
+import os
 import re
 import socket
 import sys
@@ -16,7 +18,7 @@ from aqr_exp.errors import AqrExpError
 from aqr_exp.launch.attempt import Decision, RunSnapshot
 from aqr_exp.launch.executor import LocalExecutor
 from aqr_exp.launch.scheduler import Scheduler, Task
-from aqr_exp.launch.slots import Slot, SlotLeases, cpu_slots
+from aqr_exp.launch.slots import Reservation, Slot, SlotLeases, cpu_slots
 from aqr_exp.store.process_identity import process
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.store import Store
@@ -275,3 +277,88 @@ def test_what_lies_in_leases_and_slots_stops_no_sweep(store: Store, stubs: Stubs
     reason = snapshots[tasks[1].folder.name].reason
     assert reason == f"held by {kept.parent}, which is no lease: remove it"
     assert kept.exists()
+
+
+class FullDisk(LocalExecutor):
+    """No room can be claimed at some of the calls, as on a disk that is full at that moment."""
+
+    def __init__(self, store: Store, *, full_at: set[int]) -> None:
+        super().__init__(SlotLeases(store.slots_dir, cpu_slots(2)))
+        self.calls, self.full_at = 0, full_at
+
+    def reserve(self) -> Reservation | None:
+        self.calls += 1
+        if self.calls - 1 in self.full_at:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().reserve()
+
+
+def leases_left(store: Store) -> list[str]:
+    """The owners' files in the slots and in the runs' leases."""
+    folders = [store.slots_dir, *store.runs_dir.glob("*/.lease"), *store.runs_dir.glob("*/.launch")]
+    return [path.name for folder in folders for path in folder.rglob("*.json")]
+
+
+def test_room_that_cannot_be_claimed_while_others_work_is_asked_for_again(
+    store: Store, stubs: Stubs
+) -> None:
+    tasks = [stub_task(store, seed) for seed in range(2)]
+    executor = FullDisk(store, full_at={1})
+    snapshots = Scheduler(tasks, executor, Recorder()).run()
+    assert decisions(snapshots) == ["completed", "completed"]
+    assert executor.calls > 2
+    assert leases_left(store) == []
+
+
+def test_room_that_cannot_be_claimed_at_all_is_an_error(store: Store, stubs: Stubs) -> None:
+    work = Scheduler([stub_task(store, 0)], FullDisk(store, full_at={0}), Recorder())
+    with pytest.raises(OSError, match="No space left on device"):
+        work.run()
+    assert leases_left(store) == []
+
+
+def test_an_error_of_the_launcher_leaves_no_training_and_no_lease(
+    store: Store, stubs: Stubs
+) -> None:
+    tasks = [stub_task(store, seed) for seed in range(2)]
+    stubs({"*": {"ends": "hangs"}})
+    recorder = Recorder()
+
+    def fail_when_both_run() -> None:
+        if all(running(task.folder) for task in tasks):
+            assert len(leases_left(store)) == 6
+            raise ZeroDivisionError
+
+    recorder.on_tick = fail_when_both_run
+    with pytest.raises(ZeroDivisionError):
+        scheduler(store, tasks, recorder).run()
+    assert [task.folder.read_state().status.value for task in tasks] == ["cancelled"] * 2
+    assert recorder.ended_here == {task.folder.name: True for task in tasks}
+    assert leases_left(store) == []
+
+
+def test_the_leases_of_a_running_training_are_kept_young(
+    store: Store, stubs: Stubs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aqr_exp.store.lease.BEAT_S", 0.0)
+    task = stub_task(store, 0)
+    stubs({"*": {"ends": "hangs"}})
+    recorder = Recorder()
+    work = scheduler(store, [task], recorder, slots=1)
+    aged: list[Path] = []
+    ages_s: list[float] = []
+
+    def let_them_age() -> None:
+        if aged and not ages_s:
+            ages_s.extend(time.time() - path.stat().st_mtime for path in aged)
+            work.request_stop()
+        elif not aged and running(task.folder):
+            aged.extend(task.folder.launch_lease_path.glob("*.json"))
+            aged.extend(store.slots_dir.rglob("*.json"))
+            for path in aged:
+                os.utime(path, (0, 0))
+
+    recorder.on_tick = let_them_age
+    work.run()
+    assert len(ages_s) == 2
+    assert max(ages_s) < 3600
