@@ -184,7 +184,7 @@ class KeyedNuScenesDataset(NuScenesDataset):
         if self.in_time is None:
             return info
         stale = stale_data(self.in_time, sample, info["token"], self._previous)
-        return with_stale_files(info, stale, self._info(stale.sample)) if stale else info
+        return with_stale_files(info, stale, self._info) if stale else info
 
     def parse_ann_info(self, info: dict[str, Any]) -> dict[str, Any]:
         """Boxes [N, 9] (LiDAR frame, metres, m/s) and labels of one entry of the info file.

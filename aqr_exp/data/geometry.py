@@ -4,7 +4,7 @@ Boxes are (x, y, z, length, width, height, yaw): centre and sizes in metres in t
 counter-clockwise from x in radians, length along the heading. Letters: G boxes, N points.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -143,11 +143,6 @@ def without_ego(points: np.ndarray, half_side_m: float = 1.0) -> np.ndarray:
     return points[~near]
 
 
-def of_rings(points: np.ndarray, rings: Sequence[int] | None) -> np.ndarray:
-    """Points [N, 5], as stored, of some of the LiDAR's rings, counted from 0; None keeps all."""
-    return points if rings is None else points[np.isin(points[:, 4], rings)]
-
-
 def to_keyframe(points: np.ndarray, lidar2sensor: np.ndarray) -> np.ndarray:
     """Move a sweep's points [N, 5] into the keyframe's LiDAR frame.
 
@@ -160,25 +155,32 @@ def to_keyframe(points: np.ndarray, lidar2sensor: np.ndarray) -> np.ndarray:
 
 
 def merged_sweeps(
-    sample: Mapping[str, Any], sweeps: int, rings: Sequence[int] | None = None
+    sample: Mapping[str, Any],
+    sweeps: int,
+    change: Callable[[np.ndarray, str], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The points of a keyframe and its newest earlier sweeps in the keyframe's LiDAR frame.
 
     Args:
         sample: `timestamp`, `lidar_points` and `lidar_sweeps` as in an info file, with whole paths.
         sweeps: Number of earlier sweeps, newest first; fewer where a scene begins.
-        rings: The rings whose points are kept; None keeps all.
+        change: Called with a file's points [N, 5], as stored, and its path; returns what they become.
 
     Returns:
         Points [N, 5] (x, y, z in metres, intensity, seconds before the keyframe) and the sweep [N]
         each is of (0 the keyframe).
     """
-    keyframe = of_rings(read_points(sample["lidar_points"]["lidar_path"]), rings).copy()
+
+    def read(entry: Mapping[str, Any]) -> np.ndarray:
+        path = entry["lidar_points"]["lidar_path"]
+        points = read_points(path)
+        return points if change is None else change(points, path)
+
+    keyframe = read(sample).copy()
     keyframe[:, 4] = 0.0
     clouds = [keyframe]
     for sweep in sample.get("lidar_sweeps", [])[:sweeps]:
-        points = of_rings(read_points(sweep["lidar_points"]["lidar_path"]), rings)
-        points = without_ego(points)
+        points = without_ego(read(sweep))
         points = to_keyframe(points, np.asarray(sweep["lidar_points"]["lidar2sensor"], float))
         points[:, 4] = sample["timestamp"] - sweep["timestamp"]
         clouds.append(points)

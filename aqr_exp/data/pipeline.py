@@ -8,7 +8,7 @@ from aqr_exp.config.inputs import objects_folder
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.model import ModelConfig
 from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES, LIDAR_NAME
-from aqr_exp.data.corruptions.cases import RINGS, CorruptionCase
+from aqr_exp.data.corruptions.cases import CorruptionCase
 
 META_KEYS = (
     "sample_idx",
@@ -34,8 +34,7 @@ def loading_steps(
     lidar: dict[str, Any] = {"type": "LoadLidarSweeps", "sweeps": config.data.sweeps}
     if corruption is None:
         return [lidar, {"type": "LoadImages"}]
-    if corruption.corruption == "beams":
-        lidar["rings"] = RINGS[corruption.severity]
+    lidar["corruption"] = astuple(corruption)
     return [lidar, {"type": "LoadImages"}, {"type": "CorruptSensor", **asdict(corruption)}]
 
 

@@ -4,6 +4,7 @@ Images are [H, W, 3] uint8, blue first, in the order of `CAMERA_NAMES`, as they 
 and normalisation. No function changes its arguments.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from aqr_exp.data.classes import CAMERA_NAMES, Modality
-from aqr_exp.data.corruptions.cases import CorruptionCase
+from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME, Modality
+from aqr_exp.data.corruptions import multicorrupt
+from aqr_exp.data.corruptions.cases import RINGS, CorruptionCase
 from aqr_exp.data.geometry import inside_boxes
 
 Images = Sequence[np.ndarray]
@@ -103,6 +105,13 @@ def add_noise(images: Images, case: CorruptionCase, rng: Generator) -> Images:
     return noisy
 
 
+def _as_published(change: multicorrupt.ChangeImage) -> CorruptImages:
+    """MultiCorrupt's change of one image, for all of a sample, as the benchmark stores them."""
+    return lambda images, case, rng: [
+        multicorrupt.as_stored(change(image, case.level, rng)) for image in images
+    ]
+
+
 IMAGE_CORRUPTIONS: dict[str, CorruptImages] = {
     "camera_drop": drop_all,
     "view_drop": drop_views,
@@ -111,6 +120,7 @@ IMAGE_CORRUPTIONS: dict[str, CorruptImages] = {
     "fog": fog,
     "blur": blur,
     "noise": add_noise,
+    **{name: _as_published(change) for name, change in multicorrupt.IMAGES.items()},
 }
 
 
@@ -131,12 +141,8 @@ CorruptPoints = Callable[[Cloud, CorruptionCase, Generator], np.ndarray]
 
 
 def drop(cloud: Cloud, case: CorruptionCase, _rng: Generator) -> np.ndarray:
-    """Move all points to the origin, or remove them."""
-    if case.severity == "empty":
-        return cloud.points[:0]
-    moved = cloud.points.copy()
-    moved[:, :3] = 0.0
-    return moved
+    """Set all columns of all points to 0, or remove the points."""
+    return cloud.points[:0] if case.severity == "empty" else np.zeros_like(cloud.points)
 
 
 def drop_points(cloud: Cloud, case: CorruptionCase, rng: Generator) -> np.ndarray:
@@ -166,24 +172,12 @@ def misalign(cloud: Cloud, case: CorruptionCase, rng: Generator) -> np.ndarray:
     drawn = rng.random(5)
     if drawn[0] >= rate:
         return cloud.points
-    turn = rotation(np.radians(np.where(drawn[1:4] < 0.5, -degrees, degrees)))
+    turn = multicorrupt.rotation(np.radians(np.where(drawn[1:4] < 0.5, -degrees, degrees)))
     azimuth = 2 * np.pi * drawn[4]
     shift = SHIFT_M * np.array([np.sin(azimuth), np.cos(azimuth), 0.0])
     moved = cloud.points.copy()
     moved[:, :3] = cloud.points[:, :3].astype(np.float64) @ turn.T + shift
     return moved
-
-
-def rotation(angles: np.ndarray) -> np.ndarray:
-    """[3, 3] rotation by angles [3] in radians about x, then y, then z."""
-    turn = np.eye(3)
-    for axis, angle in enumerate(angles):
-        one, other = (axis + 1) % 3, (axis + 2) % 3
-        about = np.eye(3)
-        about[[one, other], [one, other]] = np.cos(angle)
-        about[one, other], about[other, one] = -np.sin(angle), np.sin(angle)
-        turn = about @ turn
-    return turn
 
 
 POINT_CORRUPTIONS: dict[str, CorruptPoints] = {
@@ -195,20 +189,87 @@ POINT_CORRUPTIONS: dict[str, CorruptPoints] = {
 }
 
 
+def reduce_beams(points: np.ndarray, level: int, _rng: Generator, _keyframe: bool) -> np.ndarray:
+    """The points of the rings that a level keeps."""
+    return np.asarray(points[np.isin(points[:, 4], list(RINGS.values())[level])])
+
+
+def lose_beams(points: np.ndarray, level: int, rng: Generator, keyframe: bool) -> np.ndarray:
+    """A keyframe's points without drawn rings, some of which are drawn twice."""
+    lost = rng.integers(2, 29, size=24)[: 8 * (level + 1) * keyframe]
+    return np.asarray(points[~np.isin(points[:, 4], lost)])
+
+
+def cross_sensor(points: np.ndarray, level: int, _rng: Generator, keyframe: bool) -> np.ndarray:
+    """Every second point of a keyframe's rings that a smaller sensor has."""
+    lost = np.arange(1, 32, (4, 2, 1.33)[level]).astype(int)
+    return np.asarray(points[~np.isin(points[:, 4], lost)][::2]) if keyframe else points
+
+
+def crosstalk(points: np.ndarray, level: int, rng: Generator, keyframe: bool) -> np.ndarray:
+    """Normal noise on place and intensity of a drawn share of a keyframe's points."""
+    share = (0.03, 0.07, 0.12)[level] * keyframe
+    hit = rng.permutation(len(points))[: int(share * len(points))]
+    noisy = points.copy()
+    noisy[hit, :4] += 3.0 * rng.standard_normal((len(hit), 4))
+    return noisy
+
+
+FILE_CORRUPTIONS: dict[str, multicorrupt.ChangeFile] = {
+    "beams": reduce_beams,
+    "mc_beamsreducing": reduce_beams,
+    **multicorrupt.FILES,
+    "r3d_beam_missing": lose_beams,
+    "r3d_cross_sensor": cross_sensor,
+    "r3d_crosstalk": crosstalk,
+}
+
+
+POSES = "nr_extrinsics"
+
+
+def displaced(
+    lidar2img: np.ndarray,
+    cameras: Sequence[Mapping[str, Any]],
+    case: CorruptionCase,
+    rng: Generator,
+) -> np.ndarray:
+    """Projections [V, 4, 4] of cameras that are not where the calibration says.
+
+    `cameras` have `cam2img` and `cam2ego`, as in an info file.
+    """
+    errors = [_pose_error(rng) for _ in cameras]
+    if case.severity == "all":
+        errors = [errors[0]] * len(errors)
+    wrong = []
+    for error, projection, camera in zip(errors, lidar2img, cameras, strict=True):
+        pixels, mount = np.eye(4), np.asarray(camera["cam2ego"], dtype=np.float64)
+        pixels[:3, :3] = np.asarray(camera["cam2img"])[:3, :3]
+        ego2img = pixels @ np.linalg.inv(mount)
+        wrong.append(ego2img @ np.linalg.inv(error) @ np.linalg.inv(ego2img) @ projection)
+    return np.stack(wrong)
+
+
+def _pose_error(rng: Generator) -> np.ndarray:
+    """[4, 4] turn about an axis drawn on the sphere, by half of 1 to 5 degrees, and a shift."""
+    axis, error = rng.standard_normal(3), np.eye(4)
+    angle = np.radians(rng.uniform(1, 5) / 2) * rng.choice([-1, 1])
+    error[:3, :3] = cv2.Rodrigues(axis / np.linalg.norm(axis) * angle)[0]
+    error[:3, 3] = rng.uniform(0.005, 0.01, 3) * rng.choice([-1, 1], 3)
+    return error
+
+
 LONGEST_GAP_S = 1.0
 """Keyframes are half a second apart: a longer gap is one between scenes."""
 
+SENSORS = {Modality.LIDAR: (LIDAR_NAME,), Modality.CAMERA: CAMERA_NAMES}
 STUCK = {"stuck_lidar": Modality.LIDAR, "stuck_cameras": Modality.CAMERA}
-TEMPORAL = "temporal_misalignment"
-FRAME_CORRUPTIONS = (TEMPORAL, *STUCK)
+DRAWN_STUCK = {f"nr_{name}": sensor for name, sensor in STUCK.items()}
+TEMPORAL, PUBLISHED_TEMPORAL = "temporal_misalignment", "mc_temporalmisalignment"
+FRAME_CORRUPTIONS = (TEMPORAL, PUBLISHED_TEMPORAL, *STUCK, *DRAWN_STUCK)
 
-
-@dataclass(frozen=True, kw_only=True)
-class Stale:
-    """Replacement of a sensor's data by those of the keyframe at an earlier position."""
-
-    sensor: Modality
-    sample: int
+Stale = dict[str, int]
+"""Position of the earlier sample whose data a sensor delivers, by the sensor's channel."""
 
 
 def previous_keyframes(infos: Sequence[Mapping[str, Any]]) -> list[int | None]:
@@ -233,38 +294,58 @@ def previous_keyframes(infos: Sequence[Mapping[str, Any]]) -> list[int | None]:
 
 def stale_data(
     case: CorruptionCase, sample: int, token: str, previous: Sequence[int | None]
-) -> Stale | None:
-    """Effect of a corruption in time on a sample; None leaves it unchanged.
+) -> Stale:
+    """Effect of a corruption in time on a sample; empty where there is none.
 
     `sample` is the sample's position, and `previous` comes from `previous_keyframes`.
     """
+    if case.corruption == PUBLISHED_TEMPORAL:
+        # The entry before, of whatever scene; the second entry's LiDAR is spared, as its authors do.
+        hit = case.rng(token).random(1 + len(CAMERA_NAMES)) < (0.2, 0.4, 0.6)[case.level]
+        first = (2, *[1] * len(CAMERA_NAMES))
+        sensors = zip((LIDAR_NAME, *CAMERA_NAMES), hit, first, strict=True)
+        return {name: sample - 1 for name, drawn, least in sensors if drawn and sample >= least}
+    before = previous[sample]
+    if before is None:
+        return {}
     if case.corruption == TEMPORAL:
-        drawn = case.rng(token).random(2)
-        before = previous[sample]
-        if before is None or drawn[0] >= float(case.severity):
-            return None
-        return Stale(sensor=Modality.LIDAR if drawn[1] < 0.5 else Modality.CAMERA, sample=before)
+        chance, side = case.rng(token).random(2)
+        sensor = Modality.LIDAR if side < 0.5 else Modality.CAMERA
+        return dict.fromkeys(SENSORS[sensor], before) if chance < float(case.severity) else {}
+    if case.corruption in DRAWN_STUCK:
+        names = SENSORS[DRAWN_STUCK[case.corruption]]
+        return {name: before for name in names if sample in _stuck(case, name, len(previous))}
     if case.corruption not in STUCK:
-        return None
+        return {}
     chain = [sample]
-    while (before := previous[chain[-1]]) is not None:
-        chain.append(before)
+    while (earlier := previous[chain[-1]]) is not None:
+        chain.append(earlier)
     late = (len(chain) - 1) % int(case.severity)
-    return Stale(sensor=STUCK[case.corruption], sample=chain[late]) if late else None
+    return dict.fromkeys(SENSORS[STUCK[case.corruption]], chain[late]) if late else {}
+
+
+@functools.lru_cache(maxsize=16)
+def _stuck(case: CorruptionCase, sensor: str, samples: int) -> frozenset[int]:
+    """The keyframes of a split at which a sensor of nuScenes-R is stuck."""
+    order = case.rng(sensor).permutation(samples)
+    return frozenset(order[: samples * int(case.severity) // 100].tolist())
 
 
 def with_stale_files(
-    info: dict[str, Any], stale: Stale, other: Mapping[str, Any]
+    info: dict[str, Any], stale: Stale, read: Callable[[int], Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """The sample with the files of the keyframe `other` for the sensor that is late.
+    """The sample with the files of earlier keyframes for the sensors that are late.
+
+    Args:
+        read: Gives the info at a position.
 
     Returns:
-        A new dict: images with other paths, or `lidar_source`, the keyframe the points are of.
+        A new dict: images with other paths, and `lidar_source`, the keyframe the points are of.
     """
-    if stale.sensor is Modality.LIDAR:
-        return {**info, "lidar_source": other}
+    late = {name: read(sample) for name, sample in stale.items()}
     images = {
-        name: {**camera, "img_path": other["images"][name]["img_path"]}
+        name: {**camera, "img_path": late.get(name, info)["images"][name]["img_path"]}
         for name, camera in info["images"].items()
     }
-    return {**info, "images": images}
+    source = {"lidar_source": late[LIDAR_NAME]} if LIDAR_NAME in late else {}
+    return {**info, "images": images, **source}

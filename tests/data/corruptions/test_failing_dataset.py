@@ -71,7 +71,7 @@ def test_rings_go_from_the_keyframe_and_from_every_sweep(synth_root, severity, r
 def test_every_case_leaves_annotations_and_calibration_as_they_are(synth_root):
     clean = _loaded(synth_root, None)[SampleKey(1, 0, 0)]
     assert len(clean["instances"]) > 0
-    heaviest = {case.corruption: case for case in standard_cases()}
+    heaviest = {case.corruption: case for case in standard_cases(None)}
     for case in heaviest.values():
         failed = _loaded(synth_root, case)[SampleKey(1, 0, 0)]
         for kept, own in zip(failed["instances"], clean["instances"], strict=True):
@@ -79,7 +79,8 @@ def test_every_case_leaves_annotations_and_calibration_as_they_are(synth_root):
             assert kept["num_lidar_pts"] == own["num_lidar_pts"]
         assert failed["lidar2ego"] == clean["lidar2ego"]
         assert failed["timestamp"] == clean["timestamp"]
-        np.testing.assert_array_equal(failed["lidar2img"], clean["lidar2img"])
+        moved = (failed["lidar2img"] != clean["lidar2img"]).any()
+        assert moved == (case.corruption == "nr_extrinsics")  # where that is the failure itself
         assert [image.shape for image in failed["img"]] == [i.shape for i in clean["img"]]
 
 
@@ -128,14 +129,15 @@ def test_a_late_sensor_delivers_the_previous_frame_of_the_same_scene(synth_root)
     for sample in range(6):
         found, own = failing[SampleKey(sample, 0, 0)], clean[SampleKey(sample, 0, 0)]
         stale = stale_data(case, sample, own["token"], previous)
-        if stale is None:
+        if not stale:
             assert _digest(found) == _digest(own)
             continue
         late += 1
-        before = clean[SampleKey(stale.sample, 0, 0)]
-        source = before if stale.sensor.value == "lidar" else own
+        assert set(stale.values()) == {previous[sample]}
+        before = clean[SampleKey(previous[sample], 0, 0)]
+        source = before if "LIDAR_TOP" in stale else own
         np.testing.assert_array_equal(_points(found), _points(source))
-        source = before if stale.sensor.value == "camera" else own
+        source = before if "CAM_FRONT" in stale else own
         np.testing.assert_array_equal(found["img"][0], source["img"][0])
     assert late > 0
 
@@ -178,8 +180,7 @@ class TestRealFrame:
         assert len(_points(self._real(real_frame_root, "lidar_drop@empty"))) == 0
         points = _points(self._real(real_frame_root, "lidar_drop@origin"))
         assert points.shape == (34_688, 5)
-        assert not points[:, :3].any()
-        assert points[:, 3].any()
+        assert not points.any()
 
     def test_objects(self, real_frame_dir, stored, real_frame_root):
         (sample,) = pickle.loads(next(real_frame_dir.glob("*.pkl")).read_bytes())["data_list"]
