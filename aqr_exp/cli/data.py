@@ -17,10 +17,11 @@ from aqr_exp.config.inputs import info_folder, with_data_identity
 from aqr_exp.config.load import load_run
 from aqr_exp.data.corruptions.cases import CORRUPTIONS
 from aqr_exp.errors import RequestError
+from aqr_exp.files.atomic import clear_litter
 from aqr_exp.files.text import typed_path
 from aqr_exp.launch.preflight import check_packages
 from aqr_exp.report.figures.figure_file import check_matplotlib, check_target, save
-from aqr_exp.store.lease import LockHeldError, hold
+from aqr_exp.store.lease import LockHeldError, clear, hold
 from aqr_exp.synth.settings import SynthSettings
 
 PREPARE_HELP = """
@@ -85,6 +86,7 @@ def prepare_command(
         partial=partial,
         alone=functools.partial(_alone, root),
     )
+    clear(info_folder(root) / ".lease")  # of a process that was killed when all was done
     for note in done.notes:
         console.say(note)
     for scene, fault in list(done.left_out.items())[:SHOWN_OF_A_KIND]:
@@ -313,15 +315,17 @@ def synth_command(
         raise RequestError(str(error)) from None
     check_packages("making data")
     target = typed_path(root or default_root(), "--root")
+    real = target.resolve()
+    infos, lease = info_folder(real), real.with_name(f".{real.name}.lease")
     if ready(target, settings, force=force):
+        clear(lease)  # of a process that was killed when it had made it
+        clear_litter(real.parent)
         console.say(f"{target}: the synthetic data set is there already")
         return
     from aqr_exp.synth.generate import generate_dataset
 
-    real = target.resolve()
-    infos = info_folder(real)
     with (
-        _alone(target, real.with_name(f".{real.name}.lease")),
+        _alone(target, lease),
         _alone(target, infos / ".lease") if infos.is_dir() else contextlib.nullcontext(),
     ):
         if ready(target, settings, force=force):  # another process was faster

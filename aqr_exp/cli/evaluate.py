@@ -63,6 +63,7 @@ def command(
         console.say(f"{folder.name}: {len(todo)} of {len(cases)} cases to evaluate")
         if todo:
             _evaluate(folder, todo, cleans[folder])
+        folder.clear_dead_leases()
     lines = [line for folder in folders for line in _results(folder, cases, cleans[folder])]
     for note in unverified_notes(rows.values()):
         console.say(note)

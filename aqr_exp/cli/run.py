@@ -158,6 +158,7 @@ def run_config(
         if not plan.folder.state_path.exists():
             create_run(plan.folder, config, overrides)
         return _start(plan, executor_for([config.launcher]), as_json=as_json)
+    plan.folder.clear_dead_leases()
     if not as_json:
         hint = "--force starts it anew beside this one"
         console.say(f"{plan.folder.name} is complete already ({hint})")

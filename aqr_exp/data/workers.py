@@ -22,8 +22,7 @@ def run_in_workers(
         finished: Called in this process with the index of each call that has returned.
 
     Raises:
-        Exception: The first error of a call; the calls that have not begun are cancelled.
-        AqrExpError: A worker was killed.
+        Exception: The first error of a call, AqrExpError of a killed worker; the other calls are cancelled.
     """
     # Workers start from a clean process: nothing of the caller's threads or locks is inherited.
     context = multiprocessing.get_context("spawn")

@@ -187,7 +187,7 @@ def evaluate_corruptions(
         `case`, `done` and `total` (samples) while it works; `case` and `metrics` at a case's end.
 
     Raises:
-        RunFailedError: The process ended with an error, which the message quotes.
+        RunFailedError: The process ended with an error, which the message quotes, or was killed.
     """
     folder.logs_dir.mkdir(exist_ok=True)
     log = folder.failures_log_path
@@ -203,4 +203,4 @@ def evaluate_corruptions(
                 raise RunFailedError(f"{folder.name}: {response['fault']}")
             yield response
         if worker.wait() != 0:
-            raise RunFailedError(f"{folder.name}: {last_line(log)} (see {log})")
+            raise RunFailedError(f"{folder.name}: {exit_summary(worker.returncode, log)}")

@@ -252,7 +252,7 @@ class RunFolder(RunPaths):
 
     def clear_dead_leases(self) -> None:
         """Remove what processes that are certainly dead hold of the run."""
-        for path in (self.lease_path, self.launch_lease_path):
+        for path in (self.lease_path, self.launch_lease_path, self.failures_lease_path):
             clear(path)
 
     def effective_status(self, *, ours: bool = False) -> RunStatus:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import pytest
 from campaign import campaign
-from killing import Begun, contents
+from killing import Begun, contents, leave_dead
 from workplace import LASTS
 
 
@@ -23,6 +23,7 @@ class Job:
         words: What is typed; `FOLDER` stands for what it works on.
         begin: Makes what it works on.
         result: Reads what it has left.
+        lease: What a process holds that does it, below that folder.
     """
 
     def __init__(
@@ -30,10 +31,12 @@ class Job:
         place: Path,
         words: Sequence[str],
         begin: Callable[[Path], object],
+        lease: str,
         result: Callable[[Path], dict] = contents,
         environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._words, self.begin, self.result, self._environment = words, begin, result, environment
+        self.lease = lease
         folder = place / "undisturbed"
         begin(folder)
         self.lasts_s = self.undisturbed(folder)
@@ -55,7 +58,7 @@ class Job:
 def synth(tmp_path_factory: pytest.TempPathFactory) -> Job:
     sizes = ("--train-scenes", "1", "--val-scenes", "1", "--keyframes", "1", "--workers", "1")
     words = ("data", "synth", "--root", "FOLDER/a; set", *sizes)
-    return Job(tmp_path_factory.mktemp("synth"), words, Path.mkdir)
+    return Job(tmp_path_factory.mktemp("synth"), words, Path.mkdir, ".a; set.lease")
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +68,7 @@ def prepare(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
         shutil.rmtree(folder / "a; set" / "aqr_infos")
 
     words = ("data", "prepare", "--root", "FOLDER/a; set", "--workers", "1")
-    return Job(tmp_path_factory.mktemp("prepare"), words, begin)
+    return Job(tmp_path_factory.mktemp("prepare"), words, begin, "a; set/aqr_infos/.lease")
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +89,7 @@ def evaluate(data: Path, trained: Callable, tmp_path_factory: pytest.TempPathFac
 
     words = ("eval", "baseline", "--failures", "lidar_drop@empty,beams@4")
     place, where = tmp_path_factory.mktemp("eval"), {"AQR_EXP_DATA": str(data)}
-    return Job(place, words, begin, result, where)
+    return Job(place, words, begin, f"runs/{run.name}/.failures", result, where)
 
 
 def attack(job: Job, folder: Path, seed: int, kills: int, at_once: int) -> None:
@@ -106,6 +109,7 @@ def attack(job: Job, folder: Path, seed: int, kills: int, at_once: int) -> None:
             job.begin(folder)
     for one in [job.started(folder) for _ in range(at_once)]:
         assert_ended(one)
+    leave_dead(folder / job.lease)  # as if one had been killed when all was done
     job.undisturbed(folder)
     assert job.result(folder) == job.reference
 

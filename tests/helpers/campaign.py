@@ -19,4 +19,5 @@ def campaign(rounds: int) -> Callable[[Test], Test]:
     """Mark a test as slow, and as one that is done for so many seeds; `SOAK_ROUNDS` may ask for fewer."""
     seeds = range(FIRST, FIRST + min(rounds, MOST))
     of_each = pytest.mark.parametrize("seed", seeds, ids="seed{}".format)
-    return lambda test: pytest.mark.slow(of_each(test))
+    patient = pytest.mark.timeout(3600)  # also where much else runs
+    return lambda test: pytest.mark.slow(patient(of_each(test)))

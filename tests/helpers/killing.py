@@ -8,7 +8,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import psutil
+
+from aqr_exp.store.process_identity import process
 
 ENDS_WITHIN_S = 300
 
@@ -54,7 +57,7 @@ class Begun:
         """Kill it after a random time, or one of the processes it has started.
 
         Returns:
-            Whether it still ran then. None of its processes outlives it.
+            Whether it still ran then. None of its processes outlives it, and it says which was killed.
         """
         wait_s, whole, which = draw.uniform(0, seconds), draw.random(), draw.random()
         try:
@@ -67,7 +70,7 @@ class Begun:
                 self.process.kill()
             else:
                 its[int(which * len(its))].kill()
-            self.end()
+            assert self.end() in {0, -signal.SIGKILL} or "killed" in self.said(), self.said()
             _, alive = psutil.wait_procs(its, timeout=ENDS_WITHIN_S)
             assert not alive, alive
             return True
@@ -89,3 +92,13 @@ def contents(folder: Path) -> dict[str, bytes]:
         else b""
         for path in sorted(folder.rglob("*"))
     }
+
+
+def leave_dead(*leases: Path) -> None:
+    """Leave leases of a process that was killed while it held them."""
+    with subprocess.Popen(["sleep", "60"]) as gone:
+        owner = msgspec.json.encode(process(gone.pid))
+        gone.kill()
+    for lease in leases:
+        lease.mkdir(parents=True)
+        (lease / "0123456789abcdef.json").write_bytes(owner)

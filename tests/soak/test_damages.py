@@ -12,17 +12,16 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from campaign import campaign
 from damages import ALONE, FOLDERS
+from killing import leave_dead
 from made_up_runs import SPLIT, make_data_set, make_run
 
 from aqr_exp.cli.main import main
@@ -30,7 +29,6 @@ from aqr_exp.data.corruptions.cases import read_cases
 from aqr_exp.files import cache
 from aqr_exp.store.corruption_results import write_evaluation
 from aqr_exp.store.cost import Cost
-from aqr_exp.store.process_identity import process
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.store import Store
 from aqr_exp.store.sweep_folder import SweepEntry
@@ -107,9 +105,9 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
         study = SearchStudy(sweep.study_path, sweep.study_log_path, search)
         for value in (0.1, 0.2):
             study.complete(study.ask().number, value)
-        _die(sweep.study_lease_path, sweep.schedulers_dir / "0123456789abcdef")
-    _die(failed.lease_path, failed.launch_lease_path, runs[0].failures_lease_path)
-    _die(store.slots_dir / "here" / "cpu-0")
+        leave_dead(sweep.study_lease_path, sweep.schedulers_dir / "0123456789abcdef")
+    leave_dead(failed.lease_path, failed.launch_lease_path, runs[0].failures_lease_path)
+    leave_dead(store.slots_dir / "here" / "cpu-0")
     return root
 
 
@@ -136,16 +134,6 @@ def _evaluate(run: RunFolder, number: int) -> None:
     run.write_json(run.cost_path, cost.as_json())
     run.failures_log_path.write_text("=== 2026\n")
     (run.figures_dir / "curves.png").write_bytes(b"a figure")
-
-
-def _die(*leases: Path) -> None:
-    """Leave leases of a process that is gone."""
-    with subprocess.Popen(["sleep", "60"]) as gone:
-        owner = msgspec.json.encode(process(gone.pid))
-        gone.kill()
-    for lease in leases:
-        lease.mkdir(parents=True)
-        (lease / "0123456789abcdef.json").write_bytes(owner)
 
 
 class Shop:
