@@ -19,7 +19,8 @@ def test_makes_the_data_once_and_replaces_them_only_when_told(
     assert capsys.readouterr().err == expected
     first = read_data_identity(root)
     assert first["splits"] == {"synth_train": 1, "synth_val": 1}
-    assert with_data_identity(load_run("baseline")).data.fingerprint == first["fingerprint"]
+    config = with_data_identity(load_run("baseline", ["schedule.batch_size=1"]))
+    assert config.data.fingerprint == first["fingerprint"]
     assert [item.name for item in root.parent.iterdir()] == ["synth"]
 
     made = root.stat().st_ino
