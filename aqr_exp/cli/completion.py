@@ -63,10 +63,10 @@ def listed_runs_or_sweeps(incomplete: str) -> list[str]:
 
 def corruption_cases(incomplete: str) -> list[str]:
     """Cases of `--failures`, with commas between."""
-    from aqr_exp.data.corruptions.cases import ALL, CORRUPTIONS, standard_cases
+    from aqr_exp.data.corruptions.cases import CORRUPTIONS, SUITES, standard_cases
 
-    cases = [case.name for case in standard_cases()]
-    return [ALL, *_after_last_comma(incomplete, [*CORRUPTIONS, *cases])]
+    cases = [case.name for case in standard_cases(None)]
+    return _after_last_comma(incomplete, [*SUITES, *CORRUPTIONS, *cases])
 
 
 def overrides(ctx: typer.Context, incomplete: str) -> list[str]:

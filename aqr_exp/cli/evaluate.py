@@ -24,13 +24,15 @@ from aqr_exp.store.store import Store, results_root
 HELP = """
 `aqr-exp table --by failure` shows the results.
 Each case reads the validation split as a failing sensor would deliver it, by draws that are equal for all
-runs, and is kept in the run's folder. What is there already is not repeated. RA is the case's NDS over
-that of the run's own clean evaluation.
+runs, and is kept in the run's folder. What is there already is not repeated. RA (resistance ability) is the
+case's NDS over that of the run's own clean evaluation. multicorrupt, robo3d and nuscenes_r stand for the
+failures of these publications, all for those of this project.
 
 \b
 Examples:
   aqr-exp eval baseline-1a2b3c4d5e6f-s0 --failures all
   aqr-exp eval baseline attention --failures beams,lidar_drop@empty
+  aqr-exp eval baseline --failures multicorrupt
   aqr-exp eval baseline --failures view_drop@front+back_left --json
 """
 
@@ -38,7 +40,7 @@ Examples:
 _RUNS = console.argument("RUN...", "Runs, or the beginnings of their names.", completion.run_names)
 _FAILURES = typer.Option(
     "--failures",
-    help="all, or NAME and NAME@SEVERITY with commas between.",
+    help="all, multicorrupt, robo3d, nuscenes_r, NAME or NAME@SEVERITY, with commas between.",
     metavar="CASES",
     autocompletion=completion.corruption_cases,
 )

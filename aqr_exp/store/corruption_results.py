@@ -1,10 +1,10 @@
-"""Results under sensor failures: their files, relative accuracy, its means, the worst case."""
+"""Results under sensor failures: their files, resistance abilities and their means."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from aqr_exp.data.corruptions.cases import CORRUPTIONS, CorruptionCase
+from aqr_exp.data.corruptions.cases import CORRUPTIONS, CorruptionCase, cases_of
 from aqr_exp.errors import AqrExpError
 from aqr_exp.store.run_files import RunPaths, check_sizes, read_metrics_file, write_metrics_file
 
@@ -14,34 +14,43 @@ def ratio(failed: float | None, clean: float | None) -> float | None:
     return None if failed is None or not clean else failed / clean
 
 
-def relative_accuracies(
+def by_failure(scores: Mapping[CorruptionCase, float]) -> dict[str, list[float]]:
+    """Scores of each failure of which every severity was evaluated, in the registry's order."""
+    found = {
+        name: [scores.get(case) for case in cases_of(item)] for name, item in CORRUPTIONS.items()
+    }
+    known = {name: [one for one in all_ if one is not None] for name, all_ in found.items()}
+    return {name: values for name, values in known.items() if len(values) == len(found[name])}
+
+
+def resistance_abilities(
     scores: Mapping[CorruptionCase, float], clean: float | None
 ) -> dict[str, float]:
-    """RA of one run by failure: the mean over severities of NDS under the failure / clean NDS.
-
-    Args:
-        scores: NDS by case; only the severities of the registry count.
-
-    Returns:
-        RA of each failure of which every severity was evaluated, in the registry's order.
-    """
-    found: dict[str, float] = {}
-    for name, failure in CORRUPTIONS.items():
-        wanted = [CorruptionCase(corruption=name, severity=level) for level in failure.severities]
-        ratios = [ratio(scores.get(case), clean) for case in wanted]
-        known = [value for value in ratios if value is not None]
-        if len(known) == len(wanted):
-            found[name] = fmean(known)
-    return found
+    """Resistance ability (RA, MultiCorrupt) by failure: the mean over severities of NDS / clean NDS."""
+    return {
+        name: fmean(value / clean for value in values)
+        for name, values in by_failure(scores).items()
+        if clean
+    }
 
 
-def mean_relative_accuracy(
-    accuracies: Sequence[Mapping[str, float]], failures: Sequence[str]
-) -> list[float]:
-    """The mean over failures (mRA) of each run that has an RA of all; empty of no failures."""
+def relative_resistance(
+    scores: Mapping[CorruptionCase, float], baseline: Mapping[CorruptionCase, float]
+) -> dict[str, float]:
+    """Relative resistance ability (RRA, MultiCorrupt) by failure, in %: summed NDS / the baseline's - 1."""
+    theirs = {name: sum(values) for name, values in by_failure(baseline).items()}
+    return {
+        name: 100 * (sum(values) / theirs[name] - 1)
+        for name, values in by_failure(scores).items()
+        if theirs.get(name)
+    }
+
+
+def means_over(runs: Sequence[Mapping[str, float]], failures: Sequence[str]) -> list[float]:
+    """The mean over failures (mRA, mRRA) of each run that has all of them; empty of no failures."""
     return [
         fmean(run[name] for name in failures)
-        for run in accuracies
+        for run in runs
         if failures and all(name in run for name in failures)
     ]
 

@@ -138,7 +138,7 @@ def build_table(
         # Its cells come from evaluations beside those of record.
         asked = quantities(request.by, request.metrics, chosen.rows, groups)
         data = ComparisonData(arms=(), quantities=asked, left_out=left_out)
-        table = failure_table(groups, [item.metric for item in asked], store)
+        table = failure_table(groups, [item.metric for item in asked], store, matches)
         table = replace(table, notes=(*table.notes, *left_out))
     else:
         asked = quantities(request.by, request.metrics, chosen.rows, groups)

@@ -1,12 +1,20 @@
-"""The table by sensor failure: scores, relative accuracy, its means, the worst case."""
+"""The table by sensor failure: scores, resistance abilities, their means, the worst case."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from aqr_exp.data.corruptions.cases import CORRUPTIONS, CorruptionCase, read_cases, standard_cases
+from aqr_exp.data.corruptions.cases import (
+    ALL,
+    CORRUPTIONS,
+    SUITES,
+    CorruptionCase,
+    read_cases,
+    standard_cases,
+)
 from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.report.tables.baselines import BaselineMatch
 from aqr_exp.report.tables.cells import MEASURE, Column, Line, Table, text_cell, titled
 from aqr_exp.report.tables.metric_table import DATA, MEAN, MERGED_MEAN, describe_arms
 from aqr_exp.report.tables.notes import count_and_mean_cells
@@ -14,13 +22,14 @@ from aqr_exp.statistics.estimates import ArmMean, summarize
 from aqr_exp.statistics.grouping import Group, arm_name, data_words
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.corruption_results import (
-    mean_relative_accuracy,
+    means_over,
     read_evaluation,
-    relative_accuracies,
+    relative_resistance,
+    resistance_abilities,
 )
 from aqr_exp.store.store import Store
 
-CLEAN, WORST, MRA, RA = "clean", "worst case", "mRA", "RA"
+CLEAN, WORST, RA, RRA = "clean", "worst case", "RA", "RRA (%)"
 _NAMED = 6
 
 
@@ -38,9 +47,9 @@ class Evaluated:
         return {case: float(value) for case, value in values.items() if value is not None}
 
     @property
-    def accuracies(self) -> dict[str, float]:
+    def abilities(self) -> dict[str, float]:
         """RA by failure."""
-        return relative_accuracies(self.scores("NDS"), self.row.metric("NDS"))
+        return resistance_abilities(self.scores("NDS"), self.row.metric("NDS"))
 
 
 def read_evaluated(store: Store, row: RunRow) -> Evaluated:
@@ -81,17 +90,28 @@ class _Line:
     mean: ArmMean
 
 
-def failure_table(groups: Sequence[Group], metrics: Sequence[str], store: Store) -> Table:
-    """One block a case, one line an arm in it; below, RA by failure, mRA and the worst case.
+def failure_table(
+    groups: Sequence[Group],
+    metrics: Sequence[str],
+    store: Store,
+    matches: Sequence[BaselineMatch] = (),
+) -> Table:
+    """One block a case, one line an arm in it; below, RA, RRA, their means and the worst case.
 
     What is missing is among its notes.
+
+    Args:
+        matches: The baseline of each arm, for RRA.
     """
     evaluated = [[read_evaluated(store, row) for row in group] for group in groups]
     shown = _shown_cases(evaluated)
     common = _common_failures(evaluated)
+    abilities = [[run.abilities for run in runs] for runs in evaluated]
+    relative = _relative(evaluated, matches, store)
     lines = [
         *_case_lines(evaluated, metrics, [None, *shown] if shown else []),
-        *_accuracy_lines(evaluated, common),
+        *_ability_lines(RA, abilities, common),
+        *(_ability_lines(RRA, relative, common) if any(map(any, relative)) else ()),
         *_worst_lines(evaluated),
     ]
     columns, arms = describe_arms(groups)
@@ -114,7 +134,10 @@ def failure_table(groups: Sequence[Group], metrics: Sequence[str], store: Store)
             for line in lines
         ),
         lines=tuple(Line(arm=line.arm, metric=line.metric) for line in lines),
-        notes=(*(_how(common) if shown else ()), *_missing_notes(groups, evaluated)),
+        notes=(
+            *(_how(common, any(map(any, relative))) if shown else ()),
+            *_missing_notes(groups, evaluated),
+        ),
         synthetic=synthetic,
         merged_columns=(MERGED_MEAN,),
     )
@@ -123,7 +146,7 @@ def failure_table(groups: Sequence[Group], metrics: Sequence[str], store: Store)
 def _shown_cases(arms: Sequence[Sequence[Evaluated]]) -> list[CorruptionCase]:
     """The cases that some run was evaluated under: standard ones in their order, then named views."""
     there = {case for runs in arms for run in runs for case in run.found}
-    standard = [case for case in standard_cases() if case in there]
+    standard = [case for case in standard_cases(None) if case in there]
     others = sorted(there - set(standard), key=lambda case: case.name)
     return [*standard, *others]
 
@@ -151,32 +174,78 @@ def _case_lines(
     ]
 
 
-def _accuracy_lines(arms: Sequence[Sequence[Evaluated]], common: Sequence[str]) -> list[_Line]:
-    by_run = [[run.accuracies for run in runs] for runs in arms]
-    lines = [
-        _line(RA, name, RA, arm, [run.get(name) for run in runs])
-        for name in CORRUPTIONS
-        if any(name in run for runs in by_run for run in runs)
-        for arm, runs in enumerate(by_run)
-    ]
-    means = [mean_relative_accuracy(runs, common) for runs in by_run]
-    words = f"of {len(common)} failures"
-    return lines + [
-        _line(MRA, words, MRA, arm, values) for arm, values in enumerate(means) if common
+def _relative(
+    arms: Sequence[Sequence[Evaluated]], matches: Sequence[BaselineMatch], store: Store
+) -> list[list[dict[str, float]]]:
+    """RRA by failure of each run against its baseline's of the same seed; nothing where there is none."""
+    known = {run.row.name: run for runs in arms for run in runs}
+    found = []
+    for runs, match in zip(arms, matches, strict=False):
+        theirs = {
+            row.seed: known.get(row.name) or read_evaluated(store, row) for row in match.group or ()
+        }
+        pairs = [(run, theirs.get(run.row.seed)) for run in runs]
+        found.append(
+            [
+                relative_resistance(run.scores("NDS"), one.scores("NDS")) if one else {}
+                for run, one in pairs
+            ]
+        )
+    return found
+
+
+def _ability_lines(
+    name: str, by_run: Sequence[Sequence[Mapping[str, float]]], common: Mapping[str, Sequence[str]]
+) -> list[_Line]:
+    """A line an arm for each failure that some run has, then for the mean over each suite's common ones."""
+    arms = [(arm, runs) for arm, runs in enumerate(by_run) if name == RA or any(runs)]
+    return [
+        *(
+            _line(name, failure, name, arm, [run.get(failure) for run in runs])
+            for failure in CORRUPTIONS
+            if any(failure in run for runs in by_run for run in runs)
+            for arm, runs in arms
+        ),
+        *(
+            _line(f"m{name}", _of(suite, failures), f"m{name}", arm, means_over(runs, failures))
+            for suite, failures in common.items()
+            for arm, runs in arms
+        ),
     ]
 
 
-def _common_failures(arms: Sequence[Sequence[Evaluated]]) -> list[str]:
-    """The failures of which every run that was evaluated at all has an RA."""
-    runs = [run.accuracies for runs in arms for run in runs if run.found]
-    return [name for name in CORRUPTIONS if runs and all(name in run for run in runs)]
+def _of(suite: str, failures: Sequence[str]) -> str:
+    """How many failures a mean is over, and of which."""
+    whole = len({case.corruption for case in standard_cases(suite)})
+    return (
+        f"of {len(failures)} failures" if suite == ALL else f"{suite}: {len(failures)} of {whole}"
+    )
+
+
+def _common_failures(arms: Sequence[Sequence[Evaluated]]) -> dict[str, list[str]]:
+    """The failures of each suite of which every run that was evaluated under some of it has an RA."""
+    found = {}
+    for suite in SUITES:
+        names = {case.corruption for case in standard_cases(suite)}
+        runs = [
+            run.abilities
+            for runs in arms
+            for run in runs
+            if any(c.corruption in names for c in run.found)
+        ]
+        common = [
+            name for name in CORRUPTIONS if name in names and all(name in run for run in runs)
+        ]
+        if runs and common:
+            found[suite] = common
+    return found
 
 
 def _worst_lines(arms: Sequence[Sequence[Evaluated]]) -> list[_Line]:
     """For each arm the case of the lowest mean NDS, of the cases that all runs were evaluated under."""
     scores = [[run.scores("NDS") for run in runs if run.found] for runs in arms]
     flat = [run for runs in scores for run in runs]
-    common = [case for case in standard_cases() if flat and all(case in run for run in flat)]
+    common = [case for case in standard_cases(None) if flat and all(case in run for run in flat)]
     lines = []
     for arm, runs in enumerate(scores):
         if not common or not runs:
@@ -193,34 +262,47 @@ def _line(
     return _Line(failure=failure, severity=severity, metric=metric, arm=arm, mean=summarize(known))
 
 
-def _how(common: Sequence[str]) -> list[str]:
-    """Notes on the intervals, RA and mRA."""
+def _how(common: Mapping[str, Sequence[str]], relative: bool) -> list[str]:
+    """Notes on the intervals, abilities and means."""
     notes = ["intervals: 95 % Student t over seeds; scene noise is not in them"]
-    notes.append("RA: mean over severities of NDS under the failure / clean NDS of the same run")
-    if common:
+    notes.append(
+        "RA (resistance ability): mean over severities of NDS under the failure / clean NDS of the same run"
+    )
+    if relative:
         notes.append(
-            f"mRA: mean RA of the {len(common)} of {len(CORRUPTIONS)} failures that every evaluated "
-            f"run has at all severities: {', '.join(common)}"
+            "RRA (relative resistance ability): summed NDS under the failure / that of the baseline's run "
+            "of the same seed - 1, in %"
         )
-    else:
+    for suite, names in common.items():
+        whole = len({case.corruption for case in standard_cases(suite)})
+        of = f"{whole} failures" if suite == ALL else f"{whole} failures of {suite}"
+        notes.append(
+            f"mRA: mean RA of the {len(names)} of {of} that every evaluated "
+            f"run has at all severities: {', '.join(names)}"
+        )
+    if not common:
         notes.append("mRA: no failure was evaluated at all severities for every evaluated run")
     return notes
 
 
 def _missing_notes(groups: Sequence[Group], arms: Sequence[Sequence[Evaluated]]) -> list[str]:
-    """Runs without all standard cases, and evaluations that cannot be read."""
+    """Runs without all cases of a suite that some run has, and evaluations that cannot be read."""
+    there = {case.definition.suite for runs in arms for run in runs for case in run.found} or {ALL}
     notes: list[str] = []
-    standard = standard_cases()
     for group, runs in zip(groups, arms, strict=True):
         for run in runs:
             notes += run.faults
-            missing = [case.name for case in standard if case not in run.found]
-            if missing:
+            for suite in (suite for suite in SUITES if suite in there):
+                standard = standard_cases(suite)
+                missing = [case.name for case in standard if case not in run.found]
+                if not missing:
+                    continue
                 more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
                 words = f"{', '.join(missing[:_NAMED])}{more}"
-                words = "any failure" if len(missing) == len(standard) else words
+                words = f"any failure of {suite}" if len(missing) == len(standard) else words
                 notes.append(
-                    f"{arm_name(group)}, seed {run.row.seed}: not evaluated under {words} "
-                    f"(`aqr-exp eval {run.row.name} --failures all`)"
+                    f"{arm_name(group)}, seed {run.row.seed}: not evaluated under "
+                    f"{words.removesuffix(f' of {ALL}')} "
+                    f"(`aqr-exp eval {run.row.name} --failures {suite}`)"
                 )
     return notes

@@ -6,6 +6,7 @@ import pytest
 
 from aqr_exp.data.corruptions.cases import CorruptionCase, read_cases
 from aqr_exp.errors import RequestError
+from aqr_exp.report.tables.baselines import BaselineMatch
 from aqr_exp.report.tables.build import build_table
 from aqr_exp.report.tables.corruption_table import failure_table
 from aqr_exp.report.tables.formats import TableFormat, render
@@ -148,3 +149,37 @@ def test_a_folder_of_no_case_is_named_once_with_its_place(groups, store):
     for place in places:
         assert notes.count(f"not in the table: {place} is no case's folder") == 1
     assert not any("unknown failure" in note for note in notes)
+
+
+def test_each_suite_has_means_of_its_own_and_arms_are_held_against_their_baseline(groups, store):
+    ten = [case.name for case in read_cases("multicorrupt")]
+    _evaluate(store, groups[0][0], dict.fromkeys(ten, 0.4))
+    _evaluate(store, groups[1][0], dict.fromkeys(ten, 0.3) | {ten[0]: 0.6})
+    matches = [BaselineMatch(), BaselineMatch(group=groups[0])]
+    table = failure_table(groups, ["NDS"], store, matches)
+    # Of the baseline's seed 0: .4 / .8; its seed 1 has none. Of the other: nine times .3 / .5, and .8.
+    means = _cells(table, "mRA", "baseline", "mRA")
+    assert means["multicorrupt: 10 of 10"]["mean"] == "0.5000"
+    assert means["of 1 failures"]["mean"] == "0.6250"
+    means = _cells(table, "mRA", "attention_bias", "mRA")
+    assert means["multicorrupt: 10 of 10"]["mean"] == "0.6200"
+    # Beams: 1.25 / 1.6 - 1 of seed 0. MultiCorrupt: nine times .9 / 1.2 - 1 and once 1.2 / 1.2 - 1.
+    relative = _cells(table, "RRA (%)", "attention_bias", "RRA (%)")
+    assert relative["beams"]["mean"] == "-21.8750"
+    assert relative["mc_beamsreducing"]["mean"] == "0.0000"
+    assert relative["mc_snow"]["mean"] == "-25.0000"
+    means = _cells(table, "mRRA (%)", "attention_bias", "mRRA (%)")
+    assert means["multicorrupt: 10 of 10"]["mean"] == "-22.5000"
+    assert not _cells(table, "RRA (%)", "baseline", "RRA (%)")  # it is what others are held against
+    assert any("RRA (relative resistance ability)" in note for note in table.notes)
+    note = "baseline 0123, seed 1: not evaluated under any failure of multicorrupt"
+    assert any(line.startswith(note) and "--failures multicorrupt`" in line for line in table.notes)
+    assert not any("robo3d" in line for line in table.notes)
+
+
+def test_without_a_baseline_or_its_seeds_there_is_no_relative_resistance(groups, store):
+    far = [_row("baseline", 9, 0.8)]
+    for match in (BaselineMatch(reason="no baseline"), BaselineMatch(group=far)):
+        table = failure_table(groups, ["NDS"], store, [BaselineMatch(), match])
+        assert not any("RRA" in cell.text for row in table.rows for cell in row)
+        assert not any("RRA" in note for note in table.notes)
