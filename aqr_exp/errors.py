@@ -101,6 +101,7 @@ _REMEDIES = {
     errno.EACCES: "name a folder that this user may use",
     errno.EPERM: "name a folder that this user may use",
     errno.EMFILE: "`ulimit -n` limits them",
+    errno.ENFILE: "of the whole machine: wait, then type it again",
     errno.EPIPE: "its reader has closed it",
     errno.EBADF: "it is closed",
 }
@@ -119,6 +120,11 @@ def refusal(error: OSError) -> Fault:
         rule=words[:1].lower() + words[1:],
         hint=f" ({remedy})" if remedy else "",
     )
+
+
+def is_shortage(error: OSError) -> bool:
+    """Whether this process or machine ran out of something: it says nothing of the file it was at."""
+    return error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
 def words_of(error: Exception) -> str:

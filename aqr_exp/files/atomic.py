@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, Generic, TypeVar, cast, overload
 
 import msgspec
 
-from aqr_exp.errors import AqrExpError
+from aqr_exp.errors import AqrExpError, is_shortage
 
 Content = TypeVar("Content")
 _OBJECT = dict[str, Any]
@@ -221,6 +221,7 @@ def read_content(path: Path, *, at_most: int | None = None, follow: bool = True)
 
     Raises:
         AqrExpError: The file is missing, too long or cannot be read; names it.
+        OSError: As `is_shortage` has it.
     """
     if at_most is None:
         at_most = LARGE_BYTES if follow else SMALL_BYTES
@@ -231,6 +232,8 @@ def read_content(path: Path, *, at_most: int | None = None, follow: bool = True)
     except FileNotFoundError:
         raise AqrExpError(f"{path} is missing") from None
     except OSError as error:
+        if is_shortage(error):
+            raise
         damaged = "is damaged" if error.errno == errno.EINVAL else "cannot be read"
         raise AqrExpError(f"{path} {damaged}: {error.strerror}") from None
     if size > at_most:

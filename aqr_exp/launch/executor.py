@@ -21,7 +21,7 @@ import msgspec
 
 from aqr_exp.config.schema.run import LauncherConfig
 from aqr_exp.errors import INTERRUPTED, STOPPING, AqrExpError, RequestError
-from aqr_exp.launch.json_worker import PYTHON, exit_summary, open_log
+from aqr_exp.launch.json_worker import exit_summary, open_log, python_module
 from aqr_exp.launch.slots import Reservation, SlotLeases
 from aqr_exp.store.run_folder import RunFolder, utc_now
 from aqr_exp.train.__main__ import LAUNCHER_VARIABLE
@@ -162,7 +162,7 @@ def training_program() -> list[str]:
     """
     replaced = os.environ.get(COMMAND_VARIABLE)
     if not replaced:
-        return [*PYTHON, "-m", "aqr_exp.train"]
+        return python_module("aqr_exp.train")
     program: list[str] = []
     with suppress(msgspec.DecodeError):
         program = msgspec.json.decode(replaced, type=list[str])

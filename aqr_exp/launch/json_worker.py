@@ -12,8 +12,23 @@ from typing import Any, BinaryIO
 
 from aqr_exp.files.atomic import open_regular
 
-PYTHON = (sys.executable, *(("-P",) if sys.version_info >= (3, 11) else ()))
-"""This Python without modules of the current folder, which may be a shared one; 3.10 takes them."""
+# What `-P` does, for Python 3.10: the first entry is the current folder, and `sys` is no file.
+_START = """\
+import sys
+del sys.path[0]
+import runpy
+runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+"""
+
+
+def python_module(module: str, *, own: bool = sys.version_info >= (3, 11)) -> list[str]:
+    """Start of a command that runs a module without any of the current folder, which may be shared.
+
+    Args:
+        own: Whether Python has an option for that.
+    """
+    start = ("-P", "-m") if own else ("-c", _START)
+    return [sys.executable, *start, module]
 
 
 @contextmanager
@@ -31,7 +46,7 @@ def json_worker(
     """
     with open_log(log) as errors:
         worker = subprocess.Popen(
-            [*PYTHON, "-m", module, *arguments],
+            [*python_module(module), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,

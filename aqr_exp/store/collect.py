@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from aqr_exp.errors import AqrExpError
+from aqr_exp.errors import AqrExpError, is_shortage
 from aqr_exp.files.cache import ABSENT, Stamp, read_cache, settled, stamp, write_cache
 from aqr_exp.store.run_files import (
     IDENTIFYING,
@@ -145,10 +145,16 @@ Entry = tuple[list[Stamp], RunRow]
 
 
 def read_row(folder: RunFolder) -> RunRow:
-    """One run's row; whatever is wrong with its files becomes status and reason."""
+    """One run's row; whatever is wrong with its files becomes status and reason.
+
+    Raises:
+        OSError: As `is_shortage` has it.
+    """
     try:
         return _read_row(folder)
     except (AqrExpError, OSError) as error:
+        if isinstance(error, OSError) and is_shortage(error):
+            raise
         return RunRow(name=folder.name, status=RunStatus.DAMAGED, reason=str(error))
 
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from aqr_exp.errors import AqrExpError
+from aqr_exp.errors import AqrExpError, is_shortage
 from aqr_exp.files.atomic import open_regular, plain, writes
 
 ATTEMPT = "attempt"
@@ -98,6 +98,8 @@ def lines_in(path: Path, place: str | None) -> Iterator[dict[str, Any]]:
     except FileNotFoundError:
         return
     except OSError as error:
+        if is_shortage(error):
+            raise
         damaged = "is damaged" if error.errno == errno.EINVAL else "cannot be read"
         raise AqrExpError(f"{path} {damaged}: {error.strerror}") from None
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import msgspec
 
-from aqr_exp.errors import AqrExpError
+from aqr_exp.errors import AqrExpError, is_shortage
 from aqr_exp.files.atomic import read_json, writes
 from aqr_exp.files.progress import told
 from aqr_exp.files.text import printable
@@ -222,7 +222,9 @@ def _names(path: Path) -> list[str]:
     """The names in a folder; none when it is absent, or no folder."""
     try:
         return [] if path.is_symlink() else sorted(os.listdir(path))  # noqa: PTH208 - names only
-    except OSError:
+    except OSError as error:
+        if is_shortage(error):  # nobody is taken for gone by one who cannot look
+            raise
         return []
 
 

@@ -362,6 +362,22 @@ def test_too_many_open_files_are_one_line(here: Path) -> None:
     ended = aqr_exp("list", before=limit(4))
     assert ended.code == 2
     assert ended.line.endswith("too many open files (`ulimit -n` limits them)")
+    # With any number of them a command says that, or answers as ever: no run looks damaged.
+    for typed in ("list --json", "table --metrics mAP --format json", "show baseline --json"):
+        whole = aqr_exp(*typed.split())
+        assert whole.code == 0
+        codes = []
+        for room in range(3, 24):
+            ended = aqr_exp(*typed.split(), before=limit(room))
+            codes.append(ended.code)
+            if ended.code == 0:
+                assert ended.out == whole.out, (typed, room)
+            else:
+                assert b"damaged" not in ended.out + ended.err, (typed, room)
+                assert ended.code == 2, (typed, room)
+                assert b"oo many open files" in ended.err, (typed, room)
+        assert codes == sorted(codes, reverse=True), "what is enough once is enough"
+        assert codes[-1] == 0
 
 
 @pytest.mark.usefixtures("here")

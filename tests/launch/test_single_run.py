@@ -12,7 +12,7 @@ import pytest
 from aqr_exp.errors import AqrExpError
 from aqr_exp.launch.attempt import last_log_lines, queue, settle
 from aqr_exp.launch.executor import LocalExecutor, training_arguments, training_program
-from aqr_exp.launch.json_worker import PYTHON
+from aqr_exp.launch.json_worker import python_module
 from aqr_exp.launch.single_run import train
 from aqr_exp.store.lease import LockHeldError
 from aqr_exp.store.run_folder import RunFolder
@@ -69,21 +69,36 @@ def test_the_real_training_is_a_module_of_this_python(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AQR_EXP_TRAIN_COMMAND", raising=False)
-    assert training_program() == [*PYTHON, "-m", "aqr_exp.train"]
+    assert training_program() == python_module("aqr_exp.train")
+    assert training_program()[0] == sys.executable
+    assert training_program()[-1] == "aqr_exp.train"
     assert training_arguments(folder, 1, None) == [str(folder.path), "--attempt", "1"]
     assert training_arguments(folder, 3, 2)[1:] == ["--attempt", "3", "--threads", "2"]
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="3.10 cannot leave the current folder out")
-def test_a_module_in_the_current_folder_is_not_imported(tmp_path: Path) -> None:
-    (tmp_path / "torch.py").write_text("open('executed', 'w')")
-    code = "import importlib.util as u; print(u.find_spec('torch').origin)"
-    done = subprocess.run([*PYTHON, "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    assert str(tmp_path) not in done.stdout
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+@pytest.mark.parametrize("own", [False, True] if sys.version_info >= (3, 11) else [False])
+def test_no_module_of_the_current_folder_is_imported(tmp_path: Path, *, own: bool) -> None:
+    # Whatever is imported on the way to the module, and by it, could lie in a shared folder.
+    here, package = tmp_path / "here", tmp_path / "package"
+    here.mkdir()
+    package.mkdir()
+    for name in ("torch", "runpy", "os", "json", "pkgutil", "started", "usercustomize"):
+        (here / f"{name}.py").write_text("open('executed', 'w')\nraise SystemExit(3)\n")
+    (package / "started.py").write_text(
+        "import json, sys, torch\nprint(json.dumps([__name__, sys.argv[1:], torch.__name__]))\n"
     )
-    assert done.stdout.strip() == str(tmp_path / "torch.py")
+    (package / "torch.py").touch()
+    paths = {"PYTHONPATH": str(package), "PATH": os.defpath}
+    # AQR_EXP_PYTHON names another, such as one that has no option for this.
+    python = os.environ.get("AQR_EXP_PYTHON", sys.executable)
+    command = [python, *python_module("started", own=own)[1:], "--threads", "a b"]
+    done = subprocess.run(command, cwd=here, env=paths, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == ["__main__", ["--threads", "a b"], "torch"]
+    assert not (here / "executed").exists()
+    # The folder is not harmless: Python's own way takes what lies there.
+    subprocess.run([python, "-m", "started"], cwd=here, env=paths, check=False)
+    assert (here / "executed").exists()
 
 
 def test_the_training_is_replaced_by_a_list_and_never_by_a_shell_string(
