@@ -50,7 +50,7 @@ def large(store: Store) -> None:
         return compare_arms(runs[:1], runs[1:], METRICS, store=store)
 
     timed("two large runs, 1,000 paired resamples, cold", compare)
-    shutil.rmtree(store.root / ".cache" / "inference" / "results")
+    shutil.rmtree(store.cache_dir / "inference" / "results")
     timed("the same, runs' resamples in the cache", compare)
     timed("the same, the comparison in the cache", compare)
 

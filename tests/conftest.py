@@ -41,6 +41,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "end_to_end" not in item.path.parts)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _caches_of_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What tests cache is not among the user's own files."""
+    os.environ["AQR_EXP_CACHE"] = str(tmp_path_factory.mktemp("caches") / "made when needed")
+
+
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
     """A command that runs in this process silences what loads for it; the next test hears again."""

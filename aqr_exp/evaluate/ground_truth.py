@@ -11,7 +11,6 @@ from urllib.parse import quote
 import numpy as np
 from jaxtyping import Float, Int
 
-from aqr_exp.config.inputs import info_folder
 from aqr_exp.data.classes import CLASS_NAMES, LIDAR_NAME
 from aqr_exp.data.info_files import WHOLE, Part, prepared_part
 from aqr_exp.data.nuscenes_tables import (
@@ -33,6 +32,7 @@ from aqr_exp.evaluate.boxes import Boxes, Racks, in_racks, in_range, rotation_ma
 from aqr_exp.evaluate.protocol import ATTRIBUTE_NAMES, CLASS_OF_CATEGORY, RACK_CATEGORY
 from aqr_exp.evaluate.records import SplitSamples, part
 from aqr_exp.files.arrays import read_arrays, write_arrays
+from aqr_exp.files.cache import cache_of
 
 MAX_VELOCITY_GAP_S = 1.5
 """A velocity is the difference between neighbouring annotations at most this far apart on either side."""
@@ -199,11 +199,11 @@ class GroundTruth:
 
 def cache_path(root: Path, version: str, split: str) -> Path:
     """File in which a split's ground truth is cached."""
-    return info_folder(root) / f"{quote(version, safe='')}_{quote(split, safe='')}.truth.npz"
+    return cache_of(root) / f"{quote(version, safe='')}_{quote(split, safe='')}.truth.npz"
 
 
 def load_ground_truth(root: Path, version: str, split: str) -> GroundTruth:
-    """A split's ground truth, from the arrays cached beside the info files if they are current.
+    """A split's ground truth, from this user's cache if that is current.
 
     They are read anew when they are missing or damaged, or when a table's size or time of change
     differs. Where the folder cannot be written to, nothing is cached.
@@ -222,7 +222,7 @@ def load_ground_truth(root: Path, version: str, split: str) -> GroundTruth:
             return _from_arrays(split, arrays)
     truth = read_ground_truth(tables, split, part)
     with contextlib.suppress(OSError):
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_arrays(path, _KIND, _to_arrays(truth), known)
     return truth
 

@@ -42,6 +42,20 @@ def settled(stamps: Iterable[Stamp]) -> bool:
     return all(abs(now_ns - changed_ns) > SETTLED_S * 1e9 for _, _, _, changed_ns in stamps)
 
 
+def cache_of(folder: Path) -> Path:
+    """This user's own folder for what is computed of a folder: there nobody else puts numbers.
+
+    It lies in `$AQR_EXP_CACHE`, or in `aqr-exp` of the user's caches; without a home nothing is kept.
+    """
+    place = os.environ.get("AQR_EXP_CACHE")
+    if not place:
+        caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
+        # A user without a home has the name of none: below this nothing can be.
+        place = f"{os.devnull if caches[0] == '~' else caches}/aqr-exp"
+    digest = hashlib.sha256(os.fsencode(os.path.realpath(folder))).hexdigest()
+    return Path(place, digest[:16])
+
+
 _DIGEST_BYTES = hashlib.sha256().digest_size
 # To be raised when what is cached is computed in another way.
 _FORM = 2
@@ -68,11 +82,8 @@ def read_cache(path: Path, kind: type[Content]) -> Content | None:
 
 
 def write_cache(path: Path, content: object) -> None:
-    """Replace a cached file in one step; where it cannot be written, nothing is cached.
-
-    Its folder is made when only that lacks.
-    """
+    """Replace a cached file in one step; where it cannot be written, nothing is cached."""
     packed = msgspec.msgpack.encode((__version__, _FORM, content))
     with contextlib.suppress(OSError):
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         replace_bytes(path, hashlib.sha256(packed).digest() + packed, durable=False)

@@ -1,4 +1,4 @@
-"""Scores and ground truths of runs from their match records, with a cache in `<results>/.cache/inference`.
+"""Scores and ground truths of runs from their match records, with a cache of the user's own.
 
 The cache may be deleted at any time. A key holds everything that a result depends on, the code included; a
 damaged entry counts as absent.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aqr_exp.errors import Fault, RequestError
 from aqr_exp.files.atomic import file_sha256
-from aqr_exp.files.cache import Stamp, read_cache, settled, stamp, write_cache
+from aqr_exp.files.cache import Stamp, cache_of, read_cache, settled, stamp, write_cache
 from aqr_exp.files.run_name import RunName
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.files.text import typed_path
@@ -53,7 +53,8 @@ class Store:
         runs_dir: Holds one folder a run.
         sweeps_dir: Holds one folder a sweep.
         slots_dir: The folder in which launchers claim the GPUs and cores of each machine.
-        cache_dir: Holds what can be computed from the runs again; it may be deleted at any moment.
+        cache_dir: Holds what can be computed from the runs again, among this user's own files; it may be
+            deleted at any moment.
         index_path: Caches what the runs' small files hold.
         hashes_path: Caches the SHA-256 of the runs' files.
     """
@@ -61,7 +62,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
         self.runs_dir, self.sweeps_dir = self.root / "runs", self.root / "sweeps"
-        self.slots_dir, self.cache_dir = self.root / ".slots", self.root / ".cache"
+        self.slots_dir, self.cache_dir = self.root / ".slots", cache_of(self.root)
         self.index_path = self.cache_dir / "runs.msgpack"
         self.hashes_path = self.cache_dir / "hashes.msgpack"
 

@@ -41,8 +41,8 @@ OF_A_RUN = (
     "checkpoints/epoch_1.pth",
 )
 OF_THE_STORE = (
-    ".cache/runs.msgpack",
-    ".cache/hashes.msgpack",
+    "CACHE/runs.msgpack",
+    "CACHE/hashes.msgpack",
     "sweeps/mine/plan.json",
     "sweeps/mine/cancel.json",
     "sweeps/mine/schedulers",
@@ -88,7 +88,7 @@ def planted(store: MadeUpStore) -> Iterator[Callable[[str, str], Path]]:
     moved: list[tuple[Path, Path]] = []
 
     def put(name: str, kind: str) -> Path:
-        path = store.root / name
+        path = store.root / name.replace("CACHE", str(store.cache_dir))
         kept = store.root.parent / "kept"
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
@@ -201,7 +201,7 @@ def test_a_link_among_the_runs_is_named_and_not_followed(
 def test_strays_are_passed_over(store: MadeUpStore, capsys: pytest.CaptureFixture[str]) -> None:
     strays = [
         store.root / folder / name
-        for folder in ("runs", "sweeps", f"runs/{store.folder_names()[0]}", ".cache")
+        for folder in ("runs", "sweeps", f"runs/{store.folder_names()[0]}", store.cache_dir)
         for name in (".nfs0001", ".DS_Store", "Thumbs.db", "plan.json~", "lost+found")
     ]
     for path in strays:

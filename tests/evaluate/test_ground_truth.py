@@ -14,6 +14,7 @@ from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.evaluate import ground_truth
 from aqr_exp.evaluate.ground_truth import GroundTruth, cache_path, load_ground_truth
 from aqr_exp.evaluate.protocol import ATTRIBUTE_NAMES
+from aqr_exp.files.cache import cache_of
 
 VERSION, SPLIT = "v1.0-tiny", "all of it"
 CAR = "vehicle.car"
@@ -46,9 +47,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     splits: list[str] = []
     honest = ground_truth.read_ground_truth
 
-    def counted(tables, split):
+    def counted(tables, split, part):
         splits.append(split)
-        return honest(tables, split)
+        return honest(tables, split, part)
 
     monkeypatch.setattr(ground_truth, "read_ground_truth", counted)
     return splits
@@ -123,7 +124,7 @@ def test_it_is_read_once(copied, reads):
     _assert_same(first, second)
     load_ground_truth(copied, "v1.0-mini", "everything")
     assert reads == ["mini_val", "everything"]
-    names = sorted(path.name for path in (copied / "aqr_infos").iterdir())
+    names = sorted(path.name for path in cache_of(copied).iterdir())
     assert names == ["v1.0-mini_everything.truth.npz", "v1.0-mini_mini_val.truth.npz"]
 
 
@@ -172,7 +173,8 @@ def test_a_damaged_cache_is_made_anew(copied, reads):
 
 
 def test_where_nothing_can_be_kept_it_is_read_every_time(copied, reads):
-    (copied / "aqr_infos").write_text("a file where the folder should be")
+    cache_of(copied).parent.mkdir(parents=True, exist_ok=True)
+    cache_of(copied).write_text("a file where the folder should be")
     load_ground_truth(copied, "v1.0-mini", "everything")
     load_ground_truth(copied, "v1.0-mini", "everything")
     assert len(reads) == 2

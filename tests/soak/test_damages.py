@@ -75,7 +75,6 @@ KINDS = {
     "sweeps/*/.study/.json",
     "sweeps/*/schedulers/*/.json",
     ".slots/*/*/.json",
-    ".cache/runs.msgpack",
 }
 
 
@@ -289,7 +288,7 @@ def _kind(store: Store, path: Path) -> str:
     parts = list(path.relative_to(store.root).parts)
     for at in range(1, len(parts)):
         of_several = at == 1 or (parts[0] == ".slots" and at == 2)
-        if parts[0] != ".cache" and (of_several or parts[at - 1] in {"failures", "schedulers"}):
+        if of_several or parts[at - 1] in {"failures", "schedulers"}:
             parts[at] = "*"
     return "/".join([*parts[:-1], parts[-1] if len(parts) < 4 else path.suffix])
 

@@ -137,7 +137,7 @@ def test_order_of_runs_does_not_matter_and_draws_are_repeatable(store, arms, tmp
     assert found == compare_arms(
         arms["a"][::-1], arms["b"][2:] + arms["b"][:2], ["mAP"], store=store, settings=FEW
     )
-    for path in sorted((store.root / ".cache").rglob("*.*")):
+    for path in sorted(store.cache_dir.rglob("*.*")):
         path.unlink()
     assert found == compare_arms(arms["a"], arms["b"], ["mAP"], store=store, settings=FEW)
     others = Resampling(resamples=60, seed=1)
@@ -342,7 +342,7 @@ def test_the_cache_is_used_and_may_be_damaged_or_gone(tmp_path, monkeypatch):
         ("runs", lambda data: data[:-40] + b"!" + data[-39:]),
         ("runs", lambda _: b""),
     ):
-        for path in (tmp_path / ".cache" / "inference").rglob("*.*"):
+        for path in (store.cache_dir / "inference").rglob("*.*"):
             if path.parent.name == place:
                 path.write_bytes(damage(path.read_bytes()))
             elif place == "runs":
@@ -370,7 +370,7 @@ def test_entries_that_lie_under_anothers_name_count_as_absent(tmp_path):
     )
     assert first["mAP"].mean == -mirrored["mAP"].mean != 0
     for place in ("results", "runs"):
-        paths = sorted((tmp_path / ".cache" / "inference" / place).iterdir())
+        paths = sorted((store.cache_dir / "inference" / place).iterdir())
         contents = [path.read_bytes() for path in paths]
         for path, content in zip(paths, [*contents[1:], contents[0]], strict=True):
             path.write_bytes(content)
@@ -380,13 +380,14 @@ def test_entries_that_lie_under_anothers_name_count_as_absent(tmp_path):
 def test_results_that_cannot_be_kept_are_given_all_the_same(tmp_path):
     store, rng = Store(tmp_path), np.random.default_rng(0)
     arms = made_up_arms(store, rng, seeds=2, data=MadeUpData.draw(rng, scenes=5))
-    (tmp_path / ".cache").write_text("in the way")
+    store.cache_dir.parent.mkdir(exist_ok=True)
+    store.cache_dir.write_text("in the way")
     assert compare_arms(arms["a"], arms["b"], ["mAP"], store=store, settings=FEW)["mAP"].scenes == 5
 
 
 def test_cached_numbers_are_plain_json(store, arms):
     compare_arms(arms["a"], arms["b"], ["mAP"], store=store, settings=FEW)
-    entries = list((store.root / ".cache" / "inference" / "results").glob("*.json"))
+    entries = list((store.cache_dir / "inference" / "results").glob("*.json"))
     assert entries
     for path in entries:
         assert set(json.loads(path.read_text())) == {"sha256", "content"}

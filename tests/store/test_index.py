@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from aqr_exp.files import cache
@@ -128,6 +129,29 @@ def test_an_index_of_another_version_is_rebuilt(
     assert len(reads) == 20
 
 
+def test_no_cache_among_the_results_is_read(store: Store, reads: list[str]) -> None:
+    rows = collect.collect(store)
+    index = cache.read_cache(store.index_path, list[collect.Entry])
+    assert index is not None
+    better = [
+        (stamps, msgspec.structs.replace(row, metrics={**row.metrics, "mAP": 0.99}))
+        for stamps, row in index
+    ]
+    shutil.rmtree(store.cache_dir)
+    # Whole and current in all they say of themselves, wherever a version has had or might have its own.
+    for folder in (
+        ".cache",
+        f".cache/{store.cache_dir.name}",
+        f".cache/aqr-exp/{store.cache_dir.name}",
+    ):
+        cache.write_cache(store.root / folder / store.index_path.name, better)
+    assert collect.collect(store) == rows
+    assert store.root not in store.index_path.parents
+    # The same file in the user's own folder would be believed.
+    cache.write_cache(store.index_path, better)
+    assert {row.metric("mAP") for row in collect.collect(store)} == {0.99}
+
+
 def test_another_content_under_the_same_checksum_is_no_index(store: Store) -> None:
     cache.write_cache(store.index_path, [{"name": 3}])
     assert cache.read_cache(store.index_path, list[collect.Entry]) is None
@@ -136,6 +160,7 @@ def test_another_content_under_the_same_checksum_is_no_index(store: Store) -> No
 
 def test_a_store_that_cannot_be_written_works_without(store: Store) -> None:
     """A file where the folder of the cache would be: as with a folder that is read-only."""
+    store.cache_dir.parent.mkdir(exist_ok=True)
     store.cache_dir.write_text("")
     assert collect.collect(store) == collect.collect(store) == truth(store)
     assert store.cache_dir.read_text() == ""
@@ -266,7 +291,7 @@ def test_an_index_writer_that_is_killed_leaves_the_old_one(
 
 
 def test_what_killed_writers_left_is_removed(store: Store) -> None:
-    store.cache_dir.mkdir()
+    store.cache_dir.mkdir(parents=True)
     old, fresh = (store.cache_dir / f".runs.msgpack.1.{name}.tmp" for name in ("aa", "bb"))
     for path in (old, fresh):
         path.write_text("half")

@@ -86,7 +86,7 @@ def test_records_that_come_go_or_change_are_looked_at_again(
 def test_a_damaged_cache_is_no_cache(tmp_path: Path, counted: Counted) -> None:
     store = Store(tmp_path)
     before = text(store, rows())
-    (path,) = [path for path in (tmp_path / ".cache").iterdir() if path.name.startswith("table-")]
+    (path,) = [path for path in store.cache_dir.iterdir() if path.name.startswith("table-")]
     whole = path.read_bytes()
     for damage in (b"", whole[:-1], whole[:40] + bytes([whole[40] ^ 1]) + whole[41:]):
         path.write_bytes(damage)
