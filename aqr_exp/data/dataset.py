@@ -20,6 +20,8 @@ from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.data.corruptions.cases import CorruptionCase
 from aqr_exp.data.corruptions.effects import (
     FRAME_CORRUPTIONS,
+    POSES,
+    displaced_cameras,
     previous_keyframes,
     stale_data,
     with_stale_files,
@@ -157,7 +159,7 @@ class KeyedNuScenesDataset(NuScenesDataset):
         self.min_box_points = min_box_points
         self.in_time: CorruptionCase | None = None
         if corruption is not None and corruption[0] in FRAME_CORRUPTIONS:
-            self.in_time = CorruptionCase(corruption=corruption[0], severity=corruption[1])
+            self.in_time = CorruptionCase(*corruption)
         super().__init__(filter_empty_gt=False, with_velocity=True, **kwargs)
         self._previous: list[int | None] = []
         if self.in_time is not None:
@@ -183,6 +185,8 @@ class KeyedNuScenesDataset(NuScenesDataset):
         info = self._info(sample)
         if self.in_time is None:
             return info
+        if self.in_time.corruption == POSES:
+            return displaced_cameras(info, self.in_time)
         stale = stale_data(self.in_time, sample, info["token"], self._previous)
         return with_stale_files(info, stale, self._info) if stale else info
 

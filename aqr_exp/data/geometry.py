@@ -170,19 +170,14 @@ def merged_sweeps(
         Points [N, 5] (x, y, z in metres, intensity, seconds before the keyframe) and the sweep [N]
         each is of (0 the keyframe).
     """
-
-    def read(entry: Mapping[str, Any]) -> np.ndarray:
+    clouds: list[np.ndarray] = []
+    for entry in (sample, *sample.get("lidar_sweeps", [])[:sweeps]):
         path = entry["lidar_points"]["lidar_path"]
-        points = read_points(path)
-        return points if change is None else change(points, path)
-
-    keyframe = read(sample).copy()
-    keyframe[:, 4] = 0.0
-    clouds = [keyframe]
-    for sweep in sample.get("lidar_sweeps", [])[:sweeps]:
-        points = without_ego(read(sweep))
-        points = to_keyframe(points, np.asarray(sweep["lidar_points"]["lidar2sensor"], float))
-        points[:, 4] = sample["timestamp"] - sweep["timestamp"]
+        points = read_points(path) if change is None else change(read_points(path), path)
+        if clouds:
+            lidar2sensor = np.asarray(entry["lidar_points"]["lidar2sensor"], float)
+            points = to_keyframe(without_ego(points), lidar2sensor)
+        points[:, 4] = sample["timestamp"] - entry["timestamp"] if clouds else 0.0
         clouds.append(points)
     numbers = np.repeat(np.arange(len(clouds)), [len(cloud) for cloud in clouds])
     return np.concatenate(clouds), numbers

@@ -38,12 +38,8 @@ def relative_resistance(
     scores: Mapping[CorruptionCase, float], baseline: Mapping[CorruptionCase, float]
 ) -> dict[str, float]:
     """Relative resistance ability (RRA, MultiCorrupt) by failure, in %: summed NDS / the baseline's - 1."""
-    theirs = {name: sum(values) for name, values in by_failure(baseline).items()}
-    return {
-        name: 100 * (sum(values) / theirs[name] - 1)
-        for name, values in by_failure(scores).items()
-        if theirs.get(name)
-    }
+    ours, theirs = ({k: sum(v) for k, v in by_failure(one).items()} for one in (scores, baseline))
+    return {name: 100 * (ours[name] / theirs[name] - 1) for name in ours if theirs.get(name)}
 
 
 def means_over(runs: Sequence[Mapping[str, float]], failures: Sequence[str]) -> list[float]:

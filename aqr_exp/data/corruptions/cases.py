@@ -139,7 +139,7 @@ VIEWS = tuple(name.removeprefix("CAM_").lower() for name in CAMERA_NAMES)
 """The views as they are typed, in the models' order."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class CorruptionCase:
     """A corruption of `CORRUPTIONS` at one severity; for `view_drop` also views joined with `+`."""
 
@@ -169,11 +169,6 @@ class CorruptionCase:
             camera for camera, view in zip(CAMERA_NAMES, VIEWS, strict=True) if view in named
         )
 
-    @property
-    def standard(self) -> bool:
-        """True for cases that suites include and that means are taken over."""
-        return self.severity in self.definition.severities
-
     def rng(self, token: str) -> "np.random.Generator":
         """Random generator of one sample or file: a function of (token, corruption, severity) alone.
 
@@ -192,12 +187,14 @@ def standard_cases(suite: str | None = ALL) -> list[CorruptionCase]:
     return [case for corruption in found for case in cases_of(corruption)]
 
 
+def failures_of(suite: str) -> list[str]:
+    """Names of a suite's corruptions."""
+    return [name for name, item in CORRUPTIONS.items() if item.suite == suite]
+
+
 def cases_of(corruption: Corruption) -> list[CorruptionCase]:
     """A corruption at each of its severities."""
-    return [
-        CorruptionCase(corruption=corruption.name, severity=level)
-        for level in corruption.severities
-    ]
+    return [CorruptionCase(corruption.name, level) for level in corruption.severities]
 
 
 def read_cases(text: str) -> list[CorruptionCase]:

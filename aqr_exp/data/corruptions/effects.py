@@ -22,21 +22,9 @@ Generator = np.random.Generator
 CorruptImages = Callable[[Images, CorruptionCase, Generator], Images]
 
 DIRT_BGR = (20, 30, 40)
-DISCS = {"1": 10, "2": 20, "3": 40}
 RADII = (0.02, 0.10)
 """Of the image's height."""
-GAIN = {"1": 0.4, "2": 0.2, "3": 0.1}
-TRANSMISSION = {"1": 0.6, "2": 0.4, "3": 0.2}
-FOG_LEVEL = 200.0
-BLUR_PX = {"1": 2.0, "2": 4.0, "3": 8.0}
-BLUR_HEIGHT_PX = 900
-NOISE_SD = {"1": 20.0, "2": 40.0, "3": 80.0}
 _LEVELS = np.arange(256)
-
-
-def drop_all(images: Images, _case: CorruptionCase, _rng: Generator) -> Images:
-    """All images 0."""
-    return [np.zeros_like(image) for image in images]
 
 
 def drop_views(images: Images, case: CorruptionCase, rng: Generator) -> Images:
@@ -50,17 +38,12 @@ def drop_views(images: Images, case: CorruptionCase, rng: Generator) -> Images:
     ]
 
 
-def occlude(images: Images, case: CorruptionCase, rng: Generator) -> Images:
+def occlude(image: np.ndarray, level: int, rng: Generator) -> np.ndarray:
     """Discs of dirt: a pixel is covered when its centre is not farther than the radius."""
-    return [_with_dirt(image, rng.random((DISCS[case.severity], 3))) for image in images]
-
-
-def _with_dirt(image: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """Paint discs; `drawn` is [discs, 3] in [0, 1): x, y and radius."""
     height, width = image.shape[:2]
     dirty = image.copy()
     low, high = RADII
-    for x, y, size in drawn * (width, height, 1.0):
+    for x, y, size in rng.random(((10, 20, 40)[level], 3)) * (width, height, 1.0):
         radius = (low + (high - low) * size) * height
         top, left = max(0, int(y - radius)), max(0, int(x - radius))
         patch = dirty[top : int(y + radius) + 2, left : int(x + radius) + 2]
@@ -70,63 +53,45 @@ def _with_dirt(image: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     return dirty
 
 
-def darken(images: Images, case: CorruptionCase, _rng: Generator) -> Images:
+def darken(image: np.ndarray, level: int, _rng: Generator) -> np.ndarray:
     """Scale all values down."""
-    return _by_level(images, GAIN[case.severity] * _LEVELS)
+    return np.asarray(np.rint((0.4, 0.2, 0.1)[level] * _LEVELS).astype(np.uint8)[image])
 
 
-def fog(images: Images, case: CorruptionCase, _rng: Generator) -> Images:
+def fog(image: np.ndarray, level: int, _rng: Generator) -> np.ndarray:
     """Light grey mixed in, the same at every pixel: stored images have no depth."""
-    clear = TRANSMISSION[case.severity]
-    return _by_level(images, clear * _LEVELS + (1 - clear) * FOG_LEVEL)
+    clear = (0.6, 0.4, 0.2)[level]
+    return np.asarray(np.rint(clear * _LEVELS + (1 - clear) * 200.0).astype(np.uint8)[image])
 
 
-def _by_level(images: Images, levels: np.ndarray) -> Images:
-    """Every value replaced by its own level, rounded."""
-    table = np.rint(levels).astype(np.uint8)
-    return [table[image] for image in images]
-
-
-def blur(images: Images, case: CorruptionCase, _rng: Generator) -> Images:
+def blur(image: np.ndarray, level: int, _rng: Generator) -> np.ndarray:
     """A Gaussian filter; borders are mirrored."""
-    sigma = BLUR_PX[case.severity]
-    return [
-        np.asarray(cv2.GaussianBlur(image, (0, 0), sigma * image.shape[0] / BLUR_HEIGHT_PX))
-        for image in images
-    ]
+    sigma = (2.0, 4.0, 8.0)[level] * image.shape[0] / 900
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma))
 
 
-def add_noise(images: Images, case: CorruptionCase, rng: Generator) -> Images:
+def add_noise(image: np.ndarray, level: int, rng: Generator) -> np.ndarray:
     """Normal noise on every value."""
-    noisy = []
-    for image in images:
-        noise = rng.standard_normal(image.shape, dtype=np.float32) * NOISE_SD[case.severity]
-        noisy.append(np.clip(np.rint(image + noise), 0, 255).astype(np.uint8))
-    return noisy
+    noise = rng.standard_normal(image.shape, dtype=np.float32) * (20.0, 40.0, 80.0)[level]
+    return np.asarray(np.clip(np.rint(image + noise), 0, 255).astype(np.uint8))
 
 
-def _as_published(change: multicorrupt.ChangeImage) -> CorruptImages:
-    """MultiCorrupt's change of one image, for all of a sample, as the benchmark stores them."""
-    return lambda images, case, rng: [
-        multicorrupt.as_stored(change(image, case.level, rng)) for image in images
-    ]
+def _of_each(change: multicorrupt.ChangeImage, *, stored: bool = False) -> CorruptImages:
+    """A change of every image of a sample; `stored` as MultiCorrupt stores them."""
+    after = multicorrupt.as_stored if stored else np.asarray
+    return lambda images, case, rng: [after(change(one, case.level, rng)) for one in images]
 
 
 IMAGE_CORRUPTIONS: dict[str, CorruptImages] = {
-    "camera_drop": drop_all,
+    "camera_drop": lambda images, _case, _rng: [np.zeros_like(image) for image in images],
     "view_drop": drop_views,
-    "occlusion": occlude,
-    "dark": darken,
-    "fog": fog,
-    "blur": blur,
-    "noise": add_noise,
-    **{name: _as_published(change) for name, change in multicorrupt.IMAGES.items()},
+    "occlusion": _of_each(occlude),
+    "dark": _of_each(darken),
+    "fog": _of_each(fog),
+    "blur": _of_each(blur),
+    "noise": _of_each(add_noise),
+    **{name: _of_each(change, stored=True) for name, change in multicorrupt.IMAGES.items()},
 }
-
-
-MISALIGNED = {"1": (0.2, 1.0), "2": (0.4, 2.0), "3": (0.6, 3.0)}
-"""Probability for a frame, and degrees about each axis."""
-SHIFT_M = 2.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -168,13 +133,12 @@ def drop_objects(cloud: Cloud, case: CorruptionCase, rng: Generator) -> np.ndarr
 
 def misalign(cloud: Cloud, case: CorruptionCase, rng: Generator) -> np.ndarray:
     """A drawn frame's points, turned about the three axes and moved."""
-    rate, degrees = MISALIGNED[case.severity]
-    drawn = rng.random(5)
-    if drawn[0] >= rate:
+    drawn, degrees = rng.random(5), 1.0 + case.level
+    if drawn[0] >= multicorrupt.RATE[case.level]:
         return cloud.points
     turn = multicorrupt.rotation(np.radians(np.where(drawn[1:4] < 0.5, -degrees, degrees)))
     azimuth = 2 * np.pi * drawn[4]
-    shift = SHIFT_M * np.array([np.sin(azimuth), np.cos(azimuth), 0.0])
+    shift = 2.0 * np.array([np.sin(azimuth), np.cos(azimuth), 0.0])
     moved = cloud.points.copy()
     moved[:, :3] = cloud.points[:, :3].astype(np.float64) @ turn.T + shift
     return moved
@@ -228,35 +192,20 @@ FILE_CORRUPTIONS: dict[str, multicorrupt.ChangeFile] = {
 POSES = "nr_extrinsics"
 
 
-def displaced(
-    lidar2img: np.ndarray,
-    cameras: Sequence[Mapping[str, Any]],
-    case: CorruptionCase,
-    rng: Generator,
-) -> np.ndarray:
-    """Projections [V, 4, 4] of cameras that are not where the calibration says.
-
-    `cameras` have `cam2img` and `cam2ego`, as in an info file.
-    """
-    errors = [_pose_error(rng) for _ in cameras]
-    if case.severity == "all":
-        errors = [errors[0]] * len(errors)
-    wrong = []
-    for error, projection, camera in zip(errors, lidar2img, cameras, strict=True):
-        pixels, mount = np.eye(4), np.asarray(camera["cam2ego"], dtype=np.float64)
-        pixels[:3, :3] = np.asarray(camera["cam2img"])[:3, :3]
-        ego2img = pixels @ np.linalg.inv(mount)
-        wrong.append(ego2img @ np.linalg.inv(error) @ np.linalg.inv(ego2img) @ projection)
-    return np.stack(wrong)
-
-
-def _pose_error(rng: Generator) -> np.ndarray:
-    """[4, 4] turn about an axis drawn on the sphere, by half of 1 to 5 degrees, and a shift."""
-    axis, error = rng.standard_normal(3), np.eye(4)
-    angle = np.radians(rng.uniform(1, 5) / 2) * rng.choice([-1, 1])
-    error[:3, :3] = cv2.Rodrigues(axis / np.linalg.norm(axis) * angle)[0]
-    error[:3, 3] = rng.uniform(0.005, 0.01, 3) * rng.choice([-1, 1], 3)
-    return error
+def displaced_cameras(info: dict[str, Any], case: CorruptionCase) -> dict[str, Any]:
+    """A sample whose cameras are not where its calibration, `lidar2cam`, says."""
+    rng = case.rng(info["token"])
+    images: dict[str, Any] = {}
+    for name, camera in info["images"].items():
+        if case.severity == "single" or not images:
+            error, axis = np.eye(4), rng.standard_normal(3)
+            angle = np.radians(rng.uniform(1, 5) / 2) * rng.choice([-1, 1])
+            error[:3, :3] = cv2.Rodrigues(axis / np.linalg.norm(axis) * angle)[0]
+            error[:3, 3] = rng.uniform(0.005, 0.01, 3) * rng.choice([-1, 1], 3)
+        mount = np.asarray(camera["cam2ego"], dtype=np.float64)
+        change = np.linalg.inv(error @ mount) @ mount
+        images[name] = {**camera, "lidar2cam": change @ np.asarray(camera["lidar2cam"])}
+    return {**info, "images": images}
 
 
 LONGEST_GAP_S = 1.0
@@ -266,7 +215,7 @@ SENSORS = {Modality.LIDAR: (LIDAR_NAME,), Modality.CAMERA: CAMERA_NAMES}
 STUCK = {"stuck_lidar": Modality.LIDAR, "stuck_cameras": Modality.CAMERA}
 DRAWN_STUCK = {f"nr_{name}": sensor for name, sensor in STUCK.items()}
 TEMPORAL, PUBLISHED_TEMPORAL = "temporal_misalignment", "mc_temporalmisalignment"
-FRAME_CORRUPTIONS = (TEMPORAL, PUBLISHED_TEMPORAL, *STUCK, *DRAWN_STUCK)
+FRAME_CORRUPTIONS = (POSES, TEMPORAL, PUBLISHED_TEMPORAL, *STUCK, *DRAWN_STUCK)
 
 Stale = dict[str, int]
 """Position of the earlier sample whose data a sensor delivers, by the sensor's channel."""
@@ -301,10 +250,9 @@ def stale_data(
     """
     if case.corruption == PUBLISHED_TEMPORAL:
         # The entry before, of whatever scene; the second entry's LiDAR is spared, as its authors do.
-        hit = case.rng(token).random(1 + len(CAMERA_NAMES)) < (0.2, 0.4, 0.6)[case.level]
-        first = (2, *[1] * len(CAMERA_NAMES))
-        sensors = zip((LIDAR_NAME, *CAMERA_NAMES), hit, first, strict=True)
-        return {name: sample - 1 for name, drawn, least in sensors if drawn and sample >= least}
+        hit = case.rng(token).random(7) < multicorrupt.RATE[case.level]
+        sensors = zip((LIDAR_NAME, *CAMERA_NAMES), hit, (2, *[1] * 6), strict=True)
+        return {name: sample - 1 for name, drawn, first in sensors if drawn and sample >= first}
     before = previous[sample]
     if before is None:
         return {}
@@ -334,13 +282,9 @@ def _stuck(case: CorruptionCase, sensor: str, samples: int) -> frozenset[int]:
 def with_stale_files(
     info: dict[str, Any], stale: Stale, read: Callable[[int], Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """The sample with the files of earlier keyframes for the sensors that are late.
+    """The sample with other paths of the images that are late, and `lidar_source` of late points.
 
-    Args:
-        read: Gives the info at a position.
-
-    Returns:
-        A new dict: images with other paths, and `lidar_source`, the keyframe the points are of.
+    `read` gives the info at a position.
     """
     late = {name: read(sample) for name, sample in stale.items()}
     images = {

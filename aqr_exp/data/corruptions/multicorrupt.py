@@ -21,6 +21,7 @@ ChangeFile = Callable[[np.ndarray, int, Generator, bool], np.ndarray]
 """Of a file's points; the last says whether it is a keyframe's."""
 
 _ROWS = 16  # of an image that stay in a processor's cache
+RATE = (0.2, 0.4, 0.6)
 BLUR = (0.06, 0.10, 0.13)
 """Standard deviation of the LiDAR's shift in metres, and in 100 pixels of the images' smear."""
 
@@ -29,11 +30,6 @@ def as_stored(values: np.ndarray) -> np.ndarray:
     """An image of values 0 to 255, cut to integers, written as JPEG and read again."""
     _, content = cv2.imencode(".jpg", values.astype(np.uint8))
     return np.asarray(cv2.imdecode(content, cv2.IMREAD_COLOR))
-
-
-def lose(image: np.ndarray, level: int, rng: Generator) -> np.ndarray:
-    """A black image, at the level's rate."""
-    return np.zeros_like(image) if rng.random() < (0.2, 0.4, 0.6)[level] else image
 
 
 def brighten(image: np.ndarray, level: int, _rng: Generator) -> np.ndarray:
@@ -79,20 +75,16 @@ def darken(image: np.ndarray, level: int, rng: Generator) -> np.ndarray:
 def plasma(size: int, rng: Generator) -> np.ndarray:
     """A fractal of diamonds and squares, [size, size] in 0 to 1; `size` is a power of 2."""
     heights, step, reach = np.zeros((size, size), dtype=np.float32), size, 100.0
-
-    def drawn(total: np.ndarray) -> np.ndarray:
-        uniform = rng.random(total.shape, dtype=np.float32) * 2 - 1
-        return np.asarray(total / 4 + reach**2 * uniform)
-
     while step >= 2:
-        half = step // 2
+        half, shape = step // 2, (3, size // step, size // step)
+        drawn = reach**2 * (rng.random(shape, dtype=np.float32) * 2 - 1)
         corners, centres = heights[::step, ::step], heights[half::step, half::step]
         pairs = corners + np.roll(corners, -1, axis=0)
-        centres[:] = drawn(pairs + np.roll(pairs, -1, axis=1))
+        centres[:] = (pairs + np.roll(pairs, -1, axis=1)) / 4 + drawn[0]
         upright = centres + np.roll(centres, 1, axis=0) + corners + np.roll(corners, -1, axis=1)
-        heights[::step, half::step] = drawn(upright)
+        heights[::step, half::step] = upright / 4 + drawn[1]
         across = centres + np.roll(centres, 1, axis=1) + pairs
-        heights[half::step, ::step] = drawn(across)
+        heights[half::step, ::step] = across / 4 + drawn[2]
         step, reach = half, reach / 1.7
     heights -= heights.min()
     return np.asarray(heights / heights.max())
@@ -103,10 +95,9 @@ def fog(image: np.ndarray, level: int, rng: Generator) -> np.ndarray:
     height, width = image.shape[:2]
     size = 1 << (max(height, width) - 1).bit_length()
     haze, thinner, thicker = (plasma(size, rng)[:height, :width] for _ in range(3))
-    haze = (2.0, 3.0, 4.0)[level] * haze * (1 - 0.8 * thinner) * (1 + 0.5 * thicker)
+    haze = (2 + level) * haze * (1 - 0.8 * thinner) * (1 + 0.5 * thicker)
     brightest = float(image.max()) / 255
-    lit = image.astype(np.float32) / 255 + haze[..., None]
-    lit *= brightest / (brightest + (2.0, 3.0, 4.0)[level])
+    lit = (image.astype(np.float32) / 255 + haze[..., None]) * (brightest / (brightest + 2 + level))
     rows, columns = np.ogrid[:height, :width]
     above = np.maximum(0, np.maximum(rows - int(0.99 * height), int(0.65 * height) - rows))
     aside = np.maximum(0, np.maximum(columns - int(0.85 * width), int(0.1 * width) - columns))
@@ -118,15 +109,11 @@ def fog(image: np.ndarray, level: int, rng: Generator) -> np.ndarray:
 
 def snow(image: np.ndarray, level: int, rng: Generator) -> np.ndarray:
     """Flakes of enlarged noise, smeared downwards, twice; paler and darker colours behind."""
-    mean, factor, least, radius, clear = (
-        (0.3, 5, 0.9, 7, 0.9),
-        (0.4, 4, 0.85, 8, 0.85),
-        (0.5, 3, 0.8, 10, 0.8),
-    )[level]
+    factor, clear, radius = 5 - level, 0.9 - 0.05 * level, (7, 8, 10)[level]
     height, width = image.shape[:2]
-    coarse = rng.normal(mean, 0.3, (-(-height // factor), -(-width // factor)))
+    coarse = rng.normal(0.3 + 0.1 * level, 0.3, (-(-height // factor), -(-width // factor)))
     flakes = zoom(coarse, factor, order=1)
-    flakes = np.clip(np.where(flakes < least, 0, flakes), 0, 1)
+    flakes = np.minimum(np.where(flakes < clear, 0, flakes), 1)
     flakes = smear(flakes, 2 * radius + 1, radius, rng.uniform(-135, -45))
     flakes = np.round(flakes * 255)[:height, :width, None] / 255
     pixels = image.astype(np.float32) / 255
@@ -139,7 +126,7 @@ IMAGES: dict[str, ChangeImage] = {
     "mc_brightness": brighten,
     "mc_dark": darken,
     "mc_fog": fog,
-    "mc_missingcamera": lose,
+    "mc_missingcamera": lambda image, level, rng: image * (rng.random() >= RATE[level]),
     "mc_motionblur": blur,
     "mc_snow": snow,
     "mc_temporalmisalignment": lambda image, _level, _rng: image,
@@ -148,8 +135,8 @@ IMAGES: dict[str, ChangeImage] = {
 
 def thin_out(points: np.ndarray, level: int, rng: Generator, _keyframe: bool) -> np.ndarray:
     """A share of the points, in a drawn order."""
-    share = (0.3, 0.2, 0.1)[level]
-    return np.asarray(points[rng.permutation(len(points))[: round(len(points) * share)]])
+    kept = round(len(points) * (0.3, 0.2, 0.1)[level])
+    return np.asarray(points[rng.permutation(len(points))[:kept]])
 
 
 def shake(points: np.ndarray, level: int, rng: Generator, _keyframe: bool) -> np.ndarray:
@@ -163,11 +150,10 @@ def shake(points: np.ndarray, level: int, rng: Generator, _keyframe: bool) -> np
 
 def displace(points: np.ndarray, level: int, rng: Generator, _keyframe: bool) -> np.ndarray:
     """At the level's rate, turn the points about z, then y, then x, and move them 2 m along x."""
-    if rng.random() >= (0.2, 0.4, 0.6)[level]:
+    if rng.random() >= RATE[level]:
         return points
-    turn = rotation(np.full(3, np.radians(level + 1)))
     moved = points.copy()
-    moved[:, :3] = points[:, :3] @ turn + (2.0, 0.0, 0.0)
+    moved[:, :3] = points[:, :3] @ rotation(np.full(3, np.radians(level + 1))) + (2.0, 0.0, 0.0)
     return moved
 
 
@@ -185,9 +171,7 @@ def rotation(angles: np.ndarray) -> np.ndarray:
 
 PULSE_S = 2e-8
 REFLECTIVITY = 1e-6 / np.pi  # differential, of a hard target
-FOG = ((0.02, 0.008), (0.03, 0.008), (0.06, 0.05))
-"""Attenuation (1/m) and backscattering (1/sr) by level."""
-SCATTER_M = 10.0
+FOG = ((0.02, 0.008), (0.03, 0.008), (0.06, 0.05))  # attenuation (1/m), backscattering (1/sr)
 
 
 @functools.cache
@@ -208,15 +192,12 @@ def fog_over(points: np.ndarray, level: int, rng: Generator, _keyframe: bool) ->
     ranges = np.linalg.norm(points[:, :3], axis=1)
     foggy = points.copy()
     foggy[:, 3] = np.round(np.exp(-2 * attenuation * ranges) * points[:, 3])
-    places, strength = fog_echo(attenuation)
-    strongest = np.maximum.accumulate(strength)
-    first = np.searchsorted(strongest, strongest)  # where each maximum was reached
+    places, strength = fog_echo(attenuation)  # it rises to one peak
     within = np.searchsorted(places, np.round(ranges, 1).astype(np.float64), side="right") - 1
-    at = first[np.clip(within, 0, len(places) - 1)]
+    at = np.clip(within, 0, strength.argmax())
     echo = strength[at] * points[:, 3] * ranges**2 * (backscattering / REFLECTIVITY)
     hidden = echo > foggy[:, 3]
-    far = ranges[hidden].astype(np.float64)
-    drawn = rng.uniform(far - SCATTER_M, far + SCATTER_M)
+    drawn = ranges[hidden] + rng.uniform(-10.0, 10.0, hidden.sum())
     foggy[hidden, :3] *= (places[at[hidden]] / drawn)[:, None]
     foggy[hidden, 3] = echo[hidden]
     return foggy

@@ -1,6 +1,5 @@
 """Load a sample's points and images; blank or corrupt a sensor."""
 
-import functools
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,7 @@ from aqr_exp.data.corruptions.effects import (
     FILE_CORRUPTIONS,
     IMAGE_CORRUPTIONS,
     POINT_CORRUPTIONS,
-    POSES,
     Cloud,
-    displaced,
 )
 from aqr_exp.data.geometry import POINT_FEATURES, lidar_to_image, merged_sweeps, read_image
 
@@ -33,8 +30,7 @@ class LoadLidarSweeps(BaseTransform):
 
     Args:
         sweeps: Earlier sweeps to merge, newest first; fewer where a scene begins.
-        corruption: Name and severity of the corruption of sensors, if there is one; those of files are
-            applied here.
+        corruption: Name and severity of a corruption; here, those of files have an effect.
         read: True to open the files; False leaves every cloud empty, for a detector that does
             not look at it.
     """
@@ -43,11 +39,7 @@ class LoadLidarSweeps(BaseTransform):
         self, sweeps: int, corruption: tuple[str, str] | None = None, *, read: bool = True
     ) -> None:
         self.sweeps = sweeps
-        self.change = None
-        if corruption is not None and corruption[0] in FILE_CORRUPTIONS:
-            self.change = functools.partial(
-                _changed_file, CorruptionCase(corruption=corruption[0], severity=corruption[1])
-            )
+        self.case = CorruptionCase(*corruption) if corruption else None
         self.read = read
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
@@ -58,17 +50,18 @@ class LoadLidarSweeps(BaseTransform):
         points = np.zeros((0, POINT_FEATURES), dtype=np.float32)
         if self.read:
             source = results.get("lidar_source", results)
-            points, _ = merged_sweeps(source, self.sweeps, self.change)
+            points, _ = merged_sweeps(source, self.sweeps, self.corrupted)
         results["points"] = LiDARPoints(points, points_dim=POINT_FEATURES)
         results["lidar2ego"] = results["lidar_points"]["lidar2ego"]
         return results
 
-
-def _changed_file(case: CorruptionCase, points: np.ndarray, path: str) -> np.ndarray:
-    """A corrupted file's points; drawn by its name, so that it is one file for all samples."""
-    file = Path(path)
-    keyframe = "samples" in file.parts[-3:-1]
-    return FILE_CORRUPTIONS[case.corruption](points, case.level, case.rng(file.name), keyframe)
+    def corrupted(self, points: np.ndarray, path: str) -> np.ndarray:
+        """A file's points; draws are of its name, so that it is one file for all samples."""
+        if self.case is None or self.case.corruption not in FILE_CORRUPTIONS:
+            return points
+        folder, file = Path(path).parts[-3:-1], Path(path).name
+        change = FILE_CORRUPTIONS[self.case.corruption]
+        return change(points, self.case.level, self.case.rng(file), "samples" in folder)
 
 
 @TRANSFORMS.register_module()
@@ -166,16 +159,16 @@ class BlankModality(BaseTransform):
 
 @TRANSFORMS.register_module()
 class CorruptSensor(BaseTransform):
-    """Corrupt the loaded points, images or projections of a sample, by draws of its own token.
+    """Corrupt the loaded points or images of a sample, by draws of its own token.
 
     The annotations are read by `object_failure` and never changed.
     """
 
     def __init__(self, corruption: str, severity: str) -> None:
-        self.case = CorruptionCase(corruption=corruption, severity=severity)
+        self.case = CorruptionCase(corruption, severity)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Replace `points`, `img` or `lidar2img`, whichever the corruption acts on."""
+        """Replace `points` or `img`, whichever the corruption acts on."""
         rng = self.case.rng(results["token"])
         if self.case.corruption in POINT_CORRUPTIONS:
             points = results["points"].tensor.numpy()
@@ -187,7 +180,4 @@ class CorruptSensor(BaseTransform):
             results["points"] = LiDARPoints(failed, points_dim=points.shape[1])
         elif self.case.corruption in IMAGE_CORRUPTIONS:
             results["img"] = IMAGE_CORRUPTIONS[self.case.corruption](results["img"], self.case, rng)
-        elif self.case.corruption == POSES:
-            cameras = [results["images"][name] for name in CAMERA_NAMES]
-            results["lidar2img"] = displaced(results["lidar2img"], cameras, self.case, rng)
         return results

@@ -10,6 +10,7 @@ from aqr_exp.data.corruptions.cases import (
     CORRUPTIONS,
     SUITES,
     CorruptionCase,
+    failures_of,
     read_cases,
     standard_cases,
 )
@@ -98,10 +99,7 @@ def failure_table(
 ) -> Table:
     """One block a case, one line an arm in it; below, RA, RRA, their means and the worst case.
 
-    What is missing is among its notes.
-
-    Args:
-        matches: The baseline of each arm, for RRA.
+    What is missing is among its notes. `matches` are the baselines of the arms, for RRA.
     """
     evaluated = [[read_evaluated(store, row) for row in group] for group in groups]
     shown = _shown_cases(evaluated)
@@ -178,19 +176,12 @@ def _relative(
     arms: Sequence[Sequence[Evaluated]], matches: Sequence[BaselineMatch], store: Store
 ) -> list[list[dict[str, float]]]:
     """RRA by failure of each run against its baseline's of the same seed; nothing where there is none."""
-    known = {run.row.name: run for runs in arms for run in runs}
     found = []
     for runs, match in zip(arms, matches, strict=False):
-        theirs = {
-            row.seed: known.get(row.name) or read_evaluated(store, row) for row in match.group or ()
-        }
-        pairs = [(run, theirs.get(run.row.seed)) for run in runs]
-        found.append(
-            [
-                relative_resistance(run.scores("NDS"), one.scores("NDS")) if one else {}
-                for run, one in pairs
-            ]
-        )
+        rows = match.group or ()
+        theirs = {row.seed: read_evaluated(store, row).scores("NDS") for row in rows}
+        ours = [(run.scores("NDS"), theirs.get(run.row.seed, {})) for run in runs]
+        found.append([relative_resistance(*scores) for scores in ours])
     return found
 
 
@@ -199,45 +190,37 @@ def _ability_lines(
 ) -> list[_Line]:
     """A line an arm for each failure that some run has, then for the mean over each suite's common ones."""
     arms = [(arm, runs) for arm, runs in enumerate(by_run) if name == RA or any(runs)]
-    return [
-        *(
-            _line(name, failure, name, arm, [run.get(failure) for run in runs])
-            for failure in CORRUPTIONS
-            if any(failure in run for runs in by_run for run in runs)
-            for arm, runs in arms
-        ),
-        *(
-            _line(f"m{name}", _of(suite, failures), f"m{name}", arm, means_over(runs, failures))
-            for suite, failures in common.items()
-            for arm, runs in arms
-        ),
+    there = {failure for _, runs in arms for run in runs for failure in run}
+    lines = [
+        _line(name, failure, name, arm, [run.get(failure) for run in runs])
+        for failure in CORRUPTIONS
+        if failure in there
+        for arm, runs in arms
+    ]
+    return lines + [
+        _line(f"m{name}", _of(suite, failures), f"m{name}", arm, means_over(runs, failures))
+        for suite, failures in common.items()
+        for arm, runs in arms
     ]
 
 
 def _of(suite: str, failures: Sequence[str]) -> str:
     """How many failures a mean is over, and of which."""
-    whole = len({case.corruption for case in standard_cases(suite)})
-    return (
-        f"of {len(failures)} failures" if suite == ALL else f"{suite}: {len(failures)} of {whole}"
-    )
+    words = f"{suite}: {len(failures)} of {len(failures_of(suite))}"
+    return f"of {len(failures)} failures" if suite == ALL else words
 
 
 def _common_failures(arms: Sequence[Sequence[Evaluated]]) -> dict[str, list[str]]:
     """The failures of each suite of which every run that was evaluated under some of it has an RA."""
+    flat = [run for runs in arms for run in runs]
     found = {}
     for suite in SUITES:
-        names = {case.corruption for case in standard_cases(suite)}
         runs = [
-            run.abilities
-            for runs in arms
-            for run in runs
-            if any(c.corruption in names for c in run.found)
+            run.abilities for run in flat if suite in {case.definition.suite for case in run.found}
         ]
-        common = [
-            name for name in CORRUPTIONS if name in names and all(name in run for run in runs)
-        ]
-        if runs and common:
-            found[suite] = common
+        found[suite] = [name for name in failures_of(suite) if all(name in run for run in runs)]
+        if not runs or not found[suite]:
+            del found[suite]
     return found
 
 
@@ -265,17 +248,13 @@ def _line(
 def _how(common: Mapping[str, Sequence[str]], relative: bool) -> list[str]:
     """Notes on the intervals, abilities and means."""
     notes = ["intervals: 95 % Student t over seeds; scene noise is not in them"]
-    notes.append(
-        "RA (resistance ability): mean over severities of NDS under the failure / clean NDS of the same run"
-    )
+    notes.append("RA (resistance ability): mean over severities of NDS / clean NDS of the same run")
     if relative:
         notes.append(
-            "RRA (relative resistance ability): summed NDS under the failure / that of the baseline's run "
-            "of the same seed - 1, in %"
+            "RRA (relative): summed NDS / that of the baseline's run of the same seed - 1, in %"
         )
     for suite, names in common.items():
-        whole = len({case.corruption for case in standard_cases(suite)})
-        of = f"{whole} failures" if suite == ALL else f"{whole} failures of {suite}"
+        of = f"{len(failures_of(suite))} failures" + f" of {suite}" * (suite != ALL)
         notes.append(
             f"mRA: mean RA of the {len(names)} of {of} that every evaluated "
             f"run has at all severities: {', '.join(names)}"
@@ -293,16 +272,15 @@ def _missing_notes(groups: Sequence[Group], arms: Sequence[Sequence[Evaluated]])
         for run in runs:
             notes += run.faults
             for suite in (suite for suite in SUITES if suite in there):
-                standard = standard_cases(suite)
-                missing = [case.name for case in standard if case not in run.found]
-                if not missing:
-                    continue
+                cases = standard_cases(suite)
+                missing = [case.name for case in cases if case not in run.found]
                 more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
                 words = f"{', '.join(missing[:_NAMED])}{more}"
-                words = f"any failure of {suite}" if len(missing) == len(standard) else words
-                notes.append(
-                    f"{arm_name(group)}, seed {run.row.seed}: not evaluated under "
-                    f"{words.removesuffix(f' of {ALL}')} "
-                    f"(`aqr-exp eval {run.row.name} --failures {suite}`)"
-                )
+                if len(missing) == len(cases):
+                    words = "any failure" + f" of {suite}" * (suite != ALL)
+                if missing:
+                    notes.append(
+                        f"{arm_name(group)}, seed {run.row.seed}: not evaluated under {words} "
+                        f"(`aqr-exp eval {run.row.name} --failures {suite}`)"
+                    )
     return notes

@@ -15,7 +15,7 @@ from aqr_exp.data.corruptions.cases import read_cases
 from aqr_exp.data.corruptions.effects import (
     FILE_CORRUPTIONS,
     IMAGE_CORRUPTIONS,
-    displaced,
+    displaced_cameras,
 )
 from aqr_exp.data.geometry import merged_sweeps, read_points
 
@@ -156,7 +156,7 @@ def test_every_file_is_drawn_by_its_own_name_and_is_one_file_for_all_samples(tmp
         ]
         sample = {**entries[0], "lidar_sweeps": entries[1:]}
         load = LoadLidarSweeps(10, ("mc_spatialmisalignment", "2"))
-        points, numbers = merged_sweeps(sample, 10, load.change)
+        points, numbers = merged_sweeps(sample, 10, load.corrupted)
         return {name: points[numbers == place, :3] for place, name in enumerate(order)}
 
     cloud = cloud[_ranges(cloud) > 5]  # nothing comes near the vehicle, whose points sweeps lose
@@ -198,24 +198,26 @@ def test_robo3d_changes_keyframes_alone_by_its_counts(cloud):
 
 
 def test_wrong_extrinsics_turn_each_camera_or_all_alike():
-    pixels = np.array([[1000.0, 0, 800], [0, 1000, 450], [0, 0, 1]])
     mounts = []
     for number in range(6):
         mount = np.eye(4)
         mount[:3, :3] = multicorrupt.rotation(np.array([0.1, 0.2, number]))
         mount[:3, 3] = (1.5, 0.1 * number, 1.6)
         mounts.append(mount)
-    cameras = [{"cam2img": pixels.tolist(), "cam2ego": mount.tolist()} for mount in mounts]
-    whole = np.eye(4)
-    whole[:3, :3] = pixels
-    lidar2img = np.stack([whole @ np.linalg.inv(mount) for mount in mounts])
+    images = {
+        name: {"cam2ego": mount.tolist(), "lidar2cam": np.linalg.inv(mount).tolist(), "kept": 1}
+        for name, mount in zip("abcdef", mounts, strict=True)
+    }
+    info = {"token": "a token", "images": images, "other": 2}
     for severity in ("single", "all"):
         (case,) = read_cases(f"nr_extrinsics@{severity}")
-        wrong = displaced(lidar2img, cameras, case, case.rng("a token"))
-        # What the wrong projection takes the camera's pose on the vehicle for, over the true one.
+        wrong = displaced_cameras(info, case)
+        assert (wrong["other"], wrong["images"]["c"]["kept"]) == (2, 1)
+        assert info["images"] is images
+        # Where the wrong calibration puts the camera on the vehicle, over where it is.
         errors = [
-            np.linalg.inv(np.linalg.inv(whole) @ projection) @ np.linalg.inv(mount)
-            for projection, mount in zip(wrong, mounts, strict=True)
+            np.linalg.inv(wrong["images"][name]["lidar2cam"]) @ np.linalg.inv(mount)
+            for name, mount in zip("abcdef", mounts, strict=True)
         ]
         degrees = [np.degrees(np.arccos((np.trace(error[:3, :3]) - 1) / 2)) for error in errors]
         assert all(0.5 <= angle <= 2.5 for angle in degrees)
@@ -239,9 +241,7 @@ def test_a_near_flake_hides_the_point_and_a_thin_one_leaves_it():
     target = np.array([[20.0, 0, 0, 50, 0]], dtype=np.float32)
 
     def seen(distance: float, half: float, azimuth: float = 0.0):
-        return snowfall.through_flakes(
-            target, 0, tuple(np.array([value]) for value in (distance, azimuth, half))
-        )
+        return snowfall.through_flakes(target, 0, np.array([[distance], [azimuth], [half]]))
 
     point, scattered = seen(5.0, 0.003)  # wider than the beam of 3 mrad
     assert scattered.tolist() == [True]
