@@ -362,3 +362,30 @@ def test_the_leases_of_a_running_training_are_kept_young(
     work.run()
     assert len(ages_s) == 2
     assert max(ages_s) < 3600
+
+
+def test_a_slot_is_given_back_when_its_training_has_ended(store: Store, stubs: Stubs) -> None:
+    """Not left to the next launcher that finds its owner dead: one of another machine cannot."""
+    tasks = [stub_task(store, seed) for seed in range(2)]
+    stubs({tasks[1].folder.name: {"ends": "hangs"}})
+    recorder = Recorder()
+    work = scheduler(store, tasks, recorder)
+    held: list[int] = []
+
+    def look() -> None:
+        if tasks[0].folder.name in recorder.ended_here and not held:
+            held.append(len([*store.slots_dir.rglob("*.json")]))
+            work.request_stop()
+
+    recorder.on_tick = look
+    assert decisions(work.run()) == ["completed", "cancelled"]
+    assert held == [1]
+
+
+def test_room_that_no_run_took_is_given_back(store: Store, stubs: Stubs) -> None:
+    def refuse() -> None:
+        raise AqrExpError("no such folder")
+
+    task = Task(folder=store.folder("a-broken-s0"), label="broken", create=refuse)
+    assert decisions(scheduler(store, [task]).run()) == ["failed"]
+    assert leases_left(store) == []
