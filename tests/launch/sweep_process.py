@@ -9,6 +9,7 @@ from pathlib import Path
 import forked
 from stub_training import jump_with_the_clock
 
+from aqr_exp.cli import main as command_line
 from aqr_exp.cli.sweep_execute import run_tasks
 from aqr_exp.launch.executor import LocalExecutor
 from aqr_exp.launch.scheduler import Task
@@ -63,7 +64,10 @@ def main() -> int:
     if "forked" in sys.argv:
         forked.be_quick(setattr)
     executor = LocalExecutor(SlotLeases(store.slots_dir, cpu_slots(slots)))
-    return run_tasks("stubs", tasks, store, executor, sweep=sweep, detached=detached)
+    try:
+        return run_tasks("stubs", tasks, store, executor, sweep=sweep, detached=detached)
+    except Exception as error:
+        return command_line._report(error)  # the command line's own edge
 
 
 if __name__ == "__main__":
