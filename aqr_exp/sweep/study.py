@@ -71,7 +71,7 @@ def _digest(log: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(log).encode()).hexdigest()
 
 
-def _damaged(journal: object, error: Exception) -> AqrExpError:
+def _damaged(journal: object, error: object) -> AqrExpError:
     return AqrExpError(f"{journal} is damaged: {error}: remove it {_ANEW}")
 
 
@@ -169,7 +169,7 @@ class SearchStudy:
         search: Search,
         alike: Mapping[str, Sequence[str | int]] | None = None,
     ) -> None:
-        self.search = search
+        self.search, self._journal = search, journal
         try:
             _log_to(log)
             open_regular(journal, os.O_RDWR | os.O_CREAT, follow=False).close()
@@ -193,8 +193,11 @@ class SearchStudy:
         """Every trial, in the order of their numbers; one that a kill left half proposed is whole."""
         trials = self._study.get_trials(deepcopy=False)
         for trial in trials:
-            if not trial.state.is_finished() and len(trial.params) < len(self._distributions):
-                self._propose_rest(trial)
+            if len(trial.params) == len(self._distributions):
+                continue
+            if trial.state.is_finished():
+                raise _damaged(self._journal, f"trial {trial.number} has lost a value")
+            self._propose_rest(trial)
         return self._study.get_trials(deepcopy=False)
 
     def ask(self) -> FrozenTrial:

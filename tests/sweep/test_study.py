@@ -220,6 +220,18 @@ def test_another_digit_in_a_journal_is_named(folder: Path) -> None:
         begun(folder, search())
 
 
+def test_a_value_that_was_lost_from_a_journal_is_named(folder: Path) -> None:
+    study, journal = begun(folder, search()), folder / "study.journal"
+    study.complete(study.ask().number, 0.5)
+    lines = journal.read_text().splitlines(keepends=True)
+    lines.remove(next(line for line in lines if '"param_name":"bias_scale"' in line))
+    journal.write_text("".join(lines))
+    with pytest.raises(AqrExpError) as caught:
+        begun(folder, search()).trials()
+    fault = "trial 0 has lost a value: remove it to begin anew (its runs are kept)"
+    assert str(caught.value) == f"{journal} is damaged: {fault}"
+
+
 def test_a_journal_of_an_older_version_goes_on_with_checksums(folder: Path) -> None:
     study, journal = begun(folder, search()), folder / "study.journal"
     study.complete(study.ask().number, 0.5)
