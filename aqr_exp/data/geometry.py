@@ -175,8 +175,8 @@ def merged_sweeps(
         path = entry["lidar_points"]["lidar_path"]
         points = read_points(path) if change is None else change(read_points(path), path)
         if clouds:
-            lidar2sensor = np.asarray(entry["lidar_points"]["lidar2sensor"], float)
-            points = to_keyframe(without_ego(points), lidar2sensor)
+            moved = np.asarray(entry["lidar_points"]["lidar2sensor"], float)
+            points = to_keyframe(without_ego(points), moved)
         points[:, 4] = sample["timestamp"] - entry["timestamp"] if clouds else 0.0
         clouds.append(points)
     numbers = np.repeat(np.arange(len(clouds)), [len(cloud) for cloud in clouds])

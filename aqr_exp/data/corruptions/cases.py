@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 ALL = "all"
 """The name of the project's own corruptions."""
-MULTICORRUPT, NUSCENES_R, ROBO3D = "multicorrupt", "nuscenes_r", "robo3d"
-SUITES = (ALL, MULTICORRUPT, NUSCENES_R, ROBO3D)
+_SUITES = {"mc": "multicorrupt", "nr": "nuscenes_r", "r3d": "robo3d"}
+SUITES = (ALL, *_SUITES.values())
 """Names that stand for many corruptions; each has means of its own."""
 
 RINGS: dict[str, tuple[int, ...]] = {
@@ -48,36 +48,33 @@ _FILE = "Each LiDAR file (keyframe and sweeps, before they are merged)"
 _PICTURE = "each image, which is then stored as JPEG"
 _STUCK = "before come again in s % of the split's keyframes, drawn for"
 _DEFINITIONS = {
-    "lidar_drop": "origin: all five columns of all points become 0; empty: the cloud has no "
-    "points.",
+    "lidar_drop": "origin: all five columns of all points become 0; empty: the cloud has no points.",
     "camera_drop": "All images become 0 before normalisation.",
-    "view_drop": "Each view becomes 0 before normalisation with p = s; or s names the views "
-    "that do, such as front+back_left.",
-    "beams": "Of the keyframe and of each sweep, before they are merged, s of 32 rings stay: "
-    "16 = {1, 3, .., 31}, 8 = {1, 5, .., 29}, 4 = {1, 9, 17, 25}.",
-    "points_drop": "Of the N merged points, those with the round(s N) smallest of N uniform "
-    "draws go.",
+    "view_drop": "Each view becomes 0 before normalisation with p = s; or s names the views that do, "
+    "such as front+back_left.",
+    "beams": "Of the keyframe and of each sweep, before they are merged, s of 32 rings stay: 16 = {1, "
+    "3, .., 31}, 8 = {1, 5, .., 29}, 4 = {1, 9, 17, 25}.",
+    "points_drop": "Of the N merged points, those with the round(s N) smallest of N uniform draws go.",
     "limited_fov": "After merging, points with |atan2(x, y)| <= s degrees stay; +y is forward.",
-    "object_failure": "With p = s for the frame, all merged points inside all annotated boxes "
-    "go, borders included.",
-    "occlusion": "Each view gets 10, 20 or 40 opaque discs of dirt (blue 20, green 30, red "
-    "40), centres uniform in the image, radii uniform in 2 to 10 % of its height.",
+    "object_failure": "With p = s for the frame, all merged points inside all annotated boxes go, "
+    "borders included.",
+    "occlusion": "Each view gets 10, 20 or 40 opaque discs of dirt (blue 20, green 30, red 40), centres "
+    "uniform in the image, radii uniform in 2 to 10 % of its height.",
     "dark": "Each value v becomes round(g v), g = 0.4, 0.2, 0.1.",
     "fog": "Each value v becomes round(t v + (1 - t) 200), t = 0.6, 0.4, 0.2.",
-    "blur": "A Gaussian filter, sigma = 2, 4, 8 pixels of an image 900 pixels high and in "
-    "proportion for others.",
-    "noise": "Each value v becomes round(v + n) within 0 to 255, n normal with sd = 20, 40, "
-    "80, drawn for every pixel and channel.",
-    "spatial_misalignment": "With p = 0.2, 0.4, 0.6 for the frame, the merged points turn by "
-    "1, 2, 3 degrees about x, then y, then z, each to a drawn side, and move 2 m to a drawn "
-    "azimuth; the calibration stays the same.",
-    "temporal_misalignment": "With p = s for the frame, either the LiDAR (keyframe and sweeps) "
-    "or all images, drawn evenly, are those of the previous keyframe; the calibration stays "
-    "the same.",
-    "stuck_lidar": "Only every s-th keyframe of a scene, from its first, brings new LiDAR "
-    "data; the others repeat the last; the calibration stays the same.",
-    "stuck_cameras": "Only every s-th keyframe of a scene, from its first, brings new images; "
-    "the others repeat the last; the calibration stays the same.",
+    "blur": "A Gaussian filter, sigma = 2, 4, 8 pixels of an image 900 pixels high and in proportion "
+    "for others.",
+    "noise": "Each value v becomes round(v + n) within 0 to 255, n normal with sd = 20, 40, 80, drawn "
+    "for every pixel and channel.",
+    "spatial_misalignment": "With p = 0.2, 0.4, 0.6 for the frame, the merged points turn by 1, 2, 3 "
+    "degrees about x, then y, then z, each to a drawn side, and move 2 m to a drawn azimuth; the "
+    "calibration stays the same.",
+    "temporal_misalignment": "With p = s for the frame, either the LiDAR (keyframe and sweeps) or all "
+    "images, drawn evenly, are those of the previous keyframe; the calibration stays the same.",
+    "stuck_lidar": "Only every s-th keyframe of a scene, from its first, brings new LiDAR data; the "
+    "others repeat the last; the calibration stays the same.",
+    "stuck_cameras": "Only every s-th keyframe of a scene, from its first, brings new images; the "
+    "others repeat the last; the calibration stays the same.",
     "mc_beamsreducing": f"{_FILE} keeps 16, 8, 4 of 32 rings, as `beams`.",
     "mc_brightness": f"HSV's value rises by 0.5, 0.6, 0.7, cut to 1: {_PICTURE}.",
     "mc_dark": "Stretched to 0 to 1, squared, times 0.6, 0.4, 0.3; Poisson noise of 250, 120, 50 photons, "
@@ -104,22 +101,20 @@ _DEFINITIONS = {
     "r3d_crosstalk": "3, 7, 12 % of keyframes' points get normal noise of sd 3 in x, y, z, intensity.",
 }
 _RATES, _EVERY, _HEAVY = ("0.2", "0.4", "0.6"), ("2", "4", "8"), ("light", "moderate", "heavy")
-_TENTHS = tuple(str(percent) for percent in range(10, 100, 10))
+_TENTHS = tuple(f"{tenth}0" for tenth in range(1, 10))
 _SEVERITIES = {
     "lidar_drop": ("origin", "empty"),
     "camera_drop": ("all",),
-    "view_drop": _RATES,
+    **dict.fromkeys(("view_drop", "temporal_misalignment"), _RATES),
     "beams": tuple(RINGS),
     "points_drop": ("0.7", "0.8", "0.9"),
     "limited_fov": ("90", "60"),
     "object_failure": ("0.5",),
-    "temporal_misalignment": _RATES,
     **dict.fromkeys(("stuck_lidar", "stuck_cameras"), _EVERY),
     **dict.fromkeys(("nr_stuck_lidar", "nr_stuck_cameras"), _TENTHS),
     "nr_extrinsics": ("single", "all"),
     **dict.fromkeys(("r3d_beam_missing", "r3d_cross_sensor", "r3d_crosstalk"), _HEAVY),
 }
-_SUITES = {"mc": MULTICORRUPT, "nr": NUSCENES_R, "r3d": ROBO3D}
 
 CORRUPTIONS: Mapping[str, Corruption] = MappingProxyType(
     {

@@ -4,7 +4,6 @@ Images are [H, W, 3] uint8, blue first, in the order of `CAMERA_NAMES`, as they 
 and normalisation. No function changes its arguments.
 """
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +21,6 @@ Generator = np.random.Generator
 CorruptImages = Callable[[Images, CorruptionCase, Generator], Images]
 
 DIRT_BGR = (20, 30, 40)
-RADII = (0.02, 0.10)
-"""Of the image's height."""
 _LEVELS = np.arange(256)
 
 
@@ -42,9 +39,8 @@ def occlude(image: np.ndarray, level: int, rng: Generator) -> np.ndarray:
     """Discs of dirt: a pixel is covered when its centre is not farther than the radius."""
     height, width = image.shape[:2]
     dirty = image.copy()
-    low, high = RADII
     for x, y, size in rng.random(((10, 20, 40)[level], 3)) * (width, height, 1.0):
-        radius = (low + (high - low) * size) * height
+        radius = (0.02 + (0.10 - 0.02) * size) * height
         top, left = max(0, int(y - radius)), max(0, int(x - radius))
         patch = dirty[top : int(y + radius) + 2, left : int(x + radius) + 2]
         rows, columns = np.ogrid[: patch.shape[0], : patch.shape[1]]
@@ -217,9 +213,6 @@ DRAWN_STUCK = {f"nr_{name}": sensor for name, sensor in STUCK.items()}
 TEMPORAL, PUBLISHED_TEMPORAL = "temporal_misalignment", "mc_temporalmisalignment"
 FRAME_CORRUPTIONS = (POSES, TEMPORAL, PUBLISHED_TEMPORAL, *STUCK, *DRAWN_STUCK)
 
-Stale = dict[str, int]
-"""Position of the earlier sample whose data a sensor delivers, by the sensor's channel."""
-
 
 def previous_keyframes(infos: Sequence[Mapping[str, Any]]) -> list[int | None]:
     """For each sample, the position of the one before it in its scene; None for the first.
@@ -243,8 +236,8 @@ def previous_keyframes(infos: Sequence[Mapping[str, Any]]) -> list[int | None]:
 
 def stale_data(
     case: CorruptionCase, sample: int, token: str, previous: Sequence[int | None]
-) -> Stale:
-    """Effect of a corruption in time on a sample; empty where there is none.
+) -> dict[str, int]:
+    """Position of the earlier sample whose data a sensor delivers, by the late sensor's channel.
 
     `sample` is the sample's position, and `previous` comes from `previous_keyframes`.
     """
@@ -261,10 +254,10 @@ def stale_data(
         sensor = Modality.LIDAR if side < 0.5 else Modality.CAMERA
         return dict.fromkeys(SENSORS[sensor], before) if chance < float(case.severity) else {}
     if case.corruption in DRAWN_STUCK:
-        names = SENSORS[DRAWN_STUCK[case.corruption]]
-        return {name: before for name in names if sample in _stuck(case, name, len(previous))}
-    if case.corruption not in STUCK:
-        return {}
+        names, total = SENSORS[DRAWN_STUCK[case.corruption]], len(previous)
+        orders = {name: case.rng(name).permutation(total) for name in names}
+        stuck = total * int(case.severity) // 100
+        return {name: before for name, order in orders.items() if sample in order[:stuck]}
     chain = [sample]
     while (earlier := previous[chain[-1]]) is not None:
         chain.append(earlier)
@@ -272,15 +265,8 @@ def stale_data(
     return dict.fromkeys(SENSORS[STUCK[case.corruption]], chain[late]) if late else {}
 
 
-@functools.lru_cache(maxsize=16)
-def _stuck(case: CorruptionCase, sensor: str, samples: int) -> frozenset[int]:
-    """The keyframes of a split at which a sensor of nuScenes-R is stuck."""
-    order = case.rng(sensor).permutation(samples)
-    return frozenset(order[: samples * int(case.severity) // 100].tolist())
-
-
 def with_stale_files(
-    info: dict[str, Any], stale: Stale, read: Callable[[int], Mapping[str, Any]]
+    info: dict[str, Any], stale: dict[str, int], read: Callable[[int], Mapping[str, Any]]
 ) -> dict[str, Any]:
     """The sample with other paths of the images that are late, and `lidar_source` of late points.
 

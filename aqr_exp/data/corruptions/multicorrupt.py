@@ -17,8 +17,7 @@ from aqr_exp.data.corruptions.snowfall import snow_over
 
 Generator = np.random.Generator
 ChangeImage = Callable[[np.ndarray, int, Generator], np.ndarray]
-ChangeFile = Callable[[np.ndarray, int, Generator, bool], np.ndarray]
-"""Of a file's points; the last says whether it is a keyframe's."""
+ChangeFile = Callable[[np.ndarray, int, Generator, bool], np.ndarray]  # True for a keyframe's
 
 _ROWS = 16  # of an image that stay in a processor's cache
 RATE = (0.2, 0.4, 0.6)
@@ -57,11 +56,6 @@ def smear(image: np.ndarray, width: int, sigma: float, degrees: float) -> np.nda
     return smeared
 
 
-def blur(image: np.ndarray, level: int, rng: Generator) -> np.ndarray:
-    """A smear of 31 pixels in a drawn direction."""
-    return np.clip(smear(image, 31, 100 * BLUR[level], rng.uniform(-45, 45)), 0, 255)
-
-
 def darken(image: np.ndarray, level: int, rng: Generator) -> np.ndarray:
     """Stretch the values, square them, scale them down; then photon and read-out noise."""
     low, high = int(image.min()), int(image.max())
@@ -83,8 +77,7 @@ def plasma(size: int, rng: Generator) -> np.ndarray:
         centres[:] = (pairs + np.roll(pairs, -1, axis=1)) / 4 + drawn[0]
         upright = centres + np.roll(centres, 1, axis=0) + corners + np.roll(corners, -1, axis=1)
         heights[::step, half::step] = upright / 4 + drawn[1]
-        across = centres + np.roll(centres, 1, axis=1) + pairs
-        heights[half::step, ::step] = across / 4 + drawn[2]
+        heights[half::step, ::step] = (centres + np.roll(centres, 1, axis=1) + pairs) / 4 + drawn[2]
         step, reach = half, reach / 1.7
     heights -= heights.min()
     return np.asarray(heights / heights.max())
@@ -127,7 +120,9 @@ IMAGES: dict[str, ChangeImage] = {
     "mc_dark": darken,
     "mc_fog": fog,
     "mc_missingcamera": lambda image, level, rng: image * (rng.random() >= RATE[level]),
-    "mc_motionblur": blur,
+    "mc_motionblur": lambda image, level, rng: smear(
+        image, 31, 100 * BLUR[level], rng.uniform(-45, 45)
+    ),
     "mc_snow": snow,
     "mc_temporalmisalignment": lambda image, _level, _rng: image,
 }
@@ -170,7 +165,6 @@ def rotation(angles: np.ndarray) -> np.ndarray:
 
 
 PULSE_S = 2e-8
-REFLECTIVITY = 1e-6 / np.pi  # differential, of a hard target
 FOG = ((0.02, 0.008), (0.03, 0.008), (0.06, 0.05))  # attenuation (1/m), backscattering (1/sr)
 
 
@@ -180,10 +174,9 @@ def fog_echo(attenuation: float) -> tuple[np.ndarray, np.ndarray]:
     ranges = np.linspace(0, 200, 2000)[:200]  # it is weaker from 5 m on
     times = np.linspace(0, 2 * PULSE_S, 2000)
     seen = ranges[:, None] - speed_of_light * times / 2
-    captured = np.clip((seen - 0.9) / 0.1, 0, 1)
-    pulse = np.sin(np.pi * times / (2 * PULSE_S)) ** 2
-    strength = pulse * np.exp(-2 * attenuation * seen) * captured / np.maximum(seen, 0.9) ** 2
-    return ranges, simpson(strength, x=times, axis=1)
+    captured = np.clip((seen - 0.9) / 0.1, 0, 1) / np.maximum(seen, 0.9) ** 2
+    pulse = np.sin(np.pi * times / (2 * PULSE_S)) ** 2 * np.exp(-2 * attenuation * seen)
+    return ranges, simpson(pulse * captured, x=times, axis=1)
 
 
 def fog_over(points: np.ndarray, level: int, rng: Generator, _keyframe: bool) -> np.ndarray:
@@ -195,7 +188,7 @@ def fog_over(points: np.ndarray, level: int, rng: Generator, _keyframe: bool) ->
     places, strength = fog_echo(attenuation)  # it rises to one peak
     within = np.searchsorted(places, np.round(ranges, 1).astype(np.float64), side="right") - 1
     at = np.clip(within, 0, strength.argmax())
-    echo = strength[at] * points[:, 3] * ranges**2 * (backscattering / REFLECTIVITY)
+    echo = strength[at] * points[:, 3] * ranges**2 * backscattering * np.pi / 1e-6
     hidden = echo > foggy[:, 3]
     drawn = ranges[hidden] + rng.uniform(-10.0, 10.0, hidden.sum())
     foggy[hidden, :3] *= (places[at[hidden]] / drawn)[:, None]

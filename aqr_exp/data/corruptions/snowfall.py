@@ -7,10 +7,7 @@ behind are added up over the range; the strongest is the point.
 import numpy as np
 from scipy.constants import speed_of_light
 
-Generator = np.random.Generator
-
-RATES = ((0.5, 1.2), (2.5, 1.6), (1.5, 0.4))
-"""Snowfall (mm/h) and its speed (m/s), by level."""
+RATES = ((0.5, 1.2), (2.5, 1.6), (1.5, 0.4))  # snowfall (mm/h) and its speed (m/s), by level
 AREA_M, LARGEST_M, BEAM_RAD, BIN_M = 80.0, 0.02, 3e-3, 0.1
 PULSE_M = speed_of_light * 1e-8
 GRID_M = np.round(np.linspace(0, 120 + PULSE_M, int(np.ceil((120 + PULSE_M) / BIN_M))), 2)
@@ -24,7 +21,7 @@ SLOPE = np.array((
 )) / 100  # fmt: skip
 
 
-def draw_flakes(level: int, rng: Generator) -> np.ndarray:
+def draw_flakes(level: int, rng: np.random.Generator) -> np.ndarray:
     """Range, azimuth and half the angle [3, F] of Gunn and Marshall's spheres, cut by a plane."""
     rate, speed = RATES[level]
     mean_m = 0.01 / (25.5 * (rate / (487 * 0.1 * 0.003 * speed)) ** -0.72)
@@ -99,11 +96,10 @@ def through_flakes(
     return snowy, scattered
 
 
-def road(points: np.ndarray, rng: Generator, keyframe: bool) -> np.ndarray:
+def road(points: np.ndarray, rng: np.random.Generator, keyframe: bool) -> np.ndarray:
     """Mask of the points about the plane that most low points agree on (RANSAC).
 
-    The benchmark takes nuScenes-lidarseg's labels for keyframes, which are not part of the data here. For
-    sweeps it reads slopes per standard deviation of x and y as slopes per metre.
+    Published are labels for keyframes; for sweeps, slopes per standard deviation are read as per metre.
     """
     low = points[(points[:, 2] < -1.3) & (points[:, 2] > -2.1), :3].astype(np.float64)
     slope, height = np.zeros(2), -1.85
@@ -142,7 +138,9 @@ def noise_floor(points: np.ndarray, ground: np.ndarray) -> np.ndarray:
     return np.polyval(np.polyfit(distance, floor, 2), np.linalg.norm(points[:, :3], axis=1))
 
 
-def snow_over(points: np.ndarray, level: int, rng: Generator, keyframe: bool) -> np.ndarray:
+def snow_over(
+    points: np.ndarray, level: int, rng: np.random.Generator, keyframe: bool
+) -> np.ndarray:
     """Points [N, 5] of a file in snow; what is too weak then is lost."""
     floor = noise_floor(points, points[road(points, rng, keyframe)])
     snowy, kept = points.copy(), np.zeros(len(points), dtype=bool)

@@ -48,6 +48,11 @@ class Evaluated:
         return {case: float(value) for case, value in values.items() if value is not None}
 
     @property
+    def suites(self) -> set[str]:
+        """The suites of which there is some case."""
+        return {case.definition.suite for case in self.found}
+
+    @property
     def abilities(self) -> dict[str, float]:
         """RA by failure."""
         return resistance_abilities(self.scores("NDS"), self.row.metric("NDS"))
@@ -198,29 +203,25 @@ def _ability_lines(
         for arm, runs in arms
     ]
     return lines + [
-        _line(f"m{name}", _of(suite, failures), f"m{name}", arm, means_over(runs, failures))
+        _line(_mean_of(name, suite), f"of {len(failures)} failures", f"m{name}", arm, means)
         for suite, failures in common.items()
-        for arm, runs in arms
+        for arm, means in ((arm, means_over(runs, failures)) for arm, runs in arms)
     ]
 
 
-def _of(suite: str, failures: Sequence[str]) -> str:
-    """How many failures a mean is over, and of which."""
-    words = f"{suite}: {len(failures)} of {len(failures_of(suite))}"
-    return f"of {len(failures)} failures" if suite == ALL else words
+def _mean_of(name: str, suite: str) -> str:
+    return f"m{name}" + f" {suite}" * (suite != ALL)
 
 
 def _common_failures(arms: Sequence[Sequence[Evaluated]]) -> dict[str, list[str]]:
     """The failures of each suite of which every run that was evaluated under some of it has an RA."""
-    flat = [run for runs in arms for run in runs]
     found = {}
     for suite in SUITES:
-        runs = [
-            run.abilities for run in flat if suite in {case.definition.suite for case in run.found}
-        ]
-        found[suite] = [name for name in failures_of(suite) if all(name in run for run in runs)]
-        if not runs or not found[suite]:
-            del found[suite]
+        flat = [run for runs in arms for run in runs if suite in run.suites]
+        abilities = [run.abilities for run in flat]
+        names = [one for one in failures_of(suite) if all(one in run for run in abilities)]
+        if flat and names:
+            found[suite] = names
     return found
 
 
@@ -254,10 +255,9 @@ def _how(common: Mapping[str, Sequence[str]], relative: bool) -> list[str]:
             "RRA (relative): summed NDS / that of the baseline's run of the same seed - 1, in %"
         )
     for suite, names in common.items():
-        of = f"{len(failures_of(suite))} failures" + f" of {suite}" * (suite != ALL)
         notes.append(
-            f"mRA: mean RA of the {len(names)} of {of} that every evaluated "
-            f"run has at all severities: {', '.join(names)}"
+            f"{_mean_of(RA, suite)}: mean RA of the {len(names)} of {len(failures_of(suite))} failures "
+            f"that every evaluated run has at all severities: {', '.join(names)}"
         )
     if not common:
         notes.append("mRA: no failure was evaluated at all severities for every evaluated run")
@@ -266,7 +266,7 @@ def _how(common: Mapping[str, Sequence[str]], relative: bool) -> list[str]:
 
 def _missing_notes(groups: Sequence[Group], arms: Sequence[Sequence[Evaluated]]) -> list[str]:
     """Runs without all cases of a suite that some run has, and evaluations that cannot be read."""
-    there = {case.definition.suite for runs in arms for run in runs for case in run.found} or {ALL}
+    there = {suite for runs in arms for run in runs for suite in run.suites} or {ALL}
     notes: list[str] = []
     for group, runs in zip(groups, arms, strict=True):
         for run in runs:
