@@ -16,7 +16,7 @@ from aqr_exp.cli.console import counted_progress
 from aqr_exp.config.inputs import info_folder, with_data_identity
 from aqr_exp.config.load import load_run
 from aqr_exp.data.corruptions.cases import CORRUPTIONS
-from aqr_exp.errors import RequestError
+from aqr_exp.errors import RequestError, refusal
 from aqr_exp.files.atomic import clear_litter
 from aqr_exp.files.text import typed_path
 from aqr_exp.launch.preflight import check_packages
@@ -112,8 +112,10 @@ def prepare_command(
 @contextlib.contextmanager
 def _alone(root: Path, lease: Path) -> Iterator[None]:
     """Write below `root` while no other process does, or say in one line why that cannot be."""
+    folder = lease.parent
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
     try:
-        lease.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         with hold(lease, what=str(root)):
             yield
     except LockHeldError as error:
@@ -122,10 +124,11 @@ def _alone(root: Path, lease: Path) -> Iterator[None]:
     except OSError as error:
         where = Path(error.filename or root)
         where = where.parent if where.suffix == ".tmp" else where
-        raise RequestError(f"{where}: {error.strerror or error}") from None
+        raise RequestError(dataclasses.replace(refusal(error), where=str(where))) from None
     finally:
-        with contextlib.suppress(OSError):
-            lease.parent.rmdir()  # where nothing was written
+        with contextlib.suppress(OSError):  # nothing was written there
+            for one in made:
+                one.rmdir()
 
 
 CHECK_HELP = """
