@@ -28,7 +28,6 @@ from aqr_exp.errors import (
     refusal,
     shown,
 )
-from aqr_exp.files.suggest import did_you_mean, nearest
 from aqr_exp.files.text import printable
 
 PROGRAM = "aqr-exp"
@@ -72,6 +71,8 @@ class Lazy:
 
 def _no_choice(choices: Sequence[str], value: object, **_: object) -> str:
     """Say that a value is none of an option's choices, with the nearest."""
+    from aqr_exp.files.suggest import did_you_mean
+
     guess = did_you_mean(str(value), choices)
     return f"{shown(value)} is not one of {', '.join(map(repr, choices))}{guess}"
 
@@ -395,6 +396,7 @@ def _override_meant(error: Any) -> str:
     if "overrides" not in names:
         return ""
     from aqr_exp.config.compose import typed_keys
+    from aqr_exp.files.suggest import nearest
 
     key = nearest(option.replace("-", "_"), typed_keys())
     return f": did you mean '{key}=...'?" if key else ""

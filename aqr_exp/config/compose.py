@@ -1,19 +1,18 @@
-"""The composer: Hydra composes each choice of groups once, dotted keys are set on the result."""
+"""Overrides, read and checked: known keys and options, each with one value."""
 
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, lru_cache, partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import aqr_exp
 from aqr_exp.config.convert import dotted_keys
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.config.short_names import keys_set_by, short_names, value_at
+from aqr_exp.config.short_names import keys_set_by, short_names
 from aqr_exp.config.variant_spec import lacks_part, part_groups
-from aqr_exp.errors import Fault, RequestError, shown
+from aqr_exp.errors import Fault, RequestError, cut, shown
 from aqr_exp.files.suggest import did_you_mean, nearest
 
 # Filled in by the program; typing it could only make the record untrue.
@@ -22,13 +21,9 @@ COMPUTED_KEYS = {
     "start.sha256": "it is read from the checkpoint",
     "variant.name": "the variant is named first, before the overrides",
 }
-# `${model.head.width}` and nothing else: such a value follows a key that changes.
-_REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*(?:\.\w+)*)\}")
 # The only interpolation that a typed value may hold: `${key}`, of this configuration. What resolvers read
 # (the environment) would be stored with the run, and would not be the same elsewhere.
 _KEYS_ONLY = re.compile(r"\$\{[^:${}]*\}")
-# `${oc.env:NAME,default}`: such a value follows no key.
-_ENVIRONMENT = re.compile(r"[^$]*\$\{oc\.env:[^${}]*\}[^$]*")
 
 Groups = Mapping[str, Sequence[str]]
 """Option names by group name."""
@@ -238,7 +233,7 @@ def _key_fault(item: Override, variant: str, groups: Groups) -> Fault | None:
     fault = partial(Fault, "", None, about=(key,))
     if _calls_resolver(value):
         rule = "may refer to keys alone, as ${model.head.width}: write what a resolver would read"
-        return Fault(key, _cut(item.text), rule)
+        return Fault(key, cut(item.text), rule)
     if key in groups:
         if value not in groups[key]:
             return unknown(key, str(value), groups)
@@ -263,10 +258,6 @@ def _calls_resolver(value: Any) -> bool:
     return isinstance(value, str) and "${" in _KEYS_ONLY.sub("", value)
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
 def _part_fault(typed: str, key: str, variant: str) -> Fault | None:
     """The fault of a key in a part that the variant lacks."""
     head, _, rest = key.partition(".")
@@ -279,138 +270,6 @@ def unknown(group: str, option: str, groups: Groups) -> Fault:
     """The fault of an option that a group does not have, with the nearest."""
     hint = f"{did_you_mean(option, groups[group])} (available: {', '.join(groups[group])})"
     return Fault(rule=f"unknown {group} '{option}'", hint=hint, about=(group,))
-
-
-class Composition:
-    """One choice of groups as plain values, on which dotted keys are set.
-
-    Args:
-        config: An OmegaConf dictionary, its interpolations as they are written.
-
-    Attributes:
-        resolved: Nested dicts and lists of scalars, every interpolation resolved.
-        references: Keys that take the value of another key, with that key.
-        plain: No value follows others in any further way.
-    """
-
-    def __init__(self, config: Any) -> None:
-        self._config = config
-        self.resolved = _plain(config, resolve=True)
-        self.references: dict[str, str] = {}
-        self.plain = True
-        self._find_references(_plain(config), "")
-
-    def _find_references(self, written: Mapping[str, Any], prefix: str) -> None:
-        for name, value in written.items():
-            key = f"{prefix}{name}"
-            if isinstance(value, Mapping):
-                self._find_references(value, f"{key}.")
-            elif isinstance(value, list):
-                self.plain &= _is_plain(value)
-            elif isinstance(value, str) and "${" in value:
-                match = _REFERENCE.fullmatch(value)
-                if match and not isinstance(value_at(self.resolved, match[1]), Mapping):
-                    self.references[key] = match[1]
-                elif not _ENVIRONMENT.fullmatch(value):
-                    self.plain = False
-
-    def mapping(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """The resolved values with changed keys; a part that nothing changed is the same object.
-
-        Raises:
-            RequestError: A key is of a part that is absent, or an interpolation leads nowhere.
-        """
-        if not (self.plain and all(map(_is_plain, changes.values()))):
-            return _plain(_with_keys(_plain(self._config), changes), resolve=True)
-        changes = dict(changes)
-        for key in self.references:
-            source = key
-            while source not in changes and source in self.references:
-                source = self.references[source]
-            if source in changes:
-                changes[key] = changes[source]
-        return _with_keys(self.resolved, changes)
-
-
-def _with_keys(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A mapping with changed keys; nodes are copied the first time they are written to."""
-    own: dict[str, dict[str, Any]] = {"": dict(base)}
-    faults = []
-
-    def node(path: str) -> dict[str, Any]:
-        if path not in own:
-            above, _, leaf = path.rpartition(".")
-            parent = node(above)
-            parent[leaf] = own[path] = dict(parent.get(leaf) or {})
-        return own[path]
-
-    for key, value in changes.items():
-        above, _, leaf = key.rpartition(".")
-        if leaf in node(above):
-            own[above][leaf] = value
-        else:
-            rule = "it is of an optional part that is absent (such as gt_sampling=none)"
-            faults.append(Fault(key, None, f"cannot be set: {rule}"))
-    if faults:
-        raise RequestError(*faults)
-    return own[""]
-
-
-def _is_plain(value: Any) -> bool:
-    """Check that OmegaConf takes a value as it is."""
-    if isinstance(value, str):
-        return "${" not in value and value != "???"
-    if isinstance(value, list):
-        return all(map(_is_plain, value))
-    if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
-    return value is None or isinstance(value, (bool, int, float))
-
-
-def composition(variant: str, overrides: Sequence[Override], groups: Groups) -> Composition:
-    """The composition that overrides are set on: the variant with their choices of groups.
-
-    Raises:
-        RequestError: Hydra cannot compose it.
-    """
-    chosen = sorted((item.key, str(item.value)) for item in overrides if item.key in groups)
-    typed = (f"{part_groups().get(key, key)}={option}" for key, option in chosen)
-    return Composition(_composed(shipped_folder("conf"), (f"variant={variant}", *typed)))
-
-
-@lru_cache(maxsize=256)
-def _composed(folder: Path, choices: tuple[str, ...]) -> Any:
-    """A choice of groups, composed by Hydra, with its interpolations as they are written."""
-    from hydra import compose, initialize_config_dir
-    from hydra.errors import HydraException
-
-    try:
-        with initialize_config_dir(config_dir=os.fspath(folder.resolve()), version_base="1.3"):
-            return compose("config", [*choices])
-    except HydraException as error:
-        raise _not_composed(error) from error
-
-
-def _plain(config: Any, *, resolve: bool = False) -> dict[str, Any]:
-    """An OmegaConf dictionary, or what becomes one, as plain values.
-
-    Raises:
-        RequestError: An interpolation leads nowhere.
-    """
-    from omegaconf import DictConfig, OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        node = config if isinstance(config, DictConfig) else OmegaConf.create(config)
-        found = OmegaConf.to_container(node, resolve=resolve, throw_on_missing=resolve)
-    except OmegaConfBaseException as error:
-        raise _not_composed(error) from error
-    return dict(found)  # type: ignore[arg-type]
-
-
-def _not_composed(error: Exception) -> RequestError:
-    fault = str(error.__cause__ or error).splitlines()[0]
-    return RequestError(f"the configuration cannot be composed: {fault}")
 
 
 def changes_of(overrides: Sequence[Override], groups: Groups) -> dict[str, Any]:

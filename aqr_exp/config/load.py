@@ -7,15 +7,14 @@ from typing import Any
 
 from aqr_exp.config import rules
 from aqr_exp.config.compose import (
-    Composition,
     Override,
     changes_of,
-    composition,
     group_options,
     in_quotes,
     known_overrides,
     read_overrides,
 )
+from aqr_exp.config.composition import Composition, composition
 from aqr_exp.config.convert import convert, with_converted
 from aqr_exp.config.identity import fingerprint
 from aqr_exp.config.inputs import check_lengths, identified, with_checkpoint_identity

@@ -161,7 +161,7 @@ def test_works_from_a_folder_with_a_hostile_name(
     shutil.copytree(shipped_folder("conf"), folder)
     used = []
     monkeypatch.setattr(
-        "aqr_exp.config.compose.shipped_folder", lambda name: used.append(name) or folder
+        "aqr_exp.config.composition.shipped_folder", lambda name: used.append(name) or folder
     )
     assert compose_run("baseline") == expected
     assert "conf" in used

@@ -12,9 +12,10 @@ from hydra import compose, initialize_config_dir
 from made_up_data import write_identity
 from omegaconf import OmegaConf
 
-from aqr_exp.config import compose as composer
+from aqr_exp.config import composition as composer
 from aqr_exp.config import rules
-from aqr_exp.config.compose import Composition, Override, shipped_folder
+from aqr_exp.config.compose import Override, shipped_folder
+from aqr_exp.config.composition import Composition
 from aqr_exp.config.convert import convert
 from aqr_exp.config.identity import canonical, fingerprint, run_name
 from aqr_exp.config.inputs import with_data_identity

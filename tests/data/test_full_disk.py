@@ -74,5 +74,5 @@ def test_making_data_that_is_refused_leaves_what_was_there(
     (held / "stray").mkdir()
     (held / "stray" / "file").touch()
     assert main(["data", "synth", "--root", str(there / "synth")]) == 2
-    assert "is no lease: remove it" in capsys.readouterr().err
+    assert "is worked on by" in capsys.readouterr().err
     assert names(there) == [".synth.lease", ".synth.lease/stray", ".synth.lease/stray/file"]

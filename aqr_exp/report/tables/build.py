@@ -24,20 +24,12 @@ from aqr_exp.report.tables.comparison_data import (
 )
 from aqr_exp.report.tables.corruption_table import failure_table
 from aqr_exp.report.tables.cost_table import cost_table, refuse_with_cost
+from aqr_exp.report.tables.epochs import CURVE_MARK, at_epoch, read_epoch, without_records
 from aqr_exp.report.tables.metric_table import block_table
 from aqr_exp.report.tables.notes import Marks, baseline_notes, statistics_notes, unlike_pairs
 from aqr_exp.report.tables.references import with_references
 from aqr_exp.report.tables.request import By, Quantity, TableRequest, quantities
-from aqr_exp.report.tables.rows import (
-    CURVE_MARK,
-    at_epoch,
-    choose,
-    read_epoch,
-    rows_of_sweep,
-    selected_on_val,
-    selection_notes,
-    without_records,
-)
+from aqr_exp.report.tables.rows import choose, rows_of_sweep, selected_on_val, selection_notes
 from aqr_exp.report.tables.tracing import with_trace
 from aqr_exp.statistics.confounders import check_factors
 from aqr_exp.statistics.estimates import ArmMean
