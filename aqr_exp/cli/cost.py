@@ -50,7 +50,11 @@ def command(
     folders = {folder.name: folder for folder in map(store.find, runs)}
     for folder in folders.values():
         intact_row(folder)
-    untrained = [name for name in folders if not any(folders[name].checkpoints_dir.glob("*.pth"))]
+    untrained = [
+        name
+        for name, folder in folders.items()
+        if not any(path.is_file() for path in folder.checkpoints_dir.glob("*.pth"))
+    ]
     if untrained:
         raise RequestError(*(f"{name}: no checkpoint to measure yet" for name in untrained))
     counted = f"{len(folders)} run{'' if len(folders) == 1 else 's'}"

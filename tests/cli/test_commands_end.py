@@ -14,6 +14,7 @@ from made_up_data import write_identity
 from made_up_runs import MadeUpStore
 
 from aqr_exp.cli.main import main
+from aqr_exp.store.lease import hold
 from aqr_exp.store.sweep_folder import SweepEntry
 
 KINDS: dict[str, Callable[[Path], object]] = {
@@ -214,6 +215,88 @@ def test_strays_are_passed_over(store: MadeUpStore, capsys: pytest.CaptureFixtur
             path.rmdir() if path.is_dir() else path.unlink()
     assert {row["mAP"] for row in json.loads(found["list --json"][1])} == {0.3}
     assert store.sweep_names() == ["mine"]
+
+
+# What these start is refused, or done, before a process is started: they read all that is theirs first.
+OTHERS = (
+    "retry --failed",
+    "retry RUN",
+    "retry mine",
+    "resume",
+    "resume mine",
+    "resume RUN --steal",
+    "sweep mine.yaml --dry-run",
+    "confirm mine --dry-run",
+    "eval RUN --failures beams@4",
+    "cost RUN",
+    "plot curves --loss nothing",
+    "plot classes",
+    "plot sweep bias_scale",
+    "plot scale",
+    "compare RUN OTHER --metrics nothing",
+    "why RUN OTHER",
+    "cancel RUN",
+    "table --by failure",
+    "table --by cost",
+)
+
+
+def others_end(capsys: pytest.CaptureFixture[str], store: MadeUpStore, run: str) -> None:
+    """Every other command that reads a store ends in a known way."""
+    other = next(name for name in store.folder_names() if name != run)
+    (store.root.parent / "mine.yaml").write_text("variant: baseline\nseeds: [0, 1, 2]\n")
+    for typed in OTHERS:
+        words = typed.replace("RUN", run).replace("OTHER", other).split()
+        code = main(words)
+        out, err = capsys.readouterr()
+        assert code in {0, 1, 2}, (typed, err)
+        for told in ("internal error", "Traceback"):
+            assert told not in out + err, (typed, err)
+        faults = [line for line in err.splitlines() if line.startswith("aqr-exp: ")]
+        assert all(len(line) <= 200 for line in faults), (typed, faults)
+        assert code != 2 or faults, (typed, err)
+
+
+@pytest.mark.parametrize(
+    ("file", "kind"), [(file, "FIFO" if at % 2 else "loop") for at, file in enumerate(OF_A_RUN)]
+)
+def test_whatever_lies_in_a_run_every_other_command_ends(
+    store: MadeUpStore,
+    planted: Callable[[str, str], Path],
+    capsys: pytest.CaptureFixture[str],
+    file: str,
+    kind: str,
+) -> None:
+    run = store.folder_names()[1]  # it has no checkpoint, so nothing is started
+    with hold(store.folder(run).failures_lease_path):
+        path = planted(f"runs/{run}/{file}", kind)
+        others_end(capsys, store, run)
+        assert os.path.lexists(path), "reading changes nothing"
+
+
+@pytest.mark.parametrize("file", [*OF_THE_STORE, ".slots", "figures", "sweeps/mine/detached.log"])
+def test_whatever_lies_in_a_store_every_other_command_ends(
+    store: MadeUpStore,
+    planted: Callable[[str, str], Path],
+    capsys: pytest.CaptureFixture[str],
+    file: str,
+) -> None:
+    run = store.folder_names()[1]
+    with hold(store.folder(run).failures_lease_path):
+        planted(file, "FIFO")
+        others_end(capsys, store, run)
+
+
+def test_a_run_that_is_evaluated_is_not_evaluated_at_once_again(
+    store: MadeUpStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = store.folder(store.folder_names()[1])
+    with hold(folder.failures_lease_path):
+        assert main(["eval", folder.name, "--failures", "beams@4"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith(f"aqr-exp: {folder.name}: its evaluation is worked on by process ")
+    assert err.count("\n") == 1
+    assert not folder.failures_dir.exists()
 
 
 def test_a_run_writes_into_no_folder_that_is_a_link(
