@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-ALL = "all"
-"""The name of the project's own corruptions."""
+ALL = "all"  # the project's own corruptions
 _SUITES = {"mc": "multicorrupt", "nr": "nuscenes_r", "r3d": "robo3d"}
 SUITES = (ALL, *_SUITES.values())
 """Names that stand for many corruptions; each has means of its own."""

@@ -185,9 +185,6 @@ FILE_CORRUPTIONS: dict[str, multicorrupt.ChangeFile] = {
 }
 
 
-POSES = "nr_extrinsics"
-
-
 def displaced_cameras(info: dict[str, Any], case: CorruptionCase) -> dict[str, Any]:
     """A sample whose cameras are not where its calibration, `lidar2cam`, says."""
     rng = case.rng(info["token"])
@@ -211,6 +208,7 @@ SENSORS = {Modality.LIDAR: (LIDAR_NAME,), Modality.CAMERA: CAMERA_NAMES}
 STUCK = {"stuck_lidar": Modality.LIDAR, "stuck_cameras": Modality.CAMERA}
 DRAWN_STUCK = {f"nr_{name}": sensor for name, sensor in STUCK.items()}
 TEMPORAL, PUBLISHED_TEMPORAL = "temporal_misalignment", "mc_temporalmisalignment"
+POSES = "nr_extrinsics"
 FRAME_CORRUPTIONS = (POSES, TEMPORAL, PUBLISHED_TEMPORAL, *STUCK, *DRAWN_STUCK)
 
 
@@ -268,10 +266,7 @@ def stale_data(
 def with_stale_files(
     info: dict[str, Any], stale: dict[str, int], read: Callable[[int], Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """The sample with other paths of the images that are late, and `lidar_source` of late points.
-
-    `read` gives the info at a position.
-    """
+    """The sample with late images and `lidar_source`, the info of late points; `read` gives one."""
     late = {name: read(sample) for name, sample in stale.items()}
     images = {
         name: {**camera, "img_path": late.get(name, info)["images"][name]["img_path"]}

@@ -19,10 +19,8 @@ Generator = np.random.Generator
 ChangeImage = Callable[[np.ndarray, int, Generator], np.ndarray]
 ChangeFile = Callable[[np.ndarray, int, Generator, bool], np.ndarray]  # True for a keyframe's
 
-_ROWS = 16  # of an image that stay in a processor's cache
 RATE = (0.2, 0.4, 0.6)
-BLUR = (0.06, 0.10, 0.13)
-"""Standard deviation of the LiDAR's shift in metres, and in 100 pixels of the images' smear."""
+BLUR = (0.06, 0.10, 0.13)  # sd of the LiDAR's shift (m) and of the images' smear (100 pixels)
 
 
 def as_stored(values: np.ndarray) -> np.ndarray:
@@ -49,8 +47,8 @@ def smear(image: np.ndarray, width: int, sigma: float, degrees: float) -> np.nda
     wide = cv2.copyMakeBorder(image, width, width, width, width, cv2.BORDER_REPLICATE)
     height, breadth = image.shape[:2]
     smeared = np.zeros(image.shape)
-    for first in range(0, height, _ROWS):
-        part = smeared[first : first + _ROWS]
+    for first in range(0, height, 16):  # so many rows stay in a processor's cache
+        part = smeared[first : first + 16]
         for weight, top, left in zip(weights, down + first, right, strict=True):
             part += weight * wide[top : top + len(part), left : left + breadth]
     return smeared
@@ -120,8 +118,8 @@ IMAGES: dict[str, ChangeImage] = {
     "mc_dark": darken,
     "mc_fog": fog,
     "mc_missingcamera": lambda image, level, rng: image * (rng.random() >= RATE[level]),
-    "mc_motionblur": lambda image, level, rng: smear(
-        image, 31, 100 * BLUR[level], rng.uniform(-45, 45)
+    "mc_motionblur": lambda one, level, rng: smear(
+        one, 31, 100 * BLUR[level], rng.uniform(-45, 45)
     ),
     "mc_snow": snow,
     "mc_temporalmisalignment": lambda image, _level, _rng: image,

@@ -47,10 +47,9 @@ class Evaluated:
         values = {case: metrics.get(metric) for case, metrics in self.found.items()}
         return {case: float(value) for case, value in values.items() if value is not None}
 
-    @property
-    def suites(self) -> set[str]:
-        """The suites of which there is some case."""
-        return {case.definition.suite for case in self.found}
+    def has(self, suite: str) -> bool:
+        """True of a suite of which there is some case."""
+        return any(case.definition.suite == suite for case in self.found)
 
     @property
     def abilities(self) -> dict[str, float]:
@@ -114,7 +113,7 @@ def failure_table(
     lines = [
         *_case_lines(evaluated, metrics, [None, *shown] if shown else []),
         *_ability_lines(RA, abilities, common),
-        *(_ability_lines(RRA, relative, common) if any(map(any, relative)) else ()),
+        *_ability_lines(RRA, relative, common),
         *_worst_lines(evaluated),
     ]
     columns, arms = describe_arms(groups)
@@ -137,10 +136,7 @@ def failure_table(
             for line in lines
         ),
         lines=tuple(Line(arm=line.arm, metric=line.metric) for line in lines),
-        notes=(
-            *(_how(common, any(map(any, relative))) if shown else ()),
-            *_missing_notes(groups, evaluated),
-        ),
+        notes=(*(_how(common, any(relative)) if shown else ()), *_missing_notes(groups, evaluated)),
         synthetic=synthetic,
         merged_columns=(MERGED_MEAN,),
     )
@@ -187,7 +183,7 @@ def _relative(
         theirs = {row.seed: read_evaluated(store, row).scores("NDS") for row in rows}
         ours = [(run.scores("NDS"), theirs.get(run.row.seed, {})) for run in runs]
         found.append([relative_resistance(*scores) for scores in ours])
-    return found
+    return found if any(map(any, found)) else []
 
 
 def _ability_lines(
@@ -217,7 +213,7 @@ def _common_failures(arms: Sequence[Sequence[Evaluated]]) -> dict[str, list[str]
     """The failures of each suite of which every run that was evaluated under some of it has an RA."""
     found = {}
     for suite in SUITES:
-        flat = [run for runs in arms for run in runs if suite in run.suites]
+        flat = [run for runs in arms for run in runs if run.has(suite)]
         abilities = [run.abilities for run in flat]
         names = [one for one in failures_of(suite) if all(one in run for run in abilities)]
         if flat and names:
@@ -251,9 +247,7 @@ def _how(common: Mapping[str, Sequence[str]], relative: bool) -> list[str]:
     notes = ["intervals: 95 % Student t over seeds; scene noise is not in them"]
     notes.append("RA (resistance ability): mean over severities of NDS / clean NDS of the same run")
     if relative:
-        notes.append(
-            "RRA (relative): summed NDS / that of the baseline's run of the same seed - 1, in %"
-        )
+        notes.append("RRA (relative): summed NDS / the baseline's of the same seed - 1, in %")
     for suite, names in common.items():
         notes.append(
             f"{_mean_of(RA, suite)}: mean RA of the {len(names)} of {len(failures_of(suite))} failures "
@@ -266,12 +260,13 @@ def _how(common: Mapping[str, Sequence[str]], relative: bool) -> list[str]:
 
 def _missing_notes(groups: Sequence[Group], arms: Sequence[Sequence[Evaluated]]) -> list[str]:
     """Runs without all cases of a suite that some run has, and evaluations that cannot be read."""
-    there = {suite for runs in arms for run in runs for suite in run.suites} or {ALL}
+    flat = [run for runs in arms for run in runs]
+    there = [suite for suite in SUITES if any(run.has(suite) for run in flat)] or [ALL]
     notes: list[str] = []
     for group, runs in zip(groups, arms, strict=True):
         for run in runs:
             notes += run.faults
-            for suite in (suite for suite in SUITES if suite in there):
+            for suite in there:
                 cases = standard_cases(suite)
                 missing = [case.name for case in cases if case not in run.found]
                 more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
