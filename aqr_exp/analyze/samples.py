@@ -25,8 +25,9 @@ from aqr_exp.data.pipeline import (
     loading_steps,
     resize_step,
 )
-from aqr_exp.errors import RequestError
+from aqr_exp.errors import Fault, RequestError, cut
 from aqr_exp.evaluate.records import is_under
+from aqr_exp.files.suggest import did_you_mean, some
 from aqr_exp.train.runner_config import register_plugins
 from aqr_exp.variants.windows import bev_map, camera_map
 
@@ -123,9 +124,10 @@ class SampleReader:
 
         infos = info_path(Path(config.data.root), split)
         if not infos.is_file():
-            raise RequestError(
-                f"{infos} is missing: there are no info files of the split '{split}'"
-            )
+            there = sorted(path.stem for path in infos.parent.glob("*.pkl"))
+            rule = f"there are no info files of the split '{cut(split)}'"
+            hint = f"{did_you_mean(split, there)} (there: {some(there)})"
+            raise RequestError(Fault(rule=rule, hint=hint))
         register_plugins()
         self.config = config
         self.split = split
