@@ -1,4 +1,4 @@
-"""Pipes and files of no end in the place of a data set's files: named, neither waited for nor read whole."""
+"""Pipes and files of no end in the place of a data set's files: named, not waited for, not read whole."""
 
 import os
 import signal
