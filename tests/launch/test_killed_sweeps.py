@@ -117,7 +117,7 @@ def spoil(place: Path, capsys: pytest.CaptureFixture[str], seed: int, count: int
     _, whole, _ = trials(capsys)
     assert [state for _, state, _ in whole.values()] == ["complete"] * 5
     ran, journal = begun(place), place / "results" / "sweeps" / "it" / "study.journal"
-    kept = journal.read_bytes()
+    shutil.copytree(journal.parent, place / "kept")
     for _ in range(count):
         damage = draw.choice([*ALONE, drop_line, change_number, change_number])
         damage(journal, draw)
@@ -133,8 +133,8 @@ def spoil(place: Path, capsys: pytest.CaptureFixture[str], seed: int, count: int
             assert main(["sweep", "it.yaml", "--slots", "2"]) == 0
         assert trials(capsys)[:2] == (0, whole), damage
         assert begun(place) == ran, damage  # the same points were proposed: their runs were kept
-        remove(journal)
-        journal.write_bytes(kept)
+        shutil.rmtree(journal.parent)
+        shutil.copytree(place / "kept", journal.parent)
 
 
 def killed(pid: int) -> bool:

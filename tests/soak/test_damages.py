@@ -35,7 +35,7 @@ from aqr_exp.store.sweep_folder import SweepEntry
 from aqr_exp.sweep.search import Search, Strategy, read_dimension
 from aqr_exp.sweep.study import SearchStudy
 
-ENDS_WITHIN_S = 60
+ENDS_WITHIN_S = 300
 VARIANTS = ("baseline", "attention_bias")
 BY_NOTES = tuple(("table", "--by", by, "--format", "json") for by in ("failure", "cost"))
 READERS: tuple[tuple[str, ...], ...] = (
