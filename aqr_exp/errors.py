@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 from dataclasses import dataclass, replace
 
@@ -64,12 +65,12 @@ class Fault:
 
     @property
     def line(self) -> str:
-        """The text in at most `LONGEST` characters; place, key and value are shortened first."""
+        """The text in at most `LONGEST` characters; place, key, value and paths are shortened first."""
         if len(str(self)) <= LONGEST:
             return str(self)
         value = None if self.value is None else cut(self.value)
         short = replace(self, where=cut(self.where), key=cut(self.key), value=value)
-        return cut(str(short), LONGEST)
+        return cut(re.sub(r"/\S{60,}", lambda path: cut(path[0]), str(short)), LONGEST)
 
 
 class RequestError(AqrExpError):

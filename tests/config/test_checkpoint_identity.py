@@ -87,7 +87,7 @@ def test_an_unreadable_file_is_named(checkpoint: Path, monkeypatch: pytest.Monke
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr("aqr_exp.config.inputs.file_sha256", refuse)
     with pytest.raises(RequestError, match=r"^start.load_from=cmt.pth: cannot be read: Permission"):
         with_checkpoint_identity(config)
 

@@ -154,7 +154,10 @@ def test_incomplete_data_are_refused_by_name_before_anything_is_written(
     assert not (bare / "aqr_infos").exists()
 
 
-def test_one_folder_serves_one_version(bare: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_folder_serves_one_version(
+    bare: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(bare.parent)
     (bare / "aqr_infos").mkdir()
     identity = {
         "fingerprint": "0123456789abcdef",
@@ -163,8 +166,8 @@ def test_one_folder_serves_one_version(bare: Path, capsys: pytest.CaptureFixture
         "synthetic": False,
     }
     (bare / "aqr_infos" / "fingerprint.json").write_text(json.dumps(identity))
-    assert main(["data", "prepare", "--root", str(bare)]) == 2
-    assert f"--root {bare}: prepared for v1.0-mini: one folder" in capsys.readouterr().err
+    assert main(["data", "prepare", "--root", bare.name]) == 2
+    assert f"--root {bare.name}: prepared for v1.0-mini: one folder" in capsys.readouterr().err
 
 
 def test_nuscenes_own_versions_take_the_predefined_splits(

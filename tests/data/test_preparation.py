@@ -206,7 +206,7 @@ def test_a_pipe_in_place_of_a_table_is_not_waited_for(
     os.mkfifo(path)
     assert prepare(copy) == 2
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line == f"aqr-exp: {VERSION}/ego_pose.json: unreadable: no regular file"
+    assert line == f"aqr-exp: {VERSION}/ego_pose.json: it is a FIFO, not a file"
 
 
 def test_the_test_version_and_tables_without_annotations_are_refused(

@@ -32,7 +32,7 @@ def _refused(world: World, path: Any, *parts: str) -> None:
 
 def test_a_missing_file_and_a_folder(world, tmp_path):
     _refused(world, tmp_path / "nothing.json", "is missing")
-    _refused(world, tmp_path, "cannot be read: Is a directory")
+    _refused(world, tmp_path, "is damaged: it is a folder, not a file")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.999])

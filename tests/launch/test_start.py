@@ -106,6 +106,6 @@ def test_a_run_that_cannot_be_started_has_failed(
     answer = start(folder, PriorState(), EXECUTOR, room)
     assert isinstance(answer, RunSnapshot)
     assert answer.decision is Decision.FAILED
-    assert (answer.reason or "").startswith("cannot be started: [Errno 2]")
+    assert (answer.reason or "").startswith("cannot be started: /certainly/absent: no such file")
     assert folder.read_state().reason == answer.reason
     assert leases(folder) == []
