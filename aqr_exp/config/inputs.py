@@ -115,18 +115,26 @@ def with_data_identity(config: RunConfig, compared: set[str] | None = None) -> R
         AqrExpError: The identity file is damaged.
     """
     found = dataclasses.replace(config, data=identified(config.data, compared))
-    check_lengths(found)
+    check_lengths(found, lengths(found.data))
     return found
 
 
-def check_lengths(config: RunConfig) -> None:
+def lengths(data: DataConfig) -> Mapping[str, int]:
+    """Samples of each split there."""
+    samples: Mapping[str, int] = read_data_identity(Path(data.root))["splits"]
+    return samples
+
+
+def check_lengths(config: RunConfig, samples: Mapping[str, int]) -> None:
     """Refuse splits without samples, and a batch that the training split cannot fill once.
+
+    Args:
+        samples: As `lengths` gives them.
 
     Raises:
         RequestError: One fault for each.
     """
     data, batch = config.data, config.schedule.batch_size
-    samples = read_data_identity(Path(data.root))["splits"]
     faults = [
         Fault(f"data.{key}", f"{split!r}", "the split has no samples")
         for key, split in (("train_split", data.train_split), ("val_split", data.val_split))

@@ -17,7 +17,7 @@ from aqr_exp.config.compose import (
 from aqr_exp.config.composition import Composition, composition
 from aqr_exp.config.convert import convert, with_converted
 from aqr_exp.config.identity import fingerprint
-from aqr_exp.config.inputs import check_lengths, identified, with_checkpoint_identity
+from aqr_exp.config.inputs import check_lengths, identified, lengths, with_checkpoint_identity
 from aqr_exp.config.schema import DataConfig, RunConfig, StartConfig
 from aqr_exp.config.short_names import as_typed
 from aqr_exp.errors import Fault, RequestError
@@ -76,6 +76,7 @@ class ConfigLoader:
         self._bases: dict[tuple[object, ...], tuple[Composition, RunConfig | None]] = {}
         self._data: dict[DataConfig, DataConfig] = {}
         self._compared: set[str] = set()
+        self._lengths: dict[DataConfig, Mapping[str, int]] = {}
         self._starts: dict[StartConfig | None, StartConfig | None] = {}
 
     def load(self, variant: str, overrides: Sequence[Override]) -> LoadedRun:
@@ -146,5 +147,7 @@ class ConfigLoader:
             self._starts[config.start] = with_checkpoint_identity(config).start if loads else None
         found = replace(config, data=self._data[config.data], start=self._starts[config.start])
         if self._with_data:
-            check_lengths(found)
+            if found.data not in self._lengths:
+                self._lengths[found.data] = lengths(found.data)
+            check_lengths(found, self._lengths[found.data])
         return found

@@ -355,8 +355,8 @@ def test_no_comparison_is_of_records_of_another_run(
     copied(donor.records_path, victim.records_path)
     text = said(capsys, "compare", victim.name, donor.name, "--resamples", "100")
     assert victim.name in text
-    assert "records.npz" in text
-    asked = ["--by", "condition", "--metrics", "mAP@night"]
+    assert "records.npz is damaged" in text or "cords.npz is damaged" in text  # a long path is cut
+    asked = ["--by", "condition", "--metrics", "mAP"]
     for row in rows(capsys, *asked):
         assert row["variant"] != "baseline" or row["n"] in {0, 1}
 

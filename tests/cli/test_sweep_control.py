@@ -205,7 +205,10 @@ def test_of_a_sweep_that_nobody_works_on_all_is_said_once(
         (["resume", "--steal"], "--steal needs the names of the runs or sweeps it may take from"),
         (["resume", "nothing"], "unknown run or sweep 'nothing': nothing was started in"),
         (["cancel", "nothing"], "unknown run or sweep 'nothing': nothing was started in"),
-        (["resume", "--slots", "0"], "Invalid value for '--slots': 0 is not in the range 1<=x<=1000."),
+        (
+            ["resume", "--slots", "0"],
+            "Invalid value for '--slots': 0 is not in the range 1<=x<=1000.",
+        ),
         (["sweep", "smoke", "--dry-run", "--slots", "0"], "Invalid value for '--slots': 0 is not"),
         (["watch", "nothing"], "unknown sweep 'nothing': no sweep was started here"),
     ],

@@ -171,15 +171,15 @@ COMMANDS_ON_RESULTS = [
 
 @pytest.mark.parametrize("typed", COMMANDS_ON_RESULTS)
 def test_results_that_are_no_folder_are_named(
-    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str
+    here: Path, monkeypatch: pytest.MonkeyPatch, typed: str
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("file").touch()
+    file = here / "file"
+    file.touch()
     for results in ("file", "file/below/it"):
         monkeypatch.setenv("AQR_EXP_RESULTS", results)
         ended = aqr_exp(*typed.split())
         assert ended.code == 2
-        assert ended.line == f"aqr-exp: AQR_EXP_RESULTS={results}: file is not a folder"
+        assert ended.line == f"aqr-exp: AQR_EXP_RESULTS={results}: {file} is not a folder"
 
 
 @pytest.fixture

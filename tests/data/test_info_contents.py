@@ -155,7 +155,7 @@ def test_commands_refuse_it_before_anything_starts(
     write(path, boxed("bbox_3d", [math.nan] * 7))
     write_fingerprint(root, "v1.0-synth", {"synth_train": 10, "synth_val": 4})
     assert main([*arguments]) == 2
-    told = [line for line in capsys.readouterr().err.splitlines() if str(path) in line]
+    told = [line for line in capsys.readouterr().err.splitlines() if "data_list" in line]
     assert len(told) == 1, "one line"
     assert " is damaged: data_list[1]: instances[1].bbox_3d[0]: Expected" in told[0]
     assert len(told[0]) <= 200 + len(str(tmp_path))

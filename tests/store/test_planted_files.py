@@ -81,6 +81,7 @@ def test_no_file_of_a_store_or_its_data_is_executed(
     shutil.copytree(whole, root)
     monkeypatch.setenv("AQR_EXP_RESULTS", str(root / "results"))
     monkeypatch.setenv("AQR_EXP_DATA", str(root))
+    monkeypatch.setenv("AQR_EXP_CACHE", str(root / "results" / "caches"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cache, "SETTLED_S", -1.0)  # so that caches are left at once
     everything_read(tmp_path, None)

@@ -105,7 +105,7 @@ def _black(path: str) -> np.ndarray:
         with Image.open(path) as header:
             width, height = header.size
     except OSError as error:
-        raise ValueError(f"{path}: missing or not a decodable image") from error
+        raise ValueError(f"{path} is missing, or no image that can be decoded") from error
     return np.zeros((height, width, 3), dtype=np.uint8)
 
 
