@@ -30,7 +30,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 LOADED_ONCE = [
     "pytest", "hypothesis", "jaxtyping", "beartype", "msgspec", "psutil", "numpy", "scipy.stats", "pandas",
-    "rich.console", "typer", "hydra", "omegaconf", "torch", "torchvision", "numba", "cv2", "optuna",
+    "rich.console", "typer", "hydra", "omegaconf", "torch", "numba", "cv2", "optuna",
     "mmengine.runner", "mmdet3d.models", "mmdet3d.structures", "mmdet3d.datasets", "nuscenes",
 ]  # fmt: skip
 MODULES = {
@@ -237,7 +237,7 @@ def be_pytest(tests: list[str], output: Path) -> None:
                 os.dup2(file.fileno(), stream)
         import pytest
 
-        leave = [f"-p=no:{name}" for name in ("randomly", "cacheprovider", "xdist")]
+        leave = [f"-pno:{name}" for name in ("randomly", "cacheprovider", "xdist")]
         # The plugins' modules are there before pytest can rewrite their assertions.
         known = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
         place = f"--basetemp={output.with_name('basetemp')}"
@@ -273,7 +273,8 @@ def work_in(tree: Path) -> None:
     import aqr_exp  # noqa: F401 - lets mmdet3d be imported without compiled operators
 
     for name in LOADED_ONCE:
-        importlib.import_module(name)
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
     for name in [name for name in sys.modules if name.partition(".")[0] == "aqr_exp"]:
         del sys.modules[name]
 
