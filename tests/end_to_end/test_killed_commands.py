@@ -125,7 +125,7 @@ def test_after_a_kill_the_same_command_ends_right_twice_at_once(name, tmp_path, 
     attack(request.getfixturevalue(name), tmp_path / "it's", seed=2, kills=1, at_once=1)
 
 
-@campaign(50)
+@campaign(20)
 @pytest.mark.parametrize("at_once", [1, 2])
 @pytest.mark.parametrize("name", ["synth", "prepare", "evaluate"])
 def test_after_many_kills_the_same_command_ends_right(name, at_once, seed, tmp_path, request):
