@@ -20,7 +20,7 @@ from aqr_exp.errors import INTERRUPTED, AqrExpError
 from aqr_exp.files.progress import no_progress
 from aqr_exp.launch.attempt import last_log_lines
 from aqr_exp.launch.executor import Executor, executor_for
-from aqr_exp.launch.measuring import estimate_memory
+from aqr_exp.launch.measuring import check_parameters, estimate_memory, outline_of
 from aqr_exp.launch.preflight import check_ready
 from aqr_exp.launch.record import create_run
 from aqr_exp.launch.run_plan import RunPlan, plan_of
@@ -41,9 +41,12 @@ def show_run_plan(config: RunConfig, store: Store, *, as_json: bool) -> int:
         0 when it can run here, 2 when something is missing; each fault is a line on stderr.
     """
     plan = plan_of(config, store.root)
-    console.say("estimating the memory of a step (some seconds)")
+    console.say("building the detector and estimating the memory of a step (some seconds)")
     try:
         plan = replace(plan, memory=estimate_memory(config))
+        (found,) = outline_of([config])
+        faults = tuple(dict.fromkeys((*plan.faults, *found["faults"])))
+        plan = replace(plan, rates=found["rates"], faults=faults)
     except AqrExpError as error:
         console.say(str(error))
     if as_json:
@@ -62,23 +65,34 @@ def _lines(config: RunConfig, plan: RunPlan) -> list[str]:
     names = f"model {config.model.name}, data {config.data.name}, schedule {schedule.name}"
     steps = f"steps an epoch: {_known(plan.steps_per_epoch)}, steps in all: {_known(plan.steps)}"
     drawn = f", class-balanced {_known(plan.samples_per_epoch)} an epoch" if schedule.cbgs else ""
+    parts = f" in {schedule.accumulate} parts" if schedule.accumulate > 1 else ""
     peak = f"{max(rates):.3g} after {100 * plan.peak_share:.0f} % of the run"
     lines = [
         f"{config.variant.name}, {names}, seed {config.seed}",
-        f"samples: {_known(plan.samples)}{drawn}, batch size {schedule.batch_size}",
+        f"samples: {_known(plan.samples)}{drawn}, batch size {schedule.batch_size}{parts}",
         f"epochs: {plan.epochs}, {steps}",
         *(f"  {words}" for words in plan.stages),
         f"learning rate: {rates[0]:.3g}, at its highest {peak}, {rates[-1]:.3g} at the end",
         f"  {_curve(rates)}",
     ]
+    lines += _rate_lines(plan)
     if plan.memory:
         sizes = {name: _gigabytes(size) for name, size in plan.memory.items()}
         lines.append(
-            f"memory of a step: about {sizes['total_gb']} with {schedule.batch_size} samples in one "
+            f"memory of a step: about {sizes['total_gb']} with {schedule.samples_at_once} samples in one "
             f"process (weights, gradients and AdamW {sizes['weights_gb']}, activations "
             f"{sizes['activations_gb']}; the sparse encoder and the arm come on top)"
         )
     return lines
+
+
+def _rate_lines(plan: RunPlan) -> list[str]:
+    """The multipliers of the learning rate, and what they act on."""
+    lines = [
+        f"  x {rate['multiplier']:g}: {rate['module']} ({_known(rate['parameters'])} parameters)"
+        for rate in plan.rates
+    ]
+    return ["learning rates of the parts:"] * bool(lines) + lines
 
 
 def _gigabytes(size: float) -> str:
@@ -155,6 +169,7 @@ def run_config(
     plan = plan_run(store, run_name(config), force=force)
     if plan.previous is not RunStatus.COMPLETED:
         check_ready(config, store.root)
+        check_parameters([config])
         if not plan.folder.state_path.exists():
             create_run(plan.folder, config, overrides)
         return _start(plan, executor_for([config.launcher]), as_json=as_json)

@@ -12,7 +12,7 @@ from aqr_exp.files.progress import duration
 from aqr_exp.files.run_name import arm_of
 from aqr_exp.launch.attempt import Decision
 from aqr_exp.launch.executor import Executor, executor_for
-from aqr_exp.launch.measuring import can_be_tried, try_first_steps
+from aqr_exp.launch.measuring import can_be_tried, check_parameters, try_first_steps
 from aqr_exp.launch.preflight import check_ready
 from aqr_exp.launch.scheduler import Scheduler, Task, TaskSource, entry_of, planned_task
 from aqr_exp.launch.signals import detach, stop_on_signals
@@ -184,6 +184,7 @@ def find_room(
     needs = {(one.variant.name, one.model.name, one.data, one.start): one for one in configs}
     for config in needs.values():
         check_ready(config, store.root)
+    check_parameters(configs)
     return executor, found[0]
 
 

@@ -91,19 +91,23 @@ def make_denoising_queries(
     labels: Sequence[Int[Tensor, " _"]],
     queries: int,
     settings: DenoisingSettings,
+    step: Sequence[int] | None = None,
 ) -> DenoisingQueries | None:
     """Noise a batch's ground truth.
 
     Args:
         boxes: Ground truth of each sample, gravity-centred, metres.
         queries: Q, number of learnable queries; groups are fewer where boxes are many.
+        step: Boxes of each sample of the step, where these samples are a part of it: all its parts have
+            the same slots.
 
     Returns:
-        The extra queries, or None where no sample has a box. Noise is drawn from torch's CPU
+        The extra queries, or None where no sample of the step has a box. Noise is drawn from torch's CPU
         generator on every device.
     """
     counts = [len(sample) for sample in labels]
-    group_slots = max(counts)
+    step = counts if step is None else step
+    group_slots = max(step)
     if group_slots == 0:
         return None
     groups = max(1, min(settings.groups, queries // group_slots))

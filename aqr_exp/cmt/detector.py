@@ -5,7 +5,7 @@ Importing this module registers every CMT module with mmdet3d's `MODELS`.
 Letters: B samples, V views, N points, H and W image height and width (pixels).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from mmdet3d.models.detectors import Base3DDetector
 from mmdet3d.registry import MODELS
 from mmdet3d.structures import Det3DDataSample
 from mmengine.model import BaseDataPreprocessor
+from mmengine.optim import OptimWrapper
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -79,7 +80,20 @@ class GridMask(nn.Module):
 
 
 _META_KEYS = ("lidar2img", "pad_shape")
-_TRAIN_META_KEYS = ("modal_dropout",)
+_TRAIN_META_KEYS = ("modal_dropout", "step_boxes")
+
+
+def step_parts(data: Mapping[str, Any], count: int) -> Iterator[dict[str, Any]]:
+    """The collated samples of a step in so many parts, which know the boxes of all as `step_boxes`."""
+    samples = data["data_samples"]
+    boxes = tuple(len(sample.gt_instances_3d.labels_3d) for sample in samples)
+    size = -(-len(samples) // count)
+    for first in range(0, len(samples), size):
+        part = slice(first, first + size)
+        for sample in samples[part]:
+            sample.set_metainfo({"step_boxes": boxes})
+        inputs = {name: values[part] for name, values in data["inputs"].items()}
+        yield {"inputs": inputs, "data_samples": samples[part]}
 
 
 @MODELS.register_module()
@@ -92,6 +106,7 @@ class CmtDetector(Base3DDetector):
         pts_middle_encoder: From voxel features to a BEV map.
         canvas_shape: (channels, rows, columns) of that map; it is zero where no sample has a point.
         img_backbone: Image backbone; None, with the neck, for a detector that reads the LiDAR alone.
+        accumulate: Parts that the samples of a training step are taken in.
     """
 
     def __init__(
@@ -108,6 +123,7 @@ class CmtDetector(Base3DDetector):
         img_backbone: Mapping[str, Any] | None = None,
         img_neck: Mapping[str, Any] | None = None,
         data_preprocessor: Mapping[str, Any] | None = None,
+        accumulate: int = 1,
     ) -> None:
         super().__init__(
             data_preprocessor=dict(data_preprocessor or {"type": "mmdet3d.CmtDataPreprocessor"})
@@ -126,6 +142,30 @@ class CmtDetector(Base3DDetector):
             self.img_neck = MODELS.build(img_neck)
         self.pts_bbox_head = MODELS.build(dict(pts_bbox_head))
         self.grid_mask = GridMask() if grid_mask else None
+        self.accumulate = accumulate
+
+    def train_step(self, data: dict[str, Any], optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
+        """Make one step of the optimiser, its samples in parts whose losses add up to the step's.
+
+        mmengine's own accumulation counts iterations from the start of a process and steps where they
+        equal the run's, which is wrong for a run that is resumed, and gives all parts one weight.
+
+        Returns:
+            The losses of the step by name.
+        """
+        if self.accumulate == 1:
+            found: dict[str, Tensor] = super().train_step(data, optim_wrapper)
+            return found
+        logs: dict[str, Tensor] = {}
+        for part in step_parts(data, self.accumulate):
+            with optim_wrapper.optim_context(self):
+                losses = self(**self.data_preprocessor(part, True), mode="loss")
+                loss, named = self.parse_losses(losses)
+            optim_wrapper.backward(loss)
+            logs |= {name: value.detach() + logs.get(name, 0.0) for name, value in named.items()}
+        optim_wrapper.step()
+        optim_wrapper.zero_grad()
+        return logs
 
     def extract_pts_feat(self, points: Sequence[Float[Tensor, "_ 5"]]) -> Tensor:
         """BEV map, [B, channels, rows (y), columns (x)].

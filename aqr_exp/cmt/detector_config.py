@@ -40,6 +40,7 @@ def detector_config(config: RunConfig | ModelConfig) -> dict[str, Any]:
         **(_lidar_branch(model) if model.reads_lidar else {}),
         **(_image_branch(model) if model.reads_camera else {}),
         "pts_bbox_head": head,
+        "accumulate": config.schedule.accumulate if isinstance(config, RunConfig) else 1,
     }
 
 

@@ -185,7 +185,9 @@ class CmtHead(nn.Module):
         if not self.training or "gt_bboxes_3d" not in metas[0]:
             return None
         queries = self.reference_points.num_embeddings
-        return make_denoising_queries(*self._ground_truth(metas), queries, self.denoising)
+        boxes, labels = self._ground_truth(metas)
+        step = metas[0].get("step_boxes")
+        return make_denoising_queries(boxes, labels, queries, self.denoising, step)
 
     def _ground_truth(
         self, metas: Sequence[Mapping[str, Any]]
@@ -239,26 +241,33 @@ class CmtHead(nn.Module):
         """Losses of the outputs.
 
         Args:
-            metas: With `gt_bboxes_3d` and `gt_labels_3d` of each sample.
+            metas: With `gt_bboxes_3d` and `gt_labels_3d` of each sample; with `step_boxes`, the boxes
+                of each sample of the step, where these samples are a part of it.
 
         Returns:
-            Losses by name, float32; `dn_*` only where there are denoising queries.
+            Losses by name, float32, which add up to the step's; `dn_*` only where there are denoising
+            queries.
         """
         boxes, labels = self._ground_truth(metas)
+        step = metas[0].get("step_boxes")
+        share = 1.0 if step is None else len(metas) / len(step)
         with torch.autocast(boxes[0].device.type, enabled=False):
             losses = matched_losses(
-                predicted["cls_logits"], join_branches(predicted), labels, boxes, self.loss_weights
-            )
+                predicted["cls_logits"], join_branches(predicted), labels, boxes,
+                self.loss_weights, step,
+            )  # fmt: skip
             if "denoising" in predicted:
                 losses |= denoising_losses(
                     predicted["dn_cls_logits"], join_branches(predicted, "dn_"),
-                    predicted["denoising"], self.loss_weights,
+                    predicted["denoising"], self.loss_weights, step,
                 )  # fmt: skip
             if self.dense_supervision is not None and "bev_map" in predicted:
                 maps = predicted["bev_map"].float(), predicted["camera_map"].float()
-                losses |= self.dense_supervision(*maps, boxes, labels, metas)
+                means = self.dense_supervision(*maps, boxes, labels, metas)
+                losses |= {name: share * loss for name, loss in means.items()}
             if self.aqr is not None:
-                losses |= self.aqr.losses(predicted["aqr_weights"].float(), usable_sensors(metas))
+                means = self.aqr.losses(predicted["aqr_weights"].float(), usable_sensors(metas))
+                losses |= {name: share * loss for name, loss in means.items()}
         return losses
 
     def observe(self, record: VariantRecord | None) -> None:

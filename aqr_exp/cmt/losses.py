@@ -136,18 +136,21 @@ def matched_losses(
     labels: Sequence[Int[Tensor, " _"]],
     boxes: Sequence[Float[Tensor, "_ 9"]],
     weights: LossWeights,
+    counts: Sequence[int] | None = None,
 ) -> dict[str, Tensor]:
     """Losses of the learnable queries against the boxes they are matched to.
 
     Args:
         boxes: Ground truth of each sample, gravity-centred.
+        counts: Boxes of each sample of the step, where these samples are a part of it.
 
     Returns:
         `loss_cls` and `loss_bbox` of the last layer, and `d<i>.` ones of those before. The class
         loss is divided by matched + 0.1 x unmatched queries, the box loss by matched queries
-        (both at least 1), over the batch.
+        (both at least 1), over the step.
     """
     layers, batch, queries, classes = logits.shape
+    counts = [len(sample) for sample in labels] if counts is None else counts
     target_labels = labels[0].new_full((layers, batch, queries), classes)
     layer_index = torch.arange(layers, device=logits.device)[:, None]
     predicted, wanted = [], []
@@ -157,8 +160,9 @@ def matched_losses(
         target_labels[layer_index, sample, rows] = labels[sample][columns]
         predicted.append(codes[layer_index, sample, rows])
         wanted.append(targets[columns])
-    matched = sum(pairs.shape[1] for pairs in predicted)
-    class_divisor = max(matched + _BACKGROUND_SHARE * (batch * queries - matched), 1.0)
+    matched = sum(min(queries, count) for count in counts)
+    unmatched = len(counts) * queries - matched
+    class_divisor = max(matched + _BACKGROUND_SHARE * unmatched, 1.0)
     class_loss = focal_loss(logits.flatten(1, 2), target_labels.flatten(1, 2)) / class_divisor
     box_loss = box_l1_loss(torch.cat(predicted, 1), torch.cat(wanted, 1), weights.code_weights)
     return _by_layer(
@@ -171,20 +175,24 @@ def denoising_losses(
     codes: Float[Tensor, "layers batch slots 10"],
     denoising: DenoisingQueries,
     weights: LossWeights,
+    counts: Sequence[int] | None = None,
 ) -> dict[str, Tensor]:
     """Losses of the denoising queries against the boxes they were made from.
 
     Args:
         logits: Class logits of all slots, padding included.
+        counts: Boxes of each sample of the step, where these samples are a part of it.
 
     Returns:
         `dn_loss_cls` and `dn_loss_bbox`, and `d<i>.` ones. The class loss is divided by the number
-        of noised boxes times pi / 6 split^3 (the share of the noise cube within `split`, up to its
-        normalisation), the box loss by the number of noised boxes; boxes are regressed even where
-        the noise made their class background.
+        of noised boxes of the step times pi / 6 split^3 (the share of the noise cube within `split`,
+        up to its normalisation), the box loss by the number of noised boxes; boxes are regressed even
+        where the noise made their class background.
     """
     at = (slice(None), denoising.sample, denoising.slot)
     noised = len(denoising.slot)
+    if counts is not None:
+        noised = denoising.slots // max(counts) * sum(counts)
     layers = len(logits)
     class_divisor = max(noised * math.pi / 6.0 * weights.split**3, 1.0)
     labels = denoising.labels.expand(layers, -1)

@@ -24,7 +24,9 @@ from aqr_exp.cmt.transformer import BiasForLayer
 
 @dataclass(kw_only=True, eq=False)
 class VariantRecord:
-    """Record of a variant in one forward pass, detached; the lists have one entry a decoder layer.
+    """Record of a variant in the forward passes of one step, detached.
+
+    The lists have one entry a decoder layer and pass.
 
     Attributes:
         first_query: Number of denoising queries, which come first.
@@ -36,6 +38,11 @@ class VariantRecord:
     biases: list[ScoreBias] = field(default_factory=list)
     windows: list[Windows] = field(default_factory=list)
     attention: list[AttentionStatistics] = field(default_factory=list)
+
+    def add_weights(self, weights: Pairs, first_query: int) -> None:
+        """Add the query weights of a pass; the passes of a step have the same number of queries."""
+        before = () if self.weights is None else (self.weights,)
+        self.weights, self.first_query = torch.cat((*before, weights.detach())), first_query
 
     def scalars(self) -> dict[str, float]:
         """Watched scalars by name; attention and bias are averaged over the layers."""

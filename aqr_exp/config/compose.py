@@ -243,6 +243,9 @@ def _key_fault(item: Override, variant: str, groups: Groups) -> Fault | None:
         return fault(f"'{key}' cannot be set: {COMPUTED_KEYS[key]}")
     if key in known or key in short_names():
         return _part_fault(key, keys_set_by(key)[0], variant)
+    if table := next((n for n, s in known.items() if s.table and key.startswith(f"{n}.")), None):
+        whole = f"{table}={{{key.removeprefix(f'{table}.')}: {item.text}}}"
+        return fault(f"'{table}' is set as a whole: {shown(whole)}")
     below = [name for name in known if name.startswith(f"{key}.")]
     if below:
         return fault(f"'{key}' is a group of keys: set one of them, such as '{below[0]}'")

@@ -8,7 +8,7 @@ from functools import cache, cached_property
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from aqr_exp.config.schema.constraints import DefaultBefore, NotInFingerprint, Range
+from aqr_exp.config.schema.constraints import DefaultBefore, NotInFingerprint, Range, Table
 from aqr_exp.config.variant_spec import lacks_part, settings_classes
 from aqr_exp.errors import Fault, RequestError, shown
 from aqr_exp.files.suggest import did_you_mean
@@ -57,6 +57,11 @@ class FieldSpec:
             return False
         before = self.before.value
         return bool(value == (list(before) if isinstance(before, tuple) else before))
+
+    @property
+    def table(self) -> bool:
+        """The field holds values by names of the user's own."""
+        return get_origin(self.type) is Table
 
 
 @cache
@@ -209,6 +214,8 @@ class _Conversion:
         if spec.listed and isinstance(value, (list, tuple)):
             entries = enumerate(value)
             return tuple(self.node(spec.listed, item, f"{key}[{i}].") for i, item in entries)
+        if spec.table and isinstance(value, Mapping):
+            return self._table(key, spec, value)
         result = _cast(spec.type, value, spec.range)
         if result is not _INVALID:
             return result
@@ -216,9 +223,23 @@ class _Conversion:
         guess = did_you_mean(value, among) if among and isinstance(value, str) else ""
         return self.fault(Fault(key, shown(value), f"must be {allowed(spec)}", guess))
 
+    def _table(self, key: str, spec: FieldSpec, values: Mapping[Any, Any]) -> Any:
+        """Values by name, each of them with a fault of its own."""
+        (kind,) = get_args(spec.type)
+        items = {name: _cast(kind, value, spec.range) for name, value in values.items()}
+        for name, item in items.items():
+            if not isinstance(name, str):
+                self.fault(Fault(key, shown(name), "must be a name, as text"))
+            elif item is _INVALID:
+                entry, rule = f"{key}[{name}]", f"must be {_scalar_words(kind, spec.range)}"
+                self.fault(Fault(entry, shown(values[name]), rule, about=(key,)))
+        return Table(items)
+
 
 def _cast(kind: Any, value: Any, limits: Range | None) -> Any:
     """The value as `kind`, or `_INVALID`: neither bools nor texts are numbers, and NaN is invalid."""
+    if get_origin(kind) is Table:
+        return _INVALID
     if get_origin(kind) is tuple:
         return _cast_tuple(get_args(kind), value, limits)
     if among := choices(kind):
@@ -259,8 +280,17 @@ def allowed(spec: FieldSpec) -> str:
         return f"a list of {_elements(get_args(kind))}{_interval(spec.range, ', each')}"
     if among := choices(kind):
         return f"one of {', '.join(among)}"
+    if spec.table:
+        (item,) = get_args(kind)
+        example = {float: "0.5", str: "other"}[item]
+        words = _scalar_words(item, spec.range)
+        return f"a map of names to {words}, such as {{name: {example}}}"
+    return _scalar_words(kind, spec.range)
+
+
+def _scalar_words(kind: Any, limits: Range | None) -> str:
     words = {bool: "true or false", str: "text", int: "a whole number", float: "a number"}[kind]
-    return words + _interval(spec.range)
+    return words + _interval(limits)
 
 
 def _elements(kinds: tuple[Any, ...]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from aqr_exp.config import rules
 from aqr_exp.config.convert import FieldSpec, convert, fields_of
 from aqr_exp.config.schema import RunConfig
+from aqr_exp.config.schema.constraints import Table
 from aqr_exp.config.short_names import value_at
 from aqr_exp.files.run_name import RunName
 
@@ -86,7 +87,7 @@ def _plain(value: Any, *, with_excluded: bool) -> Any:
     if isinstance(value, tuple):
         return [_plain(item, with_excluded=with_excluded) for item in value]
     if not dataclasses.is_dataclass(value):
-        return value
+        return dict(value) if isinstance(value, Table) else value
     return {
         name: _plain(item, with_excluded=with_excluded)
         for name, spec in fields_of(value.__class__).items()

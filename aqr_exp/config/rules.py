@@ -228,6 +228,10 @@ def _run_rules(config: RunConfig) -> Iterator[Fault]:
         rule = f"must be at most schedule.epochs={schedule.epochs}, or 0 for never"
         about = ("schedule.epochs",)
         yield Fault("schedule.validate_every_epochs", f"{every}", rule, about=about)
+    if schedule.batch_size % schedule.accumulate:
+        rule = f"must divide schedule.batch_size={schedule.batch_size}, the samples of a step"
+        about = ("schedule.batch_size",)
+        yield Fault("schedule.accumulate", f"{schedule.accumulate}", rule, about=about)
     if config.schedule.amp and config.launcher.device == "cpu":
         rule = "mixed precision needs CUDA, and launcher.device=cpu"
         yield Fault("schedule.amp", "true", rule, about=("launcher.device",))

@@ -33,6 +33,16 @@ def value_at(values: Any, key: str) -> Any:
     return values
 
 
+def within(name: str, module: str) -> bool:
+    """True for a module's own dotted name and for all names below it; the empty one is above all."""
+    return not module or f"{name}.".startswith(f"{module}.")
+
+
+def innermost(name: str, modules: Collection[str]) -> str | None:
+    """The module with the longest name that a dotted name is, or is below; None without one."""
+    return max((each for each in modules if within(name, each)), key=len, default=None)
+
+
 def as_typed(faults: Sequence[Fault], typed: Collection[str]) -> list[Fault]:
     """Faults by the aliases that were typed.
 

@@ -3,7 +3,7 @@
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from aqr_exp.config.identity import to_yaml
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.run import Device
 from aqr_exp.data.corruptions.cases import CorruptionCase
-from aqr_exp.errors import AqrExpError, RunFailedError
+from aqr_exp.errors import AqrExpError, RequestError, RunFailedError
 from aqr_exp.files.progress import Progress
 from aqr_exp.launch.executor import COMMAND_VARIABLE
 from aqr_exp.launch.json_worker import exit_summary, json_worker, last_line, open_log, responses
@@ -23,6 +23,7 @@ from aqr_exp.store.run_folder import RunFolder, utc_now
 
 COST_MODULE = "aqr_exp.train.measure_cost"
 MEMORY_MODULE = "aqr_exp.train.memory"
+OUTLINE_MODULE = "aqr_exp.train.outline"
 FIRST_STEPS_MODULE = "aqr_exp.train.first_steps"
 CORRUPTION_MODULE = "aqr_exp.train.corruption_eval"
 # NumPy's own threads would only compete with torch's.
@@ -103,6 +104,43 @@ def estimate_memory(config: RunConfig) -> dict[str, float]:
             if worker.wait() or sizes is None:
                 raise AqrExpError(f"the memory cannot be estimated: {last_line(log)}")
             return sizes
+
+
+def outline_of(configs: Sequence[RunConfig]) -> list[dict[str, Any]]:
+    """The outlines of runs, whose detectors a process of their own builds.
+
+    Returns:
+        For each run what `aqr_exp.train.outline` finds.
+
+    Raises:
+        AqrExpError: A detector cannot be built here; quotes the last line of the error.
+    """
+    with tempfile.TemporaryDirectory(prefix="aqr-exp-outline-") as folder:
+        specs = [Path(folder) / f"{index}.yaml" for index in range(len(configs))]
+        for spec, config in zip(specs, configs, strict=True):
+            spec.write_text(to_yaml(config), encoding="utf-8")
+        log = Path(folder) / "log"
+        with json_worker(OUTLINE_MODULE, [*map(str, specs)], log, NO_GPU) as worker:
+            found = list(responses(worker))
+            if worker.wait() or len(found) < len(configs):
+                raise AqrExpError(f"the detector cannot be built: {last_line(log)}")
+            return found
+
+
+def check_parameters(configs: Iterable[RunConfig]) -> None:
+    """Refuse runs whose `schedule.lr_mult` does not fit their detectors, before anything starts.
+
+    Raises:
+        RequestError: One line for each thing that does not fit.
+        AqrExpError: A detector cannot be built here.
+    """
+    found = {
+        (one.variant, one.model, one.schedule.lr_mult): one
+        for one in configs
+        if one.schedule.lr_mult
+    }
+    if found and (faults := [f for one in outline_of([*found.values()]) for f in one["faults"]]):
+        raise RequestError(*faults)
 
 
 @dataclass(frozen=True, kw_only=True)

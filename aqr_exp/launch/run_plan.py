@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from aqr_exp.config.inputs import read_data_identity, with_data_identity
 from aqr_exp.config.schema import RunConfig
@@ -32,6 +33,7 @@ class RunPlan:
         stages: One line each; empty for a run without stages.
         learning_rates: At `CURVE_POINTS` moments, evenly from the first step to the last.
         peak_share: Share of the run after which the rate is highest.
+        rates: Multipliers of the learning rate, as `train.outline` gives them; empty when unknown.
         memory: Of a step, as `launch.measuring.estimate_memory` gives it; empty when unknown.
         notes: Lines on what would spoil its result.
         faults: Lines on what is missing to run it here.
@@ -45,6 +47,7 @@ class RunPlan:
     stages: tuple[str, ...]
     learning_rates: tuple[float, ...]
     peak_share: float
+    rates: list[dict[str, Any]]
     memory: dict[str, float]
     notes: tuple[str, ...]
     faults: tuple[str, ...]
@@ -84,6 +87,7 @@ def plan_of(config: RunConfig, results: Path) -> RunPlan:
         stages=tuple(map(str, stages_of(config))),
         learning_rates=tuple(rate_at(schedule, step, imagined) for step in moments),
         peak_share=peak_step(schedule, imagined) / (imagined - 1),
+        rates=[],
         memory={},
         notes=(
             *([] if drawn is not None else official_notes(config)),

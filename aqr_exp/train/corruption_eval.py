@@ -67,7 +67,11 @@ def measure(
     split = config.data.val_split
     loader = Runner.build_dataloader(
         dataloader_config(
-            config, split, training=False, batch_size=config.schedule.batch_size, corruption=case
+            config,
+            split,
+            training=False,
+            batch_size=config.schedule.samples_at_once,
+            corruption=case,
         ),
         seed=config.seed,
     )

@@ -92,7 +92,7 @@ def estimate(config: RunConfig) -> dict[str, float]:
         saving = torch.autograd.graph.saved_tensors_hooks(kept.keep, lambda tensor: tensor)
         half = torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.schedule.amp)
         with saving, half:
-            _forward(detector, config.model, config.schedule.batch_size)
+            _forward(detector, config.model, config.schedule.samples_at_once)
         weights = sum(parameter.numel() for parameter in parameters) * 4 * _ADAM_COPIES
     sizes = {"weights_gb": weights / 1e9, "activations_gb": kept.total / 1e9}
     return sizes | {"total_gb": sum(sizes.values())}

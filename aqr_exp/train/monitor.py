@@ -44,7 +44,9 @@ class VariantMonitorHook(Hook):
 
         def keep(gradient: Tensor, name: str) -> None:
             if self.module.record is not None:
-                self.gradients[name] = gradient.clone()
+                before = self.gradients.get(name)
+                # One for each part of the step's samples.
+                self.gradients[name] = gradient.clone() if before is None else before + gradient
 
         for name, parameter in self.module.named_parameters():
             if parameter.requires_grad:

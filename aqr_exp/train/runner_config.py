@@ -6,6 +6,7 @@ from typing import Any
 
 from aqr_exp.cmt.detector_config import detector_config
 from aqr_exp.config.schema import RunConfig, ScheduleConfig, VariantSettings
+from aqr_exp.config.short_names import innermost
 from aqr_exp.config.stages import peak_step, stages_of
 from aqr_exp.config.variant_spec import spec_of
 from aqr_exp.data.pipeline import dataloader_config
@@ -56,9 +57,9 @@ ENCODINGS = ("pts_bbox_head.bev_embedding", "pts_bbox_head.rv_embedding")
 VARIANT_MODULE = "pts_bbox_head.aqr"
 
 
-def optimizer_config(schedule: ScheduleConfig, variant: VariantSettings) -> dict[str, Any]:
-    """The optimiser wrapper: AdamW with the published rates of groups and the variant's own."""
-    groups = {
+def named_groups(schedule: ScheduleConfig, variant: VariantSettings) -> dict[str, dict[str, Any]]:
+    """Options of the optimiser by module, as the settings of single parts and the variant have them."""
+    return {
         "img_backbone": {
             "lr_mult": schedule.img_backbone_lr_mult,
             "decay_mult": schedule.img_backbone_decay_mult,
@@ -71,6 +72,30 @@ def optimizer_config(schedule: ScheduleConfig, variant: VariantSettings) -> dict
             for name, options in spec_of(variant).learning_rates(variant).items()
         },
     }
+
+
+def parameter_groups(
+    schedule: ScheduleConfig, variant: VariantSettings
+) -> dict[str, dict[str, Any]]:
+    """Entries of mmengine's `custom_keys`, of which the longest in a parameter's name decides.
+
+    The modules of `schedule.lr_mult` take the place of named settings at and below them, but for the
+    decay. Their keys end in a dot, so that `layers.1` is no part of `layers.10.weight`.
+    """
+    named, own = named_groups(schedule, variant), schedule.lr_mult
+    groups = {
+        name: options | ({} if (rule := innermost(name, own)) is None else {"lr_mult": own[rule]})
+        for name, options in named.items()
+    }
+    for module, multiplier in own.items():
+        above = innermost(module, named)
+        inherited = {} if above is None else named[above]
+        groups[f"{module}."] = {**inherited, "lr_mult": multiplier}
+    return groups
+
+
+def optimizer_config(schedule: ScheduleConfig, variant: VariantSettings) -> dict[str, Any]:
+    """The optimiser wrapper: AdamW with a rate and a decay for each group of parameters."""
     return {
         "type": "AmpOptimWrapper" if schedule.amp else "OptimWrapper",
         "optimizer": {
@@ -78,7 +103,7 @@ def optimizer_config(schedule: ScheduleConfig, variant: VariantSettings) -> dict
             "lr": schedule.learning_rate,
             "weight_decay": schedule.weight_decay,
         },
-        "paramwise_cfg": {"custom_keys": groups},
+        "paramwise_cfg": {"custom_keys": parameter_groups(schedule, variant)},
         "clip_grad": {"max_norm": schedule.grad_clip_norm, "norm_type": 2},
     }
 
@@ -143,7 +168,9 @@ def runner_config(
     schedule, split = config.schedule, config.data.val_split
     steps = schedule.epochs * steps_per_epoch(train_samples, schedule.batch_size)
     stages = stages_of(config)
-    evaluation = dataloader_config(config, split, training=False, batch_size=schedule.batch_size)
+    evaluation = dataloader_config(
+        config, split, training=False, batch_size=schedule.samples_at_once
+    )
     runner: dict[str, Any] = {
         "work_dir": str(work_dir),
         "experiment_name": "train",

@@ -43,8 +43,7 @@ class RoutedModule(VariantModule):
             context.query_pos, context.memory, context.key_pos, windows, context.first_query
         )
         if self.record is not None:
-            self.record.weights = weights.detach()
-            self.record.first_query = context.first_query
+            self.record.add_weights(weights, context.first_query)
         return weights
 
     def losses(self, weights: Pairs, usable: Bool[Tensor, "batch 2"] | None) -> dict[str, Tensor]:

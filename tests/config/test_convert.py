@@ -3,12 +3,14 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import pytest
+import yaml
 from composed import compose_run
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aqr_exp.config.convert import convert, dotted_keys, fields_of
-from aqr_exp.config.identity import as_dict, canonical
+from aqr_exp.config.identity import as_dict, canonical, fingerprint, from_spec, to_yaml
+from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.constraints import DefaultBefore, NotInFingerprint, Range
 from aqr_exp.errors import RequestError
@@ -202,3 +204,67 @@ def test_conversion_and_back_is_the_identity(
     assert convert(RunConfig, as_dict(config)) == config
     assert config.schedule.learning_rate == rate
     assert config.model.lidar.backbone_channels == tuple(channels)
+
+
+A_MAP = "must be a map of names to a number from 0 to 100, such as {name: 0.5}"
+
+
+def _typed(*typed):
+    return load_run("baseline", list(typed))
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        ("{a: -1}", "schedule.lr_mult[a]=-1: must be a number from 0 to 100"),
+        ("{a: true}", "schedule.lr_mult[a]=True: must be a number from 0 to 100"),
+        ("{a: nan}", "schedule.lr_mult[a]=nan: must be a number from 0 to 100"),
+        ("{a: {b: 1}}", "schedule.lr_mult[a]={'b': 1}: must be a number from 0 to 100"),
+        ("{1: 2}", "schedule.lr_mult=1: must be a name, as text"),
+        ("3", f"schedule.lr_mult=3: {A_MAP}"),
+        ("null", f"schedule.lr_mult=None: {A_MAP}"),
+        ("[a]", f"schedule.lr_mult=['a']: {A_MAP}"),
+    ],
+)
+def test_a_map_is_checked_entry_by_entry(value, fault):
+    with pytest.raises(RequestError) as caught:
+        _typed(f"schedule.lr_mult={value}")
+    assert str(caught.value) == fault
+
+
+def test_an_entry_alone_is_refused_with_what_to_write():
+    with pytest.raises(RequestError) as caught:
+        _typed("schedule.lr_mult.img_backbone=0")
+    assert str(caught.value) == (
+        "'schedule.lr_mult' is set as a whole: 'schedule.lr_mult={img_backbone: 0}'"
+    )
+
+
+def test_maps_and_parts_of_a_step_are_in_the_identity_where_they_act():
+    names = {
+        typed: fingerprint(_typed(*typed))
+        for typed in (
+            (),
+            ("schedule.lr_mult={}",),
+            ("schedule.accumulate=1",),
+            ("schedule.accumulate=2",),
+            ("schedule.lr_mult={a: 1, b: 0.5}",),
+            ("schedule.lr_mult={b: 0.5, a: 1.0}",),
+            ("schedule.lr_mult={a: 1, b: 0}",),
+        )
+    }
+    plain, none, one, two, map_, turned, other = names.values()
+    assert plain == none == one
+    assert map_ == turned
+    assert len({plain, two, map_, other}) == 4
+    config = _typed("schedule.lr_mult={a: 1, b: 0.5}")
+    assert from_spec(yaml.safe_load(to_yaml(config))) == config
+
+
+def test_a_step_is_divided_into_equal_parts():
+    assert _typed("schedule.batch_size=6", "schedule.accumulate=3").schedule.samples_at_once == 2
+    with pytest.raises(RequestError) as caught:
+        _typed("schedule.batch_size=6", "schedule.accumulate=4")
+    assert str(caught.value) == (
+        "schedule.accumulate=4: must divide schedule.batch_size=6, the samples of a step"
+    )

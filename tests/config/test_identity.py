@@ -56,7 +56,7 @@ def other_value(value: Any) -> Any:
 
 def leaves(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, item in value.items():
-        if isinstance(item, dict):
+        if isinstance(item, dict) and f"{prefix}{key}" not in dotted_keys(RunConfig):
             yield from leaves(item, f"{prefix}{key}.")
         else:
             yield prefix + key, item

@@ -1,6 +1,16 @@
 """Constraints of fields beyond their types; written with `Annotated`, read by the converter."""
 
 from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Table(dict[str, T]):
+    """Values by name, never changed, so that a frozen configuration may hold them."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
 
 
 @dataclass(frozen=True)

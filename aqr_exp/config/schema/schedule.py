@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from aqr_exp.config.schema.constraints import DefaultBefore, NotInFingerprint, Range
+from aqr_exp.config.schema.constraints import DefaultBefore, NotInFingerprint, Range, Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,8 @@ class ScheduleConfig:
     Attributes:
         epochs: Passes over the training split.
         batch_size: Samples a step, over all processes.
+        accumulate: Parts that a step's samples are trained in, one after another, so that a smaller GPU
+            holds them; their gradients add up to one step's.
         learning_rate: The rate the cycle starts from.
         weight_decay: AdamW's decoupled weight decay.
         img_backbone_lr_mult: Multiplier on the image backbone's rate.
@@ -41,6 +43,8 @@ class ScheduleConfig:
         img_neck_lr_mult: Multiplier on the image neck's rate.
         lidar_lr_mult: Multiplier on the rate of the LiDAR branch up to the shared convolution.
         encoding_lr_mult: Multiplier on the rate of the coordinate encodings.
+        lr_mult: Multipliers on the rates of modules, by their names in the detector; each stands in the
+            place of what the settings above and the variant's say. Of two the longer name decides.
         peak_ratio: The cycle's highest rate over `learning_rate`.
         final_ratio: The cycle's last rate over `learning_rate`.
         warm_fraction: Share of the steps on which the rate rises.
@@ -59,6 +63,7 @@ class ScheduleConfig:
     name: Annotated[str, NotInFingerprint()]
     epochs: Annotated[int, Range(1, 1000)]
     batch_size: Annotated[int, Range(1, 1024)]
+    accumulate: Annotated[int, Range(1, 1024), DefaultBefore(1)]
     learning_rate: Annotated[float, Range(1e-8, 1.0)]
     weight_decay: Annotated[float, Range(0.0, 1.0)]
     img_backbone_lr_mult: Annotated[float, Range(0.0, 10.0)]
@@ -66,6 +71,7 @@ class ScheduleConfig:
     img_neck_lr_mult: Annotated[float, Range(0.0, 10.0)]
     lidar_lr_mult: Annotated[float, Range(0.0, 10.0)]
     encoding_lr_mult: Annotated[float, Range(0.0, 10.0)]
+    lr_mult: Annotated[Table[float], Range(0.0, 100.0), DefaultBefore(Table())]
     peak_ratio: Annotated[float, Range(1.0, 100.0)]
     final_ratio: Annotated[float, Range(0.0, 1.0)]
     warm_fraction: Annotated[float, Range(0.0, 1.0)]
@@ -77,3 +83,8 @@ class ScheduleConfig:
     keep_checkpoints: Annotated[int, Range(1, 100), NotInFingerprint()]
     cbgs: bool
     stages: tuple[StageConfig, ...] | None = None
+
+    @property
+    def samples_at_once(self) -> int:
+        """Samples of a forward pass."""
+        return self.batch_size // self.accumulate

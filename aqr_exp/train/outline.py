@@ -1,0 +1,121 @@
+"""Parameters of a run before it trains, and their learning rates."""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from mmengine.registry import MODELS
+from torch import nn
+
+from aqr_exp.cmt.detector_config import detector_config
+from aqr_exp.config.identity import from_spec
+from aqr_exp.config.load import load_run
+from aqr_exp.config.schema import RunConfig
+from aqr_exp.config.short_names import innermost, within
+from aqr_exp.config.variant_spec import variant_specs
+from aqr_exp.errors import Fault, RequestError
+from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.train.runner_config import VARIANT_MODULE, named_groups, register_plugins
+from aqr_exp.train.worker import json_responses
+
+REST = "the rest"
+FROZEN = "not trained"
+
+
+def rates(config: RunConfig, detector: nn.Module) -> list[dict[str, Any]]:
+    """The multipliers of the learning rate, as `runner_config.parameter_groups` has them.
+
+    Returns:
+        `module`, `multiplier` and the number of `parameters` it acts on; last what has the rate itself,
+        and what is not trained.
+
+    Raises:
+        RequestError: One fault for each module of `schedule.lr_mult` that has no parameters of its own.
+    """
+    own = config.schedule.lr_mult
+    named = {
+        module: options.get("lr_mult", 1.0)
+        for module, options in named_groups(config.schedule, config.variant).items()
+    }
+    counts: Counter[str] = Counter()
+    used = set()
+    for name, parameter in detector.named_parameters():
+        module = name.rpartition(".")[0]
+        rule = innermost(module, own) or innermost(module, named) or REST
+        used.add(rule)
+        counts[rule if parameter.requires_grad else FROZEN] += parameter.numel()
+    modules = modules_of(detector)
+    idle = [module for module in own if module not in used]
+    # A comparison has one schedule: what one variant has is typed for all of its arms.
+    if any(within(module, VARIANT_MODULE) for module in idle):
+        shared = {
+            module
+            for name in variant_specs()
+            for module in modules_of(_built(replace(config, variant=load_run(name).variant)))
+            if within(module, VARIANT_MODULE)
+        }
+        idle = [module for module in idle if module in modules or module not in shared]
+        modules += sorted(shared)
+    if idle:
+        raise RequestError(*(_idle_rule(module, modules, own) for module in idle))
+    multipliers = {**named, **own, REST: 1.0, FROZEN: 0.0}
+    return [
+        {"module": module, "multiplier": multipliers[module], "parameters": counts[module]}
+        for module in multipliers
+        if counts[module]
+    ]
+
+
+def modules_of(detector: nn.Module) -> list[str]:
+    """Names of the modules that have parameters."""
+    named = detector.named_modules()
+    return [name for name, each in named if name and next(each.parameters(), None) is not None]
+
+
+def _built(config: RunConfig) -> nn.Module:
+    register_plugins()
+    detector: nn.Module = MODELS.build(detector_config(config))
+    return detector
+
+
+def _idle_rule(module: str, modules: Sequence[str], own: dict[str, float]) -> Fault:
+    if module in modules:
+        deeper = ", ".join(other for other in own if other != module and within(other, module))
+        rule = f"acts on nothing: all of its parameters are those of {deeper}"
+        return Fault(f"schedule.lr_mult[{module}]", f"{own[module]:g}", rule)
+    rule = "the detector has no such module with parameters"
+    guess = did_you_mean(module, modules)
+    return Fault(f"schedule.lr_mult[{module}]", f"{own[module]:g}", rule, guess)
+
+
+def outline(config: RunConfig) -> dict[str, Any]:
+    """The answer on a run: its `rates`, and `faults` in lines."""
+    try:
+        return {"rates": rates(config, _built(config)), "faults": []}
+    except RequestError as error:
+        return {"rates": [], "faults": [fault.line for fault in error.faults]}
+
+
+def outlines(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """The outlines of the runs of specification files."""
+    for path in paths:
+        yield outline(from_spec(yaml.safe_load(path.read_text(encoding="utf-8"))))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Outline the runs of the specification files that are the arguments; returns 0."""
+    parser = argparse.ArgumentParser(prog="python -m aqr_exp.train.outline")
+    parser.add_argument("specs", type=Path, nargs="+", help="specification files")
+    with json_responses() as respond:
+        for found in outlines(parser.parse_args(argv).specs):
+            respond(found)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
