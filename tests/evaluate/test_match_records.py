@@ -8,7 +8,8 @@ from small_world import World
 from aqr_exp.errors import AqrExpError
 from aqr_exp.evaluate.conditions import RunScorer, condition_metrics
 from aqr_exp.evaluate.evaluation import make_records
-from aqr_exp.evaluate.records import MatchRecords, read_records, write_records
+from aqr_exp.evaluate.protocol import CLASS_RANGE_M
+from aqr_exp.evaluate.records import BANDS_M, WHOLE, MatchRecords, read_records, write_records
 from aqr_exp.files.arrays import read_arrays, write_arrays
 
 
@@ -103,3 +104,12 @@ def test_a_failed_write_leaves_the_old_file(records, tmp_path, monkeypatch):
         write_records(path, records)
     assert path.read_bytes() == old
     assert [file.name for file in tmp_path.iterdir()] == ["matches.npz"]
+
+
+def test_the_bands_of_distance_share_out_every_ground_truth(records):
+    lows, highs = zip(*BANDS_M.values(), strict=True)
+    assert lows == (0.0, 20.0, 30.0)
+    assert highs == (20.0, 30.0, max(CLASS_RANGE_M)) == (20.0, 30.0, 50.0)
+    shares = [records.tables[name].truths for name in BANDS_M]
+    np.testing.assert_array_equal(sum(shares), records.tables[WHOLE].truths)
+    assert all(share.sum() > 0 for share in shares)
