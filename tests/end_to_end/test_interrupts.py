@@ -68,3 +68,17 @@ def test_interrupted_within_epochs_of_both_stages_it_ends_with_the_same_bits(
     lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if line["kind"] == "train"] == list(range(1, 13))
     assert _checkpoints(run) == ["epoch_2.pth", "epoch_3.pth"]
+
+
+def test_a_step_in_parts_is_never_left_half_done(trained, data, tmp_path):
+    """A stop within a step waits for all of its parts; everything is counted in whole steps."""
+    whole = trained("attention_bias", "schedule.accumulate=2")
+    place = Workplace(tmp_path, data)
+    run = begun_anew(whole, tmp_path / "results" / "runs" / whole.name)
+    assert _train(place, run, interrupted_in=2) == 130
+    assert _checkpoints(run) == ["epoch_0_step_2.pth"]
+    assert _train(place, run) == 0
+    assert_same_bits(everything(run), everything(whole))
+    lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["kind"] == "train"] == [1, 2, 3, 4]
+    assert [line["step"] for line in lines if line["kind"] == "arm"] == [1, 2, 3, 4]
