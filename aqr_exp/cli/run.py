@@ -1,9 +1,10 @@
 """`aqr-exp run`: train one run, or show what it would do."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,6 +19,7 @@ from aqr_exp.config.short_names import overrides_help
 from aqr_exp.config.variant_spec import example_lines
 from aqr_exp.errors import INTERRUPTED, AqrExpError
 from aqr_exp.files.progress import no_progress
+from aqr_exp.files.suggest import some
 from aqr_exp.launch.attempt import last_log_lines
 from aqr_exp.launch.executor import Executor, executor_for
 from aqr_exp.launch.measuring import check_parameters, estimate_memory, outline_of
@@ -46,7 +48,7 @@ def show_run_plan(config: RunConfig, store: Store, *, as_json: bool) -> int:
         plan = replace(plan, memory=estimate_memory(config))
         (found,) = outline_of([config])
         faults = tuple(dict.fromkeys((*plan.faults, *found["faults"])))
-        plan = replace(plan, rates=found["rates"], faults=faults)
+        plan = replace(plan, rates=found["rates"], beginning=found["beginning"], faults=faults)
     except AqrExpError as error:
         console.say(str(error))
     if as_json:
@@ -76,6 +78,7 @@ def _lines(config: RunConfig, plan: RunPlan) -> list[str]:
         f"  {_curve(rates)}",
     ]
     lines += _rate_lines(plan)
+    lines += _beginning_lines(plan.beginning)
     if plan.memory:
         sizes = {name: _gigabytes(size) for name, size in plan.memory.items()}
         lines.append(
@@ -93,6 +96,24 @@ def _rate_lines(plan: RunPlan) -> list[str]:
         for rate in plan.rates
     ]
     return ["learning rates of the parts:"] * bool(lines) + lines
+
+
+def _beginning_lines(found: Mapping[str, Any] | None) -> list[str]:
+    """What a checkpoint gives, name by name where that is not too much."""
+    if found is None:
+        return []
+    lines = [f"begins with {found['file']}: {found['taken']} of {found['all']} weights taken"]
+    for key, words in (("left", "left in the file"), ("new", "not in the file")):
+        if found[key]:
+            lines.append(f"  {len(found[key])} {words}: {some(_modules(found[key]), most=400)}")
+    return lines + [f"  {words}" for words in found["faults"]]
+
+
+def _modules(names: Sequence[str]) -> list[str]:
+    """The names, or where they are many the modules that they lie in, two levels deep."""
+    counts = Counter(".".join(name.split(".")[:2]) for name in names)
+    many = len(names) > 20
+    return [f"{module} ({count})" for module, count in counts.items()] if many else list(names)
 
 
 def _gigabytes(size: float) -> str:
@@ -139,7 +160,7 @@ def command(
 ) -> int:
     """Run one variant on this machine; returns the exit code."""
     typed = list(overrides or [])
-    config = load_run(variant, typed)
+    config = load_run(variant, typed, begins=True)
     if dry_run:
         return show_run_plan(config, Store(results_root()), as_json=as_json)
     config = with_data_identity(config)

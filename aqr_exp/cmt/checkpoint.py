@@ -5,18 +5,25 @@ convolutions' weights in spconv 2's layout, [out, z, y, x, in]; without spconv, 
 mmcv's, whose weights are [z, y, x, in, out]. Both load into both.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from aqr_exp.errors import RequestError
+from aqr_exp.config.rules import IMAGE_BACKBONE
+from aqr_exp.config.schema import StartConfig
+from aqr_exp.config.short_names import innermost, within
+from aqr_exp.errors import Fault, RequestError
 from aqr_exp.files.foreign import BESIDE_WEIGHTS, PassedOver, checkpoint_fault
+from aqr_exp.files.suggest import did_you_mean
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
 _PARALLEL_PREFIX = "module."
 _LISTED = 10
+_COUNTER = ".num_batches_tracked"
 
 
 def load_state_dict_file(path: Path) -> dict[str, Tensor]:
@@ -65,29 +72,54 @@ def unwrap_state_dict(content: object, source: str) -> dict[str, Tensor]:
     return tensors
 
 
-def load_strictly(
-    model: nn.Module, state: Mapping[str, Tensor], may_miss: tuple[str, ...] = ()
-) -> list[str]:
-    """Load a state dict into a model, key for key.
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """A checkpoint beside a model.
+
+    Attributes:
+        taken: Tensors for the model's parameters and buffers by name, sparse ones in its layout.
+        left: Names in the checkpoint that are not taken.
+        new: Names of the model that the checkpoint lacks and may lack: they keep their values.
+        faults: What must be there, is unknown to the model, or has another shape.
+    """
+
+    taken: dict[str, Tensor]
+    left: tuple[str, ...]
+    new: tuple[str, ...]
+    faults: tuple[str, ...]
+
+    def check(self) -> None:
+        """Refuse what does not fit.
+
+        Raises:
+            RequestError: Naming every missing, unexpected and misshapen key.
+        """
+        if self.faults:
+            raise RequestError("weights do not fit the model: " + "; ".join(self.faults))
+
+
+def fit(
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    may_miss: tuple[str, ...] = (),
+    left: Sequence[str] = (),
+) -> Fit:
+    """Compare a state dict with a model, key for key.
 
     Args:
-        model: The model; untouched if anything is wrong.
-        state: Parameters and buffers by name; sparse convolutions in either layout.
-        may_miss: Beginnings of names that may be absent and keep their values: the parts that a
+        state: Parameters and buffers by name; sparse convolutions in either layout. The batches that
+            batch norms have counted may be absent: nothing is computed from them.
+        may_miss: Beginnings of other names that may be absent and keep their values: the parts that a
             checkpoint of the baseline does not have.
-
-    Returns:
-        Names of the model's parameters and buffers that were absent.
-
-    Raises:
-        RequestError: Naming every missing, unexpected and misshapen key.
+        left: Names of the file that are not in `state`.
     """
     wanted = model.state_dict()
     sparse = sparse_weight_names(model)
     given = {name: _to_layout(value, wanted, name, sparse) for name, value in state.items()}
+    absent = [name for name in wanted if name not in given and not name.endswith(_COUNTER)]
+    new = tuple(name for name in absent if name.startswith(may_miss))
     faults = []
-    new = [name for name in wanted if name not in given and name.startswith(may_miss)]
-    if missing := [name for name in wanted if name not in given and name not in new]:
+    if missing := [name for name in absent if name not in new]:
         faults.append(f"missing {_some(missing)}")
     if unexpected := [name for name in given if name not in wanted]:
         faults.append(f"unexpected {_some(unexpected)}")
@@ -98,14 +130,130 @@ def load_strictly(
     ]
     if misshapen:
         faults.append(f"misshapen {_some(misshapen)}")
-    if faults:
-        raise RequestError("weights do not fit the model: " + "; ".join(faults))
+    taken = {
+        name: value
+        for name, value in given.items()
+        if name in wanted and value.shape == wanted[name].shape
+    }
+    return Fit(taken=taken, left=tuple(left), new=new, faults=tuple(faults))
+
+
+def load_strictly(
+    model: nn.Module, state: Mapping[str, Tensor], may_miss: tuple[str, ...] = ()
+) -> list[str]:
+    """Load a state dict into a model, key for key; see `fit`.
+
+    Args:
+        model: The model; untouched if anything is wrong.
+
+    Returns:
+        Names of the model's parameters and buffers that were absent.
+
+    Raises:
+        RequestError: Naming every missing, unexpected and misshapen key.
+    """
+    found = fit(model, state, may_miss)
+    load(model, found)
+    return list(found.new)
+
+
+def load(model: nn.Module, found: Fit) -> None:
+    """Put the tensors of a checkpoint that fits into the model it was compared with.
+
+    Raises:
+        RequestError: It does not fit.
+    """
+    found.check()
     # spconv would turn weights of checkpoints without its version mark; ours are turned already.
     with torch.no_grad():
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-            if name in given:
-                tensor.copy_(given[name])
-    return new
+            if name in found.taken:
+                tensor.copy_(found.taken[name])
+
+
+# The first convolution of an image backbone: VoVNet's, detectron2's ResNet's, and all others'.
+_STEMS = ("stem.stem_1/conv.weight", "stem.conv1.weight", "conv1.weight")
+# Classifiers of whole images, which no detector has.
+_CLASSIFIERS = tuple(f"{IMAGE_BACKBONE}.{name}." for name in ("fc", "stem.fc", "linear"))
+# From detectron2's names within a ResNet to all others'; its stages count from 2.
+_DETECTRON2: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
+    (r"^stem\.(?=conv)", ""),
+    (r"^res(\d)", lambda found: f"layer{int(found[1]) - 1}"),
+    (r"\.shortcut\.norm\.", ".downsample.1."),
+    (r"\.shortcut\.", ".downsample.0."),
+    (r"conv(\d)\.norm\.", r"bn\1."),
+)
+
+
+def in_own_names(names: Collection[str], start: StartConfig) -> dict[str, str]:
+    """The detector's names of what a checkpoint holds and `start` takes from it.
+
+    Without `start.rename` a file that knows no `img_backbone` is searched for an image backbone, if that
+    is wanted: what is around its first convolution. detectron2's names are understood.
+
+    Returns:
+        By the names in the file; what is not taken is left out.
+
+    Raises:
+        RequestError: A rule is of nothing in the file, or two names become one.
+    """
+    kept = [name for name in names if not name.startswith(start.ignore)]
+    modules = {name[:end] for name in names for end in (at.start() for at in _DOT.finditer(name))}
+    rules = {module.strip("."): own.strip(".") for module, own in start.rename.items()}
+    for key, wanted, have in (
+        ("rename", rules, lambda module: any(within(name, module) for name in kept)),
+        ("ignore", start.ignore, lambda first: any(name.startswith(first) for name in names)),
+    ):
+        if idle := [each for each in wanted if not have(each)]:
+            raise RequestError(
+                Fault(f"start.{key}", idle[0], "nothing in the checkpoint has such a name",
+                      did_you_mean(idle[0], modules))
+            )  # fmt: skip
+    if not rules and any(IMAGE_BACKBONE.startswith(part.split(".")[0]) for part in start.parts):
+        rules = _found_backbone(kept)
+    found: dict[str, str] = {}
+    for name in kept:
+        own = _translated(_renamed(name, rules))
+        if own.startswith(start.parts or ("",)) and not own.startswith(_CLASSIFIERS):
+            found[name] = own
+    taken_from: dict[str, str] = {}
+    for name, own in found.items():
+        if (other := taken_from.setdefault(own, name)) != name:
+            rule = f"{other} and {name} both become {own}"
+            raise RequestError(Fault("start.rename", f"{dict(start.rename)}", rule))
+    return found
+
+
+_DOT = re.compile(r"\.")
+
+
+def _found_backbone(names: Collection[str]) -> dict[str, str]:
+    """The rule that renames a file's image backbone; none where it has the detector's name already."""
+    if any(within(name, IMAGE_BACKBONE) for name in names):
+        return {}
+    for stem in _STEMS:
+        homes = [name.removesuffix(stem) for name in names if f".{name}".endswith(f".{stem}")]
+        if homes:
+            return {min(homes, key=len).rstrip("."): IMAGE_BACKBONE}
+    return {}
+
+
+def _renamed(name: str, rules: Mapping[str, str]) -> str:
+    module = innermost(name, rules)
+    if module is None:
+        return name
+    rest = name.removeprefix(module).lstrip(".")
+    return f"{rules[module]}.{rest}".strip(".")
+
+
+def _translated(name: str) -> str:
+    """A name in detectron2's ResNet in the names of all others; any other name as it is."""
+    if not within(name, IMAGE_BACKBONE):
+        return name
+    rest = name.removeprefix(f"{IMAGE_BACKBONE}.")
+    for pattern, form in _DETECTRON2:
+        rest = re.sub(pattern, form, rest)
+    return f"{IMAGE_BACKBONE}.{rest}"
 
 
 def sparse_weight_names(model: nn.Module) -> frozenset[str]:

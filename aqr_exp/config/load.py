@@ -25,8 +25,11 @@ from aqr_exp.files.run_name import RunName
 from aqr_exp.files.text import typed_path
 
 
-def load_run(variant: str, typed: Sequence[str] = ()) -> RunConfig:
+def load_run(variant: str, typed: Sequence[str] = (), *, begins: bool = False) -> RunConfig:
     """Compose, convert and check one run; the data's fingerprint is not filled in yet.
+
+    Args:
+        begins: It is to be trained: see `rules.check_beginning`.
 
     Returns:
         The run, with an absolute `data.root` and the identity of the checkpoint it starts from.
@@ -34,7 +37,7 @@ def load_run(variant: str, typed: Sequence[str] = ()) -> RunConfig:
     Raises:
         RequestError: One fault for each wrong key or value, in the names that were typed.
     """
-    loader = ConfigLoader(with_data=False)
+    loader = ConfigLoader(with_data=False, begins=begins)
     return loader.checked(variant, read_overrides(typed, variant, loader.groups))
 
 
@@ -68,10 +71,12 @@ class ConfigLoader:
 
     Args:
         with_data: Whether the data's fingerprint is filled in; the data must then be there.
+        begins: Whether the runs are to be trained: see `rules.check_beginning`.
     """
 
-    def __init__(self, *, with_data: bool) -> None:
+    def __init__(self, *, with_data: bool, begins: bool = False) -> None:
         self._with_data = with_data
+        self._begins = begins
         self.groups = group_options()
         self._bases: dict[tuple[object, ...], tuple[Composition, RunConfig | None]] = {}
         self._data: dict[DataConfig, DataConfig] = {}
@@ -114,6 +119,8 @@ class ConfigLoader:
                 new = {key: item for key, item in mapping.items() if item is not base.resolved[key]}
                 config = with_converted(base_config, new)
             rules.check(config)
+            if self._begins:
+                rules.check_beginning(config)
         except RequestError as error:
             typed = {item.key: item for item in overrides}
             found = as_typed(error.faults, typed)

@@ -4,9 +4,10 @@ import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from aqr_exp.config.schema import ModelConfig, RunConfig
+from aqr_exp.config.schema import ModelConfig, RunConfig, ScheduleConfig
 from aqr_exp.config.schema.data import GtSamplingConfig
 from aqr_exp.config.schema.model import HeadConfig, ImageBranchConfig
+from aqr_exp.config.short_names import innermost
 from aqr_exp.config.stages import augment_rules, stage_places, stage_rules
 from aqr_exp.config.variant_spec import spec_of
 from aqr_exp.errors import Fault, RequestError
@@ -208,18 +209,60 @@ def _start_rules(config: RunConfig) -> Iterator[Fault]:
     start = config.start
     if start is None:
         return
-    if start.freeze and not start.load_from:
-        rule = "freezes what start.load_from loads: set it too"
-        yield Fault("start.freeze", f"{list(start.freeze)}", rule, about=("start.load_from",))
-    if start.parts and not start.load_from:
-        rule = "parts of what start.load_from loads: set it too"
-        yield Fault("start.parts", f"{list(start.parts)}", rule, about=("start.load_from",))
-    if any(not prefix for prefix in start.parts):
-        rule = "an empty beginning would take everything"
-        yield Fault("start.parts", f"{list(start.parts)}", rule)
-    if any(not prefix for prefix in start.freeze):
-        rule = "an empty beginning would freeze everything"
-        yield Fault("start.freeze", f"{list(start.freeze)}", rule)
+    for name, does, of_all in (
+        ("freeze", "freezes what", "freeze"),
+        ("parts", "parts of what", "take"),
+        ("rename", "renames what", ""),
+        ("ignore", "ignores some of what", "ignore"),
+    ):
+        values = getattr(start, name)
+        shown = f"{dict(values) if isinstance(values, dict) else list(values)}"
+        if values and not start.load_from:
+            rule = f"{does} start.load_from loads: set it too"
+            yield Fault(f"start.{name}", shown, rule, about=("start.load_from",))
+        if of_all and not all(values):
+            yield Fault(f"start.{name}", shown, f"an empty beginning would {of_all} everything")
+
+
+SMALL_RATE = 0.1
+"""Up to this share of the learning rate a backbone is fine-tuned, not trained."""
+
+
+def needs_trained_backbone(config: RunConfig) -> bool:
+    """The image backbone has fixed batch statistics and hardly learns, and would begin at random."""
+    start, rate = config.start, _backbone_rate(config.schedule)
+    if not (config.model.reads_camera and config.model.image.norm_eval and rate <= SMALL_RATE):
+        return False
+    if start is None or not start.load_from:
+        return True
+    return bool(start.parts) and not any(IMAGE_BACKBONE.startswith(part) for part in start.parts)
+
+
+IMAGE_BACKBONE = "img_backbone"
+"""The detector's name of its image backbone."""
+
+
+def _backbone_rate(schedule: ScheduleConfig) -> float:
+    rates = {IMAGE_BACKBONE: schedule.img_backbone_lr_mult} | schedule.lr_mult
+    return rates[innermost(IMAGE_BACKBONE, rates) or IMAGE_BACKBONE]
+
+
+def check_beginning(config: RunConfig) -> None:
+    """Refuse to begin with a random image backbone where the recipe rests on a trained one.
+
+    Raises:
+        RequestError: `start.random` does not ask for it.
+    """
+    if needs_trained_backbone(config) and not (config.start and config.start.random):
+        raise RequestError(
+            Fault(
+                "start.load_from",
+                None,
+                "the image backbone would begin at random, with fixed batch norms and a rate of x "
+                f"{_backbone_rate(config.schedule):g}",
+                " (start.parts=[img_backbone] takes it from a file, start.random=true insists)",
+            )
+        )
 
 
 def _run_rules(config: RunConfig) -> Iterator[Fault]:

@@ -128,16 +128,18 @@ def outline_of(configs: Sequence[RunConfig]) -> list[dict[str, Any]]:
 
 
 def check_parameters(configs: Iterable[RunConfig]) -> None:
-    """Refuse runs whose `schedule.lr_mult` does not fit their detectors, before anything starts.
+    """Refuse runs whose rates or checkpoint do not fit their detectors, before anything starts.
+
+    Seeds and runs with neither are not looked at.
 
     Raises:
         RequestError: One line for each thing that does not fit.
         AqrExpError: A detector cannot be built here.
     """
     found = {
-        (one.variant, one.model, one.schedule.lr_mult): one
+        (one.variant, one.model, one.schedule.lr_mult, one.start): one
         for one in configs
-        if one.schedule.lr_mult
+        if one.start is not None or one.schedule.lr_mult
     }
     if found and (faults := [f for one in outline_of([*found.values()]) for f in one["faults"]]):
         raise RequestError(*faults)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from aqr_exp.config.inputs import read_data_identity, with_data_identity
+from aqr_exp.config.rules import needs_trained_backbone
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.stages import peak_step, rate_at, stages_of
 from aqr_exp.data.info_files import epoch_samples, prepared_part
@@ -15,9 +16,6 @@ from aqr_exp.launch.preflight import check_ready
 
 CURVE_POINTS = 49
 """Learning rates in a plan."""
-
-SMALL_RATE = 0.1
-"""Up to this share of the learning rate a backbone is fine-tuned, not trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +32,7 @@ class RunPlan:
         learning_rates: At `CURVE_POINTS` moments, evenly from the first step to the last.
         peak_share: Share of the run after which the rate is highest.
         rates: Multipliers of the learning rate, as `train.outline` gives them; empty when unknown.
+        beginning: What the checkpoint gives, likewise; None without one.
         memory: Of a step, as `launch.measuring.estimate_memory` gives it; empty when unknown.
         notes: Lines on what would spoil its result.
         faults: Lines on what is missing to run it here.
@@ -48,6 +47,7 @@ class RunPlan:
     learning_rates: tuple[float, ...]
     peak_share: float
     rates: list[dict[str, Any]]
+    beginning: dict[str, Any] | None
     memory: dict[str, float]
     notes: tuple[str, ...]
     faults: tuple[str, ...]
@@ -88,6 +88,7 @@ def plan_of(config: RunConfig, results: Path) -> RunPlan:
         learning_rates=tuple(rate_at(schedule, step, imagined) for step in moments),
         peak_share=peak_step(schedule, imagined) / (imagined - 1),
         rates=[],
+        beginning=None,
         memory={},
         notes=(
             *([] if drawn is not None else official_notes(config)),
@@ -118,9 +119,8 @@ def official_notes(config: RunConfig) -> Iterator[str]:
 
 def backbone_notes(config: RunConfig) -> Iterator[str]:
     """A line for an image backbone that begins at random and can hardly learn."""
-    image, schedule = config.model.image, config.schedule
-    fixed = image.norm_eval and schedule.img_backbone_lr_mult <= SMALL_RATE
-    if config.start is None and config.model.reads_camera and fixed:
+    schedule = config.schedule
+    if needs_trained_backbone(config):
         yield (
             "the image backbone begins at random, with fixed batch statistics and "
             f"schedule.img_backbone_lr_mult={schedule.img_backbone_lr_mult:g}: the published runs "

@@ -152,7 +152,9 @@ def confirmation(
         points=tuple(explicit.values()),
         seeds=selection.fresh_seeds(seeds),
     )
-    return Confirmation(plan=plan_sweep(request, expected), baseline_arms=tuple(baseline_arms))
+    return Confirmation(
+        plan=plan_sweep(request, expected, loader), baseline_arms=tuple(baseline_arms)
+    )
 
 
 def _baseline_overrides(

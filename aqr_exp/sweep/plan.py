@@ -89,7 +89,7 @@ def plan_sweep(
             or the sweep holds too many runs, or none, or runs that cannot be compared with these.
     """
     _check_size(request)
-    loader = loader or ConfigLoader(with_data=True)
+    loader = loader or ConfigLoader(with_data=True, begins=True)
     loaded: list[tuple[SweepPoint, LoadedRun]] = []
     faults: list[Fault] = []
     skipped = 0

@@ -69,7 +69,7 @@ class TrialPlanner:
         self.search = search
         self._request = dataclasses.replace(request, search=None)
         self._expected = expected
-        self._loader = ConfigLoader(with_data=True)
+        self._loader = ConfigLoader(with_data=True, begins=True)
 
     def plan(self, values: Overrides) -> Plan:
         """The runs of a point, which is one override for each key of the space.

@@ -19,7 +19,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from aqr_exp.cmt.checkpoint import load_state_dict_file, load_strictly
+from aqr_exp.cmt.checkpoint import Fit, fit, in_own_names, load, load_state_dict_file
 from aqr_exp.cmt.detector_config import detector_config
 from aqr_exp.config.schema import RunConfig, StartConfig
 from aqr_exp.errors import STOPPING, RunFailedError
@@ -294,15 +294,27 @@ def start_from(model: nn.Module, start: StartConfig) -> list[str]:
         RequestError: The checkpoint cannot be read, or does not fit key for key.
         RunFailedError: A prefix to take or to freeze begins no parameter's name.
     """
+    found = fitted(model, start)
+    load(model, found)
+    freeze(model, start.freeze)
+    return list(found.new)
+
+
+def fitted(model: nn.Module, start: StartConfig) -> Fit:
+    """Compare a start's checkpoint with a detector, which it leaves as it is.
+
+    Raises:
+        RequestError: The checkpoint cannot be read, or a rule on its names has no use.
+        RunFailedError: A prefix to take begins no parameter's name.
+    """
     state = load_state_dict_file(Path(start.load_from))
     may_miss: tuple[str, ...] = NEW_PARTS
     if start.parts:
         _check_prefixes("start.parts", start.parts, list(model.state_dict()))
-        state = {name: value for name, value in state.items() if name.startswith(start.parts)}
         may_miss = tuple(name for name in model.state_dict() if not name.startswith(start.parts))
-    new = load_strictly(model, state, may_miss=may_miss)
-    freeze(model, start.freeze)
-    return new
+    own = in_own_names(state, start)
+    taken = {own[name]: value for name, value in state.items() if name in own}
+    return fit(model, taken, may_miss, [name for name in state if name not in own])
 
 
 def freeze(model: nn.Module, prefixes: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Parameters of a run before it trains, and their learning rates."""
+"""Parameters of a run before it trains: their rates, and what its checkpoint gives them."""
 
 import argparse
 import sys
@@ -18,8 +18,9 @@ from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.short_names import innermost, within
 from aqr_exp.config.variant_spec import variant_specs
-from aqr_exp.errors import Fault, RequestError
+from aqr_exp.errors import AqrExpError, Fault, RequestError
 from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.train.checkpoint import fitted, freeze
 from aqr_exp.train.runner_config import VARIANT_MODULE, named_groups, register_plugins
 from aqr_exp.train.worker import json_responses
 
@@ -93,12 +94,52 @@ def _idle_rule(module: str, modules: Sequence[str], own: dict[str, float]) -> Fa
     return Fault(f"schedule.lr_mult[{module}]", f"{own[module]:g}", rule, guess)
 
 
+def beginning(config: RunConfig, detector: nn.Module) -> dict[str, Any] | None:
+    """What the detector begins with.
+
+    Returns:
+        `file`, the number `taken` and the number of `all` weights, the names that are `left` in it and
+        those that are `new`; `faults` of what does not fit. None without a checkpoint.
+
+    Raises:
+        AqrExpError: The checkpoint cannot be used at all.
+    """
+    start = config.start
+    if start is None or not start.load_from:
+        return None
+    found = fitted(detector, start)
+    freeze(detector, start.freeze)
+    return {
+        "file": start.load_from,
+        "taken": len(found.taken),
+        "all": len(detector.state_dict()),
+        "left": list(found.left),
+        "new": list(found.new),
+        "faults": list(found.faults),
+    }
+
+
 def outline(config: RunConfig) -> dict[str, Any]:
-    """The answer on a run: its `rates`, and `faults` in lines."""
-    try:
-        return {"rates": rates(config, _built(config)), "faults": []}
-    except RequestError as error:
-        return {"rates": [], "faults": [fault.line for fault in error.faults]}
+    """The answer on a run: `rates`, `beginning` and `faults`, in lines."""
+    found: dict[str, Any] = {"rates": [], "beginning": None, "faults": []}
+    detector = _built(config)
+    for key, part in (("beginning", beginning), ("rates", rates)):
+        try:
+            found[key] = part(config, detector)
+        except AqrExpError as error:
+            found["faults"] += [
+                fault.line for fault in getattr(error, "faults", [Fault(rule=str(error))])
+            ]
+    begun = found["beginning"]
+    if begun and begun["faults"]:
+        rule = f"{start_name(config)} does not fit the model: {'; '.join(begun['faults'])}"
+        found["faults"].append(Fault(rule=rule).line)
+    return found
+
+
+def start_name(config: RunConfig) -> str:
+    """The name of the checkpoint's file."""
+    return "" if config.start is None else Path(config.start.load_from).name
 
 
 def outlines(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:

@@ -1,6 +1,8 @@
 import json
 import pickle
 
+import pytest
+import torch
 from made_up_data import made_up_info, write_identity
 
 from aqr_exp.cli.main import main
@@ -42,7 +44,7 @@ def test_a_dry_run_knows_what_class_balanced_resampling_draws(tmp_path, capsys, 
 def test_what_is_missing_is_refused_after_the_plan(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("AQR_EXP_DATA", str(tmp_path))
     monkeypatch.setattr("aqr_exp.launch.preflight.gpu_models", list)
-    typed = ["run", "baseline", "preset=paper_r50", "--dry-run", "--json"]
+    typed = ["run", "baseline", "preset=paper_r50", "start.random=true", "--dry-run", "--json"]
     assert main(typed) == 2
     told = capsys.readouterr()
     plan = json.loads(told.out)
@@ -65,25 +67,66 @@ def test_what_is_missing_is_refused_after_the_plan(tmp_path, capsys, monkeypatch
     assert any("trains on a CUDA GPU, and this machine has none" in fault for fault in faults)
 
 
-def test_a_dry_run_shows_the_typed_rates_and_the_parts_of_a_step(tmp_path, capsys, monkeypatch):
+def test_a_dry_run_shows_what_a_checkpoint_gives_and_what_does_not_fit(
+    tmp_path, capsys, monkeypatch
+):
     write_identity(tmp_path / "data")
     monkeypatch.setenv("AQR_EXP_RESULTS", str(tmp_path / "results"))
     monkeypatch.setattr("aqr_exp.cli.run.estimate_memory", lambda _: {})
+    weights = {"conv1.weight": torch.zeros(16, 3, 7, 7), "fc.bias": torch.zeros(10)}
+    torch.save(weights, tmp_path / "tv.pth")
+    given = [f"start.load_from={tmp_path / 'tv.pth'}", "start.parts=[img_backbone]"]
+    root = f"data.root={tmp_path / 'data'}"
     typed = [
-        f"data.root={tmp_path / 'data'}",
+        root,
+        *given,
         "schedule.batch_size=4",
         "schedule.accumulate=2",
-        "schedule.lr_mult={img_neck: 2, img_bakbone: 0}",
+        "schedule.lr_mult={img_neck: 2}",
     ]
     assert main(["run", "baseline", *typed, "--dry-run"]) == 2
     told = capsys.readouterr()
-    assert told.out.splitlines()[1] == "samples: 10, batch size 4 in 2 parts"
+    lines = told.out.splitlines()
+    assert lines[1] == "samples: 10, batch size 4 in 2 parts"
+    assert "  x 2: img_neck (172,544 parameters)" in lines
+    (begins,) = (line for line in lines if line.startswith("begins with "))
+    assert begins.startswith(f"begins with {tmp_path / 'tv.pth'}: 1 of ")
+    assert "  1 left in the file: fc.bias" in lines
+    (fault,) = (line for line in lines if line.startswith("  missing img_backbone.bn1.weight, "))
+    assert fault.endswith(" more")
     (refused,) = (line for line in told.err.splitlines() if line.startswith("aqr-exp: "))
-    assert refused == (
-        "aqr-exp: schedule.lr_mult[img_bakbone]=0: the detector has no such module with parameters: "
-        "did you mean 'img_backbone'?"
+    assert refused.startswith(
+        "aqr-exp: tv.pth does not fit the model: missing img_backbone.bn1.weight"
     )
-    # Nor does the run begin.
-    assert main(["run", "baseline", *typed]) == 2
-    assert capsys.readouterr().err.splitlines() == [refused]
-    assert not list(tmp_path.glob("results/runs/*"))
+    assert len(refused) <= 200
+    assert not (tmp_path / "results").exists()
+
+
+REFUSED = (
+    "start.load_from: the image backbone would begin at random, with fixed batch norms and a rate"
+)
+
+
+@pytest.mark.parametrize("preset", ["paper_r50", "paper_vov", "full_24e"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "baseline"],
+        ["run", "baseline", "--dry-run"],
+        ["sweep", "variants"],
+        ["sweep", "baseline", "--dry-run"],
+    ],
+    ids=" ".join,
+)
+def test_a_recipe_without_its_backbone_is_refused_in_one_line(
+    words, preset, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert main([*words, f"preset={preset}"]) == 2
+    told = capsys.readouterr()
+    (line,) = told.err.splitlines()
+    assert told.out == ""
+    assert REFUSED in line
+    assert line.endswith("start.random=true insists)")
+    assert len(line) <= 200
+    assert list(tmp_path.iterdir()) == []

@@ -25,11 +25,20 @@ EXCLUDED = {
     "schedule.name",
     "seed",
     "start.load_from",
+    "start.random",
     "variant.bias.scale.warn_threshold",
 }
 
 BASE = as_dict(load_run("baseline"))
-START = {"load_from": "x.pth", "sha256": "ab", "parts": ["img_neck"], "freeze": ["img_backbone"]}
+START = {
+    "load_from": "x.pth",
+    "sha256": "ab",
+    "parts": ["img_neck"],
+    "freeze": ["img_backbone"],
+    "rename": {"neck": "img_neck"},
+    "ignore": ["head"],
+    "random": False,
+}
 STAGES = "schedule.stages=[{epochs:3},{epochs:1,drop_camera:0}]"
 BASES = {
     variant: as_dict(load_run(variant, [STAGES, "gt_sampling=cmt"])) | {"start": START}
@@ -45,6 +54,8 @@ def other_value(value: Any) -> Any:
         return value + 1
     if isinstance(value, float):
         return value / 2 if value else 0.5
+    if isinstance(value, dict) and all(isinstance(item, str) for item in value.values()):
+        return {key: f"{item}x" for key, item in value.items()} or {"img_neck": 0.5}
     if isinstance(value, dict):
         return {**value, "drop_camera": 0.5}
     if value == []:

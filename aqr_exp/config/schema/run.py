@@ -1,9 +1,9 @@
 """A run: its parts, its seed, and how it is executed and scored."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from aqr_exp.config.schema.constraints import DefaultBefore, NotInFingerprint, Range
+from aqr_exp.config.schema.constraints import DefaultBefore, NotInFingerprint, Range, Table
 from aqr_exp.config.schema.data import DataConfig
 from aqr_exp.config.schema.model import ModelConfig
 from aqr_exp.config.schema.schedule import ScheduleConfig
@@ -47,12 +47,18 @@ class StartConfig:
             the model starts at random and the rest of the checkpoint is not looked at. Empty takes all.
         sha256: Of the checkpoint's content; filled in from the file, not typed.
         freeze: Parameters whose names begin with one of these are not trained.
+        rename: Modules of the checkpoint, each with the detector's name of it; `.` is the whole file.
+        ignore: What begins with one of these in the checkpoint is not looked at.
+        random: Begin although the recipe rests on a trained image backbone and none is loaded.
     """
 
     load_from: Annotated[str, NotInFingerprint()]
     sha256: str
     parts: Annotated[tuple[str, ...], DefaultBefore(())]
     freeze: tuple[str, ...]
+    rename: Annotated[Table[str], DefaultBefore(Table())] = field(default_factory=Table)
+    ignore: Annotated[tuple[str, ...], DefaultBefore(())] = ()
+    random: Annotated[bool, NotInFingerprint(), DefaultBefore(False)] = False
 
 
 @dataclass(frozen=True, kw_only=True)
