@@ -106,8 +106,10 @@ MODULES = {
     "aqr_exp/store/counting.py": (
         "store/test_collect.py store/test_run_folder.py sweep/test_standing.py"
     ),
-    "aqr_exp/files/atomic.py": (
-        "files/test_atomic.py files/test_hostile_files.py store/test_checksum.py"
+    "aqr_exp/files/atomic.py": "files/test_atomic.py files/test_hostile_files.py",
+    "aqr_exp/files/reading.py": "files/test_atomic.py files/test_hostile_files.py",
+    "aqr_exp/files/checksum.py": (
+        "files/test_atomic.py store/test_checksum.py cli/test_belonging.py"
     ),
     "aqr_exp/files/foreign.py": "files/test_foreign.py",
     "aqr_exp/train/checkpoint.py": (

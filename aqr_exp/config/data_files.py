@@ -8,8 +8,9 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from aqr_exp.files.atomic import feed_file, file_sha256, read_json, replace_text
+from aqr_exp.files.atomic import replace_text
 from aqr_exp.files.cache import settled
+from aqr_exp.files.reading import feed_file, file_sha256, read_json
 
 FileState = tuple[int, int, int, str]
 """Size, time of writing and of change (ns), SHA-256. A change is known by any of them where the file was

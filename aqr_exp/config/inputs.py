@@ -13,7 +13,7 @@ from typing import Any
 from aqr_exp.config.data_files import changed_files, content_fingerprint, record_data
 from aqr_exp.config.schema import DataConfig, RunConfig
 from aqr_exp.errors import AqrExpError, Fault, RequestError
-from aqr_exp.files.atomic import file_sha256, read_json
+from aqr_exp.files.reading import file_sha256, read_json
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.files.text import typed_path
 

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from pyquaternion import Quaternion
 
-from aqr_exp.files.atomic import read_content
+from aqr_exp.files.reading import read_content
 
 # Of a cloud or an image; real ones have less than a hundredth.
 _MOST_BYTES = 256 << 20

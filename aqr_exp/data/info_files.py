@@ -18,8 +18,9 @@ from aqr_exp.config.inputs import identity_path, info_path, record_path
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES
 from aqr_exp.errors import AqrExpError, RequestError, shown
-from aqr_exp.files.atomic import read_json, replace_json, type_fault
+from aqr_exp.files.atomic import replace_json
 from aqr_exp.files.foreign import read_pickle
+from aqr_exp.files.reading import read_json, type_fault
 
 INFO_VERSION = "1.1"
 MAX_SWEEPS = 10

@@ -30,8 +30,9 @@ from aqr_exp.data.info_files import (
     write_fingerprint,
 )
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import read_content, replace_bytes, replace_text
+from aqr_exp.files.atomic import replace_bytes, replace_text
 from aqr_exp.files.progress import Progress, no_progress
+from aqr_exp.files.reading import read_content
 
 FILE_CLASSES: tuple[str, ...] = (
     "car",

@@ -11,7 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from aqr_exp.errors import AqrExpError, RequestError
-from aqr_exp.files.atomic import read_json
+from aqr_exp.files.reading import read_json
 
 Vector = tuple[float, ...]
 Triple = tuple[float, float, float]

@@ -21,7 +21,7 @@ from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.evaluate.boxes import Boxes
 from aqr_exp.evaluate.ground_truth import GroundTruth
 from aqr_exp.evaluate.protocol import ATTRIBUTE_NAMES, MAX_BOXES
-from aqr_exp.files.atomic import read_content
+from aqr_exp.files.reading import read_content
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import LARGE_BYTES, read_content, replace_bytes
+from aqr_exp.files.atomic import replace_bytes
+from aqr_exp.files.reading import LARGE_BYTES, read_content
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _HEADER = "header"

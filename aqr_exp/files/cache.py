@@ -12,7 +12,8 @@ import msgspec
 
 from aqr_exp import __version__
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import read_content, replace_bytes
+from aqr_exp.files.atomic import replace_bytes
+from aqr_exp.files.reading import read_content
 
 # What was changed so recently may change again without showing it: clocks of file systems tick slowly.
 SETTLED_S = 2.0

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from aqr_exp.errors import AqrExpError, RequestError
-from aqr_exp.files.atomic import open_regular, read_content
+from aqr_exp.files.reading import open_regular, read_content
 from aqr_exp.files.text import printable
 
 # What downloads and copies put in the place of a file: where its mark is, the mark, and its name.

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from aqr_exp.files.atomic import open_regular
+from aqr_exp.files.reading import open_regular
 
 # What `-P` does, for Python 3.10: the first entry is the current folder, and `sys` is no file.
 _START = """\

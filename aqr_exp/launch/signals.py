@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 
 from aqr_exp.errors import STOPPING, AqrExpError
-from aqr_exp.files.atomic import open_regular
+from aqr_exp.files.reading import open_regular
 
 
 @contextlib.contextmanager

@@ -21,8 +21,9 @@ from aqr_exp.evaluate.conditions import CONDITIONS, DataCondition
 from aqr_exp.evaluate.records import MatchRecords, read_records
 from aqr_exp.evaluate.scorer import Scores
 from aqr_exp.files.arrays import read_arrays, write_arrays
-from aqr_exp.files.atomic import file_sha256, plain, read_json, replace_json
+from aqr_exp.files.atomic import plain, replace_json
 from aqr_exp.files.progress import Progress, no_progress
+from aqr_exp.files.reading import file_sha256, read_json
 from aqr_exp.statistics.metrics import CLASS_AP, GROUND_TRUTHS, class_label
 from aqr_exp.statistics.resampling import ResampledRun, Resampling, resample, scene_part
 from aqr_exp.store.collect import RunRow

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import type_fault
+from aqr_exp.files.reading import type_fault
 from aqr_exp.store.run_files import RunPaths
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]

@@ -18,7 +18,8 @@ from typing import Annotated, Any
 import msgspec
 
 from aqr_exp.errors import AqrExpError, is_shortage
-from aqr_exp.files.atomic import open_regular, plain, writes
+from aqr_exp.files.atomic import plain, writes
+from aqr_exp.files.reading import open_regular
 
 ATTEMPT = "attempt"
 _CRC = "crc32"

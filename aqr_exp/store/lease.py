@@ -25,8 +25,9 @@ from pathlib import Path
 import msgspec
 
 from aqr_exp.errors import AqrExpError, is_shortage
-from aqr_exp.files.atomic import read_json, writes
+from aqr_exp.files.atomic import writes
 from aqr_exp.files.progress import told
+from aqr_exp.files.reading import read_json
 from aqr_exp.files.text import printable
 from aqr_exp.store.process_identity import Liveness, ProcessIdentity, is_gone, liveness_of, process
 

@@ -11,17 +11,15 @@ from typing import Any
 import msgspec
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import (
+from aqr_exp.files.checksum import (
     Checked,
     Covers,
     check_checksum_line,
     claimed_cover,
-    file_sha256,
-    kind_of,
     read_checked_json,
-    read_content,
     replace_checked_json,
 )
+from aqr_exp.files.reading import file_sha256, kind_of, read_content
 
 STATE, RECORD, SPEC, METRICS = "state.json", "record.json", "spec.yaml", "metrics.json"
 HISTORY, RECORDS = "history.jsonl", "records.npz"

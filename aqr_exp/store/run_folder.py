@@ -11,18 +11,15 @@ from typing import Any
 import msgspec
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import (
+from aqr_exp.files.atomic import clear_litter, draft_of, replace_json, replace_text
+from aqr_exp.files.checksum import (
     Checked,
     Covers,
-    clear_litter,
-    draft_of,
     elsewhere,
-    read_json,
     replace_checked_json,
-    replace_json,
-    replace_text,
     with_checksum_line,
 )
+from aqr_exp.files.reading import read_json
 from aqr_exp.store.history import ATTEMPT, append_line, lines_in, read_lines
 from aqr_exp.store.lease import Lease, LeaseInfo, clear, hold, standing
 from aqr_exp.store.process_identity import Liveness

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from aqr_exp.errors import Fault, RequestError
-from aqr_exp.files.atomic import file_sha256
 from aqr_exp.files.cache import Stamp, cache_of, read_cache, settled, stamp, write_cache
+from aqr_exp.files.reading import file_sha256
 from aqr_exp.files.run_name import RunName
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.files.text import typed_path

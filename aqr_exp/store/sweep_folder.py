@@ -10,13 +10,9 @@ from typing import Annotated
 import msgspec
 
 from aqr_exp.errors import AqrExpError, RequestError
-from aqr_exp.files.atomic import (
-    elsewhere,
-    read_checked_json,
-    read_json,
-    replace_checked_json,
-    replace_json,
-)
+from aqr_exp.files.atomic import replace_json
+from aqr_exp.files.checksum import elsewhere, read_checked_json, replace_checked_json
+from aqr_exp.files.reading import read_json
 from aqr_exp.store.lease import LeaseInfo, clear_dead, hold, standing
 from aqr_exp.store.run_files import Below, check_no_link
 from aqr_exp.store.run_folder import utc_now

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import file_sha256
+from aqr_exp.files.reading import file_sha256
 from aqr_exp.store.collect import UNVERIFIED, RunRow
 from aqr_exp.store.history import stability_metrics
 from aqr_exp.store.run_files import (

@@ -17,8 +17,9 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from aqr_exp.errors import AqrExpError, RequestError
-from aqr_exp.files.atomic import KEY, MISFIT, open_regular
+from aqr_exp.files.checksum import KEY, MISFIT
 from aqr_exp.files.progress import told
+from aqr_exp.files.reading import open_regular
 from aqr_exp.sweep.search import GIVEN_UP, REASON, Direction, PruneRule, Search, Strategy
 
 

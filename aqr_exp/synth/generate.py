@@ -17,8 +17,9 @@ from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
 from aqr_exp.data.infos import write_infos
 from aqr_exp.data.workers import run_in_workers
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import clear_litter, draft_of, read_json, writes
+from aqr_exp.files.atomic import clear_litter, draft_of, writes
 from aqr_exp.files.progress import Progress, no_progress
+from aqr_exp.files.reading import read_json
 from aqr_exp.synth.annotations import vocabulary_tables
 from aqr_exp.synth.plan import CELL_M, ScenePlan, location_name, log_name, plan_scenes
 from aqr_exp.synth.rig import build_rig

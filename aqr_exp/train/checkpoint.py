@@ -23,7 +23,8 @@ from aqr_exp.cmt.checkpoint import Fit, fit, in_own_names, load, load_state_dict
 from aqr_exp.cmt.detector_config import detector_config
 from aqr_exp.config.schema import RunConfig, StartConfig
 from aqr_exp.errors import STOPPING, RunFailedError
-from aqr_exp.files.atomic import Covers, writes
+from aqr_exp.files.atomic import writes
+from aqr_exp.files.checksum import Covers
 from aqr_exp.files.foreign import checkpoint_fault
 from aqr_exp.store.run_files import RunPaths
 

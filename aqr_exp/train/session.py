@@ -23,7 +23,7 @@ from aqr_exp.config.stages import stages_of
 from aqr_exp.data.info_files import epoch_samples
 from aqr_exp.data.workers import loader_workers
 from aqr_exp.errors import INTERRUPTED, AqrExpError, refusal
-from aqr_exp.files.atomic import file_sha256
+from aqr_exp.files.reading import file_sha256
 from aqr_exp.store.collect import PEAK_GPU_MEMORY, PEAK_MEMORY
 from aqr_exp.store.history import stability_metrics
 from aqr_exp.store.lease import Lease

@@ -18,7 +18,7 @@ from aqr_exp.data.corruptions.cases import CorruptionCase
 from aqr_exp.evaluate.records import WHOLE, write_records
 from aqr_exp.evaluate.scorer import Scorer
 from aqr_exp.files import cache
-from aqr_exp.files.atomic import file_sha256
+from aqr_exp.files.reading import file_sha256
 from aqr_exp.launch.record import build_record
 from aqr_exp.launch.scheduler import entry_of
 from aqr_exp.store.collect import collect

@@ -9,7 +9,7 @@ from aqr_exp.config.inputs import with_checkpoint_identity
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import StartConfig
 from aqr_exp.errors import RequestError
-from aqr_exp.files.atomic import file_sha256
+from aqr_exp.files.reading import file_sha256
 
 CONTENT = b"weights" * 300_000  # more than one piece
 

@@ -15,7 +15,8 @@ from aqr_exp.data.geometry import read_image, read_points
 from aqr_exp.data.gt_database.store import ARRAYS, FORM, GtDatabase
 from aqr_exp.data.info_files import read_info_file
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import read_json, replace_json
+from aqr_exp.files.atomic import replace_json
+from aqr_exp.files.reading import read_json
 
 PLANTS: dict[str, Callable[[Path], object]] = {
     "FIFO": os.mkfifo,

@@ -14,7 +14,7 @@ from aqr_exp.config.inputs import identity_path, with_data_identity
 from aqr_exp.config.load import load_run
 from aqr_exp.data.corruptions.cases import read_cases
 from aqr_exp.errors import RequestError, RunFailedError
-from aqr_exp.files.atomic import read_json
+from aqr_exp.files.reading import read_json
 from aqr_exp.launch.measuring import evaluate_corruptions
 from aqr_exp.store.lease import hold
 from aqr_exp.store.run_files import EvaluationPaths

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import plain, read_json, replace_bytes, replace_json, replace_text
+from aqr_exp.files.atomic import plain, replace_bytes, replace_json, replace_text
+from aqr_exp.files.reading import read_json
 
 
 def test_replaces_whole_files_and_leaves_no_temporary_one(tmp_path: Path) -> None:

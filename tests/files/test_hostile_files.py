@@ -12,19 +12,10 @@ import pytest
 
 from aqr_exp.errors import AqrExpError
 from aqr_exp.files.arrays import read_arrays
-from aqr_exp.files.atomic import (
-    FORGOTTEN_S,
-    SMALL_BYTES,
-    clear_litter,
-    draft_of,
-    file_sha256,
-    open_regular,
-    read_checked_json,
-    read_content,
-    read_json,
-    replace_text,
-)
+from aqr_exp.files.atomic import FORGOTTEN_S, clear_litter, draft_of, replace_text
 from aqr_exp.files.cache import read_cache
+from aqr_exp.files.checksum import read_checked_json
+from aqr_exp.files.reading import SMALL_BYTES, file_sha256, open_regular, read_content, read_json
 
 
 def put_socket(path: Path) -> None:

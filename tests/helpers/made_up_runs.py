@@ -35,7 +35,8 @@ from aqr_exp.evaluate.evaluation import records_of_file
 from aqr_exp.evaluate.protocol import MEASURED
 from aqr_exp.evaluate.records import WHOLE, MatchRecords, MatchTable, SplitSamples, write_records
 from aqr_exp.evaluate.scorer import Scorer
-from aqr_exp.files.atomic import file_sha256, replace_checked_json
+from aqr_exp.files.checksum import replace_checked_json
+from aqr_exp.files.reading import file_sha256
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.history import append_line, stability_metrics
 from aqr_exp.store.run_folder import RunFolder

@@ -9,7 +9,7 @@ from made_up_runs import DataSet, make_data_set, make_run
 from aqr_exp.cli.main import main
 from aqr_exp.evaluate.conditions import condition_metrics
 from aqr_exp.evaluate.records import read_records
-from aqr_exp.files.atomic import file_sha256
+from aqr_exp.files.reading import file_sha256
 from aqr_exp.store.store import Store
 
 SEEDS = (0, 1)

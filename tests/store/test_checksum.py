@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import (
+from aqr_exp.files.checksum import (
     Checked,
     Covers,
     check_checksum_line,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from made_up_runs import make_data_set, make_run
 
-from aqr_exp.files import atomic, cache
+from aqr_exp.files import cache, reading
 from aqr_exp.store.collect import collect
 from aqr_exp.store.store import Store, file_hashes
 from aqr_exp.store.verify import trace_rows
@@ -24,7 +24,7 @@ def store(tmp_path: Path) -> Store:
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that are read to be hashed."""
     paths: list[Path] = []
-    original = atomic.file_sha256
+    original = reading.file_sha256
 
     def counted(path: Path) -> str:
         paths.append(path)

@@ -12,8 +12,8 @@ from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
 from aqr_exp.data.geometry import POINT_FEATURES, pose_matrix, read_image, read_points
 from aqr_exp.data.nuscenes_tables import FullSampleData
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import open_regular
 from aqr_exp.files.progress import Progress, no_progress
+from aqr_exp.files.reading import open_regular
 
 POINT_BYTES = POINT_FEATURES * 4
 # A cloud with fewer points than this share of the usual one was cut short; rain takes far less away.

@@ -15,7 +15,7 @@ from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
 from aqr_exp.data.info_files import WHOLE, Part
 from aqr_exp.data.nuscenes_tables import MAY_BE_EMPTY, ROW_TYPES, TARGETS, FullSampleData, Row
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import read_content
+from aqr_exp.files.reading import read_content
 
 
 @dataclass(frozen=True, kw_only=True, order=True)

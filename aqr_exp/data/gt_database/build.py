@@ -34,8 +34,9 @@ from aqr_exp.data.info_files import MAX_SWEEPS, fresh_parts, read_info_file, rem
 from aqr_exp.data.workers import run_in_workers
 from aqr_exp.errors import AqrExpError
 from aqr_exp.files.arrays import unpack_arrays
-from aqr_exp.files.atomic import file_sha256, read_content, replace_bytes, replace_text
+from aqr_exp.files.atomic import replace_bytes, replace_text
 from aqr_exp.files.progress import Progress, no_progress
+from aqr_exp.files.reading import file_sha256, read_content
 
 JPEG_QUALITY = 95
 # A smaller patch shows nothing.

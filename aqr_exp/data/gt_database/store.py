@@ -15,7 +15,7 @@ import numpy as np
 from aqr_exp.data.classes import CAMERA_NAMES
 from aqr_exp.data.info_files import MAX_SWEEPS
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import open_regular, read_json
+from aqr_exp.files.reading import open_regular, read_json
 
 FORM = 1
 POINT_COLUMNS = 6

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import aqr_exp
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import open_regular
+from aqr_exp.files.reading import open_regular
 from aqr_exp.report.tables.cells import (
     DECIMALS,
     NO_VALUE,
