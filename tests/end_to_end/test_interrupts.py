@@ -70,6 +70,7 @@ def test_interrupted_within_epochs_of_both_stages_it_ends_with_the_same_bits(
     assert _checkpoints(run) == ["epoch_2.pth", "epoch_3.pth"]
 
 
+@pytest.mark.slow
 def test_a_step_in_parts_is_never_left_half_done(trained, data, tmp_path):
     """A stop within a step waits for all of its parts; everything is counted in whole steps."""
     whole = trained("attention_bias", "schedule.accumulate=2")

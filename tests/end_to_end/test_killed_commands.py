@@ -120,7 +120,9 @@ def assert_ended(one: Begun) -> None:
     assert code == 0 or "is worked on by process" in one.said(), one.said()
 
 
-@pytest.mark.parametrize("name", ["synth", "prepare", "evaluate"])
+@pytest.mark.parametrize(
+    "name", ["synth", "prepare", pytest.param("evaluate", marks=pytest.mark.slow)]
+)
 def test_after_a_kill_the_same_command_ends_right_twice_at_once(name, tmp_path, request):
     attack(request.getfixturevalue(name), tmp_path / "it's", seed=2, kills=1, at_once=1)
 

@@ -87,9 +87,9 @@ def _kill_and_compare(
     return listed
 
 
-def test_five_kills_change_no_bit(data, trained, tmp_path):
+def test_two_kills_change_no_bit(data, trained, tmp_path):
     unbroken, draw = trained("attention_bias", *STAGED), random.Random(5)  # noqa: S311 - to be repeated
-    assert _kill_and_compare(Workplace(tmp_path, data), unbroken, "attention_bias", STAGED, 5, draw)
+    assert _kill_and_compare(Workplace(tmp_path, data), unbroken, "attention_bias", STAGED, 2, draw)
 
 
 @campaign(100)

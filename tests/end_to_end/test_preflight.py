@@ -27,9 +27,14 @@ def place(data, tmp_path, temporary) -> Workplace:
     return place
 
 
-def test_what_cannot_train_is_refused_before_anything_is_queued(place, tmp_path, temporary):
+def test_what_cannot_train_is_refused_before_anything_is_queued(
+    place, trained, tmp_path, temporary
+):
+    """The weights fit, and only a step shows that one of them is no number."""
+    state = torch.load(trained("baseline") / "checkpoints" / "epoch_1.pth")["model"]
+    state["pts_bbox_head.reference_points.weight"][0] = torch.nan
     checkpoint = tmp_path / "other.pth"
-    torch.save({"state_dict": {"backbone.weight": torch.zeros(2)}}, checkpoint)
+    torch.save({"state_dict": state}, checkpoint)
     sweep = tmp_path / "both.yaml"
     points = [{"schedule.epochs": 2}, {"start.load_from": str(checkpoint)}]
     sweep.write_text(json.dumps({"variant": "baseline", "points": points, "seeds": [0, 1]}))
@@ -40,12 +45,24 @@ def test_what_cannot_train_is_refused_before_anything_is_queued(place, tmp_path,
     faults = [line for line in lines if line.startswith("aqr-exp: ")]
     assert len(faults) == 2
     begin = r"aqr-exp: pre-flight: baseline \S.* \.\.\. \S*other\.pth: "
-    assert re.match(begin + r".*missing .* and \d+ more; unexpected backbone\.weight$", faults[0])
-    assert any(f"load_from={checkpoint}: weights" in line for line in lines)  # said in full
+    assert re.match(begin + r"the loss is not finite at step 1 \(\S.*\)$", faults[0]), faults
+    assert any(f"load_from={checkpoint}: the loss" in line for line in lines)  # said in full
     assert faults[1] == "aqr-exp: nothing was started (--no-preflight leaves it out)"
     assert not place.runs()
     assert not (place.folder / "results" / "sweeps").exists()
     assert not list(temporary.glob("aqr-exp*"))
+
+
+def test_weights_of_another_model_are_refused_before_any_step(place, tmp_path):
+    checkpoint = tmp_path / "other.pth"
+    torch.save({"state_dict": {"backbone.weight": torch.zeros(2)}}, checkpoint)
+    typed = ("sweep", "baseline", *SMOKE, f"start.load_from={str(checkpoint)!r}", "seed=0,1")
+    lines = place.aqr_exp(*typed, code=2).stderr.splitlines()
+    assert not any("pre-flight" in line for line in lines)
+    (line,) = (line for line in lines if line.startswith("aqr-exp: "))
+    assert line.startswith("aqr-exp: other.pth does not fit the model: missing ")
+    assert line.endswith("unexpected backbone.weight")
+    assert not place.runs()
 
 
 def test_seeds_share_one_trial_and_what_has_trained_needs_none(place, temporary):

@@ -124,10 +124,11 @@ def test_a_checkpoint_of_another_model_is_refused_by_name(place, data, tmp_path)
         *SMOKE,
         wide,
         f"start.load_from={str(checkpoint)!r}",
-        code=1,
+        code=2,
     )
-    assert "weights do not fit the model: misshapen" in refused.stderr
-    assert "ffns.0.layers.0.0.weight [256, 128] (allowed: [512, 128])" in refused.stderr
+    assert "epoch_1.pth does not fit the model: misshapen" in refused.stderr
+    assert "ffns.0.layers.0.0.weight [256, 128]" in refused.stderr
+    assert not (tmp_path / "refused" / "results" / "runs").exists()
 
 
 @pytest.mark.parametrize(
