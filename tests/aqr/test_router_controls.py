@@ -68,6 +68,7 @@ def test_shuffling_in_evaluation_is_always_the_same_and_draws_nothing():
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(2)
     assert torch.equal(shuffled(*case), first)
+    assert torch.equal(shuffled(*case, first_query=0), first), "unasked, none is a denoising query"
 
 
 def test_shuffled_weights_carry_gradient_to_who_they_came_from():
