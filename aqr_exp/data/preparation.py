@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -130,22 +131,7 @@ def prepare(
         if infos or not ready or _leftovers(folder) or not are_infos_sound():
             with alone(folder / ".lease"):
                 if infos or not are_infos_sound():
-                    annotations: Instances = {}
-                    for path in infos:
-                        found, note = read_annotations(path, nusc, splits)
-                        annotations |= found
-                        done.notes.append(note)
-                    with stage("scenes") as progress:
-                        write_infos(
-                            root,
-                            version,
-                            splits,
-                            part=done.part,
-                            names=tables.recorded,
-                            nusc=nusc,
-                            annotations=annotations,
-                            progress=progress,
-                        )
+                    _write_infos(tables, nusc, splits, infos, stage, done)
                 for split in trained:
                     with stage(f"scenes of {split}: objects") as progress:
                         build_database(root, split, workers=workers, progress=progress)
@@ -158,6 +144,33 @@ def prepare(
     except AqrExpError as error:
         raise RequestError(str(error)) from None
     return done
+
+
+def _write_infos(
+    tables: RawTables,
+    nusc: Any,
+    splits: list[str],
+    infos: Sequence[Path],
+    stage: StagedProgress,
+    done: Prepared,
+) -> None:
+    """Write the info files of all splits, with the annotations of others where there are any."""
+    annotations: Instances = {}
+    for path in infos:
+        found, note = read_annotations(path, nusc, splits)
+        annotations |= found
+        done.notes.append(note)
+    with stage("scenes") as progress:
+        write_infos(
+            tables.root,
+            tables.version,
+            splits,
+            part=done.part,
+            names=tables.recorded,
+            nusc=nusc,
+            annotations=annotations,
+            progress=progress,
+        )
 
 
 def _sound_tables(

@@ -111,6 +111,32 @@ def test_many_rounds_in_two_containers(tmp_path: Path, seed: int) -> None:
     one_round(tmp_path, seed, *CONTAINER)
 
 
+def assert_goes_on(place: Place, script: str, log: Path, copy: Path) -> None:
+    """Run a script with a disk of its own: a first launcher is hindered, the same command ends it all.
+
+    Args:
+        script: Writes the first one's code to `first` beside `log`, which holds what it said, and leaves
+            a copy of the store that the second one completed.
+    """
+    ended = subprocess.run(
+        [*DISK, "sh", "-c", script],
+        env=place.environment,
+        capture_output=True,
+        text=True,
+        timeout=ENDS_WITHIN_S,
+        check=False,
+    )
+    said = log.read_text()
+    assert ended.returncode == 0, (said, ended.stdout, ended.stderr)
+    assert int(log.with_name("first").read_text()) in {0, 1, 2}, said
+    assert "Traceback" not in said + ended.stdout + ended.stderr, said + ended.stderr
+    assert "internal error" not in said, said
+    place.store = type(place.store)(copy)
+    assert place.statuses() == {"completed": 6}
+    assert max(place.names("completed").values()) == 1
+    assert not list(copy.rglob("*.tmp"))
+
+
 def fill(folder: Path, seed: int) -> None:
     """A sweep on a disk of a random size, which then gets larger: it goes on and ends."""
     draw = random.Random(seed)  # noqa: S311
@@ -124,23 +150,7 @@ def fill(folder: Path, seed: int) -> None:
         mount -o remount,size=64m,nr_inodes=0 {root}
         {launcher} && cp -r {root} {shlex.quote(str(copy))}
     """
-    ended = subprocess.run(
-        [*DISK, "sh", "-c", script],
-        env=place.environment,
-        capture_output=True,
-        text=True,
-        timeout=ENDS_WITHIN_S,
-        check=False,
-    )
-    said = log.read_text()
-    assert ended.returncode == 0, (seed, ended.stdout, ended.stderr)
-    assert int((folder / "first").read_text()) in {0, 1, 2}, said
-    assert "Traceback" not in said + ended.stdout + ended.stderr, said + ended.stderr
-    assert "internal error" not in said, said
-    place.store = type(place.store)(copy)
-    assert place.statuses() == {"completed": 6}, seed
-    assert max(place.names("completed").values()) == 1, seed
-    assert not list(copy.rglob("*.tmp")), seed
+    assert_goes_on(place, script, log, copy)
 
 
 def test_a_sweep_goes_on_when_a_full_disk_has_space_again(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import random
 import shlex
 import shutil
 import signal
-import subprocess
 from pathlib import Path
 
 import forked
@@ -16,8 +15,8 @@ from damages import ALONE
 from killing import Begun
 from made_up_data import write_identity
 from stub_trial import read_trial_audit
-from test_hostile_places import DISK, needs
-from test_shared_sweeps import ENDS_WITHIN_S, Place, end_round, wait_until
+from test_hostile_places import DISK, assert_goes_on, needs
+from test_shared_sweeps import Place, end_round, wait_until
 
 from aqr_exp.cli.main import main
 
@@ -201,23 +200,7 @@ def refuse(folder: Path, seed: int) -> None:
         umount {root}
         {launcher} && cp -r {root} {shlex.quote(str(copy))}
     """
-    ended = subprocess.run(
-        [*DISK, "sh", "-c", script],
-        env=place.environment,
-        capture_output=True,
-        text=True,
-        timeout=ENDS_WITHIN_S,
-        check=False,
-    )
-    said = log.read_text()
-    assert ended.returncode == 0, (seed, said, ended.stdout, ended.stderr)
-    assert int((folder / "first").read_text()) in {0, 1, 2}, said
-    assert "Traceback" not in said + ended.stdout + ended.stderr, said + ended.stderr
-    assert "internal error" not in said, said
-    place.store = type(place.store)(copy)
-    assert place.statuses() == {"completed": 6}, seed
-    assert max(place.names("completed").values()) == 1, seed
-    assert not list(copy.rglob("*.tmp")), seed
+    assert_goes_on(place, script, log, copy)
 
 
 def test_a_sweep_goes_on_when_its_results_can_be_written_again(tmp_path: Path) -> None:

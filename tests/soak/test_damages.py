@@ -352,23 +352,26 @@ def assert_tables_honest(
                 assert _of(shop.store, path) in "\n".join(table["notes"]), (what, table["notes"])
 
 
-def damage_and_look(
+@pytest.fixture
+def shop(
     original: Path,
-    place: Path,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    seed: int,
-    count: int,
-) -> None:
-    """Damage a copy of a store as often, each time made whole before."""
+) -> Shop:
+    """A copy of the store, whose commands find caches at once."""
     monkeypatch.setenv("AQR_EXP_RESULTS", "set by each command")
-    monkeypatch.setenv("TMPDIR", str(place))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setattr(cache, "SETTLED_S", -1.0)  # so that caches are left at once
     monkeypatch.setattr("aqr_exp.store.collect.WORTH_RUNS", 0)
+    shutil.copytree(original, tmp_path / "results")
+    return Shop(tmp_path / "results", capsys)
+
+
+def damage_and_look(shop: Shop, seed: int, count: int) -> None:
+    """Damage a store as often, each time made whole before."""
     draw = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
-    shutil.copytree(original, place / "results")
-    shop = Shop(place / "results", capsys)
     files = [path for path in shop.store.root.rglob("*") if path.is_file()]
     assert set(_by_kind(shop.store, files)) >= KINDS
     for number in range(count):
@@ -380,22 +383,12 @@ def damage_and_look(
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_of_ten_damages_none_hangs_crashes_or_changes_a_number(
-    original: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    seed: int,
-) -> None:
-    damage_and_look(original, tmp_path, monkeypatch, capsys, seed, 10)
+def test_of_ten_damages_none_hangs_crashes_or_changes_a_number(shop: Shop, seed: int) -> None:
+    damage_and_look(shop, seed, 10)
 
 
 @campaign(100)
 def test_of_a_thousand_damages_none_hangs_crashes_or_changes_a_number(
-    original: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    seed: int,
+    shop: Shop, seed: int
 ) -> None:
-    damage_and_look(original, tmp_path, monkeypatch, capsys, seed, 10)
+    damage_and_look(shop, seed, 10)
