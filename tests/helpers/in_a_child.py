@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from aqr_exp.cli.main import main
+from aqr_exp.cli.main import COMMANDS, main
 
 _NEW_USER, _NEW_MOUNTS = 0x10000000, 0x00020000
 _PRIVATE_BELOW, _REMOUNT, _READ_ONLY = 0x44000, 32, 1
@@ -81,6 +81,9 @@ def aqr_exp(
         encoding: Of stdout and stderr.
         before: Called in the child first.
     """
+    # Another user may have no right to read the interpreter's own modules: not in the child.
+    if arguments[0] in COMMANDS:
+        COMMANDS[arguments[0]].load(arguments[0])
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         child = os.fork()
         if not child:
