@@ -4,6 +4,7 @@ Letters: N feature maps, C channels, H and W rows and columns.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -12,6 +13,9 @@ from torch import Tensor, nn
 from aqr_exp.aqr import check_name
 
 MODES = ("elementwise", "channelwise", "adaptive")
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor] | None] = {
+    "none": None, "relu": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh,
+}  # fmt: skip
 
 
 class FeatureModulator(nn.Module):
@@ -31,23 +35,43 @@ class FeatureModulator(nn.Module):
       exactly 0 and the result exactly x * map, at r = 1 it is exactly 1; between them it can go
       anywhere.
 
+    Before it multiplies, the map passes a learned factor and offset, where there are any, and then the
+    activation. These see cells that no query reaches as 0: `sigmoid` makes 0.5 of them.
+
     Args:
         residual: r, from 0 to 1.
+        learnable: A factor and an offset of the whole map are learned, from 1 and 0, in the modes
+            `elementwise` and `adaptive`; `channelwise` has its own for each channel.
+        activation: What the map passes last: `none`, `relu`, `sigmoid` or `tanh`.
 
     Raises:
-        ValueError: If the mode is unknown, or r is not from 0 to 1.
+        ValueError: If the mode or the activation is unknown, r is not from 0 to 1, or `channelwise`
+            would learn the map twice.
     """
 
-    def __init__(self, *, channels: int, mode: str, residual: float) -> None:
+    def __init__(
+        self,
+        *,
+        channels: int,
+        mode: str,
+        residual: float,
+        learnable: bool = False,
+        activation: str = "none",
+    ) -> None:
         super().__init__()
         check_name("mode", mode, MODES)
+        check_name("activation", activation, ACTIVATIONS)
+        if learnable and mode == "channelwise":
+            raise ValueError("learnable: mode='channelwise' learns the map's factors already")
         if not 0.0 <= residual <= 1.0:
             raise ValueError(f"residual={residual}: must be from 0 to 1")
         self.mode = mode
         self.residual = residual
-        if mode == "channelwise":
-            self.gain = _convolution(1, channels, start=1.0)
-        elif mode == "adaptive":
+        self.activation = ACTIVATIONS[activation]
+        self.gain = None
+        if learnable or mode == "channelwise":
+            self.gain = _convolution(1, channels if mode == "channelwise" else 1, start=1.0)
+        if mode == "adaptive":
             self.gate = _convolution(channels + 1, 1, start=0.0)
 
     def forward(
@@ -68,9 +92,11 @@ class FeatureModulator(nn.Module):
             )
         with torch.autocast(feature.device.type, enabled=False):
             share: Tensor | float = self.residual
-            if self.mode == "channelwise":
+            if self.gain is not None:
                 weight_map = self.gain(weight_map)
-            elif self.mode == "adaptive":
+            if self.activation is not None:
+                weight_map = self.activation(weight_map)
+            if self.mode == "adaptive":
                 both = torch.cat((feature.to(weight_map.dtype), weight_map), dim=1)
                 share = (self.gate(both) + _logit(self.residual)).sigmoid()
             return feature * (share + (1.0 - share) * weight_map).to(feature.dtype)

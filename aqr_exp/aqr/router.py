@@ -25,6 +25,7 @@ ACTIVATIONS = {
     "tanh": torch.tanh, "sigmoid": torch.sigmoid, "logsigmoid": functional.logsigmoid,
 }  # fmt: skip
 KINDS = ("learned", "constant", "shuffled")
+STARTS = ("zero", "xavier")
 MODALITIES = ("both", "lidar", "camera")
 
 # Keeps the logarithms of the sample-level loss finite.
@@ -37,9 +38,8 @@ class Router(nn.Module):
     One layer: attention to the windows' keys, norm, feed-forward block, norm; then a linear layer and
     the activation. The content of a query starts at zero, so the residual connection around the
     attention has nothing to add: what a weight depends on is what the query found in its windows.
-    There is no dropout.
 
-    The last layer starts from weight zero. All weights of all queries therefore start at
+    Where the last layer starts from weight zero, all weights of all queries start at
     activation(init_bias), and `tanh` with init_bias 0 starts exactly without any effect. The layers
     before it learn from the second step on.
 
@@ -49,6 +49,10 @@ class Router(nn.Module):
         activation: `tanh`: weights in [-1, 1], a negative one pushes attention away. `sigmoid`: in
             [0, 1]. `logsigmoid`: at most 0, the logarithm of what `sigmoid` gives.
         init_bias: Where both biases of the last layer start.
+        init_weight: Where its weight starts: `zero`, or `xavier`, uniformly at random.
+        dropout: Share of the attention's probabilities, and of what it found, that training drops.
+        ffn_dropout: Share of the feed-forward block's hidden numbers and of its output.
+        post_norm: Once more a norm, after the layer.
         kind: `learned`; or a control. `constant`: the same two weights for every query; the router
             has no parameters. `shuffled`: learned weights, dealt to other queries of the same
             sample: anew at each training step, from torch's global generator, and in evaluation
@@ -58,8 +62,8 @@ class Router(nn.Module):
         neutral: The weight of a switched-off modality: what has no effect where the weights are used.
 
     Raises:
-        ValueError: An unknown name, heads that do not divide the width, or a number that is not
-            finite.
+        ValueError: An unknown name, heads that do not divide the width, a number that is not finite,
+            or a dropout that is not from 0 to below 1.
     """
 
     constant: Tensor
@@ -74,6 +78,10 @@ class Router(nn.Module):
         ffn_channels: int,
         activation: str,
         init_bias: float,
+        init_weight: str = "zero",
+        dropout: float = 0.0,
+        ffn_dropout: float = 0.0,
+        post_norm: bool = False,
         kind: str = "learned",
         constant: Sequence[float] = (1.0, 1.0),
         modalities: str = "both",
@@ -83,12 +91,17 @@ class Router(nn.Module):
         check_name("activation", activation, ACTIVATIONS)
         check_name("kind", kind, KINDS)
         check_name("modalities", modalities, MODALITIES)
+        check_name("init_weight", init_weight, STARTS)
         if len(constant) != 2 or not all(map(math.isfinite, constant)):
             raise ValueError(f"constant={tuple(constant)}: must be two finite weights")
         for name, number in (("init_bias", init_bias), ("neutral", neutral)):
             if not math.isfinite(number):
                 raise ValueError(f"{name}={number}: must be a finite number")
+        for name, number in (("dropout", dropout), ("ffn_dropout", ffn_dropout)):
+            if not 0.0 <= number < 1.0:
+                raise ValueError(f"{name}={number}: must be from 0 to below 1")
         self.activation = activation
+        self.dropout, self.ffn_dropout = dropout, ffn_dropout
         self.kind = kind
         off = [modalities == "camera", modalities == "lidar"]
         # Not in the state: they are in the configuration.
@@ -96,7 +109,7 @@ class Router(nn.Module):
             self.register_buffer(name, torch.tensor(value), persistent=False)
         if kind == "constant":
             return
-        self.cross_attn = GatheredAttention(width, heads)
+        self.cross_attn = GatheredAttention(width, heads, dropout)
         self.attn_norm = nn.LayerNorm(width)
         first, last = nn.Linear(width, ffn_channels), nn.Linear(ffn_channels, width)
         for linear in (first, last):
@@ -104,8 +117,12 @@ class Router(nn.Module):
             nn.init.zeros_(linear.bias)
         self.ffn = nn.Sequential(first, nn.ReLU(), last)
         self.ffn_norm = nn.LayerNorm(width)
+        self.post_norm = nn.LayerNorm(width) if post_norm else nn.Identity()
         self.output = nn.Linear(width, 2)
-        nn.init.zeros_(self.output.weight)
+        if init_weight == "xavier":
+            nn.init.xavier_uniform_(self.output.weight)
+        else:
+            nn.init.zeros_(self.output.weight)
         nn.init.constant_(self.output.bias, init_bias)
 
     def forward(
@@ -144,8 +161,11 @@ class Router(nn.Module):
     def _learned(self, *tokens: Tensor, windows: Windows) -> Tensor:
         dtype = self.output.weight.dtype
         found = self.cross_attn(*(part.to(dtype) for part in tokens), windows)
-        content = self.attn_norm(found)
-        content = self.ffn_norm(content + self.ffn(content))
+        content = self.attn_norm(functional.dropout(found, self.dropout, self.training))
+        first, relu, last = self.ffn
+        hidden = functional.dropout(relu(first(content)), self.ffn_dropout, self.training)
+        added = functional.dropout(last(hidden), self.ffn_dropout, self.training)
+        content = self.post_norm(self.ffn_norm(content + added))
         return activate(self.output(content), self.activation)
 
     def _deal(self, weights: Tensor, first_query: int) -> Tensor:

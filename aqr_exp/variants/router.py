@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
-from aqr_exp.config.schema.constraints import Range
+from aqr_exp.config.schema.constraints import DefaultBefore, Range
 from aqr_exp.config.schema.model import ModelConfig
 from aqr_exp.errors import Fault
 from aqr_exp.variants.windows import WindowConfig, window_arguments, window_faults
@@ -20,6 +20,7 @@ Activation = Literal["tanh", "sigmoid", "logsigmoid"]
 RouterKind = Literal["learned", "constant", "shuffled"]
 """Learned weights, or a control: one constant, or learned weights dealt to other queries."""
 
+RouterStart = Literal["zero", "xavier"]
 Modalities = Literal["both", "lidar", "camera"]
 """Modalities whose weights act; the weight of a switched-off modality is neutral."""
 
@@ -33,7 +34,12 @@ class RouterConfig:
         heads: Heads of its cross-attention; they divide the width of the detector's head.
         ffn_channels: Hidden width of its feed-forward block.
         activation: Range of the weights.
-        init_bias: Bias of the last layer at the start, where the weight of that layer is zero.
+        init_bias: Bias of the last layer at the start.
+        init_weight: Weight of the last layer at the start; from zero all queries begin alike.
+        dropout: Share of attention probabilities and of attention outputs dropped in training; .1 in
+            MoME.
+        ffn_dropout: Share of the feed-forward block's hidden numbers and outputs dropped in training.
+        post_norm: A second norm after the layer, as in MoME.
         kind: Learned, or a control.
         constant: The weights (lidar, camera) of the kind `constant`.
         modalities: Modalities whose weights act.
@@ -46,6 +52,10 @@ class RouterConfig:
     ffn_channels: Annotated[int, Range(8, 65536)]
     activation: Activation
     init_bias: Annotated[float, Range(-20.0, 20.0)]
+    init_weight: Annotated[RouterStart, DefaultBefore("zero")]
+    dropout: Annotated[float, Range(0.0, 0.9), DefaultBefore(0.0)]
+    ffn_dropout: Annotated[float, Range(0.0, 0.9), DefaultBefore(0.0)]
+    post_norm: Annotated[bool, DefaultBefore(False)]
     kind: RouterKind
     constant: Annotated[tuple[float, float], Range(-100.0, 100.0)]
     modalities: Modalities

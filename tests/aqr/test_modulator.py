@@ -138,6 +138,55 @@ def test_half_precision_features_stay_so_and_the_factor_does_not(mode):
     assert torch.equal(got, half * (0.7 + (1.0 - 0.7) * weight_map).bfloat16())
 
 
+@pytest.mark.parametrize("mode", ["elementwise", "adaptive"])
+def test_a_learned_factor_and_offset_of_the_map_start_without_effect(mode):
+    feature, weight_map = case_of()
+    plain = modulator_of(mode, 0.7)
+    learned = FeatureModulator(channels=3, mode=mode, residual=0.7, learnable=True)
+    assert torch.equal(learned(feature, weight_map), plain(feature, weight_map))
+    assert learned.gain.weight.shape == (1, 1, 1, 1)
+    learned(feature, weight_map).square().sum().backward()
+    assert all(parameter.grad.abs().min() > 0 for parameter in learned.parameters())
+
+
+@pytest.mark.parametrize(
+    ("activation", "factors"),
+    [
+        # of 2 * .5 - .4 = .6 and, where no query reaches, of -.4
+        ("none", (0.6, -0.4)),
+        ("relu", (0.6, 0.0)),
+        ("sigmoid", (0.6456563, 0.4013123)),
+        ("tanh", (0.5370496, -0.3799490)),
+    ],
+)
+def test_the_activation_is_of_the_learned_map(activation, factors):
+    modulator = FeatureModulator(
+        channels=2, mode="elementwise", residual=0.5, learnable=True, activation=activation
+    )
+    with torch.no_grad():
+        modulator.gain.weight.fill_(2.0)
+        modulator.gain.bias.fill_(-0.4)
+    got = modulator(torch.full((1, 2, 1, 2), 10.0), torch.tensor([[[[0.5, 0.0]]]]))
+    wanted = torch.tensor([5.0 + 5.0 * factor for factor in factors])
+    torch.testing.assert_close(got, wanted.expand(1, 2, 1, 2))
+
+
+def test_an_activation_acts_in_every_mode_and_a_gain_of_channels_comes_before_it():
+    feature = torch.full((1, 3, 1, 1), 2.0)
+    for mode in MODES:
+        modulator = FeatureModulator(channels=3, mode=mode, residual=0.0, activation="sigmoid")
+        got = modulator(feature, torch.zeros(1, 1, 1, 1))
+        assert got.flatten().tolist() == [1.0] * 3  # 2 sigmoid(0)
+
+
+def test_channelwise_does_not_learn_the_map_twice():
+    message = "learnable: mode='channelwise' learns the map's factors already"
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        FeatureModulator(channels=3, mode="channelwise", residual=0.5, learnable=True)
+    with pytest.raises(ValueError, match=r"^activation='gelu': must be one of none, relu, sigmoid"):
+        FeatureModulator(channels=3, mode="channelwise", residual=0.5, activation="gelu")
+
+
 @pytest.mark.parametrize("residual", [-0.01, 1.01, math.nan, math.inf])
 @pytest.mark.parametrize("mode", MODES)
 def test_a_residual_outside_its_range_is_refused(residual, mode):

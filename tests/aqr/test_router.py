@@ -183,6 +183,10 @@ def test_weights_stay_in_full_precision_under_autocast():
         ({"constant": (1.0, math.nan)}, "constant=(1.0, nan): must be two finite weights"),
         ({"init_bias": math.inf}, "init_bias=inf: must be a finite number"),
         ({"neutral": math.nan}, "neutral=nan: must be a finite number"),
+        ({"init_weight": "normal"}, "init_weight='normal': must be one of zero, xavier"),
+        ({"dropout": 1.0}, "dropout=1.0: must be from 0 to below 1"),
+        ({"dropout": math.nan}, "dropout=nan: must be from 0 to below 1"),
+        ({"ffn_dropout": -0.1}, "ffn_dropout=-0.1: must be from 0 to below 1"),
     ],
 )
 def test_wrong_arguments_are_refused(changes, message):

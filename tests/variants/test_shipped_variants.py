@@ -51,7 +51,12 @@ def test_the_older_scheme_starts_as_it_did() -> None:
         "threshold": 0.01,
         "maximum": 1.5,
     }
-    assert as_dict(variant.modulator) == {"mode": "elementwise", "residual": 0.7}
+    assert as_dict(variant.modulator) == {
+        "mode": "elementwise",
+        "residual": 0.7,
+        "learnable": False,
+        "activation": "none",
+    }
 
 
 def test_windows_and_widths_belong_to_the_size_of_the_model() -> None:

@@ -83,6 +83,20 @@ def broken(variant: str, changes: dict[str, Any]) -> list[str]:
             "variant.bias.recenter=true: acts on a window, and variant.bias.local=false has none",
         ),
         (
+            {BIAS + "sigma_cells": 2.5},
+            (
+                "variant.bias.sigma_cells=2.5: is the gaussian's, "
+                "and variant.bias.gaussian=false has none"
+            ),
+        ),
+        (
+            {BIAS + "gaussian": True, BIAS + "sigma_cells": 0.05},
+            (
+                "variant.bias.sigma_cells=0.05: must be at least 0.1, "
+                "or 0 for a quarter of the window's side"
+            ),
+        ),
+        (
             {SCALE + "minimum": 6.0},
             "variant.bias.scale.minimum=6: must be below variant.bias.scale.maximum=5",
         ),
@@ -151,6 +165,68 @@ def test_a_broken_rule_of_the_renderer_is_one_line() -> None:
     assert broken("renderer_modulator", {"variant.renderer.threshold": 1.5}) == [
         "variant.renderer.threshold=1.5: must be below variant.renderer.maximum=1.5"
     ]
+
+
+def test_a_modulator_does_not_learn_its_map_twice() -> None:
+    changes = {"variant.modulator.mode": "channelwise", "variant.modulator.learnable": True}
+    assert broken("renderer_modulator", changes) == [
+        (
+            "variant.modulator.learnable=true: variant.modulator.mode=channelwise learns "
+            "the map's factors already: leave it false"
+        )
+    ]
+    assert broken("renderer_modulator", changes | {"variant.modulator.mode": "adaptive"}) == []
+
+
+@pytest.mark.parametrize(
+    ("variant", "typed", "fault"),
+    [
+        ("attention_bias", "variant.router.dropout=1", "must be a number from 0 to 0.9"),
+        ("attention_bias", "variant.router.dropout=nan", "must be a number from 0 to 0.9"),
+        ("attention_bias", "variant.router.ffn_dropout=-0.1", "must be a number from 0 to 0.9"),
+        ("attention_bias", "variant.router.post_norm=1", "must be true or false"),
+        (
+            "renderer_modulator",
+            "variant.router.init_weight=xavir",
+            "must be one of zero, xavier: did you mean 'xavier'?",
+        ),
+        ("attention_bias", "variant.bias.sigma_cells=51", "must be a number from 0 to 50"),
+        (
+            "renderer_modulator",
+            "variant.modulator.activation=sigmoids",
+            "must be one of none, relu, sigmoid, tanh: did you mean 'sigmoid'?",
+        ),
+    ],
+)
+def test_values_of_no_use_are_refused(variant: str, typed: str, fault: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        load_run(variant, [typed])
+    assert str(caught.value).endswith(f": {fault}")
+    assert str(caught.value).startswith(typed.partition("=")[0])
+
+
+def test_what_is_typed_reaches_the_modules() -> None:
+    from aqr_exp.variants.attention_bias.module import AttentionBiasModule
+    from aqr_exp.variants.renderer_modulator.module import RendererModulatorModule
+
+    router = ["dropout=0.1", "ffn_dropout=0.2", "post_norm=true", "init_weight=xavier"]
+    typed = [f"{ROUTER}{each}" for each in router]
+    for variant, more, made in (
+        ("attention_bias", ["gaussian=true", "sigma_cells=2.5"], AttentionBiasModule),
+        ("renderer_modulator", ["learnable=true", "activation=tanh"], RendererModulatorModule),
+    ):
+        part = BIAS if variant == "attention_bias" else "variant.modulator."
+        run = load_run(variant, [*typed, *(part + each for each in more)])
+        module = made(**variant_specs()[variant].module_arguments(run.variant, run))
+        assert (module.router.dropout, module.router.ffn_dropout) == (0.1, 0.2)
+        assert module.router.cross_attn.dropout == 0.1
+        assert "router.post_norm.weight" in module.state_dict()
+        assert module.router.output.weight.abs().max() > 0
+        if made is AttentionBiasModule:
+            assert module.bias.sigma_cells == 2.5
+        else:
+            assert "bev_modulator.gain.weight" in module.state_dict()
+            assert module.bev_modulator.activation is not None
 
 
 @pytest.mark.parametrize(

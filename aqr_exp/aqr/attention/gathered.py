@@ -22,6 +22,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from aqr_exp.aqr import Keys, Queries, SlotIndex, SlotMask
 from aqr_exp.aqr.attention import compiled
@@ -39,16 +41,18 @@ class GatheredAttention(nn.Module):
 
     Args:
         heads: H; divides C.
+        dropout: Share of the probabilities that is dropped while training, by torch's generator.
 
     Raises:
         ValueError: If the heads do not divide the width.
     """
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
         if heads < 1 or width % heads:
             raise ValueError(f"heads={heads}: must be at least 1 and divide width={width}")
         self.heads = heads
+        self.dropout = dropout
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width, bias=False)
         self.value = nn.Linear(width, width)
@@ -74,8 +78,11 @@ class GatheredAttention(nn.Module):
                 waiting for a device) the windows name a key that there is not.
         """
         _check(query, memory, key_pos, windows)
-        absorbs = self.absorbs(query, memory, key_pos, windows)
-        attend = self._absorbed if absorbs else self._projected
+        attend = self._projected
+        if self.training and self.dropout:
+            attend = self._dropped
+        elif self.absorbs(query, memory, key_pos, windows):
+            attend = self._absorbed
         attended = attend(self.query(query), memory, key_pos, windows)
         some = windows.valid.any(dim=-1, keepdim=True)
         # Here and not in the shares: the output projection's bias must not reach these queries either.
@@ -99,6 +106,21 @@ class GatheredAttention(nn.Module):
             way, self.heads, *projected, windows.index.long(), windows.valid
         )
         return attended
+
+    def _dropped(self, query: Tensor, memory: Tensor, key_pos: Tensor, windows: Windows) -> Tensor:
+        """As `_projected`, but probabilities are dropped, which no kernel does; computed again backward."""
+        key, value = (
+            part.flatten(0, 1) for part in (self.key(memory + key_pos), self.value(memory))
+        )
+        index, rows, valid = windows.index.long(), query.flatten(0, 1), windows.valid.flatten(0, 1)
+        attended = [
+            checkpoint(
+                _attend_dropped, rows[part], key, value, places, valid[part], self.heads, self.dropout,
+                use_reentrant=False,
+            )
+            for part, places in slot_chunks(index, memory.shape[1], query.shape[2], _CHUNK_NUMBERS)
+        ]  # fmt: skip
+        return torch.cat(attended).view_as(query)
 
     def _absorbed(self, query: Tensor, memory: Tensor, key_pos: Tensor, windows: Windows) -> Tensor:
         """As `_projected`, but what it leaves to queries without a window."""
@@ -203,6 +225,7 @@ def _attend_gathered(
     value: Float[Tensor, "rows slots width"],
     valid: Bool[Tensor, "rows slots"],
     heads: int,
+    dropout: float = 0.0,
 ) -> Float[Tensor, "rows width"]:
     """softmax(query key / sqrt(c)) value over the valid slots; where there are none, over all slots."""
     query, key, value = (t.view(*t.shape[:-1], heads, -1) for t in (query, key, value))
@@ -210,7 +233,25 @@ def _attend_gathered(
     scores = (query[:, None] * key).sum(dim=-1) / math.sqrt(key.shape[-1])  # [rows, S, H]
     # Not minus infinity, which alone has no softmax. Beside any other score both give exactly 0.
     share = scores.masked_fill(hidden, torch.finfo(scores.dtype).min).softmax(dim=1)
+    if dropout:
+        share = functional.dropout(share, dropout)
     return (share[..., None] * value).sum(dim=1).flatten(-2)
+
+
+def _attend_dropped(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    places: Int[Tensor, "rows slots"],
+    valid: Tensor,
+    heads: int,
+    dropout: float,
+) -> Tensor:
+    """`_attend_gathered` with dropout; the gradients of the gathered rows add up in a fixed order."""
+    key, value = (
+        part.index_select(0, places.flatten()).view(*places.shape, -1) for part in (key, value)
+    )
+    return _attend_gathered(query, key, value, valid, heads, dropout)
 
 
 # What a multiplication takes in the loops over slots, to one in a product of matrices. At cmt_tiny's shapes

@@ -26,6 +26,8 @@ from aqr_exp.variants.windows import WindowConfig, window_arguments, window_faul
 SCALE = "variant.bias.scale"
 NEAR_BOUND = 0.8
 """A scale beyond this share of its upper bound is about to be held there."""
+LEAST_SIGMA = 0.1
+"""A narrower gaussian leaves next to nothing beside the query's own cell."""
 SATURATED_SHARE = 0.5
 """More of the biases than this beyond +-3: softmax answers to them no longer."""
 
@@ -87,6 +89,8 @@ class BiasConfig:
         window: Keys that get the bias.
         local: Only the keys in the window; false gives it to all keys of the modality.
         gaussian: The bias falls off from the query's cell towards the window's edge.
+        sigma_cells: Standard deviation of that gaussian, in cells or tokens of each map; 0 is a quarter
+            of the window's side.
         recenter: From the second decoder layer on, windows sit at the previous layer's boxes.
         unit: Unit of the scale.
         max_bias: The bias is clamped to +- this.
@@ -97,6 +101,7 @@ class BiasConfig:
     window: WindowConfig
     local: bool
     gaussian: bool
+    sigma_cells: Annotated[float, Range(0.0, 50.0), DefaultBefore(0.0)]
     recenter: bool
     unit: BiasUnit
     max_bias: Annotated[float, Range(0.01, 100.0)]
@@ -122,7 +127,10 @@ def module_arguments(settings: AttentionBiasSettings, run: RunConfig) -> dict[st
             **plain_arguments(bias.scale, "warn_threshold", "lr_mult"),
             "layers": model.head.layers,
         },
-        "bias": plain_arguments(bias, "window", "recenter", "scale", "attention"),
+        "bias": {
+            **plain_arguments(bias, "window", "recenter", "scale", "attention"),
+            "sigma_cells": bias.sigma_cells or None,
+        },
         "window": window_arguments(bias.window, model),
         "recenter": bias.recenter,
         "attention": bias.attention,
@@ -138,6 +146,12 @@ def rules(settings: AttentionBiasSettings, run: RunConfig) -> Iterator[Fault]:
         if getattr(bias, name) and not bias.local:
             rule = f"acts on a window, and {key}.local=false has none"
             yield Fault(f"{key}.{name}", "true", rule, about=(f"{key}.local",))
+    if bias.sigma_cells and not bias.gaussian:
+        rule = f"is the gaussian's, and {key}.gaussian=false has none"
+        yield Fault(f"{key}.sigma_cells", f"{bias.sigma_cells:g}", rule, about=(f"{key}.gaussian",))
+    if 0.0 < bias.sigma_cells < LEAST_SIGMA:
+        rule = f"must be at least {LEAST_SIGMA:g}, or 0 for a quarter of the window's side"
+        yield Fault(f"{key}.sigma_cells", f"{bias.sigma_cells:g}", rule)
     yield from _scale_rules(bias.scale)
 
 

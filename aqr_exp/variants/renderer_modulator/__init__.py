@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from aqr_exp.config.schema.constraints import Range
+from aqr_exp.config.schema.constraints import DefaultBefore, Range
 from aqr_exp.config.schema.run import RunConfig, VariantSettings
 from aqr_exp.config.variant_spec import VariantSpec
 from aqr_exp.errors import Fault
@@ -23,6 +23,8 @@ RenderMethod = Literal["gaussian", "bilinear", "direct", "distance"]
 
 ModulatorMode = Literal["elementwise", "channelwise", "adaptive"]
 """Action of a weight map on the channels of a feature map."""
+
+MapActivation = Literal["none", "relu", "sigmoid", "tanh"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +51,15 @@ class ModulatorConfig:
     Attributes:
         mode: Action of the map on the channels.
         residual: Share of the feature that passes unchanged; 0 is the pure product, 1 no effect.
+        learnable: A factor and an offset of the map are learned, in all modes but `channelwise`,
+            which learns one of each for every channel as it is.
+        activation: Function of the map before it multiplies.
     """
 
     mode: ModulatorMode
     residual: Annotated[float, Range(0.0, 1.0)]
+    learnable: Annotated[bool, DefaultBefore(False)]
+    activation: Annotated[MapActivation, DefaultBefore("none")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +89,9 @@ def rules(settings: RendererModulatorSettings, run: RunConfig) -> Iterator[Fault
         rule = f"must be below variant.renderer.maximum={renderer.maximum:g}"
         about = ("variant.renderer.maximum",)
         yield Fault("variant.renderer.threshold", f"{renderer.threshold:g}", rule, about=about)
+    if settings.modulator.learnable and settings.modulator.mode == "channelwise":
+        rule = "variant.modulator.mode=channelwise learns the map's factors already: leave it false"
+        yield Fault("variant.modulator.learnable", "true", rule, about=("variant.modulator.mode",))
 
 
 SPEC = VariantSpec(
