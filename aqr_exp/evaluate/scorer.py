@@ -18,7 +18,14 @@ from aqr_exp.evaluate.protocol import (
     MEASURED,
 )
 from aqr_exp.evaluate.records import DISTANCES, MatchTable
-from aqr_exp.evaluate.weighting import Curve, Found, Ranking, Targets, mean_errors
+from aqr_exp.evaluate.weighting import (
+    Curve,
+    Found,
+    KnownErrors,
+    Ranking,
+    Targets,
+    mean_errors,
+)
 
 ALL_LABELS = tuple(range(len(CLASS_NAMES)))
 
@@ -99,7 +106,7 @@ class _ClassScorer:
         hits = table.hits(label, ERROR_MATCH)
         self.matches, self.match_index = np.flatnonzero(hits), np.cumsum(hits) - 1
         self.measured = np.flatnonzero(MEASURED[label])
-        self.errors = np.ascontiguousarray(table.class_errors(label)[:, self.measured].T)
+        self.errors = KnownErrors.of(table.class_errors(label)[:, self.measured].T)
 
     def score_rows(
         self,

@@ -57,16 +57,16 @@ class Targets:
     Attributes:
         truths: Ground truths; at least 1.
         below: The most true positives whose recall is not above the point's.
-        number: The same as floating-point numbers.
-        part: How far the point's recall is above theirs.
-        width: How far that of one more is.
+        way: Share of the way from their recall to that of one more, at which the point lies.
+        at_rank: What the inverse of a rank with so many true positives counts in the precision.
+        after: What the inverse of the next rank counts, which is of one more.
     """
 
     truths: Int[np.ndarray, "R 1"]
     below: Int[np.ndarray, "R Q"]
-    number: Float[np.ndarray, "R Q"]
-    part: Float[np.ndarray, "R Q"]
-    width: Float[np.ndarray, "R Q"]
+    way: Float[np.ndarray, "R Q"]
+    at_rank: Float[np.ndarray, "R Q"]
+    after: Float[np.ndarray, "R Q"]
 
     @classmethod
     def of(cls, truths: Int[np.ndarray, " R"]) -> "Targets":
@@ -79,14 +79,10 @@ class Targets:
         below -= below / count > RECALLS
         below += (below + 1) / count <= RECALLS
         recall = below / count
-        part, width = RECALLS - recall, (below + 1) / count - recall
-        return cls(
-            truths=count[place],
-            below=below[place],
-            number=below.astype(np.float64)[place],
-            part=part[place],
-            width=width[place],
-        )
+        way = (RECALLS - recall) / ((below + 1) / count - recall)
+        parts = (count, below, way, below * (1 - way), (below + 1) * way)
+        names = ("truths", "below", "way", "at_rank", "after")
+        return cls(**{name: part[place] for name, part in zip(names, parts, strict=True)})
 
     def rows(self, part: slice) -> "Targets":
         """The targets of some of the weightings."""
@@ -115,47 +111,40 @@ class Curve:
 
     def average_precision(self) -> Float[np.ndarray, " R"]:
         """AP with the benchmark's floors."""
-        rank, number = self._rank.astype(np.float64), self._targets.number[:, self._columns]
         # In steps, into few arrays: most of the time is spent on memory.
-        after = rank + 1
-        np.divide(number + 1, after, out=after)
-        first = rank == 0
-        precision = np.divide(number, np.maximum(rank, 1, out=rank), out=rank)
-        # Where nothing is ranked before the first true positive, its own value holds down to recall 0.
-        if first.any():
-            np.copyto(precision, after, where=first)
+        rank = self._rank.astype(np.float64)
+        values = rank + 1
+        np.divide(self._targets.after[:, self._columns], values, out=values)
+        # Where nothing is ranked before the first true positive, its own precision holds down to recall 0.
+        first = self._rank == 0 if not self._targets.below[:, :1].all() else None
+        np.maximum(rank, 1, out=rank)
+        values += np.divide(self._targets.at_rank[:, self._columns], rank, out=rank)
+        if first is not None:
+            values[first] = 1.0
+        values -= PRECISION_FLOOR
+        np.maximum(values, 0.0, out=values)
         rows, _ = self._highest
         last = self._found.total[rows, 0] / self._ranking.total[rows, 0]
-        curve = self._interpolated(precision, after, last)
-        above = curve[:, self._columns]
-        above -= PRECISION_FLOOR
-        np.maximum(above, 0.0, out=above)
-        return curve.mean(axis=1) / (1.0 - PRECISION_FLOOR)
+        # All points, also those that no row reaches: a row's sum must not depend on other rows.
+        curve = np.zeros(self._targets.below.shape)
+        np.multiply(values, self._inside, out=curve[:, self._columns])
+        curve[self._highest] = np.maximum(last - PRECISION_FLOOR, 0.0)
+        return curve.sum(axis=1) / (len(RECALLS) * (1.0 - PRECISION_FLOOR))
 
     def scores(self, score: Float[np.ndarray, " P"]) -> Float[np.ndarray, "R Q"]:
         """Scores at the recall points; 0 beyond the last recall that is reached."""
-        ranking, (rows, _) = self._ranking, self._highest
+        ranking = self._ranking
         before = ranking.start + np.maximum(self._rank - 1, 0)
-        last = (ranking.start + ranking.total - 1)[rows, 0]
-        places = (before, self._upper, last)
-        return self._interpolated(
-            *(score.take(ranking.detection.take(at, mode="clip")) for at in places)
+        at_rank, after = (
+            score.take(ranking.detection.take(at, mode="clip")) for at in (before, self._upper)
         )
-
-    def _interpolated(
-        self,
-        at_rank: Float[np.ndarray, "R q"],
-        after: Float[np.ndarray, "R q"],
-        last: Float[np.ndarray, " highest"],
-    ) -> Float[np.ndarray, "R Q"]:
-        """Values at the points, of those at the ranks around them and at the last rank."""
         result = np.zeros(self._targets.below.shape)
         values = np.subtract(after, at_rank, out=after)
-        values /= self._targets.width[:, self._columns]
-        values *= self._targets.part[:, self._columns]
+        values *= self._targets.way[:, self._columns]
         values += at_rank
         np.copyto(result[:, self._columns], values, where=self._inside)
-        result[self._highest] = last
+        last = (ranking.start + ranking.total - 1)[self._highest[0], 0]
+        result[self._highest] = score[ranking.detection[last]]
         return result
 
 
@@ -167,9 +156,8 @@ class _Between:
         higher: How many true positives have a higher score.
         through: In running sums (`_sums`), the place of the sum over these.
         after: The first detection that matches whose score is not higher.
-        only_after: The places where no true positive has a higher score.
-        only_before: The places where all have.
-        part: Share of the way from the score of `after` up to that of the last one with a higher score.
+        part: Share of the way from the score of `after` up to that of the last one with a higher score; 0
+            where none has a higher score, 1 where all have.
     """
 
     def __init__(
@@ -191,14 +179,15 @@ class _Between:
         at = found.start + higher
         before, self.after = (match.take(each, mode="clip") for each in (at - 1, at))
         none_before, none_after = higher == 0, higher >= found.total
-        self.only_after, self.only_before = np.nonzero(none_before), np.nonzero(none_after)
-        before[self.only_after] = -1
+        before[none_before] = -1
         self.through = first + before + 1
         self.higher = higher.astype(np.float64)
         after_score = match_score.take(self.after)
         gap = match_score.take(before, mode="clip") - after_score
         gap[none_before | none_after] = 1.0
         self.part = (wanted - after_score) / gap
+        self.part[none_before] = 0.0
+        self.part[none_after] = 1.0
 
 
 def _sums(values: Float[np.ndarray, "R M"]) -> Float[np.ndarray, "R sums"]:
@@ -209,13 +198,38 @@ def _sums(values: Float[np.ndarray, "R M"]) -> Float[np.ndarray, "R sums"]:
     return sums
 
 
+@dataclass(frozen=True)
+class KnownErrors:
+    """Errors that the same detections have: their running means share much of the work.
+
+    Attributes:
+        columns: Which errors these are.
+        known: Whether a detection that matches has them.
+        values: 0 where it does not.
+    """
+
+    columns: Int[np.ndarray, " E"]
+    known: Bool[np.ndarray, " M"]
+    values: Float[np.ndarray, "E M"]
+
+    @classmethod
+    def of(cls, errors: Float[np.ndarray, "E M"]) -> "list[KnownErrors]":
+        """Errors by who has them; NaN is unknown."""
+        masks, group = np.unique(~np.isnan(errors), axis=0, return_inverse=True)
+        columns = [np.flatnonzero(group == number) for number in range(len(masks))]
+        return [
+            cls(which, known, np.where(known, errors[which], 0.0))
+            for which, known in zip(columns, masks, strict=True)
+        ]
+
+
 def mean_errors(
     point_score: Float[np.ndarray, "R Q"],
     copies: Int[np.ndarray, "R M"],
     found: Found,
     match: Int[np.ndarray, " F"],
     match_score: Float[np.ndarray, " M"],
-    errors: Float[np.ndarray, "E M"],
+    errors: list[KnownErrors],
 ) -> Float[np.ndarray, "R E"]:
     """True-positive errors: running means over the ranking, averaged over the recalls above the floor.
 
@@ -223,7 +237,7 @@ def mean_errors(
         point_score: Scores at the recall points.
         copies: Of the detections that match.
         match: The one of these that each true positive is a copy of.
-        errors: Their errors; NaN does not count.
+        errors: All their errors.
 
     Returns:
         Errors; 1 where recall stays at the floor or no true positive has the error.
@@ -231,34 +245,46 @@ def mean_errors(
     # Floating-point numbers, which hold these counts exactly, need no conversion at each use.
     copies = copies.astype(np.float64)
     place = _Between(point_score, copies, found, match, match_score)
-    points = place.counts.sum(axis=1)
-    result = np.ones((len(copies), len(errors)))
-    values = np.zeros(point_score.shape)
-    for column, error in enumerate(errors):
-        means = _running_means(error, copies, place)
-        np.copyto(values[:, : means.shape[1]], means, where=place.counts)
-        total = values.sum(axis=1)
-        result[:, column] = np.where(points > 0, total / np.maximum(points, 1), 1.0)
+    points = place.counts.sum(axis=1)[:, None]
+    result = np.ones((len(copies), sum(len(each.columns) for each in errors)))
+    for each in errors:
+        parts, has = _parts_in_means(each.known, copies, place)
+        # Unlike in a product of matrices, a row's sums do not depend on other rows.
+        total = np.einsum("rm,em->re", parts, each.values)
+        means = total / np.maximum(points, 1)
+        result[:, each.columns] = np.where((points > 0) & has, means, 1.0)
     return result
 
 
-def _running_means(
-    error: Float[np.ndarray, " M"], copies: Float[np.ndarray, "R M"], place: _Between
-) -> Float[np.ndarray, "R q"]:
-    """The running mean of one error at the recall points; 1 everywhere where it is never defined."""
-    unknown = np.isnan(error)
-    known_error = np.where(unknown, 0.0, error)
-    sums = _sums(copies * known_error).take(place.through)
-    count, more, known = place.higher, 1.0, None
-    if unknown.any():
-        known = _sums(copies * ~unknown)
-        count, more = known.take(place.through), (~unknown).astype(np.float64).take(place.after)
-    mean_before = sums / np.maximum(count, 1)
-    sums += known_error.take(place.after)
-    mean_after = np.divide(sums, np.maximum(count + more, 1), out=sums)
-    means = mean_before - mean_after
-    means *= place.part
-    means += mean_after
-    means[place.only_after] = mean_after[place.only_after]
-    means[place.only_before] = mean_before[place.only_before]
-    return means if known is None else np.where(known[:, -1:] > 0, means, 1.0)
+def _parts_in_means(
+    known: Bool[np.ndarray, " M"], copies: Float[np.ndarray, "R M"], place: _Between
+) -> tuple[Float[np.ndarray, "R M"], Bool[np.ndarray, "R 1"]]:
+    """What each detection's error counts in the sum of the running means over the recall points.
+
+    Args:
+        known: Whether a detection has the error.
+
+    Returns:
+        The parts, and whether a weighting has any copy with the error.
+    """
+    rows, matches = copies.shape
+    has, count = np.ones((rows, 1), dtype=bool), place.higher
+    more: float | np.ndarray = 1.0
+    if not known.all():
+        copies = copies * known
+        sums = _sums(copies)
+        has, count = sums[:, -1:] > 0, sums.take(place.through)
+        more = known.astype(np.float64).take(place.after)
+    # A mean is a sum over all before the point's place, and one that is after it, by the way between.
+    after = place.counts * (1.0 - place.part)
+    after /= np.maximum(count + more, 1)
+    before = place.counts * place.part
+    before /= np.maximum(count, 1)
+    before += after
+    after *= more
+    size = rows * (matches + 1)
+    shares = np.bincount(place.through.ravel(), before.ravel(), size).reshape(rows, matches + 1)
+    parts = np.cumsum(shares[:, :0:-1], axis=1)[:, ::-1] * copies
+    own = place.after + np.arange(rows)[:, None] * matches
+    parts += np.bincount(own.ravel(), after.ravel(), rows * matches).reshape(rows, matches)
+    return parts, has
