@@ -130,14 +130,14 @@ def claim(path: Path) -> Lease | LeaseInfo:
                 if held.liveness is not Liveness.DEAD:
                     return held
                 evict(held.file)
+            new = not draft.exists()
+            if new:
+                draft.mkdir()
             try:
-                if not draft.exists():
-                    draft.mkdir()
+                if new:
                     _write(draft / f"{token}.json", process())
                 os.rename(draft, path)  # noqa: PTH104 - Path.replace says the same less clearly
             except FileNotFoundError:
-                if not path.parent.exists():
-                    raise
                 continue  # another process took the draft for litter
             except OSError as error:
                 if error.errno not in TAKEN:

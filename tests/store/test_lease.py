@@ -322,6 +322,11 @@ def test_a_claim_without_a_folder_to_be_in_is_an_error(tmp_path: Path) -> None:
         claim(tmp_path / "absent" / ".lease")
 
 
+def test_where_nothing_can_be_made_nobody_is_said_to_hold_it() -> None:
+    with pytest.raises(FileNotFoundError):
+        claim(Path("/proc/.x.lease"))
+
+
 def test_a_claimer_whose_draft_was_taken_for_litter_claims_all_the_same(
     quiet: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
