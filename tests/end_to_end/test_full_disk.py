@@ -6,11 +6,13 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from in_a_child import fill, on_a_disk
 from run_bits import assert_same_bits, everything
 from workplace import LASTS, SMOKE, Workplace
 
 
+@pytest.mark.slow
 def test_a_training_on_a_disk_that_fills_fails_and_ends_later_with_the_same_bits(
     trained, data, tmp_path
 ):

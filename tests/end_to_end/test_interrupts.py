@@ -48,18 +48,17 @@ def test_a_stage_changes_the_data_where_it_begins_and_nothing_before(staged, dat
     assert len(names) == 2
 
 
-def test_interrupted_within_epochs_of_both_stages_it_ends_with_the_same_bits(
+def test_interrupted_at_the_end_of_a_stage_and_within_the_next_it_ends_with_the_same_bits(
     staged, data, tmp_path
 ):
     place = Workplace(tmp_path, data)
     run = begun_anew(staged, tmp_path / "results" / "runs" / staged.name)
-    assert _train(place, run, interrupted_in=6) == 130
-    assert _checkpoints(run) == ["epoch_1.pth", "epoch_1_step_6.pth"]
-    assert json.loads((run / "state.json").read_text())["status"] == "cancelled"
-    # In the epoch's last step; the evaluation after it is made up for.
+    # In the last step of the first stage; the evaluation after it is made up for.
     assert _train(place, run, interrupted_in=8) == 130
     assert _checkpoints(run) == ["epoch_1.pth", "epoch_2.pth"]
+    assert json.loads((run / "state.json").read_text())["status"] == "cancelled"
     assert ("val", 2, None) not in curve(run)
+    # Within an epoch.
     assert _train(place, run, interrupted_in=9) == 130
     assert _checkpoints(run) == ["epoch_2.pth", "epoch_2_step_9.pth"]
     assert _train(place, run) == 0

@@ -7,6 +7,8 @@ import pytest
 import torch
 from workplace import SMOKE, Workplace
 
+from aqr_exp.cli.main import main
+
 VARIANTS = ("baseline", "renderer_modulator", "attention_bias")
 
 
@@ -85,18 +87,30 @@ def test_a_run_is_drawn(place):
 def test_windows_are_drawn(place):
     told = place.aqr_exp("analyze", "windows", "attention_bias", "--boxes", "3")
     assert told.stdout.splitlines() == ["windows_bev.png", "windows_cameras.png"]
-    for arguments, said in (
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
         (
-            ("attention_bias", "--sample", "99"),
+            ["attention_bias", "--sample", "99"],
             "sample 99: the split 'synth_val' has samples 0 to 2",
         ),
-        (("attention_bias", "--split", "mini"), "there are no info files of the split 'mini'"),
-        (("baseline",), "variant 'baseline' has no bias"),
-        (("attention_bias", "--output", "nowhere"), "there is no folder nowhere"),
-    ):
-        refused = place.aqr_exp("analyze", "windows", *arguments, code=2).stderr
-        assert said in refused
-        assert len(refused.splitlines()) == 1
+        (["attention_bias", "--split", "mini"], "there are no info files of the split 'mini'"),
+        (["baseline"], "variant 'baseline' has no bias"),
+        (["attention_bias", "--output", "nowhere"], "there is no folder nowhere"),
+    ],
+)
+def test_windows_of_what_is_not_there_are_refused(
+    data, tmp_path, monkeypatch, capsys, arguments, said
+):
+    monkeypatch.setenv("AQR_EXP_DATA", str(data))
+    monkeypatch.chdir(tmp_path)
+    assert main(["analyze", "windows", *arguments]) == 2
+    refused = capsys.readouterr().err
+    assert said in refused
+    assert len(refused.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_fine_tuning_starts_from_the_checkpoint_and_keeps_what_is_frozen(place, data, tmp_path):

@@ -1,6 +1,6 @@
 """Random damages to any file of a store: every command ends, and no number changes without a name.
 
-A damage draws a file of the store (runs, sweeps, caches) and does to it what disks, copies, synchronising
+A damage draws a file of the store (runs, sweeps) and does to it what disks, copies, synchronising
 tools and hands do: bits that flip, ends that are lost, files of other runs in its place, links, pipes,
 folders. Afterwards each reading command is asked; its numbers are those of the undamaged store, or those
 without the damaged runs, which are then named.

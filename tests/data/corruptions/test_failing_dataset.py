@@ -69,11 +69,11 @@ def test_rings_go_from_the_keyframe_and_from_every_sweep(synth_root, severity, r
 
 
 def test_every_case_leaves_annotations_and_calibration_as_they_are(synth_root):
-    clean = _loaded(synth_root, None)[SampleKey(1, 0, 0)]
+    clean = _loaded(synth_root, None, sweeps=1)[SampleKey(1, 0, 0)]
     assert len(clean["instances"]) > 0
     heaviest = {case.corruption: case for case in standard_cases(None)}
     for case in heaviest.values():
-        failed = _loaded(synth_root, case)[SampleKey(1, 0, 0)]
+        failed = _loaded(synth_root, case, sweeps=1)[SampleKey(1, 0, 0)]
         for kept, own in zip(failed["instances"], clean["instances"], strict=True):
             assert kept["bbox_3d"] == own["bbox_3d"]
             assert kept["num_lidar_pts"] == own["num_lidar_pts"]
@@ -85,7 +85,7 @@ def test_every_case_leaves_annotations_and_calibration_as_they_are(synth_root):
 
 
 def test_variants_seeds_and_processes_get_the_same_bytes(synth_root):
-    names = ["noise@2", "points_drop@0.8", "view_drop@0.4", "occlusion@1", "spatial_misalignment@3"]
+    names = ["noise@2", "view_drop@0.4", "spatial_misalignment@3"]
     ours = [_digest(_first(synth_root, name)) for name in names]
     other = ["seed=7"]
     assert ours == [
