@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from aqr_exp.cli import completion, console
-from aqr_exp.config.compose import group_options
+from aqr_exp.config.compose import group_options, source_of
 from aqr_exp.config.identity import (
     Difference,
     IdentityEffect,
@@ -54,7 +54,8 @@ def config_command(
         console.print_json({"run": name, "config": as_dict(config)})
         return
     head = f"# run: {name}" if name else f"# run: not known before its data are there: {unknown}"
-    console.data(f"{head}\n{to_yaml(config)}")
+    preset = f"# preset {config.preset}: {source_of('preset', config.preset)}"
+    console.data(f"{head}\n{preset}\n{to_yaml(config)}")
 
 
 WHY_HELP = f"""

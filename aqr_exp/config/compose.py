@@ -45,6 +45,13 @@ def shipped_folder(name: str) -> Path:
     raise RequestError(f"no folder {name} beside {package}: the installation is incomplete")
 
 
+def source_of(group: str, option: str) -> str:
+    """The first comment in an option's file, which of a preset says where it comes from."""
+    text = (shipped_folder("conf") / group / f"{option}.yaml").read_text(encoding="utf-8")
+    comments = (line[1:].strip() for line in text.splitlines() if line.startswith("#"))
+    return next((each for each in comments if not each.startswith("@")), "")
+
+
 @cache
 def group_options() -> dict[str, list[str]]:
     """Sorted options by Hydra group; what only others derive from (`*_base`) is left out."""

@@ -34,7 +34,7 @@ def augment_rules(augment: AugmentConfig, where: str) -> Iterator[Fault]:
 
 def peak_step(schedule: ScheduleConfig, steps: int) -> int:
     """The step, counted from 0, on which the rate is highest."""
-    return round((steps - 1) * schedule.warm_fraction)
+    return min(steps - 1, schedule.warm_steps or round((steps - 1) * schedule.warm_fraction))
 
 
 def rate_at(schedule: ScheduleConfig, step: int, steps: int) -> float:

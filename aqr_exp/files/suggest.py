@@ -25,7 +25,8 @@ def nearest(word: str, choices: Collection[str]) -> str | None:
     close = difflib.get_close_matches(word.lower(), list(lowered), n=1, cutoff=0.6)
     if close:
         return lowered[close[0]]
-    leaves = {choice.rpartition(".")[2]: choice for choice in choices}
+    # Of keys that end alike the first is meant.
+    leaves = {choice.rpartition(".")[2]: choice for choice in reversed([*choices])}
     close = difflib.get_close_matches(word.rpartition(".")[2], list(leaves), n=1, cutoff=0.7)
     return leaves[close[0]] if close else None
 

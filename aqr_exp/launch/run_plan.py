@@ -75,8 +75,11 @@ def plan_of(config: RunConfig, results: Path) -> RunPlan:
         value = str(schedule.batch_size)
         rule = f"an epoch draws {drawn} samples: must be from 1 to {drawn}"
         faults.append(str(Fault("schedule.batch_size", value, rule)))
-    # The curve has the same form whatever the number of steps.
-    imagined = max(1000, (steps or 0) * schedule.epochs)
+    official = official_draws(config)
+    imagined = (steps or (official[1] // schedule.batch_size if official else 0)) * schedule.epochs
+    if imagined < 2 or not schedule.warm_steps:
+        # Of a share of the steps the curve has the same form whatever their number.
+        imagined = max(1000, imagined)
     moments = [round(index * (imagined - 1) / (CURVE_POINTS - 1)) for index in range(CURVE_POINTS)]
     return RunPlan(
         samples=samples,
@@ -99,14 +102,22 @@ def plan_of(config: RunConfig, results: Path) -> RunPlan:
     )
 
 
-def official_notes(config: RunConfig) -> Iterator[str]:
-    """A line for a run on an official split that is missing: its number of steps."""
+def official_draws(config: RunConfig) -> tuple[int, int] | None:
+    """Samples of an official training split, and draws of an epoch; None of another, or where unknown."""
     schedule, split = config.schedule, config.data.train_split
     own = SPLITS_OF_VERSION.get(config.data.version, ())
     samples = OFFICIAL_SAMPLES.get(split) if split in own else None
     if samples is None or (schedule.cbgs and split != "train"):
+        return None
+    return samples, PUBLISHED_DRAWS if schedule.cbgs else samples
+
+
+def official_notes(config: RunConfig) -> Iterator[str]:
+    """A line for a run on an official split that is missing: its number of steps."""
+    found = official_draws(config)
+    if found is None:
         return
-    drawn = PUBLISHED_DRAWS if schedule.cbgs else samples
+    (samples, drawn), schedule, split = found, config.schedule, config.data.train_split
     steps = drawn // schedule.batch_size
     resampled = (
         f", {drawn:,} an epoch by published class-balanced resampling" if schedule.cbgs else ""

@@ -36,7 +36,8 @@ def rates(config: RunConfig, detector: nn.Module) -> list[dict[str, Any]]:
         and what is not trained.
 
     Raises:
-        RequestError: One fault for each module of `schedule.lr_mult` that has no parameters of its own.
+        RequestError: One fault for each module of `schedule.lr_mult` that has no parameters of its own;
+            or nothing is left to train.
     """
     own = config.schedule.lr_mult
     named = {
@@ -50,6 +51,9 @@ def rates(config: RunConfig, detector: nn.Module) -> list[dict[str, Any]]:
         rule = innermost(module, own) or innermost(module, named) or REST
         used.add(rule)
         counts[rule if parameter.requires_grad else FROZEN] += parameter.numel()
+    if counts[FROZEN] and len(counts) == 1:
+        rule = f"leaves nothing of variant {config.variant.name} to train"
+        raise RequestError(Fault("start.freeze", None, rule))
     modules = modules_of(detector)
     idle = [module for module in own if module not in used]
     # A comparison has one schedule: what one variant has is typed for all of its arms.

@@ -33,7 +33,9 @@ def offered(
     return complete
 
 
-PRESETS = ["aqr_finetune", "full_24e", "paper_r50", "paper_vov", "quick", "smoke"]
+PRESETS = [
+    "aqr_earlier", "aqr_finetune", "full_24e", "paper_r50", "paper_vov", "quick", "router_only", "smoke",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(

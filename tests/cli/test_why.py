@@ -51,8 +51,8 @@ def test_a_scale_of_zero_is_no_baseline(data: Path, capsys: Out) -> None:
     assert lines[0].startswith("different runs, by 3 keys: baseline-")
     assert lines[2:] == [
         "  variant.name: baseline | attention_bias",
-        "  variant.router: absent | present (10 keys)",
-        "  variant.bias: absent | present (8 keys)",
+        "  variant.router: absent | present (14 keys)",
+        "  variant.bias: absent | present (9 keys)",
     ]
 
 

@@ -43,7 +43,7 @@ def test_an_override_wins_over_the_preset() -> None:
             ["schedule=smok"],
             (
                 "unknown schedule 'smok': did you mean 'smoke'? (available: finetune, full_24e, "
-                "published, published_vov, quick, smoke, standard)"
+                "published, published_vov, quick, router_only, smoke, standard)"
             ),
         ),
         (
@@ -191,7 +191,7 @@ def test_every_option_of_every_group_composes_and_converts() -> None:
                 load_run("baseline", [f"schedule={option}", "gt_sampling=cmt"])
                 with pytest.raises(RequestError, match=r"there is no data\.gt_sampling"):
                     load_run("baseline", [f"schedule={option}"])
-            elif option == "aqr_finetune":
+            elif option in {"aqr_finetune", "router_only"} and group == "preset":
                 with pytest.raises(
                     RequestError, match=r"freezes what start\.load_from loads: set it"
                 ):

@@ -84,8 +84,8 @@ def test_what_is_typed_wins_over_the_file(path: str) -> None:
         (
             ["preset=glob(z*)"],
             (
-                "preset=glob(z*): matches no preset (available: aqr_finetune, full_24e, paper_r50, "
-                "paper_vov, quick, smoke)"
+                "preset=glob(z*): matches no preset (available: aqr_earlier, aqr_finetune, "
+                "full_24e, paper_r50, paper_vov, quick, router_only, smoke)"
             ),
         ),
     ],

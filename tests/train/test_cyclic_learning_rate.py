@@ -13,11 +13,12 @@ from aqr_exp.train.runner_config import cycle_config
 
 
 @pytest.mark.parametrize("warm", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("warm_steps", [0, 5, 1000])
 @pytest.mark.parametrize("steps", [2, 7, 40])
-def test_it_is_what_the_runner_trains_with(steps: int, warm: float) -> None:
+def test_it_is_what_the_runner_trains_with(steps: int, warm: float, warm_steps: int) -> None:
     schedule = dataclasses.replace(
         load_run("baseline").schedule, learning_rate=1e-4, peak_ratio=6.0, final_ratio=1e-4,
-        warm_fraction=warm,
+        warm_fraction=warm, warm_steps=warm_steps,
     )  # fmt: skip
     optimizer = OptimWrapper(torch.optim.AdamW([torch.nn.Parameter(torch.ones(1))], lr=1e-4))
     pieces = [

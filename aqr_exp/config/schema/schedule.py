@@ -48,6 +48,7 @@ class ScheduleConfig:
         peak_ratio: The cycle's highest rate over `learning_rate`.
         final_ratio: The cycle's last rate over `learning_rate`.
         warm_fraction: Share of the steps on which the rate rises.
+        warm_steps: Number of the steps on which it rises, in place of that share; 0 is the share.
         momentum_ratio: AdamW's beta1 at the peak over beta1 at the start.
         grad_clip_norm: Gradients are scaled down to this L2 norm.
         amp: Mixed precision; CUDA only.
@@ -75,6 +76,7 @@ class ScheduleConfig:
     peak_ratio: Annotated[float, Range(1.0, 100.0)]
     final_ratio: Annotated[float, Range(0.0, 1.0)]
     warm_fraction: Annotated[float, Range(0.0, 1.0)]
+    warm_steps: Annotated[int, Range(0, 10_000_000), DefaultBefore(0)]
     momentum_ratio: Annotated[float, Range(0.1, 1.0)]
     grad_clip_norm: Annotated[float, Range(1e-3, 1e6)]
     amp: bool

@@ -259,7 +259,7 @@ Short names (variants with an attention bias):
   learnable_scale=false    whether training changes it
   window_size=5            side of both windows of the bias, in cells
   bias=aggressive          a preset: ultra_conservative, conservative (the default), standard,
-                           aggressive, earlier
+                           aggressive, earlier; all from design notes of earlier work
 """,
     learning_rates=lambda settings: {
         "router": {"lr_mult": settings.router.lr_mult},
