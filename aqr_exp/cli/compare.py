@@ -1,5 +1,8 @@
 """`aqr-exp compare`: two arms or runs, what differs in them and what that did to the numbers."""
 
+import shutil
+import tempfile
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -9,6 +12,7 @@ from aqr_exp.cli.console import delayed_progress
 from aqr_exp.config.variant_spec import example_lines
 from aqr_exp.errors import RequestError
 from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.files.text import typed_path
 from aqr_exp.report.arm_names import one_arm
 from aqr_exp.report.compare.comparison import PARTS, Comparison, Request, compare_two
 from aqr_exp.report.compare.tables import comparison_tables
@@ -20,7 +24,8 @@ from aqr_exp.store.store import Store, results_root
 
 HELP = f"""
 Configuration, metrics with intervals, classes, conditions and scenes, block by block.
-An arm is the beginning of its runs' names (its seeds are compared in pairs), a run is its whole name.
+An arm is the beginning of its runs' names (its seeds are compared in pairs), a run is its whole name. Two
+result files of any detector are compared on the data in --root, and not kept: `aqr-exp import` keeps them.
 Differences are B - A. The first time, scenes are drawn again a thousand times for every run; what was
 computed is kept.
 
@@ -28,6 +33,7 @@ computed is kept.
 Examples:
   aqr-exp compare baseline-8fe737191530-s0 baseline-8fe737191530-s1 --by scene --scenes 20
 {example_lines("compare")}
+  aqr-exp compare theirs.json ours.json --root /data/nuscenes --version v1.0-trainval
 """
 
 
@@ -48,6 +54,9 @@ _FACTOR = typer.Option(
 )
 _STRICT = typer.Option("--strict", help="Refuse a confounded comparison with exit code 2.")
 _FORM = typer.Option("--format", help="How to print it.")
+_ROOT = typer.Option("--root", help="Of result files: folder with the version's tables.")
+_VERSION = typer.Option("--version", help="Of result files; needed where --root has several.")
+_SPLIT = typer.Option("--split", help="Of result files (default: the validation split).")
 _RESAMPLES = typer.Option(
     "--resamples", help="How often scenes are drawn again.", min=100, max=100_000
 )
@@ -65,6 +74,9 @@ def command(
     strict: Annotated[bool, _STRICT] = False,
     resamples: Annotated[int, _RESAMPLES] = 1000,
     form: Annotated[Literal["rich", "md", "json"], _FORM] = "rich",
+    root: Annotated[Path | None, _ROOT] = None,
+    version: Annotated[str | None, _VERSION] = None,
+    split: Annotated[str | None, _SPLIT] = None,
 ) -> None:
     """Print a comparison."""
     request = Request(
@@ -75,7 +87,12 @@ def command(
         strict=strict,
         settings=Resampling(resamples=resamples),
     )
-    found = _compared(reference, other, Store(results_root()), request)
+    if root is None:
+        if version or split:
+            raise RequestError("--version and --split are of result files: name --root too")
+        found = _compared(reference, other, Store(results_root()), request)
+    else:
+        found = _compared_files((reference, other), root, version, split, request)
     tables = comparison_tables(found, scenes)
     if form != "json":
         for name in [name for name, table in tables.items() if not table.rows]:
@@ -95,6 +112,30 @@ def _compared(reference: str, other: str, store: Store, request: Request) -> Com
         return compare_two(
             *arms, store=store, request=request, left_out=left_out, progress=progress
         )
+
+
+def _compared_files(
+    files: tuple[str, str], root: Path, version: str | None, split: str | None, request: Request
+) -> Comparison:
+    """Compare two result files in a store of their own, which goes afterwards."""
+    from aqr_exp.cli.importing import name_of
+    from aqr_exp.data.preparation import find_version
+    from aqr_exp.launch.importing import Data, Detector, import_results
+
+    root = typed_path(root, "--root")
+    paths = [typed_path(file, "FILE") for file in files]
+    names = [name_of(path) for path in paths]
+    names = names if names[0] != names[1] else ["A", "B"]
+    data = Data.of(root, find_version(root, version), split)
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        try:
+            for name, path in zip(names, paths, strict=True):
+                console.say(f"{path}: scoring it on {data.split}")
+                import_results(store, path, Detector(variant=name), data)
+            return _compared(f"{names[0]}-", f"{names[1]}-", store, request)
+        finally:
+            shutil.rmtree(store.cache_dir, ignore_errors=True)
 
 
 def _parts(text: str) -> tuple[str, ...]:

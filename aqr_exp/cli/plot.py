@@ -31,7 +31,7 @@ from aqr_exp.report.figures.swept import swept
 from aqr_exp.report.figures.training_curves import arm_curves, without_curves
 from aqr_exp.report.tables.baselines import Specs
 from aqr_exp.report.tables.rows import choose
-from aqr_exp.statistics.grouping import check_metric_names, group_seeds, unverified_notes
+from aqr_exp.statistics.grouping import check_metric_names, group_seeds, origin_notes
 from aqr_exp.store.collect import RunRow, collect
 from aqr_exp.store.store import Store, results_root
 
@@ -193,7 +193,7 @@ def _resample(rows: Sequence[RunRow], store: Store, metric: str = "mAP") -> None
 
 def _say_not_drawn(rows: Sequence[RunRow], lines: Sequence[str]) -> None:
     """Name the runs whose metrics are not drawn, and those that are unverified."""
-    for line in (*(f"not drawn: {line}" for line in lines), *unverified_notes(rows)):
+    for line in (*(f"not drawn: {line}" for line in lines), *origin_notes(rows)):
         console.say(line)
 
 

@@ -9,6 +9,7 @@ import typer
 
 from aqr_exp.cli import console
 from aqr_exp.cli.console import progress_line
+from aqr_exp.config import IMPORTED
 from aqr_exp.errors import AqrExpError, cut
 from aqr_exp.files.text import printable
 from aqr_exp.report.tables.cells import (
@@ -19,7 +20,7 @@ from aqr_exp.report.tables.cells import (
     number_cell,
     text_cell,
 )
-from aqr_exp.statistics.grouping import data_words, unverified_notes
+from aqr_exp.statistics.grouping import data_words, origin_notes
 from aqr_exp.store.collect import RunRow, collect, read_row
 from aqr_exp.store.history import Joint, Line, joints
 from aqr_exp.store.run_folder import RunFolder
@@ -100,7 +101,7 @@ def runs_table(rows: list[RunRow]) -> Table:
             )
             for row in rows
         ),
-        notes=tuple(unverified_notes(rows)),
+        notes=tuple(origin_notes(rows)),
         synthetic=synthetic,
     )
 
@@ -217,10 +218,17 @@ def describe_record(row: RunRow) -> Iterator[str]:
     record = row.record
     overrides = record.get("overrides")
     typed = " ".join(map(str, overrides)) if isinstance(overrides, list) else ""
+    parts = (record.get(name) for name in ("data", "code", IMPORTED))
+    data, code, imported = (part if isinstance(part, dict) else {} for part in parts)
+    fingerprint = data.get("fingerprint") or "not prepared"
+    if row.imported:
+        yield f"imported: {imported.get('file')} (sha256 {str(imported.get('sha256'))[:12]})"
+        yield f"settings, as typed: {typed or 'none'}; how it was trained is not known"
+        yield f"data: {data.get('name')} {data.get('version')} ({fingerprint})"
+        yield f"created: {record.get('created')} on {record.get('host')}"
+        return
     yield f"preset: {row.preset}, overrides: {typed or 'none'}"
-    parts = (record.get(name) for name in ("data", "code"))
-    data, code = (part if isinstance(part, dict) else {} for part in parts)
-    yield f"data: {data.get('name')} {data.get('version')} ({data.get('fingerprint')})"
+    yield f"data: {data.get('name')} {data.get('version')} ({fingerprint})"
     revision = str(code["revision"])[:12] if code.get("revision") else "installed package"
     yield f"code: {revision}" + (" with changes" if code.get("dirty") else "")
     yield f"created: {record.get('created')} on {record.get('host')}"

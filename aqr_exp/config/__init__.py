@@ -2,3 +2,6 @@
 
 BASELINE = "baseline"
 """The variant that all others are compared with: the detector as it is."""
+
+IMPORTED = "imported"
+"""The key that marks specification and record of a run that was not trained here."""

@@ -9,11 +9,12 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any
 
-from aqr_exp.config import rules
+from aqr_exp.config import IMPORTED, rules
 from aqr_exp.config.convert import FieldSpec, convert, fields_of
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.constraints import Table
 from aqr_exp.config.short_names import value_at
+from aqr_exp.errors import RequestError
 from aqr_exp.files.run_name import RunName
 
 HASH_DIGITS = 12
@@ -45,7 +46,7 @@ def fingerprint(config: RunConfig) -> str:
     counting = sorted(name for name, spec in fields_of(RunConfig).items() if not spec.excluded)
     parts = {name: part for name in counting if (part := getattr(config, name)) is not None}
     text = ",".join(f'"{name}":{_part_text(part)}' for name, part in parts.items())
-    return _hash(f"{{{text}}}")
+    return short_hash(f"{{{text}}}")
 
 
 @lru_cache(maxsize=4096)
@@ -54,7 +55,8 @@ def _part_text(part: Any) -> str:
     return json.dumps(canonical(part), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def _hash(text: str) -> str:
+def short_hash(text: str) -> str:
+    """Twelve hex digits of a text's SHA-256."""
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
 
 
@@ -76,8 +78,11 @@ def from_spec(spec: Mapping[str, Any]) -> RunConfig:
     """The configuration a `spec.yaml` holds.
 
     Raises:
-        RequestError: One line for each unknown key, wrong type, value out of range or broken rule.
+        RequestError: One line for each unknown key, wrong type, value out of range or broken rule; or the
+            run was not trained here.
     """
+    if IMPORTED in spec:
+        raise RequestError("an imported run has no weights and no configuration here")
     config = convert(RunConfig, spec)
     rules.check(config)
     return config
@@ -137,10 +142,13 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[Diff
         ours: Plain values: what `spec.yaml` holds; one of another version will do.
 
     Returns:
-        Keys that count first, then the seed, then the others.
+        Keys that count first, then the seed, then the others. What one lacks because it was imported is
+        not known, and left out.
     """
     order = list(IdentityEffect)
     found = _walk(ours, theirs, fields_of(RunConfig), "", excluded=False)
+    if (IMPORTED in ours) != (IMPORTED in theirs):
+        found = (item for item in found if ABSENT not in (item.ours, item.theirs))
     return sorted(found, key=lambda item: order.index(item.effect))
 
 
@@ -197,7 +205,7 @@ def setting_fingerprint(spec: Mapping[str, Any]) -> str:
     """
     kept = {key: value for key, value in spec.items() if key != "variant"}
     effective = _effective(kept, fields_of(RunConfig))
-    return _hash(json.dumps(effective, sort_keys=True, separators=(",", ":")))
+    return short_hash(json.dumps(effective, sort_keys=True, separators=(",", ":")))
 
 
 def _effective(values: Mapping[str, Any], specs: Mapping[str, FieldSpec]) -> dict[str, Any]:

@@ -82,13 +82,17 @@ _DECODER = msgspec.json.Decoder(list[_Detection])
 _NOT_JSON = (b"NaN", b"Infinity")
 
 
-def read_predictions(path: Path, truth: GroundTruth) -> Predictions:
+def read_predictions(path: Path, truth: GroundTruth, source: str | None = None) -> Predictions:
     """Read a nuScenes result file, which must cover the split sample by sample.
+
+    Args:
+        source: What messages call it; its path by default.
 
     Raises:
         RequestError: It is missing, no result file, lacks a sample, has one of another split, or a box
             that the benchmark does not allow; names the file and the place.
     """
+    source = source or str(path)
     try:
         content = read_content(path)
     except AqrExpError as error:
@@ -101,8 +105,8 @@ def read_predictions(path: Path, truth: GroundTruth) -> Predictions:
                 raise
             results = _python_results(content)
     except (ValueError, RecursionError) as error:
-        raise RequestError(f"{path} is no result file: {error}") from None
-    return _collect(str(path), results, truth)
+        raise RequestError(f"{source} is no result file: {error}") from None
+    return _collect(source, results, truth)
 
 
 def _python_results(content: bytes) -> dict[str, Any]:

@@ -17,9 +17,10 @@ VARIANT = "variant"
 """The factor every comparison of arms declares."""
 
 DATA, CODE, PYTHON, PACKAGES, SETTING = "data", "code", "python", "packages", "setting"
+TRAINING = "training"
 # Sums in another order differ in the last bit, and training makes that grow.
 CIRCUMSTANCES = ("threads", "device", "gpus", "processor")
-NO_KEYS = (CODE, PYTHON, PACKAGES, *CIRCUMSTANCES)
+NO_KEYS = (CODE, PYTHON, PACKAGES, TRAINING, *CIRCUMSTANCES)
 """Factors that are no keys of a configuration, and may be declared as well."""
 
 UNKNOWN = "unknown"
@@ -102,6 +103,8 @@ def record_confounders(
         if _alike(ours, theirs):
             continue
         one, two = _facts(ours), _facts(theirs)
+        if ours.imported or theirs.imported:
+            one, two = _facts_beside_imported(ours, one), _facts_beside_imported(theirs, two)
         for name in dict.fromkeys([*one, *two]):
             values = one.get(name, UNKNOWN), two.get(name, UNKNOWN)
             if values[0] != values[1] and not _is_fact_declared(name, one, two, declared):
@@ -160,6 +163,12 @@ def _facts(row: RunRow) -> dict[str, str]:
     return {name: _words(value) for name, value in facts.items()}
 
 
+def _facts_beside_imported(row: RunRow, facts: Mapping[str, str]) -> dict[str, str]:
+    """The facts that can be compared with a run whose training nothing is known of: data, and that."""
+    data = {DATA: facts[DATA]} if facts.get(DATA) else {}
+    return data | {TRAINING: "unknown (imported)" if row.imported else "recorded"}
+
+
 def _code_words(code: Any) -> str:
     """A code revision in words: its beginning, and that of what it was changed by."""
     if not isinstance(code, Mapping):
@@ -176,7 +185,7 @@ def _is_fact_declared(
     if name in declared:
         return True
     # With the data declared, their content may differ; all other names are packages.
-    known = {DATA, CODE, PYTHON, *CIRCUMSTANCES}
+    known = {DATA, CODE, PYTHON, TRAINING, *CIRCUMSTANCES}
     if name == DATA:
         return "data.fingerprint" in declared
     return PACKAGES in declared and name not in known and (name in ours or name in theirs)

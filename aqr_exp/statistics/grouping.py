@@ -5,6 +5,7 @@ from statistics import fmean
 
 from aqr_exp.config import BASELINE
 from aqr_exp.errors import RequestError, shown
+from aqr_exp.files.run_name import arm_of
 from aqr_exp.files.suggest import did_you_mean, some
 from aqr_exp.files.text import printable
 from aqr_exp.statistics.metrics import CLASS_AP
@@ -65,6 +66,18 @@ def unverified_notes(rows: Iterable[RunRow], *, strict: bool = False) -> list[st
     if names and strict:
         raise RequestError(f"--strict: {UNVERIFIED}: {what}")
     return [f"{UNVERIFIED}: {what}"] if names else []
+
+
+def origin_notes(rows: Iterable[RunRow], *, strict: bool = False) -> list[str]:
+    """Lines on runs that are unverified, and on runs that were imported; none without any.
+
+    Raises:
+        RequestError: As `unverified_notes` does.
+    """
+    rows = list(rows)
+    arms = sorted({arm_of(row.name) for row in rows if row.imported})
+    words = f"imported: {some(arms)}: how they were trained is not known"
+    return [*unverified_notes(rows, strict=strict), *([words] if arms else [])]
 
 
 def by_setting(groups: Sequence[Group]) -> list[Group]:

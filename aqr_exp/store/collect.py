@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from aqr_exp.config import IMPORTED
 from aqr_exp.errors import AqrExpError, is_shortage
 from aqr_exp.files.cache import ABSENT, Stamp, read_cache, settled, stamp, write_cache
 from aqr_exp.store.run_files import (
@@ -109,6 +110,11 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     def synthetic(self) -> bool:
         """Whether it was scored on synthetic data."""
         return self.metrics.get("synthetic") is True
+
+    @property
+    def imported(self) -> bool:
+        """Whether a result file of another detector was scored here: nothing is known of its training."""
+        return IMPORTED in self.record
 
     @property
     def data(self) -> str:

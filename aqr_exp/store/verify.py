@@ -265,8 +265,12 @@ def _data_fault(root: Path, data: Mapping[str, Any]) -> str | None:
     """The difference from the data set a run was scored on; None when there is none."""
     from aqr_exp.config.inputs import data_changes, identity_path, read_data_identity
 
-    if not identity_path(root).is_file():
+    unprepared = data.get("fingerprint") == ""  # an imported run on raw tables
+    needed = root / str(data.get("version")) if unprepared else identity_path(root)
+    if not needed.exists():
         return f"the data set {root} is missing"
+    if unprepared:
+        return None
     try:
         identity = read_data_identity(root)
     except AqrExpError as error:

@@ -14,7 +14,7 @@ from aqr_exp.report.compare.scenes import SceneChanges, scene_changes
 from aqr_exp.statistics.confounders import Confounder, all_confounders, check_factors
 from aqr_exp.statistics.differences import DEFAULT, arm_intervals, compare_arms
 from aqr_exp.statistics.estimates import ArmDifference, ArmMean
-from aqr_exp.statistics.grouping import unverified_notes
+from aqr_exp.statistics.grouping import origin_notes
 from aqr_exp.statistics.metrics import CLASS_AP, MAIN_METRICS
 from aqr_exp.statistics.resampling import Resampling
 from aqr_exp.statistics.run_scores import GroundTruths, prepare
@@ -121,7 +121,7 @@ def compare_two(
         raise RequestError(f"--strict: the two differ in more than the declared factor: {names}")
     reference, other, notes = _with_common_seeds(reference, other)
     shown = [*reference, *other]
-    notes = (*notes, *unverified_notes(shown, strict=request.strict))
+    notes = (*notes, *origin_notes(shown, strict=request.strict))
     parts = request.parts
     drawn = [DataCondition()] * any(part in parts for part in (METRIC, CLASS))
     drawn += [*CONDITIONS.values()] if CONDITION in parts else []

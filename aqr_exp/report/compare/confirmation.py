@@ -18,7 +18,7 @@ from aqr_exp.report.tables.cells import (
 )
 from aqr_exp.statistics.differences import DEFAULT, arm_interval, compare_arms
 from aqr_exp.statistics.estimates import ArmDifference, ArmMean
-from aqr_exp.statistics.grouping import unverified_notes
+from aqr_exp.statistics.grouping import origin_notes
 from aqr_exp.statistics.resampling import Resampling
 from aqr_exp.statistics.verdicts import DifferenceResult, decide
 from aqr_exp.store.collect import RunRow
@@ -121,7 +121,7 @@ def confirmation_table(
     title, synthetic = titled(
         f"Confirmation of {sweep}: the best {len(found)} of {candidates} points by {metric}", shown
     )
-    notes = [*_notes(found, metric, candidates, planned), *unverified_notes(chain(*shown))]
+    notes = [*_notes(found, metric, candidates, planned), *origin_notes(chain(*shown))]
     return Table(
         title=title,
         columns=make_columns(columns, numeric={*columns} - {"point", "verdict"}),

@@ -38,7 +38,7 @@ from aqr_exp.statistics.grouping import (
     arm_name,
     by_setting,
     group_seeds,
-    unverified_notes,
+    origin_notes,
 )
 from aqr_exp.statistics.metrics import lower_is_better
 from aqr_exp.statistics.run_scores import GroundTruths
@@ -114,7 +114,7 @@ def build_table(
     groups = by_setting(groups)
     shown = [row for group in groups for row in group]
     left_out = [
-        *unverified_notes(shown, strict=request.strict),
+        *origin_notes(shown, strict=request.strict),
         *(f"not in the table: {line}" for line in lines),
         *chosen.notes,
     ]
