@@ -98,12 +98,14 @@ class QueryCells:
         bev_inside: [B, Q] True where the query is on the BEV map.
         camera: [B, V, Q, 2] (row, column) in camera tokens, float32; zero where unseen.
         seen: [B, V, Q] True where the query is in front of the camera and inside its image.
+        depth_m: [B, V, Q] along each camera's axis, float32; zero where unseen, None where unknown.
     """
 
     bev: Pairs
     bev_inside: Bool[Tensor, "batch queries"]
     camera: Float[Tensor, "batch views queries 2"]
     seen: Bool[Tensor, "batch views queries"]
+    depth_m: Float[Tensor, "batch views queries"] | None = None
 
 
 def locate_queries(points_m: Points, lidar2img: Projections, layout: TokenLayout) -> QueryCells:
@@ -136,7 +138,8 @@ def locate_queries(points_m: Points, lidar2img: Projections, layout: TokenLayout
         *layout.camera_size,
         depth > 0,
     )
-    return QueryCells(bev=bev, bev_inside=bev_inside, camera=camera, seen=seen)
+    depth_m = depth.float().masked_fill(~seen, 0.0)
+    return QueryCells(bev=bev, bev_inside=bev_inside, camera=camera, seen=seen, depth_m=depth_m)
 
 
 def _inside(

@@ -109,6 +109,7 @@ def gather_windows(
     bev_size: int,
     camera_size: int,
     view_policy: str,
+    full_within_m: float = 0.0,
 ) -> Windows:
     """Find the keys in each query's windows, clipped at the borders of the maps.
 
@@ -119,10 +120,14 @@ def gather_windows(
         camera_size: Tokens along each side of a camera window.
         view_policy: "first": a window in the first view that sees the query; "all": one in every
             such view, in slots for as many views as see one query of the batch (at least one).
+        full_within_m: Up to this depth a camera window has its whole side; beyond it full_within_m /
+            depth of it, as an object's picture has, rounded to whole tokens, halves up, and at least
+            one. The other slots are invalid, as beyond a border. 0: every window has its whole side.
 
     Raises:
         ValueError: If a size is below 1 or larger than the longer side of its map (the shorter
-            one clips), the policy is unknown, or the places are of another number of views.
+            one clips), the policy is unknown, the places are of another number of views, or windows
+            are to shrink with a depth that is not known.
     """
     grid = WindowGrid(
         places=places, layout=layout, bev_size=bev_size, camera_size=camera_size,
@@ -134,6 +139,8 @@ def gather_windows(
     cells, view, has_window = _camera_windows(places, view_policy)
     row, column, camera_valid = _square_cells(cells, has_window, camera_size, *layout.camera_size)
     camera_index = layout.camera_key(view[..., None, None], row, column)
+    if full_within_m > 0.0:
+        camera_valid = camera_valid & _shrunk(places, view, camera_size, full_within_m)
 
     bev_offset, camera_offset = (
         _square(size, places.bev.device) for size in (bev_size, camera_size)
@@ -172,6 +179,20 @@ def _camera_windows(
     view = order[..., : max(most, 1)]
     cells = places.camera.transpose(1, 2)  # [B, Q, V, 2]
     return cells.take_along_dim(view[..., None], dim=2), view, seen.gather(-1, view)
+
+
+def _shrunk(
+    places: QueryCells, view: Int[Tensor, "batch queries windows"], size: int, full_within_m: float
+) -> Bool[Tensor, "batch queries windows {size} {size}"]:
+    """The cells that are left of each camera window: those of a smaller window around the same cell."""
+    if places.depth_m is None:
+        raise ValueError(f"full_within_m={full_within_m}: the places have no depths")
+    depth_m = places.depth_m.transpose(1, 2).gather(-1, view)
+    # Where unseen the depth is zero and the window, which is none, keeps its side.
+    side = (size * full_within_m / depth_m + 0.5).floor().clamp(1, size)[..., None]
+    offset = window_offsets(size, depth_m.device)
+    kept = (offset >= -((side - 1) // 2)) & (offset <= side // 2)
+    return kept[..., None] & kept[..., None, :]
 
 
 def _corners(

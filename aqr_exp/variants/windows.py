@@ -3,8 +3,9 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from aqr_exp.config.schema.constraints import DefaultBefore, Range
 from aqr_exp.config.schema.model import ModelConfig
 from aqr_exp.errors import Fault
 
@@ -22,12 +23,15 @@ class WindowConfig:
         camera: Side in a view: whole tokens, or pixels of the network's input when metric.
         unit: Unit of the sides; metric ones are rounded to whole cells.
         view_policy: Views that get a window among those that see a query.
+        full_within_m: Depth up to which a camera window has its side; beyond it the side shrinks as an
+            object's picture does. 0: no window shrinks.
     """
 
     bev: float
     camera: float
     unit: WindowUnit
     view_policy: ViewPolicy
+    full_within_m: Annotated[float, Range(0.0, 1000.0), DefaultBefore(0.0)] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +90,7 @@ def window_arguments(window: WindowConfig, model: ModelConfig) -> dict[str, Any]
         "bev_size": _cells(window.bev, window.unit, bev_map(model)),
         "camera_size": _cells(window.camera, window.unit, camera_map(model)),
         "view_policy": window.view_policy,
+        "full_within_m": window.full_within_m,
     }
 
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import ModelConfig
+from aqr_exp.config.variant_spec import variant_specs
 from aqr_exp.variants.windows import (
     WindowConfig,
     bev_map,
@@ -30,6 +31,7 @@ def faults(bev: float, camera: float, unit: str = "cells", model: ModelConfig = 
 def window_cells(given: WindowConfig, model: ModelConfig) -> tuple[int, int]:
     arguments = window_arguments(given, model)
     assert arguments["view_policy"] == "first"
+    assert arguments["full_within_m"] == 0.0
     return arguments["bev_size"], arguments["camera_size"]
 
 
@@ -62,6 +64,13 @@ def test_sides_become_whole_cells(
     bev: float, camera: float, unit: str, cells: tuple[int, int]
 ) -> None:
     assert window_cells(window(bev, camera, unit), PUBLISHED) == cells
+
+
+def test_a_window_shrinks_by_what_is_typed_for_it() -> None:
+    spec = variant_specs()["attention_bias"]
+    config = load_run("attention_bias", ["variant.bias.window.full_within_m=12.5"])
+    found = {part: of(config.variant, TINY)["full_within_m"] for part, of in spec.windows.items()}
+    assert found == {"bias": 12.5, "router": 0.0}
 
 
 @given(st.floats(1.5, 36.0), st.floats(16.0, 96.0))

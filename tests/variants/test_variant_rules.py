@@ -83,6 +83,13 @@ def broken(variant: str, changes: dict[str, Any]) -> list[str]:
             "variant.bias.recenter=true: acts on a window, and variant.bias.local=false has none",
         ),
         (
+            {BIAS + "local": False, BIAS + "window.full_within_m": 12.5},
+            (
+                "variant.bias.window.full_within_m=12.5: acts on a window, "
+                "and variant.bias.local=false has none"
+            ),
+        ),
+        (
             {BIAS + "sigma_cells": 2.5},
             (
                 "variant.bias.sigma_cells=2.5: is the gaussian's, "
@@ -191,6 +198,11 @@ def test_a_modulator_does_not_learn_its_map_twice() -> None:
             "must be one of zero, xavier: did you mean 'xavier'?",
         ),
         ("attention_bias", "variant.bias.sigma_cells=51", "must be a number from 0 to 50"),
+        (
+            "attention_bias",
+            "variant.bias.window.full_within_m=-1",
+            "must be a number from 0 to 1000",
+        ),
         (
             "renderer_modulator",
             "variant.modulator.activation=sigmoids",

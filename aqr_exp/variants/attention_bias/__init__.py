@@ -142,10 +142,14 @@ def rules(settings: AttentionBiasSettings, run: RunConfig) -> Iterator[Fault]:
     bias, key = settings.bias, "variant.bias"
     yield from router_rules(settings.router, run.model)
     yield from window_faults(bias.window, f"{key}.window", run.model)
-    for name in ("gaussian", "recenter"):
-        if getattr(bias, name) and not bias.local:
+    for name, acts, value in (
+        ("gaussian", bias.gaussian, "true"),
+        ("recenter", bias.recenter, "true"),
+        ("window.full_within_m", bias.window.full_within_m > 0.0, f"{bias.window.full_within_m:g}"),
+    ):
+        if acts and not bias.local:
             rule = f"acts on a window, and {key}.local=false has none"
-            yield Fault(f"{key}.{name}", "true", rule, about=(f"{key}.local",))
+            yield Fault(f"{key}.{name}", value, rule, about=(f"{key}.local",))
     if bias.sigma_cells and not bias.gaussian:
         rule = f"is the gaussian's, and {key}.gaussian=false has none"
         yield Fault(f"{key}.sigma_cells", f"{bias.sigma_cells:g}", rule, about=(f"{key}.gaussian",))
