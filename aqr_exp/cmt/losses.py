@@ -111,7 +111,7 @@ def box_l1_loss(
     """Weighted L1 distance, summed; entries whose target is not finite do not count.
 
     Only velocities can be unknown in nuScenes; a box without one still teaches its place, size
-    and heading. (The published code leaves the whole box out.)
+    and heading.
     """
     known = torch.isfinite(targets)
     distance = (codes - torch.where(known, targets, 0.0)).abs() * known

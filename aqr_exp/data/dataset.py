@@ -4,7 +4,8 @@ Nothing about the order or the augmentation lives in a worker's or a process's r
 not depend on the number of loader workers and a resumed run draws what an unbroken one would have drawn.
 """
 
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +27,8 @@ from aqr_exp.data.corruptions.effects import (
     stale_data,
     with_stale_files,
 )
-from aqr_exp.data.info_files import draws_of, read_info_file, trained_on
+from aqr_exp.data.info_files import BoxRule, draws_of, read_info_file
+from aqr_exp.errors import Fault, RequestError
 
 
 class SampleKey(NamedTuple):
@@ -68,6 +70,16 @@ def balanced_order(by_class: Sequence[np.ndarray], *, seed: int, epoch: int) -> 
 def paste_rng(seed: int, key: SampleKey) -> np.random.Generator:
     """Generator for ground-truth sampling: its own, so that pasting changes no other draw."""
     return np.random.default_rng((seed, 2, key.epoch, key.draw, key.sample))
+
+
+def others(seed: int, key: SampleKey, samples: int) -> Iterator[SampleKey]:
+    """The requests in the place of one whose sample cannot be used: any of the samples, one by one."""
+    rng = np.random.default_rng((seed, 3, key.epoch, key.draw, key.sample))
+    return (key._replace(sample=int(rng.integers(samples))) for _ in range(MOST_REDRAWS))
+
+
+MOST_REDRAWS = 1000
+"""Samples without a box, one after another, that no data set has which can be trained on."""
 
 
 def augmentation_rng(seed: int, key: SampleKey) -> np.random.Generator:
@@ -137,11 +149,11 @@ class KeyedNuScenesDataset(NuScenesDataset):
     """mmdet3d's nuScenes data set with three differences.
 
     Its info file is read without executing anything in it. Samples are requested by `SampleKey` and carry
-    their own random generator (`results["rng"]`). An unknown ground-truth velocity stays NaN for the loss
-    to mask, where the stock class writes zero and thereby teaches that the object does not move.
+    their own random generator (`results["rng"]`). An unknown ground-truth velocity stays NaN, where the
+    stock class writes zero.
 
     Args:
-        min_box_points: Training boxes with fewer LiDAR and radar points are left out.
+        boxes: The fields of the `BoxRule`.
         corruption: Name and severity of the sensor corruption that samples are read under; one in
             time takes a sensor's files from another keyframe.
         **kwargs: As the stock class takes them.
@@ -151,12 +163,12 @@ class KeyedNuScenesDataset(NuScenesDataset):
         self,
         *,
         seed: int = 0,
-        min_box_points: int = 1,
+        boxes: Mapping[str, Any] | None = None,
         corruption: tuple[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
         self.seed = seed
-        self.min_box_points = min_box_points
+        self.boxes = BoxRule(**boxes or {})
         self.in_time: CorruptionCase | None = None
         if corruption is not None and corruption[0] in FRAME_CORRUPTIONS:
             self.in_time = CorruptionCase(*corruption)
@@ -190,6 +202,10 @@ class KeyedNuScenesDataset(NuScenesDataset):
         stale = stale_data(self.in_time, sample, info["token"], self._previous)
         return with_stale_files(info, stale, self._info) if stale else info
 
+    def _names(self) -> dict[int, str]:
+        # Files state their own label order: mmdet3d's converter uses another one than CMT.
+        return {label: name for name, label in self.metainfo["categories"].items()}
+
     def parse_ann_info(self, info: dict[str, Any]) -> dict[str, Any]:
         """Boxes [N, 9] (LiDAR frame, metres, m/s) and labels of one entry of the info file.
 
@@ -197,9 +213,8 @@ class KeyedNuScenesDataset(NuScenesDataset):
             `gt_bboxes_3d` (bottom-centre LiDAR boxes with velocity, NaN where unknown) and
             `gt_labels_3d` (int64).
         """
-        # Files state their own label order: mmdet3d's converter uses another one than CMT.
-        names = {label: name for name, label in self.metainfo["categories"].items()}
-        kept = trained_on(info["instances"], names, self.min_box_points)
+        names = self._names()
+        kept = self.boxes.trained_on(info["instances"], names)
         boxes = np.array(
             [[*instance["bbox_3d"], *instance["velocity"]] for instance in kept], dtype=np.float32
         ).reshape(-1, 9)
@@ -212,15 +227,28 @@ class KeyedNuScenesDataset(NuScenesDataset):
         }
 
     def samples_by_class(self) -> list[np.ndarray]:
-        """For each class in label order, the samples with a box of it that is trained on."""
-        holds = np.zeros((len(self), len(CLASS_NAMES)), dtype=bool)
-        for sample in range(len(self)):
-            labels = self.parse_ann_info(self.get_data_info(sample))["gt_labels_3d"]
-            holds[sample, labels] = True
-        return [np.flatnonzero(column) for column in holds.T]
+        """For each class in label order, the samples that class-balanced resampling draws for it."""
+        names = self._names()
+        held = [
+            self.boxes.balanced(self.get_data_info(sample)["instances"], names)
+            for sample in range(len(self))
+        ]
+        return [np.flatnonzero([name in classes for classes in held]) for name in CLASS_NAMES]
 
     def __getitem__(self, key: SampleKey) -> dict[str, Any]:
-        """Packed `inputs` and `data_samples` of one sample, augmented by its key."""
+        """Packed `inputs` and `data_samples` of one sample, augmented by its key.
+
+        Raises:
+            RequestError: Sample after sample is refused by the pipeline.
+        """
+        for request in chain([key], others(self.seed, key, len(self))):
+            packed = self._packed(request)
+            if packed is not None:
+                return packed
+        rule = f"{MOST_REDRAWS:,} samples drawn one after another have no box to train on"
+        raise RequestError(Fault("data.redraw_empty", "true", rule))
+
+    def _packed(self, key: SampleKey) -> dict[str, Any] | None:
         results = self._corrupted(key.sample)
         results["box_type_3d"] = self.box_type_3d
         results["box_mode_3d"] = self.box_mode_3d
@@ -228,4 +256,5 @@ class KeyedNuScenesDataset(NuScenesDataset):
         results["paste_rng"] = paste_rng(self.seed, key)
         if not self.test_mode:
             results.update(results["ann_info"])
-        return self.pipeline(results)
+        packed: dict[str, Any] | None = self.pipeline(results)
+        return packed

@@ -158,6 +158,8 @@ def merged_sweeps(
     sample: Mapping[str, Any],
     sweeps: int,
     change: Callable[[np.ndarray, str], np.ndarray] | None = None,
+    *,
+    ego_points: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The points of a keyframe and its newest earlier sweeps in the keyframe's LiDAR frame.
 
@@ -165,6 +167,7 @@ def merged_sweeps(
         sample: `timestamp`, `lidar_points` and `lidar_sweeps` as in an info file, with whole paths.
         sweeps: Number of earlier sweeps, newest first; fewer where a scene begins.
         change: Called with a file's points [N, 5], as stored, and its path; returns what they become.
+        ego_points: Keep the points of the vehicle itself in the sweeps.
 
     Returns:
         Points [N, 5] (x, y, z in metres, intensity, seconds before the keyframe) and the sweep [N]
@@ -176,7 +179,7 @@ def merged_sweeps(
         points = read_points(path) if change is None else change(read_points(path), path)
         if clouds:
             moved = np.asarray(entry["lidar_points"]["lidar2sensor"], float)
-            points = to_keyframe(without_ego(points), moved)
+            points = to_keyframe(points if ego_points else without_ego(points), moved)
         points[:, 4] = sample["timestamp"] - entry["timestamp"] if clouds else 0.0
         clouds.append(points)
     numbers = np.repeat(np.arange(len(clouds)), [len(cloud) for cloud in clouds])

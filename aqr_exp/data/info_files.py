@@ -7,6 +7,7 @@ import math
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,8 @@ from msgspec import Meta
 
 from aqr_exp.config.data_files import content_fingerprint, record_data
 from aqr_exp.config.inputs import identity_path, info_path, record_path
-from aqr_exp.config.schema import RunConfig
+from aqr_exp.config.schema import DataConfig, RunConfig
+from aqr_exp.config.schema.data import CountedBoxes, CountedPoints
 from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES
 from aqr_exp.errors import AqrExpError, RequestError, shown
 from aqr_exp.files.atomic import replace_json
@@ -217,26 +219,47 @@ def epoch_samples(config: RunConfig, split_samples: int) -> int:
     names = {label: name for name, label in content["metainfo"]["categories"].items()}
     holding = dict.fromkeys(CLASS_NAMES, 0)
     for info in content["data_list"]:
-        kept = trained_on(info["instances"], names, config.data.min_box_points)
-        for name in {names[instance["bbox_label_3d"]] for instance in kept}:
+        for name in BoxRule.of(config.data).balanced(info["instances"], names):
             holding[name] += 1
     return draws_of(list(holding.values()))
 
 
-def trained_on(
-    instances: Sequence[Mapping[str, Any]], names: Mapping[int, str], min_points: int
-) -> list[Mapping[str, Any]]:
-    """The annotations of a sample that are trained on.
+@dataclass(frozen=True, kw_only=True)
+class BoxRule:
+    """The annotations that count, as `DataConfig` says; `names` gives the class of each label of a file."""
 
-    `names` gives the class of each label of the file. Boxes with fewer than `min_points` LiDAR and
-    radar points are left out.
-    """
-    return [
-        instance
-        for instance in instances
-        if names.get(instance["bbox_label_3d"]) in CLASS_NAMES
-        and instance["num_lidar_pts"] + instance["num_radar_pts"] >= min_points
-    ]
+    min_box_points: int = 1
+    box_points: CountedPoints = "all"
+    balance_by: CountedBoxes = "trained"
+
+    @classmethod
+    def of(cls, data: DataConfig) -> "BoxRule":
+        """The rule of a data set."""
+        return cls(**{field.name: getattr(data, field.name) for field in fields(cls)})
+
+    def trained_on(
+        self, instances: Sequence[Mapping[str, Any]], names: Mapping[int, str]
+    ) -> list[Mapping[str, Any]]:
+        """The annotations of a sample that are trained on."""
+        return [
+            instance
+            for instance in instances
+            if names.get(instance["bbox_label_3d"]) in CLASS_NAMES
+            and self._points(instance) >= self.min_box_points
+        ]
+
+    def _points(self, instance: Mapping[str, Any]) -> int:
+        radar = instance["num_radar_pts"] if self.box_points == "all" else 0
+        return int(instance["num_lidar_pts"] + radar)
+
+    def balanced(
+        self, instances: Sequence[Mapping[str, Any]], names: Mapping[int, str]
+    ) -> set[str]:
+        """The classes for which class-balanced resampling may draw a sample."""
+        trained = self.balance_by == "trained"
+        counted = self.trained_on(instances, names) if trained else instances
+        found = {names.get(instance["bbox_label_3d"], "") for instance in counted}
+        return found & set(CLASS_NAMES)
 
 
 def draws_of(holding: Sequence[int]) -> int:

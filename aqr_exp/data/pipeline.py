@@ -9,6 +9,7 @@ from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.model import ModelConfig
 from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES, LIDAR_NAME
 from aqr_exp.data.corruptions.cases import CorruptionCase
+from aqr_exp.data.info_files import BoxRule
 
 META_KEYS = (
     "sample_idx",
@@ -31,7 +32,11 @@ def loading_steps(
     config: RunConfig, corruption: CorruptionCase | None = None
 ) -> list[dict[str, Any]]:
     """Files to points, images and projections; the same in training and evaluation."""
-    lidar: dict[str, Any] = {"type": "LoadLidarSweeps", "sweeps": config.data.sweeps}
+    lidar: dict[str, Any] = {
+        "type": "LoadLidarSweeps",
+        "sweeps": config.data.sweeps,
+        "ego_points": config.data.ego_points,
+    }
     if corruption is None:
         return [lidar, {"type": "LoadImages"}]
     lidar["corruption"] = astuple(corruption)
@@ -49,6 +54,7 @@ def resize_step(config: RunConfig, *, training: bool) -> dict[str, Any]:
         "test_resize": augment.test_resize,
         "flip": augment.flip_image,
         "training": training,
+        "narrow": augment.narrow_images,
     }
 
 
@@ -78,13 +84,20 @@ def paste_steps(config: RunConfig) -> list[dict[str, Any]]:
             "per_class": sampling.per_class,
             "min_points": sampling.min_points,
             "sweeps": config.data.sweeps,
+            "mixup": sampling.mixup,
+            "misfits": sampling.misfits,
         }
     ]
 
 
 def augmentation_steps(config: RunConfig) -> list[dict[str, Any]]:
     """Files to an augmented sample whose images are still unnormalised."""
-    augment = config.data.augment
+    augment, data = config.data.augment, config.data
+    last = {
+        "NeedBoxes": data.redraw_empty,
+        "ZeroUnknownVelocities": data.unknown_velocity == "zero",
+        "ShufflePoints": data.shuffle_points,  # After all other draws, which it leaves as they are.
+    }
     return [
         *loading_steps(config),
         *paste_steps(config),
@@ -92,6 +105,7 @@ def augmentation_steps(config: RunConfig) -> list[dict[str, Any]]:
             "type": "ModalDropout",
             "drop_camera": augment.drop_camera,
             "drop_lidar": augment.drop_lidar,
+            "dropped_cloud": augment.dropped_cloud,
         },
         {
             "type": "GlobalRotScaleTransFlip",
@@ -102,6 +116,7 @@ def augmentation_steps(config: RunConfig) -> list[dict[str, Any]]:
         },
         resize_step(config, training=True),
         keep_in_range_step(config),
+        *({"type": name} for name, wanted in last.items() if wanted),
     ]
 
 
@@ -112,13 +127,11 @@ def train_pipeline(config: RunConfig) -> list[dict[str, Any]]:
 
 
 def evaluation_pipeline(
-    config: RunConfig, blank: str | None = None, corruption: CorruptionCase | None = None
+    config: RunConfig, corruption: CorruptionCase | None = None
 ) -> list[dict[str, Any]]:
-    """Loading and packing without augmentation; `blank` (`camera` or `lidar`) blanks a sensor."""
-    blanking = [{"type": "BlankModality", "modality": blank}] if blank else []
+    """Loading and packing without augmentation."""
     return [
         *loading_steps(config, corruption),
-        *blanking,
         resize_step(config, training=False),
         keep_in_range_step(config),
         *_packing_steps(config, ["points", "img"]),
@@ -130,20 +143,17 @@ def dataset_config(
     split: str,
     *,
     training: bool,
-    blank: str | None = None,
     corruption: CorruptionCase | None = None,
 ) -> dict[str, Any]:
-    """A `KeyedNuScenesDataset` over `<root>/aqr_infos/<split>.pkl`; see `evaluation_pipeline`."""
+    """A `KeyedNuScenesDataset` over `<root>/aqr_infos/<split>.pkl`."""
     root = Path(config.data.root).absolute()
-    pipeline = (
-        train_pipeline(config) if training else evaluation_pipeline(config, blank, corruption)
-    )
+    pipeline = train_pipeline(config) if training else evaluation_pipeline(config, corruption)
     _leave_unread(pipeline, config.model)
     corrupted = {} if corruption is None else {"corruption": astuple(corruption)}
     return {
         "type": "KeyedNuScenesDataset",
         "seed": config.seed,
-        "min_box_points": config.data.min_box_points,
+        "boxes": asdict(BoxRule.of(config.data)),
         "data_root": str(root),
         "ann_file": f"aqr_infos/{split}.pkl",
         "data_prefix": {
@@ -175,7 +185,6 @@ def dataloader_config(
     *,
     training: bool,
     batch_size: int,
-    blank: str | None = None,
     corruption: CorruptionCase | None = None,
 ) -> dict[str, Any]:
     """An mmengine dataloader over one split; `batch_size` is per process."""
@@ -192,7 +201,5 @@ def dataloader_config(
             "balanced": training and config.schedule.cbgs,
         },
         "collate_fn": {"type": "pseudo_collate"},
-        "dataset": dataset_config(
-            config, split, training=training, blank=blank, corruption=corruption
-        ),
+        "dataset": dataset_config(config, split, training=training, corruption=corruption),
     }

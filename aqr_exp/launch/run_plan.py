@@ -107,7 +107,8 @@ def official_draws(config: RunConfig) -> tuple[int, int] | None:
     schedule, split = config.schedule, config.data.train_split
     own = SPLITS_OF_VERSION.get(config.data.version, ())
     samples = OFFICIAL_SAMPLES.get(split) if split in own else None
-    if samples is None or (schedule.cbgs and split != "train"):
+    unlike = split != "train" or config.data.balance_by != "annotated"
+    if samples is None or (schedule.cbgs and unlike):
         return None
     return samples, PUBLISHED_DRAWS if schedule.cbgs else samples
 

@@ -205,8 +205,8 @@ def test_a_fault_of_the_data_is_not_repeated_by_every_stage() -> None:
             "5",
             (
                 "schedule.stages=5: must be a list of groups of keys (each of epochs, gt_sampling, "
-                "resize, flip_image, rotate_deg, scale, translate_std_m, flip_bev, drop_camera, "
-                "drop_lidar)"
+                "resize, narrow_images, flip_image, rotate_deg, scale, translate_std_m, flip_bev, "
+                "drop_camera, drop_lidar, dropped_cloud)"
             ),
         ),
     ],

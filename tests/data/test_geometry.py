@@ -1,6 +1,7 @@
 """The whole training pipeline: corners land where the image shows them, points stay in their boxes."""
 
 import copy
+import dataclasses
 import pickle
 import shutil
 from pathlib import Path
@@ -229,6 +230,28 @@ def test_what_is_pasted_depends_on_seed_epoch_and_draw_and_disturbs_no_other_dra
     results = loaded(data, steps, one)
     untouched = results["rng"].bit_generator.state
     assert steps["PasteObjects"].transform(results)["rng"].bit_generator.state == untouched
+
+
+def test_cameras_at_other_places_cost_objects_only_where_misfits_are_dropped(
+    config: RunConfig,
+) -> None:
+    def pasted(misfits: str, shift_m: float) -> list[int]:
+        sampling = dataclasses.replace(config.data.gt_sampling, misfits=misfits)
+        changed = dataclasses.replace(config.data, gt_sampling=sampling)
+        steps = steps_of(dataclasses.replace(config, data=changed))
+        data = built(config, "synth_train")
+        counts = []
+        for draw in range(3):
+            results = loaded(data, steps, SampleKey(draw, 0, draw))
+            moved = np.eye(4)
+            moved[1, 3] = shift_m
+            results["lidar2img"] = results["lidar2img"] @ moved
+            counts.append(steps["PasteObjects"].transform(results)["pasted"])
+        return counts
+
+    whole = pasted("warp", 0.0)
+    assert pasted("warp", 2.0) == whole
+    assert sum(pasted("drop", 2.0)) < sum(whole)
 
 
 @pytest.mark.real_frame

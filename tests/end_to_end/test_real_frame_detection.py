@@ -7,6 +7,7 @@ from mmengine.dataset import pseudo_collate
 
 from aqr_exp.cmt.detector_config import detector_config
 from aqr_exp.config.load import load_run
+from aqr_exp.data.corruptions.cases import CorruptionCase
 from aqr_exp.data.dataset import SampleKey
 from aqr_exp.data.pipeline import dataset_config
 from aqr_exp.evaluate.metric import sample_result
@@ -74,10 +75,10 @@ def test_the_frame_becomes_boxes(config, detector):
     assert max(distances) < 61.2 * np.sqrt(2) + 2
 
 
-@pytest.mark.parametrize("blank", ["camera", "lidar"])
-def test_a_blanked_sensor_changes_the_boxes_and_breaks_nothing(config, detector, blank):
+@pytest.mark.parametrize("case", [("camera_drop", "all"), ("lidar_drop", "empty")])
+def test_a_dropped_sensor_changes_the_boxes_and_breaks_nothing(config, detector, case):
     whole = _detect(detector, _batch(config)).pred_instances_3d
-    found = _detect(detector, _batch(config, blank=blank)).pred_instances_3d
+    found = _detect(detector, _batch(config, corruption=CorruptionCase(*case))).pred_instances_3d
     assert len(found.scores_3d) > 0
     assert torch.isfinite(found.bboxes_3d.tensor).all()
     assert not torch.equal(found.scores_3d, whole.scores_3d)

@@ -76,6 +76,12 @@ def test_official_splits_that_are_missing_say_how_long_it_would_be(tmp_path, dat
     assert plan.steps is None
 
 
+def test_no_published_number_of_draws_is_promised_where_other_boxes_are_counted(tmp_path):
+    typed = [f"data.root={str(tmp_path)!r}", "preset=paper_r50", "data.balance_by=trained"]
+    notes = plan_of(load_run("baseline", typed), tmp_path / "results").notes
+    assert not [note for note in notes if "123,580" in note]
+
+
 def _write_infos(root, *samples):
     """An info file whose samples hold so many boxes with points of the named classes."""
     instances = [
@@ -105,6 +111,34 @@ def test_resampling_decides_the_steps(tmp_path):
         12,
     )
     assert plan.faults == ()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "drawn"),
+    [
+        ([], 10),  # (6 + 4) // 2 for each of car and truck
+        (["data.box_points=lidar"], 6),
+        (["data.min_box_points=2"], 0),
+        (["data.balance_by=annotated"], 12),  # (6 + 4 + 4) // 3 for each, the bus too
+        (["data.box_points=lidar", "data.balance_by=annotated", "data.min_box_points=9"], 12),
+    ],
+)
+def test_resampling_counts_the_boxes_that_it_is_told_to(tmp_path, overrides, drawn):
+    """Six samples hold a car, four of them a truck that radar alone saw and a bus that nothing saw."""
+    write_identity(tmp_path)
+    car, truck, bus = (
+        {"bbox_label_3d": label, "num_lidar_pts": lidar, "num_radar_pts": radar}
+        for label, lidar, radar in ((0, 1, 0), (1, 0, 1), (2, 0, 0))
+    )
+    samples = [[car, truck, bus]] * 4 + [[car]] * 2
+    categories = {"car": 0, "truck": 1, "bus": 2}
+    content = {
+        "metainfo": {"categories": categories},
+        "data_list": [made_up_info(instances) for instances in samples],
+    }
+    (tmp_path / "aqr_infos" / "synth_train.pkl").write_bytes(pickle.dumps(content))
+    config = _config(tmp_path, "schedule.cbgs=true", "schedule.batch_size=2", *overrides)
+    assert plan_of(config, tmp_path / "results").samples_per_epoch == drawn
 
 
 def test_info_files_that_resampling_cannot_read_are_a_fault(tmp_path):

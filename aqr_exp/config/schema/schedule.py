@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from aqr_exp.config.schema.constraints import DefaultBefore, NotInFingerprint, Range, Table
+from aqr_exp.config.schema.data import DroppedCloud, NarrowImages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +19,7 @@ class StageConfig:
     epochs: Annotated[int, Range(1, 1000)]
     gt_sampling: bool | None = None
     resize: tuple[float, float] | None = None
+    narrow_images: NarrowImages | None = None
     flip_image: bool | None = None
     rotate_deg: Annotated[float | None, Range(0.0, 180.0)] = None
     scale: tuple[float, float] | None = None
@@ -25,6 +27,7 @@ class StageConfig:
     flip_bev: bool | None = None
     drop_camera: Annotated[float | None, Range(0.0, 1.0)] = None
     drop_lidar: Annotated[float | None, Range(0.0, 1.0)] = None
+    dropped_cloud: DroppedCloud | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

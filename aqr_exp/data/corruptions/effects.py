@@ -101,9 +101,14 @@ class Cloud:
 CorruptPoints = Callable[[Cloud, CorruptionCase, Generator], np.ndarray]
 
 
+def dropped(points: np.ndarray, form: str) -> np.ndarray:
+    """Points of a LiDAR that delivers nothing: none (`empty`), or all with every column 0 (`origin`)."""
+    return points[:0] if form == "empty" else np.zeros_like(points)
+
+
 def drop(cloud: Cloud, case: CorruptionCase, _rng: Generator) -> np.ndarray:
-    """Set all columns of all points to 0, or remove the points."""
-    return cloud.points[:0] if case.severity == "empty" else np.zeros_like(cloud.points)
+    """The points `dropped`, in the form that the severity names."""
+    return dropped(cloud.points, case.severity)
 
 
 def drop_points(cloud: Cloud, case: CorruptionCase, rng: Generator) -> np.ndarray:

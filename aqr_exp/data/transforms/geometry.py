@@ -1,4 +1,4 @@
-"""Geometric augmentation of images and scenes, kept consistent with `lidar2img`."""
+"""Geometric augmentation of images and scenes, consistent with `lidar2img`, and what is kept of them."""
 
 from typing import Any
 
@@ -63,6 +63,8 @@ class ResizeCropFlipImages(BaseTransform):
         resize: Lowest and highest scale in training.
         flip: Mirror with probability one half in training.
         training: True to draw at random.
+        narrow: Where an image narrower than the input lies: `anywhere` (drawn; in the middle
+            otherwise) or `left`.
     """
 
     def __init__(
@@ -73,12 +75,14 @@ class ResizeCropFlipImages(BaseTransform):
         test_resize: float,
         flip: bool,
         training: bool,
+        narrow: str = "anywhere",
     ) -> None:
         self.size = (height_px, width_px)
         self.resize_low, self.resize_high = resize
         self.test_resize = test_resize
         self.flip = flip
         self.training = training
+        self.narrow = narrow
 
     def _draw(
         self, shape: tuple[int, int], rng: np.random.Generator
@@ -88,6 +92,8 @@ class ResizeCropFlipImages(BaseTransform):
             rng.uniform(self.resize_low, self.resize_high) if self.training else self.test_resize
         )
         spare_left = int(shape[1] * scale) - width
+        if self.narrow == "left":
+            spare_left = max(0, spare_left)
         crop_top = int(shape[0] * scale) - height
         if not self.training:
             return scale, spare_left // 2, crop_top, False
@@ -210,4 +216,34 @@ class KeepInRange(BaseTransform):
             results["gt_bboxes_3d"] = results["gt_bboxes_3d"][inside]
             results["gt_bboxes_3d"].limit_yaw(offset=0.5, period=2 * np.pi)
             results["gt_labels_3d"] = results["gt_labels_3d"][inside.numpy()]
+        return results
+
+
+@TRANSFORMS.register_module()
+class NeedBoxes(BaseTransform):
+    """Refuse a sample without a box to train on: the data set draws another."""
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
+        """Give the sample back, or None."""
+        return results if len(results["gt_labels_3d"]) else None
+
+
+@TRANSFORMS.register_module()
+class ZeroUnknownVelocities(BaseTransform):
+    """Let objects of unknown velocity stand still."""
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Replace NaN in the velocities of `gt_bboxes_3d`."""
+        results["gt_bboxes_3d"].tensor[:, 7:].nan_to_num_(nan=0.0)
+        return results
+
+
+@TRANSFORMS.register_module()
+class ShufflePoints(BaseTransform):
+    """Bring the points into a drawn order."""
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Reorder `points`."""
+        order = results["rng"].permutation(len(results["points"]))
+        results["points"] = results["points"][torch.from_numpy(order)]
         return results

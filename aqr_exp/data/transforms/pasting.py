@@ -13,6 +13,7 @@ from mmdet3d.structures import LiDARInstance3DBoxes, LiDARPoints
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.data.geometry import POINT_FEATURES, inside_boxes
 from aqr_exp.data.gt_database.paste import (
+    FARTHEST_PX,
     landing_error_px,
     paint,
     sample_objects,
@@ -20,22 +21,21 @@ from aqr_exp.data.gt_database.paste import (
 )
 from aqr_exp.data.gt_database.store import GtDatabase, GtObject, Patch
 
-# Of the stored image. An object that would show its corners further away is not pasted.
-FARTHEST_PX = 1.0
-
 
 @TRANSFORMS.register_module()
 class PasteObjects(BaseTransform):
     """Fill a training sample up with objects of others, at their places in their own samples.
 
     A pasted object overlaps no box from above (objects of other categories and without points
-    included), and its pictures fit this sample's cameras to a pixel. The points that were inside its
-    box go, its own come. In every view its patch is moved to where this sample's camera sees the box,
-    and painted in the order of depth with what is there.
+    included). The points that were inside its box go, its own come. In every view its patch is moved to
+    where this sample's camera sees the box, and painted in the order of depth with what is there.
 
     Args:
         per_class: Each class is filled up to so many objects.
         min_points: Only objects with so many points are pasted.
+        mixup: Share of a patch in the pixels that it covers.
+        misfits: `drop` leaves objects out whose pictures fit this sample's cameras to no pixel; `warp`
+            fits them.
     """
 
     def __init__(
@@ -44,11 +44,15 @@ class PasteObjects(BaseTransform):
         per_class: Sequence[int],
         min_points: int,
         sweeps: int,
+        mixup: float = 1.0,
+        misfits: str = "drop",
     ) -> None:
         self.folder = Path(folder)
         self.per_class = tuple(per_class)
         self.min_points = min_points
         self.sweeps = sweeps
+        self.mixup = mixup
+        self.misfits = misfits
         self._store: GtDatabase | None = None
         self._pools: list[np.ndarray] = []
 
@@ -69,7 +73,7 @@ class PasteObjects(BaseTransform):
         if chosen:
             boxes = np.stack([item.box for item in chosen])
             _add_points(results, boxes, chosen)
-            _add_pictures(results, chosen)
+            _add_pictures(results, chosen, self.mixup)
             _add_boxes(results, boxes, chosen)
         return results
 
@@ -81,7 +85,8 @@ class PasteObjects(BaseTransform):
             places, lambda i: store.objects[i]["box"], annotated_boxes(results)
         )
         objects = [store.read(place, sweeps=self.sweeps) for place in kept]
-        return [item for item in objects if _fits(item, results["lidar2img"])]
+        matrices = results["lidar2img"]
+        return [item for item in objects if self.misfits == "warp" or _fits(item, matrices)]
 
 
 def _fits(item: GtObject, matrices: np.ndarray) -> bool:
@@ -106,7 +111,7 @@ def _add_points(results: dict[str, Any], boxes: np.ndarray, chosen: Sequence[GtO
     results["points"] = LiDARPoints(merged, points_dim=POINT_FEATURES)
 
 
-def _add_pictures(results: dict[str, Any], chosen: Sequence[GtObject]) -> None:
+def _add_pictures(results: dict[str, Any], chosen: Sequence[GtObject], mixup: float) -> None:
     there: list[tuple[np.ndarray, Patch | None]] = [(box, None) for box in annotated_boxes(results)]
     for view, matrix in enumerate(results["lidar2img"]):
         shown = [
@@ -114,7 +119,8 @@ def _add_pictures(results: dict[str, Any], chosen: Sequence[GtObject]) -> None:
         ]
         if shown:
             boxes, patches = zip(*there, *shown, strict=True)
-            results["img"][view] = paint(results["img"][view], np.stack(boxes), patches, matrix)
+            image = results["img"][view]
+            results["img"][view] = paint(image, np.stack(boxes), patches, matrix, mixup)
 
 
 def _add_boxes(results: dict[str, Any], boxes: np.ndarray, chosen: Sequence[GtObject]) -> None:

@@ -1,4 +1,4 @@
-"""Load a sample's points and images; blank or corrupt a sensor."""
+"""Load a sample's points and images; drop or corrupt a sensor."""
 
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from aqr_exp.data.corruptions.effects import (
     IMAGE_CORRUPTIONS,
     POINT_CORRUPTIONS,
     Cloud,
+    dropped,
 )
 from aqr_exp.data.geometry import POINT_FEATURES, lidar_to_image, merged_sweeps, read_image
 
@@ -31,14 +32,21 @@ class LoadLidarSweeps(BaseTransform):
     Args:
         sweeps: Earlier sweeps to merge, newest first; fewer where a scene begins.
         corruption: Name and severity of a corruption; here, those of files have an effect.
+        ego_points: Keep the points of the vehicle itself in the sweeps.
         read: True to open the files; False leaves every cloud empty, for a detector that does
             not look at it.
     """
 
     def __init__(
-        self, sweeps: int, corruption: tuple[str, str] | None = None, *, read: bool = True
+        self,
+        sweeps: int,
+        corruption: tuple[str, str] | None = None,
+        *,
+        ego_points: bool = False,
+        read: bool = True,
     ) -> None:
         self.sweeps = sweeps
+        self.ego_points = ego_points
         self.case = CorruptionCase(*corruption) if corruption else None
         self.read = read
 
@@ -50,7 +58,9 @@ class LoadLidarSweeps(BaseTransform):
         points = np.zeros((0, POINT_FEATURES), dtype=np.float32)
         if self.read:
             source = results.get("lidar_source", results)
-            points, _ = merged_sweeps(source, self.sweeps, self.corrupted)
+            points, _ = merged_sweeps(
+                source, self.sweeps, self.corrupted, ego_points=self.ego_points
+            )
         results["points"] = LiDARPoints(points, points_dim=POINT_FEATURES)
         results["lidar2ego"] = results["lidar_points"]["lidar2ego"]
         return results
@@ -109,51 +119,32 @@ def _black(path: str) -> np.ndarray:
     return np.zeros((height, width, 3), dtype=np.uint8)
 
 
-def blank(results: dict[str, Any], modality: Modality) -> None:
-    """Blank one sensor in place: images become black (0 before normalisation), the cloud empty."""
-    if modality is Modality.CAMERA:
-        results["img"] = [np.zeros_like(image) for image in results["img"]]
-    else:
-        results["points"] = results["points"][:0]
-
-
 @TRANSFORMS.register_module()
 class ModalDropout(BaseTransform):
-    """Blank a whole sensor of a training sample at random; part of the published recipe.
+    """Drop a whole sensor of a training sample at random; part of the published recipe.
 
     Args:
-        drop_camera: Probability that all images are blanked.
+        drop_camera: Probability that all images become black (0 before normalisation).
         drop_lidar: Probability that all points are dropped; never together with the images.
+        dropped_cloud: What is left of the cloud then: `empty` or `origin`, as `dropped` has it.
     """
 
-    def __init__(self, drop_camera: float, drop_lidar: float) -> None:
+    def __init__(self, drop_camera: float, drop_lidar: float, dropped_cloud: str = "empty") -> None:
         self.drop_camera = drop_camera
         self.drop_lidar = drop_lidar
+        self.dropped_cloud = dropped_cloud
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Blank `img`, `points` or neither; record it in `modal_dropout`."""
+        """Drop `img`, `points` or neither; record it in `modal_dropout`."""
         draw = results["rng"].random()
-        dropped = None
+        results["modal_dropout"] = None
         if draw < self.drop_camera:
-            dropped = Modality.CAMERA
+            results["modal_dropout"] = Modality.CAMERA
+            results["img"] = [np.zeros_like(image) for image in results["img"]]
         elif draw < self.drop_camera + self.drop_lidar:
-            dropped = Modality.LIDAR
-        if dropped is not None:
-            blank(results, dropped)
-        results["modal_dropout"] = dropped
-        return results
-
-
-@TRANSFORMS.register_module()
-class BlankModality(BaseTransform):
-    """Blank one sensor (`camera` or `lidar`) of every sample at evaluation."""
-
-    def __init__(self, modality: str) -> None:
-        self.modality = Modality(modality)
-
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Blank the sensor."""
-        blank(results, self.modality)
+            results["modal_dropout"] = Modality.LIDAR
+            points = dropped(results["points"].tensor.numpy(), self.dropped_cloud)
+            results["points"] = LiDARPoints(points, points_dim=points.shape[1])
         return results
 
 

@@ -86,6 +86,33 @@ def test_evaluation_is_centred_keeps_the_bottom_and_does_not_mirror():
     assert results["pad_shape"] == [(96, 256, 3)] * 2
 
 
+@pytest.mark.parametrize("flip", [False, True])
+def test_an_image_narrower_than_the_input_lies_at_the_left_or_anywhere(flip):
+    # 480 * .4 = 192 of 256 columns: 64 are black.
+    def black(narrow, seed=0, training=True):
+        step = _step(
+            resize=(0.4, 0.4), test_resize=0.4, narrow=narrow, flip=False, training=training
+        )
+        results = step.transform(
+            _results(seed) | {"img": [np.full((270, 480, 3), 200, np.uint8)] * 2}
+        )
+        return (np.flatnonzero((results["img"][0] == 0).all(axis=(0, 2)))).tolist()
+
+    right = list(range(192, 256))
+    assert black("left") == black("left", seed=3) == black("left", training=False) == right
+    assert black("anywhere", training=False) == [*range(32), *range(224, 256)]
+    assert black("anywhere") != right
+    assert len(black("anywhere")) == 64
+    # What is wider is drawn by the same draws either way.
+    for seed in range(4):
+        one, other = (
+            _step(resize=(0.54, 0.6), narrow=narrow, flip=flip).transform(_results(seed))
+            for narrow in ("left", "anywhere")
+        )
+        np.testing.assert_array_equal(one["lidar2img"], other["lidar2img"])
+        np.testing.assert_array_equal(one["img"][0], other["img"][0])
+
+
 def test_all_views_of_a_sample_share_one_draw():
     results = _step().transform(_results(3))
     np.testing.assert_array_equal(results["img"][0], results["img"][1])

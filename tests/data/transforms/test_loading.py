@@ -39,6 +39,20 @@ def test_the_ego_square_is_cut_out():
     assert without_ego(points)[:, 0].tolist() == [0.5, -1.5]
 
 
+@pytest.mark.parametrize(("kept", "seen"), [(False, [0.5, 3.0]), (True, [0.5, 0.25, 3.0])])
+def test_the_vehicle_is_taken_out_of_sweeps_unless_it_is_to_stay(tmp_path, kept, seen):
+    places = {"lidar2ego": np.eye(4).tolist(), "lidar2sensor": np.eye(4).tolist()}
+    key = _write(tmp_path / "key.bin", [[0.5, 0.5, 0, 0, 0]])
+    sweep = _write(tmp_path / "sweep.bin", [[0.25, 0.5, 0, 0, 0], [3.0, 0, 0, 0, 0]])
+    results = {
+        "timestamp": 1.0,
+        "lidar_points": {"lidar_path": key, **places},
+        "lidar_sweeps": [{"timestamp": 0.9, "lidar_points": {"lidar_path": sweep, **places}}],
+    }
+    points = LoadLidarSweeps(1, ego_points=kept).transform(results)["points"].tensor
+    assert points[:, 0].tolist() == seen
+
+
 def test_the_fifth_column_becomes_time_and_the_newest_sweeps_are_taken(tmp_path):
     sweeps = [
         {

@@ -1,9 +1,15 @@
+import dataclasses
+
 import numpy as np
 import pytest
+import torch
 from mmdet3d.structures import LiDARPoints
 
+from aqr_exp.config.load import load_run
 from aqr_exp.data.classes import Modality
-from aqr_exp.data.transforms.sensors import BlankModality, ModalDropout
+from aqr_exp.data.corruptions.cases import CorruptionCase
+from aqr_exp.data.pipeline import augmentation_steps
+from aqr_exp.data.transforms.sensors import CorruptSensor, ModalDropout
 
 
 def _results(seed: int = 0) -> dict:
@@ -11,6 +17,7 @@ def _results(seed: int = 0) -> dict:
         "img": [np.full((4, 6, 3), 200, dtype=np.uint8) for _ in range(6)],
         "points": LiDARPoints(np.ones((10, 5), dtype=np.float32), points_dim=5),
         "rng": np.random.default_rng(seed),
+        "token": "sample",
     }
 
 
@@ -33,15 +40,29 @@ def test_zero_rates_change_nothing():
     assert len(outcome["points"]) == 10
 
 
-def test_blanking_takes_one_sensor_and_leaves_the_other():
-    dark = BlankModality("camera").transform(_results())
-    assert not dark["img"][0].any()
-    assert len(dark["points"]) == 10
-    empty = BlankModality("lidar").transform(_results())
-    assert empty["img"][0].min() == 200
-    assert empty["points"].tensor.shape == (0, 5)
+@pytest.mark.parametrize(("form", "rows"), [("empty", 0), ("origin", 10)])
+def test_a_dropped_lidar_delivers_in_training_what_the_failure_of_its_form_delivers(form, rows):
+    dropped = ModalDropout(0.0, 1.0, dropped_cloud=form).transform(_results())
+    failed = CorruptSensor("lidar_drop", form).transform(_results())
+    assert dropped["points"].tensor.shape == (rows, 5)
+    assert not dropped["points"].tensor.any()
+    assert torch.equal(dropped["points"].tensor, failed["points"].tensor)
+    assert dropped["modal_dropout"] is Modality.LIDAR
+    assert dropped["img"][0].min() == 200
+    assert CorruptionCase("lidar_drop", form).severity == form
 
 
-def test_unknown_sensors_are_refused():
-    with pytest.raises(ValueError, match="'radar' is not a valid Modality"):
-        BlankModality("radar")
+def test_dropped_cameras_leave_the_points():
+    dark = ModalDropout(1.0, 0.0, dropped_cloud="origin").transform(_results())
+    assert not any(image.any() for image in dark["img"])
+    assert dark["points"].tensor.min() == 1
+
+
+def test_the_form_is_the_configurations():
+    config = load_run("baseline")
+    for form in ("empty", "origin"):
+        augment = dataclasses.replace(config.data.augment, dropped_cloud=form)
+        data = dataclasses.replace(config.data, augment=augment)
+        steps = augmentation_steps(dataclasses.replace(config, data=data))
+        (step,) = [step for step in steps if step["type"] == "ModalDropout"]
+        assert step["dropped_cloud"] == form

@@ -20,12 +20,17 @@ def dataset(synth_root: Path) -> Any:
     register_plugins()
     config = load_run("baseline", [f"data.root={str(synth_root)!r}", "data.sweeps=10"])
     settings = dataset_config(config, "synth_train", training=False)
-    assert {"type": "LoadLidarSweeps", "sweeps": 10} in settings["pipeline"]
+    step = {"type": "LoadLidarSweeps", "sweeps": 10, "ego_points": False}
+    assert step in settings["pipeline"]
     return DATASETS.build({**settings, "pipeline": []})
 
 
-@pytest.mark.parametrize("sweeps", [0, 1, 10])
-def test_points_and_times_are_the_devkits(dataset: Any, nusc: Any, sweeps: int) -> None:
+@pytest.mark.parametrize(
+    ("sweeps", "ego_points"), [(0, False), (1, False), (10, False), (10, True)]
+)
+def test_points_and_times_are_the_devkits(
+    dataset: Any, nusc: Any, sweeps: int, ego_points: bool
+) -> None:
     from nuscenes.utils.data_classes import LidarPointCloud
 
     merged = moved = 0
@@ -34,12 +39,18 @@ def test_points_and_times_are_the_devkits(dataset: Any, nusc: Any, sweeps: int) 
         sample = nusc.get("sample", results["token"])
         available = len(results["lidar_sweeps"])
         cloud, times = LidarPointCloud.from_file_multisweep(
-            nusc, sample, "LIDAR_TOP", "LIDAR_TOP", nsweeps=sweeps + 1, min_distance=1.0
+            nusc,
+            sample,
+            "LIDAR_TOP",
+            "LIDAR_TOP",
+            nsweeps=sweeps + 1,
+            min_distance=0.0 if ego_points else 1.0,
         )
-        ours = LoadLidarSweeps(sweeps).transform(results)["points"].tensor.numpy()
+        step = LoadLidarSweeps(sweeps, ego_points=ego_points)
+        ours = step.transform(results)["points"].tensor.numpy()
         keyframe = ours[:, 4] == 0
-        # The devkit takes the ego vehicle out of the keyframe, too.
-        ours = np.concatenate([without_ego(ours[keyframe]), ours[~keyframe]])
+        if not ego_points:  # The devkit takes the ego vehicle out of the keyframe, too.
+            ours = np.concatenate([without_ego(ours[keyframe]), ours[~keyframe]])
         np.testing.assert_allclose(ours[:, :4], cloud.points.T, atol=2e-4)
         np.testing.assert_allclose(ours[:, 4], times[0], atol=1e-5)
         assert len(np.unique(times.round(4))) == 1 + min(sweeps, available)
