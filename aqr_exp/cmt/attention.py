@@ -23,19 +23,22 @@ Observer = Callable[[AttentionStatistics], None]
 class MultiHeadAttention(nn.Module):
     """Projections packed as one [3C, C] matrix (query, key, value), attention, output projection.
 
-    Attention probabilities are never dropped.
+    Args:
+        bias: Of all projections, zero at first.
+        dropout: Of attention probabilities in training; only where no scores have a bias.
 
     Attributes:
         observer: Called in every forward pass that has a bias; None, as built, calls nothing.
         backend: Of attention with a bias in windows (`aqr_exp.aqr.attention.api.attend`).
     """
 
-    def __init__(self, width: int, heads: int, *, bias: bool) -> None:
+    def __init__(self, width: int, heads: int, *, bias: bool, dropout: float = 0.0) -> None:
         super().__init__()
         if width % heads:
             raise ValueError(f"width {width} is not a multiple of {heads} heads")
         self.width = width
         self.heads = heads
+        self.dropout = dropout
         self.observer: Observer | None = None
         self.backend = "auto"
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
@@ -69,7 +72,8 @@ class MultiHeadAttention(nn.Module):
         """
         parts = self.project(query, 0), self.project(key, 1), self.project(value, 2)
         if self.observer is None or bias is None:
-            mixed = attend(*parts, bias, blocked, backend=self.backend)
+            dropout = self.dropout if self.training else 0.0
+            mixed = attend(*parts, bias, blocked, backend=self.backend, dropout=dropout)
         else:
             mixed, seen = attend_watched(*parts, bias, blocked, backend=self.backend)
             self.observer(seen)
@@ -80,12 +84,16 @@ class ResidualAttention(nn.Module):
     """Attention with a residual connection and output dropout.
 
     Args:
-        bias: Of the projections, which as published have biases among the queries and none to tokens.
+        dropout: Of the output.
+        bias: Of the projections.
+        share_dropout: Of attention probabilities.
     """
 
-    def __init__(self, width: int, heads: int, dropout: float, *, bias: bool) -> None:
+    def __init__(
+        self, width: int, heads: int, dropout: float, *, bias: bool, share_dropout: float = 0.0
+    ) -> None:
         super().__init__()
-        self.attn = MultiHeadAttention(width, heads, bias=bias)
+        self.attn = MultiHeadAttention(width, heads, bias=bias, dropout=share_dropout)
         self.dropout = nn.Dropout(dropout)
 
     def forward(

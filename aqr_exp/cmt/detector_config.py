@@ -180,6 +180,8 @@ def _head(model: ModelConfig) -> dict[str, Any]:
             "heads": head.heads,
             "ffn_channels": head.ffn_channels,
             "dropout": head.dropout,
+            "share_dropout": head.attention_dropout,
+            "projection_bias": head.projection_bias,
         },
         "task_head": {
             "type": "SeparateTaskHead",
@@ -190,6 +192,7 @@ def _head(model: ModelConfig) -> dict[str, Any]:
             },
             "hidden": head.task_channels,
             "kernel": head.task_kernel,
+            "start": head.task_start,
             "start_at_reference": local,
         },
         "denoising": noise,

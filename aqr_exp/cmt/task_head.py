@@ -13,8 +13,11 @@ from jaxtyping import Float
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
+from aqr_exp.aqr import check_name
+
+STARTS = ("torch", "kaiming")
 PRIOR_LOGIT = -2.19
-"""Start of the class logits: a score of 0.1."""
+"""Start of the class logits under `kaiming`: a score of 0.1."""
 _NEAR_ZERO_STD = 0.01
 
 
@@ -47,10 +50,13 @@ class SeparateTaskHead(nn.Module):
     """Two grouped convolutions over the queries per branch.
 
     Args:
-        branches: Outputs of each branch, by name; `cls_logits` starts at a score of 0.1.
+        branches: Outputs of each branch, by name.
         kernel: Queries each convolution sees, odd; 1 sees each alone.
-        start_at_reference: Begin with box offsets near zero, so that boxes start at their
-            reference points; otherwise the published start, whose offsets are large.
+        start: `torch`, as published: torch's default for both convolutions, so that boxes start a few
+            metres from their reference points and scores near 0.5; `kaiming`: He's for both, with
+            boxes five times as far and `cls_logits` at a score of 0.1.
+        start_at_reference: Begin with outputs near zero instead, so that boxes start at their
+            reference points.
     """
 
     def __init__(
@@ -61,22 +67,27 @@ class SeparateTaskHead(nn.Module):
         branches: Mapping[str, int],
         hidden: int,
         kernel: int = 1,
+        start: str = "torch",
         start_at_reference: bool = False,
     ) -> None:
         super().__init__()
+        check_name("start", start, STARTS)
+        kaiming = start == "kaiming"
         self.layers = layers
         self.branches = dict(branches)
         convolution = partial(nn.Conv1d, kernel_size=kernel, padding=kernel // 2, groups=layers)
         for name, outputs in self.branches.items():
             first = convolution(width * layers, hidden * layers, bias=False)
             last = convolution(hidden * layers, outputs * layers)
-            nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
+            if kaiming:
+                nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
             if start_at_reference:
                 nn.init.normal_(last.weight, std=_NEAR_ZERO_STD)
-            else:
+            elif kaiming:
                 nn.init.kaiming_normal_(last.weight, mode="fan_out", nonlinearity="relu")
-            prior = PRIOR_LOGIT if name == "cls_logits" else 0.0
-            last.bias = nn.Parameter(torch.full((outputs * layers,), prior))
+            if kaiming or start_at_reference:
+                scores = kaiming and name == "cls_logits"
+                nn.init.constant_(last.bias, PRIOR_LOGIT if scores else 0.0)
             norm = GroupLayerNorm1d(hidden * layers, layers)
             self.add_module(name, nn.Sequential(first, norm, nn.ReLU(inplace=True), last))
 

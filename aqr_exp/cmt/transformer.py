@@ -39,13 +39,23 @@ class FeedForward(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention, cross-attention and feed-forward block, each followed by a layer norm."""
+    """Self-attention, cross-attention and feed-forward block, each followed by a layer norm.
 
-    def __init__(self, width: int, heads: int, ffn_channels: int, dropout: float) -> None:
+    Args:
+        dropout: Of attention outputs.
+        share_dropout: Of attention probabilities in the self-attention.
+        projection_bias: Give the projections of the cross-attention biases; those of the
+            self-attention always have them.
+    """
+
+    def __init__(
+        self, width: int, heads: int, ffn_channels: int, dropout: float, *,
+        share_dropout: float, projection_bias: bool,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.attentions = nn.ModuleList(
-            [ResidualAttention(width, heads, dropout, bias=bias) for bias in (True, False)]
-        )
+        among = ResidualAttention(width, heads, dropout, bias=True, share_dropout=share_dropout)
+        across = ResidualAttention(width, heads, dropout, bias=projection_bias)
+        self.attentions = nn.ModuleList([among, across])
         self.ffns = nn.ModuleList([FeedForward(width, ffn_channels)])
         self.norms = nn.ModuleList([nn.LayerNorm(width) for _ in range(3)])
 
@@ -71,13 +81,15 @@ class DecoderLayer(nn.Module):
 
 @MODELS.register_module()
 class CmtTransformer(nn.Module):
-    """The transformer of CMT: decoder layers over the tokens of both sensors; one norm for all outputs."""
+    """The transformer of CMT: decoder layers over the tokens of both sensors; one norm for all outputs.
 
-    def __init__(
-        self, *, layers: int, width: int, heads: int, ffn_channels: int, dropout: float
-    ) -> None:
+    Args:
+        layer: Arguments of every `DecoderLayer`.
+    """
+
+    def __init__(self, *, layers: int, width: int, **layer: Any) -> None:
         super().__init__()
-        stack = [DecoderLayer(width, heads, ffn_channels, dropout) for _ in range(layers)]
+        stack = [DecoderLayer(width, **layer) for _ in range(layers)]
         # The names of the published weights.
         self.decoder: Any = nn.ModuleDict(
             {"layers": nn.ModuleList(stack), "post_norm": nn.LayerNorm(width)}

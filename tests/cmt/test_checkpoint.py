@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmdet3d.registry import MODELS
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
@@ -17,39 +18,75 @@ from aqr_exp.cmt.checkpoint import (
     sparse_weight_names,
     unwrap_state_dict,
 )
+from aqr_exp.cmt.detector import register_modules
+from aqr_exp.cmt.detector_config import detector_config
+from aqr_exp.config.identity import as_dict, from_spec
+from aqr_exp.config.load import load_run
 from aqr_exp.errors import RequestError
 from aqr_exp.files.foreign import checkpoint_fault
 
 SPARSE = "pts_middle_encoder.conv_input.0.weight"
 
 
-def published_shapes():
-    lines = (Path(__file__).parent / "published_r50_state_dict.tsv").read_text().splitlines()
+PUBLISHED = {"cmt_r50_800x320": 689, "cmt_vov_1600x640": 871, "cmt_lidar": 235, "cmt_camera": 781}
+"""Names in the published models; those of VoVNet and of the LiDAR without the sparse encoder."""
+
+
+def published_shapes(model):
+    lines = (Path(__file__).parent / "published" / f"{model}.tsv").read_text().splitlines()
     rows = [line.split("\t") for line in lines]
     return {name: tuple(map(int, shape.split(","))) if shape else () for name, shape in rows}
 
 
-def test_the_published_model_has_the_published_names_and_shapes(published_detector):
-    wanted = published_shapes()
-    assert len(wanted) == 677
-    state = published_layout(published_detector)
-    assert {name: tuple(value.shape) for name, value in state.items()} == wanted
+def whole_or_headless(model, state):
+    """What the published list of a model holds."""
+    left_out = () if model == "cmt_r50_800x320" else ("pts_middle_encoder.",)
+    return {name: value for name, value in state.items() if not name.startswith(left_out)}
 
 
-def test_published_weights_load_whatever_the_sparse_layout(published_detector):
+@pytest.mark.parametrize("model", PUBLISHED)
+def test_published_models_load_whatever_the_sparse_layout(model, published_detector, make_detector):
+    """Exactly the published names and shapes, every value at its place, biases included."""
+    wanted = published_shapes(model)
+    assert len(wanted) == PUBLISHED[model]
+    detector = unfilled(model)
+    before = whole_or_headless(model, published_layout(detector))
+    assert {name: tuple(value.shape) for name, value in before.items()} == wanted
+    biases = [name for name in wanted if ".attentions.1.attn." in name and name.endswith("bias")]
+    assert len(biases) == 12
     state = {
-        name: torch.rand(shape) if shape else torch.tensor(3)
-        for name, shape in published_shapes().items()
+        name: torch.rand(shape) if shape else torch.tensor(3) for name, shape in wanted.items()
     }
-    detector = copy.deepcopy(published_detector)
-    load_strictly(detector, state)
+    sparse = {name: value for name, value in detector.state_dict().items() if name not in wanted}
+    load_strictly(detector, sparse | state)
     loaded = published_layout(detector)
     assert all(torch.equal(loaded[name], value) for name, value in state.items())
-    names = sparse_weight_names(detector)
-    assert len(names) == 21
-    # The same weights in the detector's own layout, whichever that is, load too.
-    load_strictly(detector, detector.state_dict())
-    assert torch.equal(published_layout(detector)[SPARSE], state[SPARSE])
+
+
+def test_weights_in_the_detector_s_own_layout_load_too(published_detector):
+    state = published_layout(published_detector)[SPARSE]
+    detector = copy.deepcopy(published_detector)
+    assert len(sparse_weight_names(detector)) == 21
+    load_strictly(detector, {n: v.clone() for n, v in detector.state_dict().items()})
+    assert torch.equal(published_layout(detector)[SPARSE], state)
+
+
+def test_checkpoints_of_older_runs_have_no_biases_and_load_into_what_they_were(make_detector):
+    """The specification of an older run lacks the keys that came later."""
+    spec = as_dict(load_run("baseline", ["model=cmt_tiny"]))
+    for key in ("projection_bias", "attention_dropout", "task_start"):
+        del spec["model"]["head"][key]
+    older = MODELS.build(detector_config(from_spec(spec))).state_dict()
+    newer = make_detector(square=False)
+    added = sorted(set(newer.state_dict()) - set(older))
+    assert [name.rsplit("attentions.", 1)[1] for name in added] == [
+        "1.attn.in_proj_bias", "1.attn.out_proj.bias",
+    ] * 2  # fmt: skip
+    with pytest.raises(RequestError, match=r"missing .*in_proj_bias") as caught:
+        load_strictly(newer, older)
+    assert len(str(caught.value).split(", ")) == 4
+    detector = MODELS.build(detector_config(from_spec(spec)))
+    assert load_strictly(detector, older) == []
 
 
 def test_every_fault_is_named_and_nothing_is_loaded(published_detector):

@@ -85,6 +85,7 @@ def attend(
     blocked: Bool[Tensor, "queries keys"] | None = None,
     *,
     backend: str = "auto",
+    dropout: float = 0.0,
 ) -> HeadQueries:
     """softmax(query key^T / sqrt(c) + bias) value.
 
@@ -101,15 +102,18 @@ def attend(
         backend: For a bias of windows: `windowed`, the corrected kernel of CPUs; `flex`,
             FlexAttention; `dense`, the matrix, some rows at a time; `auto`, the fastest of them. The
             first two give way where they cannot be used; the reason is logged.
+        dropout: Share of the attention probabilities that are dropped; only without a bias.
 
     Returns:
         The attended values, in the queries' dtype.
 
     Raises:
-        ValueError: If the bias or the mask does not fit the queries and keys, the dtypes differ, or
-            the backend is unknown.
+        ValueError: If the bias or the mask does not fit the queries and keys, the dtypes differ,
+            the backend is unknown, or there is dropout beside a bias.
     """
     check_fit(query, key, value, bias, blocked)
+    if dropout and bias is not None:
+        raise ValueError(f"dropout={dropout}: must be 0 where scores have a bias")
     check_name("backend", backend, BACKENDS)
     if isinstance(bias, LocalBias):
         way = choose(backend, query, key, bias, blocked)
@@ -122,7 +126,7 @@ def attend(
         return _attend_in_chunks(query, key, value, bias, blocked)
     allowed = None if blocked is None else ~blocked
     if bias is None:
-        return functional.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
+        return functional.scaled_dot_product_attention(query, key, value, allowed, dropout)
     return _attend_global(query, key, value, bias, allowed)
 
 

@@ -23,6 +23,14 @@ images, and boxes begin at their reference points: for models that train for min
 """
 
 
+TaskStart = Literal["torch", "kaiming"]
+"""The initialisation of the task head.
+
+`torch` is the published start: torch's default for both convolutions. `kaiming` draws them larger and
+begins all scores at 0.1. Under `cross_attention_init: local` offsets begin near zero with either.
+"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LidarBranchConfig:
     """From points to BEV features.
@@ -125,11 +133,14 @@ class HeadConfig:
         heads: Attention heads.
         layers: Decoder layers, all supervised.
         ffn_channels: Hidden width of the feed-forward blocks.
-        dropout: Dropout on attention outputs; attention probabilities are never dropped.
+        dropout: Dropout on attention outputs.
+        attention_dropout: Dropout on attention probabilities, in the self-attention alone.
+        projection_bias: Biases in the projections of the cross-attention, as published.
         depth_bins: Depths along each camera ray in the camera encoding.
         dense_supervision: Weight of auxiliary losses on the feature maps themselves, for models that
             train for minutes; 0, as published, is without.
         task_channels: Hidden channels of each task head's layers, per decoder layer.
+        task_start: The initialisation of the task head.
         task_kernel: Neighbouring queries that a task head's convolutions see: 1, but 3 in the
             published LiDAR model, where the order of queries therefore matters.
         class_cost: Hungarian weight of the focal class cost.
@@ -147,10 +158,13 @@ class HeadConfig:
     layers: Annotated[int, Range(1, 24)]
     ffn_channels: Annotated[int, Range(8, 65536)]
     dropout: Annotated[float, Range(0.0, 0.9)]
+    attention_dropout: Annotated[float, Range(0.0, 0.9), DefaultBefore(0.0)]
+    projection_bias: Annotated[bool, DefaultBefore(False)]
     depth_bins: Annotated[int, Range(1, 1024)]
     cross_attention_init: CrossAttentionInit
     dense_supervision: Annotated[float, Range(0.0, 100.0)]
     task_channels: Annotated[int, Range(1, 4096)]
+    task_start: Annotated[TaskStart, DefaultBefore("kaiming")]
     task_kernel: Annotated[int, Range(1, 9), DefaultBefore(1)]
     class_cost: Annotated[float, Range(0.0, 100.0)]
     box_cost: Annotated[float, Range(0.0, 100.0)]
