@@ -30,6 +30,7 @@ class MultiHeadAttention(nn.Module):
     Attributes:
         observer: Called in every forward pass that has a bias; None, as built, calls nothing.
         backend: Of attention with a bias in windows (`aqr_exp.aqr.attention.api.attend`).
+        core_dtype: Of projected queries, keys and values; None, as built, leaves them as they are.
     """
 
     def __init__(self, width: int, heads: int, *, bias: bool, dropout: float = 0.0) -> None:
@@ -41,6 +42,7 @@ class MultiHeadAttention(nn.Module):
         self.dropout = dropout
         self.observer: Observer | None = None
         self.backend = "auto"
+        self.core_dtype: torch.dtype | None = None
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width)) if bias else None
         self.out_proj = nn.Linear(width, width, bias=bias)
@@ -71,13 +73,16 @@ class MultiHeadAttention(nn.Module):
             bias: Added to the scores before the softmax, the same for all heads.
         """
         parts = self.project(query, 0), self.project(key, 1), self.project(value, 2)
+        whole = parts[0].dtype
+        if self.core_dtype is not None:
+            parts = tuple(part.to(self.core_dtype) for part in parts)  # type: ignore[assignment]
         if self.observer is None or bias is None:
             dropout = self.dropout if self.training else 0.0
             mixed = attend(*parts, bias, blocked, backend=self.backend, dropout=dropout)
         else:
             mixed, seen = attend_watched(*parts, bias, blocked, backend=self.backend)
             self.observer(seen)
-        return self.out_proj(mixed.transpose(1, 2).flatten(-2))
+        return self.out_proj(mixed.transpose(1, 2).flatten(-2).to(whole))
 
 
 class ResidualAttention(nn.Module):

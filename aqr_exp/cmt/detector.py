@@ -5,7 +5,7 @@ Importing this module registers every CMT module with mmdet3d's `MODELS`.
 Letters: B samples, V views, N points, H and W image height and width (pixels).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -107,6 +107,8 @@ class CmtDetector(Base3DDetector):
         canvas_shape: (channels, rows, columns) of that map; it is zero where no sample has a point.
         img_backbone: Image backbone; None, with the neck, for a detector that reads the LiDAR alone.
         accumulate: Parts that the samples of a training step are taken in.
+        single_head: Under autocast, keep the LiDAR backbone and the head in single precision, but for
+            the core of the cross-attention.
     """
 
     def __init__(
@@ -124,6 +126,7 @@ class CmtDetector(Base3DDetector):
         img_neck: Mapping[str, Any] | None = None,
         data_preprocessor: Mapping[str, Any] | None = None,
         accumulate: int = 1,
+        single_head: bool = False,
     ) -> None:
         super().__init__(
             data_preprocessor=dict(data_preprocessor or {"type": "mmdet3d.CmtDataPreprocessor"})
@@ -143,6 +146,7 @@ class CmtDetector(Base3DDetector):
         self.pts_bbox_head = MODELS.build(dict(pts_bbox_head))
         self.grid_mask = GridMask() if grid_mask else None
         self.accumulate = accumulate
+        self.single_head = single_head
 
     def train_step(self, data: dict[str, Any], optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
         """Make one step of the optimiser, its samples in parts whose losses add up to the step's.
@@ -184,8 +188,21 @@ class CmtDetector(Base3DDetector):
                 canvas = self._empty_canvas(len(points))
         # Channels last: the CPU's convolutions run faster, and maps become tokens without a copy.
         canvas = canvas.contiguous(memory_format=torch.channels_last)
-        (bev,) = self.pts_neck(self.pts_backbone(canvas))
+        (bev,) = self.pts_neck(self.in_precision(self.pts_backbone, canvas))
         return bev
+
+    def in_precision(self, part: Callable[..., Any], *maps: Tensor | None) -> Any:
+        """Call the LiDAR backbone or the head with the precision that `single_head` gives them."""
+        device = self.pts_bbox_head.reference_points.weight.device.type
+        if not (self.single_head and torch.is_autocast_enabled(device)):
+            return part(*maps)
+        for attention in self.pts_bbox_head.transformer.cross_attentions:
+            attention.core_dtype = torch.get_autocast_dtype(device)
+        with torch.autocast(device, enabled=False):
+            found = part(*(None if one is None else one.float() for one in maps))
+        for attention in self.pts_bbox_head.transformer.cross_attentions:
+            attention.core_dtype = None
+        return found
 
     def _empty_canvas(self, batch: int) -> Tensor:
         """The encoders' map of clouds without points: zeros, which their parameters still reach."""
@@ -210,7 +227,10 @@ class CmtDetector(Base3DDetector):
     def _head_outputs(
         self, inputs: Mapping[str, Any], metas: Sequence[Mapping[str, Any]]
     ) -> dict[str, Any]:
-        return self.pts_bbox_head(*self.extract_feat(inputs), metas)
+        outputs: dict[str, Any] = self.in_precision(
+            lambda *maps: self.pts_bbox_head(*maps, metas), *self.extract_feat(inputs)
+        )
+        return outputs
 
     def loss(
         self,

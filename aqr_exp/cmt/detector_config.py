@@ -7,6 +7,7 @@ from aqr_exp.config.schema.model import (
     ModelConfig,
 )
 from aqr_exp.config.schema.run import RunConfig
+from aqr_exp.config.schema.schedule import ScheduleConfig
 from aqr_exp.config.variant_spec import spec_of
 
 CLASSES = 10
@@ -40,8 +41,12 @@ def detector_config(config: RunConfig | ModelConfig) -> dict[str, Any]:
         **(_lidar_branch(model) if model.reads_lidar else {}),
         **(_image_branch(model) if model.reads_camera else {}),
         "pts_bbox_head": head,
-        "accumulate": config.schedule.accumulate if isinstance(config, RunConfig) else 1,
+        **(_of_schedule(config.schedule) if isinstance(config, RunConfig) else {}),
     }
+
+
+def _of_schedule(schedule: ScheduleConfig) -> dict[str, Any]:
+    return {"accumulate": schedule.accumulate, "single_head": schedule.amp_parts == "published"}
 
 
 def _lidar_branch(model: ModelConfig) -> dict[str, Any]:

@@ -86,8 +86,8 @@ class SeparateTaskHead(nn.Module):
             elif kaiming:
                 nn.init.kaiming_normal_(last.weight, mode="fan_out", nonlinearity="relu")
             if kaiming or start_at_reference:
-                scores = kaiming and name == "cls_logits"
-                nn.init.constant_(last.bias, PRIOR_LOGIT if scores else 0.0)
+                prior = PRIOR_LOGIT if kaiming and name == "cls_logits" else 0.0
+                last.bias = nn.Parameter(torch.full((outputs * layers,), prior))
             norm = GroupLayerNorm1d(hidden * layers, layers)
             self.add_module(name, nn.Sequential(first, norm, nn.ReLU(inplace=True), last))
 

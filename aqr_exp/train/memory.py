@@ -4,6 +4,7 @@ import ctypes
 import gc
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from aqr_exp.cmt.attention import MultiHeadAttention
 from aqr_exp.cmt.detector import CmtDetector
 from aqr_exp.cmt.detector_config import detector_config
 from aqr_exp.cmt.encodings import map_tokens
@@ -87,6 +89,7 @@ def estimate(config: RunConfig) -> dict[str, float]:
     register_plugins()
     with FakeTensorMode(allow_non_fake_inputs=True):
         detector = MODELS.build(detector_config(config.model)).train()
+        detector.single_head = config.schedule.amp_parts == "published"
         parameters = list(detector.parameters())
         kept = _Kept(parameters)
         saving = torch.autograd.graph.saved_tensors_hooks(kept.keep, lambda tensor: tensor)
@@ -102,14 +105,26 @@ def _forward(detector: CmtDetector, model: ModelConfig, batch: int) -> None:
     """The forward pass, but for operations whose shapes follow the content of the data."""
     # The mask is applied at random, and random numbers have no content here.
     detector.grid_mask = None
-    head: Any = detector.pts_bbox_head
     bev = camera = None
     if model.reads_lidar:
         canvas = torch.randn(batch, *detector.canvas_shape)
-        bev = head.shared_conv(detector.pts_neck(detector.pts_backbone(canvas))[0])
+        (bev,) = detector.pts_neck(detector.in_precision(detector.pts_backbone, canvas))
     if model.reads_camera:
         images = torch.randn(batch, VIEWS, 3, model.image.height_px, model.image.width_px)
         camera = detector.extract_img_feat(images)
+    head: Any = detector.pts_bbox_head
+    detector.in_precision(partial(_forward_head, head, model, batch), bev, camera)
+
+
+def _forward_head(
+    head: Any, model: ModelConfig, batch: int, bev: Tensor | None, camera: Tensor | None
+) -> None:
+    # CUDA's fused kernel drops attention probabilities without holding them.
+    for module in head.transformer.modules():
+        if isinstance(module, MultiHeadAttention):
+            module.dropout = 0.0
+    if bev is not None:
+        bev = head.shared_conv(bev)
     memory = map_tokens(bev, camera, batch)
     denoising = min(model.head.denoising.groups, model.head.queries // _BOXES) * _BOXES
     queries = model.head.queries + denoising

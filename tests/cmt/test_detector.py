@@ -174,3 +174,63 @@ def test_blanked_images_and_points_change_the_outputs(tiny, make_batch):
         no_points = tiny(inputs | {"points": [torch.zeros(0, 5)] * 2}, samples, mode="tensor")
     assert not torch.allclose(whole, no_images["cls_logits"])
     assert not torch.allclose(whole, no_points["cls_logits"])
+
+
+def precisions(detector, batch, monkeypatch):
+    """The dtypes that parts of a detector compute in under autocast, by name."""
+    from aqr_exp.cmt import attention
+
+    head, seen = detector.pts_bbox_head, {}
+    layer = head.transformer.decoder["layers"][0]
+    parts = {
+        "LiDAR backbone": detector.pts_backbone, "LiDAR neck": detector.pts_neck,
+        "image neck": detector.img_neck, "shared convolution": head.shared_conv,
+        "self-attention": layer.attentions[0].attn.out_proj,
+        "cross-attention": layer.attentions[1].attn.out_proj, "FFN": layer.ffns[0].layers,
+    }  # fmt: skip
+    for name, part in parts.items():
+
+        def note(_, __, output, name=name):
+            seen[name] = (output[0] if isinstance(output, list | tuple) else output).dtype
+
+        part.register_forward_hook(note)
+    plain = attention.attend
+
+    def attend(query, key, value, *rest, **named):
+        which = "core among queries" if query.shape == key.shape else "core to tokens"
+        seen[which] = query.dtype
+        assert key.dtype == value.dtype == query.dtype
+        return plain(query, key, value, *rest, **named)
+
+    with monkeypatch.context() as patched, torch.autocast("cpu", dtype=torch.bfloat16):
+        patched.setattr(attention, "attend", attend)
+        losses = detector.loss(*batch)
+    assert {loss.dtype for loss in losses.values()} == {torch.float32}
+    total(losses).backward()
+    return seen
+
+
+def test_mixed_precision_as_published_keeps_the_head_whole(make_detector, make_batch, monkeypatch):
+    half = {"LiDAR neck", "image neck", "core to tokens"}
+    detector = make_detector(overrides=["schedule.amp_parts=published"])
+    seen = precisions(detector, make_batch(), monkeypatch)
+    assert {name for name, dtype in seen.items() if dtype == torch.bfloat16} == half
+    assert {name for name, dtype in seen.items() if dtype == torch.float32} == {
+        "LiDAR backbone", "shared convolution", "self-attention", "cross-attention", "FFN",
+        "core among queries",
+    }  # fmt: skip
+    assert {part.core_dtype for part in detector.pts_bbox_head.transformer.cross_attentions} == {
+        None
+    }
+    everywhere = precisions(make_detector(), make_batch(), monkeypatch)
+    assert set(everywhere) == set(seen)
+    assert set(everywhere.values()) == {torch.bfloat16}
+
+
+def test_parts_of_mixed_precision_mean_nothing_without_it(make_detector, make_batch):
+    def losses(parts):
+        detector = make_detector(overrides=[f"schedule.amp_parts={parts}"])
+        torch.manual_seed(3)
+        return {name: loss.item() for name, loss in detector.loss(*make_batch()).items()}
+
+    assert losses("published") == losses("all")

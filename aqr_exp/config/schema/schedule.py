@@ -1,10 +1,18 @@
 """The schedule: epochs, learning rates, batch size, and the stages it may be divided into."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from aqr_exp.config.schema.constraints import DefaultBefore, NotInFingerprint, Range, Table
 from aqr_exp.config.schema.data import DroppedCloud, NarrowImages
+
+AmpParts = Literal["all", "published"]
+"""The parts that mixed precision computes in half precision.
+
+`all`: everything but voxels, encodings, router, task head and losses. `published`: the image branch, the
+neck of the LiDAR branch, and the core of the cross-attention; the rest of the head, its shared convolution
+and the backbone of the LiDAR branch are in single precision.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +63,7 @@ class ScheduleConfig:
         momentum_ratio: AdamW's beta1 at the peak over beta1 at the start.
         grad_clip_norm: Gradients are scaled down to this L2 norm.
         amp: Mixed precision; CUDA only.
+        amp_parts: The parts that mixed precision computes in half precision.
         validate_every_epochs: Epochs between evaluations during training; 0 never. They are
             curves: only the evaluation of the final weights is the metric of record.
         log_every_steps: Steps between two lines of the history.
@@ -83,6 +92,7 @@ class ScheduleConfig:
     momentum_ratio: Annotated[float, Range(0.1, 1.0)]
     grad_clip_norm: Annotated[float, Range(1e-3, 1e6)]
     amp: bool
+    amp_parts: Annotated[AmpParts, DefaultBefore("all")]
     validate_every_epochs: Annotated[int, Range(0, 1000)]
     log_every_steps: Annotated[int, Range(1, 100000), NotInFingerprint()]
     keep_checkpoints: Annotated[int, Range(1, 100), NotInFingerprint()]
