@@ -76,6 +76,17 @@ def real_frame_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def second_frame_dir() -> Path:
+    """`sample0` of github.com/LCH1238/bevdet-tensorrt-cpp: another keyframe of the same car."""
+    folder = Path(os.environ.get("AQR_EXP_SECOND_FRAME", REPOSITORY.parent / "real_frame_2"))
+    if not list(folder.glob("*.yaml")):
+        pytest.skip(
+            f"no second nuScenes frame in {folder} (its licence keeps it out of the project)"
+        )
+    return folder
+
+
+@pytest.fixture(scope="session")
 def real_frame_root(real_frame_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The real frame laid out as nuScenes stores it, with an info file of the split `frame`."""
     root = tmp_path_factory.mktemp("real frame")
