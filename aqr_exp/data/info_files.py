@@ -226,7 +226,10 @@ def epoch_samples(config: RunConfig, split_samples: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class BoxRule:
-    """The annotations that count, as `DataConfig` says; `names` gives the class of each label of a file."""
+    """The annotations that count; its fields are `DataConfig`'s.
+
+    `names` gives the class of each label of a file.
+    """
 
     min_box_points: int = 1
     box_points: CountedPoints = "all"
