@@ -116,19 +116,25 @@ class AttentionBias(nn.Module):
         self.sigma_cells = sigma_cells
 
     def forward(
-        self, weights: Pairs, windows: Windows, lidar_keys: int, layer: int
+        self,
+        weights: Pairs,
+        windows: Windows,
+        lidar_keys: int,
+        layer: int,
+        light: Float[Tensor, " batch"] | None = None,
     ) -> LocalBias | GlobalBias:
         """The bias of one decoder layer.
 
         Args:
             lidar_keys: How many keys, from the first, are the LiDAR's.
             layer: Which decoder layer, from 0.
+            light: Of each sample, from 0 to 1, where the scale depends on it.
 
         Returns:
             The bias, in single precision or better whatever the weights' type.
         """
         # The scale is in single precision, and so is the product: half precision steps by 0.03 at 5.
-        pair = weights * self.scale(layer)
+        pair = weights * self.scale(layer, light)
         if not self.local:
             held = pair.clamp(-self.max_bias, self.max_bias)
             return GlobalBias(value=held, lidar_keys=lidar_keys)

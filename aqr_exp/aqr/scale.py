@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from aqr_exp.aqr import check_name
 
 CONSTRAINTS = ("clamp", "l2", "sigmoid")
-SHARINGS = ("one", "modality", "layer")
+SHARINGS = ("one", "modality", "layer", "light")
 
 # The sigmoid reaches its bounds only at infinity. A scale put on a bound (or past one, when bounds
 # narrow) is moved inside by this share of the range, where it can still learn: a hundredth leaves
@@ -38,7 +38,8 @@ class BiasScale(nn.Module):
         learnable: Whether it is a parameter (named `raw`) or a buffer of that name.
         minimum: Lower bound.
         constraint: `clamp`, `l2` or `sigmoid`.
-        sharing: `one` scale, one per `modality`, or one per decoder `layer`.
+        sharing: `one` scale, one per `modality`, one per decoder `layer`, or two by `light`: one of
+            darkness and one of full light, mixed by the light of each sample.
         anneal: (first epoch, minimum, maximum) of each stretch of epochs with bounds of its own, in
             order. Before the first of them `minimum` and `maximum` hold.
 
@@ -97,6 +98,8 @@ class BiasScale(nn.Module):
         """A name for each scale, in the order of `values`."""
         if self.sharing == "layer":
             return tuple(f"scale_layer{layer}" for layer in range(self.layers))
+        if self.sharing == "light":
+            return ("scale_dark", "scale_bright")
         return ("scale",) if self.sharing == "one" else ("scale_lidar", "scale_camera")
 
     @property
@@ -105,13 +108,26 @@ class BiasScale(nn.Module):
         low, high = self.limits.tolist()
         return low, high
 
-    def forward(self, layer: int) -> Float[Tensor, "2"]:
+    def forward(
+        self, layer: int, light: Float[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, "2"] | Float[Tensor, "batch 1 2"]:
         """The scales of (lidar, camera) in one decoder layer.
 
+        Args:
+            light: Of each sample, from 0 (darkness) to 1; read by the sharing `light` alone.
+
+        Returns:
+            [2], or [B, 1, 2] by the light of each sample.
+
         Raises:
-            ValueError: If there is one scale per layer and none for this one.
+            ValueError: If there is one scale per layer and none for this one, or the light is missing.
         """
         scale = self._value(self.raw)
+        if self.sharing == "light":
+            if light is None:
+                raise ValueError("sharing='light' needs the light of each sample")
+            mixed: Tensor = torch.lerp(scale[:1], scale[1:], light.to(scale.dtype))
+            return mixed[:, None, None].expand(-1, 1, 2)
         if self.sharing == "layer":
             if not 0 <= layer < self.layers:
                 raise ValueError(f"layer {layer}: there are scales for {self.layers} layers")

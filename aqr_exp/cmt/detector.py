@@ -227,6 +227,9 @@ class CmtDetector(Base3DDetector):
     def _head_outputs(
         self, inputs: Mapping[str, Any], metas: Sequence[Mapping[str, Any]]
     ) -> dict[str, Any]:
+        if self.pts_bbox_head.aqr is not None and self.pts_bbox_head.aqr.reads_colour:
+            colours = inputs["imgs"].mean(dim=(1, 3, 4))
+            metas = [{**meta, "mean_colour": c} for meta, c in zip(metas, colours, strict=True)]
         outputs: dict[str, Any] = self.in_precision(
             lambda *maps: self.pts_bbox_head(*maps, metas), *self.extract_feat(inputs)
         )

@@ -36,6 +36,11 @@ def _embedding(inputs: int, hidden: int, width: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, width))
 
 
+def _stacked(metas: Sequence[Mapping[str, Any]], name: str) -> Tensor | None:
+    """One entry of the metas of all samples; None where they lack it."""
+    return torch.stack([meta[name] for meta in metas]) if name in metas[0] else None
+
+
 @MODELS.register_module()
 class CmtHead(nn.Module):
     """Object queries read BEV and camera tokens, or those of one sensor, and become boxes.
@@ -159,6 +164,7 @@ class CmtHead(nn.Module):
                 lidar2img=encodings.projection_matrices(metas, device)[0],
                 layout=self._layout(bev, camera, metas),
                 first_query=0 if denoising is None else denoising.slots,
+                mean_colour=_stacked(metas, "mean_colour"),
             )
             with torch.autocast(device.type, enabled=False):
                 weights = self.aqr.query_weights(context)

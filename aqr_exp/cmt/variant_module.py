@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from aqr_exp.aqr import BevMap, CameraMaps, Keys, Pairs, Points, Projections, Queries
@@ -84,6 +84,8 @@ class ForwardContext:
         points_m: Reference points, LiDAR frame, metres.
         lidar2img: After augmentation.
         first_query: Number of denoising queries before the learnable ones.
+        mean_colour: Mean of each channel (B, G, R) over the normalised images; None unless the
+            module's `reads_colour`.
     """
 
     memory: Keys
@@ -93,6 +95,7 @@ class ForwardContext:
     lidar2img: Projections
     layout: TokenLayout
     first_query: int
+    mean_colour: Float[Tensor, "batch 3"] | None = None
 
     def places(self, points_m: Points | None = None) -> QueryCells:
         """Cells and tokens at the reference points, or at other points."""
@@ -112,10 +115,12 @@ class VariantModule(nn.Module):
 
     Attributes:
         attention: The `backend` of the decoder's cross-attentions.
+        reads_colour: The context's `mean_colour` is read.
         record: Filled during a forward pass where it is not None.
     """
 
     attention = "auto"
+    reads_colour = False
 
     def __init__(self) -> None:
         super().__init__()

@@ -218,3 +218,30 @@ def test_bounds_are_the_numbers_that_were_given():
 def test_contradictions_are_refused(changes, text):
     with pytest.raises(ValueError, match=text):
         scale_of(**changes)
+
+
+def test_two_scales_are_mixed_by_the_light_of_each_sample():
+    scale = scale_of(sharing="light")
+    assert scale.labels == ("scale_dark", "scale_bright")
+    light = torch.tensor([0.0, 0.25, 1.0])
+    # Equal at the start: the same as one scale, whatever the light, to the bit.
+    assert scale(0, light).tolist() == [[[2.5, 2.5]]] * 3
+    scale.raw.data.copy_(torch.tensor([1.0, 3.0]))
+    got = scale(5, light)
+    assert got.shape == (3, 1, 2)
+    assert got.tolist() == [[[1.0, 1.0]], [[1.5, 1.5]], [[3.0, 3.0]]]
+    (slope,) = torch.autograd.grad(got[..., 0].sum(), scale.raw)
+    assert slope.tolist() == [1.75, 1.25]
+    assert scale.values().tolist() == [1.0, 3.0]
+
+
+def test_a_scale_by_light_needs_it_and_others_do_not_look_at_it():
+    with pytest.raises(ValueError, match=r"^sharing='light' needs the light of each sample$"):
+        scale_of(sharing="light")(0)
+    assert scale_of(sharing="modality")(0, torch.tensor([math.nan])).tolist() == [2.5, 2.5]
+
+
+def test_a_bound_holds_each_of_the_two():
+    scale = scale_of(sharing="light")
+    scale.raw.data.copy_(torch.tensor([9.0, 0.1]))
+    assert scale(0, torch.tensor([0.0, 1.0]))[:, 0, 0].tolist() == [5.0, 0.5]

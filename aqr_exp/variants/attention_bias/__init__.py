@@ -47,8 +47,8 @@ AttentionBackend = Literal["auto", "windowed", "dense", "flex"]
 """
 
 ScaleConstraint = Literal["clamp", "l2", "sigmoid"]
-ScaleSharing = Literal["one", "modality", "layer"]
-"""Number of scales: one, one per modality, or one per decoder layer."""
+ScaleSharing = Literal["one", "modality", "layer", "light"]
+"""Number of scales: one, one per modality, one per decoder layer, or two, of darkness and of full light."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +133,7 @@ def module_arguments(settings: AttentionBiasSettings, run: RunConfig) -> dict[st
         },
         "window": window_arguments(bias.window, model),
         "recenter": bias.recenter,
+        "normalisation": {"mean": model.image.mean, "std": model.image.std},
         "attention": bias.attention,
     }
 
@@ -156,6 +157,10 @@ def rules(settings: AttentionBiasSettings, run: RunConfig) -> Iterator[Fault]:
     if 0.0 < bias.sigma_cells < LEAST_SIGMA:
         rule = f"must be at least {LEAST_SIGMA:g}, or 0 for a quarter of the window's side"
         yield Fault(f"{key}.sigma_cells", f"{bias.sigma_cells:g}", rule)
+    if bias.scale.sharing == "light" and min(run.model.image.mean) <= 0.0:
+        rule = f"must be positive: {SCALE}.sharing=light measures light by it"
+        mean = f"{list(run.model.image.mean)}"
+        yield Fault("model.image.mean", mean, rule, about=(f"{SCALE}.sharing",))
     yield from _scale_rules(bias.scale)
 
 

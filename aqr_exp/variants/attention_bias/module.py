@@ -3,10 +3,11 @@
 Letters: B samples, Q queries (denoising ones first). The last axis of weights is (lidar, camera).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxtyping import Bool
+import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from aqr_exp.aqr import Pairs
@@ -29,8 +30,12 @@ class AttentionBiasModule(RoutedModule):
         window: Sizes and view policy of `gather_windows`.
         recenter: From the second layer on, windows sit at the boxes of the layer before.
         attention: The `backend` of the decoder's cross-attentions (`aqr_exp.aqr.attention.api.attend`).
+        normalisation: `mean` and `std` of each channel that images are normalised by.
         routed: Arguments of `RoutedModule`.
     """
+
+    channel_mean: Tensor
+    channel_std: Tensor
 
     def __init__(
         self,
@@ -39,6 +44,7 @@ class AttentionBiasModule(RoutedModule):
         bias: Mapping[str, Any],
         window: Mapping[str, Any],
         recenter: bool,
+        normalisation: Mapping[str, Sequence[float]],
         attention: str = "auto",
         **routed: Any,
     ) -> None:
@@ -47,24 +53,40 @@ class AttentionBiasModule(RoutedModule):
         self.window = dict(window)
         self.recenter = recenter
         self.attention = attention
+        self.reads_colour = self.scale.sharing == "light"
+        # Not in the state: they are in the configuration.
+        for name in ("mean", "std"):
+            values = torch.tensor(normalisation[name])
+            self.register_buffer(f"channel_{name}", values, persistent=False)
 
     @property
     def scale(self) -> BiasScale:
         """The score that a weight of 1 adds."""
         return self.bias.scale
 
+    def light(self, mean_colour: Float[Tensor, "batch 3"]) -> Float[Tensor, " batch"]:
+        """How bright the images of each sample are, from 0, black, to 1: as those of the normalisation.
+
+        Args:
+            mean_colour: Mean of each channel over the normalised images.
+        """
+        share = (mean_colour * self.channel_std + self.channel_mean) / self.channel_mean
+        return share.mean(dim=-1).clamp(0.0, 1.0)
+
     def bias_for_layer(
         self, context: ForwardContext, weights: Pairs, recentre: Recentre
     ) -> BiasForLayer:
         """The bias of each layer, in windows at the reference points or at the previous boxes."""
         windows = gather_windows(context.places(), context.layout, **self.window)
+        colour = context.mean_colour
+        light = None if colour is None else self.light(colour.float())
 
         def bias(layer: int, previous: Tensor | None) -> ScoreBias:
             nonlocal windows
             if self.recenter and previous is not None:
                 places = context.places(recentre(layer - 1, previous))
                 windows = gather_windows(places, context.layout, **self.window)
-            term = self.bias(weights, windows, context.layout.bev_keys, layer)
+            term = self.bias(weights, windows, context.layout.bev_keys, layer, light)
             if self.record is not None:
                 self.record.biases.append(term)
                 self.record.windows.append(windows)
