@@ -55,6 +55,24 @@ def test_a_sensor_that_is_not_read_takes_nothing(sensor):
     assert 0 < one["weights_gb"] < both["weights_gb"]
 
 
+def test_dropped_probabilities_are_not_held():
+    plain = memory.estimate(load_run("baseline", SMALL))
+    dropping = [*SMALL, "model.head.attention_dropout=0.5"]
+    assert memory.estimate(load_run("baseline", dropping)) == plain
+
+
+def test_mixed_precision_as_published_holds_more_than_half_and_less_than_whole():
+    whole, published, half = (
+        memory.estimate(load_run("baseline", [*SMALL, *words]))["activations_gb"]
+        for words in (
+            ["schedule.amp_parts=published"],
+            ["schedule.amp=true", "schedule.amp_parts=published"],
+            ["schedule.amp=true"],
+        )
+    )
+    assert 0.4 * whole < half < 0.97 * published < 0.95 * whole
+
+
 def test_a_file_in_and_json_out(tmp_path, monkeypatch, capfd):
     path = tmp_path / "a run's.yaml"
     config = load_run("baseline", SMALL)
