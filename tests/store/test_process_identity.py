@@ -1,9 +1,11 @@
 """What the system's own files say of a machine and its disks, where a lease's owner may be dead."""
 
 import math
+import os
 from pathlib import Path
 
 import pytest
+from in_a_child import in_child
 
 from aqr_exp.store import process_identity
 
@@ -77,3 +79,14 @@ def test_a_process_is_read_whatever_its_name_holds(proc: Path) -> None:
     assert process_identity._threads(7) == 1
     assert process_identity._stat(8) is None
     assert process_identity._threads(8) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+def test_a_process_of_another_user_is_there() -> None:
+    def as_nobody() -> bool:
+        os.setuid(65534)
+        with pytest.raises(PermissionError):
+            os.kill(1, 0)
+        return process_identity.is_gone(1)
+
+    assert in_child(as_nobody) is False

@@ -62,6 +62,14 @@ def test_an_invented_number_is_named_with_what_it_should_be(folder: RunFolder) -
     assert len(problems) == 5
 
 
+def test_a_history_too_short_to_judge_gives_no_number(folder: RunFolder) -> None:
+    lines = folder.history_path.read_text().splitlines(keepends=True)
+    folder.history_path.write_text("".join(lines[:1]))
+    rewrite(folder, **{"stability/gradient_spikes": 0.5, "stability/loss_oscillation": None})
+    said = "stability/gradient_spikes is 0.5 in metrics.json, None from history.jsonl"
+    assert problems_of(folder) == [f"{folder.name}: {said}"]
+
+
 def test_what_rounding_changes_is_no_difference(folder: RunFolder) -> None:
     rewrite(folder, mAP=folder.read_metrics()["mAP"] + 5e-10)
     assert problems_of(folder) == []
