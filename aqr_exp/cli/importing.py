@@ -13,16 +13,16 @@ from aqr_exp.store.collect import intact_row
 from aqr_exp.store.store import Store, results_root
 
 HELP = """
-Each FILE is a result file in nuDatas' official format, a .zip that holds one, or a folder in which there is
+Each FILE is a result file in nuScenes' official format, a .zip that holds one, or a folder in which there is
 one results_nusc.json, such as a work folder of mmdet3d. It is checked, scored and kept with its match
 records: table, compare, conditions and plots then work as for a run that was trained here, marked
 as imported. Several files are seeds of one arm. A file that is there already is not imported again.
 
 \b
 Examples:
-  aqr-exp import results_nusc.json --root /data/nudatas --version v1.0-trainval --variant bevfusion
-  aqr-exp import work_dirs/cmt/seed*/ --root /data/nudatas --version v1.0-trainval --variant baseline
-  aqr-exp import ours.json --root data/nudatas_mini --variant ours --set bias_scale=2.5 --seed 3
+  aqr-exp import results_nusc.json --root /data/nuscenes --version v1.0-trainval --variant bevfusion
+  aqr-exp import work_dirs/cmt/seed*/ --root /data/nuscenes --version v1.0-trainval --variant baseline
+  aqr-exp import ours.json --root data/nuscenes_mini --variant ours --set bias_scale=2.5 --seed 3
 """
 
 _FILES = typer.Argument(help="Result files.", metavar="FILE...", show_default=False)

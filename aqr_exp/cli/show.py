@@ -220,15 +220,15 @@ def describe_record(row: RunRow) -> Iterator[str]:
     typed = " ".join(map(str, overrides)) if isinstance(overrides, list) else ""
     parts = (record.get(name) for name in ("data", "code", IMPORTED))
     data, code, imported = (part if isinstance(part, dict) else {} for part in parts)
-    fingerprint = data.get("fingerprint") or "not prepared"
     if row.imported:
+        fingerprint = data.get("fingerprint") or "not prepared"
         yield f"imported: {imported.get('file')} (sha256 {str(imported.get('sha256'))[:12]})"
         yield f"settings, as typed: {typed or 'none'}; how it was trained is not known"
         yield f"data: {data.get('name')} {data.get('version')} ({fingerprint})"
         yield f"created: {record.get('created')} on {record.get('host')}"
         return
     yield f"preset: {row.preset}, overrides: {typed or 'none'}"
-    yield f"data: {data.get('name')} {data.get('version')} ({fingerprint})"
+    yield f"data: {data.get('name')} {data.get('version')} ({data.get('fingerprint')})"
     revision = str(code["revision"])[:12] if code.get("revision") else "installed package"
     yield f"code: {revision}" + (" with changes" if code.get("dirty") else "")
     yield f"created: {record.get('created')} on {record.get('host')}"
