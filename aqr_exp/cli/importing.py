@@ -13,10 +13,10 @@ from aqr_exp.store.collect import intact_row
 from aqr_exp.store.store import Store, results_root
 
 HELP = """
-Each FILE is a result file in nuScenes' official format, a .zip that holds one, or a folder in which there is
-one results_nusc.json, such as a work folder of mmdet3d. It is checked, scored and kept with its match
-records: table, compare, conditions and plots then work as for a run that was trained here, marked
-as imported. Several files are seeds of one arm. A file that is there already is not imported again.
+Each FILE is a result file in nuScenes' official format, a .zip that holds one, or a folder in which there
+is one results_nusc.json, such as a work folder of mmdet3d. It is checked, scored and kept with its match
+records: table, compare, conditions and plots then work as for a run that was trained here, marked as
+imported. Several files are seeds of one arm. A file that is there already is not imported again.
 
 \b
 Examples:
