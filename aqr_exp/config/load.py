@@ -66,6 +66,12 @@ def _with_hint(fault: Fault, typed: Mapping[str, Override]) -> Fault:
     return replace(fault, hint=in_quotes(item.key, item.text))
 
 
+def _of_typed(faults: Sequence[Fault], typed: Mapping[str, Override]) -> list[Fault]:
+    """The faults without those of keys that take over the value of a typed one."""
+    values = {fault.value for fault in faults if fault.key in typed}
+    return [fault for fault in faults if fault.key in typed or fault.value not in values]
+
+
 class ConfigLoader:
     """Loads runs; keep one for a whole plan, whose runs share what they have in common.
 
@@ -123,7 +129,7 @@ class ConfigLoader:
                 rules.check_beginning(config)
         except RequestError as error:
             typed = {item.key: item for item in overrides}
-            found = as_typed(error.faults, typed)
+            found = _of_typed(as_typed(error.faults, typed), typed)
             raise RequestError(*(_with_hint(fault, typed) for fault in found)) from error
         return self._finished(config)
 

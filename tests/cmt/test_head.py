@@ -85,6 +85,7 @@ def test_camera_encoding_sums_over_views(head, camera_rig):
     from aqr_exp.cmt import encodings
 
     reference = torch.rand(2, 50, 3)
+    reference[:, 0] = torch.tensor([0.5, 0.5, 1.0])  # above the vehicle no camera sees anything
     metas = [{"lidar2img": camera_rig(), "pad_shape": (96, 256)}] * 2
     bev, camera = torch.zeros(2, 128, 4, 4), torch.zeros(12, 128, 6, 16)
     with torch.no_grad():

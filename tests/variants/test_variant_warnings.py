@@ -99,6 +99,7 @@ def module(sharing):
         bias={"local": True, "gaussian": False, "max_bias": 5.0, "unit": "score"},
         window={"bev_size": 3, "camera_size": 3, "view_policy": "first"},
         recenter=False,
+        normalisation={"mean": [0.0] * 3, "std": [1.0] * 3},
         router={
             "width": 8, "heads": 2, "ffn_channels": 8, "activation": "tanh", "init_bias": 0.0,
         },
