@@ -123,6 +123,6 @@ def test_factors_are_checked_and_short_names_spelled_out() -> None:
     first, second = str(caught.value).splitlines()
     assert first.startswith("unknown factor 'schedule.epoch': did you mean 'schedule.epochs'?")
     assert second == (
-        "unknown factor 'zzz' (allowed: a key, a group of keys, or code, python, packages, threads, "
-        "device, gpus, processor)"
+        "unknown factor 'zzz' (allowed: a key, a group of keys, or code, python, packages, training, "
+        "threads, device, gpus, processor)"
     )
