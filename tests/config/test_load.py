@@ -205,3 +205,10 @@ def test_a_key_is_given_once() -> None:
 def test_an_unknown_variant_is_named_whoever_asks() -> None:
     with pytest.raises(RequestError, match=r"unknown variant 'baselin': did you mean 'baseline'"):
         LOADER.load("baselin", [])
+
+
+def test_a_value_that_another_key_takes_over_is_refused_once():
+    with pytest.raises(RequestError) as refused:
+        load_run("attention_bias", ["model.head.ffn_channels=5"])
+    (fault,) = refused.value.faults
+    assert str(fault) == "model.head.ffn_channels=5: must be a whole number from 8 to 65536"
