@@ -49,6 +49,17 @@ def test_keys_of_another_version_are_named() -> None:
     ]
 
 
+def test_a_key_that_an_older_run_lacks_is_a_difference_where_it_does_something_new() -> None:
+    spec = as_dict(load_run("baseline"))
+    older = {**spec, "schedule": {**spec["schedule"]}}
+    del older["schedule"]["accumulate"]
+    newer = {**spec, "schedule": {**spec["schedule"], "accumulate": 2}}
+    for one, other in ((spec, older), (older, spec)):
+        assert differences(one, other) == []
+    for one, other in ((newer, older), (older, newer)):
+        assert [item.key for item in differences(one, other)] == ["schedule.accumulate"]
+
+
 def test_true_is_not_one() -> None:
     (found,) = differences({"a": True}, {"a": 1})
     assert (found.ours, found.theirs) == (True, 1)

@@ -225,6 +225,10 @@ def test_objects_are_what_the_sensors_saw(prepared_root: Path, nusc: Any) -> Non
             np.testing.assert_allclose(own[:, :3], expected, atol=1e-5)
             compared += 1
         assert (np.diff(item.points[:, 5]) >= 0).all()
+        for sweeps in (0, 1):  # those of the keyframe and of so many sweeps, and no others
+            read = store.read(place, sweeps=sweeps).points
+            assert len(read) == row["points"][: sweeps + 1].sum()
+            assert (read[:, 5] <= sweeps).all()
         assert item.label == CLASS_NAMES.index(CLASS_NAMES[int(row["label"])])
         for patch in item.patches:
             image = _stored_image(prepared_root, info, patch.view)
