@@ -4,7 +4,9 @@ import dataclasses
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from aqr_exp.config.inputs import read_data_identity, with_data_identity
@@ -107,3 +109,21 @@ def test_cbgs_draws_as_often_as_its_classes_say(config: RunConfig) -> None:
             assert held == (sample in samples)
     wanted = sum(map(len, by_class)) // sum(bool(len(s)) for s in by_class)
     assert epoch_samples(balanced, 6) == wanted * sum(bool(len(s)) for s in by_class) > 6
+
+
+def test_boxes_are_trained_on_where_the_devkit_has_them(prepared_root: Path, nusc: Any) -> None:
+    from mmdet3d.registry import DATASETS
+
+    register_plugins()
+    run = load_run("baseline", [f"data.root={str(prepared_root)!r}"])
+    dataset = DATASETS.build(dataset_config(run, "synth_train", training=True))
+    compared = 0
+    for sample in range(len(dataset)):
+        info = dataset.get_data_info(sample)
+        _, boxes, _ = nusc.get_sample_data(info["lidar_points"]["sample_data_token"])
+        devkits = np.array([box.center for box in boxes])
+        ours = info["ann_info"]["gt_bboxes_3d"].gravity_center.numpy()
+        away = np.abs(ours[:, None] - devkits).max(axis=2).min(axis=1)
+        assert (away < 1e-4).all()
+        compared += len(ours)
+    assert compared > 20
