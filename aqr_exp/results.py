@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.files.text import typed_path
-from aqr_exp.report.arm_names import one_arm
+from aqr_exp.report.arm_names import one_arm, same_setting
 from aqr_exp.report.figures.swept import flat
-from aqr_exp.report.tables.request import By, TableRequest
+from aqr_exp.report.tables.request import By, TableRequest, question
 from aqr_exp.statistics.grouping import check_metric_names
+from aqr_exp.statistics.metrics import SESOI_POINTS, VAL
 from aqr_exp.store.collect import RunRow, collect
 from aqr_exp.store.store import Store, results_root
 
@@ -63,6 +64,9 @@ def table(
     factors: Sequence[str] = (),
     sort: str | None = None,
     at_epoch: str | None = None,
+    population: str = VAL,
+    sesoi: float = SESOI_POINTS,
+    paired: bool = False,
 ) -> "pd.DataFrame":
     """The table that `aqr-exp table` prints, with the same digits.
 
@@ -76,6 +80,9 @@ def table(
         factors: What two arms may differ in besides their variant.
         sort: A column, `-` in front for the other order.
         at_epoch: `last-common` or an epoch; None takes the metrics of record.
+        population: What verdicts are about: `val`, these scenes, or `scenes`, other ones as well.
+        sesoi: The smallest effect of interest, in points.
+        paired: Whether arms of one seed share their start, and are compared seed by seed.
 
     Returns:
         The table's columns; `attrs` holds its `title`, its `notes` and whether it is `synthetic`.
@@ -99,6 +106,9 @@ def table(
         factors=factors,
         sort=sort,
         at_epoch=at_epoch,
+        population=population,
+        sesoi_points=sesoi,
+        paired=paired,
     )
     store = _store_at(results)
     built = build_table(store, collect(store), request).table
@@ -121,6 +131,9 @@ def compare(
     metrics: Sequence[str] = (),
     factors: Sequence[str] = (),
     resamples: int = 1000,
+    population: str = VAL,
+    sesoi: float = SESOI_POINTS,
+    paired: bool = False,
 ) -> "pd.DataFrame":
     """Two arms or runs, one row a number: other minus reference.
 
@@ -132,11 +145,13 @@ def compare(
         metrics: In place of mAP, NDS and the errors.
         factors: What the two may differ in besides their variant.
         resamples: How often scenes are drawn again.
+        population: As in `table`, and `sesoi` and `paired`.
 
     Returns:
         Columns `part` (as in `by`), `name`, `condition`, `ground_truth`, `reference`, `other`,
-        `difference`, `low`, `high`, `p`, `p_holm`, `verdict`, `sentence`, `pairs`, `agreeing`; `attrs`
-        holds `configuration` (key: the two values), `confounders`, `notes` and whether it is `synthetic`.
+        `difference`, `low`, `high`, `p`, `verdict`, `other_scenes`, `sentence`, `pairs`, `agreeing`;
+        `attrs` holds `configuration` (key: the two values), `confounders`, `notes` and whether it is
+        `synthetic`.
 
     Raises:
         RequestError: A name matches neither an arm nor a run, or no run has a metric.
@@ -144,7 +159,6 @@ def compare(
     import pandas as pd
 
     from aqr_exp.report.compare import comparison
-    from aqr_exp.statistics.resampling import Resampling
 
     unknown = [part for part in by if part not in comparison.PARTS]
     if unknown:
@@ -158,11 +172,17 @@ def compare(
         errors=not metrics,
         parts=tuple(by),
         factors=tuple(factors),
-        settings=Resampling(resamples=resamples),
+        settings=question(population, sesoi, paired=paired, resamples=resamples),
     )
     check_metric_names(request.metrics, [row for arm in arms for row in arm])
     left_out = [line for each in lines for line in each]
-    found = comparison.compare_two(*arms, store=store, request=request, left_out=left_out)
+    found = comparison.compare_two(
+        *arms,
+        store=store,
+        request=request,
+        further=same_setting(store, rows, arms),
+        left_out=left_out,
+    )
     parts = {
         comparison.METRIC: (*found.metrics, *found.errors),
         comparison.CLASS: found.classes,
@@ -205,8 +225,8 @@ _COMPARED = (
     "low",
     "high",
     "p",
-    "p_holm",
     "verdict",
+    "other_scenes",
     "sentence",
     "pairs",
     "agreeing",
@@ -237,7 +257,7 @@ def _configuration(store: Store, row: RunRow) -> dict[str, Any]:
 
 
 def _compared_values(part: str, item: "Compared") -> dict[str, Any]:
-    difference = item.result.difference
+    difference = item.difference
     return {
         "part": part,
         "name": item.metric,
@@ -249,10 +269,9 @@ def _compared_values(part: str, item: "Compared") -> dict[str, Any]:
         "low": difference.low,
         "high": difference.high,
         "p": difference.p,
-        "p_holm": item.result.p_holm,
-        "verdict": item.result.word,
-        "sentence": item.result.sentence,
-        "pairs": difference.n_pairs,
+        "verdict": difference.word,
+        "other_scenes": difference.on_other_scenes,
+        "sentence": difference.sentence,
     }
 
 

@@ -1,16 +1,18 @@
 """Does a verdict keep its word? Made-up experiments of known truth, judged by the code that users get.
 
 Run `python benchmarks/calibration.py`. Each repetition draws a validation set with scenes, draws the match
-records that detectors would leave on it, writes them into a results folder, and asks `compare_arms` and
-`decide`. Nothing is shortened on that way: records are written and read, scenes drawn again, differences
+records that detectors would leave on it, writes them into a results folder, and asks `compare_arms`.
+Nothing is shortened on that way: records are written and read, scenes drawn again, differences
 taken and judged. Only resamples are fewer (`--resamples`), and the data smaller than nuScenes: 20 scenes of
 2 samples, and objects of 3 classes (the other 7 count AP 0, so that effects on mAP are .3 of a class's).
 Printed is how often
 
-- two identical arms are called different (mAP and NDS, 2, 3 and 5 seeds), and any of three arms that are
-  identical to the reference, after Holm's correction;
-- two arms that differ in each scene but not on average are called different, with much seed noise;
-- a true difference of twice the minimum detectable effect is found.
+- any of several arms is called different although none is, of metric values alone: with equal and scattered
+  noise, one arm or the reference noisier, heavy tails, contamination and divergence, with and without an
+  effect of the seed that all arms share (`--parts values`, which is quick);
+- an effect as large as the minimum detectable one is found, of metric values alone;
+- two identical arms are called different, and any of three, through records and resamples;
+- two arms that differ in each scene but not on average are called different on other scenes.
 """
 
 import argparse
@@ -28,15 +30,15 @@ from scipy.stats import binomtest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "helpers"))
 
-from made_up_runs import MadeUpData, Spread, made_up_arms, made_up_records
+from made_up_runs import MadeUpData, Spread, made_up_arms
 
-from aqr_exp.evaluate.records import WHOLE
-from aqr_exp.evaluate.scorer import Scorer
 from aqr_exp.statistics.differences import compare_arms
-from aqr_exp.statistics.estimates import ArmDifference
-from aqr_exp.statistics.noise import Noise, detectable
+from aqr_exp.statistics.dunnett import equal_arms
+from aqr_exp.statistics.estimates import ArmMean
+from aqr_exp.statistics.judging import run_tests, seed_noise
 from aqr_exp.statistics.resampling import Resampling
-from aqr_exp.statistics.verdicts import BETTER, WORSE, decide
+from aqr_exp.statistics.rule import Design, Rule
+from aqr_exp.statistics.verdicts import ArmDifference
 from aqr_exp.store.store import Store
 
 METRICS = ("mAP", "NDS")
@@ -66,7 +68,7 @@ def experiment(
     others: Sequence[str] = OTHERS[:1],
     seeds: Sequence[int] = SEEDS,
 ) -> Found:
-    """One repetition: every arm against the reference, with the first 2, 3 and 5 seeds."""
+    """One repetition: all arms against the reference, with the first 2, 3 and 5 seeds."""
     rng = np.random.default_rng([seed, repetition])
     with tempfile.TemporaryDirectory() as scratch:
         store = Store(Path(scratch))
@@ -74,16 +76,16 @@ def experiment(
             store, rng, ("reference", *others), max(seeds), data=data_of(rng), spread=spread
         )
         found: Found = {}
-        for arm in others:
-            for count in seeds:
-                differences = compare_arms(
-                    arms["reference"][:count],
-                    arms[arm][:count],
-                    METRICS,
-                    store=store,
-                    settings=Resampling(resamples=resamples, seed=repetition),
-                )
-                found |= {(arm, count, metric): each for metric, each in differences.items()}
+        for count in seeds:
+            judged = compare_arms(
+                arms["reference"][:count],
+                [arms[arm][:count] for arm in others],
+                METRICS,
+                store=store,
+                settings=Resampling(resamples=resamples, seed=repetition),
+            )
+            for metric, each in judged.items():
+                found |= {(arm, count, metric): one for arm, one in zip(others, each, strict=True)}
     return found
 
 
@@ -96,11 +98,6 @@ def repeated(run: Callable[[int], Found], repetitions: int, workers: int, name: 
     return found
 
 
-def different(differences: Sequence[ArmDifference]) -> list[bool]:
-    """Which of the comparisons shown together are called different."""
-    return [verdict.word in {BETTER, WORSE} for verdict in decide(differences)]
-
-
 def share(hits: Iterable[bool]) -> str:
     """How often, with the exact 95 % interval of a share."""
     hits = list(hits)
@@ -109,79 +106,84 @@ def share(hits: Iterable[bool]) -> str:
 
 
 def print_false_calls(found: Sequence[Found], name: str, seeds: Sequence[int] = SEEDS) -> None:
-    """How often one arm is called different from the reference."""
+    """How often any arm is called different from the reference, here and on other scenes."""
+    others = list(dict.fromkeys(arm for arm, _, _ in found[0]))
     for metric in METRICS:
         for count in seeds:
-            each = [one[OTHERS[0], count, metric] for one in found]
+            each = [[one[arm, count, metric] for arm in others] for one in found]
+            here = share(any(arm.differs for arm in one) for one in each)
+            there = share(any(bool(arm.elsewhere) for arm in one) for one in each)
             print(
-                f"{name}, {metric}, {count} seeds: called different "
-                f"{share(different([one])[0] for one in each)}",
+                f"{name}, {metric}, any of {len(others)}, {count} seeds: {here}; "
+                f"on other scenes as well {there}",
                 flush=True,
             )
 
 
-def print_family(found: Sequence[Found]) -> None:
-    """How often any of several identical arms is called different."""
-    for metric in METRICS:
-        for count in SEEDS:
-            hits = [any(different([one[arm, count, metric] for arm in OTHERS])) for one in found]
-            print(f"any of {len(OTHERS)} identical arms, {metric}, {count} seeds: {share(hits)}")
-    both = [
-        any(different([one[arm, 3, metric] for arm in OTHERS for metric in METRICS]))
-        for one in found
-    ]
-    print(f"any of {len(OTHERS)} identical arms by mAP or NDS, 3 seeds: {share(both)}", flush=True)
+WORLDS = (
+    "equal",
+    "scattered",
+    "one twice",
+    "reference twice",
+    "t4",
+    "contaminated",
+    "diverged",
+    "shared seed effect",
+)
 
 
-def minimum_detectable(found: Sequence[Found], count: int) -> float:
-    """The minimum detectable effect on mAP, from the variances averaged over all repetitions."""
-    each = [one[OTHERS[0], count, "mAP"] for one in found]
-    seeds = np.mean([float(one.seed_sd or 0.0) ** 2 for one in each]) / count
-    scenes = np.mean([float(one.scene_sd or 0.0) ** 2 for one in each])
-    return detectable(
-        Noise(variance=float(seeds), degrees=count - 1),
-        Noise(variance=float(scenes), degrees=SCENES - 1),
-        0.05,
-        0.8,
-    )
+def values_of(world: str, arms: int, seeds: int, rng: np.random.Generator) -> np.ndarray:
+    """Metric values [arms, seeds] without any difference; one run's sd is 1 where nothing else is said."""
+    values = rng.normal(0, 1, (arms, seeds))
+    if world == "scattered":
+        values *= np.exp(0.3 * rng.normal(size=(arms, 1)))
+    elif world in {"one twice", "reference twice"}:
+        values[int(world == "one twice")] *= 2
+    elif world == "t4":
+        values = rng.standard_t(4, (arms, seeds)) / 2**0.5
+    elif world == "contaminated":
+        values -= 4 * (rng.random((arms, seeds)) < 0.05)
+    elif world == "diverged":
+        values -= 80 * (rng.random((arms, seeds)) < 0.02)
+    elif world == "shared seed effect":
+        values = 0.9 * values + 0.44 * rng.normal(size=(1, seeds))
+    return np.asarray(values)
 
 
-def shift_for(effect: float, seed: int, pairs: int = 100) -> float:
-    """By how much every logit must rise so that mAP rises by an effect on average."""
-    shifts = np.linspace(0, 2.5, 6)
-    rises = np.zeros(len(shifts))
-    for pair in range(pairs):
-        rng = np.random.default_rng([seed, 99, pair])
-        data, logit = data_of(rng), 0.8 + rng.normal(0, SPREAD.scene, SCENES)
-        for place, shift in enumerate(shifts):
-            records = made_up_records(data, logit + shift, np.random.default_rng([seed, pair]))
-            rises[place] += Scorer(records.tables[WHOLE]).scores().mean_ap()[0] / pairs
-    return float(np.interp(effect, rises - rises[0], shifts))
+def called(values: np.ndarray) -> list[bool]:
+    """Which arms the tests of the product call different from the first one."""
+    arms = [ArmMean(n=len(one), values=tuple(one), seeds=tuple(range(len(one)))) for one in values]
+    noise = seed_noise(arms[0], arms[1:], [], Resampling())
+    means = [float(one.mean() - values[0].mean()) for one in values[1:]]
+    tests = run_tests(means, noise, [None] * len(means))
+    return [tests.here(place) <= 0.05 for place in range(len(means))]
 
 
-def print_power(count: int, repetitions: int, workers: int, seed: int, resamples: int) -> None:
-    """How often twice the minimum detectable effect is found."""
-    run = partial(experiment, seed=seed + count, resamples=resamples, seeds=(count,))
-    pilot = repeated(run, repetitions // 8, workers, f"pilot, {count} seeds")
-    shift = shift_for(2 * minimum_detectable(pilot, count), seed)
-    moved = partial(run, spread=replace(SPREAD, effects={OTHERS[0]: shift}))
-    found = repeated(moved, repetitions, workers, f"an effect, {count} seeds")
-    each = [one[OTHERS[0], count, "mAP"] for one in found]
-    minimum = minimum_detectable(found, count)
-    means = np.array([one.mean for one in each])
-    said = np.median([one.mde or 0.0 for one in each])
-    print(
-        f"minimum detectable effect with {count} seeds: {100 * minimum:.2f} points of mAP (median of "
-        f"what was said: {100 * said:.2f}); true effect {100 * means.mean():.2f} "
-        f"+- {100 * means.std() / len(means) ** 0.5:.2f}, which is {means.mean() / minimum:.2f} times "
-        f"as large: found {share(decide([one])[0].word == BETTER for one in each)}",
-        flush=True,
-    )
-    held = [bool(one.low <= means.mean() <= one.high) for one in each]  # type: ignore[operator]
-    print(f"its intervals hold the true effect: {share(held)}", flush=True)
+def print_values(repetitions: int, seed: int) -> None:
+    """False alarms of families, and how often the minimum detectable effect is found."""
+    for arms, seeds in ((3, 3), (5, 3), (3, 5)):
+        for world in WORLDS:
+            rng = np.random.default_rng([seed, arms, seeds])
+            hits = [any(called(values_of(world, arms, seeds, rng))) for _ in range(repetitions)]
+            print(f"{arms} arms of {seeds} seeds, {world}: {share(hits)}", flush=True)
+    for arms, seeds in ((3, 3), (4, 3), (9, 3), (3, 5)):
+        design = Design(other=seeds, reference=seeds, further=(arms - 2) * (seeds - 1))
+        rule = Rule(design=design, joint=equal_arms(arms - 1), comparisons=arms - 1, level=0.05)
+        effect = rule.detectable((1.0, 1.0, 1.0), 0.8)
+        rng = np.random.default_rng([seed, arms, seeds])
+        hits = []
+        for _ in range(repetitions):
+            values = values_of("equal", arms, seeds, rng)
+            values[1] += effect
+            hits.append(called(values)[0])
+        print(
+            f"{arms} arms of {seeds} seeds: {effect / 4:.3f} points detectable at an sd of .25: found "
+            f"{share(hits)}",
+            flush=True,
+        )
 
 
-PARTS = ("identical", "effect", "uneven")
+PARTS = ("values", "identical", "uneven")
 
 
 def main() -> None:
@@ -191,18 +193,15 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--effect-seeds", type=int, nargs="+", default=(3, 5))
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     choices = parser.parse_args()
     run = partial(experiment, seed=choices.seed, resamples=choices.resamples)
     work = (choices.repetitions, choices.workers)
+    if "values" in choices.parts:
+        print_values(choices.repetitions, choices.seed)
     if "identical" in choices.parts:
         same = repeated(partial(run, others=OTHERS), *work, "identical arms")
         print_false_calls(same, "identical arms")
-        print_family(same)
-    if "effect" in choices.parts:
-        for count in choices.effect_seeds:
-            print_power(count, *work, choices.seed, choices.resamples)
     if "uneven" in choices.parts:
         spread = replace(SPREAD, arm_seed=0.3, arm_scene=0.3)
         uneven = repeated(partial(run, spread=spread, seeds=(2, 3)), *work, "equal on average")

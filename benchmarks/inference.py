@@ -22,7 +22,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "helpers"
 from made_up_runs import MadeUpData, kept_run, made_up_arms, made_up_records
 
 from aqr_exp.statistics.differences import arm_intervals, compare_arms
-from aqr_exp.statistics.verdicts import decide
 from aqr_exp.store.store import Store
 
 METRICS = ("mAP", "NDS")
@@ -47,7 +46,7 @@ def large(store: Store) -> None:
     ]
 
     def compare() -> Any:
-        return compare_arms(runs[:1], runs[1:], METRICS, store=store)
+        return compare_arms(runs[:1], [runs[1:]], METRICS, store=store)
 
     timed("two large runs, 1,000 paired resamples, cold", compare)
     shutil.rmtree(store.cache_dir / "inference" / "results")
@@ -63,16 +62,11 @@ def small(store: Store) -> None:
 
     def table() -> Any:
         intervals = [arm_intervals(rows, METRICS, store=store) for rows in arms.values()]
-        differences = [
-            each
-            for arm in ("b", "c")
-            for each in compare_arms(arms["a"], arms[arm], METRICS, store=store).values()
-        ]
-        return intervals, decide(differences)
+        return intervals, compare_arms(arms["a"], [arms["b"], arms["c"]], METRICS, store=store)
 
     timed("nine small runs: intervals, differences, verdicts, cold", table)
-    _, verdicts = timed("the same, warm", table)
-    print(*(verdict.sentence for verdict in verdicts), sep="\n")
+    _, found = timed("the same, warm", table)
+    print(*(one.sentence for each in found.values() for one in each), sep="\n")
 
 
 def main() -> None:

@@ -79,16 +79,21 @@ MODULES = {
         "evaluate/test_greedy_match.py evaluate/test_predictions.py evaluate/test_ground_truth.py"
     ),
     "aqr_exp/statistics/estimates.py": (
-        "statistics/test_exact_test.py statistics/test_differences.py "
-        "statistics/test_verdicts.py statistics/test_combination.py"
+        "statistics/test_differences.py statistics/test_verdicts.py statistics/test_combination.py"
     ),
     "aqr_exp/statistics/differences.py": "statistics/test_differences.py",
     "aqr_exp/statistics/resampling.py": (
         "statistics/test_resampling.py statistics/test_differences.py"
     ),
-    "aqr_exp/statistics/verdicts.py": "statistics/test_verdicts.py",
+    "aqr_exp/statistics/verdicts.py": "statistics/test_verdicts.py statistics/test_judging.py",
+    "aqr_exp/statistics/dunnett.py": "statistics/test_dunnett.py statistics/test_judging.py",
+    "aqr_exp/statistics/rule.py": "statistics/test_judging.py statistics/test_dunnett.py",
+    "aqr_exp/statistics/judging.py": "statistics/test_judging.py statistics/test_differences.py",
+    "aqr_exp/statistics/seed_checks.py": (
+        "statistics/test_judging.py report/tables/test_comparisons_shown.py"
+    ),
     "aqr_exp/statistics/noise.py": (
-        "statistics/test_noise.py statistics/test_combination.py statistics/test_power.py"
+        "statistics/test_noise.py statistics/test_combination.py statistics/test_judging.py"
     ),
     "aqr_exp/statistics/confounders.py": (
         "statistics/test_fairness.py statistics/test_code_version.py"

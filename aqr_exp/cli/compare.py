@@ -13,18 +13,20 @@ from aqr_exp.config.variant_spec import example_lines
 from aqr_exp.errors import RequestError
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.files.text import typed_path
-from aqr_exp.report.arm_names import one_arm
+from aqr_exp.report.arm_names import one_arm, same_setting
 from aqr_exp.report.compare.comparison import PARTS, Comparison, Request, compare_two
 from aqr_exp.report.compare.tables import comparison_tables
 from aqr_exp.report.tables.formats import TableFormat
+from aqr_exp.report.tables.request import question
 from aqr_exp.statistics.grouping import check_metric_names
-from aqr_exp.statistics.resampling import Resampling
+from aqr_exp.statistics.metrics import SESOI_POINTS
 from aqr_exp.store.collect import collect
 from aqr_exp.store.store import Store, results_root
 
 HELP = f"""
 Configuration, metrics with intervals, classes, conditions and scenes, block by block.
-An arm is the beginning of its runs' names (its seeds are compared in pairs), a run is its whole name. Two
+An arm is the beginning of its runs' names, a run is its whole name. All their seeds count, and those of
+other arms with the same setting tell how large noise is. Two
 result files of any detector are compared on the data in --root, and not kept: `aqr-exp import` keeps them.
 Differences are B - A. The first time, scenes are drawn again a thousand times for every run; what was
 computed is kept.
@@ -72,6 +74,9 @@ def command(
     ] = 10,
     factor: Annotated[list[str] | None, _FACTOR] = None,
     strict: Annotated[bool, _STRICT] = False,
+    population: console.Population = "val",
+    sesoi: console.Sesoi = SESOI_POINTS,
+    paired: console.Paired = False,
     resamples: Annotated[int, _RESAMPLES] = 1000,
     form: Annotated[Literal["rich", "md", "json"], _FORM] = "rich",
     root: Annotated[Path | None, _ROOT] = None,
@@ -85,7 +90,7 @@ def command(
         parts=_parts(by),
         factors=tuple(factor or ()),
         strict=strict,
-        settings=Resampling(resamples=resamples),
+        settings=question(population, sesoi, paired=paired, resamples=resamples),
     )
     if root is None:
         if version or split:
@@ -110,7 +115,12 @@ def _compared(reference: str, other: str, store: Store, request: Request) -> Com
     left_out = [line for each in lines for line in each]
     with delayed_progress() as progress:
         return compare_two(
-            *arms, store=store, request=request, left_out=left_out, progress=progress
+            *arms,
+            store=store,
+            request=request,
+            further=same_setting(store, rows, arms),
+            left_out=left_out,
+            progress=progress,
         )
 
 

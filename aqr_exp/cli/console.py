@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -119,6 +119,25 @@ Slots = Annotated[
 ]
 Detach = Annotated[
     bool, typer.Option("--detach", help="Go on when the terminal closes, and return at once.")
+]
+Population = Annotated[
+    Literal["val", "scenes"],
+    typer.Option(
+        "--population",
+        help="What verdicts are about: models trained again on these scenes, or other scenes as well.",
+    ),
+]
+Sesoi = Annotated[
+    float,
+    typer.Option(
+        "--sesoi",
+        help="The smallest effect of interest, in points.",
+        metavar="POINTS",
+    ),
+]
+Paired = Annotated[
+    bool,
+    typer.Option("--paired", help="Arms of one seed share their start: compare seed by seed."),
 ]
 
 

@@ -14,6 +14,7 @@ from aqr_exp.report.tables.comparison_data import ComparisonData
 from aqr_exp.report.tables.formats import TableFormat, parquet_bytes
 from aqr_exp.report.tables.request import By, TableRequest
 from aqr_exp.report.tables.tracing import verify_cells
+from aqr_exp.statistics.metrics import SESOI_POINTS
 from aqr_exp.store.collect import collect
 from aqr_exp.store.store import Store, results_root
 
@@ -32,6 +33,7 @@ Examples:
   aqr-exp table --sweep bias_scale    the runs of a sweep; its best point is marked
   aqr-exp table --strict --factor data
   aqr-exp table --at-epoch last-common
+  aqr-exp table --population scenes   verdicts that hold on other scenes as well
   aqr-exp table --reference --format latex > table.tex
   aqr-exp table --format parquet > table.parquet
   aqr-exp table --verify
@@ -85,6 +87,9 @@ def command(
     strict: Annotated[bool, _STRICT] = False,
     reference: Annotated[bool, _REFERENCE] = False,
     at_epoch: Annotated[str | None, _EPOCH] = None,
+    population: console.Population = "val",
+    sesoi: console.Sesoi = SESOI_POINTS,
+    paired: console.Paired = False,
     trace: Annotated[bool, _TRACE] = False,
     verify: Annotated[bool, _VERIFY] = False,
 ) -> int:
@@ -102,6 +107,9 @@ def command(
         references=reference,
         trace=trace,
         at_epoch=at_epoch,
+        population=population,
+        sesoi_points=sesoi,
+        paired=paired,
     )
     return _run(request, form, verify=verify)
 

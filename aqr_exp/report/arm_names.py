@@ -7,7 +7,7 @@ from aqr_exp.errors import RequestError, cut
 from aqr_exp.files.run_name import first_of
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.statistics.grouping import Group, group_seeds, why_left_out
-from aqr_exp.store.collect import RunRow
+from aqr_exp.store.collect import RunRow, with_settings
 from aqr_exp.store.store import Store
 
 # How a run is executed tells no arm from another.
@@ -101,3 +101,14 @@ def one_arm(rows: Sequence[RunRow], name: str) -> tuple[Group, list[str]]:
         more = ", ..." if len(groups) > 5 else ""
         raise RequestError(f"'{name}' begins the names of {len(groups)} arms: {arms}{more}")
     return groups[0], [f"not compared: {line}" for line in left_out]
+
+
+def same_setting(store: Store, rows: Sequence[RunRow], arms: Sequence[Group]) -> list[Group]:
+    """The other arms with the setting and the data of the first one; none where that is unknown."""
+    ours, *_ = with_settings(store, arms[0][:1])
+    alike = [row for row in rows if row.completed and row.data == ours.data]
+    groups, _ = group_seeds(with_settings(store, alike) if ours.setting else [])
+    compared = {row.name for arm in arms for row in arm}
+    same = [group for group in groups if group[0].setting == ours.setting]
+    others = [[row for row in group if row.name not in compared] for group in same]
+    return [group for group in others if group]

@@ -6,8 +6,7 @@ cache: a comparison by the records of its runs, a run's resamples by its records
 Letters: R resamples.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,16 +15,16 @@ from jaxtyping import Bool
 from aqr_exp.errors import RequestError
 from aqr_exp.evaluate.conditions import CONDITIONS, DataCondition
 from aqr_exp.files.suggest import did_you_mean
-from aqr_exp.statistics.estimates import (
-    ArmDifference,
-    ArmMean,
-    ArmValues,
-    MetricSample,
-    estimate_difference,
-    estimate_mean,
-)
+from aqr_exp.statistics.estimates import ArmMean, estimate_mean
 from aqr_exp.statistics.grouping import replicates
-from aqr_exp.statistics.metrics import class_label, follows_from_records, metric_name
+from aqr_exp.statistics.metrics import (
+    CLASS_AP,
+    GROUND_TRUTHS,
+    class_label,
+    follows_from_records,
+    metric_name,
+)
+from aqr_exp.statistics.noise import Noise, SceneNoise, shared_scene_noise, unpaired_scene_noise
 from aqr_exp.statistics.resampling import ResampledRun, Resampling
 from aqr_exp.statistics.run_scores import (
     InferenceCache,
@@ -34,6 +33,8 @@ from aqr_exp.statistics.run_scores import (
     cache_key,
     records_digest,
 )
+from aqr_exp.statistics.seed_checks import judge_openly
+from aqr_exp.statistics.verdicts import ArmDifference
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.store import Store
 
@@ -42,37 +43,43 @@ DEFAULT = Resampling()
 
 def compare_arms(
     reference: Sequence[RunRow],
-    other: Sequence[RunRow],
+    others: Sequence[Sequence[RunRow]],
     metrics: Sequence[str],
     *,
     store: Store,
+    further: Sequence[Sequence[RunRow]] = (),
     condition: str | None = None,
     settings: Resampling = DEFAULT,
-) -> dict[str, ArmDifference]:
-    """The differences of two arms.
+) -> dict[str, list[ArmDifference]]:
+    """The differences of some arms to their reference by metric, each metric judged as one family.
 
     Args:
         reference: Runs of the reference arm, in any order; those not completed are passed over.
         metrics: Names such as `mAP` or `AP/car`; whatever a row has as a number can be compared, over
             seeds only where match records do not give it.
+        further: Arms of the same setting whose seeds tell of noise as well.
         condition: A name of `CONDITIONS`; None for all of the data.
 
     Raises:
         RequestError: There is no such condition.
     """
-    found = _cached(
-        "difference",
-        (reference, other),
-        metrics,
-        condition,
-        store,
-        settings,
-        lambda metric, sample: asdict(estimate_difference(metric, condition, sample, settings)),
-    )
-    # JSON gives a list where there was a tuple.
+    arms = [
+        arm_intervals(rows, metrics, store=store, condition=condition, settings=settings)
+        for rows in (reference, *others, *further)
+    ]
+    pairs = [_measured((reference, rows), metrics, condition, store, settings) for rows in others]
+    count = 1 + len(others)
     return {
-        metric: ArmDifference(**{**values, "seeds": tuple(values["seeds"])})
-        for metric, values in found.items()
+        metric: judge_openly(
+            metric,
+            condition,
+            arms[0][metric],
+            [arm[metric] for arm in arms[1:count]],
+            [arm[metric] for arm in arms[count:]],
+            [_scene_noise(pair[metric]) for pair in pairs],
+            settings,
+        )
+        for metric in metrics
     }
 
 
@@ -85,16 +92,12 @@ def arm_intervals(
     settings: Resampling = DEFAULT,
 ) -> dict[str, ArmMean]:
     """The means of an arm by metric, each with its interval; as `compare_arms`."""
-    found = _cached(
-        "interval",
-        (rows,),
-        metrics,
-        condition,
-        store,
-        settings,
-        lambda _, sample: asdict(estimate_mean(sample, settings)),
-    )
-    return {metric: ArmMean(**values) for metric, values in found.items()}
+    return {
+        metric: estimate_mean(
+            metric, found["seeds"], found["values"], _scene_noise(found), settings
+        )
+        for metric, found in _measured((rows,), metrics, condition, store, settings).items()
+    }
 
 
 def arm_interval(
@@ -111,25 +114,32 @@ def arm_interval(
     ]
 
 
-def _cached(
-    kind: str,
+def _scene_noise(found: Mapping[str, Any]) -> SceneNoise:
+    variance, scenes = found["scene_variance"], found["scenes"]
+    noise = None if variance is None else Noise(variance=variance, degrees=scenes - 1)
+    return SceneNoise(noise=noise, scenes=scenes, note="; ".join(found["notes"]))
+
+
+def _measured(
     arms: Sequence[Sequence[RunRow]],
     metrics: Sequence[str],
     condition: str | None,
     store: Store,
     settings: Resampling,
-    estimate: Callable[[str, MetricSample], dict[str, Any]],
 ) -> Mapping[str, dict[str, Any]]:
-    """Results by metric, from the cache where nothing they depend on has changed."""
+    """By metric, the last arm's values and what scenes do to its mean, or to the difference of two.
+
+    It comes from the cache where nothing it depends on has changed.
+    """
     part = _condition(condition)
     chosen = [replicates(rows) for rows in arms]
     names = {metric: metric_name(metric, condition) for metric in metrics}
     key = cache_key(
-        kind=kind,
+        kind="measured, form 2",
         arms=[[_facts(store, row, names) for row in rows] for rows in chosen],
         metrics=list(metrics),
         condition=condition,
-        settings=asdict(settings),
+        draws=(settings.resamples, settings.seed),
     )
     cache = InferenceCache(store)
     kept = cache.read(key)
@@ -138,10 +148,7 @@ def _cached(
     wanted = any(follows_from_records(metric) for metric in metrics)
     scores = RunScores(store=store, settings=settings)
     records = _Records(chosen if wanted else [], part, scores)
-    found = {
-        metric: estimate(metric, _sample(chosen, metric, name, part, records))
-        for metric, name in names.items()
-    }
+    found = {metric: _sample(chosen, metric, name, part, records) for metric, name in names.items()}
     if not records.temporary:
         cache.keep(key, found)
     return found
@@ -165,6 +172,7 @@ def _facts(store: Store, row: RunRow, names: Mapping[str, str]) -> dict[str, Any
         "seed": row.seed,
         "records": records_digest(store, row),
         "values": [row.metric(name) for name in names.values()],
+        "truths": [_no_truths(row, metric) for metric in names],
     }
 
 
@@ -202,14 +210,20 @@ def _some(names: Sequence[str]) -> str:
     return f"{few} and {len(names) - 3} more" if len(names) > 3 else few
 
 
+def _no_truths(row: RunRow, metric: str) -> bool:
+    """Whether a run was scored without any object of the class that a metric is of."""
+    name = metric.removeprefix(CLASS_AP)
+    return name != metric and row.metric(GROUND_TRUTHS + name) == 0
+
+
 def _sample(
     arms: Sequence[Sequence[RunRow]],
     metric: str,
     name: str,
     part: DataCondition,
     records: _Records,
-) -> MetricSample:
-    """A metric of every run of some arms; under resamples where all of them have fitting records."""
+) -> dict[str, Any]:
+    """A metric of every run of some arms; with scene noise where all of them have fitting records."""
     notes: list[str] = []
     chosen: list[list[tuple[RunRow, float]]] = []
     from_records = follows_from_records(metric)
@@ -224,43 +238,48 @@ def _sample(
             if stored is not None and scored is not None and abs(stored - scored) > _SAME:
                 notes.append(f"{row.name}: {metric} in metrics.json is not what its records give")
                 fits = False
-            if scored is not None and np.isnan(scored):
+            if _no_truths(row, metric) or (scored is not None and np.isnan(scored)):
                 notes.append(f"no ground truth to measure {metric} on")
             elif stored is not None or scored is not None:
                 chosen[-1].append((row, float(scored if stored is None else stored)))  # type: ignore[arg-type]
     notes += records.notes if from_records else []
-    return _assemble(chosen, metric, part, records if fits else None, notes)
+    shared = SceneNoise()
+    if fits and any(chosen):
+        shared, more = _noise_of_scenes(chosen, metric, part, records)
+        notes += more
+    return {
+        "seeds": [row.seed for row, _ in chosen[-1]],
+        "values": [value for _, value in chosen[-1]],
+        "scene_variance": None if shared.noise is None else shared.noise.variance,
+        "scenes": shared.scenes,
+        "notes": list(dict.fromkeys(notes)),
+    }
 
 
-def _assemble(
+def _noise_of_scenes(
     chosen: Sequence[Sequence[tuple[RunRow, float]]],
     metric: str,
     part: DataCondition,
-    records: _Records | None,
-    notes: list[str],
-) -> MetricSample:
-    runs = [row for pairs in chosen for row, _ in pairs]
-    scenes, drawn = 0, {}
-    if records is not None and runs:
-        drawn = {row.name: records.runs[row.name].drawn(metric, part.labels) for row in runs}
-        label = class_label(metric)
-        labels = list(part.labels) if label is None else [label]
-        of_scene = records.runs[runs[0].name].scene_truths[:, labels].sum(axis=1)
-        # Resamples in which there is something to measure.
-        known = ~np.isnan(np.stack(list(drawn.values()))).any(axis=0)
-        drawn = {name: draws[known] for name, draws in drawn.items()}
-        notes, scenes = _scene_notes(notes, int((of_scene > 0).sum()), known)
-    arms = tuple(
-        ArmValues(
-            seeds=tuple(row.seed for row, _ in pairs),
-            values=np.array([value for _, value in pairs], dtype=np.float64),
-            draws=np.stack([drawn[row.name] for row, _ in pairs])
-            if scenes and pairs
-            else np.zeros((len(pairs), 0)),
-        )
-        for pairs in chosen
+    records: _Records,
+) -> tuple[SceneNoise, list[str]]:
+    """What scenes do to the mean of one arm, or to the difference of two; and remarks."""
+    runs = [records.runs[row.name] for pairs in chosen for row, _ in pairs]
+    label = class_label(metric)
+    labels = list(part.labels) if label is None else [label]
+    of_scene = runs[0].scene_truths[:, labels].sum(axis=1)
+    drawn = np.stack([run.drawn(metric, part.labels) for run in runs])
+    # Resamples in which there is something to measure.
+    known = ~np.isnan(drawn).any(axis=0)
+    notes, scenes = _scene_notes([], int((of_scene > 0).sum()), known)
+    if not scenes or not all(chosen):
+        return SceneNoise(scenes=scenes), notes
+    draws, count = drawn[:, known], len(chosen[0])
+    noise = (
+        shared_scene_noise(draws, scenes)
+        if len(chosen) == 1
+        else unpaired_scene_noise(draws[:count], draws[count:], scenes)
     )
-    return MetricSample(arms=arms, scenes=scenes, notes=tuple(dict.fromkeys(notes)))
+    return SceneNoise(noise=noise, scenes=scenes), notes
 
 
 def _scene_notes(

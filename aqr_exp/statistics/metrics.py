@@ -1,9 +1,19 @@
 """Names of metrics: what they are of, and which way each is better."""
 
+import math
+
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.store.collect import MEAN_METRICS, PEAK_GPU_MEMORY, PEAK_MEMORY
 
 MAIN_METRICS = ("mAP", "NDS")
+PRIMARY = MAIN_METRICS[0]
+VAL, SCENES = "val", "scenes"
+POPULATIONS = (VAL, SCENES)
+"""What a verdict is about: models trained again on these scenes, or on other scenes as well."""
+
+SESOI_POINTS = 0.5
+"""The smallest effect of interest, in points."""
+
 TRAIN_TIME = "train_time_s"
 CLASS_AP = "AP/"
 GROUND_TRUTHS = "gt/"
@@ -30,7 +40,15 @@ def follows_from_records(metric: str) -> bool:
 
 def in_points(metric: str) -> bool:
     """Whether people give a metric in points, of which there are 100: precisions and the score."""
-    return metric in MAIN_METRICS or metric.startswith(CLASS_AP)
+    name = metric.partition("@")[0]
+    return name in MAIN_METRICS or name.startswith(CLASS_AP)
+
+
+def bounds(metric: str) -> tuple[float, float]:
+    """The least and the largest value that a metric can have."""
+    share = in_points(metric) or metric in {"mASE", "mAAE"}
+    known = share or lower_is_better(metric)
+    return 0.0 if known else -math.inf, 1.0 if share else math.inf
 
 
 def class_label(metric: str) -> int | None:

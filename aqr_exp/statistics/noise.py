@@ -3,11 +3,10 @@
 Letters: N runs of an arm, R resamples.
 """
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from math import exp, log
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -34,27 +33,27 @@ class Noise:
         return float(np.sqrt(self.variance))
 
 
+@dataclass(frozen=True, kw_only=True)
+class SceneNoise:
+    """What the choice of scenes does to a mean or a difference.
+
+    Attributes:
+        noise: None where it is unknown.
+        scenes: How many scenes with such objects were drawn from; 0 where it is unknown.
+        note: Remarks for the reader; may be empty.
+    """
+
+    noise: Noise | None = None
+    scenes: int = 0
+    note: str = ""
+
+
 def mean_noise(values: Float[np.ndarray, " N"]) -> Noise | None:
-    """Noise of a mean from its spread over seeds (for paired arms: differences); None below two values."""
+    """Noise of a mean from its spread over seeds; None below two values."""
     if len(values) < 2:
         return None
     variance = _without_rounding(float(np.var(values, ddof=1)))
     return Noise(variance=variance / len(values), degrees=len(values) - 1)
-
-
-def welch_noise(reference: Float[np.ndarray, " N"], other: Float[np.ndarray, " M"]) -> Noise | None:
-    """Noise of the difference of two means over different seeds, with Welch's degrees of freedom.
-
-    None where an arm has one value.
-    """
-    known = [part for part in map(mean_noise, (reference, other)) if part is not None]
-    if len(known) < 2:
-        return None
-    variance = sum(part.variance for part in known)
-    if variance == 0:
-        return Noise(variance=0.0, degrees=min(part.degrees for part in known))
-    degrees = variance**2 / sum(part.variance**2 / part.degrees for part in known)
-    return Noise(variance=variance, degrees=degrees)
 
 
 def shared_scene_noise(draws: Float[np.ndarray, "N R"], scenes: int) -> Noise | None:
@@ -142,77 +141,38 @@ def p_value(estimate: float, sources: Sequence[Noise]) -> float | None:
     return float(exp(found))
 
 
-MOST_SEEDS = 1000
-_QUANTILES = 400
+_KNOTS = 40
 
 
-def power(effect: float, seeds: Noise, scenes: Noise | None, alpha: float) -> float:
-    """Power: the share of experiments that find a true effect."""
-    from scipy.special import ndtr, stdtrit
+def t_bound(degrees: Any, level: float) -> Any:
+    """What |t| exceeds with the chance `level`, for each number of degrees of freedom."""
+    from scipy.special import stdtrit
 
-    seen = seeds.variance * _seen_variances(seeds.degrees)
-    square = stdtrit(seeds.degrees, alpha / 2) ** 2 * seen
-    variance = seeds.variance
-    if scenes is not None:
-        square = square + stdtrit(scenes.degrees, alpha / 2) ** 2 * scenes.variance
-        variance += scenes.variance
-    if variance == 0:
-        return 1.0 if effect else 0.0
-    half, sd = np.sqrt(square), variance**0.5
-    return float((ndtr((effect - half) / sd) + ndtr((-effect - half) / sd)).mean())
+    inverse = 1 / np.asarray(degrees, dtype=np.float64)
+    if inverse.size <= _KNOTS:
+        return -stdtrit(1 / inverse, level / 2)
+    # Quantiles are slow, and nearly straight over 1 / degrees.
+    knots = np.linspace(inverse.min(), inverse.max(), _KNOTS)
+    return np.interp(inverse, knots, -stdtrit(1 / knots, level / 2))
 
 
-@lru_cache(maxsize=256)
-def _seen_variances(degrees: float) -> Float[np.ndarray, " quantiles"]:
-    """Estimates of a variance of 1, each as likely as the others."""
-    from scipy.special import chdtri
+def t_p(estimate: float, variance: float, degrees: float) -> float:
+    """Two-sided p of one t test; without any noise a difference is certain."""
+    from scipy.special import stdtr
 
-    shares = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
-    return np.asarray(chdtri(degrees, shares) / degrees)
-
-
-def detectable(seeds: Noise, scenes: Noise | None, alpha: float, wanted: float) -> float:
-    """The minimum detectable effect: the smallest true difference that is found often enough."""
-    from scipy.optimize import brentq
-
-    high = (seeds.variance + (scenes.variance if scenes else 0.0)) ** 0.5
-    if high == 0:
-        return 0.0
-    while power(high, seeds, scenes, alpha) < wanted:
-        high *= 2
-    found = brentq(
-        lambda effect: power(effect, seeds, scenes, alpha) - wanted, 0.0, high, rtol=1e-6
-    )
-    return float(found)
+    if estimate == 0:
+        return 1.0
+    return 2 * float(stdtr(degrees, -abs(estimate) / variance**0.5)) if variance > 0 else 0.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class SeedPlan:
-    """The noise that a plan of more seeds rests on.
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Holm's step-down correction (1979) of those that are known, in the given order.
 
-    Attributes:
-        sd: Standard deviation of one seed's difference.
-        degrees: Degrees of freedom for each seed beyond the first: 1 for pairs, up to 2 for Welch.
-        scenes: Noise that scenes give the mean, which more seeds do not lessen.
+    As statsmodels' `multipletests`, without its import time.
     """
-
-    sd: float
-    degrees: float = 1.0
-    scenes: Noise | None = None
-
-    def noise(self, seeds: int) -> Noise:
-        """Noise that so many seeds, at least 2, would give the mean."""
-        return Noise(variance=self.sd**2 / seeds, degrees=self.degrees * (seeds - 1))
-
-    def seeds_for(self, effect: float, alpha: float, wanted: float) -> int | None:
-        """The number of seeds, at least 2, that find an effect often enough; None beyond `MOST_SEEDS`."""
-
-        def enough(seeds: int) -> bool:
-            return power(abs(effect), self.noise(seeds), self.scenes, alpha) >= wanted
-
-        low, high = 1, 2
-        while not enough(high):
-            low, high = high, high * 2
-            if high > MOST_SEEDS:
-                return None
-        return low + 1 + bisect_left(range(low + 1, high), True, key=enough)
+    known = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    corrected: list[float | None] = [None] * len(p_values)
+    highest = 0.0
+    for rank, (p, place) in enumerate(known):
+        corrected[place] = highest = max(highest, min(1.0, (len(known) - rank) * p))
+    return corrected

@@ -17,7 +17,7 @@ from aqr_exp.evaluate.protocol import ERROR_NAMES
 from aqr_exp.evaluate.records import MatchRecords, SplitSamples
 from aqr_exp.evaluate.scorer import ALL_LABELS, Scores
 from aqr_exp.files.progress import Progress, no_progress
-from aqr_exp.statistics.metrics import class_label
+from aqr_exp.statistics.metrics import POPULATIONS, SESOI_POINTS, VAL, class_label
 
 _REPORTS = 40
 """Progress is reported at least so often, for a run large enough to wait for."""
@@ -38,12 +38,18 @@ class Resampling:
         seed: Of the draws.
         confidence: Of intervals; a test's level is 1 minus it.
         power: With which a minimum detectable effect is found.
+        population: What is asked about, of `POPULATIONS`.
+        sesoi: The smallest effect of interest, of metrics between 0 and 1.
+        paired: Whether arms of one seed share their start, and are compared seed by seed.
     """
 
     resamples: int = 1000
     seed: int = 0
     confidence: float = 0.95
     power: float = 0.8
+    population: str = VAL
+    sesoi: float = SESOI_POINTS / 100
+    paired: bool = False
 
     def __post_init__(self) -> None:
         if self.resamples < 2:
@@ -52,6 +58,10 @@ class Resampling:
             value = getattr(self, name)
             if not 0 < value < 1:
                 raise ValueError(f"{name} must lie between 0 and 1, got {value}")
+        if self.population not in POPULATIONS:
+            raise ValueError(f"population must be val or scenes, got {self.population}")
+        if not 0 < self.sesoi < 1:
+            raise ValueError(f"sesoi must lie between 0 and 100 points, got {100 * self.sesoi:g}")
 
     @property
     def alpha(self) -> float:

@@ -1,144 +1,161 @@
-"""Verdicts on differences: Holm's correction over the comparisons shown, and a sentence for each."""
+"""A difference with its verdict, and the verdict in a sentence."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aqr_exp.statistics.estimates import ArmDifference, least_p
-from aqr_exp.statistics.metrics import in_points, lower_is_better
+from aqr_exp.statistics.metrics import SCENES, VAL, in_points, metric_name
 
 BETTER = "better"
 WORSE = "worse"
-WITHIN_NOISE = "within noise"
-UNDECIDABLE = "undecidable"
+UNDECIDED = "undecided"
+NO_DATA = "no data"
 
-MOST_EXTRA_SEEDS = 20
-"""With more extra seeds than this a plan is not realistic: the difference is called within noise."""
+LEAST_DEGREES = 4
+"""Below so many in all arms together seed noise is not known well enough for any verdict."""
 
 ENOUGH_SEEDS = 3
 """As many seeds are suggested where seed noise is unknown."""
 
 
+def no_larger(sesoi: float) -> str:
+    """The word for a difference that is surely smaller than the smallest one of interest."""
+    return f"no difference as large as ±{100 * sesoi:g} points"
+
+
 @dataclass(frozen=True, kw_only=True)
-class DifferenceResult:
-    """A difference with its verdict.
+class ArmDifference:
+    """Another arm minus the reference, judged; what cannot be known is None.
 
     Attributes:
-        word: `better`, `worse`, `within noise` or `undecidable`.
-        p_holm: p corrected for the number of comparisons shown; None where there is no p.
-        comparisons: How many comparisons it was corrected for.
-        sentence: The verdict with its numbers, floor and outlook, for people.
+        condition: The part of the data; None for all.
+        n_reference: Runs of the reference.
+        word: `better`, `worse`, `undecided`, `no data`, or what `no_larger` says.
+        population: The question, see `Resampling`.
+        comparisons: With how many others it was judged together: arms, and of classes, errors and
+            conditions all of their kind.
+        arms: Arms whose seeds tell of noise, the reference included.
+        degrees: Degrees of freedom of the noise of all of them.
+        seed_sd: Standard deviation of one run, over all of them.
+        scenes: How many scenes with such objects were drawn from; 0 where scene noise is unknown.
+        low: Lower end of the simultaneous interval: it holds the truth together with all of its family.
+        p: The larger p of the two tests, corrected for the family.
+        held_back: Whether the test over all arms found it, and that of the two arms alone did not.
+        elsewhere: Whether it is shown on other scenes as well; None where that is unknown.
+        reach: How far from 0 the simultaneous 90 % interval ends: both one-sided tests that the
+            difference is smaller than `sesoi` reject where it is below.
+        mde: The minimum detectable effect of the very rule that gave the verdict.
+        sesoi: The smallest effect of interest; None where the metric is not between 0 and 1.
+        needed: Seeds of each arm that would find `sesoi`; None where no number would.
+        paired: Whether arms were compared seed by seed.
+        note: Remarks for the reader; may be empty.
     """
 
-    difference: ArmDifference
-    word: str
-    p_holm: float | None
-    comparisons: int
-    sentence: str
+    metric: str
+    condition: str | None
+    n_reference: int
+    n_other: int
+    word: str = NO_DATA
+    population: str = VAL
+    comparisons: int = 1
+    arms: int = 2
+    degrees: int = 0
+    seed_sd: float | None = None
+    scenes: int = 0
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    held_back: bool = False
+    elsewhere: bool | None = None
+    reach: float | None = None
+    mde: float | None = None
+    sesoi: float | None = None
+    needed: int | None = None
+    paired: bool = False
+    note: str = ""
 
+    @property
+    def name(self) -> str:
+        """The metric with its condition."""
+        return metric_name(self.metric, self.condition)
 
-def decide(differences: Sequence[ArmDifference], alpha: float = 0.05) -> list[DifferenceResult]:
-    """Verdicts for all comparisons that are shown together, in their order."""
-    known = [place for place, each in enumerate(differences) if each.p is not None]
-    adjusted = holm([float(differences[place].p or 0.0) for place in known])
-    corrected = dict(zip(known, adjusted, strict=True))
-    return [
-        _verdict(difference, corrected.get(place), len(known), alpha)
-        for place, difference in enumerate(differences)
-    ]
+    @property
+    def differs(self) -> bool:
+        """Whether it was called better or worse."""
+        return self.word in {BETTER, WORSE}
 
+    @property
+    def on_other_scenes(self) -> str | None:
+        """Whether what was found is also shown on other scenes; None where there is nothing to say."""
+        if not self.differs or self.elsewhere is None or self.population == SCENES:
+            return None
+        return "yes" if self.elsewhere else "not shown"
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction (1979), in the given order.
+    @property
+    def outlook(self) -> str:
+        """What these seeds can show, and what the smallest effect of interest would take; may be empty."""
+        if self.mde is None:
+            return ""
+        seeds = seeds_words(self.n_other, self.n_reference)
+        if in_points(self.metric) and self.mde >= 1:
+            text = f"{seeds} cannot show any difference"
+        else:
+            text = f"{seeds} can show ±{amount(self.metric, self.mde)}"
+        if self.sesoi is None:
+            return text
+        if self.needed is None:
+            lacking = (
+                "the scenes are too few" if self.population == SCENES else "the noise is too large"
+            )
+            return f"{text}, ±{100 * self.sesoi:g} points no number of seeds: {lacking}"
+        return f"{text}, ±{100 * self.sesoi:g} points would take {self.needed} of each arm"
 
-    As statsmodels' `multipletests`, without its import time.
-    """
-    order = sorted(range(len(p_values)), key=p_values.__getitem__)
-    corrected = [0.0] * len(p_values)
-    highest = 0.0
-    for rank, place in enumerate(order):
-        highest = max(highest, min(1.0, (len(order) - rank) * p_values[place]))
-        corrected[place] = highest
-    return corrected
+    @property
+    def sentence(self) -> str:
+        """The verdict with its numbers and outlook, without remarks."""
+        return "; ".join(part for part in (self.short, *self._reasons) if part)
 
+    @property
+    def short(self) -> str:
+        """The verdict with the difference and its interval."""
+        if self.mean is None:
+            return f"{self.word}: {self.name}"
+        words = f"{self.name} {number(self.metric, self.mean, '+')}"
+        if self.low is not None and self.high is not None:
+            ends = [number(self.metric, end, "+") for end in (self.low, self.high)]
+            words += f" [{', '.join(ends)}]"
+        return f"{self.word}: {words}{unit(self.metric)}"
 
-def _verdict(
-    difference: ArmDifference, p_holm: float | None, comparisons: int, alpha: float
-) -> DifferenceResult:
-    word, reason = _word_and_reason(difference, p_holm, alpha, comparisons)
-    parts = [f"{word}: {_amount(difference)}", reason, difference.note]
-    if p_holm is not None:
-        corrected = f", Holm over {comparisons}" if comparisons > 1 else ""
-        parts.insert(1, f"p {_p(p_holm)}{corrected}")
-    return DifferenceResult(
-        difference=difference,
-        word=word,
-        p_holm=p_holm,
-        comparisons=comparisons,
-        sentence="; ".join(part for part in parts if part),
-    )
-
-
-def _word_and_reason(
-    difference: ArmDifference, p_holm: float | None, alpha: float, comparisons: int
-) -> tuple[str, str]:
-    if difference.mean is None:
-        return UNDECIDABLE, "there is nothing to compare"
-    if p_holm is None:
-        return UNDECIDABLE, _unknown_noise(difference)
-    if p_holm <= alpha:
-        up = (difference.mean > 0) != lower_is_better(difference.metric)
-        return BETTER if up else WORSE, _floor(difference, alpha)
-    needed = difference.seeds_for(difference.mean, alpha / max(comparisons, 1))
-    extra = None if needed is None else max(needed - difference.n, 1)
-    if extra is not None and extra <= MOST_EXTRA_SEEDS:
-        words = f"cannot be decided with {_seeds(difference.n)}; about {extra} more needed"
-        return UNDECIDABLE, words
-    return WITHIN_NOISE, _visible(difference)
-
-
-def _unknown_noise(difference: ArmDifference) -> str:
-    if difference.seed_sd is None:
-        more = max(ENOUGH_SEEDS - difference.n, 1)
+    @property
+    def _reasons(self) -> tuple[str, ...]:
+        if self.mean is None:
+            return ()
+        if self.p is None:
+            return (self._unknown,)
+        family = f" among {self.comparisons} comparisons" if self.comparisons > 1 else ""
+        also = {"yes": "also on other scenes", "not shown": "on other scenes not shown", None: ""}
+        within = ""
+        if self.word == no_larger(self.sesoi or 0.0) and self.reach is not None:
+            within = f"90 % interval within ±{amount(self.metric, self.reach)}"
+        held = (
+            "all arms together show it, but the two alone do not (Welch)" if self.held_back else ""
+        )
         return (
-            f"cannot be decided with {_seeds(difference.n)}: seed noise is unknown; "
-            f"about {more} more needed"
+            f"p {_p(self.p)}{family}",
+            also[self.on_other_scenes],
+            within,
+            held,
+            self.outlook if self.word == UNDECIDED else "",
         )
-    return "cannot be decided: the seeds do not differ at all"
 
-
-def _floor(difference: ArmDifference, alpha: float) -> str:
-    """The caveat of a verdict that an exact test cannot confirm."""
-    least = difference.least_p
-    if least is None or least <= alpha:
-        return ""
-    return (
-        f"rests on seed noise being normal: an exact test cannot go below p = {least:g} "
-        f"with {_seeds(difference.n)}"
-    )
-
-
-def _visible(difference: ArmDifference) -> str:
-    """The size of a difference that would have been seen."""
-    amount = _number(difference.metric, difference.mde or 0.0) + _unit(difference.metric)
-    words = f"{_seeds(difference.n)} can show ±{amount}"
-    return words if difference.n > 5 else f"{words} (exact floor p = {least_p(difference.n):g})"
-
-
-def _seeds(count: int) -> str:
-    return "1 seed" if count == 1 else f"{count} seeds"
-
-
-def _amount(difference: ArmDifference) -> str:
-    """The difference with its interval."""
-    if difference.mean is None:
-        return difference.name
-    metric = difference.metric
-    words = f"{difference.name} {_number(metric, difference.mean, '+')}"
-    if difference.low is not None and difference.high is not None:
-        words += (
-            f" [{_number(metric, difference.low, '+')}, {_number(metric, difference.high, '+')}]"
-        )
-    return words + _unit(metric)
+    @property
+    def _unknown(self) -> str:
+        """Why nothing could be tested."""
+        if self.n_reference < 2 or self.degrees < LEAST_DEGREES:
+            few = seeds_words(self.n_other, self.n_reference)
+            return f"{few} cannot tell seed noise: run {ENOUGH_SEEDS} of each arm"
+        if not self.seed_sd:
+            return "the seeds do not differ at all: is the seed in effect?"
+        return "scene noise is unknown"
 
 
 _UNITS = {
@@ -151,12 +168,27 @@ _UNITS = {
 }
 
 
-def _unit(metric: str) -> str:
+def unit(metric: str) -> str:
+    """What a metric is given in, after a space; empty for a plain number."""
     return _UNITS.get(metric, " points" if in_points(metric) else "")
 
 
-def _number(metric: str, value: float, sign: str = "") -> str:
+def number(metric: str, value: float, sign: str = "") -> str:
+    """A value as people read it, in points where the metric is given in them."""
     return f"{100 * value:{sign}.2f}" if in_points(metric) else f"{value:{sign}.4g}"
+
+
+def amount(metric: str, value: float) -> str:
+    """A value with its unit."""
+    if not in_points(metric):
+        return number(metric, value) + unit(metric)
+    return f"{100 * value:.{2 if value < 0.1 else 0}{'g' if value < 0.1 else 'f'}}" + unit(metric)
+
+
+def seeds_words(*counts: int) -> str:
+    """Numbers of seeds in words: `1 seed`, `3 seeds`, `3 and 5 seeds`."""
+    words = " and ".join(map(str, dict.fromkeys(counts)))
+    return f"{words} seed" if {*counts} == {1} else f"{words} seeds"
 
 
 def _p(value: float) -> str:

@@ -89,13 +89,13 @@ def test_a_confirmation_runs_what_is_missing_and_reports_the_shrinkage(
     (line,) = report["rows"]
     assert line["point"] == "attention_bias"
     # Runs 2 and 5 of the plan are those of scale 2.5.
-    assert line["selected on val"] == round((0.22 + 0.25) / 2, 4)
+    assert line["selected on val"] == round(100 * (0.22 + 0.25) / 2, 2)
     confirmed = 0.3 + 0.025 + (4 + 9 + 16) / 3000
-    assert line["confirmed"] == round(confirmed, 4)
-    assert line["shrinkage"] == round(confirmed - 0.235, 4)
+    assert line["confirmed"] == round(100 * confirmed, 2)
+    assert line["shrinkage"] == round(100 * (confirmed - 0.235), 2)
     assert (line["n"], line["fresh n"]) == (2, 3)
-    assert line["selected lead"] == 0.02
-    assert line["confirmed lead"] == 0.025
+    assert line["selected lead"] == 2.0
+    assert line["confirmed lead"] == 2.5
     assert report["notes"][0].startswith("selected on val: the first mAP of each point is the one")
     fresh = [name for name in store.names() if name not in {run.name for run in swept.runs}]
     assert sorted(name.rpartition("-s")[2] for name in fresh) == ["2", "2", "3", "3", "4", "4"]
@@ -140,7 +140,7 @@ def test_arms_are_compared_by_their_beginnings(
     found = json.loads(capsys.readouterr().out)
     assert list(found) == ["configuration", "metrics", "errors", "scenes"]
     first = found["metrics"]["rows"][0]
-    assert (first["A"], first["B"], first["difference"]) == (0.215, 0.235, 0.02)
+    assert (first["A"], first["B"], first["difference"]) == (21.5, 23.5, 2.0)
     assert found["scenes"]["rows"] == []
     assert "no match records" in found["scenes"]["notes"][0]
     keys = [row["key"] for row in found["configuration"]["rows"]]
@@ -160,7 +160,7 @@ def test_two_runs_of_one_arm_differ_in_their_seed_alone(
     assert main(["compare", *names, "--by", "metric"]) == 0
     out = capsys.readouterr().out
     assert "the configurations are the same but for the seed" in out
-    assert "cannot be decided with 1 seed" in out
+    assert "1 seed cannot tell seed noise: run 3 of each arm" in out
 
 
 @pytest.mark.parametrize(
@@ -204,3 +204,26 @@ def test_a_comparison_imports_nothing_heavy(swept: Plan) -> None:
     assert result.returncode == 0, result.stderr
     assert result.stderr.splitlines()[-1] == "HEAVY: "
     assert "AP/car" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("typed", "fault"),
+    [
+        (["--sesoi", "nan"], "sesoi: nan is not between 0 and 100 points"),
+        (["--sesoi", "0"], "sesoi: 0 is not between 0 and 100 points"),
+        (
+            ["--population", "scene"],
+            "Invalid value for '--population': 'scene' is not one of 'val', ",
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", ["table", "compare"])
+def test_a_question_that_cannot_be_is_one_line(
+    swept: Plan, command: str, typed: list[str], fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arms = [arm(swept, 0), arm(swept, 2)] if command == "compare" else []
+    assert main([command, *arms, *typed]) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith(f"aqr-exp: {fault}")
+    assert len(err.splitlines()) == 1
+    assert out == ""

@@ -129,7 +129,7 @@ def test_cells_of_text_are_no_formulas_and_numbers_stay(
     assert len(rows) > 2
     cells = [cell for row in rows for cell in row]
     assert not [cell for cell in cells if cell[:1] in {"=", "@", "\t", "\r"}]
-    assert "0.3000" in cells
+    assert "30.00" in cells
     out, _ = shown(capsys, "table", "--metrics", "mAP", "--format", "html")
     assert "<b>" not in out
     out, _ = shown(capsys, "table", "--metrics", "mAP", "--format", "md")

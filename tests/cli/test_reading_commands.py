@@ -69,7 +69,7 @@ def test_table_prints_every_format(store: Store, capsys: pytest.CaptureFixture[s
     for form in ("rich", "md", "csv", "json", "latex"):
         assert main(["table", "--format", form, "--metrics", "mAP"]) == 0
         out, err = capsys.readouterr()
-        assert "0.255" in out
+        assert "25.5" in out
         where = err if form == "csv" else out
         assert note.replace("_", "\\_") in where.replace("_", "\\_")
 
@@ -79,12 +79,12 @@ def test_the_usual_table_has_one_line_an_arm(
 ) -> None:
     add(store, 0, 0.25)
     assert main(["table"]) == 0
-    assert "| baseline | 1 | 0.2500 (one seed: no interval) |" in capsys.readouterr().out
+    assert "| baseline | 1 | 25.00 (one seed: no interval) |" in capsys.readouterr().out
     add(store, 1, 0.26)
     assert main(["table", "--format", "json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)["rows"]
-    # Two seeds .01 apart: t(1) = 12.7062, half of the interval is 12.7062 * .005.
-    assert (row["n"], row["mAP"], row["mAP low"], row["mAP high"]) == (2, 0.255, 0.1915, 0.3185)
+    # Two seeds a point apart: t(1) = 12.7062, half of the interval is 12.7062 * .5.
+    assert (row["n"], row["mAP"], row["mAP low"], row["mAP high"]) == (2, 25.5, 19.15, 31.85)
     assert row["time / baseline"] is None
     assert main(["table", "--by", "arm", "--format", "csv", "--metrics", "NDS"]) == 0
     out, err = capsys.readouterr()

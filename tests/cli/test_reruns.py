@@ -55,7 +55,7 @@ def views(config: RunConfig, store: Store, capsys: pytest.CaptureFixture[str]) -
     assert (status.state, shown.previous) == (RunStatus.COMPLETED, RunStatus.COMPLETED)
     (series,) = swept(rows, ["schedule.epochs"], store=store).series
     return {
-        "table": line["mAP"],
+        "table": line["mAP"] / 100,  # of points
         "best point": best.mean if best else None,
         "figure": [row.name for point in series.points for row in point.group],
         "curves": [curves.row.name for curves in arm.runs],

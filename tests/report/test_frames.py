@@ -69,8 +69,8 @@ def test_the_folder_is_the_command_lines_by_default(
 def test_the_table_is_that_of_the_command_line(made_up: MadeUpStore) -> None:
     frame = aqr_exp.results.table(made_up.root, metrics=["mAP"])
     by_variant = frame.set_index("variant")
-    assert by_variant.loc["attention_bias", "mAP"] == 0.33
-    assert by_variant.loc["attention_bias", "mAP difference"] == 0.025
+    assert by_variant.loc["attention_bias", "mAP"] == 33.0
+    assert by_variant.loc["attention_bias", "mAP difference"] == 2.5
     assert by_variant.loc["baseline", "n"] == 2
     assert frame.attrs["synthetic"] is True
     assert "SYNTHETIC" in frame.attrs["title"]
@@ -93,7 +93,8 @@ def test_a_comparison_is_one_row_a_number(made_up: MadeUpStore) -> None:
     overall = frame[(frame.part == "metric") & (frame.name == "mAP")].iloc[0]
     assert (overall.reference, overall.other) == pytest.approx((0.305, 0.33))
     assert overall.difference == pytest.approx(0.025)
-    assert overall.pairs == 2
+    assert overall.verdict == "undecided"
+    assert "2 seeds cannot tell seed noise: run 3 of each arm" in overall.sentence
     assert frame[frame.part == "class"].ground_truth.dropna().tolist() == [9]
     assert (frame.part == "scene").sum() == 0
     assert frame.attrs["configuration"]["variant.name"] == ("baseline", "attention_bias")
@@ -109,6 +110,12 @@ def test_what_is_unknown_is_named(made_up: MadeUpStore) -> None:
         aqr_exp.results.compare("baseline", "attention", made_up.root, by=["clas"])
     with pytest.raises(RequestError, match=r"^no run begins with 'x' \(see `aqr-exp list`\)"):
         aqr_exp.results.compare("baseline", "x", made_up.root)
+    with pytest.raises(
+        RequestError, match=r"^population: 'vall': did you mean 'val'\? \(available: "
+    ):
+        aqr_exp.results.table(made_up.root, population="vall")
+    with pytest.raises(RequestError, match=r"^sesoi: 0 is not between 0 and 100 points$"):
+        aqr_exp.results.compare("baseline", "attention", made_up.root, sesoi=0)
 
 
 def test_importing_the_results_imports_nothing_heavy() -> None:

@@ -1,16 +1,19 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from aqr_exp.statistics.noise import (
     Noise,
+    holm,
     mean_noise,
     shared_scene_noise,
+    t_bound,
+    t_p,
     unpaired_scene_noise,
-    welch_noise,
 )
 
 _VALUES = st.floats(-1, 1, allow_subnormal=False)
@@ -33,14 +36,21 @@ def test_rounding_is_no_noise():
     assert mean_noise(np.array([0.1 + 0.2, 0.3])) == Noise(variance=0.0, degrees=1)
 
 
-def test_welch_against_scipy():
-    first, second = np.array([0.1, 0.5, 0.2, 0.4]), np.array([0.3, 0.31])
-    noise = welch_noise(first, second)
-    expected = stats.ttest_ind(second, first, equal_var=False)
-    assert noise.degrees == pytest.approx(expected.df)
-    assert (second.mean() - first.mean()) / noise.sd == pytest.approx(expected.statistic)
-    assert welch_noise(first, second[:1]) is None
-    assert welch_noise(np.ones(3), np.ones(2)) == Noise(variance=0, degrees=1)
+def test_bounds_and_p_of_t_against_scipy():
+    degrees = np.linspace(2, 9, 200)
+    for found in (t_bound(degrees, 0.05), t_bound(degrees[:3], 0.05)):
+        np.testing.assert_allclose(found, stats.t.ppf(0.975, degrees[: len(found)]), rtol=2e-3)
+    assert t_p(0.3, 0.04, 5) == pytest.approx(2 * stats.t.sf(1.5, 5))
+    assert (t_p(0.0, 0.0, 5), t_p(0.1, 0.0, 5)) == (1, 0)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+@settings(max_examples=10)
+def test_holm_is_statsmodels(p_values):
+    expected = multipletests(p_values, method="holm")[1]
+    assert holm(p_values) == pytest.approx(list(expected), abs=1e-15)
+    assert holm([*p_values, None])[:-1] == holm(p_values)
+    assert holm([]) == []
 
 
 def test_scene_noise_of_one_seed_is_the_bootstrap_variance():

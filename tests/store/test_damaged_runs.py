@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -159,6 +160,13 @@ def _assert_compared(
     name = path.relative_to(store.runs_dir).parts[0]
     found = _printed(capsys, *COMPARE, "--by", "metric,scene")
     if not name.startswith(("baseline-", "attention_bias-")):
+        if noticed == "listed" and found != before:
+            # A run of a further arm told of noise: how much is known of it is less now, and said.
+            assert _seed_degrees(found) < _seed_degrees(before)
+            for key in ("n A", "A", "n B", "B", "difference"):
+                old, new = ([row[key] for row in one["metrics"]["rows"]] for one in (before, found))
+                assert new == old
+            found = found | {"metrics": before["metrics"]}
         assert found == before
     elif noticed == "listed":
         notes = [note for note in found["configuration"]["notes"] if "not compared: " in note]
@@ -167,6 +175,13 @@ def _assert_compared(
         # A record that fits no more: the numbers of metrics.json stay, scenes are not scored.
         assert name in json.dumps(found)
         assert found["metrics"]["rows"] == before["metrics"]["rows"]
+
+
+def _seed_degrees(compared: dict) -> int:
+    """How many degrees of freedom the seed noise has by the note on the rule."""
+    found = re.search(r"\((\d+) degrees of freedom\)", compared["metrics"]["notes"][0])
+    assert found is not None
+    return int(found[1])
 
 
 def _verified(store: Store, name: str, path: Path) -> bool:

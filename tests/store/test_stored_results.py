@@ -1,4 +1,7 @@
-"""A results folder that an older version wrote is read with the numbers that version printed."""
+"""A results folder that an older version wrote is read with the numbers that version printed.
+
+Verdicts and intervals (`table`, `compare`) are those of the present rule.
+"""
 
 import json
 import math

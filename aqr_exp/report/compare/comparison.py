@@ -13,12 +13,12 @@ from aqr_exp.files.progress import NamedProgress, no_progress
 from aqr_exp.report.compare.scenes import SceneChanges, scene_changes
 from aqr_exp.statistics.confounders import Confounder, all_confounders, check_factors
 from aqr_exp.statistics.differences import DEFAULT, arm_intervals, compare_arms
-from aqr_exp.statistics.estimates import ArmDifference, ArmMean
-from aqr_exp.statistics.grouping import origin_notes
+from aqr_exp.statistics.estimates import ArmMean
+from aqr_exp.statistics.grouping import Group, origin_notes
 from aqr_exp.statistics.metrics import CLASS_AP, MAIN_METRICS
 from aqr_exp.statistics.resampling import Resampling
 from aqr_exp.statistics.run_scores import GroundTruths, prepare
-from aqr_exp.statistics.verdicts import DifferenceResult, decide
+from aqr_exp.statistics.verdicts import ArmDifference
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.store import Store
 
@@ -50,16 +50,23 @@ class Compared:
     """One metric of two arms.
 
     Attributes:
-        condition: The part of the data; None for all of it.
         truths: Ground truths it rests on; None when unknown or not the same in both.
     """
 
-    metric: str
-    condition: str | None
     truths: int | None
     reference: ArmMean
     other: ArmMean
-    result: DifferenceResult
+    difference: ArmDifference
+
+    @property
+    def metric(self) -> str:
+        """Its name, without the condition."""
+        return self.difference.metric
+
+    @property
+    def condition(self) -> str | None:
+        """The part of the data; None for all of it."""
+        return self.difference.condition
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +78,7 @@ class Comparison:
         other: Those of the other arm; differences are other minus reference.
         configuration: Keys that can change the numbers and differ.
         confounders: What differs besides the declared factors.
-        metrics: By metric; this block and each other is corrected for its number of comparisons.
+        metrics: By metric; each metric of each block is a comparison of its own.
         classes: AP by class.
         conditions: The first metric by condition.
         notes: Which runs were left out, and why.
@@ -100,12 +107,14 @@ def compare_two(
     *,
     store: Store,
     request: Request,
+    further: Sequence[Group] = (),
     left_out: Sequence[str] = (),
     progress: NamedProgress = no_progress,
 ) -> Comparison:
     """Compare two arms, or two runs.
 
     Args:
+        further: Other arms of the reference's setting: their seeds tell of noise as well.
         left_out: Lines on runs of the two that are not among them; equal ones are shown once.
         progress: Called with (what, done, total).
 
@@ -119,9 +128,8 @@ def compare_two(
     if request.strict and confounders:
         names = "; ".join(map(str, confounders))
         raise RequestError(f"--strict: the two differ in more than the declared factor: {names}")
-    reference, other, notes = _with_common_seeds(reference, other)
     shown = [*reference, *other]
-    notes = (*notes, *origin_notes(shown, strict=request.strict))
+    notes = origin_notes(shown, strict=request.strict)
     parts = request.parts
     drawn = [DataCondition()] * any(part in parts for part in (METRIC, CLASS))
     drawn += [*CONDITIONS.values()] if CONDITION in parts else []
@@ -132,7 +140,8 @@ def compare_two(
         settings=request.settings,
         progress=partial(progress, "resamples"),
     )
-    family = partial(_family, (reference, other), store, request.settings, GroundTruths(store))
+    truths = GroundTruths(store)
+    family = partial(_family, (reference, other), further, store, request.settings, truths)
     return Comparison(
         reference=tuple(reference),
         other=tuple(other),
@@ -151,58 +160,40 @@ def compare_two(
     )
 
 
-def _with_common_seeds(
-    reference: Sequence[RunRow], other: Sequence[RunRow]
-) -> tuple[Sequence[RunRow], Sequence[RunRow], tuple[str, ...]]:
-    """The runs that are compared in pairs, where there are such pairs, as `compare_arms` takes them.
-
-    Both means are then of the seeds that the difference is of.
-    """
-    common = {row.seed for row in reference} & {row.seed for row in other} - {None}
-    if not common or (len(common) == 1 and min(len(reference), len(other)) > 1):
-        return reference, other, ()
-    left_out = sorted(row.name for row in (*reference, *other) if row.seed not in common)
-    note = f"left out, without a run of the same seed in the other arm: {', '.join(left_out)}"
-    return (
-        [row for row in reference if row.seed in common],
-        [row for row in other if row.seed in common],
-        (note,) * bool(left_out),
-    )
-
-
 def _family(
     arms: tuple[Sequence[RunRow], Sequence[RunRow]],
+    further: Sequence[Group],
     store: Store,
     settings: Resampling,
     truths: GroundTruths,
     metrics: Sequence[str],
     conditions: Sequence[str | None] = (None,),
 ) -> tuple[Compared, ...]:
-    """Metrics under conditions, as one family of comparisons."""
-    found: list[ArmDifference] = []
-    means: list[tuple[ArmMean, ArmMean]] = []
-    for condition in conditions:
-        differing = compare_arms(
-            *arms, metrics, store=store, condition=condition, settings=settings
-        )
-        ours, theirs = (
-            arm_intervals(arm, metrics, store=store, condition=condition, settings=settings)
-            for arm in arms
-        )
-        found += [differing[metric] for metric in metrics]
-        means += [(ours[metric], theirs[metric]) for metric in metrics]
+    """Metrics under conditions, each a comparison of its own."""
     compared = []
-    for result, (reference, other) in zip(decide(found, settings.alpha), means, strict=True):
-        metric, condition = result.difference.metric, result.difference.condition
-        counts = truths.of([row for arm in arms for row in arm], metric, condition)
-        compared.append(
-            Compared(
-                metric=metric,
-                condition=condition,
-                truths=counts.pop() if len(counts) == 1 else None,
-                reference=reference,
-                other=other,
-                result=result,
-            )
+    rows = [row for arm in arms for row in arm]
+    for condition in conditions:
+        estimate = partial(
+            arm_intervals, metrics=metrics, store=store, condition=condition, settings=settings
         )
+        reference, other = map(estimate, arms)
+        found = compare_arms(
+            arms[0],
+            [arms[1]],
+            metrics,
+            further=further,
+            store=store,
+            condition=condition,
+            settings=settings,
+        )
+        for metric in metrics:
+            counts = truths.of(rows, metric, condition)
+            compared.append(
+                Compared(
+                    truths=counts.pop() if len(counts) == 1 else None,
+                    reference=reference[metric],
+                    other=other[metric],
+                    difference=found[metric][0],
+                )
+            )
     return tuple(compared)

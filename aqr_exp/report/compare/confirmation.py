@@ -6,22 +6,26 @@ from itertools import chain
 
 from aqr_exp.report.arm_names import arm_labels
 from aqr_exp.report.tables.cells import (
+    NO_VALUE,
     Cell,
     MergedColumns,
     Table,
     count_cell,
     interval_cells,
     make_columns,
+    metric_cell,
     number_cell,
     text_cell,
     titled,
 )
+from aqr_exp.report.tables.notes import rule_notes
 from aqr_exp.statistics.differences import DEFAULT, arm_interval, compare_arms
-from aqr_exp.statistics.estimates import ArmDifference, ArmMean
+from aqr_exp.statistics.estimates import ArmMean
 from aqr_exp.statistics.grouping import origin_notes
 from aqr_exp.statistics.resampling import Resampling
-from aqr_exp.statistics.verdicts import DifferenceResult, decide
+from aqr_exp.statistics.verdicts import ArmDifference
 from aqr_exp.store.collect import RunRow
+from aqr_exp.store.counting import grouped
 from aqr_exp.store.store import Store
 
 INTERVALS = (
@@ -54,9 +58,9 @@ class Confirmed:
     Attributes:
         selected: The mean that it was selected by.
         confirmed: The mean over fresh seeds.
-        shrinkage: Confirmed minus selected; the seeds differ, so that it is unpaired.
+        shrinkage: Confirmed minus selected.
         selected_lead: Point minus baseline in the sweep.
-        result: Point minus baseline over fresh seeds, corrected for the number of points.
+        result: Point minus baseline over fresh seeds, judged together with the other points.
     """
 
     label: str
@@ -65,7 +69,7 @@ class Confirmed:
     confirmed: ArmMean
     shrinkage: ArmDifference
     selected_lead: ArmDifference
-    result: DifferenceResult
+    result: ArmDifference
 
 
 def confirm(
@@ -76,29 +80,45 @@ def confirm(
     settings: Resampling = DEFAULT,
 ) -> list[Confirmed]:
     """Compare the selected points with themselves and with the baseline on fresh seeds."""
+    # The seeds of every arm tell of noise, whichever is compared.
+    arms = {_names(rows): rows for point in points for rows in vars(point).values() if rows}
 
-    def difference(reference: Sequence[RunRow], other: Sequence[RunRow]) -> ArmDifference:
-        return compare_arms(reference, other, [metric], store=store, settings=settings)[metric]
+    def differences(
+        reference: Sequence[RunRow], others: Sequence[Sequence[RunRow]]
+    ) -> list[ArmDifference]:
+        compared = {_names(rows) for rows in (reference, *others)}
+        further = [rows for names, rows in arms.items() if names not in compared]
+        found = compare_arms(
+            reference, others, [metric], further=further, store=store, settings=settings
+        )
+        return found[metric]
 
     def mean(rows: Sequence[RunRow]) -> ArmMean:
         return arm_interval(rows, metric, store=store, settings=settings)
 
     labels = arm_labels([point.selected[0] for point in points])
-    results = decide(
-        [difference(point.fresh_baseline, point.fresh) for point in points], settings.alpha
-    )
+    places = range(len(points))
+    results: dict[int, ArmDifference] = {}
+    for family in grouped(places, lambda at: _names(points[at].fresh_baseline)).values():
+        fresh = [points[at].fresh for at in family]
+        judged = differences(points[family[0]].fresh_baseline, fresh)
+        results.update(zip(family, judged, strict=True))
     return [
         Confirmed(
-            label=label,
+            label=labels[at],
             runs=point,
             selected=mean(point.selected),
             confirmed=mean(point.fresh),
-            shrinkage=difference(point.selected, point.fresh),
-            selected_lead=difference(point.selected_baseline, point.selected),
-            result=result,
+            shrinkage=differences(point.selected, [point.fresh])[0],
+            selected_lead=differences(point.selected_baseline, [point.selected])[0],
+            result=results[at],
         )
-        for label, point, result in zip(labels, points, results, strict=True)
+        for at, point in enumerate(points)
     ]
+
+
+def _names(rows: Sequence[RunRow]) -> tuple[str, ...]:
+    return tuple(row.name for row in rows)
 
 
 def confirmation_table(
@@ -116,6 +136,7 @@ def confirmation_table(
         *INTERVALS[2],
         "p",
         "verdict",
+        "on other scenes",
     )
     shown = [runs for item in found for runs in (item.runs.selected, item.runs.fresh)]
     title, synthetic = titled(
@@ -124,7 +145,7 @@ def confirmation_table(
     notes = [*_notes(found, metric, candidates, planned), *origin_notes(chain(*shown))]
     return Table(
         title=title,
-        columns=make_columns(columns, numeric={*columns} - {"point", "verdict"}),
+        columns=make_columns(columns, numeric={*columns} - {"point", "verdict", "on other scenes"}),
         rows=tuple(_cells(item) for item in found),
         notes=tuple(notes),
         synthetic=synthetic,
@@ -136,18 +157,20 @@ def confirmation_table(
 
 
 def _cells(item: Confirmed) -> tuple[Cell, ...]:
-    lead, change = item.result.difference, item.shrinkage
+    lead, change = item.result, item.shrinkage
+    metric = lead.metric
     return (
         text_cell(item.label),
-        number_cell(item.selected.mean),
+        metric_cell(metric, item.selected.mean),
         count_cell(item.selected.n),
-        *interval_cells(item.confirmed.mean, item.confirmed.low, item.confirmed.high),
+        *interval_cells(metric, item.confirmed.mean, item.confirmed.low, item.confirmed.high),
         count_cell(item.confirmed.n),
-        *interval_cells(change.mean, change.low, change.high),
-        number_cell(item.selected_lead.mean),
-        *interval_cells(lead.mean, lead.low, lead.high),
-        number_cell(item.result.p_holm, decimals=3),
-        text_cell(item.result.word if lead.mean is not None else "not confirmed yet"),
+        *interval_cells(metric, change.mean, change.low, change.high, signed=True),
+        metric_cell(metric, item.selected_lead.mean, signed=True),
+        *interval_cells(metric, lead.mean, lead.low, lead.high, signed=True),
+        number_cell(lead.p, decimals=3),
+        text_cell(lead.word if lead.mean is not None else "not confirmed yet"),
+        text_cell(lead.on_other_scenes) if lead.on_other_scenes else NO_VALUE,
     )
 
 
@@ -165,6 +188,7 @@ def _notes(found: Sequence[Confirmed], metric: str, candidates: int, planned: in
         missing = planned - len(item.runs.fresh)
         if missing:
             notes.append(f"{item.label}: {missing} of {planned} fresh seeds are not complete")
-        if item.result.difference.mean is not None:
+        if item.result.mean is not None:
             notes.append(f"{item.label} over the baseline: {item.result.sentence}")
-    return notes
+            notes += [f"{item.label}: {item.result.note}"] if item.result.note else []
+    return [*notes, *rule_notes([item.result for item in found if item.result.mean is not None])]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from aqr_exp.files.suggest import some
 from aqr_exp.report.arm_names import arm_labels
 from aqr_exp.report.compare.comparison import Compared, Comparison
 from aqr_exp.report.compare.scenes import SCENE_METRIC, SceneChange
@@ -13,15 +14,19 @@ from aqr_exp.report.tables.cells import (
     count_cell,
     interval_cells,
     make_columns,
+    metric_cell,
     number_cell,
     text_cell,
     titled,
 )
+from aqr_exp.report.tables.notes import rule_notes
+from aqr_exp.statistics.metrics import PRIMARY
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.counting import grouped
 
 LONGEST_VALUE = 60
-NUMBERS = ("ground truth", "A", "B", "difference", "low", "high", "pairs", "p")
+ELSEWHERE = "on other scenes"
+NUMBERS = ("ground truth", "n A", "A", "n B", "B", "difference", "low", "high", "p")
 SCENE_NUMBERS = ("samples", "ground truth", "A", "B", "difference", "seeds that agree")
 
 
@@ -84,12 +89,15 @@ def _compared_table(
 ) -> Table:
     """One line a metric, with both means, the difference and its interval, and the verdict."""
     title, synthetic = titled(
-        f"{what}: means, B - A [95 % interval], verdict after Holm over {len(items)}", [found.rows]
+        f"{what}: means, B - A [95 % interval], verdict; mAP, NDS and AP in points", [found.rows]
     )
-    notes = [item.result.sentence for item in items] if sentences else _shared_notes(items)
+    judged = [item.difference for item in items]
+    notes = [*rule_notes(judged), *(one.sentence for one in judged)] if sentences else []
+    by_note = grouped([one for one in judged if one.note], lambda one: one.note)
+    notes += [f"{some([one.name for one in same])}: {note}" for note, same in by_note.items()]
     return Table(
         title=title,
-        columns=make_columns(("metric", *NUMBERS, "verdict"), numeric=NUMBERS),
+        columns=make_columns(("metric", *NUMBERS, "verdict", ELSEWHERE), numeric=NUMBERS),
         rows=tuple(_compared_cells(item) for item in items),
         notes=tuple(notes),
         synthetic=synthetic,
@@ -98,27 +106,19 @@ def _compared_table(
     )
 
 
-def _shared_notes(items: Sequence[Compared]) -> list[str]:
-    """Remarks on numbers: those with the same note share a line."""
-    by_note = grouped([item.result.difference for item in items], lambda each: each.note)
-    return [
-        f"{', '.join(each.name for each in named)}: {note}"
-        for note, named in by_note.items()
-        if note
-    ]
-
-
 def _compared_cells(item: Compared) -> tuple[Cell, ...]:
-    difference = item.result.difference
+    one = item.difference
     return (
-        text_cell(difference.name),
+        text_cell(one.name),
         NO_VALUE if item.truths is None else count_cell(item.truths),
-        number_cell(item.reference.mean),
-        number_cell(item.other.mean),
-        *interval_cells(difference.mean, difference.low, difference.high),
-        count_cell(difference.n_pairs),
-        number_cell(item.result.p_holm, decimals=3),
-        text_cell(item.result.word),
+        count_cell(item.reference.n),
+        metric_cell(one.metric, item.reference.mean),
+        count_cell(item.other.n),
+        metric_cell(one.metric, item.other.mean),
+        *interval_cells(one.metric, one.mean, one.low, one.high, signed=True),
+        number_cell(one.p, decimals=3),
+        text_cell(one.word),
+        text_cell(one.on_other_scenes) if one.on_other_scenes else NO_VALUE,
     )
 
 
@@ -126,7 +126,7 @@ def scene_table(found: Comparison, count: int) -> Table:
     """The scenes that changed most."""
     changes = found.scenes.changes
     title, synthetic = titled(
-        f"Scenes that changed most: {SCENE_METRIC}, {min(count, len(changes))} of {len(changes)}",
+        f"Scenes that changed most: {SCENE_METRIC} in points, {min(count, len(changes))} of {len(changes)}",
         [found.rows],
     )
     notes = list(found.scenes.notes)
@@ -150,9 +150,8 @@ def _scene_cells(change: SceneChange) -> tuple[Cell, ...]:
         text_cell(change.scene),
         count_cell(change.samples),
         count_cell(change.truths),
-        number_cell(change.reference),
-        number_cell(change.other),
-        number_cell(change.difference),
+        *(metric_cell(PRIMARY, each) for each in (change.reference, change.other)),
+        metric_cell(PRIMARY, change.difference, signed=True),
         agree,
         text_cell(change.description),
     )

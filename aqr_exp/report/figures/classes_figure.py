@@ -54,7 +54,7 @@ def classes_figure(
     height_in = 0.9 + len(classes) * (0.16 + 0.075 * len(groups))
     figure = paper_figure(shown, width_in, height_in)
     axes = figure.subplots()
-    paper_axes(axes, x="AP, mean and 95 % interval", y="class (ground-truth boxes)")
+    paper_axes(axes, x="AP (points), mean and 95 % interval", y="class (ground-truth boxes)")
     labels = arm_labels([group[0] for group in groups])
     for index, (group, label) in enumerate(zip(groups, labels, strict=True)):
         beside = STRIP * (0.5 - (index + 0.5) / len(groups))

@@ -22,6 +22,7 @@ from aqr_exp.report.figures.style import (
     words,
 )
 from aqr_exp.report.figures.training_curves import ArmCurves, Series, over_seeds, smoothed
+from aqr_exp.statistics.metrics import in_points
 from aqr_exp.store.history import ATTEMPT
 from aqr_exp.store.store import Store
 
@@ -54,7 +55,14 @@ def curves_figure(
         RequestError: No run has the loss; names those there are.
     """
     losses = loss_curves(arms, loss)
-    metrics = [[run.series("val", metric) for run in arm.runs] for arm in arms]
+    factor = 100 if in_points(metric) else 1
+    metrics = [
+        [
+            {epoch: factor * value for epoch, value in run.series("val", metric).items()}
+            for run in arm.runs
+        ]
+        for arm in arms
+    ]
     both = any(series for group in metrics for series in group)
     rows = [run.row for arm in arms for run in arm.runs]
     figure = paper_figure(rows, width_in, (0.4 if both else 0.7) * width_in)

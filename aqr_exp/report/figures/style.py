@@ -12,6 +12,7 @@ from aqr_exp.report.tables.cells import SYNTHETIC_MARK, range_words
 from aqr_exp.statistics.differences import arm_interval
 from aqr_exp.statistics.estimates import ArmMean
 from aqr_exp.statistics.grouping import unverified_notes
+from aqr_exp.statistics.metrics import in_points
 from aqr_exp.store.collect import UNVERIFIED, RunRow
 from aqr_exp.store.store import Store
 
@@ -149,8 +150,10 @@ def line_style(index: int) -> str:
 def metric_label(metric: str) -> str:
     """A metric's name with its unit, and which way is better where that is down."""
     name, at, condition = metric.partition("@")
-    unit = UNITS.get(name)
     where = f" at {condition}" if at else ""
+    if in_points(name):
+        return words(f"{name}{where} (points)")
+    unit = UNITS.get(name)
     if unit is None:
         return words(f"{name}{where}")
     return words(f"{name}{where} ({unit}), lower is better")
@@ -162,7 +165,7 @@ def seeds_words(counts: Sequence[int]) -> str:
 
 
 class Means:
-    """Means of arms and their intervals."""
+    """Means of arms and their intervals, in points where the metric is given in them."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -177,5 +180,6 @@ class Means:
         key = (metric, *(row.name for row in group))
         if key not in self._known:
             name, _, condition = metric.partition("@")
-            self._known[key] = arm_interval(group, name, condition or None, store=self._store)
+            found = arm_interval(group, name, condition or None, store=self._store)
+            self._known[key] = found.times(100) if in_points(name) else found
         return self._known[key]

@@ -27,7 +27,7 @@ from aqr_exp.report.figures.style import (
 )
 from aqr_exp.report.figures.swept import Swept, SweptSeries, Value, order, swept, text
 from aqr_exp.statistics.grouping import Group, check_metric_names
-from aqr_exp.statistics.metrics import lower_is_better
+from aqr_exp.statistics.metrics import in_points, lower_is_better
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.store import Store
 
@@ -78,8 +78,13 @@ def _reference_words(group: Any, metric: str, means: Means) -> str:
     interval = means.of(group, metric)
     if interval.mean is None:
         return words(f"{group[0].variant}: no {metric}")
-    ends = "" if interval.low is None else f" [{interval.low:.4f}, {interval.high:.4f}]"
-    return words(f"{group[0].variant}: {interval.mean:.4f}{ends}, n = {interval.n}")
+    decimals = 2 if in_points(metric) else 4
+    mean, *ends = (
+        "" if value is None else f"{value:.{decimals}f}"
+        for value in (interval.mean, interval.low, interval.high)
+    )
+    between = "" if interval.low is None else f" [{', '.join(ends)}]"
+    return words(f"{group[0].variant}: {mean}{between}, n = {interval.n}")
 
 
 def _draw_map(
@@ -102,7 +107,8 @@ def _draw_map(
         interval = means.of(point.group, metric)
         if interval.mean is not None:
             grid[cell] = interval.mean
-            texts[cell] = f"{interval.mean:.3f}\nn = {interval.n}"
+            decimals = 1 if in_points(metric) else 3
+            texts[cell] = f"{interval.mean:.{decimals}f}\nn = {interval.n}"
         if number == best:
             corner = (cell[1] - 0.5, cell[0] - 0.5)
             style: dict[str, Any] = {"edgecolor": COLOURS[1], "linewidth": 1.8, "zorder": 3}

@@ -7,6 +7,7 @@ from aqr_exp.report.tables.baselines import RelativeTime, relative_time
 from aqr_exp.report.tables.cells import (
     MEASURE,
     NO_VALUE,
+    POINTS,
     TIME,
     Cell,
     Column,
@@ -78,7 +79,9 @@ def arm_table(
         pairs = zip(lines, data.arms, times, strict=True)
         lines = [(*line, *_cost_cells(arm, time, memory[0])) for line, arm, time in pairs]
     differences = ", difference to the baseline" if data.compares else ""
-    title, synthetic = titled(f"nuScenes metrics by arm: {MEASURE}{differences}", data.groups)
+    title, synthetic = titled(
+        f"nuScenes metrics by arm: {MEASURE}{differences}; {POINTS}", data.groups
+    )
     return Table(
         title=title,
         columns=tuple(columns),
@@ -119,7 +122,8 @@ def _merged(data: ComparisonData) -> list[tuple[MergedColumns, dict[str, bool]]]
         found.append((MergedColumns(value=name, sd=f"{name} sd", **ends), best))
         if data.compares:
             ends = {"low": f"{word} low", "high": f"{word} high"}
-            difference = MergedColumns(value=word, words=f"{name} verdict", **ends)
+            ends |= {"words": f"{name} verdict", "elsewhere": f"{name} on other scenes"}
+            difference = MergedColumns(value=word, **ends)
             found.append((difference, best | {"with_baseline": True}))
     return found
 
@@ -131,9 +135,9 @@ def _line(data: ComparisonData, index: int, common: Sequence[str], marks: Marks)
     words = (row.variant, changes, row.fingerprint, row.preset, data_words(arm.group))
     cells = [*map(text_cell, words), count_cell(len(arm.group))]
     for item in data.quantities:
-        cells += mean_cells(arm.estimates.means[item.name])
+        cells += mean_cells(arm.estimates.means[item.name], item.metric)
         if data.compares:
-            cells += difference_cells(arm, item.name, marks)
+            cells += difference_cells(arm, item, marks)
     if data.compares:
         cells.append(confounders_cell(arm))
     return tuple(cells)

@@ -19,7 +19,6 @@ from aqr_exp.report.tables.comparison_data import (
     ArmEstimates,
     ComparisonData,
     TableArm,
-    TableEstimates,
     cached_estimates,
 )
 from aqr_exp.report.tables.corruption_table import failure_table
@@ -41,6 +40,7 @@ from aqr_exp.statistics.grouping import (
     origin_notes,
 )
 from aqr_exp.statistics.metrics import lower_is_better
+from aqr_exp.statistics.resampling import Resampling
 from aqr_exp.statistics.run_scores import GroundTruths
 from aqr_exp.store.collect import RunRow, with_settings
 from aqr_exp.store.counting import grouped
@@ -142,14 +142,15 @@ def build_table(
             arms = [TableArm(group=group, match=each, estimates=nothing) for group, each in pairs]
             empty = ComparisonData(arms=arms, quantities=asked)
             sorted_table(_laid_out(GroundTruths(), empty, request, chosen), request.sort)
-        estimates = _estimates(groups, matches, asked, store, chosen.epoch, progress)
+        estimates = _estimates(
+            groups, matches, asked, store, request.settings, chosen.epoch, progress
+        )
         data = ComparisonData(
             arms=[
                 TableArm(group=group, match=match, estimates=each)
-                for group, match, each in zip(groups, matches, estimates.arms, strict=True)
+                for group, match, each in zip(groups, matches, estimates, strict=True)
             ],
             quantities=asked,
-            seeds_for_target=estimates.seeds_for_target,
             left_out=left_out,
         )
         table = _laid_out(GroundTruths(store), data, request, chosen)
@@ -167,16 +168,17 @@ def _estimates(
     matches: Sequence[BaselineMatch],
     asked: Sequence[Quantity],
     store: Store,
+    settings: Resampling,
     epoch: int | None,
     progress: Progress,
-) -> TableEstimates:
+) -> list[ArmEstimates]:
     if epoch is not None:
         groups = [without_records(group, epoch) for group in groups]
         matches = [
             replace(item, group=item.group and without_records(item.group, epoch))
             for item in matches
         ]
-    return cached_estimates(groups, matches, asked, store, progress)
+    return cached_estimates(groups, matches, asked, store, settings, progress)
 
 
 @dataclass(frozen=True, kw_only=True)

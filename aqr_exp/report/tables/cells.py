@@ -7,11 +7,13 @@ from typing import Any
 
 from aqr_exp.files.text import printable
 from aqr_exp.statistics.grouping import Group
+from aqr_exp.statistics.metrics import in_points
 from aqr_exp.store.collect import RunRow
 
 DECIMALS = 4
 PLUS_MINUS = "±"
 MEASURE = "mean ± sd [95 % interval] over n seeds"
+POINTS = "mAP, NDS and AP in points"
 SYNTHETIC_MARK = "SYNTHETIC data, not comparable with nuScenes"
 ORIGIN = "origin"
 """The column that sets measured lines apart from references."""
@@ -73,7 +75,8 @@ def make_columns(
 class MergedColumns:
     """Columns that people read as one, `value ± sd [low, high], words`; programs get each.
 
-    `value` stays; there may be no `sd` and no `words`, which are of a verdict.
+    `value` stays; there may be no `sd`, no `words`, which are of a verdict, and no `elsewhere`, which says
+    whether that is shown on other scenes.
     """
 
     value: str
@@ -81,6 +84,7 @@ class MergedColumns:
     high: str
     sd: str | None = None
     words: str | None = None
+    elsewhere: str | None = None
 
     def columns(self, *, with_baseline: bool = False, **of_value: bool) -> list[Column]:
         """The columns in the order `value`, `sd`, `low`, `high`, `words`; `of_value` is about the first."""
@@ -88,7 +92,11 @@ class MergedColumns:
         return [
             Column(self.value, numeric=True, with_baseline=with_baseline, **of_value),
             *(Column(name, numeric=True, with_baseline=with_baseline) for name in numbers),
-            *([Column(self.words, with_baseline=with_baseline)] if self.words else []),
+            *(
+                Column(name, with_baseline=with_baseline)
+                for name in (self.words, self.elsewhere)
+                if name
+            ),
         ]
 
 
@@ -182,12 +190,20 @@ def number_cell(value: float | None, decimals: int = DECIMALS, *, signed: bool =
     return Cell(text=text, value=float(text))
 
 
+def metric_cell(metric: str, value: float | None, *, signed: bool = False) -> Cell:
+    """A cell of a metric's value: in points where the metric is given in them."""
+    if value is None or not in_points(metric):
+        return number_cell(value, signed=signed)
+    return number_cell(100 * value, DECIMALS - 2, signed=signed)
+
+
 def interval_cells(
-    mean: float | None, low: float | None, high: float | None
+    metric: str, mean: float | None, low: float | None, high: float | None, *, signed: bool = False
 ) -> tuple[Cell, Cell, Cell]:
-    """A value and the ends of its interval; where it has none, the lower one says so."""
+    """A metric and the ends of its interval; where it has none, the lower one says so."""
+    value, lower, upper = (metric_cell(metric, each, signed=signed) for each in (mean, low, high))
     unknown = words_cell("-" if mean is None else "no interval")
-    return number_cell(mean), unknown if low is None else number_cell(low), number_cell(high)
+    return value, unknown if low is None else lower, upper
 
 
 def titled(title: str, groups: Iterable[Sequence[RunRow]]) -> tuple[str, bool]:

@@ -2,8 +2,8 @@
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 
 import msgspec
 
@@ -11,18 +11,15 @@ from aqr_exp.files.cache import ABSENT, Stamp, read_cache, settled, stamp, write
 from aqr_exp.files.progress import Progress, no_progress
 from aqr_exp.report.tables.baselines import BaselineMatch
 from aqr_exp.report.tables.request import Quantity
-from aqr_exp.statistics.differences import arm_intervals, compare_arms
-from aqr_exp.statistics.estimates import ArmDifference, ArmMean
+from aqr_exp.statistics.differences import DEFAULT, arm_intervals, compare_arms
+from aqr_exp.statistics.estimates import ArmMean
 from aqr_exp.statistics.grouping import Group, arm_name
-from aqr_exp.statistics.metrics import in_points
+from aqr_exp.statistics.resampling import Resampling
 from aqr_exp.statistics.run_scores import code_version
-from aqr_exp.statistics.verdicts import DifferenceResult, decide
+from aqr_exp.statistics.verdicts import ArmDifference
 from aqr_exp.store.collect import RunRow
+from aqr_exp.store.counting import grouped
 from aqr_exp.store.store import Store
-
-ALPHA = 0.05
-TARGET_EFFECT = 0.003
-"""The effect that seeds are planned for: 0.3 points, about what reports in this field turn on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,21 +27,7 @@ class ArmEstimates:
     """The estimates of one arm, by a quantity's name; an arm compared with nothing has no differences."""
 
     means: dict[str, ArmMean] = field(default_factory=dict)
-    differences: dict[str, DifferenceResult] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TableEstimates:
-    """The estimates of all arms of a table.
-
-    Attributes:
-        arms: In the order of the arms.
-        seeds_for_target: By a quantity's name, how many seeds would show a difference of `TARGET_EFFECT`
-            in the comparison that can show least; None where no number would.
-    """
-
-    arms: list[ArmEstimates]
-    seeds_for_target: dict[str, int | None] = field(default_factory=dict)
+    differences: dict[str, ArmDifference] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,13 +60,11 @@ class ComparisonData:
     Attributes:
         arms: In the order of the lines.
         quantities: What is measured, in the order of the columns or blocks.
-        seeds_for_target: See `TableEstimates`.
         left_out: Runs that are not in it, by name and reason.
     """
 
     arms: Sequence[TableArm]
     quantities: Sequence[Quantity] = ()
-    seeds_for_target: dict[str, int | None] = field(default_factory=dict)
     left_out: Sequence[str] = ()
 
     @property
@@ -102,46 +83,56 @@ def estimate_arms(
     matches: Sequence[BaselineMatch],
     quantities: Sequence[Quantity],
     store: Store,
+    settings: Resampling = DEFAULT,
     progress: Progress = no_progress,
-) -> TableEstimates:
-    """Estimate all arms' means and differences to their baselines; verdicts are corrected for all."""
-    found: list[dict[str, ArmDifference]] = []
-    means: list[dict[str, ArmMean]] = []
-    for done, (group, match) in enumerate(zip(groups, matches, strict=True), start=1):
-        means.append({})
-        found.append({})
-        # Quantities of the same data together: their runs are resampled once.
-        for condition in dict.fromkeys(item.condition for item in quantities):
-            asked = [item for item in quantities if item.condition == condition]
-            metrics = [item.metric for item in asked]
-            ours = arm_intervals(group, metrics, store=store, condition=condition)
-            means[-1] |= {item.name: ours[item.metric] for item in asked}
-            if match.group is not None:
-                both = compare_arms(match.group, group, metrics, store=store, condition=condition)
-                found[-1] |= {item.name: both[item.metric] for item in asked}
-        progress(done, len(groups))
-    decided = iter(decide([each for one in found for each in one.values()], alpha=ALPHA))
-    arms = [
-        ArmEstimates(means=one, differences={name: next(decided) for name in two})
-        for one, two in zip(means, found, strict=True)
+) -> list[ArmEstimates]:
+    """Estimate all arms' means and their differences to their baselines.
+
+    Each metric of the arms with one baseline is a family of its own: what else is shown beside it
+    changes no verdict. All seeds of arms with the same setting tell of noise.
+    """
+    found = [ArmEstimates() for _ in groups]
+    families = grouped(
+        [at for at, match in enumerate(matches) if match.group is not None],
+        lambda at: tuple(row.name for row in matches[at].group or ()),
+    )
+    # Quantities of the same data together: their runs are resampled once.
+    for condition in dict.fromkeys(item.condition for item in quantities):
+        asked = [item for item in quantities if item.condition == condition]
+        metrics = [item.metric for item in asked]
+        for done, group in enumerate(groups, start=1):
+            ours = arm_intervals(
+                group, metrics, store=store, condition=condition, settings=settings
+            )
+            found[done - 1].means.update({item.name: ours[item.metric] for item in asked})
+            progress(done, len(groups))
+        for members in families.values():
+            reference = matches[members[0]].group or []
+            both = compare_arms(
+                reference,
+                [groups[at] for at in members],
+                metrics,
+                further=_further(groups, members, reference),
+                store=store,
+                condition=condition,
+                settings=settings,
+            )
+            for place, at in enumerate(members):
+                found[at].differences.update({q.name: both[q.metric][place] for q in asked})
+    return found
+
+
+def _further(groups: Sequence[Group], members: Sequence[int], reference: Group) -> list[Group]:
+    """The arms of a reference's setting that are not compared with it."""
+    setting = reference[0].data, reference[0].setting
+    if reference[0].setting is None:
+        return []
+    compared = {row.name for group in (reference, *(groups[at] for at in members)) for row in group}
+    return [
+        group
+        for group in groups
+        if (group[0].data, group[0].setting) == setting and group[0].name not in compared
     ]
-    return TableEstimates(arms=arms, seeds_for_target=_plans(arms, quantities))
-
-
-def least_sensitive(arms: Iterable[ArmEstimates], name: str) -> ArmDifference | None:
-    """Of the comparisons of a quantity the one that could show least."""
-    known = [arm.differences[name].difference for arm in arms if name in arm.differences]
-    return max(known, key=lambda each: each.mde or 0.0, default=None)
-
-
-def _plans(arms: Sequence[ArmEstimates], quantities: Sequence[Quantity]) -> dict[str, int | None]:
-    """The number of seeds that would show the target effect, where these cannot."""
-    plans = {}
-    for item in quantities:
-        least = least_sensitive(arms, item.name)
-        if in_points(item.metric) and least is not None and (least.mde or 0.0) > TARGET_EFFECT:
-            plans[item.name] = least.seeds_for(TARGET_EFFECT)
-    return plans
 
 
 def cached_estimates(
@@ -149,26 +140,26 @@ def cached_estimates(
     matches: Sequence[BaselineMatch],
     quantities: Sequence[Quantity],
     store: Store,
+    settings: Resampling = DEFAULT,
     progress: Progress = no_progress,
-) -> TableEstimates:
+) -> list[ArmEstimates]:
     """As `estimate_arms`, from the cache where nothing it depends on has changed."""
     stamps = {row.name: _records_stamp(store, row) for group in groups for row in group}
-    key = _digest(
+    arms = [
         [
-            [
-                [row.name for row in match.group or ()],
-                [_row_facts(row, quantities, stamps[row.name]) for row in group],
-            ]
-            for group, match in zip(groups, matches, strict=True)
+            [row.name for row in match.group or ()],
+            [_row_facts(row, quantities, stamps[row.name]) for row in group],
         ]
-    )
+        for group, match in zip(groups, matches, strict=True)
+    ]
+    key = _digest([asdict(settings), arms])
     # One file for each kind of table: the newest of that kind replaces the one before.
     names = _digest([item.name for item in quantities])
     path = store.index_path.with_name(f"table-{names[:16]}.bin")
-    kept = read_cache(path, tuple[str, TableEstimates])
+    kept = read_cache(path, tuple[str, list[ArmEstimates]])
     if kept is not None and kept[0] == key:
         return kept[1]
-    estimates = estimate_arms(groups, matches, quantities, store, progress)
+    estimates = estimate_arms(groups, matches, quantities, store, settings, progress)
     # Records that were written a moment ago may change again without showing it.
     if settled(stamps.values()):
         write_cache(path, (key, estimates))
@@ -184,7 +175,8 @@ def _records_stamp(store: Store, row: RunRow) -> Stamp:
 
 def _row_facts(row: RunRow, quantities: Sequence[Quantity], records: Stamp) -> list[object]:
     values = [row.metric(item.name) for item in quantities]
-    return [row.name, row.seed, row.updated, row.metrics.get("records_sha256"), records, values]
+    facts = [row.name, row.seed, row.updated, row.setting, row.data, records, values]
+    return [*facts, row.metrics.get("records_sha256")]
 
 
 def _digest(value: object) -> str:

@@ -16,7 +16,7 @@ from aqr_exp.data.corruptions.cases import (
 )
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.report.tables.baselines import BaselineMatch
-from aqr_exp.report.tables.cells import MEASURE, Column, Line, Table, text_cell, titled
+from aqr_exp.report.tables.cells import MEASURE, POINTS, Column, Line, Table, text_cell, titled
 from aqr_exp.report.tables.metric_table import DATA, MEAN, MERGED_MEAN, describe_arms
 from aqr_exp.report.tables.notes import count_and_mean_cells
 from aqr_exp.statistics.estimates import ArmMean, summarize
@@ -117,7 +117,9 @@ def failure_table(
         *_worst_lines(evaluated),
     ]
     columns, arms = describe_arms(groups)
-    title, synthetic = titled(f"nuScenes metrics under sensor failures: {MEASURE}", groups)
+    title, synthetic = titled(
+        f"nuScenes metrics under sensor failures: {MEASURE}; {POINTS}", groups
+    )
     return Table(
         title=title,
         columns=(
@@ -131,7 +133,7 @@ def failure_table(
                 *map(text_cell, (line.failure, line.severity, line.metric)),
                 *arms[line.arm],
                 text_cell(data_words(groups[line.arm])),
-                *count_and_mean_cells(line.mean),
+                *count_and_mean_cells(line.mean, line.metric),
             )
             for line in lines
         ),
@@ -239,7 +241,9 @@ def _line(
     failure: str, severity: str, metric: str, arm: int, values: Sequence[float | None]
 ) -> _Line:
     known = [value for value in values if value is not None]
-    return _Line(failure=failure, severity=severity, metric=metric, arm=arm, mean=summarize(known))
+    return _Line(
+        failure=failure, severity=severity, metric=metric, arm=arm, mean=summarize(known, metric)
+    )
 
 
 def _how(common: Mapping[str, Sequence[str]], relative: bool) -> list[str]:

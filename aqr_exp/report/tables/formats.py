@@ -145,7 +145,8 @@ def _for_people(table: Table) -> Table:
     place = {name: index for index, name in enumerate(table.names)}
     gone = {column.name for column in table.columns if column.machine_only}
     for group in table.merged_columns:
-        gone |= {name for name in (group.low, group.high, group.sd, group.words) if name}
+        names = (group.low, group.high, group.sd, group.words, group.elsewhere)
+        gone |= {name for name in names if name}
     kept = [index for name, index in place.items() if name not in gone]
 
     def shown(row: Row) -> Row:
@@ -176,6 +177,8 @@ def _join(group: MergedColumns, row: Row, place: Mapping[str, int]) -> Cell:
         text += f"\n({low.text})"
     if group.words:
         text += f",\n{row[place[group.words]].text}"
+    if group.elsewhere and (also := row[place[group.elsewhere]]) != NO_VALUE:
+        text += f",\non other scenes: {also.text}"
     return replace(mean, text=text)
 
 

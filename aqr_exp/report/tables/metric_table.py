@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from aqr_exp.report.tables.cells import (
     MEASURE,
     NO_VALUE,
+    POINTS,
     SYNTHETIC_MARK,
     Cell,
     Column,
@@ -36,7 +37,11 @@ from aqr_exp.store.collect import MEAN_METRICS, RunRow
 MERGED_MEAN = MergedColumns(value="mean", sd="sd", low="95 % low", high="95 % high")
 MEAN = (Column("n", numeric=True), *MERGED_MEAN.columns(of_line=True))
 MERGED_DIFFERENCE = MergedColumns(
-    value="difference", low="difference low", high="difference high", words="verdict"
+    value="difference",
+    low="difference low",
+    high="difference high",
+    words="verdict",
+    elsewhere="on other scenes",
 )
 DIFFERENCE = (*MERGED_DIFFERENCE.columns(of_line=True, with_baseline=True), CONFOUNDERS_COLUMN)
 DATA = Column("data", constant=True)
@@ -63,11 +68,11 @@ def block_table(data: ComparisonData, by: By, marks: Marks, truths: GroundTruths
         arm = data.arms[index]
         count = [truth_cell(truths.of(arm.group, item.metric, item.condition))] if counted else []
         cells = [*arms[index], text_cell(data_words(arm.group)), *count]
-        cells += count_and_mean_cells(arm.estimates.means[item.name])
+        cells += count_and_mean_cells(arm.estimates.means[item.name], item.metric)
         if data.compares:
-            cells += [*difference_cells(arm, item.name, marks), confounders_cell(arm)]
+            cells += [*difference_cells(arm, item, marks), confounders_cell(arm)]
         rows.append((*map(text_cell, _heads(item, by)), *cells))
-    title, synthetic = titled(f"{TITLES[by]}: {MEASURE}", data.groups)
+    title, synthetic = titled(f"{TITLES[by]}: {MEASURE}; {POINTS}", data.groups)
     return Table(
         title=title,
         columns=(

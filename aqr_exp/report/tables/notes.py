@@ -1,31 +1,27 @@
 """The cells of a measured quantity: its mean, its difference to the baseline, the verdict."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
+from aqr_exp.files.suggest import some
 from aqr_exp.report.tables.baselines import RelativeTime
 from aqr_exp.report.tables.cells import (
     NO_VALUE,
     Cell,
     Column,
     count_cell,
-    number_cell,
+    metric_cell,
     text_cell,
     words_cell,
 )
-from aqr_exp.report.tables.comparison_data import (
-    ALPHA,
-    TARGET_EFFECT,
-    ComparisonData,
-    TableArm,
-    least_sensitive,
-)
+from aqr_exp.report.tables.comparison_data import ComparisonData, TableArm
 from aqr_exp.report.tables.request import Quantity
 from aqr_exp.statistics.differences import DEFAULT
-from aqr_exp.statistics.estimates import ArmDifference, ArmMean
+from aqr_exp.statistics.estimates import ArmMean
 from aqr_exp.statistics.grouping import arm_name
-from aqr_exp.statistics.metrics import in_points
-from aqr_exp.statistics.verdicts import DifferenceResult
+from aqr_exp.statistics.metrics import PRIMARY, SCENES, VAL
+from aqr_exp.statistics.verdicts import NO_DATA, ArmDifference
 from aqr_exp.store.counting import grouped
 
 ONE_SEED = "one seed: no interval"
@@ -58,36 +54,35 @@ def letter(index: int) -> str:
     return letters
 
 
-def mean_cells(mean: ArmMean) -> tuple[Cell, Cell, Cell, Cell]:
+def mean_cells(mean: ArmMean, metric: str) -> tuple[Cell, Cell, Cell, Cell]:
     """Mean, standard deviation and the interval's ends, the lower with the reason for no interval."""
-    cells = number_cell(mean.mean), number_cell(mean.sd)
+    sd = metric_cell(metric, mean.sd)
     if mean.low is not None:
-        return (*cells, number_cell(mean.low), number_cell(mean.high))
-    words = ONE_SEED if mean.n == 1 else "no value"
-    return (*cells, words_cell(words), words_cell(""))
+        low, high = metric_cell(metric, mean.low), metric_cell(metric, mean.high)
+        return metric_cell(metric, mean.mean), sd, low, high
+    words = ONE_SEED if mean.n == 1 else NO_DATA
+    return (metric_cell(metric, mean.mean), sd, words_cell(words), words_cell(""))
 
 
-def count_and_mean_cells(mean: ArmMean) -> tuple[Cell, ...]:
+def count_and_mean_cells(mean: ArmMean, metric: str) -> tuple[Cell, ...]:
     """The number of runs, then as `mean_cells`."""
-    return (count_cell(mean.n), *mean_cells(mean))
+    return (count_cell(mean.n), *mean_cells(mean, metric))
 
 
-def difference_cells(arm: TableArm, name: str, marks: Marks) -> tuple[Cell, Cell, Cell, Cell]:
-    """An arm's difference, its interval's ends and the verdict."""
-    result = arm.estimates.differences.get(name)
-    if result is None:
+def difference_cells(arm: TableArm, item: Quantity, marks: Marks) -> tuple[Cell, ...]:
+    """An arm's difference, its interval's ends, the verdict, and whether it holds on other scenes."""
+    found = arm.estimates.differences.get(item.name)
+    if found is None:
         words = NO_BASELINE if arm.match.reason else "-"
-        return (words_cell(words), NO_VALUE, NO_VALUE, NO_VALUE)
-    value = number_cell(result.difference.mean, signed=True)
+        return (words_cell(words), NO_VALUE, NO_VALUE, NO_VALUE, NO_VALUE)
+    value, low, high = (
+        metric_cell(item.metric, each, signed=True) for each in (found.mean, found.low, found.high)
+    )
     if arm.match.confounders:
         words = "; ".join(map(str, arm.match.confounders))
         value = replace(value, mark=marks.of(f"not only the declared factor differs: {words}"))
-    return (
-        value,
-        number_cell(result.difference.low, signed=True),
-        number_cell(result.difference.high, signed=True),
-        text_cell(result.word),
-    )
+    also = found.on_other_scenes
+    return (value, low, high, text_cell(found.word), text_cell(also) if also else NO_VALUE)
 
 
 def confounders_cell(arm: TableArm) -> Cell:
@@ -140,41 +135,73 @@ def unlike_pairs(data: ComparisonData) -> list[str]:
 
 # Beyond so many comparisons their sentences would bury the table.
 MOST_SENTENCES = 8
-MOST_REMARKS = 2
+MOST_REMARKS = 4
 
 
 def statistics_notes(data: ComparisonData) -> list[str]:
-    """Method, level, number of comparisons and resamples; verdicts in words; detectable effects."""
-    decided = [
+    """Question, rule, level and sizes; verdicts in words; remarks; and what was tried of each variant."""
+    judged = [
         (arm, arm.estimates.differences[item.name])
         for arm in data.arms
         for item in data.quantities
         if item.name in arm.estimates.differences
     ]
-    if not decided:
+    if not judged:
         return []
-    return [_method(decided), *_sentences(decided), *_detectable(data)]
+    said = [f"{arm.name}: {found.sentence}" for arm, found in judged]
+    remarks = _remarks([(arm.name, found.note) for arm, found in judged])
+    sentences = said if len(said) <= MOST_SENTENCES else []
+    return [*rule_notes([found for _, found in judged]), *sentences, *remarks, *_trials(data)]
 
 
-def _method(decided: Sequence[tuple[TableArm, DifferenceResult]]) -> str:
-    methods = dict.fromkeys(item.difference.method for _, item in decided)
-    tested = sum(item.p_holm is not None for _, item in decided)
-    scenes = max(item.difference.scenes for _, item in decided)
-    drawn = f", {DEFAULT.resamples} resamples of up to {scenes} scenes" if scenes else ""
-    return (
-        f"differences: {'; '.join(methods)}{drawn}; verdicts at alpha = {ALPHA:g} after Holm's "
-        f"correction for {tested} comparison{'s' if tested != 1 else ''}"
+QUESTIONS = {
+    VAL: "models trained again with other seeds, on these scenes",
+    SCENES: "models trained again with other seeds, on other scenes as well",
+}
+
+
+def rule_notes(found: Sequence[ArmDifference]) -> list[str]:
+    """The question, the rule and its level; which verdicts are exploratory."""
+    if not found:
+        return []
+    first = next((one for one in found if one.name == PRIMARY), found[0])
+    together = (
+        "Dunnett's step-down test" if first.population == VAL else "Banerjee's test after Holm"
     )
+    alone = "the paired t test" if any(one.paired for one in found) else "Welch's test"
+    sizes = dict.fromkeys(
+        f"{one.comparisons} comparison{'s' if one.comparisons > 1 else ''} with the seed noise of "
+        f"{one.arms} arms ({one.degrees} degrees of freedom)"
+        for one in found
+        if one.metric == first.metric and one.mean is not None
+    )
+    rule = (
+        f"verdicts are about {QUESTIONS[first.population]}: {together} of "
+        f"{' or '.join(sizes)}, and {alone} of the two arms alone, at {DEFAULT.alpha:.2g}; "
+        "intervals hold together"
+    )
+    lines = [rule] if sizes else []
+    others = dict.fromkeys(one.name for one in found if one.name != PRIMARY)
+    if len(others) < len({one.name for one in found}) and others:
+        lines.append(
+            f"{PRIMARY} is the primary metric; each other one ({some([*others])}) is corrected by itself: "
+            "exploratory"
+        )
+    return lines
 
 
-def _sentences(decided: Sequence[tuple[TableArm, DifferenceResult]]) -> list[str]:
-    # The remark that all comparisons of an arm share is shown once.
-    said = [
-        f"{arm.name}: {item.sentence.removesuffix(f'; {item.difference.note}')}"
-        for arm, item in decided
-    ]
-    remarks = _remarks([(arm.name, item.difference.note) for arm, item in decided])
-    return [*(said if len(said) <= MOST_SENTENCES else []), *remarks]
+def _trials(data: ComparisonData) -> list[str]:
+    """How many configurations of each variant were tried, where some had more than one."""
+    by_setting = Counter(
+        (arm.first.variant, arm.first.data, arm.first.setting) for arm in data.arms
+    )
+    counts: dict[str, int] = {}
+    for (variant, *_), count in by_setting.items():
+        counts[variant] = max(count, counts.get(variant, 0))
+    if max(counts.values(), default=0) < 2:
+        return []
+    words = ", ".join(f"{variant} {count}" for variant, count in counts.items())
+    return [f"configurations tried: {words}: the best of more of them looks better by chance"]
 
 
 def _remarks(pairs: Sequence[tuple[str, str]]) -> list[str]:
@@ -192,31 +219,3 @@ def _remarks(pairs: Sequence[tuple[str, str]]) -> list[str]:
         if new:
             lines.append(f"{arm}: {'; '.join(new[:MOST_REMARKS])}{more}")
     return lines[:MOST_SENTENCES]
-
-
-def _detectable(data: ComparisonData) -> list[str]:
-    """For each quantity the comparison that could show least: nothing smaller is sure to be seen."""
-    estimates = [arm.estimates for arm in data.arms]
-    return [
-        _plan(item, least, data.seeds_for_target)
-        for item in data.quantities[:MOST_SENTENCES]
-        if (least := least_sensitive(estimates, item.name)) is not None and least.mde
-    ]
-
-
-def _plan(item: Quantity, least: ArmDifference, plans: Mapping[str, int | None]) -> str:
-    seeds = f"{least.n} seed{'s' if least.n != 1 else ''}"
-    text = f"{item.name}: with these {seeds} you could see {_amount(item, least.mde or 0.0)}"
-    if item.name not in plans:
-        return text
-    needed = plans[item.name]
-    plan = (
-        f"plan {needed} seeds"
-        if needed is not None
-        else "no number of seeds is enough: the scenes are too few"
-    )
-    return f"{text}; for {_amount(item, TARGET_EFFECT)} {plan}"
-
-
-def _amount(item: Quantity, value: float) -> str:
-    return f"±{100 * value:.2g} points" if in_points(item.metric) else f"±{value:.2g}"

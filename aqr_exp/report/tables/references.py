@@ -11,7 +11,6 @@ import aqr_exp
 from aqr_exp.errors import AqrExpError
 from aqr_exp.files.reading import open_regular
 from aqr_exp.report.tables.cells import (
-    DECIMALS,
     NO_VALUE,
     ORIGIN,
     TIME,
@@ -19,6 +18,7 @@ from aqr_exp.report.tables.cells import (
     Column,
     Row,
     Table,
+    metric_cell,
     number_cell,
     text_cell,
 )
@@ -165,7 +165,7 @@ def _with_columns(table: Table, names: Sequence[str]) -> Table:
 
 def _in_line(columns: Sequence[str], item: Reference) -> Row:
     numbers = {
-        name: number_cell(value, decimals=2 if name == TIME else DECIMALS)
+        name: number_cell(value, decimals=2) if name == TIME else metric_cell(name, value)
         for name, value in item.values.items()
     }
     words = {"variant": item.name, "changes": item.changes, "data": item.data}
@@ -180,7 +180,12 @@ def _in_block(columns: Sequence[str], item: Reference, quantity: Quantity) -> Ro
         "range": quantity.condition or "",
     }
     words = {"variant": item.name, "overrides": item.changes, "data": item.data}
-    return _filled(columns, item, heads | words, {"mean": number_cell(item.values[quantity.name])})
+    return _filled(
+        columns,
+        item,
+        heads | words,
+        {"mean": metric_cell(quantity.metric, item.values[quantity.name])},
+    )
 
 
 def _filled(

@@ -3,12 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from aqr_exp.errors import RequestError
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.statistics.grouping import Group, check_metric_names, classes_of
-from aqr_exp.statistics.metrics import MAIN_METRICS, metric_name
+from aqr_exp.statistics.metrics import MAIN_METRICS, POPULATIONS, SESOI_POINTS, VAL, metric_name
 from aqr_exp.store.collect import MEAN_METRICS, RunRow
+
+if TYPE_CHECKING:
+    from aqr_exp.statistics.resampling import Resampling
 
 
 class By(str, Enum):
@@ -101,6 +105,7 @@ class TableRequest:
         strict: Whether a confounded comparison is refused.
         references: Whether published numbers are shown.
         trace: Whether the table names the runs and files behind its cells.
+        population: See `Resampling`, as `paired` and, in points, `sesoi_points`.
     """
 
     by: By = By.ARM
@@ -114,3 +119,28 @@ class TableRequest:
     references: bool = False
     trace: bool = False
     at_epoch: str | None = None
+    population: str = VAL
+    sesoi_points: float = SESOI_POINTS
+    paired: bool = False
+
+    @property
+    def settings(self) -> "Resampling":
+        """Those of intervals and verdicts."""
+        return question(self.population, self.sesoi_points, paired=self.paired)
+
+
+def question(population: str, sesoi_points: float, *, paired: bool, **draws: int) -> "Resampling":
+    """The settings of intervals and verdicts.
+
+    Raises:
+        RequestError: There is no such population, or the effect is not between 0 and 100 points.
+    """
+    from aqr_exp.statistics.resampling import Resampling as Settings
+
+    if population not in POPULATIONS:
+        guess = did_you_mean(population, POPULATIONS)
+        known = ", ".join(POPULATIONS)
+        raise RequestError(f"population: '{population}'{guess} (available: {known})")
+    if not 0 < sesoi_points < 100:
+        raise RequestError(f"sesoi: {sesoi_points:g} is not between 0 and 100 points")
+    return Settings(population=population, sesoi=sesoi_points / 100, paired=paired, **draws)

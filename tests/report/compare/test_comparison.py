@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import yaml
 from made_up_runs import MadeUpData, Spread, made_up_arms
+from scipy import stats
 
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.errors import RequestError
@@ -53,23 +54,22 @@ def test_every_number_is_what_the_parts_give(kept: tuple[Store, dict[str, list[R
     )
     assert [item.metric for item in found.metrics] == ["mAP", "NDS"]
     assert len(found.errors) == 5
-    alone = compare_arms(arms["a"], arms["b"], ["mAP"], store=store, settings=SETTINGS)["mAP"]
+    alone = compare_arms(arms["a"], [arms["b"]], ["mAP"], store=store, settings=SETTINGS)["mAP"]
     first = found.metrics[0]
-    assert first.result.difference == alone
+    assert [first.difference] == alone
     means = [np.mean([row.metrics["mAP"] for row in arms[arm]]) for arm in "ab"]
     np.testing.assert_allclose([first.reference.mean, first.other.mean], means)
-    assert first.result.word == "better"
-    assert first.result.comparisons == 2
-    assert {item.result.word for item in found.errors} <= {
+    assert first.difference.word == "better"
+    assert first.difference.comparisons == 1
+    assert {item.difference.word for item in found.errors} <= {
         "better",
-        "within noise",
-        "undecidable",
+        "undecided",
     }
     assert [item.metric for item in found.classes] == [f"AP/{name}" for name in CLASS_NAMES]
     trailer = found.classes[CLASS_NAMES.index("trailer")]
     assert trailer.truths == 0
-    assert trailer.result.difference.mean is None
-    assert trailer.result.word == "undecidable"
+    assert trailer.difference.mean is None
+    assert trailer.difference.word == "no data"
     by_name = {item.condition: item for item in found.conditions}
     assert list(by_name) == list(CONDITIONS)
     truths = sum(arms["a"][0].metrics[f"gt/{name}"] for name in CLASS_NAMES)
@@ -78,9 +78,9 @@ def test_every_number_is_what_the_parts_give(kept: tuple[Store, dict[str, list[R
     assert None not in halves
     assert sum(halves) == truths
     night = compare_arms(
-        arms["a"], arms["b"], ["mAP"], store=store, condition="night", settings=SETTINGS
+        arms["a"], [arms["b"]], ["mAP"], store=store, condition="night", settings=SETTINGS
     )
-    assert by_name["night"].result.difference == night["mAP"]
+    assert [by_name["night"].difference] == night["mAP"]
     # No records within range bands: nothing is known of them.
     assert by_name["0-20m"].truths is None
     assert len(found.scenes.changes) == 12
@@ -90,19 +90,22 @@ def test_every_number_is_what_the_parts_give(kept: tuple[Store, dict[str, list[R
     assert told[-1] == ("runs", 6, 6)
 
 
-def test_only_runs_with_a_partner_are_compared(kept: tuple[Store, dict[str, list[RunRow]]]) -> None:
+def test_all_runs_of_both_count_and_further_arms_tell_of_noise(
+    kept: tuple[Store, dict[str, list[RunRow]]],
+) -> None:
     store, arms = kept
     request = Request(parts=(METRIC,), errors=False, settings=SETTINGS)
     left_out = ["a-s9: damaged", "a-s9: damaged"]
     found = compare_two(arms["a"], arms["b"][1:], store=store, request=request, left_out=left_out)
-    assert [row.seed for row in found.reference] == [1, 2]
-    mean = np.mean([row.metrics["mAP"] for row in arms["a"][1:]])
+    assert [row.seed for row in found.reference] == [0, 1, 2]
+    mean = np.mean([row.metrics["mAP"] for row in arms["a"]])
     np.testing.assert_allclose(found.metrics[0].reference.mean, mean)
-    assert found.notes == (
-        "a-s9: damaged",
-        "left out, without a run of the same seed in the other arm: a-s0",
-    )
+    assert found.notes == ("a-s9: damaged",)
     assert found.classes == found.conditions == found.errors == ()
+    more = compare_two(
+        arms["a"][:2], arms["b"], store=store, request=request, further=[arms["a"][2:], arms["b"]]
+    )
+    assert (found.metrics[0].difference.degrees, more.metrics[0].difference.degrees) == (3, 5)
 
 
 def test_confounders_are_named_and_refused_when_strict(
@@ -143,17 +146,22 @@ def test_tables_hold_the_digits_in_all_formats(
     assert list(tables) == ["configuration", "metrics", "classes", "conditions", "scenes"]
     assert tables["configuration"].title.startswith("A: a, seeds 0, 1, 2; B: b, seeds 0, 1, 2; ")
     (line,) = as_json(tables["metrics"])["rows"]
-    difference = found.metrics[0].result.difference
-    assert line["difference"] == round(difference.mean or 0.0, 4)
+    difference = found.metrics[0].difference
+    assert line["difference"] == round(100 * (difference.mean or 0.0), 2)
     assert [line["low"], line["high"]] == [
-        round(end, 4) for end in (difference.low, difference.high) if end is not None
+        round(100 * end, 2) for end in (difference.low, difference.high) if end is not None
     ]
-    assert (line["pairs"], line["verdict"]) == (3, "better")
+    assert (line["n A"], line["n B"], line["verdict"]) == (3, 3, "better")
     text = render(tables["metrics"], TableFormat.MD)
-    assert f"{difference.mean:.4f} [{difference.low:.4f}, {difference.high:.4f}]" in text
+    assert (
+        "{:+.2f} [{:+.2f}, {:+.2f}]".format(
+            *(100 * (end or 0.0) for end in (difference.mean, difference.low, difference.high))
+        )
+        in text
+    )
     assert len(tables["scenes"].rows) == 3
     assert tables["scenes"].title.startswith(
-        "Scenes that changed most: mAP over the scene's classes, 3 of 12"
+        "Scenes that changed most: mAP over the scene's classes in points, 3 of 12"
     )
     assert "trailer" in {row[0].text.removeprefix("AP/") for row in tables["classes"].rows}
 
@@ -174,15 +182,15 @@ def test_runs_without_records_are_compared_over_seeds(tmp_path: Path) -> None:
             arms[name].append(row)
     found = compare_two(arms["a"], arms["b"], store=store, request=Request(settings=SETTINGS))
     first = found.metrics[0]
-    # Differences of .01, .02, .02: t over three seeds, by hand.
-    np.testing.assert_allclose(first.result.difference.mean, 0.05 / 3)
-    half = 4.30265273 * np.std([0.01, 0.02, 0.02], ddof=1) / np.sqrt(3)
-    ends = [first.result.difference.low, first.result.difference.high]
-    np.testing.assert_allclose(ends, [0.05 / 3 - half, 0.05 / 3 + half], rtol=1e-6)
+    np.testing.assert_allclose(first.difference.mean, 0.05 / 3)
+    alone = stats.ttest_ind((0.31, 0.34, 0.33), (0.30, 0.32, 0.31), equal_var=False)
+    low = alone.confidence_interval(0.95).low
+    assert first.difference.low is not None
+    assert first.difference.low <= low + 1e-9
     assert first.truths is None
     nds = found.metrics[1]
-    assert nds.result.difference.mean is None
-    assert nds.result.word == "undecidable"
+    assert nds.difference.mean is None
+    assert nds.difference.word == "no data"
     assert found.scenes.notes == ("no scenes are compared: a-s0: no match records",)
     tables = comparison_tables(found, 10)
     assert tables["scenes"].notes == found.scenes.notes

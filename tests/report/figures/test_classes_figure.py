@@ -22,18 +22,19 @@ def test_each_class_has_a_mark_an_arm_and_its_count(made_up: MadeUpStore) -> Non
     ticks = [tick.get_text() for tick in axes.get_yticklabels()]
     assert ticks == ["bus (12 to 13)", "car (793)"]
     baseline, other = axes.lines
-    np.testing.assert_allclose(baseline.get_xdata(), [0.1, 0.52])
+    np.testing.assert_allclose(baseline.get_xdata(), [10, 52])
     np.testing.assert_allclose(baseline.get_ydata(), [0.15, 1.15])
-    np.testing.assert_allclose([*other.get_xdata(), *other.get_ydata()], [0.6, 0.85])
+    np.testing.assert_allclose([*other.get_xdata(), *other.get_ydata()], [60, 0.85])
     assert [line.get_label() for line in axes.lines] == [
         "baseline (n = 2)",
         "attention_bias (n = 1)",
     ]
     assert baseline.get_marker() != other.get_marker()
     (bars,) = axes.collections
-    half = HALF_OF_TWO * 0.04 / math.sqrt(2)
-    ends = [[(0.1, 0.15), (0.1, 0.15)], [(0.52 - half, 1.15), (0.52 + half, 1.15)]]
+    half = HALF_OF_TWO * 4 / math.sqrt(2)
+    ends = [[(10, 0.15), (10, 0.15)], [(52 - half, 1.15), (52 + half, 1.15)]]
     np.testing.assert_allclose(bars.get_segments(), ends)
+    assert axes.get_xlabel() == "AP (points), mean and 95 % interval"
     assert axes.get_ylabel() == "class (ground-truth boxes)"
 
 

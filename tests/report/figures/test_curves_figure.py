@@ -83,10 +83,11 @@ def test_both_panels_are_drawn(trained: MadeUpStore) -> None:
     assert (at_half.min(), at_half.max()) == (6.0, 7.0)
     curve, record = metrics.lines
     np.testing.assert_allclose(curve.get_xdata(), [1, 2])
-    np.testing.assert_allclose(curve.get_ydata(), [0.1, 0.25])
-    np.testing.assert_allclose([*record.get_xdata(), *record.get_ydata()], [2, 0.35])
+    np.testing.assert_allclose(curve.get_ydata(), [10, 25])
+    np.testing.assert_allclose([*record.get_xdata(), *record.get_ydata()], [2, 35])
     assert record.get_label() == "metric of record, 95 % interval"
     assert (losses.get_xlabel(), losses.get_ylabel()) == ("epoch", "training loss")
+    assert metrics.get_ylabel() == "mAP (points)"
     assert metrics.get_title(loc="left") == "while training, band: range over seeds"
     assert figure.get_suptitle() == "SYNTHETIC data, not comparable with nuScenes"
 

@@ -29,21 +29,21 @@ def test_means_bands_and_the_baseline_are_drawn(made_up: MadeUpStore) -> None:
     (axes,) = figure.axes
     curve, baseline, best = axes.lines
     np.testing.assert_allclose(curve.get_xdata(), [1, 2.5, 8])
-    np.testing.assert_allclose(curve.get_ydata(), [0.31, 0.36, 0.33])
+    np.testing.assert_allclose(curve.get_ydata(), [31, 36, 33])
     assert curve.get_label() == "attention_bias (n = 2)"
-    np.testing.assert_allclose(baseline.get_ydata(), [0.29, 0.29])
+    np.testing.assert_allclose(baseline.get_ydata(), [29, 29])
     assert baseline.get_label() == "baseline (n = 2)"
-    np.testing.assert_allclose([*best.get_xdata(), *best.get_ydata()], [2.5, 0.36])
+    np.testing.assert_allclose([*best.get_xdata(), *best.get_ydata()], [2.5, 36])
     assert best.get_label() == "best, selected on val"
     band = axes.collections[0].get_paths()[0].vertices
     # sd of two values is their distance over the square root of 2.
-    half = HALF_OF_TWO * 0.02 / math.sqrt(2)
+    half = HALF_OF_TWO * 2 / math.sqrt(2)
     at_one = band[np.isclose(band[:, 0], 1.0), 1]
-    np.testing.assert_allclose([at_one.min(), at_one.max()], [0.31 - half, 0.31 + half], atol=1e-9)
+    np.testing.assert_allclose([at_one.min(), at_one.max()], [31 - half, 31 + half], atol=1e-9)
     span = axes.patches[0].get_extents().transformed(axes.transData.inverted())
-    np.testing.assert_allclose([span.y0, span.y1], [0.29 - half, 0.29 + half], atol=1e-9)
+    np.testing.assert_allclose([span.y0, span.y1], [29 - half, 29 + half], atol=1e-9)
     assert axes.get_xlabel() == "bias_scale"
-    assert axes.get_ylabel() == "mAP\nmean, 95 % interval"
+    assert axes.get_ylabel() == "mAP (points)\nmean, 95 % interval"
     assert not axes.spines["top"].get_visible()
     assert figure.get_suptitle() == "SYNTHETIC data, not comparable with nuScenes"
     (legend,) = figure.legends
@@ -80,7 +80,7 @@ def test_what_else_differs_makes_curves_of_its_own(made_up: MadeUpStore) -> None
     sweep(made_up, {1: (0.34,), 2: (0.36,)}, "window_size=8")
     figure = sweep_figure(collect(made_up), ["bias_scale"], "mAP", store=made_up)
     lines = {line.get_label(): line.get_ydata().tolist() for line in figure.axes[0].lines[:2]}
-    assert lines == {"window_size=5 (n = 1)": [0.30, 0.32], "window_size=8 (n = 1)": [0.34, 0.36]}
+    assert lines == {"window_size=5 (n = 1)": [30.0, 32.0], "window_size=8 (n = 1)": [34.0, 36.0]}
 
 
 def test_text_stands_side_by_side_with_bars(made_up: MadeUpStore) -> None:
@@ -93,10 +93,10 @@ def test_text_stands_side_by_side_with_bars(made_up: MadeUpStore) -> None:
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["clamp", "l2"]
     assert axes.lines[0].get_linestyle() == "None"
     (bars,) = axes.collections
-    half = HALF_OF_TWO * 0.02 / math.sqrt(2)
+    half = HALF_OF_TWO * 2 / math.sqrt(2)
     np.testing.assert_allclose(
         bars.get_segments(),
-        [[[0, 0.31 - half], [0, 0.31 + half]], [[1, 0.35 - half], [1, 0.35 + half]]],
+        [[[0, 31 - half], [0, 31 + half]], [[1, 35 - half], [1, 35 + half]]],
     )
 
 
@@ -113,11 +113,12 @@ def test_variants_can_be_the_parameter(made_up: MadeUpStore) -> None:
     for variant, mean_ap in arms.items():
         made_up.add(variant, ["preset=quick"], 0, mAP=mean_ap)
     (axes,) = sweep_figure(collect(made_up), ["variant"], "mAP", store=made_up).axes
+    assert axes.get_ylabel() == "mAP (points)\nmean, 95 % interval"
     ticks = [tick.get_text() for tick in axes.get_xticklabels()]
     assert ticks == ["attention_bias", "renderer_modulator"]
     labels = {line.get_label(): line.get_ydata() for line in axes.lines}
-    np.testing.assert_allclose(labels["mean (n = 1)"], [0.32, 0.31])
-    np.testing.assert_allclose(labels["baseline (n = 1)"], [0.3, 0.3])
+    np.testing.assert_allclose(labels["mean (n = 1)"], [32, 31])
+    np.testing.assert_allclose(labels["baseline (n = 1)"], [30, 30])
 
 
 def test_two_parameters_make_a_heat_map(made_up: MadeUpStore) -> None:
@@ -130,20 +131,20 @@ def test_two_parameters_make_a_heat_map(made_up: MadeUpStore) -> None:
     figure = sweep_figure(collect(made_up), ["bias_scale", "window_size"], "mAP", store=made_up)
     axes, bar = figure.axes
     grid = np.asarray(axes.images[0].get_array().filled(np.nan))
-    np.testing.assert_allclose(grid, [[0.30, 0.33], [np.nan, 0.36]])
+    np.testing.assert_allclose(grid, [[30, 33], [np.nan, 36]])
     assert [text.get_text() for text in axes.texts] == [
-        "0.300\nn = 1",
-        "0.330\nn = 2",
+        "30.0\nn = 1",
+        "33.0\nn = 2",
         "-",
-        "0.360\nn = 1",
+        "36.0\nn = 1",
     ]
     assert (axes.get_ylabel(), axes.get_xlabel()) == ("bias_scale", "window_size")
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["1", "2"]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["5", "8"]
     assert axes.patches[0].get_xy() == (0.5, 0.5)
-    assert bar.get_ylabel() == "mAP"
+    assert bar.get_ylabel() == "mAP (points)"
     words = figure.get_supxlabel().splitlines()
-    assert words == ["baseline: 0.3100, n = 1", "frame: best, selected on val"]
+    assert words == ["baseline: 31.00, n = 1", "frame: best, selected on val"]
 
 
 def test_equal_cells_can_be_read(made_up: MadeUpStore) -> None:
@@ -153,8 +154,8 @@ def test_equal_cells_can_be_read(made_up: MadeUpStore) -> None:
     figure = sweep_figure(collect(made_up), ["bias_scale", "window_size"], "mAP", store=made_up)
     image = figure.axes[0].images[0]
     low, high = image.get_clim()
-    assert low < 0.3 < high
-    red, green, blue, _ = image.cmap(image.norm(0.3))
+    assert low < 30 < high
+    red, green, blue, _ = image.cmap(image.norm(30))
     darkness = 1 - (0.299 * red + 0.587 * green + 0.114 * blue)
     written = [text for text in figure.axes[0].texts if text.get_text() != "-"]
     assert [text.get_color() for text in written] == ["white", "white"]

@@ -38,16 +38,18 @@ def test_one_line_an_arm_with_everything_by_hand() -> None:
         "preset": "quick",
         "data": "synth_val (synthetic)",
         "n": "3",
-        "mAP": "0.1633",
-        "mAP sd": "0.0153",
-        "mAP low": "0.1254",
-        "mAP high": "0.2013",
+        "mAP": "16.33",
+        "mAP sd": "1.53",
+        "mAP low": "12.54",
+        "mAP high": "20.13",
         "mAP verdict": "-",
-        "NDS": "0.2500",
-        "NDS sd": "0.0000",
-        "NDS low": "0.2500",
-        "NDS high": "0.2500",
+        "mAP on other scenes": "-",
+        "NDS": "25.00",
+        "NDS sd": "0.00",
+        "NDS low": "25.00",
+        "NDS high": "25.00",
         "NDS verdict": "-",
+        "NDS on other scenes": "-",
         "confounders": "",
         "time / baseline": "1.00",
         "memory (MB)": "1000",
@@ -70,7 +72,7 @@ def test_memory_on_gpus_is_named_and_is_not_that_of_the_process() -> None:
 
 def test_missing_keys_are_dashes_and_no_metric_is_lost() -> None:
     (line,) = lines(arm_table([run_row(0, 0.2)]))
-    assert (line["n"], line["mAP"], line["mAP low"]) == ("1", "0.2000", "one seed: no interval")
+    assert (line["n"], line["mAP"], line["mAP low"]) == ("1", "20.00", "one seed: no interval")
     for name in ("time / baseline", "memory (MB)", "loss oscillation", "final scale"):
         assert line[name] == "-"
 
@@ -79,22 +81,22 @@ def test_people_read_mean_and_interval_as_one() -> None:
     table = arm_table(arm(train_time_s=1.0))
     for form in (TableFormat.RICH, TableFormat.MD):
         text = render(table, form)
-        assert "| 0.1633 ± 0.0153 [0.1254, 0.2013] | 0.2500 ± 0.0000 [0.2500, 0.2500] |" in text
+        assert "| 16.33 ± 1.53 [12.54, 20.13] | 25.00 ± 0.00 [25.00, 25.00] |" in text
         assert "mAP low" not in text
-    latex = r"0.1633 $\pm$ 0.0153 [0.1254, 0.2013] & 0.2500 $\pm$ 0.0000 [0.2500, 0.2500] &"
+    latex = r"16.33 $\pm$ 1.53 [12.54, 20.13] & 25.00 $\pm$ 0.00 [25.00, 25.00] &"
     assert latex in render(table, TableFormat.LATEX)
     one = render(arm_table([run_row(0, 0.2)]), TableFormat.RICH)
-    assert "0.2000 (one seed: no interval)" in one
+    assert "20.00 (one seed: no interval)" in one
     (parsed,) = csv.DictReader(io.StringIO(render(table, TableFormat.CSV)))
-    assert (parsed["mAP"], parsed["mAP low"], parsed["mAP high"]) == ("0.1633", "0.1254", "0.2013")
+    assert (parsed["mAP"], parsed["mAP low"], parsed["mAP high"]) == ("16.33", "12.54", "20.13")
     (row,) = json.loads(render(table, TableFormat.JSON))["rows"]
-    assert (row["mAP"], row["mAP low"], row["mAP high"]) == (0.1633, 0.1254, 0.2013)
+    assert (row["mAP"], row["mAP low"], row["mAP high"]) == (16.33, 12.54, 20.13)
 
 
 def test_a_mean_over_fewer_seeds_than_the_line_says_so() -> None:
     table = arm_table([*arm(), run_row(3, None)])
     (line,) = lines(table)
-    assert (line["n"], line["mAP"], line["mAP low"]) == ("4", "0.1633", "0.1254")
+    assert (line["n"], line["mAP"], line["mAP low"]) == ("4", "16.33", "12.54")
     note = "baseline 0123456789ab: mAP is over 3 of 4 seeds, the others have none"
     assert note in table.notes
 

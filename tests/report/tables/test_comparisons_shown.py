@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 from made_up_runs import HARDWARE, run_row
+from scipy import stats
 from tables_as_lines import lines, table_of
 
 from aqr_exp.errors import RequestError
@@ -23,8 +24,10 @@ def arm(values: tuple[float, ...], **changes: Any) -> list[RunRow]:
 BASELINE = arm((0.15, 0.16, 0.18))
 
 
-def test_differences_are_paired_by_seed_with_their_interval_and_verdict() -> None:
-    # Differences .10, .11, .12: mean .11, sd .01, t(2) = 4.302653: half .024841.
+def test_differences_stand_with_their_interval_and_verdict() -> None:
+    # Welch's interval is the least; Dunnett's with the noise of both arms may be wider.
+    values = (0.25, 0.27, 0.30), (0.15, 0.16, 0.18)
+    welch = stats.ttest_ind(*values, equal_var=False).confidence_interval(0.95)
     table = table_of([*BASELINE, *arm((0.25, 0.27, 0.30), **BIAS)], ["mAP"])
     baseline, bias = lines(table)
     assert [baseline[f"mAP {name}"] for name in ("difference", "difference low", "verdict")] == [
@@ -32,56 +35,98 @@ def test_differences_are_paired_by_seed_with_their_interval_and_verdict() -> Non
         "-",
         "-",
     ]
-    assert bias["mAP difference"] == "+0.1100"
-    assert bias["mAP difference low"] == "+0.0852"
-    assert bias["mAP difference high"] == "+0.1348"
+    assert bias["mAP difference"] == "+11.00"
+    low, high = (float(bias[f"mAP difference {end}"]) for end in ("low", "high"))
+    assert low <= 100 * welch.low + 0.005
+    assert high >= 100 * welch.high - 0.005
     assert bias["mAP verdict"] == "better"
-    assert "+0.1100 [+0.0852, +0.1348], better |" in render(table, TableFormat.RICH)
+    assert f"+11.00 [{low:+.2f}, {high:+.2f}], better |" in render(table, TableFormat.RICH)
 
 
 def test_an_error_that_falls_is_better() -> None:
     rows = [run_row(seed, 0.2, mATE=value) for seed, value in enumerate((0.5, 0.6, 0.7))]
-    rows += [run_row(seed, 0.2, mATE=value, **BIAS) for seed, value in enumerate((0.4, 0.501, 0.6))]
+    rows += [run_row(seed, 0.2, mATE=value, **BIAS) for seed, value in enumerate((0.1, 0.201, 0.3))]
     line = lines(table_of(rows, ["mATE"]))[1]
-    assert (line["mATE difference"], line["mATE verdict"]) == ("-0.0997", "better")
+    assert (line["mATE difference"], line["mATE verdict"]) == ("-0.3997", "better")
 
 
-def test_verdicts_are_corrected_for_all_comparisons_shown() -> None:
-    # p of .11 +- .0333 over three pairs: t = 5.72, two-sided p = .0292; of two comparisons .0584.
-    values = (0.15 + 0.0767, 0.16 + 0.11, 0.18 + 0.1433)
+def test_what_is_shown_beside_a_metric_changes_no_verdict() -> None:
+    values = (0.17, 0.19, 0.20)
+    rows = [*BASELINE, *arm(values, **BIAS), *arm((0.16, 0.17, 0.19), **RENDERER)]
+    alone, both = table_of(rows, ["mAP"]), table_of(rows, ["mAP", "NDS", "mATE"])
+    names = ["mAP difference", "mAP difference low", "mAP difference high", "mAP verdict"]
+    for one, two in zip(lines(alone), lines(both), strict=True):
+        assert [one[name] for name in names] == [two[name] for name in names]
+    assert any("Dunnett's step-down test of 2 comparisons" in note for note in both.notes)
+    exploratory = (
+        "mAP is the primary metric; each other one (NDS, mATE) is corrected by itself: exploratory"
+    )
+    assert exploratory in both.notes
+    assert exploratory not in alone.notes
+
+
+def test_more_arms_of_the_setting_are_corrected_for_and_tell_of_noise() -> None:
+    values = (0.17, 0.19, 0.20)
     alone = table_of([*BASELINE, *arm(values, **BIAS)], ["mAP"])
     both = table_of([*BASELINE, *arm(values, **BIAS), *arm(values, **RENDERER)], ["mAP"])
-    assert lines(alone)[1]["mAP verdict"] == "better"
-    assert [line["mAP verdict"] for line in lines(both)[1:]] == ["undecidable"] * 2
-    assert any("Holm's correction for 2 comparisons" in note for note in both.notes)
-    assert any("Holm's correction for 1 comparison" in note for note in alone.notes)
+    assert "of 1 comparison with the seed noise of 2 arms (4 degrees of freedom)" in alone.notes[0]
+    assert "of 2 comparisons with the seed noise of 3 arms (6 degrees of freedom)" in both.notes[0]
 
 
-def test_the_notes_say_method_level_and_what_could_have_been_seen() -> None:
-    table = table_of([*BASELINE, *arm((0.25, 0.27, 0.30), **BIAS)], ["mAP"])
-    method, said, lacking, seen = table.notes[:4]
-    assert method == (
-        "differences: t over paired seeds, scenes unknown; verdicts at alpha = 0.05 after Holm's "
-        "correction for 1 comparison"
+def test_the_notes_say_the_question_the_rule_and_what_could_have_been_seen() -> None:
+    table = table_of([*BASELINE, *arm((0.16, 0.15, 0.19), **BIAS)], ["mAP"])
+    rule, said, lacking = table.notes[:3]
+    assert rule == (
+        "verdicts are about models trained again with other seeds, on these scenes: Dunnett's step-down "
+        "test of 1 comparison with the seed noise of 2 arms (4 degrees of freedom), and Welch's test of "
+        "the two arms alone, at 0.05; intervals hold together"
     )
-    assert said.startswith(f"attention_bias {'b' * 12}: better: mAP +11.00 [+8.52, +13.48] points")
+    assert said.startswith(f"attention_bias {'b' * 12}: undecided: mAP +0.33 [")
+    assert " points; p = " in said
+    assert "; 3 seeds can show ±" in said
+    assert ", ±0.5 points would take " in said
     assert "no match records" not in said
     assert "no match records" in lacking
-    assert seen.startswith(
-        "mAP: with these 3 seeds you could see ±3.3 points; for ±0.3 points plan"
-    )
+
+
+def test_the_question_and_the_smallest_effect_of_interest_can_be_chosen() -> None:
+    rows = [*BASELINE, *arm((0.16, 0.15, 0.19), **BIAS)]
+    larger = table_of(rows, ["mAP"], sesoi_points=6.0)
+    assert lines(larger)[1]["mAP verdict"] == "no difference as large as ±6 points"
+    asked = table_of(rows, ["mAP"], population="scenes")
+    assert "on other scenes as well: Banerjee's test after Holm" in asked.notes[0]
+    # Without match records nothing is known of other scenes.
+    assert lines(asked)[1]["mAP verdict"] == "undecided"
+    assert "scene noise is unknown" in asked.notes[1]
+
+
+def test_configurations_that_were_tried_are_counted() -> None:
+    more = {"variant": "attention_bias", "fingerprint": "c" * 12}
+    rows = [*BASELINE, *arm((0.2, 0.21), **BIAS), *arm((0.2, 0.21), **more)]
+    counts = "baseline 1, attention_bias 2"
+    note = f"configurations tried: {counts}: the best of more of them looks better by chance"
+    assert note in table_of(rows, ["mAP"]).notes
+    assert not any("tried" in note for note in table_of(rows[:5], ["mAP"]).notes)
+
+
+def test_a_diverged_seed_is_named_with_the_verdict_without_it() -> None:
+    rows = [*arm((0.30, 0.301, 0.302, 0.3)), *arm((0.31, 0.312, 0.311, 0.02), **BIAS)]
+    table = table_of(rows, ["mAP"])
+    assert lines(table)[1]["mAP verdict"] == "undecided"
+    (note,) = [note for note in table.notes if "diverged" in note]
+    assert "seed 3 (mAP 2.00, the others 31.10 on average; 1 of 4 diverged): without better" in note
 
 
 def test_one_seed_is_compared_but_not_judged() -> None:
     line = lines(table_of([run_row(0, 0.1), run_row(0, 0.2, **BIAS)], ["mAP"]))[1]
-    assert (line["mAP difference"], line["mAP difference low"]) == ("+0.1000", "-")
-    assert line["mAP verdict"] == "undecidable"
+    assert (line["mAP difference"], line["mAP difference low"]) == ("+10.00", "-")
+    assert line["mAP verdict"] == "undecided"
 
 
 def test_blocks_hold_the_same_comparison() -> None:
     rows = [*BASELINE, *arm((0.25, 0.27, 0.30), **BIAS)]
     line = lines(table_of(rows, ["mAP"], by=By.METRIC))[1]
-    assert (line["mean"], line["difference"], line["verdict"]) == ("0.2733", "+0.1100", "better")
+    assert (line["mean"], line["difference"], line["verdict"]) == ("27.33", "+11.00", "better")
 
 
 def test_an_arm_without_a_comparable_baseline_says_so_in_its_cell() -> None:
@@ -105,10 +150,10 @@ def test_confounders_are_marked_at_the_cell_and_named_below() -> None:
     assert table.notes[0] == note
     assert [line["confounders"] for line in lines(table)] == ["", "threads 8 and 2", ""]
     for form, mark in {
-        TableFormat.RICH: "undecidable (a) |",
-        TableFormat.MD: "undecidable (a) |",
-        TableFormat.LATEX: r"undecidable\textsuperscript{a} &",
-        TableFormat.HTML: "undecidable<sup>a</sup></td>",
+        TableFormat.RICH: "undecided (a) |",
+        TableFormat.MD: "undecided (a) |",
+        TableFormat.LATEX: r"undecided\textsuperscript{a} &",
+        TableFormat.HTML: "undecided<sup>a</sup></td>",
     }.items():
         shown = render(table, form)
         assert shown.count(mark) == 1, form
@@ -155,10 +200,10 @@ def test_another_schedule_is_compared_when_it_is_declared_and_named_when_not(
     words, notes = shown()
     assert words == "no comparable baseline"
     assert any(note.endswith("baseline 0123456789ab differs in schedule.epochs") for note in notes)
-    assert shown(factors=["schedule.epochs"])[0] == "+0.2000"
+    assert shown(factors=["schedule.epochs"])[0] == "+20.00"
     assert shown(factors=["schedule.amp"])[0] == "no comparable baseline"
     chosen, notes = shown(baseline="baseline")
-    assert chosen == "+0.2000"
+    assert chosen == "+20.00"
     assert notes[0] == "(a) not only the declared factor differs: schedule.epochs 24 and 4"
 
 
@@ -166,7 +211,7 @@ def test_the_arm_to_compare_with_can_be_any_and_is_found_by_each_of_its_names() 
     rows = [*BASELINE, *arm((0.25, 0.27, 0.30), **BIAS)]
     for asked in ("b" * 12, "bbb", "attention", f"attention_bias-{'b' * 12}-s1"):
         line = lines(table_of(rows, ["mAP"], baseline=asked))[0]
-        assert (line["variant"], line["mAP difference"]) == ("baseline", "-0.1100")
+        assert (line["variant"], line["mAP difference"]) == ("baseline", "-11.00")
     with pytest.raises(RequestError, match=r"^--baseline 'baselin-': no such arm .* 'baseline'\?$"):
         table_of(rows, baseline="baselin-")
     more = [*rows, *arm((0.1,), fingerprint="b" * 11 + "c")]

@@ -51,12 +51,12 @@ def test_unfinished_runs_are_compared_after_the_same_epoch(store: Store) -> None
     assert table.title.startswith("After epoch 2 (curve, not the metric of record): ")
     assert "SYNTHETIC" in table.title
     baseline, bias = lines(table)
-    assert (baseline["mAP"], bias["mAP"], bias["NDS"]) == ("0.2100", "0.3150", "0.1575")
-    assert bias["mAP difference"] == "+0.1050"
+    assert (baseline["mAP"], bias["mAP"], bias["NDS"]) == ("21.00", "31.50", "15.75")
+    assert bias["mAP difference"] == "+10.50"
     assert "time / baseline" not in table.names
     # What the finished run's records say is of another epoch.
     assert any("b" * 12 in note and "no match records" in note for note in table.notes)
-    assert [line["mAP"] for line in lines(table_at(store, rows, "1"))] == ["0.1000", "0.1000"]
+    assert [line["mAP"] for line in lines(table_at(store, rows, "1"))] == ["10.00", "10.00"]
 
 
 def test_a_run_that_was_not_evaluated_then_is_named(store: Store) -> None:
@@ -78,7 +78,7 @@ def test_a_run_that_was_not_evaluated_then_is_named(store: Store) -> None:
 
 def test_of_an_epoch_that_was_repeated_after_a_resume_the_last_counts(store: Store) -> None:
     row = with_curve(store, run_row(0, 0.9), (1, 0.1), (1, 0.15))
-    assert lines(table_at(store, [row], "1"))[0]["mAP"] == "0.1500"
+    assert lines(table_at(store, [row], "1"))[0]["mAP"] == "15.00"
 
 
 def test_metrics_that_the_curve_does_not_hold_are_not_taken_from_the_finished_run(
@@ -112,5 +112,5 @@ def test_a_damaged_history_leaves_its_run_out_by_name(store: Store) -> None:
     rows = [with_curve(store, run_row(seed, 0.9), (1, 0.1 * seed)) for seed in (1, 2)]
     store.folder(rows[0].name).history_path.write_text('{"kind": }\n{"kind": "val"}\n')
     table = table_at(store, rows, "1")
-    assert lines(table)[0]["mAP"] == "0.2000"
+    assert lines(table)[0]["mAP"] == "20.00"
     assert any(f"{rows[0].name}: damaged: " in note for note in table.notes)

@@ -71,12 +71,12 @@ def _cells(table, failure: str, variant: str, metric: str) -> dict[str, dict[str
 
 def test_cases_ratios_and_the_worst_are_the_runs_means(groups, store):
     table = failure_table(groups, ["NDS"], store)
-    assert _cells(table, "clean", "baseline", "NDS")[""]["mean"] == "0.6000"
+    assert _cells(table, "clean", "baseline", "NDS")[""]["mean"] == "60.00"
     cases = _cells(table, "beams", "baseline", "NDS")
-    assert [cases[level]["mean"] for level in ("16", "8", "4")] == ["0.6000", "0.3000", "0.2500"]
-    assert cases["16"]["sd"] == "0.2828"
-    # t(1) = 12.706, times .2 (sd / sqrt 2): .6 -+ 2.5412.
-    assert (cases["16"]["95 % low"], cases["16"]["95 % high"]) == ("-1.9412", "3.1412")
+    assert [cases[level]["mean"] for level in ("16", "8", "4")] == ["60.00", "30.00", "25.00"]
+    assert cases["16"]["sd"] == "28.28"
+    # t(1) = 12.706, times .2 (sd / sqrt 2): .6 -+ 2.5412, cut where NDS cannot be.
+    assert (cases["16"]["95 % low"], cases["16"]["95 % high"]) == ("0.00", "100.00")
     # Seed 0: (1 + .5 + .5) / 3 = .6667; seed 1: (1 + .5 + .25) / 3 = .5833; mean .625.
     accuracy = _cells(table, "RA", "baseline", "RA")
     assert (accuracy["beams"]["mean"], accuracy["beams"]["n"]) == ("0.6250", "2")
@@ -84,7 +84,7 @@ def test_cases_ratios_and_the_worst_are_the_runs_means(groups, store):
     assert _cells(table, "RA", "attention_bias", "RA")["beams"]["mean"] == "0.8333"
     # Only beams are common to all evaluated runs.
     assert _cells(table, "mRA", "baseline", "mRA")["of 1 failures"]["mean"] == "0.6250"
-    assert _cells(table, "worst case", "baseline", "NDS")["beams@4"]["mean"] == "0.2500"
+    assert _cells(table, "worst case", "baseline", "NDS")["beams@4"]["mean"] == "25.00"
 
 
 def test_what_is_missing_is_listed(groups, store):
@@ -102,7 +102,7 @@ def test_every_format_shows_it(groups, store, form):
     rows = [row for group in groups for row in group]
     built = build_table(store, rows, TableRequest(by=By.FAILURE, metrics=["mAP"]))
     shown = render(built.table, form, terminal=False)
-    assert "0.0625" in shown  # mAP of beams@4: .25 / 4
+    assert "6.25" in shown  # mAP of beams@4: .25 / 4
     if form is TableFormat.JSON:
         json.loads(shown)
 
@@ -110,7 +110,7 @@ def test_every_format_shows_it(groups, store, form):
 def test_named_views_are_shown_and_belong_to_no_mean(groups, store):
     _evaluate(store, groups[0][0], {"view_drop@front": 0.1})
     table = failure_table(groups, ["NDS"], store)
-    assert _cells(table, "view_drop", "baseline", "NDS")["front"]["mean"] == "0.1000"
+    assert _cells(table, "view_drop", "baseline", "NDS")["front"]["mean"] == "10.00"
     assert "view_drop" not in _cells(table, "RA", "baseline", "RA")
     assert "beams@4" in _cells(table, "worst case", "baseline", "NDS")
 

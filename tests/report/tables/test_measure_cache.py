@@ -60,12 +60,15 @@ def test_a_changed_number_seed_run_or_opponent_is_measured_again(
     changes = [
         [*rows()[:-1], run_row(2, 0.9, **BIAS)],
         rows()[:-1],
-        [*rows()[:-1], run_row(7, 0.25, **BIAS)],
+        [*rows()[:-1], run_row(7, 0.26, **BIAS)],
         [*rows()[:3], *(run_row(seed, 0.2, **BIAS, setting="another") for seed in range(3))],
     ]
     for count, changed in enumerate(changes, start=2):
         assert text(store, changed) != before
         assert counted.count == count
+    # The number of a seed says nothing by itself.
+    assert text(store, [*rows()[:-1], run_row(7, 0.25, **BIAS)]) == before
+    assert counted.count == len(changes) + 2
 
 
 def test_records_that_come_go_or_change_are_looked_at_again(

@@ -82,10 +82,10 @@ def test_seeds_are_replicates_of_one_arm() -> None:
             "quick",
             "synth_val (synthetic)",
             "3",
-            "0.1633",
-            "0.0153",
-            "0.1254",
-            "0.2013",
+            "16.33",
+            "1.53",
+            "12.54",
+            "20.13",
         ]
     ]
 
@@ -136,7 +136,7 @@ def test_what_is_missing_is_listed_by_name_and_reason() -> None:
 def test_a_seed_run_again_counts_once() -> None:
     again = row(0, 0.3, name="baseline-0123456789ab-s0-a2", updated="2026-02-01")
     table = metrics_table([again, row(0, 0.1)], ["mAP"])
-    assert texts(table)[0][5:7] == ["1", "0.3000"]
+    assert texts(table)[0][5:7] == ["1", "30.00"]
     older = "baseline-0123456789ab-s0"
     note = f"not in the table: {older}: the same seed was run again as {older}-a2"
     assert table.notes == (note,)
@@ -156,14 +156,14 @@ def test_arms_stand_together_by_metric_baseline_first() -> None:
 
 def test_a_missing_value_lowers_n() -> None:
     table = metrics_table([row(0, 0.1), row(1, None)], ["mAP"])
-    assert texts(table)[0][5:7] == ["1", "0.1000"]
+    assert texts(table)[0][5:7] == ["1", "10.00"]
 
 
 def test_classes_stand_beside_their_ground_truth() -> None:
     table = class_table([row(0, 0.1), row(1, 0.2)])
     assert [(line[0], line[5], line[6], line[7]) for line in texts(table)] == [
-        ("car", "120", "2", "0.5000"),
-        ("bus", "0", "2", "0.0000"),
+        ("car", "120", "2", "50.00"),
+        ("bus", "0", "0", "-"),
     ]
 
 
@@ -178,14 +178,14 @@ def test_an_unknown_metric_is_named_with_the_nearest() -> None:
 @given(st.lists(st.floats(min_value=0, max_value=1), min_size=1, max_size=4))
 def test_all_formats_show_the_same_digits(values: list[float]) -> None:
     table = metrics_table([row(seed, value) for seed, value in enumerate(values)], ["mAP"])
-    number = re.compile(r"-?\d\.\d{4}")
+    number = re.compile(r"-?\d+\.\d{2}\b")
     expected = number.findall(" ".join(cell.text for cell in table.rows[0]))
     assert expected
     for form in (TableFormat.RICH, TableFormat.MD, TableFormat.CSV, TableFormat.LATEX):
         shown = render(table, form).replace("$-$", "-")
         assert [found for found in number.findall(shown) if found in expected] == expected
     (parsed,) = json.loads(render(table, TableFormat.JSON))["rows"]
-    assert [f"{value:.4f}" for value in parsed.values() if isinstance(value, float)] == expected
+    assert [f"{value:.2f}" for value in parsed.values() if isinstance(value, float)] == expected
     (line,) = csv.DictReader(io.StringIO(render(table, TableFormat.CSV)))
     assert [
         line[name] for name in ("mean", "sd", "95 % low", "95 % high") if line[name]
@@ -240,7 +240,7 @@ def test_a_terminal_gets_the_same_words(monkeypatch: pytest.MonkeyPatch) -> None
         [row(0, 0.1), row(1, None, status=RunStatus.FAILED, reason="boom")], ["mAP"]
     )
     text = re.sub(r"\x1b\[[0-9;]*m", "", render(table, TableFormat.RICH, terminal=True))
-    for words in (table.title, "0.1000", "one seed: no interval", *table.notes):
+    for words in (table.title, "10.00", "one seed: no interval", *table.notes):
         assert words in text
     assert max(map(len, text.splitlines()[2:-1])) <= 80
 

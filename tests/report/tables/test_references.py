@@ -54,7 +54,7 @@ def test_references_stand_apart_are_marked_and_compared_with_nothing(tmp_path: P
             assert row[place[column]].value is None
     parsed = json.loads(render(table, TableFormat.JSON))
     assert len(parsed["rows"]) == 2
-    assert [item["mAP"] for item in parsed["references"]][:2] == [0.679, 0.703]
+    assert [item["mAP"] for item in parsed["references"]][:2] == [67.9, 70.3]
     read = list(csv.DictReader(io.StringIO(render(table, TableFormat.CSV))))
     assert [item["origin"] for item in read] == ["measured here"] * 2 + [MARK] * 14
     for form in (TableFormat.MD, TableFormat.LATEX, TableFormat.HTML):
@@ -67,7 +67,7 @@ def test_on_a_screen_references_are_a_table_of_their_own(tmp_path: Path) -> None
     for terminal in (False, True):
         text = render(with_references(tmp_path), TableFormat.RICH, terminal=terminal)
         measured, _, apart = text.partition("Reference, not measured here")
-        assert "0.6790" in apart
+        assert "67.90" in apart
         assert "0.6790" not in measured
         assert "measured here" not in measured
         assert "difference" not in apart
@@ -87,7 +87,7 @@ def test_blocks_have_the_references_that_say_their_metric(tmp_path: Path) -> Non
     table = with_references(tmp_path, by=By.METRIC, metrics=["NDS", "mATE"])
     place = {name: index for index, name in enumerate(table.names)}
     assert {row[place["metric"]].text for row in table.references} == {"NDS"}
-    assert table.references[0][place["mean"]].text == "0.7080"
+    assert table.references[0][place["mean"]].text == "70.80"
 
 
 def test_the_users_own_references_are_read_beside_the_shipped(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_a_sweep_shows_its_runs_those_forced_beside_them_and_what_is_missing(sto
     alike = point(3, 0.5, name=f"{inside.name}-b2")
     planned(store, [inside.name, "never-started-s0"])
     table = sweep_table(store, [inside, outside, again, alike])
-    assert [line["mAP"] for line in lines(table)] == ["0.5000"]
+    assert [line["mAP"] for line in lines(table)] == ["50.00"]
     assert "not in the table: never-started-s0: missing: not started" in table.notes
     assert not any(outside.name in note or alike.name in note for note in table.notes)
 
