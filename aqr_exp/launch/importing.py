@@ -8,6 +8,7 @@ import shutil
 import socket
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,7 +55,7 @@ class Detector:
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.variant):
-            rule = "letters, digits, _ and ., not first"
+            rule = "letters, digits, _, and . but not first"
             raise RequestError(Fault("--variant", shown(self.variant), f"is no name: {rule}"))
 
 
@@ -105,18 +106,23 @@ def result_file(path: Path) -> Iterator[Path]:
         names = [str(each.relative_to(path)) for each in found]
         yield found[_only(path, names, IN_A_WORK_FOLDER)]
     elif path.suffix == ".zip" and path.is_file():
-        try:
-            with zipfile.ZipFile(path) as packed, tempfile.TemporaryDirectory() as folder:
-                names = [name for name in packed.namelist() if name.endswith(".json")]
-                name = names[_only(path, names, ".json file")]
-                unpacked = Path(folder) / "results.json"
-                with packed.open(name) as source, unpacked.open("xb") as target:
-                    shutil.copyfileobj(source, target, 1 << 20)
-                yield unpacked
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-            raise RequestError(f"{path} cannot be unpacked: {error}") from None
+        with tempfile.TemporaryDirectory() as folder:
+            unpacked = Path(folder) / "results.json"
+            _unpack(path, unpacked)
+            yield unpacked
     else:
         yield path
+
+
+def _unpack(path: Path, target: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as packed:
+            names = [name for name in packed.namelist() if name.endswith(".json")]
+            name = names[_only(path, names, ".json file")]
+            with packed.open(name) as source, target.open("xb") as file:
+                shutil.copyfileobj(source, file, 1 << 20)
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+        raise RequestError(f"{path} cannot be unpacked: {error}") from None
 
 
 def _only(path: Path, names: list[str], what: str) -> int:

@@ -195,6 +195,7 @@ def test_a_malformed_file_is_refused_in_one_line_with_its_place(
         (["folder"], "must hold one results_nusc.json, and holds none"),
         (["good.zip"], "must hold one .json file, and holds 2 of them: a.json, b.json: name one"),
         (["bad.zip"], "bad.zip cannot be unpacked: File is not a zip file"),
+        (["torn.zip"], "torn.zip cannot be unpacked: "),
         (["pipe"], "pipe"),
         (["good.json", "--variant", "a/b"], "--variant='a/b': is no name"),
         (["good.json", "--set", "scale"], "--set=scale: must be KEY=VALUE"),
@@ -210,6 +211,11 @@ def test_a_wrong_request_is_one_line_and_leaves_nothing(
     (place / "folder").mkdir()
     (place / "bad.zip").write_bytes(b"PK")
     os.mkfifo(place / "pipe")
+    with zipfile.ZipFile(place / "torn.zip", "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.write(place / "good.json", "a.json")
+    content = bytearray((place / "torn.zip").read_bytes())
+    content[60:1060] = bytes(1000)
+    (place / "torn.zip").write_bytes(content)
     with zipfile.ZipFile(place / "good.zip", "w") as packed:
         packed.writestr("a.json", "{}")
         packed.writestr("b.json", "{}")
