@@ -95,6 +95,9 @@ def command(
     if root is None:
         if version or split:
             raise RequestError("--version and --split are of result files: name --root too")
+        for name in (reference, other):
+            if Path(name).suffix in {".json", ".zip"}:
+                raise RequestError(f"'{name}' is a result file: name its data with --root")
         found = _compared(reference, other, Store(results_root()), request)
     else:
         found = _compared_files((reference, other), root, version, split, request)

@@ -323,6 +323,9 @@ def test_two_files_are_compared_and_not_kept(
     assert main(["compare", "a.json", "b.json", "--split", "road_val"]) == 2
     said = "aqr-exp: --version and --split are of result files: name --root too\n"
     assert capsys.readouterr().err == said
+    assert main(["compare", "a.json", "b.json"]) == 2
+    said = "aqr-exp: 'a.json' is a result file: name its data with --root\n"
+    assert capsys.readouterr().err == said
 
 
 @pytest.mark.parametrize(
