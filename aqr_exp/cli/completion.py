@@ -110,15 +110,14 @@ def _keys(variant: str) -> list[str]:
     from aqr_exp.config.convert import dotted_keys
     from aqr_exp.config.schema import RunConfig
     from aqr_exp.config.short_names import keys_set_by, short_names
-    from aqr_exp.config.variant_spec import lacks_part, part_groups
+    from aqr_exp.config.variant_spec import lacks_group, lacks_part, part_of, variant_named
 
     def belongs(key: str) -> bool:
-        head, _, rest = key.partition(".")
-        part, dot, _ = rest.partition(".")
-        return head != "variant" or not dot or lacks_part(variant, part) is None
+        return lacks_part(variant, part_of(key)) is None
 
+    variant_named(variant)
     groups = [name for name in group_options() if name != "variant"]
-    typed = [name for name in groups if name not in part_groups() or belongs(f"variant.{name}.")]
+    typed = [name for name in groups if lacks_group(variant, name) is None]
     typed += [name for name in short_names() if belongs(keys_set_by(name)[0])]
     typed += [key for key in dotted_keys(RunConfig) if key not in COMPUTED_KEYS and belongs(key)]
     return list(dict.fromkeys(typed))

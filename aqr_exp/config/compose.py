@@ -11,9 +11,16 @@ import aqr_exp
 from aqr_exp.config.convert import dotted_keys
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.short_names import keys_set_by, short_names
-from aqr_exp.config.variant_spec import lacks_part, part_groups
+from aqr_exp.config.variant_spec import (
+    VariantSpec,
+    lacks_group,
+    lacks_part,
+    part_of,
+    variant_named,
+    variant_names,
+)
 from aqr_exp.errors import Fault, RequestError, cut, shown
-from aqr_exp.files.suggest import did_you_mean, nearest
+from aqr_exp.files.suggest import did_you_mean, nearest, some
 
 # Filled in by the program; typing it could only make the record untrue.
 COMPUTED_KEYS = {
@@ -52,9 +59,13 @@ def source_of(group: str, option: str) -> str:
     return next((each for each in comments if not each.startswith("@")), "")
 
 
-@cache
 def group_options() -> dict[str, list[str]]:
     """Sorted options by Hydra group; what only others derive from (`*_base`) is left out."""
+    return {**_options_of_files(), "variant": variant_names()}
+
+
+@cache
+def _options_of_files() -> dict[str, list[str]]:
     return {
         group.name: sorted(
             option.stem for option in group.glob("*.yaml") if not option.stem.endswith("_base")
@@ -139,9 +150,11 @@ def read_overrides(typed: Sequence[str], variant: str, groups: Groups) -> tuple[
     return known_overrides([_read(text) for text in joined_words(typed)], variant, groups)
 
 
-def typed_keys() -> list[str]:
-    """Everything that stands before the equals sign of an override."""
-    return [*dotted_keys(RunConfig), *group_options(), *short_names()]
+def typed_keys(variant: str = "") -> list[str]:
+    """Everything that stands before the equals sign of an override, of one variant or of any."""
+    keys = [key for key in dotted_keys(RunConfig) if key not in COMPUTED_KEYS]
+    every = [*keys, *group_options(), *short_names()]
+    return [key for key in every if lacks_part(variant, part_of(keys_set_by(key)[0])) is None]
 
 
 def joined_words(typed: Sequence[str]) -> list[str]:
@@ -182,7 +195,11 @@ def known_overrides(
     Raises:
         RequestError: As `read_overrides`.
     """
-    faults = [] if variant in groups["variant"] else [unknown("variant", variant, groups)]
+    try:
+        known_variant(variant, groups)
+        faults: list[Fault] = []
+    except RequestError as error:
+        faults = [*error.faults]
     faults += override_faults(items, variant, groups)
     if faults:
         raise RequestError(*faults)
@@ -244,19 +261,25 @@ def _key_fault(item: Override, variant: str, groups: Groups) -> Fault | None:
     if key in groups:
         if value not in groups[key]:
             return unknown(key, str(value), groups)
-        return _part_fault(item.typed, f"variant.{key}.", variant) if key in part_groups() else None
+        lacking = lacks_group(variant, key)
+        return Fault(item.typed, None, lacking, about=(key,)) if lacking else None
     known = dotted_keys(RunConfig)
     if key in COMPUTED_KEYS:
         return fault(f"'{key}' cannot be set: {COMPUTED_KEYS[key]}")
     if key in known or key in short_names():
-        return _part_fault(key, keys_set_by(key)[0], variant)
+        lacking = lacks_part(variant, part_of(keys_set_by(key)[0]))
+        return Fault(key, None, lacking, about=(key,)) if lacking else None
     if table := next((n for n, s in known.items() if s.table and key.startswith(f"{n}.")), None):
         whole = f"{table}={{{key.removeprefix(f'{table}.')}: {item.text}}}"
         return fault(f"'{table}' is set as a whole: {shown(whole)}")
+    typed = typed_keys(variant)
     below = [name for name in known if name.startswith(f"{key}.")]
+    if f"variant.{key}" in typed:
+        below = [f"variant.{key}"]
     if below:
         return fault(f"'{key}' is a group of keys: set one of them, such as '{below[0]}'")
-    return fault(f"unknown key '{key}'", did_you_mean(key, typed_keys()))
+    guess = did_you_mean(key, typed) or did_you_mean(key, typed_keys())
+    return fault(f"unknown key '{key}'", guess)
 
 
 def _calls_resolver(value: Any) -> bool:
@@ -268,17 +291,21 @@ def _calls_resolver(value: Any) -> bool:
     return isinstance(value, str) and "${" in _KEYS_ONLY.sub("", value)
 
 
-def _part_fault(typed: str, key: str, variant: str) -> Fault | None:
-    """The fault of a key in a part that the variant lacks."""
-    head, _, rest = key.partition(".")
-    part, dot, _ = rest.partition(".")
-    fault = lacks_part(variant, part) if head == "variant" and dot else None
-    return Fault(typed, None, fault, about=(key,)) if fault else None
+def known_variant(name: str, groups: Groups) -> VariantSpec[Any]:
+    """A variant that is asked for; an idea is imported now.
+
+    Raises:
+        RequestError: There is none, or it is an idea that cannot be used.
+    """
+    spec = variant_named(name)
+    if spec is None:
+        raise RequestError(unknown("variant", name, groups))
+    return spec
 
 
 def unknown(group: str, option: str, groups: Groups) -> Fault:
     """The fault of an option that a group does not have, with the nearest."""
-    hint = f"{did_you_mean(option, groups[group])} (available: {', '.join(groups[group])})"
+    hint = f"{did_you_mean(option, groups[group])} (available: {some(groups[group])})"
     return Fault(rule=f"unknown {group} '{option}'", hint=hint, about=(group,))
 
 

@@ -1,5 +1,6 @@
 """The composer: Hydra composes each choice of groups once, dotted keys are set on the result."""
 
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from typing import Any
 
 from aqr_exp.config.compose import Groups, Override, shipped_folder
 from aqr_exp.config.short_names import value_at
-from aqr_exp.config.variant_spec import part_groups
+from aqr_exp.config.variant_spec import part_groups, variant_named
 from aqr_exp.errors import Fault, RequestError
 
 # `${model.head.width}` and nothing else: such a value follows a key that changes.
@@ -112,15 +113,28 @@ def composition(variant: str, overrides: Sequence[Override], groups: Groups) -> 
     """
     chosen = sorted((item.key, str(item.value)) for item in overrides if item.key in groups)
     typed = (f"{part_groups().get(key, key)}={option}" for key, option in chosen)
-    return Composition(_composed(shipped_folder("conf"), (f"variant={variant}", *typed)))
+    spec = variant_named(variant)
+    option = None if spec is None or spec.option is None else json.dumps(spec.option)
+    # No file has a name that begins so, and an idea may have any.
+    chosen_variant = variant if option is None else f"idea_{variant}"
+    choices = (f"variant={chosen_variant}", *typed)
+    return Composition(_composed(shipped_folder("conf"), choices, option))
 
 
 @lru_cache(maxsize=256)
-def _composed(folder: Path, choices: tuple[str, ...]) -> Any:
-    """A choice of groups, composed by Hydra, with its interpolations as they are written."""
+def _composed(folder: Path, choices: tuple[str, ...], option: str | None) -> Any:
+    """A choice of groups, composed by Hydra, with its interpolations as they are written.
+
+    Args:
+        option: What `variant=` chooses, as JSON, where no file holds it.
+    """
     from hydra import compose, initialize_config_dir
+    from hydra.core.config_store import ConfigStore
     from hydra.errors import HydraException
 
+    if option is not None:
+        name = choices[0].partition("=")[2]
+        ConfigStore.instance().store(group="variant", name=name, node=json.loads(option))
     try:
         with initialize_config_dir(config_dir=os.fspath(folder.resolve()), version_base="1.3"):
             return compose("config", [*choices])

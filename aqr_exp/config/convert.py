@@ -2,16 +2,24 @@
 
 import dataclasses
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from aqr_exp.config.idea_files import NOT_AT_HAND
 from aqr_exp.config.schema.constraints import DefaultBefore, NotInFingerprint, Range, Table
-from aqr_exp.config.variant_spec import lacks_part, settings_classes
+from aqr_exp.config.schema.run import VariantSettings
+from aqr_exp.config.variant_spec import (
+    cached_by_variants,
+    lacks_part,
+    settings_classes,
+    variant_named,
+    variant_names,
+)
 from aqr_exp.errors import Fault, RequestError, shown
-from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.files.suggest import did_you_mean, some
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,24 +72,59 @@ class FieldSpec:
         return get_origin(self.type) is Table
 
 
-@cache
+@cached_by_variants
 def fields_of(cls: Any) -> dict[str, FieldSpec]:
     """The fields of a configuration dataclass by name, in order."""
     hints = get_type_hints(cls, include_extras=True)
-    specs = {}
+    return {field.name: _field_spec(hints[field.name]) for field in dataclasses.fields(cls)}
+
+
+def _field_spec(hint: Any) -> FieldSpec:
+    annotated, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    plain, optional = _without_none(annotated)
+    note_of = {type(note): note for note in notes}
+    return FieldSpec(
+        type=plain,
+        range=note_of.get(Range),
+        excluded=NotInFingerprint in note_of,
+        optional=optional,
+        before=note_of.get(DefaultBefore),
+    )
+
+
+USABLE = "settings are bool, int, float, text, Literal of texts, tuples or dataclasses of these"
+
+
+def unusable_fields(cls: Any) -> Iterator[tuple[str, str]]:
+    """The fields of a dataclass that cannot be configuration, each with the reason.
+
+    Raises:
+        NameError: A type is not there.
+    """
+    hints = get_type_hints(cls, include_extras=True)
     for field in dataclasses.fields(cls):
-        hint = hints[field.name]
-        annotated, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
-        plain, optional = _without_none(annotated)
-        note_of = {type(note): note for note in notes}
-        specs[field.name] = FieldSpec(
-            type=plain,
-            range=note_of.get(Range),
-            excluded=NotInFingerprint in note_of,
-            optional=optional,
-            before=note_of.get(DefaultBefore),
+        try:
+            spec = _field_spec(hints[field.name])
+        except TypeError as error:
+            yield field.name, str(error)
+            continue
+        if not _usable(spec.type, listed=spec.listed):
+            yield field.name, USABLE
+
+
+def _usable(kind: Any, listed: Any = None) -> bool:
+    if dataclasses.is_dataclass(kind) or listed:
+        return not [*unusable_fields(listed or kind)]
+    if get_origin(kind) is tuple:
+        kinds = [each for each in get_args(kind) if each is not Ellipsis]
+        return bool(kinds) and all(
+            each in _NOUNS or (get_origin(each) is tuple and _usable(each)) for each in kinds
         )
-    return specs
+    if get_origin(kind) is Table:
+        return get_args(kind)[0] in {float, str}
+    return kind in {bool, *_NOUNS} or (
+        bool(choices(kind)) and all(isinstance(each, str) for each in choices(kind))
+    )
 
 
 def _without_none(hint: Any) -> tuple[Any, bool]:
@@ -94,7 +137,7 @@ def _without_none(hint: Any) -> tuple[Any, bool]:
     return others[0], True
 
 
-@cache
+@cached_by_variants
 def dotted_keys(cls: Any, prefix: str = "") -> dict[str, FieldSpec]:
     """Every single value below a configuration dataclass by its dotted key, optional parts included."""
     keys: dict[str, FieldSpec] = {}
@@ -140,6 +183,14 @@ def with_converted(whole: T, changed: Mapping[str, Any]) -> T:
     return dataclasses.replace(whole, **conversion.sound(found))  # type: ignore[type-var]
 
 
+def field_faults(cls: Any, values: Mapping[str, Any]) -> list[Fault]:
+    """What is wrong with plain values of single fields of a configuration dataclass."""
+    conversion = _Conversion(cls)
+    for name in values:
+        conversion.field(name, fields_of(cls)[name], values, "")
+    return conversion.faults
+
+
 class _Conversion:
     """A conversion of plain values; its faults leave the result unusable.
 
@@ -166,9 +217,8 @@ class _Conversion:
         """One dataclass, whose keys begin with `where`."""
         if not isinstance(value, Mapping):
             return self.fault(Fault(where.rstrip("."), shown(value), "must be a group of keys"))
-        variants = settings_classes(cls)
-        if variants:
-            value, cls = self._of_one_variant(value, variants, where)
+        if settings_classes(cls):
+            value, cls = self._of_one_variant(value, where)
             if cls is None:
                 return _INVALID
         specs = fields_of(cls)
@@ -179,25 +229,26 @@ class _Conversion:
         found = {name: self.field(name, spec, value, where) for name, spec in specs.items()}
         return _INVALID if self.faults else cls(**found)
 
-    def _of_one_variant(
-        self, value: Mapping[str, Any], variants: Mapping[str, Any], where: str
-    ) -> tuple[dict[str, Any], Any]:
+    def _of_one_variant(self, value: Mapping[str, Any], where: str) -> tuple[dict[str, Any], Any]:
         """The values without parts that only other variants have, and the class that they name."""
         name = value.get("name")
-        if not isinstance(name, str) or name not in variants:
-            key, one_of = f"{where}name", f"one of {', '.join(variants)}"
+        spec = variant_named(name) if isinstance(name, str) else None
+        if spec is None:
+            key, names = f"{where}name", variant_names()
+            one_of = f"one of {some(names)}"
             if "name" in value:
-                guess = did_you_mean(name, variants) if isinstance(name, str) else ""
-                self.fault(Fault(key, shown(name), f"must be {one_of}", guess))
+                guess = did_you_mean(name, names) if isinstance(name, str) else ""
+                self.fault(Fault(key, shown(name), f"must be {one_of}", guess or NOT_AT_HAND))
             else:
                 self.fault(Fault(rule=f"key '{key}' is missing: it must be {one_of}", about=(key,)))
             return {}, None
+        variants = settings_classes(VariantSettings)
         every = {part for kind in variants.values() for part in fields_of(kind)}
-        foreign = [key for key in value if key in every and key not in fields_of(variants[name])]
+        foreign = [key for key in value if key in every and key not in fields_of(spec.settings)]
         for key in foreign:
             if value[key] is not None:
-                self.fault(Fault(f"{where}{key}", None, lacks_part(name, key) or ""))
-        return {key: item for key, item in value.items() if key not in foreign}, variants[name]
+                self.fault(Fault(f"{where}{key}", None, lacks_part(spec.name, key) or ""))
+        return {key: item for key, item in value.items() if key not in foreign}, spec.settings
 
     def field(self, name: str, spec: FieldSpec, values: Mapping[str, Any], where: str) -> Any:
         """One field of the mapping that holds it."""

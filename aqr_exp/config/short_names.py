@@ -2,14 +2,13 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
-from aqr_exp.config.variant_spec import variant_specs
+from aqr_exp.config.variant_spec import cached_by_variants, variant_specs
 from aqr_exp.errors import Fault
 
 
-@cache
+@cached_by_variants
 def short_names() -> dict[str, tuple[str, ...]]:
     """The dotted keys that each variant's short names set."""
     specs = variant_specs().values()

@@ -1,8 +1,9 @@
 """Variants of the detector as plug-ins: the spec each of them offers, and their registry.
 
-A variant is a package below `aqr_exp.variants` whose `SPEC` is a `VariantSpec`. Configurations are
-composed and checked without knowing any of them, so the spec lies here, below the variants: their
-folders are listed and imported by name, and no import points upward.
+A shipped variant is a package below `aqr_exp.variants` whose `SPEC` is a `VariantSpec`; an idea is a file
+of the user's own (`idea_files`), of which a spec is made (`idea_spec`) when its own name is asked for.
+Configurations are composed and checked without knowing any of them, so the spec lies here, below the
+variants: their folders are listed and imported by name, and no import points upward.
 """
 
 import importlib
@@ -10,11 +11,13 @@ import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
-from typing import Any, Generic, TypeVar
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
 
+from aqr_exp.config.idea_files import idea_names, idea_place, shown_path
 from aqr_exp.config.schema.model import ModelConfig
 from aqr_exp.config.schema.run import RunConfig, VariantSettings
-from aqr_exp.errors import Fault
+from aqr_exp.errors import Fault, RequestError
 
 Bounds = tuple[tuple[int, float, float], ...]
 """Rows of (first epoch, minimum, maximum) that rise from epoch 0."""
@@ -42,13 +45,16 @@ class LearnedScale(Generic[S]):
 class VariantSpec(Generic[S]):
     """Everything the rest of the program knows of a variant.
 
+    An idea's file may hold one as `SPEC`, with what is not taken from the file itself: its name, its
+    summary, its settings and its module.
+
     Attributes:
         name: As typed; its folder and its option of the Hydra group `variant` have the same name.
         summary: One line.
         settings: The dataclass of its settings; its fields but `name` are the variant's parts.
         module: `package.module:Class` of a `VariantModule` that the detector's head holds, imported
             when a detector is built; None changes nothing in the detector.
-        module_arguments: From settings and run to the arguments of the class, plain values.
+        module_arguments: From settings and run to the arguments of the class.
         rules: One fault for each broken rule of settings that are sound field by field.
         both_sensors: Whether it needs the tokens of the LiDAR and of the cameras.
         groups: Parts that are chosen from a Hydra group of the same name.
@@ -62,11 +68,13 @@ class VariantSpec(Generic[S]):
         weight_bounds: Ends of the axis that its query weights are drawn on; None without weights.
         scale: Its learnable scale.
         examples: Command lines for the helps of the commands they call.
+        origin: An idea's file or folder; None of a shipped variant.
+        option: Its option of the Hydra group `variant`, where no file holds it.
     """
 
-    name: str
-    summary: str
-    settings: type[S]
+    name: str = ""
+    summary: str = ""
+    settings: type[S] = VariantSettings  # type: ignore[assignment]
     module: str | None = None
     module_arguments: Callable[[S, RunConfig], dict[str, Any]] = lambda _settings, _run: {}
     rules: Callable[[S, RunConfig], Iterator[Fault]] = lambda _settings, _run: iter(())
@@ -82,6 +90,8 @@ class VariantSpec(Generic[S]):
     weight_bounds: Callable[[S], tuple[float, float]] | None = None
     scale: LearnedScale[S] | None = None
     examples: tuple[str, ...] = ()
+    origin: Path | None = None
+    option: Mapping[str, Any] | None = None
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -90,12 +100,62 @@ class VariantSpec(Generic[S]):
 
 
 @cache
-def variant_specs() -> dict[str, VariantSpec[Any]]:
-    """Every variant by its name, in alphabetical order."""
-    package = importlib.import_module("aqr_exp.variants")
+def shipped_specs() -> dict[str, VariantSpec[Any]]:
+    """The variants of this package by name, in alphabetical order."""
+    package = importlib.import_module(_SHIPPED)
     folders = [entry.name for entry in pkgutil.iter_modules(package.__path__) if entry.ispkg]
-    specs = [importlib.import_module(f"{package.__name__}.{folder}").SPEC for folder in folders]
+    specs = [importlib.import_module(f"{_SHIPPED}.{folder}").SPEC for folder in folders]
     return {spec.name: spec for spec in specs}
+
+
+_SHIPPED = "aqr_exp.variants"
+# The ideas that were asked for, and the functions that know no others.
+_IDEAS: dict[str, VariantSpec[Any]] = {}
+_OF_KNOWN: list[Callable[[], None]] = []
+
+Cached = TypeVar("Cached", bound=Callable[..., Any])
+
+
+def cached_by_variants(function: Cached) -> Cached:
+    """Cache what a function returns until one more variant is known."""
+    cached = cache(function)
+    _OF_KNOWN.append(cached.cache_clear)
+    return cast(Cached, cached)
+
+
+def variant_specs() -> dict[str, VariantSpec[Any]]:
+    """The shipped variants, and the ideas that were asked for, by name; imports no idea."""
+    return {**shipped_specs(), **_IDEAS}
+
+
+def variant_names() -> list[str]:
+    """Every name that may be asked for, in alphabetical order; imports no idea."""
+    return sorted({*shipped_specs(), *idea_names()})
+
+
+def variant_named(name: str) -> VariantSpec[Any] | None:
+    """A variant that is asked for; an idea is imported now. None where there is none.
+
+    Raises:
+        RequestError: The idea cannot be used, or two things have the name.
+    """
+    place, shipped = idea_place(name), shipped_specs().get(name)
+    if place is None:
+        return shipped
+    if shipped is not None:
+        if not place.file.exists():
+            return shipped
+        folder = importlib.import_module(f"{_SHIPPED}.{name}").__path__[0]
+        rule = f"has the name of the shipped variant in {folder}: give it another"
+        raise RequestError(Fault(where=shown_path(place.path), rule=rule))
+    known = _IDEAS.get(name)
+    if known is None or known.origin != place.path:
+        _IDEAS.pop(name, None)
+        reader = importlib.import_module("aqr_exp.config.idea_spec")
+        _IDEAS[name] = reader.read_idea(name, place)
+        for forget in _OF_KNOWN:
+            forget()
+    return _IDEAS[name]
 
 
 def spec_of(settings: VariantSettings) -> VariantSpec[Any]:
@@ -104,23 +164,37 @@ def spec_of(settings: VariantSettings) -> VariantSpec[Any]:
 
 
 def settings_classes(kind: Any) -> dict[str, Any]:
-    """The classes that a field of type `VariantSettings` holds, by variant; none of another type."""
+    """The classes that a field of type `VariantSettings` holds, by known variant; none of another type."""
     if kind is not VariantSettings:
         return {}
     return {name: spec.settings for name, spec in variant_specs().items()}
+
+
+def part_of(key: str) -> str:
+    """The part of a variant that a dotted key changes; empty where it changes none."""
+    head, _, rest = key.partition(".")
+    return rest.partition(".")[0] if head == "variant" else ""
 
 
 def lacks_part(variant: str, part: str) -> str | None:
     """Say that a variant does not have a part; None when it has it or is unknown.
 
     Args:
-        part: Such as `router`: what follows `variant.` in a dotted key.
+        part: Such as `router`: what follows `variant.` in a dotted key; an empty one all have.
     """
     specs = variant_specs()
-    if variant not in specs or part in specs[variant].parts:
+    if not part or variant not in specs or part in specs[variant].parts:
         return None
     having = with_feature(lambda spec: part in spec.parts)
     return f"variant '{variant}' has no {part} {having}"
+
+
+def lacks_group(variant: str, group: str) -> str | None:
+    """Say that a variant chooses no part of itself from a Hydra group; None where it may be chosen."""
+    specs = variant_specs()
+    if group not in part_groups() or variant not in specs or group in specs[variant].groups:
+        return None
+    return f"variant '{variant}' has no {group} {with_feature(lambda spec: group in spec.groups)}"
 
 
 def with_feature(has: Callable[[VariantSpec[Any]], bool]) -> str:

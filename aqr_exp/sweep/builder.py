@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aqr_exp.config.compose import Groups, Override, group_options, override_faults, unknown
+from aqr_exp.config.compose import Groups, Override, group_options, known_variant, override_faults
 from aqr_exp.config.conditions import Condition, condition_names, read_condition
 from aqr_exp.errors import Fault, RequestError
 from aqr_exp.files.suggest import did_you_mean, some
@@ -271,9 +271,9 @@ class SweepBuilder:
         options = self.groups["variant"]
         if node.word is None:
             self.add(node, f"variant is {node.kind}: write one of {', '.join(options)}")
-        elif node.word not in options:
-            self.add(node, unknown("variant", node.word, self.groups))
-        return node.word if node.word in options else None
+            return None
+        found = self._try(node, lambda: known_variant(str(node.word), self.groups))
+        return None if found is None else str(node.word)
 
     def _zip(self, node: Node) -> tuple[Axis, ...]:
         axes = self._axes(node, "'zip'")

@@ -5,7 +5,14 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from aqr_exp.config.compose import Groups, group_options, joined_words, shipped_folder, split_typed
+from aqr_exp.config.compose import (
+    Groups,
+    group_options,
+    joined_words,
+    known_variant,
+    shipped_folder,
+    split_typed,
+)
 from aqr_exp.config.short_names import keys_set_by
 from aqr_exp.errors import Fault, RequestError, shown
 from aqr_exp.files.suggest import did_you_mean, some
@@ -40,6 +47,7 @@ def sweep_request(what: str, typed: Sequence[str] = (), name: str | None = None)
 def _read(what: str, typed: Sequence[str]) -> SweepRequest:
     groups = group_options()
     if what in groups["variant"]:
+        known_variant(what, groups)
         request = _with_words(SweepRequest(name=what, variants=(what,)), typed)
         # Named after what it sweeps: values that are added later join the same sweep.
         axes: Sequence[Axis | Dimension] = request.search.space if request.search else request.grid

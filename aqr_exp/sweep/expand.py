@@ -9,7 +9,7 @@ from aqr_exp.config.compose import Override
 from aqr_exp.config.conditions import chosen_names, looking_at
 from aqr_exp.config.load import ConfigLoader
 from aqr_exp.config.short_names import keys_set_by
-from aqr_exp.config.variant_spec import lacks_part, part_groups
+from aqr_exp.config.variant_spec import lacks_group, lacks_part, part_of
 from aqr_exp.errors import RequestError
 from aqr_exp.sweep.request import Overrides, SweepRequest
 
@@ -81,11 +81,8 @@ def combinations(request: SweepRequest) -> Iterator[tuple[str, Overrides, Overri
 
 def fits(variant: str, override: Override) -> bool:
     """Check that a variant has the part that an override changes."""
-    if override.key in part_groups():
-        return lacks_part(variant, override.key) is None
-    head, _, rest = keys_set_by(override.key)[0].partition(".")
-    part, dot, _ = rest.partition(".")
-    return head != "variant" or not dot or lacks_part(variant, part) is None
+    part = part_of(keys_set_by(override.key)[0])
+    return lacks_group(variant, override.key) is None and lacks_part(variant, part) is None
 
 
 def fitting_nothing(request: SweepRequest) -> list[Override]:

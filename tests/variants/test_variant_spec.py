@@ -10,12 +10,17 @@ import pytest
 import aqr_exp.variants
 from aqr_exp.config import BASELINE, variant_spec
 from aqr_exp.config.compose import group_options
-from aqr_exp.config.convert import dotted_keys
+from aqr_exp.config.convert import dotted_keys, fields_of
 from aqr_exp.config.identity import run_name
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.short_names import short_names
-from aqr_exp.config.variant_spec import example_lines, lacks_part, variant_specs
+from aqr_exp.config.variant_spec import (
+    example_lines,
+    lacks_part,
+    shipped_specs,
+    variant_specs,
+)
 from aqr_exp.errors import RequestError
 
 SPECS = variant_specs()
@@ -118,7 +123,7 @@ def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package.mkdir()
     (package / "__init__.py").write_text(ADDED)
     monkeypatch.setattr(aqr_exp.variants, "__path__", [*aqr_exp.variants.__path__, str(tmp_path)])
-    cached = (variant_specs, short_names, dotted_keys)
+    cached = (shipped_specs, short_names, dotted_keys, fields_of)
     for function in cached:
         function.cache_clear()
     yield

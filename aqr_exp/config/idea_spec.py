@@ -1,0 +1,341 @@
+"""From an idea's file to its `VariantSpec`: imported and checked.
+
+Whatever is wrong with the file is one fault that names file and line.
+"""
+
+import ast
+import dataclasses
+import importlib
+import importlib.util
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
+
+from aqr_exp.config.compose import group_options
+from aqr_exp.config.convert import dotted_keys, field_faults, unusable_fields
+from aqr_exp.config.idea_files import IdeaPlace, shown_path
+from aqr_exp.config.schema.run import RunConfig, VariantSettings
+from aqr_exp.config.short_names import short_names
+from aqr_exp.config.variant_spec import VariantSpec, shipped_specs
+from aqr_exp.errors import Fault, RequestError, refusal
+from aqr_exp.files.reading import open_regular
+from aqr_exp.files.suggest import did_you_mean
+
+Rules = Callable[[Any, RunConfig], Iterator[Fault]]
+DECORATOR = "@dataclass(frozen=True, kw_only=True)"
+LARGEST_BYTES = 1 << 20
+# The module that authors import from; named, since it lies above this one.
+PUBLIC = "aqr_exp.ideas"
+
+
+def read_idea(name: str, place: IdeaPlace) -> VariantSpec[Any]:
+    """Import an idea and make the spec of what it holds.
+
+    Raises:
+        RequestError: What is wrong with it, with file and line.
+    """
+    module = _imported(place)
+    given = _given(module, name, place)
+    settings = _only_class(module, place, "Settings")
+    idea = _only_class(module, place, "Idea")
+    base = _base_of(module, place, settings)
+    defaults = _defaults(settings, VariantSettings if base is None else base.settings)
+    above = {} if base is None else {"defaults": [base.name, "_self_"]}
+    made = {
+        "name": name,
+        "summary": next(iter((module.__doc__ or "").strip().splitlines()), ""),
+        "settings": settings,
+        "module": f"{idea.__module__}:{idea.__qualname__}",
+        "module_arguments": _arguments,
+        "overrides_help": "",
+        "examples": (),
+    }
+    if base is not None and "rules" in given:
+        given["rules"] = _both(base.rules, given["rules"])
+    option = {**above, "name": name, **defaults}
+    spec: VariantSpec[Any] = replace(
+        base or VariantSpec(), **made | given, origin=place.path, option=option
+    )
+    _check_short_names(spec, place)
+    return spec
+
+
+def _arguments(settings: Any, run: Any) -> dict[str, Any]:
+    return {"settings": settings, "run": run}
+
+
+def _both(one: Rules, other: Rules) -> Rules:
+    return lambda settings, run: chain(one(settings, run), other(settings, run))
+
+
+def _given(module: ModuleType, name: str, place: IdeaPlace) -> dict[str, Any]:
+    """What the author wrote in a `SPEC`, by field.
+
+    Raises:
+        RequestError: It is no spec, or that of another name.
+    """
+    empty: VariantSpec[Any] = VariantSpec()
+    spec = getattr(module, "SPEC", empty)
+    if not isinstance(spec, VariantSpec) or spec.name not in {"", name}:
+        rule = f"SPEC must be a VariantSpec without a name: the idea's is {name}"
+        _refuse(place.file, _line_of(place.file, "SPEC"), rule)
+    written = {each.name: getattr(spec, each.name) for each in dataclasses.fields(spec)}
+    return {key: value for key, value in written.items() if value != getattr(empty, key)}
+
+
+def _imported(place: IdeaPlace) -> ModuleType:
+    """The module of an idea.
+
+    Raises:
+        RequestError: It cannot be read or executed, or its name is that of another module.
+    """
+    try:
+        with redirect_stdout(sys.stderr):  # what it prints is no part of an answer
+            return importlib.import_module(place.module) if place.installed else _executed(place)
+    except RequestError:
+        raise
+    except SyntaxError as error:
+        _refuse(Path(error.filename or place.file), error.lineno or 1, error.msg)
+    except (Exception, SystemExit) as error:
+        _refuse(*_raised_at(error, place), _words(error))
+
+
+# The folders that ideas were executed in, by the names of their modules.
+_EXECUTED: dict[str, str] = {}
+
+
+def _executed(place: IdeaPlace) -> ModuleType:
+    """Execute an idea's file, from what it says now and not from what Python compiled earlier.
+
+    Its folder goes to the end of Python's search path: it may import what lies beside it.
+    """
+    name, source = place.module, _source(place)
+    for other in [key for key in sys.modules if f"{key}.".startswith(f"{name}.")]:
+        if name in _EXECUTED or getattr(sys.modules[name], "__file__", "") == str(place.file):
+            del sys.modules[other]
+    if (before := _EXECUTED.pop(name, None)) in sys.path:
+        sys.path.remove(str(before))
+    found = importlib.util.find_spec(name)
+    if found is not None and found.origin != str(place.file):
+        rule = f"Python has a module {name} already ({found.origin}): give it another name"
+        raise RequestError(Fault(where=shown_path(place.path), rule=rule))
+    below = None if place.path == place.file else [str(place.path)]
+    spec = importlib.util.spec_from_file_location(
+        name, place.file, submodule_search_locations=below
+    )
+    assert spec is not None  # noqa: S101 - the file's name ends in .py
+    module = importlib.util.module_from_spec(spec)
+    code = compile(source, str(place.file), "exec", dont_inherit=True)
+    sys.path.append(str(place.path.parent))
+    sys.modules[name], _EXECUTED[name] = module, sys.path[-1]
+    try:
+        exec(code, vars(module))  # noqa: S102 - asked for by its name
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _source(place: IdeaPlace) -> str:
+    """The text of an idea's file.
+
+    Raises:
+        RequestError: There is none, or it is not UTF-8.
+    """
+    if not os.path.lexists(place.file):
+        rule = f"the folder holds no {place.file.name}"
+        raise RequestError(Fault(where=shown_path(place.path), rule=rule))
+    try:
+        with open_regular(place.file) as file:
+            content = file.read(LARGEST_BYTES + 1)
+    except OSError as error:
+        raise RequestError(replace(refusal(error), where=shown_path(place.file))) from None
+    if len(content) > LARGEST_BYTES:
+        _refuse(place.file, 1, f"has more than {LARGEST_BYTES} bytes")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        _refuse(place.file, line, "is not UTF-8 text")
+
+
+def _raised_at(error: BaseException, place: IdeaPlace) -> tuple[Path, int]:
+    """The innermost line of the idea's own that an exception passed."""
+    root = f"{place.path.parent}{os.sep}"
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename.startswith(root) and frame.lineno is not None:
+            return Path(frame.filename), frame.lineno
+    return place.file, 1
+
+
+_NO_NAME = re.compile(r"cannot import name '(\w+)' from '([\w.]+)'")
+
+
+def _words(error: BaseException) -> str:
+    """An exception in words, whatever its own do."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        top = error.name.partition(".")[0]
+        missing = top not in sys.modules and importlib.util.find_spec(top) is None
+        return (
+            f"needs the package {top}, which is not installed"
+            if missing
+            else f"there is no module {error.name}"
+        )
+    try:
+        text = " ".join(str(error).split())
+    except Exception:
+        text = ""
+    if isinstance(error, ImportError) and (match := _NO_NAME.search(text)):
+        name, module = match.groups()
+        return f"{module} has no {name}{did_you_mean(name, dir(sys.modules.get(module)))}"
+    if "non-frozen dataclass from a frozen" in text:
+        return f"settings must be frozen: write {DECORATOR}"
+    return f"{type(error).__name__}: {text}".removesuffix(": ")
+
+
+def _refuse(file: Path, line: int, rule: str, hint: str = "") -> NoReturn:
+    raise RequestError(Fault(where=f"{shown_path(file)}:{line}", rule=rule, hint=hint))
+
+
+def _line_of(file: Path, name: str, field: str = "") -> int:
+    """The line on which a file says what a name, or a field of a class, is; 1 where it does not."""
+    lines = {"": 1}
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        for each in [node, *(node.body if isinstance(node, ast.ClassDef) else ())]:
+            prefix = f"{node.name}." if isinstance(node, ast.ClassDef) and each is not node else ""
+            for key in _names_of(each):
+                lines.setdefault(f"{prefix}{key}", each.lineno)
+    return lines.get(f"{name}.{field}" if field else name) or lines.get(name, 1)
+
+
+def _names_of(node: Any) -> list[str]:
+    if isinstance(node, ast.ClassDef):
+        return [node.name]
+    targets = getattr(node, "targets", [getattr(node, "target", None)])
+    return [each.id for each in targets if isinstance(each, ast.Name)]
+
+
+def _file_of(kind: type) -> Path:
+    return Path(str(sys.modules[kind.__module__].__file__))
+
+
+def _only_class(module: ModuleType, place: IdeaPlace, role: str) -> Any:
+    """The class of an idea that derives from one of the public ones; with _ helpers begin.
+
+    Raises:
+        RequestError: There is none, or several.
+    """
+    base = getattr(importlib.import_module(PUBLIC), role)
+    found = {
+        kind.__qualname__: kind
+        for kind in vars(module).values()
+        if isinstance(kind, type)
+        and issubclass(kind, base)
+        and f"{kind.__module__}.".startswith(f"{module.__name__}.")
+        and not kind.__name__.startswith("_")
+    }
+    if not found:
+        _refuse(place.file, 1, f"has no class that derives from {role} of {PUBLIC}")
+    if len(found) > 1:
+        one, other, *_ = found.values()
+        rule = f"two classes derive from {role}: {one.__name__} and {other.__name__}"
+        hint = " (keep one; names of helpers begin with _)"
+        _refuse(_file_of(other), _line_of(_file_of(other), other.__name__), rule, hint=hint)
+    return next(iter(found.values()))
+
+
+def _base_of(
+    module: ModuleType, place: IdeaPlace, settings: type[VariantSettings]
+) -> VariantSpec[Any] | None:
+    """The shipped variant that an idea is based on; None without one.
+
+    Raises:
+        RequestError: There is no such variant, or the idea's settings are not derived from its.
+    """
+    name = getattr(module, "based_on", None)
+    if name is None:
+        return None
+    line, specs = _line_of(place.file, "based_on"), shipped_specs()
+    if not isinstance(name, str) or name not in specs:
+        guess = did_you_mean(str(name), specs)
+        _refuse(place.file, line, f"based_on must be one of {', '.join(specs)}", hint=guess)
+    if not issubclass(settings, specs[name].settings):
+        needed = specs[name].settings.__name__
+        rule = f"{settings.__name__} must derive from {needed}, the settings of {name}"
+        _refuse(place.file, _line_of(_file_of(settings), settings.__name__), rule)
+    return specs[name]
+
+
+def _defaults(settings: type[VariantSettings], above: type[VariantSettings]) -> dict[str, Any]:
+    """The defaults of the settings' own fields as plain values.
+
+    Raises:
+        RequestError: A field has none, or one that it does not allow, or it is of a type that no
+            setting has.
+    """
+    file, name = _file_of(settings), settings.__name__
+    if "__dataclass_fields__" not in vars(settings):
+        _refuse(file, _line_of(file, name), f"{name} is no dataclass: write {DECORATOR}")
+    inherited = {each.name for each in dataclasses.fields(above)}
+    own = [each for each in dataclasses.fields(settings) if each.name not in inherited]
+    try:
+        unusable = dict(unusable_fields(settings))
+    except NameError as error:
+        _refuse(file, _line_of(file, name), _words(error))
+    values = {}
+    for each in own:
+        line = _line_of(file, name, each.name)
+        if each.name in unusable:
+            _refuse(file, line, f"{each.name}: {unusable[each.name]}")
+        if each.default is not dataclasses.MISSING:
+            values[each.name] = each.default
+        elif each.default_factory is not dataclasses.MISSING:
+            values[each.name] = _made_by(each.default_factory, file, line)
+        if each.name not in values or not each.init:
+            _refuse(file, line, f"{each.name} has no default: every setting needs one")
+    found = {key: _plain(value) for key, value in values.items()}
+    for fault in field_faults(settings, found):
+        line = _line_of(file, name, re.split(r"[.\[]", fault.key)[0])
+        raise RequestError(replace(fault, where=f"{shown_path(file)}:{line}"))
+    return found
+
+
+def _made_by(factory: Callable[[], Any], file: Path, line: int) -> Any:
+    try:
+        return factory()
+    except Exception as error:
+        _refuse(file, line, _words(error))
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {each.name: _plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    return dict(value) if isinstance(value, dict) else value
+
+
+def _check_short_names(spec: VariantSpec[Any], place: IdeaPlace) -> None:
+    """Refuse short names that set no key of the idea, or that stand for something else already.
+
+    Raises:
+        RequestError: There is one.
+    """
+    keys = {f"variant.{key}" for key in dotted_keys(spec.settings)} - {"variant.name"}
+    taken = {*dotted_keys(RunConfig), *group_options()}
+    line = _line_of(place.file, "SPEC")
+    for short, sets in spec.short_names.items():
+        if short in taken or short_names().get(short, sets) != sets:
+            _refuse(place.file, line, f"short name {short!r} is taken: choose another")
+        for key in sets:
+            if key not in keys:
+                rule = f"short name {short!r} sets {key!r}, which is no key of the idea"
+                _refuse(place.file, line, rule, hint=did_you_mean(key, keys))
