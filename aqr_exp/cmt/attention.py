@@ -16,6 +16,7 @@ from aqr_exp.aqr.attention.statistics import AttentionStatistics, attend_watched
 from aqr_exp.aqr.bias import GlobalBias, LocalBias
 
 ScoreBias = LocalBias | GlobalBias
+ScoreScale = Float[Tensor, "batch queries"]
 Observer = Callable[[AttentionStatistics], None]
 """Takes the statistics of an attention with a bias."""
 
@@ -65,15 +66,19 @@ class MultiHeadAttention(nn.Module):
         value: Keys,
         blocked: Bool[Tensor, "queries keys"] | None = None,
         bias: ScoreBias | None = None,
+        score_scale: ScoreScale | None = None,
     ) -> Queries:
         """Attend.
 
         Args:
             blocked: True where a query must NOT attend to a key.
             bias: Added to the scores before the softmax, the same for all heads.
+            score_scale: What each query's scores are multiplied by, before the bias.
         """
         parts = self.project(query, 0), self.project(key, 1), self.project(value, 2)
         whole = parts[0].dtype
+        if score_scale is not None:  # in the query, so that every kernel takes it
+            parts = ((parts[0] * score_scale[:, None, :, None]).to(whole), *parts[1:])
         if self.core_dtype is not None:
             parts = tuple(part.to(self.core_dtype) for part in parts)  # type: ignore[assignment]
         if self.observer is None or bias is None:
@@ -108,6 +113,7 @@ class ResidualAttention(nn.Module):
         tokens: tuple[Keys, Keys] | None = None,
         blocked: Bool[Tensor, "queries keys"] | None = None,
         bias: ScoreBias | None = None,
+        score_scale: ScoreScale | None = None,
     ) -> Queries:
         """Attend; as `MultiHeadAttention`, but queries and keys get their encoding here.
 
@@ -116,4 +122,5 @@ class ResidualAttention(nn.Module):
         """
         placed = query + query_pos
         key, value = (placed, query) if tokens is None else tokens
-        return query + self.dropout(self.attn(placed, key, value, blocked, bias=bias))
+        attended = self.attn(placed, key, value, blocked, bias=bias, score_scale=score_scale)
+        return query + self.dropout(attended)

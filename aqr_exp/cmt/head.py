@@ -6,6 +6,7 @@ L decoder layers, H and W rows and columns of a feature map.
 
 import pkgutil
 from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from jaxtyping import Float
 from mmcv.cnn import ConvModule
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
+from torch.nn import functional
 
 from aqr_exp.aqr import CameraMaps, Points
 from aqr_exp.aqr.layout import TokenLayout
@@ -21,11 +23,14 @@ from aqr_exp.cmt.box_code import Detections, decode_sample, from_lidar_boxes, jo
 from aqr_exp.cmt.denoising import DenoisingQueries, DenoisingSettings, make_denoising_queries
 from aqr_exp.cmt.dense_supervision import DenseSupervision
 from aqr_exp.cmt.encodings import encode_positions, map_tokens
+from aqr_exp.cmt.hooks import Hooks
 from aqr_exp.cmt.local_start import start_locally, start_reference_points
 from aqr_exp.cmt.losses import LossWeights, denoising_losses, matched_losses
+from aqr_exp.cmt.transformer import BiasForLayer
 from aqr_exp.cmt.variant_module import (
     ForwardContext,
     Recentre,
+    Targets,
     VariantModule,
     VariantRecord,
     usable_sensors,
@@ -118,6 +123,7 @@ class CmtHead(nn.Module):
             self.aqr: VariantModule | None = None
             if variant is not None:
                 self.aqr = pkgutil.resolve_name(variant["path"])(**variant["arguments"])
+        self.hooks = Hooks(self.aqr)
         self.transformer.attend_by("auto" if self.aqr is None else self.aqr.attention)
 
     def forward(
@@ -140,10 +146,15 @@ class CmtHead(nn.Module):
             ground truth also `dn_*`, [L, B, P, d], and `denoising`, the `DenoisingQueries`; with a
             variant also `aqr_weights`, [B, Q, 2].
         """
-        denoising = self._denoising(metas)
+        denoising, hooks = self._denoising(metas), self.hooks
         if self.shared_conv is not None:
             bev = self.shared_conv(bev)
+        hooks.begin(bev, camera)
         reference = self.reference_points.weight.expand(len(metas), -1, -1)
+        if "reference_points" in hooks:
+            (reference,) = hooks.tensors(
+                "reference_points", [reference.shape], reference, bev, camera
+            )
         if denoising is not None:
             reference = torch.cat((denoising.reference, reference), dim=1)
         device = self.reference_points.weight.device
@@ -152,12 +163,11 @@ class CmtHead(nn.Module):
                 self.bev_embedding, self.rv_embedding, bev, camera, reference.float(), metas,
                 width=self.width, depth_bins=self.depth_bins, point_cloud_range=self.point_cloud_range,
             )  # fmt: skip
-        memory = map_tokens(bev, camera, len(metas))
         extras: dict[str, Any] = {}
-        source = None
-        if self.aqr is not None and bev is not None and camera is not None:
+        context = bias = score_scale = None
+        if hooks.read_context and bev is not None and camera is not None:
             context = ForwardContext(
-                memory=memory.float(),
+                tokens=cache(partial(map_tokens, bev, camera, len(metas))),
                 key_pos=key_pos,
                 query_pos=query_pos,
                 points_m=encodings.denormalise_points(reference.detach(), self.point_cloud_range),
@@ -166,19 +176,23 @@ class CmtHead(nn.Module):
                 first_query=0 if denoising is None else denoising.slots,
                 mean_colour=_stacked(metas, "mean_colour"),
             )
-            with torch.autocast(device.type, enabled=False):
-                weights = self.aqr.query_weights(context)
-            bev, camera = self.aqr.modulate(context, weights, bev, camera)
-            memory = map_tokens(bev, camera, len(metas))
-            source = self.aqr.bias_for_layer(context, weights, self._recentre(reference.float()))
-            extras["aqr_weights"] = weights[:, context.first_query :]
+            bev, camera = self._changed_maps(context, bev, camera)
+            query_pos = self._changed_queries(context)
+            bias, score_scale = self._score_terms(context, reference)
+            if context.weights is not None:
+                extras["aqr_weights"] = context.weights[:, context.first_query :]
         decoded = self.transformer(
-            memory, key_pos, query_pos, None if denoising is None else denoising.blocked, source
-        )
+            map_tokens(bev, camera, len(metas)), key_pos, query_pos,
+            None if denoising is None else denoising.blocked, bias, score_scale,
+        )  # fmt: skip
+        if context is not None and "decoded" in hooks:
+            decoded = self._changed_outputs(context, decoded)
         with torch.autocast(device.type, enabled=False):
             outputs = self._predict(decoded.float(), reference.float())
-        if self.training and self.dense_supervision is not None:
+        if self.training and (self.dense_supervision is not None or "losses" in hooks):
             extras |= {"bev_map": bev, "camera_map": camera}
+        if self.training and "losses" in hooks:
+            extras["decoded"] = decoded[:, :, 0 if denoising is None else denoising.slots :]
         if denoising is None:
             return outputs | extras
         slots = denoising.slots
@@ -186,6 +200,51 @@ class CmtHead(nn.Module):
         split |= {f"dn_{name}": value[:, :, :slots] for name, value in outputs.items()}
         split["denoising"] = denoising
         return split | extras
+
+    def _changed_maps(
+        self, context: ForwardContext, bev: Tensor, camera: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The maps as the hooks change them; before that, the context gets its weights."""
+        hooks = self.hooks
+        if "query_weights" in hooks:
+            with torch.autocast(bev.device.type, enabled=False):
+                weights = hooks.call("query_weights", context)
+            if weights is not None:
+                hooks.check("query_weights", weights, (*context.points_m.shape[:2], 2))
+                if self.aqr is not None and self.aqr.record is not None:
+                    self.aqr.record.add_weights(weights, context.first_query)
+            context.weights = weights
+        if "features" in hooks:
+            shapes = bev.shape, camera.shape
+            bev, camera = hooks.tensors("features", shapes, context.learnable, bev, camera)
+        return bev, camera
+
+    def _changed_queries(self, context: ForwardContext) -> Tensor:
+        if "queries" in self.hooks:
+            first, seen = context.first_query, context.learnable
+            (changed,) = self.hooks.tensors("queries", [seen.query_pos.shape], seen)
+            seen.query_pos = changed
+            context.query_pos = torch.cat((context.query_pos[:, :first], changed), dim=1)
+        return context.query_pos
+
+    def _score_terms(
+        self, context: ForwardContext, reference: Points
+    ) -> tuple[BiasForLayer | None, Tensor | None]:
+        """The bias of the cross-attention's scores, and their factor, 1 for denoising queries."""
+        hooks, bias, factor = self.hooks, None, None
+        if "bias_for_layer" in hooks:
+            bias = hooks.biases(context, self._recentre(reference.float()))
+        if "score_scale" in hooks:
+            shape = context.learnable.points_m.shape[:2]
+            (factor,) = hooks.tensors("score_scale", [shape], context.learnable)
+            factor = functional.pad(factor, (context.first_query, 0), value=1.0)
+        return bias, factor
+
+    def _changed_outputs(self, context: ForwardContext, decoded: Tensor) -> Tensor:
+        first = context.first_query
+        learnable = decoded[:, :, first:]
+        (changed,) = self.hooks.tensors("decoded", [learnable.shape], context.learnable, learnable)
+        return torch.cat((decoded[:, :, :first], changed), dim=2) if first else changed
 
     def _denoising(self, metas: Sequence[Mapping[str, Any]]) -> DenoisingQueries | None:
         if not self.training or "gt_bboxes_3d" not in metas[0]:
@@ -271,9 +330,11 @@ class CmtHead(nn.Module):
                 maps = predicted["bev_map"].float(), predicted["camera_map"].float()
                 means = self.dense_supervision(*maps, boxes, labels, metas)
                 losses |= {name: share * loss for name, loss in means.items()}
-            if self.aqr is not None:
-                means = self.aqr.losses(predicted["aqr_weights"].float(), usable_sensors(metas))
+            if "losses" in self.hooks:
+                targets = Targets(boxes=boxes, labels=labels, usable=usable_sensors(metas))
+                means = self.hooks.losses(predicted, targets, taken=losses)
                 losses |= {name: share * loss for name, loss in means.items()}
+        self.hooks.check_finite()
         return losses
 
     def observe(self, record: VariantRecord | None) -> None:
@@ -285,6 +346,7 @@ class CmtHead(nn.Module):
 
     def decode(self, predicted: Mapping[str, Any]) -> list[Detections]:
         """Boxes of each sample, from the last decoder layer."""
+        self.hooks.check_finite()
         logits, codes = predicted["cls_logits"][-1], join_branches(predicted)[-1]
         return [
             decode_sample(*sample, self.max_boxes, self.post_center_range)

@@ -13,11 +13,12 @@ from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
 from aqr_exp.aqr import Keys, Queries
-from aqr_exp.cmt.attention import MultiHeadAttention, ResidualAttention, ScoreBias
+from aqr_exp.aqr.bias import GlobalBias, LocalBias
+from aqr_exp.cmt.attention import MultiHeadAttention, ResidualAttention, ScoreBias, ScoreScale
 
-BiasForLayer = Callable[[int, Tensor | None], ScoreBias]
+BiasForLayer = Callable[[int, Tensor | None], LocalBias | GlobalBias | None]
 """From a layer's number, and the normed output of the layer before it (None for the first), to the bias
-of its cross-attention."""
+of its cross-attention; None is without."""
 
 
 class FeedForward(nn.Module):
@@ -66,16 +67,18 @@ class DecoderLayer(nn.Module):
         tokens: tuple[Keys, Keys],
         self_blocked: Bool[Tensor, "queries queries"] | None,
         bias: ScoreBias | None,
+        score_scale: ScoreScale | None,
     ) -> Queries:
         """Update the queries.
 
         Args:
             tokens: Content plus encoding, and content.
             self_blocked: True where a query must NOT attend to another query.
-            bias: Added to the scores of the cross-attention, never of the self-attention.
+            bias, score_scale: Of the scores of the cross-attention, never of the self-attention.
         """
         query = self.norms[0](self.attentions[0](query, query_pos, blocked=self_blocked))
-        query = self.norms[1](self.attentions[1](query, query_pos, tokens, bias=bias))
+        across = self.attentions[1](query, query_pos, tokens, bias=bias, score_scale=score_scale)
+        query = self.norms[1](across)
         return self.norms[2](self.ffns[0](query))
 
 
@@ -112,6 +115,7 @@ class CmtTransformer(nn.Module):
         query_pos: Queries,
         self_blocked: Bool[Tensor, "queries queries"] | None = None,
         bias: BiasForLayer | None = None,
+        score_scale: ScoreScale | None = None,
     ) -> Float[Tensor, "layers batch queries width"]:
         """Decode the queries, which start without content, to the normed output of every layer, finite.
 
@@ -119,12 +123,13 @@ class CmtTransformer(nn.Module):
             key_pos: Token encoding, added to keys and not to values.
             self_blocked: True where a query must NOT attend to another query.
             bias: Called for the bias of each layer's cross-attention scores.
+            score_scale: What the cross-attention scores of each query are multiplied by.
         """
         tokens = memory + key_pos, memory
         query = torch.zeros_like(query_pos)
         outputs: list[Tensor] = []
         for index, layer in enumerate(self.decoder["layers"]):
             term = None if bias is None else bias(index, outputs[-1] if outputs else None)
-            query = layer(query, query_pos, tokens, self_blocked, term)
+            query = layer(query, query_pos, tokens, self_blocked, term, score_scale)
             outputs.append(self.decoder["post_norm"](query))
         return torch.nan_to_num(torch.stack(outputs))

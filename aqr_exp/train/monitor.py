@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from aqr_exp.cmt.head import CmtHead
+from aqr_exp.cmt.hooks import Hooks
 from aqr_exp.cmt.variant_module import VariantModule, VariantRecord
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.stages import stages_of
@@ -30,6 +31,7 @@ class VariantMonitorHook(Hook):
         if head.aqr is None:
             raise ValueError(f"variant '{config.variant.name}' has no module to monitor")
         self.module: VariantModule = head.aqr
+        self.hooks = Hooks(head.aqr)
         self.folder = folder
         self.head = head
         self.settings = config.variant
@@ -54,7 +56,8 @@ class VariantMonitorHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Begin the module's epoch; warnings may come again."""
-        self.module.set_epoch(runner.epoch)
+        if "set_epoch" in self.hooks:
+            self.hooks.call("set_epoch", runner.epoch)
         self.warned.clear()
 
     def before_train_iter(self, runner: Runner, **_: Any) -> None:
@@ -73,9 +76,12 @@ class VariantMonitorHook(Hook):
             return
         self.head.observe(None)
         gradients = {name: each / self.loss_scale for name, each in self.gradients.items()}
-        scalars = record.scalars() | self.module.watched_scalars(gradients)
+        scalars = record.scalars()
         where = {**place_of(self.stages, runner.epoch), "step": runner.iter + 1}
-        self.folder.append_history({"kind": "arm", **where, **scalars})
+        if "watched_scalars" in self.hooks:
+            scalars |= self.hooks.scalars("watched_scalars", ("kind", *where), gradients)
+        if scalars:
+            self.folder.append_history({"kind": "arm", **where, **scalars})
         for kind, message in spec_of(self.settings).warnings(self.settings, scalars):
             if kind not in self.warned:
                 self.warned.add(kind)

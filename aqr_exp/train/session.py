@@ -16,7 +16,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from aqr_exp.cmt.variant_module import VariantModule
+from aqr_exp.cmt.hooks import Hooks
 from aqr_exp.config.inputs import read_data_identity, with_checkpoint_identity, with_data_identity
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.stages import stages_of
@@ -215,11 +215,12 @@ def train_and_score(
     # Numbers of data that changed meanwhile are of neither.
     with_data_identity(config)
     head: Any = unwrapped(runner).pts_bbox_head
-    module: VariantModule | None = head.aqr
+    hooks: Hooks = head.hooks
+    own = hooks.scalars("final_metrics", tuple(scores)) if "final_metrics" in hooks else {}
     return {
         **scores,
         **stability_metrics(folder.read_history()),
-        **({} if module is None else module.final_metrics()),
+        **own,
         "split": config.data.val_split,
         "evaluator": config.evaluator,
         "predictions_sha256": file_sha256(folder.predictions_path(config.data.val_split)),

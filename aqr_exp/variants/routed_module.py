@@ -6,13 +6,12 @@ Letters: B samples, Q queries (denoising ones first). The last axis of weights i
 from collections.abc import Mapping
 from typing import Any
 
-from jaxtyping import Bool
 from torch import Tensor
 
 from aqr_exp.aqr import Pairs
 from aqr_exp.aqr.router import Router, sample_level_loss
 from aqr_exp.aqr.windows import gather_windows
-from aqr_exp.cmt.variant_module import ForwardContext, VariantModule
+from aqr_exp.cmt.variant_module import ForwardContext, Targets, VariantModule
 
 
 class RoutedModule(VariantModule):
@@ -42,23 +41,23 @@ class RoutedModule(VariantModule):
         weights: Tensor = self.router(
             context.query_pos, context.memory, context.key_pos, windows, context.first_query
         )
-        if self.record is not None:
-            self.record.add_weights(weights, context.first_query)
         return weights
 
-    def losses(self, weights: Pairs, usable: Bool[Tensor, "batch 2"] | None) -> dict[str, Tensor]:
+    def losses(self, outputs: Mapping[str, Tensor], targets: Targets) -> dict[str, Tensor]:
         """The sample-level loss, where it is wanted.
 
         Raises:
-            ValueError: It is wanted and `usable` is not known.
+            ValueError: It is wanted and the usable sensors are not known.
         """
         if self.auxiliary_loss == 0.0:
             return {}
-        if usable is None:
+        if targets.usable is None:
             raise ValueError("the sample-level loss needs `modal_dropout` in the metas")
         return {
             "loss_sample_level": self.auxiliary_loss
-            * sample_level_loss(weights, usable, activation=self.router.activation)
+            * sample_level_loss(
+                outputs["aqr_weights"].float(), targets.usable, activation=self.router.activation
+            )
         }
 
     def watched_scalars(self, gradients: Mapping[str, Tensor]) -> dict[str, float]:

@@ -1,6 +1,5 @@
 """What the variant's hook writes to the history, on a stand-in for mmengine's runner."""
 
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,24 +7,21 @@ from typing import Any
 import pytest
 import torch
 
+from aqr_exp.cmt.variant_module import VariantModule
 from aqr_exp.config.load import load_run
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.train.monitor import VariantMonitorHook
 from aqr_exp.variants.routed_module import RoutedModule
 
 
-class Module(torch.nn.Module):
+class Module(VariantModule):
     """A router of one weight, whose gradient is 3 for an input of 3."""
 
-    watched_scalars: Callable[..., Any] = RoutedModule.watched_scalars
-    record: Any = None
+    watched_scalars = RoutedModule.watched_scalars
 
     def __init__(self) -> None:
         super().__init__()
         self.router = torch.nn.Linear(1, 1, bias=False)
-
-    def set_epoch(self, epoch: int) -> None:
-        del epoch
 
 
 @pytest.mark.parametrize("scale", [None, 1.0, 65536.0])

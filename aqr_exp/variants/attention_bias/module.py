@@ -7,17 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from aqr_exp.aqr import Pairs
 from aqr_exp.aqr.bias import AttentionBias
 from aqr_exp.aqr.scale import BiasScale
 from aqr_exp.aqr.statistics import scale_scalars
 from aqr_exp.aqr.windows import gather_windows
 from aqr_exp.cmt.attention import ScoreBias
 from aqr_exp.cmt.transformer import BiasForLayer
-from aqr_exp.cmt.variant_module import ForwardContext, Recentre
+from aqr_exp.cmt.variant_module import ForwardContext, Recentre, Targets
 from aqr_exp.variants.routed_module import RoutedModule
 
 
@@ -73,9 +72,7 @@ class AttentionBiasModule(RoutedModule):
         share = (mean_colour * self.channel_std + self.channel_mean) / self.channel_mean
         return share.mean(dim=-1).clamp(0.0, 1.0)
 
-    def bias_for_layer(
-        self, context: ForwardContext, weights: Pairs, recentre: Recentre
-    ) -> BiasForLayer:
+    def bias_for_layer(self, context: ForwardContext, recentre: Recentre) -> BiasForLayer:
         """The bias of each layer, in windows at the reference points or at the previous boxes."""
         windows = gather_windows(context.places(), context.layout, **self.window)
         colour = context.mean_colour
@@ -86,7 +83,7 @@ class AttentionBiasModule(RoutedModule):
             if self.recenter and previous is not None:
                 places = context.places(recentre(layer - 1, previous))
                 windows = gather_windows(places, context.layout, **self.window)
-            term = self.bias(weights, windows, context.layout.bev_keys, layer, light)
+            term = self.bias(context.weights, windows, context.layout.bev_keys, layer, light)
             if self.record is not None:
                 self.record.biases.append(term)
                 self.record.windows.append(windows)
@@ -94,9 +91,9 @@ class AttentionBiasModule(RoutedModule):
 
         return bias
 
-    def losses(self, weights: Pairs, usable: Bool[Tensor, "batch 2"] | None) -> dict[str, Tensor]:
+    def losses(self, outputs: Mapping[str, Tensor], targets: Targets) -> dict[str, Tensor]:
         """The sample-level loss, and the penalty on a scale constrained by `l2`."""
-        losses = super().losses(weights, usable)
+        losses = super().losses(outputs, targets)
         if self.scale.learnable and self.scale.constraint == "l2":
             losses["loss_scale"] = self.scale.penalty()
         return losses

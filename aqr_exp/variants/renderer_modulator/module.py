@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from aqr_exp.aqr import BevMap, CameraMaps, Pairs
+from aqr_exp.aqr import BevMap, CameraMaps
 from aqr_exp.aqr.modulator import FeatureModulator
 from aqr_exp.aqr.renderer import WeightRenderer
 from aqr_exp.cmt.variant_module import ForwardContext
@@ -32,17 +32,11 @@ class RendererModulatorModule(RoutedModule):
         self.bev_modulator = FeatureModulator(**modulator)
         self.camera_modulator = FeatureModulator(**modulator)
 
-    def modulate(
-        self, context: ForwardContext, weights: Pairs, bev: BevMap, camera: CameraMaps
+    def features(
+        self, context: ForwardContext, bev: BevMap, camera: CameraMaps
     ) -> tuple[Tensor, Tensor]:
-        """Both maps times what the learnable queries render.
-
-        Denoising queries are left out: at evaluation there are none, and the features must not know
-        where the ground truth is.
-        """
-        first = context.first_query
-        places = context.places(context.points_m[:, first:])
-        bev_map, camera_map = self.renderer(weights[:, first:], places, context.layout)
+        """Both maps times what the learnable queries render."""
+        bev_map, camera_map = self.renderer(context.weights, context.places(), context.layout)
         # The features of a switched-off modality stay as they are: even a weight of one would
         # dim the cells that no query reaches.
         lidar_off, camera_off = self.router.switched_off.tolist()
