@@ -5,10 +5,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from aqr_exp.config.idea_files import NOT_AT_HAND
+from aqr_exp.config.idea_files import NOT_AT_HAND, idea_fault
 from aqr_exp.config.schema.constraints import DefaultBefore, NotInFingerprint, Range, Table
 from aqr_exp.config.schema.run import VariantSettings
 from aqr_exp.config.variant_spec import (
@@ -201,6 +202,7 @@ class _Conversion:
     def __init__(self, root: Any) -> None:
         self.root = root
         self.faults: list[Fault] = []
+        self.idea: Path | None = None
 
     def sound(self, result: Any) -> Any:
         """The result, if there are no faults."""
@@ -227,7 +229,14 @@ class _Conversion:
             guess = did_you_mean(unknown, known)
             self.fault(Fault(rule=f"unknown key '{unknown}'", hint=guess, about=(unknown,)))
         found = {name: self.field(name, spec, value, where) for name, spec in specs.items()}
-        return _INVALID if self.faults else cls(**found)
+        if self.faults:
+            return _INVALID
+        try:
+            return cls(**found)
+        except Exception as error:
+            if self.idea is None:
+                raise
+            return self.fault(idea_fault(error, self.idea))  # what its own class refuses
 
     def _of_one_variant(self, value: Mapping[str, Any], where: str) -> tuple[dict[str, Any], Any]:
         """The values without parts that only other variants have, and the class that they name."""
@@ -242,6 +251,7 @@ class _Conversion:
             else:
                 self.fault(Fault(rule=f"key '{key}' is missing: it must be {one_of}", about=(key,)))
             return {}, None
+        self.idea = spec.origin
         variants = settings_classes(VariantSettings)
         every = {part for kind in variants.values() for part in fields_of(kind)}
         foreign = [key for key in value if key in every and key not in fields_of(spec.settings)]

@@ -10,6 +10,7 @@ import keyword
 import os
 import re
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from functools import cache
 from pathlib import Path
 
 from aqr_exp.errors import Fault, RequestError
+from aqr_exp.files.suggest import did_you_mean
 
 PATH_VARIABLE = "AQR_EXP_PATH"
 """Holds further folders of ideas, as `PATH` holds those of programs."""
@@ -31,6 +33,7 @@ NOT_AT_HAND = f" (an idea's file lies in {FOLDER}/ or {PATH_VARIABLE})"
 """What to do where a name is unknown."""
 
 LONGEST_NAME = 60
+DECORATOR = "@dataclass(frozen=True, kw_only=True)"
 # What begins so beside ideas is a test of one, a helper, or pytest's.
 _OTHERS = re.compile(r"test_|_|conftest$")
 
@@ -136,6 +139,44 @@ def shown_path(path: Path) -> str:
     with suppress(ValueError, FileNotFoundError):
         return os.fspath(path.relative_to(Path.cwd()))
     return os.fspath(path)
+
+
+def idea_fault(error: BaseException, path: Path) -> Fault:
+    """What an idea's own code raised, with the innermost line of its own that it passed.
+
+    Args:
+        path: The idea's file or folder.
+    """
+    if isinstance(error, SyntaxError) and error.filename:
+        file, line, words = Path(error.filename), error.lineno or 1, error.msg
+    else:
+        file, line, words = code_of(path), 1, words_of_code(error)
+        for frame in traceback.extract_tb(error.__traceback__):
+            if frame.filename.startswith(f"{path.parent}{os.sep}") and frame.lineno:
+                file, line = Path(frame.filename), frame.lineno
+    return Fault(where=f"{shown_path(file)}:{line}", rule=words)
+
+
+_NO_NAME = re.compile(r"cannot import name '(\w+)' from '([\w.]+)'")
+
+
+def words_of_code(error: BaseException) -> str:
+    """An exception of foreign code in words, whatever its own do."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        top = error.name.partition(".")[0]
+        if top in sys.modules or importlib.util.find_spec(top) is not None:
+            return f"there is no module {error.name}"
+        return f"needs the package {top}, which is not installed"
+    try:
+        text = " ".join(str(error).split())
+    except Exception:
+        text = ""
+    if isinstance(error, ImportError) and (match := _NO_NAME.search(text)):
+        name, module = match.groups()
+        return f"{module} has no {name}{did_you_mean(name, dir(sys.modules.get(module)))}"
+    if "non-frozen dataclass from a frozen" in text:
+        return f"settings must be frozen: write {DECORATOR}"
+    return f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
 def _installed() -> dict[str, str]:

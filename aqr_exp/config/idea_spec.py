@@ -10,7 +10,6 @@ import importlib.util
 import os
 import re
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import replace
@@ -21,7 +20,13 @@ from typing import Any, NoReturn
 
 from aqr_exp.config.compose import group_options
 from aqr_exp.config.convert import dotted_keys, field_faults, unusable_fields
-from aqr_exp.config.idea_files import IdeaPlace, shown_path
+from aqr_exp.config.idea_files import (
+    DECORATOR,
+    IdeaPlace,
+    idea_fault,
+    shown_path,
+    words_of_code,
+)
 from aqr_exp.config.schema.run import RunConfig, VariantSettings
 from aqr_exp.config.short_names import short_names
 from aqr_exp.config.variant_spec import VariantSpec, shipped_specs
@@ -30,7 +35,6 @@ from aqr_exp.files.reading import open_regular
 from aqr_exp.files.suggest import did_you_mean
 
 Rules = Callable[[Any, RunConfig], Iterator[Fault]]
-DECORATOR = "@dataclass(frozen=True, kw_only=True)"
 LARGEST_BYTES = 1 << 20
 # The module that authors import from; named, since it lies above this one.
 PUBLIC = "aqr_exp.ideas"
@@ -102,10 +106,8 @@ def _imported(place: IdeaPlace) -> ModuleType:
             return importlib.import_module(place.module) if place.installed else _executed(place)
     except RequestError:
         raise
-    except SyntaxError as error:
-        _refuse(Path(error.filename or place.file), error.lineno or 1, error.msg)
     except (Exception, SystemExit) as error:
-        _refuse(*_raised_at(error, place), _words(error))
+        raise RequestError(idea_fault(error, place.path)) from None
 
 
 # The folders that ideas were executed in, by the names of their modules.
@@ -165,40 +167,6 @@ def _source(place: IdeaPlace) -> str:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         _refuse(place.file, line, "is not UTF-8 text")
-
-
-def _raised_at(error: BaseException, place: IdeaPlace) -> tuple[Path, int]:
-    """The innermost line of the idea's own that an exception passed."""
-    root = f"{place.path.parent}{os.sep}"
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if frame.filename.startswith(root) and frame.lineno is not None:
-            return Path(frame.filename), frame.lineno
-    return place.file, 1
-
-
-_NO_NAME = re.compile(r"cannot import name '(\w+)' from '([\w.]+)'")
-
-
-def _words(error: BaseException) -> str:
-    """An exception in words, whatever its own do."""
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        top = error.name.partition(".")[0]
-        missing = top not in sys.modules and importlib.util.find_spec(top) is None
-        return (
-            f"needs the package {top}, which is not installed"
-            if missing
-            else f"there is no module {error.name}"
-        )
-    try:
-        text = " ".join(str(error).split())
-    except Exception:
-        text = ""
-    if isinstance(error, ImportError) and (match := _NO_NAME.search(text)):
-        name, module = match.groups()
-        return f"{module} has no {name}{did_you_mean(name, dir(sys.modules.get(module)))}"
-    if "non-frozen dataclass from a frozen" in text:
-        return f"settings must be frozen: write {DECORATOR}"
-    return f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
 def _refuse(file: Path, line: int, rule: str, hint: str = "") -> NoReturn:
@@ -289,7 +257,7 @@ def _defaults(settings: type[VariantSettings], above: type[VariantSettings]) -> 
     try:
         unusable = dict(unusable_fields(settings))
     except NameError as error:
-        _refuse(file, _line_of(file, name), _words(error))
+        _refuse(file, _line_of(file, name), words_of_code(error))
     values = {}
     for each in own:
         line = _line_of(file, name, each.name)
@@ -301,6 +269,8 @@ def _defaults(settings: type[VariantSettings], above: type[VariantSettings]) -> 
             values[each.name] = _made_by(each.default_factory, file, line)
         if each.name not in values or not each.init:
             _refuse(file, line, f"{each.name} has no default: every setting needs one")
+        if isinstance(values[each.name], str) and "${" in values[each.name]:
+            _refuse(file, line, f"{each.name}: a default is a text as it is, without ${{")
     found = {key: _plain(value) for key, value in values.items()}
     for fault in field_faults(settings, found):
         line = _line_of(file, name, re.split(r"[.\[]", fault.key)[0])
@@ -312,7 +282,7 @@ def _made_by(factory: Callable[[], Any], file: Path, line: int) -> Any:
     try:
         return factory()
     except Exception as error:
-        _refuse(file, line, _words(error))
+        _refuse(file, line, words_of_code(error))
 
 
 def _plain(value: Any) -> Any:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+from aqr_exp.config.idea_files import idea_fault
 from aqr_exp.config.schema import ModelConfig, RunConfig, ScheduleConfig
 from aqr_exp.config.schema.data import GtSamplingConfig
 from aqr_exp.config.schema.model import HeadConfig, ImageBranchConfig
@@ -42,10 +43,20 @@ def broken_rules(config: RunConfig) -> list[Fault]:
         *augment_rules(data.augment, "data.augment"),
         *stage_rules(config),
         *_gt_sampling_rules(data.gt_sampling),
-        *spec_of(config.variant).rules(config.variant, config),
+        *_variant_rules(config),
         *_start_rules(config),
         *_run_rules(config),
     ]
+
+
+def _variant_rules(config: RunConfig) -> list[Fault]:
+    spec = spec_of(config.variant)
+    try:
+        return [*spec.rules(config.variant, config)]
+    except Exception as error:
+        if spec.origin is None:
+            raise
+        return [idea_fault(error, spec.origin)]
 
 
 def _is_volume(values: Sequence[float]) -> bool:

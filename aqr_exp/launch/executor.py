@@ -19,6 +19,7 @@ from typing import Any, TextIO, cast
 
 import msgspec
 
+from aqr_exp.config.idea_files import search_environment
 from aqr_exp.config.schema.run import LauncherConfig
 from aqr_exp.errors import INTERRUPTED, STOPPING, AqrExpError, RequestError
 from aqr_exp.launch.json_worker import exit_summary, open_log, python_module
@@ -195,6 +196,7 @@ class LocalExecutor(Executor):
                     "PYTHONUNBUFFERED": "1",
                     "PYTHONIOENCODING": "utf-8:backslashreplace",
                     LAUNCHER_VARIABLE: str(os.getpid()),
+                    **search_environment(),
                     **(slot.environment if slot else {}),
                 },
             )

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from aqr_exp.config.idea_files import search_environment
 from aqr_exp.files.reading import open_regular
 
 # What `-P` does, for Python 3.10: the first entry is the current folder, and `sys` is no file.
@@ -53,7 +54,7 @@ def json_worker(
             text=True,
             # A session of its own: Ctrl-C reaches the process that waits here, which ends the group.
             start_new_session=True,
-            env={**os.environ, **environment},
+            env={**os.environ, **search_environment(), **environment},
         )
     try:
         yield worker

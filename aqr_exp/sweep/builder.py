@@ -135,7 +135,9 @@ class SweepBuilder:
         where = self._place(line) or self.source
         for item in faults:
             fault = Fault(rule=item) if isinstance(item, str) else item
-            self.faults.append((line, dataclasses.replace(fault, where=where)))
+            # A fault may have a place of its own, such as the line of an idea.
+            places = ": ".join(filter(None, (where, fault.where)))
+            self.faults.append((line, dataclasses.replace(fault, where=places)))
 
     def _try(self, node: Node, read: Callable[[], Any], absent: Any = None) -> Any:
         """The result of a reader; where it refuses, its faults are noted."""
