@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from aqr_exp.cli import completion, console
+from aqr_exp.cli.sweep import say_other_code
 from aqr_exp.cli.sweep_execute import execute
 from aqr_exp.errors import RequestError
 from aqr_exp.evaluate.conditions import DataCondition
@@ -76,6 +77,7 @@ def command(
     planned = confirmation(selection, seeds, statuses.expected())
     plan = planned.plan
     _say_selection(selection, plan)
+    say_other_code(plan.name, statuses.completed(run.name for run in plan.runs))
     code, done = 0, all(item.state is RunStatus.COMPLETED for item in statuses.of(plan))
     if dry_run:
         _say_plan(plan, statuses.of(plan))

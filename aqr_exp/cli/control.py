@@ -16,11 +16,13 @@ from aqr_exp.config.inputs import with_checkpoint_identity, with_data_identity
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.launch.record import changed_code
 from aqr_exp.launch.scheduler import Task, task_of
 from aqr_exp.store.collect import read_row
 from aqr_exp.store.counting import RunFolders
 from aqr_exp.store.lease import evict, look
 from aqr_exp.store.process_identity import Liveness
+from aqr_exp.store.run_files import files_in
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store, results_root
@@ -137,6 +139,7 @@ def rerun(
         console.say(f"nothing to {title}: no run is {' or '.join(sorted(wanted))}")
         return 0
     ready = _with_inputs(chosen, named=bool(names))
+    _say_other_code(title, [folder for (folder, _), _ in ready])
     executor, slot = find_room([config for _, config in ready], store, slots)
     tasks = [
         task_of(entry, folder, config, slot.threads)
@@ -146,6 +149,17 @@ def rerun(
     ]
     sweep = named[0] if len(named) == 1 and isinstance(named[0], SweepFolder) else None
     return run_tasks(title, tasks, store, executor, sweep=sweep, detached=detach)
+
+
+def _say_other_code(title: str, folders: Sequence[RunFolder]) -> None:
+    """Say how many runs would go on with other code than they began with."""
+    rows = [read_row(folder) for folder in folders if files_in(folder.checkpoints_dir)]
+    changed, files = changed_code(rows)
+    if changed:
+        console.say(
+            f"{title}: {len(changed)} of {len(folders)} runs began with other code ({files}): they go on "
+            "with this one, and tables say so (`aqr-exp run VARIANT ... --force` trains one anew)"
+        )
 
 
 def _candidates(named: Sequence[RunFolder | SweepFolder], store: Store) -> list[Candidate]:

@@ -24,7 +24,7 @@ from aqr_exp.launch.attempt import last_log_lines
 from aqr_exp.launch.executor import Executor, executor_for
 from aqr_exp.launch.measuring import check_parameters, estimate_memory, outline_of
 from aqr_exp.launch.preflight import check_ready
-from aqr_exp.launch.record import create_run
+from aqr_exp.launch.record import changed_code, create_run
 from aqr_exp.launch.run_plan import RunPlan, plan_of
 from aqr_exp.launch.single_run import Plan, plan_run, train
 from aqr_exp.store.collect import intact_row, read_row
@@ -196,9 +196,12 @@ def run_config(
         return _start(plan, executor_for([config.launcher]), as_json=as_json)
     plan.folder.clear_dead_leases()
     if not as_json:
-        hint = "--force starts it anew beside this one"
-        console.say(f"{plan.folder.name} is complete already ({hint})")
-        trained, asked = read_row(plan.folder).hardware.get("threads"), config.launcher.threads
+        row = read_row(plan.folder)
+        _, changed = changed_code([row])
+        what = f"; {changed} changed since: --force trains it anew" if changed else ""
+        hint = " beside this one" if changed else " (--force starts it anew beside this one)"
+        console.say(f"{row.name} is complete already{what}{hint}")
+        trained, asked = row.hardware.get("threads"), config.launcher.threads
         if asked and trained not in {None, asked}:
             console.say(f"its threads were {trained}, not {asked}: last digits depend on them")
     return _report_completed(plan.folder, as_json=as_json)

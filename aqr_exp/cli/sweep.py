@@ -10,6 +10,8 @@ from aqr_exp.cli import completion, console
 from aqr_exp.config.short_names import overrides_help
 from aqr_exp.config.variant_spec import example_lines
 from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.launch.record import changed_code
+from aqr_exp.store.collect import RunRow
 from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store, results_root
 from aqr_exp.sweep import report
@@ -25,6 +27,16 @@ def say_removed(name: str, removed: Sequence[RemovedRun]) -> None:
         console.say(
             f"{name}: {runs} no longer part of it and not complete: "
             "--dry-run shows which, --cancel-removed cancels them"
+        )
+
+
+def say_other_code(name: str, completed: Sequence[RunRow]) -> None:
+    """Say how many complete runs were made by other code than this, and which files differ."""
+    changed, files = changed_code(completed)
+    if changed:
+        console.say(
+            f"{name}: {len(changed)} of {len(completed)} complete runs were made by other code "
+            f"({files}): `aqr-exp run VARIANT ... --force` trains one anew"
         )
 
 
@@ -126,12 +138,14 @@ def command(
     removed = removed_runs(plan.name, {run.name for run in plan.runs}, store)
     if dry_run:
         show_plan(plan, statuses, removed, only_holes=fill, as_json=as_json)
+        say_other_code(plan.name, known.completed(run.name for run in plan.runs))
         return 0
     if cancel_removed:
         cancel_removed_runs(plan.name, removed)
     else:
         say_removed(plan.name, removed)
     console.say(report.summary(plan, statuses))
+    say_other_code(plan.name, known.completed(run.name for run in plan.runs))
     # What runs the holes is loaded only when there are any.
     if all(status.state is RunStatus.COMPLETED for status in statuses):
         _remember(plan, store)

@@ -3,6 +3,7 @@
 from optuna.trial import FrozenTrial
 
 from aqr_exp.cli import console
+from aqr_exp.cli.sweep import say_other_code
 from aqr_exp.cli.sweep_execute import (
     find_room,
     preflight,
@@ -40,12 +41,14 @@ def execute_search(
         RequestError: The search cannot be; nothing was started.
     """
     check_installed()
-    planner = TrialPlanner(request, StatusReader(store).expected())
+    known = StatusReader(store)
+    planner = TrialPlanner(request, known.expected())
     probe = planner.check_space()
     executor, slot = find_room([run.config for run in probe.runs], store, slots)
     sweep = store.sweep(request.name)
     if try_first and not sweep.study_path.exists():
         preflight(probe, store, slot)
+    _say_other_code(sweep, known)
     sweep.path.mkdir(parents=True, exist_ok=True)
     study = SearchStudy(sweep.study_path, sweep.study_log_path, planner.search, planner.alike())
     sweep.add_to_plan([], request.origin)
@@ -81,11 +84,17 @@ def show_search(request: SweepRequest, store: Store, *, as_json: bool) -> None:
     if as_json:
         console.print_json(report.search_json(request, search, trials))
         return
+    _say_other_code(sweep, StatusReader(store))
     console.print_table(report.space_table(request.name, search))
     if trials:
         console.print_table(report.trials_table(request.name, search, trials))
     console.data(report.strategy_line(request, search))
     console.data(report.trials_line(search, trials))
+
+
+def _say_other_code(sweep: SweepFolder, known: StatusReader) -> None:
+    entries = sweep.read_plan_if_any()
+    say_other_code(sweep.name, known.completed(entry.name for entry in entries))
 
 
 def _report(sweep: SweepFolder, store: Store, search: Search, study: SearchStudy) -> None:

@@ -7,11 +7,11 @@ import platform
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import aqr_exp
+from aqr_exp.config import MODULES
 from aqr_exp.config.identity import (
     as_dict,
     fingerprint,
@@ -21,7 +21,11 @@ from aqr_exp.config.identity import (
     to_yaml,
 )
 from aqr_exp.config.schema import RunConfig
+from aqr_exp.config.sources import PACKAGE, modules_of
+from aqr_exp.config.variant_spec import spec_of, variant_specs
 from aqr_exp.launch.preflight import installed_versions, machine
+from aqr_exp.statistics.confounders import changed_modules, code_words, some_files
+from aqr_exp.store.collect import RunRow
 from aqr_exp.store.run_folder import RunFolder, utc_now
 
 
@@ -45,7 +49,7 @@ def build_record(
         "argv": list(argv),
         "created": utc_now(),
         "data": {key: spec["data"][key] for key in ("name", "version", "fingerprint", "root")},
-        "code": code_revision(Path(aqr_exp.__file__).resolve().parents[1]),
+        "code": {**code_revision(PACKAGE.parent), MODULES: modules_of(spec_of(config.variant))},
         "versions": installed_versions(),
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -56,23 +60,51 @@ def build_record(
     }
 
 
-def code_revision(checkout: Path) -> dict[str, Any] | None:
+def code_revision(checkout: Path) -> dict[str, Any]:
     """The revision of a git checkout that holds the package, and a SHA-256 of what differs from it.
 
     Returns:
-        `revision`, `dirty` and `difference_sha256`; None for an installed package or without git.
+        `revision`, `dirty` and `difference_sha256`; nothing for an installed package or without git.
     """
     if not (checkout / ".git").exists():
-        return None
+        return {}
     try:
         revision = _git(checkout, "rev-parse", "HEAD").decode().strip()
         status = _git(checkout, "status", "--porcelain", "-z")
         difference = _git(checkout, "diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv")
     except (OSError, subprocess.SubprocessError):
-        return None
+        return {}
     # The status names untracked files, which the difference does not hold.
     digest = hashlib.sha256(status + b"\0" + difference).hexdigest() if status else None
     return {"revision": revision, "dirty": bool(status), "difference_sha256": digest}
+
+
+def changed_code(rows: Iterable[RunRow]) -> tuple[list[RunRow], str]:
+    """The runs that this package would train with other code now, as far as can be known here.
+
+    Returns:
+        Those runs; and what has changed since, in words: a few files, or of runs of an older version
+        the revision.
+    """
+    changed: list[RunRow] = []
+    files: dict[str, None] = {}
+    now: dict[str, dict[str, str]] = {}
+    revision = ""
+    for row in rows:
+        if row.variant not in variant_specs() or "code" not in row.record:
+            continue
+        if row.modules:
+            if row.variant not in now:
+                now[row.variant] = modules_of(variant_specs()[row.variant])
+            names = changed_modules(row.modules, now[row.variant])
+        else:
+            revision = revision or code_words(code_revision(PACKAGE.parent))
+            then = code_words(row.record["code"])
+            names = [] if then == revision else [f"the revision ({then}, now {revision})"]
+        if names:
+            changed.append(row)
+            files |= dict.fromkeys(name.removeprefix(f"{PACKAGE.name}/") for name in names)
+    return changed, some_files(files)
 
 
 def _git(checkout: Path, *arguments: str) -> bytes:

@@ -1,7 +1,7 @@
 """Confounders: differences between two arms besides the declared factor."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ NO_KEYS = (CODE, PYTHON, PACKAGES, TRAINING, *CIRCUMSTANCES)
 
 UNKNOWN = "unknown"
 LONGEST = 40
+MOST_FILES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,14 +33,15 @@ class Confounder:
     """Something besides the declared factor that may be behind a difference.
 
     Attributes:
-        name: A dotted key, or what else differs, such as `code` or `torch`.
+        name: A dotted key, or what else differs, such as `torch` or `code aqr_exp/cmt/head.py`.
+        ours: Its value; empty where the name says it all.
         theirs: Its value in the arm that ours is compared with.
         pairs: In how many of the pairs of runs (of the same seed, where they share seeds) it differs.
     """
 
     name: str
-    ours: str
-    theirs: str
+    ours: str = ""
+    theirs: str = ""
     pairs: int = 1
     of: int = 1
 
@@ -50,7 +52,8 @@ class Confounder:
 
     def __str__(self) -> str:
         """In words, such as `code 1b6f1948c64d and 5446b2b9a1c0 (2 of 3 pairs of runs)`."""
-        return f"{self.name} {self.ours} and {self.theirs}{self.where}"
+        values = f" {self.ours} and {self.theirs}" if self.ours else ""
+        return f"{self.name}{values}{self.where}"
 
 
 def check_factors(factors: Sequence[str]) -> tuple[str, ...]:
@@ -99,21 +102,44 @@ def record_confounders(
     pairs = _pairs(arm, other)
     counts = Counter[str]()
     first: dict[str, tuple[str, str]] = {}
+    changed: list[list[str]] = []
     for ours, theirs in pairs:
         if _alike(ours, theirs):
             continue
         one, two = _facts(ours), _facts(theirs)
         if ours.imported or theirs.imported:
             one, two = _facts_beside_imported(ours, one), _facts_beside_imported(theirs, two)
+        elif ours.modules and theirs.modules:
+            del one[CODE], two[CODE]
+            changed += filter(None, [changed_modules(ours.modules, theirs.modules)])
         for name in dict.fromkeys([*one, *two]):
             values = one.get(name, UNKNOWN), two.get(name, UNKNOWN)
             if values[0] != values[1] and not _is_fact_declared(name, one, two, declared):
                 counts[name] += 1
                 first.setdefault(name, values)
-    return [
+    found = [
         Confounder(name=name, ours=ours, theirs=theirs, pairs=counts[name], of=len(pairs))
         for name, (ours, theirs) in first.items()
     ]
+    if changed and CODE not in declared:
+        files = some_files(name for names in changed for name in names)
+        found.append(Confounder(name=f"{CODE} {files}", pairs=len(changed), of=len(pairs)))
+    return found
+
+
+def changed_modules(ours: Mapping[str, str], theirs: Mapping[str, str]) -> list[str]:
+    """The modules of the package that two runs both loaded, and that were not the same.
+
+    What only one of them loads is its own variant's.
+    """
+    return sorted(name for name in ours.keys() & theirs.keys() if ours[name] != theirs[name])
+
+
+def some_files(names: Iterable[str]) -> str:
+    """A few of some files, and how many more there are."""
+    different = sorted(set(names))
+    more = f" and {len(different) - MOST_FILES} more" if len(different) > MOST_FILES else ""
+    return ", ".join(different[:MOST_FILES]) + more
 
 
 def all_confounders(
@@ -156,7 +182,7 @@ def _facts(row: RunRow) -> dict[str, str]:
         for name in ("data", "versions")
     )
     facts = {DATA: data["fingerprint"]} if "fingerprint" in data else {}
-    facts |= {CODE: _code_words(record["code"])} if "code" in record else {}
+    facts |= {CODE: code_words(record["code"])} if "code" in record else {}
     facts |= {PYTHON: record["python"]} if "python" in record else {}
     facts |= versions
     facts |= {name: hardware[name] for name in CIRCUMSTANCES if name in hardware}
@@ -169,9 +195,9 @@ def _facts_beside_imported(row: RunRow, facts: Mapping[str, str]) -> dict[str, s
     return data | {TRAINING: "unknown (imported)" if row.imported else "recorded"}
 
 
-def _code_words(code: Any) -> str:
+def code_words(code: Any) -> str:
     """A code revision in words: its beginning, and that of what it was changed by."""
-    if not isinstance(code, Mapping):
+    if not isinstance(code, Mapping) or not code.get("revision"):
         return "installed"
     revision = str(code.get("revision"))[:12]
     if not code.get("dirty"):

@@ -8,13 +8,13 @@ the last one wins, and what it did not know is read again. Where it cannot be wr
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from aqr_exp.config import IMPORTED
+from aqr_exp.config import IMPORTED, MODULES
 from aqr_exp.errors import AqrExpError, is_shortage
 from aqr_exp.files.cache import ABSENT, Stamp, read_cache, settled, stamp, write_cache
 from aqr_exp.store.run_files import (
@@ -135,6 +135,13 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
         return hardware if isinstance(hardware, dict) else {}
 
     @property
+    def modules(self) -> dict[str, str]:
+        """The hash of each module of the package that it may have loaded; empty when unknown."""
+        code = self.record.get("code")
+        found: dict[str, str] = code.get(MODULES, {}) if isinstance(code, dict) else {}
+        return found
+
+    @property
     def final_scales(self) -> list[float]:
         """The bias scale training ended with, one or several; empty for a run without."""
         scales = _flat(self.metrics.get(FINAL_SCALE))
@@ -148,6 +155,13 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
 Entry = tuple[list[Stamp], RunRow]
 """A row, and the stamps of the files it was read from."""
+
+
+class Index(msgspec.Struct, frozen=True, array_like=True):
+    """What is cached: sets of modules, each once, and rows whose records have the number of theirs."""
+
+    modules: list[dict[str, str]]
+    entries: list[Entry]
 
 
 def read_row(folder: RunFolder) -> RunRow:
@@ -182,6 +196,7 @@ def _read_row(folder: RunFolder) -> RunRow:
     if status is not state.status:
         state = folder.read_state()  # it may have ended between the two looks
     record = folder.read_checked_record()
+    check_modules(record.value, folder.record_path)
     verified = [stored.verified, record.verified, read_spec_text(folder).verified]
     measured = MetricsFile(metrics={}, files={}, verified=True)
     if status is RunStatus.COMPLETED:
@@ -204,6 +219,19 @@ def _read_row(folder: RunFolder) -> RunRow:
         sizes=measured.sizes,
         verified=all(verified) and measured.verified,
     )
+
+
+def check_modules(record: Mapping[str, Any], where: Path) -> None:
+    """Refuse a record whose modules are no hashes by name; one of an older version has none.
+
+    Raises:
+        AqrExpError: Names the file.
+    """
+    code = record.get("code")
+    try:
+        msgspec.convert(code.get(MODULES, {}) if isinstance(code, dict) else {}, dict[str, str])
+    except msgspec.ValidationError:
+        raise AqrExpError(f"{where} is damaged: {MODULES} does not name modules") from None
 
 
 def check_numbers(metrics: dict[str, Any], where: Path) -> None:
@@ -239,7 +267,7 @@ def collect(store: Store) -> list[RunRow]:
     What the index knows and what has not changed since is not read again; runs that somebody may be
     working on always are.
     """
-    index = read_cache(store.index_path, list[Entry]) or []
+    index = _unpacked(read_cache(store.index_path, Index))
     known = {row.name: (stamps, row) for stamps, row in index}
     rows: list[RunRow] = []
     kept: dict[str, Entry] = {}
@@ -261,8 +289,33 @@ def collect(store: Store) -> list[RunRow]:
             fresh += 1
     changed = fresh + len(known.keys() - kept.keys())
     if changed >= max(WORTH_RUNS, WORTH_PART * len(rows)):
-        write_cache(store.index_path, list(kept.values()))
+        write_cache(store.index_path, _packed(kept.values()))
     return rows
+
+
+def _packed(entries: Iterable[Entry]) -> Index:
+    numbers: dict[tuple[tuple[str, str], ...], int] = {}
+    packed = []
+    for stamps, row in entries:
+        if row.modules:
+            number = numbers.setdefault(tuple(row.modules.items()), len(numbers))
+            code = row.record["code"] | {MODULES: number}
+            packed.append(
+                (stamps, msgspec.structs.replace(row, record=row.record | {"code": code}))
+            )
+        else:
+            packed.append((stamps, row))
+    return Index([dict(items) for items in numbers], packed)
+
+
+def _unpacked(index: Index | None) -> list[Entry]:
+    if index is None:
+        return []
+    for _, row in index.entries:
+        code = row.record.get("code")
+        if isinstance(code, dict) and isinstance(code.get(MODULES), int):
+            code[MODULES] = index.modules[code[MODULES]]
+    return index.entries
 
 
 def _stamps(folder: str) -> list[Stamp] | None:

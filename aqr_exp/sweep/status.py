@@ -12,7 +12,7 @@ from aqr_exp.errors import AqrExpError
 from aqr_exp.files.run_name import RunName, arm_of
 from aqr_exp.statistics.metrics import TRAIN_TIME
 from aqr_exp.store.collect import RunRow, collect, read_row, with_settings
-from aqr_exp.store.counting import RunFolders, by_first_name, grouped, shown_run
+from aqr_exp.store.counting import RunFolders, by_first_name, counting_run, grouped, shown_run
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import IN_HAND, NEEDS_RUN, OVER, SHOWN, RunStatus
 from aqr_exp.store.store import Store
@@ -52,6 +52,11 @@ class StatusReader:
     def of(self, plan: Plan) -> list[PlannedRunStatus]:
         """The status of every run of a plan, in the plan's order."""
         return [self._status_of(run) for run in plan.runs]
+
+    def completed(self, names: Iterable[str]) -> list[RunRow]:
+        """The complete ones of some runs: of several reruns the one that counts."""
+        reruns = (self._reruns[name] for name in names if name in self._reruns)
+        return [row for rows in reruns if (row := counting_run(rows)) is not None]
 
     def expected(self) -> Callable[[RunConfig], float | None]:
         """Expected training times, from completed runs."""

@@ -17,9 +17,12 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from aqr_exp.cmt.hooks import Hooks
+from aqr_exp.config import MODULES
 from aqr_exp.config.inputs import read_data_identity, with_checkpoint_identity, with_data_identity
 from aqr_exp.config.schema import RunConfig
+from aqr_exp.config.sources import modules_of
 from aqr_exp.config.stages import stages_of
+from aqr_exp.config.variant_spec import spec_of
 from aqr_exp.data.info_files import epoch_samples
 from aqr_exp.data.workers import loader_workers
 from aqr_exp.errors import INTERRUPTED, AqrExpError, refusal
@@ -27,6 +30,7 @@ from aqr_exp.files.reading import file_sha256
 from aqr_exp.store.collect import PEAK_GPU_MEMORY, PEAK_MEMORY
 from aqr_exp.store.history import stability_metrics
 from aqr_exp.store.lease import Lease
+from aqr_exp.store.run_files import files_in
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import RunStatus
 from aqr_exp.train.__main__ import LAUNCHER_VARIABLE
@@ -103,6 +107,7 @@ def run_in_folder(
         if attempt is not None and not folder.is_queued(attempt):
             print_log(f"attempt {attempt} is not the queued one: nothing to do", "current")
             return INTERRUPTED
+        record_code(folder, config)
         folder.write_state(RunStatus.RUNNING)
         # The launcher of a cancelled run and its own heartbeat both signal one request. A launcher that
         # lives ends this process itself when it is asked a second time.
@@ -129,6 +134,26 @@ def run_in_folder(
             with contextlib.suppress(OSError):  # the log may lie on the disk that is full
                 traceback.print_exc()
             return 1
+
+
+def record_code(folder: RunFolder, config: RunConfig) -> None:
+    """Correct the record where this process loads other modules of the package than it says.
+
+    A module that changed before the run continued from a checkpoint gets the hashes of both editions:
+    its numbers are of neither.
+    """
+    record = folder.read_record()
+    code = record.get("code")
+    if not isinstance(code, dict) or not (then := code.get(MODULES)):
+        return  # of an older version
+    now = modules_of(spec_of(config.variant))
+    if files_in(folder.checkpoints_dir):
+        hashes = {
+            name: {*then.get(name, digest).split("+"), digest} for name, digest in now.items()
+        }
+        now = {name: "+".join(sorted(both)) for name, both in hashes.items()}
+    if now != then:
+        folder.write_json(folder.record_path, record | {"code": code | {MODULES: now}})
 
 
 def reason_for(error: Exception) -> str:

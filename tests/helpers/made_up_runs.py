@@ -367,6 +367,8 @@ def as_older(folder: RunFolder, *, checksums: bool = True) -> RunFolder:
     """The run as an older version left it, with checksums of contents alone or without any."""
     for path in folder.path.rglob("*.json"):
         value = json.loads(path.read_text())
+        if path == folder.record_path and isinstance(value.get("code"), dict):
+            value["code"].pop("modules", None)  # which it did not know
         if value.pop("checksum", None):  # detections have none
             if checksums:
                 replace_checked_json(path, value, None)

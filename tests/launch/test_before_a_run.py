@@ -181,23 +181,20 @@ def git(folder: Path, *arguments: str) -> None:
 
 
 def test_the_code_is_known_by_revision_and_difference(tmp_path: Path) -> None:
-    assert code_revision(tmp_path) is None
+    assert code_revision(tmp_path) == {}
     git(tmp_path, "init")
     (tmp_path / "a.py").write_text("1\n")
     git(tmp_path, "add", "a.py")
     git(tmp_path, "commit", "-m", "first")
     clean = code_revision(tmp_path)
-    assert clean is not None
     assert len(clean["revision"]) == 40
     assert (clean["dirty"], clean["difference_sha256"]) == (False, None)
     (tmp_path / "a.py").write_text("2\n")
     dirty = code_revision(tmp_path)
-    assert dirty is not None
     assert dirty["dirty"]
     assert dirty["revision"] == clean["revision"]
     (tmp_path / "a.py").write_text("3\n")
     other = code_revision(tmp_path)
-    assert other is not None
     assert other["difference_sha256"] != dirty["difference_sha256"]
 
 

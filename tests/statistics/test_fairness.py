@@ -126,3 +126,36 @@ def test_factors_are_checked_and_short_names_spelled_out() -> None:
         "unknown factor 'zzz' (allowed: a key, a group of keys, or code, python, packages, training, "
         "threads, device, gpus, processor)"
     )
+
+
+def coded(seed: int, revision: str, **modules: str) -> RunRow:
+    named = {f"aqr_exp/{name}.py": digest for name, digest in modules.items()}
+    code = {"revision": revision * 40, "dirty": False, "difference_sha256": None}
+    return run(seed, code=code | ({"modules": named} if named else {}))
+
+
+def test_code_is_compared_over_the_modules_that_both_loaded() -> None:
+    ours = coded(0, "a", head="1", loss="1", bias="1")
+    assert named([ours], [coded(0, "b", head="1", loss="1", gain="9")]) == []
+    other = coded(0, "b", head="2", loss="1", bias="1")
+    assert named([ours], [other]) == ["code aqr_exp/head.py"]
+    assert named([ours], [other], "code") == []
+
+
+def test_changed_modules_are_counted_once_a_pair_and_few_are_named() -> None:
+    names = [f"m{number}" for number in range(5)]
+    old = coded(1, "a", **dict.fromkeys(names, "1"))
+    new = coded(1, "a", **dict.fromkeys(names, "2"))
+    alike = coded(0, "a", **dict.fromkeys(names, "1"))
+    assert named([alike, new], [alike, old]) == [
+        "code aqr_exp/m0.py, aqr_exp/m1.py, aqr_exp/m2.py and 2 more (1 of 2 pairs of runs)"
+    ]
+
+
+def test_beside_a_run_of_an_older_version_the_revision_is_compared() -> None:
+    new, old = coded(0, "a", head="1"), coded(0, "b")
+    assert named([new], [old]) == [f"code {'a' * 12} and {'b' * 12}"]
+    assert named([new], [coded(0, "a")]) == []
+    installed = run(0, code={"modules": {"aqr_exp/head.py": "1"}})
+    assert named([installed], [run(0, code=None)]) == []
+    assert named([installed], [coded(0, "a", head="1")]) == []

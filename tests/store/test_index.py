@@ -15,6 +15,7 @@ from aqr_exp.store import collect
 from aqr_exp.store import collect as index
 from aqr_exp.store.collect import RunRow, read_row
 from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store
 
 
@@ -129,14 +130,41 @@ def test_an_index_of_another_version_is_rebuilt(
     assert len(reads) == 20
 
 
+def test_modules_that_many_runs_share_are_kept_once(store: Store, reads: list[str]) -> None:
+    editions = [{f"aqr_exp/{name}.py": digest * 12 for name in "abc"} for digest in "12"]
+    for number, folder in enumerate(store):
+        code = {"revision": f"{number}", "modules": editions[number % 2]}
+        record = {"variant": "baseline", "fingerprint": "aa", "seed": number}
+        folder.write_json(folder.record_path, record | ({"code": code} if number else {}))
+    first = collect.collect(store)
+    reads.clear()
+    assert collect.collect(store) == first == truth(store)
+    assert reads == []
+    assert [row.modules for row in first] == [{}, *(editions[n % 2] for n in range(1, 20))]
+    kept = cache.read_cache(store.index_path, collect.Index)
+    assert sorted(kept.modules, key=str) == editions
+
+
+@pytest.mark.parametrize("modules", [3, ["a"], {"a": 1}, {"a": ["b"]}, "text"])
+def test_a_record_whose_modules_are_none_is_damaged(store: Store, modules: object) -> None:
+    folder = store.folder("run-00")
+    folder.write_json(folder.record_path, {"code": {"modules": modules}})
+    row = collect.collect(store)[0]
+    assert row.status is RunStatus.DAMAGED
+    assert row.reason == f"{folder.record_path} is damaged: modules does not name modules"
+
+
 def test_no_cache_among_the_results_is_read(store: Store, reads: list[str]) -> None:
     rows = collect.collect(store)
-    index = cache.read_cache(store.index_path, list[collect.Entry])
+    index = cache.read_cache(store.index_path, collect.Index)
     assert index is not None
-    better = [
-        (stamps, msgspec.structs.replace(row, metrics={**row.metrics, "mAP": 0.99}))
-        for stamps, row in index
-    ]
+    better = collect.Index(
+        [],
+        [
+            (stamps, msgspec.structs.replace(row, metrics={**row.metrics, "mAP": 0.99}))
+            for stamps, row in index.entries
+        ],
+    )
     shutil.rmtree(store.cache_dir)
     # Whole and current in all they say of themselves, wherever a version has had or might have its own.
     for folder in (

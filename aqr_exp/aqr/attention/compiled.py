@@ -75,7 +75,9 @@ def is_supported(*tensors: Tensor) -> bool:
 
 def kernels(name: str) -> ModuleType:
     """A module of kernels of this package; only where `is_supported`."""
-    return importlib.import_module(f"aqr_exp.aqr.attention.{name}")
+    from aqr_exp.aqr.attention import kernel_parts, window_kernels
+
+    return {"kernel_parts": kernel_parts, "window_kernels": window_kernels}[name]
 
 
 @cache

@@ -64,6 +64,8 @@ def configuration_table(found: Comparison) -> Table:
     # A confounder has the arm's value first, then that of the arm it is compared with: B and A.
     notes += [
         f"confounded: {item.name} is {item.theirs} in A and {item.ours} in B{item.where}"
+        if item.ours
+        else f"confounded: {item}"
         for item in found.confounders
     ]
     return Table(

@@ -25,7 +25,13 @@ from aqr_exp.report.tables.corruption_table import failure_table
 from aqr_exp.report.tables.cost_table import cost_table, refuse_with_cost
 from aqr_exp.report.tables.epochs import CURVE_MARK, at_epoch, read_epoch, without_records
 from aqr_exp.report.tables.metric_table import block_table
-from aqr_exp.report.tables.notes import Marks, baseline_notes, statistics_notes, unlike_pairs
+from aqr_exp.report.tables.notes import (
+    Marks,
+    baseline_notes,
+    code_notes,
+    statistics_notes,
+    unlike_pairs,
+)
 from aqr_exp.report.tables.references import with_references
 from aqr_exp.report.tables.request import By, Quantity, TableRequest, quantities
 from aqr_exp.report.tables.rows import choose, rows_of_sweep, selected_on_val, selection_notes
@@ -289,6 +295,7 @@ def _laid_out(
             *statistics_notes(data),
             *unlike_pairs(data),
             *baseline_notes(data),
+            *code_notes(data),
             *table.notes,
             *data.left_out,
         ),

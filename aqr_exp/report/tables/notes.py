@@ -17,6 +17,7 @@ from aqr_exp.report.tables.cells import (
 )
 from aqr_exp.report.tables.comparison_data import ComparisonData, TableArm
 from aqr_exp.report.tables.request import Quantity
+from aqr_exp.statistics.confounders import changed_modules, some_files
 from aqr_exp.statistics.differences import DEFAULT
 from aqr_exp.statistics.estimates import ArmMean
 from aqr_exp.statistics.grouping import arm_name
@@ -98,6 +99,26 @@ def value_notes(data: ComparisonData) -> list[str]:
         for item in data.quantities
         if 0 < (count := arm.estimates.means[item.name].n) < len(arm.group)
     ]
+
+
+def code_notes(data: ComparisonData) -> list[str]:
+    """Arms whose seeds were made by different editions of what they all load, one line each."""
+    return [line for arm in data.arms if (line := _editions(arm)) is not None]
+
+
+def _editions(arm: TableArm) -> str | None:
+    changed = sorted(
+        {
+            name
+            for row in arm.group[1:]
+            for name in changed_modules(arm.group[0].modules, row.modules)
+        }
+    )
+    if not changed:
+        return None
+    by_code = grouped(arm.group, lambda row: tuple(row.modules.get(name) for name in changed))
+    seeds = "; ".join(", ".join(str(row.seed) for row in rows) for rows in by_code.values())
+    return f"{arm.name}: different code made its seeds {seeds}: {some_files(changed)}"
 
 
 def time_notes(data: ComparisonData, times: Sequence[RelativeTime]) -> list[str]:

@@ -177,6 +177,25 @@ def test_strict_refuses_what_is_confounded_and_names_the_first() -> None:
     assert table_of(BASELINE, strict=True).rows
 
 
+def test_seeds_of_different_code_are_marked_and_other_revisions_are_not() -> None:
+    def code(revision: str, head: str) -> dict[str, Any]:
+        modules = {"aqr_exp/cmt/head.py": head, "aqr_exp/errors.py": "1"}
+        return {"also": {"code": {"revision": revision * 40, "modules": modules}}}
+
+    rows = [run_row(seed, 0.1 + seed / 50, **code("a", "1")) for seed in range(3)]
+    rows += [
+        run_row(seed, 0.2 + seed / 50, **BIAS, **code("b", "2" if seed == 1 else "1"))
+        for seed in range(3)
+    ]
+    table = table_of(rows)
+    assert [note for note in table.notes if "code" in note] == [
+        "(a) not only the declared factor differs: code aqr_exp/cmt/head.py (1 of 3 pairs of runs)",
+        f"attention_bias {'b' * 12}: different code made its seeds 0, 2; 1: aqr_exp/cmt/head.py",
+    ]
+    even = [row for row in rows if row.seed != 1]
+    assert not [note for note in table_of(even, strict=True).notes if "code" in note]
+
+
 def stored(store: Store, rows: list[RunRow], **schedule: Any) -> list[RunRow]:
     """Write the specifications of runs, all a gate needs of a folder."""
     for row in rows:
