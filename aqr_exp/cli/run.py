@@ -92,7 +92,8 @@ def _lines(config: RunConfig, plan: RunPlan) -> list[str]:
 def _rate_lines(plan: RunPlan) -> list[str]:
     """The multipliers of the learning rate, and what they act on."""
     lines = [
-        f"  x {rate['multiplier']:g}: {rate['module']} ({_known(rate['parameters'])} parameters)"
+        f"  x {rate['multiplier']:g}: {rate['module']} ({_known(rate['parameters'])} "
+        f"parameter{'s' * (rate['parameters'] != 1)})"
         for rate in plan.rates
     ]
     return ["learning rates of the parts:"] * bool(lines) + lines
@@ -103,7 +104,7 @@ def _beginning_lines(found: Mapping[str, Any] | None) -> list[str]:
     if found is None:
         return []
     lines = [f"begins with {found['file']}: {found['taken']} of {found['all']} weights taken"]
-    for key, words in (("left", "left in the file"), ("new", "not in the file")):
+    for key, words in (("left", "left in the file"), ("new", "not taken from it, begin as without")):
         if found[key]:
             lines.append(f"  {len(found[key])} {words}: {some(_modules(found[key]), most=400)}")
     return lines + [f"  {words}" for words in found["faults"]]

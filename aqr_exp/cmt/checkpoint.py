@@ -26,6 +26,11 @@ _LISTED = 10
 _COUNTER = ".num_batches_tracked"
 
 
+def is_weight(name: str) -> bool:
+    """Tell a weight in a state dict from the number of batches that a batch norm has counted."""
+    return not name.endswith(_COUNTER)
+
+
 def load_state_dict_file(path: Path) -> dict[str, Tensor]:
     """Read a checkpoint's state dict, to the CPU, without executing anything in the file.
 
@@ -116,7 +121,7 @@ def fit(
     wanted = model.state_dict()
     sparse = sparse_weight_names(model)
     given = {name: _to_layout(value, wanted, name, sparse) for name, value in state.items()}
-    absent = [name for name in wanted if name not in given and not name.endswith(_COUNTER)]
+    absent = [name for name in wanted if name not in given and is_weight(name)]
     new = tuple(name for name in absent if name.startswith(may_miss))
     faults = []
     if missing := [name for name in absent if name not in new]:

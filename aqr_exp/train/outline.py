@@ -12,6 +12,7 @@ import yaml
 from mmengine.registry import MODELS
 from torch import nn
 
+from aqr_exp.cmt.checkpoint import is_weight
 from aqr_exp.cmt.detector_config import detector_config
 from aqr_exp.config.identity import from_spec
 from aqr_exp.config.load import load_run
@@ -102,8 +103,9 @@ def beginning(config: RunConfig, detector: nn.Module) -> dict[str, Any] | None:
     """What the detector begins with.
 
     Returns:
-        `file`, the number `taken` and the number of `all` weights, the names that are `left` in it and
-        those that are `new`; `faults` of what does not fit. None without a checkpoint.
+        `file`, the number `taken` and the number of `all` weights, without the batches that batch norms
+        have counted; the names that are `left` in it and those that are `new`; `faults` of what does
+        not fit. None without a checkpoint.
 
     Raises:
         AqrExpError: The checkpoint cannot be used at all.
@@ -115,8 +117,8 @@ def beginning(config: RunConfig, detector: nn.Module) -> dict[str, Any] | None:
     freeze(detector, start.freeze)
     return {
         "file": start.load_from,
-        "taken": len(found.taken),
-        "all": len(detector.state_dict()),
+        "taken": sum(map(is_weight, found.taken)),
+        "all": sum(map(is_weight, detector.state_dict())),
         "left": list(found.left),
         "new": list(found.new),
         "faults": list(found.faults),

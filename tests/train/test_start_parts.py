@@ -1,5 +1,7 @@
 """Starting from a part of a checkpoint."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -7,6 +9,7 @@ from torch import nn
 from aqr_exp.config.schema.run import StartConfig
 from aqr_exp.errors import RequestError, RunFailedError
 from aqr_exp.train.checkpoint import start_from
+from aqr_exp.train.outline import beginning
 
 
 def model() -> nn.ModuleDict:
@@ -43,6 +46,12 @@ def test_a_part_is_taken_whole_and_the_rest_stays_as_it_began(checkpoint):
         "head.weight",
         "head.bias",
     ]
+
+
+def test_the_weights_that_are_taken_and_those_that_are_not_add_up(checkpoint):
+    """The batches that a batch norm has counted are no weights: nothing is computed from them."""
+    begun = beginning(SimpleNamespace(start=start(checkpoint, "img_backbone")), model())
+    assert (begun["taken"], len(begun["new"]), begun["all"]) == (4, 2, 6)
 
 
 def test_without_parts_it_must_fit_key_for_key(checkpoint):
