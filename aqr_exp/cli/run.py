@@ -104,7 +104,10 @@ def _beginning_lines(found: Mapping[str, Any] | None) -> list[str]:
     if found is None:
         return []
     lines = [f"begins with {found['file']}: {found['taken']} of {found['all']} weights taken"]
-    for key, words in (("left", "left in the file"), ("new", "not taken from it, begin as without")):
+    for key, words in (
+        ("left", "left in the file"),
+        ("new", "not taken from it, begin as without"),
+    ):
         if found[key]:
             lines.append(f"  {len(found[key])} {words}: {some(_modules(found[key]), most=400)}")
     return lines + [f"  {words}" for words in found["faults"]]

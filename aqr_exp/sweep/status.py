@@ -249,7 +249,7 @@ class RunLine:
         reason: Why it failed, was cancelled, or cannot be read.
         attempt: How often it was started.
         progress: What `progress.json` of a running one holds.
-        expected_s: How long it is expected to take, in seconds.
+        expected_s: How long it is expected to take, in seconds; of a complete one how long it took.
     """
 
     name: str
@@ -267,6 +267,16 @@ class RunLine:
             return self.expected_s
         eta_s = self.progress.get("eta_s")
         return float(eta_s) if isinstance(eta_s, (int, float)) else None
+
+    @property
+    def whole_s(self) -> float | None:
+        """Seconds it needs from its start to its end, as far as anything tells."""
+        left_s, step, steps = self.left_s, self.progress.get("step"), self.progress.get("steps")
+        if self.expected_s is not None or left_s is None or self.progress.get("phase") != "train":
+            return self.expected_s
+        if not (isinstance(step, int) and isinstance(steps, int) and 0 < step < steps):
+            return left_s
+        return left_s * steps / (steps - step)
 
 
 class SweepStatus:
@@ -304,7 +314,8 @@ def line_of(run: WatchedRun) -> RunLine:
     if row.status is RunStatus.PLANNED:
         return line
     if row.status not in IN_HAND:
-        return replace(line, status=row.status)
+        took_s = row.metric("train_time_s")
+        return replace(line, status=row.status, expected_s=took_s or line.expected_s)
     try:
         progress = folder.read_progress() or {}
     except (AqrExpError, OSError) as error:
@@ -322,13 +333,15 @@ def left_s(lines: Sequence[RunLine]) -> float | None:
     """Seconds until the running and the waiting runs are through; None when nothing tells.
 
     Args:
-        lines: The runs. Those that do not say how long they need count as the mean of
-            those that do; as many as run now are taken to run side by side to the end.
+        lines: The runs. A waiting one that does not say how long it needs counts as the mean of those
+            that do, complete ones among them; as many as run now are taken to run side by side to the
+            end.
     """
     open_lines = [line for line in lines if line.status in {RunStatus.RUNNING, RunStatus.TO_DO}]
     known = [line.left_s for line in open_lines if line.left_s is not None]
     if not known:
         return None
-    work_s = sum(known) / len(known) * len(open_lines)
+    whole = [line.whole_s for line in lines if line.whole_s is not None] or known
+    work_s = sum(known) + sum(whole) / len(whole) * (len(open_lines) - len(known))
     side_by_side = max(1, sum(line.status is RunStatus.RUNNING for line in open_lines))
     return max(work_s / side_by_side, *known)

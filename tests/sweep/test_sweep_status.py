@@ -19,8 +19,10 @@ def watched(folder: RunFolder) -> WatchedRun:
     return WatchedRun(folder=folder, label="baseline seed=0", expected_s=30.0)
 
 
-def line(status: str, expected_s: float | None = None, eta_s: float | None = None) -> RunLine:
-    progress = {} if eta_s is None else {"eta_s": eta_s}
+def line(
+    status: str, expected_s: float | None = None, eta_s: float | None = None, **steps: int
+) -> RunLine:
+    progress = {} if eta_s is None else {"phase": "train", "eta_s": eta_s, **steps}
     return RunLine(
         name="x", label="x", status=RunStatus(status), expected_s=expected_s, progress=progress
     )
@@ -67,9 +69,9 @@ def test_what_is_complete_is_read_once(folder: RunFolder) -> None:
     status = SweepStatus([watched(folder)])
     folder.write_state("failed")
     assert [found.status for found in status.look()] == ["failed"]
-    folder.write_metrics({"mAP": 0.5})
+    folder.write_metrics({"mAP": 0.5, "train_time_s": 42.0})
     folder.write_state("completed")
-    assert [found.status for found in status.look()] == ["completed"]
+    assert [(found.status, found.expected_s) for found in status.look()] == [("completed", 42.0)]
     folder.state_path.unlink()
     assert [found.status for found in status.look()] == ["completed"]
 
@@ -92,6 +94,10 @@ def test_totals_come_in_one_order_and_leave_nothing_out() -> None:
             [line("running", eta_s=20.0)] * 2 + [line("to do", 20.0)] * 4 + [line("to do")] * 4,
             100.0,
         ),
+        # A run that has trained 9 of 10 steps and needs 10 s more takes 100 s from start to end.
+        ([line("running", eta_s=10.0, step=9, steps=10), line("to do"), line("to do")], 210.0),
+        # Those that are through say how long one takes.
+        ([line("completed", 50.0), line("running", 50.0, eta_s=5.0), line("to do")], 55.0),
     ],
 )
 def test_time_left_is_work_over_runs_side_by_side(
