@@ -6,7 +6,7 @@ cache: a comparison by the records of its runs, a run's resamples by its records
 Letters: R resamples.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,8 @@ from aqr_exp.statistics.run_scores import (
 from aqr_exp.statistics.seed_checks import judge_openly
 from aqr_exp.statistics.verdicts import ArmDifference
 from aqr_exp.store.collect import RunRow
+from aqr_exp.store.counting import counting_runs
+from aqr_exp.store.looks import Looks
 from aqr_exp.store.store import Store
 
 DEFAULT = Resampling()
@@ -50,6 +52,7 @@ def compare_arms(
     further: Sequence[Sequence[RunRow]] = (),
     condition: str | None = None,
     settings: Resampling = DEFAULT,
+    looks: Looks | None = None,
 ) -> dict[str, list[ArmDifference]]:
     """The differences of some arms to their reference by metric, each metric judged as one family.
 
@@ -59,10 +62,12 @@ def compare_arms(
             seeds only where match records do not give it.
         further: Arms of the same setting whose seeds tell of noise as well.
         condition: A name of `CONDITIONS`; None for all of the data.
+        looks: The journal in which verdicts that are shown are counted; None where none is.
 
     Raises:
         RequestError: There is no such condition.
     """
+    numbers = look_numbers(looks, reference, others)
     arms = [
         arm_intervals(rows, metrics, store=store, condition=condition, settings=settings)
         for rows in (reference, *others, *further)
@@ -78,9 +83,40 @@ def compare_arms(
             [arm[metric] for arm in arms[count:]],
             [_scene_noise(pair[metric]) for pair in pairs],
             settings,
+            numbers,
         )
         for metric in metrics
     }
+
+
+def look_numbers(
+    looks: Looks | None, reference: Sequence[RunRow], others: Sequence[Sequence[RunRow]]
+) -> list[int]:
+    """Which look at each of some arms this is, from 1."""
+    completed = [counting_runs(rows) for rows in (reference, *others)]
+    return [
+        looks.number(completed[0], rows) if looks and completed[0] and rows else 1
+        for rows in completed[1:]
+    ]
+
+
+def record_looks(
+    looks: Looks,
+    reference: Sequence[RunRow],
+    others: Sequence[Sequence[RunRow]],
+    shown: Sequence[Iterable[ArmDifference]],
+) -> list[str]:
+    """Write down the arms of which a verdict is shown; returns for each why that could not be, or nothing.
+
+    Args:
+        shown: What is shown of each arm. A comparison that could not be tested tells nothing.
+    """
+    return [
+        looks.record(counting_runs(reference), counting_runs(rows))
+        if any(one.p is not None for one in found)
+        else ""
+        for rows, found in zip(others, shown, strict=True)
+    ]
 
 
 def arm_intervals(

@@ -13,7 +13,16 @@ from aqr_exp.statistics.estimates import ArmMean
 from aqr_exp.statistics.metrics import CLASS_AP, SCENES, bounds, in_points, lower_is_better
 from aqr_exp.statistics.noise import NOTHING, Noise, SceneNoise, holm, p_value, t_p
 from aqr_exp.statistics.resampling import Resampling
-from aqr_exp.statistics.rule import Design, Parts, Rule, Spread, sum_of_squares, two_way
+from aqr_exp.statistics.rule import (
+    LATER_SHARE,
+    Design,
+    Parts,
+    Rule,
+    Spread,
+    evidence,
+    sum_of_squares,
+    two_way,
+)
 from aqr_exp.statistics.verdicts import (
     BETTER,
     LEAST_DEGREES,
@@ -27,7 +36,7 @@ PAIRING_DEGREES, PAIRING_LEVEL = 12, 0.01
 """Residual degrees and level at which arms show that those of one seed move together."""
 
 
-def looks(metric: str, condition: str | None) -> int:
+def kinds(metric: str, condition: str | None) -> int:
     """How many numbers of its kind people look at together: classes, errors, conditions of each.
 
     It does not depend on what is shown: no choice of columns changes a verdict.
@@ -45,13 +54,16 @@ def judge(
     further: Sequence[ArmMean],
     scenes: Sequence[SceneNoise],
     settings: Resampling,
+    looks: Sequence[int] | None = None,
 ) -> list[ArmDifference]:
     """Compare arms with their reference, as one family of comparisons.
 
     Args:
         further: Arms of the same setting that are not compared: their seeds tell of noise, too.
         scenes: What the choice of scenes does to each difference.
+        looks: Which look this is at each difference, from 1; later ones have a test of their own.
     """
+    looks = looks or [1] * len(others)
     seen = [at for at, arm in enumerate(others) if arm.n and reference.n]
     noise = seed_noise(reference, [others[at] for at in seen], further, settings)
     known = noise.degrees >= LEAST_DEGREES and noise.variance > 0 and noise.arms[0].n > 1
@@ -64,13 +76,14 @@ def judge(
             scenes=shared.scenes,
             sesoi=settings.sesoi if in_points(metric) else None,
             population=settings.population,
-            comparisons=len(seen) * looks(metric, condition),
+            look=look,
+            comparisons=len(seen) * kinds(metric, condition),
             arms=len(noise.arms),
             degrees=noise.degrees,
             seed_sd=noise.variance**0.5 if noise.degrees else None,
             note="; ".join(filter(None, (shared.note, noise.note))),
         )
-        for arm, shared in zip(others, scenes, strict=True)
+        for arm, shared, look in zip(others, scenes, looks, strict=True)
     ]
     for place, at in enumerate(seen, start=1):
         mean = float(np.mean(noise.arms[place].values) - np.mean(noise.arms[0].values))
@@ -78,7 +91,8 @@ def judge(
     if not known or not seen:
         return found
     chosen = [scenes[at].noise for at in seen]
-    tests = run_tests([found[at].mean or 0.0 for at in seen], noise, chosen)
+    again = [looks[at] > 1 for at in seen]
+    tests = run_tests([found[at].mean or 0.0 for at in seen], noise, chosen, again)
     for place, at in enumerate(seen):
         found[at] = _concluded(found[at], tests, place, noise, chosen[place], settings)
     return found
@@ -193,11 +207,17 @@ class Tests:
         return None if p is None else max(p, self.alone[place])
 
 
-def run_tests(means: Sequence[float], noise: SeedNoise, scenes: Sequence[Noise | None]) -> Tests:
+def run_tests(
+    means: Sequence[float],
+    noise: SeedNoise,
+    scenes: Sequence[Noise | None],
+    again: Sequence[bool] | None = None,
+) -> Tests:
     """Test the mean differences of a family.
 
     Args:
         noise: Its first arms are the reference and those compared with it, in the order of `means`.
+        again: Those looked at before: their p holds at whichever look it is taken.
     """
     designs = [noise.design(place) for place in range(1, len(means) + 1)]
     spreads = [one.spread(noise.parts(place)) for place, one in enumerate(designs, start=1)]
@@ -207,12 +227,25 @@ def run_tests(means: Sequence[float], noise: SeedNoise, scenes: Sequence[Noise |
         [float(one.degrees) for one in spreads],
         [float(one.shared) for one in spreads],
     )
+    beyond = holm([_p_beyond(*pair, one) for pair, one in zip(pairs, scenes, strict=True)])
+    if again and any(again):
+        bets = [
+            evidence(mean**2 * one.size / noise.variance, one.total, one.size)
+            for mean, one in zip(means, designs, strict=True)
+        ]
+        later = holm([float(np.exp(min(0.0, -bet - np.log(LATER_SHARE)))) for bet in bets])
+        pairs_of_p = zip(later, together, again, strict=True)
+        together = [float(new or 0.0) if anew else p for new, p, anew in pairs_of_p]
+        beyond = [
+            max(p, together[at]) if again[at] and p is not None else p
+            for at, p in enumerate(beyond)
+        ]
     return Tests(
         designs=designs,
         joint=joint,
         together=together,
         alone=[t_p(mean, float(one.alone), float(one.alone_degrees)) for mean, one in pairs],
-        beyond=holm([_p_beyond(*pair, one) for pair, one in zip(pairs, scenes, strict=True)]),
+        beyond=beyond,
     )
 
 
@@ -236,7 +269,7 @@ def _concluded(
     settings: Resampling,
 ) -> ArmDifference:
     """A difference with its p, word, interval, detectable effect and plan."""
-    asked, count = settings.population == SCENES, looks(blank.metric, blank.condition)
+    asked, count = settings.population == SCENES, kinds(blank.metric, blank.condition)
     here, there = (tests.here(place), tests.there(place))
     alpha = settings.alpha / count
     one = replace(
@@ -253,6 +286,7 @@ def _concluded(
         comparisons=len(tests.designs),
         level=alpha,
         scenes=shared if asked else None,
+        again=blank.look > 1,
     )
     mean, parts = float(one.mean or 0.0), noise.parts(place + 1)
     half = float(rule.half_width(parts, alpha))
@@ -273,8 +307,8 @@ def _concluded(
     return replace(
         one,
         word=word,
-        low=max(low, least - most),
-        high=min(high, most - least),
+        low=max(low, least - most) if np.isfinite(half) else None,
+        high=min(high, most - least) if np.isfinite(half) else None,
         reach=reach,
         mde=rule.detectable(variances, settings.power),
         needed=None

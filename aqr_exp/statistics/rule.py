@@ -8,6 +8,7 @@ Letters: SS sum of squares over the seeds of an arm, n its seeds, f = n - 1 its 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,12 @@ from aqr_exp.statistics.noise import NOTHING, Noise, t_bound
 
 PRIOR_DEGREES = 6.0
 """How many degrees of freedom the variance of all arms counts for beside an arm's own."""
+
+PRIOR_EFFECT = 1.5
+"""The sd of effects, in sds of one run, that the test for looking again expects."""
+
+LATER_SHARE = 0.4
+"""The part of the level that later looks may spend: the first one has spent most of it."""
 
 MOST_SEEDS = 1000
 _DRAWS = (12, 12, 6)
@@ -67,6 +74,11 @@ class Design:
         """F: degrees of freedom of all arms."""
         return sum(self.degrees)
 
+    @property
+    def size(self) -> float:
+        """The seeds that a mean of one arm alone would need to be known as well as the difference is."""
+        return self.other / 2 if self.paired else 1 / (1 / self.other + 1 / self.reference)
+
     def spread(self, squares: Parts) -> Spread:
         """The noise that sums of squares tell of."""
         other, reference, further = map(np.asarray, squares)
@@ -81,12 +93,8 @@ class Design:
                 alone=2 * other / f_other / self.other,
                 alone_degrees=f_other * like,
             )
-        # Each arm's variance is shrunk to that of all: S2 counts for as many seeds as 6 degrees are.
-        v_other, v_reference = PRIOR_DEGREES + f_other, PRIOR_DEGREES + f_reference
-        ours = (PRIOR_DEGREES * s2 + other) / v_other / self.other
-        theirs = (PRIOR_DEGREES * s2 + reference) / v_reference / self.reference
+        ours, theirs = shrunk(other, self.other, s2), shrunk(reference, self.reference, s2)
         variance = ours + theirs
-        degrees = variance**2 / (ours**2 / v_other + theirs**2 / v_reference)
         if min(self.other, self.reference) >= 3:  # Welch
             a, b = other / f_other / self.other, reference / f_reference / self.reference
             alone = a + b
@@ -100,11 +108,46 @@ class Design:
             alone_degrees = count * like
         return Spread(
             variance=variance,
-            degrees=np.minimum(degrees, self.total),
+            degrees=satterthwaite((ours, theirs), (self.other, self.reference), self.total),
             shared=theirs / variance,
             alone=alone,
             alone_degrees=alone_degrees,
         )
+
+
+def shrunk(squares: Any, seeds: Any, s2: Any) -> Any:
+    """The variance of an arm's mean: its own shrunk to S2, which counts for 6 degrees of freedom."""
+    return (PRIOR_DEGREES * s2 + squares) / (PRIOR_DEGREES + seeds - 1) / seeds
+
+
+def satterthwaite(variances: tuple[Any, Any], seeds: tuple[Any, Any], total: Any) -> Any:
+    """Degrees of freedom of a difference, at most those of all arms.
+
+    Args:
+        variances: Of the two means, as `shrunk` has them.
+    """
+    parts = zip(variances, seeds, strict=True)
+    weight = sum(one**2 / (PRIOR_DEGREES + count - 1) for one, count in parts)
+    return np.minimum((variances[0] + variances[1]) ** 2 / weight, total)
+
+
+def evidence(t2: Any, degrees: Any, size: Any) -> Any:
+    """The log of the Bayes factor of a difference against none: from the first look on a test martingale.
+
+    Args:
+        t2: The squared difference in its variance with the noise of all arms.
+        degrees: Those of that noise.
+        size: See `Design.size`.
+    """
+    g = 1 + PRIOR_EFFECT**2 * size
+    return (degrees + 1) / 2 * (np.log1p(t2 / degrees) - np.log1p(t2 / degrees / g)) - np.log(g) / 2
+
+
+def anytime_bound(level: float, degrees: float, size: float) -> float:
+    """What |t| exceeds at any look with a chance of at most `level`; infinite where none is enough."""
+    g = 1 + PRIOR_EFFECT**2 * size
+    ratio = float(np.exp((np.log(g) / 2 - np.log(level)) * 2 / (degrees + 1)))
+    return (degrees * (ratio - 1) / (1 - ratio / g)) ** 0.5 if ratio < g else np.inf
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -115,6 +158,7 @@ class Rule:
         joint: The largest |t| of all comparisons with the reference.
         comparisons: How many there are.
         scenes: Noise of scenes, where the question is about other scenes as well.
+        again: Whether the arms were looked at before, with fewer seeds or others.
     """
 
     design: Design
@@ -122,6 +166,7 @@ class Rule:
     comparisons: int
     level: float
     scenes: Noise | None = None
+    again: bool = False
 
     def half_width(self, squares: Parts, level: float) -> np.ndarray:
         """What |difference| must exceed to count: half the width of its simultaneous interval."""
@@ -134,6 +179,11 @@ class Rule:
             square = t_bound(one.degrees, share) ** 2 * one.variance
             square = square + t_bound(self.scenes.degrees, share) ** 2 * self.scenes.variance
         guard = t_bound(one.alone_degrees, level) ** 2 * one.alone
+        if self.again:
+            design, noise = self.design, np.asarray(sum(squares)) / self.design.total
+            most = anytime_bound(LATER_SHARE * level / self.comparisons, design.total, design.size)
+            looked = np.asarray(most**2 * noise / design.size)
+            square = looked if self.scenes is None else np.maximum(looked, square)
         return np.sqrt(np.maximum(square, guard))
 
     def detectable(self, variances: Parts, power: float) -> float:
@@ -146,6 +196,8 @@ class Rule:
 
         outcomes = self._outcomes(variances)
         high = outcomes[2]
+        if not np.isfinite(outcomes[0]).any():
+            return np.inf
         while _found(high, *outcomes) < power:
             high *= 2
         return float(brentq(lambda effect: _found(effect, *outcomes) - power, 0, high, rtol=1e-4))

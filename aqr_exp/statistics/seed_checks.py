@@ -33,10 +33,11 @@ def judge_openly(
     further: Sequence[ArmMean],
     scenes: Sequence[SceneNoise],
     settings: Resampling,
+    looks: Sequence[int] | None = None,
 ) -> list[ArmDifference]:
     """As `judge`; notes name odd seeds, with the verdict without them, and arms that scatter more."""
     arms, count = [reference, *others, *further], 1 + len(others)
-    found = judge(metric, condition, reference, others, further, scenes, settings)
+    found = judge(metric, condition, reference, others, further, scenes, settings, looks)
     odd = odd_seeds(arms, metric)
     without = found
     if any(odd):
@@ -44,7 +45,7 @@ def judge_openly(
             arm.without(one.places) if one else arm for arm, one in zip(arms, odd, strict=True)
         ]
         without = judge(
-            metric, condition, usual[0], usual[1:count], usual[count:], scenes, settings
+            metric, condition, usual[0], usual[1:count], usual[count:], scenes, settings, looks
         )
     wide = noisier(arms)
     done = []

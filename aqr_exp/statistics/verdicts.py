@@ -1,6 +1,7 @@
 """A difference with its verdict, and the verdict in a sentence."""
 
 from dataclasses import dataclass
+from math import inf
 
 from aqr_exp.statistics.metrics import SCENES, VAL, in_points, metric_name
 
@@ -30,6 +31,8 @@ class ArmDifference:
         n_reference: Runs of the reference.
         word: `better`, `worse`, `undecided`, `no data`, or what `no_larger` says.
         population: The question, see `Resampling`.
+        look: Which look at these two arms it is, from 1: their seeds have changed since the first one.
+        design: How the arms were decided seed by seed, in words; empty of all others.
         comparisons: With how many others it was judged together: arms, and of classes, errors and
             conditions all of their kind.
         arms: Arms whose seeds tell of noise, the reference included.
@@ -55,6 +58,8 @@ class ArmDifference:
     n_other: int
     word: str = NO_DATA
     population: str = VAL
+    look: int = 1
+    design: str = ""
     comparisons: int = 1
     arms: int = 2
     degrees: int = 0
@@ -96,7 +101,7 @@ class ArmDifference:
         if self.mde is None:
             return ""
         seeds = seeds_words(self.n_other, self.n_reference)
-        if in_points(self.metric) and self.mde >= 1:
+        if self.mde == inf or (in_points(self.metric) and self.mde >= 1):
             text = f"{seeds} cannot show any difference"
         else:
             text = f"{seeds} can show ±{amount(self.metric, self.mde)}"
@@ -130,7 +135,7 @@ class ArmDifference:
         if self.mean is None:
             return ()
         if self.p is None:
-            return (self._unknown,)
+            return (self.design or self._unknown,)
         family = f" among {self.comparisons} comparisons" if self.comparisons > 1 else ""
         also = {"yes": "also on other scenes", "not shown": "on other scenes not shown", None: ""}
         within = ""
@@ -139,8 +144,10 @@ class ArmDifference:
         held = (
             "all arms together show it, but the two alone do not (Welch)" if self.held_back else ""
         )
+        again = f"look {self.look} at these arms: valid at any look" if self.look > 1 else ""
         return (
             f"p {_p(self.p)}{family}",
+            self.design or again,
             also[self.on_other_scenes],
             within,
             held,

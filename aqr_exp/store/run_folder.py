@@ -22,6 +22,7 @@ from aqr_exp.files.checksum import (
 from aqr_exp.files.reading import read_json
 from aqr_exp.store.history import ATTEMPT, append_line, lines_in, read_lines
 from aqr_exp.store.lease import Lease, LeaseInfo, clear, hold, standing
+from aqr_exp.store.looks import LOOKS, looks_at
 from aqr_exp.store.process_identity import Liveness
 from aqr_exp.store.run_files import (
     RunPaths,
@@ -175,8 +176,10 @@ class RunFolder(RunPaths):
         """Write the metrics of record; call it last, before the state becomes completed.
 
         What the history and the files of detections are at this moment is written down beside
-        them: whatever changes in these later is damage.
+        them: whatever changes in these later is damage. So are looks at the arm before this moment.
         """
+        looks = looks_at(self.path.parent.parent, self.name)
+        metrics = {**metrics, LOOKS: looks} if looks else metrics
         write_metrics_file(self, metrics, (*sources(self), *files_in(self.checkpoints_dir)))
 
     def read_metrics(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Two arms compared: configuration, metrics, classes, conditions and scenes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from aqr_exp.config.identity import Difference, IdentityEffect, differences
@@ -11,8 +11,9 @@ from aqr_exp.evaluate.conditions import CONDITIONS, DataCondition
 from aqr_exp.evaluate.protocol import ERROR_NAMES
 from aqr_exp.files.progress import NamedProgress, no_progress
 from aqr_exp.report.compare.scenes import SceneChanges, scene_changes
+from aqr_exp.report.tables.notes import unrecorded_note
 from aqr_exp.statistics.confounders import Confounder, all_confounders, check_factors
-from aqr_exp.statistics.differences import DEFAULT, arm_intervals, compare_arms
+from aqr_exp.statistics.differences import DEFAULT, arm_intervals, compare_arms, record_looks
 from aqr_exp.statistics.estimates import ArmMean
 from aqr_exp.statistics.grouping import Group, origin_notes
 from aqr_exp.statistics.metrics import CLASS_AP, MAIN_METRICS
@@ -20,6 +21,7 @@ from aqr_exp.statistics.resampling import Resampling
 from aqr_exp.statistics.run_scores import GroundTruths, prepare
 from aqr_exp.statistics.verdicts import ArmDifference
 from aqr_exp.store.collect import RunRow
+from aqr_exp.store.looks import Looks
 from aqr_exp.store.store import Store
 
 METRIC, CLASS, CONDITION, SCENE = "metric", "class", "condition", "scene"
@@ -141,8 +143,9 @@ def compare_two(
         progress=partial(progress, "resamples"),
     )
     truths = GroundTruths(store)
-    family = partial(_family, (reference, other), further, store, request.settings, truths)
-    return Comparison(
+    looks = Looks(store.root)
+    family = partial(_family, (reference, other), further, store, request.settings, truths, looks)
+    found = Comparison(
         reference=tuple(reference),
         other=tuple(other),
         configuration=tuple(
@@ -156,8 +159,12 @@ def compare_two(
         scenes=scene_changes(reference, other, store=store, progress=partial(progress, "runs"))
         if SCENE in parts
         else SceneChanges(),
-        notes=tuple(dict.fromkeys((*left_out, *notes))),
     )
+    parts_shown = (found.metrics, found.errors, found.classes, found.conditions)
+    judged = [one.difference for part in parts_shown for one in part]
+    (why,) = record_looks(looks, reference, [other], [judged])
+    notes += [unrecorded_note(why)] if why else []
+    return replace(found, notes=tuple(dict.fromkeys((*left_out, *notes))))
 
 
 def _family(
@@ -166,6 +173,7 @@ def _family(
     store: Store,
     settings: Resampling,
     truths: GroundTruths,
+    looks: Looks,
     metrics: Sequence[str],
     conditions: Sequence[str | None] = (None,),
 ) -> tuple[Compared, ...]:
@@ -185,6 +193,7 @@ def _family(
             store=store,
             condition=condition,
             settings=settings,
+            looks=looks,
         )
         for metric in metrics:
             counts = truths.of(rows, metric, condition)

@@ -1,7 +1,7 @@
 """Selected points of a sweep on fresh seeds: how much of their lead is left."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from aqr_exp.report.arm_names import arm_labels
@@ -18,14 +18,15 @@ from aqr_exp.report.tables.cells import (
     text_cell,
     titled,
 )
-from aqr_exp.report.tables.notes import rule_notes
-from aqr_exp.statistics.differences import DEFAULT, arm_interval, compare_arms
+from aqr_exp.report.tables.notes import rule_notes, unrecorded_note
+from aqr_exp.statistics.differences import DEFAULT, arm_interval, compare_arms, record_looks
 from aqr_exp.statistics.estimates import ArmMean
 from aqr_exp.statistics.grouping import origin_notes
 from aqr_exp.statistics.resampling import Resampling
 from aqr_exp.statistics.verdicts import ArmDifference
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.counting import grouped
+from aqr_exp.store.looks import CONFIRMED, Looks
 from aqr_exp.store.store import Store
 
 INTERVALS = (
@@ -84,12 +85,20 @@ def confirm(
     arms = {_names(rows): rows for point in points for rows in vars(point).values() if rows}
 
     def differences(
-        reference: Sequence[RunRow], others: Sequence[Sequence[RunRow]]
+        reference: Sequence[RunRow],
+        others: Sequence[Sequence[RunRow]],
+        looks: Looks | None = None,
     ) -> list[ArmDifference]:
         compared = {_names(rows) for rows in (reference, *others)}
         further = [rows for names, rows in arms.items() if names not in compared]
         found = compare_arms(
-            reference, others, [metric], further=further, store=store, settings=settings
+            reference,
+            others,
+            [metric],
+            further=further,
+            store=store,
+            settings=settings,
+            looks=looks,
         )
         return found[metric]
 
@@ -99,10 +108,15 @@ def confirm(
     labels = arm_labels([point.selected[0] for point in points])
     places = range(len(points))
     results: dict[int, ArmDifference] = {}
+    looks = Looks(store.root, question=CONFIRMED)
     for family in grouped(places, lambda at: _names(points[at].fresh_baseline)).values():
         fresh = [points[at].fresh for at in family]
-        judged = differences(points[family[0]].fresh_baseline, fresh)
-        results.update(zip(family, judged, strict=True))
+        reference = points[family[0]].fresh_baseline
+        judged = differences(reference, fresh, looks)
+        unrecorded = record_looks(looks, reference, fresh, [[one] for one in judged])
+        for at, one, why in zip(family, judged, unrecorded, strict=True):
+            note = "; ".join(filter(None, (one.note, why and unrecorded_note(why))))
+            results[at] = replace(one, note=note)
     return [
         Confirmed(
             label=labels[at],

@@ -148,9 +148,7 @@ def build_table(
             arms = [TableArm(group=group, match=each, estimates=nothing) for group, each in pairs]
             empty = ComparisonData(arms=arms, quantities=asked)
             sorted_table(_laid_out(GroundTruths(), empty, request, chosen), request.sort)
-        estimates = _estimates(
-            groups, matches, asked, store, request.settings, chosen.epoch, progress
-        )
+        estimates = _estimates(groups, matches, asked, store, request.settings, chosen, progress)
         data = ComparisonData(
             arms=[
                 TableArm(group=group, match=match, estimates=each)
@@ -175,16 +173,18 @@ def _estimates(
     asked: Sequence[Quantity],
     store: Store,
     settings: Resampling,
-    epoch: int | None,
+    chosen: "_Chosen",
     progress: Progress,
 ) -> list[ArmEstimates]:
+    epoch = chosen.epoch
     if epoch is not None:
         groups = [without_records(group, epoch) for group in groups]
         matches = [
             replace(item, group=item.group and without_records(item.group, epoch))
             for item in matches
         ]
-    return cached_estimates(groups, matches, asked, store, settings, progress)
+    planned = chosen.planned or ()
+    return cached_estimates(groups, matches, asked, store, settings, progress, planned)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,8 +2,8 @@
 
 import contextlib
 import hashlib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, field, replace
 
 import msgspec
 
@@ -11,7 +11,13 @@ from aqr_exp.files.cache import ABSENT, Stamp, read_cache, settled, stamp, write
 from aqr_exp.files.progress import Progress, no_progress
 from aqr_exp.report.tables.baselines import BaselineMatch
 from aqr_exp.report.tables.request import Quantity
-from aqr_exp.statistics.differences import DEFAULT, arm_intervals, compare_arms
+from aqr_exp.statistics.differences import (
+    DEFAULT,
+    arm_intervals,
+    compare_arms,
+    look_numbers,
+    record_looks,
+)
 from aqr_exp.statistics.estimates import ArmMean
 from aqr_exp.statistics.grouping import Group, arm_name
 from aqr_exp.statistics.resampling import Resampling
@@ -19,15 +25,21 @@ from aqr_exp.statistics.run_scores import code_version
 from aqr_exp.statistics.verdicts import ArmDifference
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.counting import grouped
+from aqr_exp.store.looks import Looks
 from aqr_exp.store.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArmEstimates:
-    """The estimates of one arm, by a quantity's name; an arm compared with nothing has no differences."""
+    """The estimates of one arm, by a quantity's name; an arm compared with nothing has no differences.
+
+    Attributes:
+        unrecorded: Why the look at it could not be written down; empty where it was.
+    """
 
     means: dict[str, ArmMean] = field(default_factory=dict)
     differences: dict[str, ArmDifference] = field(default_factory=dict)
+    unrecorded: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +97,7 @@ def estimate_arms(
     store: Store,
     settings: Resampling = DEFAULT,
     progress: Progress = no_progress,
+    looks: Looks | None = None,
 ) -> list[ArmEstimates]:
     """Estimate all arms' means and their differences to their baselines.
 
@@ -92,10 +105,6 @@ def estimate_arms(
     changes no verdict. All seeds of arms with the same setting tell of noise.
     """
     found = [ArmEstimates() for _ in groups]
-    families = grouped(
-        [at for at, match in enumerate(matches) if match.group is not None],
-        lambda at: tuple(row.name for row in matches[at].group or ()),
-    )
     # Quantities of the same data together: their runs are resampled once.
     for condition in dict.fromkeys(item.condition for item in quantities):
         asked = [item for item in quantities if item.condition == condition]
@@ -106,8 +115,7 @@ def estimate_arms(
             )
             found[done - 1].means.update({item.name: ours[item.metric] for item in asked})
             progress(done, len(groups))
-        for members in families.values():
-            reference = matches[members[0]].group or []
+        for reference, members in _families(matches):
             both = compare_arms(
                 reference,
                 [groups[at] for at in members],
@@ -116,10 +124,20 @@ def estimate_arms(
                 store=store,
                 condition=condition,
                 settings=settings,
+                looks=looks,
             )
             for place, at in enumerate(members):
                 found[at].differences.update({q.name: both[q.metric][place] for q in asked})
     return found
+
+
+def _families(matches: Sequence[BaselineMatch]) -> list[tuple[Group, list[int]]]:
+    """Each reference, and the places of the arms that are compared with it."""
+    places = grouped(
+        [at for at, match in enumerate(matches) if match.group is not None],
+        lambda at: tuple(row.name for row in matches[at].group or ()),
+    )
+    return [(matches[each[0]].group or [], each) for each in places.values()]
 
 
 def _further(groups: Sequence[Group], members: Sequence[int], reference: Group) -> list[Group]:
@@ -142,8 +160,32 @@ def cached_estimates(
     store: Store,
     settings: Resampling = DEFAULT,
     progress: Progress = no_progress,
+    planned: Collection[str] = (),
 ) -> list[ArmEstimates]:
-    """As `estimate_arms`, from the cache where nothing it depends on has changed."""
+    """As `estimate_arms`, from the cache where nothing it depends on has changed; the look is recorded.
+
+    Args:
+        planned: The runs of the sweep that the arms are of.
+    """
+    looks = Looks(store.root, planned)
+    found = _cached(groups, matches, quantities, store, settings, progress, looks)
+    for reference, members in _families(matches):
+        others = [groups[at] for at in members]
+        shown = [found[at].differences.values() for at in members]
+        for at, why in zip(members, record_looks(looks, reference, others, shown), strict=True):
+            found[at] = replace(found[at], unrecorded=why)
+    return found
+
+
+def _cached(
+    groups: Sequence[Group],
+    matches: Sequence[BaselineMatch],
+    quantities: Sequence[Quantity],
+    store: Store,
+    settings: Resampling,
+    progress: Progress,
+    looks: Looks,
+) -> list[ArmEstimates]:
     stamps = {row.name: _records_stamp(store, row) for group in groups for row in group}
     arms = [
         [
@@ -152,14 +194,18 @@ def cached_estimates(
         ]
         for group, match in zip(groups, matches, strict=True)
     ]
-    key = _digest([asdict(settings), arms])
+    numbers = [
+        look_numbers(looks, reference, [groups[at] for at in members])
+        for reference, members in _families(matches)
+    ]
+    key = _digest([asdict(settings), arms, numbers])
     # One file for each kind of table: the newest of that kind replaces the one before.
     names = _digest([item.name for item in quantities])
     path = store.index_path.with_name(f"table-{names[:16]}.bin")
     kept = read_cache(path, tuple[str, list[ArmEstimates]])
     if kept is not None and kept[0] == key:
         return kept[1]
-    estimates = estimate_arms(groups, matches, quantities, store, settings, progress)
+    estimates = estimate_arms(groups, matches, quantities, store, settings, progress, looks)
     # Records that were written a moment ago may change again without showing it.
     if settled(stamps.values()):
         write_cache(path, (key, estimates))

@@ -172,7 +172,18 @@ def statistics_notes(data: ComparisonData) -> list[str]:
     said = [f"{arm.name}: {found.sentence}" for arm, found in judged]
     remarks = _remarks([(arm.name, found.note) for arm, found in judged])
     sentences = said if len(said) <= MOST_SENTENCES else []
-    return [*rule_notes([found for _, found in judged]), *sentences, *remarks, *_trials(data)]
+    why = dict.fromkeys(arm.estimates.unrecorded for arm in data.arms if arm.estimates.unrecorded)
+    unrecorded = list(map(unrecorded_note, why))
+    rules = rule_notes([found for _, found in judged])
+    return [*rules, *sentences, *remarks, *unrecorded, *_trials(data)]
+
+
+def unrecorded_note(why: str) -> str:
+    """A remark on a look that could not be written down."""
+    return (
+        f"this look could not be written down ({why}): what is found after adding seeds will seem to "
+        "be found at once, and is less sure"
+    )
 
 
 QUESTIONS = {

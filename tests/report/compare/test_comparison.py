@@ -1,5 +1,6 @@
 """Two arms compared, against what each part gives alone."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from aqr_exp.report.tables.formats import TableFormat, as_json, render
 from aqr_exp.statistics.differences import compare_arms
 from aqr_exp.statistics.resampling import Resampling
 from aqr_exp.store.collect import RunRow
+from aqr_exp.store.looks import LOOKS
 from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store
 
@@ -39,6 +41,12 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict[str, lis
         for row in rows:
             store.folder(row.name).spec_path.write_text(yaml.safe_dump(SPECS[name]))
     return store, arms
+
+
+@pytest.fixture(autouse=True)
+def first_look(kept: tuple[Store, dict[str, list[RunRow]]]) -> None:
+    """Nobody has looked at these arms before."""
+    shutil.rmtree(kept[0].root / LOOKS, ignore_errors=True)
 
 
 @pytest.mark.broad

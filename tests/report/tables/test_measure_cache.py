@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from aqr_exp.report.tables.build import build_table
 from aqr_exp.report.tables.formats import TableFormat, render
 from aqr_exp.report.tables.request import TableRequest
 from aqr_exp.store.collect import RunRow
+from aqr_exp.store.looks import LOOKS
 from aqr_exp.store.store import Store
 
 BIAS = {"variant": "attention_bias", "fingerprint": "b" * 12}
@@ -64,9 +66,11 @@ def test_a_changed_number_seed_run_or_opponent_is_measured_again(
         [*rows()[:3], *(run_row(seed, 0.2, **BIAS, setting="another") for seed in range(3))],
     ]
     for count, changed in enumerate(changes, start=2):
+        shutil.rmtree(store.root / LOOKS, ignore_errors=True)
         assert text(store, changed) != before
         assert counted.count == count
     # The number of a seed says nothing by itself.
+    shutil.rmtree(store.root / LOOKS, ignore_errors=True)
     assert text(store, [*rows()[:-1], run_row(7, 0.25, **BIAS)]) == before
     assert counted.count == len(changes) + 2
 
