@@ -13,12 +13,14 @@ A file `ideas/my_gain.py` holds one class of settings and one module with the ho
 """
 
 from aqr_exp.aqr import BevMap, CameraMaps, Keys, Pairs, Points, Projections, Queries
-from aqr_exp.aqr.bias import LocalBias
+from aqr_exp.aqr.bias import GlobalBias, LocalBias
 from aqr_exp.aqr.windows import Windows, gather_windows
+from aqr_exp.cmt.transformer import BiasForLayer
 from aqr_exp.cmt.variant_module import ForwardContext as Context
-from aqr_exp.cmt.variant_module import Recentre
+from aqr_exp.cmt.variant_module import Recentre, RunHistory, SampleStep, Targets
 from aqr_exp.cmt.variant_module import VariantModule as Idea
 from aqr_exp.cmt.variant_module import VariantRecord as Record
+from aqr_exp.config.load import load_run
 from aqr_exp.config.schema.constraints import DefaultBefore, NotInFingerprint, Range, Table
 from aqr_exp.config.schema.model import ModelConfig
 from aqr_exp.config.schema.run import RunConfig
@@ -28,10 +30,12 @@ from aqr_exp.errors import Fault
 
 __all__ = [
     "BevMap",
+    "BiasForLayer",
     "CameraMaps",
     "Context",
     "DefaultBefore",
     "Fault",
+    "GlobalBias",
     "Idea",
     "Keys",
     "LocalBias",
@@ -45,9 +49,13 @@ __all__ = [
     "Recentre",
     "Record",
     "RunConfig",
+    "RunHistory",
+    "SampleStep",
     "Settings",
     "Table",
+    "Targets",
     "VariantSpec",
     "Windows",
     "gather_windows",
+    "load_run",
 ]

@@ -107,6 +107,7 @@ COMMANDS: dict[str, Lazy] = {
     "why": Lazy("config", "Explain, key by key, why two runs are the same or not."),
     "eval": Lazy("evaluate", "Evaluate trained runs under sensor failures."),
     "import": Lazy("importing", "Import result files of any nuScenes detector as runs."),
+    "new": Lazy("new", "Write the files of an idea, a variant of your own."),
     "config": Lazy("config", "Print a run's complete, checked configuration and identity."),
     "list": Lazy("show", "List the runs: state, attempt, mAP and NDS."),
     "show": Lazy("show", "Show one run: its state, where it came from, its metrics."),

@@ -66,7 +66,7 @@ def _cancel(run: RemovedRun, reason: str) -> str:
 
 HELP = f"""
 A sweep is a shipped one (variants, bias_scale, window_size, bias_scale_x_window_size,
-learnable_scale, constraints, presets, controls, search_bias, smoke), a file, or a variant with
+learnable_scale, constraints, presets, controls, search_bias, smoke), a file, or variants with
 values. Running it again, from several terminals or after a crash, never runs a completed run twice.
 
 \b
@@ -74,6 +74,7 @@ Examples:
   aqr-exp sweep smoke
   aqr-exp sweep bias_scale --dry-run           every run, its state and expected time
   aqr-exp sweep sweeps/mine.yaml preset=smoke
+  aqr-exp sweep my_gain baseline seed=0,1,2    an idea and what it is compared with
   aqr-exp sweep search_bias                    Optuna proposes the points
 {example_lines("sweep")}
 

@@ -40,14 +40,14 @@ def shipped_folder(name: str) -> Path:
     """A folder of shipped files: inside the installed package, or beside it in a checkout.
 
     Args:
-        name: `conf` or `sweeps`.
+        name: `conf`, `sweeps` or `templates`.
 
     Raises:
         RequestError: It is missing; the installation is incomplete.
     """
     package = Path(aqr_exp.__file__).resolve().parent
     for folder in (package / name, package.parent / name):
-        if any(folder.glob("*.yaml")):
+        if any([*folder.glob("*.yaml"), *folder.glob("*.py")]):
             return folder
     raise RequestError(f"no folder {name} beside {package}: the installation is incomplete")
 

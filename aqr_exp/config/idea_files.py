@@ -11,13 +11,13 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from aqr_exp.errors import Fault, RequestError
+from aqr_exp.errors import Fault, RequestError, cut
 from aqr_exp.files.suggest import did_you_mean
 
 PATH_VARIABLE = "AQR_EXP_PATH"
@@ -87,7 +87,7 @@ def _names_in(folder: Path) -> Iterator[str]:
     with suppress(OSError):
         for path in folder.iterdir():
             name = path.name.removesuffix(".py")
-            if code_of(path).is_file() and not _OTHERS.match(name) and name_fault(name) is None:
+            if code_of(path).is_file() and name_fault(name) is None:
                 yield name
 
 
@@ -99,7 +99,33 @@ def name_fault(name: str) -> str | None:
         return f"names of ideas are Python identifiers of letters, digits and _{other}"
     if len(name) > LONGEST_NAME:
         return f"names of ideas have at most {LONGEST_NAME} characters"
+    if _OTHERS.match(name):
+        return "names of ideas begin neither with _ nor with test_: those are helpers and tests"
     return None
+
+
+def other_module(name: str, file: Path | None = None) -> str | None:
+    """The fault of an idea whose name Python has for another file's module; None where it is free."""
+    found = importlib.util.find_spec(name)
+    if found is None or found.origin in {None, str(file)}:
+        return None
+    return f"Python has a module {name} already ({found.origin}): give it another name"
+
+
+def check_new_name(name: str, shipped: Collection[str]) -> None:
+    """Refuse the name of an idea that is to be written, where it is unfit or taken.
+
+    Raises:
+        RequestError: It is.
+    """
+    fault = name_fault(name)
+    if fault is None and name in shipped:
+        fault = "is the name of a shipped variant: choose another"
+    if fault is None and (place := idea_place(name)) is not None:
+        fault = f"is an idea already ({shown_path(place.path)}): choose another name"
+    fault = fault or other_module(name)
+    if fault:
+        raise RequestError(Fault(cut(name), None, fault))
 
 
 def idea_place(name: str) -> IdeaPlace | None:

@@ -24,6 +24,7 @@ from aqr_exp.config.idea_files import (
     DECORATOR,
     IdeaPlace,
     idea_fault,
+    other_module,
     shown_path,
     words_of_code,
 )
@@ -125,10 +126,8 @@ def _executed(place: IdeaPlace) -> ModuleType:
             del sys.modules[other]
     if (before := _EXECUTED.pop(name, None)) in sys.path:
         sys.path.remove(str(before))
-    found = importlib.util.find_spec(name)
-    if found is not None and found.origin != str(place.file):
-        rule = f"Python has a module {name} already ({found.origin}): give it another name"
-        raise RequestError(Fault(where=shown_path(place.path), rule=rule))
+    if taken := other_module(name, place.file):
+        raise RequestError(Fault(where=shown_path(place.path), rule=taken))
     below = None if place.path == place.file else [str(place.path)]
     spec = importlib.util.spec_from_file_location(
         name, place.file, submodule_search_locations=below

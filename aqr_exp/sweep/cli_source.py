@@ -34,7 +34,8 @@ def sweep_request(what: str, typed: Sequence[str] = (), name: str | None = None)
 
     Args:
         what: A shipped sweep, a sweep file, or a variant.
-        typed: Overrides, each of which may name several values, and settings of a search.
+        typed: Further variants after a variant, then overrides, each of which may name several values,
+            and settings of a search.
         name: The sweep's name, in place of that of the file or of what was typed.
 
     Raises:
@@ -47,8 +48,9 @@ def sweep_request(what: str, typed: Sequence[str] = (), name: str | None = None)
 def _read(what: str, typed: Sequence[str]) -> SweepRequest:
     groups = group_options()
     if what in groups["variant"]:
-        known_variant(what, groups)
-        request = _with_words(SweepRequest(name=what, variants=(what,)), typed)
+        variants, typed = _variants(what, typed, groups)
+        what = "-".join(variants)
+        request = _with_words(SweepRequest(name=what, variants=variants), typed)
         # Named after what it sweeps: values that are added later join the same sweep.
         axes: Sequence[Axis | Dimension] = request.search.space if request.search else request.grid
         keys = "-".join(axis.key for axis in axes)
@@ -68,6 +70,22 @@ def _read(what: str, typed: Sequence[str]) -> SweepRequest:
     path = shipped_folder("sweeps") / f"{what}.yaml"
     request = dataclasses.replace(read_sweep(path, f"sweeps/{what}.yaml"), origin=what)
     return _with_words(request, typed)
+
+
+def _variants(
+    what: str, typed: Sequence[str], groups: Groups
+) -> tuple[tuple[str, ...], Sequence[str]]:
+    """The variants that stand first, and the words after them.
+
+    Raises:
+        RequestError: One of them is an idea that cannot be used.
+    """
+    found, rest = [what], [*typed]
+    while rest and rest[0] in groups["variant"] and rest[1:2] != ["="]:
+        found.append(rest.pop(0))
+    for name in found:
+        known_variant(name, groups)
+    return tuple(dict.fromkeys(found)), rest
 
 
 def _with_words(request: SweepRequest, typed: Sequence[str]) -> SweepRequest:

@@ -97,6 +97,7 @@ SURFACE = {
         "--variant",
         "--version",
     },
+    "new": {"NAME", "--from"},
     "list": {"--where", "--json"},
     "plot": set(),
     "plot classes": {"--where", "--of", "--output", "--width"},

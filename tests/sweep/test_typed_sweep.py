@@ -112,3 +112,14 @@ def test_an_axis_cannot_be_typed_beside_explicit_points() -> None:
         "'schedule.epochs': sweeps/controls.yaml holds explicit points: give one value, "
         "or edit it there"
     )
+
+
+def test_several_variants_stand_before_the_values() -> None:
+    request = sweep_request("attention_bias", ["baseline", "attention_bias", "seed=0,1"])
+    assert request.variants == ("attention_bias", "baseline")
+    assert request.name == "attention_bias-baseline"
+    assert request.seeds == (0, 1)
+    named = sweep_request("baseline", ["attention_bias", "bias_scale=1,2"])
+    assert named.name == "baseline-attention_bias-by-bias_scale"
+    with pytest.raises(RequestError, match="override 'baselin' cannot be read: write it as key="):
+        sweep_request("attention_bias", ["baselin", "seed=0"])
