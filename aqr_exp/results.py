@@ -13,7 +13,6 @@ from aqr_exp.files.text import typed_path
 from aqr_exp.report.arm_names import one_arm, same_setting
 from aqr_exp.report.figures.swept import flat
 from aqr_exp.report.tables.request import By, TableRequest, question
-from aqr_exp.statistics.grouping import check_metric_names
 from aqr_exp.statistics.metrics import SESOI_POINTS, VAL
 from aqr_exp.store.collect import RunRow, collect
 from aqr_exp.store.store import Store, results_root
@@ -174,7 +173,6 @@ def compare(
         factors=tuple(factors),
         settings=question(population, sesoi, paired=paired, resamples=resamples),
     )
-    check_metric_names(request.metrics, [row for arm in arms for row in arm])
     left_out = [line for each in lines for line in each]
     found = comparison.compare_two(
         *arms,

@@ -18,7 +18,6 @@ from aqr_exp.report.compare.comparison import PARTS, Comparison, Request, compar
 from aqr_exp.report.compare.tables import comparison_tables
 from aqr_exp.report.tables.formats import TableFormat
 from aqr_exp.report.tables.request import question
-from aqr_exp.statistics.grouping import check_metric_names
 from aqr_exp.statistics.metrics import SESOI_POINTS
 from aqr_exp.store.collect import collect
 from aqr_exp.store.store import Store, results_root
@@ -114,7 +113,6 @@ def _compared(reference: str, other: str, store: Store, request: Request) -> Com
     arms, lines = zip(*(one_arm(rows, name) for name in (reference, other)), strict=True)
     if {row.name for row in arms[0]} & {row.name for row in arms[1]}:
         raise RequestError(f"'{reference}' and '{other}' have runs in common: nothing to compare")
-    check_metric_names(request.metrics, [row for arm in arms for row in arm])
     left_out = [line for each in lines for line in each]
     with delayed_progress() as progress:
         return compare_two(
@@ -131,8 +129,10 @@ def _compared_files(
     files: tuple[str, str], root: Path, version: str | None, split: str | None, request: Request
 ) -> Comparison:
     """Compare two result files in a store of their own, which goes afterwards."""
+    from aqr_exp.cli.evaluate import measured
     from aqr_exp.cli.importing import name_of
     from aqr_exp.data.preparation import find_version
+    from aqr_exp.evaluate.own_metrics import load_metric, metric_files
     from aqr_exp.launch.importing import Data, Detector, import_results
 
     root = typed_path(root, "--root")
@@ -146,6 +146,8 @@ def _compared_files(
             for name, path in zip(names, paths, strict=True):
                 console.say(f"{path}: scoring it on {data.split}")
                 import_results(store, path, Detector(variant=name), data)
+            own = metric_files(results_root()).keys() & {*request.metrics}
+            measured(store, collect(store), [load_metric(one, results_root()) for one in own])
             return _compared(f"{names[0]}-", f"{names[1]}-", store, request)
         finally:
             shutil.rmtree(store.cache_dir, ignore_errors=True)

@@ -16,6 +16,14 @@ def variants() -> list[str]:
     return list(group_options()["variant"])
 
 
+def own_metrics() -> list[str]:
+    """The own metrics whose files are at hand."""
+    from aqr_exp.evaluate.own_metrics import metric_files
+    from aqr_exp.store.store import results_root
+
+    return [*metric_files(results_root())]
+
+
 def run_names() -> list[str]:
     """The runs of the results folder."""
     from aqr_exp.store.store import Store, results_root

@@ -1,6 +1,8 @@
-"""`aqr-exp eval`: trained runs under sensor failures."""
+"""`aqr-exp eval`: trained runs under sensor failures, and by own metrics."""
 
 import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,22 +13,36 @@ from aqr_exp.config.identity import from_spec
 from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.data.corruptions.cases import CorruptionCase, read_cases
 from aqr_exp.errors import RequestError
+from aqr_exp.evaluate.ground_truth import GroundTruth, load_ground_truth
+from aqr_exp.evaluate.own_metrics import OwnMetric, load_metric
 from aqr_exp.launch.measuring import evaluate_corruptions
 from aqr_exp.launch.preflight import input_faults
-from aqr_exp.report.tables.cells import SYNTHETIC_MARK, Table, make_columns, number_cell, text_cell
-from aqr_exp.statistics.grouping import unverified_notes
-from aqr_exp.store.collect import RunRow, intact_row
+from aqr_exp.report.arm_names import selected
+from aqr_exp.report.tables.cells import (
+    SYNTHETIC_MARK,
+    Table,
+    make_columns,
+    number_cell,
+    text_cell,
+    titled,
+)
+from aqr_exp.statistics.grouping import unverified_notes, why_left_out
+from aqr_exp.statistics.own_metrics import measure_run, stored_facts
+from aqr_exp.store.collect import RunRow, collect, intact_row
 from aqr_exp.store.corruption_results import missing_cases, ratio, read_evaluation
 from aqr_exp.store.lease import LockHeldError, standing
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.store import Store, results_root
+from aqr_exp.store.verify import scored_place
 
 HELP = """
-`aqr-exp table --by failure` shows the results.
-Each case reads the validation split as a failing sensor would deliver it, by draws that are equal for all
-runs, and is kept in the run's folder. What is there already is not repeated. RA (resistance ability) is the
-case's NDS over that of the run's own clean evaluation. multicorrupt, robo3d and nuscenes_r stand for the
-failures of these publications, all for those of this project.
+An own metric (docs/metrics.md) is measured on the stored detections: nothing is trained and no GPU needed.
+RUN may then be a sweep, or the beginning of several names; `aqr-exp table --metrics NAME` shows the
+results. Under sensor failures each case reads the validation split as a failing sensor would deliver it,
+by draws that are equal for all runs; `aqr-exp table --by failure` shows the results. RA (resistance
+ability) is the case's NDS over that of the run's own clean evaluation. multicorrupt, robo3d and nuscenes_r
+stand for the failures of these publications, all for those of this project.
+What is there already is not repeated.
 
 \b
 Examples:
@@ -34,9 +50,16 @@ Examples:
   aqr-exp eval baseline attention --failures beams,lidar_drop@empty
   aqr-exp eval baseline --failures multicorrupt
   aqr-exp eval baseline --failures view_drop@front+back_left --json
+  aqr-exp eval baseline attention --metric near_recall
 """
 
 
+_METRIC = typer.Option(
+    "--metric",
+    help="Own metrics, files in metrics/, with commas between.",
+    metavar="NAMES",
+    autocompletion=completion.own_metrics,
+)
 _RUNS = console.argument("RUN...", "Runs, or the beginnings of their names.", completion.run_names)
 _FAILURES = typer.Option(
     "--failures",
@@ -48,10 +71,15 @@ _FAILURES = typer.Option(
 
 def command(
     runs: Annotated[list[str], _RUNS],
-    failures: Annotated[str, _FAILURES],
+    failures: Annotated[str | None, _FAILURES] = None,
+    metric: Annotated[str | None, _METRIC] = None,
     as_json: console.Json = False,
 ) -> int:
-    """Evaluate, one child process a run; returns the exit code."""
+    """Evaluate, under failures in one child process a run; returns the exit code."""
+    if (failures is None) == (metric is None):
+        raise RequestError("type either --failures CASES or --metric NAMES")
+    if failures is None:
+        return _measure(runs, console.names_in(metric), as_json=as_json)
     cases = read_cases(failures)
     store = Store(results_root())
     folders = [store.find(name) for name in dict.fromkeys(runs)]
@@ -75,6 +103,51 @@ def command(
         synthetic = any(clean.get("synthetic") for clean in cleans.values())
         console.print_table(_table(lines, synthetic=synthetic))
     return 0
+
+
+def _measure(names: list[str], metrics: list[str], *, as_json: bool) -> int:
+    """Compute own metrics of runs from their stored detections, those that are not there yet."""
+    store = Store(results_root())
+    rows = selected(collect(store), names, store=store)
+    done = [row for row in rows if row.completed]
+    left_out = [why_left_out(row) for row in rows if not row.completed]
+    if not done:
+        raise RequestError(f"no completed run to measure: {left_out[0]}")
+    found = measured(store, done, [load_metric(name, store.root) for name in metrics])
+    for line in left_out:
+        console.say(f"not measured: {line}")
+    if as_json:
+        console.print_json([{"run": run, **values} for run, values in found.items()])
+        return 0
+    title, synthetic = titled("Own metrics", [done])
+    columns = make_columns(("run", *metrics), numeric=set(metrics))
+    lines = tuple(
+        (text_cell(run), *(number_cell(values[name][""]) for name in metrics))
+        for run, values in found.items()
+    )
+    console.print_table(Table(title=title, columns=columns, rows=lines, synthetic=synthetic))
+    return 0
+
+
+def measured(
+    store: Store, rows: Sequence[RunRow], metrics: Sequence[OwnMetric]
+) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Own metrics of completed runs by run, name and condition; what is missing is computed and kept."""
+    found: dict[str, dict[str, dict[str, float | None]]] = {row.name: {} for row in rows}
+    truths: dict[tuple[str, ...], GroundTruth] = {}
+    for row, metric in ((row, metric) for metric in metrics for row in rows):
+        folder = store.folder(row.name)
+        facts, _ = stored_facts(folder, row.metrics, metric.name)
+        if facts is None or facts.source != metric.source:
+            path, *place = scored_place(folder, row.metrics, row.record.get("data") or {})
+            key = tuple(map(str, place))
+            if key not in truths:
+                truths[key] = load_ground_truth(Path(key[0]), *key[1:])
+            console.say(f"{row.name}: {metric.name}")
+            with counted_progress(f"samples of {metric.name}") as progress:
+                facts = measure_run(folder, metric, path, truths[key], row.metrics, progress)
+        found[row.name][metric.name] = facts.values
+    return found
 
 
 def _trained(folder: RunFolder) -> RunRow:

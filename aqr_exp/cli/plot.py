@@ -9,7 +9,7 @@ import typer
 
 from aqr_exp.cli import completion, console
 from aqr_exp.config.variant_spec import example_lines
-from aqr_exp.errors import cut
+from aqr_exp.errors import RequestError, cut
 from aqr_exp.evaluate.conditions import CONDITIONS, DataCondition
 from aqr_exp.report.arm_names import selected
 from aqr_exp.report.figures.classes_figure import classes_figure
@@ -31,7 +31,9 @@ from aqr_exp.report.figures.swept import swept
 from aqr_exp.report.figures.training_curves import arm_curves, without_curves
 from aqr_exp.report.tables.baselines import Specs
 from aqr_exp.report.tables.rows import choose
-from aqr_exp.statistics.grouping import check_metric_names, group_seeds, origin_notes
+from aqr_exp.statistics.grouping import group_seeds, origin_notes
+from aqr_exp.statistics.metrics import is_own
+from aqr_exp.statistics.own_metrics import with_own_metrics
 from aqr_exp.store.collect import RunRow, collect
 from aqr_exp.store.store import Store, results_root
 
@@ -122,7 +124,7 @@ def sweep_command(
     """Draw a sweep."""
     store, rows = _rows(of, where, path)
     swept(rows, parameters, store=store)  # refused before time is spent on intervals
-    _resample(rows, store, metric)
+    rows = _resample(rows, store, metric)
     figure = sweep_figure(rows, parameters, metric, store=store, width_in=WIDTHS_IN[width])
     _say_not_drawn(rows, group_seeds(rows)[1])
     _save(figure, path, store, "-".join(["sweep", *parameters, metric]))
@@ -140,9 +142,13 @@ def curves_command(
 ) -> None:
     """Draw training and evaluation over epochs."""
     store, rows = _rows(of, where, path)
+    loss_curves(arm_curves(rows, store), loss)
+    rows = _resample(rows, store, metric)
+    if is_own(metric):
+        raise RequestError(
+            f"{metric} is measured after training alone: `aqr-exp plot sweep` draws it"
+        )
     arms = arm_curves(rows, store)
-    loss_curves(arms, loss)
-    _resample(rows, store, metric)
     figure = curves_figure(arms, store=store, loss=loss, metric=metric, width_in=WIDTHS_IN[width])
     _say_not_drawn(rows, without_curves(rows, arms))
     _save(figure, path, store, f"curves-{loss}-{metric}")
@@ -186,9 +192,14 @@ def _rows(
     return store, found.rows
 
 
-def _resample(rows: Sequence[RunRow], store: Store, metric: str = "mAP") -> None:
-    check_metric_names([metric], rows)
-    console.resample(rows, store, CONDITIONS.get(metric.partition("@")[2], DataCondition()))
+def _resample(rows: Sequence[RunRow], store: Store, metric: str = "mAP") -> Sequence[RunRow]:
+    """The rows with the metric's values where it is an own one; else what its intervals need."""
+    rows, notes = with_own_metrics(store, rows, [metric])
+    for note in notes:
+        console.say(note)
+    if not is_own(metric):
+        console.resample(rows, store, CONDITIONS.get(metric.partition("@")[2], DataCondition()))
+    return rows
 
 
 def _say_not_drawn(rows: Sequence[RunRow], lines: Sequence[str]) -> None:

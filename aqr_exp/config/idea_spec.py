@@ -47,7 +47,7 @@ def read_idea(name: str, place: IdeaPlace) -> VariantSpec[Any]:
     Raises:
         RequestError: What is wrong with it, with file and line.
     """
-    module = _imported(place)
+    module = imported(place)
     given = _given(module, name, place)
     settings = _only_class(module, place, "Settings")
     idea = _only_class(module, place, "Idea")
@@ -96,7 +96,7 @@ def _given(module: ModuleType, name: str, place: IdeaPlace) -> dict[str, Any]:
     return {key: value for key, value in written.items() if value != getattr(empty, key)}
 
 
-def _imported(place: IdeaPlace) -> ModuleType:
+def imported(place: IdeaPlace) -> ModuleType:
     """The module of an idea.
 
     Raises:

@@ -1,15 +1,34 @@
 """Result file to benchmark metrics, without the devkit."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from aqr_exp.evaluate.boxes import ego_distances, in_racks, in_range
+from aqr_exp.evaluate.boxes import Boxes, ego_distances, in_racks, in_range
 from aqr_exp.evaluate.ground_truth import GroundTruth, load_ground_truth
 from aqr_exp.evaluate.matching import match
 from aqr_exp.evaluate.predictions import Predictions, read_predictions
 from aqr_exp.evaluate.protocol import NAME
 from aqr_exp.evaluate.records import BANDS_M, WHOLE, MatchRecords
 from aqr_exp.evaluate.scorer import Scorer
+
+
+def tables(
+    truth: GroundTruth, predictions: Predictions, *, bands: bool = True
+) -> Iterator[tuple[str, Boxes, Predictions]]:
+    """The ground truths and the detections that count, together and, with `bands`, in each range band."""
+    boxes = predictions.boxes
+    counted = in_range(boxes, truth.ego_xy)
+    counted[counted] = ~in_racks(boxes.take(counted), truth.racks)
+    predictions = predictions.take(counted)
+    yield WHOLE, truth.boxes, predictions
+    if bands:
+        distance = ego_distances(predictions.boxes, truth.ego_xy)
+        truth_distance = ego_distances(truth.boxes, truth.ego_xy)
+        for name, (low, high) in BANDS_M.items():
+            inside = (distance >= low) & (distance < high)
+            truth_inside = (truth_distance >= low) & (truth_distance < high)
+            yield name, truth.boxes.take(truth_inside), predictions.take(inside)
 
 
 def make_records(
@@ -20,21 +39,12 @@ def make_records(
     Raises:
         RequestError: A matched detection's size is not above 0; names it.
     """
-    boxes = predictions.boxes
-    counted = in_range(boxes, truth.ego_xy)
-    counted[counted] = ~in_racks(boxes.take(counted), truth.racks)
-    predictions = predictions.take(counted)
-    tables = {WHOLE: match(truth, truth.boxes, predictions)}
-    if bands:
-        distance = ego_distances(predictions.boxes, truth.ego_xy)
-        truth_distance = ego_distances(truth.boxes, truth.ego_xy)
-        for name, (low, high) in BANDS_M.items():
-            inside = (distance >= low) & (distance < high)
-            truth_inside = (truth_distance >= low) & (truth_distance < high)
-            tables[name] = match(truth, truth.boxes.take(truth_inside), predictions.take(inside))
     return MatchRecords(
         samples=truth.samples,
-        tables=tables,
+        tables={
+            name: match(truth, boxes, found)
+            for name, boxes, found in tables(truth, predictions, bands=bands)
+        },
         header={"protocol": NAME, "split": truth.split},
     )
 

@@ -3,6 +3,7 @@
 Letters: P detections, M of them matched at 2 m, S samples.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from aqr_exp.evaluate.boxes import Boxes, heading_errors, size_errors, yaws
 from aqr_exp.evaluate.ground_truth import GroundTruth
 from aqr_exp.evaluate.predictions import Predictions, refusal
 from aqr_exp.evaluate.protocol import ERROR_MATCH, MATCH_DISTANCES_M
-from aqr_exp.evaluate.records import DISTANCES, MatchTable, exact_floats, smallest_unsigned
+from aqr_exp.evaluate.records import MatchTable, exact_floats, smallest_unsigned
 
 _PAIRS_AT_ONCE = 1 << 21
 """Distances are computed for this many pairs at a time, to bound the memory."""
@@ -50,14 +51,9 @@ def match(truth: GroundTruth, truth_boxes: Boxes, predictions: Predictions) -> M
     ranked = predictions.take(_ranking(predictions))
     boxes = ranked.boxes
     groups = len(truth.samples) * _CLASSES
-    pairs = _near_pairs(boxes, truth_boxes, groups)
     matched = np.zeros(len(boxes), dtype=np.uint8)
     errors = np.empty((0, 5))
-    for bit in DISTANCES:
-        near = pairs.take(pairs.distance_m < MATCH_DISTANCES_M[bit])
-        chosen = near.take(
-            _deferred_acceptance(near.detection, near.truth, len(boxes), len(truth_boxes))
-        )
+    for bit, chosen in enumerate(_chosen(boxes, truth_boxes, groups)):
         _check_sizes(ranked, truth, chosen.detection)
         matched[chosen.detection] |= np.uint8(1 << bit)
         if bit == ERROR_MATCH:
@@ -71,6 +67,26 @@ def match(truth: GroundTruth, truth_boxes: Boxes, predictions: Predictions) -> M
         errors=errors,
         truths=smallest_unsigned(counts.reshape(-1, _CLASSES)),
     )
+
+
+def matches(
+    samples: int, truth_boxes: Boxes, predictions: Predictions
+) -> Int[np.ndarray, "P distances"]:
+    """The place of the ground truth that each detection matches at each match distance; -1 for none."""
+    order = _ranking(predictions)
+    found = np.full((len(order), len(MATCH_DISTANCES_M)), -1)
+    chosen = _chosen(predictions.boxes.take(order), truth_boxes, samples * _CLASSES)
+    for bit, pairs in enumerate(chosen):
+        found[order[pairs.detection], bit] = pairs.truth
+    return found
+
+
+def _chosen(boxes: Boxes, truths: Boxes, groups: int) -> Iterator[_Pairs]:
+    """The pairs of ranked detections and ground truths that match, at each match distance."""
+    pairs = _near_pairs(boxes, truths, groups)
+    for limit_m in MATCH_DISTANCES_M:
+        near = pairs.take(pairs.distance_m < limit_m)
+        yield near.take(_deferred_acceptance(near.detection, near.truth, len(boxes), len(truths)))
 
 
 def _ranking(predictions: Predictions) -> Int[np.ndarray, " P"]:

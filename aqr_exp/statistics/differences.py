@@ -20,11 +20,12 @@ from aqr_exp.statistics.grouping import replicates
 from aqr_exp.statistics.metrics import (
     CLASS_AP,
     GROUND_TRUTHS,
-    class_label,
     follows_from_records,
+    is_own,
     metric_name,
 )
 from aqr_exp.statistics.noise import Noise, SceneNoise, shared_scene_noise, unpaired_scene_noise
+from aqr_exp.statistics.own_metrics import OwnScores, ResampledOwn
 from aqr_exp.statistics.resampling import ResampledRun, Resampling
 from aqr_exp.statistics.run_scores import (
     InferenceCache,
@@ -183,9 +184,18 @@ def _measured(
         return kept
     wanted = any(follows_from_records(metric) for metric in metrics)
     scores = RunScores(store=store, settings=settings)
-    records = _Records(chosen if wanted else [], part, scores)
-    found = {metric: _sample(chosen, metric, name, part, records) for metric, name in names.items()}
-    if not records.temporary:
+    of_runs = _Records(chosen if wanted else [], part, scores)
+    sources: dict[str, _Records | None] = {
+        metric: of_runs if follows_from_records(metric) else None for metric in metrics
+    }
+    for metric in filter(is_own, metrics):
+        having = [[row for row in rows if metric in row.own] for rows in chosen]
+        sources[metric] = _Records(having, part, OwnScores(metric, condition, store, settings))
+    found = {
+        metric: _sample(chosen, metric, name, part, sources[metric])
+        for metric, name in names.items()
+    }
+    if not any(source and source.temporary for source in sources.values()):
         cache.keep(key, found)
     return found
 
@@ -208,6 +218,7 @@ def _facts(store: Store, row: RunRow, names: Mapping[str, str]) -> dict[str, Any
         "seed": row.seed,
         "records": records_digest(store, row),
         "values": [row.metric(name) for name in names.values()],
+        "own": [row.own.get(metric) for metric in names],
         "truths": [_no_truths(row, metric) for metric in names],
     }
 
@@ -220,10 +231,13 @@ class _Records:
     """The resampled scores of all runs of some arms on a part of the data, or why there are none."""
 
     def __init__(
-        self, arms: Sequence[Sequence[RunRow]], condition: DataCondition, scores: RunScores
+        self,
+        arms: Sequence[Sequence[RunRow]],
+        condition: DataCondition,
+        scores: RunScores | OwnScores,
     ) -> None:
         self.notes: list[str] = []
-        self.runs: dict[str, ResampledRun] = {}
+        self.runs: dict[str, ResampledRun | ResampledOwn] = {}
         # Records that a run names were not found: they may come back, so nothing is to be kept.
         self.temporary = False
         missing: dict[str, list[str]] = {}
@@ -257,18 +271,20 @@ def _sample(
     metric: str,
     name: str,
     part: DataCondition,
-    records: _Records,
+    records: _Records | None,
 ) -> dict[str, Any]:
-    """A metric of every run of some arms; with scene noise where all of them have fitting records."""
+    """A metric of every run of some arms; with scene noise where all of them have fitting records.
+
+    `records` is None where a metric has none.
+    """
     notes: list[str] = []
     chosen: list[list[tuple[RunRow, float]]] = []
-    from_records = follows_from_records(metric)
-    fits = from_records and records.complete
+    fits = records is not None and records.complete
     for rows in arms:
         chosen.append([])
         for row in rows:
             stored = row.metric(name)
-            run = records.runs.get(row.name) if from_records else None
+            run = None if records is None else records.runs.get(row.name)
             # NaN where there is nothing to measure; None without records.
             scored = None if run is None else run.observed(metric, part.labels)
             if stored is not None and scored is not None and abs(stored - scored) > _SAME:
@@ -278,9 +294,9 @@ def _sample(
                 notes.append(f"no ground truth to measure {metric} on")
             elif stored is not None or scored is not None:
                 chosen[-1].append((row, float(scored if stored is None else stored)))  # type: ignore[arg-type]
-    notes += records.notes if from_records else []
+    notes += [] if records is None else records.notes
     shared = SceneNoise()
-    if fits and any(chosen):
+    if records is not None and fits and any(chosen):
         shared, more = _noise_of_scenes(chosen, metric, part, records)
         notes += more
     return {
@@ -300,13 +316,10 @@ def _noise_of_scenes(
 ) -> tuple[SceneNoise, list[str]]:
     """What scenes do to the mean of one arm, or to the difference of two; and remarks."""
     runs = [records.runs[row.name] for pairs in chosen for row, _ in pairs]
-    label = class_label(metric)
-    labels = list(part.labels) if label is None else [label]
-    of_scene = runs[0].scene_truths[:, labels].sum(axis=1)
     drawn = np.stack([run.drawn(metric, part.labels) for run in runs])
     # Resamples in which there is something to measure.
     known = ~np.isnan(drawn).any(axis=0)
-    notes, scenes = _scene_notes([], int((of_scene > 0).sum()), known)
+    notes, scenes = _scene_notes([], runs[0].scenes(metric, part.labels), known)
     if not scenes or not all(chosen):
         return SceneNoise(scenes=scenes), notes
     draws, count = drawn[:, known], len(chosen[0])

@@ -105,8 +105,13 @@ def classes_of(groups: Sequence[Group]) -> list[str]:
     return [name.removeprefix(CLASS_AP) for name in names if name.startswith(CLASS_AP)]
 
 
-def check_metric_names(names: Sequence[str], rows: Sequence[RunRow]) -> None:
+def check_metric_names(
+    names: Sequence[str], rows: Sequence[RunRow], also: Iterable[str] = ()
+) -> None:
     """Refuse metric names that no run has.
+
+    Args:
+        also: Further names that may have been meant.
 
     Raises:
         RequestError: Names each unknown metric with its nearest match.
@@ -116,8 +121,9 @@ def check_metric_names(names: Sequence[str], rows: Sequence[RunRow]) -> None:
         return
     for row in rows:
         known |= {name: None for name in row.metrics if row.metric(name) is not None}
+    meant = [*known, *also]
     unknown = [
-        f"unknown metric {shown(name)}{did_you_mean(name, known)} (available: {some(known)})"
+        f"unknown metric {shown(name)}{did_you_mean(name, meant)} (available: {some(known)})"
         for name in names
         if name not in known
     ]

@@ -17,6 +17,7 @@ SESOI_POINTS = 0.5
 TRAIN_TIME = "train_time_s"
 CLASS_AP = "AP/"
 GROUND_TRUTHS = "gt/"
+_OWN: dict[str, tuple[bool, tuple[float, float]]] = {}
 _LOWER_IS_BETTER = frozenset({*MEAN_METRICS, TRAIN_TIME, PEAK_MEMORY, PEAK_GPU_MEMORY}) - {
     *MAIN_METRICS
 }
@@ -27,9 +28,21 @@ def metric_name(metric: str, condition: str | None) -> str:
     return metric if condition is None else f"{metric}@{condition}"
 
 
+def declare_own(name: str, less_is_better: bool, bounds: tuple[float, float]) -> None:
+    """Make an own metric known, as the values say that are shown."""
+    _OWN[name] = less_is_better, bounds
+
+
+def is_own(metric: str) -> bool:
+    """Whether a metric is a user's own, that was declared."""
+    return metric.partition("@")[0] in _OWN
+
+
 def lower_is_better(metric: str) -> bool:
     """Whether less of a metric is better: errors, time, memory, instability; of any condition."""
     name = metric.partition("@")[0]
+    if name in _OWN:
+        return _OWN[name][0]
     return name in _LOWER_IS_BETTER or name.startswith("stability/")
 
 
@@ -46,6 +59,8 @@ def in_points(metric: str) -> bool:
 
 def bounds(metric: str) -> tuple[float, float]:
     """The least and the largest value that a metric can have."""
+    if is_own(metric):
+        return _OWN[metric.partition("@")[0]][1]
     share = in_points(metric) or metric in {"mASE", "mAAE"}
     known = share or lower_is_better(metric)
     return 0.0 if known else -math.inf, 1.0 if share else math.inf

@@ -96,6 +96,12 @@ class ResampledRun:
         """A metric under the resamples; see `metric_values`."""
         return metric_values(self.scores, metric, labels)[1:]
 
+    def scenes(self, metric: str, labels: Sequence[int]) -> int:
+        """How many scenes that can be drawn have objects that a metric is of."""
+        label = class_label(metric)
+        of_scene = self.scene_truths[:, list(labels) if label is None else [label]].sum(axis=1)
+        return int((of_scene > 0).sum())
+
 
 def metric_values(scores: Scores, metric: str, labels: Sequence[int]) -> Float[np.ndarray, " E"]:
     """A metric of each evaluation.
@@ -145,11 +151,7 @@ def resample(
         KeyError: The records were made without range bands, and the part is one.
     """
     samples = records.samples
-    ones = np.ones((1, len(samples)), dtype=np.int64)
-    eligible = np.unique(samples.scene[part.select(samples, ones)[0] > 0])
-    weights = _scene_weights(len(eligible), settings)
-    scenes = np.zeros((len(weights), len(samples.scene_names)), dtype=np.int64)
-    scenes[:, eligible] = weights
+    eligible, scenes = drawn_scenes(samples, part, settings)
     detections = len(records.tables[part.table].score)
     scores = _evaluate(RunScorer(records), part, scenes, detections, progress)
     truths = records.tables[part.table].truths.astype(np.int64)
@@ -160,6 +162,18 @@ def resample(
         scene_truths=scene_truths[eligible],
         samples_digest=samples_digest(samples),
     )
+
+
+def drawn_scenes(
+    samples: SplitSamples, part: DataCondition, settings: Resampling
+) -> tuple[Int[np.ndarray, " T"], Int[np.ndarray, "E scenes"]]:
+    """The scenes that have a sample in the part, and how often each evaluation has every scene."""
+    ones = np.ones((1, len(samples)), dtype=np.int64)
+    eligible = np.unique(samples.scene[part.select(samples, ones)[0] > 0])
+    weights = _scene_weights(len(eligible), settings)
+    scenes = np.zeros((len(weights), len(samples.scene_names)), dtype=np.int64)
+    scenes[:, eligible] = weights
+    return eligible, scenes
 
 
 def samples_digest(samples: SplitSamples) -> str:

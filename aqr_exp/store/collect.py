@@ -56,6 +56,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
         sizes: Bytes of the larger files by path in the run's folder, as they were on completion.
         verified: Whether every file the row was read from is certainly of this run; those of older
             versions do not say.
+        own: Of own metrics whose values were added to `metrics`, the hashes of what computed them.
     """
 
     name: str
@@ -67,6 +68,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     metrics: dict[str, Any] = {}
     sizes: dict[str, int] = {}
     verified: bool = False
+    own: dict[str, str] = {}
 
     @property
     def resumed(self) -> int:

@@ -91,6 +91,8 @@ class EvaluationPaths:
     """The metrics; written last, and only when all else is there."""
     records_path = Below(RECORDS)
     """Matches of the detections, by sample: what any metric on any part of the data needs."""
+    own_metrics_dir = Below("own_metrics")
+    """Values of own metrics, one file each."""
 
     def predictions_path(self, split: str) -> Path:
         """The detections."""

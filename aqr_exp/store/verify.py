@@ -208,26 +208,36 @@ def _from_records(folder: RunFolder, metrics: Metrics) -> Problems:
         yield from _differences(folder, metrics, found, path.name)
 
 
+def scored_place(
+    folder: RunFolder, metrics: Metrics, data: Mapping[str, Any], data_root: Path | None = None
+) -> tuple[Path, Path, str, str]:
+    """The result file that a run was scored on, and the root, version and split of its data.
+
+    Raises:
+        AqrExpError: They are not what they were.
+    """
+    name, version, split = folder.name, data.get("version"), metrics.get("split")
+    root = data_root or data.get("root")
+    if not (isinstance(split, str) and isinstance(version, str) and root):
+        raise AqrExpError(f"{name}: it does not say which data set and split it was scored on")
+    path = folder.predictions_path(split)
+    missing = _data_fault(Path(root), data)
+    faults = [
+        _hash_fault(metrics, path, "predictions_sha256"),
+        missing and f"{name}: {missing}: not recomputed from its predictions",
+    ]
+    if any(faults):
+        raise AqrExpError("; ".join(filter(None, faults)))
+    return path, Path(root), version, split
+
+
 def _from_predictions(
     folder: RunFolder, metrics: Metrics, data: Mapping[str, Any], data_root: Path | None
 ) -> Problems:
     from aqr_exp.evaluate.evaluation import score_results
 
-    name, version, split = folder.name, data.get("version"), metrics.get("split")
-    root = data_root or data.get("root")
-    if not (isinstance(split, str) and isinstance(version, str) and root):
-        yield f"{name}: it does not say which data set and split it was scored on"
-        return
-    path = folder.predictions_path(split)
-    fault = _hash_fault(metrics, path, "predictions_sha256")
-    if fault:
-        yield fault
-    missing = _data_fault(Path(root), data)
-    if missing:
-        yield f"{name}: {missing}: not recomputed from its predictions"
-    if not (fault or missing):
-        found = score_results(path, Path(root), version, split)
-        yield from _differences(folder, metrics, found, f"predictions/{path.name}")
+    place = scored_place(folder, metrics, data, data_root)
+    yield from _differences(folder, metrics, score_results(*place), f"predictions/{place[0].name}")
 
 
 def _from_history(folder: RunFolder, metrics: Metrics) -> Problems:

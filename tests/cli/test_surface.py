@@ -86,7 +86,7 @@ SURFACE = {
         "--workers",
     },
     "doctor": {"--json"},
-    "eval": {"RUN...", "--failures", "--json"},
+    "eval": {"RUN...", "--failures", "--json", "--metric"},
     "import": {
         "FILE...",
         "--json",

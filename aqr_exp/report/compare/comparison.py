@@ -17,6 +17,7 @@ from aqr_exp.statistics.differences import DEFAULT, arm_intervals, compare_arms,
 from aqr_exp.statistics.estimates import ArmMean
 from aqr_exp.statistics.grouping import Group, origin_notes
 from aqr_exp.statistics.metrics import CLASS_AP, MAIN_METRICS
+from aqr_exp.statistics.own_metrics import with_own_metrics
 from aqr_exp.statistics.resampling import Resampling
 from aqr_exp.statistics.run_scores import GroundTruths, prepare
 from aqr_exp.statistics.verdicts import ArmDifference
@@ -121,10 +122,16 @@ def compare_two(
         progress: Called with (what, done, total).
 
     Raises:
-        RequestError: A factor is unknown; or, when strict, the comparison is confounded.
+        RequestError: A factor or a metric is unknown; or, when strict, the comparison is confounded.
         AqrExpError: A configuration is damaged; names the file.
     """
     declared = check_factors(request.factors)
+    everyone = [row for arm in (reference, other, *further) for row in arm]
+    rows, own = with_own_metrics(store, everyone, request.metrics)
+    named = {row.name: row for row in rows}
+    reference, other, *further = (
+        [named[r.name] for r in arm] for arm in (reference, other, *further)
+    )
     specs = [store.folder(arm[0].name).read_spec() for arm in (reference, other)]
     confounders = all_confounders(other, reference, (specs[1], specs[0]), declared)
     if request.strict and confounders:
@@ -164,7 +171,7 @@ def compare_two(
     judged = [one.difference for part in parts_shown for one in part]
     (why,) = record_looks(looks, reference, [other], [judged])
     notes += [unrecorded_note(why)] if why else []
-    return replace(found, notes=tuple(dict.fromkeys((*left_out, *notes))))
+    return replace(found, notes=tuple(dict.fromkeys((*left_out, *notes, *own))))
 
 
 def _family(

@@ -12,7 +12,7 @@ from aqr_exp.report.tables.cells import SYNTHETIC_MARK, range_words
 from aqr_exp.statistics.differences import arm_interval
 from aqr_exp.statistics.estimates import ArmMean
 from aqr_exp.statistics.grouping import unverified_notes
-from aqr_exp.statistics.metrics import in_points
+from aqr_exp.statistics.metrics import in_points, is_own, lower_is_better
 from aqr_exp.store.collect import UNVERIFIED, RunRow
 from aqr_exp.store.store import Store
 
@@ -155,6 +155,7 @@ def metric_label(metric: str) -> str:
         return words(f"{name}{where} (points)")
     unit = UNITS.get(name)
     if unit is None:
+        where += ", lower is better" if is_own(name) and lower_is_better(name) else ""
         return words(f"{name}{where}")
     return words(f"{name}{where} ({unit}), lower is better")
 

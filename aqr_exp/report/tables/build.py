@@ -46,6 +46,7 @@ from aqr_exp.statistics.grouping import (
     origin_notes,
 )
 from aqr_exp.statistics.metrics import lower_is_better
+from aqr_exp.statistics.own_metrics import with_own_metrics
 from aqr_exp.statistics.resampling import Resampling
 from aqr_exp.statistics.run_scores import GroundTruths
 from aqr_exp.store.collect import RunRow, with_settings
@@ -217,8 +218,9 @@ def _chosen_rows(store: Store, rows: Sequence[RunRow], request: TableRequest) ->
     rows = met.rows
     if request.at_epoch is not None:
         rows, epoch = at_epoch(rows, read_epoch(request.at_epoch), store, specs)
+    rows, own = with_own_metrics(store, rows, () if epoch is not None else request.metrics or ())
     rows = with_settings(store, rows)
-    notes = [*notes, *met.notes]
+    notes = [*notes, *met.notes, *own]
     return _Chosen(
         rows=rows,
         specs=specs,

@@ -222,7 +222,7 @@ def _records_stamp(store: Store, row: RunRow) -> Stamp:
 def _row_facts(row: RunRow, quantities: Sequence[Quantity], records: Stamp) -> list[object]:
     values = [row.metric(item.name) for item in quantities]
     facts = [row.name, row.seed, row.updated, row.setting, row.data, records, values]
-    return [*facts, row.metrics.get("records_sha256")]
+    return [*facts, row.metrics.get("records_sha256"), row.own]
 
 
 def _digest(value: object) -> str:
