@@ -1,6 +1,7 @@
 """`aqr-exp config` and `aqr-exp why`: a run's configuration, and what makes two runs differ."""
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -18,10 +19,12 @@ from aqr_exp.config.identity import (
 from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.config.load import load_run
 from aqr_exp.config.short_names import overrides_help
-from aqr_exp.config.variant_spec import example_lines
+from aqr_exp.config.sources import check_sources, modules_of, source_difference
+from aqr_exp.config.variant_spec import example_lines, spec_of
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.files.run_name import arm_of
 from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.statistics.confounders import changed_modules
 from aqr_exp.store.collect import intact_row
 from aqr_exp.store.store import Store, results_root
 
@@ -74,10 +77,17 @@ LONGEST = 60
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One of the two runs: its name, by what its configuration says, and all of that."""
+    """One of the two runs: its name, by what its configuration says, all of that, and its code.
+
+    Attributes:
+        sources: The files of its idea; none of a shipped variant.
+        modules: As `RunRow.modules`.
+    """
 
     name: str
     spec: dict[str, Any]
+    sources: Mapping[str, bytes]
+    modules: Mapping[str, str]
 
 
 def why_command(
@@ -109,7 +119,12 @@ def side(asked: str) -> Side:
     variants = group_options()["variant"]
     if len(words) > 1 or asked in variants:
         config = with_data_identity(load_run(words[0], words[1:]))
-        return Side(name=run_name(config), spec=as_dict(config))
+        return Side(
+            name=run_name(config),
+            spec=as_dict(config),
+            sources=check_sources(config),
+            modules=modules_of(spec_of(config.variant)),
+        )
     try:
         folder = store.find(asked)
     except RequestError:
@@ -118,13 +133,13 @@ def side(asked: str) -> Side:
         if not guess:
             raise
         raise RequestError(f"unknown run or variant '{asked}'{guess}") from None
-    intact_row(folder)
+    row = intact_row(folder)
     spec = folder.read_spec()
     try:
         name = run_name(from_spec(spec))
     except RequestError:
         name = folder.name  # written by another version: what it says can still be compared
-    return Side(name=name, spec=spec)
+    return Side(name=name, spec=spec, sources=folder.read_sources(), modules=row.modules)
 
 
 def verdict(one: Side, other: Side, found: list[Difference]) -> str:
@@ -163,6 +178,11 @@ def explanation(one: Side, other: Side, found: list[Difference]) -> str:
         lines += [f"  {item.key}: {_show(item.ours)} | {_show(item.theirs)}" for item in items]
     if not found:
         lines.append("no key differs")
+    changed = changed_modules(one.modules, other.modules)
+    if changed:
+        lines.append(f"made by other code: {', '.join(changed)}")
+    if one.sources.keys() & other.sources.keys():
+        lines += source_difference(one.sources, other.sources)
     return "\n".join(lines)
 
 

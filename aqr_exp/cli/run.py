@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, replace
 from typing import Annotated, Any
 
@@ -17,14 +17,14 @@ from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.short_names import overrides_help
 from aqr_exp.config.variant_spec import example_lines
-from aqr_exp.errors import INTERRUPTED, AqrExpError
+from aqr_exp.errors import INTERRUPTED, AqrExpError, RequestError
 from aqr_exp.files.progress import no_progress
 from aqr_exp.files.suggest import some
 from aqr_exp.launch.attempt import last_log_lines
 from aqr_exp.launch.executor import Executor, executor_for
 from aqr_exp.launch.measuring import check_parameters, estimate_memory, outline_of
 from aqr_exp.launch.preflight import check_ready
-from aqr_exp.launch.record import changed_code, create_run
+from aqr_exp.launch.record import changed_code, create_run, edited_since
 from aqr_exp.launch.run_plan import RunPlan, plan_of
 from aqr_exp.launch.single_run import Plan, plan_run, train
 from aqr_exp.store.collect import intact_row, read_row
@@ -165,6 +165,10 @@ def command(
     """Run one variant on this machine; returns the exit code."""
     typed = list(overrides or [])
     config = load_run(variant, typed, begins=True)
+    if config.sources is not None:
+        with suppress(RequestError):  # said below
+            for line in edited_since(Store(results_root()), [(with_data_identity(config), typed)]):
+                console.say(line)
     if dry_run:
         return show_run_plan(config, Store(results_root()), as_json=as_json)
     config = with_data_identity(config)

@@ -1,8 +1,11 @@
 """`aqr-exp list` and `aqr-exp show`: the runs of the results folder, and everything about one."""
 
+import os
+import shutil
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +13,8 @@ import typer
 from aqr_exp.cli import console
 from aqr_exp.cli.console import progress_line
 from aqr_exp.config import IMPORTED
-from aqr_exp.errors import AqrExpError, cut
+from aqr_exp.errors import AqrExpError, Fault, RequestError, cut
+from aqr_exp.files.atomic import draft_of, replace_bytes
 from aqr_exp.files.text import printable
 from aqr_exp.report.tables.cells import (
     SYNTHETIC_MARK,
@@ -20,7 +24,7 @@ from aqr_exp.report.tables.cells import (
     number_cell,
     text_cell,
 )
-from aqr_exp.statistics.grouping import data_words, origin_notes
+from aqr_exp.statistics.grouping import data_words, origin_notes, variant_words
 from aqr_exp.store.collect import RunRow, collect, read_row
 from aqr_exp.store.history import Joint, Line, joints
 from aqr_exp.store.run_folder import RunFolder
@@ -81,16 +85,29 @@ def row_as_json(row: RunRow) -> dict[str, object]:
 def runs_table(rows: list[RunRow]) -> Table:
     """One line a run."""
     synthetic = any(row.synthetic for row in rows)
+    marked = [row for row in rows if variant_words(row, rows) != row.variant]
+    editions = ("edition",) * bool(marked)
     return Table(
         title=f"Runs ({SYNTHETIC_MARK})" if synthetic else "Runs",
         columns=make_columns(
-            ("run", "status", "attempt", "mAP", "NDS", "data", "updated (UTC)", "reason"),
+            (
+                "run",
+                *editions,
+                "status",
+                "attempt",
+                "mAP",
+                "NDS",
+                "data",
+                "updated (UTC)",
+                "reason",
+            ),
             numeric={"attempt", "mAP", "NDS"},
             constant={"attempt", "data", "reason"},
         ),
         rows=tuple(
             (
                 text_cell(row.name),
+                *(text_cell(f"edition {row.edition}" if row in marked else "") for _ in editions),
                 text_cell(row.status),
                 count_cell(row.attempt),
                 number_cell(row.metric("mAP")),
@@ -112,13 +129,26 @@ Examples:
   aqr-exp show baseline-1a2b3c4d5e6f-s0
   aqr-exp show baseline
   aqr-exp show baseline --json
+  aqr-exp show my_gain --sources old_gain       the idea's files, as they were
 """
 
 
-def show_command(run: console.RunName, as_json: console.Json = False) -> None:
+_SOURCES = typer.Option(
+    "--sources", help="Write the files of its idea into a new folder, and nothing else."
+)
+
+
+def show_command(
+    run: console.RunName,
+    as_json: console.Json = False,
+    sources: Annotated[Path | None, _SOURCES] = None,
+) -> None:
     """Show one run of the results folder."""
     store = Store(results_root())
     folder = store.find(run)
+    if sources is not None:
+        write_sources(folder, sources)
+        return
     row = read_row(folder)
     seen = Seen(folder)
     with file_hashes(store) as sha256_of:
@@ -132,6 +162,31 @@ def show_command(run: console.RunName, as_json: console.Json = False) -> None:
         print_metrics(row)
     if seen.warnings:
         console.data("\n".join(["warnings while training:", *seen.warnings]))
+
+
+def write_sources(folder: RunFolder, target: Path) -> None:
+    """Write the files of a run's idea into a folder that is not there yet, all of them or none.
+
+    Raises:
+        RequestError: The run is not of an idea, or the folder is there.
+        AqrExpError: The run's sources are damaged.
+    """
+    files = folder.read_sources()
+    if not files:
+        raise RequestError(f"{folder.name} is of no idea: it has no sources of its own")
+    if os.path.lexists(target):
+        raise RequestError(Fault("--sources", str(target), "is there already: name a new folder"))
+    draft = draft_of(target.absolute())
+    try:
+        for name, content in files.items():
+            (draft / name).parent.mkdir(parents=True, exist_ok=True)
+            replace_bytes(draft / name, content)
+        draft.rename(target)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    counted = "1 file" if len(files) == 1 else f"{len(files)} files"
+    console.say(f"{target}: {counted} of {folder.name}; AQR_EXP_PATH={target} finds the idea there")
 
 
 class Seen:

@@ -10,7 +10,7 @@ from aqr_exp.cli import completion, console
 from aqr_exp.config.short_names import overrides_help
 from aqr_exp.config.variant_spec import example_lines
 from aqr_exp.errors import AqrExpError, RequestError
-from aqr_exp.launch.record import changed_code
+from aqr_exp.launch.record import changed_code, edited_since
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store, results_root
@@ -136,6 +136,8 @@ def command(
     plan = plan_sweep(request, known.expected(), earlier=() if cancel_removed else meant)
     plan = replace(plan, seen=frozenset(entry.name for entry in meant))
     statuses = known.of(plan)
+    for line in edited_since(store, ((run.config, run.overrides) for run in plan.runs)):
+        console.say(line)
     removed = removed_runs(plan.name, {run.name for run in plan.runs}, store)
     if dry_run:
         show_plan(plan, statuses, removed, only_holes=fill, as_json=as_json)

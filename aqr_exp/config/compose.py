@@ -25,6 +25,7 @@ from aqr_exp.files.suggest import did_you_mean, nearest, some
 # Filled in by the program; typing it could only make the record untrue.
 COMPUTED_KEYS = {
     "data.fingerprint": "it is read from the data",
+    "sources": "it is computed from the idea's files",
     "start.sha256": "it is read from the checkpoint",
     "variant.name": "the variant is named first, before the overrides",
 }

@@ -9,7 +9,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any
 
-from aqr_exp.config import IMPORTED, rules
+from aqr_exp.config import IMPORTED, SOURCES, rules
 from aqr_exp.config.convert import FieldSpec, convert, fields_of
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.constraints import Table
@@ -203,7 +203,7 @@ def setting_fingerprint(spec: Mapping[str, Any]) -> str:
     Returns:
         Twelve hex digits; runs that differ in their variant (and seed) alone share them.
     """
-    kept = {key: value for key, value in spec.items() if key != "variant"}
+    kept = {key: value for key, value in spec.items() if key not in {"variant", SOURCES}}
     effective = _effective(kept, fields_of(RunConfig))
     return short_hash(json.dumps(effective, sort_keys=True, separators=(",", ":")))
 

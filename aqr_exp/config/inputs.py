@@ -12,6 +12,7 @@ from typing import Any
 
 from aqr_exp.config.data_files import changed_files, content_fingerprint, record_data
 from aqr_exp.config.schema import DataConfig, RunConfig
+from aqr_exp.config.sources import check_sources
 from aqr_exp.errors import AqrExpError, Fault, RequestError
 from aqr_exp.files.reading import file_sha256, read_json
 from aqr_exp.files.suggest import did_you_mean
@@ -104,7 +105,7 @@ def read_data_identity(root: Path) -> dict[str, Any]:
 def with_data_identity(config: RunConfig, compared: set[str] | None = None) -> RunConfig:
     """Fill `data.fingerprint` in from the data, which must be there and have the one it holds.
 
-    The files must be as they were when the fingerprint was computed.
+    The files must be as they were when the fingerprint was computed; so must an idea's sources.
 
     Args:
         compared: Roots whose files are not compared again; this one is added.
@@ -114,6 +115,7 @@ def with_data_identity(config: RunConfig, compared: set[str] | None = None) -> R
             files changed, or the data are not those the run was made for.
         AqrExpError: The identity file is damaged.
     """
+    check_sources(config)
     found = dataclasses.replace(config, data=identified(config.data, compared))
     check_lengths(found, lengths(found.data))
     return found

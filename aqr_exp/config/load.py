@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from aqr_exp.config import rules
@@ -20,6 +21,8 @@ from aqr_exp.config.identity import fingerprint
 from aqr_exp.config.inputs import check_lengths, identified, lengths, with_checkpoint_identity
 from aqr_exp.config.schema import DataConfig, RunConfig, StartConfig
 from aqr_exp.config.short_names import as_typed
+from aqr_exp.config.sources import sources_of
+from aqr_exp.config.variant_spec import spec_of
 from aqr_exp.errors import Fault, RequestError
 from aqr_exp.files.run_name import RunName
 from aqr_exp.files.text import typed_path
@@ -89,6 +92,7 @@ class ConfigLoader:
         self._compared: set[str] = set()
         self._lengths: dict[DataConfig, Mapping[str, int]] = {}
         self._starts: dict[StartConfig | None, StartConfig | None] = {}
+        self._sources: dict[Path | None, str | None] = {}
 
     def load(self, variant: str, overrides: Sequence[Override]) -> LoadedRun:
         """One run with its identity.
@@ -158,7 +162,15 @@ class ConfigLoader:
             # From scratch there is no start: an empty one would rename every run.
             loads = config.start is not None and config.start.load_from
             self._starts[config.start] = with_checkpoint_identity(config).start if loads else None
-        found = replace(config, data=self._data[config.data], start=self._starts[config.start])
+        origin = spec_of(config.variant).origin
+        if origin not in self._sources:
+            self._sources[origin] = None if origin is None else sources_of(origin).digest
+        found = replace(
+            config,
+            data=self._data[config.data],
+            start=self._starts[config.start],
+            sources=self._sources[origin],
+        )
         if self._with_data:
             if found.data not in self._lengths:
                 self._lengths[found.data] = lengths(found.data)

@@ -2,19 +2,24 @@
 
 import ast
 import contextlib
+import difflib
 import hashlib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import sysconfig
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 import aqr_exp
-from aqr_exp.config.variant_spec import VariantSpec
+from aqr_exp.config.idea_files import code_of, shown_path
+from aqr_exp.config.schema.run import RunConfig
+from aqr_exp.config.variant_spec import VariantSpec, spec_of
+from aqr_exp.errors import AqrExpError, Fault, RequestError
 from aqr_exp.files.cache import cache_of, read_cache, write_cache
 from aqr_exp.files.reading import read_content
 
@@ -124,7 +129,14 @@ def _imports(node: ast.AST) -> Iterator[str]:
         yield from found.groups() if found else ()
 
 
-def closure(starts: Iterable[Path], roots: Sequence[Root]) -> tuple[dict[Path, Parsed], set[str]]:
+class Source(NamedTuple):
+    """One file of a closure: its content, and what follows from it."""
+
+    content: bytes
+    parsed: Parsed
+
+
+def closure(starts: Iterable[Path], roots: Sequence[Root]) -> tuple[dict[Path, Source], set[str]]:
     """Every file that Python may execute to run some files, as far as it lies in some folders.
 
     Conditional imports are followed. What lies elsewhere is left to run time.
@@ -135,7 +147,7 @@ def closure(starts: Iterable[Path], roots: Sequence[Root]) -> tuple[dict[Path, P
     Raises:
         AqrExpError: A file cannot be read; names it.
     """
-    found: dict[Path, Parsed] = {}
+    found: dict[Path, Source] = {}
     elsewhere: set[str] = set()
     finder = _Finder(roots)
     todo = list(starts)
@@ -145,7 +157,7 @@ def closure(starts: Iterable[Path], roots: Sequence[Root]) -> tuple[dict[Path, P
             if path in found:
                 continue
             found[path] = parsed(path)
-            for name in found[path].imports:
+            for name in found[path].parsed.imports:
                 there = finder.files_of(name, path)
                 if not there and name[0] != ".":
                     elsewhere.add(name)
@@ -172,10 +184,10 @@ class _Finder:
         if level:
             above = importer.parents
             return self._below(above[level - 1], bare) if level <= len(above) else ()
+        top = bare.split(".", 1)[0]
+        wanted = {top} if top == _PACKAGE_NAME else {top, None}
         for root in self._roots:
-            if root.only in {None, bare.split(".", 1)[0]} and (
-                files := self._below(root.folder, bare, absolute=True)
-            ):
+            if root.only in wanted and (files := self._below(root.folder, bare, absolute=True)):
                 return files
         return ()
 
@@ -215,19 +227,19 @@ _MOST_KEPT = 4000
 
 
 @contextlib.contextmanager
-def _parsed_files() -> Iterator[Callable[[Path], Parsed]]:
+def _parsed_files() -> Iterator[Callable[[Path], Source]]:
     """Parse files, each content once: what came of it is kept in this user's caches."""
     version = ".".join(map(str, sys.version_info[:2]))
     path = cache_of(PACKAGE) / f"sources-{version}.msgpack"
     known = read_cache(path, dict[str, Parsed]) or {}
     used: dict[str, Parsed] = {}
 
-    def parsed(path: Path) -> Parsed:
+    def parsed(path: Path) -> Source:
         content = read_content(path, at_most=MOST_BYTES)
         digest = hashlib.sha256(content).hexdigest()
         if digest not in used:
             used[digest] = known.get(digest) or parse(content)
-        return used[digest]
+        return Source(content, used[digest])
 
     yield parsed
     if used.keys() - known.keys():
@@ -242,9 +254,110 @@ def modules_of(spec: VariantSpec[Any]) -> dict[str, str]:
         Digests by path, such as `aqr_exp/cmt/head.py`, sorted.
     """
     own = [f"{_VARIANTS}.{spec.name}", *([spec.module.split(":")[0]] if spec.module else [])]
+    own += [] if spec.origin is None else sources_of(spec.origin).package
     roots = (Root(PACKAGE.parent, only=PACKAGE.name),)
     finder = _Finder(roots)
     files = [path for name in (_TRAINING, *own) for path in finder.files_of(name, PACKAGE)]
     found, _ = closure(files, roots)
     named = {path.relative_to(PACKAGE.parent).as_posix(): it for path, it in found.items()}
-    return {name: named[name].digest for name in sorted(named)}
+    return {name: named[name].parsed.digest for name in sorted(named)}
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The files of an idea: its own, and those that they import outside this package and site-packages.
+
+    Attributes:
+        digest: Of their syntax and names.
+        files: Contents by path, as imported from one folder: `my_gain.py`, `helpers/norm.py`.
+        package: Names of this package that they import.
+    """
+
+    digest: str
+    files: Mapping[str, bytes]
+    package: tuple[str, ...]
+
+
+def sources_of(origin: Path) -> Sources:
+    """The sources of an idea as they are now.
+
+    Args:
+        origin: Its file or folder.
+
+    Raises:
+        RequestError: One cannot be read, or they are too large to be stored with runs.
+    """
+    top = origin.parent
+    while (top / "__init__.py").exists():
+        top = top.parent
+    first = origin.relative_to(top).parts[0].removesuffix(".py")
+    roots = [Root(top, only=first if _is_installed(top) else None), Root(origin.parent)]
+    roots = roots[: 1 + (top != origin.parent)] + [Root(folder) for folder in _own_folders()]
+    try:
+        found, elsewhere = closure([code_of(origin)], roots)
+    except AqrExpError as error:
+        raise RequestError(str(error)) from None
+    size = sum(len(source.content) for source in found.values())
+    if size > MOST_BYTES:
+        rule = f"it and what it imports have {size:,} bytes: at most {MOST_BYTES:,} are stored with a run"
+        raise RequestError(Fault(where=shown_path(origin), rule=rule))
+    named = {_name_below(path, roots): source for path, source in found.items()}
+    text = "".join(f"{name}\0{named[name].parsed.digest}\n" for name in sorted(named))
+    return Sources(
+        digest=_short(text.encode()),
+        files={name: named[name].content for name in sorted(named)},
+        package=tuple(sorted(name for name in elsewhere if name.split(".")[0] == _PACKAGE_NAME)),
+    )
+
+
+def _name_below(path: Path, roots: Sequence[Root]) -> str:
+    folder = next(root.folder for root in roots if path.is_relative_to(root.folder))
+    return path.relative_to(folder).as_posix()
+
+
+def _is_installed(folder: Path) -> bool:
+    """Whether packages of others lie in a folder: those of this Python, not a user's own."""
+    fixed = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "scripts")}
+    return bool({"site-packages", "dist-packages"} & {*folder.parts}) or any(
+        folder.is_relative_to(place) for place in fixed if place
+    )
+
+
+def _own_folders() -> Iterator[Path]:
+    """The folders of Python's search path that are a user's own, in every process the same ones."""
+    typed = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    here = os.getcwd()  # noqa: PTH109 - as text
+    for entry in filter(None, sys.path):
+        # `python -m` adds the working folder, and a script its own.
+        if (entry != here or entry in typed) and not _is_installed(Path(entry)):
+            yield Path(entry)
+
+
+def check_sources(config: RunConfig) -> Mapping[str, bytes]:
+    """The files of a run's idea as they are now, which must be what the run was made of.
+
+    Returns:
+        As `Sources.files`; none of a shipped variant.
+
+    Raises:
+        RequestError: They changed; names the idea's file.
+    """
+    origin = spec_of(config.variant).origin
+    now = None if origin is None else sources_of(origin)
+    if (now and now.digest) != config.sources:
+        what = config.variant.name if origin is None else shown_path(origin)
+        rule = "is not what the run was made of"
+        hint = " (`aqr-exp show RUN --sources FOLDER` writes that out)"
+        raise RequestError(Fault(where=what, rule=rule, hint=hint))
+    return now.files if now else {}
+
+
+def source_difference(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> list[str]:
+    """The unified difference of an idea's files, line by line."""
+    lines: list[str] = []
+    for name in sorted({*before, *after}):
+        one, other = (
+            files.get(name, b"").decode(errors="replace").splitlines() for files in (before, after)
+        )
+        lines += difflib.unified_diff(one, other, f"A/{name}", f"B/{name}", lineterm="")
+    return lines

@@ -404,7 +404,7 @@ def source_of(path: Path) -> str:
         files, _ = closure([path], [Root(path.parent)])
     except AqrExpError as error:
         raise RequestError(str(error)) from None
-    names = {os.path.relpath(file, path.parent): it.digest for file, it in files.items()}
+    names = {os.path.relpath(file, path.parent): it.parsed.digest for file, it in files.items()}
     return short_hash(json.dumps(names, sort_keys=True))
 
 

@@ -7,11 +7,11 @@ import platform
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from aqr_exp.config import MODULES
+from aqr_exp.config import MODULES, SOURCES
 from aqr_exp.config.identity import (
     as_dict,
     fingerprint,
@@ -21,12 +21,13 @@ from aqr_exp.config.identity import (
     to_yaml,
 )
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.config.sources import PACKAGE, modules_of
+from aqr_exp.config.sources import PACKAGE, check_sources, modules_of, source_difference
 from aqr_exp.config.variant_spec import spec_of, variant_specs
 from aqr_exp.launch.preflight import installed_versions, machine
 from aqr_exp.statistics.confounders import changed_modules, code_words, some_files
-from aqr_exp.store.collect import RunRow
+from aqr_exp.store.collect import RunRow, collect
 from aqr_exp.store.run_folder import RunFolder, utc_now
+from aqr_exp.store.store import Store
 
 
 def build_record(
@@ -107,6 +108,36 @@ def changed_code(rows: Iterable[RunRow]) -> tuple[list[RunRow], str]:
     return changed, some_files(files)
 
 
+def edited_since(store: Store, asked: Iterable[tuple[RunConfig, Sequence[str]]]) -> Iterator[str]:
+    """A line for each arm of an idea that was trained with other sources than those at hand.
+
+    Args:
+        asked: Runs, with the overrides that were typed for them.
+    """
+    arms = {fingerprint(config): (config, typed) for config, typed in asked if config.sources}
+    rows = [row for row in collect(store) if row.edition] if arms else []
+    for arm in arms.keys() - {row.fingerprint for row in rows}:
+        config, typed = arms[arm]
+        alike = config.variant.name, setting_fingerprint(as_dict(config)), _words_of(typed)
+        made = [
+            row
+            for row in rows
+            if (row.variant, row.setting, _words_of(row.overrides.split())) == alike
+        ]
+        if not made:
+            continue
+        last = max(made, key=lambda row: str(row.record.get("created")))
+        changed = source_difference(store.folder(last.name).read_sources(), check_sources(config))
+        files = some_files(line[6:] for line in changed if line.startswith("+++ B/"))
+        added, removed = (sum(line[0] == sign != line[1:2] for line in changed) for sign in "+-")
+        since = f"changed since s{last.seed} (+{added} -{removed} lines)"
+        yield f"{files} {since}: {config.variant.name} trains anew; the old run is kept"
+
+
+def _words_of(typed: Sequence[str]) -> list[str]:
+    return sorted(word for word in typed if not word.startswith("seed="))
+
+
 def _git(checkout: Path, *arguments: str) -> bytes:
     command = ["git", "-C", os.fspath(checkout), *arguments]
     return subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
@@ -121,8 +152,12 @@ def create_run(folder: RunFolder, config: RunConfig, overrides: Sequence[str]) -
         overrides: As typed after the variant.
 
     Raises:
+        RequestError: The sources of its idea have changed.
         OSError: It could not be written; nothing is left behind.
     """
     record = {**build_record(config, overrides=overrides, argv=sys.argv), "name": folder.name}
+    if files := check_sources(config):
+        hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        record[SOURCES] = {"digest": config.sources, "files": hashes}
     with contextlib.suppress(FileExistsError):
-        folder.create(to_yaml(config), record)
+        folder.create(to_yaml(config), record, files)

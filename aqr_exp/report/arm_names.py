@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from aqr_exp.errors import RequestError, cut
 from aqr_exp.files.run_name import first_of
 from aqr_exp.files.suggest import did_you_mean
-from aqr_exp.statistics.grouping import Group, group_seeds, why_left_out
+from aqr_exp.statistics.grouping import Group, group_seeds, variant_words, why_left_out
 from aqr_exp.store.collect import RunRow, with_settings
 from aqr_exp.store.store import Store
 
@@ -23,7 +23,7 @@ def arm_labels(arms: Sequence[RunRow]) -> list[str]:
     shared = set.intersection(*map(set, typed)) if len(typed) > 1 else set()
     variants = Counter(row.variant for row in arms)
     labels = [
-        " ".join([row.variant, *(word for word in words if word not in shared)])
+        " ".join([variant_words(row, arms), *(word for word in words if word not in shared)])
         if variants[row.variant] > 1
         else row.variant
         for row, words in zip(arms, typed, strict=True)

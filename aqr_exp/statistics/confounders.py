@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from aqr_exp.config import SOURCES
 from aqr_exp.config.convert import dotted_keys
 from aqr_exp.config.identity import IdentityEffect, differences
 from aqr_exp.config.schema import RunConfig
@@ -84,7 +85,7 @@ def configuration_confounders(
     ours: Mapping[str, Any], theirs: Mapping[str, Any], declared: Collection[str]
 ) -> list[Confounder]:
     """Keys outside the declared factors in which two configurations differ."""
-    within = tuple(f"{name}." for name in declared)
+    within = tuple(f"{name}." for name in (*declared, SOURCES))  # of the variant
     return [
         Confounder(name=item.key, ours=_words(item.ours), theirs=_words(item.theirs))
         for item in differences(ours, theirs)

@@ -51,6 +51,12 @@ def data_words(arm: Sequence[RunRow]) -> str:
     return arm[0].data + (f", {UNVERIFIED}" if unverified_notes(arm) else "")
 
 
+def variant_words(row: RunRow, rows: Iterable[RunRow]) -> str:
+    """A run's variant, with the edition of its idea where the runs are of several."""
+    several = any(one.variant == row.variant and one.edition != row.edition for one in rows)
+    return f"{row.variant} (edition {row.edition})" if several else row.variant
+
+
 MOST_NAMES = 3
 
 

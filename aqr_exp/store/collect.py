@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from aqr_exp.config import IMPORTED, MODULES
+from aqr_exp.config import IMPORTED, MODULES, SOURCES
 from aqr_exp.errors import AqrExpError, is_shortage
 from aqr_exp.files.cache import ABSENT, Stamp, read_cache, settled, stamp, write_cache
 from aqr_exp.store.run_files import (
@@ -142,6 +142,12 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
         code = self.record.get("code")
         found: dict[str, str] = code.get(MODULES, {}) if isinstance(code, dict) else {}
         return found
+
+    @property
+    def edition(self) -> str:
+        """A few digits of the hash of its idea's sources; empty of a shipped variant."""
+        sources = self.record.get(SOURCES)
+        return str(sources.get("digest", ""))[:4] if isinstance(sources, dict) else ""
 
     @property
     def final_scales(self) -> list[float]:

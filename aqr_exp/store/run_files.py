@@ -22,6 +22,7 @@ from aqr_exp.files.checksum import (
 from aqr_exp.files.reading import file_sha256, kind_of, read_content
 
 STATE, RECORD, SPEC, METRICS = "state.json", "record.json", "spec.yaml", "metrics.json"
+MOST_SOURCE_BYTES = 1 << 20
 HISTORY, RECORDS = "history.jsonl", "records.npz"
 # A folder is a run's when it holds one of these.
 IDENTIFYING = (STATE, RECORD, SPEC)
@@ -141,6 +142,8 @@ class RunPaths(EvaluationPaths):
     """Held by the process that evaluates the run under sensor failures."""
     failures_log_path = Below("logs", "failures.log")
     """What the processes that evaluated under sensor failures printed."""
+    sources_dir = Below("sources")
+    """The files of its idea, as they were when the run was made; never imported from here."""
     checkpoints_dir = Below("checkpoints")
     """Weights and optimiser states."""
     logs_dir = Below("logs")

@@ -1,5 +1,6 @@
 """A run's folder: the only code that reads and writes its files."""
 
+import hashlib
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -10,8 +11,9 @@ from typing import Any
 
 import msgspec
 
+from aqr_exp.config import SOURCES
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import clear_litter, draft_of, replace_json, replace_text
+from aqr_exp.files.atomic import clear_litter, draft_of, replace_bytes, replace_json, replace_text
 from aqr_exp.files.checksum import (
     Checked,
     Covers,
@@ -19,12 +21,13 @@ from aqr_exp.files.checksum import (
     replace_checked_json,
     with_checksum_line,
 )
-from aqr_exp.files.reading import read_json
+from aqr_exp.files.reading import read_content, read_json
 from aqr_exp.store.history import ATTEMPT, append_line, lines_in, read_lines
 from aqr_exp.store.lease import Lease, LeaseInfo, clear, hold, standing
 from aqr_exp.store.looks import LOOKS, looks_at
 from aqr_exp.store.process_identity import Liveness
 from aqr_exp.store.run_files import (
+    MOST_SOURCE_BYTES,
     RunPaths,
     check_no_link,
     files_in,
@@ -48,11 +51,17 @@ class RunFolder(RunPaths):
         super().__init__(path)
         self._attempt: int | None = None
 
-    def create(self, spec_yaml_text: str, record: Mapping[str, Any]) -> None:
+    def create(
+        self,
+        spec_yaml_text: str,
+        record: Mapping[str, Any],
+        sources: Mapping[str, bytes] | None = None,
+    ) -> None:
         """Make the folder, complete and planned, in one step.
 
         Args:
             record: What is known about the run before it starts.
+            sources: The files of its idea, by path below `sources`.
 
         Raises:
             FileExistsError: The folder is there already; it is not touched.
@@ -67,6 +76,10 @@ class RunFolder(RunPaths):
             below = (draft.predictions_dir, draft.checkpoints_dir, draft.logs_dir)
             for folder in (*below, draft.figures_dir):
                 folder.mkdir()
+            for name, content in (sources or {}).items():
+                path = draft.sources_dir / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                replace_bytes(path, content)
             text = with_checksum_line(spec_yaml_text, self.place(self.spec_path))
             replace_text(draft.spec_path, text)
             replace_checked_json(draft.record_path, record, self.place(self.record_path))
@@ -106,6 +119,28 @@ class RunFolder(RunPaths):
         if not read.verified and name != self.name:
             raise elsewhere(self.record_path, f"{name}/{self.record_path.name}")
         return read
+
+    def read_sources(self) -> dict[str, bytes]:
+        """The files of the run's idea by path, as they were when it was made; none of a shipped variant.
+
+        Raises:
+            AqrExpError: One is damaged or missing; names it.
+        """
+        listed = self.read_record().get(SOURCES)
+        hashes = listed.get("files") if isinstance(listed, dict) else {}
+        found: dict[str, bytes] = {}
+        for name, digest in hashes.items() if isinstance(hashes, dict) else ():
+            path = self.sources_dir / name
+            if ".." in path.parts or not path.is_relative_to(self.sources_dir):
+                raise AqrExpError(
+                    f"{self.record_path} is damaged: {SOURCES} lie outside the folder"
+                )
+            for folder in (self.path / part for part in path.relative_to(self.path).parents):
+                check_no_link(folder)
+            found[name] = read_content(path, at_most=MOST_SOURCE_BYTES, follow=False)
+            if hashlib.sha256(found[name]).hexdigest() != digest:
+                raise AqrExpError(f"{path} is damaged: it is not what the run was made of")
+        return found
 
     def read_state(self) -> RunState:
         """The stored state; `effective_status` says whether it is still true."""

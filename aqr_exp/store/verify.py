@@ -90,6 +90,10 @@ def check_run(
         deque(folder.history_lines() if history is None else history, maxlen=0)
     except AqrExpError as error:
         faults.append(str(error))
+    try:
+        folder.read_sources()
+    except AqrExpError as error:
+        faults.append(str(error))
     faults += [fault for path in files for fault in _faults(folder, path, files[path], sha256_of)]
     missing = [path.relative_to(folder.path).as_posix() for path in files if not path.exists()]
     return Integrity(
@@ -169,6 +173,7 @@ def verify_run(folder: RunFolder, *, data_root: Path | None = None) -> list[RunP
         return [RunProblem(text=str(error))]
     problems: list[RunProblem] = []
     for part in (
+        _changed_sources(folder),
         _changed_checkpoints(folder, read.files),
         _from_records(folder, read.metrics),
         _from_predictions(folder, read.metrics, data, data_root),
@@ -255,6 +260,11 @@ def _changed_checkpoints(folder: RunFolder, files: Mapping[str, Artifact]) -> Pr
             continue
         if file_sha256(path) != file.sha256:
             yield f"{path} {CHANGED}"
+
+
+def _changed_sources(folder: RunFolder) -> Problems:
+    folder.read_sources()
+    yield from ()
 
 
 def _hash_fault(metrics: Metrics, path: Path, key: str) -> str | None:

@@ -18,7 +18,12 @@ from mmengine.runner import Runner
 
 from aqr_exp.cmt.hooks import Hooks
 from aqr_exp.config import MODULES
-from aqr_exp.config.inputs import read_data_identity, with_checkpoint_identity, with_data_identity
+from aqr_exp.config.inputs import (
+    identified,
+    read_data_identity,
+    with_checkpoint_identity,
+    with_data_identity,
+)
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.sources import modules_of
 from aqr_exp.config.stages import stages_of
@@ -237,8 +242,8 @@ def train_and_score(
         raise KeyboardInterrupt
     trained = time.monotonic()
     scores = runner.test()
-    # Numbers of data that changed meanwhile are of neither.
-    with_data_identity(config)
+    # Numbers of data that changed meanwhile are of neither; an idea is in memory, and may be edited.
+    identified(config.data)
     head: Any = unwrapped(runner).pts_bbox_head
     hooks: Hooks = head.hooks
     own = hooks.scalars("final_metrics", tuple(scores)) if "final_metrics" in hooks else {}

@@ -107,7 +107,7 @@ SURFACE = {
     "resume": {"[NAME]...", "--detach", "--slots", "--steal"},
     "retry": {"[NAME]...", "--detach", "--failed", "--slots"},
     "run": {"VARIANT", "[OVERRIDES]...", "--dry-run", "--force", "--json"},
-    "show": {"RUN", "--json"},
+    "show": {"RUN", "--json", "--sources"},
     "sweep": {
         "SWEEP",
         "[OVERRIDES]...",

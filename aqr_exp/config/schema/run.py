@@ -82,6 +82,7 @@ class RunConfig:
         seed: Seed of everything random; the replicate axis, kept beside the fingerprint.
         evaluator: Whose code scores it; never part of the identity.
         start: What its weights start from; None trains from scratch and is not in the identity.
+        sources: Hash of the sources of an idea; None of a shipped variant. Computed, not typed.
     """
 
     variant: VariantSettings
@@ -93,3 +94,4 @@ class RunConfig:
     seed: Annotated[int, Range(0, 2**31 - 1), NotInFingerprint()]
     evaluator: Annotated[Evaluator, NotInFingerprint(), DefaultBefore("official")]
     start: StartConfig | None = None
+    sources: str | None = None

@@ -31,7 +31,7 @@ from aqr_exp.report.tables.notes import (
     time_notes,
     value_notes,
 )
-from aqr_exp.statistics.grouping import data_words, mean_over_seeds
+from aqr_exp.statistics.grouping import data_words, mean_over_seeds, variant_words
 from aqr_exp.statistics.metrics import CLASS_AP, is_own, lower_is_better
 from aqr_exp.store.collect import MEAN_METRICS, PEAK_GPU_MEMORY, PEAK_MEMORY
 from aqr_exp.store.history import GRADIENT_SPIKES, LOSS_OSCILLATION
@@ -134,7 +134,8 @@ def _line(data: ComparisonData, index: int, common: Sequence[str], marks: Marks)
     arm = data.arms[index]
     row = arm.first
     changes = " ".join(word for word in row.overrides.split() if word not in common)
-    words = (row.variant, changes, row.fingerprint, row.preset, data_words(arm.group))
+    variant = variant_words(row, [each.first for each in data.arms])
+    words = (variant, changes, row.fingerprint, row.preset, data_words(arm.group))
     cells = [*map(text_cell, words), count_cell(len(arm.group))]
     for item in data.quantities:
         cells += mean_cells(arm.estimates.means[item.name], item.metric)

@@ -30,7 +30,7 @@ from aqr_exp.report.tables.notes import (
     value_notes,
 )
 from aqr_exp.report.tables.request import By, Quantity
-from aqr_exp.statistics.grouping import Group, classes_of, data_words
+from aqr_exp.statistics.grouping import Group, classes_of, data_words, variant_words
 from aqr_exp.statistics.run_scores import GroundTruths
 from aqr_exp.store.collect import MEAN_METRICS, RunRow
 
@@ -132,6 +132,7 @@ def describe_arms(groups: Sequence[Group]) -> tuple[tuple[Column, ...], list[Row
     names += ["overrides"] * any(group[0].overrides for group in groups)
     rows = [group[0] for group in groups]
     texts = [
-        (row.variant, row.fingerprint, row.preset, row.overrides)[: len(names)] for row in rows
+        (variant_words(row, rows), row.fingerprint, row.preset, row.overrides)[: len(names)]
+        for row in rows
     ]
     return make_columns(names, constant=names[1:]), [tuple(map(text_cell, line)) for line in texts]
