@@ -27,12 +27,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "helpers"
 
 from made_up_tables import MadeUpBox, MadeUpScene, sample_token, write_version
 
+from aqr_exp.config.schema.description import NUSCENES, DetectionClass
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.evaluate.conditions import RunScorer, sample_weights
 from aqr_exp.evaluate.evaluation import make_records, records_of_file
 from aqr_exp.evaluate.ground_truth import load_ground_truth
 from aqr_exp.evaluate.predictions import read_predictions
-from aqr_exp.evaluate.protocol import CLASS_OF_CATEGORY, attribute_name
 from aqr_exp.evaluate.records import WHOLE, MatchRecords, read_records, write_records
 from aqr_exp.evaluate.scorer import Scorer
 
@@ -41,11 +41,15 @@ ERRORS = ("trans_err", "scale_err", "orient_err", "vel_err", "attr_err")
 SCENES, TRUTHS, BOXES, RESAMPLES = 150, 40, 200, 1000
 
 
+def _kind(name: str) -> DetectionClass:
+    return NUSCENES.classes[NUSCENES.names.index(name)]
+
+
 def make_world(root: Path, samples: int) -> list[MadeUpBox]:
     """Write the tables."""
     rng = np.random.default_rng(0)
     scenes = [MadeUpScene(name=f"scene-{n:04d}", description="") for n in range(SCENES)]
-    categories = list(CLASS_OF_CATEGORY)
+    categories = list(NUSCENES.class_of)
     boxes: list[MadeUpBox] = []
     for sample in range(samples):
         ego = rng.uniform(0, 2000, 2)
@@ -67,7 +71,7 @@ def make_world(root: Path, samples: int) -> list[MadeUpBox]:
                 centre=centre,
                 size=size,
                 yaw=yaw,
-                attribute=attribute_name(CLASS_OF_CATEGORY[category], speed),
+                attribute=_kind(NUSCENES.class_of[category]).attribute(speed),
                 track=f"{scene.name}-{truth}-{category}",
             )
             for truth, (category, centre, size, yaw, speed) in enumerate(columns)
@@ -86,7 +90,7 @@ def make_results(path: Path, boxes: list[MadeUpBox], samples: int, seed: int) ->
         token = sample_token(sample)
         truths = boxes[sample * TRUTHS : (sample + 1) * TRUTHS]
         hit = (np.arange(BOXES) < 3 * TRUTHS) & (rng.random(BOXES) < 0.6)
-        right = np.array([CLASS_OF_CATEGORY[box.category] for box in truths])[truth]
+        right = np.array([NUSCENES.class_of[box.category] for box in truths])[truth]
         centre = np.array([box.centre for box in truths])[truth]
         centre += rng.normal(0, 1, (BOXES, 3)) * np.where(hit, 1.0, 15.0)[:, None]
         half_yaw = np.array([box.yaw for box in truths])[truth] / 2 + rng.normal(0, 0.15, BOXES)
@@ -107,7 +111,7 @@ def make_results(path: Path, boxes: list[MadeUpBox], samples: int, seed: int) ->
         found = [dict(zip(columns, row, strict=True)) for row in rows]
         for box in found:
             box["sample_token"] = token
-            box["attribute_name"] = attribute_name(box["detection_name"], abs(box["velocity"][0]))
+            box["attribute_name"] = _kind(box["detection_name"]).attribute(abs(box["velocity"][0]))
         results[token] = found
     path.write_bytes(msgspec.json.encode({"meta": {"use_lidar": True}, "results": results}))
 

@@ -26,8 +26,8 @@ from aqr_exp.cmt.variant_module import VariantRecord
 from aqr_exp.config.identity import as_dict, from_spec
 from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.config.schema import RunConfig, VariantSettings
+from aqr_exp.config.schema.description import NUSCENES
 from aqr_exp.config.variant_spec import LearnedScale, spec_of, with_feature
-from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.errors import RequestError
 from aqr_exp.files.progress import Progress
 from aqr_exp.report.figures.figure_file import save
@@ -160,9 +160,10 @@ def _band_of(box: BoxWeight) -> str | None:
     return [*_BANDS, None][place]
 
 
-# The words on the axis, the groups in their order, and the one that a box is in, if any.
+# The words on the axis, the groups in their order (others follow as they occur), and the one that a
+# box is in, if any.
 GROUPINGS: dict[str, tuple[str, Sequence[str], Callable[[BoxWeight], str | None]]] = {
-    "class": ("class", CLASS_NAMES, lambda box: box.label),
+    "class": ("class", NUSCENES.names, lambda box: box.label),
     "distance": ("distance (m)", _BANDS, _band_of),
     "condition": ("condition", CONDITIONS, lambda box: box.condition),
 }
@@ -179,8 +180,8 @@ def mean_weights(boxes: list[BoxWeight], grouping: str) -> dict[str, NDArray[np.
         collected.setdefault(group_of(box), {}).setdefault(box.unit, []).append(box.weights)
     return {
         name: np.array([np.mean(weights, axis=0) for weights in collected[name].values()])
-        for name in names
-        if name in collected
+        for name in dict.fromkeys([*names, *collected])
+        if name is not None and name in collected
     }
 
 

@@ -1,6 +1,7 @@
 """Samples of a split as the model or an observer sees them, and the conditions of their scenes."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from aqr_exp.analyze.scene_figure import Frame
 from aqr_exp.aqr.layout import TokenLayout
 from aqr_exp.config.inputs import info_path
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES
+from aqr_exp.config.schema.description import NUSCENES
 from aqr_exp.data.corruptions.cases import CorruptionCase
 from aqr_exp.data.dataset import SampleKey
 from aqr_exp.data.nuscenes_tables import Sample, Scene, Tables
@@ -77,6 +78,7 @@ class AnnotatedSample:
         scene: Its drawing data: token layout, points, images in the stored resolution, matrices, boxes.
         boxes: [G, 9] ground truth (gravity centre, l, w, h, yaw, vx, vy), LiDAR frame, metres.
         labels: [G] their classes.
+        classes: Names of all classes.
         pasted: Objects that ground-truth sampling added; some may lie outside the model's range.
         dropped: The sensor that modal dropout took away, `camera` or `lidar`.
     """
@@ -85,13 +87,14 @@ class AnnotatedSample:
     scene: Frame
     boxes: Float[NDArray[Any], "boxes 9"]
     labels: Int[NDArray[Any], " boxes"]
+    classes: Sequence[str] = NUSCENES.names
     pasted: int = 0
     dropped: str | None = None
 
     @property
     def names(self) -> list[str]:
         """Class names of the boxes."""
-        return [CLASS_NAMES[label] for label in self.labels]
+        return [self.classes[label] for label in self.labels]
 
 
 def token_layout(config: RunConfig) -> TokenLayout:
@@ -103,7 +106,7 @@ def token_layout(config: RunConfig) -> TokenLayout:
         bev_columns=bev.columns,
         bev_origin_m=(model.point_cloud_range_m[0], model.point_cloud_range_m[1]),
         bev_pitch_m=(bev.pitch[1], bev.pitch[0]),
-        views=len(CAMERA_NAMES),
+        views=len(config.data.described.cameras),
         camera_rows=camera.rows,
         camera_columns=camera.columns,
         image_size_px=(model.image.height_px, model.image.width_px),
@@ -179,9 +182,11 @@ class SampleReader:
                 images=[np.ascontiguousarray(i[..., ::-1]).astype(np.uint8) for i in seen["img"]],
                 lidar2img=lidar2img,
                 boxes_m=centred[:, :7],
+                view_names=self.config.data.described.cameras,
             ),
             boxes=centred,
             labels=np.asarray(seen["gt_labels_3d"]),
+            classes=self.config.data.described.names,
             pasted=int(seen.get("pasted", 0)),
             dropped=None if dropped is None else dropped.value,
         )

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int, UInt8
 from numpy.typing import NDArray
 
 from aqr_exp.aqr.layout import TokenLayout
-from aqr_exp.data.classes import CAMERA_NAMES
+from aqr_exp.config.schema.description import NUSCENES, view_name
 from aqr_exp.data.geometry import corners_m, footprints_m, project
 from aqr_exp.report.figures.style import GRID, INK, TRUTH_COLOUR
 
@@ -111,7 +111,7 @@ class Frame:
     images: Sequence[UInt8[NDArray[Any], "height width 3"]]
     lidar2img: Float[NDArray[Any], "views 4 4"]
     boxes_m: Float[NDArray[Any], "boxes 7"]
-    view_names: Sequence[str] = CAMERA_NAMES
+    view_names: Sequence[str] = NUSCENES.cameras
 
     def __post_init__(self) -> None:
         given: dict[str, Sized] = {
@@ -185,7 +185,7 @@ def draw_image(axes: "Axes", scene: Frame, view: int) -> None:
     axes.set_ylim(height_px, 0)
     axes.set_xticks([])
     axes.set_yticks([])
-    words = scene.view_names[view].removeprefix("CAM_").replace("_", " ").lower()
+    words = view_name(scene.view_names[view]).replace("_", " ")
     axes.set_title(words, loc="left", fontsize=9, color=INK, pad=3)
     for spine in axes.spines.values():
         spine.set_visible(False)

@@ -16,8 +16,9 @@ from aqr_exp.cli.console import counted_progress
 from aqr_exp.config.inputs import info_folder, with_data_identity
 from aqr_exp.config.load import load_run
 from aqr_exp.data.corruptions.cases import CORRUPTIONS
-from aqr_exp.errors import RequestError, refusal
+from aqr_exp.errors import Fault, RequestError, refusal, shown
 from aqr_exp.files.atomic import clear_litter
+from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.files.text import typed_path
 from aqr_exp.launch.preflight import check_packages
 from aqr_exp.report.figures.figure_file import check_matplotlib, check_target, save
@@ -286,9 +287,11 @@ It has the schema of nuScenes; no number measured on it says anything about nuSc
 Examples:
   aqr-exp data synth
   aqr-exp data synth --seed 7 --root /somewhere/else
+  aqr-exp data synth --set depot
 """
 
-_ROOT = typer.Option("--root", help="Where to put it (default: data/synth, or $AQR_EXP_DATA).")
+_SET = typer.Option("--set", help="synth: nuScenes' classes; depot: four others, four cameras.")
+_ROOT = typer.Option("--root", help="Where to put it (default: data/<set>, or $AQR_EXP_DATA).")
 _TRAIN_SCENES = typer.Option("--train-scenes", min=1, help="Scenes to train on.")
 _VAL_SCENES = typer.Option("--val-scenes", min=1, help="Scenes to validate on.")
 _KEYFRAMES = typer.Option("--keyframes", min=1, help="Keyframes of each scene, at 2 Hz.")
@@ -296,6 +299,7 @@ _FORCE = typer.Option("--force", help="Replace a data set made with other settin
 
 
 def synth_command(
+    name: Annotated[str, _SET] = "synth",
     root: Annotated[Path | None, _ROOT] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")] = None,
     train_scenes: Annotated[int | None, _TRAIN_SCENES] = None,
@@ -313,11 +317,11 @@ def synth_command(
     }
     given = {name: value for name, value in typed.items() if value is not None}
     try:
-        settings = dataclasses.replace(SynthSettings(), **given)
+        settings = dataclasses.replace(_settings_of(name), **given)
     except ValueError as error:
         raise RequestError(str(error)) from None
     check_packages("making data")
-    target = typed_path(root or default_root(), "--root")
+    target = typed_path(root or default_root(name), "--root")
     real = target.resolve()
     infos, lease = info_folder(real), real.with_name(f".{real.name}.lease")
     if ready(target, settings, force=force):
@@ -341,9 +345,20 @@ def synth_command(
     console.say(f"{target}: the synthetic data set is made")
 
 
-def default_root() -> Path:
-    """`synth` below `$AQR_EXP_DATA`, or below `data` in the current folder."""
-    return Path(os.environ.get("AQR_EXP_DATA") or "data") / "synth"
+def _settings_of(name: str) -> SynthSettings:
+    """The settings that a set of synthetic data begins with."""
+    from aqr_exp.synth.sets import SETS
+
+    if name not in SETS:
+        hint = f"{did_you_mean(name, SETS)} (there: {', '.join(SETS)})"
+        raise RequestError(Fault("--set", shown(name), "no such set", hint))
+    width, height = SETS[name].size_px
+    return SynthSettings(set=name, image_width=width, image_height=height)
+
+
+def default_root(name: str = "synth") -> Path:
+    """A set's folder below `$AQR_EXP_DATA`, or below `data` in the current folder."""
+    return Path(os.environ.get("AQR_EXP_DATA") or "data") / name
 
 
 def ready(root: Path, settings: SynthSettings, *, force: bool) -> bool:

@@ -9,6 +9,7 @@ import typer
 
 from aqr_exp.cli import completion, console
 from aqr_exp.cli.console import counted_progress
+from aqr_exp.config.description import stored_views
 from aqr_exp.config.identity import from_spec
 from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.data.corruptions.cases import CorruptionCase, read_cases
@@ -80,21 +81,23 @@ def command(
         raise RequestError("type either --failures CASES or --metric NAMES")
     if failures is None:
         return _measure(runs, console.names_in(metric), as_json=as_json)
-    cases = read_cases(failures)
     store = Store(results_root())
     folders = [store.find(name) for name in dict.fromkeys(runs)]
+    cases = {folder: read_cases(failures, stored_views(folder.read_spec())) for folder in folders}
     rows = {folder: _trained(folder) for folder in folders}
     cleans = {folder: row.metrics for folder, row in rows.items()}
-    missing = {folder: missing_cases(folder, cases, clean) for folder, clean in cleans.items()}
+    missing = {
+        folder: missing_cases(folder, cases[folder], clean) for folder, clean in cleans.items()
+    }
     for folder, todo in missing.items():
         if todo:
             _check_ready(folder)
     for folder, todo in missing.items():
-        console.say(f"{folder.name}: {len(todo)} of {len(cases)} cases to evaluate")
+        console.say(f"{folder.name}: {len(todo)} of {len(cases[folder])} cases to evaluate")
         if todo:
             _evaluate(folder, todo, cleans[folder])
         folder.clear_dead_leases()
-    lines = [line for folder in folders for line in _results(folder, cases, cleans[folder])]
+    lines = [line for folder in folders for line in _results(folder, cases[folder], cleans[folder])]
     for note in unverified_notes(rows.values()):
         console.say(note)
     if as_json:

@@ -3,14 +3,12 @@
 from dataclasses import asdict
 from typing import Any
 
-from aqr_exp.config.schema.model import (
-    ModelConfig,
-)
+from aqr_exp.config.schema.description import NUSCENES
+from aqr_exp.config.schema.model import ModelConfig
 from aqr_exp.config.schema.run import RunConfig
 from aqr_exp.config.schema.schedule import ScheduleConfig
 from aqr_exp.config.variant_spec import spec_of
 
-CLASSES = 10
 POINT_FEATURES = 5
 _SPARSE_CHANNELS = ((16, 16, 32), (32, 32, 64), (64, 64, 128), (128, 128))
 _SPARSE_PADDINGS = ((0, 0, 1), (0, 0, 1), (0, 0, [0, 1, 1]), (0, 0))
@@ -22,13 +20,14 @@ def detector_config(config: RunConfig | ModelConfig) -> dict[str, Any]:
     """The detector's configuration for mmdet3d's `MODELS.build`.
 
     Args:
-        config: A run, or its model alone, which is the baseline.
+        config: A run, or its model alone, which is the baseline on nuScenes.
 
     Returns:
         A new dict; nothing in it is shared with `config`.
     """
     model = config.model if isinstance(config, RunConfig) else config
-    head = _head(model)
+    described = config.data.described if isinstance(config, RunConfig) else NUSCENES
+    head = _head(model, len(described.classes))
     if isinstance(config, RunConfig):
         spec = spec_of(config.variant)
         if spec.module is not None:
@@ -161,7 +160,7 @@ def _image_branch(model: ModelConfig) -> dict[str, Any]:
     }
 
 
-def _head(model: ModelConfig) -> dict[str, Any]:
+def _head(model: ModelConfig, classes: int) -> dict[str, Any]:
     head, noise = model.head, asdict(model.head.denoising)
     denoising_weight = noise.pop("weight")
     local = head.cross_attention_init == "local"
@@ -172,7 +171,7 @@ def _head(model: ModelConfig) -> dict[str, Any]:
         "queries": head.queries,
         "width": head.width,
         "depth_bins": head.depth_bins,
-        "classes": CLASSES,
+        "classes": classes,
         "point_cloud_range": model.point_cloud_range_m,
         # The true size of a BEV cell, which the published grid and range do not agree on.
         "bev_pitch_m": tuple(side * model.lidar.stride for side in model.lidar.voxel_size_m[:2]),
@@ -193,7 +192,7 @@ def _head(model: ModelConfig) -> dict[str, Any]:
             "width": head.width,
             "layers": head.layers,
             "branches": {
-                "center": 2, "height": 1, "dim": 3, "rot": 2, "vel": 2, "cls_logits": CLASSES,
+                "center": 2, "height": 1, "dim": 3, "rot": 2, "vel": 2, "cls_logits": classes,
             },
             "hidden": head.task_channels,
             "kernel": head.task_kernel,

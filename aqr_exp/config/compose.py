@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import aqr_exp
-from aqr_exp.config.convert import dotted_keys
+from aqr_exp.config.convert import dotted_keys, fields_of
 from aqr_exp.config.schema import RunConfig
+from aqr_exp.config.schema.description import DataDescription
 from aqr_exp.config.short_names import keys_set_by, short_names
 from aqr_exp.config.variant_spec import (
     VariantSpec,
@@ -26,6 +27,10 @@ from aqr_exp.files.suggest import did_you_mean, nearest, some
 COMPUTED_KEYS = {
     "data.fingerprint": "it is read from the data",
     "sources": "it is computed from the idea's files",
+    **{
+        f"data.description.{name}": "it is read from the data's dataset.yaml"
+        for name in fields_of(DataDescription)
+    },
     "start.sha256": "it is read from the checkpoint",
     "variant.name": "the variant is named first, before the overrides",
 }

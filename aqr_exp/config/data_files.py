@@ -19,6 +19,9 @@ hashed; of one that was not the last two are 0 and empty, and size and time of w
 Record = dict[str, dict[str, FileState]]
 """States by folder, relative to the root, and name."""
 
+DESCRIPTION = "dataset.yaml"
+"""Name of the file that describes data that are not nuScenes; it counts like a table."""
+
 HASH_WHOLE_BYTES = 4 << 30
 """Data up to this size are hashed byte for byte; larger ones by names and sizes."""
 # Radars, and cameras between keyframes: no run reads them, and they are most of the files.
@@ -69,7 +72,7 @@ def _files(
 ) -> list[Path]:
     folders = (version,) if names is not None else ("samples", "sweeps", version)
     found = [path for name in folders for path in (root / name).rglob("[!.]*")]
-    found += [root / name for name in names or ()]
+    found += [root / name for name in (DESCRIPTION, *(names or ()))]
     return sorted(path for path in [*found, *infos] if path.is_file())
 
 

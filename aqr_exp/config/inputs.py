@@ -10,7 +10,8 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from aqr_exp.config.data_files import changed_files, content_fingerprint, record_data
+from aqr_exp.config.data_files import DESCRIPTION, changed_files, content_fingerprint, record_data
+from aqr_exp.config.description import read_description
 from aqr_exp.config.schema import DataConfig, RunConfig
 from aqr_exp.config.sources import check_sources
 from aqr_exp.errors import AqrExpError, Fault, RequestError
@@ -171,11 +172,17 @@ def identified(data: DataConfig, compared: set[str] | None = None) -> DataConfig
         rule = f"the data changed: they are {digits}, the run was made for {data.fingerprint}"
         raise RequestError(Fault("data.root", data.root, rule))
     if data.root not in compared:
-        again = "data synth --force" if data.name == "synth" else "data prepare"
+        again = "data synth --force" if data.version == "v1.0-synth" else "data prepare"
         _refuse_changes(partial(Fault, "data.root", data.root), data_changes(root, found), again)
         compared.add(data.root)
+    description = read_description(root)
+    if found.get("classes") != (description and list(description.names)) or (
+        data.fingerprint and description != data.description
+    ):
+        rule = f"{DESCRIPTION} is not what it was prepared by: run `aqr-exp data prepare`"
+        raise RequestError(Fault("data.root", data.root, rule))
     _check_objects(root, data)
-    return dataclasses.replace(data, fingerprint=digits)
+    return dataclasses.replace(data, fingerprint=digits, description=description)
 
 
 def data_changes(root: Path, identity: Mapping[str, Any]) -> list[str]:
@@ -263,10 +270,11 @@ def _sha256_at(path: Path, size: int, changed_ns: int) -> str:
 def how_to_make(data: DataConfig) -> str:
     """The command that makes the data set."""
     root = Path(data.root)
-    if data.name == "synth":
-        usual = Path("data/synth").resolve()
+    if data.version == "v1.0-synth":
+        kind = "" if data.name == "synth" else f" --set {data.name}"
+        usual = Path("data", data.name).resolve()
         where = "" if root.resolve() == usual else f" --root {shlex.quote(str(root))}"
-        return f"make it with `aqr-exp data synth{where}`"
+        return f"make it with `aqr-exp data synth{kind}{where}`"
     if (root / data.version).is_dir():
         command = f"aqr-exp data prepare --root {shlex.quote(str(root))} --version {data.version}"
         return f"prepare it with `{command}`"

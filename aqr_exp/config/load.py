@@ -17,6 +17,7 @@ from aqr_exp.config.compose import (
 )
 from aqr_exp.config.composition import Composition, composition
 from aqr_exp.config.convert import convert, with_converted
+from aqr_exp.config.description import with_description
 from aqr_exp.config.identity import fingerprint
 from aqr_exp.config.inputs import check_lengths, identified, lengths, with_checkpoint_identity
 from aqr_exp.config.schema import DataConfig, RunConfig, StartConfig
@@ -128,6 +129,7 @@ class ConfigLoader:
             else:  # a part that is the base's own object is not converted again
                 new = {key: item for key, item in mapping.items() if item is not base.resolved[key]}
                 config = with_converted(base_config, new)
+            config = with_description(config)
             rules.check(config)
             if self._begins:
                 rules.check_beginning(config)

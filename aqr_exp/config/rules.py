@@ -6,7 +6,6 @@ from functools import partial
 
 from aqr_exp.config.idea_files import idea_fault
 from aqr_exp.config.schema import ModelConfig, RunConfig, ScheduleConfig
-from aqr_exp.config.schema.data import GtSamplingConfig
 from aqr_exp.config.schema.model import HeadConfig, ImageBranchConfig
 from aqr_exp.config.short_names import innermost
 from aqr_exp.config.stages import augment_rules, stage_places, stage_rules
@@ -17,7 +16,6 @@ RESNET_DEPTHS = (18, 34, 50, 101, 152)
 VOVNET_DEPTH = 99
 VOVNET_BASE_CHANNELS = 256
 CODE_WEIGHTS = 10
-CLASSES = 10
 
 
 def check(config: RunConfig) -> None:
@@ -42,7 +40,7 @@ def broken_rules(config: RunConfig) -> list[Fault]:
         *_sensor_rules(config),
         *augment_rules(data.augment, "data.augment"),
         *stage_rules(config),
-        *_gt_sampling_rules(data.gt_sampling),
+        *_description_rules(config),
         *_variant_rules(config),
         *_start_rules(config),
         *_run_rules(config),
@@ -186,10 +184,15 @@ def _head_rules(head: HeadConfig) -> Iterator[Fault]:
         yield Fault("model.head.code_weights", f"{list(head.code_weights)}", "must not be negative")
 
 
-def _gt_sampling_rules(sampling: GtSamplingConfig | None) -> Iterator[Fault]:
-    if sampling is not None and len(sampling.per_class) != CLASSES:
-        rule = f"must have {CLASSES} entries, one a class"
+def _description_rules(config: RunConfig) -> Iterator[Fault]:
+    """What depends on the classes of the data."""
+    sampling, names = config.data.gt_sampling, config.data.described.names
+    if sampling is not None and len(sampling.per_class) != len(names):
+        rule = f"must have {len(names)} entries, one a class"
         yield Fault("data.gt_sampling.per_class", f"{list(sampling.per_class)}", rule)
+    if config.data.description is not None and config.evaluator == "official":
+        rule = "must be aqr: nuScenes' own evaluator knows its ten classes alone"
+        yield Fault("evaluator", "official", rule, about=("data.root",))
 
 
 def _sensor_rules(config: RunConfig) -> Iterator[Fault]:

@@ -1,32 +1,16 @@
-"""The ten nuScenes detection classes in label order, and the channels of the sensors."""
+"""nuScenes' classes and channels, and the kinds of sensors."""
 
 from enum import Enum
 
-CLASS_NAMES: tuple[str, ...] = (
-    "car",
-    "truck",
-    "construction_vehicle",
-    "bus",
-    "trailer",
-    "barrier",
-    "motorcycle",
-    "bicycle",
-    "pedestrian",
-    "traffic_cone",
-)
-"""Label `i` is `CLASS_NAMES[i]`, the order the published CMT checkpoints use."""
+from aqr_exp.config.schema.description import NUSCENES
 
-CAMERA_NAMES: tuple[str, ...] = (
-    "CAM_FRONT",
-    "CAM_FRONT_RIGHT",
-    "CAM_FRONT_LEFT",
-    "CAM_BACK",
-    "CAM_BACK_LEFT",
-    "CAM_BACK_RIGHT",
-)
-"""Views in the order the published models were trained with."""
+CLASS_NAMES = NUSCENES.names
+"""The ten detection classes: label `i` is `CLASS_NAMES[i]`. Other data have a description."""
 
-LIDAR_NAME = "LIDAR_TOP"
+CAMERA_NAMES = NUSCENES.cameras
+"""Its views, in their order."""
+
+LIDAR_NAME = NUSCENES.lidar
 
 
 class Modality(str, Enum):

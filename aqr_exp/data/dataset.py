@@ -17,7 +17,6 @@ from mmengine.dist import get_dist_info
 from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import Sampler
 
-from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.data.corruptions.cases import CorruptionCase
 from aqr_exp.data.corruptions.effects import (
     FRAME_CORRUPTIONS,
@@ -164,7 +163,7 @@ class KeyedNuScenesDataset(NuScenesDataset):
         *,
         seed: int = 0,
         boxes: Mapping[str, Any] | None = None,
-        corruption: tuple[str, str] | None = None,
+        corruption: tuple[Any, ...] | None = None,
         **kwargs: Any,
     ) -> None:
         self.seed = seed
@@ -172,6 +171,8 @@ class KeyedNuScenesDataset(NuScenesDataset):
         self.in_time: CorruptionCase | None = None
         if corruption is not None and corruption[0] in FRAME_CORRUPTIONS:
             self.in_time = CorruptionCase(*corruption)
+        # The stock class takes nuScenes' classes alone.
+        self.METAINFO = {**NuScenesDataset.METAINFO, "classes": self.boxes.classes}
         super().__init__(filter_empty_gt=False, with_velocity=True, **kwargs)
         self._previous: list[int | None] = []
         if self.in_time is not None:
@@ -221,7 +222,7 @@ class KeyedNuScenesDataset(NuScenesDataset):
         return {
             "gt_bboxes_3d": LiDARInstance3DBoxes(boxes, box_dim=9, origin=(0.5, 0.5, 0.5)),
             "gt_labels_3d": np.array(
-                [CLASS_NAMES.index(names[instance["bbox_label_3d"]]) for instance in kept],
+                [self.boxes.classes.index(names[instance["bbox_label_3d"]]) for instance in kept],
                 dtype=np.int64,
             ),
         }
@@ -233,7 +234,9 @@ class KeyedNuScenesDataset(NuScenesDataset):
             self.boxes.balanced(self.get_data_info(sample)["instances"], names)
             for sample in range(len(self))
         ]
-        return [np.flatnonzero([name in classes for classes in held]) for name in CLASS_NAMES]
+        return [
+            np.flatnonzero([name in classes for classes in held]) for name in self.boxes.classes
+        ]
 
     def __getitem__(self, key: SampleKey) -> dict[str, Any]:
         """Packed `inputs` and `data_samples` of one sample, augmented by its key.

@@ -7,15 +7,13 @@ LiDAR points do: each box should hold the number that stands beside it.
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import starmap
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from aqr_exp.data.classes import LIDAR_NAME
 from aqr_exp.data.geometry import inside_boxes, read_points
-from aqr_exp.data.infos import FILE_CLASSES, split_tokens
+from aqr_exp.data.infos import description_of, file_classes, split_tokens
 from aqr_exp.errors import RequestError
 from aqr_exp.files.foreign import read_pickle
 
@@ -38,9 +36,10 @@ def read_annotations(path: Path, nusc: Any, splits: Sequence[str]) -> tuple[Inst
             boxes fit the points in no order.
     """
     content, found = read_pickle(path), {}
+    classes = file_classes(description_of(nusc))
     try:
         for token, columns in _samples(content):
-            found[token] = list(starmap(_instance, zip(*columns, strict=True)))
+            found[token] = [_instance(classes, *one) for one in zip(*columns, strict=True)]
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         cause = f"sample {len(found)}: {type(error).__name__} {ascii(str(error))[:70]}"
         raise RequestError(f"{path} is no info file of mmdet3d or CMT: {cause}") from None
@@ -76,8 +75,10 @@ def _samples(content: Any) -> Iterator[tuple[str, list[Any]]]:
         yield info["token"], [boxes, map(names.get, labels), *others]
 
 
-def _instance(box: Any, name: Any, velocity: Any, points: int, radar: int) -> dict[str, Any]:
-    label = FILE_CLASSES.index(name) if name in FILE_CLASSES else -1
+def _instance(
+    classes: Sequence[str], box: Any, name: Any, velocity: Any, points: int, radar: int
+) -> dict[str, Any]:
+    label = classes.index(name) if name in classes else -1
     if len(box) < 7 or not np.isfinite(box[:7]).all():
         raise ValueError("a box is not of seven finite numbers")
     return {
@@ -105,7 +106,8 @@ def _missed(found: Instances, nusc: Any) -> tuple[np.ndarray, np.ndarray]:
 
     Boxes are those with points of some samples, spread over the file.
     """
-    known = {row["token"]: row["data"][LIDAR_NAME] for row in nusc.sample}
+    lidar = description_of(nusc).lidar
+    known = {row["token"]: row["data"][lidar] for row in nusc.sample}
     tokens = [token for token, instances in found.items() if token in known and instances]
     missed, numbers = [np.zeros((2, 0))], [np.zeros(0)]
     for token in tokens[:: max(1, len(tokens) // _COUNTED_SAMPLES)]:

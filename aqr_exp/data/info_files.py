@@ -14,11 +14,12 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from aqr_exp.config.data_files import content_fingerprint, record_data
+from aqr_exp.config.data_files import DESCRIPTION, content_fingerprint, record_data
+from aqr_exp.config.description import read_description
 from aqr_exp.config.inputs import identity_path, info_path, record_path
 from aqr_exp.config.schema import DataConfig, RunConfig
 from aqr_exp.config.schema.data import CountedBoxes, CountedPoints
-from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES
+from aqr_exp.config.schema.description import NUSCENES
 from aqr_exp.errors import AqrExpError, RequestError, shown
 from aqr_exp.files.atomic import replace_json
 from aqr_exp.files.foreign import read_pickle
@@ -115,6 +116,7 @@ def read_info_file(path: Path) -> dict[str, Any]:
         RequestError: It is missing, damaged or something else; names it and says what.
     """
     content = read_pickle(path)
+    cameras = (read_description(path.parent.parent) or NUSCENES).cameras
     if not isinstance(content, dict) or set(content) != {"metainfo", "data_list"}:
         raise RequestError(f"{path} is no info file: it must hold metainfo and data_list")
     place = "metainfo.categories"
@@ -124,16 +126,16 @@ def read_info_file(path: Path) -> dict[str, Any]:
         place = "data_list"
         for index, entry in enumerate(msgspec.convert(content["data_list"], list[dict[str, Any]])):
             place = f"data_list[{index}]"
-            for fault in _sample_faults(msgspec.convert(entry, _Sample), known):
+            for fault in _sample_faults(msgspec.convert(entry, _Sample), known, cameras):
                 raise ValueError(fault)
     except ValueError as error:
         raise RequestError(f"{path} is damaged: {place}: {type_fault(error)}") from None
     return content
 
 
-def _sample_faults(sample: _Sample, labels: set[int]) -> Iterator[str]:
+def _sample_faults(sample: _Sample, labels: set[int], cameras: Sequence[str]) -> Iterator[str]:
     """What is wrong with a sample whose every value is of the right type."""
-    yield from (f"images: {name} is missing" for name in CAMERA_NAMES if name not in sample.images)
+    yield from (f"images: {name} is missing" for name in cameras if name not in sample.images)
     clouds = [sample.lidar_points, *(sweep.lidar_points for sweep in sample.lidar_sweeps)]
     images = [image.img_path for image in sample.images.values()]
     for name in (*images, *(cloud.lidar_path for cloud in clouds)):
@@ -159,6 +161,8 @@ def write_fingerprint(
     """
     infos = [info_path(root, split) for split in samples]
     logs = read_json(root / version / "log.json", list[dict[str, Any]])
+    description = read_description(root)
+    described = {"classes": list(description.names)} if description else {}
     replace_json(
         identity_path(root),
         {
@@ -166,6 +170,7 @@ def write_fingerprint(
             "version": version,
             "splits": samples,
             "synthetic": all("synthetic" in str(log.get("logfile")) for log in logs),
+            **described,
             **msgspec.to_builtins(part),
         },
     )
@@ -173,7 +178,8 @@ def write_fingerprint(
 
 
 def _table_files(root: Path, version: str) -> list[Path]:
-    return sorted((root / version).glob("[!.]*.json"))  # archives leave others between them
+    tables = sorted((root / version).glob("[!.]*.json"))  # archives leave others between them
+    return [*tables, *filter(Path.is_file, [root / DESCRIPTION])]
 
 
 def table_stamp(root: Path, version: str) -> dict[str, Any]:
@@ -217,7 +223,7 @@ def epoch_samples(config: RunConfig, split_samples: int) -> int:
         return split_samples
     content = read_info_file(info_path(Path(config.data.root), config.data.train_split))
     names = {label: name for name, label in content["metainfo"]["categories"].items()}
-    holding = dict.fromkeys(CLASS_NAMES, 0)
+    holding = dict.fromkeys(config.data.described.names, 0)
     for info in content["data_list"]:
         for name in BoxRule.of(config.data).balanced(info["instances"], names):
             holding[name] += 1
@@ -228,9 +234,10 @@ def epoch_samples(config: RunConfig, split_samples: int) -> int:
 class BoxRule:
     """The annotations that count; its fields are `DataConfig`'s.
 
-    `names` gives the class of each label of a file.
+    `names` gives the class of each label of a file; `classes` are those of the data.
     """
 
+    classes: tuple[str, ...] = NUSCENES.names
     min_box_points: int = 1
     box_points: CountedPoints = "all"
     balance_by: CountedBoxes = "trained"
@@ -238,7 +245,8 @@ class BoxRule:
     @classmethod
     def of(cls, data: DataConfig) -> "BoxRule":
         """The rule of a data set."""
-        return cls(**{field.name: getattr(data, field.name) for field in fields(cls)})
+        own = {field.name: getattr(data, field.name) for field in fields(cls)[1:]}
+        return cls(classes=data.described.names, **own)
 
     def trained_on(
         self, instances: Sequence[Mapping[str, Any]], names: Mapping[int, str]
@@ -247,7 +255,7 @@ class BoxRule:
         return [
             instance
             for instance in instances
-            if names.get(instance["bbox_label_3d"]) in CLASS_NAMES
+            if names.get(instance["bbox_label_3d"]) in self.classes
             and self._points(instance) >= self.min_box_points
         ]
 
@@ -262,7 +270,7 @@ class BoxRule:
         trained = self.balance_by == "trained"
         counted = self.trained_on(instances, names) if trained else instances
         found = {names.get(instance["bbox_label_3d"], "") for instance in counted}
-        return found & set(CLASS_NAMES)
+        return found & set(self.classes)
 
 
 def draws_of(holding: Sequence[int]) -> int:

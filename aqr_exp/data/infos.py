@@ -16,8 +16,9 @@ from urllib.parse import quote
 import numpy as np
 from pyquaternion import Quaternion
 
+from aqr_exp.config.description import read_description
 from aqr_exp.config.inputs import info_folder, info_path
-from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
+from aqr_exp.config.schema.description import NUSCENES, DataDescription
 from aqr_exp.data.geometry import pose_matrix
 from aqr_exp.data.info_files import (
     INFO_VERSION,
@@ -46,8 +47,18 @@ FILE_CLASSES: tuple[str, ...] = (
     "traffic_cone",
     "barrier",
 )
-"""Label order inside the files: mmdet3d's own, which its stock data set takes for granted. It is not the
-order of `CLASS_NAMES`; readers map by name (`metainfo["categories"]`)."""
+"""Label order inside nuScenes' files: mmdet3d's own, which its stock data set takes for granted. It is not
+that of the labels; readers map by name (`metainfo["categories"]`)."""
+
+
+def file_classes(description: DataDescription) -> tuple[str, ...]:
+    """The classes in the order of the labels inside info files."""
+    return FILE_CLASSES if description == NUSCENES else description.names
+
+
+def description_of(nusc: Any) -> DataDescription:
+    """The description of the data that the devkit's object holds."""
+    return read_description(Path(nusc.dataroot)) or NUSCENES
 
 
 FOREIGN = "foreign_instances"
@@ -124,10 +135,12 @@ def _sweep_infos(nusc: Any, lidar: _Recording) -> list[dict[str, Any]]:
 
 
 def _instance_info(
-    nusc: Any, token: str, global2lidar: np.ndarray, attributes: dict[str, int]
+    nusc: Any,
+    token: str,
+    global2lidar: np.ndarray,
+    attributes: dict[str, int],
+    description: DataDescription,
 ) -> dict[str, Any]:
-    from nuscenes.eval.detection.utils import category_to_detection_name
-
     row = nusc.get("sample_annotation", token)
     turn = global2lidar[:3, :3]
     centre = turn @ np.asarray(row["translation"]) + global2lidar[:3, 3]
@@ -136,8 +149,8 @@ def _instance_info(
     sizes = [float(length), float(width), float(height)]
     # The devkit leaves the vertical velocity as noisy as the annotations: it must not leak in.
     velocity = nusc.box_velocity(token) * (1.0, 1.0, 0.0)
-    name = category_to_detection_name(row["category_name"])
-    label = FILE_CLASSES.index(name) if name else -1
+    name = description.class_of.get(row["category_name"])
+    label = file_classes(description).index(name) if name else -1
     points, radar = int(row["num_lidar_pts"]), int(row["num_radar_pts"])
     kinds = row["attribute_tokens"]
     return {
@@ -156,7 +169,8 @@ def _instance_info(
 
 def sample_info(nusc: Any, sample: dict[str, Any], index: int) -> dict[str, Any]:
     """Entry of one keyframe (a row of `sample`) in a data list, at place `index`."""
-    lidar = _Recording(nusc, sample["data"][LIDAR_NAME])
+    description = description_of(nusc)
+    lidar = _Recording(nusc, sample["data"][description.lidar])
     scene = nusc.get("scene", sample["scene_token"])
     global2lidar = np.linalg.inv(lidar.sensor2global)
     attributes = {row["token"]: label for label, row in enumerate(nusc.attribute)}
@@ -167,7 +181,7 @@ def sample_info(nusc: Any, sample: dict[str, Any], index: int) -> dict[str, Any]
         "ego2global": lidar.ego2global.tolist(),
         "images": {
             name: _image_info(_Recording(nusc, sample["data"][name]), lidar)
-            for name in CAMERA_NAMES
+            for name in description.cameras
         },
         "lidar_points": {
             "num_pts_feats": 5,
@@ -177,7 +191,8 @@ def sample_info(nusc: Any, sample: dict[str, Any], index: int) -> dict[str, Any]
         },
         "lidar_sweeps": _sweep_infos(nusc, lidar),
         "instances": [
-            _instance_info(nusc, token, global2lidar, attributes) for token in sample["anns"]
+            _instance_info(nusc, token, global2lidar, attributes, description)
+            for token in sample["anns"]
         ],
         "scene_token": scene["token"],
         "scene_name": scene["name"],
@@ -227,7 +242,9 @@ def split_tokens(nusc: Any, split: str) -> list[str]:
 def build_metainfo(nusc: Any) -> dict[str, Any]:
     """Metadata of an info file: label order, attributes, version."""
     return {
-        "categories": {name: label for label, name in enumerate(FILE_CLASSES)},
+        "categories": {
+            name: label for label, name in enumerate(file_classes(description_of(nusc)))
+        },
         "attributes": [*(row["name"] for row in nusc.attribute), "none"],
         "dataset": "nuscenes",
         "version": nusc.version,

@@ -5,13 +5,17 @@ the columns that the benchmark needs, which is faster; the `Full...` rows add wh
 """
 
 import re
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.config.data_files import DESCRIPTION
+from aqr_exp.config.schema.description import DataDescription
+from aqr_exp.errors import AqrExpError, Fault, RequestError, shown
 from aqr_exp.files.reading import read_json
+from aqr_exp.files.suggest import did_you_mean
 
 Vector = tuple[float, ...]
 Triple = tuple[float, float, float]
@@ -240,6 +244,26 @@ OFFICIAL_SAMPLES = {"mini_train": 323, "mini_val": 81, "train": 28_130, "val": 6
 PUBLISHED_DRAWS = 123_580
 
 _Row = TypeVar("_Row")
+
+
+def unknown_names(
+    description: DataDescription, vocabulary: Mapping[str, Collection[str]]
+) -> Iterator[Fault]:
+    """Categories, attributes and channels of a description that the tables do not have.
+
+    Args:
+        vocabulary: The names in `category`, `attribute` and `sensor`.
+    """
+    named = [("racks", "category", description.racks)] if description.racks else []
+    for at, each in enumerate(description.classes):
+        for key, table in (("categories", "category"), ("attributes", "attribute")):
+            names = enumerate(getattr(each, key))
+            named += [(f"classes[{at}].{key}[{place}]", table, name) for place, name in names]
+    named += [(f"cameras[{at}]", "sensor", name) for at, name in enumerate(description.cameras)]
+    for key, table, name in [*named, ("lidar", "sensor", description.lidar)]:
+        if name not in vocabulary[table]:
+            guess = did_you_mean(name, vocabulary[table])
+            yield Fault(key, shown(name), f"is not in {table}.json", guess, DESCRIPTION)
 
 
 class Tables:

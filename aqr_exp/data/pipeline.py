@@ -1,13 +1,12 @@
 """mmengine configuration of data sets and pipelines, by pure functions of the run's configuration."""
 
-from dataclasses import asdict, astuple
+from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import Any
 
 from aqr_exp.config.inputs import objects_folder
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.model import ModelConfig
-from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES, LIDAR_NAME
 from aqr_exp.data.corruptions.cases import CorruptionCase
 from aqr_exp.data.info_files import BoxRule
 
@@ -37,10 +36,15 @@ def loading_steps(
         "sweeps": config.data.sweeps,
         "ego_points": config.data.ego_points,
     }
-    if corruption is None:
-        return [lidar, {"type": "LoadImages"}]
-    lidar["corruption"] = astuple(corruption)
-    return [lidar, {"type": "LoadImages"}, {"type": "CorruptSensor", **asdict(corruption)}]
+    described = config.data.described
+    steps: list[dict[str, Any]] = [lidar, {"type": "LoadImages", "cameras": described.cameras}]
+    if described.point_range_m is not None:
+        steps.append({"type": "KeepPoints", "range_m": described.point_range_m})
+    if corruption is not None:
+        corruption = replace(corruption, sensors=described.sensors)
+        lidar["corruption"] = astuple(corruption)
+        steps.append({"type": "CorruptSensor", **asdict(corruption)})
+    return steps
 
 
 def resize_step(config: RunConfig, *, training: bool) -> dict[str, Any]:
@@ -147,9 +151,12 @@ def dataset_config(
 ) -> dict[str, Any]:
     """A `KeyedNuScenesDataset` over `<root>/aqr_infos/<split>.pkl`."""
     root = Path(config.data.root).absolute()
+    described = config.data.described
     pipeline = train_pipeline(config) if training else evaluation_pipeline(config, corruption)
     _leave_unread(pipeline, config.model)
-    corrupted = {} if corruption is None else {"corruption": astuple(corruption)}
+    corrupted: dict[str, Any] = {}
+    if corruption is not None:
+        corrupted["corruption"] = astuple(replace(corruption, sensors=described.sensors))
     return {
         "type": "KeyedNuScenesDataset",
         "seed": config.seed,
@@ -157,11 +164,11 @@ def dataset_config(
         "data_root": str(root),
         "ann_file": f"aqr_infos/{split}.pkl",
         "data_prefix": {
-            "pts": f"samples/{LIDAR_NAME}",
-            "sweeps": f"sweeps/{LIDAR_NAME}",
-            **{camera: f"samples/{camera}" for camera in CAMERA_NAMES},
+            "pts": f"samples/{described.lidar}",
+            "sweeps": f"sweeps/{described.lidar}",
+            **{camera: f"samples/{camera}" for camera in described.cameras},
         },
-        "metainfo": {"classes": CLASS_NAMES},
+        "metainfo": {"classes": described.names},
         "modality": {"use_lidar": True, "use_camera": True},
         "pipeline": pipeline,
         "box_type_3d": "LiDAR",

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from aqr_exp.evaluate.protocol import CLASS_RANGE_M, HALF_TURN_LABEL, RACK_LABELS
+from aqr_exp.config.schema.description import DataDescription
+from aqr_exp.evaluate.protocol import ranges_m
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -17,12 +18,12 @@ class Boxes:
 
     Attributes:
         sample: Position of a box's sample among the split's.
-        label: Class, an index into `CLASS_NAMES`.
+        label: Class, its place in the description.
         centre: (x, y, z) of the middle in metres.
         size: (width, length, height) in metres.
         rotation: Quaternion (w, x, y, z).
         velocity: (x, y) in m/s; NaN where unknown.
-        attribute: An index into `ATTRIBUTE_NAMES`, -1 for none.
+        attribute: Its place among the description's, -1 for none.
     """
 
     sample: Int[np.ndarray, " N"]
@@ -69,10 +70,14 @@ def yaws(rotation: Float[np.ndarray, "N 4"]) -> Float[np.ndarray, " N"]:
 
 
 def heading_errors(
-    truth: Float[np.ndarray, " M"], predicted: Float[np.ndarray, " M"], label: Int[np.ndarray, " M"]
+    truth: Float[np.ndarray, " M"],
+    predicted: Float[np.ndarray, " M"],
+    label: Int[np.ndarray, " M"],
+    description: DataDescription,
 ) -> Float[np.ndarray, " M"]:
-    """Angles between headings in radians, in [0, pi]; a barrier's in [0, pi/2]."""
-    period = np.where(label == HALF_TURN_LABEL, np.pi, 2 * np.pi)
+    """Angles between headings in radians, in [0, pi]; in [0, pi/2] where front and back are equal."""
+    halves = [at for at, each in enumerate(description.classes) if each.heading == "half"]
+    period = np.where(np.isin(label, halves), np.pi, 2 * np.pi)
     return np.abs((truth - predicted + period / 2) % period - period / 2)
 
 
@@ -93,18 +98,21 @@ def ego_distances(boxes: Boxes, ego_xy: Float[np.ndarray, "samples 2"]) -> Float
     return np.sqrt(offset[:, 0] ** 2 + offset[:, 1] ** 2)
 
 
-def in_range(boxes: Boxes, ego_xy: Float[np.ndarray, "samples 2"]) -> Bool[np.ndarray, " N"]:
+def in_range(
+    boxes: Boxes, ego_xy: Float[np.ndarray, "samples 2"], description: DataDescription
+) -> Bool[np.ndarray, " N"]:
     """Mask of the boxes nearer than their class's range."""
     # Coordinates beyond what a float can square are out of range, which is what infinity says.
     with np.errstate(over="ignore"):
-        return ego_distances(boxes, ego_xy) < CLASS_RANGE_M[boxes.label]
+        return ego_distances(boxes, ego_xy) < ranges_m(description)[boxes.label]
 
 
-def in_racks(boxes: Boxes, racks: Racks) -> Bool[np.ndarray, " N"]:
+def in_racks(boxes: Boxes, racks: Racks, description: DataDescription) -> Bool[np.ndarray, " N"]:
     """Mask of bicycles and motorcycles whose centre lies in a rack of their sample."""
+    outside = [at for at, each in enumerate(description.classes) if each.outside_racks]
     inside = np.zeros(len(boxes), dtype=bool)
     has_rack = np.isin(boxes.sample, racks.sample)
-    bikes = np.flatnonzero(has_rack & np.isin(boxes.label, RACK_LABELS))
+    bikes = np.flatnonzero(has_rack & np.isin(boxes.label, outside))
     bikes = bikes[np.argsort(boxes.sample[bikes], kind="stable")]
     first = np.searchsorted(boxes.sample[bikes], racks.sample, side="left")
     last = np.searchsorted(boxes.sample[bikes], racks.sample, side="right")

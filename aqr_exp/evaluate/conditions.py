@@ -9,14 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
-from aqr_exp.data.classes import CLASS_NAMES
-from aqr_exp.evaluate.protocol import CLASS_RANGE_M
+from aqr_exp.config.schema.description import DataDescription
 from aqr_exp.evaluate.records import BANDS_M, WHOLE, MatchRecords, SplitSamples
-from aqr_exp.evaluate.scorer import ALL_LABELS, Scorer, Scores
-
-SMALL = frozenset({"pedestrian", "motorcycle", "bicycle", "traffic_cone", "barrier"})
-_SMALL_LABELS = tuple(label for label, name in enumerate(CLASS_NAMES) if name in SMALL)
-_LARGE_LABELS = tuple(label for label, name in enumerate(CLASS_NAMES) if name not in SMALL)
+from aqr_exp.evaluate.scorer import Scorer, Scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +22,23 @@ class DataCondition:
         table: Name of the match table it is computed from.
         word: `night` or `rain`; None takes all samples.
         present: True for samples under that condition, False for the others.
-        labels: The classes whose metrics count: those that the part can hold.
+        beyond_m: Only classes count that are evaluated beyond this distance.
+        small: True for small classes only, False for large ones.
     """
 
     table: str = WHOLE
     word: str | None = None
     present: bool = True
-    labels: tuple[int, ...] = ALL_LABELS
+    beyond_m: float = 0.0
+    small: bool | None = None
+
+    def labels(self, description: DataDescription) -> list[int]:
+        """The classes whose metrics count: those that the part can hold."""
+        return [
+            label
+            for label, each in enumerate(description.classes)
+            if each.range_m > self.beyond_m and self.small in (None, each.small)
+        ]
 
     def select(
         self, samples: SplitSamples, weights: Int[np.ndarray, "R S"]
@@ -44,21 +49,14 @@ class DataCondition:
         return weights * (samples.under(self.word) == self.present)
 
 
-def _reaching(low_m: float) -> tuple[int, ...]:
-    """Classes that are evaluated beyond a distance."""
-    return tuple(label for label in ALL_LABELS if CLASS_RANGE_M[label] > low_m)
-
-
 CONDITIONS: Mapping[str, DataCondition] = {
     "night": DataCondition(word="night"),
     "day": DataCondition(word="night", present=False),
     "rain": DataCondition(word="rain"),
     "dry": DataCondition(word="rain", present=False),
-    **{
-        name: DataCondition(table=name, labels=_reaching(low)) for name, (low, _) in BANDS_M.items()
-    },
-    "small": DataCondition(labels=_SMALL_LABELS),
-    "large": DataCondition(labels=_LARGE_LABELS),
+    **{name: DataCondition(table=name, beyond_m=low) for name, (low, _) in BANDS_M.items()},
+    "small": DataCondition(small=True),
+    "large": DataCondition(small=False),
 }
 """Conditions by name, as it follows the @ of a metric."""
 
@@ -68,6 +66,7 @@ class RunScorer:
 
     def __init__(self, records: MatchRecords) -> None:
         self.samples = records.samples
+        self.description = records.description
         self._tables = records.tables
         self._scorers: dict[str, Scorer] = {}
 
@@ -84,7 +83,7 @@ class RunScorer:
         if weights is None:
             weights = np.ones((1, len(self.samples)), dtype=np.int64)
         if part.table not in self._scorers:
-            self._scorers[part.table] = Scorer(self._tables[part.table])
+            self._scorers[part.table] = Scorer(self._tables[part.table], self.description)
         return self._scorers[part.table].scores(part.select(self.samples, weights))
 
 
@@ -96,7 +95,7 @@ def condition_metrics(records: MatchRecords) -> dict[str, dict[str, float | int]
     """
     scorer = RunScorer(records)
     return {
-        name: scorer.scores(condition).metrics(condition.labels)
+        name: scorer.scores(condition).metrics(condition.labels(records.description))
         for name, condition in CONDITIONS.items()
         if condition.table in records.tables
     }

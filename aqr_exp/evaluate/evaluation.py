@@ -4,13 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from aqr_exp.config.identity import as_dict
+from aqr_exp.config.schema.description import NUSCENES
 from aqr_exp.evaluate.boxes import Boxes, ego_distances, in_racks, in_range
+from aqr_exp.evaluate.conditions import RunScorer
 from aqr_exp.evaluate.ground_truth import GroundTruth, load_ground_truth
 from aqr_exp.evaluate.matching import match
 from aqr_exp.evaluate.predictions import Predictions, read_predictions
 from aqr_exp.evaluate.protocol import NAME
 from aqr_exp.evaluate.records import BANDS_M, WHOLE, MatchRecords
-from aqr_exp.evaluate.scorer import Scorer
 
 
 def tables(
@@ -18,8 +20,8 @@ def tables(
 ) -> Iterator[tuple[str, Boxes, Predictions]]:
     """The ground truths and the detections that count, together and, with `bands`, in each range band."""
     boxes = predictions.boxes
-    counted = in_range(boxes, truth.ego_xy)
-    counted[counted] = ~in_racks(boxes.take(counted), truth.racks)
+    counted = in_range(boxes, truth.ego_xy, truth.description)
+    counted[counted] = ~in_racks(boxes.take(counted), truth.racks, truth.description)
     predictions = predictions.take(counted)
     yield WHOLE, truth.boxes, predictions
     if bands:
@@ -39,13 +41,15 @@ def make_records(
     Raises:
         RequestError: A matched detection's size is not above 0; names it.
     """
+    described = {"description": as_dict(truth.description)}
     return MatchRecords(
         samples=truth.samples,
         tables={
             name: match(truth, boxes, found)
             for name, boxes, found in tables(truth, predictions, bands=bands)
         },
-        header={"protocol": NAME, "split": truth.split},
+        header={"protocol": NAME, "split": truth.split}
+        | (described if truth.description != NUSCENES else {}),
     )
 
 
@@ -70,4 +74,4 @@ def score_results(result_path: Path, root: Path, version: str, split: str) -> di
         AqrExpError: A table of the data set is missing or damaged.
     """
     records = records_of_file(result_path, root, version, split, bands=False)
-    return dict(Scorer(records.tables[WHOLE]).scores().metrics())
+    return dict(RunScorer(records).scores().metrics())

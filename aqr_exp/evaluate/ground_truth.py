@@ -4,6 +4,7 @@ Letters: S samples of the split, G ground truths, K bicycle racks.
 """
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -11,7 +12,9 @@ from urllib.parse import quote
 import numpy as np
 from jaxtyping import Float, Int
 
-from aqr_exp.data.classes import CLASS_NAMES, LIDAR_NAME
+from aqr_exp.config.description import read_description
+from aqr_exp.config.identity import as_dict
+from aqr_exp.config.schema.description import NUSCENES, DataDescription
 from aqr_exp.data.info_files import WHOLE, Part, prepared_part
 from aqr_exp.data.nuscenes_tables import (
     EVALUATED_TABLES,
@@ -26,10 +29,10 @@ from aqr_exp.data.nuscenes_tables import (
     Scene,
     Sensor,
     Tables,
+    unknown_names,
 )
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.evaluate.boxes import Boxes, Racks, in_racks, in_range, rotation_matrices
-from aqr_exp.evaluate.protocol import ATTRIBUTE_NAMES, CLASS_OF_CATEGORY, RACK_CATEGORY
 from aqr_exp.evaluate.records import SplitSamples, part
 from aqr_exp.files.arrays import read_arrays, write_arrays
 from aqr_exp.files.cache import cache_of
@@ -38,14 +41,16 @@ MAX_VELOCITY_GAP_S = 1.5
 """A velocity is the difference between neighbouring annotations at most this far apart on either side."""
 
 
-def ego_positions(tables: Tables, samples: list[Sample]) -> Float[np.ndarray, "S 2"]:
+def ego_positions(
+    tables: Tables, samples: list[Sample], lidar: str = NUSCENES.lidar
+) -> Float[np.ndarray, "S 2"]:
     """(x, y) of the vehicle at each sample's LiDAR keyframe, global frame, metres.
 
     Raises:
         AqrExpError: A sample has no LiDAR keyframe, or a table is damaged.
     """
     wanted = {sample.token for sample in samples}
-    sensors = {row.token for row in tables.rows("sensor", Sensor) if row.channel == LIDAR_NAME}
+    sensors = {row.token for row in tables.rows("sensor", Sensor) if row.channel == lidar}
     calibrations = {
         row.token
         for row in tables.rows("calibrated_sensor", Calibration)
@@ -68,7 +73,7 @@ def ego_positions(tables: Tables, samples: list[Sample]) -> Float[np.ndarray, "S
     for index, sample in enumerate(samples):
         if sample.token not in pose_of:
             raise AqrExpError(
-                f"{tables.path('sample_data')}: sample {sample.token} has no {LIDAR_NAME} keyframe"
+                f"{tables.path('sample_data')}: sample {sample.token} has no {lidar} keyframe"
             )
         ego[index] = tables.lookup("ego_pose", place, pose_of[sample.token])
     return ego
@@ -100,8 +105,10 @@ class _Tracks:
             return np.asarray(moved / np.float64(seconds))
 
 
-def _attribute(tables: Tables, names: dict[str, str], annotation: ExactAnnotation) -> int:
-    """Label of an annotation's attribute, -1 for none."""
+def _attribute(
+    tables: Tables, names: dict[str, str], annotation: ExactAnnotation, known: Sequence[str]
+) -> int:
+    """Label of an annotation's attribute, its place among the known ones; -1 for none."""
     tokens = annotation.attribute_tokens
     if not tokens:
         return -1
@@ -109,9 +116,9 @@ def _attribute(tables: Tables, names: dict[str, str], annotation: ExactAnnotatio
     if len(tokens) > 1:
         raise AqrExpError(f"{where} has {len(tokens)} attributes (at most one is defined)")
     name = tables.lookup("attribute", names, tokens[0])
-    if name not in ATTRIBUTE_NAMES:
+    if name not in known:
         raise AqrExpError(f"{where} has the unknown attribute {name}")
-    return ATTRIBUTE_NAMES.index(name)
+    return known.index(name)
 
 
 def _rack_arrays(rows: list[tuple[int, ExactAnnotation]]) -> Racks:
@@ -129,12 +136,15 @@ def _rack_arrays(rows: list[tuple[int, ExactAnnotation]]) -> Racks:
 
 
 def annotated_boxes(
-    tables: Tables, samples: list[Sample], every_sample: list[Sample]
+    tables: Tables,
+    samples: list[Sample],
+    every_sample: list[Sample],
+    description: DataDescription = NUSCENES,
 ) -> tuple[Boxes, Int[np.ndarray, " G"], Racks]:
     """Annotations of some samples, before the benchmark's filters; tracks pass through every sample.
 
     Returns:
-        Boxes of the ten classes, by sample and in the table's order within it; how many points
+        Boxes of the classes, by sample and in the table's order within it; how many points
         (LiDAR and radar) lie in each; the bicycle racks.
 
     Raises:
@@ -152,10 +162,10 @@ def annotated_boxes(
             continue
         token = tables.lookup("instance", instances, row.instance_token)
         name = tables.lookup("category", category, token)
-        if name == RACK_CATEGORY:
+        if name == description.racks:
             racks.append((place[row.sample_token], row))
-        elif name in CLASS_OF_CATEGORY:
-            label = CLASS_NAMES.index(CLASS_OF_CATEGORY[name])
+        elif name in description.class_of:
+            label = description.names.index(description.class_of[name])
             boxes.append((place[row.sample_token], label, row))
     boxes.sort(key=lambda box: box[0])
     rows = [row for _, _, row in boxes]
@@ -166,7 +176,10 @@ def annotated_boxes(
         size=np.array([row.size for row in rows]).reshape(-1, 3),
         rotation=np.array([row.rotation for row in rows]).reshape(-1, 4),
         velocity=np.array([tracks.velocity(row) for row in rows]).reshape(-1, 2),
-        attribute=np.array([_attribute(tables, attributes, row) for row in rows], dtype=np.int64),
+        attribute=np.array(
+            [_attribute(tables, attributes, row, description.attributes) for row in rows],
+            dtype=np.int64,
+        ),
     )
     points = np.array([row.num_lidar_pts + row.num_radar_pts for row in rows], dtype=np.int64)
     return arrays, points, _rack_arrays(racks)
@@ -187,6 +200,7 @@ class GroundTruth:
     ego_xy: Float[np.ndarray, "S 2"]
     boxes: Boxes
     racks: Racks
+    description: DataDescription = NUSCENES
 
     @property
     def keeps_file_order(self) -> bool:
@@ -215,19 +229,26 @@ def load_ground_truth(root: Path, version: str, split: str) -> GroundTruth:
     path = cache_path(root, version, split)
     tables = Tables(root, version)
     part = prepared_part(root)
-    known = {"tables": _stamp(tables), "scenes": part.scenes and list(part.scenes)}
+    description = read_description(root)
+    known = {
+        "tables": _stamp(tables),
+        "scenes": part.scenes and list(part.scenes),
+        "description": description and as_dict(description),
+    }
     with contextlib.suppress(AqrExpError):
         arrays, header = read_arrays(path, _KIND)
-        if header["tables"] == known["tables"] and header.get("scenes") == known["scenes"]:
-            return _from_arrays(split, arrays)
-    truth = read_ground_truth(tables, split, part)
+        if all(header.get(name) == value for name, value in known.items()):
+            return _from_arrays(split, arrays, description or NUSCENES)
+    truth = read_ground_truth(tables, split, part, description or NUSCENES)
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_arrays(path, _KIND, _to_arrays(truth), known)
     return truth
 
 
-def read_ground_truth(tables: Tables, split: str, part: Part = WHOLE) -> GroundTruth:
+def read_ground_truth(
+    tables: Tables, split: str, part: Part = WHOLE, description: DataDescription = NUSCENES
+) -> GroundTruth:
     """A split's ground truth from the tables themselves, of the scenes that are prepared.
 
     Raises:
@@ -247,11 +268,25 @@ def read_ground_truth(tables: Tables, split: str, part: Part = WHOLE) -> GroundT
         scene_names=tuple(scene.name for scene in scenes),
         scene_descriptions=tuple(scene.description for scene in scenes),
     )
-    ego_xy = ego_positions(tables, rows)
-    boxes, points, racks = annotated_boxes(tables, rows, every_sample)
-    counted = in_range(boxes, ego_xy) & (points != 0) & ~in_racks(boxes, racks)
+    if description != NUSCENES:
+        vocabulary = {
+            table: [row.name for row in tables.rows(table, Named)]
+            for table in ("category", "attribute")
+        }
+        vocabulary["sensor"] = [row.channel for row in tables.rows("sensor", Sensor)]
+        if faults := list(unknown_names(description, vocabulary)):
+            raise RequestError(*faults)
+    ego_xy = ego_positions(tables, rows, description.lidar)
+    boxes, points, racks = annotated_boxes(tables, rows, every_sample, description)
+    counted = in_range(boxes, ego_xy, description) & (points != 0)
+    counted &= ~in_racks(boxes, racks, description)
     return GroundTruth(
-        split=split, samples=samples, ego_xy=ego_xy, boxes=boxes.take(counted), racks=racks
+        split=split,
+        samples=samples,
+        ego_xy=ego_xy,
+        boxes=boxes.take(counted),
+        racks=racks,
+        description=description,
     )
 
 
@@ -271,11 +306,14 @@ def _to_arrays(truth: GroundTruth) -> dict[str, np.ndarray]:
     return {**truth.samples.arrays(), "ego_xy": truth.ego_xy, **boxes, **racks}
 
 
-def _from_arrays(split: str, arrays: dict[str, np.ndarray]) -> GroundTruth:
+def _from_arrays(
+    split: str, arrays: dict[str, np.ndarray], description: DataDescription
+) -> GroundTruth:
     return GroundTruth(
         split=split,
         samples=SplitSamples.from_arrays(arrays),
         ego_xy=arrays["ego_xy"],
         boxes=Boxes(**part(arrays, "box_")),
         racks=Racks(**part(arrays, "rack_")),
+        description=description,
     )

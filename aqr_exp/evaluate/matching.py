@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from aqr_exp.data.classes import CLASS_NAMES
+from aqr_exp.config.schema.description import DataDescription
 from aqr_exp.evaluate.boxes import Boxes, heading_errors, size_errors, yaws
 from aqr_exp.evaluate.ground_truth import GroundTruth
 from aqr_exp.evaluate.predictions import Predictions, refusal
@@ -18,8 +18,6 @@ from aqr_exp.evaluate.records import MatchTable, exact_floats, smallest_unsigned
 
 _PAIRS_AT_ONCE = 1 << 21
 """Distances are computed for this many pairs at a time, to bound the memory."""
-
-_CLASSES = len(CLASS_NAMES)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,40 +48,42 @@ def match(truth: GroundTruth, truth_boxes: Boxes, predictions: Predictions) -> M
     """
     ranked = predictions.take(_ranking(predictions))
     boxes = ranked.boxes
-    groups = len(truth.samples) * _CLASSES
+    classes = len(truth.description.classes)
+    samples = len(truth.samples)
     matched = np.zeros(len(boxes), dtype=np.uint8)
     errors = np.empty((0, 5))
-    for bit, chosen in enumerate(_chosen(boxes, truth_boxes, groups)):
+    for bit, chosen in enumerate(_chosen(boxes, truth_boxes, samples, classes)):
         _check_sizes(ranked, truth, chosen.detection)
         matched[chosen.detection] |= np.uint8(1 << bit)
         if bit == ERROR_MATCH:
-            errors = _errors(chosen, boxes, truth_boxes)
-    counts = np.bincount(_group(truth_boxes), minlength=groups)
+            errors = _errors(chosen, boxes, truth_boxes, truth.description)
+    counts = np.bincount(_group(truth_boxes, classes), minlength=samples * classes)
     return MatchTable(
-        class_start=np.searchsorted(boxes.label, np.arange(_CLASSES + 1)),
+        class_start=np.searchsorted(boxes.label, np.arange(classes + 1)),
         sample=smallest_unsigned(boxes.sample),
         score=exact_floats(ranked.score),
         matched=matched,
         errors=errors,
-        truths=smallest_unsigned(counts.reshape(-1, _CLASSES)),
+        truths=smallest_unsigned(counts.reshape(-1, classes)),
     )
 
 
 def matches(
-    samples: int, truth_boxes: Boxes, predictions: Predictions
+    truth: GroundTruth, truth_boxes: Boxes, predictions: Predictions
 ) -> Int[np.ndarray, "P distances"]:
     """The place of the ground truth that each detection matches at each match distance; -1 for none."""
     order = _ranking(predictions)
     found = np.full((len(order), len(MATCH_DISTANCES_M)), -1)
-    chosen = _chosen(predictions.boxes.take(order), truth_boxes, samples * _CLASSES)
+    sizes = len(truth.samples), len(truth.description.classes)
+    chosen = _chosen(predictions.boxes.take(order), truth_boxes, *sizes)
     for bit, pairs in enumerate(chosen):
         found[order[pairs.detection], bit] = pairs.truth
     return found
 
 
-def _chosen(boxes: Boxes, truths: Boxes, groups: int) -> Iterator[_Pairs]:
+def _chosen(boxes: Boxes, truths: Boxes, samples: int, classes: int) -> Iterator[_Pairs]:
     """The pairs of ranked detections and ground truths that match, at each match distance."""
-    pairs = _near_pairs(boxes, truths, groups)
+    pairs = _near_pairs(boxes, truths, samples, classes)
     for limit_m in MATCH_DISTANCES_M:
         near = pairs.take(pairs.distance_m < limit_m)
         yield near.take(_deferred_acceptance(near.detection, near.truth, len(boxes), len(truths)))
@@ -96,18 +96,19 @@ def _ranking(predictions: Predictions) -> Int[np.ndarray, " P"]:
     return falling[np.argsort(label[falling].astype(np.uint8), kind="stable")]
 
 
-def _group(boxes: Boxes) -> np.ndarray:
+def _group(boxes: Boxes, classes: int) -> np.ndarray:
     """A number for each pair of sample and class."""
-    return boxes.sample * _CLASSES + boxes.label
+    return boxes.sample * classes + boxes.label
 
 
-def _near_pairs(boxes: Boxes, truths: Boxes, groups: int) -> _Pairs:
+def _near_pairs(boxes: Boxes, truths: Boxes, samples: int, classes: int) -> _Pairs:
     """All pairs of one sample and class that are less than 4 m apart."""
     # Stable: a group's ground truths keep the order that breaks ties of distance.
-    truth_order = np.argsort(_group(truths), kind="stable")
-    sizes = np.bincount(_group(truths), minlength=groups)
-    first = (np.cumsum(sizes) - sizes)[_group(boxes)]
-    count = sizes[_group(boxes)]
+    group, of_truth = _group(boxes, classes), _group(truths, classes)
+    truth_order = np.argsort(of_truth, kind="stable")
+    sizes = np.bincount(of_truth, minlength=samples * classes)
+    first = (np.cumsum(sizes) - sizes)[group]
+    count = sizes[group]
     ends = np.cumsum(count)
     parts: list[_Pairs] = []
     start = 0
@@ -179,7 +180,9 @@ def _check_sizes(ranked: Predictions, truth: GroundTruth, detection: np.ndarray)
         raise refusal(ranked, truth, index, f"size={size} (allowed: above 0)")
 
 
-def _errors(pairs: _Pairs, boxes: Boxes, truths: Boxes) -> Float[np.ndarray, "M 5"]:
+def _errors(
+    pairs: _Pairs, boxes: Boxes, truths: Boxes, description: DataDescription
+) -> Float[np.ndarray, "M 5"]:
     """The five true-positive errors of matched pairs."""
     found, real = boxes.take(pairs.detection), truths.take(pairs.truth)
     slip = found.velocity - real.velocity
@@ -188,7 +191,7 @@ def _errors(pairs: _Pairs, boxes: Boxes, truths: Boxes) -> Float[np.ndarray, "M 
         [
             pairs.distance_m,
             size_errors(real.size, found.size),
-            heading_errors(yaws(real.rotation), yaws(found.rotation), real.label),
+            heading_errors(yaws(real.rotation), yaws(found.rotation), real.label, description),
             np.hypot(slip[:, 0], slip[:, 1]),
             attribute,
         ],

@@ -10,12 +10,12 @@ import numpy as np
 from mmdet3d.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
+from aqr_exp.config.description import read_description
+from aqr_exp.config.schema.description import NUSCENES, DataDescription
 from aqr_exp.config.schema.run import Evaluator
-from aqr_exp.data.classes import CLASS_NAMES
+from aqr_exp.evaluate.conditions import RunScorer
 from aqr_exp.evaluate.evaluation import records_of_file
-from aqr_exp.evaluate.protocol import attribute_name
-from aqr_exp.evaluate.records import WHOLE, write_records
-from aqr_exp.evaluate.scorer import Scorer
+from aqr_exp.evaluate.records import write_records
 from aqr_exp.files.atomic import replace_text
 
 TP_ERROR_NAMES = {
@@ -57,9 +57,9 @@ def score_results(result_path: Path, root: Path, version: str, split: str) -> di
     boxes = evaluation.gt_boxes.all
     metrics: dict[str, Any] = {"mAP": summary["mean_ap"], "NDS": summary["nd_score"]}
     metrics.update({ours: summary["tp_errors"][name] for name, ours in TP_ERROR_NAMES.items()})
-    metrics.update({f"AP/{name}": summary["mean_dist_aps"][name] for name in CLASS_NAMES})
+    metrics.update({f"AP/{name}": summary["mean_dist_aps"][name] for name in NUSCENES.names})
     metrics.update(
-        {f"gt/{name}": sum(box.detection_name == name for box in boxes) for name in CLASS_NAMES}
+        {f"gt/{name}": sum(box.detection_name == name for box in boxes) for name in NUSCENES.names}
     )
     metrics["samples"] = len(evaluation.sample_tokens)
     return metrics
@@ -100,11 +100,12 @@ def sample_result(
     scores: np.ndarray,
     labels: np.ndarray,
     lidar2global: np.ndarray,
+    description: DataDescription = NUSCENES,
 ) -> list[dict[str, Any]]:
     """Detections of one sample in nuScenes' format.
 
-    Boxes are [N, 9], scores [N] in [0, 1], labels [N] indices into the ten classes, `lidar2global` [4,
-    4].
+    Boxes are [N, 9], scores [N] in [0, 1], labels [N] places among the classes,
+    `lidar2global` [4, 4].
 
     Returns:
         N dictionaries; `size` is (width, length, height), `rotation` a quaternion (w, x, y, z).
@@ -112,7 +113,7 @@ def sample_result(
     centres, yaws, velocities = global_boxes(boxes, lidar2global)
     result = []
     for index in range(len(boxes)):
-        name = CLASS_NAMES[int(labels[index])]
+        kind = description.classes[int(labels[index])]
         length, width, height = (float(value) for value in boxes[index, 3:6])
         half = 0.5 * float(yaws[index])
         result.append(
@@ -122,9 +123,9 @@ def sample_result(
                 "size": [width, length, height],
                 "rotation": [float(np.cos(half)), 0.0, 0.0, float(np.sin(half))],
                 "velocity": velocities[index].tolist(),
-                "detection_name": name,
+                "detection_name": kind.name,
                 "detection_score": float(scores[index]),
-                "attribute_name": attribute_name(name, float(np.hypot(*velocities[index]))),
+                "attribute_name": kind.attribute(float(np.hypot(*velocities[index]))),
             }
         )
     return result
@@ -160,6 +161,7 @@ class NuScenesResultMetric(BaseMetric):
         if evaluator not in get_args(Evaluator):
             raise ValueError(f"{evaluator!r} is not a valid Evaluator")
         self.evaluator = evaluator
+        self.description = read_description(self.root) or NUSCENES
         self.records_path = None if records_path is None else Path(records_path)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
@@ -176,6 +178,7 @@ class NuScenesResultMetric(BaseMetric):
                 predictions["scores_3d"].cpu().numpy(),
                 predictions["labels_3d"].cpu().numpy(),
                 lidar2global,
+                self.description,
             )
             self.results.append((sample["token"], detections))
 
@@ -193,4 +196,4 @@ class NuScenesResultMetric(BaseMetric):
             write_records(self.records_path, records)
         if self.evaluator == "official":
             return score_results(*place)
-        return dict(Scorer(records.tables[WHOLE]).scores().metrics())
+        return dict(RunScorer(records).scores().metrics())

@@ -33,7 +33,6 @@ from aqr_exp.config.idea_files import (
 from aqr_exp.config.idea_spec import imported
 from aqr_exp.config.identity import short_hash
 from aqr_exp.config.sources import Root, closure
-from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.errors import AqrExpError, Fault, RequestError, cut, shown
 from aqr_exp.evaluate.boxes import Boxes, ego_distances, yaws
 from aqr_exp.evaluate.conditions import CONDITIONS, DataCondition
@@ -41,9 +40,8 @@ from aqr_exp.evaluate.evaluation import tables
 from aqr_exp.evaluate.ground_truth import GroundTruth
 from aqr_exp.evaluate.matching import matches
 from aqr_exp.evaluate.predictions import Predictions
-from aqr_exp.evaluate.protocol import ATTRIBUTE_NAMES, ERROR_NAMES
+from aqr_exp.evaluate.protocol import ERROR_NAMES
 from aqr_exp.evaluate.records import BANDS_M, WHOLE, SplitSamples
-from aqr_exp.evaluate.scorer import ALL_LABELS
 from aqr_exp.files.arrays import read_arrays, write_arrays
 from aqr_exp.files.progress import Progress, no_progress
 from aqr_exp.files.suggest import did_you_mean, some
@@ -143,11 +141,7 @@ Rows = tuple[Int[np.ndarray, " P"], Float[np.ndarray, "P K"]]
 """The sample of each row, and its numbers."""
 
 # Conditions on classes: measured on their boxes alone, as range bands are on theirs.
-_SUBSETS = {
-    name: item.labels
-    for name, item in CONDITIONS.items()
-    if item.table == WHOLE and item.labels != ALL_LABELS
-}
+_SUBSETS = {name: item for name, item in CONDITIONS.items() if item.small is not None}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -212,7 +206,8 @@ def _parts(
 ) -> Iterator[tuple[str, Boxes, Predictions]]:
     for name, boxes, found in tables(truth, predictions):
         yield name, boxes, found
-        for other, labels in _SUBSETS.items() if name == WHOLE else ():
+        for other, part in _SUBSETS.items() if name == WHOLE else ():
+            labels = part.labels(truth.description)
             real, theirs = (np.isin(each.label, labels) for each in (boxes, found.boxes))
             yield other, boxes.take(real), found.take(theirs)
 
@@ -221,7 +216,7 @@ def _samples(truth: GroundTruth, boxes: Boxes, found: Predictions) -> Iterator[S
     found = found.take(np.argsort(found.boxes.sample, kind="stable"))
     place = np.arange(len(truth.samples) + 1)
     ends, truth_ends = (np.searchsorted(each.sample, place) for each in (found.boxes, boxes))
-    pairs = matches(len(truth.samples), boxes, found)
+    pairs = matches(truth, boxes, found)
     # From places in the split to those in the sample.
     pairs = np.where(pairs < 0, -1, pairs - truth_ends[found.boxes.sample][:, None])
     theirs = _described(found.boxes, found.score, truth)
@@ -240,12 +235,12 @@ def _samples(truth: GroundTruth, boxes: Boxes, found: Predictions) -> Iterator[S
 
 def _described(boxes: Boxes, score: np.ndarray, truth: GroundTruth) -> dict[str, np.ndarray]:
     found = {
-        "name": np.array(CLASS_NAMES)[boxes.label],
+        "name": np.array(truth.description.names)[boxes.label],
         "centre": boxes.centre,
         "size": boxes.size,
         "yaw": yaws(boxes.rotation),
         "velocity": boxes.velocity,
-        "attribute": np.array((*ATTRIBUTE_NAMES, ""))[boxes.attribute],
+        "attribute": np.array((*truth.description.attributes, ""))[boxes.attribute],
         "distance": ego_distances(boxes, truth.ego_xy),
         "score": score,
     }

@@ -7,20 +7,22 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
+from types import GenericAlias
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
 from jaxtyping import Float, Int
 
-from aqr_exp.data.classes import CLASS_NAMES
+from aqr_exp.config.schema.description import DataDescription
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.evaluate.boxes import Boxes
 from aqr_exp.evaluate.ground_truth import GroundTruth
-from aqr_exp.evaluate.protocol import ATTRIBUTE_NAMES, MAX_BOXES
+from aqr_exp.evaluate.protocol import MAX_BOXES
 from aqr_exp.files.reading import read_content
 
 
@@ -51,17 +53,14 @@ class Predictions:
 
 
 class _Detection(msgspec.Struct, gc=False):
-    """One box of a result file; what else it may hold is passed over."""
+    """One box of a result file, but for its names; what else it may hold is passed over."""
 
     sample_token: str
     translation: tuple[float, float, float]
     size: tuple[float, float, float]
     rotation: tuple[float, float, float, float]
     velocity: tuple[float, float]
-    detection_name: Literal[CLASS_NAMES]  # type: ignore[valid-type]  # as many names as there are
     detection_score: float
-    attribute_name: Literal[("", *ATTRIBUTE_NAMES)]  # type: ignore[valid-type]
-    num_pts: int = -1
 
 
 class _ResultFile(msgspec.Struct):
@@ -72,12 +71,32 @@ class _ResultFile(msgspec.Struct):
 
 
 _VECTORS = {"translation": 3, "size": 3, "rotation": 4, "velocity": 2}
-_NAMES = {
-    "detection_name": {name: label for label, name in enumerate(CLASS_NAMES)},
-    "attribute_name": {name: label for label, name in enumerate(ATTRIBUTE_NAMES)} | {"": -1},
-}
 _NUMBERS = ("detection_score", "num_pts")
-_DECODER = msgspec.json.Decoder(list[_Detection])
+
+
+class _Format:
+    """The boxes of result files on data of a description.
+
+    Attributes:
+        names: The label of each class, and of each attribute, by field.
+        boxes: The type of a sample's boxes.
+        decoder: Of their JSON.
+    """
+
+    def __init__(self, description: DataDescription) -> None:
+        self.names = {
+            "detection_name": {name: at for at, name in enumerate(description.names)},
+            "attribute_name": {name: at for at, name in enumerate(description.attributes)}
+            | {"": -1},
+        }
+        named: list[Any] = [(name, Literal[tuple(labels)]) for name, labels in self.names.items()]
+        fields = [*named, ("num_pts", int, -1)]
+        box = msgspec.defstruct("_Box", fields, bases=(_Detection,), gc=False)
+        self.boxes: Any = GenericAlias(list, (box,))
+        self.decoder = msgspec.json.Decoder(self.boxes)
+
+
+_format_of = lru_cache(maxsize=8)(_Format)
 # Not standard JSON, but Python writes and the devkit reads them, for unknown velocities.
 _NOT_JSON = (b"NaN", b"Infinity")
 
@@ -124,18 +143,19 @@ def _collect(source: str, results: Mapping[str, Any], truth: GroundTruth) -> Pre
     place_of = {token: index for index, token in enumerate(truth.samples.tokens)}
     _check_samples(source, results, place_of, truth.split)
     order = results if truth.keeps_file_order else truth.samples.tokens
+    form = _format_of(truth.description)
     columns: dict[str, list[np.ndarray]] = {
-        name: [] for name in ("sample", "place", *_VECTORS, *_NAMES, *_NUMBERS)
+        name: [] for name in ("sample", "place", *_VECTORS, *form.names, *_NUMBERS)
     }
     for token in order:
-        found = _decode(source, token, results[token])
+        found = _decode(source, token, results[token], form)
         count = len(found)
         columns["sample"].append(np.full(count, place_of[token]))
         columns["place"].append(np.arange(count))
         for name, width in _VECTORS.items():
             numbers = chain.from_iterable(map(attrgetter(name), found))
             columns[name].append(np.fromiter(numbers, np.float64, count * width))
-        for name, labels in _NAMES.items():
+        for name, labels in form.names.items():
             indices = map(labels.__getitem__, map(attrgetter(name), found))
             columns[name].append(np.fromiter(indices, np.int64, count))
         for name in _NUMBERS:
@@ -171,15 +191,15 @@ def _check_samples(
             raise RequestError(f"{source}: sample {tokens[0]} {fault}{more}")
 
 
-def _decode(source: str, token: str, boxes: Any) -> list[_Detection]:
+def _decode(source: str, token: str, boxes: Any, form: _Format) -> list[_Detection]:
     """One sample's boxes, checked against the format."""
     try:
         if isinstance(boxes, msgspec.Raw):
-            found = _DECODER.decode(boxes)
+            found: list[_Detection] = form.decoder.decode(boxes)
         else:
-            found = msgspec.convert(boxes, list[_Detection])
+            found = msgspec.convert(boxes, form.boxes)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RequestError(f"{source}: sample {token}{_in_words(str(error))}") from None
+        raise RequestError(f"{source}: sample {token}{_in_words(str(error), form)}") from None
     if len(found) > MAX_BOXES:
         raise RequestError(f"{source}: sample {token} has {len(found)} boxes (at most {MAX_BOXES})")
     for place, box in enumerate(found):
@@ -190,13 +210,13 @@ def _decode(source: str, token: str, boxes: Any) -> list[_Detection]:
     return found
 
 
-def _in_words(fault: str) -> str:
+def _in_words(fault: str, form: _Format) -> str:
     """Msgspec's message with the place first and the allowed names."""
     located = re.fullmatch(r"(.*) - at `\$\[(\d+)\]\.?(.*)`", fault)
     if located is None:
         return f": {fault}"
     what, place, field = located.groups()
-    known = ", ".join(name or "(empty)" for name in _NAMES.get(field, ()))
+    known = ", ".join(name or "(empty)" for name in form.names.get(field, ()))
     words = f"{what} (allowed: {known})" if known else what
     return f", box {place}{f', {field}' if field else ''}: {words}"
 

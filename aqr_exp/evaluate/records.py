@@ -1,18 +1,21 @@
 """Match records: the samples of a split and their matched detections, from which all metrics follow.
 
-Letters: S samples, T scenes, P detections, M of them matched at 2 m.
+Letters: S samples, T scenes, C classes, P detections, M of them matched at 2 m.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt
 
-from aqr_exp.errors import AqrExpError
+from aqr_exp.config.convert import convert
+from aqr_exp.config.schema.description import NUSCENES, DataDescription
+from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.evaluate.protocol import ERROR_MATCH, MATCH_DISTANCES_M
 from aqr_exp.files.arrays import read_arrays, write_arrays
 
@@ -96,12 +99,12 @@ class MatchTable:
         truths: Ground truths of each class in each sample.
     """
 
-    class_start: Int[np.ndarray, " 11"]
+    class_start: Int[np.ndarray, " borders"]
     sample: UInt[np.ndarray, " P"]
     score: Float[np.ndarray, " P"]
     matched: UInt[np.ndarray, " P"]
     errors: Float[np.ndarray, "M 5"]
-    truths: UInt[np.ndarray, "S 10"]
+    truths: UInt[np.ndarray, "S C"]
 
     def rows(self, label: int) -> slice:
         """Slice of a class's detections."""
@@ -135,12 +138,23 @@ class MatchRecords:
     Attributes:
         samples: The split's samples and scenes.
         tables: Match tables: `all`, and one for each range band.
-        header: The protocol, the split, and values added by the caller.
+        header: The protocol, the split, the description of data other than nuScenes, and values added
+            by the caller.
     """
 
     samples: SplitSamples
     tables: Mapping[str, MatchTable]
     header: Mapping[str, Any]
+
+    @cached_property
+    def description(self) -> DataDescription:
+        """The classes they are of.
+
+        Raises:
+            RequestError: The header holds no such description.
+        """
+        stored = self.header.get("description")
+        return NUSCENES if stored is None else convert(DataDescription, stored)
 
 
 def part(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
@@ -175,6 +189,10 @@ def read_records(path: Path) -> MatchRecords:
     try:
         del header["kind"]
         tables = {name: MatchTable(**part(arrays, f"{name}/")) for name in header.pop("tables")}
-        return MatchRecords(samples=SplitSamples.from_arrays(arrays), tables=tables, header=header)
-    except (TypeError, LookupError, ValueError, AttributeError):
+        found = MatchRecords(samples=SplitSamples.from_arrays(arrays), tables=tables, header=header)
+        classes = len(found.description.classes)
+        if any(table.truths.shape[1] != classes for table in tables.values()):
+            raise ValueError("of other classes")
+        return found
+    except (RequestError, TypeError, LookupError, ValueError, AttributeError):
         raise AqrExpError(f"{path} is damaged: it holds other arrays than match records") from None

@@ -1,21 +1,22 @@
 """Average precision and errors of each class, and the benchmark's averages over them.
 
-Letters: R evaluations (weightings of the same matches).
+Letters: R evaluations (weightings of the same matches), C classes.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from aqr_exp.data.classes import CLASS_NAMES
+from aqr_exp.config.schema.description import NUSCENES, DataDescription
 from aqr_exp.evaluate.protocol import (
     ERROR_MATCH,
     ERROR_NAMES,
     MAP_WEIGHT,
     MATCH_DISTANCES_M,
-    MEASURED,
+    measured,
 )
 from aqr_exp.evaluate.records import DISTANCES, MatchTable
 from aqr_exp.evaluate.weighting import (
@@ -26,8 +27,6 @@ from aqr_exp.evaluate.weighting import (
     Targets,
     mean_errors,
 )
-
-ALL_LABELS = tuple(range(len(CLASS_NAMES)))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,55 +39,69 @@ class Scores:
             error, 1 where nothing was found.
         truths: Ground truths by class.
         samples: Number of samples.
+        description: Of the data, with the classes.
     """
 
-    ap: Float[np.ndarray, "R 10 4"]
-    errors: Float[np.ndarray, "R 10 5"]
-    truths: Int[np.ndarray, "R 10"]
+    ap: Float[np.ndarray, "R C 4"]
+    errors: Float[np.ndarray, "R C 5"]
+    truths: Int[np.ndarray, "R C"]
     samples: Int[np.ndarray, " R"]
+    description: DataDescription = NUSCENES
 
-    def class_ap(self) -> Float[np.ndarray, "R 10"]:
+    def class_ap(self) -> Float[np.ndarray, "R C"]:
         """AP by class, over the four distances."""
         return self.ap.mean(axis=2)
 
-    def mean_ap(self, labels: Sequence[int] = ALL_LABELS) -> Float[np.ndarray, " R"]:
+    def mean_ap(self, labels: Sequence[int] | None = None) -> Float[np.ndarray, " R"]:
         """Mean of the classes' AP: mAP."""
-        return self.class_ap()[:, list(labels)].mean(axis=1)
+        return self.class_ap()[:, _index(labels)].mean(axis=1)
 
-    def mean_errors(self, labels: Sequence[int] = ALL_LABELS) -> Float[np.ndarray, "R 5"]:
+    def mean_errors(self, labels: Sequence[int] | None = None) -> Float[np.ndarray, "R 5"]:
         """The five errors over the classes that have them; NaN where none does."""
-        errors = self.errors[:, list(labels)]
+        errors = self.errors[:, _index(labels)]
         has = ~np.isnan(errors)
         total = np.where(has, errors, 0.0).sum(axis=1)
         count = has.sum(axis=1)
         return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
-    def nds(self, labels: Sequence[int] = ALL_LABELS) -> Float[np.ndarray, " R"]:
-        """The nuScenes detection score over some classes; NaN where an error is."""
-        quality = np.maximum(1.0 - self.mean_errors(labels), 0.0)
+    def nds(self, labels: Sequence[int] | None = None) -> Float[np.ndarray, " R"]:
+        """The nuScenes detection score over some classes; NaN where an error is.
+
+        Errors that no class of the data has do not count.
+        """
+        counted = self._counted_errors()
+        quality = np.maximum(1.0 - self.mean_errors(labels)[:, counted], 0.0)
         total = MAP_WEIGHT * self.mean_ap(labels) + quality.sum(axis=1)
-        return total / (MAP_WEIGHT + len(ERROR_NAMES))
+        return total / (MAP_WEIGHT + len(counted))
+
+    def _counted_errors(self) -> list[int]:
+        return np.flatnonzero(measured(self.description).any(axis=0)).tolist()
 
     def metrics(
-        self, labels: Sequence[int] = ALL_LABELS, evaluation: int = 0
+        self, labels: Sequence[int] | None = None, evaluation: int = 0
     ) -> dict[str, float | int]:
         """Metrics of one of the R evaluations, over some classes.
 
         Returns:
-            `mAP`, `NDS`, the five errors, `AP/<class>` and `gt/<class>` for the classes that count,
-            `samples`.
+            `mAP`, `NDS`, the errors that classes of the data have, `AP/<class>` and `gt/<class>` for
+            the classes that count, `samples`.
         """
         errors = self.mean_errors(labels)[evaluation]
         class_ap, truths = self.class_ap()[evaluation], self.truths[evaluation]
-        names = [(label, CLASS_NAMES[label]) for label in labels]
+        known = list(enumerate(self.description.names))
+        names = known if labels is None else [known[label] for label in labels]
         return {
             "mAP": float(self.mean_ap(labels)[evaluation]),
             "NDS": float(self.nds(labels)[evaluation]),
-            **{name: float(error) for name, error in zip(ERROR_NAMES, errors, strict=True)},
+            **{ERROR_NAMES[at]: float(errors[at]) for at in self._counted_errors()},
             **{f"AP/{name}": float(class_ap[label]) for label, name in names},
             **{f"gt/{name}": int(truths[label]) for label, name in names},
             "samples": int(self.samples[evaluation]),
         }
+
+
+def _index(labels: Sequence[int] | None) -> Any:
+    return slice(None) if labels is None else list(labels)
 
 
 _ENTRIES_AT_ONCE = 1 << 15
@@ -98,14 +111,14 @@ _ENTRIES_AT_ONCE = 1 << 15
 class _ClassScorer:
     """One class's detections, laid out for weighting."""
 
-    def __init__(self, table: MatchTable, label: int) -> None:
+    def __init__(self, table: MatchTable, label: int, description: DataDescription) -> None:
         rows = table.rows(label)
         self.sample = table.sample[rows].astype(np.intp)
         self.score = table.score[rows].astype(np.float64)
         self.matched = table.matched[rows]
         hits = table.hits(label, ERROR_MATCH)
         self.matches, self.match_index = np.flatnonzero(hits), np.cumsum(hits) - 1
-        self.measured = np.flatnonzero(MEASURED[label])
+        self.measured = np.flatnonzero(measured(description)[label])
         self.errors = KnownErrors.of(table.class_errors(label)[:, self.measured].T)
 
     def score_rows(
@@ -140,9 +153,11 @@ class _ClassScorer:
 class Scorer:
     """Scores of a match table under any weighting; work that weights do not change is done once."""
 
-    def __init__(self, table: MatchTable) -> None:
+    def __init__(self, table: MatchTable, description: DataDescription = NUSCENES) -> None:
+        self.description = description
         self._truths = table.truths.astype(np.int64)
-        self._classes = [_ClassScorer(table, label) for label in range(len(CLASS_NAMES))]
+        labels = range(len(description.classes))
+        self._classes = [_ClassScorer(table, label, description) for label in labels]
 
     def scores(self, weights: np.ndarray | None = None) -> Scores:
         """Scores under each weighting [R, S], equal to those of a data set with as many copies.
@@ -162,8 +177,8 @@ class Scorer:
         weights = weights.astype(np.int32)
         truths = weights.astype(np.int64) @ self._truths
         count = len(weights)
-        ap = np.empty((count, len(CLASS_NAMES), len(MATCH_DISTANCES_M)))
-        errors = np.full((count, len(CLASS_NAMES), len(ERROR_NAMES)), np.nan)
+        ap = np.empty((count, len(self._classes), len(MATCH_DISTANCES_M)))
+        errors = np.full((count, len(self._classes), len(ERROR_NAMES)), np.nan)
         for label, scorer in enumerate(self._classes):
             targets = Targets.of(truths[:, label])
             step = max(1, _ENTRIES_AT_ONCE // max(1, len(scorer.sample)))
@@ -172,4 +187,10 @@ class Scorer:
                 scorer.score_rows(
                     weights[part], targets.rows(part), ap[part, label], errors[part, label]
                 )
-        return Scores(ap=ap, errors=errors, truths=truths, samples=weights.sum(axis=1))
+        return Scores(
+            ap=ap,
+            errors=errors,
+            truths=truths,
+            samples=weights.sum(axis=1),
+            description=self.description,
+        )

@@ -17,15 +17,16 @@ from typing import Any
 import yaml
 
 from aqr_exp.config import IMPORTED
-from aqr_exp.config.identity import setting_fingerprint, short_hash
+from aqr_exp.config.identity import as_dict, setting_fingerprint, short_hash
 from aqr_exp.config.inputs import identity_path, read_data_identity
+from aqr_exp.config.schema.description import NUSCENES
 from aqr_exp.data.nuscenes_tables import is_training, splits_of
 from aqr_exp.errors import AqrExpError, Fault, RequestError, shown
+from aqr_exp.evaluate.conditions import RunScorer
 from aqr_exp.evaluate.evaluation import make_records
 from aqr_exp.evaluate.ground_truth import GroundTruth, load_ground_truth
 from aqr_exp.evaluate.predictions import Predictions, read_predictions
-from aqr_exp.evaluate.records import WHOLE, write_records
-from aqr_exp.evaluate.scorer import Scorer
+from aqr_exp.evaluate.records import write_records
 from aqr_exp.files.atomic import clear_litter, draft_of
 from aqr_exp.files.reading import file_sha256
 from aqr_exp.files.run_name import RunName
@@ -188,6 +189,8 @@ def _seeds(store: Store, arm: str) -> dict[int, str | None]:
 def _spec(detector: Detector, data: Data) -> dict[str, Any]:
     """What is known of the configuration: the detector and its data."""
     settings = {"settings": dict(detector.settings)} if detector.settings else {}
+    description = data.truth.description
+    described = {} if description == NUSCENES else {"description": as_dict(description)}
     return {
         IMPORTED: True,
         "variant": {"name": detector.variant, **settings},
@@ -196,7 +199,8 @@ def _spec(detector: Detector, data: Data) -> dict[str, Any]:
             "val_split": data.split,
             "fingerprint": data.identity.get("fingerprint", ""),
             "samples": samples_digest(data.truth.samples),
-        },
+        }
+        | described,
     }
 
 
@@ -247,7 +251,7 @@ def _write(
         write_records(draft.records_path, records)
         draft.write_metrics(
             {
-                **Scorer(records.tables[WHOLE]).scores().metrics(),
+                **RunScorer(records).scores().metrics(),
                 "split": data.split,
                 "evaluator": "aqr",
                 "predictions_sha256": sha256,

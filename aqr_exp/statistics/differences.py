@@ -7,6 +7,7 @@ Letters: R resamples.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,8 @@ def compare_arms(
         arm_intervals(rows, metrics, store=store, condition=condition, settings=settings)
         for rows in (reference, *others, *further)
     ]
+    classes = {name for row in reference for name in row.metrics if name.startswith(CLASS_AP)}
+    settings = replace(settings, classes=len(classes) or settings.classes)
     pairs = [_measured((reference, rows), metrics, condition, store, settings) for rows in others]
     count = 1 + len(others)
     return {
@@ -286,7 +289,7 @@ def _sample(
             stored = row.metric(name)
             run = None if records is None else records.runs.get(row.name)
             # NaN where there is nothing to measure; None without records.
-            scored = None if run is None else run.observed(metric, part.labels)
+            scored = None if run is None else run.observed(metric, part)
             if stored is not None and scored is not None and abs(stored - scored) > _SAME:
                 notes.append(f"{row.name}: {metric} in metrics.json is not what its records give")
                 fits = False
@@ -316,10 +319,10 @@ def _noise_of_scenes(
 ) -> tuple[SceneNoise, list[str]]:
     """What scenes do to the mean of one arm, or to the difference of two; and remarks."""
     runs = [records.runs[row.name] for pairs in chosen for row, _ in pairs]
-    drawn = np.stack([run.drawn(metric, part.labels) for run in runs])
+    drawn = np.stack([run.drawn(metric, part) for run in runs])
     # Resamples in which there is something to measure.
     known = ~np.isnan(drawn).any(axis=0)
-    notes, scenes = _scene_notes([], runs[0].scenes(metric, part.labels), known)
+    notes, scenes = _scene_notes([], runs[0].scenes(metric, part), known)
     if not scenes or not all(chosen):
         return SceneNoise(scenes=scenes), notes
     draws, count = drawn[:, known], len(chosen[0])

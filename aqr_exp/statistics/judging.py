@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.evaluate.conditions import CONDITIONS
 from aqr_exp.evaluate.protocol import ERROR_NAMES
 from aqr_exp.statistics.dunnett import JointT, step_down
@@ -36,13 +35,13 @@ PAIRING_DEGREES, PAIRING_LEVEL = 12, 0.01
 """Residual degrees and level at which arms show that those of one seed move together."""
 
 
-def kinds(metric: str, condition: str | None) -> int:
+def kinds(metric: str, condition: str | None, classes: int) -> int:
     """How many numbers of its kind people look at together: classes, errors, conditions of each.
 
     It does not depend on what is shown: no choice of columns changes a verdict.
     """
     errors = len(ERROR_NAMES) if metric in ERROR_NAMES else 1
-    kind = len(CLASS_NAMES) if metric.startswith(CLASS_AP) else errors
+    kind = classes if metric.startswith(CLASS_AP) else errors
     return kind if condition is None else kind * len(CONDITIONS)
 
 
@@ -77,7 +76,7 @@ def judge(
             sesoi=settings.sesoi if in_points(metric) else None,
             population=settings.population,
             look=look,
-            comparisons=len(seen) * kinds(metric, condition),
+            comparisons=len(seen) * kinds(metric, condition, settings.classes),
             arms=len(noise.arms),
             degrees=noise.degrees,
             seed_sd=noise.variance**0.5 if noise.degrees else None,
@@ -269,7 +268,8 @@ def _concluded(
     settings: Resampling,
 ) -> ArmDifference:
     """A difference with its p, word, interval, detectable effect and plan."""
-    asked, count = settings.population == SCENES, kinds(blank.metric, blank.condition)
+    asked = settings.population == SCENES
+    count = kinds(blank.metric, blank.condition, settings.classes)
     here, there = (tests.here(place), tests.there(place))
     alpha = settings.alpha / count
     one = replace(

@@ -1,8 +1,9 @@
 """Names of metrics: what they are of, and which way each is better."""
 
 import math
+from collections.abc import Sequence
 
-from aqr_exp.data.classes import CLASS_NAMES
+from aqr_exp.config.schema.description import DataDescription
 from aqr_exp.store.collect import MEAN_METRICS, PEAK_GPU_MEMORY, PEAK_MEMORY
 
 MAIN_METRICS = ("mAP", "NDS")
@@ -48,7 +49,7 @@ def lower_is_better(metric: str) -> bool:
 
 def follows_from_records(metric: str) -> bool:
     """Whether match records give a metric."""
-    return metric in MEAN_METRICS or class_label(metric) is not None
+    return metric in MEAN_METRICS or metric.startswith(CLASS_AP)
 
 
 def in_points(metric: str) -> bool:
@@ -66,7 +67,7 @@ def bounds(metric: str) -> tuple[float, float]:
     return 0.0 if known else -math.inf, 1.0 if share else math.inf
 
 
-def class_label(metric: str) -> int | None:
-    """The label of the class that a metric is the AP of; None for other metrics."""
+def measured_labels(metric: str, labels: Sequence[int], description: DataDescription) -> list[int]:
+    """The classes, of some labels, that a metric is of: the one of an AP, all for other metrics."""
     name = metric.removeprefix(CLASS_AP)
-    return CLASS_NAMES.index(name) if name != metric and name in CLASS_NAMES else None
+    return [at for at in labels if name in (metric, description.names[at])]

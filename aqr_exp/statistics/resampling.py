@@ -4,6 +4,7 @@ Letters: T scenes that can be drawn, R resamples, E = 1 + R evaluations, S sampl
 """
 
 import hashlib
+import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +13,14 @@ from dataclasses import dataclass, field, fields, replace
 import numpy as np
 from jaxtyping import Float, Int
 
+from aqr_exp.config.identity import as_dict
+from aqr_exp.config.schema.description import NUSCENES, DataDescription
 from aqr_exp.evaluate.conditions import DataCondition, RunScorer
 from aqr_exp.evaluate.protocol import ERROR_NAMES
 from aqr_exp.evaluate.records import MatchRecords, SplitSamples
-from aqr_exp.evaluate.scorer import ALL_LABELS, Scores
+from aqr_exp.evaluate.scorer import Scores
 from aqr_exp.files.progress import Progress, no_progress
-from aqr_exp.statistics.metrics import POPULATIONS, SESOI_POINTS, VAL, class_label
+from aqr_exp.statistics.metrics import CLASS_AP, POPULATIONS, SESOI_POINTS, VAL, measured_labels
 
 _REPORTS = 40
 """Progress is reported at least so often, for a run large enough to wait for."""
@@ -41,6 +44,7 @@ class Resampling:
         population: What is asked about, of `POPULATIONS`.
         sesoi: The smallest effect of interest, of metrics between 0 and 1.
         paired: Whether arms of one seed share their start, and are compared seed by seed.
+        classes: Of the data: so many APs are looked at together.
     """
 
     resamples: int = 1000
@@ -50,6 +54,7 @@ class Resampling:
     population: str = VAL
     sesoi: float = SESOI_POINTS / 100
     paired: bool = False
+    classes: int = len(NUSCENES.classes)
 
     def __post_init__(self) -> None:
         if self.resamples < 2:
@@ -71,7 +76,7 @@ class Resampling:
 
 def scene_part(condition: DataCondition) -> DataCondition:
     """The condition on all classes: scenes are drawn for it, and conditions of other classes share them."""
-    return replace(condition, labels=ALL_LABELS)
+    return replace(condition, beyond_m=0.0, small=None)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,22 +90,24 @@ class ResampledRun:
     """
 
     scores: Scores = field(repr=False)
-    scene_truths: Int[np.ndarray, "T 10"]
+    scene_truths: Int[np.ndarray, "T C"]
     samples_digest: str
 
-    def observed(self, metric: str, labels: Sequence[int]) -> float:
+    def observed(self, metric: str, part: DataCondition) -> float:
         """A metric of the data as it is; see `metric_values`."""
-        return float(metric_values(self.scores, metric, labels)[0])
+        return float(metric_values(self.scores, metric, self._labels(part))[0])
 
-    def drawn(self, metric: str, labels: Sequence[int]) -> Float[np.ndarray, " R"]:
+    def drawn(self, metric: str, part: DataCondition) -> Float[np.ndarray, " R"]:
         """A metric under the resamples; see `metric_values`."""
-        return metric_values(self.scores, metric, labels)[1:]
+        return metric_values(self.scores, metric, self._labels(part))[1:]
 
-    def scenes(self, metric: str, labels: Sequence[int]) -> int:
+    def scenes(self, metric: str, part: DataCondition) -> int:
         """How many scenes that can be drawn have objects that a metric is of."""
-        label = class_label(metric)
-        of_scene = self.scene_truths[:, list(labels) if label is None else [label]].sum(axis=1)
-        return int((of_scene > 0).sum())
+        own = measured_labels(metric, self._labels(part), self.scores.description)
+        return int((self.scene_truths[:, own].sum(axis=1) > 0).sum())
+
+    def _labels(self, part: DataCondition) -> list[int]:
+        return part.labels(self.scores.description)
 
 
 def metric_values(scores: Scores, metric: str, labels: Sequence[int]) -> Float[np.ndarray, " E"]:
@@ -118,19 +125,16 @@ def metric_values(scores: Scores, metric: str, labels: Sequence[int]) -> Float[n
     Raises:
         ValueError: Records do not give such a metric.
     """
-    label = class_label(metric)
-    if label is not None:
-        known = scores.truths[:, label] > 0
-        return np.where(known if label in labels else False, scores.class_ap()[:, label], np.nan)
-    if metric == "mAP":
-        values = scores.mean_ap(labels)
+    own = measured_labels(metric, labels, scores.description)
+    if metric == "mAP" or metric.startswith(CLASS_AP):
+        values = scores.mean_ap(own) if own else np.zeros(len(scores.samples))
     elif metric == "NDS":
         values = scores.nds(labels)
     elif metric in ERROR_NAMES:
         values = scores.mean_errors(labels)[:, ERROR_NAMES.index(metric)]
     else:
         raise ValueError(f"match records do not give '{metric}'")
-    return np.where(scores.truths[:, list(labels)].sum(axis=1) > 0, values, np.nan)
+    return np.where(scores.truths[:, own].sum(axis=1) > 0, values, np.nan)
 
 
 def resample(
@@ -160,7 +164,7 @@ def resample(
     return ResampledRun(
         scores=scores,
         scene_truths=scene_truths[eligible],
-        samples_digest=samples_digest(samples),
+        samples_digest=samples_digest(samples, records.description),
     )
 
 
@@ -176,10 +180,12 @@ def drawn_scenes(
     return eligible, scenes
 
 
-def samples_digest(samples: SplitSamples) -> str:
-    """A fingerprint of a split's samples, their order and their scenes."""
+def samples_digest(samples: SplitSamples, description: DataDescription = NUSCENES) -> str:
+    """A fingerprint of a split's samples, their order and their scenes, and of the classes."""
     digest = hashlib.sha256("\n".join((*samples.tokens, "", *samples.scene_names)).encode())
     digest.update(np.ascontiguousarray(samples.scene, dtype=np.int64).tobytes())
+    if description != NUSCENES:
+        digest.update(json.dumps(as_dict(description), sort_keys=True).encode())
     return digest.hexdigest()
 
 
@@ -213,8 +219,9 @@ def _evaluate(
 
     with ThreadPoolExecutor(threads) as pool:
         parts = list(pool.map(evaluate, range(0, len(scenes), step)))
-    names = (each.name for each in fields(Scores))
-    return Scores(**{name: np.concatenate([getattr(one, name) for one in parts]) for name in names})
+    names = [each.name for each in fields(Scores) if each.name != "description"]
+    joined = {name: np.concatenate([getattr(one, name) for one in parts]) for name in names}
+    return Scores(**joined, description=scorer.description)
 
 
 def _rows_at_once(rows: int, detections: int, threads: int) -> int:

@@ -16,6 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from aqr_exp.config.convert import convert
+from aqr_exp.config.identity import as_dict
+from aqr_exp.config.schema.description import DataDescription
 from aqr_exp.errors import AqrExpError
 from aqr_exp.evaluate.conditions import CONDITIONS, DataCondition
 from aqr_exp.evaluate.records import MatchRecords, read_records
@@ -24,12 +27,12 @@ from aqr_exp.files.arrays import read_arrays, write_arrays
 from aqr_exp.files.atomic import plain, replace_json
 from aqr_exp.files.progress import Progress, no_progress
 from aqr_exp.files.reading import file_sha256, read_json
-from aqr_exp.statistics.metrics import CLASS_AP, GROUND_TRUTHS, class_label
+from aqr_exp.statistics.metrics import CLASS_AP, GROUND_TRUTHS
 from aqr_exp.statistics.resampling import ResampledRun, Resampling, resample, scene_part
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.store import Store
 
-_CODE_PACKAGES = ("aqr_exp.statistics", "aqr_exp.evaluate", "aqr_exp.data.classes")
+_CODE_PACKAGES = ("aqr_exp.statistics", "aqr_exp.evaluate", "aqr_exp.config.schema.description")
 
 
 class InferenceCache:
@@ -92,7 +95,7 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-_KIND = "resampled scores, form 2"
+_KIND = "resampled scores, form 3"
 
 
 class MissingRecordsError(AqrExpError):
@@ -203,14 +206,17 @@ class RunScores:
         except AqrExpError:
             return None
         truths = arrays.pop("scene_truths")
+        description = convert(DataDescription, header["description"])
+        scores = Scores(**arrays, description=description)
         return ResampledRun(
-            scores=Scores(**arrays), scene_truths=truths, samples_digest=header["samples_digest"]
+            scores=scores, scene_truths=truths, samples_digest=header["samples_digest"]
         )
 
     def _keep(self, key: str, result: ResampledRun) -> None:
         path = self._path(key)
-        arrays: dict[str, np.ndarray] = {**vars(result.scores), "scene_truths": result.scene_truths}
-        header = {"samples_digest": result.samples_digest}
+        arrays = {**vars(result.scores), "scene_truths": result.scene_truths}
+        described = as_dict(arrays.pop("description"))
+        header = {"samples_digest": result.samples_digest, "description": described}
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_arrays(path, f"{_KIND} of {key}", arrays, header)
@@ -251,7 +257,7 @@ class GroundTruths:
 
     def __init__(self, store: Store | None = None) -> None:
         self._store = store
-        self._known: dict[str, Mapping[str, np.ndarray]] = {}
+        self._known: dict[str, Mapping[str, Mapping[str, int]]] = {}
 
     def of(self, rows: Sequence[RunRow], metric: str, condition: str | None) -> set[int]:
         """The counts that some runs were measured on.
@@ -271,12 +277,13 @@ class GroundTruths:
                 name = GROUND_TRUTHS + metric.removeprefix(CLASS_AP)
                 given = [name] if name in given else []
             return int(sum(row.metric(name) or 0.0 for name in given)) if given else None
-        counts, label = self._by_condition(row).get(condition), class_label(metric)
-        labels = [at for at in CONDITIONS[condition].labels if label in {None, at}]
-        return int(counts[labels].sum()) if counts is not None and labels else None
+        counts = self._by_condition(row).get(condition, {})
+        name = metric.removeprefix(CLASS_AP)
+        own = [count for each, count in counts.items() if name in (metric, each)]
+        return sum(own) if own else None
 
-    def _by_condition(self, row: RunRow) -> Mapping[str, np.ndarray]:
-        """Counts [10] by condition; none where the records cannot be read."""
+    def _by_condition(self, row: RunRow) -> Mapping[str, Mapping[str, int]]:
+        """Counts by condition and class that it can hold; none where the records cannot be read."""
         # Runs with one digest have the same boxes.
         key = str(row.metrics.get("records_sha256", row.name))
         if key not in self._known:
@@ -287,10 +294,12 @@ class GroundTruths:
         return self._known[key]
 
 
-def _truths(records: MatchRecords) -> dict[str, np.ndarray]:
+def _truths(records: MatchRecords) -> dict[str, dict[str, int]]:
     each = np.ones((1, len(records.samples)), dtype=np.int64)
-    return {
-        name: (part.select(records.samples, each) @ records.tables[part.table].truths)[0]
-        for name, part in CONDITIONS.items()
-        if part.table in records.tables
-    }
+    names, found = records.description.names, {}
+    for name, part in CONDITIONS.items():
+        if part.table in records.tables:
+            counts = (part.select(records.samples, each) @ records.tables[part.table].truths)[0]
+            labels = part.labels(records.description)
+            found[name] = {names[at]: int(counts[at]) for at in labels}
+    return found

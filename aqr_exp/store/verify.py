@@ -199,8 +199,8 @@ Problems = Iterator[str | RunProblem]
 
 
 def _from_records(folder: RunFolder, metrics: Metrics) -> Problems:
-    from aqr_exp.evaluate.records import WHOLE, read_records
-    from aqr_exp.evaluate.scorer import Scorer
+    from aqr_exp.evaluate.conditions import RunScorer
+    from aqr_exp.evaluate.records import read_records
 
     path = folder.records_path
     if not path.exists() and "records_sha256" not in metrics:
@@ -209,7 +209,7 @@ def _from_records(folder: RunFolder, metrics: Metrics) -> Problems:
     if fault:
         yield fault
     else:
-        found = Scorer(read_records(path).tables[WHOLE]).scores().metrics()
+        found = RunScorer(read_records(path)).scores().metrics()
         yield from _differences(folder, metrics, found, path.name)
 
 

@@ -1,12 +1,12 @@
 """Sweep files: YAML with line numbers, read into plain values with their places."""
 
-import importlib
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from aqr_exp.errors import Fault, RequestError, cut, shown
+from aqr_exp.files.yaml_text import yaml_root
 from aqr_exp.sweep.builder import Node, SweepBuilder
 from aqr_exp.sweep.request import SweepRequest
 from aqr_exp.sweep.values import as_text
@@ -15,7 +15,6 @@ from aqr_exp.sweep.values import as_text
 _NUMBER = re.compile(r"[-+]?(\.\d+|\d+(_\d+)*(\.\d*)?)([eE][-+]?\d+)?")
 # What names several values; within { } its commas make it need quotes.
 _FUNCTION = re.compile(r"(range|choice|glob|interval|tag|int|float)\(.*\)", re.DOTALL)
-MOST_BYTES = 1_000_000
 LONGEST_NUMBER = 1000
 
 
@@ -35,54 +34,11 @@ def read_sweep(path: Path, shown: str | None = None) -> SweepRequest:
         builder.faults.append((line, Fault(rule=rule, where=f"{shown}:{line}")))
 
     try:
-        root = _node(_root(path, shown), note, "the file")
+        root = yaml_root(path, shown, "sweep file", "a sweep needs at least 'variant'")
+        root = _node(root, note, "the file")
         return builder.build(root, path.stem)
     except RecursionError:
         raise RequestError(Fault(rule="is nested too deeply", where=shown)) from None
-
-
-def _root(path: Path, shown: str) -> Any:
-    """The mapping node a YAML file holds.
-
-    Raises:
-        RequestError: It cannot be read, is not YAML, or holds something else.
-    """
-    import yaml
-
-    line, fault = 0, ""
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            fault = f"is larger than {MOST_BYTES} bytes: no sweep file is"
-        else:
-            root = _composed(path.read_text(encoding="utf-8"), shown)
-            if root is None:
-                fault = "is empty: a sweep needs at least 'variant'"
-            elif root.id != "mapping":
-                line, fault = 1, "holds no keys: write key: value"
-    except OSError as error:
-        fault = f"cannot be read: {error.strerror}"
-    except UnicodeDecodeError:
-        fault = "is not UTF-8 text"
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else 0
-        problem = " ".join(str(getattr(error, "problem", error)).split())
-        fault = f"is not YAML: {problem}"
-    if fault:
-        raise RequestError(Fault(rule=fault, where=f"{shown}:{line}" if line else shown))
-    return root
-
-
-def _composed(text: str, shown: str) -> Any:
-    """The root node of a text, None when it is empty; aliases are refused."""
-    yaml: Any = importlib.import_module("yaml")
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    # One short file of aliases can stand for more nodes than any memory holds.
-    for event in yaml.parse(text, Loader=loader):
-        if isinstance(event, yaml.AliasEvent):
-            rule = f"alias '*{event.anchor}': a sweep file has none: write the value out"
-            raise RequestError(Fault(rule=rule, where=f"{shown}:{event.start_mark.line + 1}"))
-    return yaml.compose(text, Loader=loader)
 
 
 def _node(node: Any, note: Callable[[int, str], None], what: str = "this") -> Node:

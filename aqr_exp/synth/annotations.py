@@ -1,7 +1,7 @@
 """Annotations and the tables that every nuScenes data set shares: categories, attributes, visibility."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,13 +53,13 @@ VISIBILITY_BOUNDS = (0, 40, 60, 80, 100)
 """Percent of an object that the six images show, between the four levels."""
 
 
-def vocabulary_token(table: str, name: str) -> str:
+def vocabulary_token(table: str, name: str, categories: Collection[str] = CATEGORIES) -> str:
     """Token of a `category` or an `attribute`.
 
     Raises:
-        ValueError: nuScenes has none of that name.
+        ValueError: There is none of that name.
     """
-    known = {"category": CATEGORIES, "attribute": ATTRIBUTES}[table]
+    known = {"category": categories, "attribute": ATTRIBUTES}[table]
     if name not in known:
         raise ValueError(f"{table} {name!r} is none of nuScenes': {', '.join(known)}")
     return token(table, name)
@@ -70,17 +70,19 @@ def visibility_token(share: float) -> str:
     return str(1 + sum(share >= bound / 100 for bound in VISIBILITY_BOUNDS[1:-1]))
 
 
-def vocabulary_tables() -> dict[str, list[dict[str, Any]]]:
+def vocabulary_tables(
+    categories: Mapping[str, str] = CATEGORIES, views: str = "six"
+) -> dict[str, list[dict[str, Any]]]:
     """Rows of `category`, `attribute` and `visibility`."""
     return {
         "category": [
             {
-                "token": vocabulary_token("category", name),
+                "token": vocabulary_token("category", name, categories),
                 "name": name,
                 "description": words,
                 "index": index,
             }
-            for index, (name, words) in enumerate(CATEGORIES.items(), start=1)
+            for index, (name, words) in enumerate(categories.items(), start=1)
         ],
         "attribute": [
             {"token": vocabulary_token("attribute", name), "name": name, "description": words}
@@ -90,7 +92,7 @@ def vocabulary_tables() -> dict[str, list[dict[str, Any]]]:
             {
                 "token": str(number),
                 "level": f"v{low}-{high}",
-                "description": f"{low} to {high} % of the object is seen in the six images",
+                "description": f"{low} to {high} % of the object is seen in the {views} images",
             }
             for number, (low, high) in enumerate(itertools.pairwise(VISIBILITY_BOUNDS), start=1)
         ],
@@ -177,7 +179,7 @@ def annotate(
         instances.append(
             {
                 "token": make_token("instance", index),
-                "category_token": vocabulary_token("category", actor.category),
+                "category_token": token("category", actor.category),
                 "nbr_annotations": len(track),
                 "first_annotation_token": track[0]["token"],
                 "last_annotation_token": track[-1]["token"],

@@ -22,6 +22,7 @@ class Kind:
         count: Fewest and most in a scene.
         reach_m: Farthest placement ahead of and behind the ego's path.
         speed_mps: Slowest and fastest when it moves; (0, 0) for what never moves.
+        like: The kind whose shape and places it has; empty for its own.
     """
 
     name: str
@@ -31,6 +32,12 @@ class Kind:
     count: tuple[int, int]
     reach_m: float
     speed_mps: Span = (0.0, 0.0)
+    like: str = ""
+
+    @property
+    def look(self) -> str:
+        """The kind whose shape and places it has."""
+        return self.like or self.name
 
 
 KINDS: tuple[Kind, ...] = (

@@ -11,9 +11,12 @@ from typing import Any
 
 import cv2
 import numpy as np
+import yaml
 
+from aqr_exp.config.description import description_path
+from aqr_exp.config.identity import canonical
 from aqr_exp.config.inputs import identity_path
-from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
+from aqr_exp.config.schema.description import NUSCENES
 from aqr_exp.data.infos import write_infos
 from aqr_exp.data.workers import run_in_workers
 from aqr_exp.errors import AqrExpError
@@ -25,6 +28,7 @@ from aqr_exp.synth.plan import CELL_M, ScenePlan, location_name, log_name, plan_
 from aqr_exp.synth.rig import build_rig
 from aqr_exp.synth.road import AHEAD_M, BEHIND_M, PAVEMENT_END_D_M
 from aqr_exp.synth.scene_files import Rows, calibration_token, generate_scene
+from aqr_exp.synth.sets import SETS
 from aqr_exp.synth.settings import TRAIN_SPLIT, VAL_SPLIT, VERSION, SynthSettings, token
 
 RESOLUTION_M = 0.1
@@ -86,7 +90,10 @@ def _calibration_rows(settings: SynthSettings, log: int) -> list[dict[str, Any]]
 
 def build_tables(settings: SynthSettings, plans: list[ScenePlan], scenes: list[Rows]) -> Rows:
     """All 13 tables, from the plans and the rows of each scene in the same order."""
-    tables: Rows = vocabulary_tables()
+    chosen = SETS[settings.set]
+    channels = chosen.description.sensors
+    views = {4: "four", 6: "six"}[len(chosen.cameras)]
+    tables: Rows = vocabulary_tables(chosen.words, views)
     for scene in scenes:
         for name, rows in scene.items():
             tables.setdefault(name, []).extend(rows)
@@ -95,14 +102,14 @@ def build_tables(settings: SynthSettings, plans: list[ScenePlan], scenes: list[R
         {
             "token": token("sensor", channel),
             "channel": channel,
-            "modality": "lidar" if channel == LIDAR_NAME else "camera",
+            "modality": "camera" if channel in chosen.cameras else "lidar",
         }
-        for channel in (LIDAR_NAME, *CAMERA_NAMES)
+        for channel in channels
     ]
     tables["calibrated_sensor"] = [row for log in logs for row in _calibration_rows(settings, log)]
     tables["log"] = [
         {
-            "token": token("log", settings.seed, log),
+            "token": token("log", settings.origin, log),
             "logfile": log_name(log),
             "vehicle": f"synthetic-{log + 1:03d}",
             "date_captured": "2025-01-01",
@@ -112,8 +119,8 @@ def build_tables(settings: SynthSettings, plans: list[ScenePlan], scenes: list[R
     ]
     tables["map"] = [
         {
-            "token": token("map", settings.seed, log),
-            "log_tokens": [token("log", settings.seed, log)],
+            "token": token("map", settings.origin, log),
+            "log_tokens": [token("log", settings.origin, log)],
             "category": "semantic_prior",
             "filename": map_file(log),
         }
@@ -183,8 +190,9 @@ def _generate_scenes(
 
 def _fill(root: Path, settings: SynthSettings, workers: int, progress: Progress) -> None:
     """Write a complete data set into an empty folder."""
-    samples = (f"samples/{channel}" for channel in (LIDAR_NAME, *CAMERA_NAMES))
-    for name in (*samples, f"sweeps/{LIDAR_NAME}", "maps", VERSION):
+    description = SETS[settings.set].description
+    samples = (f"samples/{channel}" for channel in description.sensors)
+    for name in (*samples, f"sweeps/{description.lidar}", "maps", VERSION):
         (root / name).mkdir(parents=True)
     plans = plan_scenes(settings)
     scenes = _generate_scenes(root, settings, plans, workers, progress)
@@ -192,6 +200,9 @@ def _fill(root: Path, settings: SynthSettings, workers: int, progress: Progress)
     (root / "README.txt").write_text(_README, encoding="utf-8")
     text = json.dumps(settings.as_dict(), indent=1) + "\n"
     (root / SETTINGS_FILE).write_text(text, encoding="utf-8")
+    if description != NUSCENES:
+        described = yaml.safe_dump(canonical(description), sort_keys=False)
+        description_path(root).write_text(described, encoding="utf-8")
     write_infos(root, VERSION, [TRAIN_SPLIT, VAL_SPLIT])
 
 

@@ -1,4 +1,4 @@
-"""The sensor rig: where the LiDAR and the six cameras sit on the vehicle, and the cameras' lenses.
+"""The sensor rig: where the LiDAR and the cameras sit on the vehicle, and the cameras' lenses.
 
 Ego frame: x forward, y left, z up, origin on the ground below the rear axle. LiDAR frame: x right,
 y forward, z up. Camera frame: x right, y down, z forward. Places and lenses are like the real ones.
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from pyquaternion import Quaternion
 
-from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
 from aqr_exp.data.geometry import pose_matrix
+from aqr_exp.synth.sets import SETS
 from aqr_exp.synth.settings import SynthSettings, generator
 
 LIDAR_PLACE_M = (0.94, 0.0, 1.84)
@@ -18,16 +18,6 @@ BEAM_ELEVATIONS_DEG = np.linspace(-30.67, 10.67, 32)
 """Elevation of each beam; the index is the ring, 0 looks down the steepest."""
 
 _REAL_WIDTH_PX = 1600.0
-
-# Place in metres, heading in degrees (counter-clockwise from forward), focal length at 1600 pixels.
-_CAMERAS: dict[str, tuple[tuple[float, float, float], float, float]] = {
-    "CAM_FRONT": ((1.70, 0.02, 1.51), 0.0, 1266.0),
-    "CAM_FRONT_RIGHT": ((1.55, -0.49, 1.50), -56.5, 1261.0),
-    "CAM_FRONT_LEFT": ((1.52, 0.49, 1.51), 55.2, 1272.0),
-    "CAM_BACK": ((0.03, 0.0, 1.58), 180.0, 809.0),
-    "CAM_BACK_LEFT": ((1.04, 0.48, 1.59), 108.6, 1257.0),
-    "CAM_BACK_RIGHT": ((1.02, -0.48, 1.56), -110.8, 1259.0),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,16 +55,17 @@ def build_rig(settings: SynthSettings, vehicle: int) -> dict[str, Mount]:
     rng = generator(settings.seed, vehicle, "rig")
     scale = settings.image_width / _REAL_WIDTH_PX
     yaw = -90.0 + float(rng.normal(0.0, 0.15))
+    chosen = SETS[settings.set]
+    lidar = chosen.description.lidar
     mounts = {
-        LIDAR_NAME: Mount(
-            name=LIDAR_NAME,
+        lidar: Mount(
+            name=lidar,
             place_m=LIDAR_PLACE_M,
             rotation=Quaternion(axis=(0.0, 0.0, 1.0), degrees=yaw),
             intrinsic=None,
         )
     }
-    for name in CAMERA_NAMES:
-        place, heading_deg, focal_px = _CAMERAS[name]
+    for name, (place, heading_deg, focal_px) in chosen.cameras.items():
         shift = rng.normal(0.0, 0.01, 3)
         turn_deg, pitch_deg = rng.normal(0.0, 0.3, 2)
         centre_px = rng.normal(0.0, 2.0, 2)

@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 from pyquaternion import Quaternion
 
-from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
 from aqr_exp.synth.annotations import FrameView, annotate
 from aqr_exp.synth.camera import CameraView, build_view, draw, noise_tile, through_lens
 from aqr_exp.synth.lidar import Returns, poses_at, relative_poses, scan, stack_solids
@@ -16,6 +15,7 @@ from aqr_exp.synth.plan import ScenePlan, Weather, location_name, log_name
 from aqr_exp.synth.polygons import stack_polygons
 from aqr_exp.synth.rig import Mount, build_rig
 from aqr_exp.synth.road import paint_ground
+from aqr_exp.synth.sets import SETS
 from aqr_exp.synth.settings import SynthSettings, generator, token
 from aqr_exp.synth.traffic import KEYFRAME_INTERVAL_S, build_world
 
@@ -25,7 +25,7 @@ Rows = dict[str, list[dict[str, Any]]]
 
 def calibration_token(settings: SynthSettings, log: int, channel: str) -> str:
     """Token of a sensor's calibration on the vehicle of a log."""
-    return token("calibrated_sensor", settings.seed, log, channel)
+    return token("calibrated_sensor", settings.origin, log, channel)
 
 
 def write_points(path: Path, returns: Returns, mount: Mount) -> None:
@@ -60,7 +60,9 @@ class _Scene:
     def __init__(self, root: Path, settings: SynthSettings, plan: ScenePlan) -> None:
         self.root, self.settings, self.plan = root, settings, plan
         self.rig = build_rig(settings, plan.log)
-        self.world = build_world(plan.road, settings.keyframes, self.generator("traffic"))
+        objects = SETS[settings.set]
+        self.lidar, self.cameras = objects.description.lidar, objects.description.cameras
+        self.world = build_world(plan.road, settings.keyframes, self.generator("traffic"), objects)
         self.solids, self.polygons = (
             stack_solids(self.world.actors),
             stack_polygons(self.world.actors),
@@ -74,7 +76,7 @@ class _Scene:
 
     def token(self, *parts: object) -> str:
         """A token of this scene."""
-        return token(self.settings.seed, self.plan.index, *parts)
+        return token(self.settings.origin, self.plan.index, *parts)
 
     def generator(self, purpose: str) -> np.random.Generator:
         """A random generator for one purpose in this scene."""
@@ -87,7 +89,7 @@ class _Scene:
 
     def add_sample_data(self, channel: str, step: int, time_s: float, *, keyframe: bool) -> Path:
         """Add rows of `sample_data` and `ego_pose` for one recording; return its file's path."""
-        settings, log, camera = self.settings, self.plan.log, channel != LIDAR_NAME
+        settings, log, camera = self.settings, self.plan.log, channel != self.lidar
         time_us = self.plan.start_us + round(time_s * 1e6)
         folder = "samples" if keyframe else "sweeps"
         ending = "jpg" if camera else "pcd.bin"
@@ -125,7 +127,7 @@ class _Scene:
 
     def scan(self, step: int, time_s: float) -> Returns:
         """The LiDAR's points at one time."""
-        place = self.rig[LIDAR_NAME].place_m
+        place = self.rig[self.lidar].place_m
         poses = poses_at(self.world.actors, self.plan.road, time_s)
         poses = relative_poses(poses, self.ego_at(time_s))
         poses[:, :2] -= place[:2]
@@ -142,7 +144,7 @@ class _Scene:
         seen = np.zeros(len(actors), dtype=np.int64)
         drawn = np.zeros(len(actors), dtype=np.int64)
         rng = self.generator(f"lens {number}")
-        for name in CAMERA_NAMES:
+        for name in self.cameras:
             picture = draw(
                 _view(settings, plan.log, name, plan.condition),
                 actors,
@@ -184,7 +186,7 @@ class _Scene:
         words = f"{plan.condition.words}, {bend}, works, {location_name(plan.log)} (synthetic)"
         return {
             "token": self.token("scene"),
-            "log_token": token("log", self.settings.seed, plan.log),
+            "log_token": token("log", self.settings.origin, plan.log),
             "nbr_samples": count,
             "first_sample_token": self.token("sample", 0),
             "last_sample_token": self.token("sample", count - 1),
@@ -207,8 +209,8 @@ def generate_scene(root: Path, settings: SynthSettings, plan: ScenePlan) -> Rows
     for step in range(-settings.sweeps_between, (settings.keyframes - 1) * steps + 1):
         time_s, is_keyframe = step * KEYFRAME_INTERVAL_S / steps, step % steps == 0
         points = scene.scan(step, time_s)
-        path = scene.add_sample_data(LIDAR_NAME, step, time_s, keyframe=is_keyframe)
-        write_points(path, points, scene.rig[LIDAR_NAME])
+        path = scene.add_sample_data(scene.lidar, step, time_s, keyframe=is_keyframe)
+        write_points(path, points, scene.rig[scene.lidar])
         if is_keyframe:
             frames.append(scene.keyframe(len(frames), points))
     instances, annotations = annotate(scene.world.actors, frames, scene.token)

@@ -37,6 +37,7 @@ class SynthSettings:
     """All settings that the content depends on; the number of workers does not count.
 
     Attributes:
+        set: Which objects and cameras, of `synth.sets.SETS`.
         seed: Seed of every random draw.
         train_scenes: Scenes of the split `synth_train`.
         val_scenes: Scenes of the split `synth_val`.
@@ -50,6 +51,7 @@ class SynthSettings:
         rain_fraction: Share of scenes in rain.
     """
 
+    set: str = "synth"
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
     train_scenes: Annotated[int, Range(1, 10_000)] = 60
     val_scenes: Annotated[int, Range(1, 10_000)] = 20
@@ -71,7 +73,9 @@ class SynthSettings:
         hints = get_type_hints(SynthSettings, include_extras=True)
         faults = [
             f"{name}={getattr(self, name)} (allowed: {span.low} to {span.high})"
-            for name, span in ((name, hint.__metadata__[0]) for name, hint in hints.items())
+            for name, span in (
+                (name, hint.__metadata__[0]) for name, hint in hints.items() if name != "set"
+            )
             if not span.low <= getattr(self, name) <= span.high
         ]
         if self.night_fraction + self.rain_fraction > 1.0:
@@ -84,4 +88,12 @@ class SynthSettings:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, with the generator's revision."""
-        return {**dataclasses.asdict(self), "generator_revision": GENERATOR_REVISION}
+        kept = dataclasses.asdict(self)
+        if self.set == "synth":  # as it was before there were others
+            del kept["set"]
+        return {**kept, "generator_revision": GENERATOR_REVISION}
+
+    @property
+    def origin(self) -> int | str:
+        """What tells its tokens from those of other data."""
+        return self.seed if self.set == "synth" else f"{self.set} {self.seed}"

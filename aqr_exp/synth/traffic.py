@@ -1,14 +1,14 @@
 """Placement and motion of every object of a scene, drawn at random."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from aqr_exp.data.geometry import overlap
 from aqr_exp.synth.actors import Actor, Motion, Size, footprints
-from aqr_exp.synth.catalog import BACKGROUND, CATEGORY_WEIGHTS, CLUTTER, KINDS, Kind
+from aqr_exp.synth.catalog import BACKGROUND, Kind
 from aqr_exp.synth.road import (
     EGO_LANE_D_M,
     KERB_D_M,
@@ -17,6 +17,7 @@ from aqr_exp.synth.road import (
     PAVEMENT_END_D_M,
     Road,
 )
+from aqr_exp.synth.sets import SETS, SynthSet
 from aqr_exp.synth.shapes import build_shape
 
 _LONG_M = 6.0
@@ -189,7 +190,7 @@ PLACES: dict[str, tuple[tuple[Place, float], ...]] = {
 
 def draw_motion(kind: Kind, context: PlacementContext, rng: np.random.Generator) -> Motion:
     """A place and motion for one object of a kind."""
-    ways, weights = zip(*PLACES[kind.name], strict=True)
+    ways, weights = zip(*PLACES[kind.look], strict=True)
     way: Place = ways[int(rng.choice(len(ways), p=np.asarray(weights) / sum(weights)))]
     return way(kind, context, rng)
 
@@ -216,44 +217,51 @@ class World:
 def attribute_of(kind: Kind, motion: Motion, *, on_road: bool, rider: bool) -> str:
     """The nuScenes attribute of an object by kind and motion; empty for barriers and cones."""
     moving = np.hypot(motion.speed_s, motion.speed_d) > _MOVING_MPS
-    if kind.name in {"barrier", "traffic_cone"}:
+    if kind.look in {"barrier", "traffic_cone", "container"}:
         return ""
-    if kind.name in {"bicycle", "motorcycle"}:
+    if kind.look in {"bicycle", "motorcycle"}:
         return "cycle.with_rider" if rider else "cycle.without_rider"
-    if kind.name == "pedestrian":
+    if kind.look == "pedestrian":
         return "pedestrian.moving" if moving else "pedestrian.standing"
     if moving:
         return "vehicle.moving"
-    return "vehicle.stopped" if on_road or kind.name == "bus" else "vehicle.parked"
+    return "vehicle.stopped" if on_road or kind.look == "bus" else "vehicle.parked"
 
 
-def _draw_actor(kind: Kind, motion: Motion, rng: np.random.Generator) -> Actor:
+def _draw_actor(
+    kind: Kind,
+    motion: Motion,
+    rng: np.random.Generator,
+    weights_of: Mapping[str, Mapping[str, float]],
+) -> Actor:
     """Size, category and looks of an object whose motion is settled."""
     category = ""
-    if kind.name in CATEGORY_WEIGHTS:
-        names, weights = zip(*CATEGORY_WEIGHTS[kind.name].items(), strict=True)
+    if kind.name in weights_of:
+        names, weights = zip(*weights_of[kind.name].items(), strict=True)
         category = names[int(rng.choice(len(names), p=weights))]
     spans = (kind.length_m, kind.width_m, kind.height_m)
     # Annotated sizes have millimetres.
     length, width, height = (round(float(rng.uniform(*span)), 3) for span in spans)
-    rider = kind.name in {"bicycle", "motorcycle"} and motion.speed_s != 0.0
+    rider = kind.look in {"bicycle", "motorcycle"} and motion.speed_s != 0.0
     if rider:
         height = round(height + 0.35, 3)
     if category == "human.pedestrian.child":
         height = round(height * 0.7, 3)
     size = Size(length=length, width=width, height=height)
-    worker = category == "human.pedestrian.construction_worker"
+    worker = category in {"human.pedestrian.construction_worker", "human.worker"}
     flavour = "rider" if rider else "worker" if worker else ""
     attribute = ""
     if category:
         attribute = attribute_of(kind, motion, on_road=abs(motion.d) < 7.0, rider=rider)
-    blocks = tuple(build_shape(kind.name, size, flavour, rng))
+    blocks = tuple(build_shape(kind.look, size, flavour, rng))
     return Actor(
         kind=kind, category=category, attribute=attribute, size=size, blocks=blocks, motion=motion
     )
 
 
-def build_world(road: Road, keyframes: int, rng: np.random.Generator) -> World:
+def build_world(
+    road: Road, keyframes: int, rng: np.random.Generator, objects: SynthSet = SETS["synth"]
+) -> World:
     """Draw a scene in which no two boxes ever overlap, the ego's included."""
     duration = max(keyframes - 1, 1) * KEYFRAME_INTERVAL_S
     speed = 0.0 if rng.random() < 0.12 else float(rng.uniform(2.5, 9.0))
@@ -273,10 +281,10 @@ def build_world(road: Road, keyframes: int, rng: np.random.Generator) -> World:
     ego_poses[:, :2] += EGO_CENTRE_AHEAD_M * ahead
     taken = [footprints(ego_poses, EGO_SIZE, 0.6)]
     actors: list[Actor] = []
-    for kind in (*KINDS, *CLUTTER, *BACKGROUND):
+    for kind in (*objects.kinds, *objects.clutter, *BACKGROUND):
         for _ in range(int(rng.integers(kind.count[0], kind.count[1] + 1))):
             for _ in range(_TRIES):
-                actor = _draw_actor(kind, draw_motion(kind, context, rng), rng)
+                actor = _draw_actor(kind, draw_motion(kind, context, rng), rng, objects.weights)
                 corners = footprints(actor.motion.poses(road, times), actor.size, _CLEARANCE_M)
                 if not overlap(np.stack(taken), corners[None], touching=True).any():
                     actors.append(actor)

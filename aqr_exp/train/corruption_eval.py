@@ -16,6 +16,7 @@ from mmengine.evaluator import Evaluator as MetricEvaluator
 from mmengine.runner import Runner
 from torch import nn
 
+from aqr_exp.config.description import stored_views
 from aqr_exp.config.identity import from_spec
 from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.config.schema import RunConfig
@@ -132,7 +133,8 @@ def main(argv: list[str] | None = None) -> int:
             with hold(folder.failures_lease_path):
                 register_plugins()
                 set_up_torch(arguments.threads)
-                evaluate_cases(folder, read_cases(arguments.cases), respond)
+                views = stored_views(folder.read_spec())
+                evaluate_cases(folder, read_cases(arguments.cases, views), respond)
         except (AqrExpError, OSError) as error:
             respond({"fault": words_of(error)})
             return 1

@@ -52,7 +52,6 @@ def give_back_free_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-VIEWS = 6
 _BOXES = 40
 """Boxes of a sample, for the number of denoising queries: nuScenes has about as many."""
 _ADAM_COPIES = 4
@@ -95,13 +94,14 @@ def estimate(config: RunConfig) -> dict[str, float]:
         saving = torch.autograd.graph.saved_tensors_hooks(kept.keep, lambda tensor: tensor)
         half = torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.schedule.amp)
         with saving, half:
-            _forward(detector, config.model, config.schedule.samples_at_once)
+            views = len(config.data.described.cameras)
+            _forward(detector, config.model, config.schedule.samples_at_once, views)
         weights = sum(parameter.numel() for parameter in parameters) * 4 * _ADAM_COPIES
     sizes = {"weights_gb": weights / 1e9, "activations_gb": kept.total / 1e9}
     return sizes | {"total_gb": sum(sizes.values())}
 
 
-def _forward(detector: CmtDetector, model: ModelConfig, batch: int) -> None:
+def _forward(detector: CmtDetector, model: ModelConfig, batch: int, views: int) -> None:
     """The forward pass, but for operations whose shapes follow the content of the data."""
     # The mask is applied at random, and random numbers have no content here.
     detector.grid_mask = None
@@ -110,7 +110,7 @@ def _forward(detector: CmtDetector, model: ModelConfig, batch: int) -> None:
         canvas = torch.randn(batch, *detector.canvas_shape)
         (bev,) = detector.pts_neck(detector.in_precision(detector.pts_backbone, canvas))
     if model.reads_camera:
-        images = torch.randn(batch, VIEWS, 3, model.image.height_px, model.image.width_px)
+        images = torch.randn(batch, views, 3, model.image.height_px, model.image.width_px)
         camera = detector.extract_img_feat(images)
     head: Any = detector.pts_bbox_head
     detector.in_precision(partial(_forward_head, head, model, batch), bev, camera)

@@ -12,7 +12,7 @@ import pytest
 from aqr_exp.data.checks.files import bad_image, cut_image
 from aqr_exp.data.checks.tables import RawTables
 from aqr_exp.data.geometry import read_image, read_points
-from aqr_exp.data.gt_database.store import ARRAYS, FORM, GtDatabase
+from aqr_exp.data.gt_database.store import FORM, GtDatabase, arrays_of
 from aqr_exp.data.info_files import read_info_file
 from aqr_exp.errors import AqrExpError
 from aqr_exp.files.atomic import replace_json
@@ -94,9 +94,9 @@ def test_an_image_of_no_end_is_a_fault(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["index.json", "objects.npy", "00000.pack"])
 def test_objects_are_damaged(tmp_path: Path, name: str) -> None:
-    for array, kind in ARRAYS.items():
+    for array, kind in arrays_of(6).items():
         np.save(tmp_path / f"{array}.npy", np.zeros(1, kind), allow_pickle=False)
-    counts = dict.fromkeys(ARRAYS, 1)
+    counts = dict.fromkeys(arrays_of(6), 1)
     replace_json(tmp_path / "index.json", {"form": FORM, **counts, "classes": {}})
     (tmp_path / "00000.pack").touch()
     assert len(GtDatabase(tmp_path).read(0, sweeps=0).points) == 0

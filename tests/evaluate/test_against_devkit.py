@@ -9,11 +9,12 @@ from devkit_verdict import TOLERANCE, Verdict, repeated_scores, write_file
 from nuscenes.eval.detection.constants import TP_METRICS
 from small_world import Results, World
 
+from aqr_exp.config.schema.description import NUSCENES
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.evaluate.evaluation import make_records, score_results
 from aqr_exp.evaluate.metric import score_results as official_score_results
 from aqr_exp.evaluate.predictions import read_predictions
-from aqr_exp.evaluate.protocol import MATCH_DISTANCES_M, MEASURED
+from aqr_exp.evaluate.protocol import MATCH_DISTANCES_M, measured
 from aqr_exp.evaluate.records import WHOLE
 from aqr_exp.evaluate.scorer import Scorer, Scores
 
@@ -65,7 +66,7 @@ def test_weights_are_what_the_devkit_says_of_copies(world, tmp_path):
     expected = [[aps[name, each] for each in MATCH_DISTANCES_M] for name in CLASS_NAMES]
     np.testing.assert_allclose(scores.ap[0], expected, rtol=0, atol=TOLERANCE)
     expected = [[errors[name, each] for each in TP_METRICS] for name in CLASS_NAMES]
-    expected = np.where(MEASURED, expected, np.nan)
+    expected = np.where(measured(NUSCENES), expected, np.nan)
     np.testing.assert_allclose(scores.errors[0], expected, rtol=0, atol=TOLERANCE)
 
 

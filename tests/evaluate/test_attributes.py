@@ -1,7 +1,7 @@
 import pytest
 
+from aqr_exp.config.schema.description import NUSCENES
 from aqr_exp.data.classes import CLASS_NAMES
-from aqr_exp.evaluate.protocol import attribute_name
 
 
 @pytest.mark.parametrize(
@@ -19,12 +19,12 @@ from aqr_exp.evaluate.protocol import attribute_name
     ],
 )
 def test_the_speed_rule(name, speed, attribute):
-    assert attribute_name(name, speed) == attribute
+    assert NUSCENES.classes[CLASS_NAMES.index(name)].attribute(speed) == attribute
 
 
 def test_every_attribute_is_one_the_benchmark_knows():
     from nuscenes.eval.detection.constants import ATTRIBUTE_NAMES
 
-    given = {attribute_name(name, speed) for name in CLASS_NAMES for speed in (0.0, 5.0)}
+    given = {each.attribute(speed) for each in NUSCENES.classes for speed in (0.0, 5.0)}
     assert given - {""} <= set(ATTRIBUTE_NAMES)
     assert len(given) == 8

@@ -5,10 +5,11 @@ from hypothesis import strategies as st
 from plain_loop import boxes_of, choices, truth_of
 from pyquaternion import Quaternion
 
+from aqr_exp.config.schema.description import NUSCENES
 from aqr_exp.evaluate.boxes import Boxes
 from aqr_exp.evaluate.matching import match
 from aqr_exp.evaluate.predictions import Predictions
-from aqr_exp.evaluate.protocol import ATTRIBUTE_NAMES, MATCH_DISTANCES_M
+from aqr_exp.evaluate.protocol import MATCH_DISTANCES_M
 from aqr_exp.evaluate.records import MatchTable
 
 CAR, BARRIER, BICYCLE = 0, 5, 7
@@ -91,7 +92,7 @@ def test_the_five_errors_by_hand():
 
 
 def test_a_right_attribute_is_no_error():
-    attribute = np.array([ATTRIBUTE_NAMES.index("vehicle.parked")])
+    attribute = np.array([NUSCENES.attributes.index("vehicle.parked")])
     truths = boxes_of([(0, CAR, 0, 0)], attribute=attribute)
     assert run(truths, boxes_of([(0, CAR, 0, 0)], attribute=attribute), [0.5]).errors[0, 4] == 0
     assert run(truths, boxes_of([(0, CAR, 0, 0)]), [0.5]).errors[0, 4] == 1

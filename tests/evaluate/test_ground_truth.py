@@ -9,11 +9,11 @@ from devkit_verdict import Verdict, write_file
 from made_up_tables import MadeUpBox, MadeUpScene, write_version
 from small_world import World, small_world
 
+from aqr_exp.config.schema.description import NUSCENES
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.evaluate import ground_truth
 from aqr_exp.evaluate.ground_truth import GroundTruth, cache_path, load_ground_truth
-from aqr_exp.evaluate.protocol import ATTRIBUTE_NAMES
 from aqr_exp.files.cache import cache_of
 
 VERSION, SPLIT = "v1.0-tiny", "all of it"
@@ -47,9 +47,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     splits: list[str] = []
     honest = ground_truth.read_ground_truth
 
-    def counted(tables, split, part):
+    def counted(tables, split, *others):
         splits.append(split)
-        return honest(tables, split, part)
+        return honest(tables, split, *others)
 
     monkeypatch.setattr(ground_truth, "read_ground_truth", counted)
     return splits
@@ -70,7 +70,7 @@ def test_every_box_is_the_devkits(world, tmp_path, split):
         ours = {name: value[index] for name, value in vars(truth.boxes).items()}
         assert truth.samples.tokens[ours["sample"]] == box.sample_token
         assert CLASS_NAMES[ours["label"]] == box.detection_name
-        attribute = ATTRIBUTE_NAMES[ours["attribute"]] if ours["attribute"] >= 0 else ""
+        attribute = NUSCENES.attributes[ours["attribute"]] if ours["attribute"] >= 0 else ""
         assert attribute == box.attribute_name
         np.testing.assert_array_equal(ours["centre"], box.translation)
         np.testing.assert_array_equal(ours["size"], box.size)

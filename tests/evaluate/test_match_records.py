@@ -5,10 +5,11 @@ import pytest
 from detection_cases import CASES, predictions_in_memory
 from small_world import World
 
+from aqr_exp.config.schema.description import NUSCENES
 from aqr_exp.errors import AqrExpError
 from aqr_exp.evaluate.conditions import RunScorer, condition_metrics
 from aqr_exp.evaluate.evaluation import make_records
-from aqr_exp.evaluate.protocol import CLASS_RANGE_M
+from aqr_exp.evaluate.protocol import ranges_m
 from aqr_exp.evaluate.records import BANDS_M, WHOLE, MatchRecords, read_records, write_records
 from aqr_exp.files.arrays import read_arrays, write_arrays
 
@@ -109,7 +110,7 @@ def test_a_failed_write_leaves_the_old_file(records, tmp_path, monkeypatch):
 def test_the_bands_of_distance_share_out_every_ground_truth(records):
     lows, highs = zip(*BANDS_M.values(), strict=True)
     assert lows == (0.0, 20.0, 30.0)
-    assert highs == (20.0, 30.0, max(CLASS_RANGE_M)) == (20.0, 30.0, 50.0)
+    assert highs == (20.0, 30.0, max(ranges_m(NUSCENES))) == (20.0, 30.0, 50.0)
     shares = [records.tables[name].truths for name in BANDS_M]
     np.testing.assert_array_equal(sum(shares), records.tables[WHOLE].truths)
     assert all(share.sum() > 0 for share in shares)

@@ -6,6 +6,7 @@ from made_up_tables import sample_token
 from plain_loop import boxes_of, truth_of
 from small_world import World
 
+from aqr_exp.config.schema.description import NUSCENES
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.evaluate.conditions import (
     CONDITIONS,
@@ -69,7 +70,9 @@ def test_a_box_at_a_bands_edge_is_in_the_next():
 
 
 def test_a_band_counts_the_classes_it_can_hold():
-    names = {name: {CLASS_NAMES[i] for i in each.labels} for name, each in CONDITIONS.items()}
+    names = {
+        name: {CLASS_NAMES[i] for i in each.labels(NUSCENES)} for name, each in CONDITIONS.items()
+    }
     assert len(names["0-20m"]) == len(names["20-30m"]) == len(names["night"]) == 10
     assert set(CLASS_NAMES) - names["30-50m"] == {"barrier", "traffic_cone"}
     assert names["small"] == {"pedestrian", "motorcycle", "bicycle", "traffic_cone", "barrier"}
@@ -88,7 +91,7 @@ def test_opposites_share_out_the_samples(records):
 def test_a_size_group_is_the_mean_of_its_classes(records):
     whole, metrics = RunScorer(records).scores(), condition_metrics(records)
     for name in ("small", "large"):
-        labels = CONDITIONS[name].labels
+        labels = CONDITIONS[name].labels(NUSCENES)
         part = metrics[name]
         aps = [whole.class_ap()[0, label] for label in labels]
         assert part["mAP"] == pytest.approx(np.mean(aps), abs=TOLERANCE)

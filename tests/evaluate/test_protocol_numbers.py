@@ -7,6 +7,7 @@ from nuscenes.eval.detection import constants
 from nuscenes.eval.detection.utils import category_to_detection_name
 from nuscenes.utils.splits import create_splits_scenes
 
+from aqr_exp.config.schema.description import NUSCENES
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.data.nuscenes_tables import PREDEFINED_SPLITS
 from aqr_exp.evaluate import protocol
@@ -16,7 +17,7 @@ from aqr_exp.evaluate.scorer import Scores
 
 def test_they_are_those_of_the_configuration():
     config = config_factory(protocol.NAME)
-    ranges = dict(zip(CLASS_NAMES, protocol.CLASS_RANGE_M.tolist(), strict=True))
+    ranges = dict(zip(CLASS_NAMES, protocol.ranges_m(NUSCENES).tolist(), strict=True))
     assert ranges == config.class_range
     assert list(protocol.MATCH_DISTANCES_M) == config.dist_ths
     assert protocol.MATCH_DISTANCES_M[protocol.ERROR_MATCH] == config.dist_th_tp
@@ -28,12 +29,12 @@ def test_they_are_those_of_the_configuration():
 
 
 def test_names_are_those_of_the_devkit():
-    assert set(protocol.ATTRIBUTE_NAMES) == set(constants.ATTRIBUTE_NAMES)
+    assert set(NUSCENES.attributes) == set(constants.ATTRIBUTE_NAMES)
     assert [TP_ERROR_NAMES[name] for name in constants.TP_METRICS] == list(protocol.ERROR_NAMES)
-    for category, name in protocol.CLASS_OF_CATEGORY.items():
+    for category, name in NUSCENES.class_of.items():
         assert category_to_detection_name(category) == name
-    assert set(protocol.CLASS_OF_CATEGORY.values()) == set(CLASS_NAMES)
-    for category in ("animal", "human.pedestrian.wheelchair", protocol.RACK_CATEGORY):
+    assert set(NUSCENES.class_of.values()) == set(CLASS_NAMES)
+    for category in ("animal", "human.pedestrian.wheelchair", NUSCENES.racks):
         assert category_to_detection_name(category) is None
     assert set(PREDEFINED_SPLITS) == set(create_splits_scenes())
 
@@ -41,7 +42,7 @@ def test_names_are_those_of_the_devkit():
 def test_nds_by_hand():
     ap = np.zeros((1, 10, 4))
     ap[0, 0] = [0.2, 0.4, 0.6, 0.8]
-    errors = np.where(protocol.MEASURED, 1.0, np.nan)[None]
+    errors = np.where(protocol.measured(NUSCENES), 1.0, np.nan)[None]
     errors[0, 0] = [0.5, 0.25, 3.0, 1.0, 0.0]
     scores = Scores(ap=ap, errors=errors, truths=np.ones((1, 10), dtype=int), samples=np.array([1]))
     assert scores.mean_ap()[0] == pytest.approx(0.05)

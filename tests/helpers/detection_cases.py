@@ -7,10 +7,10 @@ import numpy as np
 from made_up_tables import MadeUpBox, sample_token
 from small_world import Results, changed, detection, perturbed, random_boxes
 
+from aqr_exp.config.schema.description import NUSCENES
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.evaluate.ground_truth import GroundTruth
 from aqr_exp.evaluate.predictions import Predictions, _collect
-from aqr_exp.evaluate.protocol import ATTRIBUTE_NAMES
 
 Boxes = list[MadeUpBox]
 Box = dict[str, Any]
@@ -106,7 +106,10 @@ CASES: dict[str, Callable[[Boxes, Sequence[int]], Results]] = {
     ),
     "no attributes": _with(lambda box, _: {**box, "attribute_name": ""}),
     "any attributes": _with(
-        lambda box, index: {**box, "attribute_name": ATTRIBUTE_NAMES[index % len(ATTRIBUTE_NAMES)]}
+        lambda box, index: {
+            **box,
+            "attribute_name": NUSCENES.attributes[index % len(NUSCENES.attributes)],
+        }
     ),
     "at the limits": _at_the_limits,
     "no points": _with(lambda box, index: {**box, "num_pts": index % 3 - 1}),

@@ -30,9 +30,10 @@ from aqr_exp.config.data_files import record_files
 from aqr_exp.config.identity import setting_fingerprint, to_yaml
 from aqr_exp.config.inputs import identity_path, record_path
 from aqr_exp.config.load import ConfigLoader
+from aqr_exp.config.schema.description import NUSCENES
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.evaluate.evaluation import records_of_file
-from aqr_exp.evaluate.protocol import MEASURED
+from aqr_exp.evaluate.protocol import measured
 from aqr_exp.evaluate.records import WHOLE, MatchRecords, MatchTable, SplitSamples, write_records
 from aqr_exp.evaluate.scorer import Scorer
 from aqr_exp.files.checksum import replace_checked_json
@@ -95,7 +96,7 @@ def made_up_records(
     matched = matched[order].astype(np.uint8)
     right = (matched >> 2 & 1).astype(bool)
     errors = rng.random((int(right.sum()), 5)) * (1.5 - chance.mean())
-    errors[~MEASURED[label[order][right]]] = np.nan
+    errors[~measured(NUSCENES)[label[order][right]]] = np.nan
     table = MatchTable(
         class_start=np.searchsorted(label[order], np.arange(11)),
         sample=sample[order].astype(np.uint16),

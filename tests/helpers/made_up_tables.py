@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from aqr_exp.evaluate.protocol import ATTRIBUTE_NAMES, CLASS_OF_CATEGORY, RACK_CATEGORY
+from aqr_exp.config.schema.description import NUSCENES
 
-CATEGORIES = (*CLASS_OF_CATEGORY, RACK_CATEGORY, "animal")
+CATEGORIES = (*NUSCENES.class_of, NUSCENES.racks, "animal")
 KEYFRAME_US = 500_000
 
 
@@ -72,7 +72,7 @@ def _named(names: Sequence[str]) -> list[dict[str, str]]:
 def _fixed_tables() -> dict[str, Any]:
     return {
         "category": _named(CATEGORIES),
-        "attribute": _named(ATTRIBUTE_NAMES),
+        "attribute": _named(NUSCENES.attributes),
         "visibility": [],
         "sensor": [
             {"token": "lidar", "channel": "LIDAR_TOP", "modality": "lidar"},

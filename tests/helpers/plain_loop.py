@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 
+from aqr_exp.config.schema.description import NUSCENES
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.evaluate.boxes import Boxes, Racks
 from aqr_exp.evaluate.ground_truth import GroundTruth
-from aqr_exp.evaluate.protocol import MATCH_DISTANCES_M, MEASURED
+from aqr_exp.evaluate.protocol import MATCH_DISTANCES_M, measured
 from aqr_exp.evaluate.records import MatchTable, SplitSamples
 
 
@@ -87,7 +88,7 @@ def repeated(table: MatchTable, weights: np.ndarray) -> MatchTable:
 def plain_scores(table: MatchTable) -> tuple[np.ndarray, np.ndarray]:
     """AP [10, 4] and errors [10, 5] of a table, by interpolating whole curves."""
     ap = np.zeros((10, 4))
-    errors = np.where(MEASURED, 1.0, np.nan)
+    errors = np.where(measured(NUSCENES), 1.0, np.nan)
     for label in range(10):
         truths = int(table.truths[:, label].sum())
         score = np.asarray(table.score[table.rows(label)], dtype=float)
@@ -108,9 +109,9 @@ def plain_scores(table: MatchTable) -> tuple[np.ndarray, np.ndarray]:
 def _plain_errors(
     table: MatchTable, label: int, hit_score: np.ndarray, at: np.ndarray
 ) -> np.ndarray:
-    means = np.where(MEASURED[label], 1.0, np.nan)
+    means = np.where(measured(NUSCENES)[label], 1.0, np.nan)
     last = max((index for index in range(101) if at[index] != 0), default=0)
-    for column in np.flatnonzero(MEASURED[label]):
+    for column in np.flatnonzero(measured(NUSCENES)[label]):
         values = table.class_errors(label)[:, column]
         running, known = [], []
         for value in values:

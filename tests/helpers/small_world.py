@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from made_up_tables import MadeUpBox, MadeUpScene, quaternion, sample_token
 
+from aqr_exp.config.schema.description import NUSCENES
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.evaluate.ground_truth import GroundTruth, load_ground_truth
-from aqr_exp.evaluate.protocol import ATTRIBUTE_NAMES, CLASS_OF_CATEGORY, RACK_CATEGORY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ _KINDS = {
 
 def _attributes(name: str) -> tuple[str, ...]:
     prefix = _KINDS.get(name, "vehicle")
-    return tuple(each for each in ATTRIBUTE_NAMES if each.startswith(prefix))
+    return tuple(each for each in NUSCENES.attributes if each.startswith(prefix))
 
 
 def _ego(sample: int) -> tuple[float, float]:
@@ -80,10 +80,10 @@ def small_world() -> tuple[list[MadeUpScene], list[MadeUpBox]]:
 
 
 def _track(rng: np.random.Generator, first: int, ego: list, track: str) -> list[MadeUpBox]:
-    category = str(rng.choice([*CLASS_OF_CATEGORY, *["vehicle.car"] * 6]))
+    category = str(rng.choice([*NUSCENES.class_of, *["vehicle.car"] * 6]))
     if category == "vehicle.trailer" and first < 2 * SAMPLES_A_SCENE:
         category = "vehicle.truck"
-    choices = _attributes(CLASS_OF_CATEGORY[category])
+    choices = _attributes(NUSCENES.class_of[category])
     place = np.array([*ego[0], 1.0]) + rng.normal(0, (14, 14, 0.3))
     velocity = rng.normal(0, (2, 2, 0))
     size, yaw = rng.uniform(0.4, 5, 3), rng.uniform(-4, 4)
@@ -110,7 +110,7 @@ def _racks(rng: np.random.Generator, first: int, ego: list) -> list[MadeUpBox]:
     for step in range(0, SAMPLES_A_SCENE, 2):
         x, y = ego[step][0] + 8.0, ego[step][1] - 6.0
         rack = MadeUpBox(
-            sample=first + step, category=RACK_CATEGORY, centre=(x, y, 1.0), size=(2.0, 6.0, 2.0)
+            sample=first + step, category=NUSCENES.racks, centre=(x, y, 1.0), size=(2.0, 6.0, 2.0)
         )
         rack.yaw = 0.0 if step % 4 else 0.7
         inside = rng.uniform(-1, 1, (3, 2)) * [2.5, 0.8]
@@ -154,7 +154,7 @@ def perturbed(
     rng = np.random.default_rng(seed)
     results = _empty(samples)
     for box in boxes:
-        name = CLASS_OF_CATEGORY.get(box.category)
+        name = NUSCENES.class_of.get(box.category)
         if name is None or box.sample not in samples:
             continue
         for _ in range(copies):
@@ -192,7 +192,7 @@ def random_boxes(samples: Sequence[int], seed: int, count: int = 40, best: float
                     size=rng.uniform(0.1, 6, 3).tolist(),
                     rotation=rng.normal(0, 2, 4).tolist(),
                     velocity=rng.normal(0, 5, 2).tolist(),
-                    attribute_name=str(rng.choice(["", *ATTRIBUTE_NAMES])),
+                    attribute_name=str(rng.choice(["", *NUSCENES.attributes])),
                 )
             )
     return results

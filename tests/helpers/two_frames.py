@@ -11,14 +11,14 @@ import yaml
 from made_up_tables import CATEGORIES
 from pyquaternion import Quaternion
 
+from aqr_exp.config.schema.description import NUSCENES
 from aqr_exp.data.classes import CAMERA_NAMES
 from aqr_exp.data.geometry import pose_matrix
-from aqr_exp.evaluate.protocol import ATTRIBUTE_NAMES, CLASS_OF_CATEGORY
 
 VERSION = "v1.0-frames"
 TABLES = ("calibrated_sensor", "ego_pose", "instance", "sample", "sample_annotation")
 TABLES += ("sample_data", "scene", "sensor")
-CATEGORY_OF_CLASS = {name: category for category, name in reversed(CLASS_OF_CATEGORY.items())}
+CATEGORY_OF_CLASS = {name: category for category, name in reversed(NUSCENES.class_of.items())}
 
 
 def first_frame(folder: Path) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def _sensor(
 def write_frames(root: Path, *frames: dict[str, Any]) -> None:
     """Copy the files and write the tables: each frame is a scene; `frames_val` has the last."""
     tables: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
-    named = {"category": CATEGORIES, "attribute": ATTRIBUTE_NAMES}
+    named = {"category": CATEGORIES, "attribute": NUSCENES.attributes}
     for table, names in named.items():
         tables[table] = [{"token": f"t-{n}", "name": n, "description": ""} for n in names]
     tables["visibility"] = [{"token": "4", "level": "v80-100", "description": ""}]

@@ -5,11 +5,12 @@ import pytest
 from made_up_runs import MadeUpData, kept_run, made_up_records
 
 from aqr_exp.evaluate.conditions import CONDITIONS, DataCondition, RunScorer
-from aqr_exp.evaluate.scorer import ALL_LABELS
 from aqr_exp.statistics import resampling
 from aqr_exp.statistics.resampling import Resampling, resample, samples_digest, scene_part
 from aqr_exp.statistics.run_scores import prepare
 from aqr_exp.store.store import Store
+
+ALL_LABELS = range(10)
 
 WHOLE = scene_part(DataCondition())
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from aqr_exp.config.schema.constraints import DefaultBefore, NotInFingerprint, Range
+from aqr_exp.config.schema.description import NUSCENES, DataDescription
 
 NarrowImages = Literal["anywhere", "left"]
 """Place of an image narrower than the input: drawn (the middle at evaluation), or left."""
@@ -92,6 +93,8 @@ class DataConfig:
         unknown_velocity: What is learned of a velocity that is unknown.
         fingerprint: Identity of the data's content; filled in from the info files, not typed.
         gt_sampling: Ground-truth sampling; None is without and not in the identity.
+        description: Its classes and sensors; filled in from the data's `dataset.yaml`, not typed. None
+            is nuScenes and not in the identity.
     """
 
     name: Annotated[str, NotInFingerprint()]
@@ -110,3 +113,9 @@ class DataConfig:
     fingerprint: str
     augment: AugmentConfig
     gt_sampling: GtSamplingConfig | None = None
+    description: DataDescription | None = None
+
+    @property
+    def described(self) -> DataDescription:
+        """The classes and sensors."""
+        return self.description or NUSCENES

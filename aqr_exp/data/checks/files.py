@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aqr_exp.data.checks.tables import SENSORS, DataFault, RawTables
-from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
+from aqr_exp.data.checks.tables import DataFault, RawTables
 from aqr_exp.data.geometry import POINT_FEATURES, pose_matrix, read_image, read_points
 from aqr_exp.data.nuscenes_tables import FullSampleData
 from aqr_exp.errors import AqrExpError
@@ -18,7 +17,7 @@ from aqr_exp.files.reading import open_regular
 POINT_BYTES = POINT_FEATURES * 4
 # A cloud with fewer points than this share of the usual one was cut short; rain takes far less away.
 SHORTEST_SHARE = 0.05
-# Of the points around the vehicle, each of the six cameras sees a tenth or more.
+# Of the points around the vehicle, each of six cameras sees a tenth or more.
 SEEN_SHARE = 0.002
 
 
@@ -32,10 +31,13 @@ class SensorFiles:
 
     def __init__(self, tables: RawTables) -> None:
         self.root = tables.root
-        self.rows: dict[str, list[FullSampleData]] = {name: [] for name in SENSORS}
+        self.lidar, self.cameras = tables.description.lidar, tables.description.cameras
+        self.rows: dict[str, list[FullSampleData]] = {
+            name: [] for name in (self.lidar, *self.cameras)
+        }
         for row in tables.rows["sample_data"].values():
             channel = tables.channel(row)
-            if channel == LIDAR_NAME or (channel in self.rows and row.is_key_frame):
+            if channel == self.lidar or (channel in self.rows and row.is_key_frame):
                 self.rows[channel].append(row)
         self.size_bytes = self._sizes()
 
@@ -59,7 +61,7 @@ class SensorFiles:
     def counts(self) -> dict[str, int]:
         """Keyframes by channel, and the LiDAR's other recordings as `sweeps`."""
         counts = {name: sum(row.is_key_frame for row in rows) for name, rows in self.rows.items()}
-        return {**counts, "sweeps": sum(not row.is_key_frame for row in self.rows[LIDAR_NAME])}
+        return {**counts, "sweeps": sum(not row.is_key_frame for row in self.rows[self.lidar])}
 
 
 def missing_files(files: SensorFiles) -> Iterator[DataFault]:
@@ -81,7 +83,7 @@ def missing_maps(tables: RawTables) -> Iterator[DataFault]:
 
 def short_clouds(files: SensorFiles) -> Iterator[DataFault]:
     """LiDAR files that are empty, end within a point or hold far fewer points than the others."""
-    rows = files.present(LIDAR_NAME)
+    rows = files.present(files.lidar)
     points = [files.size_bytes[row.filename] // POINT_BYTES for row in rows]
     usual = float(np.median(points)) if points else 0.0
     for row, count in zip(rows, points, strict=True):
@@ -112,8 +114,8 @@ def broken_images(
     The ends of every image are looked at. At most `count` images of each camera are read whole, spread
     over the data set; None reads all.
     """
-    rows = [row for name in CAMERA_NAMES for row in files.present(name)]
-    whole = {row.token for name in CAMERA_NAMES for row in chosen(files.present(name), count)}
+    rows = [row for name in files.cameras for row in files.present(name)]
+    whole = {row.token for name in files.cameras for row in chosen(files.present(name), count)}
     for index, row in enumerate(rows):
         path = files.root / row.filename
         try:
@@ -154,7 +156,7 @@ def odd_points(
 ) -> Iterator[DataFault]:
     """Clouds with numbers that are not finite; arguments as in `broken_images`."""
     damaged = {fault.file for fault in short_clouds(files)}
-    sound = [row for row in files.present(LIDAR_NAME) if row.filename not in damaged]
+    sound = [row for row in files.present(files.lidar) if row.filename not in damaged]
     rows = chosen(sound, count)
     for index, row in enumerate(rows):
         cause = None
@@ -200,14 +202,14 @@ def seen_share(
 def blind_cameras(tables: RawTables, files: SensorFiles) -> Iterator[DataFault]:
     """Calibrations of cameras that see next to none of the points of their keyframes."""
     keyframes = tables.keyframes()
-    for channel in CAMERA_NAMES:
+    for channel in files.cameras:
         by_calibration: dict[str, list[FullSampleData]] = {}
         for row in files.rows[channel]:
             by_calibration.setdefault(row.calibrated_sensor_token, []).append(row)
         for token, rows in by_calibration.items():
             shares = []
             for row in chosen(rows, KEYFRAMES_PER_CAMERA):
-                lidar = keyframes[row.sample_token][LIDAR_NAME]
+                lidar = keyframes[row.sample_token][files.lidar]
                 if lidar.filename in files.size_bytes and isinstance(row.width, int):
                     xyz = read_points(files.root / lidar.filename)[:, :3].astype(float)
                     shares.append(seen_share(tables, row, lidar, xyz))

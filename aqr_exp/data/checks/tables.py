@@ -11,10 +11,19 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME
+from aqr_exp.config.data_files import DESCRIPTION
+from aqr_exp.config.description import read_description
+from aqr_exp.config.schema.description import NUSCENES
 from aqr_exp.data.info_files import WHOLE, Part
-from aqr_exp.data.nuscenes_tables import MAY_BE_EMPTY, ROW_TYPES, TARGETS, FullSampleData, Row
-from aqr_exp.errors import AqrExpError
+from aqr_exp.data.nuscenes_tables import (
+    MAY_BE_EMPTY,
+    ROW_TYPES,
+    TARGETS,
+    FullSampleData,
+    Row,
+    unknown_names,
+)
+from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.files.reading import read_content
 
 
@@ -42,7 +51,8 @@ class RawTables:
     Attributes:
         rows: Rows by table and token; a table that cannot be read is not there.
         part: What the rows are left of; the whole at first.
-        faults: Why tables cannot be read, and tokens that two rows have.
+        faults: Why tables cannot be read, tokens that two rows have, and what is wrong in `dataset.yaml`.
+        description: Of the classes and sensors.
     """
 
     def __init__(self, root: Path, version: str) -> None:
@@ -51,8 +61,10 @@ class RawTables:
         self.rows: dict[str, dict[str, Any]] = {}
         self.part = WHOLE
         self.faults: list[DataFault] = []
+        self.description = NUSCENES
         for table in ROW_TYPES:
             self._read(table)
+        self._describe()
 
     def file(self, table: str) -> str:
         """File of a table, relative to the data set's folder."""
@@ -97,6 +109,23 @@ class RawTables:
         """Files of all recordings."""
         return {row.filename for row in self.rows["sample_data"].values()}
 
+    def _describe(self) -> None:
+        """Read the description, and compare its names with the tables'."""
+        try:
+            self.description = read_description(self.root) or NUSCENES
+            needed = {"category": "name", "attribute": "name", "sensor": "channel"}
+            if self.description != NUSCENES and needed.keys() <= self.rows.keys():
+                names = {
+                    table: [getattr(row, column) for row in self.rows[table].values()]
+                    for table, column in needed.items()
+                }
+                if faults := list(unknown_names(self.description, names)):
+                    raise RequestError(*faults)
+        except RequestError as error:
+            for fault in error.faults:
+                cause = str(fault).removeprefix(f"{fault.where}: ")
+                self.faults.append(DataFault(file=DESCRIPTION, kind="description", cause=cause))
+
     def _read(self, table: str) -> None:
         rows_of: Any = GenericAlias(list, (ROW_TYPES[table],))
         path = self.root / self.file(table)
@@ -122,7 +151,6 @@ CHAINS = ("sample", "sample_annotation", "sample_data")
 TIMED_CHAINS = ("sample", "sample_data")
 # Cameras turn with the LiDAR's sweep: a keyframe's recordings lie within its tenth of a second.
 KEYFRAME_WITHIN_S = 0.2
-SENSORS = (LIDAR_NAME, *CAMERA_NAMES)
 
 
 def dangling_tokens(tables: RawTables) -> Iterator[DataFault]:
@@ -184,10 +212,10 @@ def scene_ends(tables: RawTables) -> Iterator[DataFault]:
 
 
 def incomplete_samples(tables: RawTables) -> Iterator[DataFault]:
-    """Samples without one of the seven sensors, or whose recordings are of another moment."""
+    """Samples without one of the sensors, or whose recordings are of another moment."""
     samples = tables.rows["sample"]
     for token, found in tables.keyframes().items():
-        lacking = [name for name in SENSORS if name not in found]
+        lacking = [name for name in tables.description.sensors if name not in found]
         if lacking:
             cause = f"sample {token} has no keyframe of {', '.join(lacking)}"
             yield tables.fault("sample_data", "incomplete sample", cause)
@@ -274,7 +302,7 @@ def calibration_faults(tables: RawTables) -> Iterator[DataFault]:
         cause = cause or bad_translation(row.translation, within_m=MOUNTED_WITHIN_M)
         if sensor.modality == "camera":
             cause = cause or bad_intrinsic(row.camera_intrinsic, sizes.get(token))
-        if sensor.channel in CAMERA_NAMES:
+        if tables.description == NUSCENES and sensor.channel in AZIMUTH_DEG:
             cause = cause or bad_direction(sensor.channel, row.rotation)
         if cause:
             cause = f"{sensor.channel} {token}: {cause}"

@@ -5,11 +5,11 @@ Keyframe, sweep, view and azimuth are nuScenes' terms; p is a probability.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from aqr_exp.data.classes import CAMERA_NAMES
+from aqr_exp.config.schema.description import NUSCENES
 from aqr_exp.errors import Fault, RequestError, cut
 from aqr_exp.files.suggest import did_you_mean, some
 
@@ -129,16 +129,18 @@ CORRUPTIONS: Mapping[str, Corruption] = MappingProxyType(
 
 
 AT, AND = "@", "+"
-VIEWS = tuple(name.removeprefix("CAM_").lower() for name in CAMERA_NAMES)
-"""The views as they are typed, in the models' order."""
 
 
 @dataclass(frozen=True)
 class CorruptionCase:
-    """A corruption of `CORRUPTIONS` at one severity; for `view_drop` also views joined with `+`."""
+    """A corruption of `CORRUPTIONS` at one severity; for `view_drop` also views joined with `+`.
+
+    The channels are those of the data it happens to, the LiDAR's first.
+    """
 
     corruption: str
     severity: str
+    sensors: tuple[str, ...] = field(default=NUSCENES.sensors, compare=False)
 
     @property
     def name(self) -> str:
@@ -157,11 +159,9 @@ class CorruptionCase:
 
     @property
     def views(self) -> tuple[str, ...]:
-        """Camera names of a `view_drop` with named views; empty where views are drawn."""
-        named = self.severity.split(AND)
-        return tuple(
-            camera for camera, view in zip(CAMERA_NAMES, VIEWS, strict=True) if view in named
-        )
+        """The views that a `view_drop` names; empty where views are drawn."""
+        named = self.corruption == "view_drop" and self.severity not in self.definition.severities
+        return tuple(self.severity.split(AND)) if named else ()
 
     def rng(self, token: str) -> "np.random.Generator":
         """Random generator of one sample or file: a function of (token, corruption, severity) alone.
@@ -191,8 +191,11 @@ def cases_of(corruption: Corruption) -> list[CorruptionCase]:
     return [CorruptionCase(corruption.name, level) for level in corruption.severities]
 
 
-def read_cases(text: str) -> list[CorruptionCase]:
+def read_cases(text: str, views: Sequence[str] = NUSCENES.views) -> list[CorruptionCase]:
     """Parse cases, each once: suites, `NAME` and `NAME@SEVERITY` with commas between.
+
+    Args:
+        views: Those of the data, in their order.
 
     Raises:
         RequestError: A line for each unknown failure or severity, with the nearest match.
@@ -204,7 +207,7 @@ def read_cases(text: str) -> list[CorruptionCase]:
     faults: list[Fault] = []
     for word in words:
         try:
-            found += _read(word)
+            found += _read(word, views)
         except RequestError as error:
             faults += error.faults
     if faults:
@@ -216,7 +219,7 @@ def _known() -> str:
     return f"{', '.join(SUITES)}, or of {some(CORRUPTIONS, most=30)}"
 
 
-def _read(word: str) -> list[CorruptionCase]:
+def _read(word: str, views: Sequence[str]) -> list[CorruptionCase]:
     if word in SUITES:
         return standard_cases(word)
     name, at, severity = word.partition(AT)
@@ -233,21 +236,21 @@ def _read(word: str) -> list[CorruptionCase]:
     if severity in corruption.severities:
         return [CorruptionCase(corruption=name, severity=severity)]
     if name == "view_drop":
-        return [CorruptionCase(corruption=name, severity=_views(severity))]
+        return [CorruptionCase(corruption=name, severity=_views(severity, views))]
     raise RequestError(
         f"{name}: unknown severity '{severity}'{did_you_mean(severity, corruption.severities)} "
         f"(available: {', '.join(corruption.severities)})"
     )
 
 
-def _views(text: str) -> str:
-    """Named views in the models' order, so that a subset has one name."""
+def _views(text: str, views: Sequence[str]) -> str:
+    """Named views in the data's order, so that a subset has one name."""
     named: Sequence[str] = [word.removeprefix("CAM_").lower() for word in text.split(AND)]
     for view in named:
-        if view not in VIEWS:
+        if view not in views:
             levels = CORRUPTIONS["view_drop"].severities
             raise RequestError(
-                f"view_drop: unknown severity or view '{view}'{did_you_mean(view, VIEWS)} "
-                f"(available: {', '.join(levels)}, or of {', '.join(VIEWS)} some joined with {AND})"
+                f"view_drop: unknown severity or view '{view}'{did_you_mean(view, views)} "
+                f"(available: {', '.join(levels)}, or of {', '.join(views)} some joined with {AND})"
             )
-    return AND.join(view for view in VIEWS if view in named)
+    return AND.join(view for view in views if view in named)

@@ -1,6 +1,6 @@
 """Effects of the corruptions on images, on points, and in time.
 
-Images are [H, W, 3] uint8, blue first, in the order of `CAMERA_NAMES`, as they are stored: before resizing
+Images are [H, W, 3] uint8, blue first, in the order of the views, as they are stored: before resizing
 and normalisation. No function changes its arguments.
 """
 
@@ -11,7 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from aqr_exp.data.classes import CAMERA_NAMES, LIDAR_NAME, Modality
+from aqr_exp.config.schema.description import view_name
+from aqr_exp.data.classes import Modality
 from aqr_exp.data.corruptions import multicorrupt
 from aqr_exp.data.corruptions.cases import RINGS, CorruptionCase
 from aqr_exp.data.geometry import inside_boxes
@@ -27,7 +28,7 @@ _LEVELS = np.arange(256)
 def drop_views(images: Images, case: CorruptionCase, rng: Generator) -> Images:
     """The named images, or each with the severity as probability, 0."""
     if case.views:
-        gone = [name in case.views for name in CAMERA_NAMES]
+        gone = [view_name(name) in case.views for name in case.sensors[1:]]
     else:
         gone = (rng.random(len(images)) < float(case.severity)).tolist()
     return [
@@ -209,7 +210,6 @@ def displaced_cameras(info: dict[str, Any], case: CorruptionCase) -> dict[str, A
 LONGEST_GAP_S = 1.0
 """Keyframes are half a second apart: a longer gap is one between scenes."""
 
-SENSORS = {Modality.LIDAR: (LIDAR_NAME,), Modality.CAMERA: CAMERA_NAMES}
 STUCK = {"stuck_lidar": Modality.LIDAR, "stuck_cameras": Modality.CAMERA}
 DRAWN_STUCK = {f"nr_{name}": sensor for name, sensor in STUCK.items()}
 TEMPORAL, PUBLISHED_TEMPORAL = "temporal_misalignment", "mc_temporalmisalignment"
@@ -237,6 +237,10 @@ def previous_keyframes(infos: Sequence[Mapping[str, Any]]) -> list[int | None]:
     return found
 
 
+def _sensors(case: CorruptionCase, kind: Modality) -> tuple[str, ...]:
+    return case.sensors[:1] if kind is Modality.LIDAR else case.sensors[1:]
+
+
 def stale_data(
     case: CorruptionCase, sample: int, token: str, previous: Sequence[int | None]
 ) -> dict[str, int]:
@@ -246,8 +250,8 @@ def stale_data(
     """
     if case.corruption == PUBLISHED_TEMPORAL:
         # The entry before, of whatever scene; the second entry's LiDAR is spared, as its authors do.
-        hit = case.rng(token).random(7) < multicorrupt.RATE[case.level]
-        sensors = zip((LIDAR_NAME, *CAMERA_NAMES), hit, (2, *[1] * 6), strict=True)
+        hit = case.rng(token).random(len(case.sensors)) < multicorrupt.RATE[case.level]
+        sensors = zip(case.sensors, hit, (2, *[1] * (len(hit) - 1)), strict=True)
         return {name: sample - 1 for name, drawn, first in sensors if drawn and sample >= first}
     before = previous[sample]
     if before is None:
@@ -255,9 +259,11 @@ def stale_data(
     if case.corruption == TEMPORAL:
         chance, side = case.rng(token).random(2)
         sensor = Modality.LIDAR if side < 0.5 else Modality.CAMERA
-        return dict.fromkeys(SENSORS[sensor], before) if chance < float(case.severity) else {}
+        return (
+            dict.fromkeys(_sensors(case, sensor), before) if chance < float(case.severity) else {}
+        )
     if case.corruption in DRAWN_STUCK:
-        names, total = SENSORS[DRAWN_STUCK[case.corruption]], len(previous)
+        names, total = _sensors(case, DRAWN_STUCK[case.corruption]), len(previous)
         orders = {name: case.rng(name).permutation(total) for name in names}
         stuck = total * int(case.severity) // 100
         return {name: before for name, order in orders.items() if sample in order[:stuck]}
@@ -265,7 +271,7 @@ def stale_data(
     while (earlier := previous[chain[-1]]) is not None:
         chain.append(earlier)
     late = (len(chain) - 1) % int(case.severity)
-    return dict.fromkeys(SENSORS[STUCK[case.corruption]], chain[late]) if late else {}
+    return dict.fromkeys(_sensors(case, STUCK[case.corruption]), chain[late]) if late else {}
 
 
 def with_stale_files(
@@ -277,5 +283,6 @@ def with_stale_files(
         name: {**camera, "img_path": late.get(name, info)["images"][name]["img_path"]}
         for name, camera in info["images"].items()
     }
-    source = {"lidar_source": late[LIDAR_NAME]} if LIDAR_NAME in late else {}
+    clouds = [other for name, other in late.items() if name not in info["images"]]
+    source = {"lidar_source": clouds[0]} if clouds else {}
     return {**info, "images": images, **source}

@@ -8,7 +8,7 @@ import io
 import itertools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ import cv2
 import numpy as np
 
 from aqr_exp.config.data_files import record_files
+from aqr_exp.config.description import read_description
 from aqr_exp.config.inputs import info_path, objects_changes, objects_folder, objects_record
-from aqr_exp.data.classes import CAMERA_NAMES, CLASS_NAMES, LIDAR_NAME
+from aqr_exp.config.schema.description import NUSCENES, DataDescription
 from aqr_exp.data.geometry import (
     NEAREST_M,
     corners_m,
@@ -29,7 +30,14 @@ from aqr_exp.data.geometry import (
     project,
     read_image,
 )
-from aqr_exp.data.gt_database.store import ARRAYS, FORM, POINT_COLUMNS, GtDatabase, pack_name
+from aqr_exp.data.gt_database.store import (
+    FORM,
+    POINT_COLUMNS,
+    VIEWS,
+    GtDatabase,
+    arrays_of,
+    pack_name,
+)
 from aqr_exp.data.info_files import MAX_SWEEPS, fresh_parts, read_info_file, remove
 from aqr_exp.data.workers import run_in_workers
 from aqr_exp.errors import AqrExpError
@@ -46,11 +54,13 @@ SMALLEST_PX = 2
 _Picture = tuple[int, int, int, bytes]
 
 
-def with_paths(root: Path, info: dict[str, Any]) -> dict[str, Any]:
+def with_paths(
+    root: Path, info: dict[str, Any], lidar_name: str = NUSCENES.lidar
+) -> dict[str, Any]:
     """An info file's entry with whole paths to its points and images."""
     info = copy.deepcopy(info)
     lidar = info["lidar_points"]
-    lidar["lidar_path"] = str(root / "samples" / LIDAR_NAME / lidar["lidar_path"])
+    lidar["lidar_path"] = str(root / "samples" / lidar_name / lidar["lidar_path"])
     for sweep in info["lidar_sweeps"]:
         sweep["lidar_points"]["lidar_path"] = str(root / sweep["lidar_points"]["lidar_path"])
     for name, camera in info["images"].items():
@@ -58,9 +68,9 @@ def with_paths(root: Path, info: dict[str, Any]) -> dict[str, Any]:
     return info
 
 
-def view_matrices(info: dict[str, Any]) -> np.ndarray:
+def view_matrices(info: dict[str, Any], cameras: Sequence[str] = NUSCENES.cameras) -> np.ndarray:
     """[V, 4, 4] from the LiDAR frame to the pixels of each stored image."""
-    return np.stack([lidar_to_image(info["images"][name]) for name in CAMERA_NAMES])
+    return np.stack([lidar_to_image(info["images"][name]) for name in cameras])
 
 
 def box_bounds_px(
@@ -82,32 +92,35 @@ def box_bounds_px(
 
 
 def crop_sample(
-    root: Path, info: dict[str, Any], categories: dict[str, int]
+    root: Path,
+    info: dict[str, Any],
+    categories: dict[str, int],
+    description: DataDescription = NUSCENES,
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray, list[_Picture]]]:
-    """Crop a sample's objects of the ten classes that have a LiDAR point and are not astride a camera.
+    """Crop a sample's objects of the classes that have a LiDAR point and are not astride a camera.
 
     `info` is an entry of an info file under `root`, and `categories` the file's label of each class.
 
     Yields:
-        An object's place in `CLASS_NAMES`, box [9], points float32 [n, 6] by sweep, and pictures.
+        An object's place among the classes, box [9], points float32 [n, 6] by sweep, and pictures.
 
     Raises:
         ValueError: An image cannot be decoded.
     """
-    sample = with_paths(root, info)
+    sample, classes = with_paths(root, info, description.lidar), description.names
     names = {label: name for name, label in categories.items()}
-    kept = [item for item in sample["instances"] if names.get(item["bbox_label_3d"]) in CLASS_NAMES]
+    kept = [item for item in sample["instances"] if names.get(item["bbox_label_3d"]) in classes]
     if not kept:
         return
     boxes = np.array([[*item["bbox_3d"], *item["velocity"]] for item in kept], dtype=np.float64)
     points, numbers = merged_sweeps(sample, MAX_SWEEPS)
     inside = inside_boxes(points[:, :3], boxes[:, :7])
-    matrices = view_matrices(sample)
-    images = [read_image(sample["images"][name]["img_path"]) for name in CAMERA_NAMES]
+    matrices = view_matrices(sample, description.cameras)
+    images = [read_image(sample["images"][name]["img_path"]) for name in description.cameras]
     for item, box, mine in zip(kept, boxes, inside, strict=True):
         if mine.any() and not _is_astride(box, matrices, images):
             columns = np.column_stack([points[mine], numbers[mine].astype(np.float32)])
-            label = CLASS_NAMES.index(names[item["bbox_label_3d"]])
+            label = classes.index(names[item["bbox_label_3d"]])
             yield label, box, columns.astype(np.float32), _pictures(box, matrices, images)
 
 
@@ -216,7 +229,7 @@ def build_database(
         scenes = _by_scene(content["data_list"])
         categories = content["metainfo"]["categories"]
         _crop_scenes(root, parts, scenes, categories, workers, progress)
-        _finish(parts, len(scenes), digest)
+        _finish(parts, len(scenes), digest, read_description(root) or NUSCENES)
         _swap(parts, final)
     classes: dict[str, int] = GtDatabase(final).index["classes"]
     return classes
@@ -237,11 +250,14 @@ def _crop_scenes(
     workers: int,
     progress: Progress,
 ) -> None:
-    missing = [place for place in range(len(scenes)) if not _part(parts, place)]
+    description = read_description(root) or NUSCENES
+    views = len(description.cameras)
+    missing = [place for place in range(len(scenes)) if not _part(parts, place, views)]
     done = itertools.count(len(scenes) - len(missing))
     progress(next(done), len(scenes))
     calls = [
-        partial(crop_scene, root, parts, place, scenes[place], categories) for place in missing
+        partial(crop_scene, root, parts, place, scenes[place], categories, description)
+        for place in missing
     ]
     run_in_workers(calls, workers, lambda _: progress(next(done), len(scenes)))
 
@@ -250,25 +266,33 @@ def _arrays_path(parts: Path, place: int) -> Path:
     return parts / f"{place:05d}.npz"
 
 
-def _part(parts: Path, place: int) -> dict[str, np.ndarray]:
+def _part(parts: Path, place: int, views: int) -> dict[str, np.ndarray]:
     """The arrays of a finished scene; empty where there are none that are whole."""
     try:
         arrays = unpack_arrays(read_content(_arrays_path(parts, place)))
     except (AqrExpError, ValueError):
         return {}
-    return arrays if {name: array.dtype for name, array in arrays.items()} == ARRAYS else {}
+    return (
+        arrays if {name: array.dtype for name, array in arrays.items()} == arrays_of(views) else {}
+    )
 
 
 def crop_scene(
-    root: Path, parts: Path, place: int, infos: list[dict[str, Any]], categories: dict[str, int]
+    root: Path,
+    parts: Path,
+    place: int,
+    infos: list[dict[str, Any]],
+    categories: dict[str, int],
+    description: DataDescription = NUSCENES,
 ) -> None:
     """Write one scene's pack, then its records; offsets and rows count from the scene's start."""
     pack = bytearray()
-    records: dict[str, list[tuple[Any, ...]]] = {name: [] for name in ARRAYS}
+    kinds = arrays_of(len(description.cameras))
+    records: dict[str, list[tuple[Any, ...]]] = {name: [] for name in kinds}
     for frame, info in enumerate(infos):
-        records["frames"].append((view_matrices(info),))
+        records["frames"].append((view_matrices(info, description.cameras),))
         try:
-            objects = list(crop_sample(root, info, categories))
+            objects = list(crop_sample(root, info, categories, description))
         except ValueError as error:
             raise AqrExpError(str(error)) from None
         for label, box, points, pictures in objects:
@@ -281,19 +305,20 @@ def crop_scene(
             for view, left, top, content in pictures:
                 records["patches"].append((view, left, top, len(pack), len(content)))
                 pack += content
-    arrays = {name: np.array(rows, dtype=ARRAYS[name]) for name, rows in records.items()}
+    arrays = {name: np.array(rows, dtype=kinds[name]) for name, rows in records.items()}
     replace_bytes(parts / pack_name(place), bytes(pack))
     file = io.BytesIO()
     np.savez(file, **arrays)
     replace_bytes(_arrays_path(parts, place), file.getvalue())
 
 
-def _finish(parts: Path, scenes: int, digest: str) -> None:
+def _finish(parts: Path, scenes: int, digest: str, description: DataDescription) -> None:
     """Join the scenes' records to the three arrays, then write the index and the files' record."""
-    joined = {name: [np.empty(0, kind)] for name, kind in ARRAYS.items()}
-    counts = dict.fromkeys(ARRAYS, 0)
+    views = len(description.cameras)
+    joined = {name: [np.empty(0, kind)] for name, kind in arrays_of(views).items()}
+    counts = dict.fromkeys(joined, 0)
     for place in range(scenes):
-        arrays = _part(parts, place)
+        arrays = _part(parts, place, views)
         arrays["objects"]["frame"] += counts["frames"]
         arrays["objects"]["first_patch"] += counts["patches"]
         for name, array in arrays.items():
@@ -304,13 +329,15 @@ def _finish(parts: Path, scenes: int, digest: str) -> None:
         content = io.BytesIO()
         np.save(content, array, allow_pickle=False)
         replace_bytes(parts / f"{name}.npy", content.getvalue())
-    found = np.bincount(arrays["objects"]["label"], minlength=len(CLASS_NAMES))
+    found = np.bincount(arrays["objects"]["label"], minlength=len(description.classes))
     index = {
         "form": FORM,
         "infos_sha256": digest,
         **counts,
-        "classes": dict(zip(CLASS_NAMES, map(int, found), strict=True)),
+        "classes": dict(zip(description.names, map(int, found), strict=True)),
     }
+    if views != VIEWS:
+        index["views"] = views
     replace_text(parts / "index.json", json.dumps(index, indent=1) + "\n")
     files = sorted(path for kind in ("json", "npy", "pack") for path in parts.glob(f"*.{kind}"))
     kept = [path for path in files if path.name != "stamp.json"]

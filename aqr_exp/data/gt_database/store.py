@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from aqr_exp.data.classes import CAMERA_NAMES
+from aqr_exp.config.schema.description import NUSCENES
 from aqr_exp.data.info_files import MAX_SWEEPS
-from aqr_exp.errors import AqrExpError
+from aqr_exp.errors import AqrExpError, shown
 from aqr_exp.files.reading import open_regular, read_json
 
 FORM = 1
@@ -23,7 +23,7 @@ POINT_COLUMNS = 6
 
 OBJECT = np.dtype(
     [
-        ("label", np.int8),  # place in CLASS_NAMES
+        ("label", np.int8),  # place among the classes
         ("frame", np.int32),  # row of the frames' array
         ("scene", np.int32),  # which pack
         ("box", np.float64, 9),  # centre, length, width, height, yaw, velocity (NaN unknown)
@@ -42,8 +42,14 @@ PATCH = np.dtype(
         ("size", np.int32),
     ]
 )
-FRAME = np.dtype([("lidar2img", np.float64, (len(CAMERA_NAMES), 4, 4))])
-ARRAYS = {"objects": OBJECT, "patches": PATCH, "frames": FRAME}
+VIEWS = len(NUSCENES.cameras)
+"""Views of a database whose index does not say how many."""
+
+
+def arrays_of(views: int) -> dict[str, np.dtype]:
+    """Types of the arrays' records, for data of so many cameras."""
+    frame = np.dtype([("lidar2img", np.float64, (views, 4, 4))])
+    return {"objects": OBJECT, "patches": PATCH, "frames": frame}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,7 +76,7 @@ class GtObject:
     """An object of the database.
 
     Attributes:
-        label: Place in `CLASS_NAMES`.
+        label: Place among the classes.
         box: [9] centre, length, width, height, yaw, velocity in the LiDAR frame; metres, m/s.
         points: [n, 6] (`POINT_COLUMNS`).
         patches: One for each camera that saw it.
@@ -105,6 +111,10 @@ class GtDatabase:
             raise AqrExpError(
                 f"{folder} has form {found!r}, not {FORM}: run `aqr-exp data prepare`"
             )
+        views = self.index.get("views", VIEWS)
+        if not isinstance(views, int) or not 1 <= views <= 127:
+            raise AqrExpError(f"{folder}/index.json is damaged: views is {shown(views)}")
+        self._kinds = arrays_of(views)
         self.objects = self._array("objects")
         self.patches = self._array("patches")
         self.frames = self._array("frames")
@@ -116,7 +126,7 @@ class GtDatabase:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
             raise AqrExpError(f"{path} is damaged: {error}") from None
-        if array.dtype != ARRAYS[name] or len(array) != self.index[name]:
+        if array.dtype != self._kinds[name] or len(array) != self.index[name]:
             raise AqrExpError(f"{path} is damaged: it does not fit index.json")
         return array
 

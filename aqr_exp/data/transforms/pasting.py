@@ -10,7 +10,6 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 from mmdet3d.structures import LiDARInstance3DBoxes, LiDARPoints
 
-from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.data.geometry import POINT_FEATURES, inside_boxes
 from aqr_exp.data.gt_database.paste import (
     FARTHEST_PX,
@@ -79,7 +78,7 @@ class PasteObjects(BaseTransform):
 
     def _choose(self, results: dict[str, Any]) -> list[GtObject]:
         store = self._open()
-        present = np.bincount(results["gt_labels_3d"], minlength=len(CLASS_NAMES))
+        present = np.bincount(results["gt_labels_3d"], minlength=len(self.per_class))
         places = sample_objects(self._pools, self.per_class, present, results["paste_rng"])
         kept = without_collisions(
             places, lambda i: store.objects[i]["box"], annotated_boxes(results)

@@ -1,5 +1,6 @@
 """Load a sample's points and images; drop or corrupt a sensor."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from mmdet3d.registry import TRANSFORMS
 from mmdet3d.structures import LiDARPoints
 from PIL import Image
 
-from aqr_exp.data.classes import CAMERA_NAMES, Modality
+from aqr_exp.config.schema.description import NUSCENES
+from aqr_exp.data.classes import Modality
 from aqr_exp.data.corruptions.cases import CorruptionCase
 from aqr_exp.data.corruptions.effects import (
     FILE_CORRUPTIONS,
@@ -40,7 +42,7 @@ class LoadLidarSweeps(BaseTransform):
     def __init__(
         self,
         sweeps: int,
-        corruption: tuple[str, str] | None = None,
+        corruption: tuple[Any, ...] | None = None,
         *,
         ego_points: bool = False,
         read: bool = True,
@@ -76,14 +78,16 @@ class LoadLidarSweeps(BaseTransform):
 
 @TRANSFORMS.register_module()
 class LoadImages(BaseTransform):
-    """Load the six images (BGR, uint8) and their projection matrices.
+    """Load the images (BGR, uint8) of all views and their projection matrices.
 
     Args:
+        cameras: Their channels, in the order of the views.
         read: True to read pixels; False leaves images of the files' sizes black, for a detector
             that does not look at them.
     """
 
-    def __init__(self, *, read: bool = True) -> None:
+    def __init__(self, *, cameras: Sequence[str] = NUSCENES.cameras, read: bool = True) -> None:
+        self.cameras = tuple(cameras)
         self.read = read
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
@@ -93,7 +97,7 @@ class LoadImages(BaseTransform):
             ValueError: An image cannot be decoded.
         """
         images, projections, paths = [], [], []
-        for name in CAMERA_NAMES:
+        for name in self.cameras:
             camera = results["images"][name]
             images.append(
                 read_image(camera["img_path"]) if self.read else _black(camera["img_path"])
@@ -117,6 +121,20 @@ def _black(path: str) -> np.ndarray:
     except OSError as error:
         raise ValueError(f"{path} is missing, or no image that can be decoded") from error
     return np.zeros((height, width, 3), dtype=np.uint8)
+
+
+@TRANSFORMS.register_module()
+class KeepPoints(BaseTransform):
+    """Leave out the points outside (x, y, z, x, y, z), lower bounds first, of the LiDAR's own frame."""
+
+    def __init__(self, range_m: Sequence[float]) -> None:
+        self.low, self.high = range_m[:3], range_m[3:]
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Filter `points`."""
+        xyz = results["points"].tensor[:, :3].numpy()
+        results["points"] = results["points"][((xyz >= self.low) & (xyz < self.high)).all(axis=1)]
+        return results
 
 
 @TRANSFORMS.register_module()
@@ -155,8 +173,10 @@ class CorruptSensor(BaseTransform):
     The annotations are read by `object_failure` and never changed.
     """
 
-    def __init__(self, corruption: str, severity: str) -> None:
-        self.case = CorruptionCase(corruption, severity)
+    def __init__(
+        self, corruption: str, severity: str, sensors: Sequence[str] = NUSCENES.sensors
+    ) -> None:
+        self.case = CorruptionCase(corruption, severity, tuple(sensors))
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Replace `points` or `img`, whichever the corruption acts on."""

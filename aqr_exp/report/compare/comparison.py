@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from aqr_exp.config.identity import Difference, IdentityEffect, differences
-from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.errors import RequestError
 from aqr_exp.evaluate.conditions import CONDITIONS, DataCondition
 from aqr_exp.evaluate.protocol import ERROR_NAMES
@@ -161,7 +160,7 @@ def compare_two(
         confounders=confounders,
         metrics=family(request.metrics) if METRIC in parts else (),
         errors=family(ERROR_NAMES) if METRIC in parts and request.errors else (),
-        classes=family([f"{CLASS_AP}{name}" for name in CLASS_NAMES]) if CLASS in parts else (),
+        classes=family(_class_metrics(shown)) if CLASS in parts else (),
         conditions=family(request.metrics[:1], [*CONDITIONS]) if CONDITION in parts else (),
         scenes=scene_changes(reference, other, store=store, progress=partial(progress, "runs"))
         if SCENE in parts
@@ -172,6 +171,12 @@ def compare_two(
     (why,) = record_looks(looks, reference, [other], [judged])
     notes += [unrecorded_note(why)] if why else []
     return replace(found, notes=tuple(dict.fromkeys((*left_out, *notes, *own))))
+
+
+def _class_metrics(rows: Sequence[RunRow]) -> list[str]:
+    """The AP of every class that a run was scored on, in the order of the labels."""
+    names = dict.fromkeys(name for row in rows for name in row.metrics)
+    return [name for name in names if name.startswith(CLASS_AP) and "@" not in name]
 
 
 def _family(

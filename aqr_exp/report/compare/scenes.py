@@ -113,7 +113,9 @@ def scene_changes(
             progress(done, total)
     if not all(scored):
         return SceneChanges(notes=("no scenes are compared: an arm has no completed run",))
-    digests = {samples_digest(one.split) for scores in scored for one in scores}
+    digests = {
+        samples_digest(one.split, one.scores.description) for scores in scored for one in scores
+    }
     if len(digests) > 1:
         why = "no scenes are compared: the runs were scored on different samples"
         return SceneChanges(notes=(why,))

@@ -1,10 +1,12 @@
 """The table by sensor failure: scores, resistance abilities, their means, the worst case."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from aqr_exp.config.description import stored_views
 from aqr_exp.data.corruptions.cases import (
     ALL,
     CORRUPTIONS,
@@ -66,9 +68,13 @@ def read_evaluated(store: Store, row: RunRow) -> Evaluated:
         there = sorted(path.name for path in folder.failures_dir.iterdir() if path.is_dir())
     except OSError:
         there = []
+    views = stored_views({})
+    if any(name.startswith("view_drop@") for name in there):
+        with suppress(AqrExpError):
+            views = stored_views(folder.read_spec())
     for name in there:
         try:
-            cases = [case for case in read_cases(name) if case.name == name]
+            cases = [case for case in read_cases(name, views) if case.name == name]
         except RequestError:
             cases = []
         if not cases:

@@ -82,7 +82,7 @@ def test_all_and_names_and_severities_are_read_once_each():
 def test_named_views_have_one_name_whatever_their_order():
     (case,) = read_cases("view_drop@back_left+front")
     assert case.name == "view_drop@front+back_left"
-    assert case.views == ("CAM_FRONT", "CAM_BACK_LEFT")
+    assert case.views == ("front", "back_left")
     assert case not in standard_cases(None)
     assert read_cases("view_drop@CAM_FRONT") == [
         CorruptionCase(corruption="view_drop", severity="front")
