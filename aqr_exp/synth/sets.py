@@ -34,38 +34,21 @@ class SynthSet:
     description: DataDescription = field(default=NUSCENES)
 
 
-_VEHICLE = ("vehicle.moving", "vehicle.parked", "vehicle.stopped")
+_PERSON = ("pedestrian.moving", "pedestrian.standing")
 _DEPOT = DataDescription(
     classes=(
-        DetectionClass(
-            name="container",
-            categories=("object.container",),
-            range_m=45.0,
-            heading="half",
-            velocity=False,
-        ),
-        DetectionClass(
-            name="forklift", categories=("vehicle.forklift",), range_m=35.0, attributes=_VEHICLE
-        ),
-        DetectionClass(
-            name="worker",
-            categories=("human.worker", "human.visitor"),
-            range_m=25.0,
-            attributes=("pedestrian.moving", "pedestrian.standing"),
-            small=True,
-        ),
-        DetectionClass(
-            name="pallet",
-            categories=("object.pallet",),
-            range_m=20.0,
-            heading="none",
-            velocity=False,
-            small=True,
-        ),
+        DetectionClass(name="container", categories=("object.container",), range_m=45.0, heading="half",
+                       velocity=False),
+        DetectionClass(name="forklift", categories=("vehicle.forklift",), range_m=35.0,
+                       attributes=("vehicle.moving", "vehicle.parked", "vehicle.stopped")),
+        DetectionClass(name="worker", categories=("human.worker", "human.visitor"), range_m=25.0,
+                       attributes=_PERSON, small=True),
+        DetectionClass(name="pallet", categories=("object.pallet",), range_m=20.0, heading="none",
+                       velocity=False, small=True),
     ),
     cameras=("CAM_FRONT", "CAM_LEFT", "CAM_BACK", "CAM_RIGHT"),
     point_range_m=(-45.0, -45.0, -5.0, 45.0, 45.0, 3.0),
-)
+)  # fmt: skip
 
 SETS: Mapping[str, SynthSet] = {
     "synth": SynthSet(
@@ -85,14 +68,9 @@ SETS: Mapping[str, SynthSet] = {
     "depot": SynthSet(
         kinds=(
             Kind("container", (6.0, 9.0), (2.4, 2.7), (2.5, 3.2), (2, 4), 38.0),
-            Kind(
-                "forklift", (2.2, 3.2), (1.1, 1.5), (2.0, 2.5), (3, 5), 30.0, (1.0, 4.0),
-                like="construction_vehicle",
-            ),
-            Kind(
-                "worker", (0.55, 0.85), (0.55, 0.8), (1.6, 1.95), (4, 7), 24.0, (0.7, 1.8),
-                like="pedestrian",
-            ),
+            Kind("forklift", (2.2, 3.2), (1.1, 1.5), (2.0, 2.5), (3, 5), 30.0, (1.0, 4.0),
+                 "construction_vehicle"),
+            Kind("worker", (0.55, 0.85), (0.55, 0.8), (1.6, 1.95), (4, 7), 24.0, (0.7, 1.8), "pedestrian"),
             Kind("pallet", (0.9, 1.3), (0.9, 1.3), (0.5, 1.2), (5, 8), 20.0, like="barrier"),
         ),
         clutter=tuple(kind for kind in CLUTTER if kind.name not in {"container", "rack"}),

@@ -95,72 +95,48 @@ class DataDescription:
         return tuple(map(view_name, self.cameras))
 
 
-_VEHICLE = ("vehicle.moving", "vehicle.parked", "vehicle.stopped")
+_MOVING = ("vehicle.moving", "vehicle.parked", "vehicle.stopped")
 _BUS = ("vehicle.moving", "vehicle.stopped", "vehicle.parked")
 _CYCLE = ("cycle.with_rider", "cycle.without_rider")
 _PERSON = ("pedestrian.moving", "pedestrian.standing", "pedestrian.sitting_lying_down")
-_BUSES = ("vehicle.bus.bendy", "vehicle.bus.rigid")
-_PEOPLE = tuple(
-    f"human.pedestrian.{kind}"
-    for kind in ("adult", "child", "construction_worker", "police_officer")
+# Class, range, categories, attributes.
+_CLASSES: tuple[tuple[str, float, str, tuple[str, ...]], ...] = (
+    ("car", 50.0, "vehicle.car", _MOVING),
+    ("truck", 50.0, "vehicle.truck", _MOVING),
+    ("construction_vehicle", 50.0, "vehicle.construction", _MOVING),
+    ("bus", 50.0, "vehicle.bus.bendy vehicle.bus.rigid", _BUS),
+    ("trailer", 50.0, "vehicle.trailer", _MOVING),
+    ("barrier", 30.0, "movable_object.barrier", ()),
+    ("motorcycle", 40.0, "vehicle.motorcycle", _CYCLE),
+    ("bicycle", 40.0, "vehicle.bicycle", _CYCLE),
+    (
+        "pedestrian",
+        40.0,
+        "human.pedestrian.adult human.pedestrian.child human.pedestrian.construction_worker "
+        "human.pedestrian.police_officer",
+        _PERSON,
+    ),
+    ("traffic_cone", 30.0, "movable_object.trafficcone", ()),
 )
-# Class, categories, range, attributes.
-_LARGE = (
-    ("car", ("vehicle.car",), 50.0, _VEHICLE),
-    ("truck", ("vehicle.truck",), 50.0, _VEHICLE),
-    ("construction_vehicle", ("vehicle.construction",), 50.0, _VEHICLE),
-    ("bus", _BUSES, 50.0, _BUS),
-    ("trailer", ("vehicle.trailer",), 50.0, _VEHICLE),
-)
-_CYCLES = (
-    ("motorcycle", ("vehicle.motorcycle",), 40.0, _CYCLE),
-    ("bicycle", ("vehicle.bicycle",), 40.0, _CYCLE),
-)
+_HEADINGS: dict[str, Heading] = {"barrier": "half", "traffic_cone": "none"}
 
 NUSCENES = DataDescription(
-    classes=(
-        *(
-            DetectionClass(name=name, categories=categories, range_m=range_m, attributes=attributes)
-            for name, categories, range_m, attributes in _LARGE
-        ),
+    classes=tuple(
         DetectionClass(
-            name="barrier",
-            categories=("movable_object.barrier",),
-            range_m=30.0,
-            heading="half",
-            velocity=False,
-            small=True,
-        ),
-        *(
-            DetectionClass(
-                name=name,
-                categories=categories,
-                range_m=range_m,
-                attributes=attributes,
-                small=True,
-                outside_racks=True,
-            )
-            for name, categories, range_m, attributes in _CYCLES
-        ),
-        DetectionClass(
-            name="pedestrian", categories=_PEOPLE, range_m=40.0, attributes=_PERSON, small=True
-        ),
-        DetectionClass(
-            name="traffic_cone",
-            categories=("movable_object.trafficcone",),
-            range_m=30.0,
-            heading="none",
-            velocity=False,
-            small=True,
-        ),
+            name=name,
+            categories=tuple(categories.split()),
+            range_m=range_m,
+            attributes=attributes,
+            heading=_HEADINGS.get(name, "full"),
+            velocity=bool(attributes),
+            small=range_m < 50.0,
+            outside_racks=attributes == _CYCLE,
+        )
+        for name, range_m, categories, attributes in _CLASSES
     ),
-    cameras=(
-        "CAM_FRONT",
-        "CAM_FRONT_RIGHT",
-        "CAM_FRONT_LEFT",
-        "CAM_BACK",
-        "CAM_BACK_LEFT",
-        "CAM_BACK_RIGHT",
+    cameras=tuple(
+        f"CAM_{view}"
+        for view in ["FRONT", "FRONT_RIGHT", "FRONT_LEFT", "BACK", "BACK_LEFT", "BACK_RIGHT"]
     ),
     racks="static_object.bicycle_rack",
 )
