@@ -148,3 +148,25 @@ def prepared_root(synth_root: Path, tmp_path_factory: pytest.TempPathFactory) ->
     shutil.copytree(synth_root, root, copy_function=os.link)
     build_database(root, "synth_train", workers=1)
     return root
+
+
+@pytest.fixture(scope="session")
+def depot_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny data set of other classes and cameras, with a GT database; read only."""
+    from aqr_exp.data.gt_database.build import build_database
+    from aqr_exp.synth.generate import generate_dataset
+    from aqr_exp.synth.settings import SynthSettings
+
+    root = tmp_path_factory.mktemp("depot") / "it's a; depot"
+    settings = SynthSettings(
+        set="depot",
+        train_scenes=1,
+        val_scenes=2,
+        keyframes=3,
+        image_width=160,
+        image_height=120,
+        azimuth_steps=300,
+    )
+    generate_dataset(root, settings, workers=1)
+    build_database(root, "synth_train", workers=1)
+    return root
