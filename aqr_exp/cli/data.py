@@ -290,7 +290,7 @@ Examples:
   aqr-exp data synth --set depot
 """
 
-_SET = typer.Option("--set", help="synth: nuScenes' classes; depot: four others, four cameras.")
+_SET = typer.Option("--set", help="synth, or depot: four classes of its own, four cameras.")
 _ROOT = typer.Option("--root", help="Where to put it (default: data/<set>, or $AQR_EXP_DATA).")
 _TRAIN_SCENES = typer.Option("--train-scenes", min=1, help="Scenes to train on.")
 _VAL_SCENES = typer.Option("--val-scenes", min=1, help="Scenes to validate on.")

@@ -219,6 +219,10 @@ def _is_fact_declared(
 
 
 def _words(value: Any) -> str:
+    if isinstance(value, Mapping):  # a description of data by its classes
+        value = value.get("classes", value)
+    if isinstance(value, list):
+        value = [each.get("name", each) if isinstance(each, Mapping) else each for each in value]
     if isinstance(value, (list, tuple)):
         value = ", ".join(map(str, value)) or "none"
     text = str(value)

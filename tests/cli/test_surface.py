@@ -77,6 +77,7 @@ SURFACE = {
     },
     "data show": {"N", "[OVERRIDES]...", "--augmented", "--epoch", "--out", "--split"},
     "data synth": {
+        "--set",
         "--force",
         "--keyframes",
         "--root",

@@ -13,6 +13,7 @@ from aqr_exp.config.convert import choices, convert, dotted_keys
 from aqr_exp.config.identity import as_dict, canonical, fingerprint, from_spec, run_name, to_yaml
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
+from aqr_exp.config.schema.description import NUSCENES
 from aqr_exp.errors import RequestError
 
 EXCLUDED = {
@@ -40,10 +41,15 @@ START = {
     "random": False,
 }
 STAGES = "schedule.stages=[{epochs:3},{epochs:1,drop_camera:0}]"
-BASES = {
-    variant: as_dict(load_run(variant, [STAGES, "gt_sampling=cmt"])) | {"start": START}
-    for variant in group_options()["variant"]
-}
+DESCRIPTION = as_dict(NUSCENES) | {"point_range_m": [-60.0, -60.0, -5.0, 60.0, 60.0, 3.0]}
+
+
+def _base(variant: str) -> dict[str, Any]:
+    found = as_dict(load_run(variant, [STAGES, "gt_sampling=cmt"]))
+    return {**found, "start": START, "data": {**found["data"], "description": DESCRIPTION}}
+
+
+BASES = {variant: _base(variant) for variant in group_options()["variant"]}
 
 
 def other_value(value: Any) -> Any:
@@ -57,7 +63,7 @@ def other_value(value: Any) -> Any:
     if isinstance(value, dict) and all(isinstance(item, str) for item in value.values()):
         return {key: f"{item}x" for key, item in value.items()} or {"img_neck": 0.5}
     if isinstance(value, dict):
-        return {**value, "drop_camera": 0.5}
+        return {**value, **({"range_m": 44.0} if "range_m" in value else {"drop_camera": 0.5})}
     if value == []:
         return [[0, 1.0, 2.0]]
     if isinstance(value, list):

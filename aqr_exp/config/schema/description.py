@@ -99,6 +99,10 @@ _MOVING = ("vehicle.moving", "vehicle.parked", "vehicle.stopped")
 _BUS = ("vehicle.moving", "vehicle.stopped", "vehicle.parked")
 _CYCLE = ("cycle.with_rider", "cycle.without_rider")
 _PERSON = ("pedestrian.moving", "pedestrian.standing", "pedestrian.sitting_lying_down")
+_PEOPLE = " ".join(
+    f"human.pedestrian.{kind}"
+    for kind in ("adult", "child", "construction_worker", "police_officer")
+)
 # Class, range, categories, attributes.
 _CLASSES: tuple[tuple[str, float, str, tuple[str, ...]], ...] = (
     ("car", 50.0, "vehicle.car", _MOVING),
@@ -109,13 +113,7 @@ _CLASSES: tuple[tuple[str, float, str, tuple[str, ...]], ...] = (
     ("barrier", 30.0, "movable_object.barrier", ()),
     ("motorcycle", 40.0, "vehicle.motorcycle", _CYCLE),
     ("bicycle", 40.0, "vehicle.bicycle", _CYCLE),
-    (
-        "pedestrian",
-        40.0,
-        "human.pedestrian.adult human.pedestrian.child human.pedestrian.construction_worker "
-        "human.pedestrian.police_officer",
-        _PERSON,
-    ),
+    ("pedestrian", 40.0, _PEOPLE, _PERSON),
     ("traffic_cone", 30.0, "movable_object.trafficcone", ()),
 )
 _HEADINGS: dict[str, Heading] = {"barrier": "half", "traffic_cone": "none"}
