@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -315,7 +315,7 @@ def synth_command(
         "val_scenes": val_scenes,
         "keyframes": keyframes,
     }
-    given = {name: value for name, value in typed.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in typed.items() if value is not None}
     try:
         settings = dataclasses.replace(_settings_of(name), **given)
     except ValueError as error:

@@ -57,6 +57,6 @@ def test_a_package_that_is_gone_is_an_error(packages, monkeypatch):
 
 def test_the_code_that_makes_results_of_records_is_hashed():
     assert set(run_scores._CODE_PACKAGES) >= {
-        "aqr_exp.statistics", "aqr_exp.evaluate", "aqr_exp.data.classes"
+        "aqr_exp.statistics", "aqr_exp.evaluate", "aqr_exp.config.schema.description"
     }  # fmt: skip
     assert len(version()) == 64
