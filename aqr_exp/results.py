@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aqr_exp.config.short_names import flat
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.files.text import typed_path
 from aqr_exp.report.arm_names import one_arm, same_setting
-from aqr_exp.report.figures.swept import flat
 from aqr_exp.report.tables.request import By, TableRequest, question
 from aqr_exp.statistics.metrics import SESOI_POINTS, VAL
 from aqr_exp.store.collect import RunRow, collect

@@ -1,7 +1,6 @@
 """The wheel, installed where nothing of the checkout can be seen, and used from another folder."""
 
 import subprocess
-import sys
 import venv
 from email import message_from_string
 from importlib.metadata import Distribution, distribution
@@ -9,21 +8,14 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from built_wheel import REPOSITORY, build_wheel, install_wheel
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-
-REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    # hatchling is among the development packages: nothing is downloaded.
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
-    done = subprocess.run([*command, str(REPOSITORY)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    (path,) = folder.glob("aqr_exp-*.whl")
-    return path
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 def _needed(wheel: Path) -> dict[str, Distribution]:
@@ -56,10 +48,7 @@ def installed(wheel, tmp_path_factory) -> Path:
     home = tmp_path_factory.mktemp("elsewhere it's")
     venv.create(home / "venv", with_pip=False)
     python = home / "venv" / "bin" / "python"
-    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
-    command += ["--disable-pip-version-check", "--no-deps", "--no-index", str(wheel)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    install_wheel(wheel, python)
     (packages,) = (home / "venv" / "lib").glob("python*/site-packages")
     for needed in _needed(wheel).values():
         for top in {file.parts[0] for file in needed.files or []} - {"..", "__pycache__"}:
@@ -104,6 +93,14 @@ def test_the_wheel_holds_every_sweep(wheel):
     shipped = {Path(name).name for name in names if name.startswith("aqr_exp/sweeps/")}
     ours = {path.name for path in (REPOSITORY / "sweeps").glob("*.yaml")}
     assert len(ours) >= 9
+    assert shipped == ours
+
+
+def test_the_wheel_holds_every_template(wheel):
+    names = ZipFile(wheel).namelist()
+    shipped = {Path(name).name for name in names if name.startswith("aqr_exp/templates/")}
+    ours = {path.name for path in (REPOSITORY / "templates").glob("*.py")}
+    assert len(ours) == 12
     assert shipped == ours
 
 

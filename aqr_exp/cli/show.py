@@ -68,7 +68,8 @@ def _meeting(store: Store, rows: list[RunRow], where: list[str]) -> tuple[list[R
     from aqr_exp.report.tables.baselines import Specs
     from aqr_exp.report.tables.rows import meeting, read_conditions
 
-    met, notes = meeting(rows, read_conditions(where, outcomes=True), Specs(store).of_run)
+    read = Specs(store).of_run
+    met, notes = meeting(rows, read_conditions(where, rows, read, outcomes=True), read)
     if rows and not met:
         notes.append(f"none of {len(rows)} runs meets {cut(' and '.join(where), 100)}")
     return met, [note.replace("table", "list") for note in notes]

@@ -9,6 +9,7 @@ from typing import Any
 
 import aqr_exp
 from aqr_exp.config.convert import dotted_keys, fields_of
+from aqr_exp.config.idea_files import NOT_AT_HAND
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.description import DataDescription
 from aqr_exp.config.short_names import keys_set_by, short_names
@@ -203,10 +204,11 @@ def known_overrides(
     """
     try:
         known_variant(variant, groups)
-        faults: list[Fault] = []
+        faults = override_faults(items, variant, groups)
     except RequestError as error:
-        faults = [*error.faults]
-    faults += override_faults(items, variant, groups)
+        faults = [*error.faults, *override_faults(items, variant, groups)]
+        # Whether it has a key of its own cannot be known.
+        faults = [each for each in faults if not any(map(part_of, each.about))]
     if faults:
         raise RequestError(*faults)
     return tuple(item for item in items if isinstance(item, Override))
@@ -311,7 +313,9 @@ def known_variant(name: str, groups: Groups) -> VariantSpec[Any]:
 
 def unknown(group: str, option: str, groups: Groups) -> Fault:
     """The fault of an option that a group does not have, with the nearest."""
-    hint = f"{did_you_mean(option, groups[group])} (available: {some(groups[group])})"
+    guess = did_you_mean(option, groups[group])
+    where = NOT_AT_HAND if group == "variant" and not guess else ""
+    hint = f"{guess} (available: {some(groups[group])}){where}"
     return Fault(rule=f"unknown {group} '{option}'", hint=hint, about=(group,))
 
 

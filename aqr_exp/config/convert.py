@@ -247,7 +247,8 @@ class _Conversion:
             one_of = f"one of {some(names)}"
             if "name" in value:
                 guess = did_you_mean(name, names) if isinstance(name, str) else ""
-                self.fault(Fault(key, shown(name), f"must be {one_of}", guess or NOT_AT_HAND))
+                rule = f"must be {one_of}" if guess else f"is not at hand{NOT_AT_HAND}"
+                self.fault(Fault(key, shown(name), rule, guess))
             else:
                 self.fault(Fault(rule=f"key '{key}' is missing: it must be {one_of}", about=(key,)))
             return {}, None

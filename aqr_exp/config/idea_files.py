@@ -29,7 +29,7 @@ FOLDER = "ideas"
 GROUP = "aqr_exp.variants"
 """The entry points of installed ideas: `my_gain = "package.my_gain"`."""
 
-NOT_AT_HAND = f" (an idea's file lies in {FOLDER}/ or {PATH_VARIABLE})"
+NOT_AT_HAND = f" (an idea's file lies in {FOLDER}/ or a folder of {PATH_VARIABLE})"
 """What to do where a name is unknown."""
 
 LONGEST_NAME = 60

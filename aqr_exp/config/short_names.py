@@ -32,6 +32,17 @@ def value_at(values: Any, key: str) -> Any:
     return values
 
 
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Every single value of nested mappings by its dotted key."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
 def within(name: str, module: str) -> bool:
     """True for a module's own dotted name and for all names below it; the empty one is above all."""
     return not module or f"{name}.".startswith(f"{module}.")

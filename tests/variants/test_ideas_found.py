@@ -286,8 +286,8 @@ def test_an_unknown_name_says_where_ideas_lie() -> None:
     with pytest.raises(RequestError) as raised:
         from_spec(spec)
     assert str(raised.value) == (
-        "variant.name='my_gain': must be one of attention_bias, baseline, renderer_modulator "
-        "(an idea's file lies in ideas/ or AQR_EXP_PATH)"
+        "variant.name='my_gain': is not at hand "
+        "(an idea's file lies in ideas/ or a folder of AQR_EXP_PATH)"
     )
     assert variant_named("my_gain") is None
     for name in ("", "..", "a/b", "x" * 5000, "nul\0"):

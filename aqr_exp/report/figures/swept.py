@@ -6,7 +6,7 @@ from typing import Any
 
 from aqr_exp.config import BASELINE
 from aqr_exp.config.identity import IdentityEffect, differences
-from aqr_exp.config.short_names import keys_set_by, short_names, value_at
+from aqr_exp.config.short_names import flat, keys_set_by, short_names, value_at
 from aqr_exp.errors import RequestError
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.statistics.grouping import Group, group_seeds
@@ -126,17 +126,6 @@ def _plain(value: Any) -> Value | None:
     if value is None or isinstance(value, (str, int, float)):
         return value
     return str(value)
-
-
-def flat(spec: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Every single value of nested mappings by its dotted key."""
-    found: dict[str, Any] = {}
-    for key, value in spec.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
-    return found
 
 
 def _series(arms: Sequence[_Arm], parameters: Sequence[str]) -> tuple[SweptSeries, ...]:

@@ -18,6 +18,8 @@ from aqr_exp.config.conditions import (
     looking_at,
     read_condition,
 )
+from aqr_exp.config.short_names import flat
+from aqr_exp.config.variant_spec import shipped_specs
 from aqr_exp.errors import RequestError, cut
 from aqr_exp.files.run_name import arm_of, first_of
 from aqr_exp.report.tables.baselines import Baselines, Specs, chosen_arm, shared_by_an_arm
@@ -47,10 +49,13 @@ OF_A_ROW: Mapping[str, Callable[[RunRow], Any]] = {
 ReadSpec = Callable[[RunRow], Mapping[str, Any] | None]
 
 
-def read_conditions(texts: Sequence[str], *, outcomes: bool = False) -> list[Condition]:
+def read_conditions(
+    texts: Sequence[str], rows: Sequence[RunRow], read_spec: ReadSpec, *, outcomes: bool = False
+) -> list[Condition]:
     """Read conditions as they are typed, such as `bias_scale >= 2`; a run must meet all.
 
     Args:
+        rows: The runs, whose ideas' keys are known by what is stored with them.
         outcomes: Whether they may look at metrics. Where means, intervals or verdicts follow they may not:
             whatever is left after a look at the scores is too good.
 
@@ -59,7 +64,7 @@ def read_conditions(texts: Sequence[str], *, outcomes: bool = False) -> list[Con
     """
     if not texts:
         return []
-    known = condition_names(group_options()) | set(OF_A_ROW)
+    known = condition_names(group_options()) | set(OF_A_ROW) | _keys_of_ideas(rows, read_spec)
     conditions = [read_condition(text, known) for text in texts]
     for condition in () if outcomes else conditions:
         for name in sorted(condition.names.intersection(MEAN_METRICS)):
@@ -68,6 +73,13 @@ def read_conditions(texts: Sequence[str], *, outcomes: bool = False) -> list[Con
                 f"outcome mislead: use --sort {name}; `aqr-exp list --where` takes it"
             )
     return conditions
+
+
+def _keys_of_ideas(rows: Sequence[RunRow], read_spec: ReadSpec) -> set[str]:
+    """The keys of variants that this package does not have, by one run of each arm."""
+    arms = {arm_of(row.name): row for row in rows if row.variant not in shipped_specs()}
+    settings = [(read_spec(row) or {}).get("variant") for row in arms.values()]
+    return {key for each in settings if isinstance(each, dict) for key in flat(each, "variant.")}
 
 
 def meeting(
@@ -153,7 +165,7 @@ def choose(
         RequestError: A condition cannot be read or looks at a metric, no run meets all, or there is no
             such arm.
     """
-    conditions = read_conditions(texts)
+    conditions = read_conditions(texts, rows, specs.of_arm)
     if not conditions:
         return Selection(rows=rows)
     names = frozenset().union(*(condition.names for condition in conditions))
