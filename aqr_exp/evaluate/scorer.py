@@ -5,7 +5,6 @@ Letters: R evaluations (weightings of the same matches), C classes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -48,17 +47,21 @@ class Scores:
     samples: Int[np.ndarray, " R"]
     description: DataDescription = NUSCENES
 
+    def _labels(self, labels: Sequence[int] | None) -> list[int]:
+        # Always a list: a mean over a slice of the same numbers may have another last digit.
+        return list(range(len(self.description.classes)) if labels is None else labels)
+
     def class_ap(self) -> Float[np.ndarray, "R C"]:
         """AP by class, over the four distances."""
         return self.ap.mean(axis=2)
 
     def mean_ap(self, labels: Sequence[int] | None = None) -> Float[np.ndarray, " R"]:
         """Mean of the classes' AP: mAP."""
-        return self.class_ap()[:, _index(labels)].mean(axis=1)
+        return self.class_ap()[:, self._labels(labels)].mean(axis=1)
 
     def mean_errors(self, labels: Sequence[int] | None = None) -> Float[np.ndarray, "R 5"]:
         """The five errors over the classes that have them; NaN where none does."""
-        errors = self.errors[:, _index(labels)]
+        errors = self.errors[:, self._labels(labels)]
         has = ~np.isnan(errors)
         total = np.where(has, errors, 0.0).sum(axis=1)
         count = has.sum(axis=1)
@@ -88,8 +91,7 @@ class Scores:
         """
         errors = self.mean_errors(labels)[evaluation]
         class_ap, truths = self.class_ap()[evaluation], self.truths[evaluation]
-        known = list(enumerate(self.description.names))
-        names = known if labels is None else [known[label] for label in labels]
+        names = [(label, self.description.names[label]) for label in self._labels(labels)]
         return {
             "mAP": float(self.mean_ap(labels)[evaluation]),
             "NDS": float(self.nds(labels)[evaluation]),
@@ -98,10 +100,6 @@ class Scores:
             **{f"gt/{name}": int(truths[label]) for label, name in names},
             "samples": int(self.samples[evaluation]),
         }
-
-
-def _index(labels: Sequence[int] | None) -> Any:
-    return slice(None) if labels is None else list(labels)
 
 
 _ENTRIES_AT_ONCE = 1 << 15

@@ -22,6 +22,7 @@ from aqr_exp.data.gt_database.store import GtDatabase
 from aqr_exp.data.info_files import epoch_samples
 from aqr_exp.data.pipeline import dataset_config
 from aqr_exp.errors import RequestError
+from aqr_exp.statistics.confounders import configuration_confounders
 
 VERSION = "v1.0-synth"
 CLASSES = ("container", "forklift", "worker", "pallet")
@@ -153,6 +154,17 @@ def test_a_description_that_came_since_is_refused(copy, synth_root, tmp_path, mo
     rule = r"dataset\.yaml is not what it was prepared by: run `aqr-exp data prepare`"
     with pytest.raises(RequestError, match=rule):
         with_data_identity(load_run("baseline", ("preset=smoke", "schedule.batch_size=1")))
+
+
+def test_runs_on_other_classes_are_compared_with_a_confounder(config):
+    own, nuscenes = as_dict(config), as_dict(load_run("baseline", ("preset=smoke",)))
+    found = configuration_confounders(nuscenes, own, ("variant",))
+    words = {item.name: (item.ours, item.theirs) for item in found}
+    assert words["data.description"] == ("absent", "container, forklift, worker, pallet")
+    other = json.loads(json.dumps(own))
+    del other["data"]["description"]["classes"][0]
+    (item,) = configuration_confounders(own, other, ("variant",))
+    assert (item.name, item.theirs) == ("data.description.classes", "forklift, worker, pallet")
 
 
 def test_it_cannot_be_typed():
