@@ -457,21 +457,18 @@ def _rise(bounds: Any) -> bool:
 _KIND = "values of an own metric, form 1"
 
 
-def keep_values(
-    path: Path, metric: OwnMetric, values: OwnValues, run: str, detections: str
-) -> Facts:
-    """Write a metric's values to a file whose folder may be missing; what it says of them.
+def facts_of(metric: OwnMetric, values: OwnValues, run: str, detections: str) -> Facts:
+    """What a metric's values come to.
 
     Raises:
         RequestError: The metric's own code fails; names the line.
-        OSError: Writing failed.
     """
     once = np.ones((1, len(values.samples)), dtype=np.int64)
     numbers = {
         name or "": float(values.numbers(metric, name, once)[0]) for name in (None, *CONDITIONS)
     }
     least, most = (each if math.isfinite(each) else None for each in metric.bounds)
-    facts = Facts(
+    return Facts(
         run=run,
         detections=detections,
         source=metric.source,
@@ -480,16 +477,19 @@ def keep_values(
         divides=metric.number is None,
         values={name: None if math.isnan(one) else one for name, one in numbers.items()},
     )
+
+
+def write_values(path: Path, values: OwnValues, facts: Facts) -> None:
+    """Write a metric's values to a file, whose folder may be missing."""
     arrays = values.samples.arrays()
     for name, (sample, rows) in values.rows.items():
         arrays |= {f"{name}/sample": sample, f"{name}/rows": rows}
     path.parent.mkdir(exist_ok=True)
     write_arrays(path, _KIND, arrays, msgspec.to_builtins(facts))
-    return facts
 
 
 def read_values(path: Path) -> tuple[Facts, OwnValues]:
-    """Read what `keep_values` wrote.
+    """Read what `write_values` wrote.
 
     Raises:
         AqrExpError: It is missing or damaged; names it.
@@ -500,6 +500,9 @@ def read_values(path: Path) -> tuple[Facts, OwnValues]:
         samples = SplitSamples.from_arrays(arrays)
         names = (WHOLE, *BANDS_M, *_SUBSETS)
         rows = {name: (arrays[f"{name}/sample"], arrays[f"{name}/rows"]) for name in names}
+        for sample, numbers in rows.values():
+            np.bincount(sample, minlength=len(samples)).reshape(len(samples))
+            numbers.reshape(len(sample), 2 if header["divides"] else numbers.shape[1])
         return msgspec.convert(header, Facts), OwnValues(samples=samples, rows=rows)
-    except (msgspec.ValidationError, LookupError, AttributeError, TypeError):
+    except (msgspec.ValidationError, LookupError, AttributeError, TypeError, ValueError):
         raise AqrExpError(f"{path} is damaged: it holds no values of a metric") from None

@@ -185,7 +185,7 @@ def check_ready(config: RunConfig, results: Path) -> None:
     Raises:
         RequestError: One line for each thing that is missing, with a remedy.
     """
-    faults: list[Fault | str] = [*input_faults(config)]
+    faults: list[Fault | str] = [*input_faults(config), *metric_faults(config, results)]
     try:
         check_packages("training")
     except RequestError as error:
@@ -241,6 +241,17 @@ def input_faults(config: RunConfig) -> Iterator[Fault]:
         with suppress(OSError):  # its identity says so
             if cause := checkpoint_fault(path):
                 yield Fault("start.load_from", os.fspath(path), cause)
+
+
+def metric_faults(config: RunConfig, results: Path) -> Iterator[Fault]:
+    """What is wrong with the own metrics that a run is to be measured by at its end."""
+    if config.metrics:
+        from aqr_exp.evaluate.own_metrics import load_metric
+    for name in config.metrics:
+        try:
+            load_metric(name, results)
+        except RequestError as error:
+            yield from error.faults
 
 
 def gpu_faults(config: RunConfig, gpus: Sequence[str]) -> list[str]:

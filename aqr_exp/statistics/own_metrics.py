@@ -14,6 +14,7 @@ from jaxtyping import Float
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.evaluate.conditions import DataCondition, sample_weights
 from aqr_exp.files.progress import Progress, no_progress
+from aqr_exp.files.reading import file_sha256
 from aqr_exp.files.suggest import some
 from aqr_exp.statistics.grouping import check_metric_names
 from aqr_exp.statistics.metrics import declare_own, metric_name
@@ -23,6 +24,7 @@ from aqr_exp.store.collect import MEAN_METRICS, RunRow
 from aqr_exp.store.run_files import METRICS, check_no_link
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.store import Store, results_root
+from aqr_exp.store.verify import RunProblem, scored_place
 
 if TYPE_CHECKING:
     from aqr_exp.evaluate.ground_truth import GroundTruth
@@ -181,7 +183,7 @@ def stored_facts(
         facts, _ = read_values(path)
     except AqrExpError:
         return None, "damaged"
-    of_this = (facts.run, facts.detections) == (folder.name, metrics.get("predictions_sha256"))
+    of_this = (facts.run, facts.detections) == (folder.name, _detections(folder, metrics))
     return (facts, "") if of_this else (None, "of other detections")
 
 
@@ -192,6 +194,8 @@ def measure_run(
     truth: "GroundTruth",
     metrics: Mapping[str, Any],
     progress: Progress = no_progress,
+    *,
+    keep: bool = True,
 ) -> "Facts":
     """Compute a run's values of an own metric from its result file, and keep them.
 
@@ -202,17 +206,53 @@ def measure_run(
         RequestError: The metric's code or the result file is refused, or the metric's name is taken.
         OSError: Writing failed.
     """
-    from aqr_exp.evaluate.own_metrics import keep_values, measure
+    from aqr_exp.evaluate.own_metrics import facts_of, measure, write_values
     from aqr_exp.evaluate.predictions import read_predictions
 
-    if metric.name in metrics:
+    if keep and metric.name in metrics:
         raise RequestError(
             f"{metric.name} is what {METRICS} has already: name the metric otherwise"
         )
     check_no_link(folder.own_metrics_dir)
     values = measure(metric, truth, read_predictions(result_path, truth), progress)
-    detections = str(metrics["predictions_sha256"])
-    return keep_values(own_path(folder, metric.name), metric, values, folder.name, detections)
+    facts = facts_of(metric, values, folder.name, _detections(folder, metrics))
+    if keep:
+        write_values(own_path(folder, metric.name), values, facts)
+    return facts
+
+
+def _detections(folder: RunFolder, metrics: Mapping[str, Any]) -> str:
+    """The SHA-256 of a run's result file, which older versions do not name; empty without one."""
+    named = metrics.get("predictions_sha256")
+    if isinstance(named, str):
+        return named
+    try:
+        return file_sha256(folder.predictions_path(str(metrics.get("split"))))
+    except OSError:
+        return ""
+
+
+def own_problems(store: Store, row: RunRow, name: str) -> list[RunProblem]:
+    """What does not hold in a run's values of an own metric, computed again from its result file."""
+    from aqr_exp.evaluate.ground_truth import load_ground_truth
+    from aqr_exp.evaluate.own_metrics import load_metric
+
+    folder = store.folder(row.name)
+    if name not in row.own:
+        return []
+    try:
+        path, *place = scored_place(folder, row.metrics, row.record.get("data") or {})
+        truth = load_ground_truth(*place)  # type: ignore[arg-type]
+        metric = load_metric(name, *_results(store))
+        found = measure_run(folder, metric, path, truth, row.metrics, keep=False).values
+    except AqrExpError as error:
+        return [RunProblem(text=f"{row.name}: {name} is not recomputed: {error}", metric=name)]
+    stored = {part: row.metric(metric_name(name, part or None)) for part in found}
+    return [
+        RunProblem(text=f"{row.name}: {name} is {stored[part]}, {one} when recomputed", metric=name)
+        for part, one in found.items()
+        if one != stored[part]
+    ]
 
 
 def _results(store: Store) -> tuple[Path, Path]:

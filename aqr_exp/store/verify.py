@@ -17,6 +17,7 @@ from aqr_exp.store.run_files import (
     Artifact,
     EvaluationPaths,
     check_sizes,
+    files_in,
     read_metrics_file,
     read_spec_text,
     sources,
@@ -375,7 +376,7 @@ def _trace(row: RunRow, folder: RunFolder, metrics: Sequence[str], sha256_of: Ha
         modified=code.get("dirty") is True,
         files=tuple(
             _traced(folder, path, sha256_of)
-            for path in (*small, *sources(folder))
+            for path in (*small, *sources(folder), *files_in(folder.own_metrics_dir))
             if path.is_file()
         ),
         metrics=tuple(name for name in metrics if name in row.metrics),

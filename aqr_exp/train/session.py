@@ -1,12 +1,13 @@
 """A run in its training process: its lease, its Runner, its end as the folder's state."""
 
 import contextlib
+import logging
 import os
 import resource
 import signal
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,10 @@ from aqr_exp.config.variant_spec import spec_of
 from aqr_exp.data.info_files import epoch_samples
 from aqr_exp.data.workers import loader_workers
 from aqr_exp.errors import INTERRUPTED, AqrExpError, refusal
+from aqr_exp.evaluate.ground_truth import load_ground_truth
+from aqr_exp.evaluate.own_metrics import load_metric
 from aqr_exp.files.reading import file_sha256
+from aqr_exp.statistics.own_metrics import measure_run
 from aqr_exp.store.collect import PEAK_GPU_MEMORY, PEAK_MEMORY
 from aqr_exp.store.history import stability_metrics
 from aqr_exp.store.lease import Lease
@@ -126,6 +130,7 @@ def run_in_folder(
                 metrics = train_and_score(folder, config, threads=threads, stop=stop)
             if not claim.still_ours():
                 return INTERRUPTED
+            measure_own(folder, config, metrics)
             folder.write_metrics(metrics)
             folder.write_state(RunStatus.COMPLETED)
             return 0
@@ -159,6 +164,18 @@ def record_code(folder: RunFolder, config: RunConfig) -> None:
         now = {name: "+".join(sorted(both)) for name, both in hashes.items()}
     if now != then:
         folder.write_json(folder.record_path, record | {"code": code | {MODULES: now}})
+
+
+def measure_own(folder: RunFolder, config: RunConfig, metrics: Mapping[str, Any]) -> None:
+    """Measure the own metrics that a run names; no run is lost for one that fails: the log says why."""
+    split, root = config.data.val_split, Path(config.data.root).absolute()
+    for name in config.metrics:
+        try:
+            metric = load_metric(name, folder.path.parents[1])
+            truth = load_ground_truth(root, config.data.version, split)
+            measure_run(folder, metric, folder.predictions_path(split), truth, metrics)
+        except (AqrExpError, OSError) as error:
+            print_log(f"{name} was not measured: {error}", "current", logging.WARNING)
 
 
 def reason_for(error: Exception) -> str:

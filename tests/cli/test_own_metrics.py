@@ -2,15 +2,22 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from own_metric_world import SPLIT, VERSION, OwnMetricWorld
 
 from aqr_exp.cli.main import main
+from aqr_exp.config.identity import run_name
+from aqr_exp.config.load import load_run
+from aqr_exp.evaluate.own_metrics import read_values, write_values
+from aqr_exp.launch.preflight import metric_faults
 from aqr_exp.results import compare, table
 from aqr_exp.store.store import Store
 
@@ -267,3 +274,55 @@ def test_result_files_are_compared_by_it(
     (line,) = shown["metrics"]["rows"]
     assert line["metric"] == "ray_error"
     assert line["difference"] < -0.1
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
+
+
+def test_every_command_of_the_page_does_what_it_says(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = PAGE.read_text()
+    assert f"```python\n{(EXAMPLES / 'near_recall.py').read_text()}```" in page
+    commands = re.findall(r"^\$ aqr-exp (.*)$", page, re.MULTILINE)
+    assert len(commands) == 6
+    for command in commands:
+        assert main(shlex.split(command)) == 0, capsys.readouterr().err
+        assert "near_recall" in capsys.readouterr().out
+
+
+def test_a_new_run_asks_for_metrics_that_are_there_and_keeps_its_name(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain, asked = (load_run("baseline", typed) for typed in ([], ["metrics=[near_recall]"]))
+    assert asked.metrics == ("near_recall",)
+    assert run_name(plain) == run_name(asked)
+    assert [*metric_faults(asked, place / "results")] == []
+    (fault,) = metric_faults(load_run("baseline", ["metrics=[near_recal]"]), place / "results")
+    assert str(fault).startswith(
+        "no own metric 'near_recal': no file metrics/NAME.py: did you mean"
+    )
+
+
+def test_verify_computes_own_metrics_again_and_trace_names_their_files(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured(capsys)
+    typed = ("table", "--metrics", "near_recall", "--verify")
+    assert main([*typed]) == 0
+    assert "2 measured cells recomputed from 6 runs: all hold" in capsys.readouterr().out
+    traced = answer(capsys, "table", "--metrics", "near_recall", "--trace", "--format", "json")
+    files = [file["path"] for file in traced["trace"]["runs"][0]["files"]]
+    assert "own_metrics/near_recall.npz" in files
+    run = min((place / "results" / "runs").iterdir())
+    path = run / "own_metrics" / "near_recall.npz"
+    facts, values = read_values(path)
+    write_values(path, values, msgspec.structs.replace(facts, values={**facts.values, "": 0.875}))
+    assert main([*typed]) == 1
+    said = capsys.readouterr().out
+    assert f"{run.name}: near_recall is 0.875, {facts.values['']} when recomputed" in said
+    (place / "metrics" / "near_recall.py").unlink()
+    assert main([*typed]) == 1
+    assert "near_recall is not recomputed: no own metric 'near_recall'" in capsys.readouterr().out
+    said = refusal(capsys, "table", "--by", "failure", "--metrics", "ray_error")
+    assert said == "--by failure has no ray_error: it is measured on clean data alone"

@@ -81,6 +81,7 @@ class RunConfig:
         preset: Name of the preset the configuration came from.
         seed: Seed of everything random; the replicate axis, kept beside the fingerprint.
         evaluator: Whose code scores it; never part of the identity.
+        metrics: Own metrics, by name, that are measured at its end; never part of the identity.
         start: What its weights start from; None trains from scratch and is not in the identity.
         sources: Hash of the sources of an idea; None of a shipped variant. Computed, not typed.
     """
@@ -93,5 +94,6 @@ class RunConfig:
     preset: Annotated[str, NotInFingerprint()]
     seed: Annotated[int, Range(0, 2**31 - 1), NotInFingerprint()]
     evaluator: Annotated[Evaluator, NotInFingerprint(), DefaultBefore("official")]
+    metrics: Annotated[tuple[str, ...], NotInFingerprint(), DefaultBefore(())] = ()
     start: StartConfig | None = None
     sources: str | None = None

@@ -45,7 +45,7 @@ from aqr_exp.statistics.grouping import (
     group_seeds,
     origin_notes,
 )
-from aqr_exp.statistics.metrics import lower_is_better
+from aqr_exp.statistics.metrics import is_own, lower_is_better
 from aqr_exp.statistics.own_metrics import with_own_metrics
 from aqr_exp.statistics.resampling import Resampling
 from aqr_exp.statistics.run_scores import GroundTruths
@@ -219,6 +219,9 @@ def _chosen_rows(store: Store, rows: Sequence[RunRow], request: TableRequest) ->
     if request.at_epoch is not None:
         rows, epoch = at_epoch(rows, read_epoch(request.at_epoch), store, specs)
     rows, own = with_own_metrics(store, rows, () if epoch is not None else request.metrics or ())
+    measured = [name for name in request.metrics or () if is_own(name)]
+    if measured and request.by is By.FAILURE:
+        raise RequestError(f"--by failure has no {measured[0]}: it is measured on clean data alone")
     rows = with_settings(store, rows)
     notes = [*notes, *met.notes, *own]
     return _Chosen(

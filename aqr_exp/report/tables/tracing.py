@@ -7,6 +7,8 @@ from typing import Any
 from aqr_exp.files.progress import Progress, no_progress
 from aqr_exp.report.tables.cells import Table
 from aqr_exp.report.tables.comparison_data import ComparisonData, TableArm
+from aqr_exp.statistics.metrics import is_own
+from aqr_exp.statistics.own_metrics import own_problems
 from aqr_exp.store.store import Store
 from aqr_exp.store.verify import RunProblem, RunTrace, trace_rows, verify_run
 
@@ -117,10 +119,13 @@ def verify_cells(
 
     A difference is wrong where either arm is: it is named once for each. Progress is in runs.
     """
-    names = list(dict.fromkeys(row.name for arm in data.arms for row in arm.group))
+    rows = {row.name: row for arm in data.arms for row in arm.group}
+    names = list(rows)
+    own = [item.metric for item in data.quantities if is_own(item.metric)]
     problems: dict[str, list[RunProblem]] = {}
     for done, name in enumerate(names, start=1):
         problems[name] = verify_run(store.folder(name))
+        problems[name] += [p for one in {*own} for p in own_problems(store, rows[name], one)]
         progress(done, len(names))
     found = [
         CellProblem(arm=arm.name, column=column, run=row.name, problem=str(problem))
