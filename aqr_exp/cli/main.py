@@ -114,6 +114,7 @@ COMMANDS: dict[str, Lazy] = {
     "table": Lazy("table", "Tabulate runs over seeds: intervals, differences, verdicts."),
     "compare": Lazy("compare", "Compare two arms or two runs: what differs, by how much."),
     "confirm": Lazy("confirm", "Run a sweep's best points again on fresh seeds."),
+    "check": Lazy("check", "Check an idea on the tiny model, beside the baseline."),
     "cost": Lazy("cost", "Measure what detecting in one sample costs."),
     "doctor": Lazy("doctor", "Say what is installed, what is missing and what would mend it."),
     "plot": LazySub(
@@ -124,6 +125,7 @@ COMMANDS: dict[str, Lazy] = {
             "curves": "Draw training loss and evaluations over epochs.",
             "classes": "Draw AP by class for each arm, with intervals.",
             "scale": "Draw the bias scale over training, beside its bounds.",
+            "idea": "Draw an idea's own figure of its completed runs.",
         },
     ),
     "analyze": LazySub(

@@ -2,15 +2,18 @@
 
 import re
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from aqr_exp.cli import completion, console
+from aqr_exp.config.compose import group_options, known_variant
 from aqr_exp.config.variant_spec import example_lines
-from aqr_exp.errors import RequestError, cut
+from aqr_exp.errors import Fault, RequestError, cut
 from aqr_exp.evaluate.conditions import CONDITIONS, DataCondition
+from aqr_exp.files.own_code import call_own, fail_in, kind_of
 from aqr_exp.report.arm_names import selected
 from aqr_exp.report.figures.classes_figure import classes_figure
 from aqr_exp.report.figures.curves_figure import (
@@ -75,6 +78,15 @@ SCALE_HELP = """
 Examples:
   aqr-exp plot scale
   aqr-exp plot scale --of learnable_scale --output figures/scale
+"""
+
+IDEA_HELP = """
+The idea's own function draws it, from the histories of its completed runs, one a seed.
+
+\b
+Examples:
+  aqr-exp plot idea my_gain
+  aqr-exp plot idea my_gain --of gains --output figures/gain
 """
 
 
@@ -175,6 +187,35 @@ def scale_command(
     figure = scales_figure(arms, bounds, width_in=WIDTHS_IN[width])
     _say_not_drawn(rows, without_curves(rows, arms))
     _save(figure, path, store, "scale")
+
+
+def idea_command(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A variant's name.", metavar="NAME", autocompletion=completion.variants
+        ),
+    ],
+    of: Of = None,
+    where: Where = None,
+    path: Output = None,
+) -> None:
+    """Draw an idea's own figure."""
+    spec = known_variant(name, group_options())
+    if spec.figure is None:
+        rule = "draws no figure of its own (its module has no `figure`)"
+        raise RequestError(Fault(f"variant {name}", None, rule))
+    store, rows = _rows(of, where, path)
+    rows = [row for row in rows if row.variant == name]
+    curves = [run for arm in arm_curves(rows, store) for run in arm.runs if run.row.completed]
+    if not curves:
+        raise RequestError(f"variant {name}: no completed run with a history")
+    lines = [(run.row.name, list(chain(*run.lines.values()))) for run in curves]
+    figure = call_own(spec.figure, "figure", lines)
+    if not hasattr(figure, "savefig"):
+        fail_in(spec.figure, "figure", f"must return a Matplotlib figure, not {kind_of(figure)}")
+    _say_not_drawn(rows, [])
+    _save(figure, path, store, f"idea-{name}")
 
 
 def _rows(

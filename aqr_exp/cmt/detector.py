@@ -224,9 +224,10 @@ class CmtDetector(Base3DDetector):
             self.extract_img_feat(batch_inputs["imgs"]) if self.reads_cameras else None,
         )
 
-    def _head_outputs(
+    def head_outputs(
         self, inputs: Mapping[str, Any], metas: Sequence[Mapping[str, Any]]
     ) -> dict[str, Any]:
+        """Raw outputs of the head, for the metas of each sample; see `loss`."""
         if self.pts_bbox_head.aqr is not None and self.pts_bbox_head.aqr.reads_colour:
             colours = inputs["imgs"].mean(dim=(1, 3, 4))
             metas = [{**meta, "mean_colour": c} for meta, c in zip(metas, colours, strict=True)]
@@ -256,7 +257,7 @@ class CmtDetector(Base3DDetector):
             | {key: sample.metainfo[key] for key in _TRAIN_META_KEYS if key in sample.metainfo}
             for sample in batch_data_samples
         ]
-        return self.pts_bbox_head.loss(self._head_outputs(batch_inputs_dict, metas), metas)
+        return self.pts_bbox_head.loss(self.head_outputs(batch_inputs_dict, metas), metas)
 
     def predict(
         self,
@@ -270,7 +271,7 @@ class CmtDetector(Base3DDetector):
             batch_data_samples: With `lidar2img`, `pad_shape` and `box_type_3d`.
         """
         metas = [self._meta(sample) for sample in batch_data_samples]
-        detections = self.pts_bbox_head.decode(self._head_outputs(batch_inputs_dict, metas))
+        detections = self.pts_bbox_head.decode(self.head_outputs(batch_inputs_dict, metas))
         for sample, found in zip(batch_data_samples, detections, strict=True):
             sample.pred_instances_3d = InstanceData(
                 bboxes_3d=to_lidar_boxes(found.boxes, sample.metainfo["box_type_3d"]),
@@ -287,7 +288,7 @@ class CmtDetector(Base3DDetector):
     ) -> dict[str, Any]:
         """The head's raw outputs."""
         metas = [self._meta(sample) for sample in batch_data_samples or ()]
-        return self._head_outputs(batch_inputs_dict, metas)
+        return self.head_outputs(batch_inputs_dict, metas)
 
     @staticmethod
     def _meta(sample: Det3DDataSample) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from aqr_exp.cmt.variant_module import (
     VariantRecord,
     usable_sensors,
 )
+from aqr_exp.files.own_code import call_own
 
 
 def _embedding(inputs: int, hidden: int, width: int) -> nn.Sequential:
@@ -122,7 +123,8 @@ class CmtHead(nn.Module):
         with torch.random.fork_rng():
             self.aqr: VariantModule | None = None
             if variant is not None:
-                self.aqr = pkgutil.resolve_name(variant["path"])(**variant["arguments"])
+                made = partial(pkgutil.resolve_name(variant["path"]), **variant["arguments"])
+                self.aqr = call_own(made, "__init__")
         self.hooks = Hooks(self.aqr)
         self.transformer.attend_by("auto" if self.aqr is None else self.aqr.attention)
 

@@ -15,10 +15,6 @@ from aqr_exp.cmt.transformer import BiasForLayer
 from aqr_exp.cmt.variant_module import ForwardContext, Recentre, VariantModule
 from aqr_exp.files.own_code import call_own, fail_in, kind_of
 
-_READ_CONTEXT = (
-    "query_weights", "features", "queries", "bias_for_layer", "score_scale", "decoded",
-)  # fmt: skip
-
 
 class Hooks:
     """The hooks that a module overrides: `name in hooks`; every other one is never called.
@@ -39,7 +35,7 @@ class Hooks:
             for name, default in vars(VariantModule).items()
             if module is not None and getattr(type(module), name, default) is not default
         }
-        self.read_context = not self.overridden.isdisjoint(_READ_CONTEXT)
+        self.read_context = not self.overridden.isdisjoint(VariantModule.forward_hooks[1:])
         self._given: list[tuple[str, Tensor]] = []
         self._maps: Sequence[Tensor | None] = ()
 

@@ -7,7 +7,7 @@ query weights is (lidar, camera).
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -75,7 +75,7 @@ SampleStep = Callable[[dict[str, Any], np.random.Generator], dict[str, Any]]
 """From a training sample and random draws of its own to the sample: docs/hooks.md has its entries."""
 
 RunHistory = tuple[str, Sequence[Mapping[str, Any]]]
-"""A completed run's name and the lines of its history: `kind`, `epoch`, `step` and scalars."""
+"""A completed run's name and lines of its history, with `kind` (`train`, `val`, `arm`) and scalars."""
 
 Recentre = Callable[[int, Tensor], Tensor]
 """From a layer's number and its normed output to the centres of its boxes, [B, Q, 3], metres."""
@@ -161,19 +161,30 @@ class VariantModule(nn.Module):
     are in the contexts of `query_weights` and `bias_for_layer` alone, which must treat every query by
     itself; other hooks see and change learnable queries. Shapes and costs are in docs/hooks.md.
 
+    Args:
+        settings: Of the variant.
+        run: The whole configuration.
+
     Attributes:
         attention: The `backend` of the decoder's cross-attentions.
         reads_colour: The context's `mean_colour` is read.
         off: Settings by dotted key with which the variant changes nothing; None where there are none.
+        forward_hooks: Names of the hooks that take the tokens of both sensors.
         record: Filled during a forward pass where it is not None.
     """
 
     attention = "auto"
     reads_colour = False
-    off: Mapping[str, Any] | None = None
+    off: ClassVar[Mapping[str, Any] | None] = None
+    forward_hooks = (
+        "reference_points", "query_weights", "features", "queries", "bias_for_layer",
+        "score_scale", "decoded",
+    )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Any = None, run: Any = None) -> None:
         super().__init__()
+        self.settings = settings
+        self.run = run
         self.record: VariantRecord | None = None
 
     @staticmethod
@@ -196,7 +207,7 @@ class VariantModule(nn.Module):
 
     @staticmethod
     def figure(runs: Sequence[RunHistory]) -> Any:
-        """The Matplotlib figure of completed runs, for `aqr-exp plot idea`; None draws every scalar."""
+        """The Matplotlib figure of completed runs, for `aqr-exp plot idea`."""
         del runs
 
     def set_epoch(self, epoch: int) -> None:

@@ -63,6 +63,7 @@ def read_idea(name: str, place: IdeaPlace) -> VariantSpec[Any]:
         "overrides_help": "",
         "examples": (),
     }
+    made |= _class_level(idea, importlib.import_module(PUBLIC).Idea)
     if base is not None and "rules" in given:
         given["rules"] = _both(base.rules, given["rules"])
     option = {**above, "name": name, **defaults}
@@ -71,6 +72,16 @@ def read_idea(name: str, place: IdeaPlace) -> VariantSpec[Any]:
     )
     _check_short_names(spec, place)
     return spec
+
+
+CLASS_LEVEL = ("learning_rates", "train_transforms", "warnings", "figure")
+
+
+def _class_level(idea: Any, root: Any) -> dict[str, Any]:
+    """What the module's class says of the whole variant, as far as it overrides it."""
+    own = {name for name in vars(root) if getattr(idea, name) is not getattr(root, name)}
+    found = {name: getattr(idea, name) for name in CLASS_LEVEL if name in own}
+    return found | {"both_sensors": not own.isdisjoint(root.forward_hooks)}
 
 
 def _arguments(settings: Any, run: Any) -> dict[str, Any]:
@@ -187,6 +198,8 @@ def _names_of(node: Any) -> list[str]:
     if isinstance(node, ast.ClassDef):
         return [node.name]
     targets = getattr(node, "targets", [getattr(node, "target", None)])
+    # The names of a comprehension have no line of their own.
+    targets = [] if isinstance(node, ast.comprehension) else targets
     return [each.id for each in targets if isinstance(each, ast.Name)]
 
 

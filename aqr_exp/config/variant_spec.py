@@ -8,7 +8,7 @@ variants: their folders are listed and imported by name, and no import points up
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
@@ -64,6 +64,9 @@ class VariantSpec(Generic[S]):
             module.
         warnings: From settings and the scalars of a logged step to (kind, message) of what goes
             wrong; a kind is warned about once an epoch.
+        train_transforms: From settings to functions of (sample, generator) that training's pipeline calls
+            after augmentation (docs/hooks.md).
+        figure: From completed runs, (name, lines of the history) each, to a Matplotlib figure.
         windows: From settings and model to the arguments of `gather_windows`, by the part they are of.
         weight_bounds: Ends of the axis that its query weights are drawn on; None without weights.
         scale: Its learnable scale.
@@ -86,6 +89,8 @@ class VariantSpec(Generic[S]):
     warnings: Callable[[S, Mapping[str, float]], Iterator[tuple[str, str]]] = (
         lambda _settings, _scalars: iter(())
     )
+    train_transforms: Callable[[S], Sequence[Callable[..., Any]]] = lambda _settings: ()
+    figure: Callable[[Sequence[tuple[str, Sequence[Mapping[str, Any]]]]], Any] | None = None
     windows: Mapping[str, Callable[[S, ModelConfig], dict[str, Any]]] = field(default_factory=dict)
     weight_bounds: Callable[[S], tuple[float, float]] | None = None
     scale: LearnedScale[S] | None = None

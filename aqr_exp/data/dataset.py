@@ -257,6 +257,7 @@ class KeyedNuScenesDataset(NuScenesDataset):
         results["box_mode_3d"] = self.box_mode_3d
         results["rng"] = augmentation_rng(self.seed, key)
         results["paste_rng"] = paste_rng(self.seed, key)
+        results["variant_seed"] = (self.seed, 4, key.epoch, key.draw, key.sample)
         if not self.test_mode:
             results.update(results["ann_info"])
         packed: dict[str, Any] | None = self.pipeline(results)

@@ -1,14 +1,17 @@
 """mmengine configuration of data sets and pipelines, by pure functions of the run's configuration."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import Any
 
 from aqr_exp.config.inputs import objects_folder
-from aqr_exp.config.schema import RunConfig
+from aqr_exp.config.schema import RunConfig, VariantSettings
 from aqr_exp.config.schema.model import ModelConfig
+from aqr_exp.config.variant_spec import spec_of
 from aqr_exp.data.corruptions.cases import CorruptionCase
 from aqr_exp.data.info_files import BoxRule
+from aqr_exp.files.own_code import call_own, fail_in, kind_of
 
 META_KEYS = (
     "sample_idx",
@@ -94,9 +97,23 @@ def paste_steps(config: RunConfig) -> list[dict[str, Any]]:
     ]
 
 
+def variant_steps(settings: VariantSettings) -> Sequence[Callable[..., Any]]:
+    """A variant's own steps of the training pipeline.
+
+    Raises:
+        RunFailedError: They are no functions; names file and line.
+    """
+    make = spec_of(settings).train_transforms
+    steps: Any = call_own(make, "train_transforms", settings)
+    if not isinstance(steps, tuple | list) or not all(map(callable, steps)):
+        fail_in(make, "train_transforms", f"must return a list of functions, not {kind_of(steps)}")
+    return steps
+
+
 def augmentation_steps(config: RunConfig) -> list[dict[str, Any]]:
     """Files to an augmented sample whose images are still unnormalised."""
     augment, data = config.data.augment, config.data
+    own = {"type": "VariantSteps", "settings": config.variant, "classes": len(data.described.names)}
     last = {
         "NeedBoxes": data.redraw_empty,
         "ZeroUnknownVelocities": data.unknown_velocity == "zero",
@@ -121,6 +138,7 @@ def augmentation_steps(config: RunConfig) -> list[dict[str, Any]]:
         resize_step(config, training=True),
         keep_in_range_step(config),
         *({"type": name} for name, wanted in last.items() if wanted),
+        *([own] if variant_steps(config.variant) else []),
     ]
 
 

@@ -21,6 +21,8 @@ def fail_in(function: Any, key: str, rule: str, error: Exception | None = None) 
     """
     while isinstance(function, functools.partial):
         function = function.func
+    if isinstance(function, type):
+        function = getattr(function, "__init__")  # noqa: B009
     function = inspect.unwrap(function)
     code: Any = getattr(function, "__code__", None)
     if code is None:
@@ -35,13 +37,14 @@ def fail_in(function: Any, key: str, rule: str, error: Exception | None = None) 
 
 
 def call_own(function: Any, key: str, *arguments: Any) -> Any:
-    """Call a user's function.
+    """Call a user's function; what a generator yields is a list.
 
     Raises:
         RunFailedError: It raised something; names file and line.
     """
     try:
-        return function(*arguments)
+        found = function(*arguments)
+        return list(found) if inspect.isgenerator(found) else found
     except (AqrExpError, MemoryError):
         raise
     except Exception as error:  # whatever an author's code raises

@@ -14,6 +14,8 @@ from aqr_exp.cmt.variant_module import VariantModule, VariantRecord
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.stages import stages_of
 from aqr_exp.config.variant_spec import spec_of
+from aqr_exp.files.own_code import call_own, fail_in, kind_of
+from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.train.hooks import place_of
 
@@ -37,6 +39,14 @@ class VariantMonitorHook(Hook):
         self.settings = config.variant
         self.every_steps = config.schedule.log_every_steps
         self.stages = stages_of(config)
+        self.spec = spec_of(config.variant)
+        below = [
+            name for name, _ in (*self.module.named_modules(), *self.module.named_parameters())
+        ]
+        for name in self.spec.learning_rates(self.settings):
+            if name not in below:
+                rule = f"{name!r} is no module or parameter of it{did_you_mean(name, below)}"
+                fail_in(self.spec.learning_rates, "learning_rates", rule)
         self.gradients: dict[str, Tensor] = {}
         self.loss_scale = 1.0
         self.warned: set[str] = set()
@@ -82,8 +92,16 @@ class VariantMonitorHook(Hook):
             scalars |= self.hooks.scalars("watched_scalars", ("kind", *where), gradients)
         if scalars:
             self.folder.append_history({"kind": "arm", **where, **scalars})
-        for kind, message in spec_of(self.settings).warnings(self.settings, scalars):
+        for kind, message in self._warnings(scalars):
             if kind not in self.warned:
                 self.warned.add(kind)
                 self.folder.append_history({"kind": "warning", **where, "message": message})
                 print_log(f"step {where['step']}: {message}", "current")
+
+    def _warnings(self, scalars: dict[str, float]) -> list[tuple[str, str]]:
+        found = call_own(self.spec.warnings, "warnings", self.settings, scalars)
+        for each in found if isinstance(found, tuple | list) else (found,):
+            if not isinstance(each, tuple) or [*map(type, each)] != [str, str]:
+                rule = f"must give pairs of kind and message, not {kind_of(each)}"
+                fail_in(self.spec.warnings, "warnings", rule)
+        return list(found)

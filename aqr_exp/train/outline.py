@@ -49,7 +49,7 @@ def rates(config: RunConfig, detector: nn.Module) -> list[dict[str, Any]]:
     used = set()
     for name, parameter in detector.named_parameters():
         module = name.rpartition(".")[0]
-        rule = innermost(module, own) or innermost(module, named) or REST
+        rule = innermost(module, own) or innermost(name, named) or REST
         used.add(rule)
         counts[rule if parameter.requires_grad else FROZEN] += parameter.numel()
     if counts[FROZEN] and len(counts) == 1:

@@ -1,6 +1,8 @@
 """The configuration of mmengine's Runner, and the registration of our classes in its registries."""
 
 import importlib
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from aqr_exp.config.short_names import innermost
 from aqr_exp.config.stages import peak_step, stages_of
 from aqr_exp.config.variant_spec import spec_of
 from aqr_exp.data.pipeline import dataloader_config
+from aqr_exp.files.own_code import call_own, fail_in
 
 PLUGIN_MODULES = (
     "aqr_exp.cmt.detector",
@@ -17,6 +20,7 @@ PLUGIN_MODULES = (
     "aqr_exp.data.transforms.geometry",
     "aqr_exp.data.transforms.pasting",
     "aqr_exp.data.transforms.sensors",
+    "aqr_exp.data.transforms.variant_steps",
     "aqr_exp.evaluate.metric",
     "mmdet3d.datasets.transforms.formating",
     "mmdet3d.models",
@@ -67,11 +71,25 @@ def named_groups(schedule: ScheduleConfig, variant: VariantSettings) -> dict[str
         "img_neck": {"lr_mult": schedule.img_neck_lr_mult},
         **{name: {"lr_mult": schedule.encoding_lr_mult} for name in ENCODINGS},
         **{name: {"lr_mult": schedule.lidar_lr_mult} for name in LIDAR_MODULES},
-        **{
-            f"{VARIANT_MODULE}.{name}": options
-            for name, options in spec_of(variant).learning_rates(variant).items()
-        },
+        **{f"{VARIANT_MODULE}.{name}": options for name, options in _own_rates(variant).items()},
     }
+
+
+def _own_rates(variant: VariantSettings) -> Mapping[str, dict[str, float]]:
+    """The options that a variant has for its own modules.
+
+    Raises:
+        RunFailedError: They are something else; names file and line.
+    """
+    rates = spec_of(variant).learning_rates
+    given: Any = call_own(rates, "learning_rates", variant)
+    groups = list(given.items()) if isinstance(given, Mapping) else [("", None)]
+    for name, options in groups:
+        known = isinstance(options, Mapping) and {*options} <= {"lr_mult", "decay_mult"}
+        if not known or not all(0.0 <= number < math.inf for number in (options or {}).values()):
+            rule = f"{name!r} must have lr_mult or decay_mult, numbers from 0"
+            fail_in(rates, "learning_rates", rule if given else "must return a dict")
+    return dict(groups)
 
 
 def parameter_groups(

@@ -31,6 +31,7 @@ SURFACE = {
         "--window-keys",
     },
     "cancel": {"NAME..."},
+    "check": {"VARIANT", "[OVERRIDES]...", "--json"},
     "compare": {
         "A",
         "B",
@@ -103,6 +104,7 @@ SURFACE = {
     "plot": set(),
     "plot classes": {"--where", "--of", "--output", "--width"},
     "plot curves": {"--where", "--loss", "--metric", "--of", "--output", "--width"},
+    "plot idea": {"NAME", "--where", "--of", "--output"},
     "plot scale": {"--where", "--of", "--output", "--width"},
     "plot sweep": {"PARAMETER...", "--where", "--metric", "--of", "--output", "--width"},
     "resume": {"[NAME]...", "--detach", "--slots", "--steal"},

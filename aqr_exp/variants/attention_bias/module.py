@@ -4,7 +4,7 @@ Letters: B samples, Q queries (denoising ones first). The last axis of weights i
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -32,6 +32,9 @@ class AttentionBiasModule(RoutedModule):
         normalisation: `mean` and `std` of each channel that images are normalised by.
         routed: Arguments of `RoutedModule`.
     """
+
+    # A weight of no score changes nothing, whatever the router says.
+    off: ClassVar = {"variant.bias.scale.start": 0.0, "variant.bias.scale.learnable": False}
 
     channel_mean: Tensor
     channel_std: Tensor

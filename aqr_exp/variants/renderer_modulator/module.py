@@ -4,7 +4,7 @@ Letters: B samples, Q queries (denoising ones first). The last axis of weights i
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -23,6 +23,8 @@ class RendererModulatorModule(RoutedModule):
         modulator: Arguments of `FeatureModulator`, for each of the two maps.
         routed: Arguments of `RoutedModule`.
     """
+
+    off: ClassVar = {"variant.modulator.residual": 1.0}
 
     def __init__(
         self, *, renderer: Mapping[str, Any], modulator: Mapping[str, Any], **routed: Any
