@@ -46,7 +46,7 @@ from aqr_exp.train.runner_config import optimizer_config
 Bits = Mapping[str, Tensor]
 STEPS = 3
 ROUNDS = 3
-PATIENCE_S = 120
+PATIENCE_S = 600
 COST = "cost beside the baseline"
 
 
