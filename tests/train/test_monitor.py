@@ -9,6 +9,7 @@ import torch
 
 from aqr_exp.cmt.variant_module import VariantModule
 from aqr_exp.config.load import load_run
+from aqr_exp.errors import RunFailedError
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.train.monitor import VariantMonitorHook
 from aqr_exp.variants.routed_module import RoutedModule
@@ -22,6 +23,7 @@ class Module(VariantModule):
     def __init__(self) -> None:
         super().__init__()
         self.router = torch.nn.Linear(1, 1, bias=False)
+        self.bias = torch.nn.ModuleDict({"scale": torch.nn.Identity()})
 
 
 @pytest.mark.parametrize("scale", [None, 1.0, 65536.0])
@@ -55,3 +57,13 @@ def test_gradients_are_logged_without_the_scale_of_the_loss(
     hook.after_train_iter(runner)
     (line,) = folder.read_history()
     assert line["router_gradient"] == 3.0
+
+
+def test_a_rate_of_no_module_is_named(tmp_path: Path) -> None:
+    module = Module()
+    module.bias = torch.nn.ModuleDict({"scales": torch.nn.Identity()})
+    head: Any = SimpleNamespace(aqr=module)
+    with pytest.raises(RunFailedError) as caught:
+        VariantMonitorHook(RunFolder(tmp_path / "run"), load_run("attention_bias"), head)
+    assert "learning_rates: 'bias.scale' is no module or parameter of it" in str(caught.value)
+    assert "did you mean 'bias.scales'?" in str(caught.value)
