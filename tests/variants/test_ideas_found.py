@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from ideas_at_hand import GAIN, forget_ideas, write_idea
+from made_up_data import write_identity
 
 from aqr_exp.cli.main import main
 from aqr_exp.config.compose import group_options
@@ -292,3 +293,29 @@ def test_an_unknown_name_says_where_ideas_lie() -> None:
     assert variant_named("my_gain") is None
     for name in ("", "..", "a/b", "x" * 5000, "nul\0"):
         assert variant_named(name) is None
+
+
+def test_completion_knows_names_and_keys() -> None:
+    from aqr_exp.cli import completion
+
+    write_idea("my_gain")
+    write_idea("other", EXPLODES)
+    assert {"baseline", "my_gain", "other"} <= set(completion.variants())
+    assert "variant.start" not in completion._keys("baseline")
+    keys = completion._keys("my_gain")
+    assert "variant.start" in keys
+    assert not {"variant.name", "bias", "bias_scale", "variant.bias.local"} & set(keys)
+    assert "variant.start" not in completion._keys("baseline")
+    assert completion._with_default("variant.start", "my_gain")[1] == "variant.start=1.0"
+
+
+def test_a_sweep_of_an_idea_and_the_baseline(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_idea("my_gain")
+    write_identity(place / "data" / "synth")
+    words = ["my_gain", "baseline", "variant.start=1,2", "seed=0,1", "--dry-run", "--json"]
+    assert main(["sweep", *words]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    arms = [run["name"].partition("-")[0] for run in plan["runs"]]
+    assert sorted(arms) == ["baseline"] * 2 + ["my_gain"] * 4
