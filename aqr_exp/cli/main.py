@@ -105,6 +105,7 @@ COMMANDS: dict[str, Lazy] = {
     "retry": Lazy("control", "Run again what failed, and nothing else."),
     "resume": Lazy("control", "Go on with what was interrupted, cancelled or never started."),
     "why": Lazy("config", "Explain, key by key, why two runs are the same or not."),
+    "same": Lazy("same", "Test whether a difference of code changes any bit of two runs."),
     "eval": Lazy("evaluate", "Evaluate runs under sensor failures, or by own metrics."),
     "import": Lazy("importing", "Import result files of any nuScenes detector as runs."),
     "new": Lazy("new", "Write the files of an idea, a variant of your own."),

@@ -287,14 +287,15 @@ def sources_of(origin: Path) -> Sources:
     Raises:
         RequestError: One cannot be read, or they are too large to be stored with runs.
     """
-    top = origin.parent
-    while (top / "__init__.py").exists():
+    top, starts = origin.parent, [code_of(origin)]
+    while (init := top / "__init__.py").exists():
         top = top.parent
+        starts.append(init)
     first = origin.relative_to(top).parts[0].removesuffix(".py")
     roots = [Root(top, only=first if _is_installed(top) else None), Root(origin.parent)]
     roots = roots[: 1 + (top != origin.parent)] + [Root(folder) for folder in _own_folders()]
     try:
-        found, elsewhere = closure([code_of(origin)], roots)
+        found, elsewhere = closure(starts, roots)
     except AqrExpError as error:
         raise RequestError(str(error)) from None
     size = sum(len(source.content) for source in found.values())
@@ -326,11 +327,13 @@ def _is_installed(folder: Path) -> bool:
 def _own_folders() -> Iterator[Path]:
     """The folders of Python's search path that are a user's own, in every process the same ones."""
     typed = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    here = os.getcwd()  # noqa: PTH109 - as text
+    asked = {Path(entry).absolute() for entry in typed if entry}
+    here = Path.cwd()
     for entry in filter(None, sys.path):
         # `python -m` adds the working folder, and a script its own.
-        if (entry != here or entry in typed) and not _is_installed(Path(entry)):
-            yield Path(entry)
+        folder = Path(entry).absolute()
+        if (folder != here or folder in asked) and not _is_installed(folder):
+            yield folder
 
 
 def check_sources(config: RunConfig) -> Mapping[str, bytes]:

@@ -70,9 +70,11 @@ def code_revision(checkout: Path) -> dict[str, Any]:
     if not (checkout / ".git").exists():
         return {}
     try:
-        revision = _git(checkout, "rev-parse", "HEAD").decode().strip()
-        status = _git(checkout, "status", "--porcelain", "-z")
-        difference = _git(checkout, "diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv")
+        revision = git_output(checkout, "rev-parse", "HEAD").decode().strip()
+        status = git_output(checkout, "status", "--porcelain", "-z")
+        difference = git_output(
+            checkout, "diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv"
+        )
     except (OSError, subprocess.SubprocessError):
         return {}
     # The status names untracked files, which the difference does not hold.
@@ -138,7 +140,8 @@ def _words_of(typed: Sequence[str]) -> list[str]:
     return sorted(word for word in typed if not word.startswith("seed="))
 
 
-def _git(checkout: Path, *arguments: str) -> bytes:
+def git_output(checkout: Path, *arguments: str) -> bytes:
+    """What a git command prints; fails as `subprocess.run` does."""
     command = ["git", "-C", os.fspath(checkout), *arguments]
     return subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
 

@@ -1,5 +1,6 @@
 """Confounders: differences between two arms besides the declared factor."""
 
+import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from typing import Any
 
 from aqr_exp.config import SOURCES
 from aqr_exp.config.convert import dotted_keys
-from aqr_exp.config.identity import IdentityEffect, differences
+from aqr_exp.config.identity import IdentityEffect, differences, short_hash
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.short_names import keys_set_by, short_names
 from aqr_exp.errors import RequestError
@@ -36,6 +37,7 @@ class Confounder:
     Attributes:
         name: A dotted key, or what else differs, such as `torch` or `code aqr_exp/cmt/head.py`.
         ours: Its value; empty where the name says it all.
+        tested: It is known to change no bit: no confounder any more.
         theirs: Its value in the arm that ours is compared with.
         pairs: In how many of the pairs of runs (of the same seed, where they share seeds) it differs.
     """
@@ -45,6 +47,7 @@ class Confounder:
     theirs: str = ""
     pairs: int = 1
     of: int = 1
+    tested: bool = False
 
     @property
     def where(self) -> str:
@@ -54,7 +57,7 @@ class Confounder:
     def __str__(self) -> str:
         """In words, such as `code 1b6f1948c64d and 5446b2b9a1c0 (2 of 3 pairs of runs)`."""
         values = f" {self.ours} and {self.theirs}" if self.ours else ""
-        return f"{self.name}{values}{self.where}"
+        return f"{self.name}{values}{': same bits (tested)' * self.tested}{self.where}"
 
 
 def check_factors(factors: Sequence[str]) -> tuple[str, ...]:
@@ -94,16 +97,22 @@ def configuration_confounders(
 
 
 def record_confounders(
-    arm: Sequence[RunRow], other: Sequence[RunRow], declared: Collection[str]
+    arm: Sequence[RunRow],
+    other: Sequence[RunRow],
+    declared: Collection[str],
+    same_code: Collection[str] = (),
 ) -> list[Confounder]:
-    """Differences in the records of two arms' runs, in the order found: data, code, environment, hardware.
+    """Differences in the records of two arms' runs, in the order found: data, environment, hardware, code.
 
     Runs of the same seed are compared; where two arms share no seed, every run with every other.
+
+    Args:
+        same_code: As `Store.same_code` gives it.
     """
     pairs = _pairs(arm, other)
     counts = Counter[str]()
     first: dict[str, tuple[str, str]] = {}
-    changed: list[list[str]] = []
+    changed: dict[bool, list[list[str]]] = {False: [], True: []}
     for ours, theirs in pairs:
         if _alike(ours, theirs):
             continue
@@ -112,7 +121,8 @@ def record_confounders(
             one, two = _facts_beside_imported(ours, one), _facts_beside_imported(theirs, two)
         elif ours.modules and theirs.modules:
             del one[CODE], two[CODE]
-            changed += filter(None, [changed_modules(ours.modules, theirs.modules)])
+            if names := changed_modules(ours.modules, theirs.modules):
+                changed[bool(same_code) and code_pair(ours, theirs) in same_code].append(names)
         for name in dict.fromkeys([*one, *two]):
             values = one.get(name, UNKNOWN), two.get(name, UNKNOWN)
             if values[0] != values[1] and not _is_fact_declared(name, one, two, declared):
@@ -122,10 +132,23 @@ def record_confounders(
         Confounder(name=name, ours=ours, theirs=theirs, pairs=counts[name], of=len(pairs))
         for name, (ours, theirs) in first.items()
     ]
-    if changed and CODE not in declared:
-        files = some_files(name for names in changed for name in names)
-        found.append(Confounder(name=f"{CODE} {files}", pairs=len(changed), of=len(pairs)))
+    for tested, each in changed.items():
+        if each and CODE not in declared:
+            name = f"{CODE} {some_files(name for names in each for name in names)}"
+            found.append(Confounder(name=name, pairs=len(each), of=len(pairs), tested=tested))
     return found
+
+
+def code_pair(ours: RunRow, theirs: RunRow) -> str:
+    """A name for two arms and the modules that differ between their runs, in either order."""
+    sides = sorted(
+        (
+            [row.variant, row.fingerprint],
+            [[name, row.modules[name]] for name in changed_modules(ours.modules, theirs.modules)],
+        )
+        for row in (ours, theirs)
+    )
+    return short_hash(json.dumps(sides))
 
 
 def changed_modules(ours: Mapping[str, str], theirs: Mapping[str, str]) -> list[str]:
@@ -148,6 +171,7 @@ def all_confounders(
     other: Sequence[RunRow],
     specs: tuple[Mapping[str, Any], Mapping[str, Any]] | None,
     declared: Collection[str],
+    same_code: Collection[str] = (),
 ) -> tuple[Confounder, ...]:
     """Differences in the configurations and in the records; a data set that both name is listed once.
 
@@ -156,7 +180,7 @@ def all_confounders(
     """
     found = configuration_confounders(*specs, declared) if specs else []
     names = {item.name for item in found}
-    records = record_confounders(arm, other, declared)
+    records = record_confounders(arm, other, declared, same_code)
     return (*found, *(item for item in records if f"{item.name}.fingerprint" not in names))
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from aqr_exp.errors import Fault, RequestError
+from aqr_exp.errors import AqrExpError, Fault, RequestError
 from aqr_exp.files.cache import Stamp, cache_of, read_cache, settled, stamp, write_cache
-from aqr_exp.files.reading import file_sha256
+from aqr_exp.files.reading import file_sha256, read_json
 from aqr_exp.files.run_name import RunName
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.files.text import typed_path
@@ -52,6 +52,7 @@ class Store:
         root: The results folder; it need not exist.
         runs_dir: Holds one folder a run.
         sweeps_dir: Holds one folder a sweep.
+        same_code_dir: Answers of `aqr-exp same`, one file for each pair of arms and their code.
         slots_dir: The folder in which launchers claim the GPUs and cores of each machine.
         cache_dir: Holds what can be computed from the runs again, among this user's own files; it may be
             deleted at any moment.
@@ -62,9 +63,19 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
         self.runs_dir, self.sweeps_dir = self.root / "runs", self.root / "sweeps"
+        self.same_code_dir = self.root / "same"
         self.slots_dir, self.cache_dir = self.root / ".slots", cache_of(self.root)
         self.index_path = self.cache_dir / "runs.msgpack"
         self.hashes_path = self.cache_dir / "hashes.msgpack"
+
+    def same_code(self) -> set[str]:
+        """The pairs of code that gave the same bits, as `code_pair` names them."""
+        found = set()
+        for path in self.same_code_dir.glob("*.json"):
+            with contextlib.suppress(AqrExpError):
+                if read_json(path, follow=False).get("same") is True:
+                    found.add(path.stem)
+        return found
 
     def sweep(self, name: str) -> SweepFolder:
         """The folder a sweep of this name has or would have."""

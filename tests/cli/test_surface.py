@@ -110,6 +110,7 @@ SURFACE = {
     "resume": {"[NAME]...", "--detach", "--slots", "--steal"},
     "retry": {"[NAME]...", "--detach", "--failed", "--slots"},
     "run": {"VARIANT", "[OVERRIDES]...", "--dry-run", "--force", "--json"},
+    "same": {"A", "B", "--json"},
     "show": {"RUN", "--json", "--sources"},
     "sweep": {
         "SWEEP",

@@ -198,3 +198,45 @@ def test_every_module_that_a_training_loads_is_in_the_closure() -> None:
     # Settings of every variant are listed by the registry, whichever is trained.
     missing = loaded - modules_of(variant_specs()["attention_bias"]).keys()
     assert not [name for name in missing if not name.startswith("aqr_exp/variants/")]
+
+
+def test_helpers_come_from_the_folders_of_pythonpath_and_not_from_where_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(
+        tmp_path,
+        {
+            "ideas/gain.py": "import shared_part, standing, json, aqr_exp.cmt.head\n",
+            "lib/shared_part.py": "",
+            "here/standing.py": "",
+        },
+    )
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "here"), str(tmp_path / "lib"), *sys.path])
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "lib"))
+    found = sources.sources_of(tmp_path / "ideas" / "gain.py")
+    assert found.files == {
+        "gain.py": (tmp_path / "ideas/gain.py").read_bytes(),
+        "shared_part.py": b"",
+    }
+    assert found.package == ("aqr_exp.cmt.head",)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'lib'}{os.pathsep}.")
+    assert "standing.py" in sources.sources_of(tmp_path / "ideas" / "gain.py").files
+
+
+def test_an_installed_idea_has_the_files_of_its_own_package_alone(tmp_path: Path) -> None:
+    packages = tmp_path / "lib" / "site-packages"
+    write(
+        packages,
+        {
+            "mine/__init__.py": "",
+            "mine/ideas/__init__.py": "",
+            "mine/ideas/gain.py": "import other\nfrom ..norm import eps\n",
+            "mine/norm.py": "",
+            "other.py": "",
+        },
+    )
+    found = sources.sources_of(packages / "mine" / "ideas" / "gain.py")
+    assert found.files.keys() == {
+        *("mine/__init__.py", "mine/ideas/__init__.py", "mine/ideas/gain.py", "mine/norm.py"),
+    }

@@ -132,12 +132,15 @@ def compare_two(
         [named[r.name] for r in arm] for arm in (reference, other, *further)
     )
     specs = [store.folder(arm[0].name).read_spec() for arm in (reference, other)]
-    confounders = all_confounders(other, reference, (specs[1], specs[0]), declared)
+    pair = specs[1], specs[0]
+    differing = all_confounders(other, reference, pair, declared, store.same_code())
+    confounders = tuple(item for item in differing if not item.tested)
     if request.strict and confounders:
         names = "; ".join(map(str, confounders))
         raise RequestError(f"--strict: the two differ in more than the declared factor: {names}")
     shown = [*reference, *other]
     notes = origin_notes(shown, strict=request.strict)
+    notes += [str(item) for item in differing if item.tested]
     parts = request.parts
     drawn = [DataCondition()] * any(part in parts for part in (METRIC, CLASS))
     drawn += [*CONDITIONS.values()] if CONDITION in parts else []

@@ -72,13 +72,23 @@ class BaselineMatch:
 
     Attributes:
         group: The other arm's runs; None when there is none, or the arm is a baseline itself.
-        confounders: What differs besides the declared factor.
+        found: What differs besides the declared factor.
         reason: Why there is none; None for a baseline.
     """
 
     group: Group | None = None
-    confounders: tuple[Confounder, ...] = ()
+    found: tuple[Confounder, ...] = ()
     reason: str | None = None
+
+    @property
+    def confounders(self) -> tuple[Confounder, ...]:
+        """What of it may be behind a difference."""
+        return tuple(item for item in self.found if not item.tested)
+
+    @property
+    def tested(self) -> tuple[Confounder, ...]:
+        """What of it is known to change no bit."""
+        return tuple(item for item in self.found if item.tested)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +152,7 @@ class Baselines:
     ) -> None:
         self._specs = specs
         self._declared = declared
+        self._same_code = specs.store.same_code()
         self._chosen = chosen
         self._all = [group for group in groups if group[0].variant == BASELINE]
         self._by_setting: dict[tuple[str, str | None], Group] = {
@@ -159,8 +170,8 @@ class Baselines:
             return BaselineMatch()
         same = self._by_setting.get((group[0].data, group[0].setting))
         if same is not None:
-            found = record_confounders(group, same, self._declared)
-            return BaselineMatch(group=same, confounders=tuple(found))
+            found = record_confounders(group, same, self._declared, self._same_code)
+            return BaselineMatch(group=same, found=tuple(found))
         return self._nearest(group)
 
     def _against(self, group: Group, other: Group) -> BaselineMatch:
@@ -170,8 +181,8 @@ class Baselines:
         specs = None
         if group[0].setting is None or group[0].setting != other[0].setting:
             specs = self._both_specs(group, other)
-        found = all_confounders(group, other, specs, self._declared)
-        return BaselineMatch(group=other, confounders=found)
+        found = all_confounders(group, other, specs, self._declared, self._same_code)
+        return BaselineMatch(group=other, found=found)
 
     def _nearest(self, group: Group) -> BaselineMatch:
         """A baseline that differs in declared factors alone; or what separates the nearest one."""
@@ -190,8 +201,8 @@ class Baselines:
             return BaselineMatch(reason=f"{none}: a spec.yaml cannot be read")
         found, other = min(separated, key=lambda item: len(item[0]))
         if not found and factors_declared:
-            records = record_confounders(group, other, self._declared)
-            return BaselineMatch(group=other, confounders=tuple(records))
+            records = record_confounders(group, other, self._declared, self._same_code)
+            return BaselineMatch(group=other, found=tuple(records))
         shown = ", ".join(item.name for item in found[:SHOWN])
         more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         nearest = f": {arm_name(other)} differs in {shown}{more}" if found else ""

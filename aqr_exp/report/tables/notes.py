@@ -102,8 +102,9 @@ def value_notes(data: ComparisonData) -> list[str]:
 
 
 def code_notes(data: ComparisonData) -> list[str]:
-    """Arms whose seeds were made by different editions of what they all load, one line each."""
-    return [line for arm in data.arms if (line := _editions(arm)) is not None]
+    """Differences of code that were tested, and arms whose seeds different code made, one line each."""
+    tested = [f"{arm.name}: {item}" for arm in data.arms for item in arm.match.tested]
+    return [*tested, *(line for arm in data.arms if (line := _editions(arm)) is not None)]
 
 
 def _editions(arm: TableArm) -> str | None:

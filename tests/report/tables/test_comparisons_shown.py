@@ -10,6 +10,7 @@ from aqr_exp.errors import RequestError
 from aqr_exp.report.tables.build import build_table
 from aqr_exp.report.tables.formats import TableFormat, render
 from aqr_exp.report.tables.request import By, TableRequest
+from aqr_exp.statistics.confounders import code_pair
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.store import Store
 
@@ -194,6 +195,27 @@ def test_seeds_of_different_code_are_marked_and_other_revisions_are_not() -> Non
     ]
     even = [row for row in rows if row.seed != 1]
     assert not [note for note in table_of(even, strict=True).notes if "code" in note]
+
+
+def test_code_that_was_tested_is_a_note_and_no_confounder(
+    tmp_path: Path,
+) -> None:
+    def code(digest: str) -> dict[str, Any]:
+        return {"also": {"code": {"modules": {"aqr_exp/cmt/head.py": digest}}}}
+
+    rows = [*arm((0.1, 0.2), **code("1")), *arm((0.1, 0.3), **BIAS, **code("2"))]
+    store = Store(tmp_path)
+    store.same_code_dir.mkdir()
+    answer = store.same_code_dir / f"{code_pair(rows[0], rows[2])}.json"
+    for same in ("false", "1", "[", "true"):
+        answer.write_text(f'{{"same": {same}}}')
+        assert store.same_code() == ({answer.stem} if same == "true" else set())
+    (store.same_code_dir / "link.json").symlink_to(answer)
+    assert store.same_code() == {answer.stem}
+    table = build_table(store, rows, TableRequest(strict=True)).table
+    assert [note for note in table.notes if "code" in note] == [
+        f"attention_bias {'b' * 12}: code aqr_exp/cmt/head.py: same bits (tested)"
+    ]
 
 
 def stored(store: Store, rows: list[RunRow], **schedule: Any) -> list[RunRow]:
