@@ -19,6 +19,7 @@ from aqr_exp.errors import RequestError
 EXCLUDED = {
     "data.name",
     "data.root",
+    "metrics",
     "model.name",
     "preset",
     "schedule.keep_checkpoints",
@@ -46,7 +47,8 @@ DESCRIPTION = as_dict(NUSCENES) | {"point_range_m": [-60.0, -60.0, -5.0, 60.0, 6
 
 def _base(variant: str) -> dict[str, Any]:
     found = as_dict(load_run(variant, [STAGES, "gt_sampling=cmt"]))
-    return {**found, "start": START, "data": {**found["data"], "description": DESCRIPTION}}
+    found |= {"start": START, "metrics": ["near_recall"]}
+    return {**found, "data": {**found["data"], "description": DESCRIPTION}}
 
 
 BASES = {variant: _base(variant) for variant in group_options()["variant"]}
