@@ -11,6 +11,10 @@ Printed is how often
   noise, one arm or the reference noisier, heavy tails, contamination and divergence, with and without an
   effect of the seed that all arms share (`--parts values`, which is quick);
 - an effect as large as the minimum detectable one is found, of metric values alone;
+- a sweep until decided finds an effect of .5 points, or one where there is none, and the runs that takes
+  (`--parts sequential`);
+- whoever adds seeds after each look, in any of five ways, is told of a difference where there is none
+  (`--parts again`);
 - two identical arms are called different, and any of three, through records and resamples;
 - two arms that differ in each scene but not on average are called different on other scenes.
 """
@@ -26,6 +30,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from scipy.special import stdtr
 from scipy.stats import binomtest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "helpers"))
@@ -37,7 +42,8 @@ from aqr_exp.statistics.dunnett import equal_arms
 from aqr_exp.statistics.estimates import ArmMean
 from aqr_exp.statistics.judging import run_tests, seed_noise
 from aqr_exp.statistics.resampling import Resampling
-from aqr_exp.statistics.rule import Design, Rule
+from aqr_exp.statistics.rule import LATER_SHARE, Design, Rule, evidence, satterthwaite, shrunk
+from aqr_exp.statistics.sequential import walk
 from aqr_exp.statistics.verdicts import ArmDifference
 from aqr_exp.store.store import Store
 
@@ -98,7 +104,7 @@ def repeated(run: Callable[[int], Found], repetitions: int, workers: int, name: 
     return found
 
 
-def share(hits: Iterable[bool]) -> str:
+def share(hits: Iterable[bool] | np.ndarray) -> str:
     """How often, with the exact 95 % interval of a share."""
     hits = list(hits)
     ends = binomtest(sum(hits), len(hits)).proportion_ci(0.95)
@@ -159,13 +165,98 @@ def called(values: np.ndarray) -> list[bool]:
     return [tests.here(place) <= 0.05 for place in range(len(means))]
 
 
+def any_called(values: np.ndarray) -> np.ndarray:
+    """Whether any arm of each of [R, arms, seeds] experiments is called different from the first one."""
+    count, arms, seeds = values.shape
+    means, squares = moments(values, np.full((count, arms), seeds))
+    s2 = squares.sum(axis=1, keepdims=True) / (arms * (seeds - 1))
+    parts = shrunk(squares[:, 1:], seeds, s2), shrunk(squares[:, :1], seeds, s2)
+    degrees = satterthwaite(parts, (seeds, seeds), arms * (seeds - 1))
+    t = np.abs(means[:, 1:] - means[:, :1]) / np.sqrt(parts[0] + parts[1])
+    # Of most experiments no arm is beyond its own bound, let alone that of all of them.
+    maybe = (2 * stdtr(degrees, -t) <= 0.05).any(axis=1)
+    found = np.zeros(count, dtype=bool)
+    found[maybe] = [any(called(one)) for one in values[maybe]]
+    return found
+
+
+def moments(values: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means and sums of squares [R, arms] of the first `counts` seeds of each arm."""
+    there = np.arange(values.shape[2]) < counts[:, :, None]
+    means = np.where(there, values, 0).sum(axis=2) / counts
+    return means, np.where(there, (values - means[:, :, None]) ** 2, 0).sum(axis=2)
+
+
+def print_sequential(repetitions: int, seed: int) -> None:
+    """Power, false alarms and runs of sweeps until decided: sd .25, smallest effect of interest .5."""
+    for world in WORLDS:
+        for arms in (2, 3, 5, 9):
+            rng = np.random.default_rng([seed, arms])
+            values = np.array([values_of(world, arms, 10, rng) / 4 for _ in range(repetitions)])
+            found, runs = walk(values, 3, 0.5)
+            line = (
+                f"until decided, {arms} arms, {world}: none differs: {share(found.any(axis=1))}, "
+            )
+            line += f"{runs.mean():.1f} runs"
+            values[:, 1] += 0.5
+            found, runs = walk(values, 3, 0.5)
+            line += f"; one by .5: found {share(found[:, 0])}, {runs.mean():.1f} runs"
+            others = share(found[:, 1:].any(axis=1)) if arms > 2 else "none"
+            print(f"{line}, others called {others}", flush=True)
+
+
+WAYS = ("one", "two", "as many again", "one to five", "one of reference and leader")
+MOST_SEEDS = 25
+
+
+def again(values: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whether a later look calls any arm different, and which arm leads."""
+    means, squares = moments(values, counts)
+    degrees = counts.sum(axis=1, keepdims=True) - counts.shape[1]
+    size = 1 / (1 / counts[:, 1:] + 1 / counts[:, :1])
+    difference = means[:, 1:] - means[:, :1]
+    t2 = difference**2 * size / (squares.sum(axis=1, keepdims=True) / degrees)
+    level = LATER_SHARE * 0.05 / (counts.shape[1] - 1)
+    beyond = evidence(t2, degrees, size) >= -np.log(level)
+    return beyond.any(axis=1), np.abs(difference).argmax(axis=1) + 1
+
+
+def print_again(repetitions: int, seed: int) -> None:
+    """False alarms of whoever adds seeds after each look, up to 25."""
+    for world in ("equal", "shared seed effect"):
+        for arms, first in ((2, 3), (3, 3), (5, 3), (9, 3), (2, 5), (3, 5), (5, 5), (3, 2)):
+            rng = np.random.default_rng([seed, arms, first])
+            draw = (values_of(world, arms, MOST_SEEDS, rng) for _ in range(repetitions))
+            values, rows = np.array([*draw]), np.arange(repetitions)
+            at_once = any_called(values[:, :, :first])
+            told = [f"at once {share(at_once)}"]
+            for way in WAYS:
+                hits, counts = at_once.copy(), np.full((repetitions, arms), first)
+                while counts[:, 0].min() < MOST_SEEDS:
+                    more = np.full_like(counts, WAYS.index(way) + 1)
+                    if way == "as many again":
+                        more = counts.copy()
+                    elif way == "one to five":
+                        more = more * 0 + rng.integers(1, 6, (repetitions, 1))
+                    elif way == WAYS[-1]:
+                        more = np.zeros_like(counts)
+                        more[:, 0] = more[rows, again(values, counts)[1]] = 1
+                    counts = np.minimum(counts + more, MOST_SEEDS)
+                    hits |= again(values, counts)[0]
+                told.append(f"{way} {share(hits)}")
+            print(
+                f"looking again, {arms} arms of {first} seeds, {world}: {'; '.join(told)}",
+                flush=True,
+            )
+
+
 def print_values(repetitions: int, seed: int) -> None:
     """False alarms of families, and how often the minimum detectable effect is found."""
-    for arms, seeds in ((3, 3), (5, 3), (3, 5)):
+    for arms, seeds in ((2, 3), (3, 3), (5, 3), (9, 3), (3, 5), (5, 5)):
         for world in WORLDS:
             rng = np.random.default_rng([seed, arms, seeds])
-            hits = [any(called(values_of(world, arms, seeds, rng))) for _ in range(repetitions)]
-            print(f"{arms} arms of {seeds} seeds, {world}: {share(hits)}", flush=True)
+            values = np.array([values_of(world, arms, seeds, rng) for _ in range(repetitions)])
+            print(f"{arms} arms of {seeds} seeds, {world}: {share(any_called(values))}", flush=True)
     for arms, seeds in ((3, 3), (4, 3), (9, 3), (3, 5)):
         design = Design(other=seeds, reference=seeds, further=(arms - 2) * (seeds - 1))
         rule = Rule(design=design, joint=equal_arms(arms - 1), comparisons=arms - 1, level=0.05)
@@ -183,7 +274,7 @@ def print_values(repetitions: int, seed: int) -> None:
         )
 
 
-PARTS = ("values", "identical", "uneven")
+PARTS = ("values", "sequential", "again", "identical", "uneven")
 
 
 def main() -> None:
@@ -199,6 +290,10 @@ def main() -> None:
     work = (choices.repetitions, choices.workers)
     if "values" in choices.parts:
         print_values(choices.repetitions, choices.seed)
+    if "sequential" in choices.parts:
+        print_sequential(choices.repetitions, choices.seed)
+    if "again" in choices.parts:
+        print_again(choices.repetitions, choices.seed)
     if "identical" in choices.parts:
         same = repeated(partial(run, others=OTHERS), *work, "identical arms")
         print_false_calls(same, "identical arms")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,11 +12,13 @@ from aqr_exp.config.variant_spec import example_lines
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.launch.record import changed_code, edited_since
 from aqr_exp.store.collect import RunRow
+from aqr_exp.store.decisions import PLAN
 from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store, results_root
 from aqr_exp.sweep import report
 from aqr_exp.sweep.cli_source import sweep_request
 from aqr_exp.sweep.plan import Plan, check_name, plan_sweep
+from aqr_exp.sweep.request import SweepRequest
 from aqr_exp.sweep.status import PlannedRunStatus, RemovedRun, StatusReader, removed_runs
 
 
@@ -76,6 +78,7 @@ Examples:
   aqr-exp sweep sweeps/mine.yaml preset=smoke
   aqr-exp sweep my_gain baseline seed=0,1,2    an idea and what it is compared with
   aqr-exp sweep search_bias                    Optuna proposes the points
+  aqr-exp sweep variants --until-decided       as many seeds as each arm needs
 {example_lines("sweep")}
 
 \b
@@ -98,6 +101,9 @@ _NO_PREFLIGHT = typer.Option(
 )
 
 
+_UNTIL_DECIDED = typer.Option(
+    "--until-decided", help="Add seeds until every arm is decided, by a plan made before."
+)
 _NAME = typer.Option(
     "--name", help="Name the sweep, such as one with another setting.", metavar="NAME"
 )
@@ -113,6 +119,7 @@ def command(
     cancel_removed: Annotated[bool, _CANCEL_REMOVED] = False,
     no_preflight: Annotated[bool, _NO_PREFLIGHT] = False,
     name: Annotated[str | None, _NAME] = None,
+    until_decided: Annotated[bool, _UNTIL_DECIDED] = False,
     as_json: console.Json = False,
 ) -> int:
     """Plan a sweep, and run or show it; returns the exit code."""
@@ -122,6 +129,21 @@ def command(
     store = Store(results_root())
     request = sweep_request(what, overrides or [], name)
     check_name(request, store)
+    if until_decided:
+        return _until_decided(
+            request,
+            store,
+            only_shown=dry_run,
+            as_json=as_json,
+            refused=cancel_removed or fill,
+            slots=slots,
+            detached=detach,
+            try_first=not no_preflight,
+        )
+    if (store.sweep(request.name).decisions_dir / PLAN).exists():
+        raise RequestError(
+            f"sweep '{request.name}' was begun with --until-decided: add it, or name another (--name)"
+        )
     if request.search is not None:
         from aqr_exp.cli import sweep_search
 
@@ -156,6 +178,27 @@ def command(
     from aqr_exp.cli.sweep_execute import execute
 
     return execute(plan, store, slots=slots, detached=detach, try_first=not no_preflight)
+
+
+def _until_decided(
+    request: SweepRequest,
+    store: Store,
+    *,
+    only_shown: bool,
+    as_json: bool,
+    refused: bool,
+    **options: Any,
+) -> int:
+    from aqr_exp.cli import sweep_until
+
+    if refused:
+        raise RequestError(
+            "--until-decided: its runs follow from its plan: no --cancel-removed, --fill"
+        )
+    if only_shown:
+        sweep_until.show_until_decided(request, store, as_json=as_json)
+        return 0
+    return sweep_until.execute_until_decided(request, store, **options)
 
 
 def show_plan(

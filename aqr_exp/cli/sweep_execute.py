@@ -22,6 +22,7 @@ from aqr_exp.report.figures.sweep_figure import sweep_figure
 from aqr_exp.report.tables.build import build_table
 from aqr_exp.report.tables.request import TableRequest
 from aqr_exp.report.tables.rows import rows_of_sweep
+from aqr_exp.statistics.metrics import MAIN_METRICS
 from aqr_exp.store.collect import collect, with_settings
 from aqr_exp.store.counting import RunFolders
 from aqr_exp.store.store import Store
@@ -95,7 +96,8 @@ def summarize(
     if not any(row.completed for row in rows):
         return
     try:
-        request = TableRequest(sweep=sweep.name)
+        names = None if metric in MAIN_METRICS else [metric, *MAIN_METRICS]
+        request = TableRequest(sweep=sweep.name, metrics=names)
         console.print_table(build_table(store, everything, request).table)
         parameters = parameters or swept_keys(entries)[:MOST_PARAMETERS]
         if parameters:
@@ -150,7 +152,7 @@ def execute(
     remember(plan, sweep)
     folders = RunFolders(store)
     tasks = [planned_task(run, folders, slot.threads) for run in plan.runs]
-    at_end = (lambda: summarize(sweep, store)) if summarized else None
+    at_end = (lambda: summarize(sweep, store, metric=plan.primary)) if summarized else None
     return run_tasks(
         plan.name, tasks, store, executor, sweep=sweep, detached=detached, at_end=at_end
     )
@@ -164,7 +166,7 @@ def remember(plan: Plan, sweep: SweepFolder) -> None:
         for entry in sweep.read_plan_if_any()
         if seen is not None and entry.name not in names | seen
     ]
-    sweep.write_plan([*map(entry_of, plan.runs), *added], plan.origin)
+    sweep.write_plan([*map(entry_of, plan.runs), *added], plan.origin, plan.primary)
 
 
 def find_room(

@@ -327,7 +327,20 @@ def print_status(lines: list[RunLine], sweep: SweepFolder | None) -> None:
     if sweep is not None:
         workers = ", ".join(map(str, sweep.schedulers())) or "no scheduler"
         console.data(f"worked on by: {workers}")
+        for words in _decisions(sweep):
+            console.data(printable(words))
     console.data(totals_line(lines))
+
+
+def _decisions(sweep: SweepFolder) -> list[str]:
+    """Where the decisions of a sweep are that runs until it is decided; none of others."""
+    if not sweep.decisions_dir.is_dir():
+        return []
+    from aqr_exp.statistics.sequential import said
+    from aqr_exp.store.decisions import read_decided
+
+    decided = read_decided(sweep)
+    return [] if decided is None else said(decided)
 
 
 def as_values(lines: list[RunLine], sweep: SweepFolder | None) -> dict[str, object]:
@@ -335,6 +348,7 @@ def as_values(lines: list[RunLine], sweep: SweepFolder | None) -> dict[str, obje
     return {
         "sweep": sweep.name if sweep else None,
         "schedulers": [str(standing) for standing in sweep.schedulers()] if sweep else [],
+        "decisions": _decisions(sweep) if sweep else [],
         "totals": count_by_status(lines),
         "left_s": left_s(lines),
         "runs": [asdict(line) for line in lines],

@@ -7,7 +7,7 @@ Letters: R resamples.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from jaxtyping import Bool
 
 from aqr_exp.errors import RequestError
 from aqr_exp.evaluate.conditions import CONDITIONS, DataCondition
+from aqr_exp.files.run_name import arm_of, first_of
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.statistics.estimates import ArmMean, estimate_mean
 from aqr_exp.statistics.grouping import replicates
@@ -36,9 +37,11 @@ from aqr_exp.statistics.run_scores import (
     records_digest,
 )
 from aqr_exp.statistics.seed_checks import judge_openly
+from aqr_exp.statistics.sequential import with_decision
 from aqr_exp.statistics.verdicts import ArmDifference
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.counting import counting_runs
+from aqr_exp.store.decisions import Decided, all_decided, decided_of
 from aqr_exp.store.looks import Looks
 from aqr_exp.store.store import Store
 
@@ -69,7 +72,7 @@ def compare_arms(
     Raises:
         RequestError: There is no such condition.
     """
-    numbers = look_numbers(looks, reference, others)
+    stands = standings(store, looks, reference, others)
     arms = [
         arm_intervals(rows, metrics, store=store, condition=condition, settings=settings)
         for rows in (reference, *others, *further)
@@ -78,7 +81,7 @@ def compare_arms(
     settings = replace(settings, classes=len(classes) or settings.classes)
     pairs = [_measured((reference, rows), metrics, condition, store, settings) for rows in others]
     count = 1 + len(others)
-    return {
+    judged = {
         metric: judge_openly(
             metric,
             condition,
@@ -87,21 +90,59 @@ def compare_arms(
             [arm[metric] for arm in arms[count:]],
             [_scene_noise(pair[metric]) for pair in pairs],
             settings,
-            numbers,
+            [one.look for one in stands],
         )
         for metric in metrics
     }
+    for metric, found in judged.items():
+        for at, (one, standing) in enumerate(zip(found, stands, strict=True)):
+            decided = standing.decided
+            if decided is not None and (metric, condition) == (decided.design.primary, None):
+                found[at] = with_decision(one, decided, standing.arm)
+    return judged
 
 
-def look_numbers(
-    looks: Looks | None, reference: Sequence[RunRow], others: Sequence[Sequence[RunRow]]
-) -> list[int]:
-    """Which look at each of some arms this is, from 1."""
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What was seen of an arm beside its reference before.
+
+    Attributes:
+        arm: As its runs' names begin.
+        look: Which look at the two this is, from 1.
+        decided: The decisions about them, where their sweep runs until it is decided.
+    """
+
+    arm: str = ""
+    look: int = 1
+    decided: Decided | None = None
+
+    @property
+    def stamp(self) -> tuple[int, str]:
+        """What a verdict depends on."""
+        return self.look, self.decided.hash if self.decided else ""
+
+
+def standings(
+    store: Store,
+    looks: Looks | None,
+    reference: Sequence[RunRow],
+    others: Sequence[Sequence[RunRow]],
+) -> list[Standing]:
+    """What was seen of some arms beside their reference before; nothing without a journal."""
     completed = [counting_runs(rows) for rows in (reference, *others)]
-    return [
-        looks.number(completed[0], rows) if looks and completed[0] and rows else 1
-        for rows in completed[1:]
-    ]
+    known = [] if looks is None else all_decided(store)
+    found: list[Standing] = []
+    for rows in completed[1:]:
+        if looks is None or not completed[0] or not rows:
+            found.append(Standing())
+            continue
+        names = {first_of(row.name) for row in (*completed[0], *rows)}
+        ours, arm = arm_of(completed[0][0].name), arm_of(rows[0].name)
+        decided = decided_of(known, ours, arm, names)
+        # Seeds were added by what the primary metric said: of all others it is no first look.
+        look = max(looks.number(completed[0], rows), 1 if decided is None else 2)
+        found.append(Standing(arm=arm, look=look, decided=decided))
+    return found
 
 
 def record_looks(

@@ -5,13 +5,26 @@ A look takes counts, means and sums of squares alone, so that whoever has the sa
 Letters: R experiments, K arms of which the first is the reference, J = K - 1, L looks.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from aqr_exp.statistics.rule import satterthwaite, shrunk
+from aqr_exp.errors import AqrExpError
+from aqr_exp.statistics.metrics import lower_is_better
+from aqr_exp.statistics.rule import satterthwaite, shrunk, sum_of_squares
+from aqr_exp.statistics.verdicts import (
+    BETTER,
+    NO_DATA,
+    UNDECIDED,
+    WORSE,
+    ArmDifference,
+    no_larger,
+    number,
+)
+from aqr_exp.store.decisions import ArmDecision, Decided, Decision
 
 LEVEL = 0.045
 """That of all looks and arms together: with growing degrees of freedom it comes to 5 % at most."""
@@ -134,4 +147,192 @@ def look_at(
         found=found,
         level=level,
         small=is_in & ~found & (reach < sesoi),
+    )
+
+
+def decide(decided: Decided, runs: Mapping[str, float | None]) -> dict[str, ArmDecision]:
+    """The next decision of a sweep: what its look finds of every arm.
+
+    Args:
+        decided: The plan and the decisions before.
+        runs: The metric of each run that the look takes in; None of those that gave none.
+    """
+    from scipy.special import stdtrit
+
+    design, look = decided.design, decided.look
+    if look is None:
+        raise ValueError("all arms are decided")
+    values: dict[str, list[float]] = {arm: [] for arm in (design.reference, *design.arms)}
+    for name, value in {**decided.values, **runs}.items():
+        if value is not None:
+            values[name.rpartition("-s")[0]].append(value)
+    rows = [np.array(each) for each in values.values()]
+    counts = np.array([[len(each) for each in rows]])
+    means = np.array([[each.mean() if len(each) else 0.0 for each in rows]])
+    squares = np.array([[sum_of_squares(each) for each in rows]])
+    before, active = decided.arms, set(decided.active)
+    is_in = np.array([[arm in active for arm in design.arms]])
+    sesoi, most = design.sesoi / 100, len(design.seeds)
+    differing = sum(one.word in {BETTER, WORSE} for one in before.values())
+    levels = np.array(
+        [
+            look_levels(count, design.start, most)[look - design.start]
+            for count in range(1, len(design.arms) + 1)
+        ]
+    )
+    left = np.array([len(design.arms) - differing])
+    seen = look_at(counts, means, squares, is_in, left, levels, sesoi)
+    found = dict(before)
+    for at, arm in enumerate(design.arms):
+        if arm not in active:
+            continue
+        mean, sd = float(seen.difference[0, at]), float(seen.sd[0, at])
+        word, differs = UNDECIDED, bool(seen.found[0, at])
+        if differs:
+            word = BETTER if (mean > 0) != lower_is_better(design.primary) else WORSE
+        elif seen.small[0, at]:
+            word = no_larger(sesoi)
+        low = high = None
+        if np.isfinite(sd):
+            half = -float(stdtrit(seen.degrees[0, at], levels[-1] / 2)) * sd
+            # What is found only after others were has an interval that ends at 0.
+            low = max(mean - half, 0.0 if differs and mean > 0 else -1.0)
+            high = min(mean + half, 0.0 if differs and mean < 0 else 1.0)
+        found[arm] = ArmDecision(
+            word=word,
+            out=word != UNDECIDED or look == most,
+            look=look,
+            n=int(counts[0, at + 1]),
+            n_reference=int(counts[0, 0]),
+            mean=mean if counts[0, at + 1] and counts[0, 0] else None,
+            low=low,
+            high=high,
+            sd=sd if np.isfinite(sd) else None,
+            p=float(seen.p[0, at]),
+            level=float(seen.level[0, at]),
+            degrees=float(seen.degrees[0, at]),
+        )
+    return found
+
+
+def next_decision(
+    decided: Decided,
+    runs: Mapping[str, float | None],
+    missing: Mapping[str, str],
+    metrics: Mapping[str, str],
+) -> Decision:
+    """The next decision as it is written down.
+
+    Args:
+        missing: Why runs gave no metric.
+        metrics: The SHA-256 of the runs' metrics files.
+    """
+    return Decision(
+        design=decided.design.hash,
+        after=decided.hash,
+        look=decided.look or 0,
+        runs=dict(runs),
+        missing=dict(missing),
+        metrics=dict(metrics),
+        arms=decide(decided, runs),
+    )
+
+
+def check_decisions(decided: Decided) -> None:
+    """Compute every decision again from the runs that it took in.
+
+    Raises:
+        AqrExpError: One is not what its runs give; names the sweep and the look.
+    """
+    before = Decided(design=decided.design)
+    for one in decided.decisions:
+        again = decide(before, one.runs)
+        if {arm: (it.word, it.out) for arm, it in again.items()} != {
+            arm: (it.word, it.out) for arm, it in one.arms.items()
+        }:
+            raise AqrExpError(
+                f"sweep '{decided.design.sweep}': the decision after {one.look} seeds is not what its "
+                "runs give: it was changed, or made by another version"
+            )
+        before = Decided(design=decided.design, decisions=(*before.decisions, one))
+
+
+def said(decided: Decided) -> list[str]:
+    """The last decision in lines: each arm, and where the bounds lie for those that go on."""
+    from scipy.special import stdtrit
+
+    design, lines = decided.design, []
+    look = decided.decisions[-1].look if decided.decisions else 0
+    for arm, one in decided.arms.items():
+        if one.look != look:
+            continue
+        mean = "no runs" if one.mean is None else number(design.primary, one.mean, "+")
+        line = f"{design.sweep}: {look} seeds: {arm}: {one.word if one.out else 'goes on'}: {mean}"
+        if not one.out and one.sd is not None:
+            beyond = -float(stdtrit(one.degrees, one.level / 2)) * one.sd
+            within = design.sesoi / 100 - float(stdtrit(one.degrees, _FUTILITY)) * one.sd
+            line += f" (better or worse beyond ±{number(design.primary, beyond)}"
+            line += f", out within ±{number(design.primary, within)})" if within > 0 else ")"
+        lines.append(line)
+    for name, why in decided.decisions[-1].missing.items() if decided.decisions else ():
+        lines.append(f"{design.sweep}: {look} seeds: without {name}: {why}")
+    most = len(design.seeds)
+    if decided.look is not None:
+        at = f"{decided.look} of {most} seeds"
+        due = len(decided.due())
+        lines.append(f"{design.sweep}: next look at {at}: {due} runs; plan {design.hash[:12]}")
+    return lines
+
+
+def walk(
+    values: Float[np.ndarray, "R K N"], start: int, sesoi: float
+) -> tuple[Bool[np.ndarray, "R J"], Float[np.ndarray, " R"]]:
+    """Whole experiments: which arms are found to differ, and how many runs they take.
+
+    Args:
+        values: One run's metric by experiment, arm (the reference first) and seed.
+        sesoi: The smallest effect of interest, as `values`.
+    """
+    count, arms, most = values.shape
+    levels = np.array([look_levels(m, start, most) for m in range(1, arms)])
+    is_in, found = np.ones((count, arms - 1), bool), np.zeros((count, arms - 1), bool)
+    seeds = np.full((count, arms), start)
+    for look in range(start, most + 1):
+        going = np.concatenate([is_in.any(axis=1, keepdims=True), is_in], axis=1)
+        seeds = np.where(going, look, seeds)
+        there = np.arange(most) < seeds[:, :, None]
+        means = np.where(there, values, 0).sum(axis=2) / seeds
+        squares = np.where(there, (values - means[:, :, None]) ** 2, 0).sum(axis=2)
+        left = arms - 1 - found.sum(axis=1)
+        seen = look_at(seeds, means, squares, is_in, left, levels[:, look - start], sesoi)
+        found |= seen.found
+        is_in = is_in & ~seen.found & ~seen.small
+    return found, seeds.sum(axis=1)
+
+
+def with_decision(one: ArmDifference, decided: Decided, arm: str) -> ArmDifference:
+    """A difference of the primary metric, as the decisions have it."""
+    design, found = decided.design, decided.arms.get(arm)
+    count, most = len(design.arms), len(design.seeds)
+    rule = f"sweep {design.sweep} until decided, looks after {design.start} to {most} seeds"
+    blank = replace(
+        one, word=UNDECIDED, mean=None, low=None, high=None, p=None, mde=None, needed=None
+    )
+    blank = replace(blank, look=1, elsewhere=None, comparisons=count, note="", held_back=False)
+    if found is None:
+        return replace(blank, design=f"{rule}: none yet")
+    words = f"look after {found.look}: p = {found.p:.2g} at a level of {found.level:.2g}"
+    if found.word == UNDECIDED and found.out:
+        words += ", the last one"
+    elif found.out:
+        words += "; estimates after early stopping are too large on average"
+    return replace(
+        blank,
+        design=f"{rule}: {words}; the interval holds at all looks",
+        word=found.word if found.mean is not None else NO_DATA,
+        mean=found.mean,
+        low=found.low,
+        high=found.high,
+        n_other=found.n,
+        n_reference=found.n_reference,
     )

@@ -53,6 +53,7 @@ class _Plan(msgspec.Struct, kw_only=True):
     runs: list[SweepEntry]
     removed: list[SweepEntry] = []
     origin: str | None = None
+    primary: str | None = None
 
 
 class SweepFolder:
@@ -74,6 +75,8 @@ class SweepFolder:
     """The last request that it stops."""
     detached_log_path = Below("detached.log")
     """What launchers without a terminal printed."""
+    decisions_dir = Below("decisions")
+    """The plan of a sweep that runs until it is decided, and its decisions."""
     study_path = Below("study.journal")
     """The trials of a search: Optuna's journal."""
     study_log_path = Below("study.log")
@@ -97,12 +100,18 @@ class SweepFolder:
         if new or not known:
             self.write_plan([*known, *new], origin)
 
-    def write_plan(self, entries: Sequence[SweepEntry], origin: str | None = None) -> None:
+    def write_plan(
+        self,
+        entries: Sequence[SweepEntry],
+        origin: str | None = None,
+        primary: str | None = None,
+    ) -> None:
         """Write down the runs the sweep means from now on; those it meant before are not forgotten.
 
         Args:
-            origin: As `SweepRequest.origin`; None keeps the one that is known.
+            origin: As `SweepRequest.origin`; None keeps the one that is known, as of `primary`.
         """
+        primary = self.primary() if primary is None else primary
         names = {entry.name for entry in entries}
         origin = self.origin() if origin is None else origin
         before = self.read_known()
@@ -111,6 +120,7 @@ class SweepFolder:
         plan = {
             "written": utc_now(),
             "origin": origin,
+            "primary": primary,
             "runs": msgspec.to_builtins(entries),
             "removed": msgspec.to_builtins([one for one in before if one.name not in names]),
         }
@@ -136,6 +146,10 @@ class SweepFolder:
     def origin(self) -> str | None:
         """The origin of the sweep's last request; None where that is not known."""
         return self._read_if_any().origin
+
+    def primary(self) -> str | None:
+        """The metric that its file declared before it ran; None where none did."""
+        return self._read_if_any().primary
 
     def read_plan_if_any(self) -> list[SweepEntry]:
         """The runs the sweep means; none when its plan is missing or damaged."""

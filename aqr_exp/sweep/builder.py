@@ -9,9 +9,16 @@ from aqr_exp.config.compose import Groups, Override, group_options, known_varian
 from aqr_exp.config.conditions import Condition, condition_names, read_condition
 from aqr_exp.errors import Fault, RequestError
 from aqr_exp.files.suggest import did_you_mean, some
+from aqr_exp.statistics.metrics import PRIMARY
 from aqr_exp.store.sweep_folder import check_sweep_name
 from aqr_exp.sweep import search
-from aqr_exp.sweep.request import Axis, ExplicitPoint, Overrides, SweepRequest
+from aqr_exp.sweep.request import (
+    Axis,
+    ExplicitPoint,
+    Overrides,
+    SweepRequest,
+    UntilDecided,
+)
 from aqr_exp.sweep.search import HOW, Dimension, Search
 from aqr_exp.sweep.values import SEED_RULE, is_seed, read_values
 
@@ -51,10 +58,14 @@ class Node:
 
 # What lists points itself, and so has no place beside a search.
 _LISTS = ("grid", "zip", "points", "skip")
-KEYS = ("name", "description", "variant", "fixed", *_LISTS, "seeds", "baseline", *search.KEYS)
+_OWN = ("name", "description", "variant", "fixed", *_LISTS, "seeds", "baseline")
+KEYS = (*_OWN, "primary", "until_decided", *search.KEYS)
 
 CUT = 'a value is cut at its comma: within { } write it in quotes, "range(0, 3)"'
 
+
+# Least and largest value of each setting, and whether it is a whole number.
+_UNTIL = {"start": (2, 99, True), "max_seeds": (3, 100, True), "sesoi": (0.01, 99, False)}
 
 # Keys that have a place of their own in the file, and are no overrides.
 _ELSEWHERE = {
@@ -114,6 +125,8 @@ class SweepBuilder:
             skip=part("skip", self._conditions, ()),
             seeds=part("seeds", self._seeds, (0,)),
             baseline=part("baseline", self._baseline, None),
+            primary=part("primary", self._primary, PRIMARY),
+            until=part("until_decided", self._until, UntilDecided()),
             search=self._search(known),
         )
         self._check_clashes(known)
@@ -330,6 +343,27 @@ class SweepBuilder:
         if not isinstance(node.value, bool):
             self.add(node, f"'baseline' is {node.kind}: write true, false or overrides")
         return () if node.value is True else None
+
+    def _primary(self, node: Node) -> str:
+        read = self._try(node, lambda: search.read_setting("primary", node.raw))
+        return PRIMARY if read is None else str(read)
+
+    def _until(self, node: Node) -> UntilDecided:
+        given: dict[str, Any] = {}
+        for key, (_, value) in self._known_entries(node, "until_decided", _UNTIL).items():
+            least, most, whole = _UNTIL[key]
+            one = value.value
+            kinds = int if whole else (int, float)
+            if not isinstance(one, kinds) or isinstance(one, bool) or not least <= one <= most:
+                what = "a whole number" if whole else "points"
+                self.add(value, f"'{key}' is {value.kind}: write {what} from {least:g} to {most:g}")
+            else:
+                given[key] = one
+        until = UntilDecided(**given)
+        if until.start >= until.max_seeds:
+            rule = f"'start' is {until.start}: it must be below max_seeds ({until.max_seeds})"
+            self.add(node, rule)
+        return until
 
     def _search(self, found: Mapping[str, tuple[int, Node]]) -> Search | None:
         """The search of a file; None of one that lists its points."""

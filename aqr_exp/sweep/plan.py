@@ -12,6 +12,7 @@ from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.short_names import keys_set_by
 from aqr_exp.errors import Fault, RequestError, cut
 from aqr_exp.files.run_name import arm_of
+from aqr_exp.statistics.metrics import PRIMARY
 from aqr_exp.store.store import Store
 from aqr_exp.store.sweep_folder import SweepEntry, check_sweep_name
 from aqr_exp.sweep.expand import POINT, SweepPoint, fits, fitting_nothing, sweep_points
@@ -58,7 +59,7 @@ class Plan:
             are not counted.
         skipped: Points that a condition of the sweep left out.
         joined: Points of earlier requests that the sweep means too.
-        origin: That of its request.
+        origin: That of its request, as `primary`.
         seen: The runs that its folder meant when it was planned; None where nobody looked.
     """
 
@@ -68,6 +69,7 @@ class Plan:
     skipped: int = 0
     joined: int = 0
     origin: str = ""
+    primary: str = PRIMARY
     seen: frozenset[str] | None = None
 
 
@@ -121,6 +123,7 @@ def plan_sweep(
         skipped=skipped,
         joined=len(points),
         origin=request.origin,
+        primary=request.primary,
     )
 
 
@@ -138,6 +141,10 @@ def check_name(request: SweepRequest, store: Store) -> None:
         if other != name and _folded(other) == _folded(name):
             rule = f"there is '{other}', which differs in case or spelling of letters only"
             raise RequestError(f"sweep '{name}': {rule}{way}")
+    declared = store.sweep(name).primary()
+    if declared not in {None, request.primary}:
+        rule = f"sweep '{name}' was declared with {declared} before it ran{way}"
+        raise RequestError(Fault("primary", request.primary, rule, where=request.source))
     origin = store.sweep(name).origin()
     if origin is None or origin == request.origin or ("/" in origin and not Path(origin).exists()):
         return  # a file that was moved is still the same sweep

@@ -9,6 +9,7 @@ from aqr_exp.config.compose import Override
 from aqr_exp.config.conditions import Condition
 from aqr_exp.config.short_names import keys_set_by
 from aqr_exp.errors import Fault, RequestError
+from aqr_exp.statistics.metrics import PRIMARY, SESOI_POINTS
 from aqr_exp.sweep import search
 from aqr_exp.sweep.search import Dimension, Search
 
@@ -42,6 +43,21 @@ class ExplicitPoint:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UntilDecided:
+    """How `--until-decided` adds seeds.
+
+    Attributes:
+        start: Seeds of every arm at the first look.
+        max_seeds: Those at the last one.
+        sesoi: The smallest effect of interest, in points.
+    """
+
+    start: int = 3
+    max_seeds: int = 10
+    sesoi: float = SESOI_POINTS
+
+
+@dataclass(frozen=True, kw_only=True)
 class SweepRequest:
     """A sweep: fixed overrides with a product of axes, with explicit points, or both.
 
@@ -57,6 +73,8 @@ class SweepRequest:
         seeds: Replicates of every point.
         baseline: None, or that every point brings its baseline: the same without what the baseline
             has no part for, with these overrides on top.
+        primary: The metric that arms are judged by; every other one is exploratory.
+        until: How seeds are added until it decides.
         search: None, or that points are proposed instead of listed: then there are no axes.
     """
 
@@ -73,6 +91,8 @@ class SweepRequest:
     skip: tuple[Condition, ...] = ()
     seeds: tuple[int, ...] = (0,)
     baseline: Overrides | None = None
+    primary: str = PRIMARY
+    until: UntilDecided = UntilDecided()
     search: Search | None = None
 
     @property

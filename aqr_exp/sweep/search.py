@@ -254,13 +254,13 @@ KEYS = ("strategy", "trials", "search", "objective", "direction", "prune")
 
 
 def read_setting(name: str, text: str) -> Any:
-    """The value of one setting.
+    """The value of one setting, or of `primary`, which is read as `objective` is.
 
     Raises:
         RequestError: It is none; says what to write.
     """
     try:
-        return SETTINGS[name](text)
+        return SETTINGS["objective" if name == "primary" else name](text)
     except ValueError as error:
         rule = Fault(rule=f"'{name}' is {text!r}", hint=str(error), about=(name,))
         raise RequestError(rule) from None

@@ -123,6 +123,7 @@ SURFACE = {
         "--no-preflight",
         "--json",
         "--slots",
+        "--until-decided",
     },
     "table": {
         "--at-epoch",

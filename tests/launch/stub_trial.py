@@ -6,10 +6,13 @@ make it wait or fail, whatever the speed of the machine:
 
 - `STUB_HOLD` ("4 PATH"): once 4 runs have finished, the others wait for the file to appear;
 - `STUB_HANGS_BELOW`: a worse point hangs after its second epoch until it is stopped;
-- `STUB_FAILS_BELOW`: a worse point fails.
+- `STUB_FAILS_BELOW`: a worse point fails;
+- `STUB_NOISE`: the mAP is changed by at most half of it, by a hash of the run's name;
+- `STUB_FAILS`: a run whose name contains one of these words fails.
 """
 
 import argparse
+import hashlib
 import json
 import math
 import os
@@ -57,7 +60,8 @@ def train(folder: RunFolder, attempt: int) -> int:
             folder.append_history({"kind": "val", "epoch": epoch, "mAP": value, "NDS": value})
         while epoch == 2 and quality(spec) < float(os.environ.get("STUB_HANGS_BELOW", "0")):
             time.sleep(0.005)
-    if quality(spec) < float(os.environ.get("STUB_FAILS_BELOW", "0")):
+    fails = any(word in folder.name for word in os.environ.get("STUB_FAILS", "").split())
+    if fails or quality(spec) < float(os.environ.get("STUB_FAILS_BELOW", "0")):
         sys.stdout.write("a line before the end\n")
         folder.write_state("failed", reason="the loss is not finite at step 7 (loss_cls)")
         return 1
@@ -65,7 +69,9 @@ def train(folder: RunFolder, attempt: int) -> int:
     while finished() >= int(count) and not Path(gate).exists():
         time.sleep(0.005)
     note("finishes", folder, attempt)
-    metrics = {"mAP": quality(spec), "NDS": 0.3, "split": "synth_val", "synthetic": True}
+    part = int(hashlib.sha256(folder.name.encode()).hexdigest()[:8], 16) / 2**32 - 0.5
+    noise = float(os.environ.get("STUB_NOISE", "0")) * part
+    metrics = {"mAP": quality(spec) + noise, "NDS": 0.3, "split": "synth_val", "synthetic": True}
     folder.write_metrics(metrics)
     folder.write_state("completed")
     return 0

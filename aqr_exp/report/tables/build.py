@@ -45,7 +45,7 @@ from aqr_exp.statistics.grouping import (
     group_seeds,
     origin_notes,
 )
-from aqr_exp.statistics.metrics import is_own, lower_is_better
+from aqr_exp.statistics.metrics import PRIMARY, is_own, lower_is_better
 from aqr_exp.statistics.own_metrics import with_own_metrics
 from aqr_exp.statistics.resampling import Resampling
 from aqr_exp.statistics.run_scores import GroundTruths
@@ -197,6 +197,7 @@ class _Chosen:
         references: The names of the latter.
         epoch: After which epoch they stand; None where they are those of record.
         planned: The names of the sweep's runs; None where the table is of no sweep.
+        primary: The metric that the sweep declared.
     """
 
     rows: Sequence[RunRow]
@@ -205,6 +206,7 @@ class _Chosen:
     references: Collection[str]
     epoch: int | None
     planned: Sequence[str] | None
+    primary: str
 
 
 def _chosen_rows(store: Store, rows: Sequence[RunRow], request: TableRequest) -> _Chosen:
@@ -231,6 +233,7 @@ def _chosen_rows(store: Store, rows: Sequence[RunRow], request: TableRequest) ->
         references=met.references,
         epoch=epoch,
         planned=planned,
+        primary=(request.sweep and store.sweep(request.sweep).primary()) or PRIMARY,
     )
 
 
@@ -297,7 +300,7 @@ def _laid_out(
         notes=(
             *marks.notes(),
             *notes,
-            *statistics_notes(data),
+            *statistics_notes(data, chosen.primary),
             *unlike_pairs(data),
             *baseline_notes(data),
             *code_notes(data),

@@ -15,8 +15,8 @@ from aqr_exp.statistics.differences import (
     DEFAULT,
     arm_intervals,
     compare_arms,
-    look_numbers,
     record_looks,
+    standings,
 )
 from aqr_exp.statistics.estimates import ArmMean
 from aqr_exp.statistics.grouping import Group, arm_name
@@ -194,11 +194,11 @@ def _cached(
         ]
         for group, match in zip(groups, matches, strict=True)
     ]
-    numbers = [
-        look_numbers(looks, reference, [groups[at] for at in members])
+    seen = [
+        [one.stamp for one in standings(store, looks, reference, [groups[at] for at in members])]
         for reference, members in _families(matches)
     ]
-    key = _digest([asdict(settings), arms, numbers])
+    key = _digest([asdict(settings), arms, seen])
     # One file for each kind of table: the newest of that kind replaces the one before.
     names = _digest([item.name for item in quantities])
     path = store.index_path.with_name(f"table-{names[:16]}.bin")

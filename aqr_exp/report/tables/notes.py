@@ -160,7 +160,7 @@ MOST_SENTENCES = 8
 MOST_REMARKS = 4
 
 
-def statistics_notes(data: ComparisonData) -> list[str]:
+def statistics_notes(data: ComparisonData, primary: str = PRIMARY) -> list[str]:
     """Question, rule, level and sizes; verdicts in words; remarks; and what was tried of each variant."""
     judged = [
         (arm, arm.estimates.differences[item.name])
@@ -175,7 +175,7 @@ def statistics_notes(data: ComparisonData) -> list[str]:
     sentences = said if len(said) <= MOST_SENTENCES else []
     why = dict.fromkeys(arm.estimates.unrecorded for arm in data.arms if arm.estimates.unrecorded)
     unrecorded = list(map(unrecorded_note, why))
-    rules = rule_notes([found for _, found in judged])
+    rules = rule_notes([found for _, found in judged], primary)
     return [*rules, *sentences, *remarks, *unrecorded, *_trials(data)]
 
 
@@ -193,11 +193,12 @@ QUESTIONS = {
 }
 
 
-def rule_notes(found: Sequence[ArmDifference]) -> list[str]:
+def rule_notes(found: Sequence[ArmDifference], primary: str = PRIMARY) -> list[str]:
     """The question, the rule and its level; which verdicts are exploratory."""
+    everything, found = found, [one for one in found if not one.design]
     if not found:
         return []
-    first = next((one for one in found if one.name == PRIMARY), found[0])
+    first = next((one for one in found if one.name == primary), found[0])
     together = (
         "Dunnett's step-down test" if first.population == VAL else "Banerjee's test after Holm"
     )
@@ -214,10 +215,10 @@ def rule_notes(found: Sequence[ArmDifference]) -> list[str]:
         "intervals hold together"
     )
     lines = [rule] if sizes else []
-    others = dict.fromkeys(one.name for one in found if one.name != PRIMARY)
-    if len(others) < len({one.name for one in found}) and others:
+    others = dict.fromkeys(one.name for one in found if one.name != primary)
+    if len(others) < len({one.name for one in everything}) and others:
         lines.append(
-            f"{PRIMARY} is the primary metric; each other one ({some([*others])}) is corrected by itself: "
+            f"{primary} is the primary metric; each other one ({some([*others])}) is corrected by itself: "
             "exploratory"
         )
     return lines
