@@ -136,7 +136,7 @@ def test_an_edit_is_seen_whatever_the_file_times_say(tmp_path: Path) -> None:
     path.write_text("x = 2\n")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     (second,) = closure([path], [])[0].values()
-    assert first.digest != second.digest
+    assert first.parsed.digest != second.parsed.digest
 
 
 def test_without_a_place_for_the_cache_the_hashes_are_the_same(
@@ -144,7 +144,7 @@ def test_without_a_place_for_the_cache_the_hashes_are_the_same(
 ) -> None:
     write(tmp_path, {"idea.py": "import a, b, c", "a.py": "1", "b.py": "2", "c.py": "3"})
 
-    def found() -> dict[Path, sources.Parsed]:
+    def found() -> dict[Path, sources.Source]:
         return closure([tmp_path / "idea.py"], [Root(tmp_path)])[0]
 
     monkeypatch.setenv("AQR_EXP_CACHE", str(tmp_path / "cache"))

@@ -47,6 +47,8 @@ def made_by(store: Store, data: Path, seed: int, checkout: Path, revision: str) 
     return read_row(folder)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_two_steps_tell_editions_that_change_bits_from_those_that_do_not(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
