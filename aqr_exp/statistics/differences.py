@@ -22,6 +22,7 @@ from aqr_exp.statistics.grouping import replicates
 from aqr_exp.statistics.metrics import (
     CLASS_AP,
     GROUND_TRUTHS,
+    class_names,
     follows_from_records,
     is_own,
     metric_name,
@@ -77,8 +78,7 @@ def compare_arms(
         arm_intervals(rows, metrics, store=store, condition=condition, settings=settings)
         for rows in (reference, *others, *further)
     ]
-    classes = {name for row in reference for name in row.metrics if name.startswith(CLASS_AP)}
-    settings = replace(settings, classes=len(classes) or settings.classes)
+    settings = replace(settings, classes=len(class_names(reference)))
     pairs = [_measured((reference, rows), metrics, condition, store, settings) for rows in others]
     count = 1 + len(others)
     judged = {

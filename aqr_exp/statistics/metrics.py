@@ -3,8 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from aqr_exp.config.schema.description import DataDescription
-from aqr_exp.store.collect import MEAN_METRICS, PEAK_GPU_MEMORY, PEAK_MEMORY
+from aqr_exp.config.schema.description import NUSCENES, DataDescription
+from aqr_exp.store.collect import MEAN_METRICS, PEAK_GPU_MEMORY, PEAK_MEMORY, RunRow
 
 MAIN_METRICS = ("mAP", "NDS")
 PRIMARY = MAIN_METRICS[0]
@@ -65,6 +65,13 @@ def bounds(metric: str) -> tuple[float, float]:
     share = in_points(metric) or metric in {"mASE", "mAAE"}
     known = share or lower_is_better(metric)
     return 0.0 if known else -math.inf, 1.0 if share else math.inf
+
+
+def class_names(rows: Sequence[RunRow]) -> tuple[str, ...]:
+    """The classes of the data of some runs; all of nuScenes' where they have no others."""
+    metrics = dict.fromkeys(name for row in rows for name in row.metrics if "@" not in name)
+    names = tuple(name[len(CLASS_AP) :] for name in metrics if name.startswith(CLASS_AP))
+    return names if {*names} - {*NUSCENES.names} else NUSCENES.names
 
 
 def measured_labels(metric: str, labels: Sequence[int], description: DataDescription) -> list[int]:

@@ -15,7 +15,7 @@ from aqr_exp.statistics.confounders import Confounder, all_confounders, check_fa
 from aqr_exp.statistics.differences import DEFAULT, arm_intervals, compare_arms, record_looks
 from aqr_exp.statistics.estimates import ArmMean
 from aqr_exp.statistics.grouping import Group, origin_notes
-from aqr_exp.statistics.metrics import CLASS_AP, MAIN_METRICS
+from aqr_exp.statistics.metrics import CLASS_AP, MAIN_METRICS, class_names
 from aqr_exp.statistics.own_metrics import with_own_metrics
 from aqr_exp.statistics.resampling import Resampling
 from aqr_exp.statistics.run_scores import GroundTruths, prepare
@@ -163,7 +163,9 @@ def compare_two(
         confounders=confounders,
         metrics=family(request.metrics) if METRIC in parts else (),
         errors=family(ERROR_NAMES) if METRIC in parts and request.errors else (),
-        classes=family(_class_metrics(shown)) if CLASS in parts else (),
+        classes=family([f"{CLASS_AP}{name}" for name in class_names(shown)])
+        if CLASS in parts
+        else (),
         conditions=family(request.metrics[:1], [*CONDITIONS]) if CONDITION in parts else (),
         scenes=scene_changes(reference, other, store=store, progress=partial(progress, "runs"))
         if SCENE in parts
@@ -174,12 +176,6 @@ def compare_two(
     (why,) = record_looks(looks, reference, [other], [judged])
     notes += [unrecorded_note(why)] if why else []
     return replace(found, notes=tuple(dict.fromkeys((*left_out, *notes, *own))))
-
-
-def _class_metrics(rows: Sequence[RunRow]) -> list[str]:
-    """The AP of every class that a run was scored on, in the order of the labels."""
-    names = dict.fromkeys(name for row in rows for name in row.metrics)
-    return [name for name in names if name.startswith(CLASS_AP) and "@" not in name]
 
 
 def _family(
