@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 import torch
 
-from aqr_exp.ideas import Idea, Range, RunConfig, SampleStep, Settings
+from aqr_exp.ideas import Idea, Range, SampleStep, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +36,6 @@ class MyIdeaModule(Idea):
 
     # With these settings it changes nothing: `aqr-exp check` compares it with the baseline.
     off: ClassVar = {"variant.share": 0.0}
-
-    def __init__(self, settings: MyIdeaSettings, run: RunConfig) -> None:
-        super().__init__()
 
     @staticmethod
     def train_transforms(settings: MyIdeaSettings) -> Sequence[SampleStep]:

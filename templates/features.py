@@ -27,7 +27,7 @@ class MyIdeaModule(Idea):
     off: ClassVar = {"variant.start": 1.0}
 
     def __init__(self, settings: MyIdeaSettings, run: RunConfig) -> None:
-        super().__init__()
+        super().__init__(settings, run)
         self.gain = nn.Parameter(torch.full((2,), settings.start))
 
     def features(self, context: Context, bev: BevMap, camera: CameraMaps) -> tuple[Tensor, Tensor]:

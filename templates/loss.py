@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from torch import Tensor
 
-from aqr_exp.ideas import Idea, Range, RunConfig, Settings, Targets
+from aqr_exp.ideas import Idea, Range, Settings, Targets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +26,8 @@ class MyIdeaModule(Idea):
     # With these settings it changes nothing: `aqr-exp check` compares it with the baseline.
     off: ClassVar = {"variant.weight": 0.0}
 
-    def __init__(self, settings: MyIdeaSettings, run: RunConfig) -> None:
-        super().__init__()
-        self.weight = settings.weight
-
     def losses(self, outputs: Mapping[str, Tensor], targets: Targets) -> dict[str, Tensor]:
         """Losses by name, added to the detector's; in training alone, where there are targets."""
         layers = outputs["decoded"]  # [L, B, Q, C], the last layer's are detected from
         apart = (layers[:-1] - layers[-1].detach()).square().mean()
-        return {"loss_layers": self.weight * apart}
+        return {"loss_layers": self.settings.weight * apart}

@@ -28,7 +28,7 @@ class MyIdeaModule(Idea):
     off: ClassVar = {"variant.strength": 0.0}
 
     def __init__(self, settings: MyIdeaSettings, run: RunConfig) -> None:
-        super().__init__()
+        super().__init__(settings, run)
         self.strength, self.reach_m = settings.strength, settings.reach_m
         self.of_distance = nn.Linear(1, run.model.head.width)
         for parameter in self.of_distance.parameters():

@@ -27,7 +27,7 @@ class MyIdeaModule(Idea):
     off: ClassVar = {"variant.largest": 1.0}
 
     def __init__(self, settings: MyIdeaSettings, run: RunConfig) -> None:
-        super().__init__()
+        super().__init__(settings, run)
         self.end = math.log(settings.largest)
         self.of_query = nn.Linear(run.model.head.width, 1)
         for parameter in self.of_query.parameters():

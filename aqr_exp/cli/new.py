@@ -74,6 +74,7 @@ def command(name: Annotated[str, _NAME], start: Annotated[str, _FROM] = FIRST) -
     console.data(f"{test}: its test (pytest {test})")
     console.data("next:")
     for line, words in (
+        (f"aqr-exp check {name}", "does it keep what an idea must?"),
         (f"aqr-exp run {name} preset=smoke", "one short run of it"),
         (f"aqr-exp sweep {name} baseline seed=0,1,2", "over seeds, with what it is compared with"),
         ("aqr-exp table", "the verdict"),

@@ -29,7 +29,7 @@ class MyGain(Settings):
 
 class MyGainModule(Idea):
     def __init__(self, settings: MyGain, run: RunConfig) -> None:
-        super().__init__()
+        super().__init__(settings, run)
         self.gain = nn.Parameter(torch.full((2,), settings.start))
 '''
 
