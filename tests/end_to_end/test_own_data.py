@@ -59,7 +59,3 @@ def test_tables_and_comparisons_are_of_its_classes(said):
     by_class = said["aqr-exp table --by class"]
     # The same detections, imported, score the same.
     assert by_class.count("other") >= 4
-
-
-def test_a_view_is_named_as_the_data_name_it(said):
-    assert "view_drop@left: NDS" in _of(said, "aqr-exp eval")
