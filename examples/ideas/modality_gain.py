@@ -33,7 +33,8 @@ class ModalityGainModule(Idea):
         return bev * self.gain[0], camera * self.gain[1]
 
     def watched_scalars(self, gradients: dict[str, Tensor]) -> dict[str, float]:
-        return {"gain_lidar": float(self.gain[0]), "gain_camera": float(self.gain[1])}
+        lidar, camera = self.gain.tolist()
+        return {"gain_lidar": lidar, "gain_camera": camera}
 
     @staticmethod
     def learning_rates(settings: ModalityGain) -> dict[str, dict[str, float]]:

@@ -102,6 +102,10 @@ STASH = """
         self.kept += float(targets.boxes[0][:, :2].mean())
         return {}
 """
+BLEND = """
+    def queries(self, context):
+        return context.query_pos * self.gain[0] + context.memory.mean() * self.gain[1]
+"""
 UNUSED = """
     def features(self, context, bev, camera):
         return bev * self.gain[0].detach(), camera
@@ -139,11 +143,12 @@ EVERY = "every parameter gets a finite gradient"
         (UNUSED, "two training processes", "RuntimeError: Expected to have finished reduction.*"),
         (STASH, "its state is stored as a whole", "of the loaded model, evaluation's .* differs.*"),
         (STASH, "a resumed step is the unbroken one", "of the resumed step, .* differs by .*"),
+        (BLEND, "samples do not depend on each other", r"\w+ of a sample depends on the other .*"),
         (PEEKS, "no ground truth through denoising queries", "center of learnable queries depends.*"),
         (GLOBAL_DRAWS, "two data-loading processes", "sample 0: points differs by .*"),
         (NAN, EVERY, r"ideas/wrong.py:\d+: features: gave numbers that are not finite"),
     ],
-    ids=["unused", "unused by two", "stash", "stash resumed", "denoising", "draws", "nan"],
+    ids=["unused", "unused by two", "stash", "stash resumed", "batch", "denoising", "draws", "nan"],
 )  # fmt: skip
 def test_what_is_wrong_is_named(text: str, name: str, detail: str) -> None:
     write_idea("wrong", WRONG + text)
