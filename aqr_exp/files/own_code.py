@@ -3,6 +3,7 @@
 import functools
 import inspect
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,14 +38,14 @@ def fail_in(function: Any, key: str, rule: str, error: Exception | None = None) 
 
 
 def call_own(function: Any, key: str, *arguments: Any) -> Any:
-    """Call a user's function; what a generator yields is a list.
+    """Call a user's function; what an iterator yields is a list.
 
     Raises:
         RunFailedError: It raised something; names file and line.
     """
     try:
         found = function(*arguments)
-        return list(found) if inspect.isgenerator(found) else found
+        return list(found) if isinstance(found, Iterator) else found
     except (AqrExpError, MemoryError):
         raise
     except Exception as error:  # whatever an author's code raises
