@@ -18,6 +18,9 @@ from typing import Any
 
 import pytest
 
+# Imported by commands when they need them, in a child that may have no right to their files any more.
+import scipy.special  # noqa: F401
+
 from aqr_exp.cli.main import COMMANDS, main
 
 _NEW_USER, _NEW_MOUNTS = 0x10000000, 0x00020000
