@@ -316,11 +316,11 @@ def synth_command(
         "keyframes": keyframes,
     }
     given: dict[str, Any] = {name: value for name, value in typed.items() if value is not None}
+    check_packages("making data")
     try:
         settings = dataclasses.replace(_settings_of(name), **given)
     except ValueError as error:
         raise RequestError(str(error)) from None
-    check_packages("making data")
     target = typed_path(root or default_root(name), "--root")
     real = target.resolve()
     infos, lease = info_folder(real), real.with_name(f".{real.name}.lease")

@@ -52,7 +52,7 @@ PRESETS = [
         (["run", "baseline", "schedule.epochs"], ["schedule.epochs=", "schedule.epochs=4"]),
         (["run", "baseline", "schedule.amp", "="], ["true", "false"]),
         (["run", "baseline", "schedule.amp", "=", "t"], ["true"]),
-        (["run", "baseline", "data", "="], ["nuscenes", "nuscenes_mini", "synth"]),
+        (["run", "baseline", "data", "="], ["depot", "nuscenes", "nuscenes_mini", "synth"]),
         (["run", "baseline", "launcher.device", "="], ["auto", "cpu", "cuda"]),
         (["run", "baseline", "variant."], []),
         (["run", "unknown", "schedule.epochs"], ["schedule.epochs="]),

@@ -39,6 +39,8 @@ Make = Callable[[random.Random], Wrong]
 KEYS = dotted_keys(RunConfig)
 PLAIN = [key for key in KEYS if key.split(".")[0] in {"model", "data", "schedule", "launcher"}]
 PLAIN = [key for key in PLAIN if key != "data.fingerprint" and "gt_sampling" not in key]
+# Read from a file beside the data.
+PLAIN = [key for key in PLAIN if not key.startswith("data.description.")]
 RANGED = [key for key in PLAIN if KEYS[key].range and KEYS[key].type in (int, float)]
 BOOLS = [key for key in PLAIN if KEYS[key].type is bool]
 GROUPS = ["model", "schedule", "preset", "data", "launcher"]
@@ -227,7 +229,8 @@ def metric(rng: random.Random) -> Wrong:
         ]
     )
     name = rng.choice(["foo", "mAPP", "mAP@nihgt", "AP/caar", "maP@", "m\u0410P"])
-    return Wrong("metric", (*command, name), (name,))
+    metric, _, culprit = name.partition("@")
+    return Wrong("metric", (*command, name), (culprit or metric,))
 
 
 def condition(rng: random.Random) -> Wrong:

@@ -69,7 +69,7 @@ def attend_in(head, way, case):
     head.transformer.attend_by(way)
     plain = head.transformer.forward
 
-    def biased(memory, key_pos, query_pos, blocked=None, _=None):
+    def biased(memory, key_pos, query_pos, blocked=None, *_):
         batch, keys, queries = *memory.shape[:2], query_pos.shape[1]
         by_query = 2.0 * cases.draws(case, "bias", (batch, queries, 1))
         bias = LocalBias(

@@ -57,7 +57,7 @@ def test_the_usual_folder_needs_no_option(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_other_data_are_pointed_at(config: RunConfig) -> None:
-    data = dataclasses.replace(config.data, name="nuscenes")
+    data = dataclasses.replace(config.data, name="nuscenes", version="v1.0-trainval")
     with pytest.raises(RequestError, match=r"set data\.root \(or AQR_EXP_DATA"):
         with_data_identity(dataclasses.replace(config, data=data))
 

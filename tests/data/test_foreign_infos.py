@@ -112,11 +112,14 @@ def test_the_points_of_a_real_frame_tell_the_order(real_frame_dir: Path) -> None
     (sample,) = pickle.loads(next(real_frame_dir.glob("*.pkl")).read_bytes())["data_list"]
     cloud = next(real_frame_dir.glob("*LIDAR_TOP*"))
     nusc = SimpleNamespace(
+        dataroot=str(real_frame_dir),
         sample=[{"token": sample["token"], "data": {"LIDAR_TOP": "a"}}],
         get_sample_data_path=lambda _: str(cloud),
     )
     items = [
-        _instance(i["bbox_3d"], "car", i["velocity"], i["num_lidar_pts"], i["num_radar_pts"])
+        _instance(
+            ["car"], i["bbox_3d"], "car", i["velocity"], i["num_lidar_pts"], i["num_radar_pts"]
+        )
         for i in sample["instances"]
     ]
     missed, wanted = _missed({sample["token"]: items}, nusc)

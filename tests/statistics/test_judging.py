@@ -249,8 +249,8 @@ def test_intervals_stay_within_what_a_metric_can_be():
 
 
 def test_other_metrics_are_corrected_by_themselves_whatever_is_shown():
-    assert [kinds(name, None) for name in ("mAP", "NDS", "mATE", "AP/car")] == [1, 1, 5, 10]
-    assert kinds("mAP", "night") == 9
+    assert [kinds(name, None, 10) for name in ("mAP", "NDS", "mATE", "AP/car")] == [1, 1, 5, 10]
+    assert kinds("mAP", "night", 10) == 9
     alone = judged(REFERENCE, BETTER)[0]
     of_class = judged(REFERENCE, BETTER, metric="AP/car")[0]
     assert of_class.p == pytest.approx(min(1, 10 * alone.p))

@@ -18,9 +18,8 @@ def test_every_fault_is_named_with_value_and_range() -> None:
 def test_every_field_is_part_of_the_identity(field: str) -> None:
     usual = SynthSettings()
     value = getattr(usual, field)
-    other = dataclasses.replace(
-        usual, **{field: value / 2 if isinstance(value, float) else value + 1}
-    )
+    others = {float: lambda: value / 2, int: lambda: value + 1, str: lambda: "depot"}
+    other = dataclasses.replace(usual, **{field: others[type(value)]()})
     assert other.as_dict() != usual.as_dict()
     assert SynthSettings().as_dict() == usual.as_dict()
 

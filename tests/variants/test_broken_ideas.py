@@ -28,7 +28,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def refusal(capsys: pytest.CaptureFixture[str], name: str = "broken", *typed: str) -> str:
     """The one line that `run` ends with; nothing else is said, and nothing made."""
-    before = sorted(Path().rglob("*"))
+    before = _files()
     assert main(["run", name, *typed]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -36,8 +36,13 @@ def refusal(capsys: pytest.CaptureFixture[str], name: str = "broken", *typed: st
     assert line.startswith("aqr-exp: ")
     assert len(line) <= 200
     assert line.isprintable()
-    assert [path for path in sorted(Path().rglob("*")) if "__pycache__" not in path.parts] == before
+    assert _files() == before
     return line.removeprefix("aqr-exp: ")
+
+
+def _files() -> list[Path]:
+    """What lies in the working folder, but for the bytecode that an import may leave."""
+    return [path for path in sorted(Path().rglob("*")) if "__pycache__" not in path.parts]
 
 
 HEAD = GAIN[: GAIN.index("@dataclass")]

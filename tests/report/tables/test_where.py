@@ -41,8 +41,11 @@ def rows() -> list[RunRow]:
 
 
 def kept(*texts: str) -> list[str]:
-    conditions = read_conditions(texts, outcomes=True)
-    found, notes = meeting(rows(), conditions, lambda row: SPECS[row.name])
+    def read_spec(row: RunRow) -> dict[str, Any]:
+        return SPECS[row.name]
+
+    conditions = read_conditions(texts, rows(), read_spec, outcomes=True)
+    found, notes = meeting(rows(), conditions, read_spec)
     assert notes == []
     return [row.name for row in found]
 
@@ -89,7 +92,8 @@ def test_a_condition_is_read_and_never_run(text: str, words: str | None) -> None
 
 
 def test_a_run_whose_specification_cannot_be_read_is_named() -> None:
-    found, notes = meeting(rows()[:1], read_conditions(["bias_scale > 1"]), lambda _: None)
+    conditions = read_conditions(["bias_scale > 1"], rows()[:1], lambda _: None)
+    found, notes = meeting(rows()[:1], conditions, lambda _: None)
     assert (found, notes) == ([], ["not in the table: a: its spec.yaml cannot be read"])
 
 
@@ -97,7 +101,7 @@ def test_what_rows_know_needs_no_specification() -> None:
     def refuse(row: RunRow) -> None:
         raise AssertionError(row.name)
 
-    found, _ = meeting(rows(), read_conditions(["seed == 1"]), refuse)
+    found, _ = meeting(rows(), read_conditions(["seed == 1"], [], refuse), refuse)
     assert [row.name for row in found] == ["b"]
 
 
