@@ -1,4 +1,4 @@
-"""What an idea, a variant in a file of one's own, is written with.
+"""Names that an idea, a variant in a file of one's own, is written with.
 
 A file `ideas/my_gain.py` holds one class of settings and one module with the hooks that it overrides:
 

@@ -117,21 +117,23 @@ def check_metric_names(
     """Refuse metric names that no run has.
 
     Args:
+        names: As they are typed, maybe with an @ and a condition.
         also: Further names that may have been meant.
 
     Raises:
         RequestError: Names each unknown metric with its nearest match.
     """
     known = dict.fromkeys(MEAN_METRICS)
-    if known.keys() >= set(names):
+    metric_of = {name: name.partition("@")[0] for name in names}
+    if known.keys() >= set(metric_of.values()):
         return
     for row in rows:
         known |= {name: None for name in row.metrics if row.metric(name) is not None}
     meant = [*known, *also]
     unknown = [
-        f"unknown metric {shown(name)}{did_you_mean(name, meant)} (available: {some(known)})"
-        for name in names
-        if name not in known
+        f"unknown metric {shown(name)}{did_you_mean(metric, meant)} (available: {some(known)})"
+        for name, metric in metric_of.items()
+        if metric not in known
     ]
     if unknown:
         raise RequestError(*unknown)

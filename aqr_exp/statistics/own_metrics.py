@@ -166,7 +166,7 @@ def with_own_metrics(
         if faults:
             why = ", ".join(f"{count} {words}" for words, count in Counter(faults.values()).items())
             notes.append(f"{name} is missing in {some([*faults])} ({why}): {remedy}")
-    check_metric_names([*asked], rows, also=files)
+    check_metric_names(names, rows, also=files)
     return rows, notes
 
 

@@ -26,6 +26,7 @@ from aqr_exp.report.figures.style import (
     words,
 )
 from aqr_exp.report.figures.swept import Swept, SweptSeries, Value, order, swept, text
+from aqr_exp.report.tables.request import read_quantity
 from aqr_exp.statistics.grouping import Group, check_metric_names
 from aqr_exp.statistics.metrics import in_points, lower_is_better
 from aqr_exp.store.collect import RunRow
@@ -160,7 +161,8 @@ def sweep_figure(
         AqrExpError: A run's configuration is damaged; names the file.
     """
     found = swept(rows, parameters, store=store)
-    check_metric_names([metric.partition("@")[0]], rows)
+    read_quantity(metric)
+    check_metric_names([metric], rows)
     means = Means(store)
     shown = [row for series in found.series for point in series.points for row in point.group]
     shown += [row for group in found.references for row in group]

@@ -71,7 +71,7 @@ def quantities(
             )
         return [Quantity(metric=f"AP/{name}") for name in classes_of(groups)]
     usual = {By.METRIC: MEAN_METRICS, By.FAILURE: ("NDS",)}.get(by, MAIN_METRICS)
-    asked = [_read(name) for name in dict.fromkeys(names or usual)]
+    asked = [read_quantity(name) for name in dict.fromkeys(names or usual)]
     check_metric_names([item.metric for item in asked], rows)
     if by not in {By.CONDITION, By.RANGE, By.FAILURE}:
         return asked
@@ -83,7 +83,12 @@ def quantities(
     return [Quantity(metric=item.metric, condition=part) for part in parts for item in asked]
 
 
-def _read(name: str) -> Quantity:
+def read_quantity(name: str) -> Quantity:
+    """A metric as it is typed.
+
+    Raises:
+        RequestError: Its condition is unknown.
+    """
     from aqr_exp.evaluate.conditions import CONDITIONS
 
     metric, at, condition = name.partition("@")
