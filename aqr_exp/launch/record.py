@@ -118,8 +118,10 @@ def edited_since(store: Store, asked: Iterable[tuple[RunConfig, Sequence[str]]])
     """
     arms = {fingerprint(config): (config, typed) for config, typed in asked if config.sources}
     rows = [row for row in collect(store) if row.edition] if arms else []
-    for arm in arms.keys() - {row.fingerprint for row in rows}:
-        config, typed = arms[arm]
+    trained = {row.fingerprint for row in rows}
+    for arm, (config, typed) in arms.items():
+        if arm in trained:
+            continue
         alike = config.variant.name, setting_fingerprint(as_dict(config)), _words_of(typed)
         made = [
             row
@@ -128,7 +130,8 @@ def edited_since(store: Store, asked: Iterable[tuple[RunConfig, Sequence[str]]])
         ]
         if not made:
             continue
-        last = max(made, key=lambda row: str(row.record.get("created")))
+        # Runs of one sweep are created within a second, to which times are stored.
+        last = max(made, key=lambda row: (str(row.record.get("created")), row.seed))
         changed = source_difference(store.folder(last.name).read_sources(), check_sources(config))
         files = some_files(line[6:] for line in changed if line.startswith("+++ B/"))
         added, removed = (sum(line[0] == sign != line[1:2] for line in changed) for sign in "+-")
