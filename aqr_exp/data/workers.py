@@ -16,7 +16,7 @@ from aqr_exp.errors import STOPPING, AqrExpError
 def run_in_workers(
     calls: Sequence[Callable[[], Any]], workers: int, finished: Callable[[int], None]
 ) -> list[Any]:
-    """Run calls in worker processes and return their results in order.
+    """Run calls in worker processes, or in this one where one is enough; return their results in order.
 
     Args:
         finished: Called in this process with the index of each call that has returned.
@@ -24,9 +24,14 @@ def run_in_workers(
     Raises:
         Exception: The first error of a call, AqrExpError of a killed worker; the other calls are cancelled.
     """
+    results: list[Any] = [None] * len(calls)
+    if workers == 1:
+        for index, call in enumerate(calls):
+            results[index] = call()
+            finished(index)
+        return results
     # Workers start from a clean process: nothing of the caller's threads or locks is inherited.
     context = multiprocessing.get_context("spawn")
-    results: list[Any] = [None] * len(calls)
     prepare = functools.partial(die_with, os.getpid())
     # SIGTERM alone stays theirs: the pool ends with it what is left of a broken one.
     with _blocked(set(STOPPING) - {signal.SIGTERM}):

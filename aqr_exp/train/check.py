@@ -216,7 +216,7 @@ def _moved(subject: Subject) -> str:
     still = [name for name, each in named.items() if each.requires_grad and name not in moved]
     if still:
         raise _WrongError(f"no gradient within {STEPS} steps: {', '.join(still)}")
-    return f"{len(named)} parameters"
+    return f"{len(named)} parameter{'s' if len(named) != 1 else ''}"
 
 
 def _watched(subject: Subject) -> str:
@@ -232,7 +232,7 @@ def _watched(subject: Subject) -> str:
     if "final_metrics" in head.hooks:
         head.hooks.scalars("final_metrics", ())
     model.zero_grad()
-    return f"{len(found)} scalars"
+    return f"{len(found)} scalar{'s' if len(found) != 1 else ''}"
 
 
 def _no_truth_in_training(subject: Subject) -> str:

@@ -355,16 +355,11 @@ def test_data_that_another_process_makes_are_not_made_over_it(
 KILLED = """
 import os, random, signal, sys
 from pathlib import Path
-import aqr_exp.data.workers, aqr_exp.data.gt_database.build as build
+import aqr_exp.data.gt_database.build
 from aqr_exp.cli.main import main
 import aqr_exp.data.preparation, nuscenes, cv2
 
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link"}
-
-def in_this_process(calls, workers, finished):
-    for index, call in enumerate(calls):
-        call()
-        finished(index)
 
 def child(root, kill_at):
     left = [kill_at]
@@ -376,9 +371,8 @@ def child(root, kill_at):
                 os.kill(os.getpid(), signal.SIGKILL)
     sys.addaudithook(hook)
     cv2.setNumThreads(0)
-    build.run_in_workers = in_this_process  # a fork of threads is none
     sys.stdout = sys.stderr = open(os.devnull, "a")
-    os._exit(main(["data", "prepare", "--root", root]))
+    os._exit(main(["data", "prepare", "--root", root, "--workers", "1"]))
 
 random.seed(int(sys.argv[2]))
 kills = 0

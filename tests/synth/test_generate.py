@@ -193,5 +193,5 @@ def test_interrupted_it_ends_without_leftovers_or_tracebacks_of_workers(tmp_path
 
 def test_a_worker_that_is_killed_is_said_to_be() -> None:
     with pytest.raises(AqrExpError) as caught:
-        run_in_workers([partial(os._exit, 9)], 1, lambda _: None)
+        run_in_workers([partial(os._exit, 9)], 2, lambda _: None)
     assert str(caught.value) == "a worker process was killed (out of memory?)"
