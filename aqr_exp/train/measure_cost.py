@@ -15,6 +15,7 @@ Letters: B samples, Q queries, K keys, S window slots, H heads, C = H c width.
 """
 
 import argparse
+import inspect
 import sys
 import time
 import traceback
@@ -31,6 +32,7 @@ import torch
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.hooks import RemovableHandle
 
 from aqr_exp.aqr.attention import compiled
 from aqr_exp.aqr.attention.api import choose
@@ -73,10 +75,10 @@ def count_flops(model: nn.Module, forward: Callable[[], Any]) -> Flops:
     with ExitStack() as stack:
         for module in model.modules():
             if isinstance(module, GatheredAttention):
-                hook = module.register_forward_pre_hook(partial(_add_gathered, added))
+                hook = _before(module, _add_gathered, added)
                 stack.callback(hook.remove)
             elif isinstance(module, MultiHeadAttention):
-                hook = module.register_forward_pre_hook(partial(_add_corrected, added))
+                hook = _before(module, _add_corrected, added)
                 stack.callback(hook.remove)
                 stack.enter_context(_as_matrix(module))
         with torch.no_grad(), counter:
@@ -102,21 +104,31 @@ def _fused_attention_flops(
     return 2 * batch * heads * queries * key[2] * (width + value[3])
 
 
-def _add_gathered(added: list[int], module: GatheredAttention, inputs: tuple[Any, ...]) -> None:
+def _before(
+    module: nn.Module, add: Callable[[list[int], Any, dict[str, Any]], None], added: list[int]
+) -> RemovableHandle:
+    """Let `add` see the arguments of each call of a module by name, however they were passed."""
+    signature = inspect.signature(module.forward)
+
+    def hook(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        add(added, module, signature.bind(*inputs, **named).arguments)
+
+    return module.register_forward_pre_hook(hook, with_kwargs=True)
+
+
+def _add_gathered(added: list[int], module: GatheredAttention, inputs: dict[str, Any]) -> None:
     """Add operations of the router's attention in windows, which no backend of it shows to torch."""
-    query, windows = inputs[0], inputs[3]
-    wider = module.heads if module.absorbs(*inputs) else 1
-    added.append(wider * _window_flops(query, windows.index))
+    wider = module.heads if module.absorbs(**inputs) else 1
+    added.append(wider * _window_flops(inputs["query"], inputs["windows"].index))
 
 
-def _add_corrected(added: list[int], module: MultiHeadAttention, inputs: tuple[Any, ...]) -> None:
+def _add_corrected(added: list[int], module: MultiHeadAttention, inputs: dict[str, Any]) -> None:
     """Add operations of the compiled correction; the counter sees those of torch."""
-    query, key = inputs[0], inputs[1]
-    blocked, bias = (*inputs[3:], None, None)[:2]
+    query, key, bias = inputs["query"], inputs["key"], inputs.get("bias")
     if not isinstance(bias, LocalBias) or not compiled.is_supported(query):
         return
     queries, keys = _split(query, module.heads), _split(key, module.heads)
-    if choose(module.backend, queries, keys, bias, blocked) == "windowed":
+    if choose(module.backend, queries, keys, bias, inputs.get("blocked")) == "windowed":
         added.append(_window_flops(query, bias.index))
 
 

@@ -8,7 +8,7 @@ from torch.nn import functional
 from aqr_exp.aqr.attention.gathered import GatheredAttention
 from aqr_exp.aqr.bias import LocalBias
 from aqr_exp.aqr.windows import Windows
-from aqr_exp.cmt.attention import MultiHeadAttention
+from aqr_exp.cmt.attention import MultiHeadAttention, ResidualAttention
 from aqr_exp.train.measure_cost import SPARSE, count_flops
 
 Q, K, S, C, H = 6, 60, 3, 8, 2
@@ -63,6 +63,16 @@ def test_a_biased_attention_adds_its_windows_where_they_are_corrected(backend: s
     corrected = 4 * Q * S * C if backend == "windowed" else 0
     expected = PROJECTIONS + 4 * Q * K * C + corrected
     assert attention_flops(bias, backend) == (expected, corrected)
+
+
+def test_the_decoders_attention_passes_its_bias_by_name_and_is_counted_all_the_same() -> None:
+    pytest.importorskip("numba")
+    index, valid = slots()
+    bias = LocalBias(index=index, valid=valid, value=torch.rand(1, Q, S))
+    model = ResidualAttention(C, H, 0.0, bias=False)
+    queries, tokens = torch.rand(1, Q, C), torch.rand(1, K, C)
+    found = count_flops(model, lambda: model(queries, queries, (tokens, tokens), bias=bias))
+    assert found.by_formula == 4 * Q * S * C
 
 
 def router_attention_flops(keys: int) -> tuple[int, int]:
