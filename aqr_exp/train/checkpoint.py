@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import signal
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -175,22 +176,26 @@ def detector_of(
 
 
 class KeepCheckpoints(Hook):
-    """Saves after every epoch, and within one when asked to stop; continues from the newest intact one.
+    """Saves after every epoch, and within one when asked to stop or when none was saved for long.
 
-    Together with seeds per step and keyed samples, a resumed run computes from there on exactly the
-    numbers of an unbroken one.
+    A run continues from its newest intact checkpoint. Together with seeds per step and keyed samples, it
+    computes from there on exactly the numbers of an unbroken one.
 
     Args:
-        keep: Number of newest checkpoints that are kept.
+        keep: Number of newest checkpoints of whole epochs that are kept; of those within an epoch the
+            last is, until the epoch has ended.
+        every_s: Seconds without a checkpoint after which one is saved; 0 saves none for that.
     """
 
     priority = "VERY_LOW"
 
-    def __init__(self, run: RunPaths, keep: int, stop: StopRequest) -> None:
+    def __init__(self, run: RunPaths, keep: int, stop: StopRequest, every_s: float = 0.0) -> None:
         self.run = run
         self.folder = run.checkpoints_dir
         self.keep = keep
         self.stop = stop
+        self.every_s = every_s
+        self.saved_at = time.monotonic()
         self.steps_done = 0
 
     def before_train(self, runner: Runner) -> None:
@@ -198,6 +203,7 @@ class KeepCheckpoints(Hook):
         for torn in self.folder.glob(".*.pth.tmp"):
             if not torn.is_dir():
                 torn.unlink()
+        self.saved_at = time.monotonic()
         state = load_newest(self.run)
         if state is None:
             return
@@ -219,18 +225,20 @@ class KeepCheckpoints(Hook):
             self.steps_done = 0
 
     def after_train_iter(self, runner: Runner, **_: Any) -> None:
-        """Save and end when asked to stop.
+        """Save when it is time to, and when asked to stop; end then.
 
         Raises:
             KeyboardInterrupt: The process was asked to stop; everything is saved.
         """
-        if not self.stop.asked:
+        due = self.every_s and time.monotonic() - self.saved_at >= self.every_s
+        if not (due or self.stop.asked):
             return
         step = runner.iter + 1
         # The epoch's last step is saved when the epoch has ended.
         if step < (runner.epoch + 1) * _steps_per_epoch(runner):
             self._save(runner, runner.epoch, step, f"epoch_{runner.epoch}_step_{step}.pth")
-            raise KeyboardInterrupt
+            if self.stop.asked:
+                raise KeyboardInterrupt
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Save.
@@ -262,12 +270,12 @@ class KeepCheckpoints(Hook):
             "schedulers": [scheduler.state_dict() for scheduler in runner.param_schedulers],
         }
         save_atomically(state, self.folder / name)
-        newest, *others = checkpoints(self.folder)
-        # A save within an epoch is of no use after it, and must not displace one that is.
-        spent = [path for path in others if "_step_" in path.name and "_step_" not in newest.name]
-        kept = [path for path in others if path not in spent][: self.keep - 1]
-        for path in others:
-            if path not in kept:
+        self.saved_at = time.monotonic()
+        found = checkpoints(self.folder)
+        # One within an epoch is of no use after a later one, and must not displace one of an epoch.
+        whole = [path for path in found if "_step_" not in path.name]
+        for path in found[1:]:
+            if path not in whole[: self.keep]:
                 path.unlink()
 
 

@@ -224,7 +224,9 @@ def build_runner(folder: RunFolder, config: RunConfig, stop: StopRequest) -> Run
         SeedEachStep(config.seed),
         RecordHistory(folder, schedule.log_every_steps, stages),
         None if head.aqr is None else VariantMonitorHook(folder, config, head),
-        KeepCheckpoints(folder, schedule.keep_checkpoints, stop),
+        KeepCheckpoints(
+            folder, schedule.keep_checkpoints, stop, config.launcher.checkpoint_minutes * 60
+        ),
         CatchUpValidationHook(folder),
     ):
         if hook is not None:

@@ -60,7 +60,7 @@ def test_interrupted_at_the_end_of_a_stage_and_within_the_next_it_ends_with_the_
     assert ("val", 2, None) not in curve(run)
     # Within an epoch.
     assert _train(place, run, interrupted_in=9) == 130
-    assert _checkpoints(run) == ["epoch_2.pth", "epoch_2_step_9.pth"]
+    assert _checkpoints(run) == ["epoch_1.pth", "epoch_2.pth", "epoch_2_step_9.pth"]
     assert _train(place, run) == 0
     assert_same_bits(everything(run), everything(staged))
     # No step was made twice.

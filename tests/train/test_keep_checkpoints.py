@@ -76,8 +76,24 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def hook(folder: Path, keep: int = 2) -> KeepCheckpoints:
-    return KeepCheckpoints(RunFolder(folder.parent), keep, StopRequest())
+def hook(folder: Path, keep: int = 2, every_s: float = 0.0) -> KeepCheckpoints:
+    return KeepCheckpoints(RunFolder(folder.parent), keep, StopRequest(), every_s)
+
+
+class KilledError(Exception):
+    """In place of SIGKILL: nothing is saved any more."""
+
+
+def kill_after(trained: KeepCheckpoints, step: int) -> KeepCheckpoints:
+    after_step = trained.after_train_iter
+
+    def after_train_iter(runner: Any, **arguments: Any) -> None:
+        after_step(runner, **arguments)
+        if runner.iter + 1 == step:
+            raise KilledError
+
+    trained.after_train_iter = after_train_iter  # type: ignore[method-assign]
+    return trained
 
 
 def weights(runner: Runner) -> dict[str, Any]:
@@ -135,10 +151,62 @@ def test_one_within_an_epoch_goes_when_the_epoch_is_saved_and_displaces_no_whole
     with pytest.raises(KeyboardInterrupt):
         Runner().train(hook(folder), stop_after=12)
     names = [path.name for path in checkpoints(folder)]
-    assert names == ["epoch_2_step_12.pth", "epoch_2.pth"]
+    assert names == ["epoch_2_step_12.pth", "epoch_2.pth", "epoch_1.pth"]
     with pytest.raises(KeyboardInterrupt):
         Runner().train(hook(folder), stop_after=15)
     assert [path.name for path in checkpoints(folder)] == ["epoch_3.pth", "epoch_2.pth"]
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+@pytest.mark.parametrize("killed_after", [3, 8, 14])
+def test_one_is_saved_when_none_was_for_long_and_the_last_one_is_kept_beside_the_epochs(
+    folder: Path, unbroken: Runner, killed_after: int, keep: int
+) -> None:
+    with pytest.raises(KilledError):
+        Runner().train(kill_after(hook(folder, keep, every_s=1e-9), killed_after))
+    epochs = killed_after // STEPS
+    whole = [f"epoch_{epoch}.pth" for epoch in range(epochs, 0, -1)][:keep]
+    assert [path.name for path in checkpoints(folder)] == [
+        f"epoch_{epochs}_step_{killed_after}.pth",
+        *whole,
+    ]
+    resumed = Runner()
+    resumed.train(hook(folder, keep, every_s=1e-9))
+    assert weights(resumed) == weights(unbroken)
+    assert resumed.train_dataloader.sampler.left_out == 2 * (killed_after % STEPS)
+    # What was saved within an epoch is of no use after it.
+    assert [path.name for path in checkpoints(folder)] == ["epoch_4.pth", "epoch_3.pth"][:keep]
+
+
+@pytest.mark.parametrize(
+    ("every_s", "saved"), [(0.0, []), (100.0, [3, 8]), (160.0, [4, 9]), (250.0, [])]
+)
+def test_the_time_counts_from_the_last_save_of_any_kind(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, every_s: float, saved: list[int]
+) -> None:
+    """A step takes 40 s."""
+    trained, now, names = Runner(), [0.0], []
+    monkeypatch.setattr(checkpoint, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    kept = hook(folder, every_s=every_s)
+
+    def save(state: dict[str, Any], path: Path) -> None:
+        save_atomically(state, path)
+        names.append(path.name)
+
+    monkeypatch.setattr(checkpoint, "save_atomically", save)
+    after_step = kept.after_train_iter
+
+    def after_train_iter(runner: Any, **arguments: Any) -> None:
+        now[0] += 40.0
+        after_step(runner, **arguments)
+
+    kept.after_train_iter = after_train_iter  # type: ignore[method-assign]
+    kill_after(kept, 9)
+    with pytest.raises(KilledError):
+        trained.train(kept)
+    within = [int(name.split("_step_")[1][:-4]) for name in names if "_step_" in name]
+    assert within == saved
+    assert "epoch_1.pth" in names
 
 
 def test_a_stop_during_a_validation_has_nothing_to_save(folder: Path) -> None:

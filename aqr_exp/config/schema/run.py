@@ -29,12 +29,15 @@ class LauncherConfig:
         loader_workers: Data loading processes; 0 loads in the training process.
         threads: Torch threads; 0 takes every core, or those of its slot. One by default, so that `run`
             and `sweep` train alike: sums on a CPU may differ in the last bit between thread counts.
+        checkpoint_minutes: Minutes without a checkpoint after which one is saved within an epoch; 0 saves
+            at the ends of epochs only.
     """
 
     name: LauncherName
     device: Device
     loader_workers: Annotated[int, Range(0, 64)]
     threads: Annotated[int, Range(0, 256)]
+    checkpoint_minutes: Annotated[float, Range(0.0, 10_000.0), DefaultBefore(20.0)]
 
 
 @dataclass(frozen=True, kw_only=True)
