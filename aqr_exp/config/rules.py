@@ -285,6 +285,10 @@ def _run_rules(config: RunConfig) -> Iterator[Fault]:
         rule = f"must be at most schedule.epochs={schedule.epochs}, or 0 for never"
         about = ("schedule.epochs",)
         yield Fault("schedule.validate_every_epochs", f"{every}", rule, about=about)
+    if schedule.mean_of_last > (most := len(schedule.evaluated_epochs)):
+        rule = f"must be at most {most}, the evaluations of schedule.validate_every_epochs={every}"
+        about = ("schedule.validate_every_epochs",)
+        yield Fault("schedule.mean_of_last", f"{schedule.mean_of_last}", rule, about=about)
     if schedule.batch_size % schedule.accumulate:
         rule = f"must divide schedule.batch_size={schedule.batch_size}, the samples of a step"
         about = ("schedule.batch_size",)

@@ -4,7 +4,13 @@ import math
 from collections.abc import Sequence
 
 from aqr_exp.config.schema.description import NUSCENES, DataDescription
-from aqr_exp.store.collect import MEAN_METRICS, PEAK_GPU_MEMORY, PEAK_MEMORY, RunRow
+from aqr_exp.store.collect import (
+    AVERAGED_METRIC,
+    MEAN_METRICS,
+    PEAK_GPU_MEMORY,
+    PEAK_MEMORY,
+    RunRow,
+)
 
 MAIN_METRICS = ("mAP", "NDS")
 PRIMARY = MAIN_METRICS[0]
@@ -55,7 +61,12 @@ def follows_from_records(metric: str) -> bool:
 def in_points(metric: str) -> bool:
     """Whether people give a metric in points, of which there are 100: precisions and the score."""
     name = metric.partition("@")[0]
-    return name in MAIN_METRICS or name.startswith(CLASS_AP)
+    return name in MAIN_METRICS or name.startswith(CLASS_AP) or is_averaged(name)
+
+
+def is_averaged(metric: str) -> bool:
+    """Whether a metric is of averaged weights or evaluations: `mAP_ema`, `NDS_last3`."""
+    return AVERAGED_METRIC.fullmatch(metric) is not None and metric not in _OWN
 
 
 def bounds(metric: str) -> tuple[float, float]:

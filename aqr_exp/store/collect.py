@@ -8,6 +8,7 @@ the last one wins, and what it did not know is read again. Where it cannot be wr
 
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ FINAL_SCALE = "aqr/final_scale"
 # Where text would be damage; classes and conditions are recognised by their beginnings.
 NUMERIC = ("train_time_s", PEAK_MEMORY, PEAK_GPU_MEMORY, "AP/", "gt/", "stability/")
 MEAN_METRICS = ("mAP", "NDS", "mATE", "mASE", "mAOE", "mAVE", "mAAE")
+AVERAGED_METRIC = re.compile(r"(mAP|NDS)_(ema|last[1-9]\d*)")
+"""Names of what averages over a training: its weights, or its last evaluations."""
 
 
 UNVERIFIED = "unverified"
@@ -249,7 +252,9 @@ def check_numbers(metrics: dict[str, Any], where: Path) -> None:
         AqrExpError: Names file, metric and value.
     """
     for name, value in metrics.items():
-        numeric = name in MEAN_METRICS or name.startswith(NUMERIC)
+        numeric = (
+            name in MEAN_METRICS or name.startswith(NUMERIC) or AVERAGED_METRIC.fullmatch(name)
+        )
         if numeric and not (value is None or _is_number(value)):
             raise AqrExpError(f"{where} is damaged: {name} is {value!r}, not a number")
     scales = _flat(metrics.get(FINAL_SCALE))

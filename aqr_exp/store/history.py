@@ -227,6 +227,35 @@ def _is_replaced(earlier: Line, first: Line) -> bool:
     return isinstance(epochs[0], int) and isinstance(epochs[1], int) and epochs[0] >= epochs[1]
 
 
+def curve_of(history: Iterable[Line]) -> dict[int, dict[str, float]]:
+    """Metrics by epoch from the evaluations during training; of one evaluated twice the later counts."""
+    found: dict[int, dict[str, float]] = {}
+    for line in history:
+        epoch = line.get("epoch")
+        if line.get("kind") == "val" and isinstance(epoch, int):
+            found[epoch] = {
+                name: float(value)
+                for name, value in line.items()
+                if name != "epoch"
+                and isinstance(value, (int, float))
+                and not isinstance(value, bool)
+            }
+    return found
+
+
+def mean_of_last(history: Iterable[Line], epochs: Sequence[int]) -> dict[str, float | None]:
+    """Means over the evaluations after these epochs, as `mAP_last3`; None where one is missing."""
+    curve = curve_of(history)
+    points = [curve.get(epoch, {}) for epoch in epochs]
+    return {
+        f"{name}_last{len(points)}": statistics.fmean(point[name] for point in points)
+        if all(name in point for point in points)
+        else None
+        for name in ("mAP", "NDS")
+        if points
+    }
+
+
 LOSS_OSCILLATION = "stability/loss_oscillation"
 GRADIENT_SPIKES = "stability/gradient_spikes"
 SPIKE_FACTOR = 3.0

@@ -83,8 +83,8 @@ def stops_wait(request: StopRequest) -> Iterator[None]:
             signal.signal(number, previous)
 
 
-RUN = "run"
-"""The key of the name of the run that a checkpoint is of."""
+RUN, AVERAGE = "run", "average"
+"""The keys of the name of the run that a checkpoint is of, and of the average of its weights."""
 # After whole epochs, or within one: the whole epochs, and all steps.
 _NAME = re.compile(r"epoch_(\d+)(?:_step_(\d+))?\.pth")
 
@@ -136,11 +136,18 @@ def read_checked(path: Path) -> dict[str, Any]:
     return state
 
 
-def load_newest(folder: RunPaths) -> dict[str, Any] | None:
-    """Read a run's newest intact checkpoint; damaged ones and other runs' are logged and skipped."""
+def load_newest(folder: RunPaths, *, averaged: bool = False) -> dict[str, Any] | None:
+    """Read a run's newest intact checkpoint; damaged ones and other runs' are logged and skipped.
+
+    Args:
+        averaged: Whether one without the average of the weights is skipped as well.
+    """
     for path in checkpoints(folder.checkpoints_dir):
         try:
-            return _of_run(folder, read_checked(path))
+            state = _of_run(folder, read_checked(path))
+            if averaged and AVERAGE not in state:
+                raise ValueError("it has no average of the weights")
+            return state
         except Exception as error:
             print_log(f"{path} cannot be read ({error}): the one before is taken", "current")
     return None
@@ -185,12 +192,21 @@ class KeepCheckpoints(Hook):
         keep: Number of newest checkpoints of whole epochs that are kept; of those within an epoch the
             last is, until the epoch has ended.
         every_s: Seconds without a checkpoint after which one is saved; 0 saves none for that.
+        averaged: The average of the weights, saved and continued with them.
     """
 
     priority = "VERY_LOW"
 
-    def __init__(self, run: RunPaths, keep: int, stop: StopRequest, every_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        run: RunPaths,
+        keep: int,
+        stop: StopRequest,
+        every_s: float = 0.0,
+        averaged: nn.Module | None = None,
+    ) -> None:
         self.run = run
+        self.averaged = averaged
         self.folder = run.checkpoints_dir
         self.keep = keep
         self.stop = stop
@@ -204,10 +220,12 @@ class KeepCheckpoints(Hook):
             if not torn.is_dir():
                 torn.unlink()
         self.saved_at = time.monotonic()
-        state = load_newest(self.run)
+        state = load_newest(self.run, averaged=self.averaged is not None)
         if state is None:
             return
         unwrapped(runner).load_state_dict(state["model"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(state[AVERAGE])
         runner.optim_wrapper.load_state_dict(state["optimizer"])
         for scheduler, saved in zip(runner.param_schedulers, state["schedulers"], strict=True):
             scheduler.load_state_dict(saved)
@@ -269,6 +287,8 @@ class KeepCheckpoints(Hook):
             "optimizer": runner.optim_wrapper.state_dict(),
             "schedulers": [scheduler.state_dict() for scheduler in runner.param_schedulers],
         }
+        if self.averaged is not None:
+            state[AVERAGE] = self.averaged.state_dict()
         save_atomically(state, self.folder / name)
         self.saved_at = time.monotonic()
         found = checkpoints(self.folder)

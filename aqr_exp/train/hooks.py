@@ -9,12 +9,15 @@ import numpy as np
 import torch
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.runner import Runner
+from mmengine.runner import Runner, TestLoop
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from aqr_exp.config.stages import Stage, stage_at
 from aqr_exp.data.pipeline import dataloader_config
 from aqr_exp.errors import RunFailedError
+from aqr_exp.statistics.metrics import MAIN_METRICS
 from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.train.checkpoint import unwrapped
 
 
 def step_seed(seed: int, step: int) -> int:
@@ -167,7 +170,7 @@ class RecordHistory(Hook):
         if metrics:
             place = place_of(self.stages, runner.epoch - 1)
             scores: dict[str, float] = {
-                name: metrics[name] for name in ("mAP", "NDS") if name in metrics
+                name: metrics[name] for name in MAIN_METRICS if name in metrics
             }
             self.folder.append_history({"kind": "val", **place, **scores})
 
@@ -187,6 +190,34 @@ class RecordHistory(Hook):
                     "eta_s": elapsed / max(1, done - 1) * (batches - done),
                 }
             )
+
+
+class AverageWeights(Hook):
+    """Keeps an exponential moving average of the weights, which the training itself never sees.
+
+    Buffers are those of the training: counters and masks have no average.
+
+    Args:
+        decay: Share of itself that the average keeps each step; it begins as the weights after the first.
+    """
+
+    def __init__(self, runner: Runner, decay: float) -> None:
+        self.averaged = AveragedModel(
+            unwrapped(runner), multi_avg_fn=get_ema_multi_avg_fn(decay)
+        ).requires_grad_(requires_grad=False)
+
+    def after_train_iter(self, runner: Runner, **_: Any) -> None:
+        """Average; before a checkpoint of this step is saved."""
+        self.averaged.update_parameters(unwrapped(runner))
+
+    def score(self, runner: Runner, evaluator: dict[str, Any]) -> dict[str, float]:
+        """The average's metrics on the test data, under names of their own (`mAP_ema`)."""
+        trained, runner.model = runner.model, self.averaged.module
+        try:
+            scores = TestLoop(runner, runner.test_dataloader, evaluator).run()
+        finally:
+            runner.model = trained
+        return {f"{name}_ema": scores[name] for name in MAIN_METRICS}
 
 
 class CatchUpValidationHook(Hook):

@@ -81,7 +81,8 @@ def estimate(config: RunConfig) -> dict[str, float]:
     """Gigabytes (10^9 bytes) of one process's training step.
 
     Returns:
-        `weights_gb` (with gradients and AdamW's moments), `activations_gb`, and their sum `total_gb`.
+        `weights_gb` (with gradients, AdamW's moments and the average, if one is kept), `activations_gb`,
+        and their sum `total_gb`.
     """
     from mmdet3d.registry import MODELS
 
@@ -96,7 +97,8 @@ def estimate(config: RunConfig) -> dict[str, float]:
         with saving, half:
             views = len(config.data.described.cameras)
             _forward(detector, config.model, config.schedule.samples_at_once, views)
-        weights = sum(parameter.numel() for parameter in parameters) * 4 * _ADAM_COPIES
+        copies = _ADAM_COPIES + (config.schedule.ema_decay > 0)
+        weights = sum(parameter.numel() for parameter in parameters) * 4 * copies
     sizes = {"weights_gb": weights / 1e9, "activations_gb": kept.total / 1e9}
     return sizes | {"total_gb": sum(sizes.values())}
 

@@ -37,7 +37,7 @@ from aqr_exp.evaluate.own_metrics import load_metric
 from aqr_exp.files.reading import file_sha256
 from aqr_exp.statistics.own_metrics import measure_run
 from aqr_exp.store.collect import PEAK_GPU_MEMORY, PEAK_MEMORY
-from aqr_exp.store.history import stability_metrics
+from aqr_exp.store.history import mean_of_last, stability_metrics
 from aqr_exp.store.lease import Lease
 from aqr_exp.store.run_files import files_in
 from aqr_exp.store.run_folder import RunFolder
@@ -50,9 +50,15 @@ from aqr_exp.train.checkpoint import (
     stops_wait,
     unwrapped,
 )
-from aqr_exp.train.hooks import CatchUpValidationHook, RecordHistory, SeedEachStep, StageSwitchHook
+from aqr_exp.train.hooks import (
+    AverageWeights,
+    CatchUpValidationHook,
+    RecordHistory,
+    SeedEachStep,
+    StageSwitchHook,
+)
 from aqr_exp.train.monitor import VariantMonitorHook
-from aqr_exp.train.runner_config import register_plugins, runner_config
+from aqr_exp.train.runner_config import evaluator_config, register_plugins, runner_config
 
 
 @dataclass
@@ -218,14 +224,20 @@ def build_runner(folder: RunFolder, config: RunConfig, stop: StopRequest) -> Run
     )
     schedule, stages = config.schedule, stages_of(config)
     head: Any = unwrapped(runner).pts_bbox_head
+    average = AverageWeights(runner, schedule.ema_decay) if schedule.ema_decay else None
     for hook in (
         None if config.start is None else LoadCheckpointHook(config.start),
         StageSwitchHook(stages, schedule.batch_size),
         SeedEachStep(config.seed),
         RecordHistory(folder, schedule.log_every_steps, stages),
         None if head.aqr is None else VariantMonitorHook(folder, config, head),
+        average,
         KeepCheckpoints(
-            folder, schedule.keep_checkpoints, stop, config.launcher.checkpoint_minutes * 60
+            folder,
+            schedule.keep_checkpoints,
+            stop,
+            config.launcher.checkpoint_minutes * 60,
+            average and average.averaged,
         ),
         CatchUpValidationHook(folder),
     ):
@@ -260,19 +272,25 @@ def train_and_score(
     if stop.asked:
         raise KeyboardInterrupt
     trained = time.monotonic()
-    scores = runner.test()
+    scores, split = runner.test(), config.data.val_split
+    for hook in runner.hooks:
+        if isinstance(hook, AverageWeights):
+            settings = evaluator_config(config, split, folder.predictions_path(f"{split}.ema"))
+            scores |= hook.score(runner, settings)
     # Numbers of data that changed meanwhile are of neither; an idea is in memory, and may be edited.
     identified(config.data)
     head: Any = unwrapped(runner).pts_bbox_head
     hooks: Hooks = head.hooks
     own = hooks.scalars("final_metrics", tuple(scores)) if "final_metrics" in hooks else {}
+    history = folder.read_history()
     return {
         **scores,
-        **stability_metrics(folder.read_history()),
+        **mean_of_last(history, config.schedule.averaged_epochs),
+        **stability_metrics(history),
         **own,
-        "split": config.data.val_split,
+        "split": split,
         "evaluator": config.evaluator,
-        "predictions_sha256": file_sha256(folder.predictions_path(config.data.val_split)),
+        "predictions_sha256": file_sha256(folder.predictions_path(split)),
         "records_sha256": file_sha256(folder.records_path),
         "synthetic": read_data_identity(Path(config.data.root))["synthetic"],
         "train_time_s": round(trained - started, 1),

@@ -66,6 +66,10 @@ class ScheduleConfig:
         amp_parts: The parts that mixed precision computes in half precision.
         validate_every_epochs: Epochs between evaluations during training; 0 never. They are
             curves: only the evaluation of the final weights is the metric of record.
+        mean_of_last: So many of the last of those, the final one included, are averaged to further
+            metrics (`mAP_last3`); 0 records none.
+        ema_decay: Share of itself that an exponential moving average of the weights keeps each step; it
+            is scored once, after training, as further metrics (`mAP_ema`). 0 averages nothing.
         log_every_steps: Steps between two lines of the history.
         keep_checkpoints: Newest checkpoints kept.
         cbgs: Class-balanced resampling of the training split (CBGS).
@@ -94,6 +98,8 @@ class ScheduleConfig:
     amp: bool
     amp_parts: Annotated[AmpParts, DefaultBefore("all")]
     validate_every_epochs: Annotated[int, Range(0, 1000)]
+    mean_of_last: Annotated[int, Range(0, 1000), DefaultBefore(0)]
+    ema_decay: Annotated[float, Range(0.0, 0.999999), DefaultBefore(0.0)]
     log_every_steps: Annotated[int, Range(1, 100000), NotInFingerprint()]
     keep_checkpoints: Annotated[int, Range(1, 100), NotInFingerprint()]
     cbgs: bool
@@ -103,3 +109,14 @@ class ScheduleConfig:
     def samples_at_once(self) -> int:
         """Samples of a forward pass."""
         return self.batch_size // self.accumulate
+
+    @property
+    def evaluated_epochs(self) -> list[int]:
+        """The epochs, from 1, after which it evaluates during training: the last one always."""
+        every = self.validate_every_epochs
+        return sorted({*range(every, self.epochs, every), self.epochs}) if every else []
+
+    @property
+    def averaged_epochs(self) -> list[int]:
+        """Those of them whose evaluations are averaged."""
+        return self.evaluated_epochs[-self.mean_of_last :] if self.mean_of_last else []

@@ -32,7 +32,7 @@ from aqr_exp.report.tables.notes import (
     value_notes,
 )
 from aqr_exp.statistics.grouping import data_words, mean_over_seeds, variant_words
-from aqr_exp.statistics.metrics import CLASS_AP, is_own, lower_is_better
+from aqr_exp.statistics.metrics import in_points, is_own, lower_is_better
 from aqr_exp.store.collect import MEAN_METRICS, PEAK_GPU_MEMORY, PEAK_MEMORY
 from aqr_exp.store.history import GRADIENT_SPIKES, LOSS_OSCILLATION
 
@@ -116,9 +116,7 @@ def _merged(data: ComparisonData) -> list[tuple[MergedColumns, dict[str, bool]]]
     found = []
     for item in data.quantities:
         name, word = item.name, f"{item.name} difference"
-        known = (
-            item.metric in MEAN_METRICS or item.metric.startswith(CLASS_AP) or is_own(item.metric)
-        )
+        known = item.metric in MEAN_METRICS or in_points(item.metric) or is_own(item.metric)
         best = {"highest_first": known and not lower_is_better(item.metric)}
         ends = {"low": f"{name} low", "high": f"{name} high"}
         found.append((MergedColumns(value=name, sd=f"{name} sd", **ends), best))

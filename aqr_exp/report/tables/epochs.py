@@ -8,6 +8,7 @@ from aqr_exp.errors import AqrExpError, RequestError, shown
 from aqr_exp.report.tables.baselines import Specs
 from aqr_exp.statistics.grouping import Group
 from aqr_exp.store.collect import RunRow
+from aqr_exp.store.history import curve_of
 from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store
 
@@ -54,7 +55,8 @@ def at_epoch(
     damaged: dict[str, str] = {}
     for row in rows:
         try:
-            curves[row.name] = {} if row.status is RunStatus.DAMAGED else _curve(store, row)
+            damage = row.status is RunStatus.DAMAGED
+            curves[row.name] = {} if damage else curve_of(store.folder(row.name).history_lines())
         except AqrExpError as error:
             damaged[row.name] = str(error)
     epoch = epoch if epoch is not None else _last_common(curves)
@@ -71,22 +73,6 @@ def at_epoch(
 def without_records(group: Group, epoch: int) -> Group:
     """The runs under names that no folder has: the records of the finished run are not the curve's."""
     return [msgspec.structs.replace(row, name=f"{row.name} after epoch {epoch}") for row in group]
-
-
-def _curve(store: Store, row: RunRow) -> Curve:
-    """A run's metrics by epoch from its history; of an epoch evaluated twice the later line counts."""
-    found: dict[int, dict[str, float]] = {}
-    for line in store.folder(row.name).history_lines():
-        epoch = line.get("epoch")
-        if line.get("kind") == "val" and isinstance(epoch, int):
-            found[epoch] = {
-                name: float(value)
-                for name, value in line.items()
-                if name != "epoch"
-                and isinstance(value, (int, float))
-                and not isinstance(value, bool)
-            }
-    return found
 
 
 def _last_common(curves: Mapping[str, Curve]) -> int:

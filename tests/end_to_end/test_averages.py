@@ -1,0 +1,106 @@
+"""Averages beside the metrics of record change no bit of a training, and end the same however it is cut."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+import torch
+from run_bits import assert_same_bits, begun_anew, everything
+from workplace import LASTS, Workplace
+
+from aqr_exp.files.run_name import RunName
+
+EACH = (*LASTS, "schedule.validate_every_epochs=1")
+AVERAGES = ("schedule.mean_of_last=2", "schedule.ema_decay=0.75")
+
+
+@pytest.fixture(scope="module")
+def averaged(trained) -> Path:
+    """A completed run of three epochs of four steps, with averages."""
+    return trained("baseline", *EACH, *AVERAGES)
+
+
+def _metrics(run: Path) -> dict:
+    return json.loads((run / "metrics.json").read_text())
+
+
+def test_the_training_and_its_metrics_of_record_are_those_without_averages(averaged, trained):
+    ours, theirs = everything(averaged), everything(trained("baseline", *EACH))
+    added = {name: ours["metrics"].pop(name) for name in ("mAP_ema", "NDS_ema")}
+    added |= {name: ours["metrics"].pop(name) for name in ("mAP_last2", "NDS_last2")}
+    assert all(isinstance(value, float) for value in added.values())
+    assert ours["last checkpoint"].pop("average").keys() > {"n_averaged"}
+    assert {path.name for path in ours["files"]} - {path.name for path in theirs["files"]} == {
+        "synth_val.ema.json"
+    }
+    ours["files"] = [path for path in ours["files"] if ".ema." not in path.name]
+    for run in (ours, theirs):
+        del run["last checkpoint"]["run"]
+    assert_same_bits(ours, theirs)
+    names = [RunName.parse(run.name) for run in (averaged, trained("baseline", *EACH))]
+    assert names[0].fingerprint != names[1].fingerprint
+
+
+def test_the_mean_is_of_the_last_evaluations_of_which_the_final_one_is_of_record(averaged):
+    curve, metrics = everything(averaged)["curve"], _metrics(averaged)
+    points = [curve["val", epoch, None] for epoch in (2, 3)]
+    for name in ("mAP", "NDS"):
+        assert metrics[f"{name}_last2"] == fmean(point[name] for point in points)
+        assert points[1][name] == metrics[name]
+
+
+def test_the_average_is_scored_with_weights_that_follow_the_training(averaged):
+    state = torch.load(averaged / "checkpoints" / "epoch_3.pth", weights_only=True)
+    before = torch.load(averaged / "checkpoints" / "epoch_2.pth", weights_only=True)
+    average, name = state["average"], "pts_bbox_head.reference_points.weight"
+    assert average["n_averaged"] == 12
+    assert not torch.equal(average[f"module.{name}"], state["model"][name])
+    # Of the distance between old average and new weights a quarter is left after five steps, at most.
+    lag = (average[f"module.{name}"] - state["model"][name]).norm()
+    assert lag < (before["average"][f"module.{name}"] - state["model"][name]).norm()
+    boxes = [
+        json.loads((averaged / "predictions" / f"synth_val{kind}.json").read_text())["results"]
+        for kind in ("", ".ema")
+    ]
+    assert boxes[0].keys() == boxes[1].keys()
+    assert boxes[0] != boxes[1]
+    assert _metrics(averaged)["NDS_ema"] != _metrics(averaged)["NDS"]
+
+
+def test_cut_within_an_epoch_and_after_one_it_ends_with_the_same_bits(averaged, data, tmp_path):
+    place = Workplace(tmp_path, data)
+    run = begun_anew(averaged, tmp_path / "results" / "runs" / averaged.name)
+    script = str(Path(__file__).with_name("interrupted_training.py"))
+
+    def train(*arguments: str) -> int:
+        command = [sys.executable, *arguments]
+        return subprocess.run(
+            command, env=place.environment, capture_output=True, check=False
+        ).returncode
+
+    assert train(script, str(run), "6") == 130
+    assert train(script, str(run), "8") == 130
+    # The newest loses its average, as if another version had saved it: the one before is taken.
+    newest = run / "checkpoints" / "epoch_2.pth"
+    state = torch.load(newest, weights_only=True)
+    del state["average"]
+    torch.save(state, newest)
+    assert train("-m", "aqr_exp.train", str(run)) == 0
+    assert_same_bits(everything(run), everything(averaged))
+
+
+def test_a_table_shows_them_in_points_where_they_are_asked_for(averaged, data, tmp_path):
+    import shutil
+
+    place = Workplace(tmp_path, data)
+    shutil.copytree(averaged, tmp_path / "results" / "runs" / averaged.name)
+    shown = place.aqr_exp("table", "--metrics", "mAP_ema,NDS_last2", "--format", "md").stdout
+    for name in ("mAP_ema", "NDS_last2"):
+        assert f"{100 * _metrics(averaged)[name]:.2f} (one seed: no interval)" in shown
+    assert "mAP_ema" not in place.aqr_exp("table", "--format", "md").stdout
+    assert place.aqr_exp("table", "--verify").returncode == 0
+    refused = place.aqr_exp("table", "--metrics", "mAP_emma", code=2).stderr
+    assert "did you mean 'mAP_ema'" in refused
