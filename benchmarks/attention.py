@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -102,20 +103,22 @@ class Case:
 
     def ways(self) -> dict[str, Callable[[], Tensor]]:
         """What is compared; the first is what the others are measured against."""
+        query, key, value = self.inputs
         ways: dict[str, Callable[[], Tensor]] = {
-            "unbiased": lambda: attend(*self.inputs, None),
+            "unbiased": lambda: attend(query, key, value, None),
             "windowed" if self.device.type == "cpu" else "flex": lambda: attend(
-                *self.inputs, self.bias
+                query, key, value, self.bias
             ),
         }
         if self.scores <= MOST_SCORES:
             ways["dense mask"] = self._masked
-            ways["softmax"] = lambda: attend_dense(*self.inputs, self.bias)
+            ways["softmax"] = lambda: attend_dense(query, key, value, self.bias)
         return ways
 
     def _masked(self) -> Tensor:
-        mask = self.bias.dense(self.inputs[1].shape[2])[:, None].to(self.inputs[0].dtype)
-        return functional.scaled_dot_product_attention(*self.inputs, attn_mask=mask)
+        query, key, value = self.inputs
+        mask = self.bias.dense(key.shape[2])[:, None].to(query.dtype)
+        return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
 
     def time(self, way: str) -> tuple[float, float]:
         """Milliseconds forward, and forward with backward."""
@@ -163,7 +166,7 @@ def high_water_mb() -> float:
     return int(line.split()[1]) / 1024
 
 
-def measure(case: tuple[str, int, int, int], rounds: int, device: str) -> list[dict]:
+def measure(case: tuple[str, int, int, int], rounds: int, device: str) -> list[dict[str, Any]]:
     """A row for every way."""
     inputs = Case(*case, device)
     times: dict[str, list[tuple[float, float]]] = {way: [] for way in inputs.ways()}

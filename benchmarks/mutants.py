@@ -25,6 +25,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -165,7 +166,7 @@ def mutations(path: Path) -> Iterator[tuple[Place, str, Callable[[], str]]]:
         operator, number = get_operator(spec.operator_name)(), spec.occurrence
         name = spec.operator_name.removeprefix("core/")
         if of_one_kind(name):
-            yield spec.start_pos, name, lambda o=operator, n=number: mutate_code(source, o, n)
+            yield spec.start_pos, name, partial(mutate_code, source, operator, number)
 
 
 def annotations(source: str) -> list[tuple[Place, Place]]:

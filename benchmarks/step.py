@@ -11,6 +11,7 @@ import math
 import statistics
 import sys
 import time
+from typing import Any
 
 import torch
 
@@ -53,7 +54,7 @@ def boxes(generator: torch.Generator) -> torch.Tensor:
     return torch.cat((place, torch.full((BOXES, 1), -1.8), size, yaw, speed), dim=1)
 
 
-def batch(seed: int) -> tuple[dict, list[Det3DDataSample]]:
+def batch(seed: int) -> tuple[dict[str, Any], list[Det3DDataSample]]:
     """Inputs and samples as the pipeline gives them."""
     generator = torch.Generator().manual_seed(seed)
     clouds, samples = [], []

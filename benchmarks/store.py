@@ -103,7 +103,7 @@ def make_store(root: Path, size: int) -> Store:
     draw = random.Random(size)  # noqa: S311 - to be repeated, not to be secret
     store = Store(root)
     # Thousands of runs at once that nobody needs after a crash.
-    os.fsync = lambda _: None
+    os.fsync = lambda fd: None  # noqa: ARG005  # its name is a part of its type
     for index in range(size):
         make_run(store.folder(f"run-{index // SEEDS:08x}-s{index % SEEDS}"), index, draw)
     return store
