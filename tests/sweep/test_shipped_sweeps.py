@@ -17,6 +17,8 @@ RUNS = {
     "constraints": (4 + 1) * 3,
     # The last control brings a baseline of its own.
     "controls": (7 + 2) * 3,
+    # Each arm has four of the eight seeds.
+    "instrument": 3 * 4,
     "learnable_scale": (4 + 1) * 3,
     "presets": (5 + 1) * 3,
     # The baseline takes no scale: one run a seed.
@@ -52,13 +54,36 @@ def test_every_shipped_sweep_can_be_planned(name: str) -> None:
     assert request.description
     found = plan_sweep(request)
     assert (found.name, len(found.runs)) == (name, RUNS[name])
+    if name == "instrument":
+        return
     # All but the smoke test compare with the baseline on the same seeds.
     seeds = {run.seed for run in found.runs}
     assert {run.seed for run in found.runs if run.variant == "baseline"} == seeds
     assert seeds == ({0, 1} if name == "smoke" else {0, 1, 2})
 
 
-@pytest.mark.parametrize("name", sorted(RUNS))
+def test_the_instrument_compares_the_baseline_with_itself_and_with_half_as_many_epochs_more() -> (
+    None
+):
+    arms: dict[tuple[str, int], list[int]] = {}
+    for run in plan("instrument").runs:
+        schedule = run.config.schedule
+        arms.setdefault((run.variant, schedule.epochs), []).append(run.seed)
+        # The mean of the last evaluations is of the same two epochs before the end in every arm.
+        assert schedule.averaged_epochs == [schedule.epochs - 1, schedule.epochs]
+        assert schedule.ema_decay == 0.995
+        if isinstance(run.config.variant, AttentionBiasSettings):
+            scale = run.config.variant.bias.scale
+            assert (scale.start, scale.learnable) == (0.0, False)
+    assert arms == {
+        ("baseline", 4): [0, 1, 2, 3],
+        ("attention_bias", 4): [4, 5, 6, 7],
+        ("attention_bias", 6): [4, 5, 6, 7],
+    }
+
+
+# Its seeds and its epochs are parts of what it is.
+@pytest.mark.parametrize("name", sorted({*RUNS} - {"instrument"}))
 def test_every_shipped_sweep_takes_another_preset(name: str) -> None:
     found = plan(name, "preset=smoke", "seed=7")
     assert {run.config.preset for run in found.runs} == {"smoke"}
