@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-from mmdet3d.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
 from aqr_exp.config.description import read_description
@@ -137,7 +136,6 @@ def write_results(path: Path, results: Mapping[str, list[dict[str, Any]]]) -> No
     replace_text(path, json.dumps({"meta": META, "results": dict(results)}, allow_nan=False))
 
 
-@METRICS.register_module()
 class NuScenesResultMetric(BaseMetric):
     """Conversion of decoded boxes to a nuScenes result file, its match records and its score.
 

@@ -2,6 +2,7 @@
 
 import importlib
 import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,6 @@ PLUGIN_MODULES = (
     "aqr_exp.data.transforms.pasting",
     "aqr_exp.data.transforms.sensors",
     "aqr_exp.data.transforms.variant_steps",
-    "aqr_exp.evaluate.metric",
     "mmdet3d.datasets.transforms.formating",
     "mmdet3d.models",
 )
@@ -31,8 +31,15 @@ def register_plugins() -> None:
     """Register every class that a run's configuration names; only a call has that effect."""
     from mmengine.registry import init_default_scope
 
-    for module in PLUGIN_MODULES:
-        importlib.import_module(module)
+    # mmdet would take them for its trackers where they are installed, and load for seconds.
+    absent = {"seaborn", "sklearn"} - sys.modules.keys()
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]
+    try:
+        for module in PLUGIN_MODULES:
+            importlib.import_module(module)
+    finally:
+        for name in absent:
+            del sys.modules[name]
     init_default_scope("mmdet3d")
 
 
@@ -157,8 +164,10 @@ def evaluator_config(
     config: RunConfig, split: str, result_path: Path, records_path: Path | None = None
 ) -> dict[str, Any]:
     """The nuScenes metric over one split; without `records_path` no match records are kept."""
+    from aqr_exp.evaluate.metric import NuScenesResultMetric
+
     return {
-        "type": "NuScenesResultMetric",
+        "type": NuScenesResultMetric,  # to look its name up would load every other metric
         "root": str(Path(config.data.root).absolute()),
         "version": config.data.version,
         "split": split,

@@ -1,6 +1,7 @@
 """A run in its training process: its lease, its Runner, its end as the folder's state."""
 
 import contextlib
+import gc
 import logging
 import os
 import resource
@@ -204,24 +205,26 @@ def set_up_torch(threads: int) -> None:
     torch.set_num_threads(threads)
     # cuBLAS repeats its bits only with a workspace of fixed size, and torch refuses it without.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(mode=True, warn_only=torch.cuda.is_available())
+    if torch.cuda.is_available():
+        torch.use_deterministic_algorithms(mode=True, warn_only=True)
+    else:  # the same, without a second for the compiler that is for GPUs
+        torch.set_deterministic_debug_mode("error")
 
 
 def build_runner(folder: RunFolder, config: RunConfig, stop: StopRequest) -> Runner:
     """The mmengine Runner of a run, with our hooks."""
     register_plugins()
+    gc.freeze()  # no collection need go through what was loaded
     splits = read_data_identity(Path(config.data.root))["splits"]
-    runner = Runner.from_cfg(
-        Config(
-            runner_config(
-                config,
-                work_dir=folder.logs_dir,
-                predictions_dir=folder.predictions_dir,
-                records_path=folder.records_path,
-                train_samples=epoch_samples(config, splits[config.data.train_split]),
-            )
-        )
+    plan = runner_config(
+        config,
+        work_dir=folder.logs_dir,
+        predictions_dir=folder.predictions_dir,
+        records_path=folder.records_path,
+        train_samples=epoch_samples(config, splits[config.data.train_split]),
     )
+    # mmengine writes the configuration down four times; to format it takes seconds each time.
+    runner = Runner.from_cfg(Config(plan, format_python_code=False))
     schedule, stages = config.schedule, stages_of(config)
     head: Any = unwrapped(runner).pts_bbox_head
     average = AverageWeights(runner, schedule.ema_decay) if schedule.ema_decay else None

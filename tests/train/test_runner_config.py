@@ -1,4 +1,6 @@
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -173,3 +175,26 @@ def test_every_group_with_a_rate_of_its_own_is_in_the_model():
     detectors = {*LIDAR_MODULES, *ENCODINGS, "img_backbone", "img_neck"}
     groups = {*detectors, *rates} - {"pts_middle_encoder"}  # has no weights
     assert groups == {group for group in groups if any(group in name for name in names)}
+
+
+STARTS = """
+import sys
+from pathlib import Path
+from mmengine.evaluator import Evaluator
+from aqr_exp.config.load import load_run
+from aqr_exp.train.runner_config import evaluator_config, register_plugins
+from aqr_exp.train.session import set_up_torch
+set_up_torch(1)
+register_plugins()
+evaluator = Evaluator([evaluator_config(load_run("baseline"), "synth_val", Path("found.json"))])
+print(type(evaluator.metrics[0]).__name__)
+print(*sorted({"sklearn", "seaborn", "torch._dynamo", "mmdet3d.evaluation"} & {*sys.modules}))
+import torch, sklearn
+print(torch.are_deterministic_algorithms_enabled())
+"""
+
+
+def test_a_training_starts_without_what_it_never_uses():
+    """Each takes a second or more to load; what is installed can be imported by others all the same."""
+    done = subprocess.run([sys.executable, "-c", STARTS], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-3:] == ["NuScenesResultMetric", "", "True"], done.stderr
