@@ -481,6 +481,11 @@ def test_every_wrong_request_is_one_right_line(workplace: Path) -> None:
          "schedule.batch_size=11: a batch of more samples than synth_train has: must be from 1 to 10"),
         ("run baseline schedule.epochs=2 schedule.validate_every_epochs=3",
          "schedule.validate_every_epochs=3: must be at most schedule.epochs=2, or 0 for never"),
+        ("run baseline schedule.mean_of_last=1",
+         "schedule.mean_of_last=1: must be at most 0, the evaluations of schedule.validate_every_epochs=0"),
+        ("run baseline schedule.epochs=5 schedule.validate_every_epochs=2 schedule.mean_of_last=4",
+         "schedule.mean_of_last=4: must be at most 3, the evaluations of schedule.validate_every_epochs=2"),
+        ("run baseline schedule.ema_decay=1", "schedule.ema_decay=1: must be a number from 0 to 0.999999"),
     ],
 )  # fmt: skip
 def test_what_was_meant_is_named(

@@ -1,6 +1,7 @@
 """Averages beside the metrics of record change no bit of a training, and end the same however it is cut."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,18 +10,17 @@ from statistics import fmean
 import pytest
 import torch
 from run_bits import assert_same_bits, begun_anew, everything
-from workplace import LASTS, Workplace
+from workplace import STAGED, Workplace
 
 from aqr_exp.files.run_name import RunName
 
-EACH = (*LASTS, "schedule.validate_every_epochs=1")
 AVERAGES = ("schedule.mean_of_last=2", "schedule.ema_decay=0.75")
 
 
 @pytest.fixture(scope="module")
 def averaged(trained) -> Path:
-    """A completed run of three epochs of four steps, with averages."""
-    return trained("baseline", *EACH, *AVERAGES)
+    """A completed run of three epochs of four steps, the last one a stage, with averages."""
+    return trained("attention_bias", *STAGED, *AVERAGES)
 
 
 def _metrics(run: Path) -> dict:
@@ -28,7 +28,8 @@ def _metrics(run: Path) -> dict:
 
 
 def test_the_training_and_its_metrics_of_record_are_those_without_averages(averaged, trained):
-    ours, theirs = everything(averaged), everything(trained("baseline", *EACH))
+    plain = trained("attention_bias", *STAGED)
+    ours, theirs = everything(averaged), everything(plain)
     added = {name: ours["metrics"].pop(name) for name in ("mAP_ema", "NDS_ema")}
     added |= {name: ours["metrics"].pop(name) for name in ("mAP_last2", "NDS_last2")}
     assert all(isinstance(value, float) for value in added.values())
@@ -40,8 +41,7 @@ def test_the_training_and_its_metrics_of_record_are_those_without_averages(avera
     for run in (ours, theirs):
         del run["last checkpoint"]["run"]
     assert_same_bits(ours, theirs)
-    names = [RunName.parse(run.name) for run in (averaged, trained("baseline", *EACH))]
-    assert names[0].fingerprint != names[1].fingerprint
+    assert RunName.parse(averaged.name).fingerprint != RunName.parse(plain.name).fingerprint
 
 
 def test_the_mean_is_of_the_last_evaluations_of_which_the_final_one_is_of_record(averaged):
@@ -93,8 +93,6 @@ def test_cut_within_an_epoch_and_after_one_it_ends_with_the_same_bits(averaged, 
 
 
 def test_a_table_shows_them_in_points_where_they_are_asked_for(averaged, data, tmp_path):
-    import shutil
-
     place = Workplace(tmp_path, data)
     shutil.copytree(averaged, tmp_path / "results" / "runs" / averaged.name)
     shown = place.aqr_exp("table", "--metrics", "mAP_ema,NDS_last2", "--format", "md").stdout

@@ -5,7 +5,14 @@ from made_up_runs import MadeUpData, made_up_records
 from aqr_exp.config.schema.description import NUSCENES
 from aqr_exp.evaluate.conditions import CONDITIONS, RunScorer
 from aqr_exp.evaluate.protocol import ERROR_NAMES
-from aqr_exp.statistics.metrics import follows_from_records, lower_is_better
+from aqr_exp.statistics.metrics import (
+    bounds,
+    declare_own,
+    follows_from_records,
+    in_points,
+    is_averaged,
+    lower_is_better,
+)
 from aqr_exp.statistics.resampling import metric_values
 
 ALL_LABELS = range(10)
@@ -48,3 +55,29 @@ def test_directions():
     lower = ["mATE", "mASE", "mAOE", "mAVE", "mAAE", "train_time_s", "peak_memory_mb"]
     assert all(map(lower_is_better, [*lower, "stability/loss_oscillation"]))
     assert not any(map(lower_is_better, ["mAP", "NDS", "AP/car"]))
+
+
+@pytest.mark.parametrize("name", ["mAP_ema", "NDS_ema", "mAP_last1", "NDS_last12"])
+def test_averages_over_a_training_are_points_that_no_records_give(name):
+    assert is_averaged(name)
+    assert in_points(name)
+    assert in_points(f"{name}@night")
+    assert bounds(name) == (0.0, 1.0)
+    assert not lower_is_better(name)
+    assert not follows_from_records(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["mAP_last0", "mAP_last03", "mAP_last", "mAP_emas", "xmAP_ema", "mATE_ema", "mAP_EMA"]
+)
+def test_other_names_are_no_averages(name):
+    assert not is_averaged(name)
+    assert not in_points(name)
+
+
+def test_an_own_metric_of_such_a_name_is_what_it_says(monkeypatch):
+    monkeypatch.setattr("aqr_exp.statistics.metrics._OWN", {})
+    declare_own("NDS_last2", less_is_better=True, bounds=(0.0, 7.0))
+    assert not in_points("NDS_last2")
+    assert bounds("NDS_last2") == (0.0, 7.0)
+    assert lower_is_better("NDS_last2")

@@ -64,6 +64,8 @@ def test_text_in_place_of_a_number_is_damage(folder: RunFolder) -> None:
     [
         ("train_time_s", "4 h", "'4 h', not a number"),
         ("stability/loss_oscillation", True, "True, not a number"),
+        ("mAP_ema", "0.5", "'0.5', not a number"),
+        ("NDS_last12", [0.5], "[0.5], not a number"),
         ("peak_memory_mb", [1], "[1], not a number"),
         ("aqr/final_scale", [2.5, ["x"]], "[2.5, 'x'], not numbers"),
     ],

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from aqr_exp.errors import AqrExpError
-from aqr_exp.store.history import append_line, lines_in, read_lines, with_crc
+from aqr_exp.store.history import append_line, lines_in, mean_of_last, read_lines, with_crc
 
 PLACE = "baseline-ab-s0/history.jsonl"
 
@@ -105,3 +105,21 @@ def test_a_long_history_is_gone_through_one_line_at_a_time(path: Path) -> None:
     assert sum(line["step"] for line in lines_in(path, PLACE)) == 6 * 1_001
     assert tracemalloc.get_traced_memory()[1] < 1 << 17
     tracemalloc.stop()
+
+
+def test_the_mean_of_the_last_evaluations_is_of_those_epochs_alone(path: Path) -> None:
+    for epoch, score in ((1, 0.125), (2, 0.25), (3, 0.375), (4, 0.75)):
+        append_line(path, {"kind": "val", "epoch": epoch, "mAP": score, "NDS": 0.5}, PLACE)
+    # Evaluated once more after a resume.
+    append_line(path, {"kind": "val", "epoch": 3, "stage": 1, "mAP": 0.5, "NDS": 0.25}, PLACE)
+    history = read_lines(path, PLACE)
+    assert mean_of_last(history, [3, 4]) == {"mAP_last2": 0.625, "NDS_last2": 0.375}
+    assert mean_of_last(history, [4]) == {"mAP_last1": 0.75, "NDS_last1": 0.5}
+    assert mean_of_last(history, []) == {}
+
+
+def test_a_mean_of_which_an_evaluation_is_missing_is_none(path: Path) -> None:
+    append_line(path, {"kind": "val", "epoch": 4, "mAP": 0.75, "NDS": None}, PLACE)
+    history = read_lines(path, PLACE)
+    assert mean_of_last(history, [3, 4]) == {"mAP_last2": None, "NDS_last2": None}
+    assert mean_of_last(history, [4]) == {"mAP_last1": 0.75, "NDS_last1": None}

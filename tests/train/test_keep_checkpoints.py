@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from logging.handlers import BufferingHandler
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,10 +10,18 @@ from typing import Any
 import pytest
 import torch
 from in_a_child import fill, on_a_disk
+from mmengine.logging import MMLogger
 
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.train import checkpoint
-from aqr_exp.train.checkpoint import KeepCheckpoints, StopRequest, checkpoints, save_atomically
+from aqr_exp.train.checkpoint import (
+    KeepCheckpoints,
+    StopRequest,
+    checkpoints,
+    load_newest,
+    save_atomically,
+)
+from aqr_exp.train.hooks import AverageWeights
 from aqr_exp.train.session import reason_for
 
 EPOCHS, STEPS = 4, 5
@@ -49,7 +58,13 @@ class Runner:
     def iter(self) -> int:
         return self.train_loop._iter
 
-    def train(self, hook: KeepCheckpoints, *, stop_after: int | None = None) -> None:
+    def train(
+        self,
+        hook: KeepCheckpoints,
+        *,
+        stop_after: int | None = None,
+        average: AverageWeights | None = None,
+    ) -> None:
         """Train as mmengine's loop does, each step's batch a function of its number."""
         hook.before_train(self)
         while self.epoch < EPOCHS:
@@ -62,6 +77,8 @@ class Runner:
                 self.param_schedulers[0].step()
                 if self.iter + 1 == stop_after:
                     hook.stop.receive()
+                if average:
+                    average.after_train_iter(self, batch_idx=index)
                 hook.after_train_iter(self, batch_idx=index)
                 self.train_loop._iter += 1
             hook.after_train_epoch(self)
@@ -281,3 +298,83 @@ def test_a_training_does_not_continue_another_runs(folder: Path, unbroken: Runne
     assert (resumed.epoch, resumed.iter) == (0, 0)
     hook(other).before_train(resumed)
     assert (resumed.epoch, resumed.iter) == (EPOCHS, EPOCHS * STEPS)
+
+
+def averaged(folder: Path, decay: float = 0.75) -> tuple[Runner, AverageWeights, KeepCheckpoints]:
+    """A training that averages its weights and a counter beside them."""
+    runner = Runner()
+    runner.model.register_buffer("steps_made", torch.tensor(0))
+    runner.model.register_buffer("mask", torch.tensor([float("-inf"), 0.0]))
+    average = AverageWeights(runner, decay)
+    kept = KeepCheckpoints(RunFolder(folder.parent), 2, StopRequest(), averaged=average.averaged)
+    return runner, average, kept
+
+
+def test_the_average_keeps_its_share_of_itself_and_has_no_part_in_training(folder: Path) -> None:
+    plain, (runner, average, kept) = Runner(), averaged(folder)
+    plain.train(hook(folder))
+    shutil.rmtree(folder)
+    folder.mkdir()
+    seen: list[torch.Tensor] = []
+    after = average.after_train_iter
+
+    def watch(runner: Any, **rest: Any) -> None:
+        runner.model.steps_made += 1
+        seen.append(runner.model.weight.detach().clone())
+        after(runner, **rest)
+
+    average.after_train_iter = watch
+    runner.train(kept, average=average)
+    assert torch.equal(runner.model.weight, plain.model.weight)
+    expected = seen[0]
+    for weight in seen[1:]:
+        expected = 0.75 * expected + 0.25 * weight
+    model = average.averaged.module
+    torch.testing.assert_close(model.weight, expected)
+    assert not torch.equal(model.weight, runner.model.weight)
+    assert not model.weight.requires_grad
+    # A counter or a mask has no average.
+    assert (model.steps_made, model.mask.tolist()) == (20, [float("-inf"), 0.0])
+
+
+@pytest.mark.parametrize("step", [1, 7, 10])
+def test_the_average_goes_on_from_a_checkpoint_to_the_bit(folder: Path, step: int) -> None:
+    whole = averaged(folder)
+    whole[0].train(whole[2], average=whole[1])
+    expected = whole[1].averaged.state_dict()
+    shutil.rmtree(folder)
+    folder.mkdir()
+    runner, average, kept = averaged(folder)
+    with pytest.raises(KeyboardInterrupt):
+        runner.train(kept, average=average, stop_after=step)
+    runner, average, kept = averaged(folder)
+    runner.train(kept, average=average)
+    found = average.averaged.state_dict()
+    assert found.keys() == expected.keys()
+    assert found["n_averaged"] == EPOCHS * STEPS
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_checkpoint_without_the_average_is_passed_over_in_one_line(
+    folder: Path,
+) -> None:
+    runner, average, kept = averaged(folder)
+    runner.train(kept, average=average)
+    expected = average.averaged.state_dict()
+    newest, before = checkpoints(folder)
+    state = torch.load(newest, weights_only=True)
+    del state["average"]
+    torch.save(state, newest)
+    assert load_newest(RunFolder(folder.parent))["epoch"] == 4, "weights alone are there"
+    assert load_newest(RunFolder(folder.parent), averaged=True)["epoch"] == 3
+    runner, average, kept = averaged(folder)
+    log = BufferingHandler(1000)
+    MMLogger.get_current_instance().addHandler(log)
+    runner.train(kept, average=average)
+    MMLogger.get_current_instance().removeHandler(log)
+    assert [line for record in log.buffer if "average" in (line := record.getMessage())] == [
+        f"{newest} cannot be read (it has no average of the weights): the one before is taken"
+    ]
+    assert before.name == "epoch_3.pth"
+    found = average.averaged.state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)

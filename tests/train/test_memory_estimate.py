@@ -38,6 +38,8 @@ def test_weights_count_four_times_and_activations_with_the_batch():
     parameters = sum(parameter.numel() for parameter in detector.parameters())
     assert one["weights_gb"] == two["weights_gb"] == pytest.approx(16 * parameters / 1e9)
     assert two["activations_gb"] == pytest.approx(2 * one["activations_gb"], rel=0.1)
+    averaged = memory.estimate(load_run("baseline", [*SMALL, "schedule.ema_decay=0.9"]))
+    assert averaged["weights_gb"] == pytest.approx(20 * parameters / 1e9)
 
 
 @pytest.mark.parametrize("sensor", ["lidar", "camera"])
