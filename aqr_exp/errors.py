@@ -5,12 +5,20 @@ import os
 import re
 import signal
 from dataclasses import dataclass, replace
+from types import FrameType
+from typing import NoReturn
 
 INTERRUPTED = 130
 """Exit code of a process that a signal or a request stopped."""
 
+OUT_OF_TIME = 75
+"""Exit code of a process whose time was up: what it did is saved, and it is to be started again."""
+
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that ask a process to save its work and end: of terminals, Slurm, systemd, containers."""
+
+TIME_SIGNALS = frozenset({signal.SIGUSR1, signal.SIGUSR2})
+"""Those by which a scheduler of jobs says that the time is nearly up: the work is still wanted."""
 
 LONGEST = 190
 """Characters of a fault's line at most, so that a terminal shows it whole with the program's name."""
@@ -27,6 +35,35 @@ def shown(value: object) -> str:
     # Python writes no whole number of thousands of digits.
     huge = isinstance(value, int) and value.bit_length() > 1000
     return "a number of hundreds of digits" if huge else cut(repr(value))
+
+
+def stop_reason(before: int | None, number: int) -> int:
+    """The signal that two stand for: that the time is up is the reason only when both say so.
+
+    Args:
+        before: The first one; None without.
+    """
+    return number if before is None or number not in TIME_SIGNALS else before
+
+
+def stop_code(number: int) -> int:
+    """The exit code of a process that a signal stopped in order."""
+    return OUT_OF_TIME if number in TIME_SIGNALS else INTERRUPTED
+
+
+class OutOfTimeError(KeyboardInterrupt):
+    """The process was stopped because its time is up, and is to be started again."""
+
+
+def interrupt(number: int, frame: FrameType | None = None) -> NoReturn:
+    """Interrupt this process by a signal that means stop; serves as its handler.
+
+    Raises:
+        OutOfTimeError: The signal says that the time is up.
+        KeyboardInterrupt: It is another one.
+    """
+    del frame
+    raise OutOfTimeError if number in TIME_SIGNALS else KeyboardInterrupt
 
 
 class AqrExpError(Exception):

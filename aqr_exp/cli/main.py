@@ -21,12 +21,14 @@ from aqr_exp import __version__
 from aqr_exp.errors import (
     INTERRUPTED,
     LONGEST,
+    OUT_OF_TIME,
     STOPPING,
     AqrExpError,
     RequestError,
     cut,
     refusal,
     shown,
+    stop_code,
 )
 from aqr_exp.files.text import printable
 
@@ -302,12 +304,12 @@ def _interrupt_on_signals() -> None:
     """Let every signal that means stop end this process in order; a second one ends it now."""
     asked = False
 
-    def interrupt(*_: Any) -> None:
+    def interrupt(number: int, *_: Any) -> None:
         nonlocal asked
         if asked:
-            os._exit(INTERRUPTED)
+            os._exit(stop_code(number))
         asked = True
-        raise SystemExit(INTERRUPTED)  # which no parser turns into an end without a word
+        raise SystemExit(stop_code(number))  # which no parser turns into an end without a word
 
     for number in STOPPING:
         # An ignored one (of a closed terminal under nohup, of Ctrl-C in the background) stays ignored.
@@ -323,7 +325,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             streams and signals are taken over.
 
     Returns:
-        0 done, 1 a run failed, 2 the request was wrong or the system refused it, 130 interrupted.
+        0 done, 1 a run failed, 2 the request was wrong or the system refused it, 75 its time was up,
+        130 interrupted.
     """
     if argv is not None:
         return _answer(argv)
@@ -333,8 +336,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _interrupt_on_signals()
         code = _answer(sys.argv[1:])
-    except SystemExit:  # while it begins, or tells how it ended
-        code = _fail("interrupted", INTERRUPTED)
+    except SystemExit as ended:  # while it begins, or tells how it ended
+        code = _fail("interrupted", int(ended.code or INTERRUPTED))
     with suppress(OSError):
         sys.stdout.flush()
     # Asked here, since who wrote may have gone on without.
@@ -354,8 +357,8 @@ def _answer(argv: Sequence[str]) -> int:
     except _OutputLostError:
         return 2
     except SystemExit as ended:  # completion prints its script and ends
-        if ended.code == INTERRUPTED:
-            return _fail("interrupted", INTERRUPTED)
+        if ended.code in {INTERRUPTED, OUT_OF_TIME}:
+            return _fail("interrupted", int(ended.code))
         return ended.code if isinstance(ended.code, int) else 0
     except Exception as error:
         if debug:

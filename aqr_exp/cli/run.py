@@ -17,7 +17,7 @@ from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.short_names import overrides_help
 from aqr_exp.config.variant_spec import example_lines
-from aqr_exp.errors import INTERRUPTED, AqrExpError, RequestError
+from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.files.progress import no_progress
 from aqr_exp.files.suggest import some
 from aqr_exp.launch.attempt import last_log_lines
@@ -29,7 +29,7 @@ from aqr_exp.launch.run_plan import RunPlan, plan_of
 from aqr_exp.launch.single_run import Plan, plan_run, train
 from aqr_exp.store.collect import intact_row, read_row
 from aqr_exp.store.run_folder import RunFolder
-from aqr_exp.store.status import STOPPED, RunState, RunStatus
+from aqr_exp.store.status import EXIT_CODES, RunState, RunStatus
 from aqr_exp.store.store import Store, results_root
 
 _BARS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
@@ -189,7 +189,7 @@ def run_config(
         force: Start a new attempt beside those that are there.
 
     Returns:
-        0 completed, 1 failed, 130 interrupted.
+        0 completed, 1 failed, 75 its time was up, 130 stopped.
 
     Raises:
         AqrExpError: It cannot be started: training packages or disk space are missing (exit 2),
@@ -245,12 +245,11 @@ def _report_completed(folder: RunFolder, *, as_json: bool) -> int:
 
 
 def _report_unfinished(folder: RunFolder, state: RunState, *, as_json: bool) -> int:
-    cancelled = state.status in STOPPED
     if as_json:
         console.print_json(run_as_json(folder, read_row(folder)))
-    if not cancelled:
+    if state.status is RunStatus.FAILED:
         console.say(f"the last lines of {folder.train_log_path}:")
         for line in last_log_lines(folder):
             console.say(f"  {line}")
     console.say(f"aqr-exp: {folder.name} {state.status.value}: {state.reason or 'no reason given'}")
-    return INTERRUPTED if cancelled else 1
+    return EXIT_CODES[state.status]

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from aqr_exp.cli import console
 from aqr_exp.cli.watch import ConsoleReporter, recovery_hints, screen, totals_line
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.errors import INTERRUPTED, AqrExpError, Fault, RequestError
+from aqr_exp.errors import OUT_OF_TIME, AqrExpError, Fault, RequestError, stop_code
 from aqr_exp.files.progress import duration
 from aqr_exp.files.run_name import arm_of
 from aqr_exp.launch.attempt import Decision
@@ -139,7 +139,7 @@ def execute(
 
     Returns:
         0 every run is complete or cancelled on request (or the detached process was started), 1 one
-        has failed or is unknown, 130 interrupted.
+        has failed or is unknown, 75 the time of one was up, 130 interrupted.
 
     Raises:
         AqrExpError: Nothing was started: see `find_room` and `preflight`, or the name cannot be.
@@ -222,11 +222,12 @@ def run_tasks(
     }
     for words in recovery_hints([line.status for line in lines if line.name in failed]):
         console.say(words)
-    if scheduler.stopped:
-        return INTERRUPTED
+    if scheduler.stopped_by is not None:
+        return stop_code(scheduler.stopped_by)
     if at_end is not None:
         at_end()
-    return 1 if failed else 0
+    decisions = {snapshot.decision for snapshot in scheduler.outcomes.values()}
+    return 1 if failed else OUT_OF_TIME if Decision.INTERRUPTED in decisions else 0
 
 
 def _schedule(

@@ -4,7 +4,7 @@ import contextlib
 from dataclasses import dataclass
 from enum import Enum
 
-from aqr_exp.errors import AqrExpError, words_of
+from aqr_exp.errors import TIME_SIGNALS, AqrExpError, words_of
 from aqr_exp.launch.executor import Executor, Job
 from aqr_exp.launch.json_worker import last_lines
 from aqr_exp.launch.slots import Reservation
@@ -25,6 +25,7 @@ class Decision(str, Enum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     PRUNED = "pruned"
+    INTERRUPTED = "interrupted"
 
 
 FINAL = frozenset({Decision.COMPLETED, Decision.FAILED, Decision.CANCELLED, Decision.PRUNED})
@@ -173,12 +174,12 @@ def start(
             lease.release()
 
 
-def settle(folder: RunFolder, summary: str, *, stopped: bool) -> RunState:
-    """Record how an attempt ended whose job is over; returns completed, failed or cancelled.
+def settle(folder: RunFolder, summary: str, *, stopped_by: int | None) -> RunState:
+    """Record how an attempt ended whose job is over; returns a state in which no process is.
 
     Args:
         summary: The job's summary of its end, the reason of a run that recorded none itself.
-        stopped: The job was asked to stop.
+        stopped_by: The signal by which the job was asked to stop; None when it was not.
 
     Raises:
         LockHeldError: Another process trains the run; its state is left to it.
@@ -188,9 +189,11 @@ def settle(folder: RunFolder, summary: str, *, stopped: bool) -> RunState:
         state = folder.read_state()
         if state.status is RunStatus.COMPLETED and folder.metrics_path.exists():
             return state
-        if stopped or folder.cancel_request():
-            folder.write_stopped()
-        elif state.status not in {RunStatus.FAILED, *STOPPED}:
+        if stopped_by is not None or folder.cancel_request():
+            # The training may have heard otherwise.
+            out_of_time = stopped_by in TIME_SIGNALS and state.status is not RunStatus.CANCELLED
+            folder.write_stopped(out_of_time=out_of_time)
+        elif state.status not in {RunStatus.FAILED, RunStatus.INTERRUPTED, *STOPPED}:
             folder.write_state(RunStatus.FAILED, reason=summary)
         return folder.read_state()
 

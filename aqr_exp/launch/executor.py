@@ -21,7 +21,16 @@ import msgspec
 
 from aqr_exp.config.idea_files import search_environment
 from aqr_exp.config.schema.run import LauncherConfig
-from aqr_exp.errors import INTERRUPTED, STOPPING, AqrExpError, RequestError
+from aqr_exp.errors import (
+    INTERRUPTED,
+    OUT_OF_TIME,
+    STOPPING,
+    TIME_SIGNALS,
+    AqrExpError,
+    OutOfTimeError,
+    RequestError,
+    stop_reason,
+)
 from aqr_exp.launch.json_worker import exit_summary, open_log, python_module
 from aqr_exp.launch.slots import Reservation, SlotLeases
 from aqr_exp.store.run_folder import RunFolder, utc_now
@@ -40,12 +49,13 @@ class Job(ABC):
 
     Attributes:
         folder: The run's folder.
-        stop_requested: Whether `stop` was called, or a signal that means stop reached the training.
+        stopped_by: The signal of the request that `stop` was called for, or one that means stop and
+            that ended the training; None without.
     """
 
     def __init__(self, folder: RunFolder, reservation: Reservation | None) -> None:
         self.folder = folder
-        self.stop_requested = False
+        self.stopped_by: int | None = None
         self._reservation = reservation
         self._kill_at: float | None = None
 
@@ -63,19 +73,20 @@ class Job(ABC):
             self._kill()
         return summary
 
-    def stop(self, grace_s: float | None = None) -> None:
+    def stop(self, number: int = signal.SIGINT, *, grace_s: float | None = None) -> None:
         """Ask the training to save its state and end; `poll` kills it after the grace.
 
         Called again, it can shorten the grace.
 
         Args:
+            number: The signal that asks for it.
             grace_s: Seconds; `GRACE_S` when None.
         """
         deadline = time.monotonic() + (GRACE_S if grace_s is None else grace_s)
         self._kill_at = deadline if self._kill_at is None else min(deadline, self._kill_at)
-        if not self.stop_requested:
-            self.stop_requested = True
-            self._interrupt()
+        asked, self.stopped_by = self.stopped_by, stop_reason(self.stopped_by, number)
+        if asked is None:
+            self._interrupt(number)
 
     def release(self) -> None:
         """Give back what was reserved for it."""
@@ -87,8 +98,8 @@ class Job(ABC):
         """One line on the training's end; None while it may be working."""
 
     @abstractmethod
-    def _interrupt(self) -> None:
-        """Tell the training to stop, as Ctrl-C does."""
+    def _interrupt(self, number: int) -> None:
+        """Tell the training to stop, as this signal does."""
 
     @abstractmethod
     def _kill(self) -> None:
@@ -232,11 +243,13 @@ class LocalJob(Job):
     def _summary(self) -> str | None:
         returncode = self._process.poll()
         if returncode is not None and -returncode in STOPPING:
-            self.stop_requested = True  # it got the signal before it could handle any
+            # It got the signal before it could handle any.
+            self.stopped_by = stop_reason(self.stopped_by, -returncode)
         return None if returncode is None else exit_summary(returncode)
 
-    def _interrupt(self) -> None:
-        self._process.send_signal(signal.SIGINT)
+    def _interrupt(self, number: int) -> None:
+        # A request to end may come of a closed terminal, whose signal the training may ignore.
+        self._process.send_signal(number if number in TIME_SIGNALS else signal.SIGINT)
 
     def _kill(self) -> None:
         # With its loader workers, whose session it leads.
@@ -267,6 +280,10 @@ class DebugExecutor(Executor):
             time.sleep(timeout_s)
 
 
+_SIGNALS = {INTERRUPTED: signal.SIGINT, OUT_OF_TIME: signal.SIGUSR1}
+"""Signals that stand for exit codes of trainings that were stopped."""
+
+
 class DebugJob(Job):
     """A training in this process; it ends within its first poll.
 
@@ -280,15 +297,16 @@ class DebugJob(Job):
         self.ended: str | None = None
 
     def _summary(self) -> str | None:
-        if self.ended is None and not self.stop_requested:
+        if self.ended is None and self.stopped_by is None:
             # Said before it runs, for a launcher that an exception makes account for it.
             self.ended = "the training was left"
             returncode = self._run()
             self.ended = exit_summary(returncode)
-            if returncode == INTERRUPTED and self.folder.cancel_request() is None:
-                # The training had the handlers while it ran: the launcher is to hear of Ctrl-C, too.
-                self.stop_requested = True
-                signal.raise_signal(signal.SIGINT)
+            number = _SIGNALS.get(returncode)
+            if number is not None and self.folder.cancel_request() is None:
+                # The training had the handlers while it ran: the launcher is to hear of it, too.
+                self.stopped_by = number
+                signal.raise_signal(number)
         return self.ended
 
     def _run(self) -> int:
@@ -306,8 +324,8 @@ class DebugJob(Job):
             os.environ.update(slot.environment if slot else {})
             try:
                 return train_main(arguments)
-            except KeyboardInterrupt:
-                return INTERRUPTED
+            except KeyboardInterrupt as stopped:
+                return OUT_OF_TIME if isinstance(stopped, OutOfTimeError) else INTERRUPTED
             except SystemExit as end:
                 if isinstance(end.code, int):
                     return end.code
@@ -317,7 +335,8 @@ class DebugJob(Job):
                 traceback.print_exc()
                 return 1
 
-    def _interrupt(self) -> None:
+    def _interrupt(self, number: int) -> None:
+        del number
         self.ended = self.ended or "the training was stopped before it began"
 
     def _kill(self) -> None:

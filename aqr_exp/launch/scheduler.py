@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import functools
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,7 +11,7 @@ from typing import Protocol
 import msgspec
 
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.errors import AqrExpError, words_of
+from aqr_exp.errors import AqrExpError, stop_reason, words_of
 from aqr_exp.files.progress import TOLD_AFTER_S
 from aqr_exp.launch.attempt import (
     FINAL,
@@ -141,7 +143,7 @@ class Scheduler:
         self._listener = listener
         self._stop_requested = stop_requested
         self._working: dict[Task, Started] = {}
-        self._stops = 0
+        self._stops: list[int] = []
         self._stopping = False
         self._refused: dict[Task, RunSnapshot] = {}
         self._idle_steps = 0
@@ -151,11 +153,16 @@ class Scheduler:
     @property
     def stopped(self) -> bool:
         """It was asked to stop."""
-        return self._stops > 0
+        return bool(self._stops)
 
-    def request_stop(self) -> None:
+    @property
+    def stopped_by(self) -> int | None:
+        """The signal that the requests stand for; None without one."""
+        return functools.reduce(stop_reason, self._stops, None)
+
+    def request_stop(self, number: int = signal.SIGINT) -> None:
         """Stop: asked once, running trainings end cleanly; asked again, at once."""
-        self._stops += 1
+        self._stops.append(number)
 
     def run(self) -> dict[str, RunSnapshot]:
         """Work until every task has an outcome, or until asked to stop.
@@ -232,14 +239,14 @@ class Scheduler:
                 self._account(task, summary)
                 continue
             run.lease.beat_when_due()
-            if not run.job.stop_requested and task.folder.cancel_request():
+            if run.job.stopped_by is None and task.folder.cancel_request():
                 run.job.stop()
 
     def _account(self, task: Task, summary: str) -> None:
         """Settle a run whose job ended and give back its leases and room."""
         run = self._working.pop(task)
         try:
-            state = settle(task.folder, summary, stopped=run.job.stop_requested)
+            state = settle(task.folder, summary, stopped_by=run.job.stopped_by)
         except LockHeldError:
             self._pending.append(task)  # another process has it: its outcome is waited for
         except (AqrExpError, OSError) as error:
@@ -338,7 +345,7 @@ class Scheduler:
     def _terminate(self) -> None:
         """Make the trainings end: with their grace, or at once when asked again."""
         for run in self._working.values():
-            run.job.stop(grace_s=None if self._stops == 1 else 0)
+            run.job.stop(self._stops[-1], grace_s=None if len(self._stops) == 1 else 0)
         if not self._stopping:
             self._stopping = True
             with contextlib.suppress(OSError):

@@ -14,13 +14,13 @@ from aqr_exp.files.reading import open_regular
 
 @contextlib.contextmanager
 def stop_on_signals(
-    request_stop: Callable[[], None],
+    request_stop: Callable[[int], None],
 ) -> Iterator[None]:
-    """Call `request_stop` at every signal that means stop, instead of ending at once."""
+    """Call `request_stop` with every signal that means stop, instead of ending at once."""
 
-    def handle(signum: int, frame: FrameType | None) -> None:
-        del signum, frame
-        request_stop()
+    def handle(number: int, frame: FrameType | None) -> None:
+        del frame
+        request_stop(number)
 
     # An ignored one (a detached process's closed terminal) stays ignored.
     kept = {

@@ -87,7 +87,7 @@ def train(
         show: Called with the run's progress whenever it changed.
 
     Returns:
-        The final state: completed, failed or cancelled.
+        The final state: completed, failed, cancelled or interrupted.
 
     Raises:
         LockHeldError: A process that outlived its launcher trains the run; names it.
@@ -98,19 +98,15 @@ def train(
         if state.status is RunStatus.COMPLETED and folder.metrics_path.exists():
             return state  # such a process has just finished it
         queue(folder, attempt)
-    stops = 0
+    stops: list[int] = []
 
-    def request_stop() -> None:
-        nonlocal stops
-        stops += 1
-
-    with stop_on_signals(request_stop):
+    with stop_on_signals(stops.append):
         job = executor.submit(folder, attempt, None)
         last = None
         try:
             while (summary := job.poll()) is None:
                 if stops:
-                    job.stop(grace_s=None if stops == 1 else 0)
+                    job.stop(stops[-1], grace_s=None if len(stops) == 1 else 0)
                 executor.wait([job], POLL_S)
                 with contextlib.suppress(AqrExpError):  # unreadable progress stops no training
                     progress = folder.read_progress()
@@ -123,6 +119,6 @@ def train(
                 executor.wait([job], POLL_S)
             raise
     try:
-        return settle(folder, summary, stopped=job.stop_requested)
+        return settle(folder, summary, stopped_by=job.stopped_by)
     except OSError as error:
         raise RunFailedError(f"{folder.name}: {summary}; {refusal(error)}") from error

@@ -150,9 +150,14 @@ class StageSource:
 
     def _is_stuck(self, name: str) -> bool:
         """Whether a run was stopped on request, is damaged, or is held by who may be dead."""
-        snapshot = decide(self._folder(name), self._given[name])
-        stopped = snapshot.decision in {Decision.CANCELLED, Decision.UNKNOWN}
-        return stopped or read_row(self._folder(name)).status is RunStatus.DAMAGED
+        folder, given = self._folder(name), self._given[name]
+        stopped = decide(folder, given).decision in {Decision.CANCELLED, Decision.UNKNOWN}
+        row = read_row(folder)
+        # Due, but not for this launcher, which has seen its end.
+        ended = row.status in {RunStatus.CANCELLED, RunStatus.INTERRUPTED}
+        return (
+            stopped or row.status is RunStatus.DAMAGED or (ended and row.attempt > given.attempts)
+        )
 
     def _folder(self, name: str) -> RunFolder:
         return self._folders.of(name)

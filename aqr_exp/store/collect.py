@@ -215,7 +215,7 @@ def _read_row(folder: RunFolder) -> RunRow:
         check_numbers(measured.metrics, folder.metrics_path)
         check_sizes(str(folder.path), measured.sizes)
     reason = state.reason
-    if status is RunStatus.INTERRUPTED:
+    if status is RunStatus.INTERRUPTED is not state.status:
         reason = "its process ended without saying so"
     elif status is RunStatus.UNKNOWN:
         reason = f"held by {folder.owner()}"

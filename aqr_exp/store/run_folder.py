@@ -241,10 +241,19 @@ class RunFolder(RunPaths):
         except AqrExpError:
             return CancelRequest(reason="cancelled", requested="damaged")
 
-    def write_stopped(self) -> None:
-        """Replace the state by the one that was requested; without a request it was interrupted."""
-        asked = self.cancel_request() or CancelRequest(reason="interrupted", requested="")
-        self.write_state(asked.status, reason=asked.reason)
+    def write_stopped(self, *, out_of_time: bool = False) -> RunStatus:
+        """Replace the state by the one that was requested; returns it.
+
+        Args:
+            out_of_time: Its time was up: without a request it is interrupted, and not cancelled.
+        """
+        status, reason = RunStatus.CANCELLED, "interrupted"
+        if asked := self.cancel_request():
+            status, reason = asked.status, asked.reason
+        elif out_of_time:
+            status, reason = RunStatus.INTERRUPTED, "its time was up"
+        self.write_state(status, reason=reason)
+        return status
 
     def forget_attempt(self) -> None:
         """Forget where an earlier attempt was, and that it was to stop."""

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import msgspec
 
+from aqr_exp.errors import INTERRUPTED, OUT_OF_TIME
+
 
 class RunStatus(str, Enum):
     """The state of a run; its value is the word for it in files, tables and JSON."""
@@ -17,8 +19,9 @@ class RunStatus(str, Enum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     PRUNED = "pruned"
-    # Queued or running by its file, and no process behind it, or none that can be looked at.
+    # Its time was up; or queued or running by its file, and no process behind it.
     INTERRUPTED = "interrupted"
+    # Queued or running by its file, and its process cannot be looked at.
     UNKNOWN = "unknown"
     # Its files cannot be read, it was never made, or a table passes over it.
     DAMAGED = "damaged"
@@ -32,7 +35,7 @@ class RunStatus(str, Enum):
         return self.value
 
 
-STORED = frozenset(list(RunStatus)[:7])
+STORED = frozenset(list(RunStatus)[:8])
 # States behind which a process must be.
 IN_HAND = frozenset({RunStatus.QUEUED, RunStatus.RUNNING})
 # Stopped on request, by a person or by a pruner.
@@ -43,6 +46,14 @@ ENDED_BADLY = frozenset({RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.INTERR
 NEEDS_RUN = ENDED_BADLY | {RunStatus.TO_DO}
 # What is left alone when a sweep no longer contains the run.
 OVER = STOPPED | {RunStatus.COMPLETED}
+EXIT_CODES = {
+    RunStatus.COMPLETED: 0,
+    RunStatus.FAILED: 1,
+    RunStatus.INTERRUPTED: OUT_OF_TIME,
+    RunStatus.CANCELLED: INTERRUPTED,
+    RunStatus.PRUNED: INTERRUPTED,
+}
+"""Exit codes of a process by the state in which its run ended."""
 # What the run's files alone do not tell, or not for long.
 NOT_CACHED = IN_HAND | {RunStatus.INTERRUPTED, RunStatus.UNKNOWN, RunStatus.DAMAGED}
 # The order in which totals are shown.
@@ -68,7 +79,7 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         status: One of `STORED`.
         attempt: How often the run was started, from 1.
-        reason: Why it failed, was cancelled or pruned.
+        reason: Why it failed, was cancelled, pruned or interrupted.
         updated: When it was written, ISO 8601 in UTC.
     """
 

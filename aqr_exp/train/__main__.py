@@ -6,7 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
-from aqr_exp.errors import STOPPING, AqrExpError
+from aqr_exp.errors import STOPPING, AqrExpError, interrupt
 
 LAUNCHER_VARIABLE = "AQR_EXP_LAUNCHER"
 """Holds the number of the process that started a training and ends it when it is asked twice."""
@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> int:
         argv: Arguments after the program's name; `sys.argv` when None.
 
     Returns:
-        0 completed, 1 failed, 2 the folder holds no usable run, 130 interrupted.
+        0 completed, 1 failed, 2 the folder holds no usable run, 75 its time was up, 130 stopped.
     """
     parser = argparse.ArgumentParser(prog="python -m aqr_exp.train", description=__doc__)
     parser.add_argument("run_dir", type=Path, help="a run's folder with its spec.yaml")
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     # that closes is still no matter for one that is detached.
     for number in STOPPING:
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
+            signal.signal(number, interrupt)
 
     from aqr_exp.config.identity import from_spec
     from aqr_exp.files.text import printable

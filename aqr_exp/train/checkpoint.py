@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from mmengine.hooks import Hook
@@ -23,7 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from aqr_exp.cmt.checkpoint import Fit, fit, in_own_names, load, load_state_dict_file
 from aqr_exp.cmt.detector_config import detector_config
 from aqr_exp.config.schema import RunConfig, StartConfig
-from aqr_exp.errors import STOPPING, RunFailedError
+from aqr_exp.errors import STOPPING, RunFailedError, interrupt, stop_reason
 from aqr_exp.files.atomic import writes
 from aqr_exp.files.checksum import Covers
 from aqr_exp.files.foreign import checkpoint_fault
@@ -41,6 +41,7 @@ class StopRequest:
 
     Attributes:
         asked: The process was asked to stop.
+        number: The signal that says why, as `stop_reason` has it.
     """
 
     def __init__(
@@ -49,18 +50,28 @@ class StopRequest:
         one_request: Callable[[], bool] = lambda: False,
     ) -> None:
         self.asked = False
+        self.number: int | None = None
         self._pressing = pressing
         self._one_request = one_request
 
-    def receive(self) -> None:
+    def receive(self, number: int = signal.SIGINT) -> None:
         """Note a request.
 
         Raises:
             KeyboardInterrupt: It must not wait.
         """
+        self.number = stop_reason(self.number, number)
         if self._pressing() or (self.asked and not self._one_request()):
-            raise KeyboardInterrupt
+            self.obey()
         self.asked = True
+
+    def obey(self) -> NoReturn:
+        """End what is done now.
+
+        Raises:
+            KeyboardInterrupt: As `interrupt` has it.
+        """
+        interrupt(self.number or signal.SIGINT)
 
 
 @contextlib.contextmanager
@@ -68,8 +79,8 @@ def stops_wait(request: StopRequest) -> Iterator[None]:
     """Send signals that mean stop to `request` instead of interrupting the training anywhere."""
 
     def handle(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        request.receive()
+        del frame
+        request.receive(number)
 
     kept = {
         number: signal.signal(number, handle)
@@ -256,7 +267,7 @@ class KeepCheckpoints(Hook):
         if step < (runner.epoch + 1) * _steps_per_epoch(runner):
             self._save(runner, runner.epoch, step, f"epoch_{runner.epoch}_step_{step}.pth")
             if self.stop.asked:
-                raise KeyboardInterrupt
+                self.stop.obey()
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Save.
@@ -267,7 +278,7 @@ class KeepCheckpoints(Hook):
         epoch = runner.epoch + 1
         self._save(runner, epoch, runner.iter, f"epoch_{epoch}.pth")
         if self.stop.asked:
-            raise KeyboardInterrupt
+            self.stop.obey()
 
     def after_val_iter(self, _runner: Runner, **_: Any) -> None:
         """Evaluation between epochs has nothing to save.
@@ -276,7 +287,7 @@ class KeepCheckpoints(Hook):
             KeyboardInterrupt: The process was asked to stop.
         """
         if self.stop.asked:
-            raise KeyboardInterrupt
+            self.stop.obey()
 
     def _save(self, runner: Runner, epoch: int, step: int, name: str) -> None:
         state = {

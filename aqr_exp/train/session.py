@@ -32,7 +32,7 @@ from aqr_exp.config.stages import stages_of
 from aqr_exp.config.variant_spec import spec_of
 from aqr_exp.data.info_files import epoch_samples
 from aqr_exp.data.workers import loader_workers
-from aqr_exp.errors import INTERRUPTED, AqrExpError, refusal
+from aqr_exp.errors import INTERRUPTED, AqrExpError, OutOfTimeError, refusal
 from aqr_exp.evaluate.ground_truth import load_ground_truth
 from aqr_exp.evaluate.own_metrics import load_metric
 from aqr_exp.files.reading import file_sha256
@@ -42,7 +42,7 @@ from aqr_exp.store.history import mean_of_last, stability_metrics
 from aqr_exp.store.lease import Lease
 from aqr_exp.store.run_files import files_in
 from aqr_exp.store.run_folder import RunFolder
-from aqr_exp.store.status import RunStatus
+from aqr_exp.store.status import EXIT_CODES, RunStatus
 from aqr_exp.train.__main__ import LAUNCHER_VARIABLE
 from aqr_exp.train.checkpoint import (
     KeepCheckpoints,
@@ -115,9 +115,9 @@ def run_in_folder(
         attempt: Number of this attempt; None trains the run in any state.
 
     Returns:
-        0 completed, 1 failed, 130 interrupted, as the folder's state has it with the reason. A process
-        that is not the queued attempt (another launcher has started a later one, or the run is
-        complete) leaves the folder as it is.
+        0 completed, 1 failed, 75 interrupted because the time was up, 130 stopped, as the folder's
+        state has it with the reason. A process that is not the queued attempt (another launcher has started
+        a later one, or the run is complete) leaves the folder as it is.
     """
     with held_for_training(folder) as claim:
         if attempt is not None and not folder.is_queued(attempt):
@@ -141,11 +141,12 @@ def run_in_folder(
             folder.write_metrics(metrics)
             folder.write_state(RunStatus.COMPLETED)
             return 0
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stopped:
+            out_of_time, status = isinstance(stopped, OutOfTimeError), None
             with stops_wait(StopRequest(one_request=lambda: True)):  # the same one, passed on
                 if not claim.lost:
-                    folder.write_stopped()
-            return INTERRUPTED
+                    status = folder.write_stopped(out_of_time=out_of_time)
+            return EXIT_CODES[status] if status else INTERRUPTED
         except Exception as error:
             folder.write_state(RunStatus.FAILED, reason=reason_for(error))
             with contextlib.suppress(OSError):  # the log may lie on the disk that is full
@@ -273,7 +274,7 @@ def train_and_score(
     with stops_wait(stop):
         runner.train()
     if stop.asked:
-        raise KeyboardInterrupt
+        stop.obey()
     trained = time.monotonic()
     scores, split = runner.test(), config.data.val_split
     for hook in runner.hooks:

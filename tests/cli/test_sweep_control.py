@@ -198,6 +198,46 @@ def test_of_a_sweep_that_nobody_works_on_all_is_said_once(
     assert not store.sweep(plan.name).cancel_path.exists()
 
 
+def test_a_run_whose_time_was_up_has_not_failed_and_the_next_launch_continues_it(
+    plan: Plan, store: Store, stubs: Stubs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, late = folders(plan, store)
+    stubs({late.name: {"ends": "time is up"}})
+    assert execute(plan, store, slots=2, summarized=False) == 75
+    err = capsys.readouterr().err
+    assert err.splitlines()[-1] == 'a "b": 2 runs: 1 completed, 1 interrupted'
+    assert f"{late.name} interrupted in " in err
+    assert ": its time was up" in err
+    assert late.read_state().status == "interrupted"
+    assert main(["retry", "--failed"]) == 0
+    assert capsys.readouterr().err == "nothing to retry: no run is failed\n"
+    assert main(["list", "--json"]) == 0
+    listed = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert (listed[late.name]["status"], listed[late.name]["reason"]) == (
+        "interrupted",
+        "its time was up",
+    )
+    assert main(["watch", "--once", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["totals"] == {"completed": 1, "interrupted": 1}
+    main(["table"])
+    assert f"{late.name}: interrupted: its time was up" in capsys.readouterr().out
+    stubs({})
+    assert main(["resume"]) == 0
+    assert capsys.readouterr().err.splitlines()[-1] == "resume: 1 runs: 1 completed"
+    assert (good.read_state().attempt, late.read_state().attempt) == (1, 2)
+
+
+def test_a_run_whose_time_was_up_can_be_cancelled(
+    plan: Plan, store: Store, stubs: Stubs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stubs({"*": {"ends": "time is up"}})
+    assert execute(plan, store, slots=2, summarized=False) == 75
+    late = folders(plan, store)[0]
+    assert main(["cancel", late.name]) == 0
+    assert capsys.readouterr().err.splitlines()[-1] == f"{late.name}: cancelled"
+    assert late.read_state().status == "cancelled"
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from aqr_exp.errors import STOPPING, interrupt
 from aqr_exp.launch import scheduler, trial_source
 from aqr_exp.launch.executor import LocalExecutor, LocalJob, training_arguments
 from aqr_exp.launch.slots import Reservation
@@ -60,8 +61,8 @@ def end_as(stub: Any, arguments: list[str], log: int) -> None:
     for descriptor in (1, 2):
         os.dup2(log, descriptor)
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - ends with the process
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+    for number in STOPPING:
+        signal.signal(number, interrupt)
     code = 1
     try:
         code = stub.main(arguments)

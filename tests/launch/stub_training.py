@@ -1,7 +1,8 @@
 """A training that needs no torch: everything around it is the real thing.
 
 What it is to do comes from `STUB_PLAN`, JSON by run name ("*" for all others):
-`{"sleep_s": 0.5, "ends": "completes" | "raises" | "nan" | "exits" | "killed" | "hangs" | "deaf"}`, and what
+`{"sleep_s": 0.5, "ends": "completes" | "raises" | "nan" | "exits" | "killed" | "time is up" |
+"hangs" | "deaf"}`, and what
 it did goes to the file `STUB_AUDIT`, one line an event, each in one write.
 """
 
@@ -15,8 +16,10 @@ from pathlib import Path
 
 import msgspec
 
+from aqr_exp.errors import OutOfTimeError, interrupt
 from aqr_exp.store.process_identity import Liveness, ProcessIdentity, liveness_of, process
 from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.store.status import EXIT_CODES
 
 
 def jump_with_the_clock() -> None:
@@ -62,6 +65,9 @@ def work(folder: RunFolder, todo: dict, attempt: int) -> int:
         time.sleep(0.01)
     if ends == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
+    if ends == "time is up":
+        signal.signal(signal.SIGUSR2, interrupt)
+        os.kill(os.getpid(), signal.SIGUSR2)
     if ends == "exits":
         sys.stdout.write("its last words\n")
         return 3
@@ -97,9 +103,8 @@ def main(argv: list[str] | None = None) -> int:
         folder.write_state("running")
         try:
             return work(folder, plan.get(folder.name, plan.get("*", {})), arguments.attempt)
-        except KeyboardInterrupt:
-            folder.write_stopped()
-            return 130
+        except KeyboardInterrupt as stopped:
+            return EXIT_CODES[folder.write_stopped(out_of_time=isinstance(stopped, OutOfTimeError))]
 
 
 if __name__ == "__main__":

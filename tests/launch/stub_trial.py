@@ -8,6 +8,7 @@ make it wait or fail, whatever the speed of the machine:
 - `STUB_HANGS_BELOW`: a worse point hangs after its second epoch until it is stopped;
 - `STUB_FAILS_BELOW`: a worse point fails;
 - `STUB_NOISE`: the mAP is changed by at most half of it, by a hash of the run's name;
+- `STUB_TIME_UP`: the time of the run of this name is up in its first attempt;
 - `STUB_FAILS`: a run whose name contains one of these words fails.
 """
 
@@ -16,11 +17,14 @@ import hashlib
 import json
 import math
 import os
+import signal
 import sys
 import time
 from pathlib import Path
 
+from aqr_exp.errors import OutOfTimeError, interrupt
 from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.store.status import EXIT_CODES
 
 
 def note(event: str, folder: RunFolder, attempt: int) -> None:
@@ -91,11 +95,12 @@ def main(argv: list[str] | None = None) -> int:
         note("begins", folder, arguments.attempt)
         folder.write_state("running")
         try:
+            if arguments.attempt == 1 and folder.name == os.environ.get("STUB_TIME_UP"):
+                interrupt(signal.SIGUSR2)
             return train(folder, arguments.attempt)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stopped:
             note("stopped", folder, arguments.attempt)
-            folder.write_stopped()
-            return 130
+            return EXIT_CODES[folder.write_stopped(out_of_time=isinstance(stopped, OutOfTimeError))]
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from sweep_process import STUB, make, stub_task
 from test_scheduler import Recorder
 
 from aqr_exp.config.load import load_run
-from aqr_exp.errors import RequestError
+from aqr_exp.errors import RequestError, interrupt
 from aqr_exp.launch import executor as executors
 from aqr_exp.launch.attempt import Decision, last_log_lines, queue, settle
 from aqr_exp.launch.executor import (
@@ -86,7 +86,7 @@ def ended(executor: Executor, job: Job) -> tuple[str, RunState]:
         assert time.monotonic() < until
         executor.wait([job], 0.05)
     job.release()
-    return summary, settle(job.folder, summary, stopped=job.stop_requested)
+    return summary, settle(job.folder, summary, stopped_by=job.stopped_by)
 
 
 def wait_for(audit: Path, event: str) -> None:
@@ -275,6 +275,22 @@ class TestInThisProcess:
         assert [one.decision for one in outcomes.values()] == [Decision.CANCELLED]
         assert len(recorder.started_names) == 1
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    def test_so_does_a_signal_that_the_time_is_up(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def out_of_time(arguments: list[str]) -> int:
+            del arguments
+            signal.signal(signal.SIGUSR2, interrupt)
+            signal.raise_signal(signal.SIGUSR2)
+            return 0
+
+        tasks = [stub_task(store, seed) for seed in range(2)]
+        scheduler = Scheduler(tasks, self.trained_by(monkeypatch, store, out_of_time), Recorder())
+        with stop_on_signals(scheduler.request_stop):
+            outcomes = scheduler.run()
+        assert scheduler.stopped_by == signal.SIGUSR1
+        assert [one.decision for one in outcomes.values()] == [Decision.INTERRUPTED]
 
     def test_a_cancelled_training_leaves_the_others_to_run(
         self, store: Store, monkeypatch: pytest.MonkeyPatch

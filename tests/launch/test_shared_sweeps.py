@@ -109,6 +109,34 @@ def test_ctrl_c_stops_cleanly_and_asking_again_goes_on(tmp_path: Path) -> None:
     assert place.statuses() == {"completed": 3}
 
 
+def test_a_launcher_whose_time_is_up_leaves_its_runs_to_the_next(tmp_path: Path) -> None:
+    place = Place(tmp_path, runs=3, slots=2, plan={"*": {"ends": "hangs"}})
+    launcher = place.launch()
+    wait_until(lambda: place.statuses()["running"] == 2)
+    launcher.send_signal(signal.SIGUSR2)
+    assert launcher.wait(ENDS_WITHIN_S) == 75
+    assert place.statuses()["interrupted"] == 2
+    assert "2 interrupted" in place.log.read_text()
+    assert "did not end well" not in place.log.read_text()
+    assert place.leases() == []
+    place.environment |= stub_environment(place.audit)
+    assert place.launch().wait(ENDS_WITHIN_S) == 0
+    assert place.statuses() == {"completed": 3}
+
+
+def test_the_last_word_is_that_of_who_does_not_want_the_runs(tmp_path: Path) -> None:
+    place = Place(tmp_path, runs=1, slots=1, plan={"*": {"ends": "hangs"}})
+    launcher = place.launch()
+    wait_until(lambda: place.statuses()["running"] == 1)
+    (training,) = place.workers()
+    os.kill(training, signal.SIGSTOP)
+    launcher.send_signal(signal.SIGUSR2)
+    wait_until(lambda: "1 training ends its step" in place.log.read_text())
+    launcher.send_signal(signal.SIGTERM)
+    assert launcher.wait(ENDS_WITHIN_S) == 130
+    assert place.statuses() == {"cancelled": 1}
+
+
 def test_a_sweep_is_stopped_from_another_process(tmp_path: Path) -> None:
     place = Place(tmp_path, runs=3, slots=1, plan={"*": {"ends": "hangs"}})
     launchers = [place.launch() for _ in range(2)]

@@ -150,7 +150,7 @@ def test_a_run_that_just_completed_is_not_started_again(folder: RunFolder) -> No
 def test_a_run_that_was_asked_to_stop_is_cancelled_with_the_reason(folder: RunFolder) -> None:
     folder.write_state("running")
     folder.request_cancel("cancelled by ann on host")
-    state = settle(folder, "it ended", stopped=False)
+    state = settle(folder, "it ended", stopped_by=None)
     assert (state.status, state.reason) == (RunStatus.CANCELLED, "cancelled by ann on host")
 
 
@@ -212,20 +212,66 @@ while True:
 """
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"])
-def test_an_interrupted_run_is_cancelled(trained: Trained, name: str) -> None:
+CANCELLED = (RunStatus.CANCELLED, "interrupted")
+OUT_OF_TIME = (RunStatus.INTERRUPTED, "its time was up")
+
+
+@pytest.mark.parametrize(
+    ("name", "ends"),
+    [
+        ("SIGINT", CANCELLED),
+        ("SIGTERM", CANCELLED),
+        ("SIGHUP", CANCELLED),
+        # Nothing handles these in the training: it ends by them.
+        ("SIGUSR1", OUT_OF_TIME),
+        ("SIGUSR2", OUT_OF_TIME),
+    ],
+)
+def test_a_stopped_run_is_cancelled_or_out_of_time(
+    trained: Trained, name: str, ends: tuple[RunStatus, str]
+) -> None:
     before = signal.getsignal(signal.SIGTERM)
     state = trained(STOPPED.replace("NAME", name))
-    assert (state.status, state.reason) == (RunStatus.CANCELLED, "interrupted")
+    assert (state.status, state.reason) == ends
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGUSR1"])
+@pytest.mark.parametrize(
+    ("name", "ends"), [("SIGTERM", CANCELLED), ("SIGHUP", CANCELLED), ("SIGUSR1", OUT_OF_TIME)]
+)
 def test_a_training_that_a_stop_reached_before_it_could_handle_any_has_not_failed(
-    trained: Trained, name: str
+    trained: Trained, name: str, ends: tuple[RunStatus, str]
 ) -> None:
     state = trained(f"os.kill(os.getpid(), signal.{name})")
-    assert (state.status, state.reason) == (RunStatus.CANCELLED, "interrupted")
+    assert (state.status, state.reason) == ends
+
+
+@pytest.mark.parametrize(
+    ("wrote", "stopped_by", "ends"),
+    [
+        ("running", "SIGUSR2", "interrupted"),
+        ("interrupted", "SIGUSR2", "interrupted"),
+        ("interrupted", None, "interrupted"),
+        # One of the two heard that the run is not wanted any more.
+        ("interrupted", "SIGINT", "cancelled"),
+        ("cancelled", "SIGUSR2", "cancelled"),
+        ("cancelled", None, "cancelled"),
+        ("running", None, "failed"),
+    ],
+)
+def test_a_run_is_out_of_time_when_nobody_asked_otherwise(
+    folder: RunFolder, wrote: str, stopped_by: str | None, ends: str
+) -> None:
+    folder.write_state(wrote)
+    number = stopped_by and signal.Signals[stopped_by]
+    assert settle(folder, "it ended", stopped_by=number or None).status.value == ends
+
+
+def test_a_cancelled_run_is_cancelled_also_when_its_time_is_up(folder: RunFolder) -> None:
+    folder.write_state("running")
+    folder.request_cancel("cancelled by ann on host")
+    state = settle(folder, "it ended", stopped_by=signal.SIGUSR1)
+    assert (state.status, state.reason) == (RunStatus.CANCELLED, "cancelled by ann on host")
 
 
 def test_progress_is_shown(folder: RunFolder, trained: Trained) -> None:
@@ -257,7 +303,7 @@ while True:
 def test_a_run_that_completed_while_it_was_interrupted_is_completed(folder: RunFolder) -> None:
     folder.write_metrics({"mAP": 0.5})
     folder.write_state("completed")
-    assert settle(folder, "it ended", stopped=True).status is RunStatus.COMPLETED
+    assert settle(folder, "it ended", stopped_by=signal.SIGINT).status is RunStatus.COMPLETED
 
 
 def test_a_run_another_process_trains_is_left_to_it(
@@ -266,7 +312,7 @@ def test_a_run_another_process_trains_is_left_to_it(
     monkeypatch.setattr("aqr_exp.store.lease.PATIENCE_S", 0)
     folder.write_state("running")
     with folder.lock(), pytest.raises(LockHeldError, match="is worked on by process"):
-        settle(folder, "it ended", stopped=False)
+        settle(folder, "it ended", stopped_by=None)
     assert folder.read_state().status is RunStatus.RUNNING
 
 

@@ -56,7 +56,7 @@ def test_a_run_that_is_still_due_is_started(
     assert started.attempt == 2
     while (summary := started.job.poll()) is None:
         EXECUTOR.wait([started.job], 60)
-    assert settle(folder, summary, stopped=False).status.value == "completed"
+    assert settle(folder, summary, stopped_by=None).status.value == "completed"
     assert leases(folder) == [folder.launch_lease_path]
     started.lease.release()
     assert leases(folder) == []

@@ -157,6 +157,25 @@ def test_a_run_that_fails_twice_is_missing_for_its_arm(
     assert "3 seeds: without baseline-" in capsys.readouterr().err
 
 
+def test_a_run_whose_time_was_up_is_waited_for_by_nobody_and_decided_with_the_next_time(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "it.yaml").write_text(ONE)
+    late = planned(sweep_request("it.yaml"), Store(place / "results"))[0].due()[0]
+    monkeypatch.setenv("STUB_TIME_UP", late)
+    monkeypatch.setattr("aqr_exp.launch.stage_source.STUCK_AFTER_S", 0.1)
+    assert main(["sweep", "it.yaml", "--until-decided", "--slots", "2"]) == 75
+    err = capsys.readouterr().err
+    assert f"it: nothing is decided without {late}" in err
+    assert f"{late} interrupted" in err
+    assert decided(place).decisions == ()
+    assert main(["sweep", "it.yaml", "--until-decided", "--slots", "2"]) == 0
+    assert decided(place).look is None
+    attempts = {name: n for kind, name, n in read_trial_audit(place / "audit.jsonl")}
+    assert attempts.pop(late) == 2
+    assert set(attempts.values()) == {1}
+
+
 def test_the_plan_its_cost_and_the_table(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sweep", "it.yaml", "--until-decided", "--dry-run"]) == 0
     out = capsys.readouterr().out

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from aqr_exp.data.workers import loader_workers
-from aqr_exp.errors import STOPPING
+from aqr_exp.errors import STOPPING, OutOfTimeError, interrupt
 from aqr_exp.train.checkpoint import StopRequest, stops_wait
 
 
@@ -26,6 +26,44 @@ def test_one_cancellation_is_one_request_however_often_it_is_told() -> None:
     for _ in range(3):
         stop.receive()
     assert stop.asked
+
+
+INT, TERM, USR1, USR2 = signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2
+
+
+@pytest.mark.parametrize(
+    ("numbers", "out_of_time"),
+    [
+        ([USR1], True),
+        ([USR2, USR1], True),
+        ([TERM], False),
+        # Slurm says that the time is up, and then the job is cancelled; or the other way round.
+        ([USR2, TERM], False),
+        ([TERM, USR2], False),
+        ([USR2, INT, USR2], False),
+    ],
+)
+def test_the_time_is_up_when_nobody_asked_otherwise(
+    numbers: list[signal.Signals], out_of_time: bool
+) -> None:
+    stop = StopRequest(one_request=lambda: True)
+    with stops_wait(stop):
+        for number in numbers:
+            os.kill(os.getpid(), number)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        stop.obey()
+    assert isinstance(caught.value, OutOfTimeError) == out_of_time
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_a_signal_outside_of_training_interrupts_with_its_reason(number: int) -> None:
+    before = signal.signal(number, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt) as caught:
+            os.kill(os.getpid(), number)
+    finally:
+        signal.signal(number, before)
+    assert isinstance(caught.value, OutOfTimeError) == (number in {USR1, USR2})
 
 
 @pytest.mark.parametrize("one_request", [lambda: True, lambda: False])
