@@ -84,7 +84,8 @@ def table(
         paired: Whether arms of one seed share their start, and are compared seed by seed.
 
     Returns:
-        The table's columns; `attrs` holds its `title`, its `notes` and whether it is `synthetic`.
+        The table's columns; `attrs` holds its `title`, its `notes`, whether it is `synthetic`, and what a
+        `sweep` over numbers says of each.
 
     Raises:
         RequestError: A metric, condition, sweep or arm does not exist.
@@ -117,6 +118,7 @@ def table(
         "title": built.title,
         "notes": list(built.notes),
         "synthetic": built.synthetic,
+        "sweep": list(built.sweep),
     }
     return frame
 

@@ -13,6 +13,8 @@ Printed is how often
 - an effect as large as the minimum detectable one is found, of metric values alone;
 - a sweep until decided finds an effect of .5 points, or one where there is none, and the runs that takes
   (`--parts sequential`);
+- a sweep over nine values finds that the parameter matters, where it does and where it does not, and the
+  interval of its best value holds that value (`--parts trend`);
 - whoever adds seeds after each look, in any of five ways, is told of a difference where there is none
   (`--parts again`);
 - two identical arms are called different, and any of three, through records and resamples;
@@ -30,6 +32,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from scipy.optimize import brentq
 from scipy.special import stdtr
 from scipy.stats import binomtest
 
@@ -40,10 +43,11 @@ from made_up_runs import MadeUpData, Spread, made_up_arms
 from aqr_exp.statistics.differences import compare_arms
 from aqr_exp.statistics.dunnett import equal_arms
 from aqr_exp.statistics.estimates import ArmMean
-from aqr_exp.statistics.judging import run_tests, seed_noise
+from aqr_exp.statistics.judging import SeedNoise, run_tests, seed_noise
 from aqr_exp.statistics.resampling import Resampling
 from aqr_exp.statistics.rule import LATER_SHARE, Design, Rule, evidence, satterthwaite, shrunk
 from aqr_exp.statistics.sequential import walk
+from aqr_exp.statistics.trend import curve_of, effect_of_values
 from aqr_exp.statistics.verdicts import ArmDifference
 from aqr_exp.store.store import Store
 
@@ -158,11 +162,16 @@ def values_of(world: str, arms: int, seeds: int, rng: np.random.Generator) -> np
 
 def called(values: np.ndarray) -> list[bool]:
     """Which arms the tests of the product call different from the first one."""
-    arms = [ArmMean(n=len(one), values=tuple(one), seeds=tuple(range(len(one)))) for one in values]
-    noise = seed_noise(arms[0], arms[1:], [], Resampling())
+    noise = noise_of(values)
     means = [float(one.mean() - values[0].mean()) for one in values[1:]]
     tests = run_tests(means, noise, [None] * len(means))
     return [tests.here(place) <= 0.05 for place in range(len(means))]
+
+
+def noise_of(values: np.ndarray) -> SeedNoise:
+    """The seed noise of [arms, seeds] values."""
+    arms = [ArmMean(n=len(one), values=tuple(one), seeds=tuple(range(len(one)))) for one in values]
+    return seed_noise(arms[0], arms[1:], [], Resampling())
 
 
 def any_called(values: np.ndarray) -> np.ndarray:
@@ -269,12 +278,74 @@ def print_values(repetitions: int, seed: int) -> None:
             hits.append(called(values)[0])
         print(
             f"{arms} arms of {seeds} seeds: {effect / 4:.3f} points detectable at an sd of .25: found "
-            f"{share(hits)}",
+            f"{share(hits)}; paired and Holm {paired_effect(arms, seeds, 40_000, rng) / 4:.3f}",
             flush=True,
         )
 
 
-PARTS = ("values", "sequential", "again", "identical", "uneven")
+SCALES = np.array([0, 0.5, 1, 2, 2.5, 4, 5, 8, 10])
+NOTES = np.interp(SCALES, [0, 1, 2, 5, 8, 10], [0, 0.07, 0.27, 0.67, 0.57, 0.27])
+CURVES = {
+    "the notes' curve": NOTES,
+    "half of it": NOTES / 2,
+    "a rise": 0.067 * SCALES,
+    "an early peak": 0.67 * np.exp(-((SCALES - 1) ** 2)),
+}
+
+
+def print_trend(repetitions: int, seed: int) -> None:
+    """How often a parameter is found to matter, and the interval of its best value right; sd .25."""
+    for seeds in (3, 2):
+        for world in WORLDS:
+            rng = np.random.default_rng([seed, seeds])
+            found = []
+            for _ in range(repetitions):
+                effect = effect_of_values(noise_of(values_of(world, 9, seeds, rng)), 9)
+                found.append(effect is not None and effect.p <= 0.05)
+            print(f"9 values of {seeds} seeds, flat, {world}: {share(found)}", flush=True)
+        for name, curve in CURVES.items():
+            rng = np.random.default_rng([seed, seeds])
+            found, holds, regret = [], [], []
+            for number in range(repetitions):
+                values = curve[:, None] + values_of("equal", 9, seeds, rng) / 4
+                noise = noise_of(values)
+                effect = effect_of_values(noise, 9)
+                found.append(effect is not None and effect.p <= 0.05)
+                if number % 10:
+                    continue
+                fit = curve_of(SCALES, values.mean(axis=1), np.full(9, noise.variance / seeds))
+                truth = np.interp(fit.at, SCALES, curve)
+                best = fit.at[np.argmax(truth)]
+                holds.append(
+                    fit.best_low <= best * (1 + 1e-9) and best <= fit.best_high * (1 + 1e-9)
+                )
+                regret.append(truth.max() - np.interp(fit.best, SCALES, curve))
+            print(
+                f"9 values of {seeds} seeds, {name}: {share(found)}; the interval of the best value holds "
+                f"it: {share(holds)}; regret {np.mean(regret):.3f}",
+                flush=True,
+            )
+
+
+def paired_effect(arms: int, seeds: int, repetitions: int, rng: np.random.Generator) -> float:
+    """What paired t tests after Holm detect in 80 %, one arm being different: the verdict of old."""
+    drawn = rng.normal(0, 1, (repetitions, arms, seeds))
+    pairs = drawn[:, 1:] - drawn[:, :1]
+    root = np.sqrt(pairs.var(axis=2, ddof=1) / seeds)
+
+    def power(effect: float) -> float:
+        t = pairs.mean(axis=2)
+        t[:, 0] += effect
+        p = 2 * stdtr(seeds - 1, -np.abs(t / root))
+        # Holm: at its rank, all smaller p being found as well.
+        order = np.sort(p, axis=1)
+        going = np.logical_and.accumulate(order * np.arange(arms - 1, 0, -1) <= 0.05, axis=1)
+        return float(np.mean(((order == p[:, :1]) & going).any(axis=1)))
+
+    return float(brentq(lambda effect: power(effect) - 0.8, 0.1, 60, xtol=1e-3))
+
+
+PARTS = ("values", "trend", "sequential", "again", "identical", "uneven")
 
 
 def main() -> None:
@@ -290,6 +361,8 @@ def main() -> None:
     work = (choices.repetitions, choices.workers)
     if "values" in choices.parts:
         print_values(choices.repetitions, choices.seed)
+    if "trend" in choices.parts:
+        print_trend(choices.repetitions, choices.seed)
     if "sequential" in choices.parts:
         print_sequential(choices.repetitions, choices.seed)
     if "again" in choices.parts:

@@ -19,6 +19,7 @@ from aqr_exp.launch.signals import detach, stop_on_signals
 from aqr_exp.launch.slots import Slot, SlotLeases, find_slots
 from aqr_exp.report.figures.figure_file import check_matplotlib, save_figure
 from aqr_exp.report.figures.sweep_figure import sweep_figure
+from aqr_exp.report.figures.swept import MOST_PARAMETERS, swept_keys
 from aqr_exp.report.tables.build import build_table
 from aqr_exp.report.tables.request import TableRequest
 from aqr_exp.report.tables.rows import rows_of_sweep
@@ -87,7 +88,7 @@ def summarize(
         direction: Which of its values are better; the largest by default.
         parameters: Keys it is drawn against; by default one or two that the sweep varied.
     """
-    from aqr_exp.sweep.outcome import MOST_PARAMETERS, best_point, by_entry, swept_keys
+    from aqr_exp.sweep.outcome import best_point, by_entry
 
     entries = sweep.read_plan()
     everything = collect(store)

@@ -146,7 +146,7 @@ class ArmDifference:
         )
         again = f"look {self.look} at these arms: valid at any look" if self.look > 1 else ""
         return (
-            f"p {_p(self.p)}{family}",
+            f"p {p_words(self.p)}{family}",
             self.design or again,
             also[self.on_other_scenes],
             within,
@@ -198,5 +198,6 @@ def seeds_words(*counts: int) -> str:
     return f"{words} seed" if {*counts} == {1} else f"{words} seeds"
 
 
-def _p(value: float) -> str:
+def p_words(value: float) -> str:
+    """A p with its sign: `= .003`, `< .001`."""
     return "< .001" if value < 0.001 else f"= {value:.3f}".replace("= 0.", "= .")

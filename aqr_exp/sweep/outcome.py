@@ -11,8 +11,6 @@ from aqr_exp.store.counting import by_first_name, grouped, shown_run
 from aqr_exp.store.sweep_folder import SweepEntry
 from aqr_exp.sweep.search import Direction
 
-MOST_PARAMETERS = 2
-
 
 @dataclass(frozen=True, kw_only=True)
 class BestPoint:
@@ -164,17 +162,3 @@ def best_point(
         baseline=baselines[0] if len(baselines) == 1 else None,
         verified=all(row.verified for one in (chosen, *references) for row in one.rows),
     )
-
-
-def swept_keys(entries: Sequence[SweepEntry]) -> list[str]:
-    """The keys a sweep varies, as typed, those with most values first; `variant` when only that."""
-    points = [entry for entry in entries if entry.variant != BASELINE] or list(entries)
-    values: dict[str, set[str]] = {}
-    for entry in points:
-        for override in entry.overrides:
-            key, _, value = override.partition("=")
-            values.setdefault(key, set()).add(value)
-    several = [key for key, found in values.items() if len(found) > 1]
-    if not several and len({entry.variant for entry in entries}) > 1:
-        return ["variant"]
-    return sorted(several, key=lambda key: -len(values[key]))

@@ -29,7 +29,7 @@ from aqr_exp.config.compose import Override
 from aqr_exp.config.data_files import record_files
 from aqr_exp.config.identity import setting_fingerprint, to_yaml
 from aqr_exp.config.inputs import identity_path, record_path
-from aqr_exp.config.load import ConfigLoader
+from aqr_exp.config.load import ConfigLoader, LoadedRun
 from aqr_exp.config.schema.description import NUSCENES
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.evaluate.evaluation import records_of_file
@@ -215,6 +215,16 @@ def _loader() -> ConfigLoader:
     return ConfigLoader(with_data=False)
 
 
+@cache
+def _composed(variant: str, typed: tuple[str, ...]) -> tuple[LoadedRun, str]:
+    """An arm and its configuration as text."""
+    overrides: list[Override] = [
+        item for text in typed for item in read_override(text, _loader().groups)
+    ]
+    point = _loader().load(variant, overrides)
+    return point, to_yaml(point.config)
+
+
 class MadeUpStore(Store):
     """Runs that were never trained, as their folders would say."""
 
@@ -223,11 +233,7 @@ class MadeUpStore(Store):
 
     def add(self, variant: str, typed: Sequence[str], seed: int, **metrics: Any) -> RunFolder:
         """A completed run; without metrics, one that failed."""
-        overrides: list[Override] = [
-            item for text in typed for item in read_override(text, _loader().groups)
-        ]
-        point = _loader().load(variant, overrides)
-        spec_text = to_yaml(point.config)
+        point, spec_text = _composed(variant, tuple(typed))
         folder = self.folder(point.name_of(seed))
         record = {
             "name": folder.name,

@@ -1,7 +1,8 @@
+from aqr_exp.report.figures.swept import swept_keys
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.status import RunStatus
 from aqr_exp.store.sweep_folder import SweepEntry
-from aqr_exp.sweep.outcome import best_point, by_entry, swept_keys
+from aqr_exp.sweep.outcome import best_point, by_entry
 from aqr_exp.sweep.search import Direction
 
 

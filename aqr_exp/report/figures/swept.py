@@ -12,10 +12,12 @@ from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.statistics.grouping import Group, group_seeds
 from aqr_exp.store.collect import RunRow
 from aqr_exp.store.store import Store
+from aqr_exp.store.sweep_folder import SweepEntry
 
 Value = str | int | float | bool
 NOT_SET = "default"
 MOST_SERIES = 12
+MOST_PARAMETERS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +151,7 @@ def _series(arms: Sequence[_Arm], parameters: Sequence[str]) -> tuple[SweptSerie
 
 def _note_other_differences(arms: Sequence[_Arm], parameters: Sequence[str]) -> None:
     """Fill in, for every arm, the keys besides the parameters that arms of its variant differ in."""
-    swept_keys = {name for key in parameters for name in keys_set_by(key)}
+    ours = {name for key in parameters for name in keys_set_by(key)}
     prefixes = tuple(f"{key}." for key in parameters) + tuple(
         f"variant.{key}." for key in parameters
     )
@@ -160,7 +162,7 @@ def _note_other_differences(arms: Sequence[_Arm], parameters: Sequence[str]) -> 
         for other in (first, arms[0]):
             for item in differences(other.spec, arm.spec):
                 own = item.key.startswith("variant.") and other is not first
-                within = item.key in swept_keys or item.key.startswith(prefixes)
+                within = item.key in ours or item.key.startswith(prefixes)
                 if item.effect is IdentityEffect.CHANGES and not own and not within:
                     differing[item.key] = None
     if "variant" in parameters:
@@ -188,3 +190,17 @@ def text(value: Value) -> str:
 def typed_name(key: str) -> str:
     """The short name of a dotted key, or else the key."""
     return next((short for short, keys in short_names().items() if key in keys), key)
+
+
+def swept_keys(entries: Sequence[SweepEntry]) -> list[str]:
+    """The keys a sweep varies, as typed, those with most values first; `variant` when only that."""
+    points = [entry for entry in entries if entry.variant != BASELINE] or list(entries)
+    values: dict[str, set[str]] = {}
+    for entry in points:
+        for override in entry.overrides:
+            key, _, value = override.partition("=")
+            values.setdefault(key, set()).add(value)
+    several = [key for key, found in values.items() if len(found) > 1]
+    if not several and len({entry.variant for entry in entries}) > 1:
+        return ["variant"]
+    return sorted(several, key=lambda key: -len(values[key]))

@@ -159,6 +159,8 @@ def build_table(
             left_out=left_out,
         )
         table = _laid_out(GroundTruths(store), data, request, chosen)
+        if request.sweep is not None and request.by is By.ARM and chosen.epoch is None:
+            table = _with_answers(table, data, request, chosen.primary, store)
     if request.sort is not None:
         table = sorted_table(table, request.sort)
     if request.trace:
@@ -166,6 +168,19 @@ def build_table(
     if request.references:
         table = with_references(table, store.root, data.quantities)
     return Built(table=table, data=data)
+
+
+def _with_answers(
+    table: Table, data: ComparisonData, request: TableRequest, primary: str, store: Store
+) -> Table:
+    """The table with what its sweep says of the numbers it varied."""
+    from aqr_exp.report.tables.sweep_answers import sweep_answers
+
+    sweep, settings = request.sweep or "", request.settings
+    answers = sweep_answers(data, sweep, primary, settings, store)
+    lines = [line for one in answers for line in one.lines(sweep, settings.alpha)]
+    said = tuple(one.as_json() for one in answers)
+    return replace(table, notes=(*lines, *table.notes), sweep=said)
 
 
 def _estimates(

@@ -125,6 +125,7 @@ class Table:
         synthetic: Whether any number comes from synthetic data.
         block_rules: Whether rules are drawn between blocks of lines with the same first cell.
         trace: The runs and files behind the cells; None when it was not asked for.
+        sweep: What the sweep it is of says of each number it varied; empty of all others.
     """
 
     title: str
@@ -137,6 +138,7 @@ class Table:
     merged_columns: tuple[MergedColumns, ...] = ()
     block_rules: bool = True
     trace: Mapping[str, Any] | None = None
+    sweep: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:

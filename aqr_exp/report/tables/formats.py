@@ -50,6 +50,7 @@ def parquet_bytes(table: Table) -> bytes:
         "synthetic": table.synthetic,
         "notes": list(table.notes),
         "trace": table.trace,
+        "sweep": list(table.sweep),
     }
     arrow = pa.table(columns).replace_schema_metadata({"aqr_exp": json.dumps(about)})
     file = io.BytesIO()
@@ -136,6 +137,7 @@ def as_json(table: Table) -> dict[str, Any]:
         "rows": values(table.rows),
         **({"references": values(table.references)} if table.references else {}),
         "notes": list(table.notes),
+        **({"sweep": list(table.sweep)} if table.sweep else {}),
         **({"trace": table.trace} if table.trace is not None else {}),
     }
 

@@ -1,0 +1,167 @@
+"""The lines below the table of a sweep over numbers, and their data."""
+
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_up_runs import MadeUpStore
+
+from aqr_exp import results
+from aqr_exp.cli.main import main
+from aqr_exp.report.tables.build import build_table
+from aqr_exp.report.tables.cells import Table
+from aqr_exp.report.tables.request import TableRequest
+from aqr_exp.store.collect import collect
+from aqr_exp.store.sweep_folder import SweepEntry
+
+FIXED = ("learnable_scale=false", "variant.bias.max_bias=10")
+SCALES = (0, 2, 5, 10)
+CURVE = (0.0, 0.27, 0.67, 0.27)
+
+
+@pytest.fixture
+def made_up(tmp_path: Path) -> MadeUpStore:
+    return MadeUpStore(tmp_path / "results")
+
+
+def add(
+    store: MadeUpStore, name: str, points: dict[tuple[str, ...], Sequence[float]], start: int = 0
+) -> None:
+    """Runs of a sweep, from seed `start` on, that are so many points of mAP above 30."""
+    entries = []
+    for typed, values in points.items():
+        variant = "attention_bias" if typed else "baseline"
+        words = [*FIXED, *typed] if typed else []
+        for seed, value in enumerate(values, start):
+            run = store.add(variant, words, seed, mAP=0.3 + value / 100, NDS=0.4 + seed / 1000)
+            entries.append(
+                SweepEntry(name=run.name, variant=variant, overrides=tuple(words), seed=seed)
+            )
+    store.sweep(name).add_to_plan(entries)
+
+
+def scales(noise: float = 0.1, seeds: int = 3) -> dict[tuple[str, ...], Sequence[float]]:
+    rng = np.random.default_rng(0)
+    points: dict[tuple[str, ...], Sequence[float]] = {(): rng.normal(0, noise, seeds)}
+    for scale, mean in zip(SCALES, CURVE, strict=True):
+        points[f"bias_scale={scale}",] = mean + rng.normal(0, noise, seeds)
+    return points
+
+
+def shown(store: MadeUpStore, sweep: str) -> Table:
+    return build_table(store, collect(store), TableRequest(sweep=sweep, metrics=["mAP"])).table
+
+
+def test_the_answer_is_below_the_table(
+    made_up: MadeUpStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(made_up, "scales", scales())
+    table = shown(made_up, "scales")
+    first, second = table.notes[:2]
+    assert first == (
+        "bias_scale: matters for mAP: p < .001 (contrasts over 4 values, 10 degrees of freedom), most "
+        "like a peak in the middle"
+    )
+    (found,) = table.sweep
+    best, low, high = found["best"], found["best_low"], found["best_high"]
+    assert 0 < low <= best <= high <= 9.5
+    assert second == (
+        f"bias_scale: best near {best:.2g} [{low:.2g}, {high:.2g}], mAP {100 * found['best_mean']:.2f} "
+        "points there, by a Gaussian process; chosen by these very runs: `aqr-exp confirm scales` tells "
+        "what it is worth"
+    )
+    assert (found["parameter"], found["metric"], found["values"]) == ("bias_scale", "mAP", 4)
+    assert 0 < found["p"] < 0.001
+    assert results.table(made_up.root, sweep="scales").attrs["sweep"] == [found]
+    monkeypatch.setenv("AQR_EXP_RESULTS", str(made_up.root))
+    assert main(["table", "--sweep", "scales", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sweep"] == [json.loads(json.dumps(found))]
+    # Of runs that are no sweep, and of a metric that it is not judged by, nothing is said.
+    assert build_table(made_up, collect(made_up), TableRequest()).table.sweep == ()
+    request = TableRequest(sweep="scales", metrics=["NDS"])
+    assert build_table(made_up, collect(made_up), request).table.sweep == ()
+
+
+def test_noise_is_not_shown_to_matter(made_up: MadeUpStore) -> None:
+    add(made_up, "scales", scales(noise=3.0))
+    table = shown(made_up, "scales")
+    (found,), line = table.sweep, table.notes[0]
+    assert line.startswith("bias_scale: not shown to matter for mAP: p = .")
+    assert line.endswith("degrees of freedom)")
+    assert found["best_high"] - found["best_low"] > 5
+
+
+def test_seeds_that_were_added_after_a_look_make_a_later_one(made_up: MadeUpStore) -> None:
+    add(made_up, "scales", scales())
+    (before,) = shown(made_up, "scales").sweep
+    assert before["look"] == 1
+    assert shown(made_up, "scales").sweep[0] == before
+    more = {typed: values[3:] for typed, values in scales(seeds=4).items()}
+    add(made_up, "scales", more, start=3)
+    table = shown(made_up, "scales")
+    assert table.sweep[0]["look"] == 2
+    assert "degrees of freedom, look 2: valid at any look)" in table.notes[0]
+
+
+def test_one_seed_of_each_cannot_tell(made_up: MadeUpStore) -> None:
+    add(made_up, "scales", {(f"bias_scale={at}",): [0.1 * at] for at in (1, 2, 3)})
+    table = shown(made_up, "scales")
+    assert table.notes[0] == "bias_scale: whether it matters for mAP cannot be told: too few seeds"
+    assert "p" not in table.sweep[0]
+
+
+def test_two_parameters_have_main_effects_an_interaction_and_advice(made_up: MadeUpStore) -> None:
+    rng = np.random.default_rng(1)
+    points: dict[tuple[str, ...], Sequence[float]] = {(): rng.normal(0, 0.1, 3)}
+    for (scale, mean), window in itertools.product(zip((0, 2, 5), CURVE, strict=False), (5, 8, 10)):
+        typed = f"bias_scale={scale}", f"window_size={window}"
+        points[typed] = mean + rng.normal(0, 0.1, 2)
+    add(made_up, "both", points)
+    table = shown(made_up, "both")
+    scale, window = table.sweep
+    assert (scale["parameter"], window["parameter"]) == ("bias_scale", "window_size")
+    assert scale["p"] < 0.001
+    assert scale["shape"] == "a steady rise"
+    assert window["p"] > 0.05
+    assert scale["degrees"] == 18 - 5 + 2
+    assert window["interaction_p"] > 0.05
+    assert table.notes[0].startswith(
+        "bias_scale: matters for mAP: p < .001 (contrasts over 3 values"
+    )
+    assert table.notes[1].startswith("window_size: not shown to matter for mAP: p = ")
+    assert table.notes[2].startswith(
+        "window_size: its effect is not shown to depend on bias_scale: p = "
+    )
+    assert table.notes[3] == (
+        "the baseline of 9 cells has 3 seeds: 12 of it and one of each cell tell more than as many "
+        "of each"
+    )
+
+
+def test_words_and_searches_have_no_such_answer(made_up: MadeUpStore) -> None:
+    kinds = ("clamp", "l2", "sigmoid")
+    rng = np.random.default_rng(1)
+    points = {(f"variant.bias.scale.constraint={kind}",): rng.normal(0, 1, 3) for kind in kinds}
+    add(made_up, "kinds", points)
+    assert shown(made_up, "kinds").sweep == ()
+    add(made_up, "scales", scales())
+    made_up.sweep("scales").study_path.write_text("")
+    assert shown(made_up, "scales").sweep == ()
+
+
+def test_what_differs_besides_is_answered_apart(made_up: MadeUpStore) -> None:
+    rng = np.random.default_rng(2)
+    points = {
+        (f"bias_scale={scale}", f"variant.bias.scale.constraint={kind}"): rng.normal(0, 0.1, 3)
+        for scale in (1, 2, 3)
+        for kind in ("clamp", "l2")
+    }
+    add(made_up, "several", points)
+    found = shown(made_up, "several").sweep
+    assert [one["of"] for one in found] == [
+        "variant.bias.scale.constraint=clamp",
+        "variant.bias.scale.constraint=l2",
+    ]
