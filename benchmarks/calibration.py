@@ -313,7 +313,7 @@ def print_trend(repetitions: int, seed: int) -> None:
                 found.append(effect is not None and effect.p <= 0.05)
                 if number % 10:
                     continue
-                fit = curve_of(SCALES, values.mean(axis=1), np.full(9, noise.variance / seeds))
+                fit = curve_of([*SCALES], [*values.mean(axis=1)], [noise.variance / seeds] * 9)
                 truth = np.interp(fit.at, SCALES, curve)
                 best = fit.at[np.argmax(truth)]
                 holds.append(
