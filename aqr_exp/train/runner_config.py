@@ -1,9 +1,11 @@
 """The configuration of mmengine's Runner, and the registration of our classes in its registries."""
 
+import gc
 import importlib
 import math
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,12 @@ def register_plugins() -> None:
     """Register every class that a run's configuration names; only a call has that effect."""
     from mmengine.registry import init_default_scope
 
+    _load_plugins()
+    init_default_scope("mmdet3d")
+
+
+@cache
+def _load_plugins() -> None:
     # mmdet would take them for its trackers where they are installed, and load for seconds.
     absent = {"seaborn", "sklearn"} - sys.modules.keys()
     sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]
@@ -40,7 +48,8 @@ def register_plugins() -> None:
     finally:
         for name in absent:
             del sys.modules[name]
-    init_default_scope("mmdet3d")
+    # mmengine collects garbage with each data set; it need not look at all that was loaded.
+    gc.freeze()
 
 
 def steps_per_epoch(samples: int, batch_size: int) -> int:

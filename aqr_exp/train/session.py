@@ -1,7 +1,6 @@
 """A run in its training process: its lease, its Runner, its end as the folder's state."""
 
 import contextlib
-import gc
 import logging
 import os
 import resource
@@ -206,16 +205,12 @@ def set_up_torch(threads: int) -> None:
     torch.set_num_threads(threads)
     # cuBLAS repeats its bits only with a workspace of fixed size, and torch refuses it without.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    if torch.cuda.is_available():
-        torch.use_deterministic_algorithms(mode=True, warn_only=True)
-    else:  # the same, without a second for the compiler that is for GPUs
-        torch.set_deterministic_debug_mode("error")
+    torch.use_deterministic_algorithms(mode=True, warn_only=torch.cuda.is_available())
 
 
 def build_runner(folder: RunFolder, config: RunConfig, stop: StopRequest) -> Runner:
     """The mmengine Runner of a run, with our hooks."""
     register_plugins()
-    gc.freeze()  # no collection need go through what was loaded
     splits = read_data_identity(Path(config.data.root))["splits"]
     plan = runner_config(
         config,

@@ -183,14 +183,12 @@ from pathlib import Path
 from mmengine.evaluator import Evaluator
 from aqr_exp.config.load import load_run
 from aqr_exp.train.runner_config import evaluator_config, register_plugins
-from aqr_exp.train.session import set_up_torch
-set_up_torch(1)
 register_plugins()
 evaluator = Evaluator([evaluator_config(load_run("baseline"), "synth_val", Path("found.json"))])
 print(type(evaluator.metrics[0]).__name__)
-print(*sorted({"sklearn", "seaborn", "torch._dynamo", "mmdet3d.evaluation"} & {*sys.modules}))
-import torch, sklearn
-print(torch.are_deterministic_algorithms_enabled())
+print(*sorted({"sklearn", "seaborn", "mmdet3d.evaluation"} & {*sys.modules}))
+import gc, sklearn
+print(gc.get_freeze_count() > 100_000)
 """
 
 
