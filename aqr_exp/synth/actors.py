@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aqr_exp.synth.catalog import Kind
 from aqr_exp.synth.road import Road
+from aqr_exp.synth.sets import Kind
 
 Colour = tuple[int, int, int]
 """Blue, green, red, 0 to 255, as OpenCV stores pixels."""

@@ -1,7 +1,7 @@
 """Annotations and the tables that every nuScenes data set shares: categories, attributes, visibility."""
 
 import itertools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,60 +9,11 @@ import numpy as np
 from pyquaternion import Quaternion
 
 from aqr_exp.synth.actors import Actor
+from aqr_exp.synth.sets import SynthSet
 from aqr_exp.synth.settings import token
-
-CATEGORIES: dict[str, str] = {
-    "animal": "All animals.",
-    "human.pedestrian.adult": "A grown person on foot.",
-    "human.pedestrian.child": "A child on foot.",
-    "human.pedestrian.construction_worker": "A person at work on a construction site.",
-    "human.pedestrian.personal_mobility": "A person on a small device such as a scooter.",
-    "human.pedestrian.police_officer": "A police officer.",
-    "human.pedestrian.stroller": "A pushed stroller.",
-    "human.pedestrian.wheelchair": "A wheelchair.",
-    "movable_object.barrier": "A temporary barrier.",
-    "movable_object.debris": "Something left on the road.",
-    "movable_object.pushable_pullable": "Something that people push or pull.",
-    "movable_object.trafficcone": "A traffic cone.",
-    "static_object.bicycle_rack": "A rack for bicycles.",
-    "vehicle.bicycle": "A bicycle, with or without rider.",
-    "vehicle.bus.bendy": "An articulated bus.",
-    "vehicle.bus.rigid": "A rigid bus.",
-    "vehicle.car": "A car for a few persons.",
-    "vehicle.construction": "A vehicle that works on construction sites.",
-    "vehicle.emergency.ambulance": "An ambulance.",
-    "vehicle.emergency.police": "A police vehicle.",
-    "vehicle.motorcycle": "A motorcycle, with or without rider.",
-    "vehicle.trailer": "A trailer of any kind.",
-    "vehicle.truck": "A vehicle for goods.",
-}
-"""All 23 nuScenes categories; the synthetic scenes use those of the ten detection classes."""
-
-ATTRIBUTES: dict[str, str] = {
-    "vehicle.moving": "The vehicle moves.",
-    "vehicle.stopped": "The vehicle stands, but is about to move on.",
-    "vehicle.parked": "The vehicle stands for longer.",
-    "cycle.with_rider": "Somebody rides it.",
-    "cycle.without_rider": "Nobody rides it.",
-    "pedestrian.sitting_lying_down": "The person sits or lies.",
-    "pedestrian.standing": "The person stands.",
-    "pedestrian.moving": "The person walks.",
-}
 
 VISIBILITY_BOUNDS = (0, 40, 60, 80, 100)
 """Percent of an object that the six images show, between the four levels."""
-
-
-def vocabulary_token(table: str, name: str, categories: Collection[str] = CATEGORIES) -> str:
-    """Token of a `category` or an `attribute`.
-
-    Raises:
-        ValueError: There is none of that name.
-    """
-    known = {"category": categories, "attribute": ATTRIBUTES}[table]
-    if name not in known:
-        raise ValueError(f"{table} {name!r} is none of nuScenes': {', '.join(known)}")
-    return token(table, name)
 
 
 def visibility_token(share: float) -> str:
@@ -70,23 +21,17 @@ def visibility_token(share: float) -> str:
     return str(1 + sum(share >= bound / 100 for bound in VISIBILITY_BOUNDS[1:-1]))
 
 
-def vocabulary_tables(
-    categories: Mapping[str, str] = CATEGORIES, views: str = "six"
-) -> dict[str, list[dict[str, Any]]]:
+def vocabulary_tables(chosen: SynthSet) -> dict[str, list[dict[str, Any]]]:
     """Rows of `category`, `attribute` and `visibility`."""
+    views = {4: "four", 6: "six"}[len(chosen.cameras)]
     return {
         "category": [
-            {
-                "token": vocabulary_token("category", name, categories),
-                "name": name,
-                "description": words,
-                "index": index,
-            }
-            for index, (name, words) in enumerate(categories.items(), start=1)
+            {"token": token("category", name), "name": name, "description": words, "index": index}
+            for index, (name, words) in enumerate(chosen.words.items(), start=1)
         ],
         "attribute": [
-            {"token": vocabulary_token("attribute", name), "name": name, "description": words}
-            for name, words in ATTRIBUTES.items()
+            {"token": token("attribute", name), "name": name, "description": words}
+            for name, words in chosen.attributes.items()
         ],
         "visibility": [
             {
@@ -141,9 +86,7 @@ def _row(
         "sample_token": make_token("sample", number),
         "instance_token": make_token("instance", index),
         "visibility_token": visibility_token(frame.visible_share(index)),
-        "attribute_tokens": [vocabulary_token("attribute", actor.attribute)]
-        if actor.attribute
-        else [],
+        "attribute_tokens": [token("attribute", actor.attribute)] if actor.attribute else [],
         "translation": [round(x, 6), round(y, 6), round(actor.size.height / 2, 6)],
         "size": [actor.size.width, actor.size.length, actor.size.height],
         "rotation": Quaternion(axis=(0.0, 0.0, 1.0), radians=heading).elements.tolist(),

@@ -91,9 +91,7 @@ def _calibration_rows(settings: SynthSettings, log: int) -> list[dict[str, Any]]
 def build_tables(settings: SynthSettings, plans: list[ScenePlan], scenes: list[Rows]) -> Rows:
     """All 13 tables, from the plans and the rows of each scene in the same order."""
     chosen = SETS[settings.set]
-    channels = chosen.description.sensors
-    views = {4: "four", 6: "six"}[len(chosen.cameras)]
-    tables: Rows = vocabulary_tables(chosen.words, views)
+    tables: Rows = vocabulary_tables(chosen)
     for scene in scenes:
         for name, rows in scene.items():
             tables.setdefault(name, []).extend(rows)
@@ -102,9 +100,9 @@ def build_tables(settings: SynthSettings, plans: list[ScenePlan], scenes: list[R
         {
             "token": token("sensor", channel),
             "channel": channel,
-            "modality": "camera" if channel in chosen.cameras else "lidar",
+            "modality": "lidar" if channel == chosen.described.lidar else "camera",
         }
-        for channel in channels
+        for channel in chosen.described.sensors
     ]
     tables["calibrated_sensor"] = [row for log in logs for row in _calibration_rows(settings, log)]
     tables["log"] = [
@@ -190,7 +188,7 @@ def _generate_scenes(
 
 def _fill(root: Path, settings: SynthSettings, workers: int, progress: Progress) -> None:
     """Write a complete data set into an empty folder."""
-    description = SETS[settings.set].description
+    description = SETS[settings.set].described
     samples = (f"samples/{channel}" for channel in description.sensors)
     for name in (*samples, f"sweeps/{description.lidar}", "maps", VERSION):
         (root / name).mkdir(parents=True)

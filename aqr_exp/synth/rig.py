@@ -56,7 +56,7 @@ def build_rig(settings: SynthSettings, vehicle: int) -> dict[str, Mount]:
     scale = settings.image_width / _REAL_WIDTH_PX
     yaw = -90.0 + float(rng.normal(0.0, 0.15))
     chosen = SETS[settings.set]
-    lidar = chosen.description.lidar
+    lidar = chosen.described.lidar
     mounts = {
         lidar: Mount(
             name=lidar,
@@ -65,11 +65,11 @@ def build_rig(settings: SynthSettings, vehicle: int) -> dict[str, Mount]:
             intrinsic=None,
         )
     }
-    for name, (place, heading_deg, focal_px) in chosen.cameras.items():
+    for camera in chosen.cameras:
         shift = rng.normal(0.0, 0.01, 3)
         turn_deg, pitch_deg = rng.normal(0.0, 0.3, 2)
         centre_px = rng.normal(0.0, 2.0, 2)
-        focal = focal_px * (1.0 + float(rng.normal(0.0, 0.004))) * scale
+        focal = camera.focal_px * (1.0 + float(rng.normal(0.0, 0.004))) * scale
         intrinsic = np.array(
             [
                 [focal, 0.0, settings.image_width / 2 + centre_px[0] * scale],
@@ -78,11 +78,11 @@ def build_rig(settings: SynthSettings, vehicle: int) -> dict[str, Mount]:
                 [0.0, 0.0, 1.0],
             ]
         )
-        x, y, z = (float(value) for value in np.asarray(place) + shift)
-        mounts[name] = Mount(
-            name=name,
+        x, y, z = (float(value) for value in np.asarray(camera.place_m) + shift)
+        mounts[camera.channel] = Mount(
+            name=camera.channel,
             place_m=(x, y, z),
-            rotation=camera_rotation(heading_deg + float(turn_deg), float(pitch_deg)),
+            rotation=camera_rotation(camera.heading_deg + float(turn_deg), float(pitch_deg)),
             intrinsic=intrinsic,
         )
     return mounts

@@ -61,7 +61,7 @@ class _Scene:
         self.root, self.settings, self.plan = root, settings, plan
         self.rig = build_rig(settings, plan.log)
         objects = SETS[settings.set]
-        self.lidar, self.cameras = objects.description.lidar, objects.description.cameras
+        self.lidar, self.cameras = objects.described.lidar, objects.described.cameras
         self.world = build_world(plan.road, settings.keyframes, self.generator("traffic"), objects)
         self.solids, self.polygons = (
             stack_solids(self.world.actors),

@@ -1,14 +1,58 @@
-"""The synthetic data sets: their objects, their cameras, and what describes them."""
+"""The synthetic data sets of `sets.yaml`: their objects, their cameras, and what describes them."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
 
-from aqr_exp.config.schema.description import NUSCENES, DataDescription, DetectionClass
-from aqr_exp.synth.annotations import CATEGORIES
-from aqr_exp.synth.catalog import CATEGORY_WEIGHTS, CLUTTER, KINDS, Kind
+import yaml
 
-Camera = tuple[tuple[float, float, float], float, float]
-"""Place in metres, heading in degrees (counter-clockwise from forward), focal length at 1600 pixels."""
+from aqr_exp.config.convert import convert
+from aqr_exp.config.schema.constraints import DefaultBefore, Table
+from aqr_exp.config.schema.description import NUSCENES, DataDescription
+
+Span = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One kind of object.
+
+    Attributes:
+        name: Detection class, or the name of a piece of clutter.
+        length_m: Smallest and largest extent along the heading.
+        width_m: Smallest and largest extent across.
+        height_m: Smallest and largest height.
+        count: Fewest and most in a scene.
+        reach_m: Farthest placement ahead of and behind the ego's path.
+        speed_mps: Slowest and fastest when it moves; (0, 0) for what never moves.
+        like: The kind whose shape and places it has; empty for its own.
+        categories: Its categories, drawn by weight; none of what is not annotated.
+    """
+
+    name: str
+    length_m: Span
+    width_m: Span
+    height_m: Span
+    count: tuple[int, int]
+    reach_m: float
+    speed_mps: Annotated[Span, DefaultBefore((0.0, 0.0))]
+    like: Annotated[str, DefaultBefore("")]
+    categories: Annotated[Table[float], DefaultBefore(Table())]
+
+    @property
+    def look(self) -> str:
+        """The kind whose shape and places it has."""
+        return self.like or self.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Camera:
+    """A camera: heading counter-clockwise from forward, focal length at 1600 pixels."""
+
+    channel: str
+    place_m: tuple[float, float, float]
+    heading_deg: float
+    focal_px: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,86 +60,31 @@ class SynthSet:
     """One kind of synthetic data.
 
     Attributes:
-        kinds: Objects that are annotated, the large ones first: they are placed first.
+        kinds: Objects that are annotated, in the order in which they are placed.
         clutter: Objects that are not.
-        weights: Categories of each class, drawn by weight.
+        background: Objects at both sides of the road.
+        attributes: All attributes, with their descriptions.
         words: All categories, with their descriptions.
-        cameras: By channel.
+        cameras: In the order in which they are drawn.
         size_px: Width and height of the stored images.
         description: Of the classes and sensors; nuScenes' is not written.
     """
 
     kinds: tuple[Kind, ...]
     clutter: tuple[Kind, ...]
-    weights: Mapping[str, Mapping[str, float]]
-    words: Mapping[str, str]
-    cameras: Mapping[str, Camera]
-    size_px: tuple[int, int] = (480, 270)
-    description: DataDescription = field(default=NUSCENES)
+    background: tuple[Kind, ...]
+    attributes: Table[str]
+    words: Table[str]
+    cameras: tuple[Camera, ...]
+    size_px: tuple[int, int]
+    description: DataDescription | None = None
+
+    @property
+    def described(self) -> DataDescription:
+        """The classes and sensors."""
+        return self.description or NUSCENES
 
 
-_PERSON = ("pedestrian.moving", "pedestrian.standing")
-_DEPOT = DataDescription(
-    classes=(
-        DetectionClass(name="container", categories=("object.container",), range_m=45.0, heading="half",
-                       velocity=False),
-        DetectionClass(name="forklift", categories=("vehicle.forklift",), range_m=35.0,
-                       attributes=("vehicle.moving", "vehicle.parked", "vehicle.stopped")),
-        DetectionClass(name="worker", categories=("human.worker", "human.visitor"), range_m=25.0,
-                       attributes=_PERSON, small=True),
-        DetectionClass(name="pallet", categories=("object.pallet",), range_m=20.0, heading="none",
-                       velocity=False, small=True),
-    ),
-    cameras=("CAM_FRONT", "CAM_LEFT", "CAM_BACK", "CAM_RIGHT"),
-    point_range_m=(-45.0, -45.0, -5.0, 45.0, 45.0, 3.0),
-)  # fmt: skip
-
-SETS: Mapping[str, SynthSet] = {
-    "synth": SynthSet(
-        kinds=KINDS,
-        clutter=CLUTTER,
-        weights=CATEGORY_WEIGHTS,
-        words=CATEGORIES,
-        cameras={
-            "CAM_FRONT": ((1.70, 0.02, 1.51), 0.0, 1266.0),
-            "CAM_FRONT_RIGHT": ((1.55, -0.49, 1.50), -56.5, 1261.0),
-            "CAM_FRONT_LEFT": ((1.52, 0.49, 1.51), 55.2, 1272.0),
-            "CAM_BACK": ((0.03, 0.0, 1.58), 180.0, 809.0),
-            "CAM_BACK_LEFT": ((1.04, 0.48, 1.59), 108.6, 1257.0),
-            "CAM_BACK_RIGHT": ((1.02, -0.48, 1.56), -110.8, 1259.0),
-        },
-    ),
-    "depot": SynthSet(
-        kinds=(
-            Kind("container", (6.0, 9.0), (2.4, 2.7), (2.5, 3.2), (2, 4), 38.0),
-            Kind("forklift", (2.2, 3.2), (1.1, 1.5), (2.0, 2.5), (3, 5), 30.0, (1.0, 4.0),
-                 "construction_vehicle"),
-            Kind("worker", (0.55, 0.85), (0.55, 0.8), (1.6, 1.95), (4, 7), 24.0, (0.7, 1.8), "pedestrian"),
-            Kind("pallet", (0.9, 1.3), (0.9, 1.3), (0.5, 1.2), (5, 8), 20.0, like="barrier"),
-        ),
-        clutter=tuple(kind for kind in CLUTTER if kind.name not in {"container", "rack"}),
-        weights={
-            "container": {"object.container": 1.0},
-            "forklift": {"vehicle.forklift": 1.0},
-            "worker": {"human.worker": 0.8, "human.visitor": 0.2},
-            "pallet": {"object.pallet": 1.0},
-        },
-        words={
-            "human.visitor": "A person who does not work there.",
-            "human.worker": "A person in a vest.",
-            "object.container": "A container on the ground.",
-            "object.pallet": "A pallet with its load.",
-            "vehicle.forklift": "A forklift truck.",
-        },
-        # A hundred degrees wide, one to each side.
-        cameras={
-            "CAM_FRONT": ((1.70, 0.0, 1.60), 0.0, 671.0),
-            "CAM_LEFT": ((0.90, 0.60, 1.60), 90.0, 671.0),
-            "CAM_BACK": ((0.00, 0.0, 1.60), 180.0, 671.0),
-            "CAM_RIGHT": ((0.90, -0.60, 1.60), -90.0, 671.0),
-        },
-        size_px=(400, 300),
-        description=_DEPOT,
-    ),
-}  # fmt: skip
+_TEXT = Path(__file__).with_name("sets.yaml").read_text(encoding="utf-8")
+SETS = {name: convert(SynthSet, values) for name, values in yaml.safe_load(_TEXT).items()}
 """By name, as `--set` takes it."""

@@ -1,14 +1,13 @@
 """Placement and motion of every object of a scene, drawn at random."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from aqr_exp.data.geometry import overlap
 from aqr_exp.synth.actors import Actor, Motion, Size, footprints
-from aqr_exp.synth.catalog import BACKGROUND, Kind
 from aqr_exp.synth.road import (
     EGO_LANE_D_M,
     KERB_D_M,
@@ -17,7 +16,7 @@ from aqr_exp.synth.road import (
     PAVEMENT_END_D_M,
     Road,
 )
-from aqr_exp.synth.sets import SETS, SynthSet
+from aqr_exp.synth.sets import SETS, Kind, SynthSet
 from aqr_exp.synth.shapes import build_shape
 
 _LONG_M = 6.0
@@ -228,16 +227,11 @@ def attribute_of(kind: Kind, motion: Motion, *, on_road: bool, rider: bool) -> s
     return "vehicle.stopped" if on_road or kind.look == "bus" else "vehicle.parked"
 
 
-def _draw_actor(
-    kind: Kind,
-    motion: Motion,
-    rng: np.random.Generator,
-    weights_of: Mapping[str, Mapping[str, float]],
-) -> Actor:
+def _draw_actor(kind: Kind, motion: Motion, rng: np.random.Generator) -> Actor:
     """Size, category and looks of an object whose motion is settled."""
     category = ""
-    if kind.name in weights_of:
-        names, weights = zip(*weights_of[kind.name].items(), strict=True)
+    if kind.categories:
+        names, weights = zip(*kind.categories.items(), strict=True)
         category = names[int(rng.choice(len(names), p=weights))]
     spans = (kind.length_m, kind.width_m, kind.height_m)
     # Annotated sizes have millimetres.
@@ -281,10 +275,10 @@ def build_world(
     ego_poses[:, :2] += EGO_CENTRE_AHEAD_M * ahead
     taken = [footprints(ego_poses, EGO_SIZE, 0.6)]
     actors: list[Actor] = []
-    for kind in (*objects.kinds, *objects.clutter, *BACKGROUND):
+    for kind in (*objects.kinds, *objects.clutter, *objects.background):
         for _ in range(int(rng.integers(kind.count[0], kind.count[1] + 1))):
             for _ in range(_TRIES):
-                actor = _draw_actor(kind, draw_motion(kind, context, rng), rng, objects.weights)
+                actor = _draw_actor(kind, draw_motion(kind, context, rng), rng)
                 corners = footprints(actor.motion.poses(road, times), actor.size, _CLEARANCE_M)
                 if not overlap(np.stack(taken), corners[None], touching=True).any():
                     actors.append(actor)

@@ -2,12 +2,12 @@ import numpy as np
 
 from aqr_exp.synth.actors import Actor, Motion, Size
 from aqr_exp.synth.annotations import ANNOTATION_RANGE_M, FrameView, annotate
-from aqr_exp.synth.catalog import CLUTTER, KINDS
+from aqr_exp.synth.sets import SETS
 
 
 def actor(kind_index: int, category: str, attribute: str = "") -> Actor:
     return Actor(
-        kind=KINDS[kind_index] if category else CLUTTER[0],
+        kind=SETS["synth"].kinds[kind_index] if category else SETS["synth"].clutter[0],
         category=category,
         attribute=attribute,
         size=Size(length=4.0, width=2.0, height=1.5),

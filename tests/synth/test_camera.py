@@ -6,12 +6,12 @@ import pytest
 from aqr_exp.data.classes import CAMERA_NAMES
 from aqr_exp.synth.actors import Actor, Block, Motion, Size
 from aqr_exp.synth.camera import Picture, build_view, draw, light_at, noise_tile, through_lens
-from aqr_exp.synth.catalog import KINDS
 from aqr_exp.synth.lidar import poses_at, relative_poses
 from aqr_exp.synth.plan import CLEAR, NIGHT, RAIN, Weather
 from aqr_exp.synth.polygons import NEAR_M, clip_polygon, guard_planes, stack_polygons
 from aqr_exp.synth.rig import Mount, build_rig
 from aqr_exp.synth.road import Road, paint_ground
+from aqr_exp.synth.sets import SETS
 from aqr_exp.synth.settings import SynthSettings
 from aqr_exp.synth.traffic import build_world
 
@@ -24,7 +24,7 @@ EGO = np.zeros(3)
 def box_actor(x: float, y: float, size: Size, colour: tuple[int, int, int]) -> Actor:
     block: Block = size.block((-1, 1), (-1, 1), (0, 1), colour, 0.5)
     return Actor(
-        kind=KINDS[0],
+        kind=SETS["synth"].kinds[0],
         category="vehicle.car",
         attribute="",
         size=size,

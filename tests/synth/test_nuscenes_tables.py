@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from aqr_exp.synth.annotations import visibility_token, vocabulary_tables, vocabulary_token
+from aqr_exp.synth.annotations import visibility_token, vocabulary_tables
+from aqr_exp.synth.sets import SETS, SynthSet
 from aqr_exp.synth.settings import SynthSettings
 
 TABLES = [
@@ -204,15 +205,16 @@ def test_visibility_levels_by_hand() -> None:
 
 
 def test_vocabulary_is_nuscenes() -> None:
-    rows = vocabulary_tables()
+    rows = vocabulary_tables(SETS["synth"])
     assert len(rows["category"]) == 23
     assert len(rows["attribute"]) == 8
     assert [row["token"] for row in rows["visibility"]] == ["1", "2", "3", "4"]
-    with pytest.raises(
-        ValueError, match=r"category 'vehicle\.tram' is none of nuScenes': animal, "
-    ):
-        vocabulary_token("category", "vehicle.tram")
-    with pytest.raises(
-        ValueError, match=r"attribute 'flying' is none of nuScenes': vehicle\.moving"
-    ):
-        vocabulary_token("attribute", "flying")
+
+
+@pytest.mark.parametrize("chosen", SETS.values(), ids=SETS)
+def test_a_set_has_words_for_all_it_annotates(chosen: SynthSet) -> None:
+    drawn = {name for kind in chosen.kinds for name in kind.categories}
+    assert drawn
+    assert drawn <= {*chosen.described.class_of} <= {*chosen.words}
+    assert {*chosen.described.attributes} <= {*chosen.attributes}
+    assert {each.channel for each in chosen.cameras} == {*chosen.described.cameras}

@@ -3,11 +3,12 @@ import pytest
 
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.synth.actors import Block, Size
-from aqr_exp.synth.catalog import BACKGROUND, CLUTTER, KINDS, Kind
+from aqr_exp.synth.sets import SETS, Kind
 from aqr_exp.synth.shapes import build_shape
 from aqr_exp.synth.traffic import PLACES
 
-ALL = (*KINDS, *CLUTTER, *BACKGROUND)
+KINDS = SETS["synth"].kinds
+ALL = (*KINDS, *SETS["synth"].clutter, *SETS["synth"].background)
 
 
 def _shapes(kind: Kind) -> list[tuple[Size, list[Block]]]:

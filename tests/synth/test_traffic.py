@@ -6,8 +6,8 @@ import pytest
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.data.geometry import overlap as overlap_of
 from aqr_exp.synth.actors import Motion, Size, footprints
-from aqr_exp.synth.catalog import KINDS
 from aqr_exp.synth.road import Road
+from aqr_exp.synth.sets import SETS
 from aqr_exp.synth.traffic import EGO_SIZE, World, attribute_of, build_world
 
 ROADS = (
@@ -86,7 +86,7 @@ def test_attributes_say_what_happens(world: World) -> None:
 
 
 def test_attribute_of_a_standing_bus_and_a_parked_car() -> None:
-    kinds = {kind.name: kind for kind in KINDS}
+    kinds = {kind.name: kind for kind in SETS["synth"].kinds}
     still = Motion(s=0.0, d=8.5)
     assert attribute_of(kinds["bus"], still, on_road=False, rider=False) == "vehicle.stopped"
     assert attribute_of(kinds["car"], still, on_road=False, rider=False) == "vehicle.parked"
