@@ -5,6 +5,7 @@ Whatever is wrong with the file is one fault that names file and line.
 
 import ast
 import dataclasses
+import difflib
 import importlib
 import importlib.util
 import os
@@ -33,7 +34,7 @@ from aqr_exp.config.short_names import short_names
 from aqr_exp.config.variant_spec import VariantSpec, shipped_specs
 from aqr_exp.errors import Fault, RequestError, refusal
 from aqr_exp.files.reading import open_regular
-from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.files.suggest import did_you_mean, some
 
 Rules = Callable[[Any, RunConfig], Iterator[Fault]]
 LARGEST_BYTES = 1 << 20
@@ -63,7 +64,9 @@ def read_idea(name: str, place: IdeaPlace) -> VariantSpec[Any]:
         "overrides_help": "",
         "examples": (),
     }
-    made |= _class_level(idea, importlib.import_module(PUBLIC).Idea)
+    root = importlib.import_module(PUBLIC).Idea
+    _check_hooks(idea, root)
+    made |= _class_level(idea, root)
     if base is not None and "rules" in given:
         given["rules"] = _both(base.rules, given["rules"])
     option = {**above, "name": name, **defaults}
@@ -75,6 +78,26 @@ def read_idea(name: str, place: IdeaPlace) -> VariantSpec[Any]:
 
 
 CLASS_LEVEL = ("learning_rates", "train_transforms", "warnings", "figure")
+
+
+def _check_hooks(idea: Any, root: Any) -> None:
+    """Refuse a module that would change nothing, or has what looks like a hook and is never called.
+
+    Raises:
+        RequestError: It overrides no hook, or a method of its own has nearly the name of one.
+    """
+    file, name = _file_of(idea), idea.__name__
+    hooks = [key for key, value in vars(root).items() if key[:2] != "__" and callable(value)]
+    left = [key for key in hooks if getattr(idea, key) is getattr(root, key)]
+    for key, value in vars(idea).items():
+        if key[0] != "_" and callable(value) and not isinstance(value, type):
+            near = [] if hasattr(root, key) else difflib.get_close_matches(key, left, 1, cutoff=0.8)
+            if near:
+                hint = f": did you mean '{near[0]}'? (names of helpers begin with _)"
+                _refuse(file, _line_of(file, name, key), f"{key} is no hook", hint=hint)
+    if len(left) == len(hooks):
+        rule = f"{name} overrides no hook and would change nothing (hooks: {some(hooks)})"
+        _refuse(file, _line_of(file, name), rule)
 
 
 def _class_level(idea: Any, root: Any) -> dict[str, Any]:
@@ -195,7 +218,7 @@ def _line_of(file: Path, name: str, field: str = "") -> int:
 
 
 def _names_of(node: Any) -> list[str]:
-    if isinstance(node, ast.ClassDef):
+    if isinstance(node, ast.ClassDef | ast.FunctionDef):
         return [node.name]
     targets = getattr(node, "targets", [getattr(node, "target", None)])
     # The names of a comprehension have no line of their own.

@@ -31,6 +31,9 @@ class MyGainModule(Idea):
     def __init__(self, settings: MyGain, run: RunConfig) -> None:
         super().__init__(settings, run)
         self.gain = nn.Parameter(torch.full((2,), settings.start))
+
+    def features(self, context, bev, camera):
+        return bev * self.gain[0], camera * self.gain[1]
 '''
 
 

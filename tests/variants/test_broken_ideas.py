@@ -47,7 +47,7 @@ def _files() -> list[Path]:
 
 HEAD = GAIN[: GAIN.index("@dataclass")]
 SETTINGS = "@dataclass(frozen=True, kw_only=True)\nclass S(Settings):\n"
-MODULE = "class M(Idea):\n    ...\n"
+MODULE = "class M(Idea):\n    def set_epoch(self, epoch): ...\n"
 AT = HEAD.count("\n") + 1
 """The line after the imports."""
 
@@ -82,6 +82,14 @@ CASES = {
     "two modules": (
         GAIN + "\n\nclass Other(Idea):\n    ...\n",
         f"{END + 2}: two classes derive from Idea: MyGainModule and Other (keep one; ",
+    ),
+    "no hook": (
+        _of_field("a: int = 1").replace("set_epoch", "forward"),
+        f"{AT + 3}: M overrides no hook and would change nothing (hooks: learning_rates, ",
+    ),
+    "a misspelt hook": (
+        GAIN.replace("features(", "feature("),
+        f"{END - 2}: feature is no hook: did you mean 'features'? (names of helpers begin with _)",
     ),
     "no default": (
         _of_field("a: int"),

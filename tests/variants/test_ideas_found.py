@@ -124,7 +124,7 @@ def test_a_folder_is_an_idea_too(place: Path) -> None:
         '"""Made of parts."""\n'
         "from .settings import Parts\n"
         "from aqr_exp.ideas import Idea\n"
-        "class PartsModule(Idea):\n    ...\n"
+        "class PartsModule(Idea):\n    def set_epoch(self, epoch): ...\n"
     )
     (folder / "settings.py").write_text(
         "from dataclasses import dataclass\nfrom aqr_exp.ideas import Settings\n"
