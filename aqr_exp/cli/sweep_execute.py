@@ -167,7 +167,8 @@ def remember(plan: Plan, sweep: SweepFolder) -> None:
         for entry in sweep.read_plan_if_any()
         if seen is not None and entry.name not in names | seen
     ]
-    sweep.write_plan([*map(entry_of, plan.runs), *added], plan.origin, plan.primary)
+    entries = [*map(entry_of, plan.runs), *added]
+    sweep.write_plan(entries, plan.origin, plan.primary, plan.factors)
 
 
 def find_room(

@@ -54,6 +54,7 @@ class _Plan(msgspec.Struct, kw_only=True):
     removed: list[SweepEntry] = []
     origin: str | None = None
     primary: str | None = None
+    factors: list[str] = []
 
 
 class SweepFolder:
@@ -105,13 +106,16 @@ class SweepFolder:
         entries: Sequence[SweepEntry],
         origin: str | None = None,
         primary: str | None = None,
+        factors: Sequence[str] | None = None,
     ) -> None:
         """Write down the runs the sweep means from now on; those it meant before are not forgotten.
 
         Args:
-            origin: As `SweepRequest.origin`; None keeps the one that is known, as of `primary`.
+            origin: As `SweepRequest.origin`; None keeps the one that is known, as of `primary` and
+                `factors`.
         """
         primary = self.primary() if primary is None else primary
+        factors = self.factors() if factors is None else factors
         names = {entry.name for entry in entries}
         origin = self.origin() if origin is None else origin
         before = self.read_known()
@@ -121,6 +125,7 @@ class SweepFolder:
             "written": utc_now(),
             "origin": origin,
             "primary": primary,
+            "factors": list(factors),
             "runs": msgspec.to_builtins(entries),
             "removed": msgspec.to_builtins([one for one in before if one.name not in names]),
         }
@@ -150,6 +155,10 @@ class SweepFolder:
     def primary(self) -> str | None:
         """The metric that its file declared before it ran; None where none did."""
         return self._read_if_any().primary
+
+    def factors(self) -> list[str]:
+        """What its file says that its arms may differ in besides their variant."""
+        return self._read_if_any().factors
 
     def read_plan_if_any(self) -> list[SweepEntry]:
         """The runs the sweep means; none when its plan is missing or damaged."""

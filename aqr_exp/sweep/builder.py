@@ -9,6 +9,7 @@ from aqr_exp.config.compose import Groups, Override, group_options, known_varian
 from aqr_exp.config.conditions import Condition, condition_names, read_condition
 from aqr_exp.errors import Fault, RequestError
 from aqr_exp.files.suggest import did_you_mean, some
+from aqr_exp.statistics.confounders import check_factors
 from aqr_exp.statistics.metrics import PRIMARY
 from aqr_exp.store.sweep_folder import check_sweep_name
 from aqr_exp.sweep import search
@@ -59,7 +60,7 @@ class Node:
 # What lists points itself, and so has no place beside a search.
 _LISTS = ("grid", "zip", "points", "skip")
 _OWN = ("name", "description", "variant", "fixed", *_LISTS, "seeds", "baseline")
-KEYS = (*_OWN, "primary", "until_decided", *search.KEYS)
+KEYS = (*_OWN, "primary", "factors", "until_decided", *search.KEYS)
 
 CUT = 'a value is cut at its comma: within { } write it in quotes, "range(0, 3)"'
 
@@ -126,6 +127,7 @@ class SweepBuilder:
             seeds=part("seeds", self._seeds, (0,)),
             baseline=part("baseline", self._baseline, None),
             primary=part("primary", self._primary, PRIMARY),
+            factors=part("factors", self._factors, ()),
             until=part("until_decided", self._until, UntilDecided()),
             search=self._search(known),
         )
@@ -347,6 +349,11 @@ class SweepBuilder:
     def _primary(self, node: Node) -> str:
         read = self._try(node, lambda: search.read_setting("primary", node.raw))
         return PRIMARY if read is None else str(read)
+
+    def _factors(self, node: Node) -> tuple[str, ...]:
+        names = [self._text(item, "a factor") for item in self._items(node, "factors")]
+        self._try(node, lambda: check_factors([name for name in names if name]))
+        return tuple(names)
 
     def _until(self, node: Node) -> UntilDecided:
         given: dict[str, Any] = {}

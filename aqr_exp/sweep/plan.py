@@ -59,7 +59,7 @@ class Plan:
             are not counted.
         skipped: Points that a condition of the sweep left out.
         joined: Points of earlier requests that the sweep means too.
-        origin: That of its request, as `primary`.
+        origin: That of its request, as `primary` and `factors`.
         seen: The runs that its folder meant when it was planned; None where nobody looked.
     """
 
@@ -70,6 +70,7 @@ class Plan:
     joined: int = 0
     origin: str = ""
     primary: str = PRIMARY
+    factors: tuple[str, ...] = ()
     seen: frozenset[str] | None = None
 
 
@@ -124,6 +125,7 @@ def plan_sweep(
         joined=len(points),
         origin=request.origin,
         primary=request.primary,
+        factors=request.factors,
     )
 
 

@@ -74,6 +74,7 @@ class SweepRequest:
         baseline: None, or that every point brings its baseline: the same without what the baseline
             has no part for, with these overrides on top.
         primary: The metric that arms are judged by; every other one is exploratory.
+        factors: What its arms may differ in besides their variant, and still be compared.
         until: How seeds are added until it decides.
         search: None, or that points are proposed instead of listed: then there are no axes.
     """
@@ -92,6 +93,7 @@ class SweepRequest:
     seeds: tuple[int, ...] = (0,)
     baseline: Overrides | None = None
     primary: str = PRIMARY
+    factors: tuple[str, ...] = ()
     until: UntilDecided = UntilDecided()
     search: Search | None = None
 

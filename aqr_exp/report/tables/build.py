@@ -125,7 +125,7 @@ def build_table(
         *(f"not in the table: {line}" for line in lines),
         *chosen.notes,
     ]
-    matches = _opponents(groups, chosen.specs, request)
+    matches = _opponents(groups, chosen, request)
     if request.strict:
         refuse_confounded(groups, matches)
     if request.by is By.COST:
@@ -213,6 +213,7 @@ class _Chosen:
         epoch: After which epoch they stand; None where they are those of record.
         planned: The names of the sweep's runs; None where the table is of no sweep.
         primary: The metric that the sweep declared.
+        factors: What was asked for or, without that, what the sweep declared.
     """
 
     rows: Sequence[RunRow]
@@ -222,16 +223,19 @@ class _Chosen:
     epoch: int | None
     planned: Sequence[str] | None
     primary: str
+    factors: Sequence[str]
 
 
 def _chosen_rows(store: Store, rows: Sequence[RunRow], request: TableRequest) -> _Chosen:
     specs = Specs(store)
     notes: list[str] = []
     epoch = planned = None
+    factors = request.factors
     if request.sweep is not None:
         planned = _planned(store, request.sweep)
+        factors = factors or store.sweep(request.sweep).factors()
         rows, notes = rows_of_sweep(rows, planned, store)
-    met = choose(rows, request.where, specs, factors=request.factors, baseline=request.baseline)
+    met = choose(rows, request.where, specs, factors=factors, baseline=request.baseline)
     rows = met.rows
     if request.at_epoch is not None:
         rows, epoch = at_epoch(rows, read_epoch(request.at_epoch), store, specs)
@@ -249,6 +253,7 @@ def _chosen_rows(store: Store, rows: Sequence[RunRow], request: TableRequest) ->
         epoch=epoch,
         planned=planned,
         primary=(request.sweep and store.sweep(request.sweep).primary()) or PRIMARY,
+        factors=factors,
     )
 
 
@@ -262,10 +267,12 @@ def _planned(store: Store, sweep: str) -> list[str]:
     return list(dict.fromkeys(entry.name for entry in store.sweep(sweep).read_plan()))
 
 
-def _opponents(groups: Sequence[Group], specs: Specs, request: TableRequest) -> list[BaselineMatch]:
-    declared = check_factors(request.factors)
-    chosen = None if request.baseline is None else chosen_arm(groups, request.baseline)
-    baselines = Baselines(groups, specs, declared, chosen)
+def _opponents(
+    groups: Sequence[Group], chosen: _Chosen, request: TableRequest
+) -> list[BaselineMatch]:
+    declared = check_factors(chosen.factors)
+    asked = None if request.baseline is None else chosen_arm(groups, request.baseline)
+    baselines = Baselines(groups, chosen.specs, declared, asked)
     return [baselines.of(group) for group in groups]
 
 
