@@ -17,11 +17,12 @@ from typing import Any
 
 import torch
 from mmengine.registry import LOOPS
-from mmengine.runner import EpochBasedTrainLoop
+from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from aqr_exp.config.identity import from_spec
 from aqr_exp.config.stages import stages_of
 from aqr_exp.errors import RunFailedError
+from aqr_exp.files.own_code import fail_in
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.train import memory
 from aqr_exp.train.checkpoint import StopRequest, unwrapped
@@ -87,6 +88,8 @@ def first_steps(folder: RunFolder) -> dict[str, Any]:
     del loop["by_epoch"]
     runner._train_loop = loop  # noqa: SLF001 - it takes no loop otherwise
     runner.train()
+    if config.sources is not None:
+        _check_gradients(runner)
     losses = [line["loss"] for line in folder.read_history() if line["kind"] == "train"]
     runner.model.eval()
     runner.test_loop.run_iter(0, next(iter(runner.test_dataloader)))
@@ -95,6 +98,20 @@ def first_steps(folder: RunFolder) -> dict[str, Any]:
         "memory_mb": round(_peak_mb(), 1),
         "loss": losses[0],
     }
+
+
+def _check_gradients(runner: Runner) -> None:
+    """Refuse a parameter of an idea that no loss depends on: it would never be trained.
+
+    Raises:
+        RunFailedError: There is one; names the file and line of the module.
+    """
+    head: Any = unwrapped(runner).pts_bbox_head
+    trained = runner.optim_wrapper.optimizer.state
+    for name, parameter in head.aqr.named_parameters():
+        # Where gradients are summed over more batches than these no step was made yet.
+        if trained and parameter.requires_grad and parameter not in trained:
+            fail_in(type(head.aqr), name, "gets no gradient: no loss depends on it")
 
 
 def _forget_peak() -> None:
