@@ -22,7 +22,7 @@ from aqr_exp.files.progress import no_progress
 from aqr_exp.files.suggest import some
 from aqr_exp.launch.attempt import last_log_lines
 from aqr_exp.launch.executor import Executor, executor_for
-from aqr_exp.launch.measuring import check_parameters, estimate_memory, outline_of
+from aqr_exp.launch.measuring import check_parameters, outline_of
 from aqr_exp.launch.preflight import check_ready
 from aqr_exp.launch.record import changed_code, create_run, edited_since
 from aqr_exp.launch.run_plan import RunPlan, plan_of
@@ -45,10 +45,9 @@ def show_run_plan(config: RunConfig, store: Store, *, as_json: bool) -> int:
     plan = plan_of(config, store.root)
     console.say("building the detector and estimating the memory of a step (some seconds)")
     try:
-        plan = replace(plan, memory=estimate_memory(config))
-        (found,) = outline_of([config])
-        faults = tuple(dict.fromkeys((*plan.faults, *found["faults"])))
-        plan = replace(plan, rates=found["rates"], beginning=found["beginning"], faults=faults)
+        (found,) = outline_of([config], memory=True)
+        found["faults"] = tuple(dict.fromkeys((*plan.faults, *found["faults"])))
+        plan = replace(plan, **found)
     except AqrExpError as error:
         console.say(str(error))
     if as_json:

@@ -22,7 +22,6 @@ from aqr_exp.store.cost import Cost, cost_of
 from aqr_exp.store.run_folder import RunFolder, utc_now
 
 COST_MODULE = "aqr_exp.train.measure_cost"
-MEMORY_MODULE = "aqr_exp.train.memory"
 OUTLINE_MODULE = "aqr_exp.train.outline"
 FIRST_STEPS_MODULE = "aqr_exp.train.first_steps"
 CORRUPTION_MODULE = "aqr_exp.train.corruption_eval"
@@ -85,29 +84,11 @@ def _outcome(folder: RunFolder, response: Mapping[str, Any], shared: Mapping[str
     return Outcome(name=folder.name, cost=cost)
 
 
-def estimate_memory(config: RunConfig) -> dict[str, float]:
-    """Estimate the memory of a training step from shapes; takes seconds, mostly for imports.
-
-    Returns:
-        `weights_gb`, `activations_gb` and `total_gb`, as `aqr_exp.train.memory` defines them.
-
-    Raises:
-        AqrExpError: The detector cannot be built here; quotes the last line of the error.
-    """
-    if missing_for_training():
-        raise AqrExpError("the memory cannot be estimated without the training packages")
-    with tempfile.TemporaryDirectory(prefix="aqr-exp-memory-") as folder:
-        spec, log = Path(folder) / "spec.yaml", Path(folder) / "log"
-        spec.write_text(to_yaml(config), encoding="utf-8")
-        with json_worker(MEMORY_MODULE, [str(spec)], log, {}) as worker:
-            sizes = next(responses(worker), None)
-            if worker.wait() or sizes is None:
-                raise AqrExpError(f"the memory cannot be estimated: {last_line(log)}")
-            return sizes
-
-
-def outline_of(configs: Sequence[RunConfig]) -> list[dict[str, Any]]:
+def outline_of(configs: Sequence[RunConfig], *, memory: bool = False) -> list[dict[str, Any]]:
     """The outlines of runs, whose detectors a process of their own builds.
+
+    Args:
+        memory: With the memory of a training step, estimated from shapes.
 
     Returns:
         For each run what `aqr_exp.train.outline` finds.
@@ -115,12 +96,15 @@ def outline_of(configs: Sequence[RunConfig]) -> list[dict[str, Any]]:
     Raises:
         AqrExpError: A detector cannot be built here; quotes the last line of the error.
     """
+    if missing_for_training():
+        raise AqrExpError("the detector cannot be built without the training packages")
     with tempfile.TemporaryDirectory(prefix="aqr-exp-outline-") as folder:
         specs = [Path(folder) / f"{index}.yaml" for index in range(len(configs))]
         for spec, config in zip(specs, configs, strict=True):
             spec.write_text(to_yaml(config), encoding="utf-8")
         log = Path(folder) / "log"
-        with json_worker(OUTLINE_MODULE, [*map(str, specs)], log, NO_GPU) as worker:
+        arguments = [*["--memory"] * memory, *map(str, specs)]
+        with json_worker(OUTLINE_MODULE, arguments, log, NO_GPU) as worker:
             found = list(responses(worker))
             if worker.wait() or len(found) < len(configs):
                 raise AqrExpError(f"the detector cannot be built: {last_line(log)}")

@@ -33,7 +33,7 @@ class RunPlan:
         peak_share: Share of the run after which the rate is highest.
         rates: Multipliers of the learning rate, as `train.outline` gives them; empty when unknown.
         beginning: What the checkpoint gives, likewise; None without one.
-        memory: Of a step, as `launch.measuring.estimate_memory` gives it; empty when unknown.
+        memory: Of a step, as `train.memory.estimate` gives it; empty when unknown.
         notes: Lines on what would spoil its result.
         faults: Lines on what is missing to run it here.
     """

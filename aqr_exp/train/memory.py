@@ -2,25 +2,23 @@
 
 import ctypes
 import gc
-import sys
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-import yaml
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from aqr_exp.cmt.attention import MultiHeadAttention
-from aqr_exp.cmt.detector import CmtDetector
 from aqr_exp.cmt.detector_config import detector_config
 from aqr_exp.cmt.encodings import map_tokens
-from aqr_exp.config.identity import from_spec
 from aqr_exp.config.schema import ModelConfig, RunConfig
 from aqr_exp.train.runner_config import register_plugins
-from aqr_exp.train.worker import json_responses
+
+if TYPE_CHECKING:
+    from aqr_exp.cmt.detector import CmtDetector
 
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
@@ -103,7 +101,7 @@ def estimate(config: RunConfig) -> dict[str, float]:
     return sizes | {"total_gb": sum(sizes.values())}
 
 
-def _forward(detector: CmtDetector, model: ModelConfig, batch: int, views: int) -> None:
+def _forward(detector: "CmtDetector", model: ModelConfig, batch: int, views: int) -> None:
     """The forward pass, but for operations whose shapes follow the content of the data."""
     # The mask is applied at random, and random numbers have no content here.
     detector.grid_mask = None
@@ -134,14 +132,3 @@ def _forward_head(
     query_encoding = torch.randn(batch, queries, model.head.width, requires_grad=True)
     blocked = torch.zeros(queries, queries, dtype=torch.bool)
     head.task_heads[0](head.transformer(memory, encoding, query_encoding, blocked).float())
-
-
-def main() -> None:
-    """Estimate the run of the specification file that is the argument."""
-    with json_responses() as respond:
-        spec = yaml.safe_load(Path(sys.argv[1]).read_text(encoding="utf-8"))
-        respond(estimate(from_spec(spec)))
-
-
-if __name__ == "__main__":
-    main()

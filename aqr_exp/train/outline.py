@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from aqr_exp.config.variant_spec import variant_specs
 from aqr_exp.errors import AqrExpError, Fault, RequestError
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.train.checkpoint import fitted, freeze
+from aqr_exp.train.memory import estimate
 from aqr_exp.train.runner_config import VARIANT_MODULE, named_groups, register_plugins
 from aqr_exp.train.worker import json_responses
 
@@ -148,19 +149,17 @@ def start_name(config: RunConfig) -> str:
     return "" if config.start is None else Path(config.start.load_from).name
 
 
-def outlines(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """The outlines of the runs of specification files."""
-    for path in paths:
-        yield outline(from_spec(yaml.safe_load(path.read_text(encoding="utf-8"))))
-
-
 def main(argv: list[str] | None = None) -> int:
     """Outline the runs of the specification files that are the arguments; returns 0."""
     parser = argparse.ArgumentParser(prog="python -m aqr_exp.train.outline")
     parser.add_argument("specs", type=Path, nargs="+", help="specification files")
+    parser.add_argument("--memory", action="store_true", help="estimate that of a step, too")
+    arguments = parser.parse_args(argv)
     with json_responses() as respond:
-        for found in outlines(parser.parse_args(argv).specs):
-            respond(found)
+        for path in arguments.specs:
+            config = from_spec(yaml.safe_load(path.read_text(encoding="utf-8")))
+            memory = {"memory": estimate(config)} if arguments.memory else {}
+            respond(outline(config) | memory)
     return 0
 
 

@@ -84,10 +84,10 @@ def test_the_same_idea_in_another_folder_is_the_same(
 def test_an_edit_trains_anew_and_says_what_changed(
     known: Path, store: Store, capsys: Out, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unknown(config: object) -> None:
+    def unknown(configs: object, *, memory: bool) -> None:
         raise AqrExpError("not estimated")
 
-    monkeypatch.setattr("aqr_exp.cli.run.estimate_memory", unknown)
+    monkeypatch.setattr("aqr_exp.cli.run.outline_of", unknown)
     assert not [line for line in said(capsys, "run", "my_gain") if "changed" in line]
     edit(known, "(2,), settings.start", "(2,), 2 * settings.start")
     edit(known.with_name("_floor.py"), "FLOOR = 0.5\n", "FLOOR = 0.5\nCEILING = 2.0\n")

@@ -33,7 +33,6 @@ def test_a_dry_run_knows_what_class_balanced_resampling_draws(tmp_path, capsys, 
     path = tmp_path / "data" / "aqr_infos" / "synth_train.pkl"
     path.write_bytes(pickle.dumps(content))
     monkeypatch.setenv("AQR_EXP_RESULTS", str(tmp_path / "results"))
-    monkeypatch.setattr("aqr_exp.cli.run.estimate_memory", lambda _: {})
     root = f"data.root={tmp_path / 'data'}"
     assert main(["run", "baseline", root, "schedule.cbgs=true", "--dry-run"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -72,7 +71,6 @@ def test_a_dry_run_shows_what_a_checkpoint_gives_and_what_does_not_fit(
 ):
     write_identity(tmp_path / "data")
     monkeypatch.setenv("AQR_EXP_RESULTS", str(tmp_path / "results"))
-    monkeypatch.setattr("aqr_exp.cli.run.estimate_memory", lambda _: {})
     weights = {"conv1.weight": torch.zeros(16, 3, 7, 7), "fc.bias": torch.zeros(10)}
     torch.save(weights, tmp_path / "tv.pth")
     given = [f"start.load_from={tmp_path / 'tv.pth'}", "start.parts=[img_backbone]"]

@@ -148,7 +148,7 @@ def test_commands_refuse_it_before_anything_starts(
     arguments: tuple[str, ...],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("aqr_exp.cli.run.estimate_memory", lambda _: {})
+    monkeypatch.setattr("aqr_exp.cli.run.outline_of", lambda *_, **__: [{"faults": []}])
     root = tmp_path / "data" / "synth"
     write_data(root)
     path = info_path(root, "synth_train")

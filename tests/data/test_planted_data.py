@@ -93,7 +93,7 @@ def test_a_planted_run_starts_nothing(
 ) -> None:
     results = tmp_path / "results"
     monkeypatch.setenv("AQR_EXP_RESULTS", str(results))
-    monkeypatch.setattr("aqr_exp.cli.run.estimate_memory", lambda _: {})
+    monkeypatch.setattr("aqr_exp.cli.run.outline_of", lambda *_, **__: [{"faults": []}])
     path = copy / "aqr_infos" / "synth_val.pkl"
     planted_and_recorded(path, tmp_path / "executed", copy)
     for more in ((), ("--dry-run",)):

@@ -7,7 +7,7 @@ from made_up_data import made_up_info, write_identity
 from aqr_exp.config.load import load_run
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.launch import measuring
-from aqr_exp.launch.measuring import estimate_memory
+from aqr_exp.launch.measuring import outline_of
 from aqr_exp.launch.preflight import check_ready, gpu_faults
 from aqr_exp.launch.run_plan import CURVE_POINTS, backbone_notes, plan_of
 
@@ -205,12 +205,13 @@ def test_what_needs_a_gpu():
 
 
 def test_the_memory_comes_from_a_process_of_its_own():
-    sizes = estimate_memory(load_run("baseline", ["model.head.queries=50"]))
+    (found,) = outline_of([load_run("baseline", ["model.head.queries=50"])], memory=True)
+    sizes = found["memory"]
     assert sizes["total_gb"] == pytest.approx(sizes["weights_gb"] + sizes["activations_gb"])
     assert 0.01 < sizes["total_gb"] < 1
 
 
 def test_a_process_that_fails_says_why(monkeypatch):
-    monkeypatch.setattr(measuring, "MEMORY_MODULE", "aqr_exp.train.nothing_of_the_kind")
-    with pytest.raises(AqrExpError, match=r"cannot be estimated: .*No module named"):
-        estimate_memory(load_run("baseline"))
+    monkeypatch.setattr(measuring, "OUTLINE_MODULE", "aqr_exp.train.nothing_of_the_kind")
+    with pytest.raises(AqrExpError, match=r"cannot be built: .*No module named"):
+        outline_of([load_run("baseline")])
