@@ -56,7 +56,10 @@ def test_there_are_five_examples_of_sixty_lines_at_most() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_example_passes(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_example_passes(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aqr_exp.train.check.ROUNDS", 1)  # of steps that are timed
     code, findings = check(capsys, name)
     assert {
         each: finding["detail"] for each, finding in findings.items() if not finding["ok"]
