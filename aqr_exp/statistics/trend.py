@@ -1,6 +1,6 @@
 """Sweeps over numbers: whether a parameter matters at all, and where its best value lies.
 
-docs/statistics.md has the formulas. Letters: K values of a parameter, C contrasts, D draws, G places.
+docs/statistics.md has the formulas. Letters: K values of a parameter, D draws, G places.
 """
 
 from collections.abc import Sequence
@@ -13,13 +13,25 @@ from jaxtyping import Float
 from aqr_exp.statistics.estimates import ArmMean
 from aqr_exp.statistics.judging import SeedNoise
 from aqr_exp.statistics.noise import NOTHING
-from aqr_exp.statistics.rule import LATER_SHARE, PRIOR_DEGREES, evidence, shrunk
+from aqr_exp.statistics.rule import (
+    LATER_SHARE,
+    PRIOR_DEGREES,
+    evidence,
+    shrunk,
+    sum_of_squares,
+)
 from aqr_exp.statistics.verdicts import LEAST_DEGREES
 
 LEAST_VALUES = 3
 _PEAKS = (0.25, 0.5, 0.75)
-_SHAPES = ("a steady {}", "a {} at first", "a {} at the end")
-_BUMPS = ("an early {}", "a {} in the middle", "a late {}")
+_SHAPES = (
+    "a steady {}",
+    "a {} at first",
+    "a {} at the end",
+    "an early {}",
+    "a {} in the middle",
+    "a late {}",
+)
 _DIRECTIONS = 4096
 
 
@@ -39,19 +51,6 @@ class Effect:
     degrees: float
     values: int
     look: int = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Factorial:
-    """The two parameters of a sweep over both.
-
-    Attributes:
-        effects: Of each parameter; None where its values cannot be told apart.
-        interaction: p of an effect of one that depends on the other; None without noise to judge it in.
-    """
-
-    effects: tuple[Effect | None, Effect | None]
-    interaction: float | None
 
 
 def effect_of_values(noise: SeedNoise, count: int, look: int = 1) -> Effect | None:
@@ -77,64 +76,46 @@ def effect_of_values(noise: SeedNoise, count: int, look: int = 1) -> Effect | No
 
 def factorial(
     cells: Sequence[tuple[int, int, ArmMean]], further: Sequence[ArmMean], look: int = 1
-) -> Factorial | None:
-    """The main effects of two parameters, judged in what they do not explain: interaction and seeds.
+) -> tuple[Effect | None, Effect | None, float | None]:
+    """The main effects of two parameters, and p of their interaction; None of what cannot be told.
 
     Args:
         cells: The place of each arm among the values of both parameters, and the arm.
         further: Arms of the same setting without the parameters, whose seeds tell of noise.
-
-    Returns:
-        None where nothing is left to judge by, or the two cannot be told apart.
     """
-    rows = [(a, b, value) for a, b, arm in cells for value in arm.values]
-    first, second, found = (np.array(part) for part in zip(*rows, strict=True))
-    k, m = int(first.max()) + 1, int(second.max()) + 1
-    design = np.zeros((len(rows), k + m - 1))
-    design[np.arange(len(rows)), first] = 1
-    late = second > 0
-    design[late, k + second[late] - 1] = 1
-    if np.linalg.matrix_rank(design) < k + m - 1:
-        return None
-    unit = np.linalg.inv(design.T @ design)
-    fitted = unit @ design.T @ found
-    pure = sum(float(np.var(arm.values)) * arm.n for _, _, arm in cells)
-    pure_degrees = len(rows) - len(cells)
-    beside = sum(float(np.var(arm.values)) * arm.n for arm in further if arm.n)
-    beside_degrees = sum(arm.n - 1 for arm in further if arm.n)
-    left = float(np.sum((found - design @ fitted) ** 2))
-    degrees = len(rows) - (k + m - 1) + beside_degrees
-    if degrees < LEAST_DEGREES or left + beside <= NOTHING**2:
-        return None
-    s2 = (left + beside) / degrees
-    effects = []
-    for places in (np.arange(k), np.arange(k, k + m - 1)):
-        block, means = unit[np.ix_(places, places)], fitted[places]
-        if places[0]:  # the second parameter's first value is what its others are measured from
-            both = np.zeros((m, m + k - 1))
-            both[:, 0] = 1
-            both[np.arange(1, m), places] = 1
-            block, means = both @ unit @ both.T, both @ fitted
-        known = len(means) >= LEAST_VALUES
-        effects.append(
-            _strongest(means, block, s2 * block, degrees, s2, None, look) if known else None
-        )
-    return Factorial(
-        effects=(effects[0], effects[1]),
-        interaction=_lack_of_fit(
-            (left - pure, len(cells) - (k + m - 1)), (pure + beside, pure_degrees + beside_degrees)
-        ),
-    )
-
-
-def _lack_of_fit(lacking: tuple[float, int], noise: tuple[float, int]) -> float | None:
-    """P of the F test of sums of squares with their degrees of freedom."""
     from scipy.special import fdtrc
 
-    if lacking[1] < 1 or noise[1] < LEAST_DEGREES or noise[0] <= NOTHING**2:
-        return None
-    ratio = max(lacking[0], 0.0) / lacking[1] / (noise[0] / noise[1])
-    return float(fdtrc(lacking[1], noise[1], ratio))
+    rows = [(a, b, value) for a, b, arm in cells for value in arm.values]
+    at, found = np.array([row[:2] for row in rows]), np.array([row[2] for row in rows])
+    effects: list[Effect | None] = []
+    pure = sum(sum_of_squares(arm.values) for _, _, arm in cells)
+    beside = sum(sum_of_squares(arm.values) for arm in further)
+    free = sum(max(arm.n - 1, 0) for arm in further)
+    for first, second in (at.T, at.T[::-1]):
+        # A mean for each value of the one, and what values of the other but its first add.
+        count = int(first.max()) + 1
+        design = np.concatenate(
+            [np.eye(count)[first], np.eye(second.max() + 1)[second][:, 1:]], axis=1
+        )
+        if np.linalg.matrix_rank(design) < design.shape[1]:
+            return None, None, None
+        unit = np.linalg.inv(design.T @ design)
+        fitted = unit @ design.T @ found
+        left = sum_of_squares(found - design @ fitted)
+        degrees = len(rows) - len(fitted) + free
+        s2 = (left + beside) / max(degrees, 1)
+        block = unit[:count, :count]
+        known = count >= LEAST_VALUES and degrees >= LEAST_DEGREES and s2 > 0
+        effects.append(
+            _strongest(fitted[:count], block, s2 * block, degrees, s2, None, look)
+            if known
+            else None
+        )
+    lacking, within = len(cells) - len(fitted), len(rows) - len(cells) + free
+    if lacking < 1 or within < LEAST_DEGREES or pure + beside == 0:
+        return effects[0], effects[1], None
+    ratio = max(left - pure, 0.0) / lacking / ((pure + beside) / within)
+    return effects[0], effects[1], float(fdtrc(lacking, within, ratio))
 
 
 def _strongest(
@@ -153,7 +134,11 @@ def _strongest(
         own: Degrees of freedom of each variance of a diagonal `covariance`; None where all have `total`.
         s2: The variance of one run.
     """
-    shapes = _shapes(len(means))
+    from scipy.special import fdtrc
+
+    u = np.linspace(0, 1, len(means))
+    bumps = [np.exp(-8 * (u - peak) ** 2) for peak in _PEAKS]
+    shapes = np.stack([u, u / (u + 0.2), np.exp(2 * u), *bumps])
     # A bet that goes on must be on the same contrast at each look, whatever seeds there are.
     weights = np.linalg.inv(unit) if look == 1 else np.eye(len(means))
     level = weights.sum(axis=0) / weights.sum()
@@ -166,10 +151,17 @@ def _strongest(
     t = contrasts @ means / np.sqrt(spread)
     if look == 1:
         normed = contrasts / np.sqrt(spread)[:, None]
-        reach = _reach(normed @ covariance @ normed.T)
-        p = np.array([_joint_p(*one, *reach) for one in zip(t, degrees, strict=True)])
-        best = int(p.argmin())
-        least = float(p[best])
+        values, vectors = np.linalg.eigh(normed @ covariance @ normed.T)
+        root = (vectors * np.sqrt(np.maximum(values, 0)))[:, values > 1e-9]
+        rank = root.shape[1]
+        # Along each direction the largest t^2 is an F, times the largest contrast of that direction.
+        reach = np.max((_directions(rank) @ root.T) ** 2, axis=1)
+        each = [
+            fdtrc(rank, nu, one**2 / rank / reach).mean()
+            for one, nu in zip(t, degrees, strict=True)
+        ]
+        best = int(np.argmin(each))
+        least = float(each[best])
     else:
         contrasts *= (2 / (contrasts**2).sum(axis=1, keepdims=True)) ** 0.5
         free = np.einsum("ck,kl,cl->c", contrasts, unit, contrasts)
@@ -177,26 +169,9 @@ def _strongest(
         best = int(bets.argmax())
         mean = np.logaddexp.reduce(bets) - np.log(len(bets))
         least = float(np.exp(min(0.0, -mean - np.log(LATER_SHARE))))
-    bump = best >= len(_SHAPES)
-    names = ("peak", "dip") if bump else ("rise", "fall")
-    words = (*_SHAPES, *_BUMPS)[best].format(names[int(t[best] < 0)])
-    return Effect(p=least, shape=words, degrees=float(degrees[best]), values=len(means), look=look)
-
-
-def _shapes(count: int) -> Float[np.ndarray, "C K"]:
-    """The shapes that a curve may have over the ranks of its values, from 0 to 1."""
-    u = np.linspace(0, 1, count)
-    bumps = (np.exp(-(((u - peak) / 0.25) ** 2) / 2) for peak in _PEAKS)
-    return np.stack([u, u / (u + 0.2), np.exp(2 * u), *bumps])
-
-
-def _reach(correlation: Float[np.ndarray, "C C"]) -> tuple[int, Float[np.ndarray, " D"]]:
-    """The rank of the contrasts, and the largest squared contrast in each of many directions."""
-    values, vectors = np.linalg.eigh(correlation)
-    kept = values > 1e-9
-    root = vectors[:, kept] * np.sqrt(values[kept])
-    rank = root.shape[1]
-    return rank, np.max((_directions(rank) @ root.T) ** 2, axis=1)
+    names = ("peak", "dip") if best >= len(_SHAPES) - len(_PEAKS) else ("rise", "fall")
+    words = _SHAPES[best].format(names[int(t[best] < 0)])
+    return Effect(p=least, shape=words, degrees=float(degrees[best]), values=len(u), look=look)
 
 
 @lru_cache(maxsize=8)
@@ -210,13 +185,6 @@ def _directions(rank: int) -> Float[np.ndarray, "D R"]:
     steps = root ** -np.arange(1.0, rank + 1)
     normal = ndtri((0.5 + np.arange(1.0, _DIRECTIONS + 1)[:, None] * steps) % 1)
     return np.asarray(normal / np.linalg.norm(normal, axis=1, keepdims=True))
-
-
-def _joint_p(t: float, degrees: float, rank: int, reach: Float[np.ndarray, " D"]) -> float:
-    """The chance that the largest |t| is at least this large: along each direction it is an F."""
-    from scipy.special import fdtrc
-
-    return float(np.mean(fdtrc(rank, degrees, t**2 / rank / reach)))
 
 
 PLACES = 61
@@ -245,6 +213,13 @@ class Curve:
     best_high: float
     best_mean: float
 
+    @property
+    def near(self) -> str:
+        """The best value with its interval, in words."""
+        ends = self.best, self.best_low, self.best_high
+        near, low, high = (f"{one:.2g}" if abs(one) < 100 else f"{one:.0f}" for one in ends)
+        return f"{near} [{low}, {high}]"
+
 
 def curve_of(
     values: Sequence[float],
@@ -263,7 +238,17 @@ def curve_of(
     """
     tried, y = np.asarray(values, dtype=np.float64), np.asarray(means, dtype=np.float64)
     noise = np.maximum(np.asarray(variances, dtype=np.float64), NOTHING**2)
-    at, spots, places = _places(tried)
+    # As smooth by ratios as by steps, from the smallest value above 0.
+    unit = tried[tried > 0].min() if tried[0] >= 0 else 0.0
+    spots = np.log1p(tried / unit) if unit else tried
+    spots = (spots - spots[0]) / (spots[-1] - spots[0])
+    places = np.linspace(0, 1, PLACES)
+    scale = (tried[-1] - tried[0]) * places
+    if unit:
+        scale = (unit + tried[0]) * np.expm1(
+            places * np.log((unit + tried[-1]) / (unit + tried[0]))
+        )
+    at = np.minimum(tried[0] + scale, tried[-1])
     rng = np.random.default_rng(0)
     count = len(tried)
     normal = rng.standard_normal((PLACES + 2 * count, _DRAWS))
@@ -304,21 +289,6 @@ def curve_of(
         best_high=float(ends[1]),
         best_mean=float(mean[best]),
     )
-
-
-def _places(
-    tried: Float[np.ndarray, " K"],
-) -> tuple[Float[np.ndarray, " G"], Float[np.ndarray, " K"], Float[np.ndarray, " G"]]:
-    """Values to draw a curve at; and the tried ones and these on a scale on which it is as smooth."""
-    if tried[0] < 0:
-        spread = tried
-        at = np.linspace(tried[0], tried[-1], PLACES)
-    else:  # by ratios, from the smallest value above 0
-        unit = tried[tried > 0].min()
-        spread = np.log1p(tried / unit)
-        at = np.expm1(np.linspace(spread[0], spread[-1], PLACES)) * unit
-    spots = (spread - spread[0]) / (spread[-1] - spread[0])
-    return np.clip(at, tried[0], tried[-1]), spots, np.linspace(0, 1, PLACES)
 
 
 def _quantiles(
