@@ -296,13 +296,6 @@ CURVES = {
 def print_trend(repetitions: int, seed: int) -> None:
     """How often a parameter is found to matter, and the interval of its best value right; sd .25."""
     for seeds in (3, 2):
-        for world in WORLDS:
-            rng = np.random.default_rng([seed, seeds])
-            found = []
-            for _ in range(repetitions):
-                effect = effect_of_values(noise_of(values_of(world, 9, seeds, rng)), 9)
-                found.append(effect is not None and effect.p <= 0.05)
-            print(f"9 values of {seeds} seeds, flat, {world}: {share(found)}", flush=True)
         for name, curve in CURVES.items():
             rng = np.random.default_rng([seed, seeds])
             found, holds, regret = [], [], []
@@ -325,6 +318,13 @@ def print_trend(repetitions: int, seed: int) -> None:
                 f"it: {share(holds)}; regret {np.mean(regret):.3f}",
                 flush=True,
             )
+        for world in WORLDS:
+            rng = np.random.default_rng([seed, seeds])
+            found = []
+            for _ in range(repetitions):
+                effect = effect_of_values(noise_of(values_of(world, 9, seeds, rng)), 9)
+                found.append(effect is not None and effect.p <= 0.05)
+            print(f"9 values of {seeds} seeds, flat, {world}: {share(found)}", flush=True)
 
 
 def paired_effect(arms: int, seeds: int, repetitions: int, rng: np.random.Generator) -> float:

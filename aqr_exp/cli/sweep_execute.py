@@ -168,7 +168,7 @@ def remember(plan: Plan, sweep: SweepFolder) -> None:
         if seen is not None and entry.name not in names | seen
     ]
     entries = [*map(entry_of, plan.runs), *added]
-    sweep.write_plan(entries, plan.origin, plan.primary, plan.factors)
+    sweep.write_plan(entries, plan.origin, plan.primary, plan.factors, plan.arms)
 
 
 def find_room(

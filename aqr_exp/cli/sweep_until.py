@@ -112,6 +112,9 @@ def planned(request: SweepRequest, store: Store) -> tuple[Decided, Plan]:
         AqrExpError: What is written down is damaged, or not what its runs give.
     """
     name, sweep = request.name, store.sweep(request.name)
+    if request.arms:
+        rule = "--until-decided decides all arms of a sweep: leave the key out"
+        raise RequestError(Fault("arms", None, rule, where=request.source))
     if request.search is not None:
         raise RequestError(f"--until-decided: {name} is a search: its points are proposed")
     if not in_points(request.primary):

@@ -55,6 +55,7 @@ class _Plan(msgspec.Struct, kw_only=True):
     origin: str | None = None
     primary: str | None = None
     factors: list[str] = []
+    arms: tuple[str, ...] | None = None
 
 
 class SweepFolder:
@@ -107,18 +108,19 @@ class SweepFolder:
         origin: str | None = None,
         primary: str | None = None,
         factors: Sequence[str] | None = None,
+        arms: tuple[str, ...] | None = None,
     ) -> None:
         """Write down the runs the sweep means from now on; those it meant before are not forgotten.
 
         Args:
-            origin: As `SweepRequest.origin`; None keeps the one that is known, as of `primary` and
-                `factors`.
+            origin: As `SweepRequest.origin`; None keeps the one that is known, as of `primary`,
+                `factors` and, in words, `arms`.
         """
-        primary = self.primary() if primary is None else primary
-        factors = self.factors() if factors is None else factors
+        before = self._read_if_any()
+        primary = before.primary if primary is None else primary
+        factors = before.factors if factors is None else factors
         names = {entry.name for entry in entries}
-        origin = self.origin() if origin is None else origin
-        before = self.read_known()
+        origin = before.origin if origin is None else origin
         check_no_link(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
         plan = {
@@ -126,8 +128,11 @@ class SweepFolder:
             "origin": origin,
             "primary": primary,
             "factors": list(factors),
+            "arms": before.arms if arms is None else arms,
             "runs": msgspec.to_builtins(entries),
-            "removed": msgspec.to_builtins([one for one in before if one.name not in names]),
+            "removed": msgspec.to_builtins(
+                [one for one in (*before.runs, *before.removed) if one.name not in names]
+            ),
         }
         replace_checked_json(self.plan_path, plan, self._place)
 
@@ -152,9 +157,10 @@ class SweepFolder:
         """The origin of the sweep's last request; None where that is not known."""
         return self._read_if_any().origin
 
-    def primary(self) -> str | None:
-        """The metric that its file declared before it ran; None where none did."""
-        return self._read_if_any().primary
+    def declared(self) -> tuple[str | None, tuple[str, ...] | None]:
+        """The metric and the arms that its file declared before it ran; None where none did."""
+        plan = self._read_if_any()
+        return plan.primary, plan.arms
 
     def factors(self) -> list[str]:
         """What its file says that its arms may differ in besides their variant."""

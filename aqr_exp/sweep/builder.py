@@ -60,7 +60,7 @@ class Node:
 # What lists points itself, and so has no place beside a search.
 _LISTS = ("grid", "zip", "points", "skip")
 _OWN = ("name", "description", "variant", "fixed", *_LISTS, "seeds", "baseline")
-KEYS = (*_OWN, "primary", "factors", "until_decided", *search.KEYS)
+KEYS = (*_OWN, "primary", "factors", "arms", "until_decided", *search.KEYS)
 
 CUT = 'a value is cut at its comma: within { } write it in quotes, "range(0, 3)"'
 
@@ -126,6 +126,7 @@ class SweepBuilder:
             skip=part("skip", self._conditions, ()),
             seeds=part("seeds", self._seeds, (0,)),
             baseline=part("baseline", self._baseline, None),
+            arms=part("arms", lambda node: self._conditions(node, "arms"), ()),
             primary=part("primary", self._primary, PRIMARY),
             factors=part("factors", self._factors, ()),
             until=part("until_decided", self._until, UntilDecided()),
@@ -309,15 +310,19 @@ class SweepBuilder:
             points.append(ExplicitPoint(variant=variant, overrides=overrides))
         return tuple(points)
 
-    def _conditions(self, node: Node) -> tuple[Condition, ...]:
+    def _conditions(self, node: Node, key: str = "skip") -> tuple[Condition, ...]:
         found = []
-        for item in self._items(node, "skip") if node.items is not None else [node]:
+        for item in self._items(node, key) if node.items is not None else [node]:
             if item.word is None:
                 fault = f"a condition is {item.kind}: write a text such as bias_scale > 5"
                 self.add(item, fault)
                 continue
             text, place, names = item.word, self._place(item.line), condition_names(self.groups)
             condition = self._try(item, lambda: read_condition(text, names, place))  # noqa: B023
+            if condition and key == "arms" and "seed" in condition.names:
+                self.add(
+                    item, "arms are told apart by anything but 'seed': an arm has all of its seeds"
+                )
             found += [condition] if condition else []
         return tuple(found)
 

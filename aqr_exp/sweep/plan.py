@@ -7,6 +7,7 @@ from pathlib import Path
 
 from aqr_exp.config import BASELINE
 from aqr_exp.config.compose import Override
+from aqr_exp.config.conditions import chosen_names, looking_at
 from aqr_exp.config.load import ConfigLoader, LoadedRun
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.short_names import keys_set_by
@@ -59,7 +60,7 @@ class Plan:
             are not counted.
         skipped: Points that a condition of the sweep left out.
         joined: Points of earlier requests that the sweep means too.
-        origin: That of its request, as `primary` and `factors`.
+        origin: That of its request, as `primary`, `factors` and, in words, `arms`.
         seen: The runs that its folder meant when it was planned; None where nobody looked.
     """
 
@@ -71,6 +72,7 @@ class Plan:
     origin: str = ""
     primary: str = PRIMARY
     factors: tuple[str, ...] = ()
+    arms: tuple[str, ...] = ()
     seen: frozenset[str] | None = None
 
 
@@ -113,6 +115,7 @@ def plan_sweep(
         raise RequestError(*faults[:MOST_FAULTS], *more * (len(faults) > MOST_FAULTS))
     if not loaded:
         raise RequestError(f"{request.name}: every point is skipped: no run is left")
+    _check_family(request, loaded, loader)
     time_of = expected or (lambda _: None)
     runs, collapsed = _unique(request, loaded, time_of)
     joined = _joined(request, {run.name for run in runs}, earlier, loader, time_of)
@@ -126,7 +129,32 @@ def plan_sweep(
         origin=request.origin,
         primary=request.primary,
         factors=request.factors,
+        arms=family_of(request),
     )
+
+
+def family_of(request: SweepRequest) -> tuple[str, ...]:
+    """What arms are the family, in words."""
+    return tuple(condition.text for condition in request.arms)
+
+
+def _check_family(
+    request: SweepRequest, loaded: Sequence[tuple[SweepPoint, LoadedRun]], loader: ConfigLoader
+) -> None:
+    """Refuse a declaration that no arm meets.
+
+    Raises:
+        RequestError: Names it, with its line.
+    """
+    for condition in request.arms:
+        for member, _ in loaded:
+            composed = loader.mapping(member.variant, member.overrides)
+            chosen = chosen_names(member.variant, member.overrides, composed, loader.groups)
+            if member.variant != BASELINE and condition.holds(looking_at(composed, chosen)):
+                break
+        else:
+            rule = "no arm that is compared with a baseline is so"
+            raise RequestError(Fault("arms", condition.text, rule, where=condition.where))
 
 
 def check_name(request: SweepRequest, store: Store) -> None:
@@ -143,15 +171,22 @@ def check_name(request: SweepRequest, store: Store) -> None:
         if other != name and _folded(other) == _folded(name):
             rule = f"there is '{other}', which differs in case or spelling of letters only"
             raise RequestError(f"sweep '{name}': {rule}{way}")
-    declared = store.sweep(name).primary()
-    if declared not in {None, request.primary}:
-        rule = f"sweep '{name}' was declared with {declared} before it ran{way}"
-        raise RequestError(Fault("primary", request.primary, rule, where=request.source))
+    declared, family = store.sweep(name).declared()
+    texts = ("primary", declared, request.primary), ("arms", family, family_of(request))
+    for key, before, now in texts:
+        if before not in {None, now}:
+            was, is_now = (_in_words(one) for one in (before, now))
+            rule = f"sweep '{name}' was declared with {was} before it ran{way}"
+            raise RequestError(Fault(key, is_now, rule, where=request.source))
     origin = store.sweep(name).origin()
     if origin is None or origin == request.origin or ("/" in origin and not Path(origin).exists()):
         return  # a file that was moved is still the same sweep
     of = "was typed" if origin == "" else f"is that of {cut(origin)}"
     raise RequestError(f"sweep '{name}' {of}{way}")
+
+
+def _in_words(declared: str | tuple[str, ...] | None) -> str:
+    return declared if isinstance(declared, str) else " or ".join(declared or ()) or "all"
 
 
 def _folded(name: str) -> str:

@@ -73,6 +73,8 @@ class SweepRequest:
         seeds: Replicates of every point.
         baseline: None, or that every point brings its baseline: the same without what the baseline
             has no part for, with these overrides on top.
+        arms: Conditions; arms of which any is true are the family, the others exploratory. Without them
+            all are.
         primary: The metric that arms are judged by; every other one is exploratory.
         factors: What its arms may differ in besides their variant, and still be compared.
         until: How seeds are added until it decides.
@@ -92,6 +94,7 @@ class SweepRequest:
     skip: tuple[Condition, ...] = ()
     seeds: tuple[int, ...] = (0,)
     baseline: Overrides | None = None
+    arms: tuple[Condition, ...] = ()
     primary: str = PRIMARY
     factors: tuple[str, ...] = ()
     until: UntilDecided = UntilDecided()

@@ -38,7 +38,7 @@ def test_the_primary_metric_is_declared_once(
             "aqr-exp: mine.yaml: primary=mAP: sweep 'mine' was declared with NDS before it ran: "
             "--name NAME gives this one another name\n"
         )
-    assert store.sweep("mine").primary() == "NDS"
+    assert store.sweep("mine").declared() == ("NDS", ())
 
 
 def test_a_plan_of_an_older_version_declares_nothing(data: Path, place: Path, store: Store) -> None:
@@ -46,7 +46,7 @@ def test_a_plan_of_an_older_version_declares_nothing(data: Path, place: Path, st
     plan = plan_sweep(sweep_request("mine.yaml"))
     assert plan.primary == "mAP"
     store.sweep("mine").write_plan([])
-    assert store.sweep("mine").primary() is None
+    assert store.sweep("mine").declared() == (None, None)
     (place / "mine.yaml").write_text(FILE)
     assert main(["sweep", "mine.yaml", "--dry-run"]) == 0
 
@@ -108,3 +108,77 @@ def test_a_factor_that_is_none_is_named_with_its_line(
     assert (out, err.count("\n")) == ("", 1)
     assert err.startswith(f"aqr-exp: mine.yaml{line}")
     assert len(err) <= 201
+
+
+FAMILY = (
+    "variant: attention_bias\ngrid:\n  bias_scale: [1, 2, 3]\nseeds: [0, 1, 2]\nbaseline: true\n"
+)
+
+
+def test_declared_arms_are_a_family_and_the_others_another(
+    data: Path, place: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = place / "mine.yaml"
+    file.write_text(f"{FAMILY}arms: bias_scale == 2\n")
+    plan = plan_sweep(sweep_request("mine.yaml"))
+    complete(store, plan, 12)
+    for place_of, run in enumerate(plan.runs):
+        folder = store.folder(run.name)
+        folder.write_metrics({**folder.read_metrics(), "mAP": 0.3 + 0.001 * (7 * place_of % 5)})
+    remember(plan, store.sweep("mine"))
+    built = build_table(store, collect(store), TableRequest(sweep="mine", metrics=["mAP"]))
+    found = {arm.name: arm for arm in built.data.arms if arm.match.group}
+    families = [
+        (arm.match.undeclared, arm.estimates.differences["mAP"].comparisons)
+        for arm in found.values()
+    ]
+    assert sorted(families) == [(False, 1), (True, 2), (True, 2)]
+    (declared,) = [name for name, arm in found.items() if not arm.match.undeclared]
+    (asked,) = {run.name[:-3] for run in plan.runs if "bias_scale=2" in run.overrides}
+    assert found[declared].first.name.startswith(asked)
+    # All arms tell of noise in both families.
+    assert {arm.estimates.differences["mAP"].arms for arm in found.values()} == {4}
+    marks = [row[at].mark for row in built.table.rows for at in range(len(row)) if row[at].mark]
+    assert len(marks) == 2
+    text = "not among the arms that the sweep declared"
+    assert f"({marks[0]}) {text}, corrected among themselves: exploratory" in built.table.notes
+    sentences = [note for note in built.table.notes if note.endswith(f"; {text}")]
+    assert len(sentences) == 2
+    assert not any(note.startswith(declared) for note in sentences)
+    # What is on the screen changes nothing, and what was declared stays.
+    alone = TableRequest(sweep="mine", metrics=["mAP"], where=["bias_scale == 1"])
+    (one,) = [a for a in build_table(store, collect(store), alone).data.arms if a.match.group]
+    assert one.match.undeclared
+    file.write_text(f"{FAMILY}arms: [bias_scale == 2, bias_scale > 2]\n")
+    assert main(["sweep", "mine.yaml", "--dry-run"]) == 2
+    assert capsys.readouterr().err == (
+        "aqr-exp: mine.yaml: arms=bias_scale == 2 or bias_scale > 2: sweep 'mine' was declared with "
+        "bias_scale == 2 before it ran: --name NAME gives this one another name\n"
+    )
+    file.write_text(FAMILY)
+    assert main(["sweep", "mine.yaml"]) == 2
+    assert "arms=all: sweep 'mine' was declared with bias_scale == 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("bias_scale == 4", "mine.yaml:6: arms=bias_scale == 4: no arm that is compared with"),
+        ("seed == 1", "mine.yaml:6: arms are told apart by anything but 'seed'"),
+        ("bias_scal == 1", "mine.yaml:6: condition 'bias_scal == 1': unknown key 'bias_scal'"),
+        ("[]", "mine.yaml:6: 'arms' is an empty list: write values, or leave the key out"),
+        ("variant == 'baseline'", "no arm that is compared with a baseline is so"),
+    ],
+)
+def test_a_family_that_cannot_be_is_refused(
+    data: Path, place: Path, store: Store, capsys: pytest.CaptureFixture[str], text: str, error: str
+) -> None:
+    (place / "mine.yaml").write_text(f"{FAMILY}arms: {text}\n")
+    for typed in ([], ["--until-decided"]):
+        assert main(["sweep", "mine.yaml", *typed]) == 2
+        out, err = capsys.readouterr()
+        assert not out
+        assert len(err.splitlines()) == 1
+        assert len(err) <= 230
+        assert error in err or "--until-decided decides all arms" in err
+    assert store.sweep_names() == []

@@ -74,11 +74,13 @@ class BaselineMatch:
         group: The other arm's runs; None when there is none, or the arm is a baseline itself.
         found: What differs besides the declared factor.
         reason: Why there is none; None for a baseline.
+        undeclared: Whether the arm is none of those that its sweep declared.
     """
 
     group: Group | None = None
     found: tuple[Confounder, ...] = ()
     reason: str | None = None
+    undeclared: bool = False
 
     @property
     def confounders(self) -> tuple[Confounder, ...]:

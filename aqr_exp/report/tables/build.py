@@ -34,7 +34,14 @@ from aqr_exp.report.tables.notes import (
 )
 from aqr_exp.report.tables.references import with_references
 from aqr_exp.report.tables.request import By, Quantity, TableRequest, quantities
-from aqr_exp.report.tables.rows import choose, rows_of_sweep, selected_on_val, selection_notes
+from aqr_exp.report.tables.rows import (
+    choose,
+    meeting,
+    read_conditions,
+    rows_of_sweep,
+    selected_on_val,
+    selection_notes,
+)
 from aqr_exp.report.tables.tracing import with_trace
 from aqr_exp.statistics.confounders import check_factors
 from aqr_exp.statistics.estimates import ArmMean
@@ -126,6 +133,10 @@ def build_table(
         *chosen.notes,
     ]
     matches = _opponents(groups, chosen, request)
+    if chosen.declared is not None:
+        among = [group[0].name in chosen.declared for group in groups]
+        pairs = zip(matches, among, strict=True)
+        matches = [replace(match, undeclared=not declared) for match, declared in pairs]
     if request.strict:
         refuse_confounded(groups, matches)
     if request.by is By.COST:
@@ -214,6 +225,7 @@ class _Chosen:
         planned: The names of the sweep's runs; None where the table is of no sweep.
         primary: The metric that the sweep declared.
         factors: What was asked for or, without that, what the sweep declared.
+        declared: The runs of the arms that it declared; None of all.
     """
 
     rows: Sequence[RunRow]
@@ -224,6 +236,7 @@ class _Chosen:
     planned: Sequence[str] | None
     primary: str
     factors: Sequence[str]
+    declared: frozenset[str] | None
 
 
 def _chosen_rows(store: Store, rows: Sequence[RunRow], request: TableRequest) -> _Chosen:
@@ -245,6 +258,11 @@ def _chosen_rows(store: Store, rows: Sequence[RunRow], request: TableRequest) ->
         raise RequestError(f"--by failure has no {measured[0]}: it is measured on clean data alone")
     rows = with_settings(store, rows)
     notes = [*notes, *met.notes, *own]
+    primary, arms = store.sweep(request.sweep).declared() if request.sweep else (None, None)
+    family = [
+        meeting(rows, [one], specs.of_arm)[0]
+        for one in read_conditions(arms or (), rows, specs.of_arm)
+    ]
     return _Chosen(
         rows=rows,
         specs=specs,
@@ -252,8 +270,9 @@ def _chosen_rows(store: Store, rows: Sequence[RunRow], request: TableRequest) ->
         references=met.references,
         epoch=epoch,
         planned=planned,
-        primary=(request.sweep and store.sweep(request.sweep).primary()) or PRIMARY,
+        primary=primary or PRIMARY,
         factors=factors,
+        declared=frozenset(row.name for one in family for row in one) if family else None,
     )
 
 

@@ -132,10 +132,10 @@ def estimate_arms(
 
 
 def _families(matches: Sequence[BaselineMatch]) -> list[tuple[Group, list[int]]]:
-    """Each reference, and the places of the arms that are compared with it."""
+    """Each reference, and the places of the arms that are compared with it: declared ones are a family."""
     places = grouped(
         [at for at, match in enumerate(matches) if match.group is not None],
-        lambda at: tuple(row.name for row in matches[at].group or ()),
+        lambda at: (matches[at].undeclared, *(row.name for row in matches[at].group or ())),
     )
     return [(matches[each[0]].group or [], each) for each in places.values()]
 
@@ -189,7 +189,7 @@ def _cached(
     stamps = {row.name: _records_stamp(store, row) for group in groups for row in group}
     arms = [
         [
-            [row.name for row in match.group or ()],
+            [str(match.undeclared), *(row.name for row in match.group or ())],
             [_row_facts(row, quantities, stamps[row.name]) for row in group],
         ]
         for group, match in zip(groups, matches, strict=True)

@@ -27,6 +27,7 @@ from aqr_exp.store.counting import grouped
 
 ONE_SEED = "one seed: no interval"
 NO_BASELINE = "no comparable baseline"
+UNDECLARED = "not among the arms that the sweep declared"
 CONFOUNDERS_COLUMN = Column("confounders", machine_only=True, with_baseline=True)
 
 
@@ -82,6 +83,9 @@ def difference_cells(arm: TableArm, item: Quantity, marks: Marks) -> tuple[Cell,
     if arm.match.confounders:
         words = "; ".join(map(str, arm.match.confounders))
         value = replace(value, mark=marks.of(f"not only the declared factor differs: {words}"))
+    if arm.match.undeclared:
+        letter_of = marks.of(f"{UNDECLARED}, corrected among themselves: exploratory")
+        value = replace(value, mark=", ".join(filter(None, (value.mark, letter_of))))
     also = found.on_other_scenes
     return (value, low, high, text_cell(found.word), text_cell(also) if also else NO_VALUE)
 
@@ -170,7 +174,10 @@ def statistics_notes(data: ComparisonData, primary: str = PRIMARY) -> list[str]:
     ]
     if not judged:
         return []
-    said = [f"{arm.name}: {found.sentence}" for arm, found in judged]
+    said = [
+        f"{arm.name}: {found.sentence}{f'; {UNDECLARED}' if arm.match.undeclared else ''}"
+        for arm, found in judged
+    ]
     remarks = _remarks([(arm.name, found.note) for arm, found in judged])
     sentences = said if len(said) <= MOST_SENTENCES else []
     why = dict.fromkeys(arm.estimates.unrecorded for arm in data.arms if arm.estimates.unrecorded)
