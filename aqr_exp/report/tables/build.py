@@ -134,9 +134,10 @@ def build_table(
     ]
     matches = _opponents(groups, chosen, request)
     if chosen.declared is not None:
-        among = [group[0].name in chosen.declared for group in groups]
-        pairs = zip(matches, among, strict=True)
-        matches = [replace(match, undeclared=not declared) for match, declared in pairs]
+        matches = [
+            replace(match, undeclared=group[0].name not in chosen.declared)
+            for group, match in zip(groups, matches, strict=True)
+        ]
     if request.strict:
         refuse_confounded(groups, matches)
     if request.by is By.COST:
