@@ -6,12 +6,11 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aqr_exp.config.identity import to_yaml
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.run import Device
-from aqr_exp.data.corruptions.cases import CorruptionCase
 from aqr_exp.errors import AqrExpError, RequestError, RunFailedError
 from aqr_exp.files.progress import Progress
 from aqr_exp.launch.executor import COMMAND_VARIABLE
@@ -20,6 +19,9 @@ from aqr_exp.launch.preflight import machine, missing_for_training
 from aqr_exp.launch.slots import THREAD_VARIABLES, Slot, usable_cores
 from aqr_exp.store.cost import Cost, cost_of
 from aqr_exp.store.run_folder import RunFolder, utc_now
+
+if TYPE_CHECKING:
+    from aqr_exp.data.corruptions.cases import CorruptionCase
 
 COST_MODULE = "aqr_exp.train.measure_cost"
 OUTLINE_MODULE = "aqr_exp.train.outline"
@@ -200,7 +202,7 @@ def _in_one_process(
 
 
 def evaluate_corruptions(
-    folder: RunFolder, cases: Sequence[CorruptionCase], *, threads: int, device: Device
+    folder: RunFolder, cases: "Sequence[CorruptionCase]", *, threads: int, device: Device
 ) -> Iterator[dict[str, Any]]:
     """Evaluate a completed run under corrupted sensors, all cases in one process.
 
