@@ -34,7 +34,9 @@ def _wait_for_step(place: Workplace, command: subprocess.Popen, step: int) -> Pa
 
 
 def _steps(run: Path) -> int:
-    return (run / "history.jsonl").read_text().count('"kind":"train"')
+    # The last line may be half written.
+    lines = (run / "history.jsonl").read_text().split("\n")[:-1]
+    return sum(json.loads(line)["kind"] == "train" for line in lines)
 
 
 def _signalled(
