@@ -67,7 +67,7 @@ class Job(ABC):
             it ended.
         """
         if self._reservation is not None:
-            self._reservation.lease.beat_when_due()
+            self._reservation.beat_when_due()
         summary = self._summary()
         if summary is None and self._kill_at is not None and time.monotonic() >= self._kill_at:
             self._kill()
@@ -91,7 +91,7 @@ class Job(ABC):
     def release(self) -> None:
         """Give back what was reserved for it."""
         if self._reservation is not None:
-            self._reservation.lease.release()
+            self._reservation.release()
 
     @abstractmethod
     def _summary(self) -> str | None:
@@ -212,7 +212,7 @@ class LocalExecutor(Executor):
                 },
             )
         if reservation is not None:
-            reservation.lease.hand_over(process.pid)
+            reservation.hand_over(process.pid)
         return LocalJob(folder, reservation, process)
 
     def wait(self, jobs: Sequence[Job], timeout_s: float) -> None:

@@ -281,7 +281,7 @@ class Scheduler:
             self._request_more(room)
         finally:
             if room is not None:
-                room.lease.release()
+                room.release()
 
     def _request_more(self, room: Reservation | None) -> None:
         """Have further tasks proposed when a slot would stay free; they start at the next step."""
@@ -294,7 +294,7 @@ class Scheduler:
             self._add(self._source.propose())
         finally:
             if room is None:
-                free.lease.release()
+                free.release()
 
     def _acquire_slot(self) -> Reservation | None:
         """Free room; none for now when claiming it fails (a full disk) while others work."""

@@ -5,16 +5,17 @@ import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 
 from aqr_exp.errors import RequestError
-from aqr_exp.store.lease import Lease, LeaseInfo, claim, clear_dead, look
-from aqr_exp.store.process_identity import Liveness
+from aqr_exp.store.lease import Lease, LeaseInfo, claim, clear_dead, standing
 
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+CPU_NAMESPACE = Path("/proc/self/ns/cgroup")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -23,25 +24,55 @@ class Slot:
     """Room for one run.
 
     Attributes:
-        name: Such as `cpu-0`; the same for every process of this machine.
+        name: Such as `cpu-0`.
         environment: Variables of its run.
+        parts: Names of the GPU, or of the cores, that its run takes: of the thing itself, so that every
+            launcher of this machine that may use it has the same. Where none are named, the slot's.
     """
 
     name: str
     threads: int
     environment: Mapping[str, str] = field(default_factory=dict)
+    parts: tuple[str, ...] = ()
 
 
 def usable_cores() -> int:
-    """Cores this process may use, by its affinity and its container's quota; at least one."""
+    """The number of cores that this process may use; at least one."""
+    return len(own_cores())
+
+
+def own_cores() -> list[str]:
+    """Names of the cores this process may use, by affinity, its container's quota and its Slurm job.
+
+    Cores that it is confined to have their own names, `cpu-3`. A quota, or a job that is not confined, is
+    so many cores and none in particular: these have the name of the container or job, too.
+    """
     known = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
-    try:
+    cores = sorted(os.sched_getaffinity(0)) if known else list(range(os.cpu_count() or 1))
+    count, owner = min([(len(cores), ""), *_limits()])
+    names = range(max(1, count)) if owner else cores
+    return [f"{owner}cpu-{name}" for name in names]
+
+
+def _limits() -> Iterator[tuple[int, str]]:
+    """Numbers of cores that limit this process, each with what names of cores begin with under it."""
+    with suppress(OSError, ValueError):  # no container, or one without a limit ("max")
         quota, period = CPU_QUOTA.read_text(encoding="ascii").split()
-        cores = min(cores, int(quota) // int(period))
-    except (OSError, ValueError):
-        pass  # no container, or one without a limit ("max")
-    return max(1, cores)
+        yield int(quota) // int(period), _in_name(f"{CPU_NAMESPACE.readlink()}-")
+    with suppress(KeyError, ValueError):  # no job
+        count = int(os.environ["SLURM_CPUS_ON_NODE"])
+        if count > 0:
+            yield count, job_prefix(os.environ)
+
+
+def job_prefix(environment: Mapping[str, str]) -> str:
+    """What names begin with of things that a Slurm job's step has to itself; empty outside of one."""
+    job = environment.get("SLURM_JOB_ID")
+    return _in_name(f"job-{job}-{environment.get('SLURM_STEP_ID', 'batch')}-") if job else ""
+
+
+def _in_name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9-]", "_", text)
 
 
 def visible_gpus(environment: Mapping[str, str]) -> list[str]:
@@ -54,15 +85,48 @@ def visible_gpus(environment: Mapping[str, str]) -> list[str]:
     if given is not None:
         names = (name.strip() for name in given.split(","))
         return list(takewhile(lambda name: name not in {"", "-1"}, names))
+    return [str(index) for index in range(len(_listed_gpus()))]
+
+
+def _listed_gpus() -> list[str]:
+    """UUIDs of the GPUs that the driver shows this process, in its order; none without a driver.
+
+    Of a GPU in parts (MIG) it is that of the first part, the one that CUDA takes.
+    """
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
-    command = [program, "--query-gpu=index", "--format=csv,noheader"]
     try:
-        listed = subprocess.run(command, capture_output=True, check=True, timeout=20, text=True)
+        listed = subprocess.run(
+            [program, "-L"], capture_output=True, check=True, timeout=20, text=True
+        )
     except (OSError, subprocess.SubprocessError):
         return []
-    return [line.strip() for line in listed.stdout.splitlines() if line.strip().isdecimal()]
+    found: list[str] = []
+    for part, uuid in re.findall(r"^(\s*)\S.*\(UUID: ([^)\s]+)\)", listed.stdout, re.MULTILINE):
+        if not part:
+            found.append(uuid)
+        elif found and found[-1].startswith("GPU-"):
+            found[-1] = uuid
+    return found
+
+
+def gpu_part(gpu: str, listed: Sequence[str], job: str) -> str:
+    """The name of a GPU itself, whatever number it has for this process.
+
+    Args:
+        gpu: As `CUDA_VISIBLE_DEVICES` has it: a number, or the beginning of a UUID.
+        listed: What the driver lists.
+        job: What names begin with in this job, where the driver does not tell.
+    """
+    if gpu.isdecimal() and int(gpu) < len(listed):
+        gpu = listed[int(gpu)]
+    elif gpu.isdecimal():
+        gpu = f"{job}{gpu}"
+    else:
+        alike = [uuid for uuid in listed if uuid.startswith(gpu)]
+        gpu = alike[0] if len(alike) == 1 else gpu
+    return "gpu-" + _in_name(gpu)
 
 
 def cpu_slots(count: int | None = None, threads: int = 1) -> list[Slot]:
@@ -71,12 +135,21 @@ def cpu_slots(count: int | None = None, threads: int = 1) -> list[Slot]:
     Args:
         count: When None as many as the cores hold: two trainings of one thread do more work together
             than one of two threads.
-        threads: Of the run that takes the most.
+        threads: Of the run that takes the most, and so the cores of a slot; 0 is its share of them.
     """
-    count = max(1, usable_cores() // max(1, threads)) if count is None else count
-    threads, environment = _share(count)
+    cores = own_cores()
+    count = max(1, len(cores) // max(1, threads)) if count is None else count
+    share, environment = _share(count)
     environment |= {"CUDA_VISIBLE_DEVICES": ""}
-    return [Slot(name=f"cpu-{at}", threads=threads, environment=environment) for at in range(count)]
+    each = min(threads or share, len(cores))
+    # More slots than there are cores were asked for: those after the last core are its second share.
+    shares = [f"{cores[at % len(cores)]}{_layer(at // len(cores))}" for at in range(count * each)]
+    parts = [tuple(shares[at : at + each]) for at in range(0, len(shares), each)]
+    return [Slot(name=one[0], threads=share, environment=environment, parts=one) for one in parts]
+
+
+def _layer(number: int) -> str:
+    return f".{number}" if number else ""
 
 
 def gpu_slots(gpus: Sequence[str], count: int | None = None) -> list[Slot]:
@@ -91,11 +164,13 @@ def gpu_slots(gpus: Sequence[str], count: int | None = None) -> list[Slot]:
         raise RequestError(f"--slots {count}: there are {len(gpus)} GPUs ({', '.join(gpus)})")
     # The driver counts in the order of the buses; CUDA does so only on request.
     environment |= {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    listed, job = _listed_gpus(), job_prefix(os.environ)
     return [
         Slot(
-            name="gpu-" + re.sub(r"[^A-Za-z0-9-]", "_", gpu),
+            name=f"gpu-{_in_name(gpu)}",
             threads=threads,
             environment=environment | {"CUDA_VISIBLE_DEVICES": gpu},
+            parts=(gpu_part(gpu, listed, job),),
         )
         for gpu in gpus[:count]
     ]
@@ -127,11 +202,27 @@ class Reservation:
     """A slot that this process has claimed.
 
     Attributes:
-        lease: Its owner occupies the slot: this process, or the training once it runs.
+        leases: Those of its parts. Their owner occupies the slot: this process, or the training once it
+            runs.
     """
 
     slot: Slot
-    lease: Lease
+    leases: Sequence[Lease]
+
+    def hand_over(self, pid: int) -> None:
+        """Make a process of this machine the owner."""
+        for lease in self.leases:
+            lease.hand_over(pid)
+
+    def beat_when_due(self) -> None:
+        """Record that the owner is alive."""
+        for lease in self.leases:
+            lease.beat_when_due()
+
+    def release(self) -> None:
+        """Give the slot back."""
+        for lease in self.leases:
+            lease.release()
 
 
 class SlotLeases:
@@ -145,26 +236,44 @@ class SlotLeases:
     def __init__(self, folder: Path, slots: Sequence[Slot]) -> None:
         self._folder = folder / re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname())
         self._slots = list(slots)
+        self._parts = {slot.name: slot.parts or (slot.name,) for slot in slots}
 
     def reserve(self) -> Reservation | None:
         """Claim a free slot; None when all are in use."""
         for slot in self._slots:
-            path = self._folder / slot.name
-            standing = look(path)
-            if standing is not None and standing.liveness is not Liveness.DEAD:
+            paths = [self._folder / part for part in self._parts[slot.name]]
+            if standing(paths):
                 continue
             self._folder.mkdir(parents=True, exist_ok=True)
-            lease = claim(path)
-            if not isinstance(lease, LeaseInfo):
-                return Reservation(slot=slot, lease=lease)
+            if leases := _claim_all(paths):
+                return Reservation(slot=slot, leases=leases)
         return None
 
     def occupied(self) -> str:
         """Who holds the slots, such as `a free slot: cpu-0 is held by process 12 on host`."""
-        held = ((slot.name, look(self._folder / slot.name)) for slot in self._slots)
-        holders = ", ".join(f"{name} is held by {owner}" for name, owner in held if owner)
+        held = (
+            (name, standing(self._folder / part for part in parts)[:1])
+            for name, parts in self._parts.items()
+        )
+        holders = ", ".join(f"{name} is held by {owners[0]}" for name, owners in held if owners)
         return f"a free slot: {holders or self._folder}"
 
     def clear_dead(self) -> None:
         """Give back slots whose owners are certainly dead."""
         clear_dead(self._folder)
+
+
+def _claim_all(paths: Sequence[Path]) -> list[Lease]:
+    """The leases at all paths; none when one of them is another process's."""
+    leases: list[Lease] = []
+    try:
+        for path in paths:
+            lease = claim(path)
+            if isinstance(lease, LeaseInfo):
+                break
+            leases.append(lease)
+    finally:
+        if len(leases) < len(paths):
+            while leases:
+                leases.pop().release()
+    return leases

@@ -50,7 +50,7 @@ def submit(
         if not pid:
             end_as(stub, training_arguments(folder, attempt, slot and slot.threads), log.fileno())
     if reservation is not None:
-        reservation.lease.hand_over(pid)
+        reservation.hand_over(pid)
     process: Any = ForkedProcess(pid)
     return LocalJob(folder, reservation, process)
 

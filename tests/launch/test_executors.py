@@ -143,7 +143,7 @@ class TestEveryExecutor:
         ended(executor, job)
         again = executor.reserve()
         assert again is not None
-        again.lease.release()
+        again.release()
 
     def test_the_slot_belongs_to_the_process_that_trains(
         self, make_executor: Make, folder: RunFolder, store: Store

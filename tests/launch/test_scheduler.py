@@ -253,7 +253,7 @@ def test_waiting_for_a_slot_says_who_has_it(
     held = leases.reserve()
     assert held is not None
     recorder = Recorder()
-    recorder.on_tick = lambda: held.lease.release() if recorder.waited_for else None
+    recorder.on_tick = lambda: held.release() if recorder.waited_for else None
     task = stub_task(store, 0)
     assert decisions(scheduler(store, [task], recorder, slots=1).run()) == ["completed"]
     assert recorder.waited_for == [f"a free slot: cpu-0 is held by {process()}"]

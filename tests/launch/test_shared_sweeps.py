@@ -109,6 +109,24 @@ def test_ctrl_c_stops_cleanly_and_asking_again_goes_on(tmp_path: Path) -> None:
     assert place.statuses() == {"completed": 3}
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_launchers_that_are_confined_to_other_cores_work_side_by_side(tmp_path: Path) -> None:
+    place = Place(tmp_path, runs=3, slots=1, plan={"*": {"ends": "hangs"}})
+    cores = sorted(os.sched_getaffinity(0))
+    launchers = [place.launch("taskset", "-c", str(core)) for core in cores[:2]]
+    wait_until(lambda: place.statuses()["running"] == 2)
+    log = place.log.read_text()
+    assert {f"starts on cpu-{core}" in log for core in cores[:2]} == {True}
+    # A third one may use either core, and neither is free.
+    launchers.append(place.launch())
+    wait_until(lambda: "waiting for" in place.log.read_text())
+    assert place.statuses()["running"] == 2
+    assert place.names("begins").total() == 2
+    place.store.sweep("stubs").request_cancel()
+    assert [launcher.wait(ENDS_WITHIN_S) for launcher in launchers] == [130] * 3
+    assert place.leases() == []
+
+
 def test_a_launcher_whose_time_is_up_leaves_its_runs_to_the_next(tmp_path: Path) -> None:
     place = Place(tmp_path, runs=3, slots=2, plan={"*": {"ends": "hangs"}})
     launcher = place.launch()

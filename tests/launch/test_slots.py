@@ -1,4 +1,5 @@
 import os
+import re
 import socket
 import stat
 from pathlib import Path
@@ -10,6 +11,38 @@ from aqr_exp.launch import slots
 from aqr_exp.launch.slots import SlotLeases, cpu_slots, find_slots, gpu_slots, visible_gpus
 from aqr_exp.store.lease import look
 
+LISTED = """\
+GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77)
+GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-4404041a-04cf-1ccf-9e70-f139a9b1e23c)
+"""
+PARTED = """\
+GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77)
+  MIG 3g.20gb     Device  0: (UUID: MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f)
+  MIG 3g.20gb     Device  1: (UUID: MIG-cba663e8-9bed-5b25-b243-5985ef7c9beb)
+"""
+LISTED_UUIDS = (
+    "GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77",
+    "GPU-4404041a-04cf-1ccf-9e70-f139a9b1e23c",
+)
+
+
+def have_cores(monkeypatch: pytest.MonkeyPatch, *cores: int) -> None:
+    """Let this process have so many cores, or those of these numbers."""
+    numbers = set(range(cores[0])) if len(cores) == 1 else set(cores)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: numbers)
+    monkeypatch.setattr(slots, "CPU_QUOTA", Path("/nowhere"))
+    monkeypatch.delenv("SLURM_CPUS_ON_NODE", raising=False)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+
+
+def have_gpus(monkeypatch: pytest.MonkeyPatch, folder: Path, listed: str) -> None:
+    """Let a driver list these GPUs."""
+    folder.mkdir(exist_ok=True)
+    program = folder / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{listed}END\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
 
 @pytest.mark.parametrize(
     ("count", "cores", "threads"),
@@ -18,11 +51,12 @@ from aqr_exp.store.lease import look
 def test_cores_are_divided_and_never_given_twice(
     count: int | None, cores: int, threads: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slots, "usable_cores", lambda: cores)
+    have_cores(monkeypatch, cores)
     made = cpu_slots(count)
     assert [slot.threads for slot in made] == threads
     assert sum(threads) <= cores
     assert [slot.name for slot in made] == [f"cpu-{at}" for at in range(len(threads))]
+    assert [slot.parts for slot in made] == [(slot.name,) for slot in made], "one thread each"
     for slot in made:
         assert slot.environment["OMP_NUM_THREADS"] == str(threads[0])
         assert slot.environment["CUDA_VISIBLE_DEVICES"] == ""
@@ -34,18 +68,18 @@ def test_cores_are_divided_and_never_given_twice(
 def test_runs_of_several_threads_share_out_the_cores(
     threads: int, cores: int, slots_there: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slots, "usable_cores", lambda: cores)
+    have_cores(monkeypatch, cores)
     assert len(find_slots(None, on_gpus=False, threads=threads)) == slots_there
     assert len(find_slots(3, on_gpus=False, threads=threads)) == 3
 
 
 def test_more_slots_than_cores_have_a_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slots, "usable_cores", lambda: 2)
+    have_cores(monkeypatch, 2)
     assert [slot.threads for slot in cpu_slots(3)] == [1, 1, 1]
 
 
 def test_a_slot_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slots, "usable_cores", lambda: 16)
+    have_cores(monkeypatch, 16)
     made = gpu_slots(["3", "GPU-1a/2"])
     assert [slot.name for slot in made] == ["gpu-3", "gpu-GPU-1a_2"]
     assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in made] == ["3", "GPU-1a/2"]
@@ -82,7 +116,7 @@ def test_the_visible_devices_are_cudas(given: str, gpus: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("script", "gpus"),
-    [("printf '0\\n1\\n'", ["0", "1"]), ("echo no driver; exit 9", []), ("echo 'No devices'", [])],
+    [(f"printf '{LISTED}'", ["0", "1"]), ("echo no driver; exit 9", []), ("echo 'No devices'", [])],
 )
 def test_the_driver_is_asked_where_nothing_is_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, gpus: list[str]
@@ -120,6 +154,12 @@ def test_a_containers_share_of_the_cores_counts(
         quota.write_text(content)
     monkeypatch.setattr(slots, "CPU_QUOTA", quota)
     assert slots.usable_cores() == (cores or len(os.sched_getaffinity(0)))
+    names = slots.own_cores()
+    if cores:  # so many and none in particular: another container's are other ones
+        (namespace,) = re.findall(r"\d+", str(Path("/proc/self/ns/cgroup").readlink()))
+        assert names == [f"cgroup__{namespace}_-cpu-{at}" for at in range(cores)]
+    else:
+        assert names == [f"cpu-{core}" for core in sorted(os.sched_getaffinity(0))]
 
 
 def test_launchers_share_the_slots_of_a_machine(tmp_path: Path) -> None:
@@ -129,7 +169,7 @@ def test_launchers_share_the_slots_of_a_machine(tmp_path: Path) -> None:
     assert other is not None
     assert (one.slot.name, other.slot.name) == ("cpu-0", "cpu-1")
     assert first.reserve() is None
-    one.lease.release()
+    one.release()
     again = second.reserve()
     assert again is not None
     assert again.slot.name == "cpu-0"
@@ -139,7 +179,7 @@ def test_a_slot_is_its_process(tmp_path: Path) -> None:
     leases = SlotLeases(tmp_path, cpu_slots(1))
     room = leases.reserve()
     assert room is not None
-    room.lease.hand_over(2**22 + 1)  # above the largest process number: certainly dead
+    room.hand_over(2**22 + 1)  # above the largest process number: certainly dead
     assert leases.reserve() is not None, "the slot ends with its process, whoever started it"
     taken = tmp_path / socket.gethostname() / "cpu-0"
     standing = look(taken)
@@ -148,12 +188,115 @@ def test_a_slot_is_its_process(tmp_path: Path) -> None:
     assert standing.owner.pid == os.getpid()
 
 
+@pytest.mark.parametrize(
+    ("count", "threads", "parts"),
+    [
+        (None, 1, [("cpu-4",), ("cpu-5",), ("cpu-9",)]),
+        (None, 2, [("cpu-4", "cpu-5")]),
+        (1, 0, [("cpu-4", "cpu-5", "cpu-9")]),
+        (1, 1, [("cpu-4",)]),
+        # More than there are: each core is shared before any is shared by three.
+        (4, 1, [("cpu-4",), ("cpu-5",), ("cpu-9",), ("cpu-4.1",)]),
+        (2, 2, [("cpu-4", "cpu-5"), ("cpu-9", "cpu-4.1")]),
+        (1, 16, [("cpu-4", "cpu-5", "cpu-9")]),
+    ],
+)
+def test_a_slot_is_the_cores_that_its_run_takes(
+    monkeypatch: pytest.MonkeyPatch, count: int | None, threads: int, parts: list[tuple[str, ...]]
+) -> None:
+    have_cores(monkeypatch, 4, 5, 9)
+    made = cpu_slots(count, threads)
+    assert [slot.parts for slot in made] == parts
+    assert [slot.name for slot in made] == [one[0] for one in parts]
+
+
+def test_launchers_confined_to_other_cores_do_not_wait_for_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leases = []
+    for cores in ((3, 4), (5, 6), (4, 5)):
+        have_cores(monkeypatch, *cores)
+        leases.append(SlotLeases(tmp_path, cpu_slots(1, 2)))
+    first, second = leases[0].reserve(), leases[1].reserve()
+    assert first is not None
+    assert second is not None
+    assert leases[2].reserve() is None, "one of its cores is in use by each"
+    assert f"cpu-4 is held by process {os.getpid()}" in leases[2].occupied()
+    first.release()
+    assert leases[2].reserve() is None
+    assert leases[0].reserve() is not None, "what it could not have it did not keep"
+    second.release()
+
+
+def test_a_job_that_is_not_confined_has_cores_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    have_cores(monkeypatch, 8)
+    monkeypatch.setenv("SLURM_CPUS_ON_NODE", "2")
+    held = []
+    for job, step in (("7", None), ("8", None), ("8", "0"), ("8", "1")):
+        monkeypatch.setenv("SLURM_JOB_ID", job)
+        monkeypatch.setenv("SLURM_STEP_ID", step) if step else None
+        leases = SlotLeases(tmp_path, cpu_slots())
+        held += [leases.reserve(), leases.reserve()]
+        assert leases.reserve() is None
+    names = [one.slot.name for one in held if one]
+    jobs = ("job-7-batch", "job-8-batch", "job-8-0", "job-8-1")
+    assert names == [f"{job}-cpu-{at}" for job in jobs for at in range(2)]
+
+
+def test_a_job_that_is_confined_has_the_cores_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    have_cores(monkeypatch, 2, 3)
+    monkeypatch.setenv("SLURM_CPUS_ON_NODE", "2")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert slots.own_cores() == ["cpu-2", "cpu-3"]
+    monkeypatch.setenv("SLURM_CPUS_ON_NODE", "nonsense")
+    assert slots.own_cores() == ["cpu-2", "cpu-3"]
+
+
+def test_a_gpu_is_one_slot_whatever_a_process_calls_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    have_gpus(monkeypatch, tmp_path / "bin", LISTED)
+    by_number, by_uuid = gpu_slots(["0", "1"]), gpu_slots(["GPU-4404041a", LISTED_UUIDS[0]])
+    assert [slot.name for slot in by_number] == ["gpu-0", "gpu-1"]
+    assert [slot.parts for slot in by_number] == [(f"gpu-{uuid}",) for uuid in LISTED_UUIDS]
+    assert [slot.parts for slot in by_uuid] == [by_number[1].parts, by_number[0].parts]
+    assert by_uuid[0].environment["CUDA_VISIBLE_DEVICES"] == "GPU-4404041a"
+    # Another job, confined to the other GPU, calls that one 0.
+    have_gpus(
+        monkeypatch, tmp_path / "bin", LISTED.splitlines(keepends=True)[1].replace("1:", "0:")
+    )
+    assert gpu_slots(["0"])[0].parts == by_number[1].parts
+    first = SlotLeases(tmp_path / "slots", by_number[:1])
+    other = SlotLeases(tmp_path / "slots", gpu_slots(["0"]))
+    assert first.reserve() is not None
+    assert other.reserve() is not None
+    assert SlotLeases(tmp_path / "slots", by_uuid).reserve() is None
+
+
+def test_a_gpu_in_parts_is_its_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    have_gpus(monkeypatch, tmp_path / "bin", PARTED)
+    assert gpu_slots(["0"])[0].parts == ("gpu-MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f",)
+    second = gpu_slots(["MIG-cba663e8-9bed-5b25-b243-5985ef7c9beb"])
+    assert second[0].parts == ("gpu-MIG-cba663e8-9bed-5b25-b243-5985ef7c9beb",)
+
+
+def test_without_a_driver_a_jobs_gpus_are_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    have_gpus(monkeypatch, tmp_path / "bin", "")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert gpu_slots(["0"])[0].parts == ("gpu-job-7-batch-0",)
+
+
 def test_dead_slots_are_cleared(tmp_path: Path) -> None:
     leases = SlotLeases(tmp_path, cpu_slots(2))
     leases.clear_dead()
     one, other = leases.reserve(), leases.reserve()
     assert one is not None
     assert other is not None
-    one.lease.hand_over(2**22 + 1)
+    one.hand_over(2**22 + 1)
     leases.clear_dead()
     assert [p.name for p in tmp_path.glob("*/*")] == ["cpu-1"]
