@@ -143,25 +143,6 @@ def fit(
     return Fit(taken=taken, left=tuple(left), new=new, faults=tuple(faults))
 
 
-def load_strictly(
-    model: nn.Module, state: Mapping[str, Tensor], may_miss: tuple[str, ...] = ()
-) -> list[str]:
-    """Load a state dict into a model, key for key; see `fit`.
-
-    Args:
-        model: The model; untouched if anything is wrong.
-
-    Returns:
-        Names of the model's parameters and buffers that were absent.
-
-    Raises:
-        RequestError: Naming every missing, unexpected and misshapen key.
-    """
-    found = fit(model, state, may_miss)
-    load(model, found)
-    return list(found.new)
-
-
 def load(model: nn.Module, found: Fit) -> None:
     """Put the tensors of a checkpoint that fits into the model it was compared with.
 

@@ -20,18 +20,13 @@ from aqr_exp.files.yaml_text import plain_values, yaml_root
 MOST_NAMES = 100
 
 
-def description_path(root: Path) -> Path:
-    """File that describes the data below `root`, where they are not nuScenes."""
-    return root / DESCRIPTION
-
-
 def read_description(root: Path) -> DataDescription | None:
     """The description of the data below `root`; None where it is nuScenes, as without one.
 
     Raises:
         RequestError: It is damaged or contradicts itself; one fault for each key, with the file.
     """
-    path = description_path(root)
+    path = root / DESCRIPTION
     try:
         stat = path.stat()
     except OSError:

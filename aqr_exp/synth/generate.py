@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import yaml
 
-from aqr_exp.config.description import description_path
+from aqr_exp.config.data_files import DESCRIPTION
 from aqr_exp.config.identity import canonical
 from aqr_exp.config.inputs import identity_path
 from aqr_exp.config.schema.description import NUSCENES
@@ -200,7 +200,7 @@ def _fill(root: Path, settings: SynthSettings, workers: int, progress: Progress)
     (root / SETTINGS_FILE).write_text(text, encoding="utf-8")
     if description != NUSCENES:
         described = yaml.safe_dump(canonical(description), sort_keys=False)
-        description_path(root).write_text(described, encoding="utf-8")
+        (root / DESCRIPTION).write_text(described, encoding="utf-8")
     write_infos(root, VERSION, [TRAIN_SPLIT, VAL_SPLIT])
 
 

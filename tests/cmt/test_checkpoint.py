@@ -9,12 +9,11 @@ from mmdet3d.registry import MODELS
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
-from published_weights import published_layout
+from published_weights import load_strictly, published_layout
 from torch import nn
 
 from aqr_exp.cmt.checkpoint import (
     load_state_dict_file,
-    load_strictly,
     sparse_weight_names,
     unwrap_state_dict,
 )

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.dataset import pseudo_collate
-from published_weights import published_layout
+from published_weights import load_strictly, published_layout
 from torch import nn
 
-from aqr_exp.cmt.checkpoint import load_strictly
 from aqr_exp.cmt.detector_config import detector_config
 from aqr_exp.config.load import load_run
 from aqr_exp.data.dataset import SampleKey

@@ -1,8 +1,10 @@
 """A model's weights as published checkpoints hold them."""
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
-from aqr_exp.cmt.checkpoint import sparse_weight_names
+from aqr_exp.cmt.checkpoint import fit, load, sparse_weight_names
 
 
 def published_layout(model: nn.Module) -> dict[str, Tensor]:
@@ -15,3 +17,10 @@ def published_layout(model: nn.Module) -> dict[str, Tensor]:
         else value
         for name, value in model.state_dict().items()
     }
+
+
+def load_strictly(model: nn.Module, state: Mapping[str, Tensor], may_miss: tuple = ()) -> list[str]:
+    """Load a state dict key for key; returns the names of the model's that were absent."""
+    found = fit(model, state, may_miss)
+    load(model, found)
+    return list(found.new)
