@@ -64,9 +64,8 @@ def effect_of_values(noise: SeedNoise, count: int, look: int = 1) -> Effect | No
     """
     if noise.degrees < LEAST_DEGREES or noise.variance <= 0 or count < LEAST_VALUES:
         return None
-    arms = noise.arms[:count]
-    seeds = np.array([arm.n for arm in arms], dtype=np.float64)
-    means = np.array([np.mean(arm.values) for arm in arms])
+    seeds = np.array([float(arm.n) for arm in noise.arms[:count]])
+    means = np.array([np.mean(arm.values) for arm in noise.arms[:count]])
     squares = np.asarray(noise.squares[:count])
     own = None if noise.paired else PRIOR_DEGREES + seeds - 1
     parts = noise.variance / seeds if noise.paired else shrunk(squares, seeds, noise.variance)
@@ -94,9 +93,8 @@ def factorial(
     for first, second in (at.T, at.T[::-1]):
         # A mean for each value of the one, and what values of the other but its first add.
         count = int(first.max()) + 1
-        design = np.concatenate(
-            [np.eye(count)[first], np.eye(second.max() + 1)[second][:, 1:]], axis=1
-        )
+        others = np.eye(second.max() + 1)[second][:, 1:]
+        design = np.concatenate([np.eye(count)[first], others], axis=1)
         if np.linalg.matrix_rank(design) < design.shape[1]:
             return None, None, None
         unit = np.linalg.inv(design.T @ design)
@@ -105,12 +103,9 @@ def factorial(
         degrees = len(rows) - len(fitted) + free
         s2 = (left + beside) / max(degrees, 1)
         block = unit[:count, :count]
+        one = fitted[:count], block, s2 * block, degrees, s2, None, look
         known = count >= LEAST_VALUES and degrees >= LEAST_DEGREES and s2 > 0
-        effects.append(
-            _strongest(fitted[:count], block, s2 * block, degrees, s2, None, look)
-            if known
-            else None
-        )
+        effects.append(_strongest(*one) if known else None)
     lacking, within = len(cells) - len(fitted), len(rows) - len(cells) + free
     if lacking < 1 or within < LEAST_DEGREES or pure + beside == 0:
         return effects[0], effects[1], None
@@ -156,10 +151,7 @@ def _strongest(
         rank = root.shape[1]
         # Along each direction the largest t^2 is an F, times the largest contrast of that direction.
         reach = np.max((_directions(rank) @ root.T) ** 2, axis=1)
-        each = [
-            fdtrc(rank, nu, one**2 / rank / reach).mean()
-            for one, nu in zip(t, degrees, strict=True)
-        ]
+        each = fdtrc(rank, degrees[:, None], t[:, None] ** 2 / rank / reach).mean(axis=1)
         best = int(np.argmin(each))
         least = float(each[best])
     else:
@@ -195,19 +187,17 @@ _DRAWS = 300
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Curve:
-    """A metric over a parameter, by a Gaussian process; intervals are of 95 %.
+    """A metric over a parameter, by a Gaussian process.
 
     Attributes:
         at: Values of the parameter, from the least to the largest that was tried.
         best: Where the curve is best.
-        best_low: Lower end of the interval of where it truly is.
+        best_low: Lower end of the 95 % interval of where it truly is.
         best_mean: The curve there.
     """
 
     at: Float[np.ndarray, " G"]
     mean: Float[np.ndarray, " G"]
-    low: Float[np.ndarray, " G"]
-    high: Float[np.ndarray, " G"]
     best: float
     best_low: float
     best_high: float
@@ -230,8 +220,6 @@ def curve_of(
 ) -> Curve:
     """Draw a smooth curve through noisy means.
 
-    Its smoothness and height are not chosen: all that are likely count by how likely they are.
-
     Args:
         values: Rising, at least two.
         variances: Those of the means.
@@ -243,12 +231,9 @@ def curve_of(
     spots = np.log1p(tried / unit) if unit else tried
     spots = (spots - spots[0]) / (spots[-1] - spots[0])
     places = np.linspace(0, 1, PLACES)
-    scale = (tried[-1] - tried[0]) * places
-    if unit:
-        scale = (unit + tried[0]) * np.expm1(
-            places * np.log((unit + tried[-1]) / (unit + tried[0]))
-        )
-    at = np.minimum(tried[0] + scale, tried[-1])
+    first, last = tried[0] + unit, tried[-1] + unit
+    scale = first * (last / first) ** places if unit else first + (last - first) * places
+    at = np.clip(scale - unit, tried[0], tried[-1])
     rng = np.random.default_rng(0)
     count = len(tried)
     normal = rng.standard_normal((PLACES + 2 * count, _DRAWS))
@@ -276,25 +261,14 @@ def curve_of(
     each = np.repeat(weights / weights.sum() / _DRAWS, _DRAWS)
     mean = curves @ each
     sign = -1.0 if lower_is_better else 1.0
-    best = int(np.argmax(sign * mean))
-    ends = _quantiles(at[np.argmax(sign * curves, axis=0)], each)
-    bands = np.array([_quantiles(row, each) for row in curves])
+    best, tops = int(np.argmax(sign * mean)), at[np.argmax(sign * curves, axis=0)]
+    order = np.argsort(tops)
+    ends = tops[order][np.searchsorted(np.cumsum(each[order]), [0.025, 0.975 - 1e-12])]
     return Curve(
         at=at,
         mean=mean,
-        low=bands[:, 0],
-        high=bands[:, 1],
         best=float(at[best]),
         best_low=float(ends[0]),
         best_high=float(ends[1]),
         best_mean=float(mean[best]),
     )
-
-
-def _quantiles(
-    values: Float[np.ndarray, " D"], weights: Float[np.ndarray, " D"]
-) -> Float[np.ndarray, " 2"]:
-    """Where 2.5 % of the weight lies below, and above."""
-    order = np.argsort(values, kind="stable")
-    below = np.cumsum(weights[order])
-    return np.asarray(values[order][np.searchsorted(below, [0.025, 0.975 - 1e-12])])

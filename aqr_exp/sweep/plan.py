@@ -129,23 +129,14 @@ def plan_sweep(
         origin=request.origin,
         primary=request.primary,
         factors=request.factors,
-        arms=family_of(request),
+        arms=request.family,
     )
-
-
-def family_of(request: SweepRequest) -> tuple[str, ...]:
-    """What arms are the family, in words."""
-    return tuple(condition.text for condition in request.arms)
 
 
 def _check_family(
     request: SweepRequest, loaded: Sequence[tuple[SweepPoint, LoadedRun]], loader: ConfigLoader
 ) -> None:
-    """Refuse a declaration that no arm meets.
-
-    Raises:
-        RequestError: Names it, with its line.
-    """
+    """Refuse a declaration that no arm meets, with its line."""
     for condition in request.arms:
         for member, _ in loaded:
             composed = loader.mapping(member.variant, member.overrides)
@@ -172,10 +163,13 @@ def check_name(request: SweepRequest, store: Store) -> None:
             rule = f"there is '{other}', which differs in case or spelling of letters only"
             raise RequestError(f"sweep '{name}': {rule}{way}")
     declared, family = store.sweep(name).declared()
-    texts = ("primary", declared, request.primary), ("arms", family, family_of(request))
+    texts = ("primary", declared, request.primary), ("arms", family, request.family)
     for key, before, now in texts:
         if before not in {None, now}:
-            was, is_now = (_in_words(one) for one in (before, now))
+            was, is_now = (
+                one if isinstance(one, str) else " or ".join(one or ()) or "all"
+                for one in (before, now)
+            )
             rule = f"sweep '{name}' was declared with {was} before it ran{way}"
             raise RequestError(Fault(key, is_now, rule, where=request.source))
     origin = store.sweep(name).origin()
@@ -183,10 +177,6 @@ def check_name(request: SweepRequest, store: Store) -> None:
         return  # a file that was moved is still the same sweep
     of = "was typed" if origin == "" else f"is that of {cut(origin)}"
     raise RequestError(f"sweep '{name}' {of}{way}")
-
-
-def _in_words(declared: str | tuple[str, ...] | None) -> str:
-    return declared if isinstance(declared, str) else " or ".join(declared or ()) or "all"
 
 
 def _folded(name: str) -> str:

@@ -101,6 +101,11 @@ class SweepRequest:
     search: Search | None = None
 
     @property
+    def family(self) -> tuple[str, ...]:
+        """The arms that are one, in words."""
+        return tuple(condition.text for condition in self.arms)
+
+    @property
     def lists_product(self) -> bool:
         """Points come from the product, which may be a single one."""
         return bool(self.grid or self.zipped or not self.points)

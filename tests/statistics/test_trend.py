@@ -190,8 +190,6 @@ def test_a_quiet_curve_goes_through_its_means() -> None:
 def test_of_noise_the_best_value_may_be_anywhere() -> None:
     curve = curve_of([-5, -1, 3, 7], [0.0, 0.1, -0.1, 0.05], [1.0] * 4)
     assert (curve.best_low, curve.best_high) == (-5, 7)
-    assert np.all(curve.low < 0)
-    assert np.all(curve.high > 0)
     again = curve_of([-5, -1, 3, 7], [0.0, 0.1, -0.1, 0.05], [1.0] * 4)
     np.testing.assert_array_equal(curve.mean, again.mean)
 

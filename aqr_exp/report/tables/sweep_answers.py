@@ -27,7 +27,6 @@ from aqr_exp.store.store import Store
 from aqr_exp.store.sweep_folder import SweepEntry
 
 LEAST_BASELINE_SEEDS = 12
-"""As many the baseline of a sweep over two parameters should have, however few its cells have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,15 +79,11 @@ class Answer:
 
     def as_json(self) -> dict[str, Any]:
         """The answer as plain values."""
-        found = {"parameter": self.parameter, "of": self.of, "metric": self.metric}
+        found: dict[str, Any] = {"parameter": self.parameter, "of": self.of, "metric": self.metric}
+        found |= asdict(self.effect) if self.effect else {}
+        found |= {"beside": self.beside, "interaction_p": self.interaction} if self.beside else {}
         places = ("best", "best_low", "best_high", "best_mean") if self.curve else ()
-        beside = {"beside": self.beside, "interaction_p": self.interaction} if self.beside else {}
-        return {
-            **found,
-            **(asdict(self.effect) if self.effect else {}),
-            **{place: getattr(self.curve, place) for place in places},
-            **beside,
-        }
+        return found | {place: getattr(self.curve, place) for place in places}
 
 
 def sweep_answers(
@@ -154,14 +149,10 @@ def _answers(
     if len(keys) == 1:
         noise = seed_noise(arms[0], arms[1:], further, settings)
         effect, arms = effect_of_values(noise, len(arms), look), [*noise.arms[: len(arms)]]
-        curve = None
-        if effect is not None:
-            curve = curve_of(
-                [float(point.values[0]) for point in points],
-                [float(np.mean(arm.values)) for arm in arms],
-                [noise.variance / arm.n for arm in arms],
-                lower_is_better=lower_is_better(metric),
-            )
+        values = [float(point.values[0]) for point in points]
+        found = [float(np.mean(arm.values)) for arm in arms]
+        spread, down = [noise.variance / arm.n for arm in arms], lower_is_better(metric)
+        curve = curve_of(values, found, spread, lower_is_better=down) if effect else None
         return [{"parameter": keys[0], "effect": effect, "curve": curve}]
     axes = [sorted({float(point.values[at]) for point in points}) for at in range(2)]
     places = [[axes[at].index(float(point.values[at])) for at in range(2)] for point in points]
