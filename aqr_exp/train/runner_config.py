@@ -201,6 +201,8 @@ def runner_config(
         records_path: File of the match records of the final evaluation; None keeps none.
         train_samples: Samples of a training epoch.
     """
+    from mmengine.visualization import Visualizer
+
     schedule, split = config.schedule, config.data.val_split
     steps = schedule.epochs * steps_per_epoch(train_samples, schedule.batch_size)
     stages = stages_of(config)
@@ -213,7 +215,7 @@ def runner_config(
         "default_scope": "mmdet3d",
         "default_hooks": {"checkpoint": None, "logger": {"type": "LoggerHook", "interval": 50}},
         "env_cfg": {"mp_cfg": {"mp_start_method": "fork", "opencv_num_threads": 0}},
-        "visualizer": {"type": "Visualizer", "vis_backends": None},
+        "visualizer": {"type": Visualizer, "vis_backends": None},  # as the metric
         "log_level": "INFO",
         "launcher": "none",
         "model": detector_config(config),

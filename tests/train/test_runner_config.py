@@ -182,11 +182,16 @@ import sys
 from pathlib import Path
 from mmengine.evaluator import Evaluator
 from aqr_exp.config.load import load_run
-from aqr_exp.train.runner_config import evaluator_config, register_plugins
+from mmengine.registry import VISUALIZERS
+from aqr_exp.train.runner_config import register_plugins, runner_config
 register_plugins()
-evaluator = Evaluator([evaluator_config(load_run("baseline"), "synth_val", Path("found.json"))])
+here = Path()
+plan = runner_config(load_run("baseline"), work_dir=here, predictions_dir=here, train_samples=8)
+evaluator = Evaluator([plan["test_evaluator"]])
 print(type(evaluator.metrics[0]).__name__)
-print(*sorted({"sklearn", "seaborn", "mmdet3d.evaluation"} & {*sys.modules}))
+VISUALIZERS.build({**plan["visualizer"], "name": "one"})
+parts = {f"mmdet3d.{name}" for name in ("evaluation", "visualization")}
+print(*sorted({"sklearn", "seaborn", *parts} & {*sys.modules}))
 import gc, sklearn
 print(gc.get_freeze_count() > 100_000)
 """
