@@ -182,3 +182,15 @@ def test_a_family_that_cannot_be_is_refused(
         assert len(err) <= 230
         assert error in err or "--until-decided decides all arms" in err
     assert store.sweep_names() == []
+
+
+def test_a_sweep_until_decided_takes_no_family(
+    data: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "mine.yaml").write_text(f"{FAMILY}arms: bias_scale == 2\n")
+    for typed in (["--until-decided"], ["--until-decided", "--dry-run"]):
+        assert main(["sweep", "mine.yaml", *typed]) == 2
+        assert capsys.readouterr() == (
+            "",
+            "aqr-exp: mine.yaml: arms: --until-decided decides all arms of a sweep: leave the key out\n",
+        )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from aqr_exp.errors import RequestError
+from aqr_exp.errors import AqrExpError
 from aqr_exp.report.figures.swept import MOST_PARAMETERS, SweptSeries, swept, swept_keys
 from aqr_exp.report.tables.comparison_data import ComparisonData
 from aqr_exp.statistics.estimates import ArmMean
@@ -55,7 +55,7 @@ class Answer:
         name = f"{self.parameter} of {self.of}" if self.of else self.parameter
         one, curve = self.effect, self.curve
         if one is None:
-            return [f"{name}: whether it matters for {self.metric} cannot be told: too few seeds"]
+            return [f"{name}: whether it matters for {self.metric} cannot be told: no seed noise"]
         matters = one.p <= alpha
         again = f", look {one.look}: valid at any look" if one.look > 1 else ""
         line = (
@@ -102,7 +102,7 @@ def sweep_answers(
         return []
     try:
         found = swept([row for group in data.groups for row in group], keys, store=store).series
-    except RequestError:  # it has no figure either, which says why
+    except AqrExpError:  # it has no figure either, which says why
         return []
     looks = [one.look for arm in data.arms for one in arm.estimates.differences.values()]
     # Seeds that were added by what was found are no first look.
@@ -135,7 +135,7 @@ def _answers(
     """The answers for one or two parameters."""
     means = {arm.first.name: arm.estimates.means[metric] for arm in data.arms}
     points = [point for point in series.points if means[point.group[0].name].n]
-    if len(points) < LEAST_VALUES:
+    if len({point.values for point in points}) < LEAST_VALUES:
         return []
     arms = [means[point.group[0].name] for point in points]
     names = {point.group[0].name for point in points}

@@ -109,7 +109,7 @@ def test_seeds_that_were_added_after_a_look_make_a_later_one(made_up: MadeUpStor
 def test_one_seed_of_each_cannot_tell(made_up: MadeUpStore) -> None:
     add(made_up, "scales", {(f"bias_scale={at}",): [0.1 * at] for at in (1, 2, 3)})
     table = shown(made_up, "scales")
-    assert table.notes[0] == "bias_scale: whether it matters for mAP cannot be told: too few seeds"
+    assert table.notes[0] == "bias_scale: whether it matters for mAP cannot be told: no seed noise"
     assert "p" not in table.sweep[0]
 
 
@@ -165,3 +165,34 @@ def test_what_differs_besides_is_answered_apart(made_up: MadeUpStore) -> None:
         "variant.bias.scale.constraint=clamp",
         "variant.bias.scale.constraint=l2",
     ]
+
+
+def test_a_damaged_run_and_seeds_that_do_not_differ_leave_the_table(made_up: MadeUpStore) -> None:
+    add(made_up, "scales", {(f"bias_scale={at}",): [0.1 * at] * 3 for at in (1, 2, 3)})
+    assert shown(made_up, "scales").notes[0].endswith("cannot be told: no seed noise")
+    for entry in made_up.sweep("scales").read_plan()[:3]:
+        made_up.folder(entry.name).spec_path.write_text("{")
+    table = shown(made_up, "scales")
+    assert table.sweep == ()
+    assert any("spec.yaml" in note for note in table.notes)
+
+
+def test_of_an_error_the_lowest_is_the_best(made_up: MadeUpStore) -> None:
+    rng = np.random.default_rng(0)
+    entries = []
+    for scale, mean in zip(SCALES, CURVE, strict=True):
+        typed = (*FIXED, f"bias_scale={scale}")
+        for seed in range(3):
+            error = 0.7 - mean / 10 + rng.normal(0, 0.002)
+            run = made_up.add("attention_bias", typed, seed, mAP=0.3, NDS=0.4, mATE=error)
+            entries.append(
+                SweepEntry(name=run.name, variant="attention_bias", overrides=typed, seed=seed)
+            )
+    made_up.sweep("errors").write_plan(entries, primary="mATE")
+    request = TableRequest(sweep="errors", metrics=["mATE"])
+    table = build_table(made_up, collect(made_up), request).table
+    (found,) = table.sweep
+    assert found["shape"] == "a late dip"
+    assert 3 < found["best"] < 8
+    assert found["best_mean"] == pytest.approx(0.633, abs=0.01)
+    assert f"mATE {found['best_mean']:.4g} m there" in table.notes[1]
