@@ -12,7 +12,7 @@ import sys
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from io import TextIOWrapper
 from typing import Any, TextIO, cast
@@ -20,7 +20,7 @@ from typing import Any, TextIO, cast
 import msgspec
 
 from aqr_exp.config.idea_files import search_environment
-from aqr_exp.config.schema.run import LauncherConfig
+from aqr_exp.config.schema.run import Device, LauncherConfig
 from aqr_exp.errors import (
     INTERRUPTED,
     OUT_OF_TIME,
@@ -34,7 +34,7 @@ from aqr_exp.errors import (
 from aqr_exp.launch.json_worker import exit_summary, open_log, python_module
 from aqr_exp.launch.slots import Reservation, SlotLeases
 from aqr_exp.store.run_folder import RunFolder, utc_now
-from aqr_exp.train.__main__ import LAUNCHER_VARIABLE
+from aqr_exp.train.__main__ import DEVICE_VARIABLE, LAUNCHER_VARIABLE
 from aqr_exp.train.__main__ import main as train_main
 
 # A JSON list of arguments to start instead of the training, for tests and benchmarks: what it starts
@@ -111,6 +111,7 @@ class Executor(ABC):
 
     Args:
         slots: Slots of this machine, shared with other launchers; None for a run without a slot.
+        device: The one that was asked for.
 
     Attributes:
         uses_terminal: Trainings read from and write to this terminal.
@@ -118,8 +119,9 @@ class Executor(ABC):
 
     uses_terminal = False
 
-    def __init__(self, slots: SlotLeases | None = None) -> None:
+    def __init__(self, slots: SlotLeases | None = None, device: Device = "auto") -> None:
         self._slots = slots
+        self._asked = {} if device == "auto" else {DEVICE_VARIABLE: device}
 
     def reserve(self) -> Reservation | None:
         """Claim room for one more training; None while there is none.
@@ -207,6 +209,7 @@ class LocalExecutor(Executor):
                     "PYTHONUNBUFFERED": "1",
                     "PYTHONIOENCODING": "utf-8:backslashreplace",
                     LAUNCHER_VARIABLE: str(os.getpid()),
+                    **self._asked,
                     **search_environment(),
                     **(slot.environment if slot else {}),
                 },
@@ -271,7 +274,7 @@ class DebugExecutor(Executor):
         self, folder: RunFolder, attempt: int, reservation: Reservation | None
     ) -> "DebugJob":
         """Prepare a training that runs when its job is first polled."""
-        self._job = DebugJob(folder, reservation, attempt)
+        self._job = DebugJob(folder, reservation, attempt, self._asked)
         return self._job
 
     def wait(self, jobs: Sequence[Job], timeout_s: float) -> None:
@@ -291,9 +294,16 @@ class DebugJob(Job):
         ended: One line on how; None before.
     """
 
-    def __init__(self, folder: RunFolder, reservation: Reservation | None, attempt: int) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        reservation: Reservation | None,
+        attempt: int,
+        environment: Mapping[str, str],
+    ) -> None:
         super().__init__(folder, reservation)
         self._attempt = attempt
+        self._environment = environment
         self.ended: str | None = None
 
     def _summary(self) -> str | None:
@@ -321,7 +331,7 @@ class DebugJob(Job):
             redirect_stderr(cast(TextIO, _Tee(sys.stderr, log))),
         ):
             log.write(_log_header(self._attempt).decode())
-            os.environ.update(slot.environment if slot else {})
+            os.environ.update({**self._environment, **(slot.environment if slot else {})})
             try:
                 return train_main(arguments)
             except KeyboardInterrupt as stopped:
@@ -382,10 +392,13 @@ def executor_for(launchers: Iterable[LauncherConfig], slots: SlotLeases | None =
     Raises:
         RequestError: `launcher=debug` with another program in the training's place.
     """
+    launchers = list(launchers)
+    devices = {launcher.device for launcher in launchers}
+    device = devices.pop() if len(devices) == 1 else "auto"
     if {launcher.name for launcher in launchers} != {"debug"}:
-        return LocalExecutor(slots)
+        return LocalExecutor(slots, device)
     if os.environ.get(COMMAND_VARIABLE):
         raise RequestError(
             f"launcher=debug trains in this process: unset {COMMAND_VARIABLE}, which names a program"
         )
-    return DebugExecutor(slots)
+    return DebugExecutor(slots, device)

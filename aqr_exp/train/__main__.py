@@ -4,12 +4,18 @@ import argparse
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
+from aqr_exp.config.schema.run import Device
 from aqr_exp.errors import STOPPING, AqrExpError, interrupt
 
 LAUNCHER_VARIABLE = "AQR_EXP_LAUNCHER"
 """Holds the number of the process that started a training and ends it when it is asked twice."""
+
+DEVICE_VARIABLE = "AQR_EXP_DEVICE"
+"""Holds the device that was asked for now, where the run's own specification may say another."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -43,6 +49,8 @@ def main(argv: list[str] | None = None) -> int:
     except AqrExpError as error:
         print(f"aqr-exp: {printable(str(error))}", file=sys.stderr)  # noqa: T201 - this process's own last word
         return 2
+    if device := os.environ.get(DEVICE_VARIABLE):
+        config = replace(config, launcher=replace(config.launcher, device=cast(Device, device)))
     if config.launcher.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     # As it was asked with, also beside others: the record says so, and last digits depend on it.

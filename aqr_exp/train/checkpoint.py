@@ -23,6 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from aqr_exp.cmt.checkpoint import Fit, fit, in_own_names, load, load_state_dict_file
 from aqr_exp.cmt.detector_config import detector_config
 from aqr_exp.config.schema import RunConfig, StartConfig
+from aqr_exp.config.schema.run import Device
 from aqr_exp.errors import STOPPING, RunFailedError, interrupt, stop_reason
 from aqr_exp.files.atomic import writes
 from aqr_exp.files.checksum import Covers
@@ -96,6 +97,8 @@ def stops_wait(request: StopRequest) -> Iterator[None]:
 
 RUN, AVERAGE = "run", "average"
 """The keys of the name of the run that a checkpoint is of, and of the average of its weights."""
+DEVICE = "device"
+"""The key of the kind of device that it was trained on: `cpu` or `cuda`."""
 # After whole epochs, or within one: the whole epochs, and all steps.
 _NAME = re.compile(r"epoch_(\d+)(?:_step_(\d+))?\.pth")
 
@@ -204,6 +207,7 @@ class KeepCheckpoints(Hook):
             last is, until the epoch has ended.
         every_s: Seconds without a checkpoint after which one is saved; 0 saves none for that.
         averaged: The average of the weights, saved and continued with them.
+        device: As it was asked for: a run goes on on another device only where it is named.
     """
 
     priority = "VERY_LOW"
@@ -215,8 +219,10 @@ class KeepCheckpoints(Hook):
         stop: StopRequest,
         every_s: float = 0.0,
         averaged: nn.Module | None = None,
+        device: Device = "auto",
     ) -> None:
         self.run = run
+        self.device = device
         self.averaged = averaged
         self.folder = run.checkpoints_dir
         self.keep = keep
@@ -226,7 +232,11 @@ class KeepCheckpoints(Hook):
         self.steps_done = 0
 
     def before_train(self, runner: Runner) -> None:
-        """Load the newest intact checkpoint, if there is one."""
+        """Load the newest intact checkpoint, if there is one.
+
+        Raises:
+            RunFailedError: It was saved on another device than this one, which was not asked for.
+        """
         for torn in self.folder.glob(".*.pth.tmp"):
             if not torn.is_dir():
                 torn.unlink()
@@ -234,6 +244,12 @@ class KeepCheckpoints(Hook):
         state = load_newest(self.run, averaged=self.averaged is not None)
         if state is None:
             return
+        here, before = _device_of(runner), state.get(DEVICE)
+        if before not in {None, here} and here != self.device:
+            raise RunFailedError(
+                f"it was trained on {before} and would go on on {here}: "
+                f"`aqr-exp run ... launcher.device={here}` says that this is wanted"
+            )
         unwrapped(runner).load_state_dict(state["model"])
         if self.averaged is not None:
             self.averaged.load_state_dict(state[AVERAGE])
@@ -292,6 +308,7 @@ class KeepCheckpoints(Hook):
     def _save(self, runner: Runner, epoch: int, step: int, name: str) -> None:
         state = {
             RUN: self.run.name,
+            DEVICE: _device_of(runner),
             "epoch": epoch,
             "step": step,
             "model": unwrapped(runner).state_dict(),
@@ -308,6 +325,10 @@ class KeepCheckpoints(Hook):
         for path in found[1:]:
             if path not in whole[: self.keep]:
                 path.unlink()
+
+
+def _device_of(runner: Runner) -> str:
+    return next(iter(runner.model.parameters())).device.type
 
 
 def _steps_per_epoch(runner: Runner) -> int:

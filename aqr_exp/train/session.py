@@ -237,6 +237,7 @@ def build_runner(folder: RunFolder, config: RunConfig, stop: StopRequest) -> Run
             stop,
             config.launcher.checkpoint_minutes * 60,
             average and average.averaged,
+            config.launcher.device,
         ),
         CatchUpValidationHook(folder),
     ):

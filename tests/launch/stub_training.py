@@ -21,6 +21,8 @@ from aqr_exp.store.process_identity import Liveness, ProcessIdentity, liveness_o
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import EXIT_CODES
 
+VARIABLES = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "AQR_EXP_DEVICE")
+
 
 def jump_with_the_clock() -> None:
     """Let this process's wall clock be off by the seconds that the file `STUB_CLOCK` holds."""
@@ -98,7 +100,7 @@ def main(argv: list[str] | None = None) -> int:
             return 130
         note_if_not_alone(folder, arguments.attempt)
         note("begins", folder, arguments.attempt)
-        seen = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")}
+        seen = {name: os.environ.get(name) for name in VARIABLES}
         folder.write_progress({"threads": arguments.threads, **seen})
         folder.write_state("running")
         try:

@@ -1,5 +1,6 @@
 """The contract of executors, held by every implementation."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -172,6 +173,25 @@ class TestEveryExecutor:
         assert seen["threads"] == 5
         assert (seen["CUDA_VISIBLE_DEVICES"], seen["OMP_NUM_THREADS"]) == ("3", "5")
         assert dict(os.environ) == before | {"STUB_PLAN": os.environ["STUB_PLAN"]}
+
+    def test_a_device_that_is_asked_for_now_reaches_a_run_that_was_made_before(
+        self, make_executor: Make, folder: RunFolder, store: Store
+    ) -> None:
+        debug = isinstance(make_executor(), DebugExecutor)
+        asked = load_run("baseline", [f"launcher={'debug' if debug else 'local'}"]).launcher
+        slots = SlotLeases(store.slots_dir, SLOTS[:1])
+        on_cpu = dataclasses.replace(asked, device="cpu")
+        for launchers, device in (([on_cpu, asked], None), ([on_cpu], "cpu")):
+            # Who chooses stubs has chosen a program, which `debug` refuses.
+            with pytest.MonkeyPatch.context() as patch:
+                patch.delenv("AQR_EXP_TRAIN_COMMAND", raising=False)
+                executor = executor_for(launchers, slots)
+            ended(executor, submitted(executor, folder))
+            seen = folder.read_progress()
+            assert seen is not None
+            assert seen["AQR_EXP_DEVICE"] == device
+            folder.metrics_path.unlink()
+        assert "AQR_EXP_DEVICE" not in os.environ
 
     def test_no_more_trainings_run_at_once_than_there_is_room_for(
         self, make_executor: Make, store: Store, audit: Path

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from logging.handlers import BufferingHandler
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,8 +13,13 @@ import torch
 from in_a_child import fill, on_a_disk
 from mmengine.logging import MMLogger
 
+from aqr_exp.config.identity import to_yaml
+from aqr_exp.config.load import load_run
+from aqr_exp.config.schema import RunConfig
+from aqr_exp.errors import RunFailedError
 from aqr_exp.store.run_folder import RunFolder
-from aqr_exp.train import checkpoint
+from aqr_exp.train import checkpoint, session
+from aqr_exp.train.__main__ import main
 from aqr_exp.train.checkpoint import (
     KeepCheckpoints,
     StopRequest,
@@ -224,6 +230,69 @@ def test_the_time_counts_from_the_last_save_of_any_kind(
     within = [int(name.split("_step_")[1][:-4]) for name in names if "_step_" in name]
     assert within == saved
     assert "epoch_1.pth" in names
+
+
+@pytest.mark.parametrize("asked", ["auto", "cuda", "cpu"])
+def test_a_run_goes_on_on_another_device_only_where_that_is_asked_for(
+    folder: Path, unbroken: Runner, asked: Any
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        Runner().train(hook(folder), stop_after=7)
+    saved = folder / "epoch_1_step_7.pth"
+    state = torch.load(saved)
+    assert state["device"] == "cpu"
+    save_atomically(state | {"device": "cuda"}, saved)
+    resumed = Runner()
+    kept = KeepCheckpoints(RunFolder(folder.parent), 2, StopRequest(), device=asked)
+    if asked == "cpu":
+        resumed.train(kept)
+        assert weights(resumed) == weights(unbroken)
+        return
+    with pytest.raises(RunFailedError) as caught:
+        resumed.train(kept)
+    assert str(caught.value) == (
+        "it was trained on cuda and would go on on cpu: "
+        "`aqr-exp run ... launcher.device=cpu` says that this is wanted"
+    )
+    assert resumed.iter == 0
+    assert torch.load(saved)["device"] == "cuda", "it can go on where it was"
+
+
+@pytest.mark.parametrize(("asked", "device"), [(None, "auto"), ("cpu", "cpu"), ("cuda", "cuda")])
+def test_a_training_takes_the_device_that_is_asked_for_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str | None, device: str
+) -> None:
+    run = RunFolder(tmp_path / "baseline-ab-s0")
+    run.create(to_yaml(load_run("baseline")), {})
+    seen: list[RunConfig] = []
+
+    def run_in_folder(folder: RunFolder, config: RunConfig, **_: Any) -> int:
+        assert folder.path == run.path
+        seen.append(config)
+        return 0
+
+    monkeypatch.setattr(session, "run_in_folder", run_in_folder)
+    for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    if asked:
+        monkeypatch.setenv("AQR_EXP_DEVICE", asked)
+    assert main([str(run.path)]) == 0
+    (config,) = seen
+    assert config.launcher.device == device
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ("" if asked == "cpu" else "1")
+
+
+def test_a_checkpoint_of_an_older_version_goes_on_anywhere(folder: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        Runner().train(hook(folder), stop_after=7)
+    saved = folder / "epoch_1_step_7.pth"
+    state = torch.load(saved)
+    del state["device"]
+    save_atomically(state, saved)
+    resumed = Runner()
+    hook(folder).before_train(resumed)
+    assert resumed.iter == 7
 
 
 def test_a_stop_during_a_validation_has_nothing_to_save(folder: Path) -> None:
