@@ -47,7 +47,7 @@ from aqr_exp.statistics.judging import SeedNoise, run_tests, seed_noise
 from aqr_exp.statistics.resampling import Resampling
 from aqr_exp.statistics.rule import LATER_SHARE, Design, Rule, evidence, satterthwaite, shrunk
 from aqr_exp.statistics.sequential import walk
-from aqr_exp.statistics.trend import curve_of, effect_of_values
+from aqr_exp.statistics.trend import curve_of, effect_of_values, factorial
 from aqr_exp.statistics.verdicts import ArmDifference
 from aqr_exp.store.store import Store
 
@@ -349,6 +349,30 @@ def print_trend(repetitions: int, seed: int) -> None:
         )
 
 
+def print_factorial(repetitions: int, seed: int) -> None:
+    """How often the main effect of 8 scales by 4 windows is found; windows have none; sd .25."""
+    for each, of_baseline in ((1, 12), (1, 3), (3, 3)):
+        for name, height in (("the notes' curve", 1.0), ("half of it", 0.5), ("flat", 0.0)):
+            rng = np.random.default_rng(seed)
+            hits = np.zeros((repetitions, 3), dtype=bool)
+            for number in range(repetitions):
+                values = height * np.delete(NOTES, 5)[:, None, None] + rng.normal(
+                    0, 0.25, (8, 4, each)
+                )
+                cells = [
+                    (a, b, ArmMean(n=each, values=tuple(values[a, b]))) for a, b in np.ndindex(8, 4)
+                ]
+                beside = ArmMean(n=of_baseline, values=tuple(rng.normal(0, 0.25, of_baseline)))
+                scale, window, both = factorial(cells, [beside])
+                p = [one.p if one else 1.0 for one in (scale, window)]
+                hits[number] = np.array([*p, 1.0 if both is None else both]) <= 0.05
+            print(
+                f"8 x 4 cells of {each}, baseline of {of_baseline}, {name}: scale {share(hits[:, 0])}, "
+                f"window {share(hits[:, 1])}, interaction {share(hits[:, 2])}",
+                flush=True,
+            )
+
+
 def paired_effect(arms: int, seeds: int, repetitions: int, rng: np.random.Generator) -> float:
     """What paired t tests after Holm detect in 80 %, one arm being different: the verdict of old."""
     drawn = rng.normal(0, 1, (repetitions, arms, seeds))
@@ -385,6 +409,7 @@ def main() -> None:
         print_values(choices.repetitions, choices.seed)
     if "trend" in choices.parts:
         print_trend(choices.repetitions, choices.seed)
+        print_factorial(choices.repetitions, choices.seed)
     if "sequential" in choices.parts:
         print_sequential(choices.repetitions, choices.seed)
     if "again" in choices.parts:
