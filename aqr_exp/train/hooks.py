@@ -1,8 +1,10 @@
 """Hooks of a training: seeds of each step, stages, history and progress, missed validations."""
 
+import contextlib
 import math
 import random
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner, TestLoop
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from aqr_exp.config.stages import Stage, stage_at
@@ -195,28 +198,37 @@ class RecordHistory(Hook):
 class AverageWeights(Hook):
     """Keeps an exponential moving average of the weights, which the training itself never sees.
 
-    Buffers are those of the training: counters and masks have no average.
+    It is of parameters alone, of which any module can be averaged; buffers stay the training's.
 
     Args:
         decay: Share of itself that the average keeps each step; it begins as the weights after the first.
     """
 
     def __init__(self, runner: Runner, decay: float) -> None:
-        self.averaged = AveragedModel(
-            unwrapped(runner), multi_avg_fn=get_ema_multi_avg_fn(decay)
-        ).requires_grad_(requires_grad=False)
+        self.weights = nn.ParameterList(unwrapped(runner).parameters())
+        self.averaged = AveragedModel(self.weights, multi_avg_fn=get_ema_multi_avg_fn(decay))
+        self.averaged.requires_grad_(requires_grad=False)
 
-    def after_train_iter(self, runner: Runner, **_: Any) -> None:
+    def after_train_iter(self, _runner: Runner, **_: Any) -> None:
         """Average; before a checkpoint of this step is saved."""
-        self.averaged.update_parameters(unwrapped(runner))
+        self.averaged.update_parameters(self.weights)
+
+    @contextlib.contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Put the average in the place of the weights, and these back at the end."""
+        trained = [weight.data for weight in self.weights]
+        try:
+            for weight, average in zip(self.weights, self.averaged.parameters(), strict=True):
+                weight.data = average.data
+            yield
+        finally:
+            for weight, data in zip(self.weights, trained, strict=True):
+                weight.data = data
 
     def score(self, runner: Runner, evaluator: dict[str, Any]) -> dict[str, float]:
         """The average's metrics on the test data, under names of their own (`mAP_ema`)."""
-        trained, runner.model = runner.model, self.averaged.module
-        try:
+        with self.in_place():
             scores = TestLoop(runner, runner.test_dataloader, evaluator).run()
-        finally:
-            runner.model = trained
         return {f"{name}_ema": scores[name] for name in MAIN_METRICS}
 
 
