@@ -82,8 +82,8 @@ def test_arms_are_compared_across_a_declared_factor(data: Path, place: Path, sto
     assert store.sweep("mine").factors() == ["schedule.epochs"]
     # What is typed stands in its place.
     assert compared(factors=["schedule.batch_size"])[6] == "-"
-    # Runs that join keep it.
-    store.sweep("mine").add_to_plan(store.sweep("mine").read_plan())
+    # Who adds runs without the file keeps it.
+    store.sweep("mine").write_plan(store.sweep("mine").read_plan())
     assert store.sweep("mine").factors() == ["schedule.epochs"]
 
 
