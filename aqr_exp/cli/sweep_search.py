@@ -51,7 +51,7 @@ def execute_search(
     _say_other_code(sweep, known)
     sweep.path.mkdir(parents=True, exist_ok=True)
     study = SearchStudy(sweep.study_path, sweep.study_log_path, planner.search, planner.alike())
-    sweep.add_to_plan([], request.origin)
+    sweep.add_to_plan([], request.origin, request.factors)
     return run_tasks(
         request.name,
         [],

@@ -94,13 +94,18 @@ class SweepFolder:
         """The figure of a metric against what the sweep varied, without the ending of its format."""
         return self.path / metric.replace("/", "_")
 
-    def add_to_plan(self, entries: Sequence[SweepEntry], origin: str | None = None) -> None:
+    def add_to_plan(
+        self,
+        entries: Sequence[SweepEntry],
+        origin: str | None = None,
+        factors: Sequence[str] | None = None,
+    ) -> None:
         """Write down runs the sweep means besides those it means already; see `write_plan`."""
         known = self.read_plan_if_any()
         names = {entry.name for entry in known}
         new = [entry for entry in entries if entry.name not in names]
         if new or not known:
-            self.write_plan([*known, *new], origin)
+            self.write_plan([*known, *new], origin, factors=factors)
 
     def write_plan(
         self,

@@ -64,6 +64,15 @@ def test_a_damaged_plan_is_named(sweep: SweepFolder, content: str) -> None:
     assert sweep.read_plan() == ENTRIES
 
 
+def test_declared_factors_stay_until_the_file_says_otherwise(sweep: SweepFolder) -> None:
+    assert sweep.factors() == []
+    sweep.add_to_plan([], "mine.yaml", ["schedule.epochs"])
+    sweep.add_to_plan(ENTRIES)
+    assert (sweep.factors(), sweep.read_plan()) == (["schedule.epochs"], ENTRIES)
+    sweep.write_plan(ENTRIES, factors=())
+    assert sweep.factors() == []
+
+
 def test_who_works_on_it_is_seen_and_the_dead_are_not(sweep: SweepFolder) -> None:
     assert sweep.schedulers() == []
     with sweep.registered(), sweep.registered():
