@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import re
 import socket
@@ -24,6 +25,9 @@ LISTED_UUIDS = (
     "GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77",
     "GPU-4404041a-04cf-1ccf-9e70-f139a9b1e23c",
 )
+
+
+PARTS = ("cpu-1", "cpu-0")
 
 
 def have_cores(monkeypatch: pytest.MonkeyPatch, *cores: int) -> None:
@@ -226,6 +230,20 @@ def test_launchers_confined_to_other_cores_do_not_wait_for_each_other(
     assert leases[2].reserve() is None
     assert leases[0].reserve() is not None, "what it could not have it did not keep"
     second.release()
+
+
+def test_a_slot_of_which_a_core_is_taken_meanwhile_is_given_back_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    have_cores(monkeypatch, 5)
+    assert SlotLeases(tmp_path, cpu_slots(1, 1)[:1]).reserve() is not None  # holds cpu-0
+    have_cores(monkeypatch, 0, 1)
+    both = SlotLeases(tmp_path, cpu_slots(1, 2))
+    reversed_parts = SlotLeases(tmp_path, [dataclasses.replace(cpu_slots(1, 2)[0], parts=PARTS)])
+    monkeypatch.setattr(slots, "standing", lambda _: [])  # a look that came a moment too early
+    assert both.reserve() is None
+    assert reversed_parts.reserve() is None
+    assert look(tmp_path / socket.gethostname() / "cpu-1") is None
 
 
 def test_a_job_that_is_not_confined_has_cores_of_its_own(
