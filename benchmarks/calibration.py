@@ -309,7 +309,12 @@ def matters(values: np.ndarray) -> np.ndarray:
     spread = parts @ contrasts.T**2
     degrees = spread**2 / (parts**2 @ contrasts.T**4) * (5 + seeds)
     degrees = np.minimum(degrees, arms * (seeds - 1))
-    p = 2 * stdtr(degrees, -np.abs(means @ contrasts.T) / np.sqrt(spread)).min(axis=1)
+    size, s2 = (
+        np.abs(means @ contrasts.T),
+        squares.sum(axis=1, keepdims=True) / (arms * (seeds - 1)),
+    )
+    pooled = 2 * stdtr(arms * (seeds - 1), -size / np.sqrt(s2 / seeds * (contrasts**2).sum(axis=1)))
+    p = np.maximum(2 * stdtr(degrees, -size / np.sqrt(spread)), pooled).min(axis=1)
     # Where arms of one seed seem to move together the product compares them seed by seed.
     shift = arms * ((values.mean(axis=1) - values.mean(axis=(1, 2))[:, None]) ** 2).sum(axis=1)
     rest = squares.sum(axis=1) - shift

@@ -129,8 +129,6 @@ def _strongest(
         own: Degrees of freedom of each variance of a diagonal `covariance`; None where all have `total`.
         s2: The variance of one run.
     """
-    from scipy.special import fdtrc
-
     u = np.linspace(0, 1, len(means))
     bumps = [np.exp(-8 * (u - peak) ** 2) for peak in _PEAKS]
     shapes = np.stack([u, u / (u + 0.2), np.exp(2 * u), *bumps])
@@ -143,17 +141,10 @@ def _strongest(
     if own is not None:
         parts = contrasts**2 * np.diag(covariance)
         degrees = np.minimum(total, spread**2 / (parts**2 / own).sum(axis=1))
-    t = contrasts @ means / np.sqrt(spread)
-    if look == 1:
-        normed = contrasts / np.sqrt(spread)[:, None]
-        values, vectors = np.linalg.eigh(normed @ covariance @ normed.T)
-        root = (vectors * np.sqrt(np.maximum(values, 0)))[:, values > 1e-9]
-        rank = root.shape[1]
-        # Along each direction the largest t^2 is an F, times the largest contrast of that direction.
-        reach = np.max((_directions(rank) @ root.T) ** 2, axis=1)
-        each = fdtrc(rank, degrees[:, None], t[:, None] ** 2 / rank / reach).mean(axis=1)
-        best = int(np.argmin(each))
-        least = float(each[best])
+    if look == 1:  # scattered noise and equal noise: the larger p counts
+        pooled = _joint_p(contrasts, means, s2 * unit, np.full(len(shapes), float(total)))
+        each = np.maximum(_joint_p(contrasts, means, covariance, degrees), pooled)
+        best, least = int(np.argmin(each)), float(each.min())
     else:
         contrasts *= (2 / (contrasts**2).sum(axis=1, keepdims=True)) ** 0.5
         free = np.einsum("ck,kl,cl->c", contrasts, unit, contrasts)
@@ -162,8 +153,24 @@ def _strongest(
         mean = np.logaddexp.reduce(bets) - np.log(len(bets))
         least = float(np.exp(min(0.0, -mean - np.log(LATER_SHARE))))
     names = ("peak", "dip") if best >= len(_SHAPES) - len(_PEAKS) else ("rise", "fall")
-    words = _SHAPES[best].format(names[int(t[best] < 0)])
+    words = _SHAPES[best].format(names[int(contrasts[best] @ means < 0)])
     return Effect(p=least, shape=words, degrees=float(degrees[best]), values=len(u), look=look)
+
+
+def _joint_p(
+    contrasts: np.ndarray, means: np.ndarray, covariance: np.ndarray, degrees: np.ndarray
+) -> np.ndarray:
+    """The chance that the largest |t| comes to that of each contrast."""
+    from scipy.special import fdtrc
+
+    spread = np.einsum("ck,kl,cl->c", contrasts, covariance, contrasts)
+    normed = contrasts / np.sqrt(spread)[:, None]
+    values, vectors = np.linalg.eigh(normed @ covariance @ normed.T)
+    root = (vectors * np.sqrt(np.maximum(values, 0)))[:, values > 1e-9]
+    rank, t2 = root.shape[1], (normed @ means)[:, None] ** 2
+    # Along each direction the largest t^2 is an F, times the largest contrast of that direction.
+    reach = np.max((_directions(rank) @ root.T) ** 2, axis=1)
+    return np.asarray(fdtrc(rank, degrees[:, None], t2 / rank / reach).mean(axis=1))
 
 
 @lru_cache(maxsize=8)

@@ -212,3 +212,17 @@ def test_the_curve_is_the_mean_of_gaussian_processes() -> None:
     weights = np.exp(np.array(likely) - max(likely))
     expected = weights @ np.array(means) / weights.sum()
     np.testing.assert_allclose(curve.mean, expected, atol=0.08)
+
+
+def test_arms_that_happen_to_be_quiet_are_judged_in_the_noise_of_all() -> None:
+    rng = np.random.default_rng(0)
+    means, sds = np.linspace(0, 3, 5), np.array([0.2, 1.5, 1.5, 1.5, 0.2])
+    values = means[:, None] + (alike(rng, means, 3) - means[:, None]) * sds[:, None]
+    found = effect(values)
+    assert found is not None
+    contrasts = shapes(5) - shapes(5).mean(axis=1, keepdims=True)
+    contrasts /= np.linalg.norm(contrasts, axis=1, keepdims=True)
+    top = np.abs(contrasts @ means).max() / (np.mean(sds**2) / 3) ** 0.5
+    drawn = rng.multivariate_normal(np.zeros(6), contrasts @ contrasts.T, 200_000)
+    spread = np.sqrt(rng.chisquare(10, 200_000) / 10)
+    assert found.p == pytest.approx(np.mean(np.abs(drawn).max(axis=1) / spread >= top), rel=0.06)
