@@ -67,6 +67,7 @@ def test_the_average_is_of_all_steps_and_is_scored_by_itself(averaged):
     assert _metrics(averaged)["NDS_ema"] != _metrics(averaged)["NDS"]
 
 
+@pytest.mark.slow
 def test_cut_within_an_epoch_it_ends_with_the_same_bits(averaged, data, tmp_path):
     place = Workplace(tmp_path, data)
     run = begun_anew(averaged, tmp_path / "results" / "runs" / averaged.name)
