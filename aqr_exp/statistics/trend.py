@@ -54,13 +54,10 @@ class Effect:
 
 
 def effect_of_values(noise: SeedNoise, count: int, look: int = 1) -> Effect | None:
-    """Whether a parameter matters.
+    """Whether a parameter matters; None where noise is not known well enough.
 
     Args:
         noise: That of all arms; the first `count` are those of the parameter's values, rising.
-
-    Returns:
-        None where noise is not known well enough.
     """
     if noise.degrees < LEAST_DEGREES or noise.variance <= 0 or count < LEAST_VALUES:
         return None

@@ -383,7 +383,7 @@ class SweepBuilder:
         if not present:
             return None
         before = len(self.faults)
-        for name in _LISTS:
+        for name in (*_LISTS, "arms"):
             if name in found:
                 fault = f"'{name}' lists points, and '{present[0]}' proposes them: "
                 self.add(found[name][0], f"{fault}leave one of them out")

@@ -194,3 +194,15 @@ def test_a_sweep_until_decided_takes_no_family(
             "",
             "aqr-exp: mine.yaml: arms: --until-decided decides all arms of a sweep: leave the key out\n",
         )
+
+
+def test_a_search_takes_no_family(
+    data: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (
+        "variant: attention_bias\nstrategy: random\ntrials: 2\nsearch:\n  bias_scale: [1, 2, 3]\n"
+    )
+    (place / "mine.yaml").write_text(f"{text}arms: bias_scale == 2\n")
+    assert main(["sweep", "mine.yaml", "--dry-run"]) == 2
+    line = "'arms' lists points, and 'strategy' proposes them: leave one of them out"
+    assert capsys.readouterr() == ("", f"aqr-exp: mine.yaml:6: {line}\n")

@@ -89,11 +89,7 @@ class Answer:
 def sweep_answers(
     data: ComparisonData, sweep: str, metric: str, settings: Resampling, store: Store
 ) -> list[Answer]:
-    """The answers of a sweep; none of one over anything but numbers, or of a search.
-
-    Args:
-        metric: That the sweep is judged by.
-    """
+    """The answers of a sweep by its own metric; none of one over anything but numbers, or of a search."""
     folder = store.sweep(sweep)
     entries = folder.read_plan()
     keys = [key for key in swept_keys(entries) if _is_number(key, entries)][:MOST_PARAMETERS]
