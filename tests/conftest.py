@@ -14,6 +14,7 @@ from typing import Any
 import campaign
 import pytest
 from hypothesis import settings
+from ideas_at_hand import forget_ideas
 
 import aqr_exp  # noqa: F401  lets mmdet3d be imported without compiled operators
 from aqr_exp.errors import STOPPING
@@ -71,6 +72,15 @@ def _signals_as_they_were() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True)
+def _ideas_of_one_test() -> Iterator[None]:
+    """Ideas and metrics that were imported have their folders on Python's path: not in the next test."""
+    yield
+    module = sys.modules.get("aqr_exp.config.idea_spec")
+    if module is not None and module._EXECUTED:
+        forget_ideas()
 
 
 @pytest.fixture(scope="session")

@@ -132,7 +132,7 @@ def _compared_files(
     from aqr_exp.cli.evaluate import measured
     from aqr_exp.cli.importing import name_of
     from aqr_exp.data.preparation import find_version
-    from aqr_exp.evaluate.own_metrics import load_metric, metric_files
+    from aqr_exp.evaluate.own_metric_files import load_metric, metric_files
     from aqr_exp.launch.importing import Data, Detector, import_results
 
     root = typed_path(root, "--root")

@@ -18,7 +18,7 @@ def variants() -> list[str]:
 
 def own_metrics() -> list[str]:
     """The own metrics whose files are at hand."""
-    from aqr_exp.evaluate.own_metrics import metric_files
+    from aqr_exp.evaluate.own_metric_files import metric_files
     from aqr_exp.store.store import results_root
 
     return [*metric_files(results_root())]

@@ -15,7 +15,7 @@ from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.data.corruptions.cases import CorruptionCase, read_cases
 from aqr_exp.errors import RequestError
 from aqr_exp.evaluate.ground_truth import GroundTruth, load_ground_truth
-from aqr_exp.evaluate.own_metrics import OwnMetric, load_metric
+from aqr_exp.evaluate.own_metric_files import OwnMetric, load_metric
 from aqr_exp.launch.measuring import evaluate_corruptions
 from aqr_exp.launch.preflight import input_faults
 from aqr_exp.report.arm_names import selected

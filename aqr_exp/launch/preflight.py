@@ -246,7 +246,7 @@ def input_faults(config: RunConfig) -> Iterator[Fault]:
 def metric_faults(config: RunConfig, results: Path) -> Iterator[Fault]:
     """What is wrong with the own metrics that a run is to be measured by at its end."""
     if config.metrics:
-        from aqr_exp.evaluate.own_metrics import load_metric
+        from aqr_exp.evaluate.own_metric_files import load_metric
     for name in config.metrics:
         try:
             load_metric(name, results)

@@ -28,7 +28,8 @@ from aqr_exp.store.verify import RunProblem, scored_place
 
 if TYPE_CHECKING:
     from aqr_exp.evaluate.ground_truth import GroundTruth
-    from aqr_exp.evaluate.own_metrics import Facts, OwnMetric
+    from aqr_exp.evaluate.own_metric_files import OwnMetric
+    from aqr_exp.evaluate.own_metrics import Facts
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,7 +85,8 @@ class OwnScores:
         )
 
     def _resampled(self, row: RunRow, part: DataCondition) -> dict[str, Any]:
-        from aqr_exp.evaluate.own_metrics import load_metric, metric_files, read_values, source_of
+        from aqr_exp.evaluate.own_metric_files import load_metric, metric_files, source_of
+        from aqr_exp.evaluate.own_metrics import read_values
 
         try:
             facts, values = read_values(own_path(self.store.folder(row.name), self.metric))
@@ -126,7 +128,7 @@ def with_own_metrics(
     asked = dict.fromkeys(name.partition("@")[0] for name in names)
     if asked.keys() <= {*MEAN_METRICS}:
         return rows, notes
-    from aqr_exp.evaluate.own_metrics import metric_files, source_of
+    from aqr_exp.evaluate.own_metric_files import metric_files, source_of
 
     taken = set(MEAN_METRICS).union(*(row.metrics for row in rows))
     files = metric_files(*_results(store))
@@ -235,7 +237,7 @@ def _detections(folder: RunFolder, metrics: Mapping[str, Any]) -> str:
 def own_problems(store: Store, row: RunRow, name: str) -> list[RunProblem]:
     """What does not hold in a run's values of an own metric, computed again from its result file."""
     from aqr_exp.evaluate.ground_truth import load_ground_truth
-    from aqr_exp.evaluate.own_metrics import load_metric
+    from aqr_exp.evaluate.own_metric_files import load_metric
 
     folder = store.folder(row.name)
     if name not in row.own:

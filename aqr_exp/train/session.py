@@ -33,7 +33,7 @@ from aqr_exp.data.info_files import epoch_samples
 from aqr_exp.data.workers import loader_workers
 from aqr_exp.errors import INTERRUPTED, AqrExpError, OutOfTimeError, refusal
 from aqr_exp.evaluate.ground_truth import load_ground_truth
-from aqr_exp.evaluate.own_metrics import load_metric
+from aqr_exp.evaluate.own_metric_files import load_metric
 from aqr_exp.files.reading import file_sha256
 from aqr_exp.statistics.own_metrics import measure_run
 from aqr_exp.store.collect import PEAK_GPU_MEMORY, PEAK_MEMORY

@@ -9,10 +9,11 @@ from made_up_tables import MadeUpBox, MadeUpScene, sample_token, write_version
 from small_world import detection
 
 from aqr_exp.errors import LONGEST, RequestError
-from aqr_exp.evaluate import own_metrics
+from aqr_exp.evaluate import own_metric_files
 from aqr_exp.evaluate.ground_truth import GroundTruth, load_ground_truth
 from aqr_exp.evaluate.metric import write_results
-from aqr_exp.evaluate.own_metrics import load_metric, measure, metric_files, source_of
+from aqr_exp.evaluate.own_metric_files import load_metric, metric_files, source_of
+from aqr_exp.evaluate.own_metrics import measure
 from aqr_exp.evaluate.predictions import Predictions, read_predictions
 from aqr_exp.files.text import printable
 
@@ -69,7 +70,7 @@ def write(place: Path, body: str, name: str = "mine", better: str = "more") -> P
 
 
 def numbers(
-    metric: own_metrics.OwnMetric, two: tuple[GroundTruth, Predictions]
+    metric: own_metric_files.OwnMetric, two: tuple[GroundTruth, Predictions]
 ) -> dict[str, float]:
     values = measure(metric, *two)
     ones = np.ones((1, 2), dtype=np.int64)
@@ -233,7 +234,7 @@ def test_a_bad_metric_is_named_with_its_line_and_sample(
     capfd: pytest.CaptureFixture[str],
     case: str,
 ) -> None:
-    monkeypatch.setattr(own_metrics, "MOST_SECONDS", 0.2)
+    monkeypatch.setattr(own_metric_files, "MOST_SECONDS", 0.2)
     body, said = BAD[case]
     write(place, body)
     metric = load_metric("mine", RESULTS)

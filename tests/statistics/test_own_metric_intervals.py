@@ -10,7 +10,7 @@ from own_metric_world import SPLIT, VERSION, OwnMetricWorld
 from aqr_exp.data.classes import CLASS_NAMES
 from aqr_exp.evaluate.conditions import CONDITIONS, DataCondition
 from aqr_exp.evaluate.ground_truth import load_ground_truth
-from aqr_exp.evaluate.own_metrics import load_metric
+from aqr_exp.evaluate.own_metric_files import load_metric
 from aqr_exp.statistics.differences import arm_intervals, compare_arms
 from aqr_exp.statistics.own_metrics import OwnScores, measure_run, with_own_metrics
 from aqr_exp.statistics.resampling import Resampling, resample, scene_part
