@@ -5,7 +5,7 @@ import math
 import random
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -204,6 +204,9 @@ class AverageWeights(Hook):
         decay: Share of itself that the average keeps each step; it begins as the weights after the first.
     """
 
+    metrics: ClassVar = {f"{name}_ema": name for name in MAIN_METRICS}
+    """Names of its scores, and what they are scores by."""
+
     def __init__(self, runner: Runner, decay: float) -> None:
         self.weights = nn.ParameterList(unwrapped(runner).parameters())
         self.averaged = AveragedModel(self.weights, multi_avg_fn=get_ema_multi_avg_fn(decay))
@@ -226,10 +229,10 @@ class AverageWeights(Hook):
                 weight.data = data
 
     def score(self, runner: Runner, evaluator: dict[str, Any]) -> dict[str, float]:
-        """The average's metrics on the test data, under names of their own (`mAP_ema`)."""
+        """The average's metrics on the test data, under names of their own."""
         with self.in_place():
             scores = TestLoop(runner, runner.test_dataloader, evaluator).run()
-        return {f"{name}_ema": scores[name] for name in MAIN_METRICS}
+        return {own: scores[name] for own, name in self.metrics.items()}
 
 
 class CatchUpValidationHook(Hook):

@@ -273,19 +273,21 @@ def train_and_score(
         stop.obey()
     trained = time.monotonic()
     scores, split = runner.test(), config.data.val_split
+    history = folder.read_history()
+    scores |= mean_of_last(history, config.schedule.averaged_epochs)
+    head: Any = unwrapped(runner).pts_bbox_head
+    hooks: Hooks = head.hooks
+    taken = (*scores, *AverageWeights.metrics)
+    own = hooks.scalars("final_metrics", taken) if "final_metrics" in hooks else {}
+    # Last, so that what an idea counted while it was evaluated is of the final weights alone.
     for hook in runner.hooks:
         if isinstance(hook, AverageWeights):
             settings = evaluator_config(config, split, folder.predictions_path(f"{split}.ema"))
             scores |= hook.score(runner, settings)
     # Numbers of data that changed meanwhile are of neither; an idea is in memory, and may be edited.
     identified(config.data)
-    head: Any = unwrapped(runner).pts_bbox_head
-    hooks: Hooks = head.hooks
-    own = hooks.scalars("final_metrics", tuple(scores)) if "final_metrics" in hooks else {}
-    history = folder.read_history()
     return {
         **scores,
-        **mean_of_last(history, config.schedule.averaged_epochs),
         **stability_metrics(history),
         **own,
         "split": split,
