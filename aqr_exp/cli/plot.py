@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -22,6 +23,7 @@ from aqr_exp.report.figures.curves_figure import (
     loss_curves,
     scales_figure,
 )
+from aqr_exp.report.figures.differences_figure import differences_figure
 from aqr_exp.report.figures.figure_file import (
     PAPER_FORMATS,
     check_matplotlib,
@@ -33,9 +35,11 @@ from aqr_exp.report.figures.sweep_figure import sweep_figure
 from aqr_exp.report.figures.swept import swept
 from aqr_exp.report.figures.training_curves import arm_curves, without_curves
 from aqr_exp.report.tables.baselines import Specs
+from aqr_exp.report.tables.build import build_table
+from aqr_exp.report.tables.request import TableRequest
 from aqr_exp.report.tables.rows import choose
 from aqr_exp.statistics.grouping import group_seeds, origin_notes
-from aqr_exp.statistics.metrics import is_own
+from aqr_exp.statistics.metrics import SESOI_POINTS, is_own
 from aqr_exp.statistics.own_metrics import with_own_metrics
 from aqr_exp.store.collect import RunRow, collect
 from aqr_exp.store.store import Store, results_root
@@ -71,6 +75,18 @@ Ground-truth counts are shown beside the classes.
 Examples:
   aqr-exp plot classes --of variants
 {example_lines("plot classes")}
+"""
+
+DIFFERENCES_HELP = """
+One row an arm, as `aqr-exp table` judges it: the difference to its reference with the simultaneous
+interval, each seed as a dot, what these seeds can detect shaded around 0, and the verdict. What is to be
+known of it is said as below the table. It counts as a look.
+
+\b
+Examples:
+  aqr-exp plot differences --of variants
+  aqr-exp plot differences --metric NDS --where 'bias_scale >= 2'
+  aqr-exp plot differences --of bias_scale --sesoi 1 --width column --output figures/forest
 """
 
 SCALE_HELP = """
@@ -177,6 +193,46 @@ def classes_command(
     _save(figure, path, store, "classes")
 
 
+def differences_command(
+    metric: Metric = "mAP",
+    of: Of = None,
+    where: Where = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            "--baseline",
+            help="Compare all arms with this one: an identity, variant or run.",
+            metavar="ARM",
+            autocompletion=completion.arms_or_runs,
+        ),
+    ] = None,
+    population: console.Population = "val",
+    sesoi: console.Sesoi = SESOI_POINTS,
+    paired: console.Paired = False,
+    width: Width = "page",
+    path: Output = None,
+) -> None:
+    """Draw differences to the reference."""
+    store, rows = _store_and_runs(of, path)
+    names = console.names_in(of)
+    request = TableRequest(
+        metrics=[metric],
+        where=where or (),
+        # The table of one sweep has its declared family and factors.
+        sweep=names[0] if len(names) == 1 and names[0] in store.sweep_names() else None,
+        baseline=baseline,
+        population=population,
+        sesoi_points=sesoi,
+        paired=paired,
+    )
+    with console.delayed_progress() as progress:
+        built = build_table(store, rows, request, progress=partial(progress, "arms compared"))
+    figure = differences_figure(built.data, metric, width_in=WIDTHS_IN[width])
+    for note in built.table.notes:
+        console.say(note)
+    _save(figure, path, store, f"differences-{metric}")
+
+
 def scale_command(
     of: Of = None, where: Where = None, width: Width = "column", path: Output = None
 ) -> None:
@@ -221,16 +277,21 @@ def idea_command(
 def _rows(
     of: str | None, where: list[str] | None, path: Path | None
 ) -> tuple[Store, Sequence[RunRow]]:
+    """The runs to draw, also by conditions."""
+    store, rows = _store_and_runs(of, path)
+    found = choose(rows, where or (), Specs(store))
+    for note in found.notes:
+        console.say(note)
+    return store, found.rows
+
+
+def _store_and_runs(of: str | None, path: Path | None) -> tuple[Store, list[RunRow]]:
     """The runs to draw; refused at once where nothing can be drawn, or written."""
     check_matplotlib("plot")
     if path is not None:
         paper_targets(_stem(path))
     store = Store(results_root())
-    rows = selected(collect(store), console.names_in(of), store=store)
-    found = choose(rows, where or (), Specs(store))
-    for note in found.notes:
-        console.say(note)
-    return store, found.rows
+    return store, selected(collect(store), console.names_in(of), store=store)
 
 
 def _resample(rows: Sequence[RunRow], store: Store, metric: str = "mAP") -> Sequence[RunRow]:
