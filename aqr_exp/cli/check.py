@@ -28,12 +28,13 @@ def command(
     check_packages("checking")
     typed = ["preset=smoke", *(overrides or ())]
     config = load_run(variant, typed)
-    from aqr_exp.train.check import check_variant, off_settings, with_data
     from aqr_exp.train.runner_config import register_plugins
-    from aqr_exp.train.session import set_up_torch
 
     console.silence_libraries()
-    register_plugins()
+    register_plugins()  # before others load the detector's packages, and with them what it leaves out
+    from aqr_exp.train.check import check_variant, off_settings, with_data
+    from aqr_exp.train.session import set_up_torch
+
     set_up_torch(1)
     switched = off_settings(config)
     off = None if switched is None else load_run(variant, [*typed, *switched])
