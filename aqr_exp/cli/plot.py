@@ -50,7 +50,8 @@ if TYPE_CHECKING:
 
 SWEEP_HELP = """
 Over one it is a curve, over two a heat map. Intervals are bands, arms without the parameter (the
-baseline) are lines. Whatever else differs between the runs makes curves of their own.
+baseline) are lines. Through three numbers or more goes a Gaussian process, with the interval of the best
+value. Whatever else differs between the runs makes curves of their own.
 
 \b
 Examples:

@@ -11,8 +11,10 @@ import numpy as np
 from jaxtyping import Float
 
 from aqr_exp.statistics.estimates import ArmMean
-from aqr_exp.statistics.judging import SeedNoise
+from aqr_exp.statistics.judging import SeedNoise, seed_noise
+from aqr_exp.statistics.metrics import lower_is_better
 from aqr_exp.statistics.noise import NOTHING
+from aqr_exp.statistics.resampling import Resampling
 from aqr_exp.statistics.rule import (
     LATER_SHARE,
     PRIOR_DEGREES,
@@ -191,17 +193,20 @@ _DRAWS = 300
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Curve:
-    """A metric over a parameter, by a Gaussian process.
+    """A metric over a parameter, by a Gaussian process; intervals are of 95 %.
 
     Attributes:
         at: Values of the parameter, from the least to the largest that was tried.
+        low: Lower end of the interval of the curve at each of them.
         best: Where the curve is best.
-        best_low: Lower end of the 95 % interval of where it truly is.
+        best_low: Lower end of the interval of where it truly is.
         best_mean: The curve there.
     """
 
     at: Float[np.ndarray, " G"]
     mean: Float[np.ndarray, " G"]
+    low: Float[np.ndarray, " G"]
+    high: Float[np.ndarray, " G"]
     best: float
     best_low: float
     best_high: float
@@ -213,6 +218,30 @@ class Curve:
         ends = self.best, self.best_low, self.best_high
         near, low, high = (f"{one:.2g}" if abs(one) < 100 else f"{one:.0f}" for one in ends)
         return f"{near} [{low}, {high}]"
+
+
+def over_values(
+    values: Sequence[float],
+    arms: Sequence[ArmMean],
+    further: Sequence[ArmMean],
+    metric: str,
+    settings: Resampling,
+    look: int = 1,
+) -> tuple[Effect | None, Curve | None]:
+    """Whether a parameter matters, and the curve over it; None where noise is not known well enough.
+
+    Args:
+        values: Of the parameter, rising.
+        arms: One a value.
+        further: Arms of the same setting without the parameter, whose seeds tell of noise.
+    """
+    noise = seed_noise(arms[0], arms[1:], further, settings)
+    effect, kept = effect_of_values(noise, len(arms), look), noise.arms[: len(arms)]
+    if effect is None:
+        return None, None
+    means = [float(np.mean(arm.values)) for arm in kept]
+    spread, down = [noise.variance / arm.n for arm in kept], lower_is_better(metric)
+    return effect, curve_of(values, means, spread, lower_is_better=down)
 
 
 def curve_of(
@@ -266,13 +295,23 @@ def curve_of(
     mean = curves @ each
     sign = -1.0 if lower_is_better else 1.0
     best, tops = int(np.argmax(sign * mean)), at[np.argmax(sign * curves, axis=0)]
-    order = np.argsort(tops)
-    ends = tops[order][np.searchsorted(np.cumsum(each[order]), [0.025, 0.975 - 1e-12])]
+    ends, bands = _middle(tops, each), np.array([_middle(row, each) for row in curves])
     return Curve(
         at=at,
         mean=mean,
+        low=bands[:, 0],
+        high=bands[:, 1],
         best=float(at[best]),
         best_low=float(ends[0]),
         best_high=float(ends[1]),
         best_mean=float(mean[best]),
     )
+
+
+def _middle(
+    values: Float[np.ndarray, " D"], weights: Float[np.ndarray, " D"]
+) -> Float[np.ndarray, " 2"]:
+    """Where 2.5 % of the weight lies below, and above."""
+    order = np.argsort(values)
+    below = np.cumsum(weights[order])
+    return np.asarray(values[order][np.searchsorted(below, [0.025, 0.975 - 1e-12])])

@@ -201,7 +201,7 @@ def test_the_curve_is_the_mean_of_gaussian_processes() -> None:
     spread = np.log1p(at)
     spots = (spread - spread[0]) / (spread[-1] - spread[0])
     places = np.linspace(0, 1, len(curve.at))
-    means, likely = [], []
+    means, likely, sds = [], [], []
     for length in np.geomspace(0.12, 2, 6):
         for height in noise**0.5 * np.geomspace(0.3, 10, 6):
             # A constant of unknown height is one more, very wide, part of the prior.
@@ -209,9 +209,16 @@ def test_the_curve_is_the_mean_of_gaussian_processes() -> None:
             inverse = np.linalg.inv(kernel(spots, spots) + noise * np.eye(5))
             likely.append((np.linalg.slogdet(inverse)[1] - y @ inverse @ y) / 2)
             means.append(kernel(places, spots) @ inverse @ y)
+            across = kernel(places, spots)
+            left = np.diag(kernel(places, places) - across @ inverse @ across.T)
+            sds.append(np.sqrt(np.maximum(left, 0)))
     weights = np.exp(np.array(likely) - max(likely))
     expected = weights @ np.array(means) / weights.sum()
     np.testing.assert_allclose(curve.mean, expected, atol=0.08)
+    # So much of the mixture of normals lies below each end of the band.
+    for ends, share in ((curve.low, 0.025), (curve.high, 0.975)):
+        below = stats.norm.cdf(ends, np.array(means), np.array(sds) + 1e-9)
+        np.testing.assert_allclose(weights @ below / weights.sum(), share, atol=0.012)
 
 
 def test_arms_that_happen_to_be_quiet_are_judged_in_the_noise_of_all() -> None:

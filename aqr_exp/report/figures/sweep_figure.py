@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -29,7 +30,9 @@ from aqr_exp.report.figures.swept import Swept, SweptSeries, Value, order, swept
 from aqr_exp.report.tables.request import read_quantity
 from aqr_exp.statistics.grouping import Group, check_metric_names
 from aqr_exp.statistics.metrics import in_points, lower_is_better
-from aqr_exp.store.collect import RunRow
+from aqr_exp.statistics.resampling import Resampling
+from aqr_exp.statistics.trend import LEAST_VALUES, Curve, over_values
+from aqr_exp.store.collect import RunRow, with_settings
 from aqr_exp.store.store import Store
 
 if TYPE_CHECKING:
@@ -150,6 +153,9 @@ def sweep_figure(
 ) -> "Figure":
     """Draw a metric against one or two swept parameters.
 
+    Over one number, where noise is known, a curve by a Gaussian process goes through the means, with its
+    band and the interval of the best value: those of `aqr-exp table --sweep`.
+
     Arms that have no such parameter (the baseline of a bias scale) are lines with their interval as
     a band. The best point is marked as selected on the data it is shown on.
 
@@ -160,7 +166,7 @@ def sweep_figure(
         RequestError: No run has the metric or a parameter, or there are three parameters.
         AqrExpError: A run's configuration is damaged; names the file.
     """
-    found = swept(rows, parameters, store=store)
+    found = swept(with_settings(store, rows), parameters, store=store)
     read_quantity(metric)
     check_metric_names([metric], rows)
     means = Means(store)
@@ -201,34 +207,92 @@ class _Layout:
         values: The swept values, rising.
         places: For each series, the place of each value.
         by_size: Whether places are the values themselves: numbers, whose points are joined.
-        banded: Whether intervals are bands; with many series they are bars, side by side.
+        banded: Whether intervals are bands; with many series, and beside fitted curves, they are bars.
+        logarithmic: Whether values are spread out by their logarithms.
     """
 
     values: list[Value]
     places: list[dict[Value, float]]
     by_size: bool
     banded: bool
+    logarithmic: bool
 
 
-def _layout(found: Swept) -> _Layout:
+def _layout(found: Swept, *, fitted: bool) -> _Layout:
     values = _rising([point.values[0] for series in found.series for point in series.points])
     by_size = all(not isinstance(value, (str, bool)) for value in values)
     base = {value: float(value) if by_size else float(at) for at, value in enumerate(values)}
     count = len(found.series)
-    banded = by_size and count <= MOST_BANDS
-    width = (base[values[-1]] - base[values[0]]) or 1.0
-    step = 0.0 if banded else SIDE_STEP * width
+    banded = by_size and count <= MOST_BANDS and not fitted
+    first, last = base[values[0]], base[values[-1]]
+    logarithmic = by_size and first > 0 and last / first > LOGARITHMIC_FROM
+    steps = [0.0 if banded else SIDE_STEP * (at - (count - 1) / 2) for at in range(count)]
     places = [
-        {value: place + step * (at - (count - 1) / 2) for value, place in base.items()}
-        for at in range(count)
+        {
+            value: place * (last / first) ** step
+            if logarithmic
+            else place + step * ((last - first) or 1.0)
+            for value, place in base.items()
+        }
+        for step in steps
     ]
-    return _Layout(values=values, places=places, by_size=by_size, banded=banded)
+    return _Layout(
+        values=values, places=places, by_size=by_size, banded=banded, logarithmic=logarithmic
+    )
+
+
+def _curves(found: Swept, metric: str, means: Means) -> list[Curve | None]:
+    """The curve of each series over a number; None where noise or values are too few."""
+    groups = [point.group for series in found.series for point in series.points]
+    groups += found.references
+    curves: list[Curve | None] = []
+    for series in found.series:
+        points = [point for point in series.points if means.of(point.group, metric).n]
+        numbers = [
+            float(point.values[0])
+            for point in points
+            if not isinstance(point.values[0], (str, bool))
+        ]
+        usual = len(numbers) == len(points) and all(map(isfinite, numbers))
+        curves.append(None)
+        if not usual or len({*numbers}) < LEAST_VALUES or len(found.series) > MOST_BANDS:
+            continue
+        ours, first = {point.group[0].name for point in points}, points[0].group[0]
+        further = [
+            means.of(group, metric)
+            for group in groups
+            if group[0].name not in ours
+            and (group[0].data, group[0].setting) == (first.data, first.setting)
+        ]
+        arms = [means.of(point.group, metric) for point in points]
+        curves[-1] = over_values(numbers, arms, further, metric, Resampling())[1]
+    return curves
+
+
+def _draw_fit(axes: "Axes", curve: Curve, index: int, label: str) -> None:
+    """A curve with its band, and the interval of its best value just above the axis."""
+    style: dict[str, Any] = {"color": colour(index), "linewidth": 1.2, "zorder": 1.5}
+    axes.fill_between(
+        curve.at, curve.low, curve.high, color=colour(index), alpha=BAND_ALPHA, linewidth=0
+    )
+    name = "Gaussian process, 95 % band"
+    axes.plot(curve.at, curve.mean, linestyle=line_style(index), label=name, **style)
+    above = axes.get_xaxis_transform()
+    style |= {"transform": above, "solid_capstyle": "butt", "linewidth": 2.5}
+    at = 0.025 + 0.035 * index
+    near = words(f"best{f' of {label}' if label else ''} near {curve.near}")
+    axes.plot([curve.best_low, curve.best_high], [at, at], label=near, **style)
+    axes.plot([curve.best], [at], marker="|", markersize=7, color=colour(index), transform=above)
 
 
 def _draw_curves(axes: "Axes", found: Swept, metric: str, means: Means) -> None:
-    layout = _layout(found)
-    for index, series in enumerate(found.series):
-        _draw_series(axes, series, index, layout, metric, means)
+    curves = _curves(found, metric, means)
+    layout = _layout(found, fitted=any(curves))
+    for index, (series, curve) in enumerate(zip(found.series, curves, strict=True)):
+        joined = layout.by_size and curve is None
+        _draw_series(axes, series, index, layout, metric, means, joined=joined)
+        if curve is not None:
+            _draw_fit(axes, curve, index, series.label if len(found.series) > 1 else "")
     for index, group in enumerate(found.references):
         _draw_reference(axes, group, index, metric, means)
     best = best_point(found, metric, means)
@@ -248,14 +312,21 @@ def _draw_curves(axes: "Axes", found: Swept, metric: str, means: Means) -> None:
     if not layout.by_size:
         axes.set_xticks(range(len(values)), [words(text(value)) for value in values])
         axes.set_xlim(-0.5, len(values) - 0.5)
-    elif float(values[0]) > 0 and float(values[-1]) / float(values[0]) > LOGARITHMIC_FROM:
+    elif layout.logarithmic:
         axes.set_xscale("log")
 
 
 def _draw_series(
-    axes: "Axes", series: SweptSeries, index: int, layout: _Layout, metric: str, means: Means
+    axes: "Axes",
+    series: SweptSeries,
+    index: int,
+    layout: _Layout,
+    metric: str,
+    means: Means,
+    *,
+    joined: bool,
 ) -> None:
-    """One series: its means, and its intervals."""
+    """One series: its means, joined where they are of numbers and no curve is fitted, and its intervals."""
     drawn = [
         (layout.places[index][point.values[0]], interval, interval.mean)
         for point in series.points
@@ -267,7 +338,7 @@ def _draw_series(
         [place for place, _, _ in drawn],
         [mean for _, _, mean in drawn],
         color=colour(index),
-        linestyle=line_style(index) if layout.by_size else "none",
+        linestyle=line_style(index) if joined else "none",
         marker=marker(index),
         markersize=3.5,
         linewidth=1.2,

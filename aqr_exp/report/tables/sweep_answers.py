@@ -5,22 +5,17 @@ from dataclasses import asdict, dataclass
 from math import ceil, isfinite
 from typing import Any
 
-import numpy as np
-
 from aqr_exp.errors import AqrExpError
 from aqr_exp.report.figures.swept import MOST_PARAMETERS, SweptSeries, swept, swept_keys
 from aqr_exp.report.tables.comparison_data import ComparisonData
 from aqr_exp.statistics.estimates import ArmMean
-from aqr_exp.statistics.judging import seed_noise
-from aqr_exp.statistics.metrics import lower_is_better
 from aqr_exp.statistics.resampling import Resampling
 from aqr_exp.statistics.trend import (
     LEAST_VALUES,
     Curve,
     Effect,
-    curve_of,
-    effect_of_values,
     factorial,
+    over_values,
 )
 from aqr_exp.statistics.verdicts import number, p_words, unit
 from aqr_exp.store.store import Store
@@ -143,12 +138,8 @@ def _answers(
         and (arm.first.data, arm.first.setting) == (first.data, first.setting)
     ]
     if len(keys) == 1:
-        noise = seed_noise(arms[0], arms[1:], further, settings)
-        effect, arms = effect_of_values(noise, len(arms), look), [*noise.arms[: len(arms)]]
         values = [float(point.values[0]) for point in points]
-        found = [float(np.mean(arm.values)) for arm in arms]
-        spread, down = [noise.variance / arm.n for arm in arms], lower_is_better(metric)
-        curve = curve_of(values, found, spread, lower_is_better=down) if effect else None
+        effect, curve = over_values(values, arms, further, metric, settings, look)
         return [{"parameter": keys[0], "effect": effect, "curve": curve}]
     axes = [sorted({float(point.values[at]) for point in points}) for at in range(2)]
     places = [[axes[at].index(float(point.values[at])) for at in range(2)] for point in points]

@@ -6,7 +6,11 @@ from made_up_runs import MadeUpStore
 
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.report.figures.sweep_figure import sweep_figure
+from aqr_exp.report.tables.build import build_table
+from aqr_exp.report.tables.request import TableRequest
+from aqr_exp.statistics.trend import curve_of
 from aqr_exp.store.collect import collect
+from aqr_exp.store.sweep_folder import SweepEntry
 
 FIXED = ("preset=quick", "learnable_scale=false")
 # The 97.5 % point of Student's t with one degree of freedom, over the square root of two seeds.
@@ -27,19 +31,18 @@ def test_means_bands_and_the_baseline_are_drawn(made_up: MadeUpStore) -> None:
     made_up.add("attention_bias", [*FIXED, "bias_scale=4"], 0)
     figure = sweep_figure(collect(made_up), ["bias_scale"], "mAP", store=made_up)
     (axes,) = figure.axes
-    curve, baseline, best = axes.lines
-    np.testing.assert_allclose(curve.get_xdata(), [1, 2.5, 8])
-    np.testing.assert_allclose(curve.get_ydata(), [31, 36, 33])
-    assert curve.get_label() == "attention_bias (n = 2)"
+    means, *_, baseline, best = axes.lines
+    np.testing.assert_allclose(means.get_xdata(), [1, 2.5, 8])
+    np.testing.assert_allclose(means.get_ydata(), [31, 36, 33])
+    assert means.get_label() == "attention_bias (n = 2)"
     np.testing.assert_allclose(baseline.get_ydata(), [29, 29])
     assert baseline.get_label() == "baseline (n = 2)"
     np.testing.assert_allclose([*best.get_xdata(), *best.get_ydata()], [2.5, 36])
     assert best.get_label() == "best, selected on val"
-    band = axes.collections[0].get_paths()[0].vertices
     # sd of two values is their distance over the square root of 2.
     half = HALF_OF_TWO * 2 / math.sqrt(2)
-    at_one = band[np.isclose(band[:, 0], 1.0), 1]
-    np.testing.assert_allclose([at_one.min(), at_one.max()], [31 - half, 31 + half], atol=1e-9)
+    bars = axes.collections[0].get_segments()
+    np.testing.assert_allclose(bars[0], [[1, 31 - half], [1, 31 + half]], atol=1e-9)
     span = axes.patches[0].get_extents().transformed(axes.transData.inverted())
     np.testing.assert_allclose([span.y0, span.y1], [29 - half, 29 + half], atol=1e-9)
     assert axes.get_xlabel() == "bias_scale"
@@ -47,11 +50,76 @@ def test_means_bands_and_the_baseline_are_drawn(made_up: MadeUpStore) -> None:
     assert not axes.spines["top"].get_visible()
     assert figure.get_suptitle() == "SYNTHETIC data, not comparable with nuScenes"
     (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == [
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names.pop(2).startswith("best near ")
+    assert names == [
         "attention_bias (n = 2)",
+        "Gaussian process, 95 % band",
         "baseline (n = 2)",
         "best, selected on val",
     ]
+
+
+def test_the_curve_and_its_best_value_are_those_of_the_table(made_up: MadeUpStore) -> None:
+    noise = (-0.002, 0.0, 0.002)
+    values = {0.5: 0.30, 2: 0.305, 5: 0.315, 8: 0.31}
+    sweep(made_up, {at: tuple(mean + one for one in noise) for at, mean in values.items()})
+    for seed, one in enumerate((*noise, 0.006)):
+        made_up.add("baseline", ["preset=quick"], seed, mAP=0.3 + one)
+    for seed in (0, 1):  # of another setting: it tells nothing of this noise
+        made_up.add("baseline", ["preset=quick", "schedule.epochs=9"], seed, mAP=0.1 + seed / 2)
+    rows = collect(made_up)
+    entries = [
+        SweepEntry(name=row.name, variant=row.variant, seed=row.seed, overrides=tuple(words))
+        for row in rows
+        if "epochs=9" not in (words := row.overrides.split())
+    ]
+    made_up.sweep("scales").add_to_plan(entries)
+    (found,) = build_table(made_up, rows, TableRequest(sweep="scales", metrics=["mAP"])).table.sweep
+    (axes,) = sweep_figure(rows, ["bias_scale"], "mAP", store=made_up).axes
+    means, curve, near, tick, *_ = axes.lines
+    assert means.get_linestyle() == "None"
+    assert (curve.get_xdata()[0], curve.get_xdata()[-1]) == (0.5, 8)
+    best, low, high = found["best"], found["best_low"], found["best_high"]
+    at = int(np.argmax(curve.get_ydata()))
+    assert curve.get_xdata()[at] == pytest.approx(best)
+    assert curve.get_ydata()[at] == pytest.approx(100 * found["best_mean"])
+    assert near.get_label() == f"best near {best:.2g} [{low:.2g}, {high:.2g}]"
+    np.testing.assert_allclose(near.get_xdata(), [low, high])
+    np.testing.assert_allclose(tick.get_xdata(), [best])
+    # By the noise of the arms of the setting: 8 degrees of freedom of the values, 3 of the baseline.
+    squares = 4 * 2 * 0.2**2 + np.var((-0.2, 0, 0.2, 0.6)) * 4
+    expected = curve_of([*values], [100 * mean for mean in values.values()], [squares / 11 / 3] * 4)
+    np.testing.assert_allclose(curve.get_ydata(), expected.mean)
+    band = axes.collections[1].get_paths()[0].vertices
+    for end in (expected.low, expected.high):
+        assert np.isclose(band[:, 1][:, None], end).any(axis=0).all()
+
+
+def test_without_noise_or_values_enough_no_curve_is_made_up(made_up: MadeUpStore) -> None:
+    sweep(made_up, {1: (0.30, 0.31, 0.32), 2: (0.32, 0.33, 0.34)})
+    (axes,) = sweep_figure(collect(made_up), ["bias_scale"], "mAP", store=made_up).axes
+    assert len(axes.lines) == 2
+    assert axes.lines[0].get_linestyle() == "-"
+    sweep(made_up, {5: (0.30, 0.31, 0.32)})
+    (axes,) = sweep_figure(collect(made_up), ["bias_scale"], "mAP", store=made_up).axes
+    assert len(axes.lines) == 5
+
+
+def test_bars_side_by_side_stay_so_by_logarithms(made_up: MadeUpStore) -> None:
+    for window in (3, 4, 5, 6):
+        for rate in (1e-5, 1e-2):
+            typed = [f"schedule.learning_rate={rate}", f"window_size={window}"]
+            for seed in (0, 1):
+                made_up.add("attention_bias", typed, seed, mAP=0.3 + seed / 100)
+    key = "schedule.learning_rate"
+    (axes,) = sweep_figure(collect(made_up), [key], "mAP", store=made_up).axes
+    assert axes.get_xscale() == "log"
+    first = [float(line.get_xdata()[0]) for line in axes.lines[:4]]
+    last = [float(line.get_xdata()[1]) for line in axes.lines[:4]]
+    steps = 1000 ** (0.012 * np.array([-1.5, -0.5, 0.5, 1.5]))
+    np.testing.assert_allclose(first, 1e-5 * steps)
+    np.testing.assert_allclose(last, 1e-2 * steps)
 
 
 def test_one_seed_has_no_band_and_real_data_no_mark(made_up: MadeUpStore) -> None:
