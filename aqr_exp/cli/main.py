@@ -127,6 +127,7 @@ COMMANDS: dict[str, Lazy] = {
             "sweep": "Draw a metric over one or two swept parameters.",
             "curves": "Draw training loss and evaluations over epochs.",
             "differences": "Draw arms against their reference: intervals, seeds, verdicts.",
+            "looks": "Draw the looks at a sweep until decided, with its bounds.",
             "classes": "Draw AP by class for each arm, with intervals.",
             "scale": "Draw the bias scale over training, beside its bounds.",
             "idea": "Draw an idea's own figure of its completed runs.",

@@ -12,9 +12,10 @@ import typer
 from aqr_exp.cli import completion, console
 from aqr_exp.config.compose import group_options, known_variant
 from aqr_exp.config.variant_spec import example_lines
-from aqr_exp.errors import Fault, RequestError, cut
+from aqr_exp.errors import Fault, RequestError, cut, shown
 from aqr_exp.evaluate.conditions import CONDITIONS, DataCondition
 from aqr_exp.files.own_code import call_own, fail_in, kind_of
+from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.report.arm_names import selected
 from aqr_exp.report.figures.classes_figure import classes_figure
 from aqr_exp.report.figures.curves_figure import (
@@ -30,6 +31,7 @@ from aqr_exp.report.figures.figure_file import (
     paper_targets,
     save_figure,
 )
+from aqr_exp.report.figures.looks_figure import looks_figure
 from aqr_exp.report.figures.style import COLUMN_IN, PAGE_IN
 from aqr_exp.report.figures.sweep_figure import sweep_figure
 from aqr_exp.report.figures.swept import swept
@@ -41,7 +43,9 @@ from aqr_exp.report.tables.rows import choose
 from aqr_exp.statistics.grouping import group_seeds, origin_notes
 from aqr_exp.statistics.metrics import SESOI_POINTS, is_own
 from aqr_exp.statistics.own_metrics import with_own_metrics
+from aqr_exp.statistics.sequential import check_decisions, said
 from aqr_exp.store.collect import RunRow, collect
+from aqr_exp.store.decisions import read_decided
 from aqr_exp.store.store import Store, results_root
 
 if TYPE_CHECKING:
@@ -88,6 +92,16 @@ Examples:
   aqr-exp plot differences --of variants
   aqr-exp plot differences --metric NDS --where 'bias_scale >= 2'
   aqr-exp plot differences --of bias_scale --sesoi 1 --width column --output figures/forest
+"""
+
+LOOKS_HELP = """
+A panel is an arm: its difference to the reference after each seed, the bounds beyond which it was better or
+worse, those within which it was out (futility), and a ring where it was decided.
+
+\b
+Examples:
+  aqr-exp plot looks variants
+  aqr-exp plot looks variants --width column --output figures/looks
 """
 
 SCALE_HELP = """
@@ -232,6 +246,34 @@ def differences_command(
     for note in built.table.notes:
         console.say(note)
     _save(figure, path, store, f"differences-{metric}")
+
+
+def looks_command(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A sweep that runs until it is decided.",
+            metavar="SWEEP",
+            autocompletion=completion.started_sweeps,
+        ),
+    ],
+    width: Width = "page",
+    path: Output = None,
+) -> None:
+    """Draw the looks at a sweep."""
+    store, rows = _store_and_runs(None, path)
+    known = store.sweep_names()
+    if name not in known:
+        raise RequestError(f"{shown(name)}: no such sweep was started{did_you_mean(name, known)}")
+    decided = read_decided(store.sweep(name))
+    if decided is None:
+        rule = "it has no plan of looks: `aqr-exp sweep FILE --until-decided` makes one"
+        raise RequestError(f"sweep '{cut(name)}': {rule}")
+    check_decisions(decided)
+    figure = looks_figure(decided, rows, width_in=WIDTHS_IN[width])
+    for line in said(decided):
+        console.say(line)
+    _save(figure, path, store, f"looks-{name}")
 
 
 def scale_command(

@@ -8,6 +8,7 @@ from aqr_exp.files.run_name import first_of
 from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.statistics.grouping import Group, group_seeds, variant_words, why_left_out
 from aqr_exp.store.collect import RunRow, with_settings
+from aqr_exp.store.counting import grouped
 from aqr_exp.store.store import Store
 
 # How a run is executed tells no arm from another.
@@ -34,6 +35,17 @@ def arm_labels(arms: Sequence[RunRow]) -> list[str]:
         f"{label} {row.fingerprint}" if seen[label] > 1 else label
         for label, row in zip(labels, arms, strict=True)
     ]
+
+
+def short_labels(arms: Sequence[RunRow]) -> list[str]:
+    """As `arm_labels`, without what all arms of a variant share though those of others lack it."""
+    by_variant = grouped(range(len(arms)), lambda at: arms[at].variant)
+    found = {
+        at: label
+        for places in by_variant.values()
+        for at, label in zip(places, arm_labels([arms[at] for at in places]), strict=True)
+    }
+    return [found[at] for at in range(len(arms))]
 
 
 MOST_NAMED = 3

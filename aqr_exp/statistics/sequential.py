@@ -24,7 +24,7 @@ from aqr_exp.statistics.verdicts import (
     no_larger,
     number,
 )
-from aqr_exp.store.decisions import ArmDecision, Decided, Decision
+from aqr_exp.store.decisions import ArmDecision, Decided, Decision, Design
 
 LEVEL = 0.045
 """That of all looks and arms together: with growing degrees of freedom it comes to 5 % at most."""
@@ -257,10 +257,21 @@ def check_decisions(decided: Decided) -> None:
         before = Decided(design=decided.design, decisions=(*before.decisions, one))
 
 
-def said(decided: Decided) -> list[str]:
-    """The last decision in lines: each arm, and where the bounds lie for those that go on."""
+def bounds_of(one: ArmDecision, design: Design) -> tuple[float, float] | None:
+    """From where on an arm is better or worse at its look, and within what it is out; None without noise.
+
+    Both are distances from 0; the second may be below it: then no difference is small enough.
+    """
     from scipy.special import stdtrit
 
+    if one.sd is None:
+        return None
+    beyond = -float(stdtrit(one.degrees, one.level / 2)) * one.sd
+    return beyond, design.sesoi / 100 - float(stdtrit(one.degrees, _FUTILITY)) * one.sd
+
+
+def said(decided: Decided) -> list[str]:
+    """The last decision in lines: each arm, and where the bounds lie for those that go on."""
     design, lines = decided.design, []
     look = decided.decisions[-1].look if decided.decisions else 0
     for arm, one in decided.arms.items():
@@ -268,9 +279,9 @@ def said(decided: Decided) -> list[str]:
             continue
         mean = "no runs" if one.mean is None else number(design.primary, one.mean, "+")
         line = f"{design.sweep}: {look} seeds: {arm}: {one.word if one.out else 'goes on'}: {mean}"
-        if not one.out and one.sd is not None:
-            beyond = -float(stdtrit(one.degrees, one.level / 2)) * one.sd
-            within = design.sesoi / 100 - float(stdtrit(one.degrees, _FUTILITY)) * one.sd
+        bounds = bounds_of(one, design)
+        if not one.out and bounds is not None:
+            beyond, within = bounds
             line += f" (better or worse beyond ±{number(design.primary, beyond)}"
             line += f", out within ±{number(design.primary, within)})" if within > 0 else ")"
         lines.append(line)

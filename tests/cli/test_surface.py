@@ -116,6 +116,7 @@ SURFACE = {
         "--width",
     },
     "plot idea": {"NAME", "--where", "--of", "--output"},
+    "plot looks": {"SWEEP", "--output", "--width"},
     "plot scale": {"--where", "--of", "--output", "--width"},
     "plot sweep": {"PARAMETER...", "--where", "--metric", "--of", "--output", "--width"},
     "resume": {"[NAME]...", "--detach", "--slots", "--steal"},

@@ -7,7 +7,7 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from aqr_exp.errors import RequestError, cut
-from aqr_exp.report.arm_names import arm_labels
+from aqr_exp.report.arm_names import arm_labels, short_labels
 from aqr_exp.report.figures.style import (
     BAND_ALPHA,
     COLUMN_IN,
@@ -26,7 +26,6 @@ from aqr_exp.report.figures.style import (
 from aqr_exp.report.tables.comparison_data import ComparisonData, TableArm
 from aqr_exp.statistics.metrics import SCENES, in_points
 from aqr_exp.statistics.verdicts import ArmDifference, number
-from aqr_exp.store.counting import grouped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,7 +47,8 @@ def differences_figure(data: ComparisonData, metric: str, *, width_in: float = P
         RequestError: No arm has a difference of it, or there are more than fit on a page.
     """
     arms = [arm for arm in data.arms if metric in arm.estimates.differences]
-    labels = _labels(arms)
+    firsts = [arm.first for arm in arms]
+    labels = {row.name: label for row, label in zip(firsts, short_labels(firsts), strict=True)}
     arms.sort(key=lambda arm: _by_numbers(labels[arm.first.name]))
     found = [arm.estimates.differences[metric] for arm in arms]
     if not any(one.mean is not None for one in found):
@@ -83,15 +83,6 @@ def differences_figure(data: ComparisonData, metric: str, *, width_in: float = P
     axes.grid(visible=False, axis="y")
     paper_legend(figure)
     return figure
-
-
-def _labels(arms: list[TableArm]) -> dict[str, str]:
-    """By an arm's first run its variant, and what tells it from other arms of that."""
-    found = {}
-    for group in grouped(arms, lambda arm: arm.first.variant).values():
-        labels = arm_labels([arm.first for arm in group])
-        found.update({arm.first.name: label for arm, label in zip(group, labels, strict=True)})
-    return found
 
 
 def _by_numbers(label: str) -> list[str | float]:
