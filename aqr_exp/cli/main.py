@@ -29,6 +29,7 @@ from aqr_exp.errors import (
     refusal,
     shown,
     stop_code,
+    stop_reason,
 )
 from aqr_exp.files.text import printable
 
@@ -304,13 +305,13 @@ def _take_over_streams() -> _Stream:
 
 def _interrupt_on_signals() -> None:
     """Let every signal that means stop end this process in order; a second one ends it now."""
-    asked = False
+    asked: int | None = None
 
     def interrupt(number: int, *_: Any) -> None:
         nonlocal asked
-        if asked:
-            os._exit(stop_code(number))
-        asked = True
+        if asked is not None:
+            os._exit(stop_code(stop_reason(asked, number)))
+        asked = number
         raise SystemExit(stop_code(number))  # which no parser turns into an end without a word
 
     for number in STOPPING:

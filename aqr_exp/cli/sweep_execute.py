@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from aqr_exp.cli import console
 from aqr_exp.cli.watch import ConsoleReporter, recovery_hints, screen, totals_line
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.errors import OUT_OF_TIME, AqrExpError, Fault, RequestError, stop_code
+from aqr_exp.errors import INTERRUPTED, OUT_OF_TIME, AqrExpError, Fault, RequestError, stop_code
 from aqr_exp.files.progress import duration
 from aqr_exp.files.run_name import arm_of
 from aqr_exp.launch.attempt import Decision
@@ -224,11 +224,13 @@ def run_tasks(
     }
     for words in recovery_hints([line.status for line in lines if line.name in failed]):
         console.say(words)
+    decisions = {snapshot.decision for snapshot in scheduler.outcomes.values()}
     if scheduler.stopped_by is not None:
-        return stop_code(scheduler.stopped_by)
+        # A training may have heard that it is cancelled.
+        cancelled = Decision.CANCELLED in decisions
+        return INTERRUPTED if cancelled else stop_code(scheduler.stopped_by)
     if at_end is not None:
         at_end()
-    decisions = {snapshot.decision for snapshot in scheduler.outcomes.values()}
     return 1 if failed else OUT_OF_TIME if Decision.INTERRUPTED in decisions else 0
 
 

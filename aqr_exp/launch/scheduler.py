@@ -344,8 +344,9 @@ class Scheduler:
 
     def _terminate(self) -> None:
         """Make the trainings end: with their grace, or at once when asked again."""
+        stopped_by = self.stopped_by or signal.SIGINT
         for run in self._working.values():
-            run.job.stop(self._stops[-1], grace_s=None if len(self._stops) == 1 else 0)
+            run.job.stop(stopped_by, grace_s=None if len(self._stops) == 1 else 0)
         if not self._stopping:
             self._stopping = True
             with contextlib.suppress(OSError):

@@ -1,9 +1,10 @@
 """One run started by hand: what asking for it leads to, and its training followed to the end."""
 
 import contextlib
+import functools
 from dataclasses import dataclass
 
-from aqr_exp.errors import AqrExpError, RunFailedError, refusal
+from aqr_exp.errors import AqrExpError, RunFailedError, refusal, stop_reason
 from aqr_exp.files.progress import RunProgress
 from aqr_exp.launch.attempt import queue, settle
 from aqr_exp.launch.executor import Executor
@@ -106,7 +107,9 @@ def train(
         try:
             while (summary := job.poll()) is None:
                 if stops:
-                    job.stop(stops[-1], grace_s=None if len(stops) == 1 else 0)
+                    job.stop(
+                        functools.reduce(stop_reason, stops), grace_s=None if len(stops) == 1 else 0
+                    )
                 executor.wait([job], POLL_S)
                 with contextlib.suppress(AqrExpError):  # unreadable progress stops no training
                     progress = folder.read_progress()

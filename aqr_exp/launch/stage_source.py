@@ -125,7 +125,7 @@ class StageSource:
             if value is None:
                 return None, f"it has no {primary}"
             return value, file_sha256(folder.metrics_path)
-        failed = row.status is RunStatus.FAILED and row.attempt >= TRIES
+        failed = row.status is RunStatus.FAILED and folder.read_state().failures >= TRIES
         if failed or row.status is RunStatus.PRUNED:
             return None, f"{row.status}: {' '.join((row.reason or '').split())[:200]}"
         return None

@@ -160,10 +160,15 @@ class RunFolder(RunPaths):
             reason: Why, when the run failed or was cancelled.
             attempt: Which start this is; None keeps the number.
         """
+        before = self._state_before(damaged_too=attempt is not None)
         if attempt is None:
-            attempt = self.read_state().attempt if self.state_path.exists() else 1
+            attempt = 1 if before is None else before.attempt
+        status, failures = RunStatus(status), 0 if before is None else before.failures
+        if status is RunStatus.FAILED:  # which is written again where more is known of it
+            again = before is not None and (before.status, before.attempt) == (status, attempt)
+            failures += not again
         state = RunState(
-            status=RunStatus(status), attempt=attempt, reason=reason, updated=utc_now()
+            status=status, attempt=attempt, reason=reason, updated=utc_now(), failures=failures
         )
         try:
             self.write_json(self.state_path, msgspec.structs.asdict(state))
@@ -172,6 +177,15 @@ class RunFolder(RunPaths):
             self.progress_path.unlink(missing_ok=True)
             self.write_json(self.state_path, msgspec.structs.asdict(state))
         self._attempt = attempt
+
+    def _state_before(self, *, damaged_too: bool) -> RunState | None:
+        """The state that is replaced; None without one, or where it cannot be read and need not be."""
+        try:
+            return self.read_state() if self.state_path.exists() else None
+        except AqrExpError:
+            if damaged_too:
+                return None
+            raise
 
     def is_queued(self, attempt: int) -> bool:
         """Whether this attempt waits for its training process."""

@@ -79,6 +79,7 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         status: One of `STORED`.
         attempt: How often the run was started, from 1.
+        failures: How many of its attempts failed.
         reason: Why it failed, was cancelled, pruned or interrupted.
         updated: When it was written, ISO 8601 in UTC.
     """
@@ -87,6 +88,7 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     attempt: Annotated[int, msgspec.Meta(ge=1)]
     reason: str | None = None
     updated: str = ""
+    failures: int = 0
 
     def __post_init__(self) -> None:
         if self.status not in STORED:

@@ -320,6 +320,8 @@ class KeepCheckpoints(Hook):
         save_atomically(state, self.folder / name)
         self.saved_at = time.monotonic()
         found = checkpoints(self.folder)
+        # Newer ones are of no use either: this training did not continue from them.
+        found = found[found.index(self.folder / name) :]
         # One within an epoch is of no use after a later one, and must not displace one of an epoch.
         whole = [path for path in found if "_step_" not in path.name]
         for path in found[1:]:

@@ -163,7 +163,7 @@ def test_a_run_whose_time_was_up_is_waited_for_by_nobody_and_decided_with_the_ne
     (place / "it.yaml").write_text(ONE)
     late = planned(sweep_request("it.yaml"), Store(place / "results"))[0].due()[0]
     monkeypatch.setenv("STUB_TIME_UP", late)
-    monkeypatch.setattr("aqr_exp.launch.stage_source.STUCK_AFTER_S", 0.1)
+    monkeypatch.setattr("aqr_exp.launch.stage_source.STUCK_AFTER_S", 1.0)
     assert main(["sweep", "it.yaml", "--until-decided", "--slots", "2"]) == 75
     err = capsys.readouterr().err
     assert f"it: nothing is decided without {late}" in err
@@ -174,6 +174,25 @@ def test_a_run_whose_time_was_up_is_waited_for_by_nobody_and_decided_with_the_ne
     attempts = {name: n for kind, name, n in read_trial_audit(place / "audit.jsonl")}
     assert attempts.pop(late) == 2
     assert set(attempts.values()) == {1}
+
+
+def test_a_failure_after_an_interruption_is_the_first_one(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "it.yaml").write_text(ONE)
+    store = Store(place / "results")
+    late = planned(sweep_request("it.yaml"), store)[0].due()[0]
+    monkeypatch.setenv("STUB_TIME_UP", late)
+    monkeypatch.setattr("aqr_exp.launch.stage_source.STUCK_AFTER_S", 1.0)
+    assert main(["sweep", "it.yaml", "--until-decided", "--slots", "2"]) == 75
+    folder = store.folder(late)
+    folder.write_state("queued", attempt=2)
+    folder.write_state("failed", reason="no memory")
+    folder.write_state("failed", reason="no memory: said in full")  # of the same attempt
+    assert folder.read_state().failures == 1
+    assert main(["sweep", "it.yaml", "--until-decided", "--slots", "2"]) == 0
+    assert [one.missing for one in decided(place).decisions] == [{}] * len(decided(place).decisions)
+    assert (folder.read_state().attempt, folder.read_state().failures) == (3, 1)
 
 
 def test_the_plan_its_cost_and_the_table(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

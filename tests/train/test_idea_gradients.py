@@ -20,10 +20,10 @@ class Gains(nn.Module):
         self.frozen = nn.Parameter(torch.ones(2), requires_grad=False)
 
 
-def runner_of(module: Gains) -> SimpleNamespace:
+def runner_of(module: Gains, *hooks: str) -> SimpleNamespace:
     model = nn.Module()
     model.pts_bbox_head = nn.Module()
-    model.pts_bbox_head.aqr = module
+    model.pts_bbox_head.aqr, model.pts_bbox_head.hooks = module, set(hooks)
     wrapper = OptimWrapper(torch.optim.AdamW(model.parameters()))
     return SimpleNamespace(model=model, optim_wrapper=wrapper)
 
@@ -49,3 +49,10 @@ def test_a_gradient_of_zero_and_a_frozen_parameter_are_none_of_these() -> None:
 
 def test_before_the_first_step_of_the_optimiser_nothing_is_known() -> None:
     _check_gradients(runner_of(Gains()))
+
+
+def test_an_idea_that_hears_of_epochs_may_use_a_parameter_later() -> None:
+    module = Gains()
+    runner = runner_of(module, "set_epoch")
+    runner.optim_wrapper.update_params(module.used.sum())
+    _check_gradients(runner)

@@ -182,6 +182,22 @@ def test_one_within_an_epoch_goes_when_the_epoch_is_saved_and_displaces_no_whole
 
 
 @pytest.mark.parametrize("keep", [1, 2])
+def test_what_is_saved_stays_beside_a_newer_one_that_is_of_no_use(
+    folder: Path, unbroken: Runner, keep: int
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        Runner().train(hook(folder, keep), stop_after=15)
+    (folder / "epoch_3.pth").write_bytes(b"torn")
+    with pytest.raises(KeyboardInterrupt):
+        Runner().train(hook(folder, keep), stop_after=13)
+    assert (folder / "epoch_2_step_13.pth").exists()
+    resumed = Runner()
+    resumed.train(hook(folder, keep))
+    assert weights(resumed) == weights(unbroken)
+    assert resumed.train_dataloader.sampler.left_out == 2 * 3
+
+
+@pytest.mark.parametrize("keep", [1, 2])
 @pytest.mark.parametrize("killed_after", [3, 8, 14])
 def test_one_is_saved_when_none_was_for_long_and_the_last_one_is_kept_beside_the_epochs(
     folder: Path, unbroken: Runner, killed_after: int, keep: int
