@@ -4,7 +4,7 @@ import re
 import textwrap
 from collections.abc import Mapping
 from math import isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aqr_exp.errors import RequestError, cut
 from aqr_exp.report.arm_names import arm_labels, short_labels
@@ -124,9 +124,7 @@ def _verdict(arm: TableArm, one: ArmDifference, width_in: float) -> str:
 def _leads(data: ComparisonData, arm: TableArm, one: ArmDifference, metric: str) -> list[float]:
     """What each seed of an arm has more than the mean of its reference, that it was judged against."""
     ours = arm.estimates.means[metric]
-    means: Mapping[str, float | None] = {
-        other.first.name: other.estimates.means[metric].mean for other in data.arms
-    }
+    means = {each.first.name: each.estimates.means[metric].mean for each in data.arms}
     base = means.get(arm.match.group[0].name) if arm.match.group else None
     if one.design and ours.mean is not None and one.mean is not None:
         # Of a sweep until decided the reference goes on after the arm was decided.
@@ -147,63 +145,32 @@ def _draw_row(axes: "Axes", at: int, one: ArmDifference, leads: list[float]) -> 
         ends = _shown(one.metric, one.low), _shown(one.metric, one.high)
         bar = "simultaneous 95 % interval"
         axes.hlines(at, *ends, color=colour(0), linewidth=1.4, zorder=3, label=bar)
-    axes.plot(
-        [mean],
-        [at],
-        linestyle="none",
-        marker="D",
-        markersize=5,
-        color=colour(0),
-        markerfacecolor=colour(0) if one.differs else "white",
-        label="better or worse" if one.differs else "not shown to differ",
-        zorder=4,
-    )
-    axes.plot(
-        leads,
-        [at + SEEDS_BELOW] * len(leads),
-        linestyle="none",
-        marker="o",
-        markersize=3,
-        color=colour(1),
-        markeredgecolor="white",
-        markeredgewidth=0.3,
-        label="one seed",
-        zorder=3,
-    )
+    label = "better or worse" if one.differs else "not shown to differ"
+    face = colour(0) if one.differs else "white"
+    style: dict[str, Any] = {"color": colour(0), "markerfacecolor": face, "markersize": 5}
+    axes.plot([mean], [at], "D", label=label, zorder=4, **style)
+    style = {"color": colour(1), "markersize": 3, "markeredgecolor": "white"}
+    beside = [at + SEEDS_BELOW] * len(leads)
+    axes.plot(leads, beside, "o", label="one seed", markeredgewidth=0.3, zorder=3, **style)
 
 
 def _draw_what_counts(axes: "Axes", found: list[ArmDifference], metric: str) -> None:
     """The detectable effect of each row, shaded, and the smallest effect of interest as lines."""
     axes.axvline(0, color=REFERENCE_INK, linewidth=0.9, zorder=2)
-    sesoi = {one.sesoi for one in found if one.sesoi is not None}
-    for each in sesoi:
+    dotted: dict[str, Any] = {"color": REFERENCE_INK, "linewidth": 0.7, "linestyle": ":"}
+    for each in {one.sesoi for one in found if one.sesoi is not None}:
+        name = f"smallest effect of interest, ±{100 * each:g} points"
         for end in (-each, each):
-            axes.axvline(
-                _shown(metric, end),
-                color=REFERENCE_INK,
-                linewidth=0.7,
-                linestyle=":",
-                label=f"smallest effect of interest, ±{100 * each:g} points",
-            )
+            axes.axvline(_shown(metric, end), label=name, **dotted)
     # What few seeds can detect may be far beyond all that was seen.
     low, high = axes.get_xlim()
     reach = max(abs(low), abs(high))
-    seen = [_shown(metric, one.mde) for one in found if one.mde is not None and isfinite(one.mde)]
-    most = max(reach, min(max(seen, default=0.0), 2 * reach))
-    axes.set_xlim(min(low, -1.05 * most) if seen else low, max(high, 1.05 * most) if seen else high)
-    beyond = max(map(abs, axes.get_xlim()))
-    axes.set_xlim(axes.get_xlim())
-    for at, one in enumerate(found):
-        if one.mde is None:
-            continue
-        axes.barh(
-            at,
-            2 * min(_shown(metric, one.mde), beyond),
-            left=-min(_shown(metric, one.mde), beyond),
-            height=2 * HALF_ROW,
-            color=REFERENCE_INK,
-            alpha=BAND_ALPHA,
-            linewidth=0,
-            zorder=1,
-            label="detectable effect (80 % power)",
-        )
+    known = [(at, _shown(metric, one.mde)) for at, one in enumerate(found) if one.mde is not None]
+    most = 1.05 * min(max((mde for _, mde in known if isfinite(mde)), default=0.0), 2 * reach)
+    low, high = min(low, -most), max(high, most)
+    axes.set_xlim(low, high)
+    shade: dict[str, Any] = {"color": REFERENCE_INK, "alpha": BAND_ALPHA, "linewidth": 0}
+    for at, mde in known:
+        half = min(mde, max(-low, high))
+        name = "detectable effect (80 % power)"
+        axes.barh(at, 2 * half, left=-half, height=2 * HALF_ROW, label=name, zorder=1, **shade)

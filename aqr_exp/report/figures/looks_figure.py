@@ -127,60 +127,36 @@ def _draw_arm(axes: "Axes", decided: Decided, arm: str, looks: Sequence[ArmDecis
     """An arm's differences, the bounds at each look, and the look that decided it."""
     design, factor = decided.design, _factor(decided)
     axes.axhline(0, color=REFERENCE_INK, linewidth=0.9, zorder=1)
-    held = [(one.look, *found) for one in looks if (found := bounds_of(one, design)) is not None]
-    least = [(look, design.sesoi / 100) for look in (0, len(design.seeds) + 1)]
+    held = [
+        (one.look, factor * found[0], factor * found[1])
+        for one in looks
+        if (found := bounds_of(one, design)) is not None
+    ]
+    least = [(look, factor * design.sesoi / 100) for look in (0, len(design.seeds) + 1)]
     name = f"smallest effect of interest, ±{design.sesoi:g} points"
-    _draw_bound(axes, least, factor, REFERENCE_INK, ":", name, mark="")
+    _draw_bound(axes, least, REFERENCE_INK, ":", name)
     beyond = [(look, bound) for look, bound, _ in held]
-    _draw_bound(axes, beyond, factor, colour(1), "--", "better or worse beyond")
+    _draw_bound(axes, beyond, colour(1), "_--", "better or worse beyond")
     small = [(look, bound) for look, _, bound in held if bound > 0]
-    _draw_bound(axes, small, factor, REFERENCE_INK, "-", "out within (futility)")
-    places, ends = [look for look, _ in small], [factor * bound for _, bound in small]
+    _draw_bound(axes, small, REFERENCE_INK, "_-", "out within (futility)")
+    places, ends = [look for look, _ in small], [bound for _, bound in small]
     style: dict[str, Any] = {"color": REFERENCE_INK, "alpha": BAND_ALPHA, "linewidth": 0}
     axes.fill_between(places, [-end for end in ends], ends, **style)
+    places, seen = [one.look for one in looks], [factor * (one.mean or 0.0) for one in looks]
     axes.plot(
-        [one.look for one in looks],
-        [factor * (one.mean or 0.0) for one in looks],
-        color=colour(0),
-        marker="o",
-        markersize=3.5,
-        linewidth=1.2,
-        label="difference",
-        zorder=3,
+        places, seen, "o-", color=colour(0), markersize=3.5, linewidth=1.2, label="difference"
     )
     last = decided.arms[arm]
     if last.out and last.word != UNDECIDED and last.mean is not None:
-        axes.plot(
-            [last.look],
-            [factor * last.mean],
-            linestyle="none",
-            marker="o",
-            markersize=9,
-            markerfacecolor="none",
-            markeredgecolor=INK,
-            label="decided",
-            zorder=4,
-        )
+        ring: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": INK, "zorder": 4}
+        axes.plot([last.look], [factor * last.mean], "o", markersize=9, label="decided", **ring)
 
 
 def _draw_bound(
-    axes: "Axes",
-    bounds: Sequence[tuple[float, float]],
-    factor: float,
-    ink: str,
-    line: str,
-    name: str,
-    mark: str = "_",
+    axes: "Axes", bounds: Sequence[tuple[float, float]], ink: str, line: str, name: str
 ) -> None:
     """A bound on both sides of 0, given by look and distance; none where there is no look."""
+    style: dict[str, Any] = {"color": ink, "linewidth": 1.0, "markersize": 5, "label": name}
     for sign in (1, -1) if bounds else ():
-        axes.plot(
-            [look for look, _ in bounds],
-            [sign * factor * distance for _, distance in bounds],
-            color=ink,
-            linestyle=line,
-            linewidth=1.0,
-            marker=mark,
-            markersize=5,
-            label=name,
-        )
+        places, ends = [look for look, _ in bounds], [sign * end for _, end in bounds]
+        axes.plot(places, ends, line, **style)

@@ -272,9 +272,8 @@ def _curves(found: Swept, metric: str, means: Means) -> list[Curve | None]:
 def _draw_fit(axes: "Axes", curve: Curve, index: int, label: str) -> None:
     """A curve with its band, and the interval of its best value just above the axis."""
     style: dict[str, Any] = {"color": colour(index), "linewidth": 1.2, "zorder": 1.5}
-    axes.fill_between(
-        curve.at, curve.low, curve.high, color=colour(index), alpha=BAND_ALPHA, linewidth=0
-    )
+    band: dict[str, Any] = {"color": colour(index), "alpha": BAND_ALPHA, "linewidth": 0}
+    axes.fill_between(curve.at, curve.low, curve.high, **band)
     name = "Gaussian process, 95 % band"
     axes.plot(curve.at, curve.mean, linestyle=line_style(index), label=name, **style)
     above = axes.get_xaxis_transform()
