@@ -51,7 +51,8 @@ def execute_search(
     _say_other_code(sweep, known)
     sweep.path.mkdir(parents=True, exist_ok=True)
     study = SearchStudy(sweep.study_path, sweep.study_log_path, planner.search, planner.alike())
-    sweep.add_to_plan([], request.origin, request.factors)
+    if not sweep.read_plan_if_any():
+        sweep.write_plan([], request.origin, request.primary, request.factors, ())
     return run_tasks(
         request.name,
         [],

@@ -51,7 +51,7 @@ def execute_until_decided(
     sweep.path.mkdir(parents=True, exist_ok=True)
     write_once(sweep, decided.design)
     if not sweep.plan_path.exists():
-        sweep.write_plan([], request.origin, request.primary, request.factors)
+        sweep.write_plan([], request.origin, request.primary, request.factors, ())
     _, plan = planned(request, store)  # another process may have written its plan first
     runs = {run.name: run for run in plan.runs}
     return run_tasks(

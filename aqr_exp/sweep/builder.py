@@ -383,10 +383,14 @@ class SweepBuilder:
         if not present:
             return None
         before = len(self.faults)
-        for name in (*_LISTS, "arms"):
-            if name in found:
-                fault = f"'{name}' lists points, and '{present[0]}' proposes them: "
-                self.add(found[name][0], f"{fault}leave one of them out")
+        for name in (name for name in _LISTS if name in found):
+            fault = f"'{name}' lists points, and '{present[0]}' proposes them: "
+            self.add(found[name][0], f"{fault}leave one of them out")
+        if "arms" in found:
+            fault = (
+                f"'arms' chooses among points that are listed, and '{present[0]}' proposes them: "
+            )
+            self.add(found["arms"][0], f"{fault}leave 'arms' out")
         settings = {
             name: value
             for key in present

@@ -12,8 +12,9 @@ from aqr_exp.config.load import ConfigLoader, LoadedRun
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.short_names import keys_set_by
 from aqr_exp.errors import Fault, RequestError, cut
-from aqr_exp.files.run_name import arm_of
+from aqr_exp.files.run_name import arm_of, first_of
 from aqr_exp.statistics.metrics import PRIMARY
+from aqr_exp.store.collect import collect
 from aqr_exp.store.store import Store
 from aqr_exp.store.sweep_folder import SweepEntry, check_sweep_name
 from aqr_exp.sweep.expand import POINT, SweepPoint, fits, fitting_nothing, sweep_points
@@ -163,6 +164,9 @@ def check_name(request: SweepRequest, store: Store) -> None:
             rule = f"there is '{other}', which differs in case or spelling of letters only"
             raise RequestError(f"sweep '{name}': {rule}{way}")
     declared, family = store.sweep(name).declared()
+    if None in {declared, family} and request.search is None and _has_results(store, name):
+        # What was not declared before it ran is not declared after its results were seen.
+        declared, family = declared or PRIMARY, family or ()
     texts = ("primary", declared, request.primary), ("arms", family, request.family)
     for key, before, now in texts:
         if before not in {None, now}:
@@ -177,6 +181,12 @@ def check_name(request: SweepRequest, store: Store) -> None:
         return  # a file that was moved is still the same sweep
     of = "was typed" if origin == "" else f"is that of {cut(origin)}"
     raise RequestError(f"sweep '{name}' {of}{way}")
+
+
+def _has_results(store: Store, sweep: str) -> bool:
+    """Whether any run that a sweep means, or ever meant, is complete."""
+    names = {entry.name for entry in store.sweep(sweep).read_known()}
+    return any(row.completed and first_of(row.name) in names for row in collect(store))
 
 
 def _folded(name: str) -> str:

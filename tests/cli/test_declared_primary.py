@@ -8,6 +8,7 @@ from test_sweep_command import complete
 from aqr_exp.cli.main import main
 from aqr_exp.cli.sweep_execute import remember
 from aqr_exp.files.run_name import RunName
+from aqr_exp.launch.scheduler import entry_of
 from aqr_exp.report.tables.build import build_table
 from aqr_exp.report.tables.request import TableRequest
 from aqr_exp.store.collect import collect
@@ -110,6 +111,7 @@ def test_a_factor_that_is_none_is_named_with_its_line(
     assert len(err) <= 201
 
 
+TAKES_ALL = "arms: --until-decided decides all arms of a sweep: leave the key out"
 FAMILY = (
     "variant: attention_bias\ngrid:\n  bias_scale: [1, 2, 3]\nseeds: [0, 1, 2]\nbaseline: true\n"
 )
@@ -161,26 +163,71 @@ def test_declared_arms_are_a_family_and_the_others_another(
 
 
 @pytest.mark.parametrize(
-    ("text", "error"),
+    ("declared", "line"),
     [
-        ("bias_scale == 4", "mine.yaml:6: arms=bias_scale == 4: no arm that is compared with"),
-        ("seed == 1", "mine.yaml:6: arms are told apart by anything but 'seed'"),
-        ("bias_scal == 1", "mine.yaml:6: condition 'bias_scal == 1': unknown key 'bias_scal'"),
-        ("[]", "mine.yaml:6: 'arms' is an empty list: write values, or leave the key out"),
-        ("variant == 'baseline'", "no arm that is compared with a baseline is so"),
+        (
+            "arms: bias_scale == 2",
+            "arms=bias_scale == 2: sweep 'mine' was declared with all before",
+        ),
+        ("primary: NDS", "primary=NDS: sweep 'mine' was declared with mAP before it ran"),
+    ],
+)
+def test_nothing_is_declared_after_results_of_a_plan_that_does_not_say(
+    data: Path,
+    place: Path,
+    store: Store,
+    capsys: pytest.CaptureFixture[str],
+    declared: str,
+    line: str,
+) -> None:
+    (place / "mine.yaml").write_text(FAMILY)
+    plan = plan_sweep(sweep_request("mine.yaml"))
+    store.sweep("mine").write_plan([entry_of(run) for run in plan.runs])  # as older versions did
+    assert store.sweep("mine").declared() == (None, None)
+    (place / "mine.yaml").write_text(f"{FAMILY}{declared}\n")
+    assert main(["sweep", "mine.yaml", "--dry-run"]) == 0
+    complete(store, plan, 1)
+    capsys.readouterr()
+    for typed in (["--dry-run"], ["--until-decided"], []):
+        assert main(["sweep", "mine.yaml", *typed]) == 2
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+        assert line in err
+    (place / "mine.yaml").write_text(FAMILY)
+    assert main(["sweep", "mine.yaml", "--dry-run"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "decided"),
+    [
+        (
+            "bias_scale == 4",
+            "mine.yaml:6: arms=bias_scale == 4: no arm that is compared",
+            TAKES_ALL,
+        ),
+        ("seed == 1", "mine.yaml:6: arms are told apart by anything but 'seed'", ""),
+        ("bias_scal == 1", "mine.yaml:6: condition 'bias_scal == 1': unknown key 'bias_scal'", ""),
+        ("[]", "mine.yaml:6: 'arms' is an empty list: write values, or leave the key out", ""),
+        ("variant == 'baseline'", "no arm that is compared with a baseline is so", TAKES_ALL),
     ],
 )
 def test_a_family_that_cannot_be_is_refused(
-    data: Path, place: Path, store: Store, capsys: pytest.CaptureFixture[str], text: str, error: str
+    data: Path,
+    place: Path,
+    store: Store,
+    capsys: pytest.CaptureFixture[str],
+    text: str,
+    error: str,
+    decided: str,
 ) -> None:
     (place / "mine.yaml").write_text(f"{FAMILY}arms: {text}\n")
-    for typed in ([], ["--until-decided"]):
+    for typed, expected in (([], error), (["--until-decided"], decided or error)):
         assert main(["sweep", "mine.yaml", *typed]) == 2
         out, err = capsys.readouterr()
         assert not out
         assert len(err.splitlines()) == 1
         assert len(err) <= 230
-        assert error in err or "--until-decided decides all arms" in err
+        assert expected in err
     assert store.sweep_names() == []
 
 
@@ -204,5 +251,5 @@ def test_a_search_takes_no_family(
     )
     (place / "mine.yaml").write_text(f"{text}arms: bias_scale == 2\n")
     assert main(["sweep", "mine.yaml", "--dry-run"]) == 2
-    line = "'arms' lists points, and 'strategy' proposes them: leave one of them out"
+    line = "'arms' chooses among points that are listed, and 'strategy' proposes them: leave 'arms' out"
     assert capsys.readouterr() == ("", f"aqr-exp: mine.yaml:6: {line}\n")

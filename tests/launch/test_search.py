@@ -201,6 +201,8 @@ def test_the_objective_of_several_seeds_is_their_mean(
     (trial,) = trials(capsys)
     assert trial["value"] == pytest.approx(0.4 - 0.1 * 0.693147 + 0.002, abs=1e-6)
     assert len(counted(place, "begins")) == 2
+    # Neither of them can be declared any more, now that results are there.
+    assert Store(place / "results").sweep("it").declared() == ("mAP", ())
 
 
 def test_a_search_does_not_go_on_with_the_trials_of_other_settings(

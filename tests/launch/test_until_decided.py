@@ -169,6 +169,8 @@ def test_a_run_whose_time_was_up_is_waited_for_by_nobody_and_decided_with_the_ne
     assert f"it: nothing is decided without {late}" in err
     assert f"{late} interrupted" in err
     assert decided(place).decisions == ()
+    # No family can be declared any more, now that results are there.
+    assert Store(place / "results").sweep("it").declared() == ("mAP", ())
     assert main(["sweep", "it.yaml", "--until-decided", "--slots", "2"]) == 0
     assert decided(place).look is None
     attempts = {name: n for kind, name, n in read_trial_audit(place / "audit.jsonl")}
