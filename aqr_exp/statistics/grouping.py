@@ -33,6 +33,18 @@ def group_seeds(rows: Sequence[RunRow]) -> tuple[list[Group], list[str]]:
     return [sorted(groups[key], key=lambda row: row.name) for key in order], sorted(left_out)
 
 
+def further_arms(groups: Iterable[Group], compared: Sequence[Group]) -> list[Group]:
+    """The arms of the same setting and data as those that are compared, besides them."""
+    first, ours = compared[0][0], {row.name for group in compared for row in group}
+    return [
+        group
+        for group in groups
+        if group[0].name not in ours
+        and first.setting is not None
+        and (group[0].data, group[0].setting) == (first.data, first.setting)
+    ]
+
+
 def replicates(rows: Sequence[RunRow]) -> list[RunRow]:
     """The runs that count of one arm, by seed; first those without a recorded seed."""
     return sorted(

@@ -72,6 +72,15 @@ def effect_of_values(noise: SeedNoise, count: int, look: int = 1) -> Effect | No
     return _strongest(means, unit, np.diag(parts), noise.degrees, noise.variance, own, look)
 
 
+def told_apart(values: Sequence[Sequence[float]]) -> bool:
+    """Whether arms at such values of two parameters can tell the effect of one from the other's."""
+    firsts, seconds = (
+        np.unique(each, return_inverse=True)[1] for each in zip(*values, strict=True)
+    )
+    design = np.concatenate([np.eye(max(one) + 1)[one] for one in (firsts, seconds)], axis=1)
+    return bool(np.linalg.matrix_rank(design) == design.shape[1] - 1)
+
+
 def factorial(
     cells: Sequence[tuple[int, int, ArmMean]], further: Sequence[ArmMean], look: int = 1
 ) -> tuple[Effect | None, Effect | None, float | None]:
@@ -83,6 +92,8 @@ def factorial(
     """
     from scipy.special import fdtrc
 
+    if not told_apart([cell[:2] for cell in cells]):
+        return None, None, None
     rows = [(a, b, value) for a, b, arm in cells for value in arm.values]
     at, found = np.array([row[:2] for row in rows]), np.array([row[2] for row in rows])
     effects: list[Effect | None] = []
@@ -94,8 +105,6 @@ def factorial(
         count = int(first.max()) + 1
         others = np.eye(second.max() + 1)[second][:, 1:]
         design = np.concatenate([np.eye(count)[first], others], axis=1)
-        if np.linalg.matrix_rank(design) < design.shape[1]:
-            return None, None, None
         unit = np.linalg.inv(design.T @ design)
         fitted = unit @ design.T @ found
         left = sum_of_squares(found - design @ fitted)

@@ -7,7 +7,13 @@ from scipy import stats
 from aqr_exp.statistics.estimates import ArmMean
 from aqr_exp.statistics.judging import seed_noise
 from aqr_exp.statistics.resampling import Resampling
-from aqr_exp.statistics.trend import Effect, curve_of, effect_of_values, factorial
+from aqr_exp.statistics.trend import (
+    Effect,
+    curve_of,
+    effect_of_values,
+    factorial,
+    told_apart,
+)
 
 VALUES = np.array([0, 0.5, 1, 2, 2.5, 4, 5, 8, 10])
 NOTES = np.interp(VALUES, [0, 1, 2, 5, 8, 10], [0, 0.07, 0.27, 0.67, 0.57, 0.27])
@@ -168,6 +174,24 @@ def test_one_seed_a_cell_with_holes_is_judged_by_what_is_left() -> None:
     # Two parameters that change together cannot be told apart.
     alone = [(a, a, arm(values[a, 0])) for a in range(3)]
     assert factorial(alone, [arm(rng.normal(size=9))]) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("values", "apart"),
+    [
+        ([(1, 5), (1, 6), (2, 5), (2, 6)], True),
+        ([(1, 5), (1, 6), (2, 5), (3, 6)], True),  # holes
+        ([(1, 5), (2, 5), (3, 5)], True),  # the second does not change
+        ([(1, 5), (2, 6), (3, 7)], False),
+        ([(1, 5), (2, 5), (3, 6)], False),  # the first says what the second is
+        ([(1, 5), (1, 6), (2, 7), (2, 8), (3, 9)], False),
+        ([(0.5, -5), (0.5, 1e6), (2, 7), (2, 8)], False),  # two parts that nothing joins
+    ],
+)
+def test_which_arms_tell_two_parameters_apart(
+    values: list[tuple[float, float]], *, apart: bool
+) -> None:
+    assert told_apart(values) is apart
 
 
 def test_a_quiet_curve_goes_through_its_means() -> None:

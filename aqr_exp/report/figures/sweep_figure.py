@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -26,9 +25,17 @@ from aqr_exp.report.figures.style import (
     seeds_words,
     words,
 )
-from aqr_exp.report.figures.swept import Swept, SweptSeries, Value, order, swept, text
+from aqr_exp.report.figures.swept import (
+    Swept,
+    SweptSeries,
+    Value,
+    numbered,
+    order,
+    swept,
+    text,
+)
 from aqr_exp.report.tables.request import read_quantity
-from aqr_exp.statistics.grouping import Group, check_metric_names
+from aqr_exp.statistics.grouping import Group, check_metric_names, further_arms
 from aqr_exp.statistics.metrics import in_points, lower_is_better
 from aqr_exp.statistics.resampling import Resampling
 from aqr_exp.statistics.trend import LEAST_VALUES, Curve, over_values
@@ -248,22 +255,13 @@ def _curves(found: Swept, metric: str, means: Means) -> list[Curve | None]:
     curves: list[Curve | None] = []
     for series in found.series:
         points = [point for point in series.points if means.of(point.group, metric).n]
-        numbers = [
-            float(point.values[0])
-            for point in points
-            if not isinstance(point.values[0], (str, bool))
-        ]
-        usual = len(numbers) == len(points) and all(map(isfinite, numbers))
+        numbers = [float(point.values[0]) for point in numbered(points)]
+        usual = len(numbers) == len(points)  # beside words there is no axis for a curve
         curves.append(None)
         if not usual or len({*numbers}) < LEAST_VALUES or len(found.series) > MOST_BANDS:
             continue
-        ours, first = {point.group[0].name for point in points}, points[0].group[0]
-        further = [
-            means.of(group, metric)
-            for group in groups
-            if group[0].name not in ours
-            and (group[0].data, group[0].setting) == (first.data, first.setting)
-        ]
+        beside = further_arms(groups, [point.group for point in points])
+        further = [means.of(group, metric) for group in beside]
         arms = [means.of(point.group, metric) for point in points]
         curves[-1] = over_values(numbers, arms, further, metric, Resampling())[1]
     return curves

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 from aqr_exp.config import BASELINE
@@ -47,6 +48,17 @@ class Swept:
 
     series: tuple[SweptSeries, ...]
     references: tuple[Group, ...] = ()
+
+
+def numbered(points: Sequence[SweptPoint]) -> list[SweptPoint]:
+    """The points whose values are all finite numbers."""
+    return [
+        point
+        for point in points
+        if all(
+            not isinstance(value, (str, bool)) and isfinite(float(value)) for value in point.values
+        )
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from aqr_exp.statistics.differences import (
     standings,
 )
 from aqr_exp.statistics.estimates import ArmMean
-from aqr_exp.statistics.grouping import Group, arm_name
+from aqr_exp.statistics.grouping import Group, arm_name, further_arms
 from aqr_exp.statistics.resampling import Resampling
 from aqr_exp.statistics.run_scores import code_version
 from aqr_exp.statistics.verdicts import ArmDifference
@@ -116,11 +116,12 @@ def estimate_arms(
             found[done - 1].means.update({item.name: ours[item.metric] for item in asked})
             progress(done, len(groups))
         for reference, members in _families(matches):
+            others = [groups[at] for at in members]
             both = compare_arms(
                 reference,
-                [groups[at] for at in members],
+                others,
                 metrics,
-                further=_further(groups, members, reference),
+                further=further_arms(groups, [reference, *others]),
                 store=store,
                 condition=condition,
                 settings=settings,
@@ -138,19 +139,6 @@ def _families(matches: Sequence[BaselineMatch]) -> list[tuple[Group, list[int]]]
         lambda at: (matches[at].undeclared, *(row.name for row in matches[at].group or ())),
     )
     return [(matches[each[0]].group or [], each) for each in places.values()]
-
-
-def _further(groups: Sequence[Group], members: Sequence[int], reference: Group) -> list[Group]:
-    """The arms of a reference's setting that are not compared with it."""
-    setting = reference[0].data, reference[0].setting
-    if reference[0].setting is None:
-        return []
-    compared = {row.name for group in (reference, *(groups[at] for at in members)) for row in group}
-    return [
-        group
-        for group in groups
-        if (group[0].data, group[0].setting) == setting and group[0].name not in compared
-    ]
 
 
 def cached_estimates(

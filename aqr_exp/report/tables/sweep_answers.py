@@ -5,10 +5,18 @@ from dataclasses import asdict, dataclass
 from math import ceil, isfinite
 from typing import Any
 
+from aqr_exp.config import BASELINE
 from aqr_exp.errors import AqrExpError
-from aqr_exp.report.figures.swept import MOST_PARAMETERS, SweptSeries, swept, swept_keys
+from aqr_exp.report.figures.swept import (
+    MOST_PARAMETERS,
+    SweptSeries,
+    numbered,
+    swept,
+    swept_keys,
+)
 from aqr_exp.report.tables.comparison_data import ComparisonData
 from aqr_exp.statistics.estimates import ArmMean
+from aqr_exp.statistics.grouping import further_arms
 from aqr_exp.statistics.resampling import Resampling
 from aqr_exp.statistics.trend import (
     LEAST_VALUES,
@@ -16,6 +24,7 @@ from aqr_exp.statistics.trend import (
     Effect,
     factorial,
     over_values,
+    told_apart,
 )
 from aqr_exp.statistics.verdicts import number, p_words, unit
 from aqr_exp.store.store import Store
@@ -33,6 +42,7 @@ class Answer:
         effect: Whether it matters; None where that cannot be told.
         curve: The metric over it; None beside a second parameter.
         beside: The second parameter, on which its effect depends by the p `interaction`.
+        tied: The second parameter changes together with it, so that their effects cannot be told apart.
         advice: On the baseline's seeds; may be empty.
     """
 
@@ -42,6 +52,7 @@ class Answer:
     effect: Effect | None
     curve: Curve | None = None
     beside: str = ""
+    tied: bool = False
     interaction: float | None = None
     advice: str = ""
 
@@ -50,7 +61,8 @@ class Answer:
         name = f"{self.parameter} of {self.of}" if self.of else self.parameter
         one, curve = self.effect, self.curve
         if one is None:
-            return [f"{name}: whether it matters for {self.metric} cannot be told: no seed noise"]
+            why = f"it changes together with {self.beside}" if self.tied else "no seed noise"
+            return [f"{name}: whether it matters for {self.metric} cannot be told: {why}"]
         matters = one.p <= alpha
         again = f", look {one.look}: valid at any look" if one.look > 1 else ""
         line = (
@@ -66,6 +78,8 @@ class Answer:
                 f"chosen by these very runs: `aqr-exp confirm {sweep}` tells what it is worth"
             )
             found.append(line)
+        if self.tied:
+            found.append(f"{name}: {self.beside} changes together with it: either may be the cause")
         if self.interaction is not None:
             shown = "depends" if self.interaction <= alpha else "is not shown to depend"
             words = p_words(self.interaction)
@@ -77,6 +91,7 @@ class Answer:
         found: dict[str, Any] = {"parameter": self.parameter, "of": self.of, "metric": self.metric}
         found |= asdict(self.effect) if self.effect else {}
         found |= {"beside": self.beside, "interaction_p": self.interaction} if self.beside else {}
+        found |= {"tied": True} if self.tied else {}
         places = ("best", "best_low", "best_high", "best_mean") if self.curve else ()
         return found | {place: getattr(self.curve, place) for place in places}
 
@@ -125,38 +140,41 @@ def _answers(
 ) -> list[dict[str, Any]]:
     """The answers for one or two parameters."""
     means = {arm.first.name: arm.estimates.means[metric] for arm in data.arms}
-    points = [point for point in series.points if means[point.group[0].name].n]
-    if len({point.values for point in points}) < LEAST_VALUES:
+    points = [point for point in numbered(series.points) if means[point.group[0].name].n]
+    values = [tuple(map(float, point.values)) for point in points]
+    if len({*values}) < LEAST_VALUES:
         return []
     arms = [means[point.group[0].name] for point in points]
-    names = {point.group[0].name for point in points}
-    first = points[0].group[0]
-    further = [
-        means[arm.first.name]
-        for arm in data.arms
-        if arm.first.name not in names
-        and (arm.first.data, arm.first.setting) == (first.data, first.setting)
-    ]
-    if len(keys) == 1:
-        values = [float(point.values[0]) for point in points]
-        effect, curve = over_values(values, arms, further, metric, settings, look)
-        return [{"parameter": keys[0], "effect": effect, "curve": curve}]
-    axes = [sorted({float(point.values[at]) for point in points}) for at in range(2)]
-    places = [[axes[at].index(float(point.values[at])) for at in range(2)] for point in points]
+    others = further_arms(data.groups, [point.group for point in points])
+    further = [means[group[0].name] for group in others]
+    tied = len(keys) == 2 and not told_apart(values)
+    # Which key alone tells the arms apart: of two that change together the first one that does.
+    alone = [at for at in range(len(keys)) if len({one[at] for one in values}) == len({*values})]
+    if alone and (tied or len(keys) == 1):
+        at = alone[0]
+        rising = sorted(zip(values, arms, strict=True), key=lambda pair: pair[0][at])
+        tried, ours = [one[at] for one, _ in rising], [arm for _, arm in rising]
+        effect, curve = over_values(tried, ours, further, metric, settings, look)
+        found = {"parameter": keys[at], "effect": effect, "curve": curve}
+        return [found | ({"beside": keys[1 - at], "tied": effect is not None} if tied else {})]
+    axes = [sorted({one[at] for one in values}) for at in range(2)]
+    places = [[axes[at].index(one[at]) for at in range(2)] for one in values]
     cells = [(a, b, arm) for (a, b), arm in zip(places, arms, strict=True)]
     *effects, interaction = factorial(cells, further, look)
-    advice = _advice(arms, further)
-    return [
-        {"parameter": keys[at], "effect": effects[at], "beside": keys[1 - at]}
-        | ({"interaction": interaction, "advice": advice} if at else {})
+    answers: list[dict[str, Any]] = [
+        {"parameter": keys[at], "effect": effects[at], "beside": keys[1 - at], "tied": tied}
         for at in range(2)
         if len(axes[at]) >= LEAST_VALUES
     ]
+    if answers:  # what is of both stands with the last one
+        baselines = [means[group[0].name] for group in others if group[0].variant == BASELINE]
+        answers[-1] |= {"interaction": interaction, "advice": _advice(arms, baselines)}
+    return answers
 
 
-def _advice(cells: Sequence[ArmMean], further: Sequence[ArmMean]) -> str:
+def _advice(cells: Sequence[ArmMean], baselines: Sequence[ArmMean]) -> str:
     """How many seeds the baseline should have, where it has fewer; empty without a baseline."""
     due = max(LEAST_BASELINE_SEEDS, ceil(len(cells) ** 0.5 * max(arm.n for arm in cells)))
-    have = max((arm.n for arm in further), default=due)
+    have = max((arm.n for arm in baselines), default=due)
     words = f"the baseline of {len(cells)} cells has {have} seeds: {due} of it and one of each cell"
     return f"{words} tell more than as many of each" if have < due else ""

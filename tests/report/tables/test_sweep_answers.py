@@ -141,6 +141,125 @@ def test_two_parameters_have_main_effects_an_interaction_and_advice(made_up: Mad
     )
 
 
+def test_a_value_that_is_no_number_where_it_counts_is_left_out(
+    made_up: MadeUpStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`window_size` sets both sides of a window that is not square without it."""
+    rng = np.random.default_rng(3)
+    points = {(f"window_size={at}",): at / 10 + rng.normal(0, 0.05, 3) for at in (6, 8, 10)}
+    add(made_up, "windows", {**points, ("bias_scale=3",): rng.normal(0, 0.05, 3)})
+    (found,) = shown(made_up, "windows").sweep
+    assert (found["parameter"], found["values"], found["shape"]) == (
+        "window_size",
+        3,
+        "a steady rise",
+    )
+    # The arm that was left out tells of noise.
+    assert found["degrees"] == 4 * 2
+    monkeypatch.setenv("AQR_EXP_RESULTS", str(made_up.root))
+    assert main(["table", "--sweep", "windows", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sweep"] == [found]
+    # So it is beside a second parameter.
+    both = {
+        (f"window_size={at}", f"bias_scale={scale}"): at / 10 + rng.normal(0, 0.05, 2)
+        for at in (6, 8, 10)
+        for scale in (1, 2)
+    }
+    add(made_up, "both", {**both, ("bias_scale=1.5",): rng.normal(0, 0.05, 2)})
+    (found,) = shown(made_up, "both").sweep
+    assert (found["parameter"], found["beside"], found["values"]) == (
+        "window_size",
+        "bias_scale",
+        3,
+    )
+    # Too few that are numbers say nothing.
+    two = ("window_size=7",), ("window_size=9",), ("bias_scale=4",)
+    add(made_up, "two", {typed: rng.normal(0, 0.05, 3) for typed in two})
+    assert shown(made_up, "two").sweep == ()
+
+
+def test_of_two_that_change_together_the_first_is_answered(made_up: MadeUpStore) -> None:
+    rng = np.random.default_rng(4)
+    pairs = ((1, 9), (2, 7), (3, 8), (4, 6))
+    points = {
+        (f"bias_scale={scale}", f"window_size={window}"): scale / 2 + rng.normal(0, 0.05, 3)
+        for scale, window in pairs
+    }
+    add(made_up, "zipped", points)
+    table = shown(made_up, "zipped")
+    (found,) = table.sweep
+    assert table.notes[0].startswith(
+        "bias_scale: matters for mAP: p < .001 (contrasts over 4 values"
+    )
+    assert table.notes[0].endswith("most like a steady rise")
+    assert table.notes[1].startswith("bias_scale: best near ")
+    assert (
+        table.notes[2]
+        == "bias_scale: window_size changes together with it: either may be the cause"
+    )
+    assert (found["beside"], found["tied"], found["degrees"]) == ("window_size", True, 8)
+    # It is what the first alone would be.
+    alone = {
+        (f"bias_scale={scale}",): points[f"bias_scale={scale}", f"window_size={window}"]
+        for scale, window in pairs
+    }
+    add(made_up, "alone", alone)
+    (one,) = shown(made_up, "alone").sweep
+    assert {key: found[key] for key in one} == one
+
+
+def test_the_one_that_tells_the_arms_apart_is_answered_and_else_nothing(
+    made_up: MadeUpStore,
+) -> None:
+    rng = np.random.default_rng(4)
+    pairs = ((1, 9), (2, 9), (3, 8), (4, 8))
+    points = {
+        (f"window_size={window}", f"bias_scale={scale}"): scale / 2 + rng.normal(0, 0.05, 3)
+        for scale, window in pairs
+    }
+    add(made_up, "nested", points)
+    (found,) = shown(made_up, "nested").sweep
+    assert (found["parameter"], found["values"], found["tied"]) == ("bias_scale", 4, True)
+    # Neither does here, and there is noise to judge by.
+    pairs = ((5, 9), (6, 9), (5, 8), (6, 8), (7, 7))
+    apart = {
+        (f"bias_scale={scale}", f"window_size={window}"): rng.normal(0, 0.05, 3)
+        for scale, window in pairs
+    }
+    add(made_up, "apart", apart)
+    assert shown(made_up, "apart").notes[:2] == (
+        "bias_scale: whether it matters for mAP cannot be told: it changes together with window_size",
+        "window_size: whether it matters for mAP cannot be told: it changes together with bias_scale",
+    )
+
+
+@pytest.mark.parametrize("baseline", [True, False])
+def test_beside_a_parameter_of_two_values_nothing_is_lost(
+    made_up: MadeUpStore, *, baseline: bool
+) -> None:
+    """The interaction, and advice on the baseline's seeds, which no other arm stands in for."""
+    rng = np.random.default_rng(5)
+    points: dict[tuple[str, ...], Sequence[float]] = {
+        (f"bias_scale={scale}", f"window_size={window}", *kind): scale * (window == 8)
+        + rng.normal(0, 0.05, 2)
+        for scale in (1, 2, 3)
+        for window in (6, 8)
+        for kind in ([], ["variant.bias.scale.constraint=l2"])
+    }
+    if baseline:
+        points[()] = rng.normal(0, 0.05, 3)
+    add(made_up, "both", points)
+    table = shown(made_up, "both")
+    assert [one["parameter"] for one in table.sweep] == ["bias_scale", "bias_scale"]
+    assert all(one["interaction_p"] < 0.001 for one in table.sweep)
+    assert sum("its effect depends on window_size: p < .001" in one for one in table.notes) == 2
+    advice = [one for one in table.notes if one.startswith("the baseline of")]
+    line = (
+        "the baseline of 6 cells has 3 seeds: 12 of it and one of each cell tell more than as many"
+    )
+    assert advice == [f"{line} of each"] * (2 * baseline)
+
+
 def test_words_and_searches_have_no_such_answer(made_up: MadeUpStore) -> None:
     kinds = ("clamp", "l2", "sigmoid")
     rng = np.random.default_rng(1)
