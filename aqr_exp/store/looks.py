@@ -27,6 +27,9 @@ LOOKS = "looks"
 CONFIRMED = "confirmed"
 """The question about fresh seeds, whose looks are counted apart from those at the arms as they are."""
 
+SERIES = "series"
+"""The question of a whole sweep over numbers: each arm of it beside what is swept, with the runs of all."""
+
 _NAME = re.compile(r"([0-9a-f]{16})-([0-9a-f]{16})-(\d{1,9})-([0-9a-f]{16})\Z")
 _CURVE = re.compile(r" after epoch \d+\Z")
 Pair = tuple[str, str]
@@ -43,9 +46,13 @@ class Looks:
         planned: Runs that were meant before any ended: a look before all of an arm's are there does not
             take the place of the first one, which is theirs.
         question: Other than how the arms differ, such as `CONFIRMED`.
+        beside: What stands in the other arm's place, whatever runs there are: the keys of a series.
     """
 
-    def __init__(self, root: Path, planned: Collection[str] = (), question: str = "") -> None:
+    def __init__(
+        self, root: Path, planned: Collection[str] = (), question: str = "", beside: str = ""
+    ) -> None:
+        self._beside = beside
         self._folder = root / LOOKS
         self._known = _read(self._folder)
         self._planned = frozenset(planned)
@@ -76,7 +83,9 @@ class Looks:
                 path = self._folder / f"{pair[0]}-{pair[1]}-{number}-{one}"
                 self._folder.mkdir(parents=True, exist_ok=True)
                 with contextlib.suppress(FileExistsError), path.open("x") as file:
-                    json.dump({"look": number, "shown": names}, file)
+                    # Of a series each arm has a file of its own: its runs alone, or they grow too large.
+                    shown = _names(reference) if self._beside else names
+                    json.dump({"look": number, "shown": shown}, file)
         except OSError as error:
             return refusal(error).rule
         if due:
@@ -98,12 +107,12 @@ class Looks:
 
     def _pair(self, reference: Rows, other: Rows) -> Pair:
         one, two = (arm_of(_names(rows)[0]) for rows in (reference, other))
-        return _hash(one, self._question), _hash(two, self._question)
+        return _hash(one, self._question), _hash(self._beside or two, self._question)
 
 
 def looks_at(root: Path, run: str) -> dict[str, int]:
     """How often a run's arm was looked at until now, by a hash of the arm beside it."""
-    ours = {_hash(arm_of(run), question) for question in ("", CONFIRMED)}
+    ours = {_hash(arm_of(run), question) for question in ("", CONFIRMED, SERIES)}
     found: dict[str, int] = {}
     for pair, entries in _read(root / LOOKS).items():
         for arm, other in (pair, pair[::-1]):
@@ -123,7 +132,7 @@ def _read(folder: Path) -> dict[Pair, list[tuple[int, str]]]:
 
 
 def _names(*arms: Rows) -> list[str]:
-    return sorted(_CURVE.sub("", row.name) for rows in arms for row in rows)
+    return sorted({_CURVE.sub("", row.name) for rows in arms for row in rows})
 
 
 def _mark(row: "RunRow", other: str) -> int:

@@ -192,7 +192,10 @@ def _with_answers(
     answers = sweep_answers(data, sweep, primary, settings, store)
     lines = [line for one in answers for line in one.lines(sweep, settings.alpha)]
     said = tuple(one.as_json() for one in answers)
-    return replace(table, notes=(*lines, *table.notes), sweep=said)
+    notes = tuple(
+        dict.fromkeys((*lines, *table.notes))
+    )  # all say the same of an unwritable journal
+    return replace(table, notes=notes, sweep=said)
 
 
 def _estimates(

@@ -9,12 +9,13 @@ from aqr_exp.config import BASELINE
 from aqr_exp.errors import AqrExpError
 from aqr_exp.report.figures.swept import (
     MOST_PARAMETERS,
-    SweptSeries,
+    SweptPoint,
     numbered,
     swept,
     swept_keys,
 )
 from aqr_exp.report.tables.comparison_data import ComparisonData
+from aqr_exp.report.tables.notes import unrecorded_note
 from aqr_exp.statistics.estimates import ArmMean
 from aqr_exp.statistics.grouping import further_arms
 from aqr_exp.statistics.resampling import Resampling
@@ -27,6 +28,7 @@ from aqr_exp.statistics.trend import (
     told_apart,
 )
 from aqr_exp.statistics.verdicts import number, p_words, unit
+from aqr_exp.store.looks import SERIES, Looks
 from aqr_exp.store.store import Store
 from aqr_exp.store.sweep_folder import SweepEntry
 
@@ -44,6 +46,7 @@ class Answer:
         beside: The second parameter, on which its effect depends by the p `interaction`.
         tied: The second parameter changes together with it, so that their effects cannot be told apart.
         advice: On the baseline's seeds; may be empty.
+        unrecorded: Remarks that this look could not be written down.
     """
 
     parameter: str
@@ -55,6 +58,7 @@ class Answer:
     tied: bool = False
     interaction: float | None = None
     advice: str = ""
+    unrecorded: tuple[str, ...] = ()
 
     def lines(self, sweep: str, alpha: float) -> list[str]:
         """The answer in one to three lines."""
@@ -84,7 +88,7 @@ class Answer:
             shown = "depends" if self.interaction <= alpha else "is not shown to depend"
             words = p_words(self.interaction)
             found.append(f"{name}: its effect {shown} on {self.beside}: p {words} (interaction)")
-        return [*found, self.advice] if self.advice else found
+        return [*found, *filter(None, [self.advice]), *self.unrecorded]
 
     def as_json(self) -> dict[str, Any]:
         """The answer as plain values."""
@@ -113,12 +117,20 @@ def sweep_answers(
     looks = [one.look for arm in data.arms for one in arm.estimates.differences.values()]
     # Seeds that were added by what was found are no first look.
     look = max([*looks, 2 if folder.decisions_dir.is_dir() else 1])
-    of = [series.label if len(found) > 1 else "" for series in found]
-    return [
-        Answer(metric=metric, **answer, of=label)
-        for label, series in zip(of, found, strict=True)
-        for answer in _answers(series, keys, data, metric, settings, look)
-    ]
+    journal = Looks(store.root, [one.name for one in entries], SERIES, beside=" ".join(keys))
+    means = {arm.first.name: arm.estimates.means[metric] for arm in data.arms}
+    answers: list[Answer] = []
+    for series in found:
+        points = [point for point in numbered(series.points) if means[point.group[0].name].n]
+        rows = [row for point in points for row in point.group]
+        again = [journal.number(point.group, rows) for point in points]
+        said = _answers(points, keys, data, metric, settings, max([look, *again]))
+        shown = points if any(one["effect"] is not None for one in said) else []
+        why = {journal.record(point.group, rows) for point in shown} - {""}
+        of = series.label if len(found) > 1 else ""
+        unrecorded = tuple(map(unrecorded_note, sorted(why)))
+        answers += [Answer(metric=metric, of=of, unrecorded=unrecorded, **one) for one in said]
+    return answers
 
 
 def _is_number(key: str, entries: Sequence[SweepEntry]) -> bool:
@@ -131,7 +143,7 @@ def _is_number(key: str, entries: Sequence[SweepEntry]) -> bool:
 
 
 def _answers(
-    series: SweptSeries,
+    points: Sequence[SweptPoint],
     keys: Sequence[str],
     data: ComparisonData,
     metric: str,
@@ -140,7 +152,6 @@ def _answers(
 ) -> list[dict[str, Any]]:
     """The answers for one or two parameters."""
     means = {arm.first.name: arm.estimates.means[metric] for arm in data.arms}
-    points = [point for point in numbered(series.points) if means[point.group[0].name].n]
     values = [tuple(map(float, point.values)) for point in points]
     if len({*values}) < LEAST_VALUES:
         return []

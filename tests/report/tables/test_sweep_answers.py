@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from aqr_exp.report.tables.build import build_table
 from aqr_exp.report.tables.cells import Table
 from aqr_exp.report.tables.request import TableRequest
 from aqr_exp.store.collect import collect
+from aqr_exp.store.looks import LOOKS
 from aqr_exp.store.sweep_folder import SweepEntry
 
 FIXED = ("learnable_scale=false", "variant.bias.max_bias=10")
@@ -104,6 +106,36 @@ def test_seeds_that_were_added_after_a_look_make_a_later_one(made_up: MadeUpStor
     table = shown(made_up, "scales")
     assert table.sweep[0]["look"] == 2
     assert "degrees of freedom, look 2: valid at any look)" in table.notes[0]
+
+
+def test_looks_at_a_series_without_a_baseline_are_counted(made_up: MadeUpStore) -> None:
+    """Seeds or values that were added since make a later one, and a lost journal does not help."""
+    points = {typed: values for typed, values in scales().items() if typed}
+    add(made_up, "scales", points)
+    (before,) = shown(made_up, "scales").sweep
+    assert before["look"] == 1
+    assert shown(made_up, "scales").sweep[0] == before
+    add(made_up, "scales", {("bias_scale=7",): [0.4, 0.5, 0.6]})
+    table = shown(made_up, "scales")
+    (wider,) = table.sweep
+    assert (wider["look"], wider["values"]) == (2, 5)
+    assert "degrees of freedom, look 2: valid at any look)" in table.notes[0]
+    assert shown(made_up, "scales").sweep[0] == wider
+    add(made_up, "scales", {typed: [values[0]] for typed, values in points.items()}, start=3)
+    assert shown(made_up, "scales").sweep[0]["look"] == 3
+    shutil.rmtree(made_up.root / LOOKS)
+    assert shown(made_up, "scales").sweep[0]["look"] == 3
+    # Other values of another parameter are another question.
+    window = {(f"window_size={at}",): [0.1 * at, 0.2, 0.3] for at in (6, 8, 10)}
+    add(made_up, "windows", window)
+    assert shown(made_up, "windows").sweep[0]["look"] == 1
+
+
+def test_a_look_at_a_series_that_cannot_be_written_down_is_said_once(made_up: MadeUpStore) -> None:
+    add(made_up, "scales", {typed: values for typed, values in scales().items() if typed})
+    (made_up.root / LOOKS).write_text("a file in the journal's place")
+    notes = shown(made_up, "scales").notes
+    assert sum("this look could not be written down" in note for note in notes) == 1
 
 
 def test_one_seed_of_each_cannot_tell(made_up: MadeUpStore) -> None:
