@@ -1,8 +1,8 @@
-"""The journal of looks: which runs of two arms a verdict has been shown of.
+"""The journal of looks: which runs of two arms, or of a series, a verdict has been shown of.
 
 A look is one file of `looks/` in the results folder, made exclusively, and its name says it all: the two
-arms, the number of the look, and a hash of the runs. Runs that end after a look say so in their own
-metrics, so that a journal that was deleted makes no verdict stronger.
+arms (of a series one, and what is swept), the number of the look, and a hash of the runs. Runs that end
+after a look say so in their own metrics, so that a journal that was deleted makes no verdict stronger.
 """
 
 import contextlib

@@ -289,7 +289,7 @@ def test_beside_a_parameter_of_two_values_nothing_is_lost(
     line = (
         "the baseline of 6 cells has 3 seeds: 12 of it and one of each cell tell more than as many"
     )
-    assert advice == [f"{line} of each"] * (2 * baseline)
+    assert advice == [f"{line} of each"] * baseline  # of both series the same, and said once
 
 
 def test_words_and_searches_have_no_such_answer(made_up: MadeUpStore) -> None:
