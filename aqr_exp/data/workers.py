@@ -92,8 +92,11 @@ def loader_workers() -> Iterator[None]:
         yield
     finally:
         _forking.pop()
-        for worker in multiprocessing.active_children():
-            worker.kill()  # deaf to what torch and the interpreter would end it with
+        # Until they are reaped torch takes their end for a failure, whichever child it hears of next.
+        with _blocked({signal.SIGCHLD}):
+            for worker in multiprocessing.active_children():
+                worker.kill()  # deaf to what torch and the interpreter would end it with
+                worker.join()
 
 
 @functools.cache

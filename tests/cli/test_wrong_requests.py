@@ -315,7 +315,7 @@ def file(rng: random.Random) -> Wrong:
             (("run", "baseline", "data.train_split=synth_trian"), "did you mean 'synth_train'?"),
             (("run", "baseline", "data.version=v1.0-mini"), "v1.0-mini"),
             (("run", "baseline", "schedule.batch_size=11"), "from 1 to 10"),
-            (("run", "baseline", "schedule.batch_size=1000", "--dry-run"), "from 1 to 10"),
+            (("run", "baseline", "schedule.batch_size=1000"), "from 1 to 10"),
             (("sweep", "baseline", "schedule.batch_size=1,1000"), "from 1 to 10"),
             (("sweep", "smoke", "schedule.batch_size=1000", "--dry-run"), "from 1 to 10"),
             (
@@ -384,7 +384,8 @@ YAML = [
     ("name: ''", "name"),
     ("description: [1]", "description"),
     ("\u0441eeds: [1]", "did you mean 'seeds'?"),
-    ("'" + "k" * 3000 + "': 1", "unknown key"),
+    ("'" + "k" * 900 + "': 1", "unknown key"),
+    ("'" + "k" * 3000 + "': 1", "is not YAML"),
     ("- 1", "not YAML"),
 ]
 

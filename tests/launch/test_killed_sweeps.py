@@ -19,6 +19,7 @@ from test_hostile_places import DISK, assert_goes_on, needs
 from test_shared_sweeps import Place, end_round, wait_until
 
 from aqr_exp.cli.main import main
+from aqr_exp.files.atomic import clear_litter
 
 SEARCH = """\
 variant: attention_bias
@@ -73,6 +74,7 @@ def confirmed(place: Path, capsys: pytest.CaptureFixture[str], seed: int, kills:
     while kills:
         begun = Begun(command, place / "log", program=(forked.__file__,))
         kills -= begun.kill_within(2.0, draw)
+    clear_litter.cache_clear()  # what a process does once, for all that were killed before it
     assert main(command) == 0
     assert capsys.readouterr().out == report
     assert left_in(results) == expected
