@@ -145,8 +145,10 @@ class StageSource:
         return tasks
 
     def _failed_once(self, name: str) -> bool:
-        snapshot = decide(self._folder(name), self._given[name])
-        return snapshot.decision is Decision.FAILED and not self._is_stuck(name)
+        folder = self._folder(name)
+        failed = decide(folder, self._given[name]).decision is Decision.FAILED
+        # It may have failed for good since its outcome was looked at.
+        return failed and not self._is_stuck(name) and folder.read_state().failures < TRIES
 
     def _is_stuck(self, name: str) -> bool:
         """Whether a run was stopped on request, is damaged, or is held by who may be dead."""

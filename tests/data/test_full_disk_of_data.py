@@ -50,7 +50,7 @@ def test_preparing_goes_on_when_there_is_room(synth_root: Path, tmp_path: Path) 
 def test_making_data_leaves_nothing_on_a_full_disk(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    scenes = ("--train-scenes", "1", "--val-scenes", "1", "--keyframes", "1", "--workers", "1")
+    scenes = ("--train-scenes", "1", "--val-scenes", "1", "--keyframes", "1", "--workers", "2")
     typed = ("data", "synth", *scenes, "--root", str(disk / "above" / "synth"))
 
     def full() -> Any:
