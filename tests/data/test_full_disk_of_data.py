@@ -20,7 +20,7 @@ def names(folder: Path) -> list[str]:
 def test_preparing_goes_on_when_there_is_room(synth_root: Path, tmp_path: Path) -> None:
     root = tmp_path / "disk" / "root"
     root.parent.mkdir()
-    typed = ("data", "prepare", "--root", str(root), "--workers", "1")
+    typed = ("data", "prepare", "--root", str(root), "--workers", "2")
 
     def full() -> Any:
         shutil.copytree(synth_root, root, ignore=shutil.ignore_patterns("aqr_infos"))
