@@ -1,4 +1,4 @@
-"""What a sweep over numbers says as a whole: whether a parameter matters, and where its best value lies."""
+"""Answers of a sweep over numbers: whether a parameter matters, and where its best value lies."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
