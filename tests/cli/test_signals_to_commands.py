@@ -43,6 +43,25 @@ def test_a_command_says_that_it_was_interrupted(place: Path, number: int) -> Non
     assert ended.err.decode().strip() == "aqr-exp: interrupted"
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "code"),
+    [("SIGTERM", "SIGUSR1", 130), ("SIGUSR1", "SIGTERM", 130), ("SIGUSR1", "SIGUSR2", 75)],
+)
+def test_that_the_time_is_up_is_the_reason_only_where_both_signals_say_so(
+    first: str, second: str, code: int
+) -> None:
+    program = f"""
+import signal
+from aqr_exp.cli.main import _interrupt_on_signals
+_interrupt_on_signals()
+try:
+    signal.raise_signal(signal.{first})
+except SystemExit:
+    signal.raise_signal(signal.{second})
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == code
+
+
 def test_what_is_ignored_stays_ignored(place: Path) -> None:
     def ignore() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
