@@ -45,7 +45,15 @@ from aqr_exp.statistics.dunnett import equal_arms
 from aqr_exp.statistics.estimates import ArmMean
 from aqr_exp.statistics.judging import SeedNoise, run_tests, seed_noise
 from aqr_exp.statistics.resampling import Resampling
-from aqr_exp.statistics.rule import LATER_SHARE, Design, Rule, evidence, satterthwaite, shrunk
+from aqr_exp.statistics.rule import (
+    FIRST_SHARE,
+    LATER_SHARE,
+    Design,
+    Rule,
+    evidence,
+    satterthwaite,
+    shrunk,
+)
 from aqr_exp.statistics.sequential import walk
 from aqr_exp.statistics.trend import curve_of, effect_of_values, factorial
 from aqr_exp.statistics.verdicts import ArmDifference
@@ -319,7 +327,7 @@ def matters(values: np.ndarray) -> np.ndarray:
     shift = arms * ((values.mean(axis=1) - values.mean(axis=(1, 2))[:, None]) ** 2).sum(axis=1)
     rest = squares.sum(axis=1) - shift
     paired = fdtrc(seeds - 1, (arms - 1) * (seeds - 1), shift / rest * (arms - 1)) < 0.01
-    found = 6 * p <= 0.05
+    found = 6 * p <= FIRST_SHARE * 0.05
     for at in np.flatnonzero(paired | ((p <= 0.05) & ~found)):
         effect = effect_of_values(noise_of(values[at]), arms)
         found[at] = effect is not None and effect.p <= 0.05

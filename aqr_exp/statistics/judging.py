@@ -13,6 +13,7 @@ from aqr_exp.statistics.metrics import CLASS_AP, SCENES, bounds, in_points, lowe
 from aqr_exp.statistics.noise import NOTHING, Noise, SceneNoise, holm, p_value, t_p
 from aqr_exp.statistics.resampling import Resampling
 from aqr_exp.statistics.rule import (
+    FIRST_SHARE,
     LATER_SHARE,
     Design,
     Parts,
@@ -185,9 +186,9 @@ class Tests:
     """The tests of a family, one of each a comparison.
 
     Attributes:
-        together: p of the test over all arms, corrected.
+        together: p of the test over all arms, corrected for them and for looking again.
         alone: p of the test of the two arms alone.
-        beyond: p on other scenes as well, corrected; None where scene noise is unknown.
+        beyond: p on other scenes as well, corrected likewise; None where scene noise is unknown.
     """
 
     designs: Sequence[Design]
@@ -226,6 +227,7 @@ def run_tests(
         [float(one.degrees) for one in spreads],
         [float(one.shared) for one in spreads],
     )
+    together = [min(1.0, p / FIRST_SHARE) for p in together]
     beyond = holm([_p_beyond(*pair, one) for pair, one in zip(pairs, scenes, strict=True)])
     if again and any(again):
         bets = [
@@ -249,10 +251,12 @@ def run_tests(
 
 
 def _p_beyond(mean: float, one: Spread, scenes: Noise | None) -> float | None:
-    """Test for other scenes as well: p, uncorrected; None where their noise is unknown."""
+    """Test for other scenes as well: p for one comparison; None where their noise is unknown."""
     if scenes is None:
         return None
-    return p_value(mean, [Noise(variance=float(one.variance), degrees=float(one.degrees)), scenes])
+    seeds = Noise(variance=float(one.variance), degrees=float(one.degrees))
+    p = p_value(mean, [seeds, scenes])
+    return None if p is None else min(1.0, p / FIRST_SHARE)
 
 
 def _times(p: float | None, count: int) -> float | None:

@@ -1,4 +1,4 @@
-"""Sweeps over numbers: whether a parameter matters at all, and where its best value lies.
+"""Effect of a number that is swept: whether it matters at all, and where its best value lies.
 
 docs/statistics.md has the formulas. Letters: K values of a parameter, D draws, G places.
 """
@@ -16,6 +16,7 @@ from aqr_exp.statistics.metrics import lower_is_better
 from aqr_exp.statistics.noise import NOTHING
 from aqr_exp.statistics.resampling import Resampling
 from aqr_exp.statistics.rule import (
+    FIRST_SHARE,
     LATER_SHARE,
     PRIOR_DEGREES,
     evidence,
@@ -42,7 +43,7 @@ class Effect:
     """Whether a parameter matters: the strongest of several contrasts over its ordered values.
 
     Attributes:
-        p: Corrected for all contrasts; at a later look it holds at any look.
+        p: Corrected for all contrasts and for looking again.
         shape: The contrast in words, such as `a late peak`.
         degrees: Of the noise it was judged in.
         look: Which look it is, from 1.
@@ -152,7 +153,7 @@ def _strongest(
     if look == 1:  # scattered noise and equal noise: the larger p counts
         pooled = _joint_p(contrasts, means, s2 * unit, np.full(len(shapes), float(total)))
         each = np.maximum(_joint_p(contrasts, means, covariance, degrees), pooled)
-        best, least = int(np.argmin(each)), float(each.min())
+        best, least = int(np.argmin(each)), min(1.0, float(each.min()) / FIRST_SHARE)
     else:
         contrasts *= (2 / (contrasts**2).sum(axis=1, keepdims=True)) ** 0.5
         free = np.einsum("ck,kl,cl->c", contrasts, unit, contrasts)
