@@ -143,7 +143,7 @@ def _values(key: str) -> list[str]:
     spec = dotted_keys(RunConfig).get(keys_set_by(key)[0])
     if spec is None:
         return []
-    values = ["true", "false"] if spec.type is bool else [*choices(spec.type)]
+    values = ["true", "false"] if spec.type is bool else [*choices(spec.type), *spec.words]
     return [*values, "null"] if values and spec.optional else values
 
 

@@ -26,28 +26,53 @@ from aqr_exp.cmt.lidar_branch import Voxelisation
 
 @MODELS.register_module()
 class CmtDataPreprocessor(BaseDataPreprocessor):
-    """Stacks images to [B, V, 3, H, W] and leaves points as a list.
+    """Moves a batch to the device, stacks its images to [B, V, 3, H, W] and normalises them there.
 
-    Images arrive normalised: blanking a sensor happens before normalisation, in the pipeline.
+    Args:
+        mean: Of each channel (B, G, R), which is subtracted; None, with `std`, of images that arrive
+            normalised.
+        std: What the rest is divided by.
     """
+
+    def __init__(
+        self, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+    ) -> None:
+        super().__init__(non_blocking=True)  # from pinned memory, without waiting
+        for name, values in (("mean", mean), ("std", std)):
+            numbers = None if values is None else torch.tensor(values, dtype=torch.float32)
+            self.register_buffer(name, numbers, persistent=False)
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:  # noqa: ARG002
         """Prepare one collated batch: `inputs` with `points` and `imgs`, float32, and `data_samples`.
 
         Args:
             data: `inputs` with `points` (a list of [N, 5] tensors) and `imgs` or `img` (a list of
-                [V, 3, H, W] tensors, or one [B, V, 3, H, W]); and `data_samples`.
+                [V, 3, H, W] tensors, or one [B, V, 3, H, W], bytes or floats); and `data_samples`.
         """
         data = self.cast_data(data)
         inputs = data["inputs"]
         images = inputs["imgs"] if "imgs" in inputs else inputs["img"]
-        if not isinstance(images, torch.Tensor):
+        if self.mean is not None:
+            images = self._normalised(images)
+        elif not isinstance(images, torch.Tensor):
             images = torch.stack(list(images))
         points = [sample.float() for sample in inputs["points"]]
         return {
             "inputs": {"points": points, "imgs": images.float()},
             "data_samples": data.get("data_samples"),
         }
+
+    def _normalised(self, images: Sequence[Tensor] | Tensor) -> Tensor:
+        """Float32 [B, V, 3, H, W] in the order of the pixels, as convolutions want them."""
+        images = [image.movedim(-3, -1) for image in images]
+        if len({image.dtype for image in images}) > 1:
+            images = [image.float() for image in images]
+        pixels = torch.stack(images)
+        width = pixels.shape[-2]
+        # A row at once: a loop over three channels would cost more than the arithmetic.
+        rows = pixels.flatten(-2).to(torch.float32)
+        rows = rows.sub_(self.mean.repeat(width)).mul_((1.0 / self.std).repeat(width))
+        return rows.unflatten(-1, (width, 3)).movedim(-1, -3)
 
 
 def grid_mask(
@@ -229,7 +254,8 @@ class CmtDetector(Base3DDetector):
     ) -> dict[str, Any]:
         """Raw outputs of the head, for the metas of each sample; see `loss`."""
         if self.pts_bbox_head.aqr is not None and self.pts_bbox_head.aqr.reads_colour:
-            colours = inputs["imgs"].mean(dim=(1, 3, 4))
+            # In the order of the channels: that of a sum decides on its last digits.
+            colours = inputs["imgs"].contiguous().mean(dim=(1, 3, 4))
             metas = [{**meta, "mean_colour": c} for meta, c in zip(metas, colours, strict=True)]
         outputs: dict[str, Any] = self.in_precision(
             lambda *maps: self.pts_bbox_head(*maps, metas), *self.extract_feat(inputs)

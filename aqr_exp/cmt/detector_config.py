@@ -35,7 +35,11 @@ def detector_config(config: RunConfig | ModelConfig) -> dict[str, Any]:
             head["variant"] = {"path": spec.module, "arguments": arguments}
     return {
         "type": "CmtDetector",
-        "data_preprocessor": {"type": "mmdet3d.CmtDataPreprocessor"},
+        "data_preprocessor": {
+            "type": "mmdet3d.CmtDataPreprocessor",
+            "mean": model.image.mean,
+            "std": model.image.std,
+        },
         "grid_mask": model.image.grid_mask and model.reads_camera,
         **(_lidar_branch(model) if model.reads_lidar else {}),
         **(_image_branch(model) if model.reads_camera else {}),

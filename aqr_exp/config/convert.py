@@ -32,6 +32,7 @@ class FieldSpec:
         range: The closed interval its numbers must lie in.
         excluded: Left out of a run's identity.
         optional: It may be absent: None, or no key at all; it is not in the identity then.
+        words: Texts that it may hold besides, such as `auto`.
         before: What runs did before there was such a field; None of a field that all have.
     """
 
@@ -40,6 +41,7 @@ class FieldSpec:
     excluded: bool
     optional: bool
     before: DefaultBefore | None
+    words: tuple[str, ...] = ()
 
     @cached_property
     def nested(self) -> bool:
@@ -82,7 +84,7 @@ def fields_of(cls: Any) -> dict[str, FieldSpec]:
 
 def _field_spec(hint: Any) -> FieldSpec:
     annotated, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
-    plain, optional = _without_none(annotated)
+    plain, words, optional = _parted(annotated)
     note_of = {type(note): note for note in notes}
     return FieldSpec(
         type=plain,
@@ -90,6 +92,7 @@ def _field_spec(hint: Any) -> FieldSpec:
         excluded=NotInFingerprint in note_of,
         optional=optional,
         before=note_of.get(DefaultBefore),
+        words=words,
     )
 
 
@@ -128,14 +131,16 @@ def _usable(kind: Any, listed: Any = None) -> bool:
     )
 
 
-def _without_none(hint: Any) -> tuple[Any, bool]:
-    """`X` and whether the hint was `X | None`."""
+def _parted(hint: Any) -> tuple[Any, tuple[str, ...], bool]:
+    """`X`, the texts beside it and whether None is: of `X`, `X | None` or `X | Literal["auto"]`."""
     if get_origin(hint) not in {Union, UnionType}:
-        return hint, False
-    others = [kind for kind in get_args(hint) if kind is not NoneType]
+        return hint, (), False
+    kinds = [kind for kind in get_args(hint) if kind is not NoneType]
+    others = [kind for kind in kinds if not choices(kind)] or kinds
     if len(others) != 1:
         raise TypeError(f"{hint} is not a configuration field: write one type, or `Type | None`")
-    return others[0], True
+    words = [word for kind in kinds if kind is not others[0] for word in choices(kind)]
+    return others[0], tuple(words), NoneType in get_args(hint)
 
 
 @cached_by_variants
@@ -278,10 +283,10 @@ class _Conversion:
             return tuple(self.node(spec.listed, item, f"{key}[{i}].") for i, item in entries)
         if spec.table and isinstance(value, Mapping):
             return self._table(key, spec, value)
-        result = _cast(spec.type, value, spec.range)
+        among = choices(spec.type) or spec.words
+        result = value if value in spec.words else _cast(spec.type, value, spec.range)
         if result is not _INVALID:
             return result
-        among = choices(spec.type)
         guess = did_you_mean(value, among) if among and isinstance(value, str) else ""
         return self.fault(Fault(key, shown(value), f"must be {allowed(spec)}", guess))
 
@@ -347,7 +352,7 @@ def allowed(spec: FieldSpec) -> str:
         example = {float: "0.5", str: "other"}[item]
         words = _scalar_words(item, spec.range)
         return f"a map of names to {words}, such as {{name: {example}}}"
-    return _scalar_words(kind, spec.range)
+    return " or ".join([_scalar_words(kind, spec.range), *spec.words])
 
 
 def _scalar_words(kind: Any, limits: Range | None) -> str:

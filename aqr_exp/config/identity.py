@@ -220,16 +220,21 @@ def _effective(values: Mapping[str, Any], specs: Mapping[str, FieldSpec]) -> dic
     return kept
 
 
-def launch_circumstances(spec: Mapping[str, Any], cpus: int | None) -> dict[str, Any]:
+def launch_circumstances(spec: Mapping[str, Any], hardware: Mapping[str, Any]) -> dict[str, Any]:
     """The keys that change a run's training time, and of its numbers at most the last digits.
+
+    Args:
+        hardware: `cpus` and `gpus` of the machine, as far as they are known.
 
     Returns:
         `device`, `threads` and `loader_workers`.
     """
+    device, workers = (value_at(spec, f"launcher.{key}") for key in ("device", "loader_workers"))
+    on_cpu = device == "cpu" or not hardware.get("gpus")
     return {
-        "device": value_at(spec, "launcher.device"),
-        "threads": value_at(spec, "launcher.threads") or cpus,
-        "loader_workers": value_at(spec, "launcher.loader_workers"),
+        "device": device,
+        "threads": value_at(spec, "launcher.threads") or hardware.get("cpus"),
+        "loader_workers": 1 if workers == "auto" and on_cpu else workers,
     }
 
 

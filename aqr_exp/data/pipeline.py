@@ -11,6 +11,7 @@ from aqr_exp.config.schema.model import ModelConfig
 from aqr_exp.config.variant_spec import spec_of
 from aqr_exp.data.corruptions.cases import CorruptionCase
 from aqr_exp.data.info_files import BoxRule
+from aqr_exp.data.workers import loading_processes, trains_on_gpu
 from aqr_exp.files.own_code import call_own, fail_in, kind_of
 
 META_KEYS = (
@@ -70,12 +71,9 @@ def keep_in_range_step(config: RunConfig) -> dict[str, Any]:
     return {"type": "KeepInRange", "point_cloud_range_m": config.model.point_cloud_range_m}
 
 
-def _packing_steps(config: RunConfig, keys: list[str]) -> list[dict[str, Any]]:
-    image = config.model.image
-    return [
-        {"type": "NormalizeImages", "mean": image.mean, "std": image.std},
-        {"type": "Pack3DDetInputs", "keys": keys, "meta_keys": META_KEYS},
-    ]
+def packing_step(*annotations: str) -> dict[str, Any]:
+    """A sample to what is collated, with these annotations."""
+    return {"type": "PackSample", "keys": ["points", *annotations], "meta_keys": META_KEYS}
 
 
 def paste_steps(config: RunConfig) -> list[dict[str, Any]]:
@@ -111,7 +109,7 @@ def variant_steps(settings: VariantSettings) -> Sequence[Callable[..., Any]]:
 
 
 def augmentation_steps(config: RunConfig) -> list[dict[str, Any]]:
-    """Files to an augmented sample whose images are still unnormalised."""
+    """Files to an augmented sample."""
     augment, data = config.data.augment, config.data
     own = {"type": "VariantSteps", "settings": config.variant, "classes": len(data.described.names)}
     last = {
@@ -144,8 +142,7 @@ def augmentation_steps(config: RunConfig) -> list[dict[str, Any]]:
 
 def train_pipeline(config: RunConfig) -> list[dict[str, Any]]:
     """Loading, ground-truth sampling, modal dropout, scene and image augmentation, packing."""
-    keys = ["points", "img", "gt_bboxes_3d", "gt_labels_3d"]
-    return [*augmentation_steps(config), *_packing_steps(config, keys)]
+    return [*augmentation_steps(config), packing_step("gt_bboxes_3d", "gt_labels_3d")]
 
 
 def evaluation_pipeline(
@@ -156,7 +153,7 @@ def evaluation_pipeline(
         *loading_steps(config, corruption),
         resize_step(config, training=False),
         keep_in_range_step(config),
-        *_packing_steps(config, ["points", "img"]),
+        packing_step(),
     ]
 
 
@@ -211,13 +208,20 @@ def dataloader_config(
     training: bool,
     batch_size: int,
     corruption: CorruptionCase | None = None,
+    workers: int | None = None,
 ) -> dict[str, Any]:
-    """An mmengine dataloader over one split; `batch_size` is per process."""
-    workers = config.launcher.loader_workers
+    """An mmengine dataloader over one split; `batch_size` is per process.
+
+    `workers` takes the place of the launcher's.
+    """
+    launcher, on_gpu = config.launcher, trains_on_gpu(config.launcher)
+    workers = loading_processes(launcher, on_gpu=on_gpu) if workers is None else workers
     return {
         "batch_size": batch_size,
         "num_workers": workers,
-        "persistent_workers": False,
+        # An epoch would wait for its first batch. Those of evaluations would be idle most of the time.
+        "persistent_workers": on_gpu and training and workers > 0,
+        "pin_memory": on_gpu,
         "drop_last": training,
         "sampler": {
             "type": "KeyedSampler",

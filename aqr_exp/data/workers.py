@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
 from typing import Any
 
+from aqr_exp.config.schema.run import MOST_WORKERS, LauncherConfig
 from aqr_exp.errors import STOPPING, AqrExpError
 
 
@@ -61,6 +62,32 @@ def _blocked(numbers: set[signal.Signals]) -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def trains_on_gpu(launcher: LauncherConfig) -> bool:
+    """True if a training of this process would use CUDA."""
+    if launcher.device == "cpu":
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def loading_processes(launcher: LauncherConfig, *, on_gpu: bool) -> int:
+    """Loader workers of a training process; `auto` leaves one of its cores to the training.
+
+    Its cores are those of its slot, which the launcher gives as threads, or all that it may use; the
+    processes of one training share them.
+    """
+    workers = launcher.loader_workers
+    if workers != "auto":
+        return workers
+    if not on_gpu:
+        return 1
+    share = os.environ.get("OMP_NUM_THREADS", "")
+    cores = int(share) if share.isdecimal() else len(os.sched_getaffinity(0))
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return min(max(1, cores // ranks - 1), MOST_WORKERS)
 
 
 _PR_SET_PDEATHSIG = 1

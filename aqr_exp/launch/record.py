@@ -39,7 +39,7 @@ def build_record(
         config: The run, with its data's fingerprint.
         overrides: As typed after the variant.
     """
-    spec = as_dict(config)
+    spec, hardware = as_dict(config), machine()
     return {
         "name": run_name(config),
         "variant": config.variant.name,
@@ -57,7 +57,7 @@ def build_record(
         "cpus": os.cpu_count(),
         "host": socket.gethostname(),
         "setting": setting_fingerprint(spec),
-        "hardware": machine() | launch_circumstances(spec, os.cpu_count()),
+        "hardware": hardware | launch_circumstances(spec, hardware),
     }
 
 

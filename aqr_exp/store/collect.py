@@ -368,9 +368,11 @@ def _with_setting(folder: RunFolder, row: RunRow) -> RunRow:
         spec = folder.read_spec()
     except AqrExpError:
         return row
-    known = {name: row.record[name] for name in ("host", "cpus") if name in row.record}
+    known: dict[str, Any] = {
+        name: row.record[name] for name in ("host", "cpus") if name in row.record
+    }
     facts = {
         "setting": setting_fingerprint(spec),
-        "hardware": known | launch_circumstances(spec, known.get("cpus")),
+        "hardware": known | launch_circumstances(spec, known),
     }
     return msgspec.structs.replace(row, record=row.record | facts)

@@ -258,7 +258,7 @@ def _alone(subject: Subject) -> str:
     wanted = subject.evaluated(subject.model)
     for index in range(2):
         changed = deepcopy(subject.batch)
-        changed["inputs"]["img"][1 - index] = -changed["inputs"]["img"][1 - index]
+        changed["inputs"]["img"][1 - index] = 255 - changed["inputs"]["img"][1 - index]
         changed["inputs"]["points"][1 - index][:, INTENSITY] += 1.0
         for name, value in subject.evaluated(subject.model, changed).items():
             axis = 0 if name == "aqr_weights" else 1
@@ -298,9 +298,11 @@ def _bf16(subject: Subject) -> str:
 
 def _loading(subject: Subject) -> str:
     config, drawn = subject.config, []
-    loading = dataloader_config(config, config.data.train_split, training=True, batch_size=1)
+    split = config.data.train_split
     for workers in (0, 2):
-        loader = Runner.build_dataloader({**loading, "num_workers": workers})
+        loader = Runner.build_dataloader(
+            dataloader_config(config, split, training=True, batch_size=1, workers=workers)
+        )
         with loader_workers():
             drawn.append(list(islice(loader, 2)))
     for place, (batch, other) in enumerate(zip(*drawn, strict=True)):

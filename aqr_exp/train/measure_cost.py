@@ -42,6 +42,7 @@ from aqr_exp.cmt.attention import MultiHeadAttention
 from aqr_exp.config.identity import from_spec
 from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.data.pipeline import dataloader_config
+from aqr_exp.data.workers import trains_on_gpu
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.train import memory
 from aqr_exp.train.checkpoint import detector_of, required_state
@@ -175,11 +176,11 @@ class Subject:
         self._epoch, self._step = state["epoch"], state["step"]
         self._split = config.data.val_split
         self._threads = config.launcher.threads or threads
-        on_cpu = config.launcher.device == "cpu" or not torch.cuda.is_available()
-        self.device = torch.device("cpu" if on_cpu else "cuda")
+        self.device = torch.device("cuda" if trains_on_gpu(config.launcher) else "cpu")
         self.model = detector_of(config, state, self.device)
-        loading = dataloader_config(config, self._split, training=False, batch_size=1)
-        loader = Runner.build_dataloader({**loading, "num_workers": 0})
+        loader = Runner.build_dataloader(
+            dataloader_config(config, self._split, training=False, batch_size=1, workers=0)
+        )
         self._batches = list(islice(loader, samples))
         self.flops: Flops | None = None
         self.memory_mb: float | None = None

@@ -24,7 +24,6 @@ PLUGIN_MODULES = (
     "aqr_exp.data.transforms.pasting",
     "aqr_exp.data.transforms.sensors",
     "aqr_exp.data.transforms.variant_steps",
-    "mmdet3d.datasets.transforms.formating",
     "mmdet3d.models",
 )
 

@@ -40,7 +40,7 @@ def test_what_differs_is_named_by_what_it_means(data: Path, capsys: Out) -> None
         "can change last digits, which training amplifies, and is not in the identity:",
         "  launcher.threads: 2 | 1",
         "cannot change the numbers, and is not in the identity:",
-        "  launcher.loader_workers: 0 | 1",
+        "  launcher.loader_workers: 0 | auto",
     ]
 
 

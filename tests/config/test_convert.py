@@ -39,6 +39,7 @@ class Outer:
     names: tuple[str, ...]
     rows: tuple[tuple[int, float, float], ...]
     maybe: Inner | None
+    either: Annotated[int | Literal["auto"], Range(0, 9)]
     perhaps: Annotated[Inner | None, NotInFingerprint()] = None
 
 
@@ -54,6 +55,7 @@ GOOD: dict[str, Any] = {
     "names": ["a", "b"],
     "rows": [[0, 1, 2.5]],
     "maybe": {"epochs": 2},
+    "either": 0,
 }
 
 
@@ -80,6 +82,7 @@ def test_plain_values_become_typed_objects() -> None:
         names=("a", "b"),
         rows=((0, 1.0, 2.5),),
         maybe=Inner(epochs=2),
+        either=0,
     )
     assert isinstance(made.rate, float)
     assert str(convert(Outer, GOOD | {"free": -0.0}).free) == "0.0"
@@ -128,11 +131,22 @@ def test_plain_values_become_typed_objects() -> None:
         ({"inner": {"epochs": 3.0}}, "inner.epochs=3.0: must be a whole number from 1 to 10"),
         ({"inner": {"epochs": False}}, "inner.epochs=False: must be a whole number from 1 to 10"),
         ({"inner": {}}, "key 'inner.epochs' is missing: it must be a whole number from 1 to 10"),
+        ({"either": 10}, "either=10: must be a whole number from 0 to 9 or auto"),
+        (
+            {"either": "atuo"},
+            "either='atuo': must be a whole number from 0 to 9 or auto: did you mean 'auto'?",
+        ),
+        ({"either": ["auto"]}, "either=['auto']: must be a whole number from 0 to 9 or auto"),
         ({"ratee": 1}, "unknown key 'ratee': did you mean 'rate'?"),
     ],
 )
 def test_a_fault_names_key_value_and_what_is_allowed(changes: dict[str, Any], fault: str) -> None:
     assert faults_of(**changes) == [fault]
+
+
+@pytest.mark.parametrize("value", [0, 9, "auto"])
+def test_a_number_may_have_a_word_beside_it(value: Any) -> None:
+    assert convert(Outer, GOOD | {"either": value}).either == value
 
 
 def test_an_optional_part_may_be_absent() -> None:

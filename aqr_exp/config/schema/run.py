@@ -21,12 +21,16 @@ LauncherName = Literal["local", "debug"]
 """Executors of runs: `local` starts a process for each, `debug` runs them in the launcher's own."""
 
 
+MOST_WORKERS = 64
+
+
 @dataclass(frozen=True, kw_only=True)
 class LauncherConfig:
     """The process a run gets.
 
     Attributes:
-        loader_workers: Data loading processes; 0 loads in the training process.
+        loader_workers: Data loading processes; 0 loads in the training process. `auto` is one on a CPU,
+            and on a GPU the cores of its share but one.
         threads: Torch threads; 0 takes every core, or those of its slot. One by default, so that `run`
             and `sweep` train alike: sums on a CPU may differ in the last bit between thread counts.
         checkpoint_minutes: Minutes without a checkpoint after which one is saved within an epoch; 0 saves
@@ -35,7 +39,7 @@ class LauncherConfig:
 
     name: LauncherName
     device: Device
-    loader_workers: Annotated[int, Range(0, 64)]
+    loader_workers: Annotated[int | Literal["auto"], Range(0, MOST_WORKERS)]
     threads: Annotated[int, Range(0, 256)]
     checkpoint_minutes: Annotated[float, Range(0.0, 10_000.0), DefaultBefore(20.0)]
 

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
+from mmdet3d.datasets.transforms import Pack3DDetInputs
 from mmdet3d.registry import TRANSFORMS
 
 
@@ -114,19 +115,21 @@ class ResizeCropFlipImages(BaseTransform):
 
 
 @TRANSFORMS.register_module()
-class NormalizeImages(BaseTransform):
-    """Subtract the channel means and divide by the standard deviations (BGR)."""
+class PackSample(Pack3DDetInputs):
+    """Pack a sample for the detector; its images stay bytes, which the device normalises.
 
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        self.mean = np.asarray(mean, dtype=np.float32)
-        self.inverse_std = 1.0 / np.asarray(std, dtype=np.float32)
+    They are a quarter of the floats that every copy on the way would move, and are not brought into
+    another order: `img` is [V, 3, H, W] by shape, and lies in memory as the images were read.
+    """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Convert `img` to normalised float32."""
-        results["img"] = [
-            (image.astype(np.float32) - self.mean) * self.inverse_std for image in results["img"]
-        ]
-        return results
+        """Pack; `img` is uint8, or float32 where a step gave anything but bytes."""
+        images = np.stack(results.pop("img"))
+        if images.dtype != np.uint8:
+            images = images.astype(np.float32, copy=False)
+        packed: dict[str, Any] = super().transform(results)
+        packed["inputs"]["img"] = torch.from_numpy(images).movedim(-1, -3)
+        return packed
 
 
 @TRANSFORMS.register_module()

@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmdet3d.structures import LiDARPoints
 
 from aqr_exp.data.transforms.geometry import (
-    NormalizeImages,
+    PackSample,
     ResizeCropFlipImages,
     image_affine,
     resize_crop_flip,
@@ -128,9 +130,16 @@ def test_training_draws_stay_true_to_the_matrix(seed):
     np.testing.assert_allclose(_centroid(results["img"][0]), expected, atol=0.3)
 
 
-def test_normalisation_of_a_worked_pixel():
-    image = np.array([[[103, 120, 130]]], dtype=np.uint8)
-    step = NormalizeImages(mean=(100.0, 100.0, 100.0), std=(3.0, 10.0, 60.0))
-    (normalised,) = step.transform({"img": [image]})["img"]
-    assert normalised.dtype == np.float32
-    np.testing.assert_allclose(normalised[0, 0], [1.0, 2.0, 0.5], rtol=1e-6)
+@pytest.mark.parametrize("kind", [np.uint8, np.float32, np.float64, np.int64])
+def test_packed_images_stay_bytes_and_in_the_order_of_their_pixels(kind):
+    views = [np.arange(24, dtype=kind).reshape(2, 4, 3), np.full((2, 4, 3), 200, dtype=np.uint8)]
+    sample = {"img": views, "points": LiDARPoints(np.zeros((1, 5)), points_dim=5), "token": "a"}
+    packed = PackSample(keys=("points",), meta_keys=("token",)).transform(sample)
+    image = packed["inputs"]["img"]
+    assert image.dtype == (torch.uint8 if kind is np.uint8 else torch.float32)
+    assert image.shape == (2, 3, 2, 4)
+    assert image[0, :, 1, 2].tolist() == [18, 19, 20]  # the channels of the third pixel below
+    assert image[1].unique().tolist() == [200]
+    assert image.stride() == (24, 1, 12, 3)
+    assert packed["inputs"]["points"].shape == (1, 5)
+    assert packed["data_samples"].token == "a"

@@ -50,7 +50,7 @@ def sample_of(config: RunConfig, index: int = 0, epoch: int = 0, *, training: bo
 
 def test_steps_come_after_augmentation_and_only_in_training() -> None:
     names = [step["type"] for step in train_pipeline(run_of("thinned_points"))]
-    assert names[-4:] == ["KeepInRange", "VariantSteps", "NormalizeImages", "Pack3DDetInputs"]
+    assert names[-4:] == ["ResizeCropFlipImages", "KeepInRange", "VariantSteps", "PackSample"]
     assert "VariantSteps" not in [s["type"] for s in evaluation_pipeline(run_of("thinned_points"))]
 
 
