@@ -115,15 +115,16 @@ def read_points(path: str | Path) -> np.ndarray:
     return content.view(np.float32).reshape(-1, POINT_FEATURES)
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """An image as uint8 [H, W, 3], blue first.
+def read_image(path: str | Path, *, half: bool = False) -> np.ndarray:
+    """An image as uint8 [H, W, 3], blue first; of `half` its height and width.
 
     Raises:
         ValueError: The file cannot be decoded.
         AqrExpError: It is missing, no regular file, or longer than any image.
     """
     content = np.frombuffer(read_content(Path(path), at_most=_MOST_BYTES), np.uint8)
-    image = cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
+    form = cv2.IMREAD_REDUCED_COLOR_2 if half else cv2.IMREAD_COLOR
+    image = cv2.imdecode(content, form) if len(content) else None
     if image is None:
         raise ValueError(f"{path} is no image that can be decoded")
     return np.asarray(image)

@@ -10,6 +10,7 @@ from aqr_exp.config.schema import RunConfig, VariantSettings
 from aqr_exp.config.schema.model import ModelConfig
 from aqr_exp.config.variant_spec import spec_of
 from aqr_exp.data.corruptions.cases import CorruptionCase
+from aqr_exp.data.corruptions.effects import IMAGE_CORRUPTIONS
 from aqr_exp.data.info_files import BoxRule
 from aqr_exp.data.workers import loading_processes, trains_on_gpu
 from aqr_exp.files.own_code import call_own, fail_in, kind_of
@@ -32,16 +33,25 @@ META_KEYS = (
 
 
 def loading_steps(
-    config: RunConfig, corruption: CorruptionCase | None = None
+    config: RunConfig, corruption: CorruptionCase | None = None, *, training: bool = False
 ) -> list[dict[str, Any]]:
-    """Files to points, images and projections; the same in training and evaluation."""
+    """Files to points, images and projections; the same in training and evaluation.
+
+    But for images at half size: there the scale that a training draws has to be known.
+    """
     lidar: dict[str, Any] = {
         "type": "LoadLidarSweeps",
         "sweeps": config.data.sweeps,
         "ego_points": config.data.ego_points,
     }
     described = config.data.described
-    steps: list[dict[str, Any]] = [lidar, {"type": "LoadImages", "cameras": described.cameras}]
+    images: dict[str, Any] = {"type": "LoadImages", "cameras": described.cameras}
+    pasted = training and config.data.gt_sampling is not None
+    changed = corruption is not None and corruption.corruption in IMAGE_CORRUPTIONS
+    if config.data.half_decode and not pasted and not changed:  # both act on whole images
+        augment = config.data.augment
+        images["resize"] = augment.resize if training else (augment.test_resize,) * 2
+    steps: list[dict[str, Any]] = [lidar, images]
     if described.point_range_m is not None:
         steps.append({"type": "KeepPoints", "range_m": described.point_range_m})
     if corruption is not None:
@@ -118,7 +128,7 @@ def augmentation_steps(config: RunConfig) -> list[dict[str, Any]]:
         "ShufflePoints": data.shuffle_points,  # After all other draws, which it leaves as they are.
     }
     return [
-        *loading_steps(config),
+        *loading_steps(config, training=True),
         *paste_steps(config),
         {
             "type": "ModalDropout",

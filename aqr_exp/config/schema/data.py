@@ -91,6 +91,8 @@ class DataConfig:
         balance_by: What class-balanced resampling (`schedule.cbgs`) counts.
         redraw_empty: Train on another sample, drawn evenly, where augmentation leaves no box.
         unknown_velocity: What is learned of a velocity that is unknown.
+        half_decode: Decode images at half size where they are scaled to that or less, and nothing is
+            pasted into them; the pixels are others.
         fingerprint: Identity of the data's content; filled in from the info files, not typed.
         gt_sampling: Ground-truth sampling; None is without and not in the identity.
         description: Its classes and sensors; filled in from the data's `dataset.yaml`, not typed. None
@@ -110,6 +112,7 @@ class DataConfig:
     balance_by: Annotated[CountedBoxes, DefaultBefore("trained")]
     redraw_empty: Annotated[bool, DefaultBefore(False)]
     unknown_velocity: Annotated[UnknownVelocity, DefaultBefore("ignore")]
+    half_decode: Annotated[bool, DefaultBefore(False)]
     fingerprint: str
     augment: AugmentConfig
     gt_sampling: GtSamplingConfig | None = None

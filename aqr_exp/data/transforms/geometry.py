@@ -26,6 +26,9 @@ def image_affine(scale: float, crop_left: int, crop_top: int, width: int, flip: 
     return matrix
 
 
+_ONE_WARP = 0.75
+
+
 def resize_crop_flip(
     image: np.ndarray,
     scale: float,
@@ -33,19 +36,22 @@ def resize_crop_flip(
     crop_top: int,
     size: tuple[int, int],
     flip: bool,
+    decoded: float = 1.0,
 ) -> np.ndarray:
     """Apply the transform of `image_affine` to an image [H, W, 3] uint8; `size` is (height, width).
 
-    The image is black where the crop reaches beyond the resized one.
+    The result is black where the crop reaches beyond the resized image, which has the share `decoded` of
+    the size that the transform is of.
     """
     height, width = size
     # cv2 puts pixel centres on integers, the projection puts them on half integers.
     matrix = image_affine(scale, crop_left, crop_top, width, flip)[:2, :3]
-    exact = np.ones(2)
-    if scale < 1.0:
+    exact, further = np.full(2, decoded), scale / decoded
+    # The decoder has averaged what it made smaller: a little more needs no second pass.
+    if further < (1.0 if decoded == 1.0 else _ONE_WARP):
         # Average instead of skipping pixels, so that small objects survive the reduction.
-        rounded = (round(image.shape[1] * scale), round(image.shape[0] * scale))
-        exact = np.array(rounded) / (image.shape[1], image.shape[0])
+        rounded = (round(image.shape[1] * further), round(image.shape[0] * further))
+        exact *= np.array(rounded) / (image.shape[1], image.shape[0])
         image = cv2.resize(image, rounded, interpolation=cv2.INTER_AREA)
     linear = matrix[:, :2] / exact
     shift = matrix[:, 2] + 0.5 * (linear.sum(axis=1) - 1.0)
@@ -86,12 +92,12 @@ class ResizeCropFlipImages(BaseTransform):
         self.narrow = narrow
 
     def _draw(
-        self, shape: tuple[int, int], rng: np.random.Generator
+        self, shape: tuple[int, int], rng: np.random.Generator, scale: float | None
     ) -> tuple[float, int, int, bool]:
         height, width = self.size
-        scale = (
-            rng.uniform(self.resize_low, self.resize_high) if self.training else self.test_resize
-        )
+        if scale is None:
+            drawn = self.training
+            scale = rng.uniform(self.resize_low, self.resize_high) if drawn else self.test_resize
         spare_left = int(shape[1] * scale) - width
         if self.narrow == "left":
             spare_left = max(0, spare_left)
@@ -103,9 +109,12 @@ class ResizeCropFlipImages(BaseTransform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Replace `img` and `lidar2img`; set `img_shape` and `pad_shape` to (height, width, 3)."""
-        scale, left, top, flip = self._draw(results["ori_shape"], results["rng"])
+        drawn = results.get("img_scale")
+        scale, left, top, flip = self._draw(results["ori_shape"], results["rng"], drawn)
+        decoded = results.get("img_decoded", 1.0)
         results["img"] = [
-            resize_crop_flip(image, scale, left, top, self.size, flip) for image in results["img"]
+            resize_crop_flip(image, scale, left, top, self.size, flip, decoded)
+            for image in results["img"]
         ]
         affine = image_affine(scale, left, top, self.size[1], flip)
         results["lidar2img"] = affine @ results["lidar2img"]

@@ -76,6 +76,9 @@ class LoadLidarSweeps(BaseTransform):
         return change(points, self.case.level, self.case.rng(file), "samples" in folder)
 
 
+_HALF = 0.5
+
+
 @TRANSFORMS.register_module()
 class LoadImages(BaseTransform):
     """Load the images (BGR, uint8) of all views and their projection matrices.
@@ -84,31 +87,46 @@ class LoadImages(BaseTransform):
         cameras: Their channels, in the order of the views.
         read: True to read pixels; False leaves images of the files' sizes black, for a detector
             that does not look at them.
+        resize: Lowest and highest scale that they are brought to, which is drawn here then: to at most
+            one half they are brought from half their size. Without it all are decoded whole.
     """
 
-    def __init__(self, *, cameras: Sequence[str] = NUSCENES.cameras, read: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        cameras: Sequence[str] = NUSCENES.cameras,
+        read: bool = True,
+        resize: tuple[float, float] | None = None,
+    ) -> None:
         self.cameras = tuple(cameras)
         self.read = read
+        self.resize = resize
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Add `img` (list of [H, W, 3]), `lidar2img` [V, 4, 4] and `img_path`.
+        """Add `img` (list of [H, W, 3]), `lidar2img` [V, 4, 4] of whole images and `img_path`.
+
+        `img_scale` is what was drawn, `img_decoded` the share of the whole images' size that they have.
 
         Raises:
             ValueError: An image cannot be decoded.
         """
+        half = False
+        if self.resize is not None and self.read:
+            results["img_scale"] = results["rng"].uniform(*self.resize)
+            half = results["img_scale"] <= _HALF
+        results["img_decoded"] = decoded = _HALF if half else 1.0
         images, projections, paths = [], [], []
         for name in self.cameras:
             camera = results["images"][name]
-            images.append(
-                read_image(camera["img_path"]) if self.read else _black(camera["img_path"])
-            )
+            path = camera["img_path"]
+            images.append(read_image(path, half=half) if self.read else _black(path))
             projections.append(lidar_to_image(camera))
-            paths.append(camera["img_path"])
+            paths.append(path)
         results.update(
             img=images,
             img_path=paths,
             lidar2img=np.stack(projections),
-            ori_shape=images[0].shape[:2],
+            ori_shape=tuple(round(side / decoded) for side in images[0].shape[:2]),
         )
         return results
 
