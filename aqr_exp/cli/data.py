@@ -51,6 +51,7 @@ Version = Annotated[
 ]
 
 _OBJECTS = typer.Option("--objects/--no-objects", help="Cut out objects of the training split.")
+_MERGE = typer.Option("--merge-sweeps", help="Merge the LiDAR sweeps of every keyframe, too.")
 _INFOS = typer.Option(
     "--infos", help="Info file of mmdet3d or CMT; may be repeated.", metavar="FILE"
 )
@@ -63,6 +64,7 @@ def prepare_command(
     root: Root,
     version: Version = None,
     objects: Annotated[bool, _OBJECTS] = True,
+    merge_sweeps: Annotated[bool, _MERGE] = False,
     infos: Annotated[list[Path] | None, _INFOS] = None,
     keyframes_only: Annotated[bool, _KEYFRAMES_ONLY] = False,
     partial: Annotated[bool, _PARTIAL] = False,
@@ -82,6 +84,7 @@ def prepare_command(
         workers=workers or os.cpu_count() or 1,
         objects=objects,
         stage=counted_progress,
+        sweeps=merge_sweeps,
         infos=infos or (),
         keyframes_only=keyframes_only,
         partial=partial,

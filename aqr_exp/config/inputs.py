@@ -77,8 +77,16 @@ def objects_folder(root: Path, split: str) -> Path:
     return info_folder(root) / f"{split}.objects"
 
 
-def objects_record(folder: Path) -> Path:
-    """Record of the files of a GT database."""
+_SWEEPS = ".sweeps"
+
+
+def sweeps_folder(root: Path, split: str) -> Path:
+    """Folder of the merged sweeps of a split."""
+    return info_folder(root) / f"{split}{_SWEEPS}"
+
+
+def derived_record(folder: Path) -> Path:
+    """Record of the files of a GT database, or of merged sweeps."""
     return folder / "files.json"
 
 
@@ -182,6 +190,11 @@ def identified(data: DataConfig, compared: set[str] | None = None) -> DataConfig
         rule = f"{DESCRIPTION} is not what it was prepared by: run `aqr-exp data prepare`"
         raise RequestError(Fault("data.root", data.root, rule))
     _check_objects(root, data)
+    for split in (data.train_split, data.val_split):
+        if (folder := sweeps_folder(root, split)).is_dir():
+            fault = partial(Fault, "data.root", data.root)
+            words = f"the merged sweeps of {split} are"
+            _check_derived(fault, folder, info_path(root, split), words)
     return dataclasses.replace(data, fingerprint=digits, description=description)
 
 
@@ -208,12 +221,13 @@ def data_changes(root: Path, identity: Mapping[str, Any]) -> list[str]:
     return []
 
 
-def objects_changes(folder: Path) -> list[str]:
-    """What is wrong with the files of a GT database; nothing is known of one without a record."""
-    record = objects_record(folder)
+def derived_changes(folder: Path) -> list[str]:
+    """What is wrong with the files of such a folder; nothing is known of one without a record."""
+    record = derived_record(folder)
     try:
-        # Older versions wrote none.
-        return changed_files(record, folder) if record.exists() else []
+        # Older versions wrote none of objects.
+        known = record.exists() or folder.suffix == _SWEEPS
+        return changed_files(record, folder) if known else []
     except AqrExpError as error:
         return [str(error)]
 
@@ -244,12 +258,25 @@ def _check_objects(root: Path, data: DataConfig) -> None:
         raise RequestError(
             Fault("data.gt_sampling", None, f"no objects of {data.train_split}: {remedy}")
         )
-    infos = info_path(root, data.train_split)
-    if read_json(index).get("infos_sha256") != _sha256(infos):
-        fault = f"the objects of {data.train_split} were cut out of other data than {infos} names"
-        raise RequestError(Fault("data.gt_sampling", None, f"{fault}: {remedy} anew"))
-    changes = [f"{index.parent.name}/{change}" for change in objects_changes(index.parent)]
-    _refuse_changes(partial(Fault, "data.gt_sampling", None), changes, "data prepare")
+    fault = partial(Fault, "data.gt_sampling", None)
+    words = f"the objects of {data.train_split} were cut out"
+    _check_derived(fault, index.parent, info_path(root, data.train_split), words)
+
+
+def _check_derived(fault: Callable[[str], Fault], folder: Path, infos: Path, words: str) -> None:
+    """Refuse a folder that was made of other data than an info file names, or has changed since.
+
+    Raises:
+        AqrExpError: Its index is missing or damaged.
+    """
+    made = read_json(folder / "index.json").get("infos_sha256")
+    if made != _sha256(infos):
+        remedy = (
+            f"`aqr-exp data prepare --root {shlex.quote(str(folder.parents[1]))}` makes them anew"
+        )
+        raise RequestError(fault(f"{words} of other data than {infos} names: {remedy}"))
+    changes = [f"{folder.name}/{change}" for change in derived_changes(folder)]
+    _refuse_changes(fault, changes, "data prepare")
 
 
 def _sha256(path: Path) -> str | None:

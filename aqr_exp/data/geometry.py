@@ -138,10 +138,14 @@ def pose_matrix(rotation: Sequence[float], translation: Sequence[float]) -> np.n
     return matrix
 
 
-def without_ego(points: np.ndarray, half_side_m: float = 1.0) -> np.ndarray:
-    """Points outside the square around the sensor in which the ego vehicle itself is seen."""
-    near = (np.abs(points[:, 0]) < half_side_m) & (np.abs(points[:, 1]) < half_side_m)
-    return points[~near]
+def is_ego(points: np.ndarray, half_side_m: float = 1.0) -> np.ndarray:
+    """Mask of the points in the square around the sensor in which the ego vehicle itself is seen."""
+    return np.asarray((np.abs(points[:, 0]) < half_side_m) & (np.abs(points[:, 1]) < half_side_m))
+
+
+def without_ego(points: np.ndarray) -> np.ndarray:
+    """The points that are not the ego vehicle's."""
+    return points[~is_ego(points)]
 
 
 def to_keyframe(points: np.ndarray, lidar2sensor: np.ndarray) -> np.ndarray:

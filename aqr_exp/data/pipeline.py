@@ -5,7 +5,7 @@ from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import Any
 
-from aqr_exp.config.inputs import objects_folder
+from aqr_exp.config.inputs import objects_folder, sweeps_folder
 from aqr_exp.config.schema import RunConfig, VariantSettings
 from aqr_exp.config.schema.model import ModelConfig
 from aqr_exp.config.variant_spec import spec_of
@@ -179,6 +179,9 @@ def dataset_config(
     described = config.data.described
     pipeline = train_pipeline(config) if training else evaluation_pipeline(config, corruption)
     _leave_unread(pipeline, config.model)
+    merged = sweeps_folder(root, split)
+    if (merged / "index.json").is_file():  # its data's identity has looked at the rest
+        pipeline[0]["merged"] = str(merged)
     corrupted: dict[str, Any] = {}
     if corruption is not None:
         corrupted["corruption"] = astuple(replace(corruption, sensors=described.sensors))

@@ -4,13 +4,20 @@ import shlex
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
+from os.path import lexists
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from aqr_exp.config.data_files import HASH_WHOLE_BYTES
-from aqr_exp.config.inputs import data_changes, info_folder, objects_folder, read_data_identity
+from aqr_exp.config.inputs import (
+    data_changes,
+    info_folder,
+    objects_folder,
+    read_data_identity,
+    sweeps_folder,
+)
 from aqr_exp.data.checks.data_root import derived_faults, sensor_faults, table_faults
 from aqr_exp.data.checks.files import SensorFiles
 from aqr_exp.data.checks.tables import DataFault, RawTables
@@ -19,6 +26,7 @@ from aqr_exp.data.gt_database.build import build_database, database_is_ready
 from aqr_exp.data.gt_database.store import GtDatabase
 from aqr_exp.data.info_files import Part, remove
 from aqr_exp.data.infos import open_tables, split_scenes, write_infos
+from aqr_exp.data.merged_sweeps import merge_split, merged_faults
 from aqr_exp.data.nuscenes_tables import NO_USE, is_training, splits_of
 from aqr_exp.errors import AqrExpError, Fault, RequestError
 from aqr_exp.files.progress import StagedProgress
@@ -81,6 +89,7 @@ def prepare(
     workers: int,
     objects: bool,
     stage: StagedProgress,
+    sweeps: bool = False,
     infos: Sequence[Path] = (),
     keyframes_only: bool = False,
     partial: bool = False,
@@ -92,6 +101,7 @@ def prepare(
     ready is only read.
 
     Args:
+        sweeps: Merge the LiDAR sweeps of every keyframe, too; those that are merged stay so.
         infos: Info files of others, whose annotations replace the tables'.
         keyframes_only: Leave out the LiDAR sweeps between keyframes, which need not be there.
         partial: Use the scenes whose files are all there and sound.
@@ -120,21 +130,28 @@ def prepare(
                 raise RequestError(f"no scene of split {split} in {root}/{version}{whole}")
         trained = [split for split in splits if is_training(split)] if objects else []
         folder = info_folder(root)
+        merged = [split for split in splits if sweeps or lexists(sweeps_folder(root, split))]
 
         def are_infos_sound() -> bool:
             faults = derived_faults(tables, nusc, SAMPLED)
-            sound = all(fault.kind == "objects" for fault in faults)
+            sound = {fault.kind for fault in faults} <= {"objects", "merged sweeps"}
             # Also records the files of data that an older version prepared.
             return sound and not data_changes(root, read_data_identity(root))
 
         ready = all(database_is_ready(root, split) for split in trained)
+        ready = ready and not any(merged_faults(root, split) for split in merged)
         if infos or not ready or _leftovers(folder) or not are_infos_sound():
             with alone(folder / ".lease"):
                 if infos or not are_infos_sound():
+                    # Of clouds that may have changed, and of as many bytes as before.
+                    remove(*(sweeps_folder(root, split) for split in merged))
                     _write_infos(tables, nusc, splits, infos, stage, done)
                 for split in trained:
                     with stage(f"scenes of {split}: objects") as progress:
                         build_database(root, split, workers=workers, progress=progress)
+                for split in merged:
+                    with stage(f"keyframes of {split}: sweeps") as progress:
+                        merge_split(root, split, workers=workers, progress=progress)
                 remove(*_leftovers(folder))
         done.splits = read_data_identity(root)["splits"]
         for split in trained:
@@ -203,7 +220,8 @@ def _sound_tables(
 def _leftovers(folder: Path) -> list[Path]:
     """What preparations that were killed left."""
     names = ".parts-* .*.pkl.*.tmp .f*.json.*.tmp .*.objects.parts .*.objects.old"
-    within = "*.objects/*.npz *.objects/.*.tmp *.objects/stamp.json"
+    names += " .*.sweeps.parts .*.sweeps.old"
+    within = "*.objects/*.npz *.objects/.*.tmp *.objects/stamp.json *.sweeps/stamp.json"
     return [path for pattern in f"{names} {within}".split() for path in folder.glob(pattern)]
 
 

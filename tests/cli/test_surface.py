@@ -70,6 +70,7 @@ SURFACE = {
         "--json",
         "--keyframes-only",
         "--no-objects",
+        "--merge-sweeps",
         "--objects",
         "--partial",
         "--root",

@@ -70,7 +70,7 @@ def other_value(value: Any) -> Any:
         return [[0, 1.0, 2.0]]
     if isinstance(value, list):
         return [other_value(value[0]), *value[1:]]
-    return value + "x"
+    return 3 if value == "auto" else value + "x"
 
 
 def leaves(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from aqr_exp.config.inputs import info_path, objects_folder
+from aqr_exp.config.inputs import info_path, objects_folder, sweeps_folder
 from aqr_exp.data.checks.tables import DataFault
 from aqr_exp.data.gt_database.build import database_faults
 from aqr_exp.data.info_files import read_info_file
 from aqr_exp.data.infos import FOREIGN, build_metainfo, sample_info, split_tokens
+from aqr_exp.data.merged_sweeps import merged_faults
 from aqr_exp.errors import RequestError
 from aqr_exp.files.progress import Progress, no_progress
 
@@ -98,3 +99,12 @@ def object_faults(root: Path, split: str) -> Iterator[DataFault]:
     for name, cause in database_faults(root, split) if folder.is_dir() else ():
         file = (folder / name).relative_to(root).as_posix()
         yield DataFault(file=file, kind="objects", cause=f"{cause}: run `aqr-exp data prepare`")
+
+
+def sweep_faults(root: Path, split: str) -> Iterator[DataFault]:
+    """Faults of a split's merged sweeps; none where they were not merged."""
+    folder = sweeps_folder(root, split)
+    for name, cause in merged_faults(root, split) if folder.is_dir() else ():
+        file = (folder / name).relative_to(root).as_posix()
+        remedy = "run `aqr-exp data prepare`"
+        yield DataFault(file=file, kind="merged sweeps", cause=f"{cause}: {remedy}")

@@ -18,7 +18,7 @@ import numpy as np
 
 from aqr_exp.config.data_files import record_files
 from aqr_exp.config.description import read_description
-from aqr_exp.config.inputs import info_path, objects_changes, objects_folder, objects_record
+from aqr_exp.config.inputs import derived_changes, derived_record, info_path, objects_folder
 from aqr_exp.config.schema.description import NUSCENES, DataDescription
 from aqr_exp.data.geometry import (
     NEAREST_M,
@@ -163,7 +163,7 @@ def database_faults(root: Path, split: str) -> list[tuple[str, str]]:
     """Files of a split's database, relative to its folder, and what is wrong with them."""
     folder = objects_folder(root, split)
     found = list(_database_faults(root, split, folder))
-    changes = () if found else objects_changes(folder)
+    changes = () if found else derived_changes(folder)
     return [*found, *((name, cause) for name, _, cause in (one.partition(" ") for one in changes))]
 
 
@@ -230,7 +230,7 @@ def build_database(
         categories = content["metainfo"]["categories"]
         _crop_scenes(root, parts, scenes, categories, workers, progress)
         _finish(parts, len(scenes), digest, read_description(root) or NUSCENES)
-        _swap(parts, final)
+        swap(parts, final)
     classes: dict[str, int] = GtDatabase(final).index["classes"]
     return classes
 
@@ -341,10 +341,10 @@ def _finish(parts: Path, scenes: int, digest: str, description: DataDescription)
     replace_text(parts / "index.json", json.dumps(index, indent=1) + "\n")
     files = sorted(path for kind in ("json", "npy", "pack") for path in parts.glob(f"*.{kind}"))
     kept = [path for path in files if path.name != "stamp.json"]
-    record_files(objects_record(parts), parts, kept)
+    record_files(derived_record(parts), parts, kept)
 
 
-def _swap(parts: Path, final: Path) -> None:
+def swap(parts: Path, final: Path) -> None:
     """Replace the final folder, or what lies in its place, by the complete one."""
     old = final.with_name(f".{final.name}.old")
     remove(old)

@@ -21,6 +21,7 @@ from aqr_exp.data.corruptions.effects import (
     dropped,
 )
 from aqr_exp.data.geometry import POINT_FEATURES, lidar_to_image, merged_sweeps, read_image
+from aqr_exp.data.merged_sweeps import read_merged
 
 
 @TRANSFORMS.register_module()
@@ -35,6 +36,7 @@ class LoadLidarSweeps(BaseTransform):
         sweeps: Earlier sweeps to merge, newest first; fewer where a scene begins.
         corruption: Name and severity of a corruption; here, those of files have an effect.
         ego_points: Keep the points of the vehicle itself in the sweeps.
+        merged: Folder where the split's sweeps lie merged; read unless a file is corrupted.
         read: True to open the files; False leaves every cloud empty, for a detector that does
             not look at it.
     """
@@ -45,9 +47,11 @@ class LoadLidarSweeps(BaseTransform):
         corruption: tuple[Any, ...] | None = None,
         *,
         ego_points: bool = False,
+        merged: str | None = None,
         read: bool = True,
     ) -> None:
         self.sweeps = sweeps
+        self.merged = merged and Path(merged)
         self.ego_points = ego_points
         self.case = CorruptionCase(*corruption) if corruption else None
         self.read = read
@@ -59,13 +63,20 @@ class LoadLidarSweeps(BaseTransform):
         """
         points = np.zeros((0, POINT_FEATURES), dtype=np.float32)
         if self.read:
-            source = results.get("lidar_source", results)
-            points, _ = merged_sweeps(
-                source, self.sweeps, self.corrupted, ego_points=self.ego_points
-            )
+            points = self._points(results.get("lidar_source", results))
         results["points"] = LiDARPoints(points, points_dim=POINT_FEATURES)
         results["lidar2ego"] = results["lidar_points"]["lidar2ego"]
         return results
+
+    def _points(self, source: dict[str, Any]) -> np.ndarray:
+        whole = self.case is None or self.case.corruption not in FILE_CORRUPTIONS
+        if self.merged and whole:
+            place, ego = source["sample_idx"], self.ego_points
+            found = read_merged(self.merged, place, self.sweeps, ego_points=ego)
+            if found is not None:
+                return found
+        change = None if whole else self.corrupted
+        return merged_sweeps(source, self.sweeps, change, ego_points=self.ego_points)[0]
 
     def corrupted(self, points: np.ndarray, path: str) -> np.ndarray:
         """A file's points; draws are of its name, so that it is one file for all samples."""
