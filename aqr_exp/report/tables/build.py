@@ -327,15 +327,16 @@ def _laid_out(
     marks = Marks()
     notes: list[str] = []
     if request.by is By.ARM:
-        selected = set() if chosen.planned is None else selected_on_val(data, chosen.planned)
+        sweep, primary = chosen.planned, chosen.primary
+        selected = set() if sweep is None else selected_on_val(data, sweep, primary)
         words = {
             index: KEPT
             for index, arm in enumerate(data.arms)
             if any(row.name in chosen.references for row in arm.group)
         } | dict.fromkeys(selected, SELECTED)
-        shown = words if chosen.planned is not None or words else None
+        shown = words if sweep is not None or words else None
         table = arm_table(data, marks, costs=chosen.epoch is None, selection=shown)
-        notes = selection_notes(data, selected)
+        notes = selection_notes(data, selected, primary)
     else:
         table = block_table(data, request.by, marks, truths)
     if chosen.epoch is not None:

@@ -24,6 +24,7 @@ from aqr_exp.errors import RequestError, cut
 from aqr_exp.files.run_name import arm_of, first_of
 from aqr_exp.report.tables.baselines import Baselines, Specs, chosen_arm, shared_by_an_arm
 from aqr_exp.report.tables.comparison_data import ComparisonData, TableArm
+from aqr_exp.report.tables.request import Quantity
 from aqr_exp.statistics.confounders import check_factors
 from aqr_exp.statistics.grouping import arm_name, group_seeds
 from aqr_exp.statistics.metrics import lower_is_better
@@ -241,18 +242,23 @@ def _none_meets(rows: Sequence[RunRow], conditions: Sequence[Condition], read: R
     return f"none of {len(completed)} completed runs meets '{asked}' (there: {'; '.join(there)})"
 
 
-def selected_on_val(data: ComparisonData, planned: Sequence[str]) -> set[int]:
+def chosen_by(data: ComparisonData, primary: str) -> Quantity:
+    """The quantity that arms are picked by: the primary metric, where the table has it."""
+    return next((one for one in data.quantities if one.name == primary), data.quantities[0])
+
+
+def selected_on_val(data: ComparisonData, planned: Sequence[str], primary: str) -> set[int]:
     """The best line of a sweep, as it would be selected.
 
     Args:
-        data: A sweep's arms; the first quantity is what they are picked by.
+        data: A sweep's arms.
 
     Returns:
         The index of the best arm among those that are no baseline, once for each split; empty where
         there are not two to choose from. An arm that lacks a seed is not chosen: the others' mean
         says less.
     """
-    quantity = data.quantities[0]
+    quantity = chosen_by(data, primary)
     sign = -1.0 if lower_is_better(quantity.metric) else 1.0
     by_data: dict[str, list[tuple[float, int]]] = {}
     for index, arm in enumerate(data.arms):
@@ -273,12 +279,12 @@ def _is_whole(arm: TableArm, planned: Sequence[str]) -> bool:
     return all(name in there for name in planned if arm_of(name) == own)
 
 
-def selection_notes(data: ComparisonData, selected: set[int]) -> list[str]:
+def selection_notes(data: ComparisonData, selected: set[int], primary: str) -> list[str]:
     """A warning that the best point's number is too good, and the remedy."""
     points = Counter(arm.first.data for arm in data.arms if arm.first.variant != BASELINE)
     return [
         f"selected on val: {arm.name} is the best of {points[arm.first.data]} points by "
-        f"{data.quantities[0].name} on the data it is scored on, so its lead is too large; "
+        f"{chosen_by(data, primary).name} on the data it is scored on, so its lead is too large; "
         "`aqr-exp confirm` measures it on fresh seeds"
         for arm in (data.arms[index] for index in sorted(selected))
     ]

@@ -50,7 +50,21 @@ def test_the_best_point_of_a_sweep_is_marked_and_the_baseline_never(store: Store
 def test_of_an_error_the_smallest_is_the_best(store: Store) -> None:
     rows = [point(1, 0.3, mATE=0.5), point(2, 0.4, mATE=0.6)]
     planned(store, [row.name for row in rows])
-    shown = lines(sweep_table(store, rows, metrics=["mATE", "mAP"]))
+    shown = lines(sweep_table(store, rows, metrics=["mATE"]))
+    assert [line["selection"] for line in shown] == ["selected on val", ""]
+
+
+def test_points_are_picked_by_the_metric_that_the_sweep_declared(store: Store) -> None:
+    rows = [point(1, 0.4, NDS=0.2), point(2, 0.3, NDS=0.3)]
+    entries = [
+        SweepEntry(name=row.name, variant="attention_bias", overrides=(), seed=0) for row in rows
+    ]
+    store.sweep("it's a; sweep").write_plan(entries, None, "NDS")
+    table = sweep_table(store, rows)
+    assert [line["selection"] for line in lines(table)] == ["", "selected on val"]
+    assert any("222222222222 is the best of 2 points by NDS" in note for note in table.notes)
+    # Where it is not in the table, the first metric that is.
+    shown = lines(sweep_table(store, rows, metrics=["mAP"]))
     assert [line["selection"] for line in shown] == ["selected on val", ""]
 
 
