@@ -181,8 +181,10 @@ def unit(metric: str) -> str:
 
 
 def number(metric: str, value: float, sign: str = "") -> str:
-    """A value as people read it, in points where the metric is given in them."""
-    return f"{100 * value:{sign}.2f}" if in_points(metric) else f"{value:{sign}.4g}"
+    """A value as people read it, in points where the metric is given in them; no zero is negative."""
+    if in_points(metric):
+        return f"{round(100 * value, 2) + 0.0:{sign}.2f}"
+    return f"{value + 0.0:{sign}.4g}"
 
 
 def amount(metric: str, value: float) -> str:

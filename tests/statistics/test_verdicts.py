@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from aqr_exp.statistics.verdicts import ArmDifference, amount, no_larger, seeds_words
+from aqr_exp.statistics.verdicts import ArmDifference, amount, no_larger, number, seeds_words
 
 
 def _one(**changes: Any) -> ArmDifference:
@@ -64,6 +64,20 @@ def test_units_and_conditions():
 )
 def test_seeds_in_words(counts, words):
     assert seeds_words(*counts) == words
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "text"),
+    [
+        ("mAP", -0.00004, "+0.00"),
+        ("mAP", -0.0, "+0.00"),
+        ("mAP", -0.00006, "-0.01"),
+        ("mATE", -0.0, "+0"),
+        ("mATE", -0.00004, "-4e-05"),
+    ],
+)
+def test_no_zero_is_negative(metric, value, text):
+    assert number(metric, value, "+") == text
 
 
 def test_the_smallest_effect_of_interest_is_in_the_word():
