@@ -116,7 +116,7 @@ def record_confounders(
     for ours, theirs in pairs:
         if _alike(ours, theirs):
             continue
-        one, two = _facts(ours), _facts(theirs)
+        one, two = recorded_facts(ours), recorded_facts(theirs)
         if ours.imported or theirs.imported:
             one, two = _facts_beside_imported(ours, one), _facts_beside_imported(theirs, two)
         elif ours.modules and theirs.modules:
@@ -199,7 +199,7 @@ def _alike(ours: RunRow, theirs: RunRow) -> bool:
     )
 
 
-def _facts(row: RunRow) -> dict[str, str]:
+def recorded_facts(row: RunRow) -> dict[str, str]:
     """The recorded facts that a run's numbers may depend on, by name."""
     record, hardware = row.record, row.hardware
     data, versions = (

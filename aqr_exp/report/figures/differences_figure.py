@@ -73,7 +73,7 @@ def differences_figure(data: ComparisonData, metric: str, *, width_in: float = P
     axes = figure.subplots()
     paper_axes(axes, x=_x_label(arms, found, metric), y="")
     for at, (arm, one) in enumerate(zip(arms, found, strict=True)):
-        _draw_row(axes, at, one, _leads(data, arm, one, metric))
+        _draw_row(axes, at, one, leads(data, arm, one, metric))
     _draw_what_counts(axes, found, metric)
     axes.set_yticks(range(len(arms)), names)
     axes.set_ylim(len(arms) - 0.5, -0.5)
@@ -121,18 +121,19 @@ def _verdict(arm: TableArm, one: ArmDifference, width_in: float) -> str:
     return "\n".join(map(words, rows))
 
 
-def _leads(data: ComparisonData, arm: TableArm, one: ArmDifference, metric: str) -> list[float]:
-    """What each seed of an arm has more than the mean of its reference, that it was judged against."""
+def leads(data: ComparisonData, arm: TableArm, one: ArmDifference, metric: str) -> list[float]:
+    """The lead of each seed of an arm over the mean of the reference that it was judged against."""
     ours = arm.estimates.means[metric]
     means = {each.first.name: each.estimates.means[metric].mean for each in data.arms}
     base = means.get(arm.match.group[0].name) if arm.match.group else None
     if one.design and ours.mean is not None and one.mean is not None:
         # Of a sweep until decided the reference goes on after the arm was decided.
         base = ours.mean - one.mean
-    return [] if base is None else [_shown(metric, value - base) for value in ours.values]
+    return [] if base is None else [shown_value(metric, value - base) for value in ours.values]
 
 
-def _shown(metric: str, value: float) -> float:
+def shown_value(metric: str, value: float) -> float:
+    """A number as figures show it: in points where the metric is given in them."""
     return 100 * value if in_points(metric) else value
 
 
@@ -140,9 +141,9 @@ def _draw_row(axes: "Axes", at: int, one: ArmDifference, leads: list[float]) -> 
     """A difference with its interval, filled where it was found; its seeds below it."""
     if one.mean is None:
         return
-    mean = _shown(one.metric, one.mean)
+    mean = shown_value(one.metric, one.mean)
     if one.low is not None and one.high is not None:
-        ends = _shown(one.metric, one.low), _shown(one.metric, one.high)
+        ends = shown_value(one.metric, one.low), shown_value(one.metric, one.high)
         bar = "simultaneous 95 % interval"
         axes.hlines(at, *ends, color=colour(0), linewidth=1.4, zorder=3, label=bar)
     label = "better or worse" if one.differs else "not shown to differ"
@@ -161,11 +162,13 @@ def _draw_what_counts(axes: "Axes", found: list[ArmDifference], metric: str) -> 
     for each in {one.sesoi for one in found if one.sesoi is not None}:
         name = f"smallest effect of interest, ±{100 * each:g} points"
         for end in (-each, each):
-            axes.axvline(_shown(metric, end), label=name, **dotted)
+            axes.axvline(shown_value(metric, end), label=name, **dotted)
     # What few seeds can detect may be far beyond all that was seen.
     low, high = axes.get_xlim()
     reach = max(abs(low), abs(high))
-    known = [(at, _shown(metric, one.mde)) for at, one in enumerate(found) if one.mde is not None]
+    known = [
+        (at, shown_value(metric, one.mde)) for at, one in enumerate(found) if one.mde is not None
+    ]
     most = 1.05 * min(max((mde for _, mde in known if isfinite(mde)), default=0.0), 2 * reach)
     low, high = min(low, -most), max(high, most)
     axes.set_xlim(low, high)

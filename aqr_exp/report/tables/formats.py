@@ -97,7 +97,7 @@ def render(table: Table, form: TableFormat, *, terminal: bool = False) -> str:
         raise RequestError(
             "parquet is no text: write it to a file, `--format parquet > table.parquet`"
         )
-    table = _for_people(table)
+    table = for_people(table)
     if form is TableFormat.RICH:
         return _for_screen(table, terminal=terminal)
     layout = {
@@ -142,7 +142,7 @@ def as_json(table: Table) -> dict[str, Any]:
     }
 
 
-def _for_people(table: Table) -> Table:
+def for_people(table: Table) -> Table:
     """The columns people read: joined ones as one, after a line break that a wide format ignores."""
     place = {name: index for index, name in enumerate(table.names)}
     gone = {column.name for column in table.columns if column.machine_only}
