@@ -1,20 +1,21 @@
 """`aqr-exp report`: one HTML page of a sweep or of some runs."""
 
 import re
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from aqr_exp.cli import completion, console
-from aqr_exp.errors import AqrExpError, RequestError, cut
+from aqr_exp.errors import AqrExpError, RequestError, cut, shown
 from aqr_exp.files.atomic import replace_text
+from aqr_exp.files.suggest import did_you_mean
 from aqr_exp.files.text import typed_path
 from aqr_exp.report.page.page import asked_of, differences_between, report_page
 from aqr_exp.report.tables.request import TableRequest
 from aqr_exp.statistics.metrics import SESOI_POINTS
 from aqr_exp.store.collect import collect
+from aqr_exp.store.run_folder import utc_now
 from aqr_exp.store.store import Store, results_root
 
 HELP = """
@@ -61,17 +62,18 @@ def command(
     if verify is not None:
         if sweep or where or output:
             raise RequestError("--verify makes the page again that FILE is of: leave the rest out")
-        return _verify(store, typed_path(str(verify), "--verify"))
+        return _verify(store, typed_path(verify, "--verify"))
     request = TableRequest(
         sweep=sweep, where=where or (), population=population, sesoi_points=sesoi
     )
-    written = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    page = _page(store, request, written=written, conditions=conditions)
-    if output is None:
-        name = re.sub(r"[^\w.@+-]", "_", cut(sweep or "runs", 100))
-        output = store.root / "reports" / f"{name}.html"
-        output.parent.mkdir(parents=True, exist_ok=True)
-    path = typed_path(str(output), "--output")
+    if sweep is not None and sweep not in (known := store.sweep_names()):
+        raise RequestError(f"{shown(sweep)}: no such sweep was started{did_you_mean(sweep, known)}")
+    name = re.sub(r"[^\w.@+-]", "_", cut(sweep or "runs", 100))
+    path = typed_path(output or store.root / "reports" / f"{name}.html", "--output")
+    if path.is_dir():
+        raise RequestError(f"--output {shown(str(output))}: that is a folder: name a file in it")
+    page = _page(store, request, written=utc_now(), conditions=conditions)
+    path.parent.mkdir(parents=True, exist_ok=True)
     replace_text(path, page)
     console.data(str(path))
     return 0
