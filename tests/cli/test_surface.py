@@ -138,6 +138,16 @@ SURFACE = {
         "--slots",
         "--until-decided",
     },
+    "report": {
+        "--conditions",
+        "--output",
+        "--population",
+        "--sesoi",
+        "--verify",
+        "--where",
+        "-o",
+        "[SWEEP]",
+    },
     "table": {
         "--at-epoch",
         "--baseline",

@@ -116,6 +116,7 @@ def curve_chart(arms: Sequence[ArmCurves], kind: str, name: str, title: str) -> 
     if not values:
         return None
     picked = alt.selection_point(fields=["arm"], bind="legend", name="picked")
+    names = alt.Legend(orient="top", columns=4, labelLimit=240)
     colours = alt.Scale(range=list(COLOURS), domain=[arm.label for arm in arms])
     chart = (
         alt.Chart(alt.InlineData(values=values))
@@ -124,7 +125,7 @@ def curve_chart(arms: Sequence[ArmCurves], kind: str, name: str, title: str) -> 
         .encode(
             x=alt.X("epoch:Q"),
             y=alt.Y("value:Q", title=title, scale=alt.Scale(zero=False)),
-            color=alt.Color("arm:N", title=None, scale=colours, legend=alt.Legend(orient="top")),
+            color=alt.Color("arm:N", title=None, scale=colours, legend=names),
             detail="run:N",
             opacity=alt.condition(picked, alt.value(0.9), alt.value(0.06)),
             tooltip=["arm:N", "seed:N", alt.Tooltip("epoch:Q", format=".2f"), "value:Q"],
