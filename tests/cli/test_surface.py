@@ -145,7 +145,6 @@ SURFACE = {
         "--sesoi",
         "--verify",
         "--where",
-        "-o",
         "[SWEEP]",
     },
     "table": {
