@@ -70,7 +70,9 @@ def page(browser: Any, report: Path) -> Iterator[Any]:
 
 
 def order(page: Any) -> list[str]:
-    return [line.inner_text().split()[1] for line in page.query_selector_all("#main tr.line:visible")]
+    return [
+        line.inner_text().split()[1] for line in page.query_selector_all("#main tr.line:visible")
+    ]
 
 
 def test_sorting_filtering_columns_and_seeds(page: Any) -> None:
@@ -132,7 +134,8 @@ def test_the_table_is_copied(page: Any) -> None:
     page.get_by_role("button", name="Copy as LaTeX").click()
     page.wait_for_selector("#copied:has-text('copied')")
     text = page.evaluate("navigator.clipboard.readText()")
-    assert "\\toprule" in text and "attention\\_bias" in text
+    assert "\\toprule" in text
+    assert "attention\\_bias" in text
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

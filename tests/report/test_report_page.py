@@ -107,7 +107,9 @@ def test_numbers_are_those_of_the_table(
     rows = json.loads(capsys.readouterr().out)["rows"]
     for row in rows:
         cells = {text: order for line in page.rows for text, order in line if order is not None}
-        mean = f"{row['mAP']:.2f} ± {row['mAP sd']:.2f} [{row['mAP low']:.2f}, {row['mAP high']:.2f}]"
+        mean = (
+            f"{row['mAP']:.2f} ± {row['mAP sd']:.2f} [{row['mAP low']:.2f}, {row['mAP high']:.2f}]"
+        )
         assert cells[mean] == str(row["mAP"])
         if row["variant"] != "baseline":
             ends = f"[{row['mAP difference low']:+.2f}, {row['mAP difference high']:+.2f}]"
@@ -186,7 +188,8 @@ def test_a_report_is_verified_to_the_letter(
     path.write_text(text.replace("+1.53", "+2.53", 1))
     assert main(["report", "--verify", str(path)]) == 1
     out = capsys.readouterr().out
-    assert "+2.53" in out and "now" in out
+    assert "+2.53" in out
+    assert "now" in out
     assert out.endswith(f"{path}: differs from what the results folder gives now\n")
 
 
@@ -221,7 +224,7 @@ def test_a_wrong_request_is_one_line(
 def test_without_what_draws_charts_it_says_what_to_install(
     store: MadeUpStore, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aqr_exp.report.page.page.find_spec", lambda name: None)
+    monkeypatch.setattr("aqr_exp.report.page.page.find_spec", lambda _name: None)
     assert main(["report"]) == 2
     err = capsys.readouterr().err
     assert err == "aqr-exp: report needs altair: `pip install 'aqr-exp[report]'`\n"
