@@ -128,14 +128,14 @@ def augmentation_steps(config: RunConfig) -> list[dict[str, Any]]:
         "ShufflePoints": data.shuffle_points,  # After all other draws, which it leaves as they are.
     }
     return [
-        *loading_steps(config, training=True),
-        *paste_steps(config),
         {
             "type": "ModalDropout",
             "drop_camera": augment.drop_camera,
             "drop_lidar": augment.drop_lidar,
-            "dropped_cloud": augment.dropped_cloud,
         },
+        *loading_steps(config, training=True),
+        *paste_steps(config),
+        {"type": "DropCloud", "dropped_cloud": augment.dropped_cloud},
         {
             "type": "GlobalRotScaleTransFlip",
             "rotate_deg": augment.rotate_deg,
@@ -178,10 +178,9 @@ def dataset_config(
     root = Path(config.data.root).absolute()
     described = config.data.described
     pipeline = train_pipeline(config) if training else evaluation_pipeline(config, corruption)
-    _leave_unread(pipeline, config.model)
     merged = sweeps_folder(root, split)
-    if (merged / "index.json").is_file():  # its data's identity has looked at the rest
-        pipeline[0]["merged"] = str(merged)
+    # That its files are sound is seen where the data are compared with their record.
+    _choose_files(pipeline, config.model, merged if (merged / "index.json").is_file() else None)
     corrupted: dict[str, Any] = {}
     if corruption is not None:
         corrupted["corruption"] = astuple(replace(corruption, sensors=described.sensors))
@@ -206,12 +205,14 @@ def dataset_config(
     }
 
 
-def _leave_unread(pipeline: list[dict[str, Any]], model: ModelConfig) -> None:
-    """Leave the files of a sensor closed that the detector does not use."""
+def _choose_files(pipeline: list[dict[str, Any]], model: ModelConfig, merged: Path | None) -> None:
+    """Leave the files of a sensor closed that the detector does not use; read merged sweeps."""
     unread = {"LoadLidarSweeps": not model.reads_lidar, "LoadImages": not model.reads_camera}
     for step in pipeline:
         if unread.get(step["type"]):
             step["read"] = False
+        if merged and step["type"] == "LoadLidarSweeps":
+            step["merged"] = str(merged)
 
 
 def dataloader_config(

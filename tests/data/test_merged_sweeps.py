@@ -53,7 +53,7 @@ def clouds(
     register_plugins()
     config = load_run("baseline", [f"data.root={str(root)!r}", *typed])
     settings = dataset_config(config, split, training=training)
-    first = settings["pipeline"][0]
+    (first,) = [step for step in settings["pipeline"] if step["type"] == "LoadLidarSweeps"]
     assert first.get("merged") in {None, str(sweeps_folder(root, split))}
     assert ("merged" in first) == sweeps_folder(root, split).exists()
     data = DATASETS.build(settings)

@@ -29,12 +29,13 @@ def test_without_it_the_pipeline_is_as_it_was_and_a_stage_can_switch_it_off(
 ) -> None:
     without = dataclasses.replace(config, data=dataclasses.replace(config.data, gt_sampling=None))
     names = [step["type"] for step in augmentation_steps(config)]
-    assert names.pop(2) == "PasteObjects"
+    assert names.pop(3) == "PasteObjects"
     assert [step["type"] for step in augmentation_steps(without)] == names
     assert names == [
+        "ModalDropout",
         "LoadLidarSweeps",
         "LoadImages",
-        "ModalDropout",
+        "DropCloud",
         "GlobalRotScaleTransFlip",
         "ResizeCropFlipImages",
         "KeepInRange",

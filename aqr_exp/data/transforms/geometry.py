@@ -8,6 +8,9 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.datasets.transforms import Pack3DDetInputs
 from mmdet3d.registry import TRANSFORMS
+from mmdet3d.structures import LiDARPoints
+
+from aqr_exp.data.classes import Modality
 
 
 def image_affine(scale: float, crop_left: int, crop_top: int, width: int, flip: bool) -> np.ndarray:
@@ -112,8 +115,11 @@ class ResizeCropFlipImages(BaseTransform):
         drawn = results.get("img_scale")
         scale, left, top, flip = self._draw(results["ori_shape"], results["rng"], drawn)
         decoded = results.get("img_decoded", 1.0)
+        black = results.get("modal_dropout") is Modality.CAMERA
         results["img"] = [
-            resize_crop_flip(image, scale, left, top, self.size, flip, decoded)
+            np.zeros((*self.size, 3), np.uint8)
+            if black
+            else resize_crop_flip(image, scale, left, top, self.size, flip, decoded)
             for image in results["img"]
         ]
         affine = image_affine(scale, left, top, self.size[1], flip)
@@ -210,6 +216,12 @@ def scene_matrix(
     return matrix
 
 
+def with_rows(points: LiDARPoints, places: np.ndarray) -> LiDARPoints:
+    """The points at places, in their order; several times faster than torch's indexing."""
+    rows = points.tensor.numpy().take(places, axis=0)
+    return LiDARPoints(rows, points_dim=rows.shape[1])
+
+
 @TRANSFORMS.register_module()
 class KeepInRange(BaseTransform):
     """Drop points outside (x, y, z, x, y, z), lower bounds first, and boxes with BEV centres outside."""
@@ -220,8 +232,13 @@ class KeepInRange(BaseTransform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Filter `points`, and `gt_bboxes_3d` with `gt_labels_3d` where there are any."""
-        xyz = results["points"].tensor[:, :3]
-        results["points"] = results["points"][((xyz >= self.low) & (xyz < self.high)).all(dim=1)]
+        points = results["points"].tensor.numpy()
+        inside = np.ones(len(points), dtype=bool)
+        # Column by column: a mask [N, 3] and its sum over the axes take twice as long.
+        for axis, (low, high) in enumerate(zip(self.low.numpy(), self.high.numpy(), strict=True)):
+            inside &= points[:, axis] >= low
+            inside &= points[:, axis] < high
+        results["points"] = with_rows(results["points"], np.flatnonzero(inside))
         if "gt_bboxes_3d" in results:
             centres = results["gt_bboxes_3d"].tensor[:, :2]
             inside = ((centres > self.low[:2]) & (centres < self.high[:2])).all(dim=1)
@@ -257,5 +274,5 @@ class ShufflePoints(BaseTransform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Reorder `points`."""
         order = results["rng"].permutation(len(results["points"]))
-        results["points"] = results["points"][torch.from_numpy(order)]
+        results["points"] = with_rows(results["points"], order)
         return results

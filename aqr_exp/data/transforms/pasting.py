@@ -10,6 +10,7 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 from mmdet3d.structures import LiDARInstance3DBoxes, LiDARPoints
 
+from aqr_exp.data.classes import Modality
 from aqr_exp.data.geometry import POINT_FEATURES, inside_boxes
 from aqr_exp.data.gt_database.paste import (
     FARTHEST_PX,
@@ -72,7 +73,8 @@ class PasteObjects(BaseTransform):
         if chosen:
             boxes = np.stack([item.box for item in chosen])
             _add_points(results, boxes, chosen)
-            _add_pictures(results, chosen, self.mixup)
+            if results.get("modal_dropout") is not Modality.CAMERA:  # the images are black
+                _add_pictures(results, chosen, self.mixup)
             _add_boxes(results, boxes, chosen)
         return results
 

@@ -25,6 +25,32 @@ from aqr_exp.data.merged_sweeps import read_merged
 
 
 @TRANSFORMS.register_module()
+class ModalDropout(BaseTransform):
+    """Draw whether a training sample goes without a whole sensor; part of the published recipe.
+
+    Nothing is loaded yet: images that become black need not be decoded.
+
+    Args:
+        drop_camera: Probability that all images become black (0 before normalisation).
+        drop_lidar: Probability that all points are dropped; never together with the images.
+    """
+
+    def __init__(self, drop_camera: float, drop_lidar: float) -> None:
+        self.drop_camera = drop_camera
+        self.drop_lidar = drop_lidar
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Record the sensor, or None, in `modal_dropout`."""
+        draw = results["rng"].random()
+        results["modal_dropout"] = None
+        if draw < self.drop_camera:
+            results["modal_dropout"] = Modality.CAMERA
+        elif draw < self.drop_camera + self.drop_lidar:
+            results["modal_dropout"] = Modality.LIDAR
+        return results
+
+
+@TRANSFORMS.register_module()
 class LoadLidarSweeps(BaseTransform):
     """Load the keyframe's points and the newest earlier sweeps; the fifth column becomes time.
 
@@ -97,7 +123,7 @@ class LoadImages(BaseTransform):
     Args:
         cameras: Their channels, in the order of the views.
         read: True to read pixels; False leaves images of the files' sizes black, for a detector
-            that does not look at them.
+            that does not look at them. So are those of a sample that modal dropout has drawn.
         resize: Lowest and highest scale that they are brought to, which is drawn here then: to at most
             one half they are brought from half their size. Without it all are decoded whole.
     """
@@ -121,16 +147,16 @@ class LoadImages(BaseTransform):
         Raises:
             ValueError: An image cannot be decoded.
         """
-        half = False
+        half, read = False, self.read and results.get("modal_dropout") is not Modality.CAMERA
         if self.resize is not None and self.read:
             results["img_scale"] = results["rng"].uniform(*self.resize)
-            half = results["img_scale"] <= _HALF
+            half = read and results["img_scale"] <= _HALF
         results["img_decoded"] = decoded = _HALF if half else 1.0
         images, projections, paths = [], [], []
         for name in self.cameras:
             camera = results["images"][name]
             path = camera["img_path"]
-            images.append(read_image(path, half=half) if self.read else _black(path))
+            images.append(read_image(path, half=half) if read else _black(path))
             projections.append(lidar_to_image(camera))
             paths.append(path)
         results.update(
@@ -167,29 +193,19 @@ class KeepPoints(BaseTransform):
 
 
 @TRANSFORMS.register_module()
-class ModalDropout(BaseTransform):
-    """Drop a whole sensor of a training sample at random; part of the published recipe.
+class DropCloud(BaseTransform):
+    """Drop the points of a sample that `ModalDropout` has drawn for it.
 
     Args:
-        drop_camera: Probability that all images become black (0 before normalisation).
-        drop_lidar: Probability that all points are dropped; never together with the images.
-        dropped_cloud: What is left of the cloud then: `empty` or `origin`, as `dropped` has it.
+        dropped_cloud: What is left of the cloud: `empty` or `origin`, as `dropped` has it.
     """
 
-    def __init__(self, drop_camera: float, drop_lidar: float, dropped_cloud: str = "empty") -> None:
-        self.drop_camera = drop_camera
-        self.drop_lidar = drop_lidar
+    def __init__(self, dropped_cloud: str = "empty") -> None:
         self.dropped_cloud = dropped_cloud
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Drop `img`, `points` or neither; record it in `modal_dropout`."""
-        draw = results["rng"].random()
-        results["modal_dropout"] = None
-        if draw < self.drop_camera:
-            results["modal_dropout"] = Modality.CAMERA
-            results["img"] = [np.zeros_like(image) for image in results["img"]]
-        elif draw < self.drop_camera + self.drop_lidar:
-            results["modal_dropout"] = Modality.LIDAR
+        """Replace `points`, or nothing."""
+        if results["modal_dropout"] is Modality.LIDAR:
             points = dropped(results["points"].tensor.numpy(), self.dropped_cloud)
             results["points"] = LiDARPoints(points, points_dim=points.shape[1])
         return results
