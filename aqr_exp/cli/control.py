@@ -1,31 +1,36 @@
 """`aqr-exp cancel`, `retry` and `resume`: runs and sweeps stopped, and executed again."""
 
 import getpass
+import math
 import os
 import socket
+import time
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from aqr_exp.cli import completion, console
-from aqr_exp.cli.sweep_execute import find_room, run_tasks
+from aqr_exp.cli.sweep_execute import check_runs, find_room, run_tasks, submit_tasks
 from aqr_exp.cli.watch import watched_runs
 from aqr_exp.config.identity import from_spec, run_name
 from aqr_exp.config.inputs import with_checkpoint_identity, with_data_identity
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.errors import AqrExpError, RequestError
+from aqr_exp.errors import AqrExpError, Fault, RequestError
 from aqr_exp.launch.record import changed_code
 from aqr_exp.launch.scheduler import Task, task_of
+from aqr_exp.launch.slurm import check_slurm, slurm_of
 from aqr_exp.store.collect import read_row
 from aqr_exp.store.counting import RunFolders
 from aqr_exp.store.lease import evict, look
-from aqr_exp.store.process_identity import Liveness
+from aqr_exp.store.process_identity import SILENT_S, Liveness
 from aqr_exp.store.run_files import files_in
 from aqr_exp.store.run_folder import RunFolder
-from aqr_exp.store.status import RunStatus
+from aqr_exp.store.slurm import cancel_waiting
+from aqr_exp.store.status import IN_HAND, RunStatus
 from aqr_exp.store.store import Store, results_root
+from aqr_exp.store.submissions import Jobs, in_words
 from aqr_exp.store.sweep_folder import SweepEntry, SweepFolder
 from aqr_exp.sweep.status import line_of
 
@@ -53,7 +58,7 @@ def cancel_command(names: Annotated[list[str], _NAMES]) -> int:
         if isinstance(item, SweepFolder):
             console.say(cancel_sweep(item, store))
         else:
-            console.say(cancel_run(item))
+            console.say(cancel_run(item, Jobs(store.root)))
     return 0
 
 
@@ -66,16 +71,20 @@ def cancel_sweep(sweep: SweepFolder, store: Store) -> str:
     workers = sweep.schedulers()
     watched = watched_runs(store, sweep)
     running = [run.folder for run in watched if line_of(run).status is RunStatus.RUNNING]
-    if not workers and not running:
+    jobs = Jobs(store.root).given(sweep.name)
+    if not workers and not running and not jobs:
         raise RequestError(f"no process works on sweep {sweep.name}: there is nothing to cancel")
+    # First of all: what begins to work from now on finds the request.
     sweep.request_cancel()
+    cancel_waiting(jobs)
     for folder in running:
         folder.request_cancel(_reason())
     asked = ", ".join(map(str, workers)) or "no scheduler works on it"
-    return f"sweep {sweep.name}: asked to stop ({asked}; {len(running)} runs running)"
+    submitted = f"; {in_words(jobs)}" if jobs else ""
+    return f"sweep {sweep.name}: asked to stop ({asked}; {len(running)} runs running{submitted})"
 
 
-def cancel_run(folder: RunFolder) -> str:
+def cancel_run(folder: RunFolder, jobs: Jobs) -> str:
     """Ask the process of a run to stop, or keep the run from being started; returns what was done.
 
     Raises:
@@ -86,6 +95,7 @@ def cancel_run(folder: RunFolder) -> str:
         with folder.launch_lock(), folder.lock():
             folder.request_cancel(_reason())
             folder.write_state(RunStatus.CANCELLED, reason=_reason())
+        cancel_waiting(jobs.given(folder.name, alone=True))
         return f"{folder.name}: cancelled"
     holder = folder.owner()
     if holder is None:
@@ -116,14 +126,19 @@ def rerun(
     wanted: frozenset[RunStatus],
     *,
     slots: int | None,
-    detach: bool,
+    detach: bool = False,
     steal: bool = False,
+    works: bool = False,
+    until: float = math.inf,
+    patience_s: float | None = None,
 ) -> int:
     """Execute again the runs that are in one of the wanted states; returns the exit code.
 
     Args:
         slots: How many run side by side.
         steal: Take over the runs whose holder is unknown.
+        works: As a worker does: what somebody said is to stop is left alone, and submitted runs are run.
+        until: As of `run_tasks`, like `patience_s`.
 
     Raises:
         AqrExpError: A name is unknown, or nothing can be started here.
@@ -134,21 +149,39 @@ def rerun(
     if steal:
         for folder, _ in candidates:
             steal_from_unknown(folder)
-    chosen = [one for one in candidates if _status(*one) in wanted]
+    chosen = [one for one in candidates if _is_wanted(*one, wanted, works)]
+    if not works:
+        chosen = _not_submitted(chosen, store)
     if not chosen:
-        console.say(f"nothing to {title}: no run is {' or '.join(sorted(wanted))}")
+        console.say(f"nothing to {title}: no run is {' or '.join(sorted(wanted - IN_HAND))}")
         return 0
     ready = _with_inputs(chosen, named=bool(names))
     _say_other_code(title, [folder for (folder, _), _ in ready])
-    executor, slot = find_room([config for _, config in ready], store, slots)
-    tasks = [
-        task_of(entry, folder, config, slot.threads)
-        if entry
-        else Task(folder=folder, label=folder.name)
+    configs = [config for _, config in ready]
+    if not works and (slurm := slurm_of(configs)):
+        check_slurm()
+        check_runs(configs, store, here=False)
+        return submit_tasks(title, _tasks(ready, 1), configs, slurm, store)
+    executor, slot = find_room(configs, store, slots)
+    tasks = _tasks(ready, slot.threads)
+    sweep = named[0] if len(named) == 1 and isinstance(named[0], SweepFolder) else None
+    return run_tasks(
+        title,
+        tasks,
+        store,
+        executor,
+        sweep=sweep,
+        detached=detach,
+        until=until,
+        patience_s=patience_s,
+    )
+
+
+def _tasks(ready: Sequence[tuple[Candidate, RunConfig]], threads: int) -> list[Task]:
+    return [
+        task_of(entry, folder, config, threads) if entry else Task(folder=folder, label=folder.name)
         for (folder, entry), config in ready
     ]
-    sweep = named[0] if len(named) == 1 and isinstance(named[0], SweepFolder) else None
-    return run_tasks(title, tasks, store, executor, sweep=sweep, detached=detach)
 
 
 def _say_other_code(title: str, folders: Sequence[RunFolder]) -> None:
@@ -185,6 +218,26 @@ def _status(folder: RunFolder, entry: SweepEntry | None) -> RunStatus | None:
         console.say(f"{folder.name} is left out: {row.reason}")
         return None
     return row.status
+
+
+def _is_wanted(
+    folder: RunFolder, entry: SweepEntry | None, wanted: frozenset[RunStatus], works: bool
+) -> bool:
+    status = _status(folder, entry)
+    asked = status is RunStatus.CANCELLED and folder.cancel_request() is not None
+    return status in wanted and not (works and asked)
+
+
+def _not_submitted(chosen: Sequence[Candidate], store: Store) -> list[Candidate]:
+    """The runs that no job of Slurm is to work on; says which are left to one."""
+    jobs, left = Jobs(store.root), []
+    for folder, entry in chosen:
+        found = jobs.look(store, folder.name, _status(folder, entry) or RunStatus.DAMAGED)
+        if found is None:
+            left.append((folder, entry))
+        else:
+            console.say(f"{folder.name} is left out, it is submitted: {found[1]}")
+    return left
 
 
 def steal_from_unknown(folder: RunFolder) -> None:
@@ -290,3 +343,46 @@ def retry_command(
         raise RequestError("name a run or a sweep, or type --failed for every failed run")
     wanted = frozenset({RunStatus.FAILED})
     return rerun("retry", names or [], wanted, slots=slots, detach=detach)
+
+
+WORK_HELP = """
+Runs that others work on are left to them, and those that failed or that `aqr-exp cancel` stopped to
+`retry` and `resume`. Any machine that sees the results folder and the data may work on a sweep, and
+several at once: each run is executed once. A run that another worker left (its time was up, its
+machine was lost) goes on here.
+
+\b
+Examples:
+  aqr-exp work bias_scale                   until nothing is left to start
+  aqr-exp work bias_scale --until-idle      until nothing runs any more either
+  aqr-exp work bias_scale --minutes 110     then runs save their state: exit code 75
+  ssh node2 aqr-exp work bias_scale
+"""
+# A run whose machine was lost looks like another worker's for `SILENT_S`.
+LEFT_AFTER_S = 1.5 * SILENT_S
+
+
+def work_command(
+    names: Annotated[list[str], _NAMES],
+    until_idle: Annotated[
+        bool,
+        typer.Option("--until-idle", help="Wait for runs of others; take over what they leave."),
+    ] = False,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", help="Save what runs then, and end.", metavar="N")
+    ] = None,
+    slots: console.Slots = None,
+) -> int:
+    """Work on runs that were planned; returns the exit code."""
+    if minutes is not None and not minutes > 0:
+        raise RequestError(Fault("--minutes", f"{minutes:g}", "must be more than 0"))
+    return rerun(
+        "work",
+        names,
+        IN_HAND
+        | {RunStatus.PLANNED, RunStatus.INTERRUPTED, RunStatus.CANCELLED, RunStatus.UNKNOWN},
+        slots=slots,
+        works=True,
+        until=math.inf if minutes is None else time.monotonic() + 60.0 * minutes,
+        patience_s=None if until_idle else LEFT_AFTER_S,
+    )

@@ -2,8 +2,10 @@
 
 import os
 import platform
+import shutil
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -12,9 +14,11 @@ from aqr_exp import __version__
 from aqr_exp.cli import console
 from aqr_exp.config.inputs import identity_path, info_path, read_data_identity
 from aqr_exp.data.info_files import read_info_file
-from aqr_exp.errors import AqrExpError
+from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.files.text import typed_path
 from aqr_exp.launch.preflight import REQUIREMENTS, free_space_mb, mmcv_operators, system_faults
+from aqr_exp.launch.slurm import check_slurm
+from aqr_exp.store.slurm import own_cluster
 from aqr_exp.store.store import results_root
 
 HELP = """
@@ -66,6 +70,7 @@ def examine() -> dict[str, Any]:
         "results": str(results_root()),
         "free_mb": free_space_mb(results_root()),
         "refused": refused,
+        "slurm": examine_slurm(),
         "can_train": not missing and fault is None and not refused,
     }
 
@@ -86,6 +91,25 @@ def examine_torch() -> tuple[dict[str, Any] | None, str | None]:
         "cuda": torch.version.cuda if cuda else None,
         "devices": devices if cuda else [],
     }, None
+
+
+def examine_slurm() -> dict[str, Any] | None:
+    """The cluster that `launcher=slurm` submits to, and what keeps it from that; None without Slurm."""
+    if shutil.which("sbatch") is None:
+        return None
+    settings = (os.environ.get("SLURM_CONF"), "/etc/slurm/slurm.conf", "/run/slurm/conf/slurm.conf")
+    if not any(path and Path(path).exists() for path in settings):
+        # Its commands would look for one for a minute.
+        return {"cluster": None, "fault": "no slurm.conf is found on this machine"}
+    cluster, fault = own_cluster(), None
+    if cluster is None:
+        fault = "its controller does not answer"
+    else:
+        try:
+            check_slurm()
+        except RequestError as error:
+            fault = str(error)
+    return {"cluster": cluster, "fault": fault}
 
 
 def examine_data() -> list[dict[str, Any]]:
@@ -126,6 +150,9 @@ def report(findings: dict[str, Any]) -> list[str]:
         lines.append(f"torch: {torch['threads']} threads of {torch['cpus']} cores, {devices}")
     else:
         lines.append(f"torch: {findings['torch_fault']}")
+    if slurm := findings["slurm"]:
+        words = slurm["fault"] or "launcher=slurm can submit"
+        lines.append(f"Slurm: {slurm['cluster'] or 'no cluster'} ({words})")
     lines.append("data sets:" if findings["data"] else "data sets: none (`aqr-exp data synth`)")
     lines += [f"  {item['root']}: {_data_line(item)}" for item in findings["data"]]
     lines.append(f"results: {findings['results']} ({findings['free_mb']} MB free)")

@@ -107,6 +107,7 @@ COMMANDS: dict[str, Lazy] = {
     "cancel": Lazy("control", "Stop runs or sweeps, wherever they run."),
     "retry": Lazy("control", "Run again what failed, and nothing else."),
     "resume": Lazy("control", "Go on with what was interrupted, cancelled or never started."),
+    "work": Lazy("control", "Work on a planned sweep: what is due, one run after another."),
     "why": Lazy("config", "Explain, key by key, why two runs are the same or not."),
     "same": Lazy("same", "Test whether a difference of code changes any bit of two runs."),
     "eval": Lazy("evaluate", "Evaluate runs under sensor failures, or by own metrics."),

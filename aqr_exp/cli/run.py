@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ import typer
 from aqr_exp.cli import console
 from aqr_exp.cli.console import run_progress
 from aqr_exp.cli.show import print_metrics, run_as_json
+from aqr_exp.cli.sweep_execute import submit_tasks
 from aqr_exp.config.identity import run_name
 from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.config.load import load_run
@@ -26,7 +28,9 @@ from aqr_exp.launch.measuring import check_parameters, outline_of
 from aqr_exp.launch.preflight import check_ready
 from aqr_exp.launch.record import changed_code, create_run, edited_since
 from aqr_exp.launch.run_plan import RunPlan, plan_of
+from aqr_exp.launch.scheduler import Task
 from aqr_exp.launch.single_run import Plan, plan_run, train
+from aqr_exp.launch.slurm import check_slurm, slurm_of
 from aqr_exp.store.collect import intact_row, read_row
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import EXIT_CODES, RunState, RunStatus
@@ -196,10 +200,20 @@ def run_config(
     """
     plan = plan_run(store, run_name(config), force=force)
     if plan.previous is not RunStatus.COMPLETED:
-        check_ready(config, store.root)
+        slurm = slurm_of([config])
+        if slurm:
+            check_slurm()
+        check_ready(config, store.root, here=slurm is None)
         check_parameters([config])
+        create = partial(create_run, plan.folder, config, overrides)
+        if slurm:
+            task = Task(folder=plan.folder, label=plan.folder.name, create=create)
+            code = submit_tasks(plan.folder.name, [task], [config], slurm, store)
+            if as_json:
+                console.print_json(run_as_json(plan.folder, read_row(plan.folder)))
+            return code
         if not plan.folder.state_path.exists():
-            create_run(plan.folder, config, overrides)
+            create()
         return _start(plan, executor_for([config.launcher]), as_json=as_json)
     plan.folder.clear_dead_leases()
     if not as_json:

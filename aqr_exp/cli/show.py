@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from aqr_exp.cli import console
@@ -30,6 +31,7 @@ from aqr_exp.store.history import Joint, Line, joints
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store, file_hashes, results_root
+from aqr_exp.store.submissions import Jobs
 from aqr_exp.store.verify import check_run
 
 LIST_HELP = """
@@ -50,7 +52,7 @@ Where = Annotated[
 def list_command(where: Where = None, as_json: console.Json = False) -> None:
     """List all runs of the results folder."""
     store = Store(results_root())
-    rows = collect(store)
+    rows = _with_jobs(collect(store), store)
     if where:
         rows, notes = _meeting(store, rows, where)
         for note in notes:
@@ -61,6 +63,15 @@ def list_command(where: Where = None, as_json: console.Json = False) -> None:
         console.say(f"no runs in {store.runs_dir}: `aqr-exp run baseline` makes one")
     elif rows:
         console.print_table(runs_table(rows))
+
+
+def _with_jobs(rows: list[RunRow], store: Store) -> list[RunRow]:
+    """The runs, with what Slurm says of those that its jobs run or are to run."""
+    jobs = Jobs(store.root)
+    found = ((row, jobs.look(store, row.name, row.status)) for row in rows)
+    return [
+        msgspec.structs.replace(row, status=it[0], reason=it[1]) if it else row for row, it in found
+    ]
 
 
 def _meeting(store: Store, rows: list[RunRow], where: list[str]) -> tuple[list[RunRow], list[str]]:
@@ -150,7 +161,7 @@ def show_command(
     if sources is not None:
         write_sources(folder, sources)
         return
-    row = read_row(folder)
+    (row,) = _with_jobs([read_row(folder)], store)
     seen = Seen(folder)
     with file_hashes(store) as sha256_of:
         integrity = check_run(folder, sha256_of, seen.lines())

@@ -1,5 +1,8 @@
 """Execution of a sweep's plan: first steps tried, runs over this machine's slots, a summary at the end."""
 
+import math
+import os
+import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -7,6 +10,7 @@ from contextlib import nullcontext
 from aqr_exp.cli import console
 from aqr_exp.cli.watch import ConsoleReporter, recovery_hints, screen, totals_line
 from aqr_exp.config.schema import RunConfig
+from aqr_exp.config.schema.run import SlurmConfig
 from aqr_exp.errors import INTERRUPTED, OUT_OF_TIME, AqrExpError, Fault, RequestError, stop_code
 from aqr_exp.files.progress import duration
 from aqr_exp.files.run_name import arm_of
@@ -17,6 +21,14 @@ from aqr_exp.launch.preflight import check_ready
 from aqr_exp.launch.scheduler import Scheduler, Task, TaskSource, entry_of, planned_task
 from aqr_exp.launch.signals import detach, stop_on_signals
 from aqr_exp.launch.slots import Slot, SlotLeases, find_slots
+from aqr_exp.launch.slurm import (
+    SINCE_VARIABLE,
+    check_slurm,
+    make_due,
+    remove_planned,
+    slurm_of,
+    submit,
+)
 from aqr_exp.report.figures.figure_file import check_matplotlib, save_figure
 from aqr_exp.report.figures.sweep_figure import sweep_figure
 from aqr_exp.report.figures.swept import MOST_PARAMETERS, swept_keys
@@ -26,11 +38,13 @@ from aqr_exp.report.tables.rows import rows_of_sweep
 from aqr_exp.statistics.metrics import MAIN_METRICS
 from aqr_exp.store.collect import collect, with_settings
 from aqr_exp.store.counting import RunFolders
+from aqr_exp.store.status import RunStatus
 from aqr_exp.store.store import Store
+from aqr_exp.store.submissions import Jobs, submissions_dir
 from aqr_exp.store.sweep_folder import SweepFolder, check_sweep_name
 from aqr_exp.sweep.plan import Plan
 from aqr_exp.sweep.search import Direction
-from aqr_exp.sweep.status import SweepStatus
+from aqr_exp.sweep.status import SweepStatus, line_of
 
 HINT = "--no-preflight leaves it out"
 
@@ -146,6 +160,18 @@ def execute(
         AqrExpError: Nothing was started: see `find_room` and `preflight`, or the name cannot be.
     """
     check_sweep_name(plan.name)
+    configs = [run.config for run in plan.runs]
+    if slurm := slurm_of(configs):
+        if detached or slots:
+            raise RequestError(
+                "launcher=slurm: no --detach or --slots (launcher.slurm.runs_per_job)"
+            )
+        check_slurm()
+        check_runs(configs, store, here=False)
+        remember(plan, store.sweep(plan.name))
+        folders = RunFolders(store)
+        tasks = [planned_task(run, folders, 1) for run in plan.runs]
+        return submit_tasks(plan.name, tasks, configs, slurm, store, sweep=store.sweep(plan.name))
     executor, slot = find_room([run.config for run in plan.runs], store, slots)
     if try_first:
         preflight(plan, store, slot)
@@ -184,12 +210,70 @@ def find_room(
     threads = max((launcher.threads for launcher in launchers), default=1)
     found = find_slots(slots, on_gpus=on_gpus, threads=threads)
     executor = executor_for(launchers, SlotLeases(store.slots_dir, found))
+    check_runs(configs, store)
+    return executor, found[0]
+
+
+def check_runs(configs: Sequence[RunConfig], store: Store, *, here: bool = True) -> None:
+    """Refuse runs that could not be trained.
+
+    Args:
+        here: They are to run on this machine.
+
+    Raises:
+        AqrExpError: One lacks packages, a GPU or disk space.
+    """
     # Models, data and checkpoints differ in what they need, and seeds do not.
     needs = {(one.variant.name, one.model.name, one.data, one.start): one for one in configs}
     for config in needs.values():
-        check_ready(config, store.root)
+        check_ready(config, store.root, here=here)
     check_parameters(configs)
-    return executor, found[0]
+
+
+def submit_tasks(
+    title: str,
+    tasks: Sequence[Task],
+    configs: Sequence[RunConfig],
+    slurm: SlurmConfig,
+    store: Store,
+    *,
+    sweep: SweepFolder | None = None,
+) -> int:
+    """Submit what is due of some runs to Slurm and tell; returns the exit code.
+
+    Args:
+        configs: Those of the tasks.
+        sweep: The one that all of them are of; else the jobs are given the runs by their names.
+
+    Raises:
+        RequestError: It cannot be submitted.
+    """
+    jobs, due, made = Jobs(store.root), [], []
+    for task in tasks:
+        name = task.folder.name
+        if task.create is not None and not task.folder.state_path.exists():
+            task.create()
+            made.append(task.folder)
+        waits = jobs.look(store, name, line_of(task).status)
+        if (waits is None or waits[0] is not RunStatus.SUBMITTED) and make_due(task.folder):
+            due.append(name)
+    if not due:
+        console.say(f"{title}: nothing to submit: every run is complete, running or submitted")
+        return 0
+    names = [sweep.name] if sweep else due
+    since = sweep.cancel_time() if sweep else None
+    try:
+        submitted = submit(names, due, configs, slurm, store, since=since)
+    except RequestError:
+        for folder in made:
+            remove_planned(folder)
+        raise
+    counted = "1 run" if len(due) == 1 else f"{len(due)} runs"
+    numbers = ", ".join(submitted.jobs)
+    console.say(f"{title}: {counted} submitted to Slurm as job {numbers} (code {submitted.code})")
+    watch = f"aqr-exp watch {sweep.name}" if sweep else "aqr-exp list"
+    console.say(f"see them with `{watch}` (logs: {submissions_dir(store.root) / 'logs'})")
+    return 0
 
 
 def run_tasks(
@@ -202,19 +286,33 @@ def run_tasks(
     detached: bool = False,
     source_of: SourceOf | None = None,
     at_end: Callable[[], None] | None = None,
+    until: float = math.inf,
+    patience_s: float | None = None,
 ) -> int:
     """Run tasks and report; returns the exit code, as `execute` does.
 
     Args:
         source_of: Makes the source of further tasks.
         at_end: Called when the tasks have ended, unless a stop was requested.
+        until: When the time is up, of `time.monotonic`: trainings save their state then and end.
+        patience_s: As of `Scheduler`.
     """
     if detached and executor.uses_terminal:
         raise RequestError("--detach: launcher=debug trains in the process of this terminal")
     if detached and _detach(title, store, sweep):
         return 0
     status = SweepStatus(tasks)
-    scheduler = _schedule(tasks, executor, status, sweep, source_of)
+    before = sweep.cancel_time() if sweep else None
+    if sweep and (since := os.environ.get(SINCE_VARIABLE)) is not None:
+        before = since or None
+
+    def request() -> int | None:
+        if sweep is not None and sweep.cancel_time() != before:
+            return signal.SIGINT
+        return signal.SIGUSR1 if time.monotonic() >= until else None
+
+    with sweep.registered() if sweep else nullcontext():
+        scheduler = _schedule(tasks, executor, status, request, source_of, patience_s)
     lines = status.look()
     console.say(f"{title}: {totals_line(lines)}")
     failed = {
@@ -238,19 +336,19 @@ def _schedule(
     tasks: Sequence[Task],
     executor: Executor,
     status: SweepStatus,
-    sweep: SweepFolder | None,
+    request: Callable[[], int | None],
     source_of: SourceOf | None,
+    patience_s: float | None,
 ) -> Scheduler:
-    """Let a scheduler work, seen by others and obeying signals and requests."""
-    before = sweep.cancel_time() if sweep else None
-    live = not executor.uses_terminal
-    with sweep.registered() if sweep else nullcontext(), screen(status, live=live) as shown:
+    """Let a scheduler work, shown here and obeying signals and requests."""
+    with screen(status, live=not executor.uses_terminal) as shown:
         scheduler = Scheduler(
             tasks,
             executor,
             ConsoleReporter(shown, lambda: len(status)),
-            lambda: sweep is not None and sweep.cancel_time() != before,
+            request,
             source_of(status.add, shown.say) if source_of else None,
+            patience_s,
         )
         with stop_on_signals(scheduler.request_stop):
             scheduler.run()

@@ -10,6 +10,7 @@ from aqr_exp.cli.sweep_execute import (
     run_tasks,
     summarize,
 )
+from aqr_exp.launch.slurm import refuse_slurm
 from aqr_exp.launch.trial_source import TrialSource
 from aqr_exp.store.counting import RunFolders
 from aqr_exp.store.store import Store
@@ -44,6 +45,7 @@ def execute_search(
     known = StatusReader(store)
     planner = TrialPlanner(request, known.expected())
     probe = planner.check_space()
+    refuse_slurm((run.config for run in probe.runs), "a search")
     executor, slot = find_room([run.config for run in probe.runs], store, slots)
     sweep = store.sweep(request.name)
     if try_first and not sweep.study_path.exists():

@@ -13,6 +13,7 @@ from aqr_exp.config.identity import as_dict, setting_fingerprint
 from aqr_exp.errors import Fault, RequestError
 from aqr_exp.files.progress import duration
 from aqr_exp.files.run_name import arm_of, first_of
+from aqr_exp.launch.slurm import refuse_slurm
 from aqr_exp.launch.stage_source import StageSource
 from aqr_exp.statistics.metrics import in_points
 from aqr_exp.statistics.sequential import check_decisions, said, walk
@@ -44,6 +45,7 @@ def execute_until_decided(
     """
     decided, plan = planned(request, store)
     first = replace(plan, runs=plan.runs[: len(decided.design.arms) + 1])
+    refuse_slurm((run.config for run in first.runs), "--until-decided")
     executor, slot = find_room([run.config for run in first.runs], store, slots)
     sweep = store.sweep(request.name)
     if try_first and not decided.decisions:

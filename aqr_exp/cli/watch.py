@@ -268,7 +268,7 @@ def command(
     """Watch the runs of a sweep or of the results folder; returns the exit code."""
     store = Store(results_root())
     folder = find_sweep(store, sweep) if sweep else None
-    status = SweepStatus(watched_runs(store, folder))
+    status = SweepStatus(watched_runs(store, folder), store)
     if as_json:
         console.print_json(as_values(status.look(), folder))
         return 0
@@ -281,7 +281,7 @@ def command(
         while True:
             standing = {line.status for line in status.look()}
             waiting = RunStatus.TO_DO in standing and (folder is None or bool(folder.schedulers()))
-            going_on = RunStatus.RUNNING in standing or waiting
+            going_on = waiting or bool({RunStatus.RUNNING, RunStatus.SUBMITTED} & standing)
             if not going_on and time.monotonic() - started > SETTLING_S:
                 break
             # Where nothing goes on the last words, below, say it all.
@@ -320,7 +320,8 @@ def print_status(lines: list[RunLine], sweep: SweepFolder | None) -> None:
     """Print every run that is neither complete nor waiting, the schedulers and the totals."""
     for line in lines:
         if line.status is RunStatus.RUNNING:
-            console.data(f"{line.name} running: {progress_line(line.progress)}")
+            job = f" ({line.reason})" if line.reason else ""
+            console.data(printable(f"{line.name} running: {progress_line(line.progress)}{job}"))
         elif line.status not in {RunStatus.COMPLETED, RunStatus.TO_DO}:
             reason = f": {line.reason}" if line.reason else ""
             console.data(printable(f"{line.name} {line.status}{reason}"))

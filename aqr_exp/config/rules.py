@@ -296,6 +296,16 @@ def _run_rules(config: RunConfig) -> Iterator[Fault]:
     if config.schedule.amp and config.launcher.device == "cpu":
         rule = "mixed precision needs CUDA, and launcher.device=cpu"
         yield Fault("schedule.amp", "true", rule, about=("launcher.device",))
+    slurm = config.launcher.slurm
+    if (slurm is not None) != (config.launcher.name == "slurm"):
+        about = ("launcher.name",)
+        yield Fault(
+            "launcher.slurm", None, "belongs to launcher=slurm, and to no other", about=about
+        )
+    if slurm is not None and 2 * slurm.save_s > 60 * slurm.time_min:
+        rule = f"must be at most half of launcher.slurm.time_min={slurm.time_min}, {30 * slurm.time_min}"
+        about = ("launcher.slurm.time_min",)
+        yield Fault("launcher.slurm.save_s", f"{slurm.save_s}", rule, about=about)
     for key in ("name", "root", "version", "train_split", "val_split"):
         if not getattr(config.data, key):
             yield Fault(f"data.{key}", "''", "must not be empty")

@@ -176,11 +176,12 @@ FREE_SPACE_MB = 200
 LONGEST_TMPDIR = 107 - len("/pymp-12345678/listener-12345678")
 
 
-def check_ready(config: RunConfig, results: Path) -> None:
-    """Refuse a run that could not end well here.
+def check_ready(config: RunConfig, results: Path, *, here: bool = True) -> None:
+    """Refuse a run that could not end well.
 
     Args:
         results: The results folder; it need not exist yet.
+        here: It is to run on this machine, and not on another that sees the same files.
 
     Raises:
         RequestError: One line for each thing that is missing, with a remedy.
@@ -194,11 +195,11 @@ def check_ready(config: RunConfig, results: Path) -> None:
         sparse = next(item for item in REQUIREMENTS if item.distribution == "spconv")
         if not sparse.installed:
             faults.append(f"model={config.model.name} needs spconv: {sparse.remedy}")
-    faults += gpu_faults(config, gpu_models())
+    faults += gpu_faults(config, gpu_models()) if here else []
     system = system_faults(results)
     faults += system
     temporary = "" if system else tempfile.gettempdir()
-    if config.launcher.loader_workers and len(os.fsencode(temporary)) > LONGEST_TMPDIR:
+    if here and config.launcher.loader_workers and len(os.fsencode(temporary)) > LONGEST_TMPDIR:
         faults.append(
             f"the folder of temporary files, {temporary}, has a name of more than {LONGEST_TMPDIR} "
             "bytes: loader workers would wait for ever (TMPDIR names another folder, "

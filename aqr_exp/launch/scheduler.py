@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import math
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -120,8 +121,10 @@ class Scheduler:
     Args:
         tasks: The runs; the longest expected ones start first, unknown ones before all.
         executor: The place where they run.
-        stop_requested: Tells of a request from outside to stop.
+        stop_requested: Tells of a request from outside to stop, by the signal that it stands for.
         source: Proposes further tasks; None when the tasks are all there are.
+        patience_s: Seconds without a run to start after which those of others are left to them; None
+            sees every task to its end.
 
     Attributes:
         outcomes: Final snapshots by run name.
@@ -132,8 +135,9 @@ class Scheduler:
         tasks: Sequence[Task],
         executor: Executor,
         listener: SchedulerListener,
-        stop_requested: Callable[[], bool] = lambda: False,
+        stop_requested: Callable[[], int | None] = lambda: None,
         source: TaskSource | None = None,
+        patience_s: float | None = None,
     ) -> None:
         self._pending: list[Task] = []
         self._prior: dict[str, PriorState] = {}
@@ -142,6 +146,7 @@ class Scheduler:
         self._executor = executor
         self._listener = listener
         self._stop_requested = stop_requested
+        self._patience_s = math.inf if patience_s is None else patience_s
         self._working: dict[Task, Started] = {}
         self._stops: list[int] = []
         self._stopping = False
@@ -168,7 +173,8 @@ class Scheduler:
         """Work until every task has an outcome, or until asked to stop.
 
         Returns:
-            The outcomes by run name; a run whose owner may or may not live stays `unknown`.
+            The outcomes by run name; a run whose owner may or may not live stays `unknown`, and one
+            that was left to others is not there.
         """
         try:
             while self._step():
@@ -190,8 +196,8 @@ class Scheduler:
     def _step(self) -> bool:
         """Do what can be done now; returns whether anything is left to wait for."""
         self._collect()
-        if not self.stopped and self._stop_requested():
-            self.request_stop()
+        if not self.stopped and (number := self._stop_requested()) is not None:
+            self.request_stop(number)
         if self.stopped:
             self._terminate()
             return bool(self._working)
@@ -203,10 +209,14 @@ class Scheduler:
             return True
         snapshots = {task: self._snapshot(task) for task in self._pending}
         snapshots |= self._refused
-        if any(snapshot.decision is not Decision.UNKNOWN for snapshot in snapshots.values()):
+        others = {Decision.UNKNOWN}
+        if self._idle_steps * TICK_S >= self._patience_s:
+            others |= {Decision.ELSEWHERE}
+        if any(snapshot.decision not in others for snapshot in snapshots.values()):
             return True
         for task, snapshot in snapshots.items():
-            self._finish(task, snapshot, here=False)
+            if snapshot.decision is Decision.UNKNOWN:
+                self._finish(task, snapshot, here=False)
         return False
 
     def _tell_waiting(self) -> None:

@@ -12,7 +12,7 @@ from aqr_exp.store.counting import grouped
 from aqr_exp.store.store import Store
 
 # How a run is executed tells no arm from another.
-_CIRCUMSTANCE = "launcher."
+_CIRCUMSTANCE = ("launcher.", "launcher=")
 
 
 def arm_labels(arms: Sequence[RunRow]) -> list[str]:

@@ -16,9 +16,12 @@ from typing import Annotated
 import msgspec
 
 from aqr_exp.files.text import printable
+from aqr_exp.store.slurm import SlurmJob, is_over, own_job
 
 # A process that cannot be looked at from here counts as alive for so long after its last heartbeat.
 FRESH_S = 60.0
+# After so long without a heartbeat the scheduler of jobs is asked what has become of its job.
+SILENT_S = 20.0
 
 PROC = Path("/proc")
 MACHINE_ID = Path("/etc/machine-id")
@@ -43,6 +46,7 @@ class ProcessIdentity(msgspec.Struct, frozen=True, kw_only=True):
         pid: The process.
         started: When it started, in clock ticks after boot: numbers of processes are reused,
             this pair is not. None where the system does not say.
+        job: The job of Slurm that it is a part of and ends with; None outside of one.
     """
 
     host: str
@@ -51,10 +55,12 @@ class ProcessIdentity(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str | None = None
     pid: Annotated[int, msgspec.Meta(ge=1)]
     started: int | None = None
+    job: SlurmJob | None = None
 
     def __str__(self) -> str:
-        """Such as `process 12 on host`."""
-        return printable(f"process {self.pid} on {self.host}")
+        """Such as `process 12 on host`, and its job."""
+        job = f" ({self.job})" if self.job else ""
+        return printable(f"process {self.pid} on {self.host}{job}")
 
 
 def process(pid: int | None = None) -> ProcessIdentity:
@@ -68,6 +74,7 @@ def process(pid: int | None = None) -> ProcessIdentity:
         namespace=_namespace(),
         pid=pid,
         started=facts[1] if facts else None,
+        job=own_job(),
     )
 
 
@@ -83,20 +90,19 @@ def liveness_of(owner: ProcessIdentity, beat_age_s: float, lease: Path | None = 
         process, or its machine was started anew since its last heartbeat: of that a lease on a
         disk of this machine is evidence, one on a shared file system is not. Of a process on
         another machine or in another container nothing but heartbeats is known: alive while they
-        come, unknown when they stop.
+        come, unknown when they stop; dead then, where Slurm says that its job is over.
     """
     here = process()
-    by_beat = Liveness.ALIVE if beat_age_s < FRESH_S else Liveness.UNKNOWN
     if (owner.host, owner.machine) != (here.host, here.machine):
-        return by_beat
+        return _by_beat(owner, beat_age_s)
     if owner.boot != here.boot:
         # A copy of a machine shares its name and identifier, but neither its disks nor its starts.
         restarted = (
             lease is not None and beat_age_s > max(FRESH_S, _uptime_s()) and _on_own_disk(lease)
         )
-        return Liveness.DEAD if restarted else Liveness.UNKNOWN
+        return Liveness.DEAD if restarted else _by_beat(owner, max(beat_age_s, FRESH_S))
     if owner.namespace != here.namespace:
-        return by_beat
+        return _by_beat(owner, beat_age_s)
     if is_gone(owner.pid):
         return Liveness.DEAD
     facts = _stat(owner.pid)
@@ -105,6 +111,13 @@ def liveness_of(owner: ProcessIdentity, beat_age_s: float, lease: Path | None = 
         return Liveness.UNKNOWN
     reused = owner.started is not None and facts[1] != owner.started
     return Liveness.DEAD if reused else Liveness.ALIVE
+
+
+def _by_beat(owner: ProcessIdentity, beat_age_s: float) -> Liveness:
+    """Whether a process lives that cannot be looked at, by its heartbeats and its job."""
+    if beat_age_s >= SILENT_S and owner.job is not None and is_over(owner.job):
+        return Liveness.DEAD
+    return Liveness.ALIVE if beat_age_s < FRESH_S else Liveness.UNKNOWN
 
 
 def _uptime_s() -> float:

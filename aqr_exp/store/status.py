@@ -26,6 +26,8 @@ class RunStatus(str, Enum):
     # Its files cannot be read, it was never made, or a table passes over it.
     DAMAGED = "damaged"
     TO_DO = "to do"
+    # Waits for a job of Slurm that is to work on it.
+    SUBMITTED = "submitted"
     LEFT_OUT = "left out"
 
     __hash__ = str.__hash__
@@ -61,6 +63,7 @@ SHOWN = (
     RunStatus.COMPLETED,
     RunStatus.RUNNING,
     RunStatus.TO_DO,
+    RunStatus.SUBMITTED,
     RunStatus.FAILED,
     RunStatus.CANCELLED,
     RunStatus.PRUNED,

@@ -16,6 +16,7 @@ from aqr_exp.store.counting import RunFolders, by_first_name, counting_run, grou
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.status import IN_HAND, NEEDS_RUN, OVER, SHOWN, RunStatus
 from aqr_exp.store.store import Store
+from aqr_exp.store.submissions import Jobs
 from aqr_exp.store.sweep_folder import SweepEntry
 from aqr_exp.sweep.plan import Plan, PlannedRun
 
@@ -263,7 +264,7 @@ class RunLine:
     @property
     def left_s(self) -> float | None:
         """Seconds it still needs, as far as anything tells."""
-        if self.status is RunStatus.TO_DO:
+        if self.status in {RunStatus.TO_DO, RunStatus.SUBMITTED}:
             return self.expected_s
         eta_s = self.progress.get("eta_s")
         return float(eta_s) if isinstance(eta_s, (int, float)) else None
@@ -280,10 +281,15 @@ class RunLine:
 
 
 class SweepStatus:
-    """Looks at the runs of a sweep; what is complete is read once."""
+    """Looks at the runs of a sweep; what is complete is read once.
 
-    def __init__(self, runs: Iterable[WatchedRun]) -> None:
+    Args:
+        store: The results folder whose jobs are looked at, too; None looks at none.
+    """
+
+    def __init__(self, runs: Iterable[WatchedRun], store: Store | None = None) -> None:
         self._runs = list(runs)
+        self._store = store
         self._complete: dict[str, RunLine] = {}
 
     def __len__(self) -> int:
@@ -298,7 +304,14 @@ class SweepStatus:
         """The lines of all runs now, in order."""
         lines = [self._complete.get(run.folder.name) or line_of(run) for run in self._runs]
         self._complete |= {line.name: line for line in lines if line.status is RunStatus.COMPLETED}
-        return lines
+        return lines if self._store is None else with_jobs(lines, self._store)
+
+
+def with_jobs(lines: Sequence[RunLine], store: Store) -> list[RunLine]:
+    """The lines, with what Slurm says of those that its jobs run or are to run."""
+    jobs = Jobs(store.root)
+    found = ((line, jobs.look(store, line.name, line.status)) for line in lines)
+    return [replace(line, status=it[0], reason=it[1]) if it else line for line, it in found]
 
 
 def line_of(run: WatchedRun) -> RunLine:
@@ -337,7 +350,8 @@ def left_s(lines: Sequence[RunLine]) -> float | None:
             that do, complete ones among them; as many as run now are taken to run side by side to the
             end.
     """
-    open_lines = [line for line in lines if line.status in {RunStatus.RUNNING, RunStatus.TO_DO}]
+    going_on = {RunStatus.RUNNING, RunStatus.TO_DO, RunStatus.SUBMITTED}
+    open_lines = [line for line in lines if line.status in going_on]
     known = [line.left_s for line in open_lines if line.left_s is not None]
     if not known:
         return None

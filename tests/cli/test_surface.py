@@ -167,6 +167,7 @@ SURFACE = {
     },
     "watch": {"[SWEEP]", "--json", "--once"},
     "why": {"A", "B", "--json"},
+    "work": {"NAME...", "--minutes", "--slots", "--until-idle"},
 }
 
 

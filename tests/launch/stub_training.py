@@ -33,7 +33,7 @@ def jump_with_the_clock() -> None:
 
 def note(event: str, folder: RunFolder, attempt: int) -> None:
     """Append one event to the audit file."""
-    line = json.dumps([event, folder.name, attempt, msgspec.structs.asdict(process())]) + "\n"
+    line = json.dumps([event, folder.name, attempt, msgspec.to_builtins(process())]) + "\n"
     with Path(os.environ["STUB_AUDIT"]).open("ab", buffering=0) as audit:
         audit.write(line.encode())
 
@@ -42,7 +42,10 @@ def read_audit(path: Path) -> list[tuple[str, str, int, ProcessIdentity]]:
     """Every whole line of an audit file: event, run, attempt, process."""
     lines = path.read_text().splitlines() if path.exists() else []
     events = [json.loads(line) for line in lines]
-    return [(event, name, attempt, ProcessIdentity(**who)) for event, name, attempt, who in events]
+    return [
+        (event, name, attempt, msgspec.convert(who, ProcessIdentity))
+        for event, name, attempt, who in events
+    ]
 
 
 def note_if_not_alone(folder: RunFolder, attempt: int) -> None:

@@ -17,8 +17,46 @@ Evaluator = Literal["aqr", "official"]
 Device = Literal["auto", "cpu", "cuda"]
 """The device that trains; `auto` takes CUDA when there is one."""
 
-LauncherName = Literal["local", "debug"]
-"""Executors of runs: `local` starts a process for each, `debug` runs them in the launcher's own."""
+LauncherName = Literal["local", "debug", "slurm"]
+"""Executors of runs: `local` starts a process for each, `debug` runs them in the launcher's own.
+
+`slurm` submits jobs, which do what `local` does on the nodes.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlurmConfig:
+    """Jobs that work on submitted runs; what is None is the cluster's own default.
+
+    Attributes:
+        gres: Of a node, such as `gpu:1`.
+        time_min: Minutes that a job may take.
+        mem_gb: Memory of a node, in gigabytes.
+        nodes: Nodes of a job; on each of them a worker.
+        max_jobs: How many jobs work side by side at most.
+        runs_per_job: How many runs a worker trains side by side; 0 as many as it has GPUs or cores for.
+        requeue_limit: How often a job may be started again.
+        save_s: Seconds before its end at which a job is told to save its runs; Slurm may tell it up to a
+            minute earlier.
+        setup: Lines of the batch script before the work, such as `module load cuda`.
+        additional: Further options of `sbatch` by name, such as `{exclude: n3}`.
+    """
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    gres: str | None = None
+    time_min: Annotated[int, Range(1, 43_200)]
+    mem_gb: Annotated[float | None, Range(0.1, 100_000.0)] = None
+    cpus_per_task: Annotated[int | None, Range(1, 1024)] = None
+    nodes: Annotated[int, Range(1, 1000), DefaultBefore(1)] = 1
+    max_jobs: Annotated[int, Range(1, 100_000), DefaultBefore(16)] = 16
+    runs_per_job: Annotated[int, Range(0, 1000), DefaultBefore(0)] = 0
+    requeue_limit: Annotated[int, Range(0, 10_000), DefaultBefore(50)] = 50
+    save_s: Annotated[int, Range(5, 3600), DefaultBefore(180)] = 180
+    setup: Annotated[tuple[str, ...], DefaultBefore(())] = ()
+    additional: Annotated[Table[str], DefaultBefore(Table())] = field(default_factory=Table)
 
 
 MOST_WORKERS = 64
@@ -35,6 +73,7 @@ class LauncherConfig:
             and `sweep` train alike: sums on a CPU may differ in the last bit between thread counts.
         checkpoint_minutes: Minutes without a checkpoint after which one is saved within an epoch; 0 saves
             at the ends of epochs only.
+        slurm: How its jobs are submitted; of `slurm` only.
     """
 
     name: LauncherName
@@ -42,6 +81,7 @@ class LauncherConfig:
     loader_workers: Annotated[int | Literal["auto"], Range(0, MOST_WORKERS)]
     threads: Annotated[int, Range(0, 256)]
     checkpoint_minutes: Annotated[float, Range(0.0, 10_000.0), DefaultBefore(20.0)]
+    slurm: SlurmConfig | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
