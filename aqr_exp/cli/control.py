@@ -153,7 +153,9 @@ def rerun(
     if not works:
         chosen = _not_submitted(chosen, store)
     if not chosen:
-        console.say(f"nothing to {title}: no run is {' or '.join(sorted(wanted - IN_HAND))}")
+        states = " or ".join(sorted(wanted))
+        nothing = f"nothing to {title}: no run is {states}"
+        console.say("work: nothing is left to start" if works else nothing)
         return 0
     ready = _with_inputs(chosen, named=bool(names))
     _say_other_code(title, [folder for (folder, _), _ in ready])

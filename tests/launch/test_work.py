@@ -151,9 +151,7 @@ def test_failed_and_cancelled_runs_are_left_alone(
     assert statuses(planned) == ["failed", "cancelled", "completed", "completed"]
     assert main(["work", asked.name, failed.name]) == 0
     assert statuses(planned)[:2] == ["failed", "cancelled"]
-    assert capsys.readouterr().err.splitlines()[-1] == (
-        "nothing to work: no run is cancelled or interrupted or planned or unknown"
-    )
+    assert capsys.readouterr().err.splitlines()[-1] == "work: nothing is left to start"
 
 
 @pytest.mark.parametrize("minutes", ["0", "-1", "nan"])
@@ -169,4 +167,4 @@ def test_a_sweep_that_was_never_planned_is_refused(
     planned: list[RunFolder], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["work", "t"]) == 2
-    assert "unknown run or sweep 't': did you mean 's'?" in capsys.readouterr().err
+    assert "unknown run or sweep 't'" in capsys.readouterr().err
