@@ -12,7 +12,6 @@ import typer
 from aqr_exp.cli import console
 from aqr_exp.cli.console import run_progress
 from aqr_exp.cli.show import print_metrics, run_as_json
-from aqr_exp.cli.sweep_execute import submit_tasks
 from aqr_exp.config.identity import run_name
 from aqr_exp.config.inputs import with_data_identity
 from aqr_exp.config.load import load_run
@@ -207,6 +206,8 @@ def run_config(
         check_parameters([config])
         create = partial(create_run, plan.folder, config, overrides)
         if slurm:
+            from aqr_exp.cli.sweep_execute import submit_tasks
+
             task = Task(folder=plan.folder, label=plan.folder.name, create=create)
             code = submit_tasks(plan.folder.name, [task], [config], slurm, store)
             if as_json:

@@ -7,11 +7,12 @@ cancelled gets SIGTERM and stays away, and one that was preempted or has lost it
 """
 
 import hashlib
+import io
 import os
 import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +192,8 @@ def _submit_array(
     try:
         workers = Workers(folder=place / "jobs")
         workers.update_parameters(**options)
-        return workers.start()
+        with redirect_stderr(io.StringIO()):  # what sbatch says there is in the exception, too
+            return workers.start()
     except (FailedJobError, FailedSubmissionError, RuntimeError) as error:
         said = [line for line in str(error).splitlines() if "sbatch: error:" in line]
         words = said[0].partition("sbatch: error:")[2] if said else " ".join(str(error).split())

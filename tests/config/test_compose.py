@@ -196,6 +196,12 @@ def test_every_option_of_every_group_composes_and_converts() -> None:
                     RequestError, match=r"freezes what start\.load_from loads: set it"
                 ):
                     load_run("baseline", [f"{group}={option}"])
+            elif (group, option) == ("launcher", "slurm"):
+                with pytest.raises(
+                    RequestError, match=r"^launcher\.slurm\.time_min=None: must be a"
+                ):
+                    load_run("baseline", ["launcher=slurm"])
+                load_run("baseline", ["launcher=slurm", "launcher.slurm.time_min=30"])
             else:
                 load_run("baseline", [f"{group}={option}"])
             seen += 1

@@ -237,6 +237,7 @@ def test_a_wrong_request_is_refused_in_one_line(
     done = site.aqr_exp("run", "baseline", "launcher=slurm", *typed, code=2)
     assert done.stderr == f"aqr-exp: {said}\n"
     assert not site.queue()
+    assert site.runs() == []
 
 
 def elsewhere(job: SlurmJob | None) -> ProcessIdentity:
