@@ -1,6 +1,5 @@
 """`aqr-exp plot`: figures for a paper from completed runs."""
 
-import re
 from collections.abc import Sequence
 from functools import partial
 from itertools import chain
@@ -16,6 +15,7 @@ from aqr_exp.errors import Fault, RequestError, cut, shown
 from aqr_exp.evaluate.conditions import CONDITIONS, DataCondition
 from aqr_exp.files.own_code import call_own, fail_in, kind_of
 from aqr_exp.files.suggest import did_you_mean
+from aqr_exp.files.text import as_file_name
 from aqr_exp.report.arm_names import selected
 from aqr_exp.report.figures.classes_figure import classes_figure
 from aqr_exp.report.figures.curves_figure import (
@@ -357,7 +357,7 @@ def _save(figure: "Figure", path: Path | None, store: Store, name: str) -> None:
     """Write the files and print where they are."""
     if path is None:
         # A metric's name, for one, is stored text.
-        path = store.root / "figures" / re.sub(r"[^\w.@+-]", "_", cut(name, 100))
+        path = store.root / "figures" / as_file_name(name)
         path.parent.mkdir(parents=True, exist_ok=True)
     for written in save_figure(figure, _stem(path)):
         console.data(str(written))

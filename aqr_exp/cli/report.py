@@ -1,16 +1,15 @@
 """`aqr-exp report`: one HTML page of a sweep or of some runs."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from aqr_exp.cli import completion, console
-from aqr_exp.errors import AqrExpError, RequestError, cut, shown
+from aqr_exp.errors import AqrExpError, RequestError, shown
 from aqr_exp.files.atomic import replace_text
 from aqr_exp.files.suggest import did_you_mean
-from aqr_exp.files.text import typed_path
+from aqr_exp.files.text import as_file_name, typed_path
 from aqr_exp.report.page.page import asked_of, differences_between, report_page
 from aqr_exp.report.tables.request import TableRequest
 from aqr_exp.statistics.metrics import SESOI_POINTS
@@ -68,8 +67,8 @@ def command(
     )
     if sweep is not None and sweep not in (known := store.sweep_names()):
         raise RequestError(f"{shown(sweep)}: no such sweep was started{did_you_mean(sweep, known)}")
-    name = re.sub(r"[^\w.@+-]", "_", cut(sweep or "runs", 100))
-    path = typed_path(output or store.root / "reports" / f"{name}.html", "--output")
+    usual = store.root / "reports" / f"{as_file_name(sweep or 'runs')}.html"
+    path = typed_path(output or usual, "--output")
     if path.is_dir():
         raise RequestError(f"--output {shown(str(output))}: that is a folder: name a file in it")
     page = _page(store, request, written=utc_now(), conditions=conditions)

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
 @contextlib.contextmanager
@@ -35,24 +35,33 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def replace_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Put `content` at `path` in one step: readers see the old file or the whole new one.
+    """Put `content` at `path` in one step, as `replacing` does."""
+    with writes(path), replacing(path, durable=durable) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of `path` in one step: readers see the old or the whole new one.
 
     Args:
         path: The file to create or replace; its folder must exist.
         durable: Whether to wait until it would survive a crash of the machine; a cache need not.
 
     Raises:
-        OSError: Writing failed, with `path`; the old file is untouched and the temporary one is gone.
+        OSError: Writing failed; the old file is untouched and the temporary one is gone.
     """
     clear_litter(path.parent)
     temporary = draft_of(path)
     try:
         with writes(path):
-            with temporary.open("xb") as file:
-                file.write(content)
-                file.flush()
-                if durable:
-                    os.fsync(file.fileno())
+            file = temporary.open("xb")
+        with file:
+            yield file
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        with writes(path):
             os.replace(temporary, path)  # noqa: PTH105 - tests fail this very call
     except BaseException:
         temporary.unlink(missing_ok=True)

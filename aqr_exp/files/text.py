@@ -2,11 +2,12 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aqr_exp.errors import Fault, RequestError
+from aqr_exp.errors import Fault, RequestError, cut
 
 
 def printable(text: str) -> str:
@@ -38,6 +39,11 @@ def json_text(value: Mapping[str, Any] | Sequence[Any]) -> str:
         else "".join(mark if mark.isprintable() else json.dumps(mark)[1:-1] for mark in line)
         for line in text.split("\n")
     )
+
+
+def as_file_name(text: str) -> str:
+    """Stored text as a file's name: short, without marks that a file system or a shell knows."""
+    return re.sub(r"[^\w.@+-]", "_", cut(text, 100))
 
 
 def typed_path(text: str | Path, key: str) -> Path:

@@ -138,6 +138,8 @@ SURFACE = {
         "--slots",
         "--until-decided",
     },
+    "demo": {"[FOLDER]"},
+    "export": {"--output", "--weights", "NAMES..."},
     "report": {
         "--conditions",
         "--output",
