@@ -20,13 +20,13 @@ from aqr_exp.report.arm_names import short_labels
 from aqr_exp.report.figures.style import metric_label
 from aqr_exp.report.figures.training_curves import arm_curves
 from aqr_exp.report.page.charts import curve_chart, forest_chart
-from aqr_exp.report.tables.build import build_table
+from aqr_exp.report.tables.build import Built, build_table
 from aqr_exp.report.tables.cells import Table
 from aqr_exp.report.tables.comparison_data import ComparisonData
 from aqr_exp.report.tables.formats import TableFormat, for_people, render
 from aqr_exp.report.tables.request import By, TableRequest
 from aqr_exp.statistics.confounders import CODE, recorded_facts
-from aqr_exp.statistics.metrics import PRIMARY
+from aqr_exp.statistics.metrics import MAIN_METRICS, PRIMARY
 from aqr_exp.store.collect import MEAN_METRICS, RunRow
 from aqr_exp.store.counting import by_first_name, grouped, shown_run
 from aqr_exp.store.status import RunStatus
@@ -74,31 +74,31 @@ def report_page(
         RequestError: No completed run is left, or what draws charts is not installed.
     """
     _check_installed()
-    made = partial(_built, store, rows, request, progress)
-    main = made(metrics=MEAN_METRICS)
+    primary = (store.sweep(request.sweep).declared()[0] if request.sweep else None) or PRIMARY
+
+    def made(by: By, *metrics: str) -> Built:
+        asked = replace(request, by=by, metrics=list(dict.fromkeys(metrics)) or None)
+        return build_table(store, rows, asked, progress=partial(progress, "arms compared"))
+
+    main = made(By.METRIC, *MEAN_METRICS, primary)
     if not main.data.arms:
         raise RequestError("no completed run to report on: `aqr-exp run baseline` makes one")
     shown = [row for arm in main.data.arms for row in (*arm.group, *(arm.match.group or ()))]
     shown = list({row.name: row for row in shown}.values())
     labels = _labels(main.data)
-    primary = (store.sweep(request.sweep).declared()[0] if request.sweep else None) or PRIMARY
     arms = arm_curves(shown, store)
     charts = {
         "forest": forest_chart(main.data, labels, primary),
         "loss": curve_chart(arms, "train", "loss", "training loss"),
         "metric": curve_chart(arms, "val", primary, metric_label(primary)),
     }
-    table = made(metrics=None)
-    parts = {
-        "Errors": made(metrics=None, by=By.METRIC).table,
-        "Classes": made(metrics=None, by=By.CLASS).table,
-    }
+    table = made(By.ARM, *MAIN_METRICS, primary)
+    parts = {"Errors": main.table, "Classes": made(By.CLASS).table}
     if conditions:
-        parts["Conditions"] = made(metrics=None, by=By.CONDITION).table
-        parts["Distances"] = made(metrics=None, by=By.RANGE).table
-    by_failure = made(metrics=None, by=By.FAILURE).table
-    parts |= {"Sensor failures": by_failure} if by_failure.rows else {}
-    costs = made(metrics=None, by=By.COST).table
+        parts["Conditions"] = made(By.CONDITION).table
+        parts["Distances"] = made(By.RANGE).table
+    failures, costs = made(By.FAILURE).table, made(By.COST).table
+    parts |= {"Sensor failures": failures} if failures.rows else {}
     parts |= {"Cost of detecting": costs} if _has_numbers(costs) else {}
     described = {
         "generator": f"aqr-exp {__version__}",
@@ -138,17 +138,6 @@ def _check_installed() -> None:
     for name in ("altair", "jinja2", "vl_convert"):
         if find_spec(name) is None:
             raise RequestError(f"report needs {name}: `pip install 'aqr-exp[report]'`")
-
-
-def _built(
-    store: Store,
-    rows: Sequence[RunRow],
-    request: TableRequest,
-    progress: NamedProgress,
-    **changes: Any,
-) -> Any:
-    asked = replace(request, **changes)
-    return build_table(store, rows, asked, progress=partial(progress, "arms compared"))
 
 
 def _has_numbers(table: Table) -> bool:
