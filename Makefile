@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test check setup lint types contract light unit bench docs soak mutants clean slurm
+.PHONY: help run test check setup lint types contract light unit bench docs soak mutants clean packages
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -35,7 +35,7 @@ run: $(READY) ## Set up, make synthetic data, train the baseline (quick preset),
 
 check: lint types contract light ## Within a minute: lint, types, imports, and the tests without torch
 
-test: lint types contract slurm unit ## Set up, then lint, types, imports and every test but the slow campaigns
+test: lint types contract packages unit ## Set up, then lint, types, imports and every test but the slow campaigns
 
 setup: $(READY) ## Virtual environment and dependencies; seconds when nothing changed
 
@@ -70,12 +70,12 @@ types: $(READY) ## mypy, strict
 contract: $(READY) ## import-linter: imports point one way
 	$(VENV)/bin/lint-imports --no-cache
 
-# Tests bring up a cluster of their own from these, and are skipped where they cannot be installed.
-slurm: ## Debian's packages of Slurm, which its tests need; as root only, and once
-	@if ! command -v slurmctld >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  echo "set-up: Slurm, for its tests"; \
-	  { timeout 300 apt-get update -qq && DEBIAN_FRONTEND=noninteractive timeout 600 apt-get install -y -qq --no-install-recommends slurm-wlm munge; } >/dev/null 2>&1 \
-	    || echo "Slurm cannot be installed here: its tests are skipped"; \
+# Tests bring up a cluster and open a browser of these, and are skipped where they cannot be installed.
+packages: ## Debian's packages that tests need, Slurm and Chromium; as root only, and once
+	@if ! { command -v slurmctld && command -v chromium; } >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "set-up: Slurm and Chromium, for the tests"; \
+	  { timeout 300 apt-get update -qq && DEBIAN_FRONTEND=noninteractive timeout 600 apt-get install -y -qq --no-install-recommends slurm-wlm munge chromium; } >/dev/null 2>&1 \
+	    || echo "they cannot be installed here: their tests are skipped"; \
 	fi
 
 light: $(READY) ## The tests that need no torch
@@ -98,7 +98,7 @@ docs: $(READY) ## Build the documentation into site/
 	$(VENV)/bin/mkdocs build --strict --quiet
 
 # SOAK_ROUNDS limits each campaign, SOAK_SEED is its first seed, ONLY a file or a folder of tests.
-soak: $(READY) slurm ## The slow campaigns, then every test with fresh random examples
+soak: $(READY) packages ## The slow campaigns, then every test with fresh random examples
 	$(PYTEST) -vv --dist load -m slow $(ONLY)
 	HYPOTHESIS_PROFILE=fresh $(PYTEST) -m 'not slow' $(ONLY)
 

@@ -14,9 +14,7 @@ from aqr_exp.cli.main import main
 CHROMIUM = shutil.which("chromium")
 playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: `make setup`")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe: `make setup`")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium: `apt-get install chromium` as root"
-)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: `make packages` as root")
 
 ARMS = {"baseline": 0.300, "attention_bias": 0.315, "renderer_modulator": 0.301}
 NAME = "<b>bold</b><script>document.title = 'run'</script>"
