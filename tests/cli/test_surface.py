@@ -139,6 +139,9 @@ SURFACE = {
         "--until-decided",
     },
     "demo": {"[FOLDER]"},
+    "logs": {"--follow", "--lines", "NAME"},
+    "du": {"--json", "[NAMES]..."},
+    "rm": {"--checkpoints", "--yes", "NAMES..."},
     "export": {"--output", "--weights", "NAMES..."},
     "report": {
         "--conditions",
