@@ -91,7 +91,7 @@ def cancel_run(folder: RunFolder, jobs: Jobs) -> str:
         RequestError: The run has ended.
     """
     status = folder.effective_status()
-    if status in {RunStatus.PLANNED, RunStatus.INTERRUPTED}:
+    if status in {RunStatus.PLANNED, RunStatus.INTERRUPTED} or _is_submitted(folder, status, jobs):
         with folder.launch_lock(), folder.lock():
             folder.request_cancel(_reason())
             folder.write_state(RunStatus.CANCELLED, reason=_reason())
@@ -102,6 +102,11 @@ def cancel_run(folder: RunFolder, jobs: Jobs) -> str:
         raise RequestError(f"{folder.name} is {status}: there is nothing to cancel")
     folder.request_cancel(_reason())
     return f"{folder.name}: asked to stop ({holder})"
+
+
+def _is_submitted(folder: RunFolder, status: RunStatus, jobs: Jobs) -> bool:
+    found = jobs.look(folder, status)
+    return found is not None and found[0] is RunStatus.SUBMITTED
 
 
 def _reason() -> str:
@@ -234,7 +239,7 @@ def _not_submitted(chosen: Sequence[Candidate], store: Store) -> list[Candidate]
     """The runs that no job of Slurm is to work on; says which are left to one."""
     jobs, left = Jobs(store.root), []
     for folder, entry in chosen:
-        found = jobs.look(store, folder.name, _status(folder, entry) or RunStatus.DAMAGED)
+        found = jobs.look(folder, _status(folder, entry) or RunStatus.DAMAGED)
         if found is None:
             left.append((folder, entry))
         else:

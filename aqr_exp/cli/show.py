@@ -68,7 +68,7 @@ def list_command(where: Where = None, as_json: console.Json = False) -> None:
 def _with_jobs(rows: list[RunRow], store: Store) -> list[RunRow]:
     """The runs, with what Slurm says of those that its jobs run or are to run."""
     jobs = Jobs(store.root)
-    found = ((row, jobs.look(store, row.name, row.status)) for row in rows)
+    found = ((row, jobs.look(store.folder(row.name), row.status)) for row in rows)
     return [
         msgspec.structs.replace(row, status=it[0], reason=it[1]) if it else row for row, it in found
     ]

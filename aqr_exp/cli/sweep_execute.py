@@ -250,13 +250,12 @@ def submit_tasks(
     """
     jobs, due, made = Jobs(store.root), [], []
     for task in tasks:
-        name = task.folder.name
         if task.create is not None and not task.folder.state_path.exists():
             task.create()
             made.append(task.folder)
-        waits = jobs.look(store, name, line_of(task).status)
+        waits = jobs.look(task.folder, line_of(task).status)
         if (waits is None or waits[0] is not RunStatus.SUBMITTED) and make_due(task.folder):
-            due.append(name)
+            due.append(task.folder.name)
     if not due:
         console.say(f"{title}: nothing to submit: every run is complete, running or submitted")
         return 0

@@ -9,9 +9,9 @@ import msgspec
 from aqr_exp.errors import AqrExpError
 from aqr_exp.files.atomic import replace_json
 from aqr_exp.files.reading import read_json
+from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.slurm import QueuedJob, own_cluster, queued
 from aqr_exp.store.status import RunStatus
-from aqr_exp.store.store import Store
 
 # What a submitted run is until a worker has started it.
 _WAITING = frozenset({RunStatus.PLANNED, RunStatus.TO_DO, RunStatus.INTERRUPTED})
@@ -96,18 +96,23 @@ class Jobs:
             for row in self.of(one)
         ]
 
-    def look(self, store: Store, name: str, status: RunStatus) -> tuple[RunStatus, str] | None:
+    def look(self, folder: RunFolder, status: RunStatus) -> tuple[RunStatus, str] | None:
         """A run's status and what Slurm says of its jobs; None where that has nothing to do with it."""
-        if status in _WAITING and name in self._of_run:
-            return RunStatus.SUBMITTED, in_words(self._of_run[name])
+        if folder.name in self._of_run and _waits(folder, status):
+            return RunStatus.SUBMITTED, in_words(self._of_run[folder.name])
         if status is RunStatus.RUNNING and self._rows:
-            held = store.folder(name).lease_info()
+            held = folder.lease_info()
             job = held.owner.job if held and held.owner else None
-            found = [
-                row for row in self._rows if job and (row.id, row.cluster) == (job.id, job.cluster)
-            ]
-            return (status, str(found[0])) if found else None
+            for row in self._rows:
+                if job is not None and (row.id, row.cluster) == (job.id, job.cluster):
+                    return status, str(row)
         return None
+
+
+def _waits(folder: RunFolder, status: RunStatus) -> bool:
+    """Whether a worker will start the run; one that was preempted is cancelled, by nobody's request."""
+    preempted = status is RunStatus.CANCELLED and folder.cancel_request() is None
+    return status in _WAITING or preempted
 
 
 def in_words(jobs: Sequence[QueuedJob]) -> str:

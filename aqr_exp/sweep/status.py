@@ -310,7 +310,7 @@ class SweepStatus:
 def with_jobs(lines: Sequence[RunLine], store: Store) -> list[RunLine]:
     """The lines, with what Slurm says of those that its jobs run or are to run."""
     jobs = Jobs(store.root)
-    found = ((line, jobs.look(store, line.name, line.status)) for line in lines)
+    found = ((line, jobs.look(store.folder(line.name), line.status)) for line in lines)
     return [replace(line, status=it[0], reason=it[1]) if it else line for line, it in found]
 
 

@@ -1,16 +1,24 @@
 """A Slurm cluster of two virtual nodes on this machine, in a folder of its own."""
 
 import contextlib
+import json
 import os
 import pwd
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import aqr_exp
+from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.store.store import Store
+
+PACKAGE = Path(aqr_exp.__file__).parent
+WITHIN_S = 100
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel", "srun")
 NODES = ("n1", "n2")
 READY_WITHIN_S = 30.0
@@ -207,3 +215,67 @@ class SlurmCluster:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._daemons[name].pid, signal.SIGKILL)
             self._daemons.pop(name).wait()
+
+
+class Site:
+    """A folder to work in on the cluster's login node, with a hostile name.
+
+    Args:
+        program: Started in the training's place; None trains.
+    """
+
+    def __init__(self, folder: Path, cluster: SlurmCluster, program: list[str] | None) -> None:
+        self.cluster = cluster
+        self.within_s = float(WITHIN_S)
+        self.folder = folder / "it's 100%; echo $HOME"
+        self.folder.mkdir()
+        self.audit = folder / "audit.jsonl"
+        self.store = Store(self.folder / "results")
+        self.environment = {
+            **cluster.environment,
+            "PYTHONPATH": str(PACKAGE.parent),
+            "PATH": f"{cluster.environment['PATH']}:/usr/sbin",
+            "XDG_DATA_HOME": str(folder / "home"),
+            "AQR_EXP_CACHE": str(folder / "cache"),
+            "STUB_AUDIT": str(self.audit),
+        }
+        if program is not None:
+            self.environment["AQR_EXP_TRAIN_COMMAND"] = json.dumps(program)
+        self.environment.pop("AQR_EXP_RESULTS", None)
+
+    def aqr_exp(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "aqr_exp.cli.main", *arguments],
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            env=self.environment,
+            timeout=self.within_s,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done
+
+    def sweep(self, runs: int, plan: dict, *more: str) -> subprocess.CompletedProcess:
+        """Submit seeds of the baseline."""
+        self.environment["STUB_PLAN"] = json.dumps(plan)
+        return self.aqr_exp(
+            *("sweep", "baseline", f"seed=range({runs})", "launcher=slurm", "--name", "s"),
+            *("launcher.slurm.time_min=30", *more),
+        )
+
+    def runs(self) -> list[RunFolder]:
+        return list(self.store)
+
+    def statuses(self) -> list[str]:
+        return sorted(str(folder.effective_status()) for folder in self.store)
+
+    def queue(self) -> list[str]:
+        """Jobs that are not over, such as `20_1 RUNNING`."""
+        return self.cluster.said("squeue", "-h", "-o", "%i %T").splitlines()
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + self.within_s
+        while not holds():
+            logs = [path.read_text() for path in self.store.root.glob("slurm/logs/*.log")]
+            assert time.monotonic() < deadline, "\n".join([*logs, *self.queue(), *self.statuses()])
+            time.sleep(0.1)

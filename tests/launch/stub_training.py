@@ -50,8 +50,11 @@ def read_audit(path: Path) -> list[tuple[str, str, int, ProcessIdentity]]:
 
 def note_if_not_alone(folder: RunFolder, attempt: int) -> None:
     """Note it when a process that began this run still lives."""
+    here = process().host
     for event, name, _, who in read_audit(Path(os.environ["STUB_AUDIT"])):
-        if event == "begins" and name == folder.name and liveness_of(who, 0.0) is not Liveness.DEAD:
+        # Virtual nodes have names of their own; processes are looked at all the same.
+        found = liveness_of(msgspec.structs.replace(who, host=here), 0.0)
+        if event == "begins" and name == folder.name and found is not Liveness.DEAD:
             note("not alone", folder, attempt)
 
 

@@ -3,27 +3,22 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from made_up_data import write_identity
-from slurm_cluster import SlurmCluster, missing
+from slurm_cluster import PACKAGE, Site, SlurmCluster, missing
 from stub_training import read_audit
 
 from aqr_exp.store import slurm
 from aqr_exp.store.process_identity import Liveness, ProcessIdentity, liveness_of, process
-from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.slurm import SlurmJob
-from aqr_exp.store.store import Store
 
 STUB = Path(__file__).with_name("stub_training.py")
-PACKAGE = Path(slurm.__file__).parents[1]
-WITHIN_S = 100
 
 
 @pytest.fixture(scope="module")
@@ -40,75 +35,19 @@ def cluster() -> Iterator[SlurmCluster]:
             cluster.stop()
 
 
-class Site:
-    """A folder to work in on the cluster's login node, with a hostile name."""
-
-    def __init__(self, folder: Path, cluster: SlurmCluster) -> None:
-        self.cluster = cluster
-        self.folder = folder / "it's 100%; echo $HOME"
-        self.folder.mkdir()
-        self.audit = folder / "audit.jsonl"
-        write_identity(self.folder / "data" / "synth")
-        self.store = Store(self.folder / "results")
-        self.environment = {
-            **cluster.environment,
-            "PYTHONPATH": str(PACKAGE.parent),
-            "PATH": f"{cluster.environment['PATH']}:/usr/sbin",
-            "XDG_DATA_HOME": str(folder / "home"),
-            "AQR_EXP_CACHE": str(folder / "cache"),
-            "AQR_EXP_TRAIN_COMMAND": json.dumps([sys.executable, str(STUB)]),
-            "STUB_AUDIT": str(self.audit),
-        }
-        self.environment.pop("AQR_EXP_RESULTS", None)
-
-    def aqr_exp(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess:
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "aqr_exp.cli.main", *arguments],
-            capture_output=True,
-            text=True,
-            cwd=self.folder,
-            env=self.environment,
-            timeout=WITHIN_S,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        return done
-
-    def sweep(self, runs: int, plan: dict, *more: str) -> subprocess.CompletedProcess:
-        """Submit seeds of the baseline."""
-        self.environment["STUB_PLAN"] = json.dumps(plan)
-        return self.aqr_exp(
-            *("sweep", "baseline", f"seed=range({runs})", "launcher=slurm", "--name", "s"),
-            *("launcher.slurm.time_min=30", *more),
-        )
-
-    def runs(self) -> list[RunFolder]:
-        return list(self.store)
-
-    def statuses(self) -> list[str]:
-        return sorted(str(folder.effective_status()) for folder in self.store)
-
-    def events(self, kind: str) -> list[tuple[str, int, ProcessIdentity]]:
-        return [
-            (name, attempt, who)
-            for event, name, attempt, who in read_audit(self.audit)
-            if event == kind
-        ]
-
-    def queue(self) -> list[str]:
-        """Jobs that are not over, such as `20_1 RUNNING`."""
-        return self.cluster.said("squeue", "-h", "-o", "%i %T").splitlines()
-
-    def until(self, holds: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + WITHIN_S
-        while not holds():
-            logs = [path.read_text() for path in self.store.root.glob("slurm/logs/*.log")]
-            assert time.monotonic() < deadline, "\n".join([*logs, *self.queue(), *self.statuses()])
-            time.sleep(0.1)
+def events(site: Site, kind: str) -> list[tuple[str, int, ProcessIdentity]]:
+    """What the stubs noted of one kind: run, attempt, process."""
+    return [
+        (name, attempt, who)
+        for event, name, attempt, who in read_audit(site.audit)
+        if event == kind
+    ]
 
 
 @pytest.fixture
 def site(tmp_path: Path, cluster: SlurmCluster) -> Iterator[Site]:
-    site = Site(tmp_path, cluster)
+    site = Site(tmp_path, cluster, [sys.executable, str(STUB)])
+    write_identity(site.folder / "data" / "synth")
     yield site
     cluster.said("scancel", "--full", "--signal=KILL", "--me")
     cluster.said("scancel", "--me")
@@ -120,7 +59,7 @@ def test_an_array_shares_a_sweep(site: Site) -> None:
     assert "s: 8 runs submitted to Slurm as job " in said
     site.until(lambda: not site.queue())
     assert site.statuses() == ["completed"] * 8
-    begun = site.events("begins")
+    begun = events(site, "begins")
     assert len(begun) == len({name for name, _, _ in begun}) == 8
     jobs = {str(who.job) for _, _, who in begun}
     number = said.partition("as job ")[2].split()[0]
@@ -137,7 +76,7 @@ def test_a_time_that_is_up_is_asked_for_again_and_a_cancelled_job_stays_away(sit
     (job,) = [line.split()[0] for line in site.queue()]
     # What Slurm sends before the time is up.
     site.cluster.said("scancel", "--signal=USR2", job)
-    site.until(lambda: len(site.events("begins")) == 2)
+    site.until(lambda: len(events(site, "begins")) == 2)
     (folder,) = site.runs()
     assert folder.read_state().attempt == 2
     owner = folder.lease_info().owner
@@ -145,7 +84,7 @@ def test_a_time_that_is_up_is_asked_for_again_and_a_cancelled_job_stays_away(sit
     site.cluster.said("scancel", job)
     site.until(lambda: not site.queue())
     assert site.statuses() == ["cancelled"]
-    assert len(site.events("begins")) == 2
+    assert len(events(site, "begins")) == 2
 
 
 def test_submitted_runs_are_seen_and_cancelled(site: Site) -> None:
@@ -176,10 +115,18 @@ def test_a_preempted_run_goes_on_when_the_others_are_through(site: Site) -> None
     urgent = ["sbatch", "--parsable", "-p", "high", "-N2", "--exclusive", "--output=/dev/null"]
     number = site.cluster.said(*urgent, "--wrap", "sleep 60")
     site.until(lambda: f"{number} RUNNING" in site.queue())
+    # By its state it is cancelled; its job is to start again.
     assert site.statuses() == ["cancelled"]
+    assert "status: submitted: job " in site.aqr_exp("show", "baseline").stdout
     site.cluster.said("scancel", number)
-    site.until(lambda: len(site.events("begins")) == 2)
-    assert site.events("not alone") == []
+    site.until(lambda: len(events(site, "begins")) == 2)
+    assert events(site, "not alone") == []
+    # A run that is to start again can be cancelled, too.
+    number = site.cluster.said(*urgent, "--wrap", "sleep 60")
+    site.until(lambda: f"{number} RUNNING" in site.queue())
+    assert "cancelled" in site.aqr_exp("cancel", site.runs()[0].name).stderr
+    site.until(lambda: site.queue() == [f"{number} RUNNING"])
+    assert site.statuses() == ["cancelled"]
 
 
 def test_a_controller_that_is_killed_harms_no_run(site: Site) -> None:
@@ -195,7 +142,7 @@ def test_a_controller_that_is_killed_harms_no_run(site: Site) -> None:
         site.cluster.start_controller()
         site.until(lambda: bool(site.cluster.said("sinfo", "-h")))
     # It may have forgotten that the job began: whatever it starts again finds nothing to do.
-    assert len(site.events("begins")) == 2
+    assert len(events(site, "begins")) == 2
 
 
 def test_jobs_run_the_code_that_was_submitted(site: Site, tmp_path: Path) -> None:
@@ -297,13 +244,13 @@ def test_a_lost_node_s_run_goes_on_elsewhere(site: Site) -> None:
         pytest.skip("only root can give the virtual nodes names of their own")
     site.sweep(1, {"*": {"ends": "hangs"}})
     site.until(lambda: site.statuses() == ["running"])
-    node = site.events("begins")[0][2].host
+    node = events(site, "begins")[0][2].host
     site.cluster.lose_node(node)
     began = time.monotonic()
     try:
-        site.until(lambda: len(site.events("begins")) == 2)
+        site.until(lambda: len(events(site, "begins")) == 2)
         assert time.monotonic() - began < 90
-        assert site.events("begins")[1][2].host != node
-        assert site.events("not alone") == []
+        assert events(site, "begins")[1][2].host != node
+        assert events(site, "not alone") == []
     finally:
         site.cluster.start_node(node)
