@@ -9,9 +9,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import pytest
 
 import aqr_exp
 from aqr_exp.store.run_folder import RunFolder
@@ -75,6 +78,39 @@ def _program(name: str) -> str | None:
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
 
+def _names_apart() -> bool:
+    """Whether a process can be given a host name of its own here."""
+    try:
+        command = ["unshare", "--uts", "hostname", NODES[0]]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def running_cluster() -> Iterator["SlurmCluster"]:
+    """A cluster for as long as the context lasts; the test is skipped where none can be brought up."""
+    if why := missing():
+        pytest.skip(why)
+    # The names of sockets are short.
+    with tempfile.TemporaryDirectory(prefix="slurm-") as folder:
+        cluster = SlurmCluster(Path(folder) / "its")
+        try:
+            try:
+                cluster.start()
+            except RuntimeError as error:
+                pytest.skip(f"Slurm does not start here: {error}")
+            yield cluster
+        finally:
+            cluster.stop()
+
+
+def _is_step_daemon(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().startswith("slurmstepd")
+    return False
+
+
 def _free_ports(count: int) -> list[int]:
     sockets = [socket.socket() for _ in range(count)]
     try:
@@ -101,7 +137,7 @@ class SlurmCluster:
         for name in [name for name in self.environment if name.startswith("SLURM_")]:
             if name != "SLURM_CONF":
                 del self.environment[name]
-        self.apart = os.geteuid() == 0 and shutil.which("unshare") is not None
+        self.apart = _names_apart()
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
@@ -188,13 +224,26 @@ class SlurmCluster:
 
     def lose_node(self, node: str) -> None:
         """Let a node vanish with everything that runs on it."""
+        names = Path(f"/proc/{self._daemons[node].pid}/ns/uts").readlink()
         self.kill(node)
-        for pid in self.processes(f"SLURMD_NODENAME={node}"):
+        if not self.apart:
+            return self._end(self.processes(f"SLURMD_NODENAME={node}"))
+        here = []
+        for path in Path("/proc").glob("[0-9]*/ns/uts"):
+            with contextlib.suppress(OSError):
+                if path.readlink() == names:
+                    here.append(int(path.parts[2]))
+        # First of all those that would tell the controller what has ended.
+        watchers = [pid for pid in here if _is_step_daemon(pid)]
+        return self._end([*watchers, *here])
+
+    def _end(self, processes: list[int]) -> None:
+        for pid in processes:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
     def processes(self, variable: str) -> list[int]:
-        """Processes of this cluster's jobs with a variable, and the step daemons of this cluster's node."""
+        """Processes of this cluster's jobs with a variable."""
         mine = f"SLURM_CONF={self.environment['SLURM_CONF']}".encode()
         found = []
         for path in Path("/proc").glob("[0-9]*/environ"):
@@ -208,9 +257,7 @@ class SlurmCluster:
         """Take it down, with every job."""
         self.said("scancel", "--user", pwd.getpwuid(os.geteuid()).pw_name)
         for node in NODES:
-            for pid in self.processes(f"SLURMD_NODENAME={node}"):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            self._end(self.processes(f"SLURMD_NODENAME={node}"))
         for name in reversed(list(self._daemons)):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._daemons[name].pid, signal.SIGKILL)

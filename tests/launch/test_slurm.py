@@ -4,14 +4,13 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from made_up_data import write_identity
-from slurm_cluster import PACKAGE, Site, SlurmCluster, missing
+from slurm_cluster import PACKAGE, Site, SlurmCluster, running_cluster
 from stub_training import read_audit
 
 from aqr_exp.store import slurm
@@ -23,16 +22,8 @@ STUB = Path(__file__).with_name("stub_training.py")
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[SlurmCluster]:
-    if why := missing():
-        pytest.skip(why)
-    # The names of sockets are short.
-    with tempfile.TemporaryDirectory(prefix="slurm-") as folder:
-        cluster = SlurmCluster(Path(folder) / "its")
-        try:
-            cluster.start()
-            yield cluster
-        finally:
-            cluster.stop()
+    with running_cluster() as cluster:
+        yield cluster
 
 
 def events(site: Site, kind: str) -> list[tuple[str, int, ProcessIdentity]]:

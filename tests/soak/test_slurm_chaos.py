@@ -5,7 +5,6 @@ import os
 import random
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 from campaign import campaign
 from made_up_data import write_identity
 from run_bits import assert_same_bits, everything
-from slurm_cluster import NODES, Site, SlurmCluster, missing
+from slurm_cluster import NODES, Site, SlurmCluster, running_cluster
 from workplace import SMOKE
 
 STUB = Path(__file__).parents[1] / "launch" / "stub_training.py"
@@ -23,15 +22,8 @@ CAP = 4
 
 @pytest.fixture
 def cluster() -> Iterator[SlurmCluster]:
-    if why := missing():
-        pytest.skip(why)
-    with tempfile.TemporaryDirectory(prefix="slurm-") as folder:
-        cluster = SlurmCluster(Path(folder) / "its")
-        try:
-            cluster.start()
-            yield cluster
-        finally:
-            cluster.stop()
+    with running_cluster() as cluster:
+        yield cluster
 
 
 def disturb(site: Site, draw: random.Random) -> str:

@@ -2,13 +2,12 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from run_bits import assert_same_bits, everything
-from slurm_cluster import Site, SlurmCluster, missing
+from slurm_cluster import Site, running_cluster
 from workplace import SMOKE
 
 TYPED = ("run", "baseline", *SMOKE, "schedule.epochs=9")
@@ -16,15 +15,8 @@ TYPED = ("run", "baseline", *SMOKE, "schedule.epochs=9")
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    if why := missing():
-        pytest.skip(why)
-    with tempfile.TemporaryDirectory(prefix="slurm-") as folder:
-        cluster = SlurmCluster(Path(folder) / "its")
-        try:
-            cluster.start()
-            yield Site(tmp_path, cluster, None)
-        finally:
-            cluster.stop()
+    with running_cluster() as cluster:
+        yield Site(tmp_path, cluster, None)
 
 
 @pytest.mark.slow
