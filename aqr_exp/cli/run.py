@@ -23,12 +23,18 @@ from aqr_exp.files.progress import no_progress
 from aqr_exp.files.suggest import some
 from aqr_exp.launch.attempt import last_log_lines
 from aqr_exp.launch.executor import Executor, executor_for
-from aqr_exp.launch.measuring import check_parameters, outline_of
+from aqr_exp.launch.measuring import (
+    can_be_tried,
+    check_parameters,
+    outline_of,
+    try_first_steps,
+)
 from aqr_exp.launch.preflight import check_ready
 from aqr_exp.launch.record import changed_code, create_run, edited_since
 from aqr_exp.launch.run_plan import RunPlan, plan_of
 from aqr_exp.launch.scheduler import Task
 from aqr_exp.launch.single_run import Plan, plan_run, train
+from aqr_exp.launch.slots import find_slots
 from aqr_exp.launch.slurm import check_slurm, slurm_of
 from aqr_exp.store.collect import intact_row, read_row
 from aqr_exp.store.run_folder import RunFolder
@@ -53,6 +59,8 @@ def show_run_plan(config: RunConfig, store: Store, *, as_json: bool) -> int:
         plan = replace(plan, **found)
     except AqrExpError as error:
         console.say(str(error))
+    if not plan.faults:
+        plan = _with_loading(config, plan)
     if as_json:
         console.print_json(asdict(plan))
     else:
@@ -62,6 +70,19 @@ def show_run_plan(config: RunConfig, store: Store, *, as_json: bool) -> int:
     for fault in plan.faults:
         console.say(f"aqr-exp: {fault}")
     return 2 if plan.faults else 0
+
+
+def _with_loading(config: RunConfig, plan: RunPlan) -> RunPlan:
+    """The plan with the times of a few real steps, where there is a GPU that could wait for samples."""
+    (slot,) = find_slots(1, on_gpus=config.launcher.device != "cpu")
+    if not slot.environment.get("CUDA_VISIBLE_DEVICES") or not can_be_tried():
+        return plan
+    console.say("making a few steps on the GPU")
+    (steps,) = try_first_steps({run_name(config): with_data_identity(config)}, slot)
+    if steps.fault is not None:
+        return replace(plan, faults=(f"its first steps: {steps.fault}",))
+    found = {name: getattr(steps, name) for name in ("step_s", "load_s", "workers")}
+    return replace(plan, loading={**found, "waiting": steps.waiting_words(slot)})
 
 
 def _lines(config: RunConfig, plan: RunPlan) -> list[str]:
@@ -88,6 +109,9 @@ def _lines(config: RunConfig, plan: RunPlan) -> list[str]:
             f"process (weights, gradients and AdamW {sizes['weights_gb']}, activations "
             f"{sizes['activations_gb']}; the sparse encoder and the arm come on top)"
         )
+    if found := plan.loading:
+        times = f"{found['step_s']:.2f} s, loaded in {found['load_s']:.2f} s by one process"
+        lines += [f"a step: {times}", *filter(None, [found["waiting"]])]
     return lines
 
 

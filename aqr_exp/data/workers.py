@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
 from typing import Any
 
-from aqr_exp.config.schema.run import MOST_WORKERS, LauncherConfig
+from aqr_exp.config.schema.run import CORES_VARIABLE, MOST_WORKERS, LauncherConfig
 from aqr_exp.errors import STOPPING, AqrExpError
 
 
@@ -76,16 +76,19 @@ def trains_on_gpu(launcher: LauncherConfig) -> bool:
 def loading_processes(launcher: LauncherConfig, *, on_gpu: bool) -> int:
     """Loader workers of a training process; `auto` leaves one of its cores to the training.
 
-    Its cores are those of its slot, which the launcher gives as threads, or all that it may use; the
-    processes of one training share them.
+    Its cores are those of its slot, or a GPU's share of all that it may use; the processes of one
+    training share them.
     """
     workers = launcher.loader_workers
     if workers != "auto":
         return workers
     if not on_gpu:
         return 1
-    share = os.environ.get("OMP_NUM_THREADS", "")
-    cores = int(share) if share.isdecimal() else len(os.sched_getaffinity(0))
+    import torch
+
+    share, gpus = os.environ.get(CORES_VARIABLE, ""), torch.cuda.device_count()
+    cores = len(os.sched_getaffinity(0)) // max(1, gpus)
+    cores = int(share) if share.isdecimal() else cores
     ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return min(max(1, cores // ranks - 1), MOST_WORKERS)
 

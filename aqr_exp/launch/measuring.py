@@ -1,5 +1,6 @@
 """Measurements of runs by worker processes: cost, memory, first steps, and corrupted sensors."""
 
+import math
 import os
 import secrets
 import tempfile
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from aqr_exp.config.identity import to_yaml
 from aqr_exp.config.schema import RunConfig
-from aqr_exp.config.schema.run import Device
+from aqr_exp.config.schema.run import MOST_WORKERS, Device
 from aqr_exp.errors import AqrExpError, RequestError, RunFailedError
 from aqr_exp.files.progress import Progress
 from aqr_exp.launch.executor import COMMAND_VARIABLE
@@ -131,12 +132,17 @@ def check_parameters(configs: Iterable[RunConfig]) -> None:
         raise RequestError(*faults)
 
 
+_SMALL_SHARE = 0.1
+
+
 @dataclass(frozen=True, kw_only=True)
 class FirstSteps:
     """The first iterations of a configuration.
 
     Attributes:
         step_s: Duration of one in seconds, without waiting for data; None after a fault.
+        load_s: Seconds in which one process loads a batch.
+        workers: Processes that will load, beside the training; with 0 it loads by itself.
         memory_mb: Peak memory in megabytes: of the GPU, or of the process without one.
         loss: Of the first iteration.
         fault: Why they could not be made; None when they could.
@@ -144,9 +150,36 @@ class FirstSteps:
 
     name: str
     step_s: float | None = None
+    load_s: float | None = None
+    workers: int = 0
     memory_mb: float | None = None
     loss: float | None = None
     fault: str | None = None
+
+    @property
+    def waiting(self) -> tuple[float, int] | None:
+        """The share of the time that training would wait for samples, and the workers that it would take.
+
+        None where the share is below a tenth, or not known.
+        """
+        if not self.step_s or self.load_s is None:
+            return None
+        loaded_s = self.load_s / max(1, self.workers)
+        whole_s = max(self.step_s, loaded_s) if self.workers else self.step_s + loaded_s
+        share = 1.0 - self.step_s / whole_s
+        return (share, math.ceil(self.load_s / self.step_s)) if share >= _SMALL_SHARE else None
+
+    def waiting_words(self, slot: Slot) -> str | None:
+        """Such as `the GPU would wait 87 % of the time`, with the workers that would end it."""
+        if self.waiting is None:
+            return None
+        share, needed = self.waiting
+        device = "GPU" if slot.environment.get("CUDA_VISIBLE_DEVICES") else "processor"
+        workers = "1 worker" if needed == 1 else f"{needed} workers"
+        enough = f"{workers} would do, not {self.workers} (launcher.loader_workers)"
+        if needed > MOST_WORKERS:
+            enough = f"not even {MOST_WORKERS} workers would do"
+        return f"the {device} would wait {100 * share:.0f} % of the time for samples: {enough}"
 
 
 def can_be_tried() -> bool:

@@ -34,6 +34,8 @@ class RunPlan:
         rates: Multipliers of the learning rate, as `train.outline` gives them; empty when unknown.
         beginning: What the checkpoint gives, likewise; None without one.
         memory: Of a step, as `train.memory.estimate` gives it; empty when unknown.
+        loading: Times of a step and of loading it, where a GPU was at hand to measure them: `step_s`,
+            `load_s` of one process, `workers`, and `waiting`, in words; empty otherwise.
         notes: Lines on what would spoil its result.
         faults: Lines on what is missing to run it here.
     """
@@ -49,6 +51,7 @@ class RunPlan:
     rates: list[dict[str, Any]]
     beginning: dict[str, Any] | None
     memory: dict[str, float]
+    loading: dict[str, Any]
     notes: tuple[str, ...]
     faults: tuple[str, ...]
 
@@ -93,6 +96,7 @@ def plan_of(config: RunConfig, results: Path) -> RunPlan:
         rates=[],
         beginning=None,
         memory={},
+        loading={},
         notes=(
             *([] if drawn is not None else official_notes(config)),
             *([f"the data are a part of {config.data.version}: {part}"] if part else []),

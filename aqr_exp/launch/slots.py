@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 
+from aqr_exp.config.schema.run import CORES_VARIABLE
 from aqr_exp.errors import RequestError
 from aqr_exp.store.lease import Lease, LeaseInfo, claim, clear_dead, standing
 
@@ -194,7 +195,7 @@ def _share(count: int) -> tuple[int, dict[str, str]]:
     if count < 1:
         raise RequestError(f"--slots {count}: must be at least 1")
     threads = max(1, usable_cores() // count)
-    return threads, dict.fromkeys(THREAD_VARIABLES, str(threads))
+    return threads, dict.fromkeys((*THREAD_VARIABLES, CORES_VARIABLE), str(threads))
 
 
 @dataclass(frozen=True, kw_only=True)

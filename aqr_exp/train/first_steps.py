@@ -7,6 +7,7 @@ serves many runs, because loading the packages takes longer than the iterations 
 import argparse
 import gc
 import resource
+import statistics
 import sys
 import time
 import traceback
@@ -28,6 +29,9 @@ from aqr_exp.train import memory
 from aqr_exp.train.checkpoint import StopRequest, unwrapped
 from aqr_exp.train.session import build_runner, reason_for, set_up_torch
 from aqr_exp.train.worker import json_responses
+
+LOADED = 4
+"""Samples whose loading is timed."""
 
 STEPS = 2
 """The first iteration compiles and allocates; the second takes as long as all others."""
@@ -63,6 +67,8 @@ class FirstStepsLoop(EpochBasedTrainLoop):
             for index, batch in enumerate(islice(self.dataloader, STEPS)):
                 started = time.monotonic()
                 self.run_iter(index, batch)
+                if torch.cuda.is_available():
+                    torch.cuda.synchronize()
                 self.step_s = time.monotonic() - started
         for name, parameter in unwrapped(self.runner).named_parameters():
             if not bool(torch.isfinite(parameter).all()):
@@ -74,8 +80,9 @@ def first_steps(folder: RunFolder) -> dict[str, Any]:
     """Train a run for a few steps and evaluate one batch, in a folder that holds its `spec.yaml`.
 
     Returns:
-        `step_s` (of one iteration, without waiting for data), `memory_mb` (the peak: of the GPU if
-        it trains there, else of the process) and `loss` (of the first iteration).
+        `step_s` (of one iteration, without waiting for data), `load_s` (one worker's, for a batch),
+        `workers` (that the training will have), `memory_mb` (the peak: of the GPU if it trains there,
+        else of the process) and `loss` (of the first iteration).
 
     Raises:
         Exception: As the training would raise.
@@ -95,9 +102,21 @@ def first_steps(folder: RunFolder) -> dict[str, Any]:
     runner.test_loop.run_iter(0, next(iter(runner.test_dataloader)))
     return {
         "step_s": round(runner.train_loop.step_s, 4),
+        "load_s": round(_loading_s(runner.train_dataloader), 4),
+        "workers": runner.train_dataloader.num_workers,
         "memory_mb": round(_peak_mb(), 1),
         "loss": losses[0],
     }
+
+
+def _loading_s(loader: Any) -> float:
+    """Seconds that one process needs for a batch: the median of some samples, once files are open."""
+    times = []
+    for key in islice(loader.sampler, 1 + LOADED):
+        started = time.monotonic()
+        loader.dataset[key]
+        times.append(time.monotonic() - started)
+    return statistics.median(times[1:] or times) * int(loader.batch_size)
 
 
 def _check_gradients(runner: Runner) -> None:

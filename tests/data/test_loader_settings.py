@@ -12,21 +12,22 @@ from aqr_exp.config.load import load_run
 from aqr_exp.data import pipeline
 from aqr_exp.data.workers import loader_workers, loading_processes, trains_on_gpu
 from aqr_exp.errors import RequestError
+from aqr_exp.launch.slots import gpu_slots, usable_cores
 from aqr_exp.train.runner_config import register_plugins
 
 
 @pytest.mark.parametrize(
     ("typed", "variables", "on_gpu", "count"),
     [
-        ([], {"OMP_NUM_THREADS": "8"}, True, 7),
-        ([], {"OMP_NUM_THREADS": "8"}, False, 1),
-        ([], {"OMP_NUM_THREADS": "1"}, True, 1),
-        ([], {"OMP_NUM_THREADS": "500"}, True, 64),
-        ([], {"OMP_NUM_THREADS": "32", "LOCAL_WORLD_SIZE": "4"}, True, 7),
-        ([], {"OMP_NUM_THREADS": "3,2", "LOCAL_WORLD_SIZE": "64"}, True, 1),
-        (["launcher.loader_workers=5"], {"OMP_NUM_THREADS": "8"}, True, 5),
-        (["launcher.loader_workers=0"], {"OMP_NUM_THREADS": "8"}, True, 0),
-        (["launcher=debug"], {"OMP_NUM_THREADS": "8"}, True, 0),
+        ([], {"AQR_EXP_CORES": "8"}, True, 7),
+        ([], {"AQR_EXP_CORES": "8"}, False, 1),
+        ([], {"AQR_EXP_CORES": "1"}, True, 1),
+        ([], {"AQR_EXP_CORES": "500"}, True, 64),
+        ([], {"AQR_EXP_CORES": "32", "LOCAL_WORLD_SIZE": "4"}, True, 7),
+        ([], {"AQR_EXP_CORES": "3,2", "LOCAL_WORLD_SIZE": "4096"}, True, 1),
+        (["launcher.loader_workers=5"], {"AQR_EXP_CORES": "8"}, True, 5),
+        (["launcher.loader_workers=0"], {"AQR_EXP_CORES": "8"}, True, 0),
+        (["launcher=debug"], {"AQR_EXP_CORES": "8"}, True, 0),
     ],
 )
 def test_auto_takes_the_cores_of_a_gpu_but_one(
@@ -36,6 +37,7 @@ def test_auto_takes_the_cores_of_a_gpu_but_one(
     count: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # a training has one thread unless it is told
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     config = load_run("baseline", typed)
@@ -51,6 +53,12 @@ def test_other_values_are_refused_with_what_is_allowed(typed: str, hint: str) ->
     shown = {"atuo": "'atuo'", "true": "True"}.get(typed, typed)
     rule = f"must be a whole number from 0 to 64 or auto{hint}"
     assert str(caught.value) == f"launcher.loader_workers={shown}: {rule}"
+
+
+def test_a_slot_gives_its_training_the_cores_of_its_share() -> None:
+    slots = gpu_slots(["0", "1"])
+    assert [slot.environment["AQR_EXP_CORES"] for slot in slots] == [str(slots[0].threads)] * 2
+    assert slots[0].threads == max(1, usable_cores() // 2)
 
 
 def test_the_number_is_in_no_name() -> None:

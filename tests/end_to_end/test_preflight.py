@@ -80,3 +80,18 @@ def test_seeds_share_one_trial_and_what_has_trained_needs_none(place, temporary)
     second = place.aqr_exp(*typed, "seed=0,1", "--slots", "1").stderr
     assert "pre-flight" not in second
     assert len(place.runs()) == 2
+
+
+def test_a_dry_run_measures_loading_where_a_gpu_could_wait_for_it(place):
+    """The slot's GPU is made up, so that the steps are made on the processor."""
+    typed = ("run", "baseline", *SMOKE, "--dry-run", "--json")
+    assert json.loads(place.aqr_exp(*typed).stdout)["loading"] == {}
+    place.environment["CUDA_VISIBLE_DEVICES"] = "0"
+    done = place.aqr_exp(*typed, "launcher.device=auto")
+    loading = json.loads(done.stdout)["loading"]
+    assert 0 < loading["load_s"] < 60
+    assert 0 < loading["step_s"] < 600
+    assert loading["workers"] == 1
+    waits = loading["load_s"] / loading["step_s"] > 1 / 0.9
+    assert (loading["waiting"] is not None) == waits
+    assert not place.runs()

@@ -122,3 +122,39 @@ def test_what_stands_in_for_the_training_is_not_tried(monkeypatch: pytest.Monkey
     assert can_be_tried()
     monkeypatch.setenv("AQR_EXP_TRAIN_COMMAND", '["true"]')
     assert not can_be_tried()
+
+
+GPU = Slot(name="gpu-3", threads=5, environment={"CUDA_VISIBLE_DEVICES": "3"})
+
+
+@pytest.mark.parametrize(
+    ("load_s", "workers", "share", "enough"),
+    [
+        (4.0, 1, 88, "8 workers would do, not 1 (launcher.loader_workers)"),
+        (4.0, 4, 50, "8 workers would do, not 4 (launcher.loader_workers)"),
+        (4.1, 7, 15, "9 workers would do, not 7 (launcher.loader_workers)"),
+        (4.0, 7, 12, "8 workers would do, not 7 (launcher.loader_workers)"),
+        (0.1, 0, 17, "1 worker would do, not 0 (launcher.loader_workers)"),
+        (99.0, 64, 68, "not even 64 workers would do"),
+        (4.0, 8, None, ""),
+        (0.54, 1, None, ""),  # 7 % of the time
+        (0.05, 0, None, ""),
+        (None, 1, None, ""),
+        (0.0, 1, None, ""),
+    ],
+)
+def test_what_a_training_would_wait_for_its_samples(
+    load_s: float | None, workers: int, share: int | None, enough: str
+) -> None:
+    steps = FirstSteps(name="x", step_s=0.5, load_s=load_s, workers=workers)
+    words = f"the GPU would wait {share} % of the time for samples: {enough}"
+    assert steps.waiting_words(GPU) == (words if share else None)
+    assert FirstSteps(name="x", load_s=load_s, workers=workers, fault="no").waiting is None
+
+
+def test_without_a_gpu_the_processor_waits() -> None:
+    steps = FirstSteps(name="x", step_s=0.5, load_s=4.0, workers=1)
+    words = steps.waiting_words(
+        Slot(name="cpu-0", threads=1, environment={"CUDA_VISIBLE_DEVICES": ""})
+    )
+    assert str(words).startswith("the processor would wait 88 % of the time")

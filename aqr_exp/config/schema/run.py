@@ -60,6 +60,8 @@ class SlurmConfig:
 
 
 MOST_WORKERS = 64
+CORES_VARIABLE = "AQR_EXP_CORES"
+"""Environment variable with the cores of a training's slot, which may have fewer threads."""
 
 
 @dataclass(frozen=True, kw_only=True)
