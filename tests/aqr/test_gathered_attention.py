@@ -7,8 +7,9 @@ import sys
 import pytest
 import torch
 from small_map import LAYOUT, places_of
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from aqr_exp.aqr.attention import gathered
+from aqr_exp.aqr.attention import correction, gathered
 from aqr_exp.aqr.attention.correction import slot_chunks
 from aqr_exp.aqr.attention.gathered import GatheredAttention
 from aqr_exp.aqr.windows import Windows, gather_windows
@@ -88,7 +89,7 @@ def results(function, attention, inputs, windows):
 @pytest.mark.parametrize("heads", [1, 2, 8])
 def test_values_and_all_gradients_are_the_dense_ones(heads, chunk_numbers, monkeypatch):
     # Ten queries of 9 + 2 * 4 slots and width 8: one, two, or all of them at a time.
-    monkeypatch.setattr(gathered, "_CHUNK_NUMBERS", chunk_numbers)
+    monkeypatch.setattr(correction, "_CHUNK_NUMBERS", chunk_numbers)
     attention, inputs, windows = attention_of(heads=heads), inputs_of(), small_windows()
     assert windows.valid.any(-1).tolist() == [[1, 1, 1, 1, 0], [0, 1, 1, 1, 1]]
     got = results(attention, attention, inputs, windows)
@@ -102,10 +103,11 @@ def test_values_and_all_gradients_are_the_dense_ones(heads, chunk_numbers, monke
 @pytest.mark.parametrize(
     ("queries", "wanted"), [(5, [2, 2, 2, 2, 2]), (2, [2, 2]), (1, [2]), (0, [])]
 )
-def test_chunks_cover_every_query_once(queries, wanted):
+def test_chunks_cover_every_query_once(queries, wanted, monkeypatch):
     # Two samples: their queries follow each other, and so do their 7 keys.
     index = torch.arange(queries * 2 * 3).view(2, queries, 3) % 7
-    chunks = [*slot_chunks(index, keys=7, width=4, most=2 * 3 * 4 + 1)]
+    monkeypatch.setattr(correction, "_CHUNK_NUMBERS", 2 * 3 * 4 + 1)
+    chunks = [*slot_chunks(index, keys=7, width=4)]
     assert [len(places) for _, places in chunks] == wanted
     assert [row for part, _ in chunks for row in range(2 * queries)[part]] == [*range(2 * queries)]
     if queries:
@@ -272,3 +274,29 @@ def test_full_size_stays_within_a_gigabyte():
     # The gathered keys and values alone would be 2 * 2 * 1,200 * 128 * 256 * 4 bytes = .63 GB, and
     # as much again for their gradients.
     assert got["growth_gb"] < 1.0
+
+
+class _Counted(TorchDispatchMode):
+    """Counts what is dispatched: on a device about a kernel to launch each."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("keys", "slots"), [(22_384, 89), (56_400, 256)])
+def test_a_device_gets_few_operations_a_step(keys, slots):
+    """Shapes of the published models: two samples, 1,400 queries with those for denoising."""
+    attention = GatheredAttention(256, 8).to("meta")
+    query, *tokens = (
+        torch.randn(2, rows, 256, device="meta", requires_grad=True) for rows in (1400, keys, keys)
+    )
+    index = torch.zeros(2, 1400, slots, dtype=torch.int64, device="meta")
+    offset = torch.zeros(slots, 2, dtype=torch.int64, device="meta")
+    windows = Windows(index=index, valid=index == 0, offset=offset, lidar_slots=0, keys=keys)
+    with _Counted() as operations:
+        attention(query, *tokens, windows).sum().backward()
+    assert 50 < operations.count <= 300
+    assert query.grad.shape == query.shape

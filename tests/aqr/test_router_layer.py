@@ -8,7 +8,7 @@ from small_map import LAYOUT
 from small_router import QUERIES, inputs_of, router_of, trained, windows_of
 from torch.nn import functional
 
-from aqr_exp.aqr.attention import gathered
+from aqr_exp.aqr.attention import correction
 
 # Each of them has a key: a layer without windows knows no other queries.
 PLACED = [query for query in QUERIES if query != (None, {})]
@@ -41,10 +41,10 @@ def by_definition(router, inputs, windows, keep_attention, keep_found, keep_hidd
     return router.output(content).tanh()[None]
 
 
-@pytest.mark.parametrize("chunk", [gathered._CHUNK_NUMBERS, 1])
+@pytest.mark.parametrize("chunk", [correction._CHUNK_NUMBERS, 1])
 def test_training_drops_probabilities_findings_and_the_feed_forward_block(chunk, monkeypatch):
     """The same draws, by the definition; the backward pass sees those of the forward pass."""
-    monkeypatch.setattr(gathered, "_CHUNK_NUMBERS", chunk)
+    monkeypatch.setattr(correction, "_CHUNK_NUMBERS", chunk)
     router, inputs = trained(**EVERYTHING), inputs_of(queries=len(PLACED))
     windows = windows_of(*PLACED)
     slots, rows = windows.index.shape[-1], len(PLACED)

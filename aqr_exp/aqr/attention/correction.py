@@ -44,9 +44,10 @@ def window_sums(
     return torch.stack((mass_before, mass_after, change, entropy), dim=-1)
 
 
-# Numbers gathered at once, for keys and again for values: 4 MiB each in single precision on a CPU,
-# whose cache holds them, and 64 MiB elsewhere.
-_CHUNK_NUMBERS, _DEVICE_CHUNK_NUMBERS = 2**20, 2**24
+# Numbers gathered at once, for keys and again for values: 4 MiB each in single precision on a CPU, whose
+# cache holds them (measured, larger chunks are slower there, and smaller ones not faster), and 512 MiB on
+# a device, where each operation of a chunk is a kernel to launch.
+_CHUNK_NUMBERS, _DEVICE_CHUNK_NUMBERS = 2**20, 2**27
 
 
 def correct_output(
@@ -195,12 +196,13 @@ def _heads(rows: Float[Tensor, "all heads *c"], batch: int) -> Float[Tensor, "ba
 
 
 def slot_chunks(
-    index: SlotIndex, keys: int, width: int, most: int
+    index: SlotIndex, keys: int, width: int
 ) -> Iterator[tuple[slice, Int[Tensor, "n slots"]]]:
     """Queries of one chunk, and the rows of all samples' keys that their slots name.
 
-    A chunk gathers about `most` numbers, from keys so wide.
+    A chunk gathers about as many numbers as its device holds well, from keys so wide.
     """
+    most = _CHUNK_NUMBERS if index.device.type == "cpu" else _DEVICE_CHUNK_NUMBERS
     first_row = torch.arange(len(index), device=index.device) * keys
     rows = (index + first_row[:, None, None]).flatten(0, 1)
     step = max(1, most // max(1, rows.shape[1] * width))
@@ -211,8 +213,7 @@ def slot_chunks(
 
 def _chunks(index: SlotIndex, key: HeadKeys) -> Iterator[tuple[slice, Int[Tensor, "n slots"]]]:
     _, heads, keys, c = key.shape
-    most = _CHUNK_NUMBERS if key.device.type == "cpu" else _DEVICE_CHUNK_NUMBERS
-    return slot_chunks(index, keys, heads * c, most)
+    return slot_chunks(index, keys, heads * c)
 
 
 def _gather(

@@ -118,7 +118,7 @@ class GatheredAttention(nn.Module):
                 _attend_dropped, rows[part], key, value, places, valid[part], self.heads, self.dropout,
                 use_reentrant=False,
             )
-            for part, places in slot_chunks(index, memory.shape[1], query.shape[2], _CHUNK_NUMBERS)
+            for part, places in slot_chunks(index, memory.shape[1], query.shape[2])
         ]  # fmt: skip
         return torch.cat(attended).view_as(query)
 
@@ -176,11 +176,6 @@ class _InWindows(torch.autograd.Function):
         return None, None, *gradients, None, None
 
 
-# Gathered numbers held at once, for the keys and again for the values: 4 MiB in single precision,
-# which a CPU's cache holds. Measured, larger chunks are slower there, and smaller ones not faster.
-_CHUNK_NUMBERS = 2**20
-
-
 def attend_rows(parts: SlotQKV, heads: int) -> Queries:
     """`compiled.attend`, but the mean over all slots for a query without a valid one."""
     query, key, value, _, valid = (part.flatten(0, 1) for part in parts)
@@ -216,7 +211,7 @@ def attend_rows_gradients(
 
 def _chunks(parts: SlotQKV) -> Iterator[tuple[slice, Int[Tensor, "rows slots"]]]:
     _, keys, width = parts.key.shape
-    return slot_chunks(parts.slot_index, keys, width, _CHUNK_NUMBERS)
+    return slot_chunks(parts.slot_index, keys, width)
 
 
 def _attend_gathered(

@@ -1,4 +1,4 @@
-"""Attention with a bias in windows on a CPU: torch's fused kernel without the bias, and its correction.
+"""Attention with a bias in windows: torch's fused kernel without the bias, and its correction.
 
 Rows whose correction would cancel are computed in full. A row is a query of one sample in one head.
 
@@ -7,7 +7,7 @@ sample and head.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from aqr_exp.aqr import (
     QueryNumbers,
     WindowSums,
 )
-from aqr_exp.aqr.attention import correction
+from aqr_exp.aqr.attention import correction, fused
 from aqr_exp.aqr.attention.compiled import WindowedQKV
 from aqr_exp.aqr.bias import LocalBias
 
@@ -90,22 +90,14 @@ def _scores(
     return scores.scatter_add_(1, index[sample, rows], bias[sample, rows])
 
 
-# The public function hides the log-sum-exp, which the correction needs. torch has it from 2.2 on.
-_NAME = "_scaled_dot_product_flash_attention_for_cpu"
-_KERNEL: Any = getattr(torch.ops.aten, _NAME, None)
-_KERNEL_BACKWARD: Any = getattr(torch.ops.aten, f"{_NAME}_backward", None)
-
 # Below this remainder 1 + D (before a common factor) the correction would lose more than two bits.
 _LEAST_REMAINDER = 0.25
 
 
 def unsupported_reason(query: Tensor) -> str | None:
     """The reason why the fused kernel cannot be used for these queries; None where it can."""
-    if query.device.type != "cpu":
-        return f"tensors on {query.device.type}"
-    if _KERNEL is None:
-        return f"torch {torch.__version__} has no fused kernel for CPUs"
-    return None
+    found = _kernel_for(query)
+    return found if isinstance(found, str) else None
 
 
 def attend_windowed(
@@ -136,9 +128,20 @@ def attend_windowed(
 def plain_attention(
     query: HeadQueries, key: HeadKeys, value: HeadKeys
 ) -> tuple[HeadQueries, QueryNumbers]:
-    """The fused CPU kernel: attended values, and in single precision or better the scores' log-sum-exp."""
-    output, log_sum = _KERNEL(*map(_packed, (query, key, value)), 0.0, False)
+    """The fused kernel: attended values, and in single precision or better the scores' log-sum-exp."""
+    output, log_sum, _ = _kernel(query).forward(*map(_packed, (query, key, value)))
     return output, log_sum
+
+
+def _kernel_for(query: Tensor) -> Callable[[], fused.FusedKernel] | str:
+    return fused.kernel_for(query.device.type, query.dtype, query.shape[-1])
+
+
+def _kernel(query: Tensor) -> fused.FusedKernel:
+    found = _kernel_for(query)
+    if isinstance(found, str):
+        raise TypeError(found)  # see `unsupported_reason`
+    return found()
 
 
 class _WindowedAttention(torch.autograd.Function):
@@ -147,8 +150,9 @@ class _WindowedAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, stats_out: Tensor | None, *tensors: Tensor) -> Tensor:
         windowed = WindowedQKV(*tensors)
-        with torch.autocast("cpu", enabled=False):
-            output, log_sum = plain_attention(*windowed[:3])
+        with torch.autocast(windowed.query.device.type, enabled=False):
+            parts = map(_packed, windowed[:3])
+            output, log_sum, ctx.state = _kernel(windowed.query).forward(*parts)
             output, log_sum, remainder = correction.correct_output(
                 windowed, output, log_sum, stats_out
             )
@@ -165,13 +169,12 @@ class _WindowedAttention(torch.autograd.Function):
         *tensors, output, log_sum, cancelled = ctx.saved_tensors
         windowed = WindowedQKV(*tensors)
         grad_output = _packed(grad_output)
-        with torch.autocast("cpu", enabled=False):
+        with torch.autocast(grad_output.device.type, enabled=False):
             # An infinite log-sum-exp makes every attention of a row zero: the rows that are computed
             # in full add nothing here.
             plain_sum = log_sum.masked_fill(cancelled, torch.inf)
-            plain = _KERNEL_BACKWARD(
-                grad_output, *map(_packed, windowed[:3]), output, plain_sum, 0.0, False
-            )
+            read = (*map(_packed, windowed[:3]), output)
+            plain = _kernel(windowed.query).backward(grad_output, read, plain_sum, ctx.state)
             gradients = correction.correct_gradients(
                 grad_output, windowed, output, plain_sum, plain
             )
