@@ -92,6 +92,7 @@ def make_denoising_queries(
     queries: int,
     settings: DenoisingSettings,
     step: Sequence[int] | None = None,
+    noise: tuple[int, Sequence[int]] | None = None,
 ) -> DenoisingQueries | None:
     """Noise a batch's ground truth.
 
@@ -100,6 +101,8 @@ def make_denoising_queries(
         queries: Q, number of learnable queries; groups are fewer where boxes are many.
         step: Boxes of each sample of the step, where these samples are a part of it: all its parts have
             the same slots.
+        noise: The seed of the step's noise and the places of these samples in the step, where several
+            processes have samples of it: each box then has the noise that one process would have drawn.
 
     Returns:
         The extra queries, or None where no sample of the step has a box. Noise is drawn from torch's CPU
@@ -121,7 +124,8 @@ def make_denoising_queries(
     sample, slot = sample.repeat(groups), place.repeat(groups) + offset
     copies = torch.cat(list(boxes)).repeat(groups, 1)
     classes = torch.cat(list(labels)).repeat(groups)
-    draws = (torch.rand(len(copies), 3) * 2.0 - 1.0).to(device)
+    draws = torch.rand(len(copies), 3) if noise is None else _of_step(*noise, counts, step, groups)
+    draws = (draws * 2.0 - 1.0).to(device)
     reference = copies.new_zeros(len(counts), groups * group_slots, 3)
     reference[sample, slot] = noised_centres(copies, draws, settings)
     if settings.noise_scale > 0:
@@ -134,3 +138,13 @@ def make_denoising_queries(
         labels=classes,
         boxes=copies,
     )
+
+
+def _of_step(
+    seed: int, places: Sequence[int], counts: Sequence[int], step: Sequence[int], groups: int
+) -> Float[Tensor, "n 3"]:
+    """The rows of some samples among the draws of a step, which has `step` boxes; see `noise`."""
+    every = torch.rand(groups, sum(step), 3, generator=torch.Generator().manual_seed(seed))
+    firsts = [sum(step[:place]) for place in places]
+    own = [first + box for first, n in zip(firsts, counts, strict=True) for box in range(n)]
+    return every[:, own].flatten(0, 1)

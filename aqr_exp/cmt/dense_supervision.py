@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from aqr_exp.aqr import BevMap, CameraMaps
 from aqr_exp.cmt import encodings
+from aqr_exp.cmt.ranks import step_count
 
 _PRIOR_LOGIT = -3.0
 _SIGMA_CELLS = 0.6
@@ -35,13 +36,13 @@ def centre_focal_loss(
         heat: Targets in [0, 1]; exactly 1 at a centre.
 
     Returns:
-        The sum over the number of centres, at least 1.
+        The sum over the number of centres, at least 1; of the mean rank in a training of several.
     """
     probability = logits.sigmoid().clamp(_EPSILON, 1.0 - _EPSILON)
     centre = heat == 1.0
     hit = (1.0 - probability).square() * probability.log()
     miss = (1.0 - heat).pow(4) * probability.square() * (1.0 - probability).log()
-    return -torch.where(centre, hit, miss).sum() / centre.sum().clamp(min=1)
+    return -torch.where(centre, hit, miss).sum() / step_count(centre.sum())
 
 
 def bev_targets(
@@ -187,7 +188,7 @@ class DenseSupervision(nn.Module):
         found = self.bev(bev)
         mask = near[:, None].to(bev.dtype)
         apart = (found[:, self.classes :] - offset).abs() * mask
-        offset_loss = _OFFSET_WEIGHT * (apart.sum() / mask.sum().clamp(min=1))
+        offset_loss = _OFFSET_WEIGHT * (apart.sum() / step_count(mask.sum()))
         return {
             "loss_dense_bev": self.weight * centre_focal_loss(found[:, : self.classes], heat),
             "loss_dense_offset": self.weight * offset_loss,

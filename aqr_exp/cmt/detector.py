@@ -21,7 +21,14 @@ from torch import Tensor, nn
 # Imported for what they register with `MODELS`.
 from aqr_exp.cmt import head, image_branch, task_head, transformer  # noqa: F401
 from aqr_exp.cmt.box_code import to_lidar_boxes
-from aqr_exp.cmt.lidar_branch import Voxelisation
+from aqr_exp.cmt.lidar_branch import POINT_FEATURES, Voxelisation
+from aqr_exp.cmt.ranks import (
+    SyncedBatchNorm,
+    ranks,
+    step_samples,
+    sum_gradients,
+    summed_losses,
+)
 
 
 @MODELS.register_module()
@@ -105,18 +112,26 @@ class GridMask(nn.Module):
 
 
 _META_KEYS = ("lidar2img", "pad_shape")
-_TRAIN_META_KEYS = ("modal_dropout", "step_boxes")
+_TRAIN_META_KEYS = ("modal_dropout", "step_boxes", "step_noise")
 
 
 def step_parts(data: Mapping[str, Any], count: int) -> Iterator[dict[str, Any]]:
-    """The collated samples of a step in so many parts, which know the boxes of all as `step_boxes`."""
+    """This process's collated samples of a step in so many parts.
+
+    They know the boxes of the whole step as `step_boxes` and, where other processes have samples of it
+    too, the seed of its noise and the places of the part's samples in it as `step_noise`.
+    """
     samples = data["data_samples"]
     boxes = tuple(len(sample.gt_instances_3d.labels_3d) for sample in samples)
+    step = step_samples(boxes)
     size = -(-len(samples) // count)
     for first in range(0, len(samples), size):
         part = slice(first, first + size)
+        known: dict[str, Any] = {"step_boxes": boxes}
+        if step is not None:
+            known = {"step_boxes": step.boxes, "step_noise": (step.seed, step.places[part])}
         for sample in samples[part]:
-            sample.set_metainfo({"step_boxes": boxes})
+            sample.set_metainfo(known)
         inputs = {name: values[part] for name, values in data["inputs"].items()}
         yield {"inputs": inputs, "data_samples": samples[part]}
 
@@ -176,13 +191,14 @@ class CmtDetector(Base3DDetector):
     def train_step(self, data: dict[str, Any], optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
         """Make one step of the optimiser, its samples in parts whose losses add up to the step's.
 
+        The parts are trained one after another, and at a time in as many processes as the training has.
         mmengine's own accumulation counts iterations from the start of a process and steps where they
         equal the run's, which is wrong for a run that is resumed, and gives all parts one weight.
 
         Returns:
             The losses of the step by name.
         """
-        if self.accumulate == 1:
+        if self.accumulate == ranks() == 1:
             found: dict[str, Tensor] = super().train_step(data, optim_wrapper)
             return found
         logs: dict[str, Tensor] = {}
@@ -192,9 +208,10 @@ class CmtDetector(Base3DDetector):
                 loss, named = self.parse_losses(losses)
             optim_wrapper.backward(loss)
             logs |= {name: value.detach() + logs.get(name, 0.0) for name, value in named.items()}
+        sum_gradients(self)
         optim_wrapper.step()
         optim_wrapper.zero_grad()
-        return logs
+        return summed_losses(logs)
 
     def extract_pts_feat(self, points: Sequence[Float[Tensor, "_ 5"]]) -> Tensor:
         """BEV map, [B, channels, rows (y), columns (x)].
@@ -233,6 +250,24 @@ class CmtDetector(Base3DDetector):
         """The encoders' map of clouds without points: zeros, which their parameters still reach."""
         canvas = next(self.pts_backbone.parameters()).new_zeros(batch, *self.canvas_shape)
         encoders = (self.pts_voxel_encoder, self.pts_middle_encoder)
+        norms = [
+            module
+            for encoder in encoders
+            for module in encoder.modules()
+            if isinstance(module, SyncedBatchNorm)
+        ]
+        if self.training and norms and ranks() > 1:
+            # Other ranks may have points, and their norms wait for those of this one.
+            for norm in norms:
+                norm.idle = True
+            layer = self.pts_voxel_layer
+            points = canvas.new_zeros(1, layer.max_points, POINT_FEATURES)
+            place = torch.zeros(1, 4, dtype=torch.long, device=canvas.device)
+            features = self.pts_voxel_encoder(points, place.new_ones(1), place)
+            canvas = canvas + 0.0 * self.pts_middle_encoder(features, place, batch)
+            for norm in norms:
+                norm.idle = False
+            return canvas
         return canvas + sum(0.0 * p.sum() for module in encoders for p in module.parameters())
 
     def extract_img_feat(self, images: Float[Tensor, "batch views 3 height width"]) -> Tensor:

@@ -254,7 +254,8 @@ class CmtHead(nn.Module):
         queries = self.reference_points.num_embeddings
         boxes, labels = self._ground_truth(metas)
         step = metas[0].get("step_boxes")
-        return make_denoising_queries(boxes, labels, queries, self.denoising, step)
+        noise = metas[0].get("step_noise")
+        return make_denoising_queries(boxes, labels, queries, self.denoising, step, noise)
 
     def _ground_truth(
         self, metas: Sequence[Mapping[str, Any]]

@@ -165,7 +165,7 @@ class PillarEncoder(nn.Module):
         points = features[slots < num_points[:, None]]  # N, 5; pillar by pillar
         decorated = self._decorate(features, num_points, coors, points, pillar)
         encoded = self.linear(decorated)
-        if self.training and len(points) == 1:
+        if self.training and len(points) == 1 and isinstance(self.norm, nn.BatchNorm1d):
             # The statistics of one point are no statistics: use the running ones.
             encoded = nn.functional.batch_norm(
                 encoded, self.norm.running_mean, self.norm.running_var, self.norm.weight,

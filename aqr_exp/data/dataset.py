@@ -90,8 +90,8 @@ def augmentation_rng(seed: int, key: SampleKey) -> np.random.Generator:
 class KeyedSampler(Sampler[SampleKey]):
     """Yields `SampleKey`s of this process's share of an epoch.
 
-    In training the order is padded by its own beginning to a multiple of the processes, so that all take
-    the same number of steps; at evaluation nothing is repeated.
+    In training what is left over of a multiple of the processes is not drawn, so that all take the same
+    number of steps, which is that of one process; at evaluation every sample is drawn once.
 
     Args:
         shuffle: True for a random order.
@@ -129,9 +129,7 @@ class KeyedSampler(Sampler[SampleKey]):
             order = epoch_order(
                 len(self.dataset), seed=self.seed, epoch=self.epoch, shuffle=self.shuffle
             )
-        if self.shuffle and len(order) % self.world_size:
-            order = np.concatenate([order, order[: -len(order) % self.world_size]])
-        return order
+        return order[: len(order) // self.world_size * self.world_size] if self.shuffle else order
 
     def __iter__(self) -> Iterator[SampleKey]:
         order = self._order()

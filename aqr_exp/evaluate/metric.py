@@ -3,10 +3,12 @@
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+from mmengine.dist import barrier, get_dist_info
 from mmengine.evaluator import BaseMetric
 
 from aqr_exp.config.description import read_description
@@ -179,6 +181,28 @@ class NuScenesResultMetric(BaseMetric):
                 self.description,
             )
             self.results.append((sample["token"], detections))
+
+    def evaluate(self, size: int) -> dict[str, Any]:
+        """The metrics; of several processes, each of which has predicted a share, the first has them.
+
+        The shares are gathered through files beside the result file, in the order of one process.
+        """
+        rank, ranks = get_dist_info()
+        if ranks == 1:
+            found: dict[str, Any] = super().evaluate(size)
+            return found
+        name = self.result_path.name
+        shares = [self.result_path.with_name(f".{name}.{number}") for number in range(ranks)]
+        self.result_path.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(shares[rank], json.dumps(self.results, allow_nan=False))
+        self.results.clear()
+        barrier()  # The other processes go on from here.
+        if rank:
+            return {}
+        results = zip_longest(*(json.loads(share.read_text(encoding="utf-8")) for share in shares))
+        for share in shares:
+            share.unlink()
+        return self.compute_metrics([tuple(one) for each in results for one in each if one])
 
     def compute_metrics(self, results: list[Any]) -> dict[str, Any]:
         """Write and score the collected (token, detections) pairs, as `score_results`.

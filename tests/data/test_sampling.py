@@ -47,17 +47,22 @@ def test_set_epoch_changes_order_and_keys():
     assert list(sampler) == first
 
 
-@pytest.mark.parametrize(("samples", "per_process"), [(10, 4), (9, 3), (11, 4)])
-def test_processes_share_an_epoch_without_gaps(samples, per_process):
+@pytest.mark.parametrize("samples", [9, 10, 11, 39, 40])
+@pytest.mark.parametrize(("ranks", "each"), [(3, 1), (4, 5), (2, 2)])
+def test_the_steps_of_processes_are_those_of_one(samples, ranks, each):
+    """As many, and each of them of the same samples, whatever is left over."""
+    whole = list(KeyedSampler(range(samples), shuffle=True, seed=1))
     shares = []
-    for rank in range(3):
+    for rank in range(ranks):
         sampler = KeyedSampler(range(samples), shuffle=True, seed=1)
-        sampler.rank, sampler.world_size = rank, 3
-        assert len(sampler) == per_process
+        sampler.rank, sampler.world_size = rank, ranks
         shares.append(list(sampler))
-    drawn = [key for share in shares for key in share]
-    assert {key.sample for key in drawn} == set(range(samples))
-    assert len({key.draw for key in drawn}) == len(drawn)
+        assert len(sampler) == len(shares[-1])
+        assert len(sampler) // each == samples // (ranks * each)
+    for step in range(samples // (ranks * each)):
+        drawn = [share[step * each : (step + 1) * each] for share in shares]
+        wanted = whole[step * ranks * each : (step + 1) * ranks * each]
+        assert [key for keys in zip(*drawn, strict=True) for key in keys] == wanted
 
 
 def test_augmentation_depends_on_every_part_of_the_key():

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from in_ranks import in_ranks
 from mmdet3d.structures import LiDARInstance3DBoxes
 from mmengine.structures import InstanceData
 from small_world import World
@@ -34,7 +35,9 @@ def _sample(world: World, token: str, truth_xy: np.ndarray) -> dict[str, object]
     }
 
 
-def _metrics(world: World, folder, evaluator: str, *, records: bool) -> dict[str, float]:
+def _metrics(
+    world: World, folder, evaluator: str, *, records: bool, share: slice = slice(None)
+) -> dict[str, float]:
     truth = world.truth("mini_val")
     metric = NuScenesResultMetric(
         str(world.root),
@@ -46,8 +49,8 @@ def _metrics(world: World, folder, evaluator: str, *, records: bool) -> dict[str
     )
     places = [truth.boxes.centre[truth.boxes.sample == place][0, :2] for place in range(10)]
     samples = zip(truth.samples.tokens, places, strict=True)
-    metric.process(None, [_sample(world, token, place) for token, place in samples])
-    return metric.compute_metrics(metric.results)
+    metric.process(None, [_sample(world, token, place) for token, place in [*samples][share]])
+    return metric.evaluate(10)
 
 
 @pytest.mark.parametrize("records", [True, False])
@@ -69,6 +72,32 @@ def test_the_records_are_those_of_the_file_and_hold_the_range_bands(world, tmp_p
     path = tmp_path / "mini_val.json"
     assert metrics == score_results(path, world.root, world.version, "mini_val")
     assert sum(map(len, json.loads(path.read_text())["results"].values())) == 20
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 7])
+def test_shares_of_processes_give_the_same_file_and_numbers(world, tmp_path, ranks, monkeypatch):
+    """Uneven ones, gathered beside the result file and nowhere else; the first has the metrics."""
+    alone = _metrics(world, _folder(tmp_path / "alone"), "aqr", records=True)
+    folder = _folder(tmp_path / "together")
+    monkeypatch.chdir(_folder(tmp_path / "here"))
+
+    def act(rank):
+        return _metrics(world, folder, "aqr", records=True, share=slice(rank, None, ranks))
+
+    # What a killed evaluation has left.
+    (folder / ".mini_val.json.0").write_text("[")
+    first, *others = in_ranks(ranks, act)
+    assert first == alone
+    assert others == [{}] * (ranks - 1)
+    assert sorted(path.name for path in folder.iterdir()) == ["mini_val.json", "records.npz"]
+    assert not list((tmp_path / "here").iterdir())
+    for name in ("mini_val.json", "records.npz"):
+        assert (folder / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+
+
+def _folder(path):
+    path.mkdir()
+    return path
 
 
 def test_an_unknown_evaluator_is_refused():
