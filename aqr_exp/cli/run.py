@@ -82,7 +82,7 @@ def _with_loading(config: RunConfig, plan: RunPlan) -> RunPlan:
     if steps.fault is not None:
         return replace(plan, faults=(f"its first steps: {steps.fault}",))
     found = {name: getattr(steps, name) for name in ("step_s", "load_s", "workers")}
-    return replace(plan, loading={**found, "waiting": steps.waiting_words(slot)})
+    return replace(plan, loading={**found, "waiting": steps.waiting(slot)})
 
 
 def _lines(config: RunConfig, plan: RunPlan) -> list[str]:

@@ -67,7 +67,7 @@ def preflight(plan: Plan, store: Store, slot: Slot) -> None:
             f"{steps.step_s:.2f} s a step, {steps.memory_mb:.0f} MB at most, loss {steps.loss:.4g}"
         )
         console.say(f"  {steps.name}: {words}")
-        if waits := steps.waiting_words(slot):
+        if waits := steps.waiting(slot):
             console.say(f"  {steps.name}: {waits}")
         if steps.fault is not None:
             faults.append(Fault(where=f"pre-flight: {steps.name}", rule=steps.fault))

@@ -5,7 +5,6 @@ complete. A file holds `_HEAD`, the points, and a byte a point: whether it is th
 """
 
 import itertools
-import json
 import os
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,7 @@ from aqr_exp.data.gt_database.build import info_digest, swap, with_paths
 from aqr_exp.data.info_files import MAX_SWEEPS, fresh_parts, read_info_file
 from aqr_exp.data.workers import run_in_workers
 from aqr_exp.errors import AqrExpError
-from aqr_exp.files.atomic import replace_bytes, replace_text
+from aqr_exp.files.atomic import replace_bytes, replace_json
 from aqr_exp.files.progress import Progress, no_progress
 from aqr_exp.files.reading import open_regular, read_json
 
@@ -31,7 +30,6 @@ _HEAD = np.dtype([("without_ego", np.int64), ("points", np.int64, MAX_SWEEPS + 1
 """Whether the points without the vehicle's own have the bits that they have when those were left out first,
 and the points of the keyframe and of each sweep, newest first."""
 _POINT_BYTES = 4 * POINT_FEATURES
-_AT_ONCE = 50
 
 
 def file_name(sample: int) -> str:
@@ -70,11 +68,8 @@ def read_merged(folder: Path, sample: int, sweeps: int, *, ego_points: bool) -> 
             head = np.frombuffer(file.read(_HEAD.itemsize), _HEAD)
             counts = head["points"].ravel()
             total = int(counts.sum())
-            if (
-                not len(head)
-                or counts.min() < 0
-                or size != _HEAD.itemsize + total * (_POINT_BYTES + 1)
-            ):
+            length = _HEAD.itemsize + total * (_POINT_BYTES + 1)
+            if not len(head) or counts.min() < 0 or size != length:
                 raise AqrExpError(f"{path} is damaged: its length is not that of its points")
             if not ego_points and not head["without_ego"][0]:
                 return None
@@ -113,31 +108,24 @@ def merge_split(root: Path, split: str, *, workers: int, progress: Progress = no
         return
     final = sweeps_folder(root, split)
     parts = final.with_name(f".{final.name}.parts")
-    digest = info_digest(root, split)
-    fresh_parts(parts, {"form": _FORM, "infos_sha256": digest})
+    made = {"form": _FORM, "infos_sha256": info_digest(root, split)}
+    fresh_parts(parts, made)
     (parts / "sweeps").mkdir(exist_ok=True)
     infos = read_info_file(info_path(root, split))["data_list"]
     lidar = (read_description(root) or NUSCENES).lidar
-    missing = [at for at in range(len(infos)) if not (parts / file_name(at)).exists()]
-    shares = [missing[first : first + _AT_ONCE] for first in range(0, len(missing), _AT_ONCE)]
-    calls = [
-        partial(_merge, root, parts, {at: infos[at] for at in share}, lidar) for share in shares
-    ]
+    files = [parts / file_name(at) for at in range(len(infos))]
+    pairs = zip(files, infos, strict=True)
+    calls = [partial(_merge, root, path, info, lidar) for path, info in pairs if not path.exists()]
     done = itertools.count(1)
     run_in_workers(calls, workers, lambda _: progress(next(done), len(calls)))
-    replace_text(
-        parts / "index.json", json.dumps({"form": _FORM, "infos_sha256": digest}, indent=1) + "\n"
-    )
-    files = [parts / name for name in ("index.json", *map(file_name, range(len(infos))))]
+    replace_json(parts / "index.json", made)
     whole = sum(path.stat().st_size for path in files) <= HASH_WHOLE_BYTES
-    record_files(derived_record(parts), parts, files, whole=whole)
+    record_files(derived_record(parts), parts, [parts / "index.json", *files], whole=whole)
     swap(parts, final)
 
 
-def _merge(root: Path, parts: Path, infos: dict[int, dict[str, Any]], lidar: str) -> None:
-    for sample, info in infos.items():
-        try:
-            content = merge_sample(with_paths(root, info, lidar))
-        except ValueError as error:
-            raise AqrExpError(str(error)) from None
-        replace_bytes(parts / file_name(sample), content)
+def _merge(root: Path, path: Path, info: dict[str, Any], lidar: str) -> None:
+    try:
+        replace_bytes(path, merge_sample(with_paths(root, info, lidar)))
+    except ValueError as error:
+        raise AqrExpError(str(error)) from None

@@ -156,27 +156,19 @@ class FirstSteps:
     loss: float | None = None
     fault: str | None = None
 
-    @property
-    def waiting(self) -> tuple[float, int] | None:
-        """The share of the time that training would wait for samples, and the workers that it would take.
-
-        None where the share is below a tenth, or not known.
-        """
+    def waiting(self, slot: Slot) -> str | None:
+        """What training would wait for samples, and the workers that would end it; None below a tenth."""
         if not self.step_s or self.load_s is None:
             return None
         loaded_s = self.load_s / max(1, self.workers)
         whole_s = max(self.step_s, loaded_s) if self.workers else self.step_s + loaded_s
         share = 1.0 - self.step_s / whole_s
-        return (share, math.ceil(self.load_s / self.step_s)) if share >= _SMALL_SHARE else None
-
-    def waiting_words(self, slot: Slot) -> str | None:
-        """Such as `the GPU would wait 87 % of the time`, with the workers that would end it."""
-        if self.waiting is None:
+        if share < _SMALL_SHARE:
             return None
-        share, needed = self.waiting
         device = "GPU" if slot.environment.get("CUDA_VISIBLE_DEVICES") else "processor"
-        workers = "1 worker" if needed == 1 else f"{needed} workers"
-        enough = f"{workers} would do, not {self.workers} (launcher.loader_workers)"
+        needed = math.ceil(self.load_s / self.step_s)
+        count = f"{needed} worker{'s' * (needed > 1)}"
+        enough = f"{count} would do, not {self.workers} (launcher.loader_workers)"
         if needed > MOST_WORKERS:
             enough = f"not even {MOST_WORKERS} workers would do"
         return f"the {device} would wait {100 * share:.0f} % of the time for samples: {enough}"

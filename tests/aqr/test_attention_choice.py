@@ -109,7 +109,7 @@ def test_misfits_are_named():
 
 def test_without_the_fused_kernel(monkeypatch):
     torch.manual_seed(0)
-    monkeypatch.setattr(fused, "_operators", lambda _name: (None, None))
+    monkeypatch.setattr(fused, "_operator", lambda _name: None)
     monkeypatch.setattr(api, "_CHUNK_SCORES", 700)
     tensors, bias = leaves(2, 2, 9, 50, 8), random_bias(2, 9, 50, 6, 3.0)
     got, wanted = results(attend, tensors, bias), results(attend_dense, tensors, bias)
@@ -138,7 +138,7 @@ def test_a_backend_that_cannot_serve_gives_way_and_says_why_once(caplog, monkeyp
         for _ in range(2):
             attend(*tensors, bias, backend="flex")
             attend(*tensors, bias, blocked)
-        monkeypatch.setattr(fused, "_operators", lambda _name: (None, None))
+        monkeypatch.setattr(fused, "_operator", lambda _name: None)
         attend(*tensors, bias)
         attend(*tensors, bias, backend="flex")
     no_kernel = f"torch {torch.__version__} has no fused kernel for CPUs"

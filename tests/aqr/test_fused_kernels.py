@@ -90,18 +90,24 @@ def cudnn_backward(
 
 
 LAYOUTS = {
-    fused.ForCpu: (CPU, CPU_BACKWARD),
-    fused.Flash: (flash, flash_backward),
-    fused.Efficient: (efficient, efficient_backward),
-    fused.Cudnn: (cudnn, cudnn_backward),
+    fused.CPU.name: (CPU, CPU_BACKWARD),
+    fused.FLASH.name: (flash, flash_backward),
+    fused.EFFICIENT.name: (efficient, efficient_backward),
+    fused.CUDNN.name: (cudnn, cudnn_backward),
 }
 
 
-@pytest.fixture(params=LAYOUTS, ids=lambda kind: kind.name)
+KERNELS = (fused.CPU, fused.FLASH, fused.EFFICIENT, fused.CUDNN)
+
+
+@pytest.fixture(params=KERNELS, ids=lambda kernel: kernel.name)
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A kind of kernel whose operators are the CPU's in the layout of its own."""
     monkeypatch.setattr(fused, "kernel_for", lambda *_: request.param)
-    monkeypatch.setattr(fused, "_operators", lambda _name: LAYOUTS[request.param])
+    forward, backward = LAYOUTS[request.param.name]
+    monkeypatch.setattr(
+        fused, "_operator", lambda name: backward if name.endswith("_backward") else forward
+    )
     return request.param
 
 
@@ -134,32 +140,32 @@ def test_half_precision_is_kept_and_corrected_in_single(dtype: torch.dtype) -> N
 @pytest.mark.parametrize(
     ("kind", "dtype"),
     [
-        (fused.Flash, torch.bfloat16),
-        (fused.Flash, torch.float16),
-        (fused.Efficient, torch.float32),
-        (fused.Cudnn, torch.bfloat16),
+        (fused.FLASH, torch.bfloat16),
+        (fused.FLASH, torch.float16),
+        (fused.EFFICIENT, torch.float32),
+        (fused.CUDNN, torch.bfloat16),
     ],
 )
 def test_torchs_own_shapes_and_arguments_fit(kind: Any, dtype: torch.dtype) -> None:
     """The operators themselves, on tensors without memory: queries of a published model."""
     query, grad = (torch.empty(2, 8, 1400, 32, dtype=dtype, device="meta") for _ in range(2))
     key, value = (torch.empty(2, 8, 500, 32, dtype=dtype, device="meta") for _ in range(2))
-    output, log_sum, state = kind().forward(query, key, value)
+    output, log_sum, state = kind.forward(query, key, value)
     assert output.shape == query.shape
     assert log_sum.shape == (2, 8, 1400)
     assert log_sum.dtype == torch.float32
-    found = kind().backward(grad, (query, key, value, output), log_sum, state)
+    found = kind.backward(grad, (query, key, value, output), log_sum, state)
     assert [one.shape for one in found] == [query.shape, key.shape, value.shape]
 
 
 @pytest.mark.parametrize(
     ("device", "dtype", "width", "found"),
     [
-        ("cpu", torch.float32, 7, fused.ForCpu),
-        ("cpu", torch.float64, 8, fused.ForCpu),
-        ("cuda", torch.float16, 32, fused.Flash),
-        ("cuda", torch.bfloat16, 8, fused.Flash),
-        ("cuda", torch.float32, 32, fused.Efficient),
+        ("cpu", torch.float32, 7, fused.CPU),
+        ("cpu", torch.float64, 8, fused.CPU),
+        ("cuda", torch.float16, 32, fused.FLASH),
+        ("cuda", torch.bfloat16, 8, fused.FLASH),
+        ("cuda", torch.float32, 32, fused.EFFICIENT),
         ("cuda", torch.float32, 6, "heads of 6 numbers in float32"),
         ("cuda", torch.float16, 12, "heads of 12 numbers in float16"),
         ("cuda", torch.float64, 32, "heads of 32 numbers in float64"),

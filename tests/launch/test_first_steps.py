@@ -148,13 +148,11 @@ def test_what_a_training_would_wait_for_its_samples(
 ) -> None:
     steps = FirstSteps(name="x", step_s=0.5, load_s=load_s, workers=workers)
     words = f"the GPU would wait {share} % of the time for samples: {enough}"
-    assert steps.waiting_words(GPU) == (words if share else None)
-    assert FirstSteps(name="x", load_s=load_s, workers=workers, fault="no").waiting is None
+    assert steps.waiting(GPU) == (words if share else None)
+    assert FirstSteps(name="x", load_s=load_s, workers=workers, fault="no").waiting(GPU) is None
 
 
 def test_without_a_gpu_the_processor_waits() -> None:
     steps = FirstSteps(name="x", step_s=0.5, load_s=4.0, workers=1)
-    words = steps.waiting_words(
-        Slot(name="cpu-0", threads=1, environment={"CUDA_VISIBLE_DEVICES": ""})
-    )
+    words = steps.waiting(Slot(name="cpu-0", threads=1, environment={"CUDA_VISIBLE_DEVICES": ""}))
     assert str(words).startswith("the processor would wait 88 % of the time")

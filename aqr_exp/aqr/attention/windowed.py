@@ -7,7 +7,7 @@ sample and head.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -133,7 +133,7 @@ def plain_attention(
     return output, log_sum
 
 
-def _kernel_for(query: Tensor) -> Callable[[], fused.FusedKernel] | str:
+def _kernel_for(query: Tensor) -> fused.FusedKernel | str:
     return fused.kernel_for(query.device.type, query.dtype, query.shape[-1])
 
 
@@ -141,7 +141,7 @@ def _kernel(query: Tensor) -> fused.FusedKernel:
     found = _kernel_for(query)
     if isinstance(found, str):
         raise TypeError(found)  # see `unsupported_reason`
-    return found()
+    return found
 
 
 class _WindowedAttention(torch.autograd.Function):

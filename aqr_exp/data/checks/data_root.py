@@ -15,7 +15,7 @@ from aqr_exp.config.inputs import (
     read_data_identity,
     record_path,
 )
-from aqr_exp.data.checks.derived import info_faults, object_faults, sweep_faults
+from aqr_exp.data.checks.derived import info_faults, made_faults
 from aqr_exp.data.checks.files import (
     SensorFiles,
     blind_cameras,
@@ -164,9 +164,7 @@ def derived_faults(
         if not changes and current != identity["fingerprint"]:
             cause = f"made from other content: {identity['fingerprint']}, now it is {current}"
             faults.append(_identity_fault(root, f"{cause}: run `aqr-exp data prepare`"))
-    for split in splits:
-        faults += [*object_faults(root, split), *sweep_faults(root, split)]
-    return faults
+    return [*faults, *(fault for split in splits for fault in made_faults(root, split))]
 
 
 def _identity_fault(root: Path, cause: str) -> DataFault:

@@ -93,18 +93,12 @@ def _info_fault(
     return cause
 
 
-def object_faults(root: Path, split: str) -> Iterator[DataFault]:
-    """Faults of a split's GT database; none where it was not built."""
-    folder = objects_folder(root, split)
-    for name, cause in database_faults(root, split) if folder.is_dir() else ():
-        file = (folder / name).relative_to(root).as_posix()
-        yield DataFault(file=file, kind="objects", cause=f"{cause}: run `aqr-exp data prepare`")
-
-
-def sweep_faults(root: Path, split: str) -> Iterator[DataFault]:
-    """Faults of a split's merged sweeps; none where they were not merged."""
-    folder = sweeps_folder(root, split)
-    for name, cause in merged_faults(root, split) if folder.is_dir() else ():
-        file = (folder / name).relative_to(root).as_posix()
-        remedy = "run `aqr-exp data prepare`"
-        yield DataFault(file=file, kind="merged sweeps", cause=f"{cause}: {remedy}")
+def made_faults(root: Path, split: str) -> Iterator[DataFault]:
+    """Faults of a split's GT database and of its merged sweeps; none of what was not made."""
+    for kind, folder, faults in (
+        ("objects", objects_folder(root, split), database_faults),
+        ("merged sweeps", sweeps_folder(root, split), merged_faults),
+    ):
+        for name, cause in faults(root, split) if folder.is_dir() else ():
+            file = (folder / name).relative_to(root).as_posix()
+            yield DataFault(file=file, kind=kind, cause=f"{cause}: run `aqr-exp data prepare`")

@@ -106,8 +106,7 @@ class LoadLidarSweeps(BaseTransform):
 
     def corrupted(self, points: np.ndarray, path: str) -> np.ndarray:
         """A file's points; draws are of its name, so that it is one file for all samples."""
-        if self.case is None or self.case.corruption not in FILE_CORRUPTIONS:
-            return points
+        assert self.case is not None  # noqa: S101 - see `_points`
         folder, file = Path(path).parts[-3:-1], Path(path).name
         change = FILE_CORRUPTIONS[self.case.corruption]
         return change(points, self.case.level, self.case.rng(file), "samples" in folder)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aqr_exp.data.checks.derived import object_faults
+from aqr_exp.data.checks.derived import made_faults
 
 FOLDER = "aqr_infos/synth_train.objects"
 
@@ -71,11 +71,11 @@ def of_other_data(folder: Path) -> tuple[str, str]:
 )
 def test_each_damage_is_one_line(copy: Path, plant: Callable[[Path], tuple[str, str]]) -> None:
     file, cause = plant(copy / FOLDER)
-    (fault,) = object_faults(copy, "synth_train")
+    (fault,) = made_faults(copy, "synth_train")
     assert fault.file == FOLDER + file
     assert fault.cause == f"{cause}: run `aqr-exp data prepare`"
 
 
 def test_whole_objects_and_none_are_sound(copy: Path) -> None:
-    assert list(object_faults(copy, "synth_train")) == []
-    assert list(object_faults(copy, "synth_val")) == []
+    assert list(made_faults(copy, "synth_train")) == []
+    assert list(made_faults(copy, "synth_val")) == []
