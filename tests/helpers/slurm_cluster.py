@@ -243,13 +243,14 @@ class SlurmCluster:
                 os.kill(pid, signal.SIGKILL)
 
     def processes(self, variable: str) -> list[int]:
-        """Processes of this cluster's jobs with a variable."""
+        """Processes of this cluster's jobs with a variable that begins so."""
         mine = f"SLURM_CONF={self.environment['SLURM_CONF']}".encode()
         found = []
         for path in Path("/proc").glob("[0-9]*/environ"):
             with contextlib.suppress(OSError):
                 variables = path.read_bytes().split(b"\0")
-                if variable.encode() in variables and mine in variables:
+                found_it = any(item.startswith(variable.encode()) for item in variables)
+                if found_it and mine in variables:
                     found.append(int(path.parent.name))
         return found
 

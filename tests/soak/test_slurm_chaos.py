@@ -39,7 +39,7 @@ def disturb(site: Site, draw: random.Random) -> str:
         number = {"cancel": "TERM", "time": "USR2"}[what]
         cluster.said("scancel", f"--signal={number}", draw.choice(running))
     elif what == "kill":
-        trainings = cluster.processes("AQR_EXP_LAUNCHER")
+        trainings = cluster.processes("AQR_EXP_LAUNCHER=")
         with contextlib.suppress(IndexError, ProcessLookupError):
             os.kill(draw.choice(trainings), signal.SIGKILL)
     elif what == "controller":
