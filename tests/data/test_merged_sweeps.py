@@ -13,6 +13,7 @@ from aqr_exp.cli.main import main
 from aqr_exp.config.inputs import sweeps_folder, with_data_identity
 from aqr_exp.config.load import load_run
 from aqr_exp.data.checks.data_root import check_root
+from aqr_exp.data.corruptions.cases import CorruptionCase
 from aqr_exp.data.dataset import SampleKey
 from aqr_exp.data.info_files import read_info_file
 from aqr_exp.data.merged_sweeps import file_name, merge_sample, merged_faults, read_merged
@@ -256,3 +257,24 @@ def test_without_asking_nothing_is_merged(synth_root: Path, tmp_path: Path) -> N
     shutil.copytree(synth_root, root, copy_function=os.link)
     assert prepare(root) == 0
     assert not list((root / "aqr_infos").glob("*.sweeps"))
+
+
+@pytest.mark.parametrize(("name", "severity"), [("beams", "16"), ("stuck_lidar", "2")])
+def test_corruptions_of_files_and_of_time_read_what_they_would_without(
+    synth_root: Path, merged_root: Path, name: str, severity: str
+) -> None:
+    from mmdet3d.registry import DATASETS
+
+    register_plugins()
+
+    def points(root: Path) -> list[Any]:
+        config = load_run("baseline", [f"data.root={str(root)!r}", "data.sweeps=1"])
+        case = CorruptionCase(name, severity)
+        settings = dataset_config(config, "synth_train", training=False, corruption=case)
+        data = DATASETS.build(settings)
+        return [data[SampleKey(at, 0, at)]["inputs"]["points"].numpy() for at in range(len(data))]
+
+    plain, changed = clouds(merged_root, "data.sweeps=1"), points(merged_root)
+    assert any(len(one) != len(other) for one, other in zip(plain, changed, strict=True))
+    for one, other in zip(points(synth_root), changed, strict=True):
+        np.testing.assert_array_equal(one, other)
