@@ -79,6 +79,7 @@ Examples:
   aqr-exp sweep my_gain baseline seed=0,1,2    an idea and what it is compared with
   aqr-exp sweep search_bias                    Optuna proposes the points
   aqr-exp sweep variants --until-decided       as many seeds as each arm needs
+  aqr-exp sweep variants --plan                for `aqr-exp work`, here or on other machines
 {example_lines("sweep")}
 
 \b
@@ -104,6 +105,7 @@ _NO_PREFLIGHT = typer.Option(
 _UNTIL_DECIDED = typer.Option(
     "--until-decided", help="Add seeds until every arm is decided, by a plan made before."
 )
+_PLAN = typer.Option("--plan", help="Write the runs down for `aqr-exp work`, and start nothing.")
 _NAME = typer.Option(
     "--name", help="Name the sweep, such as one with another setting.", metavar="NAME"
 )
@@ -120,6 +122,7 @@ def command(
     no_preflight: Annotated[bool, _NO_PREFLIGHT] = False,
     name: Annotated[str | None, _NAME] = None,
     until_decided: Annotated[bool, _UNTIL_DECIDED] = False,
+    only_planned: Annotated[bool, _PLAN] = False,
     as_json: console.Json = False,
 ) -> int:
     """Plan a sweep, and run or show it; returns the exit code."""
@@ -129,6 +132,10 @@ def command(
     store = Store(results_root())
     request = sweep_request(what, overrides or [], name)
     check_name(request, store)
+    if only_planned and (dry_run or until_decided or request.search is not None):
+        raise RequestError(
+            "--plan writes down runs that are known: no --dry-run, --until-decided, strategy"
+        )
     if until_decided:
         return _until_decided(
             request,
@@ -171,6 +178,10 @@ def command(
         say_removed(plan.name, removed)
     console.say(report.summary(plan, statuses))
     say_other_code(plan.name, known.completed(run.name for run in plan.runs))
+    if only_planned:
+        _remember(plan, store)
+        console.say(f"{plan.name} is planned: `aqr-exp work {plan.name}` works on it")
+        return 0
     # What runs the holes is loaded only when there are any.
     if all(status.state is RunStatus.COMPLETED for status in statuses):
         _remember(plan, store)

@@ -134,6 +134,7 @@ SURFACE = {
         "--fill",
         "--name",
         "--no-preflight",
+        "--plan",
         "--json",
         "--slots",
         "--until-decided",

@@ -1,6 +1,5 @@
 """Workers: what is due of a planned sweep, worked on by whoever comes, each run once."""
 
-import dataclasses
 import os
 import subprocess
 import sys
@@ -15,13 +14,8 @@ from stub_training import read_audit
 
 from aqr_exp.cli import control
 from aqr_exp.cli.main import main
-from aqr_exp.cli.sweep_execute import remember
-from aqr_exp.config.identity import run_name
-from aqr_exp.config.inputs import with_data_identity
-from aqr_exp.config.load import load_run
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.store import Store
-from aqr_exp.sweep.plan import Plan, PlannedRun
 
 WITHIN_S = 100
 
@@ -35,28 +29,16 @@ def planned(
     monkeypatch.setenv("AQR_EXP_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("AQR_EXP_RESULTS", str(store.root))
     monkeypatch.chdir(tmp_path)
-    config = with_data_identity(load_run("baseline"))
-    configs = [dataclasses.replace(config, seed=seed) for seed in range(4)]
-    runs = [
-        PlannedRun(
-            variant="baseline",
-            overrides=(),
-            seed=one.seed,
-            config=one,
-            name=run_name(one),
-            labels=("baseline",),
-        )
-        for one in configs
-    ]
-    remember(Plan(name="s", runs=tuple(runs)), store.sweep("s"))
-    return [store.folder(run.name) for run in runs]
+    assert main(["sweep", "baseline", "seed=0,1,2,3", "--name", "s", "--plan"]) == 0
+    assert store.names() == []
+    return [store.folder(entry.name) for entry in store.sweep("s").read_plan()]
 
 
-def worker(*arguments: str) -> subprocess.Popen:
+def worker(*arguments: str, slots: int = 2) -> subprocess.Popen:
     """A worker in a process of its own, whose trainings are its forks."""
     forked = Path(__file__).with_name("forked.py")
     return subprocess.Popen(
-        [sys.executable, str(forked), "work", "s", *arguments, "--slots", "2"],
+        [sys.executable, str(forked), "work", "s", *arguments, "--slots", str(slots)],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
@@ -100,7 +82,7 @@ def test_what_others_run_is_left_to_them_or_waited_for(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     stubs({planned[0].name: {"ends": "hangs"}, "*": {"sleep_s": 0.2}})
-    first = worker()
+    first = worker(slots=1)  # busy with the one that hangs: all others are the second worker's
     wait_until(lambda: began(tmp_path)[planned[0].name] == 1)
     stubs({})
     monkeypatch.setattr(control, "LEFT_AFTER_S", 0.5)
