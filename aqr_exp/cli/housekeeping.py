@@ -165,7 +165,11 @@ def rm_command(
     """Remove runs, or their checkpoints; returns the exit code."""
     store = Store(results_root())
     rows = selected(collect(store), names, store=store)
-    chosen = [row for row in rows if _may_go(row, checkpoints=checkpoints)]
+    chosen = [
+        row
+        for row in rows
+        if _may_go(row, checkpoints=checkpoints) and not store.folder(row.name).path.is_symlink()
+    ]
     for row in rows:
         if row not in chosen:
             console.say(f"{row.name} stays: {row.status}{f', {row.reason}' if row.reason else ''}")

@@ -53,7 +53,7 @@ MOST_LETTERS = 150
 
 
 def selected(rows: Sequence[RunRow], names: Sequence[str], *, store: Store) -> list[RunRow]:
-    """The runs of sweeps, and those whose names begin with what was typed; all where nothing was.
+    """The runs of sweeps, and those that are named or whose names begin with what was typed; else all.
 
     Raises:
         RequestError: A name is no sweep and begins no run's name; tells the nearest.
@@ -68,7 +68,9 @@ def selected(rows: Sequence[RunRow], names: Sequence[str], *, store: Store) -> l
             planned = {entry.name for entry in store.sweep(name).read_plan()}
             found = {row.name for row in rows if {row.name, first_of(row.name)} & planned}
         else:
-            found = {row.name for row in rows if name and row.name.startswith(name)}
+            # `-s1` begins `-s10`, too.
+            found = {name} & {row.name for row in rows}
+            found = found or {row.name for row in rows if name and row.name.startswith(name)}
             if not found:
                 known = [*sweeps, *beginnings(rows)]
                 raise RequestError(

@@ -13,7 +13,7 @@ from typing import Annotated, BinaryIO
 
 import msgspec
 
-from aqr_exp.errors import RequestError, shown
+from aqr_exp.errors import AqrExpError, RequestError, shown
 from aqr_exp.files.atomic import clear_litter, draft_of, replacing
 from aqr_exp.files.progress import Progress, no_progress
 from aqr_exp.files.reading import file_sha256, open_regular
@@ -24,7 +24,7 @@ from aqr_exp.store.store import Store
 
 MANIFEST = "aqr-exp-runs.json"
 _MOST_MANIFEST_BYTES = 64 << 20
-_CHUNK = 1 << 20
+_CHUNK, _LITTLE = 1 << 20, 4096
 _NO_TIME = (1980, 1, 1, 0, 0, 0)
 """Equal runs give equal archives, whenever they are written."""
 _SLOW_BYTES = 16 << 20
@@ -59,15 +59,15 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def __post_init__(self) -> None:
         for files in self.runs.values():
             for name in files:
-                parts = PurePosixPath(name).parts
-                hidden = any(part.startswith(".") for part in parts)
-                if (
-                    hidden
-                    or not parts
-                    or "/".join(parts) != name
-                    or re.search(r"[\\\x00-\x1f]", name)
-                ):
-                    raise ValueError(f"{name!r} is no path in a run's folder")
+                _check_path(name)
+
+
+def _check_path(name: str) -> None:
+    parts = PurePosixPath(name).parts
+    hidden = any(part.startswith(".") for part in parts)
+    odd = re.search(r"[\\\x00-\x1f\ud800-\udfff]", name)
+    if hidden or odd or not parts or "/".join(parts) != name:
+        raise ValueError(f"{name!r} is no path in a run's folder")
 
 
 def is_archive(path: Path) -> bool:
@@ -75,7 +75,7 @@ def is_archive(path: Path) -> bool:
     try:
         with open_regular(path) as file, zipfile.ZipFile(file) as packed:
             return MANIFEST in packed.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError):
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError):
         return False
 
 
@@ -127,6 +127,10 @@ def _files(folder: RunFolder, *, weights: bool) -> list[str]:
         if hidden or path.is_symlink() or not path.is_file():
             continue
         if weights or not path.is_relative_to(folder.checkpoints_dir):
+            try:
+                _check_path(inside.as_posix())
+            except ValueError as error:
+                raise RequestError(f"{folder.name}: {error}: rename or remove it") from None
             found.append(inside.as_posix())
     return found
 
@@ -177,6 +181,11 @@ def read_archive(path: Path, store: Store, *, progress: Progress = no_progress) 
                 plan.parent.mkdir(parents=True, exist_ok=True)
                 with replacing(plan) as file:
                     _copy(packed, f"sweeps/{name}.json", file, digest, path)
+                try:
+                    store.sweep(name).read_plan()
+                except AqrExpError:
+                    plan.unlink()
+                    raise
     return found
 
 
@@ -185,7 +194,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with open_regular(path) as file, zipfile.ZipFile(file) as packed:
             yield packed
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, NotImplementedError) as error:
         raise RequestError(f"{path} is no archive of runs: {error}") from None
 
 
@@ -193,7 +202,7 @@ def _manifest(packed: zipfile.ZipFile, path: Path) -> Manifest:
     try:
         if packed.getinfo(MANIFEST).file_size > _MOST_MANIFEST_BYTES:
             raise RequestError(f"{path} is no archive of runs: its list is too long")
-        return msgspec.json.decode(packed.read(MANIFEST), type=Manifest)
+        return msgspec.json.decode(b"".join(_pieces(packed, MANIFEST)), type=Manifest)
     except KeyError:
         raise RequestError(f"{path} is no archive of runs: it has no {MANIFEST}") from None
     except (msgspec.MsgspecError, *_BROKEN) as error:
@@ -244,19 +253,23 @@ def _unpack(packed: zipfile.ZipFile, folder: RunFolder, files: dict[str, str], p
         shutil.rmtree(hidden, ignore_errors=True)
 
 
+def _pieces(packed: zipfile.ZipFile, name: str) -> Iterator[bytes]:
+    about = packed.getinfo(name)
+    if about.compress_type == zipfile.ZIP_BZIP2:
+        raise zipfile.BadZipFile("bzip2 is not used in archives of runs")
+    with packed.open(about) as file:
+        # What is read is unpacked at once, whatever its size: at most 60 MB come of so little.
+        while part := file.read(_LITTLE):
+            yield part
+
+
 def _copy(packed: zipfile.ZipFile, name: str, into: BinaryIO, expected: str, path: Path) -> None:
     """Copy a member that is what the manifest says; one that grows beyond its size is cut off."""
     digest = hashlib.sha256()
     try:
-        about = packed.getinfo(name)
-        with packed.open(about) as file:
-            left = about.file_size
-            while part := file.read(min(_CHUNK, left + 1)):
-                left -= len(part)
-                if left < 0:
-                    break
-                digest.update(part)
-                into.write(part)
+        for part in _pieces(packed, name):
+            digest.update(part)
+            into.write(part)
     except KeyError:
         raise RequestError(f"{path} is damaged: {shown(name)} is missing") from None
     except _BROKEN as error:

@@ -65,6 +65,30 @@ def test_removed_after_asking(store: MadeUpStore, capsys: pytest.CaptureFixture[
     assert [one.name for one in store.runs_dir.iterdir()] == [third]
 
 
+def test_a_whole_name_means_no_other_run(
+    store: MadeUpStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, third = store.names()
+    tenth = store.add("baseline", [], 10, mAP=0.3, NDS=0.2).name
+    assert tenth == f"{second}0"
+    assert main(["rm", second, "--yes"]) == 0
+    assert capsys.readouterr().err.startswith(f"to be removed: {second} (")
+    assert store.names() == [first, tenth, third]
+
+
+def test_a_link_in_the_place_of_a_run_stays(
+    store: MadeUpStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, *_ = store.names()
+    elsewhere = store.folder(first).path.rename(tmp_path / "elsewhere")
+    there = sorted(elsewhere.rglob("*"))
+    store.folder(first).path.symlink_to(elsewhere)
+    assert main(["rm", first, "--yes"]) == 2
+    assert f"{first} stays: damaged, " in capsys.readouterr().err
+    assert store.folder(first).path.is_symlink()
+    assert sorted(elsewhere.rglob("*")) == there
+
+
 def test_only_checkpoints_of_completed_runs(
     store: MadeUpStore, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 from made_up_runs import MadeUpStore
 
 from aqr_exp.cli.main import main
+from aqr_exp.report.page.page import ABOUT
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.store.sweep_folder import SweepEntry
 
@@ -200,6 +201,8 @@ def test_a_report_is_verified_to_the_letter(
         (["--where", "seed == 7"], 2, "none of 9 completed runs meets 'seed == 7'"),
         (["--output", "."], 2, "that is a folder: name a file in it"),
         (["--verify", "plain.txt"], 1, "this is no report of aqr-exp"),
+        (["--verify", "odd.html"], 1, "this is no report of aqr-exp"),
+        (["--verify", "deep.html"], 1, "this is no report of aqr-exp"),
         (["--verify", "none.html"], 2, "none.html"),
         (["it", "--verify", "plain.txt"], 2, "--verify makes the page again that FILE is of"),
     ],
@@ -214,6 +217,9 @@ def test_a_wrong_request_is_one_line(
 ) -> None:
     monkeypatch.chdir(store.root)
     (store.root / "plain.txt").write_text("nothing")
+    odd = '{"written": "x", "conditions": false, "request": {"sweep": 5}}'
+    for name, about in (("odd.html", odd), ("deep.html", 100_000 * "[")):
+        (store.root / name).write_text(f"{ABOUT}{about}</script>")
     assert main(["report", *typed]) == code
     out, err = capsys.readouterr()
     assert words in err

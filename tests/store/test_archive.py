@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 from made_up_runs import MadeUpStore, make_data_set, make_run
 
 from aqr_exp.cli.main import main
-from aqr_exp.errors import RequestError
+from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.store.archive import MANIFEST, is_archive, read_archive, write_archive
 from aqr_exp.store.collect import collect
 from aqr_exp.store.store import Store
@@ -62,6 +64,7 @@ def test_equal_runs_give_equal_archives_without_weights_and_leases(
     (first.folder(RUN).path / ".note").write_text("hidden")
     for name in ("one.zip", "two.zip"):
         write_archive(first, [RUN], [], tmp_path / name)
+    (first.folder(RUN).path / ".note").unlink()
     assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
     names = zipfile.ZipFile(tmp_path / "one.zip").namelist()
     assert not [name for name in names if "checkpoints" in name or "/." in name]
@@ -173,6 +176,56 @@ def test_torn_archives_are_refused(archive: Path, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="is damaged"):
         read_archive(torn, Store(tmp_path / "second"))
     assert Store(tmp_path / "second").names() == []
+
+
+def test_a_small_archive_does_not_fill_the_memory(tmp_path: Path) -> None:
+    path = tmp_path / "runs.zip"
+    for packing, held_mb, most_mb in ((zipfile.ZIP_LZMA, 64, 90), (zipfile.ZIP_BZIP2, 8, 2)):
+        with zipfile.ZipFile(path, "w") as packed:
+            packed.writestr(MANIFEST, bytes(held_mb << 20), packing)
+        content = bytearray(path.read_bytes())
+        # It says that it is small.
+        for at in (22, content.rfind(b"PK\x01\x02") + 24):
+            content[at : at + 4] = (1000).to_bytes(4, "little")
+        path.write_bytes(content)
+        tracemalloc.start()
+        try:
+            with pytest.raises(RequestError, match="is damaged"):
+                read_archive(path, Store(tmp_path / "second"))
+            assert tracemalloc.get_traced_memory()[1] < most_mb << 20
+        finally:
+            tracemalloc.stop()
+
+
+def test_an_archive_of_an_unknown_version_of_zip_is_refused(archive: Path, tmp_path: Path) -> None:
+    content = bytearray(archive.read_bytes())
+    content[content.rfind(b"PK\x01\x02") + 6] = 99
+    archive.write_bytes(content)
+    assert not is_archive(archive)
+    with pytest.raises(RequestError, match=r"is no archive of runs: zip file version 9\.9"):
+        read_archive(archive, Store(tmp_path / "second"))
+
+
+def test_a_plan_that_is_none_is_not_kept(archive: Path, tmp_path: Path) -> None:
+    def other_plan(members: dict[str, bytes]) -> None:
+        manifest = json.loads(members[MANIFEST])
+        manifest["sweeps"]["it"] = hashlib.sha256(b"no plan").hexdigest()
+        members |= {MANIFEST: json.dumps(manifest).encode(), "sweeps/it.json": b"no plan"}
+
+    store = Store(tmp_path / "second")
+    with pytest.raises(AqrExpError, match=r"plan\.json is damaged"):
+        read_archive(changed(archive, other_plan), store)
+    assert store.sweep_names() == []
+
+
+@pytest.mark.parametrize("name", [b"a\\b.png", b"\xff.png"])
+def test_a_file_that_could_not_be_imported_is_not_exported(tmp_path: Path, name: bytes) -> None:
+    store = MadeUpStore(tmp_path)
+    folder = store.add("baseline", [], 0, mAP=0.3, NDS=0.2)
+    (folder.figures_dir / os.fsdecode(name)).write_text("x")
+    with pytest.raises(RequestError, match="is no path in a run's folder: rename or remove it"):
+        write_archive(store, [folder.name], [], tmp_path / "x.zip")
+    assert not (tmp_path / "x.zip").exists()
 
 
 def test_commands(

@@ -10,6 +10,8 @@ from importlib.resources import files
 from importlib.util import find_spec
 from typing import Any
 
+import msgspec
+
 from aqr_exp import __version__
 from aqr_exp.config import BASELINE
 from aqr_exp.errors import AqrExpError, RequestError
@@ -351,8 +353,8 @@ def asked_of(page: str) -> tuple[TableRequest, dict[str, Any]]:
     try:
         about = json.loads(rest.partition("</script>")[0] if found else "{}")
         others = {"written": str(about["written"]), "conditions": bool(about["conditions"])}
-        return TableRequest(**about["request"]), others
-    except (ValueError, TypeError, KeyError):
+        return msgspec.convert(about["request"], TableRequest), others
+    except (ValueError, TypeError, KeyError, RecursionError, msgspec.ValidationError):
         raise AqrExpError("this is no report of aqr-exp: it does not say what it is of") from None
 
 
