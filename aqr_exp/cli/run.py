@@ -90,7 +90,9 @@ def _lines(config: RunConfig, plan: RunPlan) -> list[str]:
     names = f"model {config.model.name}, data {config.data.name}, schedule {schedule.name}"
     steps = f"steps an epoch: {_known(plan.steps_per_epoch)}, steps in all: {_known(plan.steps)}"
     drawn = f", class-balanced {_known(plan.samples_per_epoch)} an epoch" if schedule.cbgs else ""
-    parts = f" in {schedule.accumulate} parts" if schedule.accumulate > 1 else ""
+    counts = ((config.launcher.gpus_per_run, "processes"), (schedule.accumulate, "parts"))
+    shares = [f"{count} {name}" for count, name in counts if count > 1]
+    parts = f" in {' x '.join(shares)}" if shares else ""
     peak = f"{max(rates):.3g} after {100 * plan.peak_share:.0f} % of the run"
     lines = [
         f"{config.variant.name}, {names}, seed {config.seed}",
@@ -105,7 +107,7 @@ def _lines(config: RunConfig, plan: RunPlan) -> list[str]:
     if plan.memory:
         sizes = {name: _gigabytes(size) for name, size in plan.memory.items()}
         lines.append(
-            f"memory of a step: about {sizes['total_gb']} with {schedule.samples_at_once} samples in one "
+            f"memory of a step: about {sizes['total_gb']} with {config.samples_at_once} samples in one "
             f"process (weights, gradients and AdamW {sizes['weights_gb']}, activations "
             f"{sizes['activations_gb']}; the sparse encoder and the arm come on top)"
         )

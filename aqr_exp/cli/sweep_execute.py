@@ -210,7 +210,8 @@ def find_room(
     on_gpus = any(config.launcher.device != "cpu" for config in configs)
     launchers = [config.launcher for config in configs]
     threads = max((launcher.threads for launcher in launchers), default=1)
-    found = find_slots(slots, on_gpus=on_gpus, threads=threads)
+    ranks = max((launcher.gpus_per_run for launcher in launchers), default=1)
+    found = find_slots(slots, on_gpus=on_gpus, threads=threads, ranks=ranks)
     executor = executor_for(launchers, SlotLeases(store.slots_dir, found))
     check_runs(configs, store)
     return executor, found[0]

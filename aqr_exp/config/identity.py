@@ -115,7 +115,7 @@ class IdentityEffect(str, Enum):
 
 # Sums in another order differ in their last digits, and training makes that grow. These are a run's
 # circumstances and no part of its identity: a table names them as confounders.
-_LAST_DIGITS = frozenset({"launcher.threads", "launcher.device"})
+_LAST_DIGITS = frozenset({"launcher.threads", "launcher.device", "launcher.gpus_per_run"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +190,16 @@ def _walk(
 # A key of a file that the schema does not know.
 _UNKNOWN = FieldSpec(type=None, range=None, excluded=False, optional=False, before=None)
 # What training time depends on besides the setting; `host` replaces an unknown processor.
-CIRCUMSTANCES = ("processor", "host", "gpus", "cpus", "device", "threads", "loader_workers")
+CIRCUMSTANCES = (
+    "processor",
+    "host",
+    "gpus",
+    "cpus",
+    "device",
+    "threads",
+    "loader_workers",
+    "gpus_per_run",
+)
 
 
 def setting_fingerprint(spec: Mapping[str, Any]) -> str:
@@ -227,7 +236,7 @@ def launch_circumstances(spec: Mapping[str, Any], hardware: Mapping[str, Any]) -
         hardware: `cpus` and `gpus` of the machine, as far as they are known.
 
     Returns:
-        `device`, `threads` and `loader_workers`.
+        `device`, `threads`, `loader_workers` and `gpus_per_run`.
     """
     device, workers = (value_at(spec, f"launcher.{key}") for key in ("device", "loader_workers"))
     on_cpu = device == "cpu" or not hardware.get("gpus")
@@ -235,6 +244,7 @@ def launch_circumstances(spec: Mapping[str, Any], hardware: Mapping[str, Any]) -
         "device": device,
         "threads": value_at(spec, "launcher.threads") or hardware.get("cpus"),
         "loader_workers": 1 if workers == "auto" and on_cpu else workers,
+        "gpus_per_run": value_at(spec, "launcher.gpus_per_run") or 1,
     }
 
 

@@ -130,6 +130,8 @@ class ConfigLoader:
                 new = {key: item for key, item in mapping.items() if item is not base.resolved[key]}
                 config = with_converted(base_config, new)
             config = with_description(config)
+            if own := rules.norm_processes(config):
+                config = replace(config, schedule=replace(config.schedule, norm_processes=own))
             rules.check(config)
             if self._begins:
                 rules.check_beginning(config)

@@ -279,6 +279,31 @@ def check_beginning(config: RunConfig) -> None:
         )
 
 
+def _process_rules(config: RunConfig) -> Iterator[Fault]:
+    """A step is shared out evenly, and batch norms apart are those of as many processes as before."""
+    schedule, launcher = config.schedule, config.launcher
+    count, parts, about = launcher.gpus_per_run, schedule.accumulate, ("schedule.batch_size",)
+    fault = partial(Fault, "launcher.gpus_per_run", f"{count}", about=about)
+    if not schedule.batch_size % parts and schedule.batch_size // parts % count:
+        taken = f", in {parts} parts" if parts > 1 else ""
+        yield fault(
+            f"must divide schedule.batch_size={schedule.batch_size}{taken}: a step's samples"
+        )
+    if count > 1 and launcher.name == "debug":
+        yield fault("must be 1: launcher=debug trains in the launcher's own process")
+    if count == 1 and not schedule.sync_bn:
+        rule = "needs launcher.gpus_per_run above 1"
+        yield Fault("schedule.sync_bn", "false", rule, about=("launcher.gpus_per_run",))
+    if schedule.norm_processes != norm_processes(config):
+        rule = f"must be {schedule.norm_processes}: its batch norms are those of as many processes"
+        yield fault(rule, " (schedule.sync_bn=false)")
+
+
+def norm_processes(config: RunConfig) -> int | None:
+    """The processes whose batch norms take statistics of their own; None where they do not."""
+    return None if config.schedule.sync_bn else config.launcher.gpus_per_run
+
+
 def _run_rules(config: RunConfig) -> Iterator[Fault]:
     schedule, every = config.schedule, config.schedule.validate_every_epochs
     if every > schedule.epochs:
@@ -293,6 +318,7 @@ def _run_rules(config: RunConfig) -> Iterator[Fault]:
         rule = f"must divide schedule.batch_size={schedule.batch_size}, the samples of a step"
         about = ("schedule.batch_size",)
         yield Fault("schedule.accumulate", f"{schedule.accumulate}", rule, about=about)
+    yield from _process_rules(config)
     if config.schedule.amp and config.launcher.device == "cpu":
         rule = "mixed precision needs CUDA, and launcher.device=cpu"
         yield Fault("schedule.amp", "true", rule, about=("launcher.device",))

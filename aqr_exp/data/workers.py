@@ -35,7 +35,7 @@ def run_in_workers(
     context = multiprocessing.get_context("spawn")
     prepare = functools.partial(die_with, os.getpid())
     # SIGTERM alone stays theirs: the pool ends with it what is left of a broken one.
-    with _blocked(set(STOPPING) - {signal.SIGTERM}):
+    with blocked(set(STOPPING) - {signal.SIGTERM}):
         pool = ProcessPoolExecutor(workers, mp_context=context, initializer=prepare)
         tasks = {pool.submit(call): index for index, call in enumerate(calls)}
     with pool:
@@ -55,7 +55,7 @@ def run_in_workers(
 
 
 @contextlib.contextmanager
-def _blocked(numbers: set[signal.Signals]) -> Iterator[None]:
+def blocked(numbers: set[signal.Signals]) -> Iterator[None]:
     """Let signals wait; a process that starts meanwhile never gets them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
@@ -123,7 +123,7 @@ def loader_workers() -> Iterator[None]:
     finally:
         _forking.pop()
         # Until they are reaped torch takes their end for a failure, whichever child it hears of next.
-        with _blocked({signal.SIGCHLD}):
+        with blocked({signal.SIGCHLD}):
             for worker in multiprocessing.active_children():
                 worker.kill()  # deaf to what torch and the interpreter would end it with
                 worker.join()

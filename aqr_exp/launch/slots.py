@@ -12,7 +12,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from aqr_exp.config.schema.run import CORES_VARIABLE
-from aqr_exp.errors import RequestError
+from aqr_exp.errors import Fault, RequestError
 from aqr_exp.store.lease import Lease, LeaseInfo, claim, clear_dead, standing
 
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
@@ -130,19 +130,20 @@ def gpu_part(gpu: str, listed: Sequence[str], job: str) -> str:
     return "gpu-" + _in_name(gpu)
 
 
-def cpu_slots(count: int | None = None, threads: int = 1) -> list[Slot]:
+def cpu_slots(count: int | None = None, threads: int = 1, ranks: int = 1) -> list[Slot]:
     """Slots that together use each core once, as long as there are no more slots than cores.
 
     Args:
         count: When None as many as the cores hold: two trainings of one thread do more work together
             than one of two threads.
-        threads: Of the run that takes the most, and so the cores of a slot; 0 is its share of them.
+        threads: Of each process of the run that takes the most; 0 is its share of the slot.
+        ranks: Processes of the run that has the most: so many times the threads are a slot's cores.
     """
     cores = own_cores()
-    count = max(1, len(cores) // max(1, threads)) if count is None else count
-    share, environment = _share(count)
+    count = max(1, len(cores) // max(1, threads * ranks)) if count is None else count
+    share, environment = _share(count, ranks)
     environment |= {"CUDA_VISIBLE_DEVICES": ""}
-    each = min(threads or share, len(cores))
+    each = min((threads or share) * ranks, len(cores))
     # More slots than there are cores were asked for: those after the last core are its second share.
     shares = [f"{cores[at % len(cores)]}{_layer(at // len(cores))}" for at in range(count * each)]
     parts = [tuple(shares[at : at + each]) for at in range(0, len(shares), each)]
@@ -153,48 +154,53 @@ def _layer(number: int) -> str:
     return f".{number}" if number else ""
 
 
-def gpu_slots(gpus: Sequence[str], count: int | None = None) -> list[Slot]:
-    """One slot per GPU, from the first; each gets the same number of cores.
+def gpu_slots(gpus: Sequence[str], count: int | None = None, ranks: int = 1) -> list[Slot]:
+    """One slot per GPU, or per `ranks` of them, from the first; each gets the same number of cores.
 
     Raises:
-        RequestError: The count is below one, or above the number of GPUs.
+        RequestError: The count is below one, or there are not so many GPUs.
     """
-    count = len(gpus) if count is None else count
-    threads, environment = _share(count)
-    if count > len(gpus):
-        raise RequestError(f"--slots {count}: there are {len(gpus)} GPUs ({', '.join(gpus)})")
+    there = f"there are {len(gpus)} GPUs ({', '.join(gpus)})"
+    if ranks > len(gpus):
+        raise RequestError(Fault("launcher.gpus_per_run", f"{ranks}", there))
+    count = len(gpus) // ranks if count is None else count
+    threads, environment = _share(count, ranks)
+    if count * ranks > len(gpus):
+        taken = f", and a run takes {ranks}" if ranks > 1 else ""
+        raise RequestError(f"--slots {count}: {there}{taken}")
     # The driver counts in the order of the buses; CUDA does so only on request.
     environment |= {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     listed, job = _listed_gpus(), job_prefix(os.environ)
     return [
         Slot(
-            name=f"gpu-{_in_name(gpu)}",
+            name=f"gpu-{_in_name('-'.join(taken))}",
             threads=threads,
-            environment=environment | {"CUDA_VISIBLE_DEVICES": gpu},
-            parts=(gpu_part(gpu, listed, job),),
+            environment=environment | {"CUDA_VISIBLE_DEVICES": ",".join(taken)},
+            parts=tuple(gpu_part(gpu, listed, job) for gpu in taken),
         )
-        for gpu in gpus[:count]
+        for taken in (gpus[at : at + ranks] for at in range(0, count * ranks, ranks))
     ]
 
 
-def find_slots(count: int | None, *, on_gpus: bool, threads: int = 1) -> list[Slot]:
+def find_slots(count: int | None, *, on_gpus: bool, threads: int = 1, ranks: int = 1) -> list[Slot]:
     """The slots of this machine: as many as asked for, one per GPU, or what its cores hold.
 
     Args:
         threads: Of the run that takes the most; they share out the cores where there is no GPU.
+        ranks: Processes of the run that has the most: so many GPUs, or times the threads, are a slot.
 
     Raises:
         RequestError: There are not so many.
     """
     gpus = visible_gpus(os.environ) if on_gpus else []
-    return gpu_slots(gpus, count) if gpus else cpu_slots(count, threads)
+    return gpu_slots(gpus, count, ranks) if gpus else cpu_slots(count, threads, ranks)
 
 
-def _share(count: int) -> tuple[int, dict[str, str]]:
-    """Threads of each of so many slots, and the variables that say so."""
+def _share(count: int, ranks: int) -> tuple[int, dict[str, str]]:
+    """Threads of each process in so many slots, and the variables that say so."""
     if count < 1:
         raise RequestError(f"--slots {count}: must be at least 1")
-    threads = max(1, usable_cores() // count)
+    threads = max(1, usable_cores() // (count * ranks))
     return threads, dict.fromkeys((*THREAD_VARIABLES, CORES_VARIABLE), str(threads))
 
 

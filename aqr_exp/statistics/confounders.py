@@ -21,7 +21,7 @@ VARIANT = "variant"
 DATA, CODE, PYTHON, PACKAGES, SETTING = "data", "code", "python", "packages", "setting"
 TRAINING = "training"
 # Sums in another order differ in the last bit, and training makes that grow.
-CIRCUMSTANCES = ("threads", "device", "gpus", "processor")
+CIRCUMSTANCES = ("threads", "device", "gpus", "gpus_per_run", "processor")
 NO_KEYS = (CODE, PYTHON, PACKAGES, TRAINING, *CIRCUMSTANCES)
 """Factors that are no keys of a configuration, and may be declared as well."""
 

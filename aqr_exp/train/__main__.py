@@ -8,14 +8,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from aqr_exp.config.schema.run import Device
+from aqr_exp.config.schema.run import Device, RunConfig
 from aqr_exp.errors import STOPPING, AqrExpError, interrupt
+from aqr_exp.store.run_folder import RunFolder
 
 LAUNCHER_VARIABLE = "AQR_EXP_LAUNCHER"
 """Holds the number of the process that started a training and ends it when it is asked twice."""
 
 DEVICE_VARIABLE = "AQR_EXP_DEVICE"
 """Holds the device that was asked for now, where the run's own specification may say another."""
+
+
+def config_of(folder: RunFolder) -> RunConfig:
+    """The configuration of a run's `spec.yaml`, with the device that was asked for now.
+
+    Fails as `from_spec`.
+    """
+    from aqr_exp.config.identity import from_spec
+
+    config = from_spec(folder.read_spec())
+    if device := os.environ.get(DEVICE_VARIABLE):
+        config = replace(config, launcher=replace(config.launcher, device=cast(Device, device)))
+    return config
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,18 +53,14 @@ def main(argv: list[str] | None = None) -> int:
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, interrupt)
 
-    from aqr_exp.config.identity import from_spec
     from aqr_exp.files.text import printable
-    from aqr_exp.store.run_folder import RunFolder
 
     folder = RunFolder(arguments.run_dir)
     try:
-        config = from_spec(folder.read_spec())
+        config = config_of(folder)
     except AqrExpError as error:
         print(f"aqr-exp: {printable(str(error))}", file=sys.stderr)  # noqa: T201 - this process's own last word
         return 2
-    if device := os.environ.get(DEVICE_VARIABLE):
-        config = replace(config, launcher=replace(config.launcher, device=cast(Device, device)))
     if config.launcher.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     # As it was asked with, also beside others: the record says so, and last digits depend on it.

@@ -22,6 +22,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from aqr_exp.cmt.checkpoint import Fit, fit, in_own_names, load, load_state_dict_file
 from aqr_exp.cmt.detector_config import detector_config
+from aqr_exp.cmt.ranks import agreed, rank, ranks
 from aqr_exp.config.schema import RunConfig, StartConfig
 from aqr_exp.config.schema.run import Device
 from aqr_exp.errors import STOPPING, RunFailedError, interrupt, stop_reason
@@ -239,7 +240,7 @@ class KeepCheckpoints(Hook):
         """
         for torn in self.folder.glob(".*.pth.tmp"):
             if not torn.is_dir():
-                torn.unlink()
+                torn.unlink(missing_ok=True)
         self.saved_at = time.monotonic()
         state = load_newest(self.run, averaged=self.averaged is not None)
         if state is None:
@@ -270,19 +271,20 @@ class KeepCheckpoints(Hook):
             self.steps_done = 0
 
     def after_train_iter(self, runner: Runner, **_: Any) -> None:
-        """Save when it is time to, and when asked to stop; end then.
+        """Save when it is time to, and when asked to stop; end then, all ranks after the same step.
 
         Raises:
             KeyboardInterrupt: The process was asked to stop; everything is saved.
         """
-        due = self.every_s and time.monotonic() - self.saved_at >= self.every_s
-        if not (due or self.stop.asked):
+        late = self.every_s > 0 and time.monotonic() - self.saved_at >= self.every_s
+        due, asked = agreed(late, self.stop.asked)
+        if not (due or asked):
             return
         step = runner.iter + 1
         # The epoch's last step is saved when the epoch has ended.
         if step < (runner.epoch + 1) * _steps_per_epoch(runner):
             self._save(runner, runner.epoch, step, f"epoch_{runner.epoch}_step_{step}.pth")
-            if self.stop.asked:
+            if asked:
                 self.stop.obey()
 
     def after_train_epoch(self, runner: Runner) -> None:
@@ -293,19 +295,22 @@ class KeepCheckpoints(Hook):
         """
         epoch = runner.epoch + 1
         self._save(runner, epoch, runner.iter, f"epoch_{epoch}.pth")
-        if self.stop.asked:
+        if agreed(self.stop.asked)[0]:
             self.stop.obey()
 
     def after_val_iter(self, _runner: Runner, **_: Any) -> None:
-        """Evaluation between epochs has nothing to save.
+        """Evaluation between epochs has nothing to save; several ranks are ended by the watching process.
 
         Raises:
             KeyboardInterrupt: The process was asked to stop.
         """
-        if self.stop.asked:
+        if ranks() == 1 and self.stop.asked:
             self.stop.obey()
 
     def _save(self, runner: Runner, epoch: int, step: int, name: str) -> None:
+        self.saved_at = time.monotonic()
+        if rank():
+            return  # all ranks have the same state
         state = {
             RUN: self.run.name,
             DEVICE: _device_of(runner),

@@ -71,7 +71,7 @@ def measure(
             config,
             split,
             training=False,
-            batch_size=config.schedule.samples_at_once,
+            batch_size=config.samples_at_once,
             corruption=case,
         ),
         seed=config.seed,

@@ -15,6 +15,7 @@ from mmengine.runner import Runner, TestLoop
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from aqr_exp.cmt.ranks import rank
 from aqr_exp.config.stages import Stage, stage_at
 from aqr_exp.data.pipeline import dataloader_config
 from aqr_exp.errors import RunFailedError
@@ -23,18 +24,19 @@ from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.train.checkpoint import unwrapped
 
 
-def step_seed(seed: int, step: int) -> int:
+def step_seed(seed: int, step: int, rank: int = 0) -> int:
     """The seed of everything random inside one training step (dropout, denoising noise, grid mask).
 
-    A function of the run's seed and the step (from 0, over all epochs): a resumed step draws as the
-    unbroken one.
+    A function of the run's seed, the step (from 0, over all epochs) and the process among those that
+    train together: a resumed step draws as the unbroken one.
     """
-    return int(np.random.SeedSequence((seed, 2, step)).generate_state(1)[0])
+    others = (rank,) if rank else ()
+    return int(np.random.SeedSequence((seed, 2, step, *others)).generate_state(1)[0])
 
 
 def seed_step(seed: int, step: int) -> None:
     """Set every global random state for one step."""
-    value = step_seed(seed, step)
+    value = step_seed(seed, step, rank())
     random.seed(value)
     np.random.seed(value)  # noqa: NPY002 - the open-mmlab code draws from the global state
     torch.manual_seed(value)
@@ -47,6 +49,7 @@ class StageSwitchHook(Hook):
 
     Args:
         stages: Of the run, or none; the Runner was built with the data of the first.
+        batch_size: Samples of a step in this process.
     """
 
     # Before the sampler gets its epoch.
@@ -229,10 +232,10 @@ class AverageWeights(Hook):
                 weight.data = data
 
     def score(self, runner: Runner, evaluator: dict[str, Any]) -> dict[str, float]:
-        """The average's metrics on the test data, under names of their own."""
+        """The average's metrics on the test data, under names of their own; rank 0 has them."""
         with self.in_place():
             scores = TestLoop(runner, runner.test_dataloader, evaluator).run()
-        return {own: scores[name] for own, name in self.metrics.items()}
+        return {own: scores[name] for own, name in self.metrics.items() if name in scores}
 
 
 class CatchUpValidationHook(Hook):

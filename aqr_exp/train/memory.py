@@ -94,7 +94,7 @@ def estimate(config: RunConfig) -> dict[str, float]:
         half = torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.schedule.amp)
         with saving, half:
             views = len(config.data.described.cameras)
-            _forward(detector, config.model, config.schedule.samples_at_once, views)
+            _forward(detector, config.model, config.samples_at_once, views)
         copies = _ADAM_COPIES + (config.schedule.ema_decay > 0)
         weights = sum(parameter.numel() for parameter in parameters) * 4 * copies
     sizes = {"weights_gb": weights / 1e9, "activations_gb": kept.total / 1e9}

@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any
 
+import torch
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from aqr_exp.cmt.head import CmtHead
 from aqr_exp.cmt.hooks import Hooks
+from aqr_exp.cmt.ranks import ranks, summed
 from aqr_exp.cmt.variant_module import VariantModule, VariantRecord
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.stages import stages_of
@@ -85,6 +87,13 @@ class VariantMonitorHook(Hook):
         if record is None:
             return
         self.head.observe(None)
+        if ranks() > 1:
+            # Each has those of its own samples; what else is recorded is of the first rank's samples.
+            self.gradients = {
+                name: summed(self.gradients.get(name, torch.zeros_like(each)))
+                for name, each in self.module.named_parameters()
+                if each.requires_grad
+            }
         gradients = {name: each / self.loss_scale for name, each in self.gradients.items()}
         scalars = record.scalars()
         where = {**place_of(self.stages, runner.epoch), "step": runner.iter + 1}

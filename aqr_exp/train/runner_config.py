@@ -205,9 +205,7 @@ def runner_config(
     schedule, split = config.schedule, config.data.val_split
     steps = schedule.epochs * steps_per_epoch(train_samples, schedule.batch_size)
     stages = stages_of(config)
-    evaluation = dataloader_config(
-        config, split, training=False, batch_size=schedule.samples_at_once
-    )
+    evaluation = dataloader_config(config, split, training=False, batch_size=config.samples_at_once)
     runner: dict[str, Any] = {
         "work_dir": str(work_dir),
         "experiment_name": "train",
@@ -222,7 +220,7 @@ def runner_config(
             stages[0].config if stages else config,
             config.data.train_split,
             training=True,
-            batch_size=schedule.batch_size,
+            batch_size=config.rank_batch_size,
         ),
         "train_cfg": {"by_epoch": True, "max_epochs": schedule.epochs},
         "optim_wrapper": optimizer_config(schedule, config.variant),

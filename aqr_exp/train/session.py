@@ -18,6 +18,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from aqr_exp.cmt.hooks import Hooks
+from aqr_exp.cmt.ranks import agreed, rank, ranks, sync_norms
 from aqr_exp.config import MODULES
 from aqr_exp.config.inputs import (
     identified,
@@ -58,6 +59,7 @@ from aqr_exp.train.hooks import (
     StageSwitchHook,
 )
 from aqr_exp.train.monitor import VariantMonitorHook
+from aqr_exp.train.ranks import TellRanks, train_over_ranks
 from aqr_exp.train.runner_config import evaluator_config, register_plugins, runner_config
 
 
@@ -132,8 +134,12 @@ def run_in_folder(
             lambda: folder.cancel_request() is not None or launcher == str(os.getppid()),
         )
         try:
-            with loader_workers():
-                metrics = train_and_score(folder, config, threads=threads, stop=stop)
+            if config.launcher.gpus_per_run > 1:
+                with stops_wait(stop):
+                    metrics = train_over_ranks(folder, config, threads=threads, stop=stop)
+            else:
+                with loader_workers():
+                    metrics = train_and_score(folder, config, threads=threads, stop=stop)
             if not claim.still_ours():
                 return INTERRUPTED
             measure_own(folder, config, metrics)
@@ -208,8 +214,10 @@ def set_up_torch(threads: int) -> None:
     torch.use_deterministic_algorithms(mode=True, warn_only=torch.cuda.is_available())
 
 
-def build_runner(folder: RunFolder, config: RunConfig, stop: StopRequest) -> Runner:
-    """The mmengine Runner of a run, with our hooks."""
+def build_runner(
+    folder: RunFolder, config: RunConfig, stop: StopRequest, place: Path | None = None
+) -> Runner:
+    """The mmengine Runner of a run, with our hooks; see `train_and_score`."""
     register_plugins()
     splits = read_data_identity(Path(config.data.root))["splits"]
     plan = runner_config(
@@ -223,10 +231,13 @@ def build_runner(folder: RunFolder, config: RunConfig, stop: StopRequest) -> Run
     runner = Runner.from_cfg(Config(plan, format_python_code=False))
     schedule, stages = config.schedule, stages_of(config)
     head: Any = unwrapped(runner).pts_bbox_head
+    if ranks() > 1 and schedule.sync_bn:
+        sync_norms(runner.model)
     average = AverageWeights(runner, schedule.ema_decay) if schedule.ema_decay else None
     for hook in (
+        None if place is None else TellRanks(place, stop),
         None if config.start is None else LoadCheckpointHook(config.start),
-        StageSwitchHook(stages, schedule.batch_size),
+        StageSwitchHook(stages, config.rank_batch_size),
         SeedEachStep(config.seed),
         RecordHistory(folder, schedule.log_every_steps, stages),
         None if head.aqr is None else VariantMonitorHook(folder, config, head),
@@ -247,15 +258,21 @@ def build_runner(folder: RunFolder, config: RunConfig, stop: StopRequest) -> Run
 
 
 def train_and_score(
-    folder: RunFolder, config: RunConfig, *, threads: int, stop: StopRequest
+    folder: RunFolder,
+    config: RunConfig,
+    *,
+    threads: int,
+    stop: StopRequest,
+    place: Path | None = None,
 ) -> dict[str, Any]:
     """Train, then evaluate the final weights on the validation split.
 
     Args:
         stop: Gets the signals that mean stop while it trains.
+        place: Where the process looks that watches this one, a rank; None of a training of one process.
 
     Returns:
-        The metrics of record.
+        The metrics of record; nothing on ranks but the first.
 
     Raises:
         KeyboardInterrupt: It was asked to stop; a checkpoint to continue from is saved.
@@ -265,16 +282,16 @@ def train_and_score(
     config = with_checkpoint_identity(with_data_identity(config))
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()  # of an earlier training of this process
-    runner = build_runner(folder, config, stop)
+    runner = build_runner(folder, config, stop, place)
     started = time.monotonic()
     with stops_wait(stop):
         runner.train()
-    if stop.asked:
+    if agreed(stop.asked)[0]:
         stop.obey()
     trained = time.monotonic()
     scores, split = runner.test(), config.data.val_split
     history = folder.read_history()
-    scores |= mean_of_last(history, config.schedule.averaged_epochs)
+    scores |= mean_of_last(history, config.schedule.averaged_epochs) if scores else {}
     head: Any = unwrapped(runner).pts_bbox_head
     hooks: Hooks = head.hooks
     taken = (*scores, *AverageWeights.metrics)
@@ -284,6 +301,8 @@ def train_and_score(
         if isinstance(hook, AverageWeights):
             settings = evaluator_config(config, split, folder.predictions_path(f"{split}.ema"))
             scores |= hook.score(runner, settings)
+    if rank():
+        return {}
     # Numbers of data that changed meanwhile are of neither; an idea is in memory, and may be edited.
     identified(config.data)
     return {

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aqr_exp.config.convert import convert, dotted_keys, fields_of
-from aqr_exp.config.identity import as_dict, canonical, fingerprint, from_spec, to_yaml
+from aqr_exp.config.identity import as_dict, canonical, fingerprint, from_spec, run_name, to_yaml
 from aqr_exp.config.load import load_run
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.config.schema.constraints import DefaultBefore, NotInFingerprint, Range
@@ -276,9 +276,62 @@ def test_maps_and_parts_of_a_step_are_in_the_identity_where_they_act():
 
 
 def test_a_step_is_divided_into_equal_parts():
-    assert _typed("schedule.batch_size=6", "schedule.accumulate=3").schedule.samples_at_once == 2
+    assert _typed("schedule.batch_size=6", "schedule.accumulate=3").samples_at_once == 2
     with pytest.raises(RequestError) as caught:
         _typed("schedule.batch_size=6", "schedule.accumulate=4")
     assert str(caught.value) == (
         "schedule.accumulate=4: must divide schedule.batch_size=6, the samples of a step"
     )
+
+
+def test_a_step_is_shared_out_evenly_over_processes():
+    typed = ("schedule.batch_size=12", "schedule.accumulate=2", "launcher.gpus_per_run=3")
+    config = _typed(*typed)
+    assert (config.rank_batch_size, config.samples_at_once) == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        (
+            ("schedule.batch_size=8", "launcher.gpus_per_run=3"),
+            "launcher.gpus_per_run=3: must divide schedule.batch_size=8: a step's samples",
+        ),
+        (
+            ("schedule.batch_size=8", "schedule.accumulate=4", "launcher.gpus_per_run=4"),
+            "launcher.gpus_per_run=4: must divide schedule.batch_size=8, in 4 parts: a step's samples",
+        ),
+        (
+            ("launcher=debug", "launcher.gpus_per_run=2"),
+            "launcher.gpus_per_run=2: must be 1: launcher=debug trains in the launcher's own process",
+        ),
+        (
+            ("schedule.sync_bn=false",),
+            "schedule.sync_bn=false: needs launcher.gpus_per_run above 1",
+        ),
+        (
+            ("launcher.gpus_per_run=0",),
+            "launcher.gpus_per_run=0: must be a whole number from 1 to 1024",
+        ),
+    ],
+)
+def test_what_processes_cannot_share_is_refused_in_one_line(typed, line):
+    with pytest.raises(RequestError) as caught:
+        _typed(*typed)
+    assert str(caught.value) == line
+
+
+def test_processes_are_in_the_identity_where_their_batch_norms_are_apart():
+    """Synced, the numbers are those of one process but for the last digits."""
+
+    def name(*typed):
+        return run_name(_typed("schedule.batch_size=8", *typed))
+
+    assert name() == name("launcher.gpus_per_run=2") == name("launcher.gpus_per_run=4")
+    apart = [name("schedule.sync_bn=false", f"launcher.gpus_per_run={n}") for n in (2, 4)]
+    assert len({name(), *apart}) == 3
+    spec = yaml.safe_load(to_yaml(_typed("schedule.sync_bn=false", "launcher.gpus_per_run=2")))
+    assert from_spec(spec).schedule.norm_processes == 2
+    spec["launcher"]["gpus_per_run"] = 1
+    with pytest.raises(RequestError, match=r"launcher.gpus_per_run=1: must be 2"):
+        from_spec(spec)

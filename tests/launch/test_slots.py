@@ -92,6 +92,27 @@ def test_a_slot_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [slot.name for slot in gpu_slots(["0", "1"], 1)] == ["gpu-0"]
 
 
+def test_a_run_of_several_processes_takes_as_many_gpus_or_cores(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    have_cores(monkeypatch, 16)
+    made = gpu_slots(["0", "1", "2", "3", "4"], ranks=2)
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in made] == ["0,1", "2,3"]
+    assert [slot.parts for slot in made] == [("gpu-0", "gpu-1"), ("gpu-2", "gpu-3")]
+    assert [slot.name for slot in made] == ["gpu-0-1", "gpu-2-3"]
+    assert [slot.threads for slot in made] == [4, 4], "of each process"
+    made = cpu_slots(threads=3, ranks=2)
+    assert [slot.parts for slot in made] == [
+        tuple(f"cpu-{core}" for core in range(at, at + 6)) for at in (0, 6)
+    ]
+    assert [len(slot.parts) for slot in cpu_slots(2, threads=0, ranks=4)] == [8, 8]
+    assert [slot.threads for slot in cpu_slots(2, threads=0, ranks=4)] == [2, 2]
+    with pytest.raises(RequestError, match=r"^launcher.gpus_per_run=3: there are 2 GPUs \(0, 5\)$"):
+        gpu_slots(["0", "5"], ranks=3)
+    with pytest.raises(RequestError, match=r"--slots 2: there are 3 GPUs .*, and a run takes 2"):
+        gpu_slots(["0", "1", "2"], 2, ranks=2)
+
+
 @pytest.mark.parametrize("count", [0, -1])
 def test_no_slots_are_refused(count: int) -> None:
     with pytest.raises(RequestError, match=f"--slots {count}: must be at least 1"):

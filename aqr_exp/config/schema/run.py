@@ -75,6 +75,8 @@ class LauncherConfig:
             and `sweep` train alike: sums on a CPU may differ in the last bit between thread counts.
         checkpoint_minutes: Minutes without a checkpoint after which one is saved within an epoch; 0 saves
             at the ends of epochs only.
+        gpus_per_run: Processes that train a run together, one a GPU; without GPUs, `threads` cores each.
+            They share the samples of a step.
         slurm: How its jobs are submitted; of `slurm` only.
     """
 
@@ -83,6 +85,7 @@ class LauncherConfig:
     loader_workers: Annotated[int | Literal["auto"], Range(0, MOST_WORKERS)]
     threads: Annotated[int, Range(0, 256)]
     checkpoint_minutes: Annotated[float, Range(0.0, 10_000.0), DefaultBefore(20.0)]
+    gpus_per_run: Annotated[int, Range(1, 1024), DefaultBefore(1)]
     slurm: SlurmConfig | None = None
 
 
@@ -146,3 +149,13 @@ class RunConfig:
     metrics: Annotated[tuple[str, ...], NotInFingerprint(), DefaultBefore(())] = ()
     start: StartConfig | None = None
     sources: str | None = None
+
+    @property
+    def rank_batch_size(self) -> int:
+        """Samples of a step in one of the processes that train it."""
+        return self.schedule.batch_size // self.launcher.gpus_per_run
+
+    @property
+    def samples_at_once(self) -> int:
+        """Samples of a forward pass."""
+        return self.rank_batch_size // self.schedule.accumulate

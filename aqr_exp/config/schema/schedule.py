@@ -47,6 +47,9 @@ class ScheduleConfig:
         batch_size: Samples a step, over all processes.
         accumulate: Parts that a step's samples are trained in, one after another, so that a smaller GPU
             holds them; their gradients add up to one step's.
+        sync_bn: Where several processes train a run, batch norms take the statistics of all of them.
+        norm_processes: The processes, where their batch norms take statistics of their own, which changes
+            the numbers; None where they do not. Computed, not typed.
         learning_rate: The rate the cycle starts from.
         weight_decay: AdamW's decoupled weight decay.
         img_backbone_lr_mult: Multiplier on the image backbone's rate.
@@ -81,6 +84,7 @@ class ScheduleConfig:
     epochs: Annotated[int, Range(1, 1000)]
     batch_size: Annotated[int, Range(1, 1024)]
     accumulate: Annotated[int, Range(1, 1024), DefaultBefore(1)]
+    sync_bn: Annotated[bool, DefaultBefore(True)]
     learning_rate: Annotated[float, Range(1e-8, 1.0)]
     weight_decay: Annotated[float, Range(0.0, 1.0)]
     img_backbone_lr_mult: Annotated[float, Range(0.0, 10.0)]
@@ -104,11 +108,7 @@ class ScheduleConfig:
     keep_checkpoints: Annotated[int, Range(1, 100), NotInFingerprint()]
     cbgs: bool
     stages: tuple[StageConfig, ...] | None = None
-
-    @property
-    def samples_at_once(self) -> int:
-        """Samples of a forward pass."""
-        return self.batch_size // self.accumulate
+    norm_processes: int | None = None
 
     @property
     def evaluated_epochs(self) -> list[int]:
