@@ -203,7 +203,9 @@ def _still_meant(store: Store, rows: Sequence[RunRow]) -> Iterator[str]:
     """Of each sweep that means some of the runs, what will come of it."""
     gone = {row.name for row in rows}
     for name in store.sweep_names():
-        meant = gone & {entry.name for entry in store.sweep(name).read_plan()}
+        meant: set[str] = set()
+        with suppress(AqrExpError):  # a plan that cannot be read means nothing
+            meant = gone & {entry.name for entry in store.sweep(name).read_plan()}
         if meant:
             yield f"sweep {name} means {len(meant)} of them: run again, it trains them anew"
 

@@ -9,7 +9,7 @@ import typer
 
 from aqr_exp.cli import completion, console
 from aqr_exp.errors import Fault, RequestError
-from aqr_exp.files.text import as_file_name, typed_path
+from aqr_exp.files.text import as_file_name, output_path, typed_path
 from aqr_exp.report.arm_names import selected
 from aqr_exp.statistics.metrics import MAIN_METRICS
 from aqr_exp.store.archive import is_archive, read_archive, write_archive
@@ -80,14 +80,14 @@ def import_command(
     paths = [typed_path(path, "FILE") for path in files]
     archives = [path for path in paths if is_archive(path)]
     results = [path for path in paths if path not in archives]
+    if results and root is None:
+        raise RequestError(f"{results[0]} is no archive of runs, and result files need --root")
     store = Store(results_root())
     lines = [line for path in archives for line in _of_archive(store, path)]
-    if results:
+    if results and root is not None:
         from aqr_exp.data.preparation import find_version
         from aqr_exp.launch.importing import Data, Detector, import_results
 
-        if root is None:
-            raise RequestError(f"{results[0]} is no archive of runs, and result files need --root")
         name = name_of(results[0]) if variant is None else variant
         detector = Detector(variant=name, settings=_settings(settings or []))
         root = typed_path(root, "--root")
@@ -132,9 +132,7 @@ def export_command(
     sweeps = [name for name in names if name in store.sweep_names()]
     if not runs:
         raise RequestError(f"no run of {', '.join(names)} was started")
-    path = typed_path(output or Path(f"{as_file_name(names[0])}.zip"), "--output")
-    if path.is_dir():
-        raise RequestError(f"--output {path}: that is a folder: name a file in it")
+    path = output_path(output or f"{as_file_name(names[0])}.zip")
     with console.delayed_progress() as progress:
         told = partial(progress, "runs written")
         write_archive(store, runs, sweeps, path, weights=weights, progress=told)

@@ -9,7 +9,7 @@ from aqr_exp.cli import completion, console
 from aqr_exp.errors import AqrExpError, RequestError, shown
 from aqr_exp.files.atomic import replace_text
 from aqr_exp.files.suggest import did_you_mean
-from aqr_exp.files.text import as_file_name, typed_path
+from aqr_exp.files.text import as_file_name, output_path, typed_path
 from aqr_exp.report.page.page import asked_of, differences_between, report_page
 from aqr_exp.report.tables.request import TableRequest
 from aqr_exp.statistics.metrics import SESOI_POINTS
@@ -68,9 +68,7 @@ def command(
     if sweep is not None and sweep not in (known := store.sweep_names()):
         raise RequestError(f"{shown(sweep)}: no such sweep was started{did_you_mean(sweep, known)}")
     usual = store.root / "reports" / f"{as_file_name(sweep or 'runs')}.html"
-    path = typed_path(output or usual, "--output")
-    if path.is_dir():
-        raise RequestError(f"--output {shown(str(output))}: that is a folder: name a file in it")
+    path = output_path(output or usual)
     page = _page(store, request, written=utc_now(), conditions=conditions)
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_text(path, page)

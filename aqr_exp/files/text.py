@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aqr_exp.errors import Fault, RequestError, cut
+from aqr_exp.errors import Fault, RequestError, cut, shown
 
 
 def printable(text: str) -> str:
@@ -44,6 +44,19 @@ def json_text(value: Mapping[str, Any] | Sequence[Any]) -> str:
 def as_file_name(text: str) -> str:
     """Stored text as a file's name: short, without marks that a file system or a shell knows."""
     return re.sub(r"[^\w.@+-]", "_", cut(text, 100))
+
+
+def output_path(typed: str | Path) -> Path:
+    """The path of a file to write, that was typed for `--output`.
+
+    Raises:
+        RequestError: Something else than a file is in its place: it would be replaced.
+    """
+    path = typed_path(typed, "--output")
+    if path.exists() and not path.is_file():
+        what = "a folder: name a file in it" if path.is_dir() else "no file: name one"
+        raise RequestError(f"--output {shown(os.fspath(typed))}: that is {what}")
+    return path
 
 
 def typed_path(text: str | Path, key: str) -> Path:

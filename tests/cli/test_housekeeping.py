@@ -76,6 +76,13 @@ def test_a_whole_name_means_no_other_run(
     assert store.names() == [first, tenth, third]
 
 
+def test_a_damaged_plan_keeps_no_run_from_being_removed(store: MadeUpStore) -> None:
+    first, *others = store.names()
+    store.sweep("it").plan_path.write_text("x")
+    assert main(["rm", first, "--yes"]) == 0
+    assert store.names() == others
+
+
 def test_a_link_in_the_place_of_a_run_stays(
     store: MadeUpStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

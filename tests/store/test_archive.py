@@ -245,6 +245,17 @@ def test_commands(
     assert [line["new"] for line in json.loads(capsys.readouterr().out)] == [False]
     assert main(["import", "nothing.json"]) == 2
     assert "is no archive of runs, and result files need --root" in capsys.readouterr().err
+    os.mkfifo("fifo")
+    for command, typed in (("export", ["it"]), ("report", [])):
+        assert main([command, *typed, "--output", "fifo"]) == 2
+        expected = "aqr-exp: --output 'fifo': that is no file: name one\n"
+        assert capsys.readouterr().err == expected
+    assert Path("fifo").is_fifo()
+    monkeypatch.setenv("AQR_EXP_RESULTS", str(tmp_path / "third"))
+    assert main(["import", "it.zip", "nothing.json"]) == 2
+    assert not (tmp_path / "third").exists()
+    capsys.readouterr()
+    monkeypatch.setenv("AQR_EXP_RESULTS", str(tmp_path / "elsewhere"))
     assert main(["export", "ut"]) == 2
     assert capsys.readouterr().err == (
         "aqr-exp: no sweep and no run begins with 'ut' (see `aqr-exp list`)\n"
