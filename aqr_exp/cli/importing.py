@@ -107,7 +107,8 @@ def import_command(
 
 def _of_archive(store: Store, path: Path) -> list[dict[str, Any]]:
     with console.delayed_progress() as progress:
-        found = read_archive(path, store, progress=partial(progress, "runs imported"))
+        told = partial(progress, "runs imported")
+        found = read_archive(path, store, progress=told, say=console.say)
     return [_line(store, name, path, new=new) for name, new in found.items()]
 
 

@@ -6,7 +6,7 @@ import re
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Annotated, BinaryIO
@@ -152,8 +152,17 @@ def _add(packed: zipfile.ZipFile, name: str, path: Path) -> str:
     return digest.hexdigest()
 
 
-def read_archive(path: Path, store: Store, *, progress: Progress = no_progress) -> dict[str, bool]:
-    """Put the runs of an archive into a results folder, each whole; those that are there stay.
+def read_archive(
+    path: Path,
+    store: Store,
+    *,
+    progress: Progress = no_progress,
+    say: Callable[[str], None] = lambda _: None,
+) -> dict[str, bool]:
+    """Put the runs of an archive into a results folder, each whole; what is there stays.
+
+    Args:
+        say: Is told of each sweep that is there with another plan.
 
     Returns:
         By run, whether it is new.
@@ -177,7 +186,10 @@ def read_archive(path: Path, store: Store, *, progress: Progress = no_progress) 
             progress(done, len(manifest.runs))
         for name, digest in manifest.sweeps.items():
             plan = store.sweep(name).plan_path
-            if not plan.exists():
+            if plan.exists():
+                if file_sha256(plan) != digest:
+                    say(f"sweep {name} is there already, with another plan, which stays as it is")
+            else:
                 plan.parent.mkdir(parents=True, exist_ok=True)
                 with replacing(plan) as file:
                     _copy(packed, f"sweeps/{name}.json", file, digest, path)

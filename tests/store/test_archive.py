@@ -245,6 +245,14 @@ def test_commands(
     assert [line["new"] for line in json.loads(capsys.readouterr().out)] == [False]
     assert main(["import", "nothing.json"]) == 2
     assert "is no archive of runs, and result files need --root" in capsys.readouterr().err
+    other = SweepEntry(name=RUN[:-1] + "1", variant="baseline", overrides=(), seed=1)
+    elsewhere = Store(tmp_path / "elsewhere")
+    elsewhere.sweep("it").write_plan([other], "it")
+    assert main(["import", "it.zip"]) == 0
+    said = "sweep it is there already, with another plan, which stays as it is\n"
+    assert capsys.readouterr().err == said
+    assert elsewhere.sweep("it").read_plan() == [other]
+    monkeypatch.setenv("AQR_EXP_RESULTS", str(first.root))
     os.mkfifo("fifo")
     for command, typed in (("export", ["it"]), ("report", [])):
         assert main([command, *typed, "--output", "fifo"]) == 2
