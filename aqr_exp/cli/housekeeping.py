@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from aqr_exp.cli import completion, console
+from aqr_exp.cli.show import with_jobs
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.files.atomic import draft_of
 from aqr_exp.files.suggest import some
@@ -46,8 +47,8 @@ Examples:
 
 RM_HELP = """
 NAMES are sweeps, or beginnings of runs' names. What is to go is said first. A run at which a process works
-stays. With --checkpoints runs stay as they are but for their weights, which are gone: of those that are
-completed, since others go on from theirs.
+or that waits for a job of Slurm stays. With --checkpoints runs stay as they are but for their weights,
+which are gone: of those that are completed, since others go on from theirs.
 
 \b
 Examples:
@@ -164,7 +165,7 @@ def rm_command(
 ) -> int:
     """Remove runs, or their checkpoints; returns the exit code."""
     store = Store(results_root())
-    rows = selected(collect(store), names, store=store)
+    rows = with_jobs(selected(collect(store), names, store=store), store)
     chosen = [
         row
         for row in rows
@@ -196,7 +197,7 @@ def rm_command(
 def _may_go(row: RunRow, *, checkpoints: bool) -> bool:
     if checkpoints:
         return row.completed
-    return row.status not in IN_HAND | {RunStatus.UNKNOWN}
+    return row.status not in IN_HAND | {RunStatus.UNKNOWN, RunStatus.SUBMITTED}
 
 
 def _still_meant(store: Store, rows: Sequence[RunRow]) -> Iterator[str]:

@@ -52,7 +52,7 @@ Where = Annotated[
 def list_command(where: Where = None, as_json: console.Json = False) -> None:
     """List all runs of the results folder."""
     store = Store(results_root())
-    rows = _with_jobs(collect(store), store)
+    rows = with_jobs(collect(store), store)
     if where:
         rows, notes = _meeting(store, rows, where)
         for note in notes:
@@ -65,7 +65,7 @@ def list_command(where: Where = None, as_json: console.Json = False) -> None:
         console.print_table(runs_table(rows))
 
 
-def _with_jobs(rows: list[RunRow], store: Store) -> list[RunRow]:
+def with_jobs(rows: list[RunRow], store: Store) -> list[RunRow]:
     """The runs, with what Slurm says of those that its jobs run or are to run."""
     jobs = Jobs(store.root)
     found = ((row, jobs.look(store.folder(row.name), row.status)) for row in rows)
@@ -161,7 +161,7 @@ def show_command(
     if sources is not None:
         write_sources(folder, sources)
         return
-    (row,) = _with_jobs([read_row(folder)], store)
+    (row,) = with_jobs([read_row(folder)], store)
     seen = Seen(folder)
     with file_hashes(store) as sha256_of:
         integrity = check_run(folder, sha256_of, seen.lines())

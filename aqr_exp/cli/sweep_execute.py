@@ -265,14 +265,16 @@ def submit_tasks(
     names = [sweep.name] if sweep else due
     since = sweep.cancel_time() if sweep else None
     try:
-        submitted = submit(names, due, configs, slurm, store, since=since)
-    except RequestError:
+        submitted, refused = submit(names, due, configs, slurm, store, since=since)
+    except (AqrExpError, OSError):
         for folder in made:
             remove_planned(folder)
         raise
     counted = "1 run" if len(due) == 1 else f"{len(due)} runs"
     numbers = ", ".join(submitted.jobs)
     console.say(f"{title}: {counted} submitted to Slurm as job {numbers} (code {submitted.code})")
+    if refused is not None:
+        console.say(f"{title}: so many jobs and no more, they work on all: {refused}")
     watch = f"aqr-exp watch {sweep.name}" if sweep else "aqr-exp list"
     console.say(f"see them with `{watch}` (logs: {submissions_dir(store.root) / 'logs'})")
     return 0

@@ -33,6 +33,7 @@ from aqr_exp.errors import (
 )
 from aqr_exp.launch.json_worker import exit_summary, open_log, python_module
 from aqr_exp.launch.slots import Reservation, SlotLeases
+from aqr_exp.store.run_files import LOG_BEGINS
 from aqr_exp.store.run_folder import RunFolder, utc_now
 from aqr_exp.train.__main__ import DEVICE_VARIABLE, LAUNCHER_VARIABLE
 from aqr_exp.train.__main__ import main as train_main
@@ -383,7 +384,7 @@ def _process_state_kept() -> Iterator[None]:
 
 
 def _log_header(attempt: int) -> bytes:
-    return f"=== attempt {attempt}, {utc_now()}\n".encode()
+    return f"{LOG_BEGINS} {attempt}, {utc_now()}\n".encode()
 
 
 def executor_for(launchers: Iterable[LauncherConfig], slots: SlotLeases | None = None) -> Executor:

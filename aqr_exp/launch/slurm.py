@@ -112,13 +112,16 @@ def submit(
     store: Store,
     *,
     since: str | None = None,
-) -> Submission:
+) -> tuple[Submission, RequestError | None]:
     """Submit workers for runs that are due.
 
     Args:
         names: What they are given: a sweep, or the runs.
         configs: Those of the runs.
         since: The sweep's last request to stop.
+
+    Returns:
+        What was submitted, and why Slurm refuses further jobs; those that it took work on all runs.
 
     Raises:
         RequestError: Slurm refuses it, or it cannot be submitted here.
@@ -134,21 +137,24 @@ def submit(
     counts = [min(most, workers - first) for first in range(0, workers, most)]
     script = _script(code, names, slurm, store, since)
     jobs: list[str] = []
+    refused = None
     try:
         for count in counts:
             jobs += [_submit_array(place, script, slurm, names, count)]
-    finally:
-        if jobs:
-            submission = Submission(
-                jobs=tuple(jobs),
-                cluster=own_cluster(),
-                names=tuple(names),
-                runs=tuple(runs),
-                code=code.name,
-                submitted=utc_now(),
-            )
-            write_submission(submission, store.root)
-    return submission
+    except RequestError as error:
+        if not jobs:
+            raise
+        refused = error
+    submission = Submission(
+        jobs=tuple(jobs),
+        cluster=own_cluster(),
+        names=tuple(names),
+        runs=tuple(runs),
+        code=code.name,
+        submitted=utc_now(),
+    )
+    write_submission(submission, store.root)
+    return submission, refused
 
 
 def _submit_array(

@@ -60,6 +60,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for files in self.runs.values():
             for name in files:
                 _check_path(name)
+                if within := {str(each) for each in PurePosixPath(name).parents} & files.keys():
+                    raise ValueError(f"{within.pop()!r} is a file and a folder")
 
 
 def _check_path(name: str) -> None:
@@ -259,7 +261,11 @@ def _unpack(packed: zipfile.ZipFile, folder: RunFolder, files: dict[str, str], p
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("xb") as file:
                 _copy(packed, f"runs/{folder.name}/{name}", file, digest, path)
-        intact_row(draft)
+        try:
+            intact_row(draft)
+        except AqrExpError as error:
+            fault = str(error).replace(f"{draft.path}/", "")
+            raise RequestError(f"{path}: {folder.name}: {fault}") from None
         draft.path.rename(folder.path)
     finally:
         shutil.rmtree(hidden, ignore_errors=True)

@@ -24,6 +24,8 @@ from aqr_exp.files.reading import file_sha256, kind_of, read_content
 STATE, RECORD, SPEC, METRICS = "state.json", "record.json", "spec.yaml", "metrics.json"
 MOST_SOURCE_BYTES = 1 << 20
 HISTORY, RECORDS = "history.jsonl", "records.npz"
+LOG_BEGINS = "=== attempt"
+"""The beginning of the line with which each attempt begins in a log."""
 # A folder is a run's when it holds one of these.
 IDENTIFYING = (STATE, RECORD, SPEC)
 

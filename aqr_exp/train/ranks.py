@@ -29,6 +29,7 @@ from aqr_exp.cmt.ranks import rank, same_buffers
 from aqr_exp.config.schema import RunConfig
 from aqr_exp.data.workers import blocked, die_with
 from aqr_exp.errors import INTERRUPTED, STOPPING, RunFailedError, cut
+from aqr_exp.store.run_files import LOG_BEGINS
 from aqr_exp.store.run_folder import RunFolder
 from aqr_exp.train.checkpoint import StopRequest, unwrapped
 
@@ -99,7 +100,9 @@ def train_over_ranks(
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="aqr-exp-ranks-") as scratch:
         place = Path(scratch)
-        logs = [folder.logs_dir / f"rank-{number}.log" for number in range(count)]
+        # What rank 0 prints is in the run's own log.
+        own = [folder.logs_dir / f"rank-{number}.log" for number in range(1, count)]
+        logs = [folder.train_log_path, *own]
         processes = [
             context.Process(
                 target=_rank_process,
@@ -143,7 +146,8 @@ def _watch(
             (place / _STOP).touch()
             if (place / _EVALUATING).exists():
                 stop.obey()  # all is saved
-    if stop.asked or INTERRUPTED in {process.exitcode for process in processes}:
+    # Asked at the very end, a run may be complete.
+    if INTERRUPTED in {process.exitcode for process in processes}:
         stop.obey()
 
 
@@ -181,6 +185,8 @@ def _said(log: Path) -> str:
     with contextlib.suppress(OSError):
         lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
         for line in filter(str.strip, reversed(lines)):
+            if line.startswith(LOG_BEGINS):
+                break
             return f"; its last words: {cut(line.strip(), 100)}"
     return ""
 
@@ -196,6 +202,8 @@ def _rank_process(
     if number:
         # The run's own log is that of rank 0.
         with log.open("ab") as file:
+            file.write(f"{LOG_BEGINS}, rank {number}\n".encode())
+            file.flush()
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
     code = 1

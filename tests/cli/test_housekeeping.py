@@ -10,6 +10,7 @@ from made_up_runs import MadeUpStore
 
 from aqr_exp.cli.main import main
 from aqr_exp.store.run_folder import RunFolder
+from aqr_exp.store.status import RunStatus
 from aqr_exp.store.sweep_folder import SweepEntry
 
 
@@ -163,3 +164,16 @@ def test_a_log_is_followed_until_its_run_has_ended(store: MadeUpStore) -> None:
         folder.write_state("failed", reason="over")
     assert following.stdout.read() == ""
     assert following.wait(timeout=60) == 0
+
+
+def test_a_run_that_waits_for_a_job_stays(
+    store: MadeUpStore, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = store.names()[2]
+    look = lambda _self, folder, _status: (  # noqa: E731
+        (RunStatus.SUBMITTED, "job 7 pending (Resources)") if folder.name == waits else None
+    )
+    monkeypatch.setattr("aqr_exp.store.submissions.Jobs.look", look)
+    assert main(["rm", waits, "--yes"]) == 2
+    assert f"{waits} stays: submitted, job 7 pending (Resources)\n" in capsys.readouterr().err
+    assert waits in store.names()

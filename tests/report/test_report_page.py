@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -150,6 +151,28 @@ def test_what_is_missing_or_failed_is_listed(
     states = [[text for text, _ in row] for row in page.rows if row and row[0][0] == "baseline"]
     assert [*["completed"] * 3, "failed", "to do", "3 of 5"] in [row[1:] for row in states]
     assert "failed: the loss is not finite at step 3 (loss)" in page.text
+
+
+def test_seeds_without_a_result_are_listed_without_a_sweep_too(
+    store: MadeUpStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for typed in ([], ["--where", "variant == 'baseline'"]):
+        _, page = written(capsys, *typed)
+        states = [[text for text, _ in row] for row in page.rows if row and row[0][0] == "baseline"]
+        assert [*["completed"] * 3, "failed", "3 of 4"] in [row[1:] for row in states]
+        assert "failed: the loss is not finite at step 3 (loss)" in page.text
+
+
+def test_commands_can_be_pasted(store: MadeUpStore, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = trained(store, "attention_bias", 0, 0.31, "bias_scale=4")
+    record = {**folder.read_record(), "overrides": ["bias_scale=4", "note=[it's, b]", "seed=0"]}
+    folder.write_json(folder.record_path, record)
+    _, page = written(capsys)
+    (line,) = [
+        line for line in page.text.splitlines() if "bias_scale=4" in line and "seed=" in line
+    ]
+    typed = ["bias_scale=4", "note=[it's, b]", "seed=0"]
+    assert shlex.split(line) == ["aqr-exp", "sweep", "attention_bias", *typed]
 
 
 def test_any_text_is_text_and_the_page_asks_for_nothing(

@@ -100,6 +100,14 @@ def relisted(members: dict[str, bytes], name: str, content: bytes) -> None:
     members[f"runs/{RUN}/{name}"] = content
 
 
+def unlisted(members: dict[str, bytes], name: str) -> None:
+    """Leave a file of the run out, and out of the manifest."""
+    manifest = json.loads(members[MANIFEST])
+    del manifest["runs"][RUN][name]
+    members[MANIFEST] = json.dumps(manifest).encode()
+    del members[f"runs/{RUN}/{name}"]
+
+
 def renamed(members: dict[str, bytes], name: str) -> None:
     manifest = json.loads(members[MANIFEST])
     manifest["runs"] = {name: manifest["runs"][RUN]}
@@ -124,6 +132,8 @@ def renamed(members: dict[str, bytes], name: str) -> None:
         (lambda m: relisted(m, ".lease", b"x"), "is no path in a run's folder"),
         (lambda m: relisted(m, "logs\\x", b"x"), "is no path in a run's folder"),
         (lambda m: relisted(m, "logs//x", b"x"), "is no path in a run's folder"),
+        (lambda m: relisted(m, "metrics.json/x", b"x"), "'metrics.json' is a file and a folder"),
+        (lambda m: unlisted(m, "state.json"), f"{RUN}: state.json is missing"),
         (lambda m: renamed(m, "../../outside-0123456789ab-s0"), "Expected `str` matching regex"),
         (lambda m: renamed(m, ".hidden-0123456789ab-s0"), "Expected `str` matching regex"),
     ],

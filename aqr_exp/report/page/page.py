@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -16,7 +17,7 @@ from aqr_exp import __version__
 from aqr_exp.config import BASELINE
 from aqr_exp.errors import AqrExpError, RequestError
 from aqr_exp.files.progress import NamedProgress
-from aqr_exp.files.run_name import arm_of
+from aqr_exp.files.run_name import arm_of, first_of
 from aqr_exp.files.text import printable, printable_lines
 from aqr_exp.report.arm_names import short_labels
 from aqr_exp.report.figures.style import metric_label
@@ -259,7 +260,12 @@ def _completeness(
         entries = store.sweep(request.sweep).read_plan()
         meant = [(e.name, " ".join([e.variant, *e.overrides]), e.seed) for e in entries]
     else:
-        meant = [(r.name, f"{r.variant} {r.overrides}".strip(), r.seed or 0) for r in shown]
+        # Of the arms that conditions chose, seeds without a result as well.
+        arms = {arm_of(row.name) for row in shown}
+        wanted = [r for r in rows if r.record and (arm_of(r.name) in arms or not request.where)]
+        words = {first_of(r.name): f"{r.variant} {r.overrides}".strip() for r in wanted}
+        seeds_of = {first_of(r.name): r.seed or 0 for r in wanted}
+        meant = [(name, words[name], seeds_of[name]) for name in words]
     seeds = sorted({seed for *_, seed in meant})
     lines, reasons = [], []
     for arm in grouped(meant, lambda item: arm_of(item[0])).values():
@@ -294,8 +300,10 @@ def _commands(data: ComparisonData) -> list[str]:
         if arm.first.imported:
             continue
         seeds = ",".join(str(row.seed) for row in arm.group)
-        words = ["aqr-exp sweep", arm.first.variant, arm.first.overrides, f"seed={seeds}"]
-        lines.append(printable(" ".join(word for word in words if word)))
+        typed = [str(one) for one in arm.first.record.get("overrides") or ()]
+        kept = [word for word in typed if not word.startswith("seed=")]
+        words = ["aqr-exp", "sweep", arm.first.variant, *kept, f"seed={seeds}"]
+        lines.append(printable(shlex.join(words)))
     return lines
 
 
