@@ -190,7 +190,7 @@ class SyncedBatchNorm(_BatchNorm):
     def _average(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
         if self.running_mean is None or self.running_var is None:
             return
-        share = (self.momentum or 0.1) * (count > 0)
+        share = (0.1 if self.momentum is None else self.momentum) * (count > 0)
         unbiased = variance * count / (count - 1).clamp(min=1)
         self.running_mean.lerp_(mean.to(self.running_mean), share.to(self.running_mean))
         self.running_var.lerp_(unbiased.to(self.running_var), share.to(self.running_var))
