@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from aqr_exp.cli import console
+from aqr_exp.config import BASELINE
+from aqr_exp.files.run_name import RunName
 from aqr_exp.files.text import typed_path
 from aqr_exp.store.archive import read_archive
 from aqr_exp.store.store import Store
@@ -33,10 +35,12 @@ def command(folder: Annotated[Path, _FOLDER] = Path("demo")) -> None:
     with as_file(files("aqr_exp") / "demo.zip") as archive, console.delayed_progress() as progress:
         found = read_archive(archive, Store(root), progress=partial(progress, "runs unpacked"))
     console.data(f"{len(found)} runs are in {root}. Look at them:")
+    variants = [one.variant for name in found if (one := RunName.parse(name))]
+    other = next(name for name in variants if name != BASELINE)
     for words in (
         f"export AQR_EXP_RESULTS={shlex.quote(str(folder))}",
         "aqr-exp table --sweep variants",
-        "aqr-exp compare baseline attention_bias --by metric",
+        f"aqr-exp compare {BASELINE} {other} --by metric",
         "aqr-exp plot differences --of variants",
         "aqr-exp report variants",
     ):

@@ -112,7 +112,7 @@ COMMANDS: dict[str, Lazy] = {
     "same": Lazy("same", "Test whether a difference of code changes any bit of two runs."),
     "eval": Lazy("evaluate", "Evaluate runs under sensor failures, or by own metrics."),
     "import": Lazy("importing", "Import result files of any nuScenes detector, or runs."),
-    "export": Lazy("importing", "Write runs into one archive, to be imported elsewhere."),
+    "export": Lazy("importing", "Write runs into one archive for another results folder."),
     "new": Lazy("new", "Write the files of an idea, a variant of your own."),
     "config": Lazy("config", "Print a run's complete, checked configuration and identity."),
     "list": Lazy("show", "List the runs: state, attempt, mAP and NDS."),

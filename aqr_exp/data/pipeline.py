@@ -10,7 +10,6 @@ from aqr_exp.config.schema import RunConfig, VariantSettings
 from aqr_exp.config.schema.model import ModelConfig
 from aqr_exp.config.variant_spec import spec_of
 from aqr_exp.data.corruptions.cases import CorruptionCase
-from aqr_exp.data.corruptions.effects import IMAGE_CORRUPTIONS
 from aqr_exp.data.info_files import BoxRule
 from aqr_exp.data.workers import loading_processes, trains_on_gpu
 from aqr_exp.files.own_code import call_own, fail_in, kind_of
@@ -47,7 +46,7 @@ def loading_steps(
     described = config.data.described
     images: dict[str, Any] = {"type": "LoadImages", "cameras": described.cameras}
     pasted = training and config.data.gt_sampling is not None
-    changed = corruption is not None and corruption.corruption in IMAGE_CORRUPTIONS
+    changed = corruption is not None and _changes_images(corruption)
     if config.data.half_decode and not pasted and not changed:  # both act on whole images
         augment = config.data.augment
         images["resize"] = augment.resize if training else (augment.test_resize,) * 2
@@ -74,6 +73,12 @@ def resize_step(config: RunConfig, *, training: bool) -> dict[str, Any]:
         "training": training,
         "narrow": augment.narrow_images,
     }
+
+
+def _changes_images(corruption: CorruptionCase) -> bool:
+    from aqr_exp.data.corruptions.effects import IMAGE_CORRUPTIONS  # which need OpenCV
+
+    return corruption.corruption in IMAGE_CORRUPTIONS
 
 
 def keep_in_range_step(config: RunConfig) -> dict[str, Any]:

@@ -39,6 +39,7 @@ Make = Callable[[random.Random], Wrong]
 KEYS = dotted_keys(RunConfig)
 PLAIN = [key for key in KEYS if key.split(".")[0] in {"model", "data", "schedule", "launcher"}]
 PLAIN = [key for key in PLAIN if key != "data.fingerprint" and "gt_sampling" not in key]
+PLAIN = [key for key in PLAIN if not key.startswith("launcher.slurm.")]  # as absent as that
 # Read from a file beside the data.
 PLAIN = [key for key in PLAIN if not key.startswith("data.description.")]
 RANGED = [key for key in PLAIN if KEYS[key].range and KEYS[key].type in (int, float)]

@@ -124,7 +124,7 @@ def test_factors_are_checked_and_short_names_spelled_out() -> None:
     assert first.startswith("unknown factor 'schedule.epoch': did you mean 'schedule.epochs'?")
     assert second == (
         "unknown factor 'zzz' (allowed: a key, a group of keys, or code, python, packages, training, "
-        "threads, device, gpus, processor)"
+        "threads, device, gpus, gpus_per_run, processor)"
     )
 
 
