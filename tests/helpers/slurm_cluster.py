@@ -216,6 +216,14 @@ class SlurmCluster:
         )
         return done.stdout.strip() if done.returncode == 0 else ""
 
+    def recover(self) -> None:
+        """Wait until both nodes take jobs; what an earlier job did to one of them is forgiven."""
+        deadline = time.monotonic() + WITHIN_S
+        while self.said("sinfo", "-h", "-N", "-p", "main", "-o", "%T").split() != ["idle"] * 2:
+            assert time.monotonic() < deadline, self.said("sinfo", "-N", "-l")
+            self.said("scontrol", "update", f"NodeName={','.join(NODES)}", "State=RESUME")
+            time.sleep(0.2)
+
     def kill(self, name: str) -> None:
         """Kill the controller's or a node's daemon, without a word."""
         daemon = self._daemons.pop(name)

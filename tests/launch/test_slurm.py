@@ -37,6 +37,7 @@ def events(site: Site, kind: str) -> list[tuple[str, int, ProcessIdentity]]:
 
 @pytest.fixture
 def site(tmp_path: Path, cluster: SlurmCluster) -> Iterator[Site]:
+    cluster.recover()
     site = Site(tmp_path, cluster, [sys.executable, str(STUB)])
     write_identity(site.folder / "data" / "synth")
     yield site
@@ -99,6 +100,7 @@ def test_submitted_runs_are_seen_and_cancelled(site: Site) -> None:
     assert "no process works on sweep s" in site.aqr_exp("cancel", "s", code=2).stderr
 
 
+@pytest.mark.slow
 def test_a_preempted_run_goes_on_when_the_others_are_through(site: Site) -> None:
     site.environment["STUB_PLAN"] = json.dumps({"*": {"ends": "hangs"}})
     site.aqr_exp("run", "baseline", "launcher=slurm", "launcher.slurm.time_min=30")
@@ -120,6 +122,7 @@ def test_a_preempted_run_goes_on_when_the_others_are_through(site: Site) -> None
     assert site.statuses() == ["cancelled"]
 
 
+@pytest.mark.slow
 def test_a_controller_that_is_killed_harms_no_run(site: Site) -> None:
     site.sweep(2, {"*": {"sleep_s": 3.0}}, "launcher.slurm.max_jobs=1")
     site.until(lambda: "running" in site.statuses())
@@ -136,6 +139,7 @@ def test_a_controller_that_is_killed_harms_no_run(site: Site) -> None:
     assert len(events(site, "begins")) == 2
 
 
+@pytest.mark.slow
 def test_jobs_run_the_code_that_was_submitted(site: Site, tmp_path: Path) -> None:
     checkout = tmp_path / "checkout"
     for name in ("aqr_exp", "conf", "sweeps", "templates"):
