@@ -87,7 +87,12 @@ def _with_keys(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, An
         if leaf in node(above):
             own[above][leaf] = value
         else:
-            rule = "it is of an optional part that is absent (such as gt_sampling=none)"
+            way = (
+                "launcher=slurm brings it"
+                if above == "launcher.slurm"
+                else "such as gt_sampling=none"
+            )
+            rule = f"it is of an optional part that is absent ({way})"
             faults.append(Fault(key, None, f"cannot be set: {rule}"))
     if faults:
         raise RequestError(*faults)

@@ -1,4 +1,4 @@
-"""What a sweep that runs until it is decided wrote down: its plan, and each decision, once and for good.
+"""Plan and decisions of a sweep that runs until it is decided, each written once and for good.
 
 Each is a folder below `decisions/` of the sweep that arrives whole: of several launchers one writes it, and
 the others read that one.

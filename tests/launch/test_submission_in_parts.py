@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from aqr_exp.cli.main import main
 from aqr_exp.config.schema.run import SlurmConfig
 from aqr_exp.errors import RequestError
 from aqr_exp.launch import slurm
@@ -51,3 +52,13 @@ def test_where_nothing_was_taken_it_is_refused(taken: list[int], tmp_path: Path)
     with pytest.raises(RequestError, match="job limit"):
         slurm.submit(["s"], ["r"], [], SlurmConfig(time_min=30), Store(tmp_path / "results"))
     assert not list(tmp_path.rglob("*.json"))
+
+
+def test_its_keys_without_its_launcher_say_what_brings_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["config", "baseline", "launcher.slurm.time_min=30"]) == 2
+    assert capsys.readouterr().err == (
+        "aqr-exp: launcher.slurm.time_min: cannot be set: it is of an optional part that is absent "
+        "(launcher=slurm brings it)\n"
+    )
